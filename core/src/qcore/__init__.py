@@ -1,0 +1,1 @@
+"""The face: hands on names, defines nothing."""

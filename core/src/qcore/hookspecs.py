@@ -1,0 +1,173 @@
+"""Everything a plugin may say, in one file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qcore.interfaces import Broker, ErrorReporter, ResultStore, Scheduler, Serializer, Settings
+    from qcore.model import ClusterStatus, Outcome, Task
+
+hookspec = pluggy.HookspecMarker("qcore")
+#: marks a function of a plugin's module as the implementation of a hook
+hookimpl = pluggy.HookimplMarker("qcore")
+
+
+# -- registration: asked once, answered with names; heavy imports belong inside the factories
+
+
+@hookspec
+def qcore_settings() -> Mapping[str, Any]:  # type: ignore[empty-body]  # a specification has no body
+    """Offer configuration keys: key -> type (an attrs class, or any type cattrs can structure)."""
+
+
+@hookspec
+def qcore_brokers() -> Mapping[str, Callable[[Settings], Broker]]:  # type: ignore[empty-body]  # as above
+    """Offer brokers: the configuration key that selects it -> factory."""
+
+
+@hookspec
+def qcore_result_stores() -> Mapping[str, Callable[[Settings], ResultStore]]:  # type: ignore[empty-body]  # as above
+    """Offer result stores: name -> factory; the broker's own name makes it that broker's default."""
+
+
+@hookspec
+def qcore_serializers() -> Mapping[str, Callable[[], Serializer]]:  # type: ignore[empty-body]  # as above
+    """Offer serializers: name -> factory."""
+
+
+@hookspec
+def qcore_error_reporters() -> Mapping[str, Callable[..., ErrorReporter]]:  # type: ignore[empty-body]  # as above
+    """Offer error reporters: name -> factory, called with the user's settings as keyword arguments."""
+
+
+@hookspec
+def qcore_schedulers() -> Mapping[str, Callable[[Settings], Scheduler]]:  # type: ignore[empty-body]  # as above
+    """Offer schedule stores: name -> factory; the broker's own name makes it that broker's default."""
+
+
+@hookspec
+def qcore_commands() -> Mapping[str, Callable[[], Any]]:  # type: ignore[empty-body]  # as above
+    """Offer commands of `qcore`: name -> factory of a click command."""
+
+
+@hookspec
+def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:  # type: ignore[empty-body]  # as above
+    """Offer checks of `qcore doctor`: name -> function that returns what is well or raises what is not."""
+
+
+# -- lifecycle: one argument each, so that a new field breaks nobody
+
+
+@attrs.frozen(kw_only=True)
+class ClusterEvent:
+    """A cluster starts or stops, in its supervisor process."""
+
+    status: ClusterStatus
+
+
+@attrs.frozen(kw_only=True)
+class WorkerEvent:
+    """A worker starts or stops, in its own process."""
+
+    #: position in the pool, from 0
+    slot: int
+    pid: int
+    #: name of the queue
+    queue: str
+
+
+@attrs.define(kw_only=True)
+class EnqueueEvent:
+    """A task is about to be sealed, in the producer; `headers` may be added to."""
+
+    task: Task
+    headers: dict[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class ExecuteEvent:
+    """A task is about to run or has run, in its worker."""
+
+    task: Task
+    #: None before the run
+    outcome: Outcome | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SettledEvent:
+    """What became of a message is written down."""
+
+    task_id: str
+    name: str
+    #: `ack`, `retry`, `release` or `bury`
+    action: str
+    #: how the run ended, a value of `Kind`
+    kind: str
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class RejectedEvent:
+    """A message was refused unread."""
+
+    reason: str
+    #: bytes of the refused message
+    size: int
+
+
+class Hook(Protocol):
+    """A bound lifecycle hook."""
+
+    def __call__(self, event: Any, /) -> None:  # noqa: ANN401 - one class of event a hook
+        """Take note of the event."""
+
+
+@hookspec
+def qcore_cluster_start(event: ClusterEvent) -> None:
+    """Run in the supervisor when the workers are ready."""
+
+
+@hookspec
+def qcore_cluster_stop(event: ClusterEvent) -> None:
+    """Run in the supervisor when the workers are gone."""
+
+
+@hookspec
+def qcore_worker_start(event: WorkerEvent) -> None:
+    """Run in a new worker before its first lease."""
+
+
+@hookspec
+def qcore_worker_stop(event: WorkerEvent) -> None:
+    """Run in a worker that leaves of its own accord, after its last settlement."""
+
+
+@hookspec
+def qcore_pre_enqueue(event: EnqueueEvent) -> None:
+    """Run in the producer before a task is sealed; SkipTask leaves the task out."""
+
+
+@hookspec
+def qcore_pre_execute(event: ExecuteEvent) -> None:
+    """Run in the worker before the function; SkipTask settles the task as skipped."""
+
+
+@hookspec
+def qcore_post_execute(event: ExecuteEvent) -> None:
+    """Run in the worker after the function, however it ended."""
+
+
+@hookspec
+def qcore_settled(event: SettledEvent) -> None:
+    """Run once the settlement of a message is durable, in the worker or, for a dead one, the supervisor."""
+
+
+@hookspec
+def qcore_rejected(event: RejectedEvent) -> None:
+    """Run when a message is refused: not signed by us, altered, or not an envelope."""

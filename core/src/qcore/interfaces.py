@@ -1,0 +1,335 @@
+"""The five doors a plugin may come through, and what it must keep to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qcore.model import (
+        Buried,
+        Delivery,
+        Outgoing,
+        QueueSize,
+        Schedule,
+        Settlement,
+        State,
+        StoredResult,
+        Task,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What the configuration tells a broker or store; handed to its factory."""
+
+    #: name of the queue, `[A-Za-z0-9_.:-]{1,80}`
+    name: str
+    #: seconds a lease lasts
+    retry: float = 60.0
+    #: most messages a lease may ask for; None = the user did not say
+    bulk: int | None = None
+    #: seconds between looks at an empty queue, where the backend cannot wake us
+    poll: float = 0.2
+    #: the plugin's own keys, each already structured into the type it was declared with
+    sections: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+
+    def section(self, key: str) -> Any:  # noqa: ANN401 - the type is the plugin's own
+        """Return what the user wrote under `key`, structured, or None."""
+        return self.sections.get(key)
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """What a broker can do; each claim is tried by `qcore.testing.BrokerContract`."""
+
+    #: a leased message comes back unless it is settled
+    receipts: bool
+    #: `extend` prolongs a lease
+    extend: bool
+    #: `Outgoing.delay` and the delay of a settlement are honoured
+    delay: bool
+    #: `failures` and `crashes` of a settlement come back with the next delivery
+    counts_attempts: bool
+    #: buried messages are kept and can be listed and requeued
+    dead_letter: bool
+    #: `lease` waits in the backend, without polling
+    blocking: bool = False
+    #: a settlement of an outlived lease changes nothing (False: the service may let it through)
+    fenced: bool = True
+    #: a second message with an id that is still queued is dropped
+    unique_ids: bool = False
+    #: most messages in one call
+    bulk: int = 1000
+    #: largest body, None = no limit
+    max_bytes: int | None = None
+    #: the body travels as text; the broker encodes it itself
+    text_only: bool = False
+    #: `publish_status` and `statuses` work
+    status: bool = False
+    #: names the database behind it; a store with the same one can be written in one step with it
+    backend: str | None = None
+
+
+class Broker(ABC):
+    """A queue of opaque signed bytes; it knows nothing of tasks, results or retries.
+
+    An instance is used by one thread of one process at a time and never crosses a fork.
+    An obstacle that may pass is raised as `BackendUnavailable`, one that will not as
+    `BackendRefused`; both say what to do.
+    """
+
+    #: what this broker can do; may be set by `__init__`
+    capabilities: Capabilities
+
+    @abstractmethod
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Accept messages.
+
+        - When it returns, every message survives the death of the calling process.
+        - Either all are accepted or an error is raised.
+        - Messages without delay are leased in the order they were accepted, as far as the
+          backend keeps order at all.
+        - A message is not leased before its delay is over.
+        """
+
+    @abstractmethod
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Hand out up to `limit` messages, waiting up to `wait` seconds for the first.
+
+        - A leased message is handed to nobody else for `Settings.retry` seconds.
+        - After that time it is handed out again under another receipt, by itself.
+        - `deliveries` counts the leases of the message, 1 at the first.
+        - It returns at once when anything is ready, with what is ready.
+        - An empty queue gives an empty sequence once `wait` is over, not before.
+        - A signal that raises in the waiting thread gets out.
+        """
+
+    @abstractmethod
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """End leases.
+
+        - ACK removes the message for good.
+        - RETRY presents it again after `delay`, with the counters given.
+        - RELEASE presents it again after `delay`; this lease is not counted in `deliveries`.
+        - BURY keeps it among the dead letters with its reason and counters.
+        - Repeating a settlement changes nothing.
+        - A receipt whose lease has ended, or that never was one, is passed over in silence.
+        - The step from leased to the new state is atomic: a crash leaves one or the other.
+        """
+
+    @abstractmethod
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Make leases last `seconds` from now.
+
+        - An ended or unknown receipt is passed over in silence.
+        """
+
+    @abstractmethod
+    def size(self) -> QueueSize:
+        """Count the messages by state."""
+
+    @abstractmethod
+    def purge(self) -> int:
+        """Remove every message that is not leased or buried; return how many."""
+
+    @abstractmethod
+    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+        """List dead letters, oldest first, starting behind the one whose id is `after`."""
+
+    @abstractmethod
+    def requeue(self, ids: Sequence[str]) -> int:
+        """Make dead letters ready again.
+
+        - Their counters begin anew: the next lease has `deliveries` 1 and no failures.
+        - Unknown ids are passed over; the number requeued is returned.
+        """
+
+    @abstractmethod
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove dead letters for good; return how many there were."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Return if the backend answers, else raise `BackendUnavailable`."""
+
+    @abstractmethod
+    def info(self) -> str:
+        """Say in a few words what it is: service, version, place; never a password."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections; calling it twice is harmless."""
+
+    # -- what a broker may do better than the default ---------------------------------------
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+    ) -> Sequence[Delivery]:
+        """Save results, end leases and take the next, without waiting.
+
+        - Results are durable before the settlements are.
+        - With `limit` 0 nothing is leased.
+
+        The default makes three calls. Where store and broker share a backend, do it in one
+        round trip: this is the hot path of a worker.
+        """
+        if results and store is not None:
+            store.save(results)
+        if settlements:
+            self.settle(settlements)
+        return self.lease(limit, 0.0) if limit else ()
+
+    def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
+        """Keep sealed bytes about a cluster for `ttl` seconds; b"" removes them."""
+
+    def statuses(self) -> Sequence[bytes]:
+        """Return what is published and not outlived."""
+        return ()
+
+
+class ResultStore(ABC):
+    """Results by task id; the bytes are sealed and opaque to it.
+
+    The same rules of threads, forks and errors hold as for `Broker`.
+    """
+
+    #: names the database behind it, see `Capabilities.backend`
+    backend: str | None = None
+
+    @abstractmethod
+    def save(self, results: Sequence[StoredResult]) -> None:
+        """Keep results.
+
+        - When it returns, every result survives the death of the calling process.
+        - A stored result is replaced only by one whose state is the same or higher.
+        - A stored success is never replaced.
+        - Several results of one id in one call act as if saved one by one.
+        """
+
+    @abstractmethod
+    def get(self, ids: Sequence[bytes]) -> Sequence[StoredResult | None]:
+        """Return results in the order of `ids`, None where there is none.
+
+        - A result whose `expires` is past is not returned.
+        """
+
+    @abstractmethod
+    def wait(self, id: bytes, seconds: float) -> StoredResult | None:
+        """Return the result once it is terminal, or what there is when `seconds` are over."""
+
+    @abstractmethod
+    def group(self, group: str) -> Sequence[StoredResult]:
+        """Return the results of a group in the order they finished."""
+
+    @abstractmethod
+    def recent(self, state: State | None = None, limit: int = 50) -> Sequence[StoredResult]:
+        """Return the newest results, newest first, of one state or of any."""
+
+    @abstractmethod
+    def delete(self, ids: Sequence[bytes]) -> int:
+        """Forget results; return how many there were."""
+
+    @abstractmethod
+    def counts(self) -> Mapping[State, int]:
+        """Count results by state; a state without any may be left out."""
+
+    @abstractmethod
+    def prune(self, keep: int) -> int:
+        """Forget what has expired, and the oldest successes beyond `keep`.
+
+        - Failures are kept however many there are.
+        - A negative `keep` forgets only what has expired.
+        - The number forgotten is returned.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections; calling it twice is harmless."""
+
+
+class Serializer(ABC):
+    """Values to bytes and back."""
+
+    #: one byte in the envelope; 1-31 are qcore's own, 128-255 are free for plugins
+    code: int
+    #: reading hostile bytes can run code: refused unless the configuration accepts it by name
+    unsafe: bool = False
+
+    @abstractmethod
+    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - any value of a user's
+        """Return the bytes of `value`.
+
+        - Anything it cannot write raises `EncodeError` naming the path of the culprit.
+        """
+
+    @abstractmethod
+    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - any value of a user's
+        """Return the value of `data`.
+
+        - `loads(dumps(x)) == x` for None, bool, int of 64 bits, float, str, and lists and
+          string-keyed dicts of them.
+        - Bytes it cannot read raise `DecodeError` and nothing else.
+        """
+
+
+class ErrorReporter(ABC):
+    """Tells an error tracker of failed runs."""
+
+    @abstractmethod
+    def report(self, task: Task, error: BaseException | None, text: str) -> None:
+        """Take note of a failed run; `error` is None when the worker died.
+
+        - It does not raise.
+        - It does not wait for the network.
+        """
+
+    @abstractmethod
+    def flush(self, seconds: float) -> None:
+        """Send what is waiting, for at most `seconds`."""
+
+
+class Scheduler(ABC):
+    """Schedules by name; the same rules of threads, forks and errors hold as for `Broker`."""
+
+    #: names the database behind it, see `Capabilities.backend`
+    backend: str | None = None
+
+    @abstractmethod
+    def add(self, schedule: Schedule) -> None:
+        """Keep a schedule; one of the same name is replaced."""
+
+    @abstractmethod
+    def remove(self, name: str) -> bool:
+        """Forget a schedule; return whether there was one."""
+
+    @abstractmethod
+    def all(self) -> Sequence[Schedule]:
+        """Return every schedule, by name."""
+
+    @abstractmethod
+    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
+        """Return schedules whose `next_run` is at or before `now`, the longest due first.
+
+        - A claimed schedule is claimed by nobody else for `hold` seconds.
+        - A paused (`repeats` 0) or broken (`fault`) schedule is not returned.
+        """
+
+    @abstractmethod
+    def advance(self, before: Schedule, after: Schedule | None) -> bool:
+        """Replace a claimed schedule by its next state, or remove it with None.
+
+        - It changes nothing and returns False unless `before.next_run` is still the slot.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections; calling it twice is harmless."""
