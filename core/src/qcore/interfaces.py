@@ -35,6 +35,8 @@ class Settings:
     bulk: int | None = None
     #: seconds between looks at an empty queue, where the backend cannot wake us
     poll: float = 0.2
+    #: random bytes that name the process whose leases this connection takes, see `Broker.reclaim`
+    owner: bytes = b""
     #: the plugin's own keys, each already structured into the type it was declared with
     sections: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
@@ -187,6 +189,16 @@ class Broker(ABC):
         if settlements:
             self.settle(settlements)
         return self.lease(limit, 0.0) if limit else ()
+
+    def reclaim(self, owner: bytes) -> int:
+        """Release every lease taken by connections made with `Settings.owner` = `owner`.
+
+        - Called once that process is dead, so that what it leased in its last instant, before
+          it could note it down, need not wait for the lease to end.
+        - A broker that cannot tell returns 0 and lets the leases run out.
+        """
+        del owner
+        return 0
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds; b"" removes them."""

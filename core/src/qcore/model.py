@@ -39,6 +39,8 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     failures: int = 0
     #: runs that killed their worker so far, as written by the last RETRY
     crashes: int = 0
+    #: for one whose last lease ran out: epoch seconds when it did; 0.0 = it did not, or unknown
+    available: float = 0.0
 
 
 class Action(enum.IntEnum):

@@ -1,0 +1,315 @@
+"""Task <-> signed bytes: the only gate in and out."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from qcore.errors import BadSignature, Expired, PayloadTooLarge, Undecodable, UnknownKey
+from qcore.signing import KEY_ID_SIZE, MAC_SIZE, KeyRing, same
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: magic, version, algorithm, flags, serializer, key id, created ms, expires ms, task id,
+#: length of the arguments before compression, length of the head
+_HEADER: Final = struct.Struct(">2sBBBB4sQQ16sIH")
+_MAGIC: Final = b"Qc"
+_VERSION: Final = 1
+_HMAC_SHA256: Final = 1
+#: the arguments are compressed by zlib
+COMPRESSED: Final = 1
+#: the arguments are a list of positional ones and a map of named ones, not only a list
+NAMED: Final = 2
+_KNOWN_FLAGS: Final = COMPRESSED | NAMED
+_SMALLEST: Final = _HEADER.size + MAC_SIZE
+#: Nothing smaller is compressed: below this zlib saves less than it costs.
+COMPRESS_FROM: Final = 2048
+#: The head must fit the journal many times over; no honest one comes near.
+MAX_HEAD: Final = 8192
+
+
+class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What supervisor, worker and tools may know of a task without its arguments.
+
+    New fields go to the end and have a default: older readers pass over them.
+    """
+
+    name: str
+    #: free text of the producer's
+    label: str | None = None
+    group: str | None = None
+    #: seconds
+    timeout: float | None = None
+    max_attempts: int | None = None
+    backoff: float | None = None
+    max_delay: float | None = None
+    jitter: bool | None = None
+    ack_failure: bool | None = None
+    #: whether a success is stored; None = as the configuration says
+    save: bool | None = None
+    #: seconds a result is kept; 0 = for ever; None = as the configuration says
+    result_ttl: float | None = None
+    headers: dict[str, str] | None = None
+
+
+encode_head = msgspec.msgpack.Encoder().encode
+decode_head = msgspec.msgpack.Decoder(Head).decode
+
+
+class Opened(msgspec.Struct, frozen=True, gc=False):
+    """A message whose signature was found good."""
+
+    id: bytes
+    #: encoded `Head`
+    head: bytes
+    #: the serialised arguments, inflated
+    arguments: bytes
+    #: code of the serializer
+    serializer: int
+    named: bool
+    #: epoch milliseconds
+    created: int
+
+
+class Envelope:
+    """Seals and opens the messages of one queue."""
+
+    __slots__ = ("_compress", "_keys", "_kid", "_mac", "_max_message", "_max_raw")
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        name: str,
+        *,
+        compress: bool = False,
+        max_message: int = 8 << 20,
+        max_raw: int = 32 << 20,
+    ) -> None:
+        ring = KeyRing.derive(secrets, "task", name)
+        self._keys = {key.id: key.mac for key in ring.by_id.values()}
+        self._kid = ring.first.id
+        self._mac = ring.first.mac
+        self._compress = compress
+        self._max_message = max_message
+        self._max_raw = max_raw
+
+    def seal(  # noqa: PLR0913 - the fields of the header, once
+        self,
+        id: bytes,  # noqa: A002 - the field's name everywhere
+        head: bytes,
+        arguments: bytes,
+        serializer: int,
+        created: int,
+        *,
+        named: bool = False,
+        expires: int = 0,
+    ) -> bytes:
+        """Return the signed message.
+
+        Args:
+            id: 16 bytes.
+            head: encoded `Head`.
+            arguments: serialised; empty for a call without any.
+            serializer: its code.
+            created: epoch milliseconds.
+            named: see `NAMED`.
+            expires: epoch milliseconds, 0 = never.
+
+        Raises:
+            PayloadTooLarge: beyond `max_message`, or a head beyond 8 KiB.
+
+        """
+        flags = NAMED if named else 0
+        raw = len(arguments)
+        if self._compress and raw >= COMPRESS_FROM:
+            packed = zlib.compress(arguments)
+            if len(packed) < raw:
+                arguments = packed
+                flags |= COMPRESSED
+        if len(head) > MAX_HEAD or raw > self._max_raw:
+            _refuse_head(len(head), raw, self._max_raw)
+        data = (
+            _HEADER.pack(
+                _MAGIC, _VERSION, _HMAC_SHA256, flags, serializer, self._kid, created, expires, id, raw, len(head)
+            )
+            + head
+            + arguments
+        )
+        if len(data) + MAC_SIZE > self._max_message:
+            msg = (
+                f"the message has {len(data) + MAC_SIZE} bytes, max_message allows {self._max_message}; "
+                "pass a reference to the data instead, or raise max_message everywhere"
+            )
+            raise PayloadTooLarge(msg)
+        return data + self._mac(data)
+
+    def open(self, body: bytes, now: int) -> Opened:
+        """Verify a message, then take it apart; nothing is decoded before the MAC is good.
+
+        Args:
+            body: what the broker handed out.
+            now: epoch milliseconds.
+
+        Raises:
+            Undecodable: not an envelope of this version.
+            UnknownKey: the key id is in no key of ours.
+            BadSignature: altered, or sealed for another queue.
+            Expired: past its time.
+
+        """
+        size = len(body)
+        if not _SMALLEST <= size <= self._max_message:
+            msg = f"a message of {size} bytes, an envelope has {_SMALLEST} to {self._max_message}"
+            raise Undecodable(msg)
+        magic, version, algorithm, flags, serializer, kid, created, expires, id_, raw, head_size = (
+            _HEADER.unpack_from(body)
+        )
+        if magic != _MAGIC or version != _VERSION or algorithm != _HMAC_SHA256:
+            msg = f"not an envelope of version {_VERSION}: it begins with {body[:4].hex()}"
+            raise Undecodable(msg)
+        mac = self._keys.get(kid)
+        if mac is None:
+            msg = f"signed with key {kid.hex()}, which is not in secret_key; add it to the list to accept it"
+            raise UnknownKey(msg)
+        end = size - MAC_SIZE
+        if not same(mac(body[:end]), body[end:]):
+            raise BadSignature
+        if 0 < expires < now:
+            msg = f"it expired {(now - expires) / 1000:.1f} seconds ago"
+            raise Expired(msg)
+        start = _HEADER.size + head_size
+        if flags & ~_KNOWN_FLAGS or start > end or head_size > MAX_HEAD or raw > self._max_raw:
+            msg = f"an envelope with flags {flags:#x}, head {head_size} and arguments {raw} bytes"
+            raise Undecodable(msg)
+        arguments = body[start:end]
+        if flags & COMPRESSED:
+            arguments = _inflate(arguments, raw)
+        elif len(arguments) != raw:
+            msg = f"{len(arguments)} bytes of arguments where the header says {raw}"
+            raise Undecodable(msg)
+        return Opened(id_, body[_HEADER.size : start], arguments, serializer, bool(flags & NAMED), created)
+
+
+def task_id(body: bytes) -> str:
+    """Return the task id a message claims, unverified, for logs and listings; empty if it has none."""
+    if len(body) < _SMALLEST or body[:2] != _MAGIC:
+        return ""
+    return bytes(_HEADER.unpack_from(body)[8]).hex()
+
+
+def _refuse_head(head: int, raw: int, max_raw: int) -> None:
+    what = f"the head has {head} bytes, at most {MAX_HEAD}" if head > MAX_HEAD else f"{raw} bytes, at most {max_raw}"
+    msg = f"the task is too large: {what}; shorten its name, group, label or headers, or its arguments"
+    raise PayloadTooLarge(msg)
+
+
+def _inflate(data: bytes, size: int) -> bytes:
+    """Inflate to exactly `size` bytes; a bomb is cut off one byte behind that."""
+    inflater = zlib.decompressobj()
+    try:
+        raw = inflater.decompress(data, size + 1)
+    except zlib.error as exc:
+        msg = f"the arguments do not inflate: {exc}"
+        raise Undecodable(msg) from exc
+    if len(raw) != size or inflater.unconsumed_tail or inflater.unused_data or not inflater.eof:
+        msg = f"the arguments do not inflate to the {size} bytes the header says"
+        raise Undecodable(msg)
+    return raw
+
+
+# -- results and status: sealed for their own purpose, so that neither passes for the other ----
+
+
+class Sealer:
+    """Signs and verifies records for one purpose, bound to a context such as the task's id."""
+
+    __slots__ = ("_keys", "_kid", "_mac")
+
+    def __init__(self, secrets: Sequence[str], purpose: str, name: str) -> None:
+        ring = KeyRing.derive(secrets, purpose, name)
+        self._keys = {key.id: key.mac for key in ring.by_id.values()}
+        self._kid = ring.first.id
+        self._mac = ring.first.mac
+
+    def seal(self, context: bytes, data: bytes) -> bytes:
+        """Return key id, MAC and data."""
+        return self._kid + self._mac(context + data) + data
+
+    def open(self, context: bytes, sealed: bytes) -> bytes:
+        """Return the data.
+
+        Raises:
+            BadSignature: altered, for another purpose, queue or context.
+            UnknownKey: signed with none of our keys.
+
+        """
+        mac = self._keys.get(sealed[:KEY_ID_SIZE])
+        if mac is None:
+            raise UnknownKey
+        start = KEY_ID_SIZE + MAC_SIZE
+        data = sealed[start:]
+        if not same(mac(context + data), sealed[KEY_ID_SIZE:start]):
+            raise BadSignature
+        return data
+
+
+class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The sealed part of a result; new fields go to the end and have a default."""
+
+    state: int
+    name: str
+    #: serialised value; empty = None
+    value: bytes = b""
+    serializer: int = 0
+    error: str = ""
+    traceback: str = ""
+    group: str | None = None
+    label: str | None = None
+    attempts: int = 1
+    crashes: int = 0
+    #: epoch seconds
+    enqueued: float = 0.0
+    started: float = 0.0
+    finished: float = 0.0
+    worker: str = ""
+
+
+encode_result = msgspec.msgpack.Encoder().encode
+_decode_result = msgspec.msgpack.Decoder(ResultBody).decode
+
+
+def decode_result(data: bytes) -> ResultBody:
+    """Read the sealed part of a result.
+
+    Raises:
+        Undecodable: not a result of a version we know.
+
+    """
+    try:
+        return _decode_result(data)
+    except msgspec.MsgspecError as exc:
+        msg = f"not a result of a known version: {exc}"
+        raise Undecodable(msg) from exc
+
+
+def read_head(data: bytes) -> Head:
+    """Read a head whose signature was verified.
+
+    Raises:
+        Undecodable: not a head of a version we know.
+
+    """
+    try:
+        return decode_head(data)
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        msg = f"not a head of a known version: {exc}"
+        raise Undecodable(msg) from exc
+
+
+def as_json(value: Any) -> str:  # noqa: ANN401 - any value of a user's
+    """Return JSON text of anything, for people to read; what has no JSON form is shown by repr."""
+    return msgspec.json.encode(value, enc_hook=repr).decode()

@@ -1,0 +1,159 @@
+"""The pure table: how a run ended -> what becomes of its message."""
+
+from __future__ import annotations
+
+import attrs
+
+from qcore.model import Action, Kind, State
+
+#: The longest a task waits for another run, seconds, unless its own policy says otherwise.
+DEFAULT_MAX_DELAY = 3600.0
+#: Back-off after the second and later crashes of one task doubles up to this, seconds.
+MAX_CRASH_DELAY = 60.0
+#: Deliveries of one message that ended neither in a verdict nor in a noticed crash: whole
+#: machines die on it, or it is older than any lease. Then it is buried.
+MAX_DELIVERIES = 10
+#: Deliveries of a message signed with an unknown key before it is buried: a new key reaches
+#: the last worker of a rolling rotation within two waits of `retry` seconds.
+MAX_UNKNOWN_KEY = 3
+
+
+def _positive(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if value < 0:
+        msg = f"{attribute.name} must not be negative, got {value!r}"
+        raise ValueError(msg)
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """When and how often a task runs again after it failed."""
+
+    #: runs in all, the first included; 0 = no limit; None = as the configuration says
+    max_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    #: seconds before the second run, doubled for each further one; None = `retry` of the configuration
+    backoff: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    #: the longest wait, seconds
+    max_delay: float = attrs.field(default=DEFAULT_MAX_DELAY, validator=_positive)
+    #: spread the wait evenly between half of it and all of it
+    jitter: bool = False
+    #: exceptions worth another run; anything else is final at once
+    on: tuple[type[BaseException], ...] = (Exception,)
+
+
+@attrs.frozen(kw_only=True)
+class Rules:
+    """What the configuration, the task and the broker say about settling one message."""
+
+    max_attempts: int = 0
+    ack_failures: bool = False
+    max_crashes: int = 3
+    #: seconds, from the configuration: wait before a failed task is presented again
+    retry: float = 60.0
+    backoff: float | None = None
+    max_delay: float = DEFAULT_MAX_DELAY
+    jitter: bool = False
+    #: 0 = no bound
+    max_deliveries: int = MAX_DELIVERIES
+    #: the broker has receipts; without them nothing can be presented again
+    receipts: bool = True
+
+
+@attrs.frozen
+class Decision:
+    """What becomes of a message, and the rank its result is stored with."""
+
+    action: Action
+    #: None = nothing is stored
+    state: State | None = None
+    delay: float = 0.0
+    reason: str = ""
+    failures: int = 0
+    crashes: int = 0
+
+
+def decide(
+    kind: Kind,
+    rules: Rules,
+    *,
+    deliveries: int = 1,
+    failures: int = 0,
+    crashes: int = 0,
+    retryable: bool = True,
+    chance: float = 0.0,
+    reason: str = "",
+) -> Decision:
+    """Return what becomes of a message.
+
+    Args:
+        kind: how the run ended.
+        rules: of the task in this cluster.
+        deliveries: leases of the message so far, this one included.
+        failures: failed runs before this one.
+        crashes: crashed runs before this one.
+        retryable: the task's own policy asks for another run after this exception.
+        chance: random number in [0, 1) for jitter.
+        reason: why a message was rejected.
+
+    """
+    if kind is Kind.SUCCESS:
+        return Decision(Action.ACK, State.SUCCESS)
+    if kind is Kind.FAILURE or kind is Kind.TIMEOUT:
+        return _failed(kind, rules, failures + 1, crashes, retryable=retryable, chance=chance)
+    if kind is Kind.CRASH:
+        return _crashed(rules, failures, crashes + 1)
+    if kind is Kind.UNKNOWN_KEY and deliveries < MAX_UNKNOWN_KEY:
+        return Decision(Action.RETRY, None, rules.retry, "", failures, crashes)
+    if kind is Kind.REJECTED or kind is Kind.UNKNOWN_KEY:
+        return Decision(Action.BURY, None, 0.0, reason or kind.value, failures, crashes)
+    if kind is Kind.INTERRUPTED:
+        return Decision(Action.RELEASE)
+    if kind is Kind.ALREADY_FAILED and not rules.ack_failures:
+        return Decision(Action.BURY, None, 0.0, "it failed for good before it came back", failures, crashes)
+    if kind is Kind.UNSAVABLE or kind is Kind.EXPIRED or kind is Kind.SKIPPED:
+        return Decision(Action.ACK, State.FAILED)
+    return Decision(Action.ACK)
+
+
+def worn_out(rules: Rules, *, deliveries: int, failures: int, crashes: int) -> str:
+    """Return why a message must not be run once more before it is tried, or an empty text."""
+    if 0 < rules.max_crashes <= crashes:
+        return f"crashed its worker {crashes} times (max_crashes {rules.max_crashes})"
+    silent = deliveries - 1 - failures - crashes
+    if 0 < rules.max_deliveries <= silent:
+        return f"presented {deliveries} times without ever ending"
+    return ""
+
+
+def _failed(
+    kind: Kind, rules: Rules, failures: int, crashes: int, *, retryable: bool, chance: float
+) -> Decision:
+    if rules.ack_failures or not rules.receipts:
+        return Decision(Action.ACK, State.FAILED, failures=failures, crashes=crashes)
+    used_up = 0 < rules.max_attempts <= failures
+    if used_up or not retryable:
+        why = f"{kind.value} in attempt {failures}" + ("" if retryable else ", not worth another")
+        return Decision(Action.BURY, State.FAILED, 0.0, why, failures, crashes)
+    return Decision(
+        Action.RETRY, State.RETRYING, _delay(rules, failures, chance), failures=failures, crashes=crashes
+    )
+
+
+def _crashed(rules: Rules, failures: int, crashes: int) -> Decision:
+    if not rules.receipts:
+        return Decision(Action.ACK, State.FAILED, failures=failures, crashes=crashes)
+    if 0 < rules.max_crashes <= crashes:
+        why = f"crashed its worker {crashes} times"
+        return Decision(Action.BURY, State.FAILED, 0.0, why, failures, crashes)
+    # The first crash is most often not the task's own fault: the machine was short of memory,
+    # or somebody killed the worker. It runs again at once.
+    delay = 0.0 if crashes == 1 else min(MAX_CRASH_DELAY, 2.0 ** (crashes - 1))
+    return Decision(Action.RETRY, State.RETRYING, delay, failures=failures, crashes=crashes)
+
+
+def _delay(rules: Rules, failures: int, chance: float) -> float:
+    if rules.backoff is None:
+        delay = rules.retry
+    else:
+        # 2**64 seconds is beyond every cap; a larger exponent would overflow a float
+        delay = min(rules.max_delay, rules.backoff * 2.0 ** min(failures - 1, 64))
+    return delay * (0.5 + chance / 2) if rules.jitter else delay
