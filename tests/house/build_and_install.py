@@ -1,0 +1,42 @@
+"""Build every package and install them together in a clean environment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str | Path) -> str:
+    """Run a command and return what it printed; end with its output if it fails."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def main(place: Path) -> None:
+    """Build into `place`, install from it, and import what was installed."""
+    projects = [ROOT / "core", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
+    names = [tomllib.loads((p / "pyproject.toml").read_text())["project"]["name"] for p in projects]
+    wheels = place / "wheels"
+
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, ROOT, *projects)
+    built = sorted(path.name for path in wheels.iterdir())
+    print("built:", ", ".join(built))
+
+    venv.create(place / "clean", with_pip=True, clear=True)
+    python = place / "clean" / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", *(wheels / name for name in built))
+    run(python, "-m", "pip", "check")
+    # -I: from the wheels, not from the folder this runs in
+    run(python, "-I", "-c", f"import {', '.join(name.replace('-', '_') for name in names)}")
+    print(run(place / "clean" / "bin" / "qcore", "--version").strip())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
