@@ -73,6 +73,8 @@ class Capabilities:
     text_only: bool = False
     #: `publish_status` and `statuses` work
     status: bool = False
+    #: other processes see the same queue; without it there can be no cluster
+    processes: bool = True
     #: names the database behind it; a store with the same one can be written in one step with it
     backend: str | None = None
 
@@ -216,6 +218,8 @@ class ResultStore(ABC):
 
     #: names the database behind it, see `Capabilities.backend`
     backend: str | None = None
+    #: other processes see the same results
+    processes: bool = True
 
     @abstractmethod
     def save(self, results: Sequence[StoredResult]) -> None:
@@ -314,6 +318,8 @@ class Scheduler(ABC):
 
     #: names the database behind it, see `Capabilities.backend`
     backend: str | None = None
+    #: other processes see the same schedules
+    processes: bool = True
 
     @abstractmethod
     def add(self, schedule: Schedule) -> None:

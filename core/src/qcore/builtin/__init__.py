@@ -1,1 +1,1 @@
-"""Placeholder replaced by its own change."""
+"""What qcore brings along: a plugin like any other."""

@@ -1,0 +1,47 @@
+"""How a failed run is told to the log: one line."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from qcore.interfaces import ErrorReporter
+
+if TYPE_CHECKING:
+    from qcore.model import Task
+
+#: what could forge a line or move a terminal's cursor: control and bidirectional characters,
+#: line separators, and lone surrogates, which no stream can write
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+#: a traceback of a deep recursion must not fill a log
+_LONGEST = 16_384
+
+
+class LogReporter(ErrorReporter):
+    """Writes one ERROR line for each failed run to a logger of the standard library."""
+
+    def __init__(self, logger: str = "qcore.reports") -> None:
+        self._log = logging.getLogger(logger)
+
+    def report(self, task: Task, error: BaseException | None, text: str) -> None:
+        """Write ids, type of the error and traceback in one line."""
+        self._log.error(
+            "task failed: id=%s name=%s attempt=%d error=%s: %s",
+            printable(task.id),
+            printable(task.name),
+            task.attempt,
+            "worker died" if error is None else type(error).__name__,
+            printable(text[-_LONGEST:]),
+        )
+
+    def flush(self, seconds: float) -> None:
+        """Flush the handlers of the logger, which do not take a time."""
+        del seconds
+        for handler in self._log.handlers:
+            handler.flush()
+
+
+def printable(text: str) -> str:
+    r"""Return the text with control characters written out, a line feed as `\n`."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -1,0 +1,86 @@
+"""JSON: readable by anyone, marks where JSON has no form."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qcore.builtin.serializers.plain import Form, fits_plainly, plain
+from qcore.builtin.serializers.tags import BY_NAME
+from qcore.errors import DecodeError, EncodeError
+from qcore.interfaces import Serializer
+
+if TYPE_CHECKING:
+    from qcore.builtin.serializers.tags import Tag
+
+#: how a mark begins; a mapping of a user's with such a key is written as pairs
+_MARK = "$"
+_MARK_BYTES = b'"$'
+
+
+class JsonSerializer(Serializer):
+    """JSON; a tuple is `{"$tuple": [...]}`, and so on for every type MessagePack knows here."""
+
+    code = 2
+
+    def __init__(self) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder().decode
+        self._form = Form(fits=_fits, fits_key=_fits_key, mark=_mark)
+
+    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - any value of a user's
+        """Return the bytes of `value`."""
+        # as for MessagePack: what reads back equal was written whole
+        try:
+            data = self._encode(value)
+            if _MARK_BYTES not in data and self._decode(data) == value:
+                return data
+        except Exception:  # noqa: BLE001, S110 - the long way round tells what is wrong, or writes it
+            pass
+        try:
+            return self._encode(plain(value, self._form))
+        except EncodeError:
+            raise
+        except Exception as exc:
+            raise EncodeError(f"cannot write the value: {type(exc).__name__}: {exc}") from exc
+
+    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - any value of a user's
+        """Return the value of `data`."""
+        try:
+            value = self._decode(data)
+            return _read(value) if _MARK_BYTES in data else value
+        except Exception as exc:
+            raise DecodeError(f"not JSON of qcore: {type(exc).__name__}: {exc}") from exc
+
+
+def _mark(tag: Tag, value: object) -> dict[str, Any]:
+    return {_MARK + tag.name: value}
+
+
+def _read(value: Any) -> Any:  # noqa: ANN401 - any value of a user's
+    if isinstance(value, list):
+        return [_read(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((key, item),) = value.items()
+        if key.startswith(_MARK):
+            return _read_tag(key, item)
+    return {key: _read(item) for key, item in value.items()}
+
+
+def _read_tag(key: str, item: object) -> Any:  # noqa: ANN401 - any value of a user's
+    tag = BY_NAME.get(key.removeprefix(_MARK))
+    if tag is None:
+        raise DecodeError(f"unknown mark {key[:40]!a}")
+    return tag.read(_read(item))
+
+
+def _fits(value: object) -> bool:
+    return fits_plainly(value) or (type(value) is float and math.isfinite(value))
+
+
+def _fits_key(value: object) -> bool:
+    return type(value) is str and not value.startswith(_MARK) and fits_plainly(value)
