@@ -1,4 +1,4 @@
-"""The five doors a plugin may come through, and what it must keep to."""
+"""The five doors a plugin comes through, and their obligations."""
 
 from __future__ import annotations
 

@@ -1,0 +1,142 @@
+"""Who may reach for what: libraries, plugins, dangerous calls."""
+
+from __future__ import annotations
+
+import ast
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING, Final
+
+from tests.house.tree import core_modules, imports, plugin_modules, test_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.house.tree import Module
+
+#: library -> the only files of core that know it
+OWNERS: Final = {
+    "pluggy": {"plugins", "hookspecs"},
+    "cattrs": {"config", "execute", "resolve"},
+    "multiprocessing": {"pool", "worker", "zygote", "cluster", "caretaker"},
+    "psutil": {"pool", "worker", "zygote", "cluster", "caretaker"},
+    "sqlite3": {"builtin"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "pytest": {"testing"},
+    "hypothesis": {"testing"},
+}
+
+#: what a plugin may import of qcore
+DOORS: Final = {"qcore.interfaces", "qcore.model", "qcore.errors", "qcore.hookspecs"}
+
+CALLS: Final = frozenset(
+    {"eval", "exec", "__import__", "os.system", "os.popen", "tempfile.mktemp", "yaml.load"}
+)
+#: dangerous thing -> files that have a reason to use it
+ALLOWED: Final = {
+    # a user asks for it by name, and only a worker that accepts it by name decodes it
+    "pickle": ("core/src/qcore/builtin/*",),
+}
+
+
+def within(target: str, *packages: str) -> bool:
+    """Whether a module is one of the packages or inside one."""
+    return any(target == package or target.startswith(package + ".") for package in packages)
+
+
+def test_a_library_is_known_to_its_owners_only() -> None:
+    """Each library of core is imported by the few files whose duty it is."""
+    strangers = [
+        f"{module.place}:{line} imports {target}"
+        for module in core_modules()
+        for target, line in imports(module)
+        for library, owners in OWNERS.items()
+        if within(target, library) and module.name.split(".")[1:2] not in [[owner] for owner in owners]
+    ]
+
+    assert not strangers, "\n".join(["", *strangers])
+
+
+def test_plugins_come_through_the_doors_only() -> None:
+    """A plugin, the built-in one included, imports the contracts and itself."""
+    builtin = [m for m in core_modules() if within(m.name, "qcore.builtin")]
+    trespassers = [
+        f"{module.place}:{line} imports {target}"
+        for module in [*builtin, *plugin_modules()]
+        for target, line in imports(module, frozenset(DOORS))
+        if within(target, "qcore")
+        and target not in DOORS
+        and not within(target, ".".join(module.name.split(".")[: 2 if module in builtin else 1]))
+    ]
+
+    assert not trespassers, "\n".join(["", *trespassers])
+
+
+def test_plugin_tests_use_the_kit_and_the_doors() -> None:
+    """What a plugin's tests need of qcore is public, in qcore.testing or the face."""
+    allowed = DOORS | {"qcore", "qcore.testing"}
+    trespassers = [
+        f"{module.place}:{line} imports {target}"
+        for module in test_modules()
+        if module.place.startswith("plugins/")
+        for target, line in imports(module, frozenset(DOORS))
+        if within(target, "qcore") and target not in allowed and not within(target, "qcore.testing")
+    ]
+
+    assert not trespassers, "\n".join(["", *trespassers])
+
+
+def test_nobody_imports_a_plugin() -> None:
+    """Delete any plugin's folder and everything else still works."""
+    packages = {module.name.split(".")[0]: module.path for module in plugin_modules()}
+    reached = [
+        f"{module.place}:{line} imports {target}"
+        for module in [*core_modules(), *plugin_modules(), *test_modules()]
+        for target, line in imports(module)
+        for package in packages
+        if within(target, package) and f"plugins/{package.replace('_', '-')}/" not in module.place
+    ]
+
+    assert not reached, "\n".join(["", *reached])
+
+
+def test_core_has_no_optional_imports() -> None:
+    """What core needs it depends on; what it may lack belongs to a plugin."""
+    optional = [
+        f"{module.place}:{node.lineno}"
+        for module in core_modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Try) and any(isinstance(b, (ast.Import, ast.ImportFrom)) for b in node.body)
+    ]
+
+    assert not optional, "\n".join(["", *optional])
+
+
+def test_nothing_dangerous_is_called() -> None:
+    """No eval, exec, pickle, shell, unsafe YAML or guessable temporary name outside ALLOWED."""
+    used = [
+        f"{module.place}:{line} {what}"
+        for module in [*core_modules(), *plugin_modules()]
+        for what, line in dangers(module)
+        if not any(fnmatch(module.place, pattern) for pattern in ALLOWED.get(what, ()))
+    ]
+
+    assert not used, "\n".join(["", *used])
+
+
+def dangers(module: Module) -> Iterator[tuple[str, int]]:
+    """Yield each dangerous import and call with its line."""
+    for target, line in imports(module):
+        if target.split(".")[0] in {"pickle", "cPickle", "dill", "marshal", "shelve"}:
+            yield "pickle", line
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).removeprefix("builtins.")
+            if name in CALLS:
+                yield name, node.lineno
+            elif any(k.arg == "shell" and not _is_false(k.value) for k in node.keywords):
+                yield "shell=True", node.lineno
+
+
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False

@@ -1,0 +1,81 @@
+"""Which file of qcore may import which: arrows only fall, and nothing goes in a circle."""
+
+from __future__ import annotations
+
+from graphlib import CycleError, TopologicalSorter
+from typing import Final
+
+from tests.house.tree import core_modules, imports
+
+#: From top to bottom; a file imports only from lines below its own. A folder is one name.
+#: A new file fails the test until it has been given its place here.
+LAYERS: Final = (
+    # faces
+    {"__init__", "__main__", "cli", "testing"},
+    # processes
+    {"cluster"},
+    {"caretaker"},
+    {"pool"},
+    {"zygote"},
+    {"worker"},
+    # one task
+    {"flow"},
+    {"app", "execute"},
+    # assembly
+    {"runtime"},
+    {"config"},
+    {"plugins"},
+    {"installed", "rules", "results", "resolve"},
+    {"builtin"},
+    # contracts
+    {"hookspecs", "envelope", "journal"},
+    {"interfaces", "signing", "settle", "cron", "faults", "cpus"},
+    # ground
+    {"model"},
+    {"errors"},
+)
+
+RANK: Final = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for name in names}
+KNOWN: Final = frozenset(module.name for module in core_modules())
+
+
+def room(name: str) -> str:
+    """Return the file or folder a module belongs to: `qcore.cli.run` is in `cli`."""
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+def test_every_file_has_a_layer() -> None:
+    """A new file is placed in LAYERS before anything else may be said of it."""
+    unplaced = sorted({module.place for module in core_modules() if room(module.name) not in RANK})
+
+    assert not unplaced, "\n".join(["", *unplaced])
+
+
+def test_no_arrow_points_up_or_sideways() -> None:
+    """A file imports from lower layers only, for type checking too."""
+    upward = [
+        f"{module.place}:{line} imports {target}"
+        for module in core_modules()
+        for target, line in sorted(set(imports(module, KNOWN)))
+        if target.split(".")[0] == "qcore"
+        and room(target) != room(module.name)
+        and RANK.get(room(target), 0) >= RANK.get(room(module.name), 0)
+    ]
+
+    assert not upward, "\n".join(["", *upward])
+
+
+def test_nothing_goes_in_a_circle() -> None:
+    """No file reaches itself by imports, inside a folder either."""
+    graph = {
+        module.name: {target for target, _ in imports(module, KNOWN) if target in KNOWN} - {module.name}
+        for module in core_modules()
+    }
+
+    try:
+        circle = []
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+
+    assert circle == []

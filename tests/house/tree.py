@@ -1,0 +1,117 @@
+"""The source tree as the house tests read it: files, trees, imports."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "core" / "src" / "qcore"
+
+
+class Module(NamedTuple):
+    """One Python file of a package."""
+
+    path: Path
+    #: dotted, `qcore.cli.main`; a package's `__init__` bears the package's name
+    name: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def place(self) -> str:
+        """Path from the root, as it is shown in a failure."""
+        return self.path.relative_to(ROOT).as_posix()
+
+
+class Import(NamedTuple):
+    """One module named by an import statement."""
+
+    target: str
+    line: int
+
+
+def _module(path: Path, source: Path) -> Module:
+    parts = path.relative_to(source).with_suffix("").parts
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    text = path.read_text(encoding="utf-8")
+    return Module(path, name, text, ast.parse(text, str(path)))
+
+
+@cache
+def core_modules() -> tuple[Module, ...]:
+    """Every module of `qcore`."""
+    return tuple(_module(path, CORE.parent) for path in sorted(CORE.rglob("*.py")))
+
+
+def plugin_folders() -> list[Path]:
+    """Every folder that holds a plugin."""
+    return sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+
+
+@cache
+def plugin_modules() -> tuple[Module, ...]:
+    """Every module of every plugin's package."""
+    return tuple(
+        _module(path, folder / "src")
+        for folder in plugin_folders()
+        for path in sorted((folder / "src").rglob("*.py"))
+    )
+
+
+@cache
+def test_modules() -> tuple[Module, ...]:
+    """Every Python file below a folder `tests`, the plugins' included."""
+    folders = [ROOT / "tests", *(folder / "tests" for folder in plugin_folders())]
+    return tuple(_module(path, ROOT) for folder in folders for path in sorted(folder.rglob("*.py")))
+
+
+test_modules.__test__ = False  # type: ignore[attr-defined]  # its name makes pytest take it for a test
+
+
+def tracked_files() -> list[Path]:
+    """Every file under version control, or every visible one where there is no git."""
+    listing = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=False
+    )
+    if listing.returncode == 0:
+        found = [ROOT / name for name in listing.stdout.split("\0") if name]
+    else:
+        found = [p for p in ROOT.rglob("*") if not any(part in UNTRACKED for part in p.parts)]
+    return [path for path in found if path.is_file()]
+
+
+#: what is never under version control
+UNTRACKED = frozenset({".git", ".tox", ".venv", "__pycache__", "build", "dist", "_build"})
+
+
+def imports(module: Module, known: frozenset[str] = frozenset()) -> Iterator[Import]:
+    """Yield every module that is imported, at whatever depth and under whatever condition.
+
+    `from a import b` names `a.b` if that is among the `known` modules, else `a`.
+    """
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(module, node)
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield Import(inner if inner in known else base, node.lineno)
+
+
+def _absolute(module: Module, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    package = module.name.split(".")
+    if module.path.name != "__init__.py":
+        package = package[:-1]
+    kept = package[: len(package) - node.level + 1]
+    return ".".join([*kept, *([node.module] if node.module else [])])
