@@ -1,0 +1,79 @@
+"""Decides what the tables look like and whose file it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore.errors import BackendRefused
+
+if TYPE_CHECKING:
+    import sqlite3
+
+#: "Qcor" in ASCII; stands in the file's header, so that no other program's database is taken for ours
+APPLICATION_ID = 0x51636F72
+
+#: raised by one whenever the tables change
+VERSION = 1
+
+#: A message waits in `queue` until its first lease. A lease is a range of `queue` in `lease`: the
+#: messages themselves are not touched again before they are deleted, so the happy path writes each of
+#: them once and removes it once. What has a delay or came back lives in `back`, with its counters.
+#:
+#: Two things always hold, and all that is fast here rests on them. Every row of `queue` up to the
+#: highest `lease.last` belongs to a lease; those above it are ready and have no gaps. And the row
+#: `lease.last` exists, because SQLite gives a deleted highest `seq` out a second time.
+TABLES = (
+    "create table queue (seq integer primary key, body blob not null)",
+    """create table lease (first integer primary key, last integer not null, token integer not null,
+    until real not null)""",
+    # `at` is when it may be leased: the end of its delay, or of its lease while it has a token
+    """create table back (key integer primary key, at real not null, token integer,
+    deliveries integer not null default 0, failures integer not null default 0,
+    crashes integer not null default 0, body blob not null)""",
+    "create index back_at on back (at)",
+    # autoincrement: an id that was listed is never another message later
+    """create table buried (id integer primary key autoincrement, at real not null,
+    reason text not null, failures integer not null, crashes integer not null, body blob not null)""",
+    "create table status (cluster text primary key, expires real not null, body blob not null) without rowid",
+    """create table result (id blob primary key, state integer not null, finished real not null,
+    expires real not null, name text not null, grp text, body blob not null) without rowid""",
+    "create index result_state on result (state, finished)",
+    "create index result_group on result (grp, finished) where grp is not null",
+    "create index result_expires on result (expires) where expires > 0",
+    """create table schedule (name text primary key, task text not null, body blob not null,
+    rule text not null, time_zone text not null, next_run real not null, repeats integer not null,
+    catch_up integer, declared integer not null, fault text not null, held real not null default 0)
+    without rowid""",
+)
+
+
+def is_ready(connection: sqlite3.Connection, path: str) -> bool:
+    """Return whether the tables are there, False for an empty file.
+
+    Raises:
+        BackendRefused: it is another program's database, or one of a newer qcore.
+    """
+    application = connection.execute("pragma application_id").fetchone()[0]
+    version = connection.execute("pragma user_version").fetchone()[0]
+    if application == APPLICATION_ID and version == VERSION:
+        return True
+    if application == APPLICATION_ID:
+        msg = (
+            f"{path} was written by another version of qcore: its tables are of version {version},"
+            f" this one knows {VERSION}; upgrade qcore, or give `sqlite.path` another file"
+        )
+        raise BackendRefused(msg)
+    if application or version or connection.execute("select count(*) from sqlite_master").fetchone()[0]:
+        msg = f"{path} is the database of another program; give `sqlite.path` a file of its own"
+        raise BackendRefused(msg)
+    return False
+
+
+def create(connection: sqlite3.Connection, path: str) -> None:
+    """Make the tables, unless another process was faster; to be called inside a transaction."""
+    if is_ready(connection, path):
+        return
+    for statement in TABLES:
+        connection.execute(statement)
+    connection.execute(f"pragma application_id = {APPLICATION_ID}")
+    connection.execute(f"pragma user_version = {VERSION}")
