@@ -1,0 +1,102 @@
+"""How a fault is worded: what is shown, hidden and suggested."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+#: what stands in the place of a secret
+HIDDEN = "***"
+#: a setting whose name holds one of these words is never shown
+_SECRET_NAME = re.compile(r"passw|secret|token|key|auth|dsn|credential", re.IGNORECASE)
+#: user and password of a URL; greedy, because a password may hold an `@` of its own
+_USERINFO = re.compile(r"(?<=://)[^/\s]*@")
+#: most characters of a value that a message repeats
+_SHOWN = 60
+#: a word shorter than this is not searched for in messages: it would tear holes into plain text
+_SHORTEST_SECRET = 4
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the choice nearest to `name`, or nothing."""
+    near = difflib.get_close_matches(name, sorted(choices), n=1, cutoff=0.7)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names sorted and separated by commas, or `none`."""
+    return ", ".join(sorted(names)) or "none"
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a setting of this name is kept out of sight."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def shown(value: object, path: str = "") -> str:
+    """Return `value` as a message may show it, when it stands at `path`."""
+    if is_secret(path) and value is not None and not isinstance(value, bool):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return "a table" if value else "an empty table"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
+        return "a very large number"
+    if not isinstance(value, str | int | float | None):
+        return f"a value of type {type(value).__name__}"
+    # str.__str__ takes the text out of subclasses, whose repr might be another
+    text = repr(_USERINFO.sub(f"{HIDDEN}@", str.__str__(value)) if isinstance(value, str) else value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]}...{text[-1]}"
+
+
+def redacted(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever stands in a section
+    """Return a copy of `value`, the setting `name`, without its secrets."""
+    if isinstance(value, Mapping):
+        return {key: redacted(inner, str(key)) for key, inner in value.items()}
+    if value is None or isinstance(value, bool):
+        return value
+    if is_secret(name):
+        return HIDDEN
+    if isinstance(value, list | tuple):
+        return [redacted(inner) for inner in value]
+    return _USERINFO.sub(f"{HIDDEN}@", value) if isinstance(value, str) else value
+
+
+def secrets_of(value: object, name: str = "") -> set[str]:
+    """Collect every text in `value`, the setting `name`, that must not be shown."""
+    if isinstance(value, Mapping):
+        return {text for key, inner in value.items() for text in secrets_of(inner, f"{name}.{key}")}
+    if isinstance(value, list | tuple):
+        return {text for inner in value for text in secrets_of(inner, name)}
+    if not isinstance(value, str):
+        return set()
+    return {str(value)} if is_secret(name) else {part[:-1] for part in _USERINFO.findall(value)}
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` with every secret in it hidden, also where it stands as a repr."""
+    forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1])}
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) >= _SHORTEST_SECRET:
+            text = text.replace(form, HIDDEN)
+    return text
+
+
+def fault(path: str, value: object, what: str, origin: str = "") -> str:
+    """Return the sentence for a bad value: where, which, what is wrong and what to do."""
+    source = f" from {origin}" if origin else ""
+    return f"{path}: got {shown(value, path)}{source}; {what}"
+
+
+def reason(error: BaseException) -> str:
+    """Return `Type: text` on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """Return choices as they are offered in a sentence."""
+    return ", ".join(repr(choice) for choice in sorted(choices))

@@ -1,0 +1,261 @@
+"""What the value of each kind of setting may be."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import attrs
+
+from qcore import faults
+
+
+class _Unset:
+    """The one value that means: nothing was said, keep what is there."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+#: an override with this value overrides nothing; None, False, 0 and "" do
+UNSET: Final = _Unset()
+
+
+class EnvText(str):
+    """Text from an environment variable: it may stand for a number, a list or nothing."""
+
+    __slots__ = ()
+
+
+class Wrong(ValueError):
+    """A value breaks a rule; the message says what is wrong and what to do."""
+
+
+@attrs.frozen
+class Rule:
+    """What one setting may be."""
+
+    #: how the documents name it
+    kind: str
+    #: returns the value as it is kept, or raises Wrong
+    read: Callable[[object], Any]
+    #: what the value counts, if it counts anything
+    unit: str = ""
+
+
+#: beyond this a float no longer tells neighbours apart; nothing here is that large in earnest
+_MOST = 2**53
+_YES = frozenset({"true", "yes", "on", "1"})
+_NO = frozenset({"false", "no", "off", "0"})
+_NONE = frozenset({"none", "null"})
+
+
+def is_none(value: object) -> bool:
+    """Tell whether a value stands for None."""
+    return value is None or (isinstance(value, EnvText) and value.strip().lower() in _NONE)
+
+
+def boolean(value: object) -> bool | None:
+    """Return what a value says if it says yes or no, else None."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, EnvText):
+        word = value.strip().lower()
+        return True if word in _YES else False if word in _NO else None
+    return None
+
+
+def numeric(value: object) -> int | float | None:
+    """Return a value that is a number, or text of the environment that reads as one, else None."""
+    if isinstance(value, EnvText):
+        try:
+            value = float(value) if not value.strip().lstrip("+-").isdigit() else int(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST <= value <= _MOST:
+        return None
+    return value
+
+
+def parsed(value: object) -> object:
+    """Return what text of the environment says as JSON, if it is a JSON list or table."""
+    if isinstance(value, EnvText) and value.lstrip()[:1] in {"[", "{"}:
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise Wrong(f"it begins like JSON but is none ({error})") from None
+    return value
+
+
+def flag() -> Rule:
+    """Make the rule of a switch."""
+
+    def read(value: object) -> bool:
+        found = boolean(value)
+        if found is None:
+            raise Wrong("must be true or false, without quotes")
+        return found
+
+    return Rule("true or false", read)
+
+
+def integer(least: int, advice: str, *, unit: str = "", none: object = Wrong, zero: object = 0) -> Rule:
+    """Make the rule of a whole number; `none` and `zero` say what None and 0 stand for."""
+
+    def read(value: object) -> object:
+        if is_none(value) and none is not Wrong:
+            return none
+        found = numeric(value)
+        if found is None or found != int(found) or (found < least and (found or zero == 0)):
+            raise Wrong(f"must be a whole number of {least} or more; {advice}")
+        return int(found) or zero
+
+    return Rule("whole number", read, unit)
+
+
+def seconds(
+    advice: str,
+    *,
+    above: float | None = None,
+    least: float = 0,
+    below: float | None = None,
+    none: object = Wrong,
+) -> Rule:
+    """Make the rule of a number of seconds; `none` says what None stands for."""
+    low = f"{least:g} or more" if above is None else f"more than {above:g}"
+    high = "" if below is None else f" and less than {below:g}"
+
+    def read(value: object) -> object:
+        if is_none(value) and none is not Wrong:
+            return none
+        found = numeric(value)
+        fits = found is not None and (found >= least if above is None else found > above)
+        if found is None or not fits or (below is not None and found >= below):
+            raise Wrong(f"must be a number of seconds, {low}{high}; {advice}")
+        return float(found)
+
+    return Rule("number", read, "seconds")
+
+
+def text(wrong: str, pattern: str = r"[^\x00-\x1f]*", *, none: object = Wrong) -> Rule:
+    """Make the rule of a text that matches `pattern` as a whole."""
+    shape = re.compile(pattern)
+
+    def read(value: object) -> object:
+        if is_none(value) and none is not Wrong:
+            return none
+        if not isinstance(value, str) or not shape.fullmatch(value) or not _encodable(value):
+            raise Wrong(wrong)
+        return str(value)
+
+    return Rule("text", read)
+
+
+def texts(wrong: str, pattern: str, *, none: object, empty: object = Wrong) -> Rule:
+    """Make the rule of a list of texts, each matching `pattern`; it is kept as a tuple."""
+    shape = re.compile(pattern)
+
+    def read(value: object) -> object:
+        if is_none(value):
+            return none
+        if isinstance(value, EnvText) and not value.lstrip().startswith("["):
+            value = [part.strip() for part in value.split(",")]
+        value = parsed(value)
+        if isinstance(value, str):
+            raise Wrong(f"must be a list; write [{faults.shown(value)}]")
+        if isinstance(value, list | tuple) and not value and empty is not Wrong:
+            return empty
+        if not isinstance(value, list | tuple) or not value:
+            raise Wrong(wrong)
+        for item in value:
+            if not isinstance(item, str) or not shape.fullmatch(item) or not _encodable(item):
+                raise Wrong(f"{wrong}; {faults.shown(item)} does not fit")
+        return tuple(str(item) for item in value)
+
+    return Rule("list of texts", read)
+
+
+def _encodable(value: str) -> bool:
+    # lone surrogates come in through JSON and cannot be sent anywhere
+    return not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def level() -> Rule:
+    """Make the rule of a logging level."""
+    names = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value.upper() in names:
+            return value.upper()
+        hint = faults.did_you_mean(value.upper(), names) if isinstance(value, str) else ""
+        raise Wrong(f"must be one of {', '.join(names)}{hint}")
+
+    return Rule("text", read)
+
+
+def zone() -> Rule:
+    """Make the rule of a time zone."""
+
+    def read(value: object) -> str:
+        try:
+            if isinstance(value, str) and value:
+                ZoneInfo(value)
+                return str(value)
+        except (KeyError, ValueError, OSError):
+            pass  # told below, with the nearest name
+        # hundreds of names: only read when one is wrong
+        from zoneinfo import available_timezones  # noqa: PLC0415 - as said above
+
+        hint = faults.did_you_mean(value, available_timezones()) if isinstance(value, str) else ""
+        raise Wrong(f"must be a time zone of the IANA database such as 'Europe/Paris' or 'UTC'{hint}")
+
+    return Rule("text", read)
+
+
+def retention() -> Rule:
+    """Make the rule of `cached`: a switch, or how many seconds results are kept."""
+    period = seconds("or true for as long as save_limit lets them, or false", above=0)
+
+    def read(value: object) -> object:
+        # in the environment 1 is a second, not a yes
+        if isinstance(value, bool) or (isinstance(value, EnvText) and numeric(value) is None):
+            found = boolean(value)
+            if found is not None:
+                return found
+        return period.read(value)
+
+    return Rule("true, false or number", read, "seconds")
+
+
+def tables() -> Rule:
+    """Make the rule of `error_reporter`: a table of settings for each name."""
+    wrong = "must be a table with a table of settings for each reporter, such as {'log': {}}"
+
+    def read(value: object) -> dict[str, dict[str, Any]]:
+        if is_none(value):
+            return {}
+        value = parsed(value)
+        if not isinstance(value, Mapping):
+            raise Wrong(wrong)
+        found = {}
+        for name, inner in value.items():
+            settings = parsed(inner)
+            if not isinstance(name, str) or not isinstance(settings, Mapping):
+                raise Wrong(f"{wrong}; {faults.shown(name)} leads to {faults.shown(inner, str(name))}")
+            found[str(name)] = {str(key): plain(item) for key, item in settings.items()}
+        return found
+
+    return Rule("table", read)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - whatever stands in a table
+    """Copy a value; text of the environment becomes text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return str(value) if isinstance(value, str | PurePath) else value
