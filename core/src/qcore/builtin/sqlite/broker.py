@@ -27,13 +27,13 @@ _ENQUEUE_LATER = "insert into back (at, body) values (?, ?)"
 _LOOK = f"""select exists (select 1 from queue where seq > {_HEAD}),
     (select min(at) from back), (select min(until) from lease)"""  # noqa: S608 - no values in it
 _READY = f"select seq, body from queue where seq > {_HEAD} order by seq limit ?"  # noqa: S608 - as above
-_RETURNED = (
-    "select key, body, deliveries + 1, failures, crashes from back where at <= ? order by at, key limit ?"
-)
+# a token that is still there is one of a lease that ran out
+_RETURNED = """select key, body, deliveries + 1, failures, crashes,
+    case when token is null then 0.0 else at end from back where at <= ? order by at, key limit ?"""
 _CLAIM_RETURNED = "update back set at = ?, token = ?, deliveries = deliveries + 1 where key = ?"
 # ready rows have no gaps, see the schema: counting them would read the whole queue
 _SIZE = f"""select
-    coalesce((select max(seq) + 1 - max((select min(seq) from queue), {_HEAD} + 1) from queue), 0),
+    coalesce((select max(seq) from queue) + 1 - (select min(seq) from queue where seq > {_HEAD}), 0),
     (select count(*) from queue where seq <= {_HEAD}),
     (select count(*) from back where at <= :now),
     (select count(*) from back where at > :now and token is not null),
@@ -68,26 +68,28 @@ class SqliteBroker(Broker):
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Accept messages, all of them in one transaction."""
+        if not messages:
+            return
         if len(messages) == 1 and messages[0].delay <= 0:
             self._database.insert(_ENQUEUE, (messages[0].body,))
-        elif messages:
+        else:
             self._database.write(_enqueue, messages)
         self._database.work.ring()
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Hand out messages; an idle wait neither writes nor takes processor time."""
         deadline = time.monotonic() + wait
-        while True:
+        while limit > 0:
             pause = self._database.read(_seconds_to_next)
             if pause <= 0:
                 self._expire_at = 0.0
                 if deliveries := self._database.write(self._claim, limit):
                     return deliveries
-                continue
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                return ()
+                break
             self._database.work.wait(min(remaining, pause))
+        return ()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases in one transaction."""

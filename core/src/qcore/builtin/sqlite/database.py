@@ -126,6 +126,8 @@ class Database:
         with self._lock:
             self._closed = True
             self._let_go()
+            self.work.close()
+            self.done.close()
 
     # -- the connection ---------------------------------------------------------------------
 
@@ -222,13 +224,17 @@ class Database:
         connection, self._open = self._open, None
         if connection is not None:
             connection.close()
-        self.work.close()
-        self.done.close()
 
     def before_fork(self) -> None:
         """Leave nothing open that a child could inherit."""
         if self._lock.acquire(timeout=FORK_PATIENCE) and not (self._open and self._open.in_transaction):
             self._let_go()
+
+    def after_fork_in_child(self) -> None:
+        """Give back what is shared with the parent: one of two that wait would take the other's wake-up."""
+        self.work.close()
+        self.done.close()
+        self.after_fork()
 
     def after_fork(self) -> None:
         """Let other threads go on."""
@@ -250,7 +256,11 @@ def _close_before_fork(database: Database) -> None:
         if alive := reference():
             alive.after_fork()
 
-    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
+    def after_in_child() -> None:
+        if alive := reference():
+            alive.after_fork_in_child()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
 def _nothing(connection: sqlite3.Connection) -> None:

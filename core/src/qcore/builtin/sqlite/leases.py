@@ -1,4 +1,4 @@
-"""Decides what a receipt of the SQLite broker covers and how leases end."""
+"""Decides what a receipt covers and how a lease ends."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _BACK_RELEASE = (
 )
 _BACK_DELETE = "delete from back where key = ? and token = ?"
 
-_EXPIRED_TO_BACK = """insert into back (at, deliveries, body)
-    select ?, 1, body from queue where seq between ? and ? order by seq"""
+_EXPIRED_TO_BACK = """insert into back (at, token, deliveries, body)
+    select ?, ?, 1, body from queue where seq between ? and ? order by seq"""
 
 
 class Lease(NamedTuple):
@@ -90,9 +90,11 @@ def extend(connection: sqlite3.Connection, receipts: Sequence[bytes], until: flo
 
 def expire(connection: sqlite3.Connection, now: float) -> None:
     """Make what was leased and not settled in time ready again, counted as delivered."""
-    expired = connection.execute("select first, last, until from lease where until <= ?", (now,)).fetchall()
-    for first, last, until in expired:
-        connection.execute(_EXPIRED_TO_BACK, (until, first, last))
+    expired = connection.execute(
+        "select first, last, token, until from lease where until <= ?", (now,)
+    ).fetchall()
+    for first, last, token, until in expired:
+        connection.execute(_EXPIRED_TO_BACK, (until, token, first, last))
         connection.execute("delete from queue where seq between ? and ?", (first, last))
         connection.execute("delete from lease where first = ?", (first,))
 

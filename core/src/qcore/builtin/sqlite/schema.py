@@ -20,7 +20,7 @@ VERSION = 1
 #: them once and removes it once. What has a delay or came back lives in `back`, with its counters.
 #:
 #: Two things always hold, and all that is fast here rests on them. Every row of `queue` up to the
-#: highest `lease.last` belongs to a lease; those above it are ready and have no gaps. And the row
+#: highest `lease.last` belongs to a lease; those above it are ready, without gaps between them. The row
 #: `lease.last` exists, because SQLite gives a deleted highest `seq` out a second time.
 TABLES = (
     "create table queue (seq integer primary key, body blob not null)",

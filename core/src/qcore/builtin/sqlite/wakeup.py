@@ -66,9 +66,9 @@ class Bell:
         self._ring = self._watch = None
 
     def _listen(self) -> None:
-        # the file has to be there before it can be watched
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
+            # the file has to be there before it can be watched
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._watch = watch(self._path)
         except OSError as exc:
             self._deaf = True
