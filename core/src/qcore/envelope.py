@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from qcore.errors import BadSignature, Expired, PayloadTooLarge, Undecodable, UnknownKey
+from qcore.errors import BadSignature, PayloadTooLarge, Undecodable, UnknownKey
 from qcore.signing import KEY_ID_SIZE, MAC_SIZE, KeyRing, same
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     named: bool
     #: epoch milliseconds
     created: int
+    #: epoch milliseconds after which it is not to be started, 0 = never
+    expires: int = 0
 
 
 class Envelope:
@@ -147,18 +149,13 @@ class Envelope:
             raise PayloadTooLarge(msg)
         return data + self._mac(data)
 
-    def open(self, body: bytes, now: int) -> Opened:
+    def open(self, body: bytes) -> Opened:
         """Verify a message, then take it apart; nothing is decoded before the MAC is good.
-
-        Args:
-            body: what the broker handed out.
-            now: epoch milliseconds.
 
         Raises:
             Undecodable: not an envelope of this version.
             UnknownKey: the key id is in no key of ours.
             BadSignature: altered, or sealed for another queue.
-            Expired: past its time.
 
         """
         size = len(body)
@@ -178,9 +175,6 @@ class Envelope:
         end = size - MAC_SIZE
         if not same(mac(body[:end]), body[end:]):
             raise BadSignature
-        if 0 < expires < now:
-            msg = f"it expired {(now - expires) / 1000:.1f} seconds ago"
-            raise Expired(msg)
         start = _HEADER.size + head_size
         if flags & ~_KNOWN_FLAGS or start > end or head_size > MAX_HEAD or raw > self._max_raw:
             msg = f"an envelope with flags {flags:#x}, head {head_size} and arguments {raw} bytes"
@@ -191,7 +185,7 @@ class Envelope:
         elif len(arguments) != raw:
             msg = f"{len(arguments)} bytes of arguments where the header says {raw}"
             raise Undecodable(msg)
-        return Opened(id_, body[_HEADER.size : start], arguments, serializer, bool(flags & NAMED), created)
+        return Opened(id_, body[_HEADER.size : start], arguments, serializer, bool(flags & NAMED), created, expires)
 
 
 def task_id(body: bytes) -> str:
@@ -308,8 +302,3 @@ def read_head(data: bytes) -> Head:
     except (msgspec.MsgspecError, RecursionError) as exc:
         msg = f"not a head of a known version: {exc}"
         raise Undecodable(msg) from exc
-
-
-def as_json(value: Any) -> str:  # noqa: ANN401 - any value of a user's
-    """Return JSON text of anything, for people to read; what has no JSON form is shown by repr."""
-    return msgspec.json.encode(value, enc_hook=repr).decode()

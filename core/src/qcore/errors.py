@@ -90,10 +90,6 @@ class BadSignature(EnvelopeError):
     """The signature does not match: the message was altered or is for another queue."""
 
 
-class Expired(EnvelopeError):
-    """The message expired before a worker came to it."""
-
-
 # -- tasks and results --------------------------------------------------------------------
 
 
@@ -130,10 +126,6 @@ class TaskTimeout(BaseException):
     """The task ran longer than its timeout."""
 
     # Not a QcoreError and not an Exception: `except Exception` in a task must not eat it.
-
-
-class TaskCancelled(BaseException):
-    """The worker is being stopped at once; the task goes back to the queue."""
 
 
 # -- processes ----------------------------------------------------------------------------

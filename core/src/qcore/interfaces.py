@@ -84,7 +84,8 @@ class Broker(ABC):
 
     An instance is used by one thread of one process at a time and never crosses a fork.
     An obstacle that may pass is raised as `BackendUnavailable`, one that will not as
-    `BackendRefused`; both say what to do.
+    `BackendRefused`; both say what to do. What the capabilities exclude (a delay, `extend`,
+    BURY) is refused with `NotSupported`.
     """
 
     #: what this broker can do; may be set by `__init__`

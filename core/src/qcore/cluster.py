@@ -1,0 +1,255 @@
+"""Cluster: the handle by which a program starts and stops a cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+
+from qcore.app import App, Task
+from qcore.config import Config
+from qcore.errors import ClusterError, ConfigError, MainReached, QcoreError, StartFailed
+from qcore.model import ClusterStatus
+from qcore.resolve import IMPORTING_MAIN, Script, main_script
+from qcore.runtime import Runtime
+from qcore.supervisor import Supervisor, serve
+from qcore.zygote import Boot, adopt, configure_logging, preload_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+#: Seconds a cluster is given to have its workers ready, importing the user's modules included.
+_START: Final = 120.0
+#: Seconds beyond its shutdown_timeout after which a stopping supervisor is killed.
+_PATIENCE: Final = 10.0
+#: Seconds a running supervisor is given to answer.
+_ANSWER: Final = 10.0
+
+
+class Cluster:
+    """A pool of workers with its supervisor, in processes of their own.
+
+    `start` returns once the workers are ready. The cluster stops by itself when the program
+    that started it ends, however that happens. As a context manager it starts and stops.
+    """
+
+    def __init__(self, config: Config | App | None = None) -> None:
+        if isinstance(config, App):
+            config = config.config
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._pending = b""
+        self._lock = threading.Lock()
+
+    @property
+    def config(self) -> Config:
+        """The configuration, loaded at first use."""
+        if self._config is None:
+            self._config = Config.load()
+        return self._config
+
+    @property
+    def pid(self) -> int | None:
+        """The supervisor's process id, None when it does not run."""
+        running = self._process is not None and self._process.poll() is None
+        return self._process.pid if running and self._process is not None else None
+
+    def start(self) -> Self:
+        """Start the cluster and return it once its workers wait for tasks.
+
+        Raises:
+            StartFailed: it did not come up; the message says why, and nothing is left running.
+
+        """
+        if IMPORTING_MAIN.get():
+            raise MainReached
+        if self.pid is not None:
+            msg = f"the cluster runs already (supervisor {self.pid}); stop it first"
+            raise ClusterError(msg)
+        boot = boot_of(self.config)
+        refuse_private(self.config)
+        ours, theirs = socket.socketpair()
+        source = str(Path(__file__).resolve().parent.parent)
+        program = (
+            f"import sys; sys.path.append({source!r}); from qcore.cluster import main; "
+            f"main({theirs.fileno()})"
+        )
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
+            [sys.executable, "-c", program],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            # A terminal's Ctrl-C is for the program; it decides what becomes of its cluster.
+            start_new_session=True,
+        )
+        theirs.close()
+        self._control = ours
+        data = msgspec.msgpack.encode(boot)
+        ours.sendall(len(data).to_bytes(4, "big") + data)
+        answer = self._answer(_START)
+        if "ready" not in answer:
+            status = self._reap(_ANSWER)
+            why = answer.get("failed") or f"the supervisor ended with status {status}; its log says why"
+            raise StartFailed(why)
+        return self
+
+    def status(self) -> ClusterStatus:
+        """Return what the supervisor sees of its workers now; state `stopped` if it is gone."""
+        with self._lock:
+            if self.pid is not None and self._control is not None:
+                self._ask(do="status")
+                answer = self._answer(_ANSWER)
+                if "status" in answer:
+                    return msgspec.convert(answer["status"], ClusterStatus)
+        config = self.config
+        return ClusterStatus(
+            id="", name=config.name, label=config.label, host=socket.gethostname(), pid=0, state="stopped"
+        )
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Stop the cluster; return False if it was not running.
+
+        Args:
+            timeout: seconds running tasks are given; None = `shutdown_timeout`. What is not
+                done by then goes back to the queue, uncounted.
+
+        """
+        with self._lock:
+            if self._process is None:
+                return False
+            running = self.pid is not None
+            if running:
+                self._ask(do="stop", timeout=timeout)
+            patience = self.config.shutdown_timeout if timeout is None else timeout
+            self._reap(patience + _PATIENCE)
+        return running
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the cluster has ended by itself; return False if it still runs after `timeout` seconds."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def _ask(self, **what: object) -> None:
+        if self._control is None:
+            return
+        try:
+            self._control.sendall(msgspec.json.encode(what) + b"\n")
+        except OSError:
+            # It has just ended; whoever asked sees that by the missing answer.
+            self._pending = b""
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
+        if self._control is None:
+            return {}
+        self._control.settimeout(seconds)
+        while b"\n" not in self._pending:
+            try:
+                data = self._control.recv(1 << 20)
+            except (TimeoutError, ConnectionResetError):
+                data = b""
+            if not data:
+                return {}
+            self._pending += data
+        line, _, self._pending = self._pending.partition(b"\n")
+        found: dict[str, Any] = msgspec.json.decode(line)
+        return found
+
+    def _reap(self, seconds: float) -> int:
+        if self._process is None:
+            return 0
+        try:
+            status = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        self._process = None
+        self._pending = b""
+        return status
+
+
+def boot_of(config: Config, preload: Sequence[str] = ()) -> Boot:
+    """Return what a supervisor needs to run this program's tasks."""
+    script: Script | None = main_script()
+    main = sys.modules.get("__main__")
+    has_tasks = any(isinstance(value, Task) for value in vars(main).values()) if main else False
+    return Boot(
+        config=config.as_dict(),
+        path=[os.getcwd() if part == "" else part for part in sys.path],  # noqa: PTH109 - as the import system does
+        slots=config.workers,
+        parent=os.getpid(),
+        preload=preload_of([*preload, *config.preload], script, has_tasks=has_tasks),
+        script=(script.name, script.path) if script else None,
+        blocked=[],
+    )
+
+
+def refuse_private(config: Config) -> None:
+    """Refuse a broker that other processes cannot see.
+
+    Raises:
+        ConfigError: it lives in this process only.
+
+    """
+    runtime = Runtime(config)
+    broker = runtime.make_broker()
+    private = not broker.capabilities.processes
+    broker.close()
+    if private:
+        msg = (
+            f"broker {config.broker!r} lives in one process and cannot feed a cluster; "
+            "use the embedded sqlite, or qcore.testing.inline to run tasks in this process"
+        )
+        raise ConfigError([msg])
+
+
+def main(control_fd: int) -> None:
+    """Run the supervisor of a `Cluster`: the entry point of its process."""
+    control = socket.socket(fileno=control_fd)
+    parent = os.getppid()
+    size = int.from_bytes(_exactly(control, 4), "big")
+    boot = msgspec.msgpack.decode(_exactly(control, size), type=Boot)
+    if boot.parent != parent:
+        raise SystemExit(0)
+    try:
+        config, plugins = adopt(boot)
+        configure_logging(config.log_level)
+        supervisor = Supervisor(Runtime(config, plugins), boot)
+        serve(supervisor, control, parent)
+    except QcoreError as exc:
+        control.sendall(msgspec.json.encode({"failed": str(exc)}) + b"\n")
+        raise SystemExit(1) from exc
+
+
+def _exactly(control: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = control.recv(size - len(data))
+        if not part:
+            raise SystemExit(0)
+        data += part
+    return data

@@ -1,0 +1,324 @@
+"""Run ONE task: find its function, call it, tell how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore.envelope import read_head
+from qcore.errors import DecodeError, EnvelopeError, SkipTask, TaskNotFound, TaskTimeout
+from qcore.hookspecs import ExecuteEvent
+from qcore.model import Kind, Outcome, Task
+from qcore.resolve import convert_arguments, resolve
+from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from qcore.envelope import Head, Opened
+    from qcore.interfaces import Serializer
+
+#: Most of an exception's own text that is kept, characters.
+MAX_ERROR: Final = 4096
+#: Most of a traceback that is kept, from its end, characters.
+MAX_TRACEBACK: Final = 16384
+#: Plans kept by a worker. Heads repeat as long as their options do; a producer that gives
+#: every task a group of its own only makes us plan again.
+_PLANS: Final = 1024
+_NANO: Final = 1_000_000_000
+
+
+class Plan:
+    """All that is the same for every message with the same head."""
+
+    __slots__ = ("call", "convert", "fault", "head", "is_async", "name", "on", "rules", "save", "timeout")
+
+    def __init__(self, head: Head, rules: Rules) -> None:
+        self.head = head
+        self.name = head.name
+        self.rules = rules
+        #: nanoseconds, 0 = none
+        self.timeout = 0
+        #: whether a success is stored
+        self.save = True
+        self.call: Callable[..., Any] | None = None
+        #: turns decoded arguments into the annotated types; None = nothing to turn
+        self.convert: Callable[..., tuple[Sequence[Any], Mapping[str, Any]]] | None = None
+        self.is_async = False
+        self.on: tuple[type[BaseException], ...] = (Exception,)
+        #: why the function cannot be called, empty if it can
+        self.fault = ""
+
+
+class Planner:
+    """Makes plans from heads, each once."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        timeout: float | None,
+        save: bool,
+        allowed: Sequence[str] | None,
+    ) -> None:
+        self.rules = rules
+        self._timeout = timeout
+        self._save = save
+        self._allowed = allowed
+        self._plans: dict[bytes, Plan] = {}
+        #: looked up directly by the worker
+        self.cached = self._plans.get
+
+    def plan(self, head: bytes) -> Plan:
+        """Return the plan for a verified head, with its function found or the reason why not.
+
+        Raises:
+            Undecodable: the head is of a version we do not know.
+
+        """
+        plan = self._plans.get(head)
+        if plan is None:
+            plan = self.outline(read_head(head))
+            self._find(plan)
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            # What could not be found may be there after a deploy: it is looked for again.
+            if not plan.fault:
+                self._plans[head] = plan
+        return plan
+
+    def outline(self, head: Head) -> Plan:
+        """Return the plan without looking for the function: enough to settle for the dead."""
+        ours = self.rules
+        plan = Plan(
+            head,
+            Rules(
+                max_attempts=ours.max_attempts if head.max_attempts is None else head.max_attempts,
+                ack_failures=ours.ack_failures if head.ack_failure is None else head.ack_failure,
+                max_crashes=ours.max_crashes,
+                retry=ours.retry,
+                backoff=head.backoff,
+                max_delay=DEFAULT_MAX_DELAY if head.max_delay is None else head.max_delay,
+                jitter=bool(head.jitter),
+                max_deliveries=ours.max_deliveries,
+                receipts=ours.receipts,
+            ),
+        )
+        seconds = self._timeout if head.timeout is None else head.timeout
+        plan.timeout = int(seconds * _NANO) if seconds else 0
+        plan.save = self._save if head.save is None else head.save
+        return plan
+
+    def _find(self, plan: Plan) -> None:
+        try:
+            found = resolve(plan.name, self._allowed)
+        except TaskNotFound as exc:
+            plan.fault = f"{type(exc).__name__}: {exc}"
+            return
+        # What `App.task` makes carries its function and its policy; anything else is called as it is.
+        function = getattr(found, "__wrapped__", found) if hasattr(found, "__qcore_retry__") else found
+        policy: Retry | None = getattr(found, "__qcore_retry__", None)
+        if policy is not None:
+            plan.on = policy.on
+        plan.call = function
+        plan.is_async = inspect.iscoroutinefunction(function)
+        plan.convert = convert_arguments(function)
+
+
+class Executor:
+    """Runs tasks one after another in this process."""
+
+    def __init__(
+        self,
+        serializers: Mapping[int, Serializer],
+        pre: Sequence[Callable[[ExecuteEvent], None]] = (),
+        post: Sequence[Callable[[ExecuteEvent], None]] = (),
+        report: Callable[[Task, BaseException | None, str], None] | None = None,
+    ) -> None:
+        self._loads = {code: serializer.loads for code, serializer in serializers.items()}
+        self._pre = pre
+        self._post = post
+        self._report = report
+        self._pid = os.getpid()
+        self._loop: asyncio.Runner | None = None
+        self._current: asyncio.Task[Any] | None = None
+        #: monotonic nanoseconds at which the running task may be interrupted; 0 = not now
+        self._armed = 0
+        self._timed_out = False
+
+    def run(self, opened: Opened, plan: Plan, attempt: int, deadline: int) -> Outcome:
+        """Call the function and tell how it ended; nothing the function does is raised.
+
+        Args:
+            opened: the message.
+            plan: for its head.
+            attempt: number of this run, from 1.
+            deadline: monotonic nanoseconds, 0 = none.
+
+        """
+        call = plan.call
+        if call is None:
+            return Outcome(Kind.FAILURE, error=plan.fault, started=time.time(), finished=time.time())
+        try:
+            args, kwargs = self._arguments(opened, plan)
+        except (DecodeError, EnvelopeError) as exc:
+            return Outcome(Kind.REJECTED, error=f"the arguments cannot be decoded: {exc}")
+        except _Unfit as exc:
+            return _failure(exc.cause, plan, time.time())
+        task = self._task(opened, plan, args, kwargs, attempt) if self._pre or self._post else None
+        started = time.time()
+        try:
+            if task is not None and self._pre:
+                for hook in self._pre:
+                    hook(ExecuteEvent(task=task))
+            self._armed = deadline
+            value = call(*args, **kwargs) if not plan.is_async else self._await(call, args, kwargs)
+            self._armed = 0
+            outcome = Outcome(Kind.SUCCESS, value, started=started, finished=time.time())
+        except BaseException as exc:  # noqa: BLE001 - whatever a task raises is its outcome
+            self._armed = 0
+            if os.getpid() != self._pid:
+                _leave(exc)
+            outcome = self._raised(exc, plan, started)
+            if self._report is not None and outcome.kind is not Kind.SKIPPED:
+                self._report(self._task(opened, plan, args, kwargs, attempt), exc, outcome.traceback)
+        if os.getpid() != self._pid:
+            # The task forked and its child came back here: it is not the worker.
+            os._exit(0)
+        if task is not None and self._post:
+            for hook in self._post:
+                hook(ExecuteEvent(task=task, outcome=outcome))
+        return outcome
+
+    def alarm(self, *_: object) -> None:
+        """Interrupt the running task if its time is over: a handler of SIGALRM."""
+        if not self._armed or time.monotonic_ns() < self._armed:
+            return
+        self._armed = 0
+        self._timed_out = True
+        if self._current is not None:
+            self._current.get_loop().call_soon_threadsafe(self._current.cancel)
+        else:
+            raise TaskTimeout
+
+    def close(self) -> None:
+        """End the event loop."""
+        if self._loop is not None:
+            self._loop.close()
+
+    def _arguments(self, opened: Opened, plan: Plan) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        data = opened.arguments
+        if not data:
+            return (), _NO_KWARGS
+        loads = self._loads.get(opened.serializer)
+        if loads is None:
+            msg = f"written by serializer {opened.serializer}, which `accept` does not list"
+            raise DecodeError(msg)
+        args = loads(data)
+        kwargs: Mapping[str, Any] = _NO_KWARGS
+        if opened.named:
+            args, kwargs = args
+        if plan.convert is not None:
+            try:
+                args, kwargs = plan.convert(args, kwargs)
+            except Exception as exc:  # noqa: BLE001 - any fault of a user's own type
+                raise _Unfit(exc) from exc
+        return args, kwargs
+
+    def _await(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        if self._loop is None:
+            self._loop = asyncio.Runner()
+        try:
+            return self._loop.run(self._as_task(call, args, kwargs))
+        finally:
+            self._current = None
+
+    async def _as_task(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        self._current = asyncio.current_task()
+        try:
+            return await call(*args, **kwargs)
+        finally:
+            # What the task left running would otherwise go on inside a stranger's run.
+            left = asyncio.all_tasks() - {self._current}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    def _raised(self, exc: BaseException, plan: Plan, started: float) -> Outcome:
+        timed_out, self._timed_out = self._timed_out, False
+        if timed_out and isinstance(exc, TaskTimeout | asyncio.CancelledError):
+            seconds = plan.timeout / _NANO
+            text = f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
+            return Outcome(Kind.TIMEOUT, None, text, _trace(exc), started=started, finished=time.time())
+        if isinstance(exc, SkipTask):
+            return Outcome(Kind.SKIPPED, None, f"SkipTask: {exc}", started=started, finished=time.time())
+        return _failure(exc, plan, started)
+
+    def _task(
+        self, opened: Opened, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], attempt: int
+    ) -> Task:
+        head = plan.head
+        return Task(
+            id=opened.id.hex(),
+            name=head.name,
+            args=tuple(args),
+            kwargs=kwargs,
+            group=head.group,
+            timeout=plan.timeout / _NANO or None,
+            headers=head.headers or {},
+            enqueued=opened.created / 1000,
+            attempt=attempt,
+        )
+
+
+class _Unfit(Exception):  # noqa: N818 - carries the fault of a user's own type
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+_NO_KWARGS: Final[dict[str, Any]] = {}
+
+
+def _failure(exc: BaseException, plan: Plan, started: float) -> Outcome:
+    return Outcome(
+        Kind.FAILURE,
+        None,
+        describe(exc),
+        _trace(exc),
+        # SystemExit and the like are failures too; only the task's own policy narrows them.
+        retryable=plan.on == (Exception,) or isinstance(exc, plan.on),
+        started=started,
+        finished=time.time(),
+    )
+
+
+def describe(exc: BaseException) -> str:
+    """Return `Type: text` of an exception whose own methods are not to be trusted."""
+    try:
+        text = str(exc)
+    except Exception:  # noqa: BLE001 - a __str__ that raises is the user's; the type still tells
+        text = "(its text cannot be shown)"
+    name = type(exc).__qualname__
+    text = f"{name}: {text}" if text else name
+    return text[:MAX_ERROR].encode("utf-8", "backslashreplace").decode()
+
+
+def _trace(exc: BaseException) -> str:
+    try:
+        # The first frame is ours.
+        inner = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
+        text = "".join(traceback.format_exception(type(exc), exc, inner or exc.__traceback__))
+    except Exception as broken:  # noqa: BLE001 - formatting runs the user's code
+        text = f"(the traceback cannot be shown: {type(broken).__name__})"
+    return text[-MAX_TRACEBACK:].encode("utf-8", "backslashreplace").decode()
+
+
+def _leave(exc: BaseException) -> None:
+    """End a child the task forked that raised through to us, as it would have ended by itself."""
+    code = exc.code if isinstance(exc, SystemExit) else 1
+    os._exit(code if isinstance(code, int) else int(code is not None))

@@ -1,0 +1,300 @@
+"""Shared memory: what each worker holds, runs and has finished."""
+
+from __future__ import annotations
+
+import enum
+import mmap
+import os
+import struct
+import tempfile
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from qcore.model import Settlement, StoredResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# One page a worker. The worker writes most words, the supervisor the ones marked (s). Every
+# word is eight aligned bytes written at once, so a reader sees the old or the new value. What
+# belongs to one batch is tagged with the batch's number where the other side writes it, so a
+# late word is recognised and ignored.
+
+#: Bytes of a page. Untouched memory costs nothing; a batch that does not fit is cut short.
+PAGE: Final = 1 << 20
+#: Where the held messages begin, behind the words.
+_BODY: Final = 256
+
+_SEQ: Final = 0
+_COUNT: Final = 8
+_BEGUN: Final = 16
+_ENDED: Final = 24
+_STARTED: Final = 32
+_DEADLINE: Final = 40
+_LEASED: Final = 48
+_OUTCOMES: Final = 56
+_STATE: Final = 64
+_REASON: Final = 72
+_TOTAL: Final = 80
+_SETTLED: Final = 88
+_LIMIT: Final = 96
+_FLUSHED: Final = 104
+
+#: native, not "<": written by one store of eight bytes
+_WORD: Final = struct.Struct("q")
+_RUN: Final = struct.Struct("qqqq")  # begun, ended, started, deadline: side by side
+_HOLD: Final = struct.Struct("qqqqqqq")  # count, begun, ended, started, deadline, leased, outcomes
+_LENGTH: Final = struct.Struct("I")
+_TAG: Final = 1 << 20
+
+
+class WorkerState(enum.IntEnum):
+    """What a worker says of itself."""
+
+    STARTING = 0
+    IDLE = 1
+    BUSY = 2
+    LEAVING = 3
+
+
+class Leaving(enum.IntEnum):
+    """Why a worker left of its own accord."""
+
+    NOT = 0
+    RECYCLED = 1
+    MEMORY = 2
+    STOPPED = 3
+    #: it could not go on: its connections were closed under it, say
+    BROKEN = 4
+
+
+class Held(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One message a worker holds, with all that is needed to settle it for the dead."""
+
+    receipt: bytes
+    id: bytes
+    #: encoded and verified `Head`
+    head: bytes
+    deliveries: int
+    failures: int
+    crashes: int
+    #: epoch milliseconds
+    created: int
+
+
+class Ended(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One finished message that needs more than a plain ACK."""
+
+    #: position in the batch
+    index: int
+    settlement: Settlement
+    result: StoredResult | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_held = msgspec.msgpack.Decoder(list[Held]).decode
+_decode_ended = msgspec.msgpack.Decoder(Ended).decode
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """The words of a page at one moment."""
+
+    seq: int
+    count: int
+    begun: int
+    ended: int
+    #: monotonic nanoseconds
+    started: int
+    #: monotonic nanoseconds, 0 = none
+    deadline: int
+    #: monotonic nanoseconds when the batch was leased
+    leased: int
+    outcomes: int
+    state: int
+    reason: int
+    #: tasks finished by this process
+    total: int
+    #: how many of the batch the worker itself has settled
+    settled: int
+
+    @property
+    def running(self) -> int:
+        """Position of the running message, -1 if none runs."""
+        return self.begun - 1 if self.begun > self.ended else -1
+
+
+_SNAPSHOT: Final = struct.Struct("12q")
+
+
+class Journal:
+    """The memory of all pages, made by the supervisor and mapped by every worker."""
+
+    def __init__(self, fd: int, slots: int) -> None:
+        #: of the file behind it; handed to the zygote
+        self.fd = fd
+        self.slots = slots
+        self._memory = mmap.mmap(fd, slots * PAGE)
+
+    @classmethod
+    def create(cls, slots: int) -> Journal:
+        """Make the memory for `slots` workers; it vanishes with the last process that maps it."""
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("qcore-journal")
+        else:
+            with tempfile.TemporaryFile(prefix="qcore-journal-") as file:
+                fd = os.dup(file.fileno())
+        os.ftruncate(fd, slots * PAGE)
+        return cls(fd, slots)
+
+    def page(self, slot: int) -> Page:
+        """Return the page of one worker."""
+        return Page(memoryview(self._memory)[slot * PAGE : (slot + 1) * PAGE])
+
+    def close(self) -> None:
+        """Let go of the file; mapped pages stay until the process ends."""
+        os.close(self.fd)
+
+
+class Page:
+    """One worker's page."""
+
+    __slots__ = ("_body", "_memory", "_next", "_run", "_word", "seq")
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        self._word = _WORD.pack_into
+        self._run = _RUN.pack_into
+        self.seq: int = _WORD.unpack_from(memory, _SEQ)[0]
+        self._body = _BODY
+        self._next = _BODY
+
+    # -- the worker writes --------------------------------------------------------------------
+
+    def hold(self, batch: Sequence[Held], leased: int) -> bool:
+        """Note down a leased batch; return False, holding nothing, if it is too large for the page.
+
+        Args:
+            batch: verified messages in the order they will run.
+            leased: monotonic nanoseconds.
+
+        """
+        data = _encode(batch)
+        end = _BODY + _LENGTH.size + len(data)
+        memory = self._memory
+        # Half of the page is kept for outcomes.
+        if end > PAGE // 2:
+            return False
+        # The count goes to zero first and the number of the batch is written last but for the
+        # count: a worker that dies between two of these lines holds nothing or all.
+        self._word(memory, _COUNT, 0)
+        _LENGTH.pack_into(memory, _BODY, len(data))
+        memory[_BODY + _LENGTH.size : end] = data
+        self.seq += 1
+        self._body = self._next = end
+        self._word(memory, _SETTLED, 0)
+        _HOLD.pack_into(memory, _COUNT, 0, 0, 0, 0, 0, leased, end)
+        self._word(memory, _SEQ, self.seq)
+        self._word(memory, _COUNT, len(batch))
+        return True
+
+    def begin(self, index: int, started: int, deadline: int) -> bool:
+        """Note that message `index` begins; return False if the supervisor has taken it away.
+
+        Args:
+            index: position in the batch.
+            started: monotonic nanoseconds.
+            deadline: monotonic nanoseconds, 0 = none.
+
+        """
+        self._run(self._memory, _BEGUN, index + 1, index, started, deadline)
+        tagged: int = _WORD.unpack_from(self._memory, _LIMIT)[0]
+        # Written before the limit is read: the supervisor looks again a while after setting it.
+        if tagged // _TAG == self.seq and index >= tagged % _TAG:
+            self._run(self._memory, _BEGUN, index, index, 0, 0)
+            return False
+        return True
+
+    def end(self, ended: int, total: int) -> None:
+        """Note that `ended` messages of the batch are over, `total` since the process began."""
+        self._run(self._memory, _BEGUN, ended, ended, 0, 0)
+        self._word(self._memory, _TOTAL, total)
+
+    def note(self, ended: Ended) -> bool:
+        """Keep an outcome for the supervisor, in case we die first; False if there is no room."""
+        data = _encode(ended)
+        start = self._next
+        stop = start + _LENGTH.size + len(data)
+        if stop > PAGE:
+            return False
+        _LENGTH.pack_into(self._memory, start, len(data))
+        self._memory[start + _LENGTH.size : stop] = data
+        self._next = stop
+        self._word(self._memory, _OUTCOMES, stop)
+        return True
+
+    def settled(self, count: int) -> None:
+        """Note that the first `count` messages of the batch are settled; their outcomes may go."""
+        self._word(self._memory, _SETTLED, count)
+        self._next = self._body
+        self._word(self._memory, _OUTCOMES, self._body)
+
+    def say(self, state: WorkerState, reason: Leaving = Leaving.NOT) -> None:
+        """Tell the supervisor how we are."""
+        self._word(self._memory, _REASON, reason)
+        self._word(self._memory, _STATE, state)
+
+    def flushed(self) -> int:
+        """Return how many messages of this batch the supervisor has settled for us."""
+        tagged: int = _WORD.unpack_from(self._memory, _FLUSHED)[0]
+        return tagged % _TAG if tagged // _TAG == self.seq else 0
+
+    # -- the supervisor writes ----------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Empty the page for the next worker of this slot; batch numbers go on."""
+        seq: int = _WORD.unpack_from(self._memory, _SEQ)[0]
+        self._memory[:_BODY] = bytes(_BODY)
+        self._word(self._memory, _SEQ, seq + 1)
+
+    def limit(self, seq: int, count: int) -> None:
+        """Forbid batch `seq` to begin messages from position `count` on."""
+        self._word(self._memory, _LIMIT, seq * _TAG + count)
+
+    def mark_flushed(self, seq: int, count: int) -> None:
+        """Tell the worker that the first `count` messages of batch `seq` are settled."""
+        self._word(self._memory, _FLUSHED, seq * _TAG + count)
+
+    # -- the supervisor reads -----------------------------------------------------------------
+
+    def look(self) -> Snapshot:
+        """Read the words."""
+        return Snapshot(*_SNAPSHOT.unpack_from(self._memory, 0))
+
+    def read(self, seen: Snapshot) -> tuple[list[Held], list[Ended]] | None:
+        """Read what the worker holds and has noted; None if it has moved on meanwhile."""
+        held: list[Held] = []
+        ended: list[Ended] = []
+        try:
+            if seen.count:
+                size = _LENGTH.unpack_from(self._memory, _BODY)[0]
+                at = _BODY + _LENGTH.size
+                held = _decode_held(bytes(self._memory[at : at + size]))
+                ended = self._outcomes(at + size, seen.outcomes)
+        except (msgspec.MsgspecError, struct.error):
+            if self._still(seen):
+                raise
+            return None
+        return (held, ended) if self._still(seen) else None
+
+    def _still(self, seen: Snapshot) -> bool:
+        now = self.look()
+        return (now.seq, now.count, now.settled) == (seen.seq, seen.count, seen.settled)
+
+    def _outcomes(self, at: int, stop: int) -> list[Ended]:
+        found = []
+        while at + _LENGTH.size <= stop:
+            size = _LENGTH.unpack_from(self._memory, at)[0]
+            found.append(_decode_ended(bytes(self._memory[at + _LENGTH.size : at + _LENGTH.size + size])))
+            at += _LENGTH.size + size
+        return found

@@ -1,0 +1,255 @@
+"""Start, signal and replace workers through the zygote."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from qcore.errors import StartFailed
+from qcore.journal import Journal, Leaving, Snapshot, WorkerState
+from qcore.zygote import Boot, Notice, Order, decode_notice, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.journal import Page
+
+_log = logging.getLogger("qcore.pool")
+
+#: Most bytes of one notice.
+_MESSAGE: Final = 1 << 20
+#: A worker that dies within this many seconds of its start did not get to work.
+_EARLY: Final = 1.0
+#: So many early deaths within `_STORM_SECONDS` and new workers wait, 1 to 60 seconds.
+_STORM: Final = 10
+_STORM_SECONDS: Final = 60.0
+
+
+class Slot:
+    """One place in the pool and the worker in it."""
+
+    def __init__(self, number: int, page: Page, cpus: Sequence[int]) -> None:
+        self.number = number
+        self.page = page
+        self.cpus = list(cpus)
+        #: 0 while there is no worker
+        self.pid = 0
+        self.owner = b""
+        #: monotonic seconds
+        self.started = 0.0
+        #: monotonic seconds at which a new worker is to be started; None = not at all
+        self.due: float | None = None
+        #: why we killed it: `timeout` or `stop`, empty if we did not
+        self.killed = ""
+        #: the batch and position a soft timeout was sent for
+        self.warned: tuple[int, int] = (0, 0)
+
+
+class Gone:
+    """A worker that is no more, and what its page said at the end."""
+
+    def __init__(self, slot: Slot, notice: Notice) -> None:
+        self.slot = slot.number
+        self.pid = slot.pid
+        self.owner = slot.owner
+        self.killed = slot.killed
+        #: as of `os.waitstatus_to_exitcode`
+        self.status = notice.status
+        self.seen: Snapshot = slot.page.look()
+        #: read before the page is reused
+        self.left = slot.page.read(self.seen) or ([], [])
+        self.lived = time.monotonic() - slot.started
+
+    @property
+    def cause(self) -> str:
+        """Return `recycled`, `memory`, `stopped`, `timeout` or `crashed`."""
+        if self.killed:
+            return "stopped" if self.killed == "stop" else self.killed
+        if self.status == 0 and self.seen.state == WorkerState.LEAVING:
+            return Leaving(self.seen.reason).name.lower()
+        return "crashed"
+
+    @property
+    def death(self) -> str:
+        """Say how it died."""
+        if self.status < 0:
+            try:
+                name = signal.Signals(-self.status).name
+            except ValueError:
+                name = "an unknown signal"
+            hint = ", perhaps for lack of memory" if self.status == -signal.SIGKILL else ""
+            return f"its worker process was killed by {name} ({-self.status}){hint}"
+        return f"its worker process ended with exit code {self.status}"
+
+
+class Pool:
+    """The workers of one cluster."""
+
+    def __init__(self, boot: Boot, journal: Journal, cpu_affinity: int) -> None:
+        self._boot = boot
+        self._journal = journal
+        places = affinity(_usable_cpus(), boot.slots, cpu_affinity)
+        self.slots = [Slot(number, journal.page(number), places[number]) for number in range(boot.slots)]
+        #: workers replaced, by cause
+        self.reincarnations: Counter[str] = Counter()
+        self._early: deque[float] = deque(maxlen=_STORM)
+        #: how often new workers had to wait in a row
+        self._storms = 0
+        self.ready = False
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self.channel: socket.socket
+        self.start_zygote()
+
+    # -- the zygote -----------------------------------------------------------------------------
+
+    def start_zygote(self) -> None:
+        """Start the process that forks workers."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        source = str(Path(__file__).resolve().parent.parent)
+        program = (
+            f"import sys; sys.path.append({source!r}); from qcore.zygote import main; "
+            f"main({theirs.fileno()}, {self._journal.fd})"
+        )
+        self._zygote = subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
+            [sys.executable, "-c", program],
+            pass_fds=(theirs.fileno(), self._journal.fd),
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self.channel = ours
+        self._boot.parent = os.getpid()
+        ours.send(encode(self._boot))
+        self.ready = False
+
+    def _zygote_gone(self) -> list[Gone]:
+        """Take note that the zygote died: the kernel has killed its workers with it."""
+        status = self._zygote.wait() if self._zygote is not None else 0
+        self.channel.close()
+        if not self.ready:
+            msg = f"the process that forks workers ended with status {status} before it was ready"
+            raise StartFailed(msg)
+        _log.error("the process that forks workers died with status %s; a new one is started", status)
+        gone = [self._lose(slot, Notice("down", slot.number, slot.pid, -9)) for slot in self.slots if slot.pid]
+        self.start_zygote()
+        return gone
+
+    def receive(self) -> list[Gone]:
+        """Take in one notice; return the workers that are gone.
+
+        Raises:
+            StartFailed: a module to preload raised; the text is its traceback.
+
+        """
+        data = self.channel.recv(_MESSAGE)
+        if not data:
+            return self._zygote_gone()
+        notice = decode_notice(data)
+        if notice.what == "failed":
+            msg = f"the modules to preload could not be imported:\n{notice.text}"
+            raise StartFailed(msg)
+        if notice.what == "ready":
+            self.ready = True
+            return []
+        slot = self.slots[notice.slot]
+        if notice.what == "up":
+            slot.pid = notice.pid
+            return []
+        if notice.text:
+            _log.error("worker %d: %s", slot.number, notice.text)
+        return [self._lose(slot, notice)]
+
+    # -- workers --------------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Start a worker in every slot whose time has come."""
+        if not self.ready:
+            return
+        now = time.monotonic()
+        for slot in self.slots:
+            if slot.due is not None and slot.due <= now:
+                slot.due = None
+                slot.owner = os.urandom(8)
+                slot.started = now
+                slot.killed = ""
+                self._order(Order(slot.number, 0, slot.owner, slot.cpus))
+
+    def want(self, slot: Slot) -> None:
+        """Have a worker started in a slot, at once unless workers keep dying."""
+        now = time.monotonic()
+        wait = 0.0
+        if len(self._early) == _STORM and now - self._early[0] < _STORM_SECONDS:
+            wait = min(60.0, 2.0 ** min(self._storms, 6))
+            self._storms += 1
+        else:
+            self._storms = 0
+        slot.due = now + wait
+
+    @property
+    def trouble(self) -> str:
+        """Say that workers keep dying, empty if they do not."""
+        if not self._storms:
+            return ""
+        return f"{_STORM} workers died within {_EARLY:g} s of their start; new ones wait"
+
+    def signal(self, slot: Slot, number: int, why: str = "") -> None:
+        """Send a worker a signal; `why` marks it as killed by us."""
+        if slot.pid:
+            slot.killed = slot.killed or why
+            self._order(Order(slot.number, number))
+
+    def alive(self) -> list[Slot]:
+        """Return the slots with a worker."""
+        return [slot for slot in self.slots if slot.pid]
+
+    def close(self) -> None:
+        """Let the zygote go and kill what is left."""
+        self.channel.close()
+        if self._zygote is not None:
+            try:
+                self._zygote.wait(5)
+            except subprocess.TimeoutExpired:
+                self._zygote.kill()
+                self._zygote.wait()
+
+    def _order(self, order: Order) -> None:
+        try:
+            self.channel.send(encode(order))
+        except (BrokenPipeError, ConnectionResetError):
+            _log.debug("the zygote is gone; its end is noticed by itself")
+
+    def _lose(self, slot: Slot, notice: Notice) -> Gone:
+        gone = Gone(slot, notice)
+        slot.pid = 0
+        slot.warned = (0, 0)
+        slot.page.reset()
+        if gone.cause in {"crashed", "broken"} and gone.lived < _EARLY:
+            self._early.append(time.monotonic())
+        self.reincarnations[gone.cause] += 1
+        return gone
+
+
+def affinity(cpus: Sequence[int], workers: int, each: int) -> list[list[int]]:
+    """Return the processors of each worker: the next `each`, round and round.
+
+    With `each` 0, or at least as many as there are, workers are left alone: an empty list.
+    """
+    if each <= 0 or each >= len(cpus):
+        return [[] for _ in range(workers)]
+    return [[cpus[(worker * each + step) % len(cpus)] for step in range(each)] for worker in range(workers)]
+
+
+def _usable_cpus() -> list[int]:
+    process = psutil.Process()
+    if not hasattr(process, "cpu_affinity"):
+        return []
+    return sorted(process.cpu_affinity())

@@ -1,0 +1,253 @@
+"""A dotted name -> the function, and decoded arguments -> its annotated types."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import fnmatch
+import importlib
+import importlib.util
+import inspect
+import sys
+import typing
+from contextvars import ContextVar
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from qcore.errors import MainReached, TaskNameError, TaskNotAllowed, TaskNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
+
+#: Set while a worker imports the user's script: starting or feeding a cluster there ends the import.
+IMPORTING_MAIN: Final[ContextVar[bool]] = ContextVar("qcore.importing_main", default=False)
+#: A name longer than this is nobody's function.
+_MAX_NAME: Final = 512
+
+
+@attrs.frozen(kw_only=True)
+class Script:
+    """The program a user started, as worker processes can import it."""
+
+    #: module name, `pkg.mod` for `python -m pkg.mod`, the file's stem for `python file.py`
+    name: str
+    path: str
+
+
+def main_script() -> Script | None:
+    """Return how to import this process's `__main__`, or None if it is no file."""
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    if path is None:
+        return None
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return Script(name=spec.name, path=path)
+    stem = path.replace("\\", "/").rpartition("/")[2]
+    name, dot, ending = stem.rpartition(".")
+    if ending != "py" or not dot or "." in name:
+        return None
+    return Script(name=name, path=path)
+
+
+def name_of(function: object) -> str:
+    """Return the dotted name by which a worker process finds `function`.
+
+    Raises:
+        TaskNameError: there is none, with what to do about it.
+
+    """
+    if isinstance(function, str):
+        if not function or len(function) > _MAX_NAME or "." not in function:
+            msg = f"no task can be named {function[:80]!r}: a dotted name such as 'package.module.function' is needed"
+            raise TaskNameError(msg)
+        return function
+    module = getattr(function, "__module__", None)
+    qualified = getattr(function, "__qualname__", None)
+    if not module or not qualified or not callable(function):
+        msg = f"{function!r} is not a function a worker could import; give a function or its dotted name"
+        raise TaskNameError(msg)
+    if "<" in qualified:
+        msg = (
+            f"{module}.{qualified} is made inside another function or is a lambda, and a worker process "
+            "could not import it; define it at the top level of a module"
+        )
+        raise TaskNameError(msg)
+    if module == "__main__":
+        script = main_script()
+        if script is None:
+            msg = (
+                f"{qualified} is defined in an interactive session or in a program that is no .py file, and a "
+                "worker process could not import it; put it into a module and import it from there"
+            )
+            raise TaskNameError(msg)
+        module = script.name
+    return f"{module}.{qualified}"
+
+
+class _ScriptLoader(SourceFileLoader):
+    """Runs a script up to the line that starts or feeds a cluster."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        token = IMPORTING_MAIN.set(True)
+        try:
+            super().exec_module(module)
+        except MainReached:
+            # What stands above that line is defined, and that is what was wanted.
+            vars(module)["__qcore_cut__"] = True
+        finally:
+            IMPORTING_MAIN.reset(token)
+
+
+class ScriptFinder(MetaPathFinder):
+    """Lets a worker import the user's script by its own name, without doing its work again."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find the script and nothing else."""
+        del path, target
+        if fullname != self._script.name:
+            return None
+        loader = _ScriptLoader(fullname, self._script.path)
+        return importlib.util.spec_from_file_location(fullname, self._script.path, loader=loader)
+
+
+def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
+    """Return what a task's name leads to.
+
+    Args:
+        name: dotted.
+        allowed: patterns of names that may be imported; None = any.
+
+    Raises:
+        TaskNotAllowed: outside the patterns, before anything is imported.
+        TaskNotFound: nothing there, with the reason.
+
+    """
+    if allowed is not None and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed):
+        msg = f"the task {name[:_MAX_NAME]!r} is not among tasks_allowed ({', '.join(allowed)})"
+        raise TaskNotAllowed(msg)
+    parts = name.split(".")
+    if len(name) > _MAX_NAME or len(parts) < 2 or not all(parts):  # noqa: PLR2004 - module and function
+        msg = f"no task can be named {name[:80]!r}"
+        raise TaskNotFound(msg)
+    found: Any = _import(parts[0], name)
+    for index, part in enumerate(parts[1:], 1):
+        nxt = getattr(found, part, None)
+        if nxt is None and inspect.ismodule(found):
+            nxt = _submodule(".".join(parts[: index + 1]), name)
+        if nxt is None:
+            msg = f"no task {name!r}: {'.'.join(parts[:index])} has no {part!r}" + _cut_short(parts[0])
+            raise TaskNotFound(msg)
+        found = nxt
+    if not callable(found):
+        msg = f"no task {name!r}: what is there is a {type(found).__name__} and cannot be called"
+        raise TaskNotFound(msg)
+    if allowed is not None:
+        _bears(found, name)
+    return typing.cast("Callable[..., Any]", found)
+
+
+def _bears(found: object, name: str) -> None:
+    """Refuse what an allowed module merely imported: `tasks.subprocess.run` passes `tasks.*`."""
+    own = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    if own != name:
+        msg = f"the task {name!r} is {own!r} in truth; allow and enqueue it by that name"
+        raise TaskNotAllowed(msg)
+
+
+def _import(module: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name != module:
+            raise _import_failed(module, name, exc) from exc
+        msg = f"no task {name!r}: no module {module!r} on this worker's path"
+        raise TaskNotFound(msg) from exc
+    except Exception as exc:
+        raise _import_failed(module, name, exc) from exc
+
+
+def _submodule(module: str, name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name == module or module.startswith(f"{exc.name}."):
+            return None
+        raise _import_failed(module, name, exc) from exc
+    except Exception as exc:
+        raise _import_failed(module, name, exc) from exc
+
+
+def _import_failed(module: str, name: str, exc: Exception) -> TaskNotFound:
+    return TaskNotFound(f"no task {name!r}: importing {module!r} failed with {type(exc).__name__}: {exc}")
+
+
+def _cut_short(module: str) -> str:
+    """Explain a name missing from a script whose import ended where it starts the cluster."""
+    found = sys.modules.get(module)
+    if found is None or not getattr(found, "__qcore_cut__", False):
+        return ""
+    return (
+        "; the worker imported that script only up to the line that starts the cluster or enqueues: "
+        'define tasks above it, or put it under if __name__ == "__main__":'
+    )
+
+
+# -- arguments --------------------------------------------------------------------------------
+
+#: What arrives as it was sent and needs no turning.
+_PLAIN: Final = frozenset({int, float, str, bytes, bool, type(None), object, list, dict, tuple, set, frozenset})
+
+
+def convert_arguments(
+    function: Callable[..., Any],
+) -> Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], Mapping[str, Any]]] | None:
+    """Return what turns decoded arguments into the annotated types, None if nothing is to turn.
+
+    Dataclasses, attrs classes, enums, and containers of them travel as plain values; the
+    function's annotations say what they were.
+    """
+    try:
+        hints = typing.get_type_hints(function)
+        parameters = inspect.signature(function).parameters
+    except Exception:  # noqa: BLE001 - builtins have no signature, annotations may not resolve: take what comes
+        return None
+    wanted = {name: hints[name] for name in parameters if name in hints and _needs(hints[name])}
+    if not wanted:
+        return None
+    import cattrs  # noqa: PLC0415 - heavy, and most workers never need it
+
+    structure = cattrs.Converter().structure
+    order = list(parameters)
+
+    def convert(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        turned = [
+            structure(value, wanted[name]) if name in wanted and not _is(value, wanted[name]) else value
+            for name, value in zip(order, args, strict=False)
+        ]
+        named = {
+            name: structure(value, wanted[name]) if name in wanted and not _is(value, wanted[name]) else value
+            for name, value in kwargs.items()
+        }
+        return [*turned, *args[len(turned) :]], named
+
+    return convert
+
+
+def _is(value: object, hint: object) -> bool:
+    return isinstance(hint, type) and isinstance(value, hint)
+
+
+def _needs(hint: object) -> bool:
+    if isinstance(hint, type) and hint not in _PLAIN:
+        return attrs.has(hint) or dataclasses.is_dataclass(hint) or issubclass(hint, enum.Enum)
+    return any(_needs(inner) for inner in typing.get_args(hint))

@@ -1,0 +1,156 @@
+"""Results to sealed records and back."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from qcore.envelope import ResultBody, Sealer, decode_result, encode_result
+from qcore.errors import DecodeError, EncodeError, PayloadTooLarge, UnknownKey
+from qcore.model import Kind, Outcome, Result, State, StoredResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qcore.envelope import Head
+    from qcore.interfaces import Serializer
+
+#: Indexed text is cut to this many characters: a name too long must not cost the record.
+_INDEXED = 256
+
+
+class Results:
+    """Seals and reads the results of one queue."""
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        name: str,
+        serializer: Serializer,
+        serializers: Mapping[int, Serializer],
+        *,
+        max_result: int,
+        ttl: float,
+    ) -> None:
+        self._sealer = Sealer(secrets, "result", name)
+        self._dumps = serializer.dumps
+        self._code = serializer.code
+        self._serializers = serializers
+        self._max_result = max_result
+        self._ttl = ttl
+        self._host = socket.gethostname()
+
+    def dump(self, outcome: Outcome) -> tuple[Outcome, bytes]:
+        """Return the value of a success as bytes, or the outcome that says why it cannot be kept."""
+        if outcome.kind is not Kind.SUCCESS or outcome.value is None:
+            return outcome, b""
+        try:
+            value = self._dumps(outcome.value)
+            if len(value) > self._max_result:
+                msg = (
+                    f"the result has {len(value)} bytes, max_result allows {self._max_result}; "
+                    "store it elsewhere and return a reference"
+                )
+                raise PayloadTooLarge(msg)  # noqa: TRY301 - told as the failure below
+        except (EncodeError, PayloadTooLarge) as exc:
+            text = f"the task returned, but its result cannot be kept: {exc}"
+            failed = Outcome(
+                Kind.UNSAVABLE, error=text, started=outcome.started, finished=outcome.finished, retryable=False
+            )
+            return failed, b""
+        return outcome, value
+
+    def seal(  # noqa: PLR0913 - what a record is made of
+        self,
+        id: bytes,  # noqa: A002 - the field's name everywhere
+        head: Head,
+        state: State,
+        outcome: Outcome,
+        value: bytes,
+        *,
+        created: int,
+        attempts: int,
+        crashes: int,
+    ) -> StoredResult:
+        """Return the record of one run.
+
+        Args:
+            id: 16 bytes.
+            head: of the message.
+            state: rank of the record.
+            outcome: how the run ended.
+            value: serialised, from `dump`.
+            created: epoch milliseconds of the enqueuing.
+            attempts: runs that ended by themselves or by timeout, this one included.
+            crashes: runs that killed their worker, this one included.
+
+        """
+        body = encode_result(
+            ResultBody(
+                int(state),
+                head.name,
+                value,
+                self._code if value else 0,
+                outcome.error,
+                outcome.traceback,
+                head.group,
+                head.label,
+                attempts,
+                crashes,
+                created / 1000,
+                outcome.started,
+                outcome.finished,
+                f"{self._host}:{os.getpid()}",
+            )
+        )
+        ttl = self._ttl if head.result_ttl is None else head.result_ttl
+        return StoredResult(
+            id,
+            state,
+            self._sealer.seal(id, body),
+            head.name[:_INDEXED],
+            head.group[:_INDEXED] if head.group else None,
+            outcome.finished,
+            outcome.finished + ttl if ttl else 0.0,
+        )
+
+    def read(self, stored: StoredResult) -> Result:
+        """Verify and decode a record.
+
+        Raises:
+            BadSignature: it was altered, or belongs to another task or queue.
+            UnknownKey: it was sealed with none of our keys.
+            DecodeError: its serializer is not accepted here.
+
+        """
+        try:
+            body = decode_result(self._sealer.open(stored.id, stored.body))
+        except UnknownKey as exc:
+            msg = f"result {stored.id.hex()} was sealed with a key that is not in secret_key"
+            raise UnknownKey(msg) from exc
+        return Result(
+            id=stored.id.hex(),
+            name=body.name,
+            state=State(body.state),
+            value=self._value(body),
+            error=body.error,
+            traceback=body.traceback,
+            group=body.group,
+            label=body.label,
+            attempts=body.attempts,
+            crashes=body.crashes,
+            enqueued=body.enqueued,
+            started=body.started,
+            finished=body.finished,
+            worker=body.worker,
+        )
+
+    def _value(self, body: ResultBody) -> object:
+        if not body.value:
+            return None
+        serializer = self._serializers.get(body.serializer)
+        if serializer is None:
+            msg = f"the result was written by serializer {body.serializer}, which `accept` does not list"
+            raise DecodeError(msg)
+        return serializer.loads(body.value)

@@ -1,0 +1,230 @@
+"""One Config assembled: broker, store, envelope, serializers, reporters, hooks."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import attrs
+
+from qcore.envelope import Envelope, Sealer
+from qcore.errors import ConfigError, PluginError
+from qcore.interfaces import Broker
+from qcore.plugins import Plugins
+from qcore.results import Results
+from qcore.settle import MAX_DELIVERIES, Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from qcore.config import Config
+    from qcore.interfaces import ErrorReporter, ResultStore, Scheduler, Serializer, Settings
+    from qcore.model import Task
+    from qcore.plugins import BoundHook
+
+_log = logging.getLogger("qcore.runtime")
+
+#: Seconds error reporters get to send what waits when a process ends.
+FLUSH_SECONDS: Final = 2.0
+
+_T = TypeVar("_T", bound="Broker | ResultStore")
+
+
+class Lender(Generic[_T]):
+    """Connections for any number of threads: one at a time each, made anew after a fork."""
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+        self._idle: list[_T] = []
+        self._pid = os.getpid()
+
+    def take(self) -> _T:
+        """Return a connection for this thread alone; `give` it back."""
+        if self._pid != os.getpid():
+            # The parent's connections are not closed here: that would end them for the parent.
+            self._idle = []
+            self._pid = os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._make()
+
+    def give(self, connection: _T) -> None:
+        """Take a connection back."""
+        self._idle.append(connection)
+
+    @contextmanager
+    def lend(self) -> Iterator[_T]:
+        """Lend a connection for a block."""
+        connection = self.take()
+        try:
+            yield connection
+        finally:
+            self.give(connection)
+
+    def close(self) -> None:
+        """Close what is not lent out."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+class Runtime:
+    """Everything a process needs to speak of one queue; made once, no I/O before it is needed."""
+
+    def __init__(self, config: Config, plugins: Plugins | None = None, *, owner: bytes = b"") -> None:
+        self.config = config
+        self.plugins = plugins or Plugins.discover()
+        self._owner = owner
+        self._lock = threading.Lock()
+        secrets = config.keys()
+        self.secrets = secrets
+        #: code -> serializer this configuration accepts
+        self.serializers: Mapping[int, Serializer] = self._accepted()
+        self.serializer = self.plugins.serializer(config.serializer)()
+        self.envelope = Envelope(
+            secrets, config.name, compress=config.compress, max_message=config.max_message
+        )
+        self.results = Results(
+            secrets,
+            config.name,
+            self.serializer,
+            self.serializers,
+            max_result=config.max_result,
+            ttl=config.result_ttl or 0.0,
+        )
+        self.status_sealer = Sealer(secrets, "status", config.name)
+        self.brokers: Lender[Broker] = Lender(self.make_broker)
+        self.stores: Lender[ResultStore] = Lender(self.make_store)
+
+    # -- connections ----------------------------------------------------------------------------
+
+    def make_broker(self, retry: float | None = None) -> Broker:
+        """Connect to the broker.
+
+        Raises:
+            ConfigError: the broker cannot do what the configuration asks for.
+
+        """
+        settings = self._settings()
+        if retry is not None:
+            settings = attrs.evolve(settings, retry=retry)
+        dotted = self.config.broker_class
+        factory = _load_broker_class(dotted) if dotted else self.plugins.broker(self.config.broker)
+        broker = factory(settings)
+        faults = self.config.check_broker(broker.capabilities)
+        if faults:
+            broker.close()
+            raise ConfigError(faults)
+        return broker
+
+    def make_store(self) -> ResultStore:
+        """Connect to the result store: the one configured, else the broker's own, else SQLite."""
+        return self.plugins.result_store(self._beside("qcore_result_stores", self.config.result_store))(
+            self._settings()
+        )
+
+    def make_scheduler(self) -> Scheduler:
+        """Connect to the schedule store: the broker's own, else SQLite."""
+        return self.plugins.scheduler(self._beside("qcore_schedulers", None))(self._settings())
+
+    def _beside(self, hook: str, asked: str | None) -> str:
+        if asked:
+            return asked
+        broker = self.config.broker
+        if not self.config.broker_class and broker in self.plugins.names(hook):
+            return broker
+        return "sqlite"
+
+    def _settings(self) -> Settings:
+        return attrs.evolve(self.config.settings(), owner=self._owner)
+
+    def _accepted(self) -> dict[int, Serializer]:
+        found = {}
+        for name in self.config.accept:
+            serializer = self.plugins.serializer(name)()
+            found[serializer.code] = serializer
+        return found
+
+    # -- what the parts ask for -----------------------------------------------------------------
+
+    def rules(self, *, receipts: bool = True, extend: bool = True) -> Rules:
+        """Return how this configuration settles messages of a broker with these capabilities."""
+        config = self.config
+        return Rules(
+            max_attempts=config.max_attempts,
+            ack_failures=config.ack_failures,
+            max_crashes=config.max_crashes,
+            retry=config.retry,
+            # Without renewal a long task is presented again and again by design.
+            max_deliveries=MAX_DELIVERIES if config.renew and extend else 0,
+            receipts=receipts,
+        )
+
+    @property
+    def save_successes(self) -> bool:
+        """Whether successes are stored unless a task says otherwise."""
+        return self.config.save_limit >= 0
+
+    def hooks(self, name: str) -> tuple[BoundHook, ...]:
+        """Return the bound implementations of a lifecycle hook."""
+        return self.plugins.hooks(name)
+
+    def reporters(self) -> Reporters:
+        """Make the configured error reporters."""
+        made = []
+        for name, settings in self.config.error_reporter.items():
+            try:
+                made.append((name, self.plugins.error_reporter(name)(**settings)))
+            except TypeError as exc:
+                msg = f"error_reporter.{name}: {exc}"
+                raise ConfigError([msg]) from exc
+        return Reporters(made)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self.brokers.close()
+        self.stores.close()
+
+
+class Reporters:
+    """The configured error reporters, none of which can hurt a task."""
+
+    def __init__(self, reporters: list[tuple[str, ErrorReporter]]) -> None:
+        self._reporters = reporters
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._reporters)
+
+    def report(self, task: Task, error: BaseException | None, text: str) -> None:
+        """Tell all of them."""
+        for name, reporter in self._reporters:
+            try:
+                reporter.report(task, error, text)
+            except Exception:
+                _log.exception("error reporter %s failed on task %s", name, task.id)
+
+    def flush(self) -> None:
+        """Let all of them send what waits."""
+        for name, reporter in self._reporters:
+            try:
+                reporter.flush(FLUSH_SECONDS)
+            except Exception:
+                _log.exception("error reporter %s failed to flush", name)
+
+
+def _load_broker_class(dotted: str) -> Callable[[Settings], Broker]:
+    module, _, name = dotted.rpartition(".")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        msg = f"broker_class: {dotted!r} cannot be imported ({exc}); give the dotted path of a class"
+        raise PluginError(msg) from exc
+    if not (isinstance(found, type) and issubclass(found, Broker)):
+        msg = f"broker_class: {dotted!r} is no subclass of qcore.interfaces.Broker"
+        raise PluginError(msg)
+    return found

@@ -1,0 +1,316 @@
+"""The supervisor's loop: deadlines, deaths, signals, status; never the broker."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+import uuid
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from qcore.caretaker import Caretaker
+from qcore.errors import StartFailed
+from qcore.hookspecs import ClusterEvent
+from qcore.journal import Journal, WorkerState
+from qcore.model import ClusterStatus, WorkerStatus
+from qcore.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from qcore.journal import Snapshot
+    from qcore.pool import Gone, Slot
+    from qcore.runtime import Runtime
+    from qcore.zygote import Boot
+
+_log = logging.getLogger("qcore.cluster")
+
+#: Seconds between looks at the journal while a worker is busy, and while none is: how late a
+#: deadline is noticed, and how late a task that runs longer than that is.
+_TICK_BUSY: Final = 0.02
+_TICK_IDLE: Final = 0.1
+#: A task running longer than this has its finished neighbours settled and its waiting ones
+#: given back, nanoseconds.
+_LONG: Final = 20_000_000
+#: Between the exception in a late task and the end of its worker, nanoseconds.
+_GRACE: Final = 1_000_000_000
+#: Seconds the caretaker is given at the end to write what is left.
+_LAST_WORDS: Final = 5.0
+
+
+class Supervisor:
+    """Watches over one pool from start to stop."""
+
+    def __init__(self, runtime: Runtime, boot: Boot) -> None:
+        self._runtime = runtime
+        self._boot = boot
+        self._config = runtime.config
+        self._id = uuid.uuid4().hex
+        self._began = time.monotonic()
+        self._state = "starting"
+        #: how often it was told to stop
+        self._stops = 0
+        self._kill_at: float | None = None
+        self._finished = 0
+        self._tended: dict[int, tuple[int, int]] = {}
+        self._published = ("", 0.0)
+        self._on_ready: Callable[[], None] = lambda: None
+        self._selector = selectors.DefaultSelector()
+        self._pool: Pool
+        self._caretaker: Caretaker
+
+    # -- from start to stop ---------------------------------------------------------------------
+
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Run the cluster until it is told to stop; `on_ready` is called once the workers wait for tasks.
+
+        Raises:
+            StartFailed: no worker could be started; nothing is left running.
+
+        """
+        self._on_ready = on_ready
+        journal = Journal.create(self._boot.slots)
+        with self._signals():
+            self._pool = Pool(self._boot, journal, self._config.cpu_affinity)
+            self._selector.register(self._pool.channel, selectors.EVENT_READ, self._notice)
+            self._caretaker = Caretaker(self._runtime, self._pool.slots)
+            for slot in self._pool.slots:
+                self._pool.want(slot)
+            try:
+                while self._state != "stopping" or self._pool.alive():
+                    self._turn()
+            finally:
+                self._pool.close()
+                self._end()
+        journal.close()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop: at first running tasks are let finish, the second time they are not."""
+        self._stops += 1
+        if self._stops > 2:  # noqa: PLR2004 - the third time nothing is waited for
+            os._exit(130)
+        patience = self._config.shutdown_timeout if timeout is None else timeout
+        self._kill_at = time.monotonic() + (patience if self._stops == 1 else 0)
+        if self._stops == 1:
+            _log.info("cluster %s stops; running tasks are given %g seconds", self._config.name, patience)
+            self._state = "stopping"
+            for slot in self._pool.alive():
+                self._pool.signal(slot, signal.SIGTERM)
+        for slot in self._pool.slots:
+            slot.due = None
+
+    def watch(self, fd: socket.socket | int, then: Callable[[], None]) -> None:
+        """Call `then` whenever `fd` can be read."""
+        self._selector.register(fd, selectors.EVENT_READ, then)
+
+    def unwatch(self, fd: socket.socket | int) -> None:
+        """Forget `fd`."""
+        self._selector.unregister(fd)
+
+    def status(self) -> ClusterStatus:
+        """Return what is seen of the cluster now."""
+        workers = tuple(self._worker_status(slot) for slot in self._pool.slots)
+        state = self._state
+        if state == "running":
+            state = "working" if any(one.state == "busy" for one in workers) else "idle"
+        return ClusterStatus(
+            id=self._id,
+            name=self._config.name,
+            label=self._config.label,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            state=state,
+            workers=workers,
+            finished=self._finished + sum(one.done for one in workers),
+            reincarnations=dict(self._pool.reincarnations),
+            uptime=time.monotonic() - self._began,
+            published=time.time(),
+            troubles=tuple(filter(None, (self._caretaker.trouble, self._pool.trouble))),
+        )
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._pool.fill()
+        busy = self._state == "starting"
+        now = time.monotonic_ns()
+        for slot in self._pool.alive():
+            seen = slot.page.look()
+            if seen.running >= 0:
+                busy = True
+                self._watch_over(slot, seen, now)
+        if self._state == "starting":
+            self._look_whether_ready()
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._kill_at = None
+            for slot in self._pool.alive():
+                self._pool.signal(slot, signal.SIGKILL, "stop")
+        self._housekeeping()
+        tick = min(self._config.guard_cycle, _TICK_BUSY if busy else _TICK_IDLE)
+        for key, _ in self._selector.select(tick):
+            key.data()
+
+    def _watch_over(self, slot: Slot, seen: Snapshot, now: int) -> None:
+        """Look at a worker in mid-task: is it late, does it hold up others?"""
+        if seen.deadline and now >= seen.deadline:
+            place = (seen.seq, seen.begun)
+            if slot.warned != place:
+                slot.warned = place
+                self._pool.signal(slot, signal.SIGALRM)
+            elif now >= seen.deadline + _GRACE and not slot.killed:
+                _log.error("worker %d (pid %d) does not end its late task; it is killed", slot.number, slot.pid)
+                self._pool.signal(slot, signal.SIGKILL, "timeout")
+        if now - seen.started > _LONG and (seen.ended > seen.settled or seen.count > seen.begun):
+            place = (seen.seq, seen.begun)
+            if self._tended.get(slot.pid) != place:
+                self._tended[slot.pid] = place
+                self._caretaker.tend(slot, seen)
+
+    def _look_whether_ready(self) -> None:
+        pages = [slot.page.look() for slot in self._pool.slots if slot.pid]
+        if len(pages) == len(self._pool.slots) and all(page.state != WorkerState.STARTING for page in pages):
+            self._state = "running"
+            _log.info(
+                "cluster %s is ready: %d workers, supervisor %d", self._config.name, len(pages), os.getpid()
+            )
+            for hook in self._runtime.hooks("qcore_cluster_start"):
+                hook(ClusterEvent(status=self.status()))
+            self._on_ready()
+
+    def _housekeeping(self) -> None:
+        now = time.monotonic()
+        state, last = self._published
+        status = self.status()
+        if status.state == state and now - last < _publish_every(status.state, self._config.guard_cycle):
+            return
+        if state == status.state == "idle" and now - last < _publish_every("idle", self._config.guard_cycle):
+            return
+        self._published = (status.state, now)
+        self._caretaker.publish(status)
+        self._caretaker.prune(status.finished)
+
+    def _notice(self) -> None:
+        channel = self._pool.channel
+        gone = self._pool.receive()
+        if self._pool.channel is not channel:
+            self._selector.unregister(channel)
+            self._selector.register(self._pool.channel, selectors.EVENT_READ, self._notice)
+        for one in gone:
+            self._bury_worker(one)
+
+    def _bury_worker(self, gone: Gone) -> None:
+        slot = self._pool.slots[gone.slot]
+        self._tended.pop(gone.pid, None)
+        self._finished += gone.seen.total
+        if gone.cause in {"crashed", "broken"}:
+            _log.error("worker %d (pid %d) is gone: %s", gone.slot, gone.pid, gone.death)
+            if self._state == "starting":
+                self._give_up_if_none_starts(gone)
+        else:
+            _log.debug("worker %d (pid %d) left: %s", gone.slot, gone.pid, gone.cause)
+        self._caretaker.rescue(gone)
+        if self._state != "stopping":
+            self._pool.want(slot)
+
+    def _give_up_if_none_starts(self, gone: Gone) -> None:
+        """Fail the start when workers die before they are ready, instead of trying for ever."""
+        if gone.seen.state == WorkerState.STARTING and self._pool.reincarnations["crashed"] > len(
+            self._pool.slots
+        ):
+            for slot in self._pool.alive():
+                self._pool.signal(slot, signal.SIGKILL, "stop")
+            msg = f"workers die before they are ready: {gone.death}; their log says why"
+            raise StartFailed(msg)
+
+    def _end(self) -> None:
+        """Write what is left to write, and say goodbye."""
+        self._state = "stopped"
+        status = self.status()
+        for hook in self._runtime.hooks("qcore_cluster_stop"):
+            hook(ClusterEvent(status=status))
+        self._caretaker.publish(status)
+        self._caretaker.prune(status.finished)
+        if not self._caretaker.close(_LAST_WORDS):
+            _log.error("the broker does not answer; what was held comes back when its lease ends")
+        self._selector.close()
+        _log.info("cluster %s has stopped, %d tasks finished", self._config.name, status.finished)
+
+    def _worker_status(self, slot: Slot) -> WorkerStatus:
+        seen = slot.page.look()
+        state = WorkerState(seen.state).name.lower() if slot.pid else "stopped"
+        running = 0.0
+        if slot.pid and seen.running >= 0:
+            running = max(0.0, (time.monotonic_ns() - seen.started) / 1e9)
+        return WorkerStatus(slot=slot.number, pid=slot.pid, state=state, running_for=running, done=seen.total)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Have SIGTERM and SIGINT end the wait and stop the cluster."""
+        wake, tell = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(tell, False)
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        before_fd = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        self._selector.register(wake, selectors.EVENT_READ, lambda: os.read(wake, 4096))
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before_fd)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(wake)
+            os.close(tell)
+
+    def _on_signal(self, *_: object) -> None:
+        self.stop()
+
+
+def _publish_every(state: str, guard_cycle: float) -> float:
+    """Return seconds between two publications: an idle cluster does not keep a disk busy."""
+    return max(5.0, guard_cycle) if state == "idle" else guard_cycle
+
+
+def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
+    """Run a supervisor for the process at the other end of `control`, and stop when that ends."""
+    told = msgspec.json.Encoder()
+
+    def say(**what: object) -> None:
+        try:
+            control.sendall(told.encode(what) + b"\n")
+        except OSError as exc:
+            _log.debug("the program that started the cluster is gone: %s", exc)
+
+    def heed() -> None:
+        data = control.recv(65536)
+        if not data:
+            supervisor.unwatch(control)
+            if parent != os.getppid():
+                supervisor.stop()
+            return
+        for line in data.splitlines():
+            request = msgspec.json.decode(line)
+            if request["do"] == "status":
+                say(status=supervisor.status())
+            elif request["do"] == "stop":
+                supervisor.stop(request.get("timeout"))
+
+    supervisor.watch(control, heed)
+    if hasattr(os, "pidfd_open"):
+        watched = os.pidfd_open(parent)
+
+        def orphaned() -> None:
+            supervisor.unwatch(watched)
+            _log.warning("the program that started the cluster (pid %d) is gone; the cluster stops", parent)
+            supervisor.stop()
+
+        supervisor.watch(watched, orphaned)
+    try:
+        supervisor.run(on_ready=lambda: say(ready=True))
+    except StartFailed as exc:
+        say(failed=str(exc))

@@ -1,0 +1,255 @@
+"""The child process: lease, execute, settle, in batches."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from qcore.batch import Batch, Entry
+from qcore.errors import BackendError, BackendUnavailable
+from qcore.execute import Executor, Planner
+from qcore.hookspecs import WorkerEvent
+from qcore.journal import Leaving, WorkerState
+from qcore.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.config import Config
+    from qcore.journal import Page
+    from qcore.model import Delivery
+    from qcore.plugins import Plugins
+
+_log = logging.getLogger("qcore.worker")
+
+#: A batch doubles while it takes less than this, monotonic nanoseconds: a longer one would keep
+#: results from those who wait for them.
+_TARGET: Final = 10_000_000
+#: Most messages in a batch: beyond it a round trip to the broker no longer shows in the rate.
+_LARGEST: Final = 256
+#: Most bytes of messages in a batch, so that large arguments do not fill memory.
+_BYTES: Final = 1 << 20
+#: Seconds of one wait at an empty queue; only bounds how late odd events are noticed.
+_WAIT: Final = 5.0
+#: Seconds before the broker is asked again after a failure: from, to, doubling with jitter.
+_PATIENCE: Final = (0.05, 5.0)
+
+
+class _Stop(BaseException):
+    """Breaks a wait at an empty queue."""
+
+
+class Worker:
+    """One worker process from its first line to its exit code."""
+
+    def __init__(self, config: Config, plugins: Plugins, page: Page, slot: int) -> None:
+        self._config = config
+        self._plugins = plugins
+        self._page = page
+        self._slot = slot
+        self._stopping = False
+        self._waiting = False
+        self._reason = Leaving.NOT
+        self._total = 0
+        self._wanted = 1
+        self._home = os.open(".", os.O_RDONLY)
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+
+    def main(self, owner: bytes, cpus: Sequence[int]) -> int:
+        """Work until told to stop or due to leave; return the exit code."""
+        self._page.say(WorkerState.STARTING)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        if cpus:
+            psutil.Process().cpu_affinity(list(cpus))
+        self._assemble(owner)
+        event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
+        for hook in self._runtime.hooks("qcore_worker_start"):
+            hook(event)
+        self._page.say(WorkerState.IDLE)
+        try:
+            self._work()
+        except _Stop:
+            self._reason = Leaving.STOPPED
+        self._page.say(WorkerState.LEAVING, self._reason or Leaving.STOPPED)
+        for hook in self._runtime.hooks("qcore_worker_stop"):
+            hook(event)
+        self._reporters.flush()
+        self._executor.close()
+        self._broker.close()
+        self._store.close()
+        return 0
+
+    def _assemble(self, owner: bytes) -> None:
+        runtime = self._runtime = Runtime(self._config, self._plugins, owner=owner)
+        config = self._config
+        self._reporters = runtime.reporters()
+        self._executor = Executor(
+            runtime.serializers,
+            runtime.hooks("qcore_pre_execute"),
+            runtime.hooks("qcore_post_execute"),
+            self._reporters.report if self._reporters else None,
+        )
+        signal.signal(signal.SIGALRM, self._executor.alarm)
+        self._connect()
+        capabilities = self._broker.capabilities
+        rules = runtime.rules(receipts=capabilities.receipts, extend=capabilities.extend)
+        self._planner = Planner(
+            rules, timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
+        )
+        caps = [_LARGEST, capabilities.bulk]
+        if config.bulk:
+            caps.append(config.bulk)
+        if config.queue_limit:
+            caps.append(max(1, config.queue_limit // config.workers))
+        self._cap = min(caps)
+        self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
+
+    def _connect(self) -> None:
+        """Connect, however long the broker takes to come up."""
+        patience = _PATIENCE[0]
+        while True:
+            try:
+                self._broker = self._runtime.make_broker()
+                self._store = self._runtime.make_store()
+            except BackendUnavailable as exc:
+                patience = self._be_patient(exc, patience)
+            else:
+                return
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        batch = self._batch
+        deliveries: Sequence[Delivery] = ()
+        while True:
+            if not deliveries:
+                if self._stopping:
+                    return
+                deliveries = self._lease()
+                continue
+            entries = batch.take(deliveries)
+            began = time.monotonic_ns()
+            self._run(entries, began)
+            self._adapt(deliveries, time.monotonic_ns() - began)
+            self._tidy()
+            if self._due_to_leave():
+                self._settle(0)
+                return
+            deliveries = self._settle(0 if self._stopping else self._next())
+
+    def _run(self, entries: Sequence[Entry], now: int) -> None:
+        """Run a batch, task by task."""
+        page, batch, executor = self._page, self._batch, self._executor
+        began = now
+        for index, entry in enumerate(entries):
+            if self._stopping:
+                break
+            plan = entry.plan
+            deadline = now + plan.timeout if plan.timeout else 0
+            if not page.begin(index, now, deadline):
+                break
+            outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline)
+            self._total += 1
+            roomy = batch.finish(index, entry, outcome)
+            os.fchdir(self._home)
+            os.umask(self._umask)
+            now = time.monotonic_ns()
+            if not roomy or now - began > _TARGET:
+                page.end(index + 1, self._total)
+                self._settle(0)
+                began = now
+        page.end(batch.ended, self._total)
+        batch.give_back()
+
+    def _next(self) -> int:
+        left = self._config.recycle - self._total if self._config.recycle else self._cap
+        return max(1, min(self._wanted, left))
+
+    def _adapt(self, deliveries: Sequence[Delivery], taken: int) -> None:
+        """Choose the size of the next batch by what this one took."""
+        count = len(deliveries)
+        if taken > 2 * _TARGET:
+            self._wanted = max(1, count * _TARGET // taken)
+        elif count >= self._wanted and taken < _TARGET:
+            self._wanted = min(self._cap, self._wanted * 2)
+        size = sum(map(len, [delivery.body for delivery in deliveries])) // count
+        self._wanted = max(1, min(self._wanted, _BYTES // (size + 1)))
+
+    def _lease(self) -> Sequence[Delivery]:
+        """Wait at an empty queue."""
+        self._page.say(WorkerState.IDLE)
+        self._wanted = 1
+        patience = _PATIENCE[0]
+        while True:
+            try:
+                # Told before we look whether to stop: a signal in between breaks the wait.
+                self._waiting = True
+                if self._stopping:
+                    return ()
+                deliveries = self._broker.lease(1, _WAIT)
+            except BackendUnavailable as exc:
+                self._waiting = False
+                patience = self._be_patient(exc, patience)
+                continue
+            finally:
+                self._waiting = False
+            if deliveries:
+                self._page.say(WorkerState.BUSY)
+                return deliveries
+
+    def _settle(self, limit: int) -> Sequence[Delivery]:
+        """Make what is finished durable and take the next batch, however long it takes."""
+        patience = _PATIENCE[0]
+        while True:
+            try:
+                return self._batch.settle(limit)
+            except BackendUnavailable as exc:
+                patience = self._be_patient(exc, patience)
+                if self._stopping:
+                    # What is not settled is in the journal: the supervisor goes on with it.
+                    raise _Stop from exc
+
+    def _be_patient(self, exc: BackendError, patience: float) -> float:
+        _log.warning("worker %d waits %.2g s: %s", self._slot, patience, exc)
+        end = time.monotonic() + patience * (0.5 + random.random() / 2)  # noqa: S311 - jitter
+        while not self._stopping and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+        if self._stopping and not hasattr(self, "_batch"):
+            raise _Stop
+        return min(patience * 2, _PATIENCE[1])
+
+    # -- leaving --------------------------------------------------------------------------------
+
+    def _due_to_leave(self) -> bool:
+        config = self._config
+        if config.recycle and self._total >= config.recycle:
+            self._reason = Leaving.RECYCLED
+        elif config.max_rss and psutil.Process().memory_info().rss >= config.max_rss * 1024:
+            self._reason = Leaving.MEMORY
+        return self._reason is not Leaving.NOT
+
+    def _on_stop(self, *_: object) -> None:
+        self._stopping = True
+        if self._waiting:
+            self._waiting = False
+            raise _Stop
+
+    def _tidy(self) -> None:
+        """Put back what tasks may have changed and the next ones rely on."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for number, ours in (
+            (signal.SIGTERM, self._on_stop),
+            (signal.SIGALRM, self._executor.alarm),
+            (signal.SIGINT, signal.SIG_IGN),
+        ):
+            if signal.getsignal(number) != ours:
+                _log.warning("a task changed the handler of %s; it is put back", number.name)
+                signal.signal(number, ours)
