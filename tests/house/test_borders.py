@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: library -> the only files of core that know it
 OWNERS: Final = {
     "pluggy": {"plugins", "hookspecs"},
-    "cattrs": {"config", "execute", "resolve"},
+    "cattrs": {"sections", "resolve"},
     "multiprocessing": {"pool", "worker", "zygote", "cluster", "caretaker"},
     "psutil": {"pool", "worker", "zygote", "cluster", "caretaker"},
     "sqlite3": {"builtin"},

@@ -14,18 +14,24 @@ LAYERS: Final = (
     {"__init__", "__main__", "cli", "testing"},
     # processes
     {"cluster"},
+    {"supervisor"},
     {"caretaker"},
     {"pool"},
     {"zygote"},
     {"worker"},
     # one task
+    {"batch"},
     {"flow"},
-    {"app", "execute"},
+    {"app"},
+    {"execute"},
     # assembly
     {"runtime"},
     {"config"},
-    {"plugins"},
-    {"installed", "rules", "results", "resolve"},
+    {"sections", "sources"},
+    {"crosscheck"},
+    {"options", "plugins"},
+    {"keyfile", "installed", "results", "resolve"},
+    {"rules"},
     {"builtin"},
     # contracts
     {"hookspecs", "envelope", "journal"},

@@ -30,10 +30,10 @@ TOP: Final = {
 FRAGMENT: Final = re.compile(r"[a-z0-9-]+\.(added|changed|deprecated|removed|fixed|security)(\.\d+)?\.md")
 #: put together here, so that this file does not find itself
 MACHINE: Final = re.compile(
-    r"(?<![\w.])/(wo" + r"rk|ro" + r"ot|fa" + r"rm)/[\w.]"
-    r"|(?<![\w.])/opt/(py" + r"pi|whe" + r"els)"
-    r"|py" + r"pi\.org|pythonho" + r"sted\.org|npm" + r"js\.org|npm" + r"js\.com"
-    r"|source = \{ regis" + r"try ="
+    r"(?<![\w.])/(wor" + r"k|roo" + r"t|far" + r"m)/[\w.]"
+    r"|(?<![\w.])/opt/(py" + r"pi|wheel" + r"s)"
+    r"|py" + r"pi\.org|python" + r"hosted\.org|npm" + r"js\.(org|com)"
+    r"|source = \{ registry" + r" ="
 )
 
 

@@ -1,0 +1,129 @@
+"""The reference as the code tells it; run as a script, it writes the pages anew."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING, Final
+
+from tests.house.tree import CORE, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+REFERENCE: Final = ROOT / "docs" / "reference"
+#: what stands above this line is written by hand, what stands below is written by this file
+MARK: Final = "<!-- from the code: python -m tests.house.reference -->\n"
+
+#: what passes through the doors
+RECORDS: Final = frozenset(
+    {"Outgoing", "Delivery", "Settlement", "Buried", "QueueSize", "StoredResult", "Schedule", "Task"}
+)
+
+
+def functions(file: str) -> Iterator[ast.FunctionDef]:
+    """Yield the top-level functions of a file of core."""
+    for node in _body(file):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def classes(file: str) -> Iterator[ast.ClassDef]:
+    """Yield the classes of a file of core."""
+    for node in _body(file):
+        if isinstance(node, ast.ClassDef):
+            yield node
+
+
+def _body(file: str) -> list[ast.stmt]:
+    return ast.parse((CORE / file).read_text(encoding="utf-8")).body
+
+
+def signature(function: ast.FunctionDef) -> str:
+    """Return a function as its heading shows it, without `self`."""
+    shown = ast.unparse(function.args).removeprefix("self").removeprefix(", ")
+    return f"{function.name}({shown}) -> {ast.unparse(function.returns) if function.returns else None}"
+
+
+def said(node: ast.FunctionDef | ast.ClassDef) -> str:
+    """Return the docstring."""
+    return ast.get_docstring(node) or ""
+
+
+def fields(node: ast.ClassDef, file: str) -> list[str]:
+    """Return the rows of a table of a record's fields, each with the `#:` comment above it."""
+    lines = (CORE / file).read_text(encoding="utf-8").splitlines()
+    rows = []
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign):
+            above: list[str] = []
+            number = statement.lineno - 2
+            while (comment := re.match(r"\s*#: (.*)", lines[number])) is not None:
+                above.insert(0, comment[1])
+                number -= 1
+            kind = ast.unparse(statement.annotation).replace("|", "\\|")
+            default = "" if statement.value is None else f" = {ast.unparse(statement.value)}"
+            shown = re.sub(r" = attrs\.field\(.*", "", default)
+            rows.append(f"| `{ast.unparse(statement.target)}` | `{kind}{shown}` | {' '.join(above)} |")
+    return ["| field | type | meaning |", "|---|---|---|", *rows] if rows else []
+
+
+def hooks() -> str:
+    """Every hook with its exact signature, then the events."""
+    parts = []
+    for title, lifecycle in (("Registration", False), ("Lifecycle", True)):
+        parts.append(f"## {title}")
+        for hook in functions("hookspecs.py"):
+            if hook.name.startswith("qcore_") and bool(hook.args.args) is lifecycle:
+                parts += [f"### `{signature(hook)}`", said(hook)]
+    parts.append("## Events")
+    parts += _records("hookspecs.py", lambda node: node.name.endswith("Event"))
+    return "\n\n".join(parts) + "\n"
+
+
+def interfaces() -> str:
+    """Every door with its obligations, then the records that pass through them."""
+    parts = []
+    for door in classes("interfaces.py"):
+        if any(ast.unparse(base) == "ABC" for base in door.bases):
+            parts += [f"## {door.name}", said(door)]
+            for method in door.body:
+                if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+                    parts += [f"### `{signature(method)}`", said(method)]
+    parts.append("## Records")
+    parts += _records("interfaces.py", lambda node: node.name in {"Settings", "Capabilities"})
+    parts += _records("model.py", lambda node: node.name in RECORDS)
+    return "\n\n".join(parts) + "\n"
+
+
+def _records(file: str, wanted: Callable[[ast.ClassDef], bool]) -> Iterator[str]:
+    for node in classes(file):
+        if wanted(node):
+            yield f"### {node.name}"
+            yield said(node)
+            if rows := fields(node, file):
+                yield "\n".join(rows)
+
+
+def errors() -> str:
+    """Every exception, what it is based on and its default message."""
+    rows = ["| exception | based on | said where nothing more is known |", "|---|---|---|"]
+    rows += [
+        f"| `{node.name}` | `{ast.unparse(node.bases[0])}` | {said(node)} |" for node in classes("errors.py")
+    ]
+    return "\n".join(rows) + "\n"
+
+
+PAGES: Final = (("hooks.md", hooks), ("interfaces.md", interfaces), ("errors.md", errors))
+
+
+def main() -> None:
+    """Write what stands below the mark of each page."""
+    for name, tell in PAGES:
+        page = REFERENCE / name
+        above = page.read_text(encoding="utf-8").partition(MARK)[0]
+        page.write_text(f"{above}{MARK}\n{tell()}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What a type checker knows of tasks; mypy and pyright read it, nothing runs it."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from qcore import App, Job, Retry
+
+app = App()
+
+
+@app.task
+def add(x: int, y: int) -> int:
+    """Add."""
+    return x + y
+
+
+@app.task(timeout=30, retry=Retry(max_attempts=5, backoff=2.0, jitter=True, on=(OSError,)))
+def greet(name: str, *, loud: bool = False) -> str:
+    """Greet."""
+    return name.upper() if loud else name
+
+
+# a declared task is still its function
+assert_type(add(1, 2), int)
+assert_type(greet("a", loud=True), str)
+
+# its arguments are known where it is enqueued, with options or without
+assert_type(add.enqueue(1, 2), Job)
+assert_type(greet.using(delay=5, timeout=60).enqueue("a"), Job)
+assert_type(app.enqueue_many([add.bind(i, i) for i in range(3)]), list[Job])
+
+add.enqueue("a", 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # a str is no int
+add.enqueue(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # y is missing
+add.bind(1, z=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # there is no z
+greet.enqueue("a", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # noqa: FBT003 - loud has no place
+greet.using(delay=5).enqueue(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # 5 is no name
+
+# any function can be enqueued by object, and by name, of which nothing is known
+assert_type(app.enqueue(print, "a"), Job)
+assert_type(app.enqueue("math.copysign", 2, -2), Job)
+assert_type(app.async_task("math.copysign", 2, -2, timeout=10, ack_failure=True), str)
