@@ -34,6 +34,8 @@ class Message(msgspec.Struct, gc=False):
     receipt: bytes = b""
     #: when that lease ends, by the queue's clock
     until: float = 0.0
+    #: epoch seconds when the last lease ran out, 0.0 = it was settled
+    available: float = 0.0
 
 
 class MemoryQueue:
@@ -194,6 +196,7 @@ class MemoryQueue:
             deliveries=message.deliveries,
             failures=message.failures,
             crashes=message.crashes,
+            available=message.available,
         )
 
     def _return_ended(self, now: float) -> None:
@@ -202,12 +205,14 @@ class MemoryQueue:
             message = self._leased.get(receipt)
             if message is not None and message.until <= now:
                 del self._leased[receipt]
+                message.available = self._wall() - (now - message.until)
                 self._wait(message)
 
     def _next_change(self) -> float:
         return min(heap[0][0] if heap else float("inf") for heap in (self._waiting, self._ends))
 
     def _settle(self, message: Message, settlement: Settlement, now: float) -> None:
+        message.available = 0.0
         if settlement.action is Action.ACK:
             self._ids.discard(message.id)
             return

@@ -7,7 +7,7 @@ import datetime as dt
 import decimal
 import uuid
 import zoneinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -127,9 +127,9 @@ TAGS = (
     # a mapping whose keys are not what the format allows as keys, as pairs
     Tag("dict", 15, dict, lambda v: [[key, item] for key, item in v.items()], _read_dict),
 )
-BY_NAME = {tag.name: tag for tag in TAGS}
-BY_CODE = {tag.code: tag for tag in TAGS}
-BY_TYPE = {tag.type: tag for tag in TAGS}
+BY_NAME: Final = {tag.name: tag for tag in TAGS}
+BY_CODE: Final = {tag.code: tag for tag in TAGS}
+BY_TYPE: Final = {tag.type: tag for tag in TAGS}
 
 
 def tag_of(kind: type) -> Tag | None:

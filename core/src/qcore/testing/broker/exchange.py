@@ -1,0 +1,87 @@
+"""Rules of `Broker.exchange`, with a store that is a stranger to the broker."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qcore.builtin.memory import MemoryResults, MemoryServer
+from qcore.errors import BackendUnavailable
+from qcore.model import Settlement, State, StoredResult
+from qcore.testing.broker.bench import BrokerBench, acks, bodies, numbered
+from qcore.testing.contract import Stopwatch, needs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.testing.broker.bench import MakeBroker
+
+
+class DeadStore(MemoryResults):
+    """A store that cannot be reached."""
+
+    def save(self, results: Sequence[StoredResult]) -> None:
+        """Fail."""
+        del results
+        raise BackendUnavailable("the store of this test never answers")
+
+
+def a_result() -> StoredResult:
+    """Return a success of its own id."""
+    return StoredResult(os.urandom(16), State.SUCCESS, b"sealed", "a.task")
+
+
+class ExchangeRules(BrokerBench):
+    """Results, settlements and the next lease in one call."""
+
+    def test_an_exchange_saves_settles_and_leases(self, new: MakeBroker) -> None:
+        """Save results, end leases and take the next, without waiting."""
+        broker = new(retry=4 * self.tick)
+        store = MemoryResults(MemoryServer().results("kit"), backend="kit")
+        result = a_result()
+        self.put(broker, *numbered(4))
+        done = self.some(broker, 2)
+
+        taken = list(broker.exchange(store, [result], acks(done), min(10, broker.capabilities.bulk)))
+        if len(taken) < 2:
+            taken += self.some(broker, 2 - len(taken))
+
+        assert [result] == list(store.get([result.id]))
+        assert set(numbered(4)) == {delivery.body for delivery in [*done, *taken]}
+        broker.settle(acks(taken))
+        self.nothing(new(), 6 * self.tick)
+
+    def test_an_exchange_does_not_wait(self, new: MakeBroker) -> None:
+        """Save results, end leases and take the next, without waiting."""
+        broker = new(poll=60.0)
+
+        since = Stopwatch()
+        assert list(broker.exchange(None, [], [Settlement(b"unknown")], 5)) == []
+
+        assert since.seconds < self.patience
+
+    def test_nothing_is_settled_unless_results_are_saved(self, new: MakeBroker) -> None:
+        """Results are durable before the settlements are."""
+        broker, other = new(retry=2 * self.tick), new()
+        needs(broker.capabilities.receipts, "gives no receipts")
+        store = DeadStore(MemoryServer().results("kit"), backend="kit")
+        self.put(broker, b"finished")
+        leased = self.one(broker)
+
+        with pytest.raises(BackendUnavailable):
+            broker.exchange(store, [a_result()], acks([leased]), 0)
+
+        assert self.one(other).body == b"finished"
+
+    def test_an_exchange_of_nothing_leases_nothing(self, new: MakeBroker) -> None:
+        """With `limit` 0 nothing is leased."""
+        broker, other = new(), new()
+        self.put(broker, b"one", b"two")
+        done = self.one(broker)
+
+        assert list(broker.exchange(None, [], acks([done]), 0)) == []
+
+        left = {b"one", b"two"} - {done.body}
+        assert left == set(bodies(self.some(other, 1)))

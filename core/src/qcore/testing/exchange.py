@@ -1,0 +1,130 @@
+"""Whether a broker and a store that share a backend keep their order."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from qcore.model import Action, Settlement, State, StoredResult
+from qcore.testing.broker.bench import BrokerBench, acks, bodies, chunks, numbered
+from qcore.testing.contract import needs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qcore.interfaces import Broker, ResultStore
+    from qcore.model import Delivery
+
+
+class MakePair(Protocol):
+    """The fixture `make` of `ExchangeContract`."""
+
+    def __call__(self, *, retry: float = ..., poll: float = ...) -> tuple[Broker, ResultStore]:
+        """Return a new broker of the one queue and a new store of its results."""
+
+
+def result_of(delivery: Delivery, state: State = State.SUCCESS) -> StoredResult:
+    """Return the result of the task a message stands for."""
+    id = hashlib.sha256(delivery.body).digest()[:16]
+    return StoredResult(id, state, delivery.body, "a.task", finished=time.time())
+
+
+class ExchangeContract(BrokerBench):
+    """What `Broker.exchange` must keep to when it writes results and settlements in one step.
+
+    Override the fixture `make`: it returns a function that takes fields of
+    `qcore.interfaces.Settings` and returns a broker and a store with the same `backend`.
+    """
+
+    def test_they_share_a_backend(self, new: MakePair) -> None:
+        """`backend`: a store with the same one can be written in one step with it."""
+        broker, store = new()
+
+        assert broker.capabilities.backend is not None
+        assert broker.capabilities.backend == store.backend
+
+    def test_all_is_done_in_one_call(self, new: MakePair) -> None:
+        """Save results, end leases and take the next, without waiting."""
+        broker, store = new(retry=4 * self.tick)
+        self.put(broker, *numbered(6))
+        done = self.some(broker, 3)
+
+        taken = broker.exchange(store, [result_of(one) for one in done], acks(done), 10)
+
+        assert numbered(6)[3:] == bodies(taken)
+        other, results = new()
+        assert [result_of(one).body for one in done] == [
+            found.body for found in results.get([result_of(one).id for one in done]) if found
+        ]
+        broker.settle(acks(taken))
+        self.nothing(other, 6 * self.tick)
+
+    def test_each_part_may_be_empty(self, new: MakePair) -> None:
+        """With `limit` 0 nothing is leased."""
+        broker, store = new()
+        self.put(broker, b"one", b"two")
+
+        assert list(broker.exchange(store, [], [], 0)) == []
+        (one,) = broker.exchange(store, [], [], 1)
+        assert list(broker.exchange(store, [result_of(one)], [], 0)) == []
+        assert list(broker.exchange(None, [], acks([one]), 0)) == []
+        assert bodies(broker.exchange(None, [], [], 5)) == [b"two"]
+        assert list(broker.exchange(store, [], [], 5)) == []
+
+    def test_a_success_is_kept_though_the_lease_is_outlived(self, new: MakePair) -> None:
+        """A receipt whose lease has ended, or that never was one, is passed over in silence."""
+        broker, store = new(retry=self.tick)
+        other, _ = new(retry=60.0)
+        self.put(broker, b"slow")
+        outlived = self.one(broker)
+        current = self.one(other)
+
+        broker.exchange(store, [result_of(outlived)], acks([outlived]), 0)
+
+        assert store.get([result_of(outlived).id])[0] is not None
+        self.settle(other, current, Action.RETRY)
+        assert self.one(other).body == b"slow"
+
+    def test_ranks_hold(self, new: MakePair) -> None:
+        """A stored success is never replaced."""
+        broker, store = new()
+        self.put(broker, b"twice")
+        leased = self.one(broker)
+        success, late = result_of(leased), result_of(leased, State.FAILED)
+
+        broker.exchange(store, [success], [], 0)
+        broker.exchange(store, [late, late], [Settlement(leased.receipt)], 0)
+
+        assert [success] == list(store.get([success.id]))
+
+    @pytest.mark.parametrize("moment", [0.15, 0.4, 0.8])
+    def test_what_is_gone_has_a_result(self, new: MakePair, moment: float) -> None:
+        """Results are durable before the settlements are."""
+        needs(new()[0].capabilities.processes, "is not seen by other processes")
+        sent = numbered(300)
+        for batch in chunks(sent, 100):
+            self.put(new()[0], *batch)
+
+        def work(tell: Callable[[str], None]) -> None:
+            broker, store = new(retry=4 * self.tick)
+            done = broker.lease(3, 0.0)
+            while done:
+                tell("cycle")
+                done = broker.exchange(store, [result_of(one) for one in done], acks(done), 3)
+
+        with self.child(work) as child:
+            for _ in range(int(100 * moment)):
+                child.line()
+            child.kill()
+
+        broker, store = new()
+        left = set()
+        while taken := broker.lease(100, 8 * self.tick):
+            left |= set(bodies(taken))
+            broker.settle(acks(taken))
+        ids = [hashlib.sha256(body).digest()[:16] for body in sent if body not in left]
+        assert ids
+        assert None not in store.get(ids)

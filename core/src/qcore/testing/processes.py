@@ -1,0 +1,90 @@
+"""Processes that tell what they do and are killed while doing it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Child:
+    """A forked process; it ends when its function ends or at the latest with the `with` block."""
+
+    def __init__(self, work: Callable[[Callable[[str], None]], None], *, patience: float = 20.0) -> None:
+        self._patience = patience
+        self._rest = b""
+        self._status: int | None = None
+        self._read, write = os.pipe()
+        with warnings.catch_warnings():
+            # test runners have threads of their own; the child touches nothing of theirs
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._read)
+            _run(work, write)
+        os.close(write)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.kill()
+        os.close(self._read)
+
+    def line(self) -> str | None:
+        """Return the next line it told, or None when it has ended and told no more."""
+        end = time.monotonic() + self._patience
+        while b"\n" not in self._rest:
+            if not select.select([self._read], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise TimeoutError(f"the process said nothing for {self._patience:.0f} seconds")
+            block = os.read(self._read, 65536)
+            if not block:
+                return None
+            self._rest += block
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode()
+
+    def lines(self) -> list[str]:
+        """Return what it tells until it ends."""
+        told = []
+        while (line := self.line()) is not None:
+            told.append(line)
+        return told
+
+    def kill(self) -> None:
+        """Kill it at once, whatever it is doing."""
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self._status = os.waitpid(self.pid, 0)[1]
+
+    def join(self) -> int:
+        """Wait until it has ended; return its exit status, negative for a signal."""
+        self.lines()
+        if self._status is None:
+            self._status = os.waitpid(self.pid, 0)[1]
+        return os.waitstatus_to_exitcode(self._status)
+
+
+def _run(work: Callable[[Callable[[str], None]], None], write: int) -> None:
+    """Do the work and leave without the test runner's own farewell."""
+    status = 1
+    try:
+        work(lambda text: _tell(write, text))
+        status = 0
+    except BaseException:  # noqa: BLE001 - nothing may come back into the copy of the test runner
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        os._exit(status)
+
+
+def _tell(write: int, text: str) -> None:
+    # one write of less than a pipe's buffer: it is told whole or not at all
+    os.write(write, text.encode() + b"\n")

@@ -1,0 +1,59 @@
+"""The memory broker and its stores keep to their interfaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.builtin.memory import MemorySettings, make_broker, make_results, make_schedules
+from qcore.interfaces import Settings
+from qcore.testing import BrokerContract, ExchangeContract, ResultStoreContract, SchedulerContract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qcore.interfaces import Broker, ResultStore, Scheduler
+
+
+@pytest.fixture
+def settings() -> Callable[..., Settings]:
+    """Return a function that makes settings which share one server."""
+    sections = {"memory": MemorySettings()}
+    return lambda **fields: Settings(name="kit", sections=sections, **fields)
+
+
+class TestMemoryBroker(BrokerContract):
+    """MemoryBroker keeps to Broker."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., Broker]:
+        """Return a maker of brokers of one queue."""
+        return lambda **fields: make_broker(settings(**fields))
+
+
+class TestMemoryResults(ResultStoreContract):
+    """MemoryResults keeps to ResultStore."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., ResultStore]:
+        """Return a maker of stores of the same results."""
+        return lambda **fields: make_results(settings(**fields))
+
+
+class TestMemorySchedules(SchedulerContract):
+    """MemorySchedules keeps to Scheduler."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., Scheduler]:
+        """Return a maker of stores of the same schedules."""
+        return lambda **fields: make_schedules(settings(**fields))
+
+
+class TestMemoryExchange(ExchangeContract):
+    """MemoryBroker and MemoryResults keep their order."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., Any]:
+        """Return a maker of pairs."""
+        return lambda **fields: (make_broker(settings(**fields)), make_results(settings(**fields)))

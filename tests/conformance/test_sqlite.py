@@ -1,0 +1,60 @@
+"""The SQLite broker and its stores keep to their interfaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.builtin.sqlite import SqliteSettings, make_broker, make_results, make_schedules
+from qcore.interfaces import Settings
+from qcore.testing import BrokerContract, ExchangeContract, ResultStoreContract, SchedulerContract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from qcore.interfaces import Broker, ResultStore, Scheduler
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Return a function that makes settings of one database."""
+    sections = {"sqlite": SqliteSettings(path=str(tmp_path / "queue.db"))}
+    return lambda **fields: Settings(name="kit", sections=sections, **fields)
+
+
+class TestSqliteBroker(BrokerContract):
+    """The SQLite broker keeps to Broker."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., Broker]:
+        """Return a maker of brokers of one queue."""
+        return lambda **fields: make_broker(settings(**fields))
+
+
+class TestSqliteResults(ResultStoreContract):
+    """The SQLite store keeps to ResultStore."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., ResultStore]:
+        """Return a maker of stores of the same results."""
+        return lambda **fields: make_results(settings(**fields))
+
+
+class TestSqliteSchedules(SchedulerContract):
+    """The SQLite store keeps to Scheduler."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., Scheduler]:
+        """Return a maker of stores of the same schedules."""
+        return lambda **fields: make_schedules(settings(**fields))
+
+
+class TestSqliteExchange(ExchangeContract):
+    """The SQLite broker and store keep their order in one transaction."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., Any]:
+        """Return a maker of pairs."""
+        return lambda **fields: (make_broker(settings(**fields)), make_results(settings(**fields)))
