@@ -33,7 +33,7 @@ assert_type(app.enqueue_many([add.bind(i, i) for i in range(3)]), list[Job])
 add.enqueue("a", 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # a str is no int
 add.enqueue(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # y is missing
 add.bind(1, z=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # there is no z
-greet.enqueue("a", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # noqa: FBT003 - loud has no place
+greet.enqueue("a", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # loud has no place
 greet.using(delay=5).enqueue(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # 5 is no name
 
 # any function can be enqueued by object, and by name, of which nothing is known

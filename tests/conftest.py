@@ -1,0 +1,49 @@
+"""What holds for every test: no trace of the user's own settings, no process left behind."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import hypothesis
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: seconds what a test has started is given to end when all tests are done
+PATIENCE = 10.0
+
+# a machine that does other things as well is no fault of the code's
+hypothesis.settings.register_profile("house", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's settings out of the tests and the tests out of the user's state."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("QCORE_")]:
+            if not name.startswith("QCORE_TEST_"):
+                patch.delenv(name)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_left_behind() -> Iterator[None]:
+    """See that everything the tests have started has ended."""
+    yield
+    # multiprocessing keeps its resource tracker until the interpreter ends
+    started = [p for p in psutil.Process().children(recursive=True) if "resource_tracker" not in _told(p)]
+    _, left = psutil.wait_procs(started, timeout=PATIENCE)
+
+    assert not left, f"still running: {[_told(process) for process in left]}"
+
+
+def _told(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
