@@ -14,6 +14,7 @@ LAYERS: Final = (
     {"__init__", "__main__", "cli", "testing"},
     # processes
     {"cluster"},
+    {"control"},
     {"supervisor"},
     {"caretaker"},
     {"pool"},
@@ -23,6 +24,8 @@ LAYERS: Final = (
     {"batch"},
     {"flow"},
     {"app"},
+    {"task", "producer"},
+    {"call"},
     {"execute"},
     # assembly
     {"runtime"},
@@ -30,11 +33,12 @@ LAYERS: Final = (
     {"sections", "sources"},
     {"crosscheck"},
     {"options", "plugins"},
-    {"keyfile", "installed", "results", "resolve"},
+    {"keyfile", "installed", "results", "resolve", "describe"},
     {"rules"},
     {"builtin"},
     # contracts
     {"hookspecs", "envelope", "journal"},
+    {"sealer"},
     {"interfaces", "signing", "settle", "cron", "faults", "cpus"},
     # ground
     {"model"},

@@ -1,11 +1,13 @@
 """The face: hands on names, defines nothing."""
 
-from qcore.app import App, Call, Job, Options, Task
+from qcore.app import App
+from qcore.call import Call, Options
 from qcore.cluster import Cluster
 from qcore.config import UNSET, Config
 from qcore.errors import QcoreError, ResultNotReady, SkipTask, TaskFailed, TaskTimeout
 from qcore.model import ClusterStatus, QueueSize, Result, State
 from qcore.settle import Retry
+from qcore.task import Job, Task
 
 __all__ = [
     "UNSET",

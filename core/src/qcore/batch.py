@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qcore.envelope import Opened
 from qcore.errors import BackendRefused, EnvelopeError, UnknownKey
 from qcore.hookspecs import RejectedEvent, SettledEvent
 from qcore.journal import Ended, Held
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
-from qcore.settle import decide, worn_out
+from qcore.settle import Decision, decide, worn_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.envelope import Opened
     from qcore.execute import Plan, Planner
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal import Page
@@ -172,12 +172,11 @@ class Batch:
 
     def _end_unrun(self, one: Entry, kind: Kind, text: str, now: float) -> None:
         _log.warning("task %s (%s) is not run: %s", one.opened.id.hex(), one.plan.name, text or kind.value)
+        decision = decide(kind, one.plan.rules)
         if kind is Kind.CRASH:
             # Worn out: it is buried whatever its budget says.
-            action, state, reason = Action.BURY, State.FAILED, text
-        else:
-            decision = decide(kind, one.plan.rules)
-            action, state, reason = decision.action, decision.state, decision.reason
+            decision = Decision(Action.BURY, State.FAILED, reason=text)
+        action, state, reason = decision.action, decision.state, decision.reason
         if state is not None:
             outcome = Outcome(kind, error=text, started=now, finished=now)
             self._results.append(self._record(one, state, outcome, b"", one.failures, one.crashes))
@@ -293,7 +292,7 @@ class Batch:
             for one in results:
                 self._store.save([one])
 
-    def _record(
+    def _record(  # noqa: PLR0917 - what a record is made of
         self, one: Entry, state: State, outcome: Outcome, value: bytes, attempts: int, crashes: int
     ) -> StoredResult:
         return self._runtime.results.seal(
@@ -307,7 +306,7 @@ class Batch:
             crashes=crashes,
         )
 
-    def _tell(self, one: Entry, action: Action, kind: Kind, reason: Any) -> None:  # noqa: ANN401
+    def _tell(self, one: Entry, action: Action, kind: Kind, reason: str) -> None:
         if self._on_settled:
             self._told.append(
                 SettledEvent(

@@ -127,9 +127,9 @@ class Caretaker:
                 patience = min(patience * 2, _PATIENCE[1])
             except BackendError as exc:
                 self.trouble = str(exc)
-                _log.error("given up: %s", exc)  # noqa: TRY400 - it says what to do; a traceback would hide it
+                _log.error("given up: %s", exc)
                 return
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged; supervision goes on whatever one job meets
                 _log.exception("a fault of qcore's own; the supervisor goes on")
                 return
             else:
@@ -219,7 +219,10 @@ class Caretaker:
         if gone.killed == "timeout":
             if 0 < deadline < time.monotonic_ns():
                 seconds = (deadline - gone.seen.started) / 1e9
-                return Kind.TIMEOUT, f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
+                return (
+                    Kind.TIMEOUT,
+                    f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds",
+                )
             # The late task had just ended when its worker was killed: this one is innocent.
             return Kind.INTERRUPTED, ""
         if gone.killed == "stop":
@@ -271,7 +274,12 @@ class Caretaker:
         receipts: list[bytes] = []
         for slot in self._slots:
             seen = slot.page.look()
-            if slot.pid and seen.count > seen.settled and seen.leased < young and seen.state == WorkerState.BUSY:
+            if (
+                slot.pid
+                and seen.count > seen.settled
+                and seen.leased < young
+                and seen.state == WorkerState.BUSY
+            ):
                 left = slot.page.read(seen)
                 if left is not None:
                     receipts += [one.receipt for one in left[0][seen.settled :]]

@@ -8,17 +8,19 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from qcore.app import App, Task
+from qcore.app import App
 from qcore.config import Config
+from qcore.control import Control, serve, take_over
 from qcore.errors import ClusterError, ConfigError, MainReached, QcoreError, StartFailed
 from qcore.model import ClusterStatus
 from qcore.resolve import IMPORTING_MAIN, Script, main_script
 from qcore.runtime import Runtime
-from qcore.supervisor import Supervisor, serve
+from qcore.supervisor import Supervisor
+from qcore.task import Task
 from qcore.zygote import Boot, adopt, configure_logging, preload_of
 
 if TYPE_CHECKING:
@@ -45,8 +47,7 @@ class Cluster:
             config = config.config
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._pending = b""
+        self._control: Control | None = None
         self._lock = threading.Lock()
 
     @property
@@ -90,10 +91,9 @@ class Cluster:
             start_new_session=True,
         )
         theirs.close()
-        self._control = ours
-        data = msgspec.msgpack.encode(boot)
-        ours.sendall(len(data).to_bytes(4, "big") + data)
-        answer = self._answer(_START)
+        self._control = Control(ours)
+        self._control.hand_over(msgspec.msgpack.encode(boot))
+        answer = self._control.answer(_START)
         if "ready" not in answer:
             status = self._reap(_ANSWER)
             why = answer.get("failed") or f"the supervisor ended with status {status}; its log says why"
@@ -104,8 +104,8 @@ class Cluster:
         """Return what the supervisor sees of its workers now; state `stopped` if it is gone."""
         with self._lock:
             if self.pid is not None and self._control is not None:
-                self._ask(do="status")
-                answer = self._answer(_ANSWER)
+                self._control.ask(do="status")
+                answer = self._control.answer(_ANSWER)
                 if "status" in answer:
                     return msgspec.convert(answer["status"], ClusterStatus)
         config = self.config
@@ -125,14 +125,14 @@ class Cluster:
             if self._process is None:
                 return False
             running = self.pid is not None
-            if running:
-                self._ask(do="stop", timeout=timeout)
+            if running and self._control is not None:
+                self._control.ask(do="stop", timeout=timeout)
             patience = self.config.shutdown_timeout if timeout is None else timeout
             self._reap(patience + _PATIENCE)
         return running
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the cluster has ended by itself; return False if it still runs after `timeout` seconds."""
+        """Wait until the cluster has ended; return False if it still runs after `timeout` seconds."""
         if self._process is None:
             return True
         try:
@@ -151,31 +151,6 @@ class Cluster:
         """Stop."""
         self.stop()
 
-    def _ask(self, **what: object) -> None:
-        if self._control is None:
-            return
-        try:
-            self._control.sendall(msgspec.json.encode(what) + b"\n")
-        except OSError:
-            # It has just ended; whoever asked sees that by the missing answer.
-            self._pending = b""
-
-    def _answer(self, seconds: float) -> dict[str, Any]:
-        if self._control is None:
-            return {}
-        self._control.settimeout(seconds)
-        while b"\n" not in self._pending:
-            try:
-                data = self._control.recv(1 << 20)
-            except (TimeoutError, ConnectionResetError):
-                data = b""
-            if not data:
-                return {}
-            self._pending += data
-        line, _, self._pending = self._pending.partition(b"\n")
-        found: dict[str, Any] = msgspec.json.decode(line)
-        return found
-
     def _reap(self, seconds: float) -> int:
         if self._process is None:
             return 0
@@ -188,7 +163,6 @@ class Cluster:
             self._control.close()
             self._control = None
         self._process = None
-        self._pending = b""
         return status
 
 
@@ -231,9 +205,9 @@ def main(control_fd: int) -> None:
     """Run the supervisor of a `Cluster`: the entry point of its process."""
     control = socket.socket(fileno=control_fd)
     parent = os.getppid()
-    size = int.from_bytes(_exactly(control, 4), "big")
-    boot = msgspec.msgpack.decode(_exactly(control, size), type=Boot)
-    if boot.parent != parent:
+    data = take_over(control)
+    boot = msgspec.msgpack.decode(data, type=Boot) if data else None
+    if boot is None or boot.parent != parent:
         raise SystemExit(0)
     try:
         config, plugins = adopt(boot)
@@ -243,13 +217,3 @@ def main(control_fd: int) -> None:
     except QcoreError as exc:
         control.sendall(msgspec.json.encode({"failed": str(exc)}) + b"\n")
         raise SystemExit(1) from exc
-
-
-def _exactly(control: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        part = control.recv(size - len(data))
-        if not part:
-            raise SystemExit(0)
-        data += part
-    return data

@@ -14,6 +14,7 @@ from qcore.errors import ConfigError
 from qcore.interfaces import Settings
 from qcore.plugins import Plugins
 from qcore.rules import UNSET, Wrong, is_none
+from qcore.rules import told as told_of
 from qcore.sources import Layers
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Config(options.Options):
             try:
                 values[key] = rules[key].read(layers.values[key])
             except Wrong as error:
-                told.append(faults.fault(key, layers.values[key], str(error), layers.origin(key)))
+                told.append(told_of(key, layers.values[key], error, layers.origin(key)))
         bad = {key for key in rules.keys() & layers.values.keys() if key not in values}
         values = {key: value for key, value in values.items() if value is not UNSET}
         given = {
@@ -97,6 +98,7 @@ class Config(options.Options):
 
         config = cls(**values, raw=raw, sections=structured)
         chosen, wrong = crosscheck.broker_of(config, given, plugins)
+        bad |= {"secret_key"} if wrong else set()
         told += [*wrong, *crosscheck.between(config, chosen, bad, plugins)]
         if "accept" not in values and not {"serializer", "accept"} & bad:
             told += crosscheck.safety(config, plugins)
@@ -142,17 +144,18 @@ class Config(options.Options):
     def _read_keys(self) -> tuple[str, ...]:
         if self.secret_key:
             return keyfile.resolved(self.secret_key)
-        path = self._database() if self.broker == crosscheck.EMBEDDED else None
-        return keyfile.read_or_make(path.with_suffix(".key")) if path else (keyfile.new(),)
+        if self.broker == crosscheck.MEMORY:
+            return (keyfile.new(),)
+        if self.broker != crosscheck.EMBEDDED:
+            raise Wrong(f"missing; the broker {self.broker!r} needs one: make one with 'qcore keys new'")
+        return keyfile.read_or_make(self._database().with_suffix(".key"))
 
-    def _database(self) -> Path | None:
-        """Return the file of the embedded broker, if it is one."""
+    def _database(self) -> Path:
+        """Return the file of the embedded broker."""
         # The plugin decides where; it is imported by the broker in any case.
         from qcore.builtin.sqlite import default_path  # noqa: PLC0415 - as said above
 
         path = getattr(self.sections.get(crosscheck.EMBEDDED), "path", None)
-        if path == ":memory:":
-            return None
         return Path(os.path.realpath(Path(path).expanduser() if path else default_path(self.name)))
 
     def as_dict(self) -> dict[str, Any]:

@@ -93,8 +93,7 @@ def unknown(key: str, known: Collection[str], plugins: Plugins, origin: str) -> 
     """Return what is wrong with a key that is neither a setting nor a plugin's."""
     if key in _FORMER:
         return f"{key}: not a setting of qcore; {_FORMER[key]}"
-    suspects = {plugin.name for plugin in plugins.listing() if plugin.broken or plugin.blocked}
-    if key in suspects:
+    if plugins.suspect(key):
         return f"{key}: {plugins.missing('setting', key)}"
     if key in installed.KNOWN:
         return f"{key}: no installed plugin offers it; pip install {installed.KNOWN[key]}{plugins.troubles()}"
@@ -117,7 +116,7 @@ def _serializers(options: Options, plugins: Plugins) -> Iterator[str]:
         yield from _missing(_got(path, name), plugins.serializer, name)
     if options.serializer not in options.accept:
         yield (
-            f"accept: got {faults.listed(options.accept)}; it must hold the serializer too, or "
+            f"accept: got {[*options.accept]}; it must hold the serializer too, or "
             f"nothing that is enqueued here can be read: add {options.serializer!r}, or change serializer"
         )
 

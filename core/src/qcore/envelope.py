@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.errors import BadSignature, PayloadTooLarge, Undecodable, UnknownKey
-from qcore.signing import KEY_ID_SIZE, MAC_SIZE, KeyRing, same
+from qcore.signing import MAC_SIZE, KeyRing, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,9 +99,9 @@ class Envelope:
         self._max_message = max_message
         self._max_raw = max_raw
 
-    def seal(  # noqa: PLR0913 - the fields of the header, once
+    def seal(
         self,
-        id: bytes,  # noqa: A002 - the field's name everywhere
+        id: bytes,
         head: bytes,
         arguments: bytes,
         serializer: int,
@@ -136,7 +136,17 @@ class Envelope:
             _refuse_head(len(head), raw, self._max_raw)
         data = (
             _HEADER.pack(
-                _MAGIC, _VERSION, _HMAC_SHA256, flags, serializer, self._kid, created, expires, id, raw, len(head)
+                _MAGIC,
+                _VERSION,
+                _HMAC_SHA256,
+                flags,
+                serializer,
+                self._kid,
+                created,
+                expires,
+                id,
+                raw,
+                len(head),
             )
             + head
             + arguments
@@ -185,7 +195,9 @@ class Envelope:
         elif len(arguments) != raw:
             msg = f"{len(arguments)} bytes of arguments where the header says {raw}"
             raise Undecodable(msg)
-        return Opened(id_, body[_HEADER.size : start], arguments, serializer, bool(flags & NAMED), created, expires)
+        return Opened(
+            id_, body[_HEADER.size : start], arguments, serializer, bool(flags & NAMED), created, expires
+        )
 
 
 def task_id(body: bytes) -> str:
@@ -196,7 +208,11 @@ def task_id(body: bytes) -> str:
 
 
 def _refuse_head(head: int, raw: int, max_raw: int) -> None:
-    what = f"the head has {head} bytes, at most {MAX_HEAD}" if head > MAX_HEAD else f"{raw} bytes, at most {max_raw}"
+    what = (
+        f"the head has {head} bytes, at most {MAX_HEAD}"
+        if head > MAX_HEAD
+        else f"{raw} bytes, at most {max_raw}"
+    )
     msg = f"the task is too large: {what}; shorten its name, group, label or headers, or its arguments"
     raise PayloadTooLarge(msg)
 
@@ -213,81 +229,6 @@ def _inflate(data: bytes, size: int) -> bytes:
         msg = f"the arguments do not inflate to the {size} bytes the header says"
         raise Undecodable(msg)
     return raw
-
-
-# -- results and status: sealed for their own purpose, so that neither passes for the other ----
-
-
-class Sealer:
-    """Signs and verifies records for one purpose, bound to a context such as the task's id."""
-
-    __slots__ = ("_keys", "_kid", "_mac")
-
-    def __init__(self, secrets: Sequence[str], purpose: str, name: str) -> None:
-        ring = KeyRing.derive(secrets, purpose, name)
-        self._keys = {key.id: key.mac for key in ring.by_id.values()}
-        self._kid = ring.first.id
-        self._mac = ring.first.mac
-
-    def seal(self, context: bytes, data: bytes) -> bytes:
-        """Return key id, MAC and data."""
-        return self._kid + self._mac(context + data) + data
-
-    def open(self, context: bytes, sealed: bytes) -> bytes:
-        """Return the data.
-
-        Raises:
-            BadSignature: altered, for another purpose, queue or context.
-            UnknownKey: signed with none of our keys.
-
-        """
-        mac = self._keys.get(sealed[:KEY_ID_SIZE])
-        if mac is None:
-            raise UnknownKey
-        start = KEY_ID_SIZE + MAC_SIZE
-        data = sealed[start:]
-        if not same(mac(context + data), sealed[KEY_ID_SIZE:start]):
-            raise BadSignature
-        return data
-
-
-class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The sealed part of a result; new fields go to the end and have a default."""
-
-    state: int
-    name: str
-    #: serialised value; empty = None
-    value: bytes = b""
-    serializer: int = 0
-    error: str = ""
-    traceback: str = ""
-    group: str | None = None
-    label: str | None = None
-    attempts: int = 1
-    crashes: int = 0
-    #: epoch seconds
-    enqueued: float = 0.0
-    started: float = 0.0
-    finished: float = 0.0
-    worker: str = ""
-
-
-encode_result = msgspec.msgpack.Encoder().encode
-_decode_result = msgspec.msgpack.Decoder(ResultBody).decode
-
-
-def decode_result(data: bytes) -> ResultBody:
-    """Read the sealed part of a result.
-
-    Raises:
-        Undecodable: not a result of a version we know.
-
-    """
-    try:
-        return _decode_result(data)
-    except msgspec.MsgspecError as exc:
-        msg = f"not a result of a known version: {exc}"
-        raise Undecodable(msg) from exc
 
 
 def read_head(data: bytes) -> Head:

@@ -6,9 +6,9 @@ import asyncio
 import inspect
 import os
 import time
-import traceback
 from typing import TYPE_CHECKING, Any, Final
 
+from qcore.describe import describe, trace
 from qcore.envelope import read_head
 from qcore.errors import DecodeError, EnvelopeError, SkipTask, TaskNotFound, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from qcore.envelope import Head, Opened
     from qcore.interfaces import Serializer
 
-#: Most of an exception's own text that is kept, characters.
-MAX_ERROR: Final = 4096
-#: Most of a traceback that is kept, from its end, characters.
-MAX_TRACEBACK: Final = 16384
 #: Plans kept by a worker. Heads repeat as long as their options do; a producer that gives
 #: every task a group of its own only makes us plan again.
 _PLANS: Final = 1024
@@ -225,11 +221,11 @@ class Executor:
         if plan.convert is not None:
             try:
                 args, kwargs = plan.convert(args, kwargs)
-            except Exception as exc:  # noqa: BLE001 - any fault of a user's own type
+            except Exception as exc:
                 raise _Unfit(exc) from exc
         return args, kwargs
 
-    def _await(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def _await(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the task returns
         if self._loop is None:
             self._loop = asyncio.Runner()
         try:
@@ -237,7 +233,7 @@ class Executor:
         finally:
             self._current = None
 
-    async def _as_task(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    async def _as_task(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the task returns
         self._current = asyncio.current_task()
         try:
             return await call(*args, **kwargs)
@@ -253,7 +249,7 @@ class Executor:
         if timed_out and isinstance(exc, TaskTimeout | asyncio.CancelledError):
             seconds = plan.timeout / _NANO
             text = f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
-            return Outcome(Kind.TIMEOUT, None, text, _trace(exc), started=started, finished=time.time())
+            return Outcome(Kind.TIMEOUT, None, text, trace(exc), started=started, finished=time.time())
         if isinstance(exc, SkipTask):
             return Outcome(Kind.SKIPPED, None, f"SkipTask: {exc}", started=started, finished=time.time())
         return _failure(exc, plan, started)
@@ -275,7 +271,7 @@ class Executor:
         )
 
 
-class _Unfit(Exception):  # noqa: N818 - carries the fault of a user's own type
+class _Unfit(Exception):
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
         self.cause = cause
@@ -289,33 +285,12 @@ def _failure(exc: BaseException, plan: Plan, started: float) -> Outcome:
         Kind.FAILURE,
         None,
         describe(exc),
-        _trace(exc),
+        trace(exc),
         # SystemExit and the like are failures too; only the task's own policy narrows them.
         retryable=plan.on == (Exception,) or isinstance(exc, plan.on),
         started=started,
         finished=time.time(),
     )
-
-
-def describe(exc: BaseException) -> str:
-    """Return `Type: text` of an exception whose own methods are not to be trusted."""
-    try:
-        text = str(exc)
-    except Exception:  # noqa: BLE001 - a __str__ that raises is the user's; the type still tells
-        text = "(its text cannot be shown)"
-    name = type(exc).__qualname__
-    text = f"{name}: {text}" if text else name
-    return text[:MAX_ERROR].encode("utf-8", "backslashreplace").decode()
-
-
-def _trace(exc: BaseException) -> str:
-    try:
-        # The first frame is ours.
-        inner = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
-        text = "".join(traceback.format_exception(type(exc), exc, inner or exc.__traceback__))
-    except Exception as broken:  # noqa: BLE001 - formatting runs the user's code
-        text = f"(the traceback cannot be shown: {type(broken).__name__})"
-    return text[-MAX_TRACEBACK:].encode("utf-8", "backslashreplace").decode()
 
 
 def _leave(exc: BaseException) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: what stands in the place of a secret
@@ -47,9 +47,18 @@ def shown(value: object, path: str = "") -> str:
         return "a very large number"
     if not isinstance(value, str | int | float | None):
         return f"a value of type {type(value).__name__}"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     # str.__str__ takes the text out of subclasses, whose repr might be another
     text = repr(_USERINFO.sub(f"{HIDDEN}@", str.__str__(value)) if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]}...{text[-1]}"
+
+
+def described(value: object) -> str:
+    """Return what kind of thing `value` is, where it may be a secret."""
+    if isinstance(value, str):
+        return "a text"
+    return "a number" if isinstance(value, int | float) and not isinstance(value, bool) else shown(value)
 
 
 def redacted(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever stands in a section
@@ -73,7 +82,10 @@ def secrets_of(value: object, name: str = "") -> set[str]:
         return {text for inner in value for text in secrets_of(inner, name)}
     if not isinstance(value, str):
         return set()
-    return {str(value)} if is_secret(name) else {part[:-1] for part in _USERINFO.findall(value)}
+    if is_secret(name):
+        # where a key stands is no secret, and is what has to be looked at
+        return set() if value.startswith("file:") else {str(value)}
+    return {part[:-1] for part in _USERINFO.findall(value)}
 
 
 def without(text: str, secrets: Iterable[str]) -> str:
@@ -85,18 +97,13 @@ def without(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def fault(path: str, value: object, what: str, origin: str = "") -> str:
-    """Return the sentence for a bad value: where, which, what is wrong and what to do."""
+def fault(path: str, value: str, what: str, origin: str = "") -> str:
+    """Return the sentence for a bad value: where, which (as `shown`), what is wrong and what to do."""
     source = f" from {origin}" if origin else ""
-    return f"{path}: got {shown(value, path)}{source}; {what}"
+    return f"{path}: got {value}{source}; {what}"
 
 
 def reason(error: BaseException) -> str:
     """Return `Type: text` on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def one_of(choices: Sequence[str]) -> str:
-    """Return choices as they are offered in a sentence."""
-    return ", ".join(repr(choice) for choice in sorted(choices))

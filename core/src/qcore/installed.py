@@ -97,13 +97,14 @@ def by_hand(modules: Mapping[str, object]) -> Iterator[Plugin]:
 def check_distribution(find: Callable[[str], metadata.Distribution] = metadata.distribution) -> None:
     """Raise PluginError unless the installed distribution `qcore` is this one."""
     try:
-        version = find(OURS).version
+        version = str(find(OURS).version)
     except metadata.PackageNotFoundError:
         raise PluginError(
             f"qcore is imported from {hookspecs.__file__} but not installed, so that its built-in plugin "
             "cannot be found; install it, for example with: pip install -e ./core"
         ) from None
-    if not version.split(".")[0].isdigit() or int(version.split(".")[0]) < FIRST_VERSION:
+    year = version.partition(".")[0]
+    if not year.isdigit() or int(year) < FIRST_VERSION:
         raise PluginError(
             f"the installed distribution 'qcore' is version {version}, an unrelated library of the same "
             "name, and the two cannot live in one environment. "
@@ -113,8 +114,9 @@ def check_distribution(find: Callable[[str], metadata.Distribution] = metadata.d
 
 def check_hooks(module: object) -> None:
     """Raise PluginError for a function of a plugin that looks like a hook and would never be called."""
-    for name, function in vars(module).items() if hasattr(module, "__dict__") else ():
-        if not name.startswith("qcore_") or not callable(function) or hasattr(function, "qcore_spec"):
+    for name in [name for name in dir(module) if name.startswith("qcore_")]:
+        function = getattr(module, name)
+        if not callable(function) or hasattr(function, "qcore_spec"):
             continue
         options = getattr(function, "qcore_impl", None)
         if options is None:

@@ -39,7 +39,7 @@ def rule() -> Rule:
             raise Wrong(f"must be a text or a list of texts, the first signs, all verify; {_MAKE_ONE}")
         for place, key in enumerate(keys):
             if why := complaint(key):
-                raise Wrong(f"key {place + 1} of {len(keys)} {why}" if len(keys) > 1 else why)
+                raise Wrong(f"key {place + 1} of {len(keys)}: {why}" if len(keys) > 1 else why)
         return tuple(str(key) for key in keys)
 
     return Rule("text or list of texts", read)
@@ -48,13 +48,13 @@ def rule() -> Rule:
 def complaint(key: str) -> str:
     """Say why a key cannot be used, or nothing."""
     if key.startswith(FILE):
-        return "" if key.removeprefix(FILE).strip() else f"names no file after {FILE!r}; write 'file:PATH'"
+        return "" if key.removeprefix(FILE).strip() else "it names no file; write 'file:PATH'"
     if any("\ud800" <= char <= "\udfff" for char in key):
-        return f"holds characters that cannot be encoded; {_MAKE_ONE}"
+        return f"it holds characters that cannot be encoded; {_MAKE_ONE}"
     if _PLACEHOLDER.fullmatch(re.sub(r"[^a-z]", "", key.lower())):
-        return f"is a placeholder that everybody knows; {_MAKE_ONE}"
+        return f"it is a placeholder that everybody knows; {_MAKE_ONE}"
     if len(key) < SHORTEST:
-        return f"has {len(key)} characters, {SHORTEST} are needed and {RECOMMENDED} better; {_MAKE_ONE}"
+        return f"it has {len(key)} characters, {SHORTEST} are needed and {RECOMMENDED} better; {_MAKE_ONE}"
     return ""
 
 
@@ -99,8 +99,8 @@ def read_file(path: Path) -> tuple[str, ...]:
             f"the key file {str(path)!r} is empty; remove it to have a new key made, or put yours back"
         )
     for key in keys:
-        if why := "leads to another file" if key.startswith(FILE) else complaint(key):
-            raise Wrong(f"the key in the file {str(path)!r} {why}")
+        if why := "it leads to another file; put the key there" if key.startswith(FILE) else complaint(key):
+            raise Wrong(f"the key in the file {str(path)!r} cannot be used: {why}")
     return tuple(keys)
 
 
@@ -121,9 +121,10 @@ def read_or_make(path: Path) -> tuple[str, ...]:
                 f"the key file {str(path)!r} cannot be made ({error.strerror}); "
                 f"make the folder writable, or set secret_key yourself: {_MAKE_ONE}"
             ) from None
-    elif path.stat().st_mode & 0o077:
+    keys = read_file(path)
+    if path.stat().st_mode & 0o077:
         _log.warning("key file can be read by others: %s; chmod 600 it", path)
-    return read_file(path)
+    return keys
 
 
 def _make(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -13,7 +14,7 @@ from qcore import faults, hookspecs, installed
 from qcore.errors import PluginBroken, PluginError, PluginNotFound, SkipTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
 
     from qcore.installed import Plugin
     from qcore.interfaces import Broker, ErrorReporter, ResultStore, Scheduler, Serializer, Settings
@@ -31,6 +32,8 @@ KINDS: Final = {
     "qcore_commands": "command",
     "qcore_checks": "check",
 }
+#: hooks in which SkipTask leaves the task out
+_MAY_SKIP = frozenset({"qcore_pre_enqueue", "qcore_pre_execute"})
 _LIFECYCLE = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_")) - KINDS.keys()
 
 
@@ -43,12 +46,12 @@ class BoundHook:
     function: Callable[..., Any]
 
     def __call__(self, event: Any, /) -> None:  # noqa: ANN401 - one class of event a hook
-        """Run the hook; only SkipTask gets out."""
+        """Run the hook; SkipTask gets out where it has a meaning."""
         try:
             self.function(event)
-        except SkipTask:
-            raise
-        except (Exception, SystemExit):  # noqa: BLE001 - a stranger's fault ends here, in the log
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SkipTask) and self.name in _MAY_SKIP:
+                raise
             task = getattr(event, "task_id", None) or getattr(getattr(event, "task", None), "id", "-")
             _log.exception("hook failed: %s of plugin %s, task %s", self.name, self.plugin, task)
 
@@ -159,16 +162,26 @@ class Plugins:
         broken = [f"; could not be used: {p.title}: {p.broken}" for p in self.listing() if p.broken]
         return "".join(broken + [f"; switched off: {p.title}" for p in self.listing() if p.blocked])
 
+    def suspect(self, name: str) -> Plugin | None:
+        """Return the unusable plugin that would offer `name`, going by what it is called."""
+        for plugin in self._plugins:
+            if plugin.broken or plugin.blocked:
+                if plugin.name == name or (
+                    plugin.distribution and plugin.distribution == installed.KNOWN.get(name)
+                ):
+                    return plugin
+        return None
+
     def missing(self, kind: str, name: str) -> PluginError:
         """Return the error for a name nobody offers, with what to do about it."""
-        for plugin in self._plugins:
-            if plugin.name == name and plugin.broken:
-                remedy = f". pip install --upgrade {plugin.distribution}" if plugin.distribution else ""
-                return PluginBroken(f"the plugin {plugin.title} could not be used: {plugin.broken}{remedy}")
-            if plugin.name == name and plugin.blocked:
-                return PluginNotFound(
-                    f"the plugin {plugin.title} is switched off; take it out of QCORE_DISABLE_PLUGINS"
-                )
+        plugin = self.suspect(name)
+        if plugin and plugin.broken:
+            remedy = f". pip install --upgrade {plugin.distribution}" if plugin.distribution else ""
+            return PluginBroken(f"the plugin {plugin.title} could not be used: {plugin.broken}{remedy}")
+        if plugin:
+            return PluginNotFound(
+                f"the plugin {plugin.title} is switched off; take it out of QCORE_DISABLE_PLUGINS"
+            )
         choices = self.names(next(hook for hook, title in KINDS.items() if title == kind))
         hint = faults.did_you_mean(name, choices)
         if name in installed.KNOWN:
@@ -220,8 +233,7 @@ class Plugins:
         for caller in callers:
             for impl in caller.get_hookimpls() if caller.name in KINDS else ():
                 if impl.plugin is module:
-                    offered: Any = impl.function()
-                    plugin.offers[caller.name] = dict(offered)
+                    plugin.offers[caller.name] = _names(caller.name, impl.function())
         plugin.hooks = tuple(sorted(caller.name for caller in callers if caller.name in _LIFECYCLE))
 
     def _drop(self, plugin: Plugin, why: str) -> None:
@@ -240,6 +252,13 @@ class Plugins:
                 self._drop(
                     plugin, f"it offers the {KINDS[hook]} {name!r}, which is built in; give it another name"
                 )
+
+
+def _names(hook: str, offered: object) -> dict[str, Any]:
+    """Return what a registration hook answered, if it is a table of names."""
+    if not isinstance(offered, Mapping) or not all(isinstance(name, str) and name for name in offered):
+        raise PluginError(f"its hook {hook!r} returned {faults.shown(offered)}; it must be a dict of names")
+    return dict(offered)
 
 
 def _without_event(function: Callable[[], Any]) -> Callable[[Any], Any]:

@@ -139,7 +139,9 @@ class Pool:
             msg = f"the process that forks workers ended with status {status} before it was ready"
             raise StartFailed(msg)
         _log.error("the process that forks workers died with status %s; a new one is started", status)
-        gone = [self._lose(slot, Notice("down", slot.number, slot.pid, -9)) for slot in self.slots if slot.pid]
+        gone = [
+            self._lose(slot, Notice("down", slot.number, slot.pid, -9)) for slot in self.slots if slot.pid
+        ]
         self.start_zygote()
         return gone
 

@@ -63,7 +63,10 @@ def name_of(function: object) -> str:
     """
     if isinstance(function, str):
         if not function or len(function) > _MAX_NAME or "." not in function:
-            msg = f"no task can be named {function[:80]!r}: a dotted name such as 'package.module.function' is needed"
+            msg = (
+                f"no task can be named {function[:80]!r}; "
+                "a dotted name such as 'package.module.function' is needed"
+            )
             raise TaskNameError(msg)
         return function
     module = getattr(function, "__module__", None)
@@ -81,8 +84,8 @@ def name_of(function: object) -> str:
         script = main_script()
         if script is None:
             msg = (
-                f"{qualified} is defined in an interactive session or in a program that is no .py file, and a "
-                "worker process could not import it; put it into a module and import it from there"
+                f"{qualified} is defined in an interactive session or in a program that is no .py file, "
+                "and a worker process could not import it; put it into a module and import it from there"
             )
             raise TaskNameError(msg)
         module = script.name
@@ -136,7 +139,7 @@ def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
         msg = f"the task {name[:_MAX_NAME]!r} is not among tasks_allowed ({', '.join(allowed)})"
         raise TaskNotAllowed(msg)
     parts = name.split(".")
-    if len(name) > _MAX_NAME or len(parts) < 2 or not all(parts):  # noqa: PLR2004 - module and function
+    if len(name) > _MAX_NAME or len(parts) < 2 or not all(parts):
         msg = f"no task can be named {name[:80]!r}"
         raise TaskNotFound(msg)
     found: Any = _import(parts[0], name)
@@ -205,7 +208,9 @@ def _cut_short(module: str) -> str:
 # -- arguments --------------------------------------------------------------------------------
 
 #: What arrives as it was sent and needs no turning.
-_PLAIN: Final = frozenset({int, float, str, bytes, bool, type(None), object, list, dict, tuple, set, frozenset})
+_PLAIN: Final = frozenset(
+    {int, float, str, bytes, bool, type(None), object, list, dict, tuple, set, frozenset}
+)
 
 
 def convert_arguments(

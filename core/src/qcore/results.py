@@ -6,9 +6,11 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from qcore.envelope import ResultBody, Sealer, decode_result, encode_result
-from qcore.errors import DecodeError, EncodeError, PayloadTooLarge, UnknownKey
+import msgspec
+
+from qcore.errors import DecodeError, EncodeError, PayloadTooLarge, Undecodable, UnknownKey
 from qcore.model import Kind, Outcome, Result, State, StoredResult
+from qcore.sealer import Sealer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +20,45 @@ if TYPE_CHECKING:
 
 #: Indexed text is cut to this many characters: a name too long must not cost the record.
 _INDEXED = 256
+
+
+class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The sealed part of a result; new fields go to the end and have a default."""
+
+    state: int
+    name: str
+    #: serialised value; empty = None
+    value: bytes = b""
+    serializer: int = 0
+    error: str = ""
+    traceback: str = ""
+    group: str | None = None
+    label: str | None = None
+    attempts: int = 1
+    crashes: int = 0
+    #: epoch seconds
+    enqueued: float = 0.0
+    started: float = 0.0
+    finished: float = 0.0
+    worker: str = ""
+
+
+encode_result = msgspec.msgpack.Encoder().encode
+_decode_result = msgspec.msgpack.Decoder(ResultBody).decode
+
+
+def decode_result(data: bytes) -> ResultBody:
+    """Read the sealed part of a result.
+
+    Raises:
+        Undecodable: not a result of a version we know.
+
+    """
+    try:
+        return _decode_result(data)
+    except msgspec.MsgspecError as exc:
+        msg = f"not a result of a known version: {exc}"
+        raise Undecodable(msg) from exc
 
 
 class Results:
@@ -56,14 +97,18 @@ class Results:
         except (EncodeError, PayloadTooLarge) as exc:
             text = f"the task returned, but its result cannot be kept: {exc}"
             failed = Outcome(
-                Kind.UNSAVABLE, error=text, started=outcome.started, finished=outcome.finished, retryable=False
+                Kind.UNSAVABLE,
+                error=text,
+                started=outcome.started,
+                finished=outcome.finished,
+                retryable=False,
             )
             return failed, b""
         return outcome, value
 
-    def seal(  # noqa: PLR0913 - what a record is made of
+    def seal(
         self,
-        id: bytes,  # noqa: A002 - the field's name everywhere
+        id: bytes,
         head: Head,
         state: State,
         outcome: Outcome,

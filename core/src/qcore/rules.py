@@ -35,6 +35,10 @@ class Wrong(ValueError):
     """A value breaks a rule; the message says what is wrong and what to do."""
 
 
+class NotATable(Wrong):
+    """Something else stands where a table is due; it may be a password that slipped."""
+
+
 @attrs.frozen
 class Rule:
     """What one setting may be."""
@@ -59,6 +63,12 @@ def is_none(value: object) -> bool:
     return value is None or (isinstance(value, EnvText) and value.strip().lower() in _NONE)
 
 
+def told(path: str, value: object, error: Wrong, origin: str = "") -> str:
+    """Return the sentence for a value that breaks a rule."""
+    seen = faults.described(value) if isinstance(error, NotATable) else faults.shown(value, path)
+    return faults.fault(path, seen, str(error), origin)
+
+
 def boolean(value: object) -> bool | None:
     """Return what a value says if it says yes or no, else None."""
     if isinstance(value, bool):
@@ -79,6 +89,11 @@ def numeric(value: object) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST <= value <= _MOST:
         return None
     return value
+
+
+def unquoted(value: object) -> str:
+    """Return the hint for a number that stands in quotes, or nothing."""
+    return ", without quotes" if isinstance(value, str) and numeric(EnvText(value)) is not None else ""
 
 
 def parsed(value: object) -> object:
@@ -111,7 +126,7 @@ def integer(least: int, advice: str, *, unit: str = "", none: object = Wrong, ze
             return none
         found = numeric(value)
         if found is None or found != int(found) or (found < least and (found or zero == 0)):
-            raise Wrong(f"must be a whole number of {least} or more; {advice}")
+            raise Wrong(f"must be a whole number of {least} or more{unquoted(value)}; {advice}")
         return int(found) or zero
 
     return Rule("whole number", read, unit)
@@ -135,7 +150,7 @@ def seconds(
         found = numeric(value)
         fits = found is not None and (found >= least if above is None else found > above)
         if found is None or not fits or (below is not None and found >= below):
-            raise Wrong(f"must be a number of seconds, {low}{high}; {advice}")
+            raise Wrong(f"must be a number of seconds{unquoted(value)}, {low}{high}; {advice}")
         return float(found)
 
     return Rule("number", read, "seconds")
@@ -240,14 +255,11 @@ def tables() -> Rule:
             return {}
         value = parsed(value)
         if not isinstance(value, Mapping):
-            raise Wrong(wrong)
-        found = {}
+            raise NotATable(wrong)
         for name, inner in value.items():
-            settings = parsed(inner)
-            if not isinstance(name, str) or not isinstance(settings, Mapping):
-                raise Wrong(f"{wrong}; {faults.shown(name)} leads to {faults.shown(inner, str(name))}")
-            found[str(name)] = {str(key): plain(item) for key, item in settings.items()}
-        return found
+            if not isinstance(name, str) or not isinstance(inner, Mapping):
+                raise Wrong(f"{wrong}; {faults.shown(name)} leads to {faults.described(inner)}")
+        return {str(name): plain(inner) for name, inner in value.items()}
 
     return Rule("table", read)
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
-from qcore.envelope import Envelope, Sealer
+from qcore.envelope import Envelope
 from qcore.errors import ConfigError, PluginError
 from qcore.interfaces import Broker
 from qcore.plugins import Plugins
 from qcore.results import Results
+from qcore.sealer import Sealer
 from qcore.settle import MAX_DELIVERIES, Rules
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class Reporters:
         for name, reporter in self._reporters:
             try:
                 reporter.report(task, error, text)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged; a reporter must not hurt a task
                 _log.exception("error reporter %s failed on task %s", name, task.id)
 
     def flush(self) -> None:
@@ -213,7 +214,7 @@ class Reporters:
         for name, reporter in self._reporters:
             try:
                 reporter.flush(FLUSH_SECONDS)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged; the others still get their turn
                 _log.exception("error reporter %s failed to flush", name)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +15,14 @@ import attrs
 
 from qcore import crosscheck, faults
 from qcore.errors import PluginError
-from qcore.rules import EnvText, Wrong, boolean, is_none, numeric, parsed, plain
+from qcore.rules import EnvText, NotATable, Wrong, boolean, is_none, numeric, parsed, plain, told, unquoted
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
     from qcore.plugins import Plugins
+
+_log = logging.getLogger("qcore.config")
 
 # cattrs is imported where it is used: a process that only enqueues has no use for its memory.
 
@@ -50,9 +54,8 @@ def read(
     except PluginError as error:
         raise Faulty([f"{key}: {error}"]) from None
     if value not in ({}, True):
-        raise Faulty(
-            [faults.fault(key, value, "this broker has no settings; write an empty table", origin(key))]
-        )
+        nothing = NotATable("this broker has no settings; write an empty table")
+        raise Faulty([told(key, value, nothing, origin(key))])
     return None, {}
 
 
@@ -69,13 +72,13 @@ def structure(raw: object, kind: Any, path: str, origin: Callable[[str], str]) -
     try:
         section = converter.structure(raw, kind)
         # Text of the environment has no type of its own: keep what it turned out to be.
-        return section, converter.unstructure(section) if _from_environment(raw) else plain(raw)
+        return section, plain(converter.unstructure(section) if _from_environment(raw) else raw)
     except StructureHandlerNotFoundError as error:
-        told = [f"{path}: its plugin declares a type that cannot be read; {faults.reason(error)}"]
+        found = [f"{path}: its plugin declares a type that cannot be read; {faults.reason(error)}"]
     except Exception as error:  # noqa: BLE001 - validators and converters of a plugin raise what they like
-        told = list(_told(error, raw, path, origin))
+        found = list(_told(error, raw, path, origin))
     # Outside of the handler: the error below it may show a password.
-    raise Faulty(told)
+    raise Faulty(found)
 
 
 def _from_environment(raw: object) -> bool:
@@ -96,6 +99,7 @@ def _converter() -> Converter:
     for kind, read in ((bool, _boolean), (int, _integer), (float, _number), (str, _text), (Path, _path)):
         converter.register_structure_hook(kind, lambda value, _, read=read: read(value))
     converter.register_unstructure_hook(Path, str)
+    factory(_is_choice)(lambda kind: lambda value, _: _choice(value, typing.get_args(kind)))
     factory(_is_union)(lambda kind: lambda value, _: _union(converter, value, kind))
     factory(_is_class)(lambda kind: _table(make_dict_structure_fn(kind, converter)))
     factory(is_mapping)(lambda kind: _table(make_mapping_structure_fn(kind, converter)))
@@ -114,14 +118,14 @@ def _boolean(value: object) -> bool:
 def _integer(value: object) -> int:
     found = numeric(value)
     if found is None or found != int(found):
-        raise Wrong("must be a whole number")
+        raise Wrong(f"must be a whole number{unquoted(value)}")
     return int(found)
 
 
 def _number(value: object) -> float:
     found = numeric(value)
     if found is None:
-        raise Wrong("must be a number")
+        raise Wrong(f"must be a number{unquoted(value)}")
     return float(found)
 
 
@@ -139,7 +143,7 @@ def _table(inner: Callable[..., Any]) -> Callable[..., Any]:
     def read(value: object, kind: Any) -> Any:  # noqa: ANN401 - a plugin's type
         value = parsed(value)
         if not isinstance(value, Mapping):
-            raise Wrong("must be a table")
+            raise NotATable("must be a table of settings")
         return inner(value, kind)
 
     return read
@@ -171,36 +175,65 @@ def _is_class(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
     return attrs.has(kind) or dataclasses.is_dataclass(kind)
 
 
+def _is_choice(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
+    return typing.get_origin(kind) is typing.Literal
+
+
+def _choice(value: object, choices: Sequence[object]) -> object:
+    for choice in choices:
+        if (type(choice), choice) == (type(value), value) or (
+            isinstance(value, EnvText) and str(choice) == value
+        ):
+            return choice
+    hint = faults.did_you_mean(value, map(str, choices)) if isinstance(value, str) else ""
+    raise Wrong(f"must be one of {', '.join(map(repr, choices))}{hint}")
+
+
 def _is_union(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
     return typing.get_origin(kind) in {typing.Union, types.UnionType}
 
 
 def _union(converter: Converter, value: object, kind: Any) -> Any:  # noqa: ANN401 - a plugin's type
-    """Read a value as the first member of a union that fits its shape."""
+    """Read a value as the first member of a union that takes it."""
     members = typing.get_args(kind)
     if is_none(value) and type(None) in members:
         return None
-    fitting = [member for member in members if member is not type(None) and _fits(member, parsed(value))]
-    if len(fitting) != 1:
-        # several could be meant, or none is: the first that takes it
-        for member in fitting or members:
-            try:
-                return converter.structure(value, member)
-            except Exception:  # noqa: BLE001, S112 - a member that does not fit; the last word is below
-                continue
-        names = " or ".join(getattr(member, "__name__", str(member)) for member in members)
-        raise Wrong(f"must be {names}")
-    return converter.structure(value, fitting[0])
+    shape = _shape_of(parsed(value))
+    fitting = [member for member in members if _shape(member) == shape]
+    if len(fitting) == 1 and shape:
+        # what is wrong inside of it is told with its own path
+        return converter.structure(value, fitting[0])
+    for member in fitting:
+        try:
+            return converter.structure(value, member)
+        except Exception as error:  # noqa: BLE001 - a plugin's type may raise what it likes
+            _log.debug("not %s: %s", member, type(error).__name__)
+    raise NotATable(f"must be {' or '.join(dict.fromkeys(map(_name, members)))}")
 
 
-def _fits(member: Any, value: object) -> bool:  # noqa: ANN401 - a plugin's type
-    tabular = _is_class(member) or (typing.get_origin(member) or member) in {dict, Mapping}
-    if isinstance(value, Mapping):
-        return tabular
-    listlike = (typing.get_origin(member) or member) in {list, tuple, set, frozenset, Sequence}
-    if isinstance(value, list | tuple):
-        return listlike
-    return not tabular and not listlike
+def _shape_of(value: object) -> str:
+    return "table" if isinstance(value, Mapping) else "list" if isinstance(value, list | tuple) else ""
+
+
+def _shape(kind: Any) -> str:  # noqa: ANN401 - a plugin's type
+    """Return whether a type reads a table, a list or, empty, a single value."""
+    origin = typing.get_origin(kind) or kind
+    if _is_class(kind) or typing.is_typeddict(kind) or origin in {dict, Mapping}:
+        return "table"
+    return "list" if origin in {list, tuple, set, frozenset, Sequence} else ""
+
+
+def _name(kind: Any) -> str:  # noqa: ANN401 - a plugin's type
+    if shape := _shape(kind):
+        return f"a {shape}"
+    plain_names = {
+        str: "a text",
+        Path: "a text",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+    }
+    return "nothing" if kind is type(None) else plain_names.get(kind, str(kind))
 
 
 # -- what went wrong, with its path -----------------------------------------------------------
@@ -211,7 +244,7 @@ def _told(error: BaseException, value: object, path: str, origin: Callable[[str]
     from cattrs import errors  # noqa: PLC0415 - see above
 
     if isinstance(error, errors.ForbiddenExtraKeysError):
-        known = [field.alias for field in attrs.fields(error.cl)] if attrs.has(error.cl) else []
+        known = _keys(error.cl)
         for extra in sorted(map(str, error.extra_fields)):
             hint = faults.did_you_mean(extra, known) or f"; there are {faults.listed(known)}"
             source = origin(f"{path}.{extra}")
@@ -224,12 +257,29 @@ def _told(error: BaseException, value: object, path: str, origin: Callable[[str]
             yield from _told(inner, _item(value, key), path + step, origin)
         for inner in others:
             yield from _told(inner, value, path, origin)
-    elif isinstance(error, KeyError):
-        yield f"{path}.{error.args[0]}: missing; it has no default"
+    elif isinstance(error, KeyError) and path.endswith(f".{error.args[0]}"):
+        yield f"{path}: missing; it has no default"
+    elif isinstance(error, Wrong):
+        yield told(path, value, error, origin(path))
     else:
-        # attrs' own validators add the attribute and the value to the text
-        text = str(error.args[0]) if error.args else type(error).__name__
-        yield faults.fault(path, value, text, origin(path))
+        yield _complaint(error, value, path, origin)
+
+
+def _complaint(error: BaseException, value: object, path: str, origin: Callable[[str], str]) -> str:
+    """Return the fault for what a plugin's own validator or converter raised."""
+    # attrs' validators put more arguments behind the text, and the value into it
+    text = str(error.args[0]) if error.args else type(error).__name__
+    said = re.match(r"'(\w+)' (must .*?)(?: \(got .*|: .*)?$", text, re.DOTALL)
+    if said and isinstance(value, Mapping) and said[1] in value:
+        path, value, text = f"{path}.{said[1]}", value[said[1]], said[2]
+    return faults.fault(path, faults.shown(value, path), text, origin(path))
+
+
+def _keys(kind: type) -> list[str]:
+    """Return the keys a class of settings takes."""
+    if attrs.has(kind):
+        return [field.alias for field in attrs.fields(kind) if field.init]
+    return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
 
 
 def _item(value: object, key: str | int) -> object:

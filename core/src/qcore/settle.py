@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from qcore.model import Action, Kind, State
@@ -18,7 +20,7 @@ MAX_DELIVERIES = 10
 MAX_UNKNOWN_KEY = 3
 
 
-def _positive(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if value < 0:
         msg = f"{attribute.name} must not be negative, got {value!r}"
         raise ValueError(msg)

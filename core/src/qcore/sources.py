@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from qcore import faults
-from qcore.rules import UNSET, EnvText, Wrong
+from qcore.rules import UNSET, EnvText, NotATable, Wrong, told
 
 PREFIX = "QCORE_"
 #: variables of ours that are no settings
@@ -98,10 +98,15 @@ class Layers:
             if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
                 continue
             keys = variable.removeprefix(PREFIX).lower().split("__")
+            if not all(keys):
+                self.faults.append(
+                    f"{variable}: not the name of a setting; write QCORE_KEY or QCORE_SECTION__KEY"
+                )
+                continue
             try:
                 value = _value(env[variable])
             except Wrong as error:
-                self.faults.append(faults.fault(".".join(keys), env[variable], str(error), variable))
+                self.faults.append(told(".".join(keys), env[variable], error, variable))
                 continue
             for key in reversed(keys):
                 value = {key: value}
@@ -115,6 +120,6 @@ def _value(text: str) -> Any:  # noqa: ANN401 - JSON
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
-            raise Wrong("it begins like a JSON table but is none; check quotes and commas") from None
+            raise NotATable("it begins like a JSON table but is none; check quotes and commas") from None
     # whether a list is JSON or text depends on the setting
     return EnvText(text)

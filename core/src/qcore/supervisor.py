@@ -12,8 +12,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from qcore.caretaker import Caretaker
 from qcore.errors import StartFailed
 from qcore.hookspecs import ClusterEvent
@@ -93,7 +91,7 @@ class Supervisor:
     def stop(self, timeout: float | None = None) -> None:
         """Stop: at first running tasks are let finish, the second time they are not."""
         self._stops += 1
-        if self._stops > 2:  # noqa: PLR2004 - the third time nothing is waited for
+        if self._stops > 2:
             os._exit(130)
         patience = self._config.shutdown_timeout if timeout is None else timeout
         self._kill_at = time.monotonic() + (patience if self._stops == 1 else 0)
@@ -164,7 +162,9 @@ class Supervisor:
                 slot.warned = place
                 self._pool.signal(slot, signal.SIGALRM)
             elif now >= seen.deadline + _GRACE and not slot.killed:
-                _log.error("worker %d (pid %d) does not end its late task; it is killed", slot.number, slot.pid)
+                _log.error(
+                    "worker %d (pid %d) does not end its late task; it is killed", slot.number, slot.pid
+                )
                 self._pool.signal(slot, signal.SIGKILL, "timeout")
         if now - seen.started > _LONG and (seen.ended > seen.settled or seen.count > seen.begun):
             place = (seen.seq, seen.begun)
@@ -255,7 +255,9 @@ class Supervisor:
         wake, tell = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(tell, False)
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {
+            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         before_fd = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
         self._selector.register(wake, selectors.EVENT_READ, lambda: os.read(wake, 4096))
         try:
@@ -274,43 +276,3 @@ class Supervisor:
 def _publish_every(state: str, guard_cycle: float) -> float:
     """Return seconds between two publications: an idle cluster does not keep a disk busy."""
     return max(5.0, guard_cycle) if state == "idle" else guard_cycle
-
-
-def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
-    """Run a supervisor for the process at the other end of `control`, and stop when that ends."""
-    told = msgspec.json.Encoder()
-
-    def say(**what: object) -> None:
-        try:
-            control.sendall(told.encode(what) + b"\n")
-        except OSError as exc:
-            _log.debug("the program that started the cluster is gone: %s", exc)
-
-    def heed() -> None:
-        data = control.recv(65536)
-        if not data:
-            supervisor.unwatch(control)
-            if parent != os.getppid():
-                supervisor.stop()
-            return
-        for line in data.splitlines():
-            request = msgspec.json.decode(line)
-            if request["do"] == "status":
-                say(status=supervisor.status())
-            elif request["do"] == "stop":
-                supervisor.stop(request.get("timeout"))
-
-    supervisor.watch(control, heed)
-    if hasattr(os, "pidfd_open"):
-        watched = os.pidfd_open(parent)
-
-        def orphaned() -> None:
-            supervisor.unwatch(watched)
-            _log.warning("the program that started the cluster (pid %d) is gone; the cluster stops", parent)
-            supervisor.stop()
-
-        supervisor.watch(watched, orphaned)
-    try:
-        supervisor.run(on_ready=lambda: say(ready=True))
-    except StartFailed as exc:
-        say(failed=str(exc))

@@ -167,11 +167,11 @@ class Zygote:
         """Serve the supervisor until it hangs up."""
         self._channel.send(encode(Notice("ready")))
         while True:
-            readable, _, _ = select.select([self._channel, self._wake], [], [])
+            readable, _, _ = select.select([self._channel.fileno(), self._wake], [], [])
             if self._wake in readable:
                 os.read(self._wake, 4096)
             self._reap()
-            if self._channel in readable:
+            if self._channel.fileno() in readable:
                 data = self._channel.recv(_MESSAGE)
                 if not data:
                     break

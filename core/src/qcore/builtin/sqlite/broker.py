@@ -34,8 +34,9 @@ _CLAIM_RETURNED = "update back set at = ?, token = ?, deliveries = deliveries + 
 # ready rows have no gaps, see the schema: counting them would read the whole queue
 _SIZE = f"""select
     coalesce((select max(seq) from queue) + 1 - (select min(seq) from queue where seq > {_HEAD}), 0),
-    (select count(*) from queue where seq <= {_HEAD}),
-    (select count(*) from back where at <= :now),
+    (select count(*) from lease join queue on seq between first and last where until > :now),
+    (select count(*) from lease join queue on seq between first and last where until <= :now)
+    + (select count(*) from back where at <= :now),
     (select count(*) from back where at > :now and token is not null),
     (select count(*) from back where at > :now and token is null),
     (select count(*) from buried)"""  # noqa: S608 - as above

@@ -21,7 +21,8 @@ PRUNE = 5000
 _SAVE = f"""insert into result (id, state, finished, expires, name, grp, body) values (?, ?, ?, ?, ?, ?, ?)
     on conflict (id) do update set state = excluded.state, finished = excluded.finished,
     expires = excluded.expires, name = excluded.name, grp = excluded.grp, body = excluded.body
-    where excluded.state >= state and state < {int(State.SUCCESS)}"""  # noqa: S608 - a constant of ours
+    where excluded.state >= state and state < {int(State.SUCCESS)}
+    or expires > 0 and expires <= (julianday('now') - 2440587.5) * 86400"""  # noqa: S608 - a constant of ours
 _COLUMNS = "select id, state, body, name, grp, finished, expires from result"
 _ALIVE = "(expires = 0 or expires > ?)"
 _GET = f"{_COLUMNS} where id = ? and {_ALIVE}"

@@ -1,0 +1,167 @@
+"""A call and its options, before it is sealed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from qcore.envelope import Head, encode_head
+from qcore.errors import NotSupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qcore.model import Outgoing
+    from qcore.settle import Retry
+
+
+class Unset:
+    """Told nothing, where None says something."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How one task is to be run; what is unset is decided by the worker's configuration."""
+
+    #: seconds before it may start
+    delay: float = 0.0
+    #: seconds it may run; None = no limit
+    timeout: float | Unset | None = UNSET
+    retry: Retry | None = None
+    #: acknowledge it even when it fails
+    ack_failure: bool | None = None
+    #: whether a success is stored
+    save: bool | None = None
+    #: seconds its result is kept; 0 = for ever
+    result_ttl: float | None = None
+    group: str | None = None
+    #: free text kept with the result
+    label: str | None = None
+    #: seconds after which it is not started any more; 0 = never
+    expires: float = 0.0
+    #: run it in this process, now
+    sync: bool | None = None
+
+    def head(self, name: str, headers: dict[str, str] | None = None) -> bytes:
+        """Return the encoded head of a message."""
+        retry = self.retry
+        timeout = self.timeout
+        return encode_head(
+            Head(
+                name,
+                self.label,
+                self.group,
+                None if isinstance(timeout, Unset) else timeout or 0.0,
+                retry.max_attempts if retry else None,
+                retry.backoff if retry else None,
+                retry.max_delay if retry else None,
+                (retry.jitter or None) if retry else None,
+                self.ack_failure,
+                self.save,
+                self.result_ttl,
+                headers or None,
+            )
+        )
+
+
+@attrs.frozen
+class Call:
+    """A task bound to its arguments, not yet enqueued."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    options: Options
+    #: the head, encoded once for all calls with these options
+    head: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Sealed:
+    """A call made into a message."""
+
+    call: Call
+    message: Outgoing
+    #: whether it is to be run in this process
+    sync: bool
+
+
+DEFAULT: Final = Options()
+#: the specification's options this version acts on
+SPECIFIED: Final = frozenset(
+    {
+        "group",
+        "save",
+        "sync",
+        "cached",
+        "ack_failure",
+        "timeout",
+        "task_name",
+        "broker",
+        "hook",
+        "chain",
+        "iter_count",
+        "iter_cached",
+        "cluster",
+    }
+)
+_NOT_YET: Final = frozenset({"hook", "chain", "iter_count", "iter_cached", "cluster"})
+
+
+def evolve(options: Options, changes: Mapping[str, Any]) -> Options:
+    """Return options with some fields changed.
+
+    Raises:
+        TypeError: there is no such option; the message lists those there are.
+
+    """
+    try:
+        return attrs.evolve(options, **changes)
+    except TypeError as exc:
+        known = sorted(field.name for field in attrs.fields(Options))
+        wrong = sorted(set(changes) - set(known))
+        msg = f"no task option {', '.join(map(repr, wrong))}; there are {', '.join(known)}"
+        raise TypeError(msg) from exc
+
+
+def laid_over(base: Options, above: Options) -> Options:
+    """Return `base` with all that `above` sets."""
+    changed = {
+        field.name: getattr(above, field.name)
+        for field in attrs.fields(Options)
+        if getattr(above, field.name) != field.default
+    }
+    return attrs.evolve(base, **changed)
+
+
+def specified(given: dict[str, Any]) -> Options:
+    """Translate the specification's options."""
+    refused = sorted(key for key in given if key in _NOT_YET and given[key] not in (None, False))
+    if refused:
+        msg = f"async_task: the option {refused[0]!r} is not offered by this version of qcore"
+        raise NotSupported(msg)
+    unknown = sorted(set(given) - SPECIFIED)
+    if unknown:
+        known = ", ".join(sorted(SPECIFIED - _NOT_YET))
+        msg = f"async_task: no option {unknown[0]!r} in q_options; there are {known}"
+        raise TypeError(msg)
+    changes: dict[str, Any] = {
+        key: given[key] for key in ("group", "save", "sync", "ack_failure") if given.get(key) is not None
+    }
+    if "timeout" in given:
+        # -1 was the original's way to say "no limit"
+        timeout = given["timeout"]
+        changes["timeout"] = None if timeout is not None and timeout < 0 else timeout
+    if "task_name" in given:
+        changes["label"] = given["task_name"]
+    cached = given.get("cached")
+    if cached is not None and cached is not False:
+        changes["result_ttl"] = 0.0 if cached is True else float(cached)
+    return Options(**changes)
