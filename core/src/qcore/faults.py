@@ -63,12 +63,12 @@ def described(value: object) -> str:
 
 def redacted(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever stands in a section
     """Return a copy of `value`, the setting `name`, without its secrets."""
-    if isinstance(value, Mapping):
-        return {key: redacted(inner, str(key)) for key, inner in value.items()}
     if value is None or isinstance(value, bool):
         return value
     if is_secret(name):
         return HIDDEN
+    if isinstance(value, Mapping):
+        return {key: redacted(inner, str(key)) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [redacted(inner) for inner in value]
     return _USERINFO.sub(f"{HIDDEN}@", value) if isinstance(value, str) else value

@@ -208,7 +208,10 @@ def _union(converter: Converter, value: object, kind: Any) -> Any:  # noqa: ANN4
             return converter.structure(value, member)
         except Exception as error:  # noqa: BLE001 - a plugin's type may raise what it likes
             _log.debug("not %s: %s", member, type(error).__name__)
-    raise NotATable(f"must be {' or '.join(dict.fromkeys(map(_name, members)))}")
+    said = f"must be {' or '.join(dict.fromkeys(map(_name, members)))}"
+    if "table" in map(_shape, members):
+        raise NotATable(said)
+    raise Wrong(said + (unquoted(value) if {int, float} & set(members) else ""))
 
 
 def _shape_of(value: object) -> str:
