@@ -171,12 +171,16 @@ class Executor:
             if task is not None and self._pre:
                 for hook in self._pre:
                     hook(ExecuteEvent(task=task))
-            self._armed = deadline
-            value = call(*args, **kwargs) if not plan.is_async else self._await(call, args, kwargs)
-            self._armed = 0
+            self._timed_out = False
+            # Disarmed inside the outer `try`: an alarm that comes on the last instruction is
+            # still caught below, and the handler disarms itself, so none can come later.
+            try:
+                self._armed = deadline
+                value = call(*args, **kwargs) if not plan.is_async else self._await(call, args, kwargs)
+            finally:
+                self._armed = 0
             outcome = Outcome(Kind.SUCCESS, value, started=started, finished=time.time())
         except BaseException as exc:  # noqa: BLE001 - whatever a task raises is its outcome
-            self._armed = 0
             if os.getpid() != self._pid:
                 _leave(exc)
             outcome = self._raised(exc, plan, started)
@@ -217,7 +221,11 @@ class Executor:
         args = loads(data)
         kwargs: Mapping[str, Any] = _NO_KWARGS
         if opened.named:
-            args, kwargs = args
+            try:
+                args, kwargs = args
+            except (TypeError, ValueError) as exc:
+                msg = "they are no pair of positional and named ones"
+                raise DecodeError(msg) from exc
         if plan.convert is not None:
             try:
                 args, kwargs = plan.convert(args, kwargs)
@@ -245,8 +253,7 @@ class Executor:
             await asyncio.gather(*left, return_exceptions=True)
 
     def _raised(self, exc: BaseException, plan: Plan, started: float) -> Outcome:
-        timed_out, self._timed_out = self._timed_out, False
-        if timed_out and isinstance(exc, TaskTimeout | asyncio.CancelledError):
+        if self._timed_out and isinstance(exc, TaskTimeout | asyncio.CancelledError):
             seconds = plan.timeout / _NANO
             text = f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
             return Outcome(Kind.TIMEOUT, None, text, trace(exc), started=started, finished=time.time())
