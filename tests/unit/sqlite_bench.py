@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qcore.builtin.sqlite import SqliteSettings
@@ -12,8 +14,7 @@ from qcore.interfaces import Settings
 from qcore.model import Action, Delivery, Outgoing, Settlement, State, StoredResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from qcore.builtin.sqlite import SqliteBroker
 
@@ -51,11 +52,39 @@ def result(
     return StoredResult(id_, state, body, "tasks.add", **fields)  # type: ignore[arg-type]  # its fields
 
 
-def python(script: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start another process that runs `script`."""
-    return subprocess.Popen(
+@contextlib.contextmanager
+def python(script: str, *arguments: object) -> Iterator[Child]:
+    """Run `script` in another process, which ends with the block."""
+    with subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        try:
+            yield Child(process)
+        finally:
+            process.kill()
+
+
+class Child:
+    """Another process that runs a script."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def go(self) -> None:
+        """Give it the line it waits for."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def ready(self) -> None:
+        """Wait for a line of its own."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline()
+
+    def end(self) -> list[str]:
+        """Wait until it is over and return the words it printed."""
+        return self.process.communicate(timeout=60)[0].split()

@@ -88,10 +88,14 @@ class Database:
     def read(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call `work` with the connection; each of its statements sees the database as it is then."""
+        """Call `work` with the connection, again if another process was in its way."""
+
+        def reading() -> T:
+            return work(self._connection(), *args, **kwargs)
+
         with self._lock:
             try:
-                return work(self._connection(), *args, **kwargs)
+                return self._patiently(reading)
             except (sqlite3.Error, OverflowError) as exc:
                 raise translate(exc, self.path, self._own.busy_timeout) from exc
 
@@ -102,8 +106,7 @@ class Database:
         with self._lock:
             # The transaction begins inside the try: a signal handler may raise between any two lines.
             try:
-                connection = self._connection()
-                self._patiently(connection, "begin immediate")
+                connection = self._patiently(self._begin)
                 value = work(connection, *args, **kwargs)
                 connection.execute("commit")
             except BaseException as exc:
@@ -117,7 +120,7 @@ class Database:
         """Run one statement as its own transaction: half the cost of one with `begin` and `commit`."""
         with self._lock:
             try:
-                self._patiently(self._connection(), statement, values)
+                self._patiently(self._execute, statement, values)
             except (sqlite3.Error, OverflowError) as exc:
                 raise translate(exc, self.path, self._own.busy_timeout) from exc
 
@@ -160,10 +163,9 @@ class Database:
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        self._patiently(connection, "select 1 from sqlite_master")
         ready = schema.is_ready(connection, self.path)
         # also for a ready one: a copy made by `vacuum into` has lost the mode
-        mode = self._patiently(connection, "pragma journal_mode = wal").fetchone()[0]
+        mode = connection.execute("pragma journal_mode = wal").fetchone()[0]
         if mode != "wal":
             msg = f"the file system of {self.path} has no shared memory (a network share?); use a local disk"
             raise BackendRefused(msg)
@@ -172,20 +174,26 @@ class Database:
         connection.execute(f"pragma journal_size_limit = {LOG_LIMIT}")
         connection.execute("pragma temp_store = memory")
         if not ready:
-            self._patiently(connection, "begin immediate")
+            connection.execute("begin immediate")
             schema.create(connection, self.path)
             connection.execute("commit")
 
-    def _patiently(
-        self, connection: sqlite3.Connection, statement: str, values: tuple[object, ...] = ()
-    ) -> sqlite3.Cursor:
+    def _begin(self) -> sqlite3.Connection:
+        connection = self._connection()
+        connection.execute("begin immediate")
+        return connection
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
+        self._connection().execute(statement, values)
+
+    def _patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         # SQLite could wait by itself, but no signal handler of Python's would run meanwhile, and its
         # first pause is long enough for a whole batch of another worker.
         deadline = 0.0
         pause, longest = PAUSES
         while True:
             try:
-                return connection.execute(statement, values)
+                return work(*args, **kwargs)
             except sqlite3.OperationalError as exc:
                 if primary_code(exc) not in BUSY:
                     raise

@@ -1,0 +1,326 @@
+"""What many processes with one SQLite queue may rely on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qcore.builtin.sqlite import SqliteBroker, make_broker, make_results
+from qcore.model import Action, QueueSize, State
+from tests.unit.sqlite_bench import LONG, bodies, outgoing, python, settings_for, settle_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+#: leases by tens until nothing comes any more, and prints what it got
+DRAIN = """
+import sys
+from qcore.builtin.sqlite import make_broker
+from qcore.model import Settlement
+from tests.unit.sqlite_bench import settings_for
+from pathlib import Path
+broker = make_broker(settings_for(Path(sys.argv[1])))
+sys.stdin.readline()
+settlements = []
+while leased := broker.exchange(None, (), settlements, 10):
+    settlements = [Settlement(delivery.receipt) for delivery in leased]
+    print(*(delivery.body.decode() for delivery in leased), sep="\\n")
+"""
+
+#: leases, keeps results and acknowledges; dies at a chosen point of its third exchange
+WORK = """
+import os, signal, sys, time
+from pathlib import Path
+from qcore.builtin.sqlite import broker as module, leases, make_results
+from qcore.model import Settlement
+from tests.unit.sqlite_bench import result, settings_for
+
+settings, point = settings_for(Path(sys.argv[1]), retry=-1.0), sys.argv[2]
+broker, store = module.make_broker(settings), make_results(settings)
+calls = 0
+
+def deadly(work):
+    def call(*arguments):
+        global calls
+        value = work(*arguments)
+        calls += 1
+        if calls == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+    return call
+
+if point == "save":
+    module.save = deadly(module.save)
+elif point == "settle":
+    leases.settle = deadly(leases.settle)
+elif point == "lease":
+    broker._claim = deadly(broker._claim)
+elif point == "commit":
+    broker._database.write = deadly(broker._database.write)
+results, settlements = [], []
+while leased := broker.exchange(store, results, settlements, 7):
+    results = [result(delivery.body.rjust(16)) for delivery in leased]
+    settlements = [Settlement(delivery.receipt) for delivery in leased]
+    if point == "any":
+        print("working", flush=True)
+"""
+
+#: opens the queue when it is told to, and enqueues
+OPEN = """
+import sys
+from pathlib import Path
+from qcore.builtin.sqlite import make_broker
+from tests.unit.sqlite_bench import outgoing, settings_for
+print("ready", flush=True)
+sys.stdin.readline()
+make_broker(settings_for(Path(sys.argv[1]))).enqueue(outgoing(b"hello"))
+"""
+
+#: sends back what it gets, as often as it is told
+ECHO = """
+import sys
+from pathlib import Path
+from qcore.builtin.sqlite import make_broker, wakeup
+from qcore.model import Settlement
+from tests.unit.sqlite_bench import LONG, outgoing, settings_for
+wakeup.SAFETY = LONG
+here, there = (make_broker(settings_for(Path(path), poll=LONG)) for path in sys.argv[1:3])
+print("ready", flush=True)
+for _ in range(int(sys.argv[3])):
+    (delivery,) = here.lease(1, 30)
+    here.settle([Settlement(delivery.receipt)])
+    there.enqueue(outgoing(delivery.body))
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the queue of this test lies."""
+    return tmp_path / "queue.db"
+
+
+@pytest.fixture
+def broker(path: Path) -> Iterator[SqliteBroker]:
+    """Yield a broker whose leases outlast the test."""
+    broker = make_broker(settings_for(path))
+    yield broker
+    broker.close()
+
+
+def test_two_processes_share_two_thousand_messages(path: Path, broker: SqliteBroker) -> None:
+    """Each message is leased by exactly one of several processes that lease at once."""
+    expected = [b"%d" % number for number in range(2000)]
+    broker.enqueue(outgoing(*expected))
+
+    with python(DRAIN, path) as one, python(DRAIN, path) as other:
+        one.go()
+        other.go()
+        actual = one.end() + other.end()
+
+    assert sorted(actual) == sorted(body.decode() for body in expected)
+    assert broker.size() == QueueSize(ready=0, leased=0, delayed=0, buried=0)
+
+
+@pytest.mark.parametrize("point", ["save", "settle", "lease", "commit"])
+def test_death_in_the_middle_of_an_exchange_loses_nothing(
+    path: Path, broker: SqliteBroker, point: str
+) -> None:
+    """What is no longer queued has its result, and what has a result of a whole exchange is not queued."""
+    expected = {b"%d" % number for number in range(100)}
+    broker.enqueue(outgoing(*sorted(expected)))
+
+    with python(WORK, path, point) as worker:
+        worker.end()
+
+    assert worker.process.returncode == -signal.SIGKILL
+    done, queued = done_and_queued(path, broker)
+    assert done | queued == expected
+    assert not done & queued
+    assert done
+
+
+def test_death_at_any_moment_loses_nothing(path: Path, broker: SqliteBroker) -> None:
+    """Workers are killed again and again while they work, and no message vanishes."""
+    expected = {b"%d" % number for number in range(5000)}
+    broker.enqueue(outgoing(*sorted(expected)))
+
+    for _ in range(8):
+        with python(WORK, path, "any") as worker:
+            worker.ready()
+
+    done, queued = done_and_queued(path, broker)
+    assert done | queued == expected
+    assert not done & queued
+
+
+def done_and_queued(path: Path, broker: SqliteBroker) -> tuple[set[bytes], set[bytes]]:
+    """Return the messages that have results and those that can still be leased."""
+    store = make_results(settings_for(path))
+    done = {found.id.strip() for found in store.recent(State.SUCCESS, 10_000)}
+    store.close()
+    queued = {body for _ in range(1000) for body in bodies(broker.lease(100, 0))}
+    return done, queued
+
+
+def test_processes_that_open_a_new_queue_at_once_agree(path: Path) -> None:
+    """The tables are made once, whoever comes first, and nobody's message is lost."""
+    with contextlib.ExitStack() as stack:
+        openers = [stack.enter_context(python(OPEN, path)) for _ in range(6)]
+        for opener in openers:
+            opener.ready()
+        for opener in openers:
+            opener.go()
+        for opener in openers:
+            opener.end()
+
+    broker = make_broker(settings_for(path))
+    size = broker.size()
+    broker.close()
+
+    assert [opener.process.returncode for opener in openers] == [0] * 6
+    assert size.ready == 6
+
+
+def test_no_wake_up_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand times to and fro, with no look at the queue but those the bell asks for."""
+    monkeypatch.setattr("qcore.builtin.sqlite.wakeup.SAFETY", LONG)
+    there, here = (make_broker(settings_for(tmp_path / name, poll=LONG)) for name in ("a.db", "b.db"))
+
+    with python(ECHO, tmp_path / "a.db", tmp_path / "b.db", 1000) as echo:
+        echo.ready()
+        for number in range(1000):
+            there.enqueue(outgoing(b"%d" % number))
+            leased = here.lease(1, 30)
+            assert bodies(leased) == [b"%d" % number]
+            settle_all(here, leased)
+
+    there.close()
+    here.close()
+
+
+def test_a_fork_may_use_what_its_parent_had_open(path: Path, broker: SqliteBroker) -> None:
+    """Parent and child each have a connection of their own after a fork, with locks of their own."""
+    broker.enqueue(outgoing(b"before"))
+
+    pid = in_a_child(lambda: broker.enqueue(outgoing(b"child")))
+    broker.enqueue(outgoing(b"parent"))
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert set(bodies(broker.lease(10, 0))) == {b"before", b"child", b"parent"}
+
+
+def test_a_child_that_ends_takes_nothing_from_its_parent(path: Path, broker: SqliteBroker) -> None:
+    """A child that closes the broker leaves log, locks and wake-ups of its parent alone."""
+    assert list(broker.lease(1, 0.01)) == []
+
+    pid = in_a_child(broker.close)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    other = make_broker(settings_for(path))
+    other.enqueue(outgoing(b"a"))
+    other.close()
+
+    assert bodies(broker.lease(1, 10)) == [b"a"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_leaves_a_waiting_thread_of_its_parent_alone(
+    path: Path, broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that waits for work gets it although another one forked meanwhile."""
+    monkeypatch.setattr("qcore.builtin.sqlite.wakeup.SAFETY", LONG)
+    leased: list[bytes] = []
+    waiting = threading.Event()
+    wait = broker._database.work.wait
+
+    def tell(seconds: float) -> None:
+        waiting.set()
+        wait(seconds)
+
+    monkeypatch.setattr(broker._database.work, "wait", tell)
+    thread = threading.Thread(target=lambda: leased.extend(bodies(broker.lease(1, 30))))
+    thread.start()
+    assert waiting.wait(10)
+
+    pid = in_a_child(lambda: None)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    other = make_broker(settings_for(path))
+    other.enqueue(outgoing(b"a"))
+    other.close()
+    thread.join(10)
+
+    assert leased == [b"a"]
+
+
+def in_a_child(work: Callable[[], object]) -> int:
+    """Do `work` in a forked process and return its pid; it exits 1 if anything is raised."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return pid
+
+
+def test_a_signal_gets_out_of_a_wait(broker: SqliteBroker) -> None:
+    """A handler that raises ends the wait, and the broker stays usable."""
+
+    class Alarm(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    started = time.monotonic()
+    try:
+        with pytest.raises(Alarm):
+            broker.lease(1, 60)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    broker.enqueue(outgoing(b"a"))
+
+    assert time.monotonic() - started < 30
+    assert bodies(broker.lease(1, 0)) == [b"a"]
+
+
+def test_interruptions_at_any_moment_leave_no_transaction_open(path: Path, broker: SqliteBroker) -> None:
+    """A handler that raises anywhere inside a call never leaves the file locked for others."""
+
+    class Alarm(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise Alarm
+
+    other = make_broker(settings_for(path, busy_timeout=0.0))
+    before = signal.signal(signal.SIGALRM, ring)
+    interrupted = 0
+    try:
+        for number in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 50 * 0.00001)
+                while True:
+                    broker.enqueue(outgoing(b"a", b"b"))
+                    settle_all(broker, broker.lease(2, 0), Action.RETRY)
+                    broker.purge()
+            except Alarm:
+                interrupted += 1
+            other.enqueue(outgoing(b"c", b"d"))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        other.close()
+
+    assert interrupted == 300
