@@ -1,0 +1,35 @@
+"""The broker and the reporter keep to qcore's interfaces."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qcore.interfaces import Settings
+from qcore.testing import BrokerContract, ErrorReporterContract
+from qcore_example import FileReporter, SpoolBroker, SpoolSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class TestSpoolBroker(BrokerContract):
+    """SpoolBroker keeps to Broker."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Callable[..., SpoolBroker]:
+        """Return a maker of brokers of one queue."""
+        sections = {"spool": SpoolSettings(path=str(tmp_path))}
+        return lambda **fields: SpoolBroker(Settings(name="kit", sections=sections, **fields))
+
+
+class TestFileReporter(ErrorReporterContract):
+    """FileReporter keeps to ErrorReporter."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Callable[..., FileReporter]:
+        """Return a maker of reporters."""
+        return partial(FileReporter, path=str(tmp_path / "failures.jsonl"))

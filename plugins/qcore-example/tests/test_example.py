@@ -1,0 +1,83 @@
+"""What is this plugin's alone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qcore.errors import BackendRefused, BackendUnavailable
+from qcore.interfaces import Settings
+from qcore.model import Outgoing, Task
+from qcore_example import FileReporter, SpoolBroker, SpoolSettings, plugin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def broker(path: Path, name: str = "mail") -> SpoolBroker:
+    """Return a broker of a queue in that folder."""
+    return SpoolBroker(Settings(name=name, sections={"spool": SpoolSettings(path=str(path))}))
+
+
+def test_the_plugin_offers_a_broker_by_its_key(tmp_path: Path) -> None:
+    """The key of the settings selects the broker of the same name."""
+    settings = Settings(name="mail", sections={"spool": SpoolSettings(path=str(tmp_path))})
+
+    assert plugin.qcore_settings().keys() == plugin.qcore_brokers().keys()
+    assert isinstance(plugin.qcore_brokers()["spool"](settings), SpoolBroker)
+
+
+def test_the_plugin_offers_a_reporter_with_a_path(tmp_path: Path) -> None:
+    """The user's settings of a reporter are the arguments of its factory."""
+    path = tmp_path / "failures.jsonl"
+    reporter = plugin.qcore_error_reporters()["example"](path=str(path))
+
+    reporter.report(Task(id="ab", name="shop.pay", attempt=2), ValueError("no"), "line\nline")
+    reporter.report(Task(id="cd", name="shop.pay"), None, "died")
+
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert first == {
+        "id": "ab",
+        "name": "shop.pay",
+        "attempt": 2,
+        "error": "ValueError",
+        "text": "line\nline",
+    }
+    assert second["error"] is None
+
+
+def test_a_reporter_that_cannot_write_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A failure that cannot be told is logged, not raised."""
+    FileReporter(str(tmp_path / "missing" / "file")).report(Task(id="ab", name="shop.pay"), None, "died")
+
+    assert "failure not written: task ab" in caplog.text
+
+
+def test_queues_of_other_names_are_apart(tmp_path: Path) -> None:
+    """A queue sees its own messages, whatever its name."""
+    for name in ("one", "..", "a:b"):
+        broker(tmp_path / "spool", name).enqueue([Outgoing(bytes(16), name.encode())])
+
+    assert [delivery.body for delivery in broker(tmp_path / "spool", "..").lease(5, 0.0)] == [b".."]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["spool"]
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    """An obstacle that will not pass is told as such, with the folder."""
+    (tmp_path / "spool").write_text("not a folder")
+
+    with pytest.raises(BackendRefused, match="cannot use the spool "):
+        broker(tmp_path / "spool")
+
+
+def test_a_folder_that_is_gone_is_unavailable(tmp_path: Path) -> None:
+    """An obstacle that may pass is told as such: the folder may be mounted again."""
+    made = broker(tmp_path / "spool")
+    (tmp_path / "spool").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(BackendUnavailable):
+        made.lease(1, 0.0)
+    with pytest.raises(BackendUnavailable, match="make it or mount it"):
+        made.ping()
