@@ -18,12 +18,17 @@ from qcore.testing.reporters import ErrorReporterContract  # noqa: E402 - see ab
 from qcore.testing.results import ResultStoreContract  # noqa: E402 - see above
 from qcore.testing.schedules import SchedulerContract  # noqa: E402 - see above
 from qcore.testing.serializers import SerializerContract  # noqa: E402 - see above
+from qcore.testing.tasks import Captured, Enqueued, captured, inline  # noqa: E402 - see above
 
 __all__ = [
     "BrokerContract",
+    "Captured",
+    "Enqueued",
     "ErrorReporterContract",
     "ExchangeContract",
     "ResultStoreContract",
     "SchedulerContract",
     "SerializerContract",
+    "captured",
+    "inline",
 ]

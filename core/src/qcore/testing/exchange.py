@@ -1,4 +1,4 @@
-"""Whether a broker and a store that share a backend keep their order."""
+"""Whether broker and store of one backend keep their order."""
 
 from __future__ import annotations
 

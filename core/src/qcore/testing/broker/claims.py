@@ -1,4 +1,4 @@
-"""What a broker claims it can do is tried, what it does not is refused."""
+"""What a broker claims is tried, what it cannot is refused."""
 
 from __future__ import annotations
 

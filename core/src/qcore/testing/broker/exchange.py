@@ -1,4 +1,4 @@
-"""Rules of `Broker.exchange`, with a store that is a stranger to the broker."""
+"""Rules of `Broker.exchange`, with a store of another kind."""
 
 from __future__ import annotations
 
