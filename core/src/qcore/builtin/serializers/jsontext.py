@@ -32,13 +32,9 @@ class JsonSerializer(Serializer):
 
     def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - any value of a user's
         """Return the bytes of `value`."""
-        # as for MessagePack: what reads back equal was written whole
-        try:
-            data = self._encode(value)
-            if _MARK_BYTES not in data and self._decode(data) == value:
-                return data
-        except Exception:  # noqa: BLE001, S110 - the long way round tells what is wrong, or writes it
-            pass
+        data = self._if_plain(value)
+        if data is not None:
+            return data
         try:
             return self._encode(plain(value, self._form))
         except EncodeError:
@@ -53,6 +49,14 @@ class JsonSerializer(Serializer):
             return _read(value) if _MARK_BYTES in data else value
         except Exception as exc:
             raise DecodeError(f"not JSON of qcore: {type(exc).__name__}: {exc}") from exc
+
+    def _if_plain(self, value: object) -> bytes | None:
+        """Return the bytes of a value that needs no marks: what reads back equal was written whole."""
+        try:
+            data = self._encode(value)
+            return data if _MARK_BYTES not in data and self._decode(data) == value else None
+        except Exception:  # noqa: BLE001 - the long way round writes it, or tells what is wrong
+            return None
 
 
 def _mark(tag: Tag, value: object) -> dict[str, Any]:

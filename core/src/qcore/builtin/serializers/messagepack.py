@@ -31,17 +31,9 @@ class MsgpackSerializer(Serializer):
 
     def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - any value of a user's
         """Return the bytes of `value`."""
-        # msgspec writes a tuple as an array and a date as a text without asking. What reads back
-        # equal was written whole: encoding, decoding and comparing in C is as fast as a look at
-        # each type in Python, and cannot forget one.
-        try:
-            data = self._encode(value)
-            # MessagePack's own time stamps begin so; they read back equal, but in UTC
-            stamped = b"\xd6\xff" in data or b"\xd7\xff" in data or b"\xc7\x0c\xff" in data
-            if not stamped and self._decode(data) == value:
-                return data
-        except Exception:  # noqa: BLE001, S110 - the long way round tells what is wrong, or writes it
-            pass
+        data = self._if_plain(value)
+        if data is not None:
+            return data
         try:
             return self._encode(plain(value, self._form))
         except EncodeError:
@@ -55,6 +47,21 @@ class MsgpackSerializer(Serializer):
             return self._decode(data)
         except Exception as exc:
             raise DecodeError(f"not MessagePack of qcore: {type(exc).__name__}: {exc}") from exc
+
+    def _if_plain(self, value: object) -> bytes | None:
+        """Return the bytes of a value that needs no marks.
+
+        msgspec writes a tuple as an array and a date as a text without asking. What reads back
+        equal was written whole: encoding, decoding and comparing in C is as fast as a look at
+        each type in Python, and cannot forget one.
+        """
+        try:
+            data = self._encode(value)
+            # MessagePack's own time stamps begin so; they read back equal, but in UTC
+            stamped = b"\xd6\xff" in data or b"\xd7\xff" in data or b"\xc7\x0c\xff" in data
+            return data if not stamped and self._decode(data) == value else None
+        except Exception:  # noqa: BLE001 - the long way round writes it, or tells what is wrong
+            return None
 
     def _mark(self, tag: Tag, value: object) -> msgspec.msgpack.Ext:
         return msgspec.msgpack.Ext(tag.code, self._encode(value))

@@ -1,4 +1,4 @@
-"""Turns any value into what a format can hold, or names the culprit."""
+"""Turns a value into what a format holds, or names the culprit."""
 
 from __future__ import annotations
 
