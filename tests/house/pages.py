@@ -84,7 +84,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._left_running: list[subprocess.Popen[str]] = []
+        self._left_running: list[tuple[str, subprocess.Popen[str]]] = []
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("QCORE", "XDG", "PYTEST", "COV"))}
         self._environment = {
             **kept,
@@ -104,7 +104,7 @@ class Reader:
     def run(self, command: str) -> str:
         """Run a command and return what it printed on both streams."""
         if command.endswith(" &"):
-            self._left_running.append(self._start(command.removesuffix(" &")))
+            self._left_running.append((command, self._start(command.removesuffix(" &"))))
             return ""
         process = self._start(command)
         try:
@@ -129,12 +129,15 @@ class Reader:
         )
 
     def close(self) -> None:
-        """Stop what the page left running, as control-C would."""
-        for process in self._left_running:
-            if process.poll() is None:
+        """Stop what the page left running, as control-C would; it must have been running until now."""
+        for command, process in self._left_running:
+            ended = process.poll() is not None
+            if not ended:
                 os.killpg(process.pid, signal.SIGINT)
             try:
-                process.communicate(timeout=PATIENCE)
+                output, _ = process.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                output, _ = process.communicate()
+                ended = True
+            assert not ended, f"$ {command}\nended too early or not at all:\n{output}"

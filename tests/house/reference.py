@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from typing import TYPE_CHECKING, Final
+
+import click
 
 from tests.house.tree import CORE, ROOT
 
@@ -114,7 +117,43 @@ def errors() -> str:
     return "\n".join(rows) + "\n"
 
 
-PAGES: Final = (("hooks.md", hooks), ("interfaces.md", interfaces), ("errors.md", errors))
+def cli() -> str:
+    """Every verb of the command line with its help, then the exit codes."""
+    # only this page needs qcore itself: the options are known when the commands are made
+    from qcore import cli as face  # noqa: PLC0415 - as said above
+    from qcore.cli.group import VERBS  # noqa: PLC0415 - as said above
+
+    root = click.Context(face.command, info_name="qcore")
+    parts = ["## Before the verb", _options(face.command, root)]
+    for verb in VERBS:
+        found = face.command.get_command(root, verb)
+        if found is not None:
+            parts += _verb(found, click.Context(found, info_name=verb, parent=root), 2)
+    parts += ["## Exit codes", (face.__doc__ or "").partition("\n\n")[2]]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verb(command: click.Command, context: click.Context, rank: int) -> Iterator[str]:
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    yield f"{'#' * rank} `{usage.replace('[OPTIONS] ', '')}`"
+    yield inspect.cleandoc(command.help or "").replace("\b\n", "")
+    if rows := _options(command, context):
+        yield rows
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            if inner is not None:
+                yield from _verb(inner, click.Context(inner, info_name=name, parent=context), rank + 1)
+
+
+def _options(command: click.Command, context: click.Context) -> str:
+    told = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    cells = [[cell.replace("|", "\\|") for cell in record] for record in told if record]
+    rows = [f"| `{option}` | {meaning} |" for option, meaning in cells]
+    return "\n".join(["| option | meaning |", "|---|---|", *rows]) if rows else ""
+
+
+PAGES: Final = (("hooks.md", hooks), ("interfaces.md", interfaces), ("errors.md", errors), ("cli.md", cli))
 
 
 def main() -> None:
