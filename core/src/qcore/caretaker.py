@@ -17,6 +17,7 @@ from qcore.execute import Planner
 from qcore.hookspecs import SettledEvent
 from qcore.journal import WorkerState
 from qcore.model import Action, Kind, Outcome, Settlement, Task
+from qcore.sealer import STATUS
 from qcore.settle import decide
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ class Caretaker:
             return
         body = b""
         if status.state != "stopped":
-            body = self._runtime.status_sealer.seal(status.id.encode(), msgspec.json.encode(status))
+            body = self._runtime.status_sealer.seal(STATUS, msgspec.json.encode(status))
         broker.publish_status(status.id, body, _PUBLISH * 3)
 
     def _prune(self) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BadSignature, UnknownKey
 from qcore.signing import KEY_ID_SIZE, MAC_SIZE, KeyRing, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+#: the context of a cluster's status: a reader cannot know the cluster's id before it has opened it
+STATUS: Final = b"status"
 
 
 class Sealer:
