@@ -22,7 +22,8 @@ def run(*command: str | Path) -> str:
 def main(place: Path) -> None:
     """Build into `place`, install from it, and import what was installed."""
     projects = [ROOT / "core", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
-    names = [tomllib.loads((p / "pyproject.toml").read_text())["project"]["name"] for p in projects]
+    tables = [tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")) for folder in projects]
+    names = [table["project"]["name"].replace("-", "_") for table in tables]
     wheels = place / "wheels"
 
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, ROOT, *projects)
@@ -34,8 +35,11 @@ def main(place: Path) -> None:
     run(python, "-m", "pip", "install", "-q", *(wheels / name for name in built))
     run(python, "-m", "pip", "check")
     # -I: from the wheels, not from the folder this runs in
-    run(python, "-I", "-c", f"import {', '.join(name.replace('-', '_') for name in names)}")
-    print(run(place / "clean" / "bin" / "qcore", "--version").strip())
+    run(python, "-I", "-c", f"import {', '.join(names)}")
+    qcore = place / "clean" / "bin" / "qcore"
+    print(run(qcore, "--version").strip())
+    # the first thing a newcomer does
+    print("demo:", run(qcore, "demo", "--json", ROOT / "core" / "src").strip())
 
 
 if __name__ == "__main__":

@@ -120,8 +120,8 @@ def errors() -> str:
 def cli() -> str:
     """Every verb of the command line with its help, then the exit codes."""
     # only this page needs qcore itself: the options are known when the commands are made
-    from qcore import cli as face  # noqa: PLC0415 - as said above
-    from qcore.cli.group import VERBS  # noqa: PLC0415 - as said above
+    from qcore import cli as face
+    from qcore.cli.group import VERBS
 
     root = click.Context(face.command, info_name="qcore")
     parts = ["## Before the verb", _options(face.command, root)]
