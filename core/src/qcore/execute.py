@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import time
@@ -17,7 +16,9 @@ from qcore.resolve import convert_arguments, resolve
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
 
     from qcore.envelope import Head, Opened
     from qcore.interfaces import Serializer
@@ -234,14 +235,23 @@ class Executor:
         return args, kwargs
 
     def _await(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the task returns
+        # 4 MB of memory that most workers, and the supervisor, never need.
+        import asyncio  # noqa: PLC0415 - see above
+
         if self._loop is None:
             self._loop = asyncio.Runner()
         try:
-            return self._loop.run(self._as_task(call, args, kwargs))
+            return self._loop.run(self._as_task(asyncio, call, args, kwargs))
         finally:
             self._current = None
 
-    async def _as_task(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the task returns
+    async def _as_task(
+        self,
+        asyncio: ModuleType,
+        call: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:  # noqa: ANN401 - whatever the task returns
         self._current = asyncio.current_task()
         try:
             return await call(*args, **kwargs)
@@ -253,7 +263,8 @@ class Executor:
             await asyncio.gather(*left, return_exceptions=True)
 
     def _raised(self, exc: BaseException, plan: Plan, started: float) -> Outcome:
-        if self._timed_out and isinstance(exc, TaskTimeout | asyncio.CancelledError):
+        if self._timed_out:
+            # Whatever the task made of the interruption: its time was over.
             seconds = plan.timeout / _NANO
             text = f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
             return Outcome(Kind.TIMEOUT, None, text, trace(exc), started=started, finished=time.time())
