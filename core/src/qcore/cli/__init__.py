@@ -1,1 +1,18 @@
-"""Placeholder replaced by its own change."""
+"""The command line; its exit codes are stable.
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | what was asked for failed: a task failed, a file was lost, nothing has that id |
+| 2 | the command line cannot be understood |
+| 69 | the broker or store does not answer |
+| 70 | a fault of qcore's own |
+| 75 | the task has no final result yet |
+| 78 | the configuration is not valid, or a plugin it needs cannot be used |
+| 130 | interrupted by Ctrl-C |
+"""
+
+from qcore.cli.exits import Exit
+from qcore.cli.group import command, main
+
+__all__ = ["Exit", "command", "main"]

@@ -1,0 +1,120 @@
+"""What the demo does and what it tells."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from qcore.cli.exits import Exit
+from qcore.cli.gathering import Chaos, Gathering, Parsed
+from qcore.cli.progress import progress
+from qcore.cli.text import line, say, say_json
+from qcore.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Reasons shown of files that do not parse.
+_SHOWN: Final = 12
+#: Folders below the standard library that hold other people's packages.
+_NOT_OURS: Final = frozenset({"site-packages", "dist-packages"})
+
+
+@click.command("demo")
+@click.argument("path", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--chaos", is_flag=True, help="Kill a random worker every second meanwhile.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that parse; one for each CPU.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(path: Path | None, chaos: bool, workers: int | None, as_json: bool) -> int:
+    """Parse every Python file under PATH, or the standard library, in a pool of workers.
+
+    The queue is a temporary SQLite file. Exit code 1 if a file was lost.
+    """
+    unread: list[str] = []
+    root = path or Path(sysconfig.get_path("stdlib"))
+    files = list(_python_files(root, unread, skip=frozenset() if path else _NOT_OURS))
+    if not files:
+        why = f": {unread[0]}" if unread else "; name a folder that holds .py files, or one file"
+        msg = f"no Python file can be found under {click.format_filename(root)}{why}"
+        raise click.ClickException(msg)
+    with tempfile.TemporaryDirectory(prefix="qcore-demo-") as folder:
+        config = _config(folder, workers, chaos=chaos)
+        if not as_json:
+            count = f"{len(files):,} files" if len(files) > 1 else "1 file"
+            say(f"parsing {count} under {line(str(root))} with {config.workers} workers", error=True)
+        with progress(len(files), "files", silent=as_json) as bar:
+            done = Gathering(config, files, bar, Chaos() if chaos else None).run()
+    if as_json:
+        say_json(done.figures())
+    else:
+        _tell(done, root, config.workers, unread, chaos=chaos)
+    return Exit.FAILED if done.lost else Exit.OK
+
+
+def _config(folder: str, workers: int | None, *, chaos: bool) -> Config:
+    settings: dict[str, Any] = {
+        "name": "demo",
+        "secret_key": secrets.token_urlsafe(32),
+        "sqlite": {"path": str(Path(folder) / "queue.db")},
+        "preload": ["qcore.cli.parsing"],
+        # all results are read
+        "save_limit": 0,
+        # what a worker held in its last instant comes back soon
+        "retry": 10,
+        "timeout": 120,
+        "max_attempts": 3,
+        "max_crashes": 100 if chaos else 3,
+        "shutdown_timeout": 2,
+        # a killed worker is the point here, and told in the summary
+        "log_level": "CRITICAL",
+    }
+    if workers:
+        settings["workers"] = workers
+    return Config.from_dict(settings)
+
+
+def _python_files(root: Path, unread: list[str], skip: frozenset[str]) -> Iterator[bytes]:
+    if root.is_file():
+        yield os.fsencode(root)
+        return
+    for folder, folders, names in os.walk(
+        root, onerror=lambda error: unread.append(f"{error.filename}: {error.strerror}")
+    ):
+        folders[:] = sorted(name for name in folders if name not in skip)
+        for name in sorted(names):
+            if name.endswith(".py"):
+                yield os.fsencode(os.path.join(folder, name))  # noqa: PTH118 - names may be no text
+
+
+def _tell(done: Parsed, root: Path, workers: int, unread: list[str], *, chaos: bool) -> None:
+    say(f"files        {done.files:,}")
+    say(f"lines        {done.lines:,}")
+    say(f"definitions  {done.definitions:,}")
+    say(f"time         {done.seconds:.1f} s with {workers} workers")
+    say(f"rate         {done.rate:,.0f} tasks a second")
+    if chaos:
+        say(f"kills        {done.kills}")
+        say(f"re-runs      {done.reruns}")
+    say(f"lost         {done.lost or 'nothing'}")
+    if done.failed:
+        say()
+        say(f"{len(done.failed)} {'files do' if len(done.failed) > 1 else 'file does'} not parse:")
+    for path, reason in done.failed[:_SHOWN]:
+        say(f"  {_short(path, root)}: {line(reason)}")
+    if len(done.failed) > _SHOWN:
+        say(f"  and {len(done.failed) - _SHOWN} more")
+    for trouble in unread:
+        say(f"not read: {line(trouble)}")
+    if done.trouble:
+        say(f"qcore: {line(done.trouble)}", error=True)
+
+
+def _short(path: bytes, root: Path) -> str:
+    whole = Path(os.fsdecode(path))
+    return line(str(whole.relative_to(root) if whole != root else whole).encode("utf-8", "replace").decode())

@@ -1,0 +1,49 @@
+"""Which exit code says what."""
+
+from __future__ import annotations
+
+import enum
+
+from qcore.errors import (
+    BackendUnavailable,
+    ConfigError,
+    PluginError,
+    QcoreError,
+    ResultNotReady,
+    TaskNameError,
+)
+
+
+class Exit(enum.IntEnum):
+    """What a command says to the program that ran it; numbers above 64 as in sysexits.h."""
+
+    OK = 0
+    #: what was asked for failed: a task failed, a file was lost, nothing has that id
+    FAILED = 1
+    #: the command line cannot be understood
+    USAGE = 2
+    #: the broker or store does not answer
+    UNAVAILABLE = 69
+    #: a fault of qcore's own
+    SOFTWARE = 70
+    #: the task has no final result yet
+    NOT_YET = 75
+    #: the configuration is not valid, or a plugin it needs cannot be used
+    CONFIG = 78
+    #: interrupted by Ctrl-C
+    INTERRUPTED = 130
+
+
+def exit_of(error: QcoreError) -> Exit:
+    """Return the code for an error that ended a command."""
+    match error:
+        case BackendUnavailable():
+            return Exit.UNAVAILABLE
+        case ConfigError() | PluginError():
+            return Exit.CONFIG
+        case ResultNotReady():
+            return Exit.NOT_YET
+        case TaskNameError():
+            return Exit.USAGE
+        case _:
+            return Exit.FAILED

@@ -1,0 +1,134 @@
+"""Which verbs there are, and how a command ends."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from qcore import faults
+from qcore.cli.exits import Exit, exit_of
+from qcore.cli.session import Session
+from qcore.cli.text import clean, say
+from qcore.errors import PluginError, QcoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: verb -> what it does: the help is printed without importing any of them
+VERBS: Final = MappingProxyType(
+    {
+        "run": "Work on the queue, in the foreground.",
+        "demo": "Parse Python files in a pool of workers, to see it work.",
+        "enqueue": "Put a call of a function on the queue.",
+        "result": "Print what a task returned.",
+        "info": "Show broker, queue, results and clusters.",
+    }
+)
+#: set to anything but nothing or 0: errors come with their traceback
+DEBUG: Final = "QCORE_DEBUG"
+
+
+class Verbs(click.Group):
+    """Imports a verb when it is used, and asks plugins for the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return our verbs, then the plugins'."""
+        offered = session(ctx).plugins.commands()
+        return [*VERBS, *sorted(offered.keys() - VERBS.keys())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb, or have a plugin make its command."""
+        if cmd_name in VERBS:
+            module = importlib.import_module(f"qcore.cli.{cmd_name}")
+            verb: click.Command = module.command
+            return verb
+        if cmd_name.startswith("-"):
+            return None
+        offered = session(ctx).plugins.commands()
+        if cmd_name not in offered:
+            near = faults.did_you_mean(cmd_name, [*VERBS, *offered])
+            msg = f"no command {cmd_name!r}{near or '; qcore --help lists them'}"
+            raise click.UsageError(msg, ctx)
+        try:
+            made: click.Command = offered[cmd_name]()
+        except (Exception, SystemExit) as exc:
+            msg = f"the plugin's command {cmd_name!r} cannot be used: {faults.reason(exc)}"
+            raise PluginError(msg) from exc
+        return made
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        rows = [(name, VERBS.get(name, "A plugin's command.")) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def session(ctx: click.Context) -> Session:
+    """Return what the commands of this run share."""
+    root = ctx.find_root()
+    if root.obj is None:
+        root.obj = Session(root.params.get("config_file"), root.params.get("switched", ()))
+    found: Session = root.obj
+    return found
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version  # noqa: PLC0415 - for this option alone
+
+        say(f"qcore {version('qcore')}")
+        ctx.exit()
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config_file", metavar="FILE", help="TOML file to use instead of qcore.toml.")
+@click.option("-p", "switched", metavar="no:NAME", multiple=True, help="Do without a plugin.")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print it."
+)
+@click.pass_context
+def command(ctx: click.Context, config_file: str | None, switched: tuple[str, ...]) -> None:
+    """Run a task queue: qcore run MODULE:APP. To see one at work: qcore demo."""
+    del config_file, switched
+    session(ctx)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the code that `qcore.cli` documents."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show a character is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_code(arguments))
+
+
+def _code(arguments: Sequence[str] | None) -> int:
+    try:
+        done: Any = command.main(arguments, prog_name="qcore", standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("qcore: interrupted", error=True)
+        return Exit.INTERRUPTED
+    except QcoreError as exc:
+        return _complain(str(exc), exit_of(exc))
+    except Exception as exc:  # noqa: BLE001 - the last frame: a traceback helps nobody who did not ask for it
+        told = f"a fault of qcore's own: {faults.reason(exc)}; {DEBUG}=1 shows where, please report it"
+        return _complain(told, Exit.SOFTWARE)
+    return done if isinstance(done, int) else Exit.OK
+
+
+def _complain(text: str, code: Exit) -> Exit:
+    if os.environ.get(DEBUG, "0") not in {"", "0"}:
+        say(clean(traceback.format_exc()), error=True)
+    say(f"qcore: {clean(text)}", error=True)
+    return code

@@ -1,0 +1,102 @@
+"""How progress looks: a bar on a terminal, lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+import click
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+#: Seconds between two lines in a pipe.
+_LINES_EVERY: Final = 2.0
+#: Seconds between two paintings of a bar.
+_PAINT_EVERY: Final = 0.1
+
+
+class Progress(Protocol):
+    """Shows how far it is; on standard error, so that standard output holds the outcome alone."""
+
+    def show(self, done: int, note: str = "") -> None:
+        """Take note that `done` are done."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was found."""
+
+
+def progress(total: int, what: str, *, silent: bool = False) -> Progress:
+    """Return what suits standard error: rich's bar if it is installed, a plain bar, lines, nothing."""
+    if silent:
+        return Silent()
+    if not sys.stderr.isatty():
+        return Lines(total, what)
+    if find_spec("rich") is not None:
+        from qcore.cli.richbar import RichBar  # noqa: PLC0415 - heavy, and only for a terminal
+
+        return RichBar(total, what)
+    return Bar(total, what)
+
+
+class Silent:
+    """Shows nothing."""
+
+    def show(self, done: int, note: str = "") -> None:
+        """Show nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do nothing."""
+
+
+class Lines(Silent):
+    """A line now and then."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self._total = total
+        self._what = what
+        self._next = time.monotonic() + _LINES_EVERY
+
+    def show(self, done: int, note: str = "") -> None:
+        """Print a line if the last one is old enough."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LINES_EVERY
+            percent = 100 * done // max(1, self._total)
+            tail = f", {note}" if note else ""
+            click.echo(f"{done:,} of {self._total:,} {self._what} ({percent} %){tail}", err=True)
+
+
+class Bar(Silent):
+    """A bar of plain characters on one line."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self._total = total
+        self._what = what
+        self._painted = 0.0
+
+    def show(self, done: int, note: str = "") -> None:
+        """Paint the line anew, not more often than eyes can follow."""
+        if done < self._total and time.monotonic() - self._painted < _PAINT_EVERY:
+            return
+        self._painted = time.monotonic()
+        filled = 30 * done // max(1, self._total)
+        bar = f"[{'#' * filled}{'.' * (30 - filled)}] {done:,}/{self._total:,} {self._what}"
+        click.echo(f"\r\x1b[K{bar}{f', {note}' if note else ''}"[:79], err=True, nl=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        click.echo(err=True)

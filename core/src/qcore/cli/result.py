@@ -1,0 +1,64 @@
+"""What is printed of a task's result."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from qcore.cli.exits import Exit
+from qcore.cli.text import clean, line, plain, say, say_json, shown
+from qcore.model import State
+
+if TYPE_CHECKING:
+    from qcore.cli.session import Session
+    from qcore.model import Result
+
+
+def _task_id(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{32}", value):
+        msg = f"{value!r} is no task id; one has 32 hexadecimal digits"
+        raise click.BadParameter(msg)
+    return value.lower()
+
+
+@click.command("result")
+@click.argument("task_id", metavar="ID", callback=_task_id)
+@click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Wait for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all there is to know.")
+@click.pass_obj
+def command(session: Session, task_id: str, wait: float, as_json: bool) -> int:
+    """Print what a task returned.
+
+    A failure is told on standard error, with exit code 1; no result yet is exit code 75.
+    """
+    return tell(task_id, session.app.fetch(task_id, wait), wait, as_json=as_json)
+
+
+def tell(task_id: str, result: Result | None, wait: float, *, as_json: bool) -> Exit:
+    """Print a result and return the exit code that goes with it."""
+    if as_json:
+        say_json(_record(task_id, result))
+    elif result is None:
+        waited = f" after {wait:g} seconds" if wait else ""
+        say(f"qcore: task {task_id} has no result{waited}; --wait SECONDS waits for one", error=True)
+    elif result.state is State.SUCCESS:
+        say(shown(result.value))
+    else:
+        if result.traceback:
+            say(clean(result.traceback).rstrip(), error=True)
+        runs = f"attempt {result.attempts}" + (f", {result.crashes} crashes" if result.crashes else "")
+        how = "failed" if result.state is State.FAILED else "failed and will run again"
+        say(f"qcore: task {task_id} ({line(result.name)}) {how} ({runs}): {line(result.error)}", error=True)
+    if result is None or result.state is State.RETRYING:
+        return Exit.NOT_YET
+    return Exit.OK if result.state is State.SUCCESS else Exit.FAILED
+
+
+def _record(task_id: str, result: Result | None) -> dict[str, object]:
+    if result is None:
+        return {"id": task_id, "state": None}
+    record = attrs.asdict(result, recurse=False)
+    return {**record, "state": result.state.name.lower(), "value": plain(result.value)}

@@ -1,0 +1,137 @@
+"""Which app a cluster in the foreground works for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qcore import faults
+from qcore.app import App
+from qcore.cli import pid1
+from qcore.cli.exits import Exit
+from qcore.cli.session import Session
+from qcore.cluster import boot_of, refuse_private
+from qcore.config import Config
+from qcore.errors import ConfigError
+from qcore.runtime import Runtime
+from qcore.supervisor import Supervisor
+from qcore.zygote import configure_logging
+
+if TYPE_CHECKING:
+    from qcore.plugins import Plugins
+
+
+@click.command("run")
+@click.argument("target", metavar="[MODULE:APP]", required=False)
+@click.option("--config", "config_file", metavar="FILE", help="TOML file to use instead of qcore.toml.")
+@click.option("-p", "switched", metavar="no:NAME", multiple=True, help="Do without a plugin.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that run tasks.")
+@click.option("--label", help="What the cluster is called where people see it.")
+@click.option("--log-level", help="Least level of what is logged.")
+@click.option("--shutdown-timeout", type=click.FloatRange(min=0), help="Seconds tasks get at the end.")
+@click.pass_obj
+def command(
+    session: Session,
+    /,
+    target: str | None,
+    config_file: str | None,
+    switched: tuple[str, ...],
+    **overrides: Any,
+) -> int:
+    """Work on the queue of the App named by MODULE:APP, such as shop:app, until told to stop.
+
+    Without MODULE:APP the configuration is enough: tasks are found by their dotted names.
+    Ctrl-C or SIGTERM lets running tasks end, a second one does not.
+    """
+    if os.getpid() == 1:
+        pid1.stand_by()
+    if config_file or switched:
+        session = Session(
+            config_file or session.config_file, (*(f"no:{one}" for one in session.blocked), *switched)
+        )
+    _tell_children(session)
+    config, modules = _chosen(session, target)
+    config = _overridden(
+        config, {key: value for key, value in overrides.items() if value is not None}, session.plugins
+    )
+    refuse_private(config)
+    configure_logging(config.log_level)
+    boot = boot_of(config, modules)
+    boot.blocked = list(session.blocked)
+    supervisor = Supervisor(Runtime(config, session.plugins), boot)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        # The terminal was closed; with nohup it stays ignored.
+        signal.signal(signal.SIGHUP, lambda *_: supervisor.stop())
+    supervisor.run()
+    return Exit.OK
+
+
+def _tell_children(session: Session) -> None:
+    """Have an `App()` made by a task, in a worker, read the same file and leave out the same plugins."""
+    if session.config_file:
+        os.environ["QCORE_CONFIG"] = str(Path(session.config_file).absolute())
+    if session.blocked:
+        said = os.environ.get("QCORE_DISABLE_PLUGINS", "")
+        os.environ["QCORE_DISABLE_PLUGINS"] = ",".join(filter(None, [said, *session.blocked]))
+
+
+def _chosen(session: Session, target: str | None) -> tuple[Config, list[str]]:
+    """Return the configuration to run with, and the modules to import in workers."""
+    plugins = session.plugins
+    if target is None:
+        return session.config, []
+    module, _, name = target.partition(":")
+    config = _app(module, name).config
+    if session.config_file and config != Config.load(session.config_file, plugins=plugins):
+        msg = (
+            f"{target} is configured in its code, so that --config {session.config_file} would not be used; "
+            "leave it out, or make the app with App()"
+        )
+        raise click.UsageError(msg)
+    return config, [module]
+
+
+def _app(module: str, name: str) -> App:
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{module}.".startswith(f"{exc.name}."):
+            raise
+        msg = f"no module {exc.name!r} here or on the path; name it as in 'import {module}'"
+        raise click.UsageError(msg) from exc
+    except ValueError as exc:
+        msg = f"{module!r} is no module; write MODULE:APP, such as shop:app"
+        raise click.UsageError(msg) from exc
+    apps = {key: value for key, value in vars(found).items() if isinstance(value, App)}
+    if not name:
+        if len(apps) == 1:
+            return next(iter(apps.values()))
+        msg = f"{module} has {len(apps)} apps ({faults.listed(apps)}); write {module}:NAME"
+        raise click.UsageError(msg)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            msg = f"{module} has no {name!r}; its apps: {faults.listed(apps)}"
+            raise click.UsageError(msg)
+        found = getattr(found, part)
+    if not isinstance(found, App):
+        msg = f"{module}:{name} is no qcore.App but a {type(found).__name__}; its apps: {faults.listed(apps)}"
+        raise click.UsageError(msg)
+    return found
+
+
+def _overridden(config: Config, overrides: dict[str, Any], plugins: Plugins) -> Config:
+    if not overrides:
+        return config
+    values = config.as_dict()
+    if values["queue_limit"] == config.workers**2:
+        # It was not said but follows from the number of workers, and follows the new one.
+        del values["queue_limit"]
+    try:
+        return Config.from_dict({**values, **overrides}, plugins)
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from exc

@@ -1,0 +1,99 @@
+"""How text from strangers and tables reach a terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: what a terminal would obey: escape sequences whole, with the text they carry
+_ESCAPES: Final = re.compile(
+    r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: titles, clipboard, links
+    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x9c]*(?:\x1b\\|\x9c)?"  # DCS, SOS, PM, APC
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
+    r"|\x1b[ -/]*[0-~]?"
+)
+#: invisible, and yet part of words and of emoji
+_JOINERS: Final = "\u200c\u200d"
+#: control, format, surrogate, private use, line and paragraph separators
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+
+def clean(text: str, keep: str = "\n\t") -> str:
+    """Return text without what a terminal would obey: control characters, ANSI, changes of direction."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char for char in _ESCAPES.sub("", text) if char in keep or _seen(char))
+
+
+def line(text: str) -> str:
+    """Return text cleaned and on one line; its line ends are shown as blanks."""
+    return clean(" ".join(text.split()), keep="")
+
+
+def _seen(char: str) -> bool:
+    return char in _JOINERS or unicodedata.category(char) not in _UNSEEN
+
+
+def shown(value: object) -> str:
+    """Return a task's value as people read it: text as it is, JSON where it can be, else its repr."""
+    if isinstance(value, str):
+        return clean(value)
+    try:
+        return clean(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        return clean(repr(value))
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a task returned
+    """Return a value that JSON can hold: itself, or its repr."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+    return value
+
+
+def say(text: str = "", *, error: bool = False) -> None:
+    """Print a line."""
+    click.echo(text, err=error)
+
+
+def say_json(value: object) -> None:
+    """Print one JSON object on one line; ASCII, so that nothing in it moves a terminal."""
+    click.echo(json.dumps(value))
+
+
+def table(rows: Iterable[Sequence[object]], heads: Sequence[str] = ()) -> None:
+    """Print rows in columns: cut to the width of a terminal, whole in a pipe."""
+    texts = [[line(str(cell)) for cell in row] for row in rows]
+    if heads and texts:
+        texts.insert(0, [head.upper() for head in heads])
+    if not texts:
+        return
+    widths = [max(len(row[place]) for row in texts) for place in range(len(texts[0]))]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for row in texts:
+        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        whole = "  ".join([*padded, row[-1]]).rstrip()
+        say(whole if room is None or len(whole) <= room else f"{whole[: room - 3]}...")
+
+
+def seconds(value: float) -> str:
+    """Return a span of time as people say it: `0.4 s`, `12 s`, `3 min`, `2 h`, `5 d`."""
+    if not math.isfinite(value):
+        return "?"
+    value = max(0.0, value)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if value >= 2 * size:
+            return f"{value / size:.0f} {unit}"
+    return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
