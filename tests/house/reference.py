@@ -23,6 +23,21 @@ RECORDS: Final = frozenset(
     {"Outgoing", "Delivery", "Settlement", "Buried", "QueueSize", "StoredResult", "Schedule", "Task"}
 )
 
+#: what `import qcore` hands on, and where it is written; a Task is a Sender that can be called
+FACE: Final = (
+    ("App", "app.py"),
+    ("Task", "task.py"),
+    ("Sender", "task.py"),
+    ("Job", "task.py"),
+    ("Options", "call.py"),
+    ("Retry", "settle.py"),
+    ("Result", "model.py"),
+    ("Cluster", "cluster.py"),
+    ("ClusterStatus", "model.py"),
+    ("WorkerStatus", "model.py"),
+    ("QueueSize", "model.py"),
+)
+
 
 def functions(file: str) -> Iterator[ast.FunctionDef]:
     """Yield the top-level functions of a file of core."""
@@ -44,13 +59,18 @@ def _body(file: str) -> list[ast.stmt]:
 
 def signature(function: ast.FunctionDef) -> str:
     """Return a function as its heading shows it, without `self`."""
-    shown = ast.unparse(function.args).removeprefix("self").removeprefix(", ")
+    shown = re.sub(r"^(self|cls)(, )?", "", ast.unparse(function.args))
     return f"{function.name}({shown}) -> {ast.unparse(function.returns) if function.returns else None}"
 
 
 def said(node: ast.FunctionDef | ast.ClassDef) -> str:
-    """Return the docstring."""
-    return ast.get_docstring(node) or ""
+    """Return the docstring, its `Args:` and `Raises:` as lists."""
+    text, *sections = re.split(r"\n(Args|Raises):\n", ast.get_docstring(node) or "")
+    parts = [text.rstrip()]
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        items = re.sub(r"^    (\S+): ", r"- `\1`: ", body.rstrip(), flags=re.MULTILINE)
+        parts.append(f"{title}:\n\n{re.sub(r'^ +', '  ', items, flags=re.MULTILINE)}")
+    return "\n\n".join(parts)
 
 
 def fields(node: ast.ClassDef, file: str) -> list[str]:
@@ -65,10 +85,39 @@ def fields(node: ast.ClassDef, file: str) -> list[str]:
                 above.insert(0, comment[1])
                 number -= 1
             kind = ast.unparse(statement.annotation).replace("|", "\\|")
-            default = "" if statement.value is None else f" = {ast.unparse(statement.value)}"
-            shown = re.sub(r" = attrs\.field\(.*", "", default)
-            rows.append(f"| `{ast.unparse(statement.target)}` | `{kind}{shown}` | {' '.join(above)} |")
+            rows.append(
+                f"| `{ast.unparse(statement.target)}` | `{kind}{default(statement)}` | {' '.join(above)} |"
+            )
     return ["| field | type | meaning |", "|---|---|---|", *rows] if rows else []
+
+
+def default(field: ast.AnnAssign) -> str:
+    """Return what stands behind a field's type: ` = 3`, or nothing if there is no plain default."""
+    value = field.value
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "attrs.field":
+        value = next((keyword.value for keyword in value.keywords if keyword.arg == "default"), None)
+    return "" if value is None else f" = {ast.unparse(value)}"
+
+
+def api() -> str:
+    """Every class of the face with its public methods and fields."""
+    parts = []
+    for name, file in FACE:
+        for node in classes(file):
+            if node.name == name:
+                parts += [f"## {name}", said(node)]
+                parts += ["\n".join(rows)] if (rows := fields(node, file)) else []
+                parts += _methods(node)
+    return "\n\n".join(parts) + "\n"
+
+
+def _methods(node: ast.ClassDef) -> Iterator[str]:
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+            marks = {ast.unparse(mark) for mark in method.decorator_list}
+            if "overload" not in marks:
+                yield f"### `{method.name if 'property' in marks else signature(method)}`"
+                yield said(method)
 
 
 def hooks() -> str:
@@ -89,10 +138,7 @@ def interfaces() -> str:
     parts = []
     for door in classes("interfaces.py"):
         if any(ast.unparse(base) == "ABC" for base in door.bases):
-            parts += [f"## {door.name}", said(door)]
-            for method in door.body:
-                if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
-                    parts += [f"### `{signature(method)}`", said(method)]
+            parts += [f"## {door.name}", said(door), *_methods(door)]
     parts.append("## Records")
     parts += _records("interfaces.py", lambda node: node.name in {"Settings", "Capabilities"})
     parts += _records("model.py", lambda node: node.name in RECORDS)
@@ -153,13 +199,20 @@ def _options(command: click.Command, context: click.Context) -> str:
     return "\n".join(["| option | meaning |", "|---|---|", *rows]) if rows else ""
 
 
-PAGES: Final = (("hooks.md", hooks), ("interfaces.md", interfaces), ("errors.md", errors), ("cli.md", cli))
+PAGES: Final = (
+    ("api.md", api),
+    ("cli.md", cli),
+    ("errors.md", errors),
+    ("hooks.md", hooks),
+    ("interfaces.md", interfaces),
+)
 
 
 def main() -> None:
     """Write what stands below the mark of each page."""
     for name, tell in PAGES:
         page = REFERENCE / name
+        print(page.relative_to(ROOT))
         above = page.read_text(encoding="utf-8").partition(MARK)[0]
         page.write_text(f"{above}{MARK}\n{tell()}", encoding="utf-8")
 
