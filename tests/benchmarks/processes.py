@@ -1,0 +1,30 @@
+"""What a tree of processes takes: memory and processor time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def tree(root: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    found = [root]
+    for pid in found:
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def pss_bytes(root: int) -> int:
+    """Return the memory of a tree; what several processes share counts once (PSS)."""
+    total = 0
+    for pid in tree(root):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def cpu_seconds(root: int) -> float:
+    """Return the processor time a tree has used, to the nanosecond."""
+    threads = [thread for pid in tree(root) for thread in Path(f"/proc/{pid}/task").glob("*")]
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9

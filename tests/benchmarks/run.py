@@ -1,0 +1,12 @@
+"""Run the benchmark by its path, from any folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from tests.benchmarks.command import main
+
+    raise SystemExit(main())
