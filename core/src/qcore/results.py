@@ -25,7 +25,7 @@ _INDEXED = 256
 class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The sealed part of a result; new fields go to the end and have a default."""
 
-    state: int
+    state: State
     name: str
     #: serialised value; empty = None
     value: bytes = b""
@@ -133,7 +133,7 @@ class Results:
         """
         body = encode_result(
             ResultBody(
-                int(state),
+                state,
                 head.name,
                 value,
                 self._code if value else 0,
@@ -177,7 +177,7 @@ class Results:
         return Result(
             id=stored.id.hex(),
             name=body.name,
-            state=State(body.state),
+            state=body.state,
             value=self._value(body),
             error=body.error,
             traceback=body.traceback,

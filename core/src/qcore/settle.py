@@ -148,7 +148,7 @@ def _crashed(rules: Rules, failures: int, crashes: int) -> Decision:
         return Decision(Action.BURY, State.FAILED, 0.0, why, failures, crashes)
     # The first crash is most often not the task's own fault: the machine was short of memory,
     # or somebody killed the worker. It runs again at once.
-    delay = 0.0 if crashes == 1 else min(MAX_CRASH_DELAY, 2.0 ** (crashes - 1))
+    delay = 0.0 if crashes == 1 else min(MAX_CRASH_DELAY, 2.0 ** min(crashes - 1, 64))
     return Decision(Action.RETRY, State.RETRYING, delay, failures=failures, crashes=crashes)
 
 

@@ -1,0 +1,293 @@
+"""The table of settlements, row by row and as a whole."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcore.model import Action, Kind, State
+from qcore.settle import (
+    MAX_CRASH_DELAY,
+    MAX_DELIVERIES,
+    MAX_UNKNOWN_KEY,
+    Decision,
+    Retry,
+    Rules,
+    decide,
+    worn_out,
+)
+
+ACK, RETRY, RELEASE, BURY = Action.ACK, Action.RETRY, Action.RELEASE, Action.BURY
+SUCCESS, FAILED, RETRYING = State.SUCCESS, State.FAILED, State.RETRYING
+
+#: how the run ended, what is special about the rules, what was charged before, what becomes of it
+ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | None]]] = [
+    (Kind.SUCCESS, {}, {}, ACK, SUCCESS),
+    (Kind.SUCCESS, {"receipts": False}, {}, ACK, SUCCESS),
+    # ack_failures: the first failure is the last
+    (Kind.FAILURE, {"ack_failures": True}, {}, ACK, FAILED),
+    (Kind.TIMEOUT, {"ack_failures": True}, {}, ACK, FAILED),
+    (Kind.FAILURE, {"ack_failures": True, "max_attempts": 5}, {}, ACK, FAILED),
+    # attempts left
+    (Kind.FAILURE, {}, {}, RETRY, RETRYING),
+    (Kind.TIMEOUT, {}, {}, RETRY, RETRYING),
+    (Kind.FAILURE, {}, {"failures": 10_000}, RETRY, RETRYING),
+    (Kind.FAILURE, {"max_attempts": 3}, {"failures": 1}, RETRY, RETRYING),
+    # attempts used up
+    (Kind.FAILURE, {"max_attempts": 1}, {}, BURY, FAILED),
+    (Kind.FAILURE, {"max_attempts": 3}, {"failures": 2}, BURY, FAILED),
+    (Kind.TIMEOUT, {"max_attempts": 3}, {"failures": 2}, BURY, FAILED),
+    (Kind.FAILURE, {"max_attempts": 3}, {"failures": 7}, BURY, FAILED),
+    # the task's own policy asks for no other run
+    (Kind.FAILURE, {"max_attempts": 9}, {"retryable": False}, BURY, FAILED),
+    (Kind.FAILURE, {"max_attempts": 9, "ack_failures": True}, {"retryable": False}, ACK, FAILED),
+    # nothing can be presented again
+    (Kind.FAILURE, {"receipts": False}, {}, ACK, FAILED),
+    (Kind.TIMEOUT, {"receipts": False}, {}, ACK, FAILED),
+    (Kind.CRASH, {"receipts": False}, {}, ACK, FAILED),
+    # crashes have a budget of their own
+    (Kind.CRASH, {}, {}, RETRY, RETRYING),
+    (Kind.CRASH, {}, {"crashes": 1}, RETRY, RETRYING),
+    (Kind.CRASH, {}, {"crashes": 2}, BURY, FAILED),
+    (Kind.CRASH, {"max_crashes": 1}, {}, BURY, FAILED),
+    (Kind.CRASH, {"max_crashes": 0}, {"crashes": 10_000}, RETRY, RETRYING),
+    (Kind.CRASH, {"ack_failures": True}, {}, RETRY, RETRYING),
+    (Kind.CRASH, {"max_attempts": 1}, {}, RETRY, RETRYING),
+    # it ran, and that is no verdict on the task
+    (Kind.UNSAVABLE, {}, {}, ACK, FAILED),
+    (Kind.EXPIRED, {}, {}, ACK, FAILED),
+    (Kind.SKIPPED, {}, {}, ACK, FAILED),
+    # a stop burns nothing
+    (Kind.INTERRUPTED, {}, {"failures": 4, "crashes": 2}, RELEASE, None),
+    # never executed, never deleted silently
+    (Kind.REJECTED, {}, {"reason": "BadSignature: altered"}, BURY, None),
+    (Kind.REJECTED, {"ack_failures": True}, {}, BURY, None),
+    # a new key may be on its way to this worker
+    (Kind.UNKNOWN_KEY, {}, {"deliveries": 1}, RETRY, None),
+    (Kind.UNKNOWN_KEY, {}, {"deliveries": MAX_UNKNOWN_KEY - 1}, RETRY, None),
+    (Kind.UNKNOWN_KEY, {}, {"deliveries": MAX_UNKNOWN_KEY}, BURY, None),
+    # it came back although it has ended
+    (Kind.ALREADY_SUCCEEDED, {}, {"deliveries": 2}, ACK, None),
+    (Kind.ALREADY_FAILED, {"ack_failures": True}, {"deliveries": 2}, ACK, None),
+    (Kind.ALREADY_FAILED, {}, {"deliveries": 2}, BURY, None),
+]
+
+counters = st.integers(0, 50)
+rules_ = st.builds(
+    Rules,
+    max_attempts=st.integers(0, 6),
+    ack_failures=st.booleans(),
+    max_crashes=st.integers(0, 6),
+    retry=st.floats(0.01, 1e4),
+    backoff=st.none() | st.floats(0, 1e6),
+    max_delay=st.floats(0, 1e6),
+    jitter=st.booleans(),
+    max_deliveries=st.integers(0, 12),
+    receipts=st.booleans(),
+)
+calls = st.fixed_dictionaries(
+    {
+        "deliveries": st.integers(1, 100),
+        "failures": counters,
+        "crashes": counters,
+        "retryable": st.booleans(),
+        "chance": st.floats(0, 1, exclude_max=True),
+        "reason": st.text(max_size=5),
+    }
+)
+
+
+@pytest.mark.parametrize(("kind", "special", "before", "action", "state"), ROWS)
+def test_each_row_of_the_table_holds(
+    kind: Kind, special: dict[str, Any], before: dict[str, Any], action: Action, state: State | None
+) -> None:
+    """An outcome under these rules is settled and stored as the design says."""
+    decision = decide(kind, Rules(**special), **before)
+
+    assert (action, state) == (decision.action, decision.state)
+
+
+def test_the_rows_name_every_kind_of_end() -> None:
+    """No kind of end is left out of the table above."""
+    assert set(Kind) == {row[0] for row in ROWS}
+
+
+@given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
+def test_counters_never_decrease(kind: Kind, rules: Rules, call: dict[str, Any]) -> None:
+    """What RETRY and BURY write is what was charged before, or one more of one kind."""
+    decision = decide(kind, rules, **call)
+
+    more = (decision.failures - call["failures"], decision.crashes - call["crashes"])
+    if decision.action in {RETRY, BURY} and kind is not Kind.ALREADY_FAILED:
+        charged = {Kind.FAILURE: (1, 0), Kind.TIMEOUT: (1, 0), Kind.CRASH: (0, 1)}
+        assert charged.get(kind, (0, 0)) == more
+
+
+@given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
+def test_nothing_is_buried_without_a_reason(kind: Kind, rules: Rules, call: dict[str, Any]) -> None:
+    """A dead letter always says why it is one, and nothing else carries a reason."""
+    decision = decide(kind, rules, **call)
+
+    assert (decision.action is BURY) == bool(decision.reason)
+
+
+@given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
+def test_without_receipts_no_run_is_ever_presented_again(
+    kind: Kind, rules: Rules, call: dict[str, Any]
+) -> None:
+    """A broker without receipts is never asked for another run of what has run."""
+    ran = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH, Kind.UNSAVABLE, Kind.SKIPPED}
+    decision = decide(kind, attrs.evolve(rules, receipts=False), **call)
+
+    if kind in ran:
+        assert decision.action == ACK
+
+
+@given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
+def test_a_run_leaves_a_result_before_it_is_acknowledged(
+    kind: Kind, rules: Rules, call: dict[str, Any]
+) -> None:
+    """What ends a message after a run stores a terminal result; what presents it again does not."""
+    decision = decide(kind, rules, **call)
+
+    if kind in {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH, Kind.UNSAVABLE, Kind.EXPIRED}:
+        expected = {RETRYING} if decision.action is RETRY else {SUCCESS, FAILED}
+        assert decision.state in expected
+
+
+@given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
+def test_only_a_success_is_stored_as_one(kind: Kind, rules: Rules, call: dict[str, Any]) -> None:
+    """No failure, whatever the rules, becomes a success."""
+    decision = decide(kind, rules, **call)
+
+    assert (kind is Kind.SUCCESS) == (decision.state is SUCCESS)
+
+
+@given(rules=rules_, ends=st.lists(st.sampled_from([Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH]), max_size=40))
+def test_the_budgets_are_exact_and_counted_apart(rules: Rules, ends: list[Kind]) -> None:
+    """A message is buried by just the failure or crash that uses its budget up."""
+    rules = attrs.evolve(rules, receipts=True, ack_failures=False)
+    failures = crashes = 0
+    for kind in ends:
+        decision = decide(kind, rules, failures=failures, crashes=crashes)
+        failures += kind is not Kind.CRASH
+        crashes += kind is Kind.CRASH
+        budget, spent = (rules.max_crashes, crashes) if kind is Kind.CRASH else (rules.max_attempts, failures)
+
+        assert (BURY if spent == budget else RETRY, failures, crashes) == (
+            decision.action,
+            decision.failures,
+            decision.crashes,
+        )
+        if decision.action is BURY:
+            return
+
+
+@given(rules=rules_, call=calls)
+def test_the_wait_before_another_attempt_is_bounded(rules: Rules, call: dict[str, Any]) -> None:
+    """It is at most `retry`, or with a back-off of its own `max_delay`; jitter only shortens it."""
+    decision = decide(Kind.FAILURE, rules, **call)
+
+    if decision.action is RETRY:
+        most = rules.retry if rules.backoff is None else rules.max_delay
+        least = most / 2 if rules.backoff is None else 0.0
+        assert least <= decision.delay <= most
+
+
+@pytest.mark.parametrize(("failures", "delay"), [(0, 2.0), (1, 4.0), (2, 8.0), (3, 16.0), (6, 100.0)])
+def test_back_off_doubles_up_to_its_cap(failures: int, delay: float) -> None:
+    """The task's own back-off doubles with each failure."""
+    rules = Rules(backoff=2.0, max_delay=100.0)
+
+    assert delay == decide(Kind.FAILURE, rules, failures=failures).delay
+
+
+def test_back_off_after_very_many_failures_does_not_overflow() -> None:
+    """A task that fails for years still gets its wait."""
+    assert decide(Kind.FAILURE, Rules(backoff=1e-3), failures=10**6).delay == 3600.0
+
+
+@pytest.mark.parametrize(("chance", "delay"), [(0.0, 30.0), (0.5, 45.0), (1.0, 60.0)])
+def test_jitter_spreads_the_wait_over_its_second_half(chance: float, delay: float) -> None:
+    """The wait lies evenly between half of it and all of it."""
+    rules = Rules(retry=60.0, jitter=True)
+
+    assert delay == decide(Kind.FAILURE, rules, chance=chance).delay
+
+
+@pytest.mark.parametrize(("crashes", "delay"), [(0, 0.0), (1, 2.0), (2, 4.0), (3, 8.0), (9, MAX_CRASH_DELAY)])
+def test_the_first_crash_costs_no_wait_and_later_ones_more_and_more(crashes: int, delay: float) -> None:
+    """A worker somebody killed does not delay its task; one the task kills does."""
+    rules = Rules(max_crashes=0)
+
+    assert delay == decide(Kind.CRASH, rules, crashes=crashes).delay
+
+
+def test_a_rejected_message_keeps_the_reason_given() -> None:
+    """The dead letter says what was wrong with it."""
+    decision = decide(Kind.REJECTED, Rules(), failures=2, crashes=1, reason="BadSignature: altered")
+
+    assert Decision(BURY, None, 0.0, "BadSignature: altered", 2, 1) == decision
+
+
+def test_an_interruption_leaves_every_counter_alone() -> None:
+    """A release carries no counters at all: the broker keeps its own."""
+    assert Decision(RELEASE) == decide(Kind.INTERRUPTED, Rules(), deliveries=9, failures=3, crashes=2)
+
+
+# -- what must not be tried once more ---------------------------------------------------------
+
+
+@given(
+    rules=rules_,
+    deliveries=st.integers(1, 40),
+    failures=st.integers(0, 40),
+    crashes=st.integers(0, 8),
+)
+def test_a_message_is_worn_out_by_crashes_or_by_silent_ends(
+    rules: Rules, deliveries: int, failures: int, crashes: int
+) -> None:
+    """Crashes count against their budget, unexplained deliveries against theirs, failures against neither."""
+    why = worn_out(rules, deliveries=deliveries, failures=failures, crashes=crashes)
+
+    silent = deliveries - 1 - failures - crashes
+    crashed = rules.max_crashes and crashes >= rules.max_crashes
+    forgotten = rules.max_deliveries and silent >= rules.max_deliveries
+    assert bool(crashed or forgotten) == bool(why)
+
+
+def test_a_message_that_fails_for_ever_is_not_worn_out() -> None:
+    """Runs that ended in a verdict are no silent ends, however many there are."""
+    assert worn_out(Rules(), deliveries=10_001, failures=10_000, crashes=0) == ""
+
+
+def test_a_message_nobody_survives_is_given_up() -> None:
+    """Machines that die on it leave no trace but deliveries; they are bounded."""
+    deliveries = MAX_DELIVERIES + 1
+
+    assert worn_out(Rules(), deliveries=deliveries - 1, failures=0, crashes=0) == ""
+    assert "presented 11 times" in worn_out(Rules(), deliveries=deliveries, failures=0, crashes=0)
+
+
+# -- the policy a user writes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["max_attempts", "backoff", "max_delay"])
+def test_a_negative_number_in_a_policy_is_refused_by_name(field: str) -> None:
+    """The error names the field and the value."""
+    with pytest.raises(ValueError, match=f"{field} must not be negative, got -1"):
+        Retry(**{field: -1})  # type: ignore[arg-type]  # the field is the test's
+
+
+def test_a_policy_says_nothing_it_was_not_told() -> None:
+    """What a user leaves out is decided by the configuration."""
+    assert (None, None, False, (Exception,)) == (
+        Retry().max_attempts,
+        Retry().backoff,
+        Retry().jitter,
+        Retry().on,
+    )
