@@ -78,12 +78,13 @@ class Config(options.Options):
         told = list(layers.faults)
         rules = options.every()
         values: dict[str, Any] = {}
-        for key in rules.keys() & layers.values.keys():
+        bad: set[str] = set()
+        for key, value in layers.values.items():
             try:
-                values[key] = rules[key].read(layers.values[key])
+                values |= {key: rules[key].read(value)} if key in rules else {}
             except Wrong as error:
-                told.append(told_of(key, layers.values[key], error, layers.origin(key)))
-        bad = {key for key in rules.keys() & layers.values.keys() if key not in values}
+                bad.add(key)
+                told.append(told_of(key, value, error, layers.origin(key)))
         values = {key: value for key, value in values.items() if value is not UNSET}
         given = {
             key: value for key, value in layers.values.items() if key not in rules and not is_none(value)

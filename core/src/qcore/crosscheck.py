@@ -84,7 +84,7 @@ def safety(options: Options, plugins: Plugins) -> Iterator[str]:
 def broker(options: Options, name: str, capabilities: Capabilities) -> Iterator[str]:
     """Yield what the broker in use cannot do that the settings ask for."""
     if capabilities.receipts and not capabilities.extend:
-        yield from _lease(options, f"with the broker {name!r}, which cannot prolong a lease", "lower timeout")
+        yield from _lease(options, f"with {name!r}, which cannot prolong a lease,", "lower timeout")
     if options.bulk is not None and options.bulk > capabilities.bulk:
         yield f"{_got('bulk', options.bulk)}; the broker {name!r} gives at most {capabilities.bulk} at once"
 
@@ -111,7 +111,7 @@ def _lease(options: Options, when: str, remedy: str) -> Iterator[str]:
 
 
 def _serializers(options: Options, plugins: Plugins) -> Iterator[str]:
-    names = {options.serializer: "serializer"} | dict.fromkeys(options.accept, "accept")
+    names = dict.fromkeys(options.accept, "accept") | {options.serializer: "serializer"}
     for name, path in names.items():
         yield from _missing(_got(path, name), plugins.serializer, name)
     if options.serializer not in options.accept:

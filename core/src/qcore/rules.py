@@ -101,8 +101,8 @@ def parsed(value: object) -> object:
     if isinstance(value, EnvText) and value.lstrip()[:1] in {"[", "{"}:
         try:
             return json.loads(value)
-        except ValueError as error:
-            raise Wrong(f"it begins like JSON but is none ({error})") from None
+        except (ValueError, RecursionError):
+            raise Wrong("it begins like JSON but is none; check quotes and commas") from None
     return value
 
 

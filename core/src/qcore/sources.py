@@ -15,7 +15,9 @@ from qcore.rules import UNSET, EnvText, NotATable, Wrong, told
 
 PREFIX = "QCORE_"
 #: variables of ours that are no settings
-NOT_SETTINGS = frozenset({"QCORE_CONFIG", "QCORE_DISABLE_PLUGINS"})
+NOT_SETTINGS = frozenset({"QCORE_CONFIG", "QCORE_DEBUG", "QCORE_DISABLE_PLUGINS"})
+#: tables and lists within one another; beyond this a configuration is a mistake or an attack
+DEEPEST = 50
 #: looked for in the working directory
 DEFAULT_FILE = Path("qcore.toml")
 PROJECT_FILE = Path("pyproject.toml")
@@ -41,10 +43,10 @@ class Layers:
         if not isinstance(values, Mapping):
             self.faults.append(f"configuration: got {faults.shown(values)}; must be a table of settings")
             return
-        try:
-            self._lay(self.values, values, origin, "")
-        except RecursionError:
+        if _is_deep(values):
             self.faults.append("configuration: its tables are nested too deeply; no setting needs that")
+            return
+        self._lay(self.values, values, origin, "")
 
     def _lay(self, below: dict[str, Any], above: Mapping[str, Any], origin: str, path: str) -> None:
         for key, value in above.items():
@@ -111,6 +113,21 @@ class Layers:
             for key in reversed(keys):
                 value = {key: value}
             self.lay(value, variable)
+
+
+def _is_deep(values: object) -> bool:
+    """Tell whether there are more than DEEPEST tables or lists within one another."""
+    # by identity, so that a table that holds itself is looked at once a level
+    level: dict[int, Any] = {id(values): values}
+    for _ in range(DEEPEST):
+        inner = [
+            item
+            for value in level.values()
+            for item in (value.values() if isinstance(value, Mapping) else value)
+            if isinstance(item, Mapping | list | tuple)
+        ]
+        level = {id(item): item for item in inner}
+    return bool(level)
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - JSON

@@ -1,0 +1,318 @@
+"""Settings come from a file, the environment and overrides, laid over one another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from qcore.config import UNSET, Config
+from qcore.errors import ConfigError
+from qcore.hookspecs import hookimpl
+from qcore.plugins import Plugins
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+KEY = "an old song of the sea, sung twice"
+CHECK = "check quotes and commas"
+
+
+@attrs.frozen(kw_only=True)
+class Store:
+    """What a made-up plugin is told."""
+
+    path: str = ""
+    port: int | None = 1
+    share: float = 0.5
+    safe: bool = True
+    nodes: tuple[str, ...] = ()
+    numbers: list[int] = attrs.field(factory=list)
+    options: dict[str, int] = attrs.field(factory=dict)
+
+
+class StorePlugin:
+    """Offer the key `store`, which is no broker."""
+
+    @hookimpl
+    def qcore_settings(self) -> dict[str, object]:
+        """Offer the key."""
+        return {"store": Store, "place": Store | str}
+
+    @hookimpl
+    def qcore_error_reporters(self) -> dict[str, object]:
+        """Offer a reporter."""
+        return {"tracker": object}
+
+
+@pytest.fixture(scope="module")
+def plugins() -> Plugins:
+    """Return the built-in plugin and a made-up one."""
+    return Plugins.discover(extra={"store": StorePlugin()}, env={})
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of this test's own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(plugins: Plugins, env: Mapping[str, str]) -> Config:
+    """Load a configuration from the environment alone."""
+    return Config.load(env=env, plugins=plugins)
+
+
+def faults_of(plugins: Plugins, **env: str) -> list[str]:
+    """Return what is wrong with the file found here and these variables."""
+    with pytest.raises(ConfigError) as caught:
+        Config.load(env=env, plugins=plugins)
+    return list(caught.value.faults)
+
+
+# -- layers -----------------------------------------------------------------------------------
+
+
+def test_each_layer_lies_over_the_one_before(plugins: Plugins, folder: Path) -> None:
+    """Defaults, then the file, then the environment, then overrides."""
+    (folder / "qcore.toml").write_text('name = "file"\nworkers = 2\nrecycle = 3\n')
+    env = {"QCORE_WORKERS": "4", "QCORE_RECYCLE": "5"}
+
+    config = Config.load(env=env, plugins=plugins, recycle=6)
+
+    assert (config.name, config.workers, config.recycle, config.max_attempts) == ("file", 4, 6, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("timeout", None), ("recycle", 0), ("renew", False), ("label", "")]
+)
+def test_falsy_override_overrides(plugins: Plugins, folder: Path, key: str, value: Any) -> None:
+    """None, 0, False and an empty text are values like any other."""
+    (folder / "qcore.toml").write_text('timeout = 5\nrecycle = 7\nrenew = true\nlabel = "file"\n')
+
+    assert getattr(Config.load(env={}, plugins=plugins, **{key: value}), key) == value
+
+
+def test_unset_overrides_nothing(plugins: Plugins, folder: Path) -> None:
+    """A command line passes on what it was not told."""
+    (folder / "qcore.toml").write_text("workers = 3\n[store]\nport = 4\n")
+
+    config = Config.load(env={}, plugins=plugins, workers=UNSET, store={"port": UNSET, "path": "x"})
+
+    assert (config.workers, config.sections["store"]) == (3, Store(port=4, path="x"))
+    assert repr(UNSET) == "UNSET"
+
+
+def test_section_is_laid_over_a_section_key_by_key(plugins: Plugins, folder: Path) -> None:
+    """One variable changes one key of a section."""
+    (folder / "qcore.toml").write_text('[store]\npath = "file"\nport = 2\n')
+
+    config = Config.load(env={"QCORE_STORE__PORT": "3"}, plugins=plugins, store={"safe": False})
+
+    assert config.sections["store"] == Store(path="file", port=3, safe=False)
+
+
+def test_none_takes_a_section_away(plugins: Plugins, folder: Path) -> None:
+    """An override can do without what the file asks for."""
+    (folder / "qcore.toml").write_text('[store]\npath = "file"\n')
+
+    assert Config.load(env={}, plugins=plugins, store=None).sections == {}
+    assert load(plugins, {"QCORE_STORE": "none"}).sections == {}
+
+
+# -- files ------------------------------------------------------------------------------------
+
+
+def test_file_is_found_by_argument_variable_and_place(plugins: Plugins, folder: Path) -> None:
+    """The nearest word counts: argument, QCORE_CONFIG, qcore.toml, pyproject.toml."""
+    (folder / "pyproject.toml").write_text('[tool.qcore]\nname = "project"\n')
+    assert Config.load(env={}, plugins=plugins).name == "project"
+
+    (folder / "qcore.toml").write_text('name = "place"\n')
+    assert Config.load(env={}, plugins=plugins).name == "place"
+
+    (folder / "variable.toml").write_text('name = "variable"\n')
+    env = {"QCORE_CONFIG": str(folder / "variable.toml")}
+    assert Config.load(env=env, plugins=plugins).name == "variable"
+
+    (folder / "argument.toml").write_text('name = "argument"\n')
+    assert Config.load("argument.toml", env=env, plugins=plugins).name == "argument"
+    assert Config.load(folder / "pyproject.toml", env=env, plugins=plugins).name == "project"
+
+
+def test_project_without_our_table_sets_nothing(plugins: Plugins, folder: Path) -> None:
+    """Most projects have a pyproject.toml."""
+    (folder / "pyproject.toml").write_text('[project]\nname = "shop"\n')
+
+    assert Config.load(env={}, plugins=plugins).name == "default"
+
+
+def test_file_that_is_not_there_is_told(plugins: Plugins, folder: Path) -> None:
+    """A file that was named must be there."""
+    assert faults_of(plugins, QCORE_CONFIG="gone.toml") == [
+        (
+            "QCORE_CONFIG: the configuration file 'gone.toml' cannot be read: No such file or directory; "
+            "check the path"
+        )
+    ]
+
+
+def test_file_that_is_no_toml_is_told_with_its_place(plugins: Plugins, folder: Path) -> None:
+    """Where the reader stumbled is what the writer needs."""
+    (folder / "qcore.toml").write_text("workers = \n")
+
+    assert faults_of(plugins) == [
+        (
+            "the configuration file 'qcore.toml' cannot be read: Invalid value (at line 1, column 11); "
+            "correct it there"
+        )
+    ]
+
+
+def test_file_that_is_no_text_is_told(plugins: Plugins, folder: Path) -> None:
+    """Any bytes may stand where a file is due."""
+    (folder / "qcore.toml").write_bytes(b"\xff\xfe\x00")
+
+    [told] = faults_of(plugins)
+    assert told.startswith("the configuration file 'qcore.toml' cannot be read: ")
+
+
+def test_table_of_the_project_must_be_a_table(plugins: Plugins, folder: Path) -> None:
+    """`qcore = ...` below `[tool]` is a slip."""
+    (folder / "pyproject.toml").write_text("[tool]\nqcore = 1\n")
+
+    assert faults_of(plugins) == ["tool.qcore: must be a table in 'pyproject.toml'; write [tool.qcore]"]
+
+
+def test_fault_names_the_file_it_comes_from(plugins: Plugins, folder: Path) -> None:
+    """With several layers it must be said which one to mend."""
+    (folder / "qcore.toml").write_text('retry = 0\nwokers = 1\n[store]\nport = "x"\npth = 1\n')
+
+    told = faults_of(plugins, QCORE_POLL="x")
+
+    assert [fault.partition(";")[0] for fault in told] == [
+        "retry: got 0 from qcore.toml",
+        "poll: got 'x' from QCORE_POLL",
+        "wokers: unknown setting from qcore.toml",
+        "store.port: got 'x' from qcore.toml",
+        "store.pth: unknown key from qcore.toml",
+    ]
+
+
+# -- environment ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "key", "kept"),
+    [
+        ("QCORE_WORKERS", " 4 ", "workers", 4),
+        ("QCORE_TIMEOUT", "0.5", "timeout", 0.5),
+        ("QCORE_TIMEOUT", "None", "timeout", None),
+        ("QCORE_SYNC", "YES", "sync", True),
+        ("QCORE_RENEW", "0", "renew", False),
+        ("QCORE_CACHED", "true", "cached", True),
+        ("QCORE_CACHED", "1", "cached", 1.0),
+        ("QCORE_LABEL", "4", "label", "4"),
+        ("QCORE_LABEL", "[x", "label", "[x"),
+        ("QCORE_ACCEPT", "msgpack, json", "accept", ("msgpack", "json")),
+        ("QCORE_ACCEPT", '["msgpack"]', "accept", ("msgpack",)),
+        ("QCORE_TASKS_ALLOWED", "none", "tasks_allowed", None),
+        ("QCORE_SECRET_KEY", KEY, "secret_key", (KEY,)),
+        ("QCORE_SECRET_KEY", f'["{KEY}", "{KEY}{KEY}"]', "secret_key", (KEY, KEY * 2)),
+        ("QCORE_ERROR_REPORTER", '{"tracker": {"rate": 1}}', "error_reporter", {"tracker": {"rate": 1}}),
+        ("QCORE_ERROR_REPORTER__TRACKER__RATE", "1", "error_reporter", {"tracker": {"rate": "1"}}),
+    ],
+)
+def test_variable_is_read_as_its_setting_needs(
+    plugins: Plugins, variable: str, text: str, key: str, kept: object
+) -> None:
+    """Text of the environment stands for numbers, switches, nothing, lists and tables."""
+    value = getattr(load(plugins, {variable: text}), key)
+
+    assert (value, type(value)) == (kept, type(kept))
+
+
+def test_variable_is_read_as_the_plugins_type_needs(plugins: Plugins) -> None:
+    """A plugin's section is set key by key."""
+    env = {
+        "QCORE_STORE__PATH": "007",
+        "QCORE_STORE__PORT": "none",
+        "QCORE_STORE__SHARE": "1",
+        "QCORE_STORE__SAFE": "off",
+        "QCORE_STORE__NODES": "a:1,b:2",
+        "QCORE_STORE__NUMBERS": "[1, 2]",
+        "QCORE_STORE__OPTIONS": '{"a": 1}',
+    }
+
+    config = load(plugins, env)
+
+    expected = Store(
+        path="007", port=None, share=1.0, safe=False, nodes=("a:1", "b:2"), numbers=[1, 2], options={"a": 1}
+    )
+    assert config.sections["store"] == expected
+    assert Config.from_dict(config.as_dict(), plugins) == config
+    assert {type(value) for value in config.raw["store"].values()} <= {
+        str,
+        int,
+        float,
+        bool,
+        list,
+        dict,
+        type(None),
+    }
+
+
+def test_whole_section_is_a_json_table_or_a_text(plugins: Plugins) -> None:
+    """Where a plugin takes a URL as well, a variable may be one."""
+    assert load(plugins, {"QCORE_PLACE": "place://x"}).sections == {"place": "place://x"}
+    assert load(plugins, {"QCORE_PLACE": '{"port": 3}'}).sections == {"place": Store(port=3)}
+    assert load(plugins, {"QCORE_STORE": '{"port": 3}', "QCORE_STORE__PATH": "x"}).sections == {
+        "store": Store(port=3, path="x")
+    }
+
+
+def test_other_variables_are_left_alone(plugins: Plugins) -> None:
+    """Not every variable is ours, and not every one of ours is a setting."""
+    env = {"PATH": "/bin", "QCOREX": "1", "QCORE_CONFIG": "", "QCORE_DISABLE_PLUGINS": "none-such"}
+
+    assert load(plugins, env) == Config.from_dict({}, plugins)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("QCORE_WORKRS", "4", "workrs: unknown setting from QCORE_WORKRS; did you mean 'workers'?"),
+        ("QCORE_STORE__PRT", "4", "store.prt: unknown key from QCORE_STORE__PRT; did you mean 'port'?"),
+        (
+            "QCORE_STORE__PORT",
+            "x",
+            "store.port: got 'x' from QCORE_STORE__PORT; must be a whole number or nothing",
+        ),
+        (
+            "QCORE_STORE",
+            "x",
+            "store: got a text from QCORE_STORE; must be a table of settings",
+        ),
+        (
+            "QCORE_LABEL",
+            " ",
+            "label: got ' ' from QCORE_LABEL; the variable is empty; unset it, or write none for no value",
+        ),
+        (
+            "QCORE_STORE",
+            '{"path": "hunter2"',
+            f"store: got a text from QCORE_STORE; it begins like a JSON table but is none; {CHECK}",
+        ),
+        (
+            "QCORE_ACCEPT",
+            "[msgpack]",
+            f"accept: got '[msgpack]' from QCORE_ACCEPT; it begins like JSON but is none; {CHECK}",
+        ),
+        ("QCORE___X", "1", "QCORE___X: not the name of a setting; write QCORE_KEY or QCORE_SECTION__KEY"),
+    ],
+)
+def test_wrong_variable_is_told(plugins: Plugins, variable: str, text: str, message: str) -> None:
+    """A message names the variable."""
+    assert faults_of(plugins, **{variable: text}) == [message]
