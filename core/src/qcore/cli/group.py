@@ -28,6 +28,11 @@ VERBS: Final = MappingProxyType(
         "enqueue": "Put a call of a function on the queue.",
         "result": "Print what a task returned.",
         "info": "Show broker, queue, results and clusters.",
+        "buried": "List, show, requeue or drop dead letters.",
+        "purge": "Remove every task that waits.",
+        "plugins": "List the plugins and what they offer.",
+        "doctor": "Check that everything is as it should be.",
+        "keys": "Make secret keys.",
     }
 )
 #: set to anything but nothing or 0: errors come with their traceback
@@ -113,9 +118,11 @@ def _code(arguments: Sequence[str] | None) -> int:
         done: Any = command.main(arguments, prog_name="qcore", standalone_mode=False)
     except click.exceptions.Exit as exc:
         return exc.exit_code
-    except click.ClickException as exc:
+    except click.UsageError as exc:
         exc.show()
-        return exc.exit_code
+        return Exit.USAGE
+    except click.ClickException as exc:
+        return _complain(exc.format_message(), Exit.FAILED)
     except (click.Abort, KeyboardInterrupt):
         say("qcore: interrupted", error=True)
         return Exit.INTERRUPTED

@@ -1,4 +1,4 @@
-"""What is shown of a queue and of those who work on it."""
+"""What is shown of a queue and its clusters."""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+"""How what the doctor finds is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import click
+
+from qcore.cli.checks import Verdict, examine
+from qcore.cli.exits import Exit
+from qcore.cli.text import clean, say, say_json
+
+if TYPE_CHECKING:
+    from qcore.cli.session import Session
+
+_COLOURS: Final = ((Verdict.OK, "green"), (Verdict.WARN, "yellow"), (Verdict.FAIL, "red"))
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def command(session: Session, as_json: bool) -> int:
+    """Check configuration, keys, broker, store, plugins and this machine.
+
+    Exit code 1 if anything would keep tasks from being run; a warning is no failure.
+    """
+    findings = []
+    for finding in examine(session):
+        findings.append(finding)
+        if not as_json:
+            mark = click.style(f"{finding.verdict.value:<5}", fg=dict(_COLOURS)[finding.verdict])
+            first, *more = clean(finding.text).splitlines() or [""]
+            say(f"{mark} {clean(finding.about):<14} {first}")
+            for text in more:
+                say(f"{'':<20} {text}")
+    failed = any(finding.verdict is Verdict.FAIL for finding in findings)
+    if as_json:
+        told = [{**attrs.asdict(finding), "verdict": finding.verdict.value} for finding in findings]
+        say_json({"ok": not failed, "checks": told})
+    return Exit.FAILED if failed else Exit.OK

@@ -1,0 +1,64 @@
+"""What is shown of each plugin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from qcore.cli.exits import Exit
+from qcore.cli.text import line, say, say_json
+
+if TYPE_CHECKING:
+    from qcore.cli.session import Session
+    from qcore.installed import Plugin
+
+
+@click.command("plugins")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def command(session: Session, as_json: bool) -> int:
+    """List the plugins and what they offer, those that cannot be used with the reason."""
+    found = session.plugins.listing()
+    if as_json:
+        say_json({"plugins": [_record(plugin) for plugin in found]})
+        return Exit.OK
+    for place, plugin in enumerate(found):
+        if place:
+            say()
+        say(line(plugin.title))
+        for what, value in _lines(plugin):
+            say(f"  {what:<16} {line(value)}")
+    return Exit.OK
+
+
+def _lines(plugin: Plugin) -> list[tuple[str, str]]:
+    if plugin.broken:
+        return [("cannot be used", plugin.broken)]
+    if plugin.blocked:
+        return [("switched off", "by -p or QCORE_DISABLE_PLUGINS")]
+    lines = [(what, ", ".join(names)) for what, names in _offers(plugin).items()]
+    if plugin.hooks:
+        lines.append(("hooks", ", ".join(plugin.hooks)))
+    return [*lines, ("file", plugin.file)] if plugin.file else lines
+
+
+def _offers(plugin: Plugin) -> dict[str, list[str]]:
+    return {
+        hook.removeprefix("qcore_").replace("_", " "): sorted(names)
+        for hook, names in sorted(plugin.offers.items())
+        if names
+    }
+
+
+def _record(plugin: Plugin) -> dict[str, object]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "file": plugin.file,
+        "offers": {what.replace(" ", "_"): names for what, names in _offers(plugin).items()},
+        "hooks": list(plugin.hooks),
+        "broken": plugin.broken,
+        "switched_off": plugin.blocked,
+    }
