@@ -181,7 +181,7 @@ def cli() -> str:
 
 def _verb(command: click.Command, context: click.Context, rank: int) -> Iterator[str]:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    yield f"{'#' * rank} `{usage.replace('[OPTIONS] ', '')}`"
+    yield f"{'#' * rank} `{usage.replace(' [OPTIONS]', '').replace(' COMMAND [ARGS]...', '')}`"
     yield inspect.cleandoc(command.help or "").replace("\b\n", "")
     if rows := _options(command, context):
         yield rows
@@ -194,8 +194,8 @@ def _verb(command: click.Command, context: click.Context, rank: int) -> Iterator
 
 def _options(command: click.Command, context: click.Context) -> str:
     told = [parameter.get_help_record(context) for parameter in command.get_params(context)]
-    cells = [[cell.replace("|", "\\|") for cell in record] for record in told if record]
-    rows = [f"| `{option}` | {meaning} |" for option, meaning in cells]
+    cells = [[cell.replace("|", "\\|") for cell in record] for record in told if record and record[1]]
+    rows = [f"| `{option}` | {meaning} |" for option, meaning in cells if "--help" not in option]
     return "\n".join(["| option | meaning |", "|---|---|", *rows]) if rows else ""
 
 
