@@ -188,3 +188,27 @@ def test_type_that_cannot_be_read_is_the_plugins_fault(plugins: Plugins) -> None
     [told] = faults_of(plugins, unreadable={})
 
     assert told.startswith("unreadable: its plugin declares a type that cannot be read; ")
+
+
+def test_key_that_two_plugins_offer_is_told(plugins: Plugins) -> None:
+    """Whose type is meant is not guessed."""
+
+    class Other:
+        @hookimpl
+        def qcore_settings(self) -> dict[str, object]:
+            """Offer a key that is taken."""
+            return {"plain": Plain}
+
+    both = Plugins.discover(extra={"offer": Offer(), "other": Other()}, env={})
+
+    assert faults_of(both, plain={}) == [
+        "plain: the setting 'plain' is offered by offer and other; uninstall one of them, "
+        "or switch one off by name in QCORE_DISABLE_PLUGINS"
+    ]
+
+
+def test_value_of_python_alone_is_told_by_its_type(plugins: Plugins) -> None:
+    """A table of Python may hold what no file can."""
+    assert faults_of(plugins, plain={"port": object()}) == [
+        "plain.port: got a value of type object; must be a whole number"
+    ]

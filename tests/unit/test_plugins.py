@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore import installed
+from qcore import hookspecs, installed
 from qcore.errors import PluginBroken, PluginError, PluginNotFound, SkipTask
 from qcore.hookspecs import ExecuteEvent, SettledEvent, hookimpl
 from qcore.installed import Plugin, by_hand, check_distribution, from_metadata
@@ -277,6 +277,15 @@ def test_unmarked_hook_is_an_error_of_its_plugin() -> None:
         only(plugins, "mine").broken
         == "its function 'qcore_settled' is not marked; put @qcore.hookspecs.hookimpl above it"
     )
+
+
+def test_other_names_of_ours_in_a_plugin_are_no_hooks() -> None:
+    """A plugin may import a specification or have a constant that begins like a hook."""
+    made = offering("qcore_brokers", "thing")
+    made.qcore_version = 3  # type: ignore[attr-defined]  # a module made by hand
+    made.qcore_settled = hookspecs.qcore_settled  # type: ignore[attr-defined]  # as above
+
+    assert only(Plugins.of({"mine": made}), "mine").broken == ""
 
 
 def test_hook_with_an_unknown_argument_is_an_error_of_its_plugin() -> None:
