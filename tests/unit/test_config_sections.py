@@ -202,8 +202,10 @@ def test_key_that_two_plugins_offer_is_told(plugins: Plugins) -> None:
     both = Plugins.discover(extra={"offer": Offer(), "other": Other()}, env={})
 
     assert faults_of(both, plain={}) == [
-        "plain: the setting 'plain' is offered by offer and other; uninstall one of them, "
-        "or switch one off by name in QCORE_DISABLE_PLUGINS"
+        (
+            "plain: the setting 'plain' is offered by offer and other; uninstall one of them, "
+            "or switch one off by name in QCORE_DISABLE_PLUGINS"
+        )
     ]
 
 
