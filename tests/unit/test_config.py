@@ -68,7 +68,8 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
     config = Config.from_dict({}, plugins)
 
     defaults = config.as_dict()
-    assert (defaults.pop("workers"), defaults.pop("queue_limit")) == (config.workers, config.workers**2)
+    assert defaults.pop("workers") == config.workers
+    assert defaults.pop("queue_limit") is None
     assert defaults == {
         "name": "default",
         "daemonize_workers": True,
@@ -214,7 +215,7 @@ WRONG = [
     ("guard_cycle", 60, f"got 60; {SECONDS}, more than 0 and less than 60; 0.5 suits most"),
     ("guard_cycle", 0, f"got 0; {SECONDS}, more than 0 and less than 60; 0.5 suits most"),
     ("sync", "no", f"got 'no'; {FLAG}"),
-    ("queue_limit", 0, f"got 0; {WHOLE} 1 or more; leave it out for workers squared"),
+    ("queue_limit", 0, f"got 0; {WHOLE} 1 or more; leave it out to adapt to the tasks"),
     ("label", "a\nb", "got 'a\\nb'; must be a text without control characters"),
     ("label", "\ud800", "got '\\ud800'; must be a text without control characters"),
     ("catch_up", 0, f"got 0; {FLAG}"),

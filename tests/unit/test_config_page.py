@@ -24,7 +24,6 @@ ROW = re.compile(
 #: what the page says of defaults that are worked out
 WORKED_OUT = {
     "workers": "CPUs this process may use",
-    "queue_limit": "`workers` squared",
     "accept": "[`serializer`]",
 }
 

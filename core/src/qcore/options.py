@@ -53,10 +53,9 @@ class Options:
     guard_cycle: float = _set(seconds("0.5 suits most", above=0, below=60), default=0.5)
     #: run tasks at once, in the process that enqueues them
     sync: bool = _set(flag(), default=False)
-    #: messages a cluster holds in memory; workers squared
-    queue_limit: int = _set(
-        integer(1, "leave it out for workers squared", none=UNSET, unit="messages"),
-        default=attrs.Factory(lambda self: self.workers**2, takes_self=True),
+    #: most messages a cluster holds in memory; None = as many as the workers keep up with
+    queue_limit: int | None = _set(
+        integer(1, "leave it out to adapt to the tasks", none=None, unit="messages"), default=None
     )
     #: what a cluster is called where people see it
     label: str = _set(text("must be a text without control characters"), default="qcore")

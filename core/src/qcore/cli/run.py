@@ -128,9 +128,6 @@ def _overridden(config: Config, overrides: dict[str, Any], plugins: Plugins) -> 
     if not overrides:
         return config
     values = config.as_dict()
-    if values["queue_limit"] == config.workers**2:
-        # It was not said but follows from the number of workers, and follows the new one.
-        del values["queue_limit"]
     try:
         return Config.from_dict({**values, **overrides}, plugins)
     except ConfigError as exc:
