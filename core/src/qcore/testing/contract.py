@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pytest
 
@@ -57,6 +57,22 @@ class Contract:
     def child(self, work: Callable[[Callable[[str], None]], None]) -> Child:
         """Run `work(tell)` in a process of its own."""
         return Child(work, patience=self.patience)
+
+    def kill_amid(self, child: Child, lines: int, at: float) -> list[str]:
+        """Kill a process that does the same again and again; return what it told.
+
+        It is killed when `at` (0 to 1) of the time has passed that it takes from line to line,
+        so that each step of its work is met by some `at`.
+        """
+        since = Stopwatch()
+        told = [child.line() or "" for _ in range(lines)]
+        self.let_pass(at * since.seconds / lines)
+        child.kill()
+        return told + child.lines()
+
+
+#: moments at which processes are killed, see `Contract.kill_amid`
+MOMENTS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def needs(claim: object, words: str) -> None:

@@ -6,11 +6,9 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Protocol
 
-import pytest
-
 from qcore.model import Action, Settlement, State, StoredResult
 from qcore.testing.broker.bench import BrokerBench, acks, bodies, chunks, numbered
-from qcore.testing.contract import needs
+from qcore.testing.contract import MOMENTS, needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,8 +98,7 @@ class ExchangeContract(BrokerBench):
 
         assert [success] == list(store.get([success.id]))
 
-    @pytest.mark.parametrize("moment", [0.15, 0.4, 0.8])
-    def test_what_is_gone_has_a_result(self, new: MakePair, moment: float) -> None:
+    def test_what_is_gone_has_a_result(self, new: MakePair) -> None:
         """Results are durable before the settlements are."""
         needs(new()[0].capabilities.processes, "is not seen by other processes")
         sent = numbered(300)
@@ -115,10 +112,9 @@ class ExchangeContract(BrokerBench):
                 tell("cycle")
                 done = broker.exchange(store, [result_of(one) for one in done], acks(done), 3)
 
-        with self.child(work) as child:
-            for _ in range(int(100 * moment)):
-                child.line()
-            child.kill()
+        for at in MOMENTS:
+            with self.child(work) as child:
+                self.kill_amid(child, 10, at)
 
         broker, store = new()
         left = set()

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class MemoryBroker(Broker):
     """Hands out what is in a `MemoryQueue`; its threads see it, other processes do not."""
 
-    def __init__(self, queue: MemoryQueue, *, retry: float, backend: str) -> None:
+    def __init__(self, queue: MemoryQueue, *, retry: float, backend: str, owner: bytes = b"") -> None:
         self._queue = queue
+        self._owner = owner
         self._retry = retry
         self.capabilities = Capabilities(
             receipts=True,
@@ -38,7 +39,7 @@ class MemoryBroker(Broker):
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Hand out up to `limit` messages, waiting up to `wait` seconds for the first."""
-        return self._queue.take(limit, wait, self._retry)
+        return self._queue.take(limit, wait, self._retry, self._owner)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases."""
@@ -77,6 +78,10 @@ class MemoryBroker(Broker):
 
     def close(self) -> None:
         """Leave the queue as it is, for its other brokers."""
+
+    def reclaim(self, owner: bytes) -> int:
+        """Release every lease taken by brokers of this owner."""
+        return self._queue.reclaim(owner)
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds."""

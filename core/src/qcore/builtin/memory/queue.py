@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qcore.model import Action, Buried, Delivery, QueueSize
+from qcore.model import Action, Buried, Delivery, QueueSize, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from qcore.model import Outgoing, Settlement
+    from qcore.model import Outgoing
 
 
 class Message(msgspec.Struct, gc=False):
@@ -34,6 +34,8 @@ class Message(msgspec.Struct, gc=False):
     receipt: bytes = b""
     #: when that lease ends, by the queue's clock
     until: float = 0.0
+    #: names the process that holds that lease
+    owner: bytes = b""
     #: epoch seconds when the last lease ran out, 0.0 = it was settled
     available: float = 0.0
 
@@ -83,14 +85,14 @@ class MemoryQueue:
 
     # -- consumers --------------------------------------------------------------------------
 
-    def take(self, limit: int, wait: float, lease: float) -> list[Delivery]:
+    def take(self, limit: int, wait: float, lease: float, owner: bytes = b"") -> list[Delivery]:
         """Lease up to `limit` messages for `lease` seconds, waiting up to `wait` for the first."""
         with self.changed:
             now = self._clock()
             deadline = now + wait
             while True:
                 self._return_ended(now)
-                taken = [self._lease(message, now + lease) for message in self._due(limit, now)]
+                taken = [self._lease(message, now + lease, owner) for message in self._due(limit, now)]
                 if taken or now >= deadline:
                     return taken
                 self.changed.wait(min(deadline, self._next_change()) - now)
@@ -119,6 +121,13 @@ class MemoryQueue:
                     heapq.heappush(self._ends, (message.until, receipt))
             # a lease may end sooner now than those who wait believe
             self.changed.notify_all()
+
+    def reclaim(self, owner: bytes) -> int:
+        """Release every lease of a process that is gone."""
+        with self.changed:
+            held = [receipt for receipt, message in self._leased.items() if message.owner == owner]
+            self.settle([Settlement(receipt, Action.RELEASE) for receipt in held])
+            return len(held)
 
     # -- dead letters -----------------------------------------------------------------------
 
@@ -184,9 +193,10 @@ class MemoryQueue:
             limit -= 1
             yield heapq.heappop(self._waiting)[2]
 
-    def _lease(self, message: Message, until: float) -> Delivery:
+    def _lease(self, message: Message, until: float, owner: bytes) -> Delivery:
         message.receipt = next(self._numbers).to_bytes(8, "big")
         message.until = until
+        message.owner = owner
         message.deliveries += 1
         self._leased[message.receipt] = message
         heapq.heappush(self._ends, (until, message.receipt))

@@ -57,7 +57,9 @@ class MemorySettings:
 def make_broker(settings: Settings) -> MemoryBroker:
     """Return a broker of the queue the settings name."""
     server = _server(settings)
-    return MemoryBroker(server.queue(settings.name), retry=settings.retry, backend=server.backend)
+    return MemoryBroker(
+        server.queue(settings.name), retry=settings.retry, backend=server.backend, owner=settings.owner
+    )
 
 
 def make_results(settings: Settings) -> MemoryResults:

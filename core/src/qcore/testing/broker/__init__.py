@@ -15,7 +15,7 @@ class BrokerContract(
     """What every broker must keep to, one test a sentence of `qcore.interfaces.Broker`.
 
     Override the fixture `make`. It returns a function that takes fields of
-    `qcore.interfaces.Settings` (`retry` and `poll` are used) and returns a new broker;
+    `qcore.interfaces.Settings` (`retry`, `poll` and `owner` are used) and returns a new broker;
     every broker it returns in one test serves the same queue, empty at the start:
 
         class TestSpoolBroker(BrokerContract):

@@ -10,7 +10,7 @@ import pytest
 
 from qcore.model import Action, Settlement
 from qcore.testing.broker.bench import BrokerBench, acks, chunks, numbered
-from qcore.testing.contract import needs
+from qcore.testing.contract import MOMENTS, needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,15 +75,12 @@ class CrashRules(BrokerBench):
                 self.put(broker, *batch)
                 tell(str(number))
 
-        with self.child(produce) as child:
-            for _ in range(len(batches) // 3):
-                child.line()
-            child.kill()
-            accepted = len(batches) // 3 + len(child.lines())
-
-        found = self.drain(new())
-        assert set(numbered(accepted * size)) <= set(found)
-        assert {1} == set(found.values())
+        for at in MOMENTS:
+            with self.child(produce) as child:
+                accepted = len(self.kill_amid(child, 4, at))
+            found = self.drain(new(), self.tick)
+            assert set(numbered(accepted * size)) <= set(found)
+            assert set(found.values()) == {1}
 
     def test_every_settlement_is_whole_or_not_at_all(self, new: MakeBroker) -> None:
         """The step from leased to the new state is atomic: a crash leaves one or the other."""
@@ -94,28 +91,29 @@ class CrashRules(BrokerBench):
 
         def consume(tell: Callable[[str], None]) -> None:
             broker = new(retry=4 * self.tick)
-            while taken := broker.lease(min(6, broker.capabilities.bulk), 0.0):
-                chosen = [actions[int(delivery.body) % len(actions)] for delivery in taken]
-                broker.settle(
-                    [Settlement(d.receipt, action) for d, action in zip(taken, chosen, strict=True)]
-                )
-                for delivery, action in zip(taken, chosen, strict=True):
-                    tell(delivery.body.decode() if action is Action.ACK else "")
+            for turn in range(self.crowd):
+                taken = broker.lease(min(8, broker.capabilities.bulk), 0.0)
+                chosen = [actions[(turn + number) % len(actions)] for number in range(len(taken))]
+                pairs = list(zip(taken, chosen, strict=True))
+                done = [one.body.decode() for one, action in pairs if action is Action.ACK]
+                tell(" ".join(["before", *done]))
+                broker.settle([Settlement(one.receipt, action) for one, action in pairs])
+                tell(" ".join(["after", *done]))
+            signal.pause()
 
-        removed: list[str] = []
-        with self.child(consume) as child:
-            for _ in range(self.crowd // 4):
-                removed += filter(None, [child.line()])
-            child.kill()
-            removed += filter(None, child.lines())
+        told: list[str] = []
+        for at in MOMENTS:
+            with self.child(consume) as child:
+                told += self.kill_amid(child, 6, 2 * at)
 
         broker = new()
         buried = [letter.body for letter in broker.buried(self.crowd)] if len(actions) == 4 else []
-        found = self.drain(broker) + Counter(buried)
-        may_be_gone = {body for body in sent if actions[int(body) % len(actions)] is Action.ACK}
-        assert {1} == set(found.values())
+        found = self.drain(broker, 8 * self.tick) + Counter(buried)
+        removed, may_be_gone = self.told(told, "after"), self.told(told, "before")
+        assert removed
+        assert set(found.values()) == {1}
         assert set(sent) - may_be_gone <= set(found)
-        assert not {body.encode() for body in removed} & set(found)
+        assert not removed & set(found)
 
     def test_many_die_and_nothing_is_lost(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
@@ -130,22 +128,24 @@ class CrashRules(BrokerBench):
                 tell(taken[0].body.decode())
 
         done: list[str] = []
-        for _ in range(4):
+        for at in MOMENTS:
             with self.child(consume) as child:
-                done += [child.line() or "" for _ in range(self.crowd // 8)]
-                child.kill()
-                done += child.lines()
+                done += self.kill_amid(child, self.crowd // 12, at)
 
         assert len(done) == len(set(done))
-        left = self.drain(new())
+        left = self.drain(new(), 8 * self.tick)
         assert not {body.encode() for body in done} & set(left)
-        # each of the four may have died between its settlement and its word
-        assert len(done) + len(left) >= len(sent) - 4
+        # each of them may have died between its settlement and its word
+        assert len(done) + len(left) >= len(sent) - len(MOMENTS)
 
-    def drain(self, broker: Broker) -> Counter[bytes]:
-        """Take what is there, and what comes back from the leases of the dead."""
+    def told(self, lines: list[str], word: str) -> set[bytes]:
+        """Return the bodies in the lines that begin with a word."""
+        return {body.encode() for line in lines if line.startswith(word) for body in line.split()[1:]}
+
+    def drain(self, broker: Broker, wait: float) -> Counter[bytes]:
+        """Take what is there, and what comes back from the leases of the dead within `wait`."""
         found: Counter[bytes] = Counter()
-        while taken := broker.lease(min(100, broker.capabilities.bulk), 8 * self.tick):
+        while taken := broker.lease(min(100, broker.capabilities.bulk), wait):
             found.update(delivery.body for delivery in taken)
             broker.settle(acks(taken))
         return found

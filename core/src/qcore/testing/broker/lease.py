@@ -182,6 +182,44 @@ class LeaseRules(BrokerBench):
 
         assert [body.decode() for body in sent] == sorted(leased)
 
+    # -- reclaim --------------------------------------------------------------------------
+
+    def test_leases_of_the_dead_are_released(self, new: MakeBroker) -> None:
+        """Called once that process is dead.
+
+        Called once that process is dead, so that what it leased in its last instant, before
+        it could note it down, need not wait for the lease to end.
+        """
+        dead, alive = new(owner=b"d" * 16), new(owner=b"a" * 16)
+        needs(dead.capabilities.receipts, "gives no receipts")
+        self.put(dead, *numbered(4))
+        lost, held = self.some(dead, 2), self.some(alive, 2)
+
+        count = new().reclaim(b"d" * 16)
+        if not count:
+            pytest.skip("it cannot tell whose leases they are")
+
+        back = self.some(alive, 2)
+        assert count == 2
+        assert sorted(bodies(back)) == sorted(bodies(lost))
+        assert {delivery.deliveries for delivery in back} == {1}
+        # the living still hold what they held
+        dead.settle(acks(lost))
+        alive.settle(acks([*held, *back]))
+        self.nothing(new())
+
+    def test_only_leases_of_the_dead_are_released(self, new: MakeBroker) -> None:
+        """A broker that cannot tell returns 0 and lets the leases run out."""
+        broker, other = new(owner=b"a" * 16, retry=4 * self.tick), new()
+        needs(broker.capabilities.receipts, "gives no receipts")
+        self.put(broker, b"held")
+        self.one(broker)
+
+        assert other.reclaim(b"d" * 16) == 0
+
+        self.nothing(other)
+        assert self.one(other).body == b"held"
+
     # -- extend -----------------------------------------------------------------------------
 
     def test_an_extended_lease_lasts(self, new: MakeBroker) -> None:

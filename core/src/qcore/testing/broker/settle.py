@@ -205,6 +205,18 @@ class SettleRules(BrokerBench):
         self.nothing(other)
         assert numbered(4)[3:] == [letter.body for letter in other.buried()]
 
+    def test_a_mixed_batch_with_ended_leases_is_settled(self, new: MakeBroker) -> None:
+        """A receipt whose lease has ended, or that never was one, is passed over in silence."""
+        broker, other = new(), new()
+        self.put(broker, *numbered(3))
+        ended, *held = self.some(broker, 3)
+        self.settle(broker, ended, Action.ACK)
+
+        broker.settle([Settlement(one.receipt, Action.RETRY) for one in (ended, *held)])
+
+        assert bodies(self.some(other, 2)) == bodies(held)
+        self.nothing(other)
+
     def test_another_connection_may_settle(self, new: MakeBroker) -> None:
         """ACK removes the message for good."""
         broker, other = new(retry=2 * self.tick), new()

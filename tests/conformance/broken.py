@@ -1,0 +1,453 @@
+"""Brokers and stores that are each wrong in one way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from qcore.builtin.memory import MemoryBroker, MemoryResults, MemorySchedules
+from qcore.builtin.serializers import JsonSerializer
+from qcore.builtin.sqlite import SqliteBroker
+from qcore.errors import BackendRefused
+from qcore.model import Action, Outgoing, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.interfaces import ResultStore
+    from qcore.model import Buried, Delivery, QueueSize, Schedule, Settlement, StoredResult
+
+changed = msgspec.structs.replace
+
+
+class AckKeeps(MemoryBroker):
+    """Forgets to remove what is done."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Leave out ACK."""
+        super().settle([one for one in settlements if one.action is not Action.ACK])
+
+
+class RetryLoses(MemoryBroker):
+    """Removes what should be tried again."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Take RETRY for ACK."""
+        super().settle(
+            [changed(one, action=Action.ACK) if one.action is Action.RETRY else one for one in settlements]
+        )
+
+
+class RetryForgetsCounters(MemoryBroker):
+    """Begins to count anew with each retry."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Drop the counters."""
+        super().settle([changed(one, failures=0, crashes=0) for one in settlements])
+
+
+class RetryIgnoresDelay(MemoryBroker):
+    """Presents at once what should wait."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Drop the delay."""
+        super().settle([changed(one, delay=0.0) for one in settlements])
+
+
+class ReleaseCounts(MemoryBroker):
+    """Charges a lease that was given back."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Take RELEASE for RETRY."""
+        super().settle(
+            [
+                changed(one, action=Action.RETRY) if one.action is Action.RELEASE else one
+                for one in settlements
+            ]
+        )
+
+
+class BuryDropsReason(MemoryBroker):
+    """Does not say why."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Drop the reason."""
+        super().settle([changed(one, reason="") for one in settlements])
+
+
+class UnknownReceiptRaises(MemoryBroker):
+    """Complains of what should be passed over."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Look the receipts up."""
+        for one in settlements:
+            if one.receipt not in self._queue._leased:
+                raise BackendRefused("no such lease")
+        super().settle(settlements)
+
+
+class FirstUnknownStops(MemoryBroker):
+    """Gives up at the first receipt that has ended."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Settle what comes before it."""
+        for one in settlements:
+            if one.receipt not in self._queue._leased:
+                return
+            super().settle([one])
+
+
+class StaleReceiptCounts(MemoryBroker):
+    """Knows a message by its body, whoever holds it."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Hide the name of the lease."""
+        return [changed(one, receipt=one.receipt + one.body) for one in super().lease(limit, wait)]
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Find the present lease."""
+        current = {message.body: receipt for receipt, message in self._queue._leased.items()}
+        super().settle([changed(one, receipt=current.get(one.receipt[8:], b"")) for one in settlements])
+
+
+class OneReceiptForAll(MemoryBroker):
+    """Gives every lease of a message the same receipt."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Take the body for the receipt."""
+        return [changed(one, receipt=one.body) for one in super().lease(limit, wait)]
+
+
+class LeaseIsShared(MemoryBroker):
+    """Hands one message to everybody."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Give back what was just leased."""
+        taken = self._queue.take(limit, wait, 0.0)
+        return list(taken)
+
+
+class LeaseLastsForEver(MemoryBroker):
+    """Never takes a lease back."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Lease for a day."""
+        return self._queue.take(limit, wait, 86400.0)
+
+
+class LeaseEndsEarly(MemoryBroker):
+    """Takes a lease back before its time."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Lease for half the time."""
+        return self._queue.take(limit, wait, self._retry / 2)
+
+
+class DeliveriesAreNotCounted(MemoryBroker):
+    """Calls every lease the first."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Say 1."""
+        return [changed(one, deliveries=1) for one in super().lease(limit, wait)]
+
+
+class LimitIsIgnored(MemoryBroker):
+    """Hands out more than was asked for."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Ask for all."""
+        return super().lease(1000, wait)
+
+
+class EmptyIsNotWaitedFor(MemoryBroker):
+    """Says at once that there is nothing."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Do not wait."""
+        return super().lease(limit, 0.0)
+
+
+class BatchIsWaitedFor(MemoryBroker):
+    """Waits until there is as much as was asked for."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Take one after the other."""
+        deadline = time.monotonic() + wait
+        taken: list[Delivery] = []
+        while len(taken) < limit and (left := deadline - time.monotonic()) > 0:
+            taken += super().lease(1, left)
+        return taken
+
+
+class BlockingPolls(MemoryBroker):
+    """Claims to wait in the backend and looks once a minute."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Look at the beginning and at the end."""
+        found = super().lease(limit, 0.0)
+        if not found and wait:
+            threading.Event().wait(min(wait, 4.0))
+            found = super().lease(limit, 0.0)
+        return found
+
+
+class SignalIsEaten(MemoryBroker):
+    """Goes on waiting whatever happens."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Catch what a signal raises."""
+        try:
+            return super().lease(limit, wait)
+        except Exception:
+            return []
+
+
+class EnqueueDropsTheLast(MemoryBroker):
+    """Counts from one."""
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Leave one out."""
+        super().enqueue(messages[:-1] or messages)
+
+
+class EnqueueTurnsRound(MemoryBroker):
+    """Keeps no order though it could."""
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Put the last in front."""
+        super().enqueue(messages[::-1])
+
+
+class EnqueueIgnoresDelay(MemoryBroker):
+    """Presents at once what should wait."""
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Drop the delay."""
+        super().enqueue([changed(one, delay=0.0) for one in messages])
+
+
+class EnqueueIsText(MemoryBroker):
+    """Takes bytes for text."""
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Lose what is no text."""
+        super().enqueue([changed(one, body=one.body.decode(errors="replace").encode()) for one in messages])
+
+
+class IdsAreNotUnique(MemoryBroker):
+    """Claims to look at ids and does not."""
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Forget the ids."""
+        for one in messages:
+            self._queue._ids.clear()
+            super().enqueue([one])
+
+
+class DelayIsDeniedAndTaken(MemoryBroker):
+    """Denies that it can wait, and drops the delay in silence."""
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self.capabilities = attrs.evolve(self.capabilities, delay=False)
+
+
+class MaxBytesIsALie(MemoryBroker):
+    """Names a limit and does not keep it."""
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self.capabilities = attrs.evolve(self.capabilities, max_bytes=4096)
+
+
+class ExtendDoesNothing(MemoryBroker):
+    """Claims to prolong leases."""
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Do nothing."""
+
+
+class ExtendIsForEver(MemoryBroker):
+    """Prolongs leases beyond what was asked."""
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Add a day."""
+        super().extend(receipts, seconds + 86400.0)
+
+
+class PurgeTakesTheDead(MemoryBroker):
+    """Throws dead letters away as well."""
+
+    def purge(self) -> int:
+        """Begin with the dead."""
+        return self.delete([letter.id for letter in self.buried()]) + super().purge()
+
+
+class SizeCountsTheLeased(MemoryBroker):
+    """Takes leased for ready."""
+
+    def size(self) -> QueueSize:
+        """Add both."""
+        size = super().size()
+        return changed(size, ready=size.ready + (size.leased or 0))
+
+
+class DeadAreNewestFirst(MemoryBroker):
+    """Lists the dead the wrong way round."""
+
+    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+        """Turn the list round."""
+        return super().buried(limit, after)[::-1]
+
+
+class RequeueKeepsCounters(MemoryBroker):
+    """Gives a dead letter no new chance."""
+
+    def requeue(self, ids: Sequence[str]) -> int:
+        """Put the counters back."""
+        old = [entry[0] for name, entry in self._queue._buried.items() if name in ids]
+        count = super().requeue(ids)
+        for _, _, message in self._queue._waiting:
+            for before in old:
+                if before.id == message.id:
+                    message.deliveries, message.failures = before.deliveries, before.failures
+        return count
+
+
+class ExchangeAcksFirst(MemoryBroker):
+    """Removes a message before its result is kept."""
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+    ) -> Sequence[Delivery]:
+        """Settle, then save."""
+        self.settle(settlements)
+        return super().exchange(store, results, (), limit)
+
+
+class StatusHasNoEnd(MemoryBroker):
+    """Shows the status of clusters long gone."""
+
+    def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
+        """Keep it for a day."""
+        super().publish_status(cluster, body, ttl + 86400.0)
+
+
+class Buffers(SqliteBroker):
+    """Accepts messages into its own memory."""
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self._buffer: list[Outgoing] = []
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Keep them until there are many."""
+        self._buffer += messages
+        if len(self._buffer) >= 50:
+            super().enqueue(self._buffer)
+            self._buffer = []
+
+
+class RetryIsTwoSteps(SqliteBroker):
+    """Removes a message and puts it in again."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Remember the bodies."""
+        taken = super().lease(limit, wait)
+        self._bodies = {one.receipt: one.body for one in taken}
+        return taken
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Leave time to die between the two."""
+        again = [one for one in settlements if one.action is Action.RETRY]
+        super().settle([changed(one, action=Action.ACK) if one in again else one for one in settlements])
+        threading.Event().wait(0.05)
+        bodies = [self._bodies[one.receipt] for one in again if one.receipt in self._bodies]
+        self.enqueue([Outgoing(body.rjust(16), body) for body in bodies])
+
+
+class LastResultWins(MemoryResults):
+    """Replaces a success."""
+
+    def save(self, results: Sequence[StoredResult]) -> None:
+        """Forget what was there."""
+        self.delete([one.id for one in results])
+        super().save(results)
+
+
+class ExpiredIsReturned(MemoryResults):
+    """Knows no end."""
+
+    def save(self, results: Sequence[StoredResult]) -> None:
+        """Drop the end."""
+        super().save([changed(one, expires=0.0) for one in results])
+
+
+class WaitTakesAnything(MemoryResults):
+    """Takes a retry for the end."""
+
+    def wait(self, id: bytes, seconds: float) -> StoredResult | None:
+        """Do not wait."""
+        del seconds
+        return self.get([id])[0]
+
+
+class PruneTakesFailures(MemoryResults):
+    """Throws failures away."""
+
+    def prune(self, keep: int) -> int:
+        """Prune everything."""
+        rows = self.recent(limit=1000)[max(0, keep) :] if keep >= 0 else []
+        return super().prune(-1) + self.delete([row.id for row in rows if row.state is not State.RETRYING])
+
+
+class ClaimIsShared(MemorySchedules):
+    """Lets everybody fire one slot."""
+
+    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
+        """Hold nothing."""
+        return super().claim_due(now, limit, hold * 0)
+
+
+class AdvanceIsBlind(MemorySchedules):
+    """Replaces whatever is there."""
+
+    def advance(self, before: Schedule, after: Schedule | None) -> bool:
+        """Do not look at the slot."""
+        self.remove(before.name)
+        if after is not None:
+            self.add(after)
+        return True
+
+
+class RaisesItsOwn(JsonSerializer):
+    """Lets the errors of its library out."""
+
+    def loads(self, data: bytes) -> Any:
+        """Do not translate."""
+        return self._decode(data)
+
+
+class TellsNoPath(JsonSerializer):
+    """Does not say where."""
+
+    def dumps(self, value: Any) -> bytes:
+        """Write and forget the path."""
+        return self._encode(value)
+
+
+class LosesFloats(JsonSerializer):
+    """Reads whole numbers only."""
+
+    def loads(self, data: bytes) -> Any:
+        """Round."""
+        value = super().loads(data)
+        return round(value) if isinstance(value, float) else value

@@ -1,0 +1,238 @@
+"""The kit is whole, and it bites."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from qcore import interfaces
+from qcore.builtin.memory import MemoryBroker, MemoryResults, MemorySchedules, MemoryServer
+from qcore.builtin.serializers import JsonSerializer
+from qcore.builtin.sqlite import SqliteSettings
+from qcore.errors import BackendError
+from qcore.interfaces import Settings
+from qcore.model import Action, State
+from qcore.testing import (
+    BrokerContract,
+    ErrorReporterContract,
+    ExchangeContract,
+    ResultStoreContract,
+    SchedulerContract,
+    SerializerContract,
+)
+from tests.conformance import broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from qcore.builtin.sqlite import SqliteBroker
+    from qcore.testing.contract import Contract
+
+CONTRACTS: Final = {
+    interfaces.Broker: (BrokerContract, ExchangeContract),
+    interfaces.ResultStore: (ResultStoreContract,),
+    interfaces.Serializer: (SerializerContract,),
+    interfaces.ErrorReporter: (ErrorReporterContract,),
+    interfaces.Scheduler: (SchedulerContract,),
+}
+
+
+def flat(text: str) -> str:
+    """Return a text on one line."""
+    return " ".join(text.split())
+
+
+def sentences(door: type) -> Iterator[str]:
+    """Yield what a door's docstrings oblige to: their bullets, or the summary where there are none."""
+    for method in vars(door).values():
+        text = inspect.cleandoc(getattr(method, "__doc__", None) or "") if inspect.isfunction(method) else ""
+        bullets = re.findall(r"^- (.+(?:\n  .+)*)", text, re.MULTILINE)
+        yield from map(flat, bullets or [text.partition("\n\n")[0]] if text else [])
+
+
+def obligations() -> list[Any]:
+    """Every sentence with the contracts that must try it."""
+    return [
+        pytest.param(contracts, sentence, id=f"{door.__name__}: {sentence[:50]}")
+        for door, contracts in CONTRACTS.items()
+        for sentence in sentences(door)
+    ]
+
+
+@pytest.mark.parametrize(("contracts", "sentence"), obligations())
+def test_every_obligation_has_a_test(contracts: tuple[type, ...], sentence: str) -> None:
+    """Each sentence of the interfaces is quoted by a test of the kit."""
+    tests = [
+        flat(test.__doc__ or "")
+        for contract in contracts
+        for name, test in inspect.getmembers(contract, inspect.isfunction)
+        if name.startswith("test_")
+    ]
+
+    assert any(sentence in text for text in tests)
+
+
+def test_the_obligations_are_found() -> None:
+    """The check above sees what it is meant to see."""
+    found = list(sentences(interfaces.Broker))
+
+    assert "ACK removes the message for good." in found
+    assert (
+        "Messages without delay are leased in the order they were accepted, as far as the backend"
+        " keeps order at all."
+    ) in found
+    assert "Count the messages by state." in found
+    assert len(obligations()) > 50
+
+
+ACK, BURY = Action.ACK, Action.BURY
+#: what is broken, the test that must say so, and its parameters
+BROKERS: Final = [
+    (broken.AckKeeps, "test_ack_removes"),
+    (broken.RetryLoses, "test_retry_presents_it_again"),
+    (broken.RetryForgetsCounters, "test_counters_are_absolute"),
+    (broken.RetryIgnoresDelay, "test_retry_waits"),
+    (broken.RetryIgnoresDelay, "test_release_waits"),
+    (broken.ReleaseCounts, "test_release_is_as_if_never_leased"),
+    (broken.BuryDropsReason, "test_bury_keeps_reason_and_counters"),
+    (broken.UnknownReceiptRaises, "test_a_receipt_that_never_was_is_passed_over", ACK),
+    (broken.FirstUnknownStops, "test_a_mixed_batch_with_ended_leases_is_settled"),
+    (broken.StaleReceiptCounts, "test_an_outlived_receipt_changes_nothing", ACK),
+    (broken.StaleReceiptCounts, "test_an_outlived_receipt_changes_nothing", BURY),
+    (broken.OneReceiptForAll, "test_an_outlived_lease_goes_to_another"),
+    (broken.LeaseIsShared, "test_a_leased_message_is_nobody_elses"),
+    (broken.LeaseLastsForEver, "test_an_outlived_lease_goes_to_another"),
+    (broken.LeaseEndsEarly, "test_a_leased_message_is_nobody_elses"),
+    (broken.DeliveriesAreNotCounted, "test_deliveries_counts_the_leases"),
+    (broken.LimitIsIgnored, "test_no_more_is_handed_out_than_asked_for"),
+    (broken.EmptyIsNotWaitedFor, "test_an_empty_queue_is_waited_for"),
+    (broken.BatchIsWaitedFor, "test_what_is_ready_is_handed_out_at_once"),
+    (broken.BlockingPolls, "test_a_blocking_lease_is_woken"),
+    (broken.SignalIsEaten, "test_a_signal_gets_out_of_the_wait"),
+    (broken.EnqueueDropsTheLast, "test_all_are_accepted_or_an_error_is_raised"),
+    (broken.EnqueueTurnsRound, "test_messages_are_leased_in_the_order_they_came"),
+    (broken.EnqueueIgnoresDelay, "test_a_delayed_message_waits"),
+    (broken.EnqueueIsText, "test_bodies_come_back_as_they_were"),
+    (broken.IdsAreNotUnique, "test_an_id_that_is_queued_is_not_queued_twice"),
+    (broken.DelayIsDeniedAndTaken, "test_a_delay_is_honoured_or_refused"),
+    (broken.MaxBytesIsALie, "test_a_message_too_large_raises_an_error"),
+    (broken.ExtendDoesNothing, "test_an_extended_lease_lasts"),
+    (broken.ExtendIsForEver, "test_an_extended_lease_ends"),
+    (broken.PurgeTakesTheDead, "test_purge_leaves_what_is_leased_or_buried"),
+    (broken.SizeCountsTheLeased, "test_messages_are_counted_by_state"),
+    (broken.DeadAreNewestFirst, "test_dead_letters_are_listed_oldest_first"),
+    (broken.RequeueKeepsCounters, "test_a_requeued_letter_begins_anew"),
+    (broken.ExchangeAcksFirst, "test_nothing_is_settled_unless_results_are_saved"),
+    (broken.StatusHasNoEnd, "test_an_outlived_status_is_not_shown"),
+]
+STORES: Final = [
+    (broken.LastResultWins, "test_a_success_is_final"),
+    (broken.LastResultWins, "test_a_result_is_replaced_by_rank", State.FAILED, State.RETRYING),
+    (broken.ExpiredIsReturned, "test_expired_results_are_not_returned"),
+    (broken.WaitTakesAnything, "test_a_terminal_result_is_waited_for", State.SUCCESS),
+    (broken.PruneTakesFailures, "test_failures_are_not_pruned"),
+]
+SCHEDULES: Final = [
+    (broken.ClaimIsShared, "test_a_claimed_schedule_is_nobody_elses"),
+    (broken.AdvanceIsBlind, "test_a_slot_is_advanced_once"),
+]
+SERIALIZERS: Final = [
+    (broken.RaisesItsOwn, "test_bad_bytes_raise_decode_error"),
+    (broken.TellsNoPath, "test_the_culprit_is_named", [threading.Lock()], "[0]"),
+    (broken.LosesFloats, "test_plain_values_come_back"),
+]
+
+
+def run(contract: type[Contract], test: str, make: Callable[..., Any], parameters: Sequence[object]) -> None:
+    """Run one test of a contract, in a hurry: what is broken need not be waited for."""
+    hurried = type("Hurried", (contract,), {"tick": 0.1, "patience": 1.0})()
+    function = getattr(hurried, test)
+    given = [make for name in inspect.signature(function).parameters if name in {"new", "make"}]
+    function(*given, *parameters)
+
+
+def each(cases: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """One test for each thing that is broken."""
+    return [pytest.param(*case[:2], case[2:], id=f"{case[0].__name__}-{case[1]}") for case in cases]
+
+
+@pytest.mark.parametrize(("wrong", "test", "parameters"), each(BROKERS))
+def test_a_broken_broker_fails(wrong: type[MemoryBroker], test: str, parameters: tuple[Any, ...]) -> None:
+    """Each broker that is wrong in one way fails a test that the sound one passes."""
+
+    def maker(kind: type[MemoryBroker]) -> Callable[..., MemoryBroker]:
+        queue = MemoryServer().queue("kit")
+        return lambda retry=60.0, **_: kind(queue, retry=retry, backend="kit")
+
+    if wrong is not broken.MaxBytesIsALie:
+        run(BrokerContract, test, maker(MemoryBroker), parameters)
+    with pytest.raises((AssertionError, ValueError, BackendError, pytest.fail.Exception)):
+        run(BrokerContract, test, maker(wrong), parameters)
+
+
+@pytest.mark.parametrize(("wrong", "test", "parameters"), each(STORES))
+def test_a_broken_store_fails(wrong: type[MemoryResults], test: str, parameters: tuple[Any, ...]) -> None:
+    """Each store that is wrong in one way fails a test that the sound one passes."""
+
+    def maker(kind: type[MemoryResults]) -> Callable[..., MemoryResults]:
+        table = MemoryServer().results("kit")
+        return lambda **_: kind(table, backend="kit")
+
+    run(ResultStoreContract, test, maker(MemoryResults), parameters)
+    with pytest.raises(AssertionError):
+        run(ResultStoreContract, test, maker(wrong), parameters)
+
+
+@pytest.mark.parametrize(("wrong", "test", "parameters"), each(SCHEDULES))
+def test_a_broken_scheduler_fails(
+    wrong: type[MemorySchedules], test: str, parameters: tuple[Any, ...]
+) -> None:
+    """Each schedule store that is wrong in one way fails a test that the sound one passes."""
+
+    def maker(kind: type[MemorySchedules]) -> Callable[..., MemorySchedules]:
+        table = MemoryServer().schedules("kit")
+        return lambda: kind(table, backend="kit")
+
+    run(SchedulerContract, test, maker(MemorySchedules), parameters)
+    with pytest.raises(AssertionError):
+        run(SchedulerContract, test, maker(wrong), parameters)
+
+
+@pytest.mark.parametrize(("wrong", "test", "parameters"), each(SERIALIZERS))
+def test_a_broken_serializer_fails(
+    wrong: type[JsonSerializer], test: str, parameters: tuple[Any, ...]
+) -> None:
+    """Each serializer that is wrong in one way fails a test that the sound one passes."""
+    run(SerializerContract, test, JsonSerializer, parameters)
+    with pytest.raises(Exception):  # noqa: B017 - raising what it may not is one of the ways to be wrong
+        run(SerializerContract, test, wrong, parameters)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "test"),
+    [
+        (broken.Buffers, "test_accepted_messages_survive_the_producer"),
+        (broken.RetryIsTwoSteps, "test_every_settlement_is_whole_or_not_at_all"),
+    ],
+)
+def test_a_broker_that_cannot_stand_a_crash_fails(
+    wrong: type[SqliteBroker], test: str, tmp_path: Path
+) -> None:
+    """What is lost or half done when a process is killed is found."""
+
+    def maker(name: str) -> Callable[..., SqliteBroker]:
+        sections = {"sqlite": SqliteSettings(path=str(tmp_path / name))}
+        return lambda **fields: wrong(Settings(name="kit", sections=sections, **fields))
+
+    def try_three_times() -> None:
+        # the moment of the kill is not chosen: there are three chances for a bad one
+        for number in range(3):
+            run(BrokerContract, test, maker(f"{number}.db"), ())
+
+    with pytest.raises((AssertionError, TimeoutError)):
+        try_three_times()
