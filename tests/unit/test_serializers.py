@@ -1,0 +1,353 @@
+"""What the three serializers write, read and refuse."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import threading
+import uuid
+import zoneinfo
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qcore.builtin.serializers import JsonSerializer, MsgpackSerializer, PickleSerializer
+from qcore.builtin.serializers.tags import TAGS
+from qcore.errors import DecodeError, EncodeError
+
+if TYPE_CHECKING:
+    from qcore.interfaces import Serializer
+
+ALL: Final = [MsgpackSerializer(), JsonSerializer(), PickleSerializer()]
+OURS: Final = ALL[:2]
+each_of_all: Final = pytest.mark.parametrize("serializer", ALL, ids=lambda one: type(one).__name__)
+each_of_ours: Final = pytest.mark.parametrize("serializer", OURS, ids=lambda one: type(one).__name__)
+EVERYWHERE: Final = settings(
+    deadline=None, database=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow]
+)
+
+ZONES: Final = st.sampled_from(
+    [
+        None,
+        dt.UTC,
+        dt.timezone(dt.timedelta(hours=-3, minutes=-30)),
+        dt.timezone(dt.timedelta(microseconds=1)),
+        zoneinfo.ZoneInfo("Europe/Paris"),
+        zoneinfo.ZoneInfo("UTC"),
+    ]
+)
+HASHABLE: Final = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters())
+    | st.binary()
+    | st.uuids()
+    | st.decimals(allow_nan=False)
+    | st.complex_numbers(allow_nan=False)
+    | st.dates()
+    | st.timedeltas()
+    | st.builds(
+        lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold),
+        st.datetimes(),
+        ZONES,
+        st.sampled_from([0, 1]),
+    )
+    | st.builds(
+        lambda time, zone, fold: time.replace(tzinfo=zone, fold=fold),
+        st.times(),
+        ZONES,
+        st.sampled_from([0, 1]),
+    ),
+    lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3),
+    max_leaves=6,
+)
+VALUES: Final = st.recursive(
+    HASHABLE,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(HASHABLE, inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["$tuple", "$", "$dict", "a"]), inner, max_size=2)
+        | st.sets(HASHABLE, max_size=3)
+        | st.tuples(inner)
+    ),
+    max_leaves=15,
+)
+
+
+class Colour(enum.Enum):
+    """A plain enumeration."""
+
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    """Numbers with names."""
+
+    HIGH = 3
+
+
+@dataclasses.dataclass
+class Data:
+    """A dataclass."""
+
+    user: object
+
+
+@attrs.define
+class Attrs:
+    """An attrs class."""
+
+    user: object
+
+
+class Struct(msgspec.Struct, rename="camel", tag=True):
+    """A msgspec struct that would name its fields otherwise."""
+
+    user_name: object
+
+
+class Text(str):
+    """A kind of text."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+Pair = collections.namedtuple("Pair", "left right")  # noqa: PYI024 - the untyped kind is what is tried
+
+
+def exact(value: Any) -> Any:
+    """Return something that is equal only for values of the same types, folds and zones."""
+    if isinstance(value, dict):
+        return dict, [(exact(key), exact(item)) for key, item in value.items()]
+    if isinstance(value, (list, tuple)):
+        return type(value), [exact(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return type(value), sorted(repr(exact(item)) for item in value)
+    return type(value), repr(value)
+
+
+@each_of_all
+@EVERYWHERE
+@given(value=VALUES)
+def test_rich_values_come_back_exactly(serializer: Serializer, value: object) -> None:
+    """Types, time zones, folds, signs and orders survive, at any depth and as keys."""
+    assert exact(serializer.loads(serializer.dumps(value))) == exact(value)
+
+
+@each_of_all
+def test_what_is_no_number_comes_back(serializer: Serializer) -> None:
+    """NaN and the infinities survive."""
+    value = [float("nan"), float("inf"), -float("inf"), -0.0, decimal.Decimal("sNaN")]
+
+    assert repr(serializer.loads(serializer.dumps(value))) == repr(value)
+
+
+@each_of_ours
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Colour.RED, "red"),
+        (Level.HIGH, 3),
+        ([Data((1,))], [{"user": (1,)}]),
+        (Attrs({1}), {"user": {1}}),
+        (Struct(Data(2)), {"user_name": {"user": 2}}),
+        (Pair(1, [2]), (1, [2])),
+        (bytearray(b"x"), b"x"),
+        (memoryview(b"x"), b"x"),
+        (Text("text"), "text"),
+        (collections.OrderedDict(b=1, a=(2,)), {"b": 1, "a": (2,)}),
+        (collections.defaultdict(list, {1: [2]}), {1: [2]}),
+        ({Colour.RED: Level.HIGH}, {"red": 3}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_objects_are_written_as_their_data(serializer: Serializer, value: object, expected: object) -> None:
+    """Records become mappings of their fields, enumerations their values, kinds of text text."""
+    assert exact(serializer.loads(serializer.dumps(value))) == exact(expected)
+
+
+@each_of_ours
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (threading.Lock(), "cannot write an object of type lock"),
+        (
+            [0, Data({"a b": [print]})],
+            "[1].user['a b'][0]: cannot write an object of type builtin_function_or_method",
+        ),
+        ({2: {3: object()}}, "[2][3]: cannot write an object of type object"),
+        ({object(): 1}, "{key}: cannot write an object of type object"),
+        ((1, (2, object())), "[1][1]: cannot write an object of type object"),
+        ({"x\ny": object()}, r"['x\ny']: cannot write an object of type object"),
+        (range(3), "cannot write an object of type range"),
+        (int, "cannot write an object of type type"),
+    ],
+)
+def test_the_culprit_is_named(serializer: Serializer, value: object, message: str) -> None:
+    """The message begins with the way to what cannot be written, and never shows the value."""
+    with pytest.raises(EncodeError) as caught:
+        serializer.dumps(value)
+
+    assert str(caught.value) == message
+
+
+@each_of_ours
+def test_an_attribute_that_raises_is_an_encode_error(serializer: Serializer) -> None:
+    """Reading a user's object may raise anything; what it says is not repeated."""
+
+    @dataclasses.dataclass
+    class Lazy:
+        value: int = dataclasses.field(default=0)
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "value":
+                raise OSError("password in the text")
+            return super().__getattribute__(name)
+
+    with pytest.raises(EncodeError, match=r"^\[0\]: .* type Lazy: reading it raised OSError$"):
+        serializer.dumps([Lazy.__new__(Lazy)])
+
+
+@each_of_all
+def test_a_pickle_that_cannot_be_is_named(serializer: Serializer) -> None:
+    """Every serializer names the path, pickle by trying the parts."""
+    with pytest.raises(EncodeError, match=r"^\[1\]\.call\[0\]: cannot write an object of type function$"):
+        serializer.dumps([1, {"call": [lambda: 1]}])
+
+
+@each_of_ours
+@pytest.mark.parametrize("depth", [50, 5000, 100_000])
+def test_depth_is_survived_or_refused(serializer: Serializer, depth: int) -> None:
+    """Deep values are written and read, or refused; nothing overflows."""
+    value: Any = 0
+    for _ in range(depth):
+        value = [value]
+
+    if depth == 50:
+        assert serializer.loads(serializer.dumps(value)) == value
+    else:
+        with pytest.raises(EncodeError):
+            serializer.dumps(value)
+
+
+@EVERYWHERE
+@given(
+    code=st.sampled_from([*(tag.code for tag in TAGS), -1, 0, 99]),
+    inner=st.binary(max_size=12) | VALUES.map(MsgpackSerializer().dumps),
+)
+def test_hostile_extensions_raise_decode_error(code: int, inner: bytes) -> None:
+    """Whatever stands behind an extension's code, it is a value or a DecodeError."""
+    serializer = MsgpackSerializer()
+    try:
+        serializer.loads(msgspec.msgpack.encode(msgspec.msgpack.Ext(code, inner)))
+    except DecodeError as error:
+        told = str(error)
+        assert told
+
+
+@EVERYWHERE
+@given(
+    name=st.sampled_from(["nothing", *(tag.name for tag in TAGS)]),
+    inner=st.recursive(
+        st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+        lambda x: (
+            st.lists(x, max_size=4) | st.dictionaries(st.sampled_from(["$set", "$int", "a"]), x, max_size=1)
+        ),
+        max_leaves=6,
+    ),
+)
+def test_hostile_marks_raise_decode_error(name: str, inner: object) -> None:
+    """Whatever stands behind a mark, it is a value or a DecodeError."""
+    serializer = JsonSerializer()
+    try:
+        serializer.loads(msgspec.json.encode({f"${name}": inner}))
+    except DecodeError as error:
+        told = str(error)
+        assert told
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"$int": "' + b"f" * 100 + b'g"}',
+        b'{"$nothing": 1}',
+        b'{"$set": [[1]]}',
+        b'{"$timedelta": [1e300, 0, 0]}',
+        b'{"$datetime": ["2024-01-01", 0, ["../../etc/passwd", null]]}',
+        b'{"$datetime": ["2024-01-01", 0, [null, 86400000000000]]}',
+        b'{"$tuple":' * 30_000,
+        b"NaN",
+        b"\xff\xfe",
+    ],
+    ids=lambda data: repr(data[:16]),
+)
+def test_bad_json_raises_decode_error(data: bytes) -> None:
+    """Marks with the wrong thing behind them are refused."""
+    with pytest.raises(DecodeError):
+        JsonSerializer().loads(data)
+
+
+def test_a_zone_that_is_not_known_here_becomes_its_offset() -> None:
+    """A worker without that time zone reads the same moment."""
+    data = b'{"$datetime": ["2024-07-01T12:00:00", 0, ["Mars/Olympus", 7200000000]]}'
+
+    moment = JsonSerializer().loads(data)
+
+    assert moment.utcoffset() == dt.timedelta(hours=2)
+
+
+def test_json_is_readable() -> None:
+    """What JSON has a form for is plain JSON, anything else says what it is."""
+    dumps = JsonSerializer().dumps
+
+    assert dumps([[1, "a", None], {"b": 1.5}]) == b'[[1,"a",null],{"b":1.5}]'
+    assert dumps([(1,), uuid.UUID(int=1)]) == (
+        b'[{"$tuple":[1]},{"$uuid":"00000000000000000000000000000001"}]'
+    )
+    assert dumps({"$price": 1}) == b'{"$dict":[["$price",1]]}'
+    assert dumps("$5") == b'"$5"'
+
+
+def test_plain_values_are_plain_messagepack() -> None:
+    """Any reader of MessagePack understands messages without marks."""
+    value = [[1, "a", None, b"b"], {"c": 1.5, 7: True}]
+
+    assert MsgpackSerializer().dumps(value) == msgspec.msgpack.encode(value)
+
+
+def test_codes_of_types_stay_as_they_are() -> None:
+    """Messages of older versions must be read for ever."""
+    assert {tag.name: tag.code for tag in TAGS} == {
+        "tuple": 1,
+        "set": 2,
+        "frozenset": 3,
+        "datetime": 4,
+        "date": 5,
+        "time": 6,
+        "timedelta": 7,
+        "uuid": 8,
+        "decimal": 9,
+        "complex": 10,
+        "int": 11,
+        "text": 12,
+        "float": 13,
+        "bytes": 14,
+        "dict": 15,
+    }
+
+
+def test_only_pickle_is_unsafe() -> None:
+    """Reading pickle can run code, and it says so."""
+    assert [serializer.unsafe for serializer in ALL] == [False, False, True]
