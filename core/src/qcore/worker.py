@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,8 @@ _LARGEST: Final = 256
 _BYTES: Final = 1 << 20
 #: Seconds of one wait at an empty queue; only bounds how late odd events are noticed.
 _WAIT: Final = 5.0
+#: Signals a worker has handlers for.
+_OURS: Final = (signal.SIGTERM, signal.SIGALRM)
 #: Seconds before the broker is asked again after a failure: from, to, doubling with jitter.
 _PATIENCE: Final = (0.05, 5.0)
 
@@ -58,6 +61,8 @@ class Worker:
         self._reason = Leaving.NOT
         self._total = 0
         self._wanted = 1
+        #: of each thread that is just forking, the signal mask it had
+        self._forking = threading.local()
         self._home = os.open(".", os.O_RDONLY)
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -67,6 +72,9 @@ class Worker:
         self._page.say(WorkerState.STARTING)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_stop)
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._be_ordinary
+        )
         if cpus:
             psutil.Process().cpu_affinity(list(cpus))
         self._assemble(owner)
@@ -241,6 +249,25 @@ class Worker:
         if self._waiting:
             self._waiting = False
             raise _Stop
+
+    def _before_fork(self) -> None:
+        """Hold back signals until the child of a task has become an ordinary process."""
+        self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+
+    def _after_fork(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._forking.mask)
+
+    def _be_ordinary(self) -> None:
+        """Let a child that a task forks take signals as any process does: it could not be terminated else."""
+        for number, ours, ordinary in (
+            (signal.SIGTERM, self._on_stop, signal.SIG_DFL),
+            (signal.SIGALRM, self._executor.alarm, signal.SIG_DFL),
+            (signal.SIGINT, signal.SIG_IGN, signal.default_int_handler),
+        ):
+            # What the task has set for its children stays.
+            if signal.getsignal(number) == ours:
+                signal.signal(number, ordinary)
+        self._after_fork()
 
     def _tidy(self) -> None:
         """Put back what tasks may have changed and the next ones rely on."""
