@@ -15,7 +15,7 @@ def describe(exc: BaseException) -> str:
     """Return `Type: text` of an exception whose own methods are not to be trusted."""
     try:
         text = str(exc)
-    except Exception:  # noqa: BLE001 - a __str__ that raises is the user's; the type still tells
+    except BaseException:  # noqa: BLE001 - a __str__ that raises, SystemExit too, is the user's; the type still tells
         text = "(its text cannot be shown)"
     name = type(exc).__qualname__
     text = f"{name}: {text}" if text else name
@@ -28,6 +28,6 @@ def trace(exc: BaseException) -> str:
         # The first frame is ours.
         inner = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
         text = "".join(traceback.format_exception(type(exc), exc, inner or exc.__traceback__))
-    except Exception as broken:  # noqa: BLE001 - formatting runs the user's code
+    except BaseException as broken:  # noqa: BLE001 - formatting runs the user's code
         text = f"(the traceback cannot be shown: {type(broken).__name__})"
     return text[-MAX_TRACEBACK:].encode("utf-8", "backslashreplace").decode()
