@@ -11,6 +11,7 @@ from qcore.errors import BackendRefused, EnvelopeError, UnknownKey
 from qcore.hookspecs import RejectedEvent, SettledEvent
 from qcore.journal import Ended, Held
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
+from qcore.results import forget_failures, save_each
 from qcore.settle import Decision, decide, worn_out
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Batch:
         #: settlements of messages that never came to be entries
         self._refused: list[Settlement] = []
         self._told: list[SettledEvent] = []
+        #: ids of tasks that failed at their first delivery and will run again
+        self._again: list[bytes] = []
 
     # -- taking a batch -------------------------------------------------------------------------
 
@@ -232,6 +235,8 @@ class Batch:
             outcome.error.partition("\n")[0],
             then,
         )
+        if decision.state is State.RETRYING and entry.deliveries == 1:
+            self._again.append(entry.opened.id)
         reason = decision.reason
         if decision.action is Action.BURY and outcome.kind is not Kind.REJECTED:
             reason = f"{reason}: {outcome.error}"
@@ -255,6 +260,9 @@ class Batch:
             BackendUnavailable: nothing is forgotten; call it again.
 
         """
+        if self._again:
+            forget_failures(self._store, self._again)
+            self._again = []
         # What the supervisor settled for us while a task ran long need not be settled again.
         skip = max(0, self._page.flushed() - self._settled)
         settlements = self._settlements[skip:] + self._refused
@@ -263,7 +271,7 @@ class Batch:
             deliveries = self._exchange(results, settlements, limit)
         else:
             if results:
-                self._save(results)
+                save_each(self._store, results)
             deliveries = self._broker.exchange(None, (), settlements, limit)
         self._settled = self.ended
         self._page.settled(self.ended)
@@ -282,15 +290,8 @@ class Batch:
             return self._broker.exchange(self._store, results, settlements, limit)
         except BackendRefused:
             # One record the store will not take must not hold up its neighbours.
-            self._save(results)
+            save_each(self._store, results)
             return self._broker.exchange(None, (), settlements, limit)
-
-    def _save(self, results: list[StoredResult]) -> None:
-        try:
-            self._store.save(results)
-        except BackendRefused:
-            for one in results:
-                self._store.save([one])
 
     def _record(  # noqa: PLR0917 - what a record is made of
         self, one: Entry, state: State, outcome: Outcome, value: bytes, attempts: int, crashes: int

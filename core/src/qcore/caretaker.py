@@ -16,7 +16,8 @@ from qcore.errors import BackendError, BackendUnavailable
 from qcore.execute import Planner
 from qcore.hookspecs import SettledEvent
 from qcore.journal import WorkerState
-from qcore.model import Action, Kind, Outcome, Settlement, Task
+from qcore.model import Action, Kind, Outcome, Settlement, State, Task
+from qcore.results import forget_failures
 from qcore.sealer import STATUS
 from qcore.settle import decide
 
@@ -258,6 +259,7 @@ class Caretaker:
         """Save, then settle: the order that loses nothing."""
         broker, store = self._connect()
         if results:
+            forget_failures(store, [one.id for one in results if one.state is State.RETRYING])
             store.save(results)
         if settlements:
             broker.settle(settlements)

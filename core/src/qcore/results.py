@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qcore.errors import DecodeError, EncodeError, PayloadTooLarge, Undecodable, UnknownKey
+from qcore.errors import BackendRefused, DecodeError, EncodeError, PayloadTooLarge, Undecodable, UnknownKey
 from qcore.model import Kind, Outcome, Result, State, StoredResult
 from qcore.sealer import Sealer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qcore.envelope import Head
-    from qcore.interfaces import Serializer
+    from qcore.interfaces import ResultStore, Serializer
 
 #: Indexed text is cut to this many characters: a name too long must not cost the record.
 _INDEXED = 256
@@ -199,3 +199,23 @@ class Results:
             msg = f"the result was written by serializer {body.serializer}, which `accept` does not list"
             raise DecodeError(msg)
         return serializer.loads(body.value)
+
+
+def save_each(store: ResultStore, results: Sequence[StoredResult]) -> None:
+    """Save results; one record the store will not take does not hold up its neighbours."""
+    try:
+        store.save(results)
+    except BackendRefused:
+        for one in results:
+            store.save([one])
+
+
+def forget_failures(store: ResultStore, ids: Sequence[bytes]) -> None:
+    """Forget that tasks failed for good, for they will run again: they were requeued meanwhile.
+
+    Else the next delivery would take the old failure for the end of this one's runs.
+    """
+    if ids:
+        old = [one.id for one in store.get(ids) if one is not None and one.state is State.FAILED]
+        if old:
+            store.delete(old)
