@@ -1,0 +1,149 @@
+"""What an integration test stands on: one queue in a file and what runs on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from qcore import App, Cluster, Config, Result, ResultNotReady
+from qcore.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from qcore import Job
+
+#: seconds any one condition is given; a machine under load must not fail a test
+PATIENCE = 20.0
+SECRET = "the key of the integration tests, not of anybody else"
+
+
+def until(condition: Callable[[], Any], what: str = "", *, within: float = PATIENCE) -> Any:
+    """Return what `condition` returns as soon as that is true in the sense of `if`."""
+    end = time.monotonic() + within
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() >= end:
+            message = f"still waiting after {within:g} seconds: {what or condition}"
+            raise AssertionError(message)
+        time.sleep(0.01)
+
+
+def lines(path: Path) -> list[str]:
+    """Return the lines tasks have written so far."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Land:
+    """One queue in a file of its own, and the clusters of one test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._apps: list[App] = []
+        self._clusters: list[Cluster] = []
+
+    def settings(self, **settings: Any) -> dict[str, Any]:
+        """Return the table of a configuration on this queue."""
+        return {
+            "name": "land",
+            "workers": 2,
+            "secret_key": SECRET,
+            "log_level": "WARNING",
+            "preload": ["tests.integration.tasks"],
+            "shutdown_timeout": 5,
+            "sqlite": {"path": str(self.folder / "queue.db")},
+        } | settings
+
+    def app(self, **settings: Any) -> App:
+        """Return a producer."""
+        made = App(Config.from_dict(self.settings(**settings)))
+        self._apps.append(made)
+        return made
+
+    def cluster(self, **settings: Any) -> Cluster:
+        """Return a running cluster; the test need not stop it."""
+        made = Cluster(Config.from_dict(self.settings(**settings)))
+        self._clusters.append(made)
+        return made.start()
+
+    def both(self, **settings: Any) -> tuple[App, Cluster]:
+        """Return a producer and a running cluster of one configuration."""
+        return self.app(**settings), self.cluster(**settings)
+
+    def file(self, name: str = "witness") -> Path:
+        """Return a file for tasks to write to."""
+        return self.folder / name
+
+    def leave(self) -> None:
+        """Stop what still runs."""
+        for cluster in self._clusters:
+            cluster.stop(timeout=0)
+        for app in self._apps:
+            app.close()
+
+
+def final(job: Job, wait: float = PATIENCE) -> Result:
+    """Return the final result of a job."""
+    result = job.fetch(wait)
+    if result is None or result.state is State.RETRYING:
+        message = f"{job} has no final result: {result}"
+        raise ResultNotReady(message)
+    return result
+
+
+def finals(jobs: Iterable[Job], wait: float = PATIENCE) -> list[Result]:
+    """Return the final results of jobs, in their order."""
+    return [final(job, wait) for job in jobs]
+
+
+def worker_pids(cluster: Cluster) -> list[int]:
+    """Return the process ids of the workers there are now."""
+    return [worker.pid for worker in cluster.status().workers if worker.pid]
+
+
+def zygote_pid(cluster: Cluster) -> int:
+    """Return the process that forks the workers of a cluster."""
+    supervisor = psutil.Process(cluster.pid)
+    (child,) = supervisor.children()
+    return child.pid
+
+
+def kill(pid: int) -> None:
+    """Kill a process the hard way."""
+    os.kill(pid, signal.SIGKILL)
+
+
+class Marked:
+    """Finds every process that descends from this one by a mark in its environment."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = f"QCORE_TEST_MARK={mark}".encode()
+
+    def left(self) -> list[int]:
+        """Return the marked processes that run, orphans included."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                marked = self._mark in (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if marked and alive(int(entry.name)):
+                found.append(int(entry.name))
+        return found
