@@ -65,7 +65,8 @@ class Contract:
         so that each step of its work is met by some `at`.
         """
         since = Stopwatch()
-        told = [child.line() or "" for _ in range(lines)]
+        # None when it has run out of work: it was faster than this process
+        told = [line for _ in range(lines) if (line := child.line()) is not None]
         self.let_pass(at * since.seconds / lines)
         child.kill()
         return told + child.lines()

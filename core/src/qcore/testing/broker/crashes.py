@@ -123,7 +123,7 @@ class CrashRules(BrokerBench):
 
         def consume(tell: Callable[[str], None]) -> None:
             broker = new(retry=4 * self.tick)
-            while taken := self.some(broker, 1):
+            while taken := broker.lease(1, self.tick):
                 broker.settle(acks(taken))
                 tell(taken[0].body.decode())
 
