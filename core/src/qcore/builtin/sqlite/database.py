@@ -163,7 +163,10 @@ class Database:
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
+        # in one transaction: another process may be making the tables between two looks
+        connection.execute("begin")
         ready = schema.is_ready(connection, self.path)
+        connection.execute("commit")
         # also for a ready one: a copy made by `vacuum into` has lost the mode
         mode = connection.execute("pragma journal_mode = wal").fetchone()[0]
         if mode != "wal":

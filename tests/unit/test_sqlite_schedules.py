@@ -1,0 +1,158 @@
+"""What the SQLite schedule store does beyond the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from qcore.builtin.sqlite import SqliteSchedules, make_schedules
+from qcore.model import Schedule
+from tests.unit.sqlite_bench import python, settings_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: claims what is due when it is told to, and prints the names
+CLAIM = """
+import sys
+from pathlib import Path
+from qcore.builtin.sqlite import make_schedules
+from tests.unit.sqlite_bench import settings_for
+store = make_schedules(settings_for(Path(sys.argv[1])))
+print("ready", flush=True)
+sys.stdin.readline()
+while due := store.claim_due(100.0, 3, 60.0):
+    print(*(schedule.name for schedule in due), sep="\\n")
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteSchedules]:
+    """Yield an empty store."""
+    store = make_schedules(settings_for(tmp_path / "queue.db"))
+    yield store
+    store.close()
+
+
+def schedule(name: str = "nightly", next_run: float = 10.0, repeats: int = -1, fault: str = "") -> Schedule:
+    """Return a schedule."""
+    return Schedule(
+        name=name, task="tasks.clean", rule="0 3 * * *", next_run=next_run, repeats=repeats, fault=fault
+    )
+
+
+def names(schedules: object) -> list[str]:
+    """Return their names in the order given."""
+    assert isinstance(schedules, list | tuple)
+    return [one.name for one in schedules]
+
+
+@pytest.mark.parametrize("catch_up", [None, True, False])
+def test_every_field_comes_back(store: SqliteSchedules, catch_up: bool | None) -> None:
+    """What was added is what is found."""
+    expected = attrs.evolve(
+        schedule(),
+        body=b"\x00\xff",
+        time_zone="Europe/Berlin",
+        repeats=3,
+        catch_up=catch_up,
+        declared=True,
+        fault="no such zone",
+    )
+
+    store.add(expected)
+
+    assert store.all() == [expected]
+
+
+def test_the_longest_due_come_first(store: SqliteSchedules) -> None:
+    """What may not fire is not claimed, nor what is not due."""
+    for one in (
+        schedule("b", 5.0),
+        schedule("a", 9.0),
+        schedule("c", 1.0),
+        schedule("paused", 1.0, repeats=0),
+        schedule("broken", 1.0, fault="no such task"),
+        schedule("later", 11.0),
+    ):
+        store.add(one)
+
+    assert names(store.claim_due(10.0, 2, 60.0)) == ["c", "b"]
+    assert names(store.claim_due(10.0, 5, 60.0)) == ["a"]
+    assert names(store.claim_due(69.0, 5, 60.0)) == ["later"]
+    assert names(store.claim_due(70.0, 5, 60.0)) == ["c", "b", "a"]
+
+
+def test_an_advanced_schedule_can_be_claimed_at_its_next_slot(store: SqliteSchedules) -> None:
+    """The hold ends with the slot it was for."""
+    before = schedule(next_run=10.0)
+    after = attrs.evolve(before, next_run=20.0, repeats=4)
+    store.add(before)
+    store.claim_due(10.0, 1, 1000.0)
+
+    assert store.advance(before, after)
+    assert store.claim_due(20.0, 1, 60.0) == [after]
+
+
+def test_a_slot_advances_once(store: SqliteSchedules) -> None:
+    """Whoever comes second changes nothing, be it to go on or to remove."""
+    before = schedule(next_run=10.0)
+    after = attrs.evolve(before, next_run=20.0)
+    store.add(before)
+
+    assert [store.advance(before, after), store.advance(before, after), store.advance(before, None)] == [
+        True,
+        False,
+        False,
+    ]
+    assert store.all() == [after]
+    assert store.advance(after, None)
+    assert store.all() == []
+
+
+def test_a_schedule_changed_meanwhile_is_not_overwritten(store: SqliteSchedules) -> None:
+    """Who edits a schedule while it fires is not undone by its next state."""
+    before = schedule(next_run=10.0)
+    edited = attrs.evolve(before, next_run=15.0, rule="0 4 * * *")
+    store.add(before)
+    store.claim_due(10.0, 1, 60.0)
+    store.add(edited)
+
+    assert not store.advance(before, attrs.evolve(before, next_run=20.0))
+    assert store.all() == [edited]
+
+
+def test_removing_tells_whether_there_was_one(store: SqliteSchedules) -> None:
+    """A schedule can be removed once."""
+    store.add(schedule())
+
+    assert [store.remove("nightly"), store.remove("nightly")] == [True, False]
+
+
+def test_nothing_is_written_while_nothing_is_due(store: SqliteSchedules, tmp_path: Path) -> None:
+    """A cluster that waits for a slot leaves the log as it is."""
+    store.add(schedule(next_run=10.0))
+    log = tmp_path / "queue.db-wal"
+    before = log.read_bytes()
+
+    assert list(store.claim_due(9.0, 5, 60.0)) == []
+    assert log.read_bytes() == before
+
+
+def test_two_clusters_never_fire_one_slot(store: SqliteSchedules, tmp_path: Path) -> None:
+    """Processes that claim at once share what is due."""
+    expected = [f"every-{number:03}" for number in range(200)]
+    for name in expected:
+        store.add(schedule(name))
+    path = tmp_path / "queue.db"
+
+    with python(CLAIM, path) as one, python(CLAIM, path) as other:
+        for cluster in (one, other):
+            cluster.ready()
+            cluster.go()
+        claimed = one.end() + other.end()
+
+    assert sorted(claimed) == expected
