@@ -28,7 +28,7 @@ _log = logging.getLogger("qcore.pool")
 
 #: Most bytes of one notice.
 _MESSAGE: Final = 1 << 20
-#: A worker that dies within this many seconds of its start did not get to work.
+#: A worker that dies within this many seconds of its start, with no task done, did not get to work.
 _EARLY: Final = 1.0
 #: So many early deaths within `_STORM_SECONDS` and new workers wait, 1 to 60 seconds.
 _STORM: Final = 10
@@ -201,7 +201,7 @@ class Pool:
         """Say that workers keep dying, empty if they do not."""
         if not self._storms:
             return ""
-        return f"{_STORM} workers died within {_EARLY:g} s of their start; new ones wait"
+        return f"{_STORM} workers died within {_EARLY:g} s of their start with no task done; new ones wait"
 
     def signal(self, slot: Slot, number: int, why: str = "") -> None:
         """Send a worker a signal; `why` marks it as killed by us."""
@@ -234,7 +234,8 @@ class Pool:
         slot.pid = 0
         slot.warned = (0, 0)
         slot.page.reset()
-        if gone.cause in {"crashed", "broken"} and gone.lived < _EARLY:
+        # One that has finished a task did get to work: whatever killed it will not kill all.
+        if gone.cause in {"crashed", "broken"} and gone.lived < _EARLY and not gone.seen.total:
             self._early.append(time.monotonic())
         self.reincarnations[gone.cause] += 1
         return gone

@@ -1,0 +1,26 @@
+"""Dead workers are replaced at once as long as tasks get done."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.integration import tasks
+from tests.integration.land import final, kill, until, worker_pids
+
+if TYPE_CHECKING:
+    from tests.integration.land import Land
+
+
+def test_a_worker_that_did_some_work_is_replaced_at_once_however_often(land: Land) -> None:
+    """Only workers that die before they finish a task are a storm and make new ones wait."""
+    app, cluster = land.both(workers=1)
+    began = time.monotonic()
+
+    for _ in range(14):
+        pid = final(app.enqueue(tasks.pid)).value
+        kill(pid)
+        until(lambda pid=pid: worker_pids(cluster) not in ([], [pid]), "a new worker", within=3)  # type: ignore[misc]  # binds the loop's value
+
+    assert not cluster.status().troubles
+    assert time.monotonic() - began < 20
