@@ -127,17 +127,12 @@ class App:
         if IMPORTING_MAIN.get():
             raise MainReached
         sealed = seal_calls(self.runtime, calls)
-        messages = [one for one in sealed if one is not None]
+        wanted = [one for one in sealed if not one.skipped]
         if broker is not None:
-            broker.enqueue([one.message for one in messages])
-        else:
-            queued = [one for one in messages if not one.sync]
-            if queued:
-                self._deliver(queued)
-            for one in messages:
-                if one.sync:
-                    run_inline(self.runtime, [one])
-        return [Job(self, one.message.id.hex() if one else "") for one in sealed]
+            broker.enqueue([one.message for one in wanted])
+        elif wanted:
+            self._deliver(wanted)
+        return [Job(self, one.message.id.hex()) for one in sealed]
 
     @contextmanager
     def delivering(self, deliver: Callable[[Sequence[Sealed]], None]) -> Iterator[None]:
@@ -163,12 +158,16 @@ class App:
         return Call(name, args, kwargs, options, options.head(name))
 
     def _to_broker(self, sealed: Sequence[Sealed]) -> None:
-        brokers = self.runtime.brokers
-        broker = brokers.take()
-        try:
-            broker.enqueue([one.message for one in sealed])
-        finally:
-            brokers.give(broker)
+        queued = [one.message for one in sealed if not one.sync]
+        if queued:
+            brokers = self.runtime.brokers
+            broker = brokers.take()
+            try:
+                broker.enqueue(queued)
+            finally:
+                brokers.give(broker)
+        if len(queued) < len(sealed):
+            run_inline(self.runtime, [one for one in sealed if one.sync])
 
     # -- results --------------------------------------------------------------------------------
 

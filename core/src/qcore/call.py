@@ -90,7 +90,9 @@ class Sealed:
     call: Call
     message: Outgoing
     #: whether it is to be run in this process
-    sync: bool
+    sync: bool = False
+    #: left out by a hook: it has an id, but no message
+    skipped: bool = False
 
 
 DEFAULT: Final = Options()

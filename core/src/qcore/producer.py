@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from qcore.runtime import Runtime
 
 
-def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed | None]:
-    """Make calls into signed messages; None stands for one that a hook leaves out.
+def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
+    """Make calls into signed messages.
 
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
@@ -35,7 +35,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed | None]:
     now = time.time_ns() // 1_000_000
     stamp = now.to_bytes(6, "big")
     noise = os.urandom(10 * len(calls))
-    sealed: list[Sealed | None] = []
+    sealed: list[Sealed] = []
     for index, call in enumerate(calls):
         # Ids are ordered by time: random keys cost a B-tree two thirds of its rate.
         id_ = stamp + noise[index * 10 : index * 10 + 10]
@@ -43,7 +43,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed | None]:
         if hooks:
             changed = _with_headers(call, id_, now, hooks)
             if changed is None:
-                sealed.append(None)
+                sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True))
                 continue
             head = changed
         options = call.options
@@ -53,12 +53,11 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed | None]:
             else:
                 arguments = dumps(list(call.args)) if call.args else b""
         except EncodeError as exc:
-            msg = f"the arguments of {call.name} cannot be enqueued: {exc}"
-            raise EncodeError(msg) from exc
+            raise _culprit(call, dumps, exc) from exc
         expires = now + int(options.expires * 1000) if options.expires else 0
         body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires)
         sync = always_sync if options.sync is None else options.sync
-        sealed.append(Sealed(call, Outgoing(id_, body, options.delay), sync))
+        sealed.append(Sealed(call, Outgoing(id_, body, options.delay), sync=sync))
     return sealed
 
 
@@ -87,6 +86,18 @@ def run_inline(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
             with runtime.stores.lend() as store:
                 store.save([record])
     executor.close()
+
+
+def _culprit(call: Call, dumps: Callable[[Any], bytes], error: EncodeError) -> EncodeError:
+    """Return an error that names the argument which cannot be written."""
+    named = [(f"argument {index}", value) for index, value in enumerate(call.args, 1)]
+    named += [(f"argument {key!r}", value) for key, value in call.kwargs.items()]
+    for name, value in named:
+        try:
+            dumps(value)
+        except EncodeError as exc:
+            return EncodeError(f"{name} of {call.name} cannot be enqueued: {exc}")
+    return EncodeError(f"the arguments of {call.name} cannot be enqueued: {error}")
 
 
 def _with_headers(call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[Any], None]]) -> bytes | None:

@@ -1,0 +1,147 @@
+"""What a producer's App does before anything reaches a broker."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from qcore import App, Config, QcoreError, Retry
+from qcore.errors import EncodeError, NotSupported, TaskNameError
+from qcore.testing import captured
+
+
+class Foreign:
+    """Something no serializer knows."""
+
+
+def double(number: int, *, plus: int = 0) -> int:
+    """Return twice a number and something."""
+    return 2 * number + plus
+
+
+@pytest.fixture
+def app() -> App:
+    """Return an App on a queue of this process."""
+    return App(Config.from_dict({"memory": {}}))
+
+
+def test_an_argument_that_cannot_be_written_is_named(app: App) -> None:
+    """The error stands where the call stands, and says which argument of which task."""
+    with pytest.raises(EncodeError, match=r"^argument 2 of os.getcwd cannot be enqueued: .*Foreign"):
+        app.enqueue("os.getcwd", 1, Foreign())
+    with pytest.raises(EncodeError, match=r"^argument 'plus' of .*double cannot be enqueued: .*Foreign"):
+        app.enqueue(double, 1, plus=Foreign())
+
+    assert app.queue_size() == 0
+
+
+def test_one_bad_call_keeps_all_of_its_company_back(app: App) -> None:
+    """`enqueue_many` accepts all calls or none."""
+    task = app.task(double)
+
+    with pytest.raises(EncodeError):
+        app.enqueue_many([task.bind(1), task.bind(Foreign())])  # type: ignore[arg-type]  # that is the point
+
+    assert app.queue_size() == 0
+
+
+def test_a_declared_task_is_still_a_function(app: App) -> None:
+    """Calling it runs it here, and it keeps its name and docstring."""
+    task = app.task(double)
+
+    assert task(2, plus=1) == 5
+    assert task.__doc__ == double.__doc__
+    assert task.name == f"{__name__}.double"
+
+
+def test_sync_calls_are_captured_too() -> None:
+    """Under `sync` a test still sees what would have been enqueued."""
+    app = App(Config.from_dict({"memory": {}, "sync": True}))
+
+    with captured(app) as seen:
+        app.enqueue(double, 3)
+
+    assert seen.names == [f"{__name__}.double"]
+
+
+def test_sync_runs_the_task_and_keeps_its_result() -> None:
+    """With `sync` there is a result as soon as the call returns."""
+    app = App(Config.from_dict({"memory": {}, "sync": True}))
+
+    job = app.enqueue(double, 3, plus=1)
+
+    assert job.result() == 7
+
+
+def test_a_function_nobody_can_import_is_refused_when_it_is_declared(app: App) -> None:
+    """A lambda or an inner function is no task, and the message says what to do."""
+    with pytest.raises(TaskNameError, match="define it at the top level of a module"):
+        app.task(lambda: None)
+
+
+def test_an_unknown_option_lists_those_there_are(app: App) -> None:
+    """A misspelt option is an error at once."""
+    with pytest.raises(TypeError, match=r"no task option 'timout'; there are ack_failure, delay"):
+        app.task(timout=3)(double)
+
+
+def test_options_of_the_specification_are_lifted_out_of_the_keywords(app: App) -> None:
+    """Options stand among the keyword arguments or in q_options, where they win."""
+    with captured(app) as seen:
+        app.async_task(double, 2, timeout=10, group="g", plus=3, q_options={"task_name": "label"})
+
+    call = seen.one(f"{__name__}.double")
+    assert (call.args, dict(call.kwargs)) == ((2,), {"plus": 3})
+    assert (call.options.timeout, call.options.group, call.options.label) == (10, "g", "label")
+
+
+def test_an_option_named_twice_reaches_the_function(app: App) -> None:
+    """A key of q_options that also stands among the keywords is an argument there."""
+    with captured(app) as seen:
+        app.async_task(double, 2, group="argument", q_options={"group": "option"})
+
+    call = seen.one(f"{__name__}.double")
+    assert (dict(call.kwargs), call.options.group) == ({"group": "argument"}, "option")
+
+
+def test_options_not_offered_are_refused(app: App) -> None:
+    """Nothing that was asked for is left out silently."""
+    with pytest.raises(NotSupported, match="the option 'hook' is not offered"):
+        app.async_task(double, 1, hook="builtins.print")
+
+
+def test_using_changes_only_what_it_names(app: App) -> None:
+    """Options given at the call lie over those of the declaration."""
+    task = app.task(timeout=30, retry=Retry(max_attempts=5))(double)
+
+    sender = task.using(delay=5)
+
+    assert (sender.options.timeout, sender.options.delay) == (30, 5)
+    assert task.options.delay == 0
+
+
+def test_ids_are_ordered_by_time_and_differ(app: App) -> None:
+    """An id is 32 hexadecimal digits; a later one is greater by its first twelve."""
+    jobs = [*app.enqueue_many([app.task(double).bind(1)] * 100), app.enqueue(double, 1)]
+
+    ids = [job.id for job in jobs]
+    assert len(set(ids)) == 101
+    assert all(len(bytes.fromhex(one)) == 16 for one in ids)
+    assert ids[0][:12] <= ids[-1][:12]
+
+
+def test_an_app_goes_on_after_a_fork(app: App) -> None:
+    """Declared before a fork, used after it: what pre-forking servers do."""
+    app = App(Config.from_dict({"memory": {}, "secret_key": "x" * 31 + "1"}))
+    app.enqueue(double, 1)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            app.enqueue(double, 2)
+            os._exit(0)
+        except QcoreError:
+            os._exit(1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
