@@ -183,22 +183,29 @@ def boot_of(config: Config, preload: Sequence[str] = ()) -> Boot:
 
 
 def refuse_private(config: Config) -> None:
-    """Refuse a broker that other processes cannot see.
+    """Refuse a broker, or a place for results, that other processes cannot see.
 
     Raises:
-        ConfigError: it lives in this process only.
+        ConfigError: one of them lives in this process only.
 
     """
     runtime = Runtime(config)
-    broker = runtime.make_broker()
-    private = not broker.capabilities.processes
-    broker.close()
-    if private:
-        msg = (
+    faults = []
+    broker, store = runtime.make_broker(), runtime.make_store()
+    if not broker.capabilities.processes:
+        faults.append(
             f"broker {config.broker!r} lives in one process and cannot feed a cluster; "
             "use the embedded sqlite, or qcore.testing.inline to run tasks in this process"
         )
-        raise ConfigError([msg])
+    if not store.processes:
+        faults.append(
+            f"result_store: got {config.result_store or config.broker!r}; it lives in one process, and "
+            "results of workers would never be seen; leave it out to keep them beside the queue"
+        )
+    broker.close()
+    store.close()
+    if faults:
+        raise ConfigError(faults)
 
 
 def main(control_fd: int) -> None:
