@@ -53,6 +53,7 @@ class SqliteBroker(Broker):
     def __init__(self, settings: Settings) -> None:
         self._database = Database(settings)
         self._retry = settings.retry
+        self._owner = leases.owner_number(settings.owner)
         #: epoch seconds from when on outlived leases are looked for although there is other work
         self._expire_at = 0.0
         self.capabilities = Capabilities(
@@ -127,6 +128,13 @@ class SqliteBroker(Broker):
         if receipts:
             self._database.write(leases.extend, receipts, time.time() + seconds)
 
+    def reclaim(self, owner: bytes) -> int:
+        """Release what a dead process held."""
+        count = self._database.write(leases.reclaim, leases.owner_number(owner), time.time()) if owner else 0
+        if count:
+            self._database.work.ring()
+        return count
+
     def size(self) -> QueueSize:
         """Count the messages; what is ready is not counted one by one."""
         return self._database.read(_size)
@@ -187,7 +195,7 @@ class SqliteBroker(Broker):
         if now >= self._expire_at:
             leases.expire(connection, now)
             self._expire_at = now + IDENTITY
-        token = leases.new_token()
+        token = leases.new_token(self._owner)
         until = now + self._retry
         deliveries = _claim_returned(connection, limit, now, until, token)
         if len(deliveries) < limit:

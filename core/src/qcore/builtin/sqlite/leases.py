@@ -33,6 +33,10 @@ _BACK_RELEASE = (
 )
 _BACK_DELETE = "delete from back where key = ? and token = ?"
 
+_BACK_RECLAIM = """update back set at = ?, token = null, deliveries = deliveries - 1
+    where token between ? and ?"""
+_RANGE_TO_BACK = """insert into back (at, body)
+    select ?, body from queue where seq between ? and ? order by seq"""
 _EXPIRED_TO_BACK = """insert into back (at, token, deliveries, body)
     select ?, ?, 1, body from queue where seq between ? and ? order by seq"""
 
@@ -45,9 +49,14 @@ class Lease(NamedTuple):
     token: int
 
 
-def new_token() -> int:
-    """Return a number that no other lease has had or will have: 63 random bits."""
-    return int.from_bytes(os.urandom(8), "big") >> 1
+def new_token(owner: int) -> int:
+    """Return a number that no other lease has had or will have: the owner's 31 bits and 32 random ones."""
+    return owner << 32 | int.from_bytes(os.urandom(4), "big")
+
+
+def owner_number(owner: bytes) -> int:
+    """Return the 31 bits that begin every token of `owner`; random ones for nobody in particular."""
+    return int.from_bytes((owner or os.urandom(4))[:4], "big") >> 1
 
 
 def read_receipts(receipts: Iterable[bytes]) -> list[tuple[int, int]]:
@@ -97,6 +106,18 @@ def expire(connection: sqlite3.Connection, now: float) -> None:
         connection.execute(_EXPIRED_TO_BACK, (until, token, first, last))
         connection.execute("delete from queue where seq between ? and ?", (first, last))
         connection.execute("delete from lease where first = ?", (first,))
+
+
+def reclaim(connection: sqlite3.Connection, owner: int, now: float) -> int:
+    """Release every lease of an owner, uncounted; return how many messages came back."""
+    span = (owner << 32, (owner << 32) + 0xFFFFFFFF)
+    count = 0
+    found = connection.execute("select first, last from lease where token between ? and ?", span).fetchall()
+    for first, last in found:
+        count += connection.execute(_RANGE_TO_BACK, (now, first, last)).rowcount
+        connection.execute("delete from queue where seq between ? and ?", (first, last))
+        connection.execute("delete from lease where first = ?", (first,))
+    return count + connection.execute(_BACK_RECLAIM, (now, *span)).rowcount
 
 
 def _is_ack(settlement: Settlement) -> bool:

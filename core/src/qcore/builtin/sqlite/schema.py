@@ -31,6 +31,7 @@ TABLES = (
     deliveries integer not null default 0, failures integer not null default 0,
     crashes integer not null default 0, body blob not null)""",
     "create index back_at on back (at)",
+    "create index back_token on back (token) where token is not null",
     # autoincrement: an id that was listed is never another message later
     """create table buried (id integer primary key autoincrement, at real not null,
     reason text not null, failures integer not null, crashes integer not null, body blob not null)""",
