@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore.describe import describe, trace
 from qcore.envelope import read_head
-from qcore.errors import DecodeError, EnvelopeError, SkipTask, TaskNotFound, TaskTimeout
+from qcore.errors import DecodeError, SkipTask, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
 from qcore.model import Kind, Outcome, Task
 from qcore.resolve import convert_arguments, resolve
@@ -32,23 +32,54 @@ _NANO: Final = 1_000_000_000
 class Plan:
     """All that is the same for every message with the same head."""
 
-    __slots__ = ("call", "convert", "fault", "head", "is_async", "name", "on", "rules", "save", "timeout")
+    __slots__ = (
+        "_allowed",
+        "call",
+        "convert",
+        "fault",
+        "head",
+        "is_async",
+        "name",
+        "on",
+        "rules",
+        "save",
+        "timeout",
+    )
 
-    def __init__(self, head: Head, rules: Rules) -> None:
+    def __init__(self, head: Head, rules: Rules, allowed: Sequence[str] | None) -> None:
         self.head = head
+        self._allowed = allowed
         self.name = head.name
         self.rules = rules
         #: nanoseconds, 0 = none
         self.timeout = 0
         #: whether a success is stored
         self.save = True
+        #: None until `find` has found it
         self.call: Callable[..., Any] | None = None
         #: turns decoded arguments into the annotated types; None = nothing to turn
         self.convert: Callable[..., tuple[Sequence[Any], Mapping[str, Any]]] | None = None
         self.is_async = False
         self.on: tuple[type[BaseException], ...] = (Exception,)
-        #: why the function cannot be called, empty if it can
+        #: why the function cannot be called, empty if it can or was not looked for
         self.fault = ""
+
+    def find(self) -> None:
+        """Look for the function, which may import a user's module; `call` or `fault` tells how it went."""
+        self.fault = ""
+        try:
+            found = resolve(self.name, self._allowed)
+        except BaseException as exc:  # noqa: BLE001 - a module may do anything while it is imported
+            self.fault = describe(exc)
+            return
+        # What `App.task` makes carries its function and its policy; anything else is called as it is.
+        function = getattr(found, "__wrapped__", found) if hasattr(found, "__qcore_retry__") else found
+        policy: Retry | None = getattr(found, "__qcore_retry__", None)
+        if policy is not None:
+            self.on = policy.on
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.convert = convert_arguments(function)
+        self.call = function
 
 
 class Planner:
@@ -71,7 +102,7 @@ class Planner:
         self.cached = self._plans.get
 
     def plan(self, head: bytes) -> Plan:
-        """Return the plan for a verified head, with its function found or the reason why not.
+        """Return the plan for a verified head; its function is looked for when it is to run.
 
         Raises:
             Undecodable: the head is of a version we do not know.
@@ -80,16 +111,13 @@ class Planner:
         plan = self._plans.get(head)
         if plan is None:
             plan = self.outline(read_head(head))
-            self._find(plan)
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
-            # What could not be found may be there after a deploy: it is looked for again.
-            if not plan.fault:
-                self._plans[head] = plan
+            self._plans[head] = plan
         return plan
 
     def outline(self, head: Head) -> Plan:
-        """Return the plan without looking for the function: enough to settle for the dead."""
+        """Return a plan of its own: enough to settle for the dead."""
         ours = self.rules
         plan = Plan(
             head,
@@ -104,26 +132,12 @@ class Planner:
                 max_deliveries=ours.max_deliveries,
                 receipts=ours.receipts,
             ),
+            self._allowed,
         )
         seconds = self._timeout if head.timeout is None else head.timeout
         plan.timeout = int(seconds * _NANO) if seconds else 0
         plan.save = self._save if head.save is None else head.save
         return plan
-
-    def _find(self, plan: Plan) -> None:
-        try:
-            found = resolve(plan.name, self._allowed)
-        except TaskNotFound as exc:
-            plan.fault = f"{type(exc).__name__}: {exc}"
-            return
-        # What `App.task` makes carries its function and its policy; anything else is called as it is.
-        function = getattr(found, "__wrapped__", found) if hasattr(found, "__qcore_retry__") else found
-        policy: Retry | None = getattr(found, "__qcore_retry__", None)
-        if policy is not None:
-            plan.on = policy.on
-        plan.call = function
-        plan.is_async = inspect.iscoroutinefunction(function)
-        plan.convert = convert_arguments(function)
 
 
 class Executor:
@@ -157,15 +171,18 @@ class Executor:
             deadline: monotonic nanoseconds, 0 = none.
 
         """
+        if plan.call is None and not plan.fault:
+            plan.find()
         call = plan.call
         if call is None:
             return Outcome(Kind.FAILURE, error=plan.fault, started=time.time(), finished=time.time())
         try:
             args, kwargs = self._arguments(opened, plan)
-        except (DecodeError, EnvelopeError) as exc:
-            return Outcome(Kind.REJECTED, error=f"the arguments cannot be decoded: {exc}")
         except _Unfit as exc:
             return _failure(exc.cause, plan, time.time())
+        except BaseException as exc:  # noqa: BLE001 - a plugin's serializer, or an unpickled object's own code
+            why = exc if isinstance(exc, DecodeError) else describe(exc)
+            return Outcome(Kind.REJECTED, error=f"the arguments cannot be decoded: {why}")
         task = self._task(opened, plan, args, kwargs, attempt) if self._pre or self._post else None
         started = time.time()
         try:
@@ -230,7 +247,7 @@ class Executor:
         if plan.convert is not None:
             try:
                 args, kwargs = plan.convert(args, kwargs)
-            except Exception as exc:
+            except BaseException as exc:
                 raise _Unfit(exc) from exc
         return args, kwargs
 
@@ -290,8 +307,8 @@ class Executor:
 
 
 class _Unfit(Exception):
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__()
         self.cause = cause
 
 

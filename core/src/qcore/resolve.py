@@ -144,7 +144,11 @@ def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
         raise TaskNotFound(msg)
     found: Any = _import(parts[0], name)
     for index, part in enumerate(parts[1:], 1):
-        nxt = getattr(found, part, None)
+        try:
+            nxt = getattr(found, part, None)
+        except Exception as exc:
+            msg = f"no task {name!r}: looking for {part!r} raised {type(exc).__name__}: {exc}"
+            raise TaskNotFound(msg) from exc
         if nxt is None and inspect.ismodule(found):
             nxt = _submodule(".".join(parts[: index + 1]), name)
         if nxt is None:
@@ -211,6 +215,7 @@ def _cut_short(module: str) -> str:
 _PLAIN: Final = frozenset(
     {int, float, str, bytes, bool, type(None), object, list, dict, tuple, set, frozenset}
 )
+_BY_POSITION: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def convert_arguments(
@@ -231,25 +236,33 @@ def convert_arguments(
         return None
     import cattrs  # noqa: PLC0415 - heavy, and most workers never need it
 
-    structure = cattrs.Converter().structure
-    order = list(parameters)
+    structure = cattrs.Converter(structure_fallback_factory=lambda _: _as_it_is).structure
+    order = [name for name, one in parameters.items() if one.kind in _BY_POSITION]
+    rest = next((name for name, one in parameters.items() if one.kind is one.VAR_POSITIONAL), "")
+    others = next((name for name, one in parameters.items() if one.kind is one.VAR_KEYWORD), "")
+
+    def turn(value: object, name: str) -> object:
+        hint = wanted.get(name)
+        if hint is None or (isinstance(hint, type) and isinstance(value, hint)):
+            return value
+        return structure(value, hint)
 
     def convert(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        turned = [
-            structure(value, wanted[name]) if name in wanted and not _is(value, wanted[name]) else value
-            for name, value in zip(order, args, strict=False)
-        ]
-        named = {
-            name: structure(value, wanted[name]) if name in wanted and not _is(value, wanted[name]) else value
-            for name, value in kwargs.items()
+        turned = [turn(value, name) for name, value in zip(order, args, strict=False)]
+        turned += [turn(value, rest) for value in args[len(order) :]]
+        return turned, {
+            name: turn(value, name if name in parameters else others) for name, value in kwargs.items()
         }
-        return [*turned, *args[len(turned) :]], named
 
     return convert
 
 
-def _is(value: object, hint: object) -> bool:
-    return isinstance(hint, type) and isinstance(value, hint)
+def _as_it_is(value: object, kind: type) -> object:
+    """Take what a serializer brings along by itself, such as a date."""
+    if isinstance(value, kind):
+        return value
+    msg = f"a {kind.__qualname__} is needed, and {type(value).__qualname__} is given"
+    raise TypeError(msg)
 
 
 def _needs(hint: object) -> bool:

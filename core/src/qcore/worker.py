@@ -75,6 +75,7 @@ class Worker:
         os.register_at_fork(
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._be_ordinary
         )
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         if cpus:
             psutil.Process().cpu_affinity(list(cpus))
         self._assemble(owner)
@@ -135,7 +136,6 @@ class Worker:
     # -- the loop -------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        batch = self._batch
         deliveries: Sequence[Delivery] = ()
         while True:
             if not deliveries:
@@ -143,7 +143,7 @@ class Worker:
                     return
                 deliveries = self._lease()
                 continue
-            entries = batch.take(deliveries)
+            entries = self._take(deliveries)
             began = time.monotonic_ns()
             self._run(entries, began)
             self._adapt(deliveries, time.monotonic_ns() - began)
@@ -161,6 +161,13 @@ class Worker:
             if self._stopping:
                 break
             plan = entry.plan
+            if plan.call is None:
+                # Importing a user's module can end the process: then this message was running.
+                # It does not count as the task's time; the next worker would import it again.
+                if not page.begin(index, now, 0):
+                    break
+                plan.find()
+                now = time.monotonic_ns()
             deadline = now + plan.timeout if plan.timeout else 0
             if not page.begin(index, now, deadline):
                 break
@@ -173,7 +180,8 @@ class Worker:
             if not roomy or now - began > _TARGET:
                 page.end(index + 1, self._total)
                 self._settle(0)
-                began = now
+                # However long that took, it is not the next task's time.
+                began = now = time.monotonic_ns()
         page.end(batch.ended, self._total)
         batch.give_back()
 
@@ -212,6 +220,20 @@ class Worker:
             if deliveries:
                 self._page.say(WorkerState.BUSY)
                 return deliveries
+
+    def _take(self, deliveries: Sequence[Delivery]) -> Sequence[Entry]:
+        """Note down what was leased, once the result store says what of it has ended before."""
+        end = time.monotonic() + self._config.retry
+        patience = _PATIENCE[0]
+        while True:
+            try:
+                return self._batch.take(deliveries)
+            except BackendUnavailable as exc:
+                patience = self._be_patient(exc, patience)
+                if self._stopping or time.monotonic() > end:
+                    # Not noted down, so not renewed: somebody else may have them by now.
+                    self._batch.put_back(deliveries)
+                    return self._batch.take(())
 
     def _settle(self, limit: int) -> Sequence[Delivery]:
         """Make what is finished durable and take the next batch, however long it takes."""
