@@ -73,8 +73,14 @@ class Batch:
     # -- taking a batch -------------------------------------------------------------------------
 
     def take(self, deliveries: Sequence[Delivery]) -> Sequence[Entry]:
-        """Verify leased messages and note them down; what must not run is settled unrun."""
+        """Verify leased messages and note them down; what must not run is settled unrun.
+
+        Raises:
+            BackendUnavailable: the result store does not answer; nothing is done, call it again.
+
+        """
         entries = []
+        rejected: list[tuple[Delivery, EnvelopeError]] = []
         back = False
         cached = self._planner.cached
         for delivery in deliveries:
@@ -82,13 +88,15 @@ class Batch:
                 opened = self._open(delivery.body)
                 plan = cached(opened.head) or self._planner.plan(opened.head)
             except EnvelopeError as exc:
-                self._reject(delivery, exc)
+                rejected.append((delivery, exc))
                 continue
             entries.append(Entry(delivery, opened, plan))
             if delivery.deliveries > 1 or opened.expires:
                 back = True
         if back:
             entries = self._fit_to_run(entries, {one.receipt: one for one in deliveries})
+        for delivery, fault in rejected:
+            self._reject(delivery, fault)
         while not self._page.hold(
             [
                 Held(
@@ -213,7 +221,13 @@ class Batch:
         self._settlements.append(settlement)
         if result is not None:
             self._results.append(result)
-        return self._page.note(Ended(index, settlement, result))
+        if self._page.note(Ended(index, settlement, result)):
+            return True
+        # Its record does not fit. It is settled before the next begins; if we die over that, it
+        # must not pass for one that needs no record, and not be tried for ever either.
+        again = Settlement(entry.receipt, Action.RETRY, failures=entry.failures, crashes=entry.crashes + 1)
+        self._page.note(Ended(index, again))
+        return False
 
     def _settle_failed(self, entry: Entry, outcome: Outcome) -> tuple[Settlement, State | None]:
         decision = decide(
@@ -247,6 +261,10 @@ class Batch:
         # The message was ours and its producer waits: undecodable arguments are told as a failure.
         state = State.FAILED if outcome.kind is Kind.REJECTED else decision.state
         return settlement, state
+
+    def put_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Release messages that could not be taken."""
+        self._refused += [Settlement(one.receipt, Action.RELEASE) for one in deliveries]
 
     def give_back(self) -> None:
         """Release what was not begun."""

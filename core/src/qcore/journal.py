@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PAGE: Final = 1 << 20
 #: Where the held messages begin, behind the words.
 _BODY: Final = 256
+#: Kept free for the last note of a batch, one without a result.
+_SPARE: Final = 8192
 
 _SEQ: Final = 0
 _COUNT: Final = 8
@@ -225,7 +227,7 @@ class Page:
         data = _encode(ended)
         start = self._next
         stop = start + _LENGTH.size + len(data)
-        if stop > PAGE:
+        if stop > (PAGE if ended.result is None else PAGE - _SPARE):
             return False
         _LENGTH.pack_into(self._memory, start, len(data))
         self._memory[start + _LENGTH.size : stop] = data
@@ -268,8 +270,12 @@ class Page:
     # -- the supervisor reads -----------------------------------------------------------------
 
     def look(self) -> Snapshot:
-        """Read the words."""
-        return Snapshot(*_SNAPSHOT.unpack_from(self._memory, 0))
+        """Read the words, all of them of one batch."""
+        while True:
+            seen = Snapshot(*_SNAPSHOT.unpack_from(self._memory, 0))
+            # We may have been put to sleep between two words, for as long as many batches take.
+            if _WORD.unpack_from(self._memory, _SEQ)[0] == seen.seq:
+                return seen
 
     def read(self, seen: Snapshot) -> tuple[list[Held], list[Ended]] | None:
         """Read what the worker holds and has noted; None if it has moved on meanwhile."""
