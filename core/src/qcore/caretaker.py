@@ -217,10 +217,9 @@ class Caretaker:
         return settlement, result
 
     def _verdict(self, held: Held, gone: Gone) -> tuple[Kind, str]:
-        deadline = gone.seen.deadline
         if gone.killed == "timeout":
-            if 0 < deadline < time.monotonic_ns():
-                seconds = (deadline - gone.seen.started) / 1e9
+            if (gone.seen.seq, gone.seen.begun) == gone.condemned:
+                seconds = (gone.seen.deadline - gone.seen.started) / 1e9
                 return (
                     Kind.TIMEOUT,
                     f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -33,6 +34,10 @@ _EARLY: Final = 1.0
 #: So many early deaths within `_STORM_SECONDS` and new workers wait, 1 to 60 seconds.
 _STORM: Final = 10
 _STORM_SECONDS: Final = 60.0
+#: So many new zygotes in a row may die before they are ready; then the cluster gives up.
+_STILLBORN: Final = 5
+#: Seconds a worker whose zygote was killed is given to die with it.
+_LAST_BREATH: Final = 1.0
 
 
 class Slot:
@@ -51,8 +56,12 @@ class Slot:
         self.due: float | None = None
         #: why we killed it: `timeout` or `stop`, empty if we did not
         self.killed = ""
+        #: a worker was ordered, and no word of it has come yet
+        self.ordered = False
         #: the batch and position a soft timeout was sent for
         self.warned: tuple[int, int] = (0, 0)
+        #: the batch and position the worker was killed for
+        self.condemned: tuple[int, int] = (0, 0)
 
 
 class Gone:
@@ -63,6 +72,7 @@ class Gone:
         self.pid = slot.pid
         self.owner = slot.owner
         self.killed = slot.killed
+        self.condemned = slot.condemned
         #: as of `os.waitstatus_to_exitcode`
         self.status = notice.status
         self.seen: Snapshot = slot.page.look()
@@ -106,6 +116,11 @@ class Pool:
         #: how often new workers had to wait in a row
         self._storms = 0
         self.ready = False
+        #: no worker is to be started any more, and one that comes up late is to leave
+        self.stopping = False
+        #: whether a zygote was ever ready, and how many in a row were not
+        self._served = False
+        self._stillborn = 0
         self._zygote: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket
         self.start_zygote()
@@ -135,14 +150,20 @@ class Pool:
         """Take note that the zygote died: the kernel has killed its workers with it."""
         status = self._zygote.wait() if self._zygote is not None else 0
         self.channel.close()
-        if not self.ready:
+        self._stillborn = 0 if self.ready else self._stillborn + 1
+        if self._stillborn and (not self._served or self._stillborn >= _STILLBORN):
             msg = f"the process that forks workers ended with status {status} before it was ready"
             raise StartFailed(msg)
+        self.ready = False
+        _await_end([slot.pid for slot in self.slots if slot.pid])
         _log.error("the process that forks workers died with status %s; a new one is started", status)
         gone = [
-            self._lose(slot, Notice("down", slot.number, slot.pid, -9)) for slot in self.slots if slot.pid
+            self._lose(slot, Notice("down", slot.number, slot.pid, -9))
+            for slot in self.slots
+            if slot.pid or slot.ordered
         ]
-        self.start_zygote()
+        if not self.stopping:
+            self.start_zygote()
         return gone
 
     def receive(self) -> list[Gone]:
@@ -160,11 +181,14 @@ class Pool:
             msg = f"the modules to preload could not be imported:\n{notice.text}"
             raise StartFailed(msg)
         if notice.what == "ready":
-            self.ready = True
+            self.ready = self._served = True
             return []
         slot = self.slots[notice.slot]
+        slot.ordered = False
         if notice.what == "up":
             slot.pid = notice.pid
+            if self.stopping:
+                self.signal(slot, signal.SIGTERM)
             return []
         if notice.text:
             _log.error("worker %d: %s", slot.number, notice.text)
@@ -183,6 +207,7 @@ class Pool:
                 slot.owner = os.urandom(8)
                 slot.started = now
                 slot.killed = ""
+                slot.ordered = True
                 self._order(Order(slot.number, 0, slot.owner, slot.cpus))
 
     def want(self, slot: Slot) -> None:
@@ -213,6 +238,10 @@ class Pool:
         """Return the slots with a worker."""
         return [slot for slot in self.slots if slot.pid]
 
+    def deserted(self) -> bool:
+        """Whether there is no worker, and none on its way."""
+        return not any(slot.pid or slot.ordered for slot in self.slots)
+
     def close(self) -> None:
         """Let the zygote go and kill what is left."""
         self.channel.close()
@@ -232,7 +261,8 @@ class Pool:
     def _lose(self, slot: Slot, notice: Notice) -> Gone:
         gone = Gone(slot, notice)
         slot.pid = 0
-        slot.warned = (0, 0)
+        slot.ordered = False
+        slot.warned = slot.condemned = (0, 0)
         slot.page.reset()
         # One that has finished a task did get to work: whatever killed it will not kill all.
         if gone.cause in {"crashed", "broken"} and gone.lived < _EARLY and not gone.seen.total:
@@ -249,6 +279,22 @@ def affinity(cpus: Sequence[int], workers: int, each: int) -> list[list[int]]:
     if each <= 0 or each >= len(cpus):
         return [[] for _ in range(workers)]
     return [[cpus[(worker * each + step) % len(cpus)] for step in range(each)] for worker in range(workers)]
+
+
+def _await_end(pids: Sequence[int]) -> None:
+    """Wait until processes that are no children of ours and were killed have ended."""
+    if not hasattr(os, "pidfd_open"):
+        return
+    end = time.monotonic() + _LAST_BREATH
+    for pid in pids:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            select.select([fd], [], [], max(0.0, end - time.monotonic()))
+        finally:
+            os.close(fd)
 
 
 def _usable_cpus() -> list[int]:

@@ -74,14 +74,15 @@ class Supervisor:
         """
         self._on_ready = on_ready
         journal = Journal.create(self._boot.slots)
+        # Until there is something to stop, a signal may end us as it ends any program.
+        self._pool = Pool(self._boot, journal, self._config.cpu_affinity)
+        self._selector.register(self._pool.channel, selectors.EVENT_READ, self._notice)
+        self._caretaker = Caretaker(self._runtime, self._pool.slots)
         with self._signals():
-            self._pool = Pool(self._boot, journal, self._config.cpu_affinity)
-            self._selector.register(self._pool.channel, selectors.EVENT_READ, self._notice)
-            self._caretaker = Caretaker(self._runtime, self._pool.slots)
             for slot in self._pool.slots:
                 self._pool.want(slot)
             try:
-                while self._state != "stopping" or self._pool.alive():
+                while self._state != "stopping" or not self._pool.deserted():
                     self._turn()
             finally:
                 self._pool.close()
@@ -98,6 +99,7 @@ class Supervisor:
         if self._stops == 1:
             _log.info("cluster %s stops; running tasks are given %g seconds", self._config.name, patience)
             self._state = "stopping"
+            self._pool.stopping = True
             for slot in self._pool.alive():
                 self._pool.signal(slot, signal.SIGTERM)
         for slot in self._pool.slots:
@@ -165,6 +167,7 @@ class Supervisor:
                 _log.error(
                     "worker %d (pid %d) does not end its late task; it is killed", slot.number, slot.pid
                 )
+                slot.condemned = (seen.seq, seen.begun)
                 self._pool.signal(slot, signal.SIGKILL, "timeout")
         if now - seen.started > _LONG and (seen.ended > seen.settled or seen.count > seen.begun):
             place = (seen.seq, seen.begun)

@@ -186,13 +186,17 @@ class Zygote:
             if pid:
                 os.kill(pid, order.signal)
             return
+        # Held up until the worker can heed it: ignored as it is here, it would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         try:
             pid = os.fork()
+            if pid == 0:
+                self._become_worker(order)
         except OSError as exc:
             self._tell(Notice("down", order.slot, 0, EX_SOFTWARE, f"cannot fork: {exc}"))
             return
-        if pid == 0:
-            self._become_worker(order)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         self._slots[pid] = order.slot
         self._tell(Notice("up", order.slot, pid))
 
