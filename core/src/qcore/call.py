@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import msgspec
 
 from qcore.envelope import Head, encode_head
 from qcore.errors import NotSupported
@@ -71,8 +72,7 @@ class Options:
         )
 
 
-@attrs.frozen
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A task bound to its arguments, not yet enqueued."""
 
     name: str
@@ -80,11 +80,10 @@ class Call:
     kwargs: Mapping[str, Any]
     options: Options
     #: the head, encoded once for all calls with these options
-    head: bytes = attrs.field(repr=False)
+    head: bytes
 
 
-@attrs.frozen
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True, gc=False):
     """A call made into a message."""
 
     call: Call
