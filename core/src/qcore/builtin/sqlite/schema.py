@@ -36,8 +36,9 @@ TABLES = (
     """create table buried (id integer primary key autoincrement, at real not null,
     reason text not null, failures integer not null, crashes integer not null, body blob not null)""",
     "create table status (cluster text primary key, expires real not null, body blob not null) without rowid",
-    """create table result (id blob primary key, state integer not null, finished real not null,
-    expires real not null, name text not null, grp text, body blob not null) without rowid""",
+    # with a rowid: a row beyond a quarter of a page would take pages of its own without one
+    """create table result (id blob primary key not null, state integer not null, finished real not null,
+    expires real not null, name text not null, grp text, body blob not null)""",
     "create index result_state on result (state, finished)",
     "create index result_group on result (grp, finished) where grp is not null",
     "create index result_expires on result (expires) where expires > 0",
