@@ -143,8 +143,11 @@ class Pool:
         theirs.close()
         self.channel = ours
         self._boot.parent = os.getpid()
-        ours.send(encode(self._boot))
         self.ready = False
+        try:
+            ours.send(encode(self._boot))
+        except BrokenPipeError:
+            _log.debug("the new zygote is gone; its end is noticed by itself")
 
     def _zygote_gone(self) -> list[Gone]:
         """Take note that the zygote died: the kernel has killed its workers with it."""
@@ -173,7 +176,11 @@ class Pool:
             StartFailed: a module to preload raised; the text is its traceback.
 
         """
-        data = self.channel.recv(_MESSAGE)
+        try:
+            data = self.channel.recv(_MESSAGE)
+        except ConnectionResetError:
+            # It died with something unread: its boot, or an order.
+            data = b""
         if not data:
             return self._zygote_gone()
         notice = decode_notice(data)

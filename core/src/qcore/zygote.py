@@ -172,12 +172,18 @@ class Zygote:
                 os.read(self._wake, 4096)
             self._reap()
             if self._channel.fileno() in readable:
-                data = self._channel.recv(_MESSAGE)
-                if not data:
+                if not (data := self._hear()):
                     break
                 self._obey(decode_order(data))
         for pid in self._slots:
             os.kill(pid, signal.SIGKILL)
+
+    def _hear(self) -> bytes:
+        try:
+            return self._channel.recv(_MESSAGE)
+        except ConnectionResetError:
+            # The supervisor died with notices unread.
+            return b""
 
     def _obey(self, order: Order) -> None:
         pid = next((pid for pid, slot in self._slots.items() if slot == order.slot), 0)

@@ -1,0 +1,53 @@
+"""What is asked of a queue after everything was killed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from qcore.model import QueueSize, State
+from tests.integration.land import lines, until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from qcore import App, Job, Result
+
+#: seconds until a queue is empty whatever was done to it; leases of these tests are short
+PATIENCE = 60.0
+
+
+@attrs.frozen
+class Witness:
+    """The jobs of one test, and the file their runs are written to."""
+
+    app: App
+    path: Path
+
+    def runs(self) -> Counter[int]:
+        """Return how often each task ran, by its number."""
+        return Counter(map(int, lines(self.path)))
+
+    def drained(self, *, buried: int = 0) -> None:
+        """Wait until nothing is ready, leased or delayed: progress without anybody's help."""
+        empty = QueueSize(ready=0, leased=0, delayed=0, buried=buried)
+        until(lambda: self.app.sizes() == empty, "the queue to be empty", within=PATIENCE)
+
+    def results(self, jobs: Sequence[Job]) -> list[Result]:
+        """Return the terminal result of every accepted task."""
+        found = [job.fetch() for job in jobs]
+        missing = [job.id for job, one in zip(jobs, found, strict=True) if one is None]
+        assert not missing, f"{len(missing)} of {len(jobs)} tasks have no result: {missing[:5]}"
+        results = [one for one in found if one is not None]
+        assert all(one.state is not State.RETRYING for one in results)
+        return results
+
+    def all_succeeded(self, jobs: Sequence[Job]) -> list[Result]:
+        """Return the results of tasks none of which may have failed."""
+        results = self.results(jobs)
+        failed = [one.error for one in results if not one.success]
+        assert not failed, f"{len(failed)} tasks failed: {failed[:5]}"
+        return results
