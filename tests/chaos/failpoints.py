@@ -1,0 +1,108 @@
+"""A broker whose workers die at a named step of the cycle, as often as a test asks."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from qcore.batch import Batch
+from qcore.builtin.sqlite.broker import SqliteBroker
+from qcore.execute import Executor
+from qcore.journal import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from qcore.interfaces import ResultStore, Settings
+    from qcore.model import Delivery, Settlement, StoredResult
+
+#: environment: the step, and a folder with one file for each death still to be died
+STEP: Final = "QCORE_TEST_STEP"
+LIVES: Final = "QCORE_TEST_LIVES"
+#: environment: keep results and messages apart, as if they were of two services
+APART: Final = "QCORE_TEST_APART"
+
+#: steps of a worker's cycle, in their order
+STEPS: Final = ("leased", "held", "begun", "ran", "noted", "unsettled", "saved", "settled")
+
+
+def arm(folder: Path, step: str, deaths: int) -> dict[str, str]:
+    """Return the environment in which `deaths` workers die at `step`."""
+    folder.mkdir()
+    for number in range(deaths):
+        (folder / str(number)).touch()
+    return {STEP: step, LIVES: str(folder)}
+
+
+def reach(step: str) -> None:
+    """Die if this is the step."""
+    if os.environ.get(STEP) != step:
+        return
+    for life in os.scandir(os.environ[LIVES]):
+        try:
+            os.unlink(life.path)
+        except FileNotFoundError:
+            continue
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingBroker(SqliteBroker):
+    """The embedded broker, deadly before and after its calls."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if os.environ.get(APART):
+            self.capabilities = attrs.evolve(self.capabilities, backend=None)
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Lease, and perhaps die before anybody knows."""
+        deliveries = super().lease(limit, wait)
+        if deliveries:
+            reach("leased")
+        return deliveries
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+    ) -> Sequence[Delivery]:
+        """Save, settle and lease, and perhaps die before or after it."""
+        if store is None and settlements:
+            reach("saved")
+        deliveries = super().exchange(store, results, settlements, limit)
+        if settlements:
+            reach("settled")
+        if deliveries:
+            reach("leased")
+        return deliveries
+
+
+def _deadly(owner: type, name: str, step: str, *, before: bool = False) -> None:
+    """Let a method of the engine be a step to die at, in processes that load this file."""
+    method: Callable[..., Any] = getattr(owner, name)
+
+    @wraps(method)
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        if before:
+            reach(step)
+        found = method(*args, **kwargs)
+        if not before:
+            reach(step)
+        return found
+
+    setattr(owner, name, deadly)
+
+
+if os.environ.get(STEP):
+    _deadly(Page, "hold", "held")
+    _deadly(Page, "begin", "begun")
+    _deadly(Executor, "run", "ran")
+    _deadly(Page, "note", "noted")
+    _deadly(Batch, "settle", "unsettled", before=True)
