@@ -1,0 +1,310 @@
+"""Decides how a queue lives in Redis."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import time
+from typing import TYPE_CHECKING, Final
+
+from qcore.interfaces import Broker, Capabilities
+from qcore.model import Buried, Delivery, QueueSize
+from qcore_redis import items, settling
+from qcore_redis.link import Link
+from qcore_redis.results import RedisResults, saving
+from qcore_redis.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.interfaces import ResultStore, Settings
+    from qcore.model import Outgoing, Settlement, StoredResult
+
+_log = logging.getLogger("qcore_redis.broker")
+
+#: messages in one call at most: what Lua can unpack, with room to spare
+BULK: Final = 1000
+#: seconds between looks for what is due or ended, while there is other work
+SWEEP: Final = 0.1
+#: seconds of one wait in the server; bounds how late the end of another's lease is noticed
+LONGEST: Final = 5.0
+_DOUBT: Final = "the messages may have been accepted all the same"
+_LETTER: Final = struct.Struct(">dIII")
+
+
+class RedisBroker(Broker):
+    """A queue in Redis or Valkey, for any number of machines."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._queue = queue_key(settings)
+        self._link = Link(settings.section("redis"), self._queue)
+        self._lasts = max(1, round(settings.retry * 1000))
+        self._longest = min(LONGEST, max(1.0, settings.retry / 4))
+        self._owner = settings.owner
+        self._process = os.urandom(8)
+        self._number = 0
+        self._sweep_at = 0.0
+        #: tokens of leases whose reply was lost: nobody knows what they hold
+        self._doubtful: list[bytes] = []
+        #: token of a lease that was waited with in vain
+        self._waited = b""
+        backend = backend_of(self._link, settings)
+        self.capabilities = Capabilities(
+            receipts=True,
+            extend=True,
+            delay=True,
+            counts_attempts=True,
+            dead_letter=True,
+            blocking=True,
+            bulk=BULK,
+            status=True,
+            backend=backend,
+        )
+        self._exchange_script = script("leases", "results", "exchange")
+
+    # -- putting in -------------------------------------------------------------------------
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Accept messages: one command, whatever their number."""
+        bodies = []
+        for message in messages:
+            if message.delay > 0 or len(message.body) > items.LARGE:
+                self._enqueue_odd(messages)
+                return
+            bodies.append(b"\0" + message.body)
+        if bodies:
+            self._link.call(b"RPUSH", self._queue, *bodies, doubt=_DOUBT)
+
+    def _enqueue_odd(self, messages: Sequence[Outgoing]) -> None:
+        words: list[bytes | int] = []
+        for message in messages:
+            far = len(message.body) > items.LARGE
+            words += [
+                max(0, round(message.delay * 1000)),
+                os.urandom(items.BODY_ID) if far else b"",
+                message.body,
+            ]
+        self._link.run(script("enqueue", fills=True), *words, doubt=_DOUBT)
+
+    # -- taking out -------------------------------------------------------------------------
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Hand out messages; an idle wait is a wait of the server's."""
+        if limit <= 0:
+            return ()
+        deadline = time.monotonic() + wait
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            found = self._turn((), (), limit, min(left, self._longest))
+            if isinstance(found, int):
+                found = self._wait(found) if found > 0 and left > 0 else []
+            if found:
+                return found
+            if time.monotonic() >= deadline:
+                return ()
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """End leases in one step."""
+        if settlements:
+            self._turn((), settlements, 0, 0.0)
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+    ) -> Sequence[Delivery]:
+        """Save, settle and lease in one round trip, where the results are kept in the same place."""
+        if store is not None and results:
+            if not (isinstance(store, RedisResults) and store.backend == self.capabilities.backend):
+                return super().exchange(store, results, settlements, limit)
+        else:
+            results = ()
+        if not (results or settlements or limit):
+            return ()
+        found = self._turn(results, settlements, limit, 0.0)
+        while isinstance(found, list) and not found and limit:
+            # only a nudge was there
+            found = self._turn((), (), limit, 0.0)
+        return () if isinstance(found, int) else found
+
+    def _turn(
+        self,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+        wait: float,
+    ) -> list[Delivery] | int:
+        """Run the one script; return what was taken or the milliseconds to wait."""
+        self._give_up_doubtful()
+        now = time.monotonic()
+        sweep = now >= self._sweep_at
+        if sweep:
+            self._sweep_at = now + SWEEP
+        token = self._token() if limit else b""
+        expires, told = saving(self._link, results) if results else (b"0", ())
+        count, leases = settling.words(settlements) if settlements else (0, ())
+        head = (min(limit, BULK), token, self._lasts, int(sweep), int(wait * 1000))
+        if token:
+            self._doubtful.append(token)
+        reply = self._link.run(self._exchange_script, *head, len(told) // 2, expires, count, *told, *leases)
+        if isinstance(reply, int):
+            if token and reply <= 0:
+                self._doubtful.pop()
+            return reply
+        self._doubtful.pop()
+        return self._deliveries(token, reply)
+
+    def _wait(self, milliseconds: int) -> list[Delivery]:
+        """Wait with the lease that the script has noted down."""
+        token = self._doubtful[-1]
+        seconds = milliseconds / 1000
+        item = self._link.block(
+            b"BLMOVE", self._queue, self._lease_key(token), b"LEFT", b"RIGHT", seconds, seconds=seconds
+        )
+        self._doubtful.pop()
+        if item is None:
+            self._waited = token
+            return []
+        self._link.post(script("confirm"), token, self._lasts)
+        return self._deliveries(token, [item])
+
+    def _token(self) -> bytes:
+        if self._waited:
+            # nothing came for it: it serves again
+            token, self._waited = self._waited, b""
+            return token
+        self._number += 1
+        return items.token(self._owner, self._process, self._number)
+
+    def _lease_key(self, token: bytes) -> bytes:
+        return self._queue[:-1] + b"l:" + token
+
+    def _give_up_doubtful(self) -> None:
+        if self._doubtful:
+            tokens = list(self._doubtful)
+            self._link.run(script("abandon"), *tokens)
+            self._doubtful.clear()
+
+    def _deliveries(self, token: bytes, found: list[bytes]) -> list[Delivery]:
+        deliveries = items.deliveries(token, found)
+        if len(deliveries) < len(found) and not deliveries:
+            self._link.post(script("abandon"), token)
+        far = [number for number, one in enumerate(deliveries) if items.is_far(one.receipt)]
+        if far:
+            keys = [self._queue[:-1] + b"b:" + deliveries[number].body for number in far]
+            for number, body in zip(far, self._link.call(b"MGET", *keys), strict=True):
+                deliveries[number] = self._with_body(deliveries[number], body)
+        return deliveries
+
+    def _with_body(self, one: Delivery, body: bytes | None) -> Delivery:
+        if body is None:
+            _log.error(
+                "a body is gone from redis at %s: is its maxmemory-policy `noeviction`?",
+                self._link.place.title,
+            )
+        return Delivery(body or b"", one.receipt, one.deliveries, one.failures, one.crashes, one.available)
+
+    # -- leases -----------------------------------------------------------------------------
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Make leases last; messages that were leased together last together."""
+        tokens = {receipt[:-2] for receipt in receipts if items.is_receipt(receipt)}
+        if tokens:
+            self._link.run(script("extend"), max(1, round(seconds * 1000)), *tokens)
+
+    def reclaim(self, owner: bytes) -> int:
+        """Release every lease of a dead process."""
+        if not owner:
+            return 0
+        count: int = self._link.run(script("reclaim"), items.owner_prefix(owner))
+        return count
+
+    # -- looking ----------------------------------------------------------------------------
+
+    def size(self) -> QueueSize:
+        """Count the messages; what is ready is not counted one by one."""
+        ready, leased, delayed, buried = self._link.run(script("size"))
+        return QueueSize(ready=ready, leased=leased, delayed=delayed, buried=buried)
+
+    def purge(self) -> int:
+        """Remove what is ready or delayed, some thousands at a time."""
+        count: int = 0
+        while True:
+            removed, seen = self._link.run(script("leases", "purge"), BULK)
+            count += removed
+            if not seen:
+                return count
+
+    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+        """List dead letters in the order they were buried."""
+        behind = after if after and after.isascii() and after.isdigit() else "0"
+        found = self._link.run(script("buried"), behind, limit)
+        letters = [_letter(id_.decode(), text) for id_, text in zip(found[::2], found[1::2], strict=True)]
+        return [self._whole(letter) for letter in letters]
+
+    def _whole(self, letter: Buried) -> Buried:
+        body = letter.body
+        if body[0] != items.APART:
+            body = body[1:]
+        else:
+            body = self._link.call(b"GET", self._queue[:-1] + b"b:" + body[1:]) or b""
+        return Buried(letter.id, body, letter.reason, letter.buried_at, letter.failures, letter.crashes)
+
+    def requeue(self, ids: Sequence[str]) -> int:
+        """Make dead letters ready again."""
+        return self._letters("requeue", ids)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove dead letters for good."""
+        return self._letters("delete", ids)
+
+    def _letters(self, what: str, ids: Sequence[str]) -> int:
+        count = 0
+        for start in range(0, len(ids), BULK):
+            count += self._link.run(script("letters"), what, *ids[start : start + BULK])
+        return count
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self._link.call(b"PING")
+
+    def info(self) -> str:
+        """Say which server of which version, and where."""
+        text = self._link.call(b"INFO", b"server").decode()
+        told = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        name = told.get("server_name", "redis").capitalize()
+        version = told.get(f"{name.lower()}_version", "of unknown version")
+        return f"{name} {version}, {self._link.place.title}"[:200]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._link.close()
+
+    def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
+        """Keep a status, and drop those that are outlived."""
+        self._link.run(script("publish"), cluster, round(ttl * 1000), body)
+
+    def statuses(self) -> Sequence[bytes]:
+        """Return the statuses that are not outlived."""
+        found: list[bytes] = self._link.run(script("statuses"))
+        return found
+
+
+def queue_key(settings: Settings) -> bytes:
+    """Return the key of the ready messages; the braces keep all keys of a queue on one node."""
+    return b"{qcore:%s}:q" % settings.name.encode()
+
+
+def backend_of(link: Link, settings: Settings) -> str:
+    """Return the name of this queue's keys, the same in every process."""
+    return f"redis:{link.place.title}#{settings.name}"
+
+
+def _letter(id_: str, text: bytes) -> Buried:
+    at, failures, crashes, length = _LETTER.unpack_from(text)
+    start = _LETTER.size
+    reason = text[start : start + length].decode(errors="replace")
+    return Buried(id_, text[start + length :], reason, at, failures, crashes)

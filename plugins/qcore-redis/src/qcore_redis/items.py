@@ -1,0 +1,62 @@
+"""What a message looks like in Redis, and what a receipt says."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from qcore.model import Delivery
+
+#: bodies larger than this lie in a key of their own: moving them about would cost more
+LARGE: Final = 8192
+#: bytes of the id of such a body
+BODY_ID: Final = 12
+
+COUNTED, APART, NUDGE = 1, 2, 4
+_COUNTERS: Final = struct.Struct(">IIId")
+_HEADER: Final = 1 + _COUNTERS.size
+#: in the index of a receipt: the body lies apart
+_FAR: Final = 0x8000
+_index = struct.Struct(">H").pack
+#: random bytes and a number behind the owner in a token
+_TAIL: Final = 8 + 4
+
+
+def token(owner: bytes, process: bytes, number: int) -> bytes:
+    """Return the name of a lease; one owner's begin alike."""
+    return owner_prefix(owner) + process + number.to_bytes(4, "big")
+
+
+def owner_prefix(owner: bytes) -> bytes:
+    """Return what the names of an owner's leases begin with."""
+    return bytes([len(owner)]) + owner
+
+
+def deliveries(token: bytes, items: list[bytes]) -> list[Delivery]:
+    """Return what a lease holds; a body that lies apart is still its id."""
+    found = []
+    for index, item in enumerate(items):
+        flags = item[0]
+        if not flags:
+            found.append(Delivery(item[1:], token + _index(index)))
+        elif flags != NUDGE:
+            found.append(_returned(token, index, item, flags))
+    return found
+
+
+def _returned(token: bytes, index: int, item: bytes, flags: int) -> Delivery:
+    receipt = token + _index(index | _FAR if flags & APART else index)
+    if not flags & COUNTED:
+        return Delivery(item[1:], receipt)
+    count, failures, crashes, available = _COUNTERS.unpack_from(item, 1)
+    return Delivery(item[_HEADER:], receipt, count + 1, failures, crashes, available)
+
+
+def is_far(receipt: bytes) -> bool:
+    """Return whether the body of a delivery lies apart."""
+    return receipt[-2] >= 0x80
+
+
+def is_receipt(receipt: bytes) -> bool:
+    """Return whether it may be one of ours."""
+    return len(receipt) > _TAIL and len(receipt) == 1 + receipt[0] + _TAIL + 2

@@ -1,0 +1,150 @@
+"""What a connection sends and reads, and when it is given up."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import hiredis
+
+from qcore.errors import BackendRefused
+from qcore_redis import faults
+from qcore_redis.place import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from socket import socket
+
+    from qcore_redis.scripts import Script
+
+#: bytes read at once: a batch of messages comes in few pieces
+_PIECE: Final = 262_144
+
+# its own annotation takes tuples of one
+_pack: Callable[[tuple[bytes | str | int | float, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # see above
+
+
+class Link:
+    """A connection that is made when it is needed, and anew after it was lost.
+
+    Nothing is sent twice: who calls knows what may be repeated. redis-py opens the connection;
+    commands go straight to its socket, for redis-py costs more per command than the server.
+    """
+
+    def __init__(self, section: object, key: bytes) -> None:
+        self.place = Place.of(section)
+        #: the key by which a cluster finds the server, and every script its others
+        self._key = key
+        self._connection: Any = None
+        self._socket: socket
+        self._reader: hiredis.Reader
+        self._owed = 0
+        self._plain = False
+        self._closed = False
+
+    # -- asking -----------------------------------------------------------------------------
+
+    def call(self, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - a reply of any kind
+        """Send a command and return its reply."""
+        return self._checked(self._exchange(words, self.place.timeout, doubt))
+
+    def block(self, *words: bytes | str | float, seconds: float) -> Any:  # noqa: ANN401 - as above
+        """Send a command that waits up to `seconds` in the server."""
+        return self._checked(self._exchange(words, seconds + self.place.timeout, ""))
+
+    def run(self, script: Script, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - as above
+        """Run a script, loading it into a server that does not know it."""
+        form = script.plain if self._plain else script.flagged
+        reply = self._exchange((b"EVALSHA", form.sha, b"1", self._key, *words), self.place.timeout, doubt)
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+            # it was not run: asking once more doubles nothing
+            form = self._load(script)
+            reply = self._exchange((b"EVALSHA", form.sha, b"1", self._key, *words), self.place.timeout, doubt)
+        return self._checked(reply)
+
+    def post(self, script: Script, *words: bytes | str | float) -> None:
+        """Run a script whose reply nobody needs; it is read with the next one."""
+        form = script.plain if self._plain else script.flagged
+        try:
+            self._open()
+            self._socket.sendall(_pack((b"EVALSHA", form.sha, b"1", self._key, *words)))
+            self._owed += 1
+        except BaseException as exc:
+            self.drop()
+            if not isinstance(exc, OSError):
+                raise
+
+    def drop(self) -> None:
+        """Give the connection up: what it would still say belongs to no question."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.disconnect()
+
+    def close(self) -> None:
+        """Give it up for good."""
+        self.drop()
+        self._closed = True
+
+    # -- the connection ---------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._connection is not None:
+            return
+        if self._closed:
+            raise BackendRefused(f"this connection to redis at {self.place.title} was closed; make a new one")
+        connection = self.place.connect(self._key)
+        # redis-py has no public name for it
+        self._socket = connection._sock  # noqa: SLF001 - see above
+        self._reader = hiredis.Reader()
+        self._owed = 0
+        self._connection = connection
+
+    def _exchange(self, words: tuple[bytes | str | int | float, ...], timeout: float, doubt: str) -> Any:  # noqa: ANN401 - as above
+        self._open()
+        try:
+            self._socket.settimeout(timeout)
+            self._socket.sendall(_pack(words))
+            while self._owed:
+                self._read()
+                self._owed -= 1
+            reply = self._read()
+        except OSError as exc:
+            self.drop()
+            raise faults.lost(exc, self.place.title, doubt=doubt) from exc
+        except BaseException:
+            # a signal came in the middle of an answer
+            self.drop()
+            raise
+        if isinstance(reply, hiredis.ReplyError) and faults.is_moved(reply):
+            self.drop()
+            self.place.forget()
+        return reply
+
+    def _read(self) -> Any:  # noqa: ANN401 - as above
+        reader = self._reader
+        reply = reader.gets()
+        while reply is False:
+            piece = self._socket.recv(_PIECE)
+            if not piece:
+                raise ConnectionResetError("it closed the connection")
+            reader.feed(piece)
+            reply = reader.gets()
+        return reply
+
+    def _checked(self, reply: Any) -> Any:  # noqa: ANN401 - as above
+        if isinstance(reply, hiredis.ReplyError):
+            raise faults.refused(reply, self.place.title) from None
+        return reply
+
+    def _load(self, script: Script) -> Any:  # noqa: ANN401 - a form
+        reply = self._exchange((b"SCRIPT", b"LOAD", script.flagged.text), self.place.timeout, "")
+        if isinstance(reply, hiredis.ReplyError) and "compil" in str(reply):
+            # Redis 6.2 knows no flags
+            reply = self._exchange((b"SCRIPT", b"LOAD", script.plain.text), self.place.timeout, "")
+            self._checked(reply)
+            self._plain = True
+            return script.plain
+        self._checked(reply)
+        self._plain = False
+        return script.flagged

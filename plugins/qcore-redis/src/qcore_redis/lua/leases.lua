@@ -1,0 +1,120 @@
+-- What ends by itself, what is taken, what is settled.
+
+local HOUR = 3600000
+
+local function sweep()
+  local due = call('ZRANGEBYSCORE', D, '-inf', now, 'LIMIT', 0, 500)
+  if #due > 0 then
+    call('ZREM', D, unpack(due))
+    for i, member in ipairs(due) do due[i] = sub(member, 9) end
+    to_head(due)
+  end
+  local ended = call('ZRANGEBYSCORE', L, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 50)
+  for i = 1, #ended, 2 do
+    local token = ended[i]
+    if call('EXISTS', LEASE .. token) == 1 then
+      give_back(token, tonumber(ended[i + 1]))
+      call('ZREM', L, token)
+    elseif call('HEXISTS', T, token) == 1 then
+      call('ZREM', L, token)
+      call('HDEL', T, token)
+    else
+      -- One that waited and got nothing. Its server-side wait is over, unless all stood still:
+      -- remember it for longer than anything stands still, so that nothing it gets is lost.
+      call('HSET', T, token, 0)
+      call('ZADD', L, now + HOUR, token)
+    end
+  end
+end
+
+local function take(limit, token, lasts)
+  local length = call('LLEN', Q)
+  if length == 0 then return nil end
+  -- no more than a fair share: others hold a lease each or wait with one
+  local share = math.ceil(length / (call('ZCARD', L) + 1))
+  if share < limit then limit = share end
+  local items = call('LPOP', Q, limit)
+  call('RPUSH', LEASE .. token, unpack(items))
+  call('ZADD', L, now + lasts, token)
+  return items
+end
+
+local function next_event()
+  local first = math.huge
+  for _, key in ipairs({D, L}) do
+    local found = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if found[2] then first = math.min(first, tonumber(found[2])) end
+  end
+  return math.max(0, first - now)
+end
+
+local function bury(flags, rest, failures, crashes, reason)
+  local id = call('INCR', P .. 'n')
+  local letter = struct.pack('>dI4I4I4', now / 1000, failures, crashes, #reason) .. reason .. char(flags) .. rest
+  call('HSET', P .. 'x', id, letter)
+  call('ZADD', P .. 'xz', id, id)
+end
+
+-- Take one item out of a lease that is settled piece by piece; nil if that was done before.
+local function take_out(key, index)
+  local item = call('LINDEX', key, index)
+  if not item or item == '' then return nil end
+  call('LSET', key, index, '')
+  return item
+end
+
+local function apply(item, action, delay, failures, crashes, reason, heads)
+  local flags, deliveries, f, c, rest = read(item)
+  if action == '4' then return bury(flags, rest, failures, crashes, reason) end
+  if action == '2' then
+    item = item_of(flags, deliveries + 1, failures, crashes, 0, rest)
+  end
+  if delay > 0 then
+    put_later(item, now + delay)
+    nudge(now + delay)
+  else
+    heads[#heads + 1] = item
+  end
+end
+
+-- ARGV from `at`: token, indexes to acknowledge (two bytes each), whether their bodies may be elsewhere,
+-- number of other settlements, then six for each. Returns the position behind.
+local function settle(at, heads)
+  local token, acks, careful, others = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local after = at + 4 + others * 6
+  local key = LEASE .. token
+  local length = call('LLEN', key)
+  if length == 0 then return after end
+  if others == 0 and careful == '0' and #acks == length * 2 then
+    call('DEL', key)
+    call('ZREM', L, token)
+    call('HDEL', T, token)
+    return after
+  end
+  local settled = 0
+  for i = 1, #acks, 2 do
+    local item = take_out(key, byte(acks, i) * 256 + byte(acks, i + 1))
+    if item then
+      settled = settled + 1
+      if byte(item) == 2 or byte(item) == 3 then
+        local _, _, _, _, id = read(item)
+        call('UNLINK', P .. 'b:' .. id)
+      end
+    end
+  end
+  for i = at + 4, after - 1, 6 do
+    local item = take_out(key, ARGV[i])
+    if item then
+      settled = settled + 1
+      if is_message(item) then
+        apply(item, ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5], heads)
+      end
+    end
+  end
+  if settled > 0 and call('HINCRBY', T, token, settled) >= length then
+    call('DEL', key)
+    call('ZREM', L, token)
+    call('HDEL', T, token)
+  end
+  return after
+end

@@ -1,0 +1,11 @@
+-- ARGV: cluster, milliseconds, body. What is outlived goes as well.
+local key = P .. 's'
+for _, cluster in ipairs(call('HKEYS', key)) do
+  if struct.unpack('>d', call('HGET', key, cluster)) <= now then call('HDEL', key, cluster) end
+end
+if ARGV[3] == '' then
+  call('HDEL', key, ARGV[1])
+else
+  call('HSET', key, ARGV[1], struct.pack('>d', now + ARGV[2]) .. ARGV[3])
+end
+return 0

@@ -1,0 +1,2 @@
+-- ARGV: name.
+return forget(ARGV[1])

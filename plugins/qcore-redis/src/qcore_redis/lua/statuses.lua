@@ -1,0 +1,5 @@
+local found = {}
+for _, text in ipairs(call('HVALS', P .. 's')) do
+  if struct.unpack('>d', text) > now then found[#found + 1] = sub(text, 9) end
+end
+return found

@@ -1,0 +1,175 @@
+"""Decides how results live in Redis."""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import time
+from typing import TYPE_CHECKING, Final
+
+from qcore.interfaces import ResultStore
+from qcore.model import State, StoredResult
+from qcore_redis.link import Link
+from qcore_redis.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qcore.interfaces import Settings
+
+#: results in one call at most
+BULK: Final = 1000
+#: seconds of one wait in the server
+LONGEST: Final = 5.0
+#: successes may be this far from the order in which they finished
+_SLACK: Final = 1000
+
+#: state, finished, expires, id, lengths of name and group
+_HEAD: Final = struct.Struct(">cdd16sHH")
+_ENTRY: Final = struct.Struct(">dd16s")
+_NO_GROUP: Final = 0xFFFF
+_DIGITS: Final = {state: b"%d" % state for state in State}
+_STATES: Final = {digit: state for state, digit in _DIGITS.items()}
+
+
+class RedisResults(ResultStore):
+    """Results beside the queue of the same name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = b"{qcore:%s}:" % settings.name.encode()
+        self._link = Link(settings.section("redis"), self._prefix + b"q")
+        self.backend = f"redis:{self._link.place.title}#{settings.name}"
+
+    def save(self, results: Sequence[StoredResult]) -> None:
+        """Keep results; those of one thousand in one step."""
+        save(self._link, results)
+
+    def get(self, ids: Sequence[bytes]) -> Sequence[StoredResult | None]:
+        """Return results in the order of `ids`."""
+        if not ids:
+            return []
+        now = time.time()
+        found = self._link.call(b"MGET", *[self._prefix + b"r:" + id_ for id_ in ids])
+        return [_read(value, now) for value in found]
+
+    def wait(self, id: bytes, seconds: float) -> StoredResult | None:
+        """Return the result once it is terminal; whoever saves it wakes us."""
+        deadline = time.monotonic() + seconds
+        waiter = os.urandom(12)
+        while True:
+            left = deadline - time.monotonic()
+            turn = min(max(left, 0.0), LONGEST)
+            if turn <= 0:
+                return self.get([id])[0]
+            value = self._link.run(script("results", "await"), id, waiter, math.ceil(turn * 1000) + 1000)
+            result = _read(value, time.time())
+            if result is not None and result.state > State.RETRYING:
+                return result
+            self._link.block(b"BLPOP", self._prefix + b"a:" + waiter, max(turn, 0.001), seconds=turn)
+
+    def group(self, group: str) -> Sequence[StoredResult]:
+        """Return the results of a group in the order they finished."""
+        ids = self._link.call(b"ZRANGE", self._prefix + b"g:" + group.encode(), 0, -1)
+        return sorted(self._present(ids), key=_finished)
+
+    def recent(self, state: State | None = None, limit: int = 50) -> Sequence[StoredResult]:
+        """Return the newest results, newest first."""
+        ids: list[bytes] = []
+        if state in (None, State.SUCCESS):
+            entries = self._link.call(b"LRANGE", self._prefix + b"s", -limit - _SLACK, -1)
+            newest = sorted(entries, key=_entry_finished)[-limit:] if limit else []
+            ids += [_ENTRY.unpack_from(entry)[2] for entry in newest]
+        for other, key in ((State.FAILED, b"f"), (State.RETRYING, b"y")):
+            if state in (None, other):
+                ids += self._link.call(b"ZRANGE", self._prefix + key, -limit, -1) if limit else []
+        found = [one for one in self._present(ids) if state in (None, one.state)]
+        return sorted(found, key=_finished, reverse=True)[:limit]
+
+    def delete(self, ids: Sequence[bytes]) -> int:
+        """Forget results."""
+        count = 0
+        for start in range(0, len(ids), BULK):
+            count += self._link.run(script("results", "forget"), *ids[start : start + BULK])
+        return count
+
+    def counts(self) -> Mapping[State, int]:
+        """Count results by state."""
+        found = self._link.run(script("counts"), time.time())
+        return {state: count for state, count in zip(State, found, strict=True) if count}
+
+    def prune(self, keep: int) -> int:
+        """Forget what has expired and the oldest successes, a thousand at a time."""
+        pruned = 0
+        while True:
+            count: int = self._link.run(script("prune"), keep, BULK, time.time())
+            pruned += count
+            if not count:
+                return pruned
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._link.close()
+
+    def _present(self, ids: Sequence[bytes]) -> list[StoredResult]:
+        return [one for one in self.get(list(dict.fromkeys(ids))) if one is not None]
+
+
+def save(link: Link, results: Sequence[StoredResult]) -> None:
+    """Keep results that may expire at different times."""
+    for start in range(0, len(results), BULK):
+        expires, told = saving(link, results[start : start + BULK])
+        if told:
+            link.run(script("results", "save", fills=True), len(told) // 2, expires, *told)
+
+
+def saving(link: Link, results: Sequence[StoredResult]) -> tuple[int, list[bytes]]:
+    """Return when results expire, and what a script is told of them.
+
+    They share one time, the latest; the exact one stands in each. Where some never expire, those
+    that do are saved on their own first.
+    """
+    ends = [one.expires for one in results]
+    latest = max(ends, default=0.0)
+    if latest > 0 and min(ends) <= 0:
+        save(link, [one for one in results if one.expires <= 0])
+        results = [one for one in results if one.expires > 0]
+    told: list[bytes] = []
+    pack = _HEAD.pack
+    for one in results:
+        name = one.name.encode()
+        group = None if one.group is None else one.group.encode()
+        told.append(one.id)
+        length = _NO_GROUP if group is None else len(group)
+        head = pack(_DIGITS[one.state], one.finished, one.expires, one.id, len(name), length)
+        told.append(b"".join((head, name, group or b"", one.body)))
+    return math.ceil(latest * 1000), told
+
+
+def _read(value: bytes | None, now: float) -> StoredResult | None:
+    if value is None:
+        return None
+    state, finished, expires, id_, name, group = _HEAD.unpack_from(value)
+    if 0 < expires <= now:
+        return None
+    start = _HEAD.size
+    middle = start + name
+    end = middle if group == _NO_GROUP else middle + group
+    return StoredResult(
+        id_,
+        _STATES[state],
+        value[end:],
+        value[start:middle].decode(),
+        None if group == _NO_GROUP else value[middle:end].decode(),
+        finished,
+        expires,
+    )
+
+
+def _finished(one: StoredResult) -> tuple[float, bytes]:
+    return (one.finished, one.id)
+
+
+def _entry_finished(entry: bytes) -> tuple[float, bytes]:
+    finished, _, id_ = _ENTRY.unpack_from(entry)
+    return (finished, id_)

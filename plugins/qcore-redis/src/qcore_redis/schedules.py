@@ -1,0 +1,68 @@
+"""Decides how schedules live in Redis."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from qcore.interfaces import Scheduler
+from qcore.model import Schedule
+from qcore_redis.link import Link
+from qcore_redis.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.interfaces import Settings
+
+_SLOT: Final = struct.Struct(">d")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class RedisSchedules(Scheduler):
+    """Schedules beside the queue of the same name."""
+
+    def __init__(self, settings: Settings) -> None:
+        prefix = b"{qcore:%s}:" % settings.name.encode()
+        self._key = prefix + b"c"
+        self._link = Link(settings.section("redis"), prefix + b"q")
+        self._decode = msgspec.msgpack.Decoder(Schedule).decode
+        self.backend = f"redis:{self._link.place.title}#{settings.name}"
+
+    def add(self, schedule: Schedule) -> None:
+        """Keep a schedule; one of the same name is replaced."""
+        self._link.run(script("schedules", "schedule_add"), *_words(schedule))
+
+    def remove(self, name: str) -> bool:
+        """Forget a schedule."""
+        return bool(self._link.run(script("schedules", "schedule_remove"), name))
+
+    def all(self) -> Sequence[Schedule]:
+        """Return every schedule, by name."""
+        found = map(self._read, self._link.call(b"HVALS", self._key))
+        return sorted(found, key=lambda schedule: schedule.name)
+
+    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
+        """Claim what is due."""
+        found = self._link.run(script("schedules", "schedule_claim"), repr(now), limit, repr(now + hold))
+        return [self._read(value) for value in found]
+
+    def advance(self, before: Schedule, after: Schedule | None) -> bool:
+        """Replace a schedule by its next state, or remove it, if `before` is still its slot."""
+        then = ("",) if after is None else _words(after)
+        told = (before.name, _SLOT.pack(before.next_run), *then)
+        return bool(self._link.run(script("schedules", "schedule_advance"), *told))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._link.close()
+
+    def _read(self, value: bytes) -> Schedule:
+        return self._decode(value[_SLOT.size :])
+
+
+def _words(schedule: Schedule) -> tuple[str, bytes, int]:
+    fires = schedule.repeats != 0 and not schedule.fault
+    return (schedule.name, _SLOT.pack(schedule.next_run) + _encode(schedule), int(fires))

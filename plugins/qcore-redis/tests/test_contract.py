@@ -1,0 +1,62 @@
+"""Broker, results and schedules keep to qcore's interfaces, on every server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.interfaces import Settings
+from qcore.testing import BrokerContract, ExchangeContract, ResultStoreContract, SchedulerContract
+from qcore_redis import RedisBroker, RedisResults, RedisSchedules, RedisSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _Fresh:
+    """A door to a server that is empty at the start of each test."""
+
+    @pytest.fixture
+    def settings(self, any_server: Any) -> Callable[..., Settings]:
+        """Return a maker of settings of one queue."""
+        with any_server.client() as client:
+            client.flushall()
+        sections = {"redis": RedisSettings(unix_socket_path=any_server.path)}
+        return lambda **fields: Settings(name="kit", sections=sections, **fields)
+
+
+class TestRedisBroker(_Fresh, BrokerContract):
+    """RedisBroker keeps to Broker."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., RedisBroker]:
+        """Return a maker of brokers of one queue."""
+        return lambda **fields: RedisBroker(settings(**fields))
+
+
+class TestRedisResults(_Fresh, ResultStoreContract):
+    """RedisResults keeps to ResultStore."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., RedisResults]:
+        """Return a maker of stores of the same results."""
+        return lambda **fields: RedisResults(settings(**fields))
+
+
+class TestRedisExchange(_Fresh, ExchangeContract):
+    """Broker and store of one queue keep their order."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., tuple[RedisBroker, RedisResults]]:
+        """Return a maker of pairs."""
+        return lambda **fields: (RedisBroker(settings(**fields)), RedisResults(settings(**fields)))
+
+
+class TestRedisSchedules(_Fresh, SchedulerContract):
+    """RedisSchedules keeps to Scheduler."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., RedisSchedules]:
+        """Return a maker of stores of the same schedules."""
+        return lambda **fields: RedisSchedules(settings(**fields))
