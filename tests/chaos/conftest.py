@@ -1,7 +1,18 @@
-"""Fixtures: the queue of an integration test, and nobody left behind."""
+"""Fixtures: the queue of an integration test; and what is too long to run unasked."""
 
 from __future__ import annotations
+
+import pytest
 
 from tests.integration.conftest import land, nobody_left
 
 __all__ = ["land", "nobody_left"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long variants to those who ask for them."""
+    if "long" in config.getoption("markexpr"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes; ask for it with -m long"))
