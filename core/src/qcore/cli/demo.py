@@ -14,7 +14,7 @@ import click
 from qcore.cli.exits import Exit
 from qcore.cli.gathering import Chaos, Gathering, Parsed
 from qcore.cli.progress import progress
-from qcore.cli.text import line, say, say_json
+from qcore.cli.text import fit, line, say, say_json
 from qcore.config import Config
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def command(path: Path | None, chaos: bool, workers: int | None, as_json: bool) 
         config = _config(folder, workers, chaos=chaos)
         if not as_json:
             count = f"{len(files):,} files" if len(files) > 1 else "1 file"
-            say(f"parsing {count} under {line(str(root))} with {config.workers} workers", error=True)
+            say(fit(f"parsing {count}: {line(str(root))}", error=True), error=True)
         with progress(len(files), "files", silent=as_json) as bar:
             done = Gathering(config, files, bar, Chaos() if chaos else None).run()
     if as_json:
@@ -88,29 +88,30 @@ def _python_files(root: Path, unread: list[str], skip: frozenset[str]) -> Iterat
     ):
         folders[:] = sorted(name for name in folders if name not in skip)
         for name in sorted(names):
-            if name.endswith(".py"):
-                yield os.fsencode(os.path.join(folder, name))  # noqa: PTH118 - names may be no text
+            path = os.path.join(folder, name)  # noqa: PTH118 - thousands of them
+            # A pipe of that name would never end; a link that leads nowhere is told of.
+            if name.endswith(".py") and (os.path.isfile(path) or os.path.islink(path)):  # noqa: PTH113, PTH114 - as above
+                yield os.fsencode(path)
 
 
 def _tell(done: Parsed, root: Path, workers: int, unread: list[str], *, chaos: bool) -> None:
-    say(f"files        {done.files:,}")
+    for trouble in unread:
+        say(fit(f"not read: {line(trouble)}"))
+    for path, reason in done.failed[:_SHOWN]:
+        say(fit(f"does not parse: {_short(path, root)}: {line(reason)}"))
+    if len(done.failed) > _SHOWN:
+        say(f"... and {len(done.failed) - _SHOWN:,} more")
+    if done.failed or unread:
+        say()
+    say(f"files        {done.files:,}, {len(done.failed):,} of them do not parse")
     say(f"lines        {done.lines:,}")
     say(f"definitions  {done.definitions:,}")
-    say(f"time         {done.seconds:.1f} s with {workers} workers")
+    say(f"time         {done.seconds:.1f} s with {workers} {'worker' if workers == 1 else 'workers'}")
     say(f"rate         {done.rate:,.0f} tasks a second")
     if chaos:
-        say(f"kills        {done.kills}")
-        say(f"re-runs      {done.reruns}")
-    say(f"lost         {done.lost or 'nothing'}")
-    if done.failed:
-        say()
-        say(f"{len(done.failed)} {'files do' if len(done.failed) > 1 else 'file does'} not parse:")
-    for path, reason in done.failed[:_SHOWN]:
-        say(f"  {_short(path, root)}: {line(reason)}")
-    if len(done.failed) > _SHOWN:
-        say(f"  and {len(done.failed) - _SHOWN} more")
-    for trouble in unread:
-        say(f"not read: {line(trouble)}")
+        say(f"kills        {done.kills:,}")
+        say(f"re-runs      {done.reruns:,}")
+    say(f"lost         {f'{done.lost:,}' if done.lost else 'nothing'}")
     if done.trouble:
         say(f"qcore: {line(done.trouble)}", error=True)
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import click
 
-from qcore.cli.checks import Verdict, examine
+from qcore.cli.checks import examine
 from qcore.cli.exits import Exit
+from qcore.cli.finding import Verdict
 from qcore.cli.text import clean, say, say_json
 
 if TYPE_CHECKING:

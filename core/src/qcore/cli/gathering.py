@@ -88,7 +88,7 @@ class Chaos:
         """Kill one if it is time."""
         if time.monotonic() < self._next:
             return
-        self._next += _KILL_EVERY
+        self._next = time.monotonic() + _KILL_EVERY
         victims = [one.pid for one in cluster.status().workers if one.pid]
         if not victims:
             return

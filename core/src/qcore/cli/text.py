@@ -73,6 +73,13 @@ def say_json(value: object) -> None:
     click.echo(json.dumps(value))
 
 
+def fit(text: str, *, error: bool = False) -> str:
+    """Return a line cut to the width of the terminal it is for; whole in a pipe."""
+    stream = sys.stderr if error else sys.stdout
+    room = shutil.get_terminal_size().columns if stream.isatty() else len(text)
+    return text if len(text) <= room else f"{text[: max(0, room - 3)]}..."
+
+
 def table(rows: Iterable[Sequence[object]], heads: Sequence[str] = ()) -> None:
     """Print rows in columns: cut to the width of a terminal, whole in a pipe."""
     texts = [[line(str(cell)) for cell in row] for row in rows]
@@ -81,11 +88,9 @@ def table(rows: Iterable[Sequence[object]], heads: Sequence[str] = ()) -> None:
     if not texts:
         return
     widths = [max(len(row[place]) for row in texts) for place in range(len(texts[0]))]
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in texts:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        whole = "  ".join([*padded, row[-1]]).rstrip()
-        say(whole if room is None or len(whole) <= room else f"{whole[: room - 3]}...")
+        say(fit("  ".join([*padded, row[-1]]).rstrip()))
 
 
 def seconds(value: float) -> str:

@@ -1,0 +1,648 @@
+"""The command line in this process: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+import pytest
+
+import qcore.cli
+from qcore import App, Config
+from qcore.cli import Exit
+from qcore.cli.exits import exit_of
+from qcore.cli.group import VERBS
+from qcore.cli.session import Session
+from qcore.errors import (
+    BackendRefused,
+    BackendUnavailable,
+    ConfigError,
+    PluginBroken,
+    QcoreError,
+    ResultNotReady,
+    StartFailed,
+    TaskNameError,
+)
+from qcore.hookspecs import hookimpl
+from qcore.model import Action, Outgoing, Settlement
+from qcore.plugins import Plugins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from qcore.interfaces import Settings
+
+KEY = "a key of the tests of the command line"
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def qcore_(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Return what runs a command line in a folder with a configuration."""
+    (tmp_path / "qcore.toml").write_text(
+        f'name = "cli"\nsecret_key = "{KEY}"\nmax_attempts = 1\n[sqlite]\npath = "queue.db"\n'
+    )
+    (tmp_path / "qcore.toml").chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(*arguments: str) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            qcore.cli.main(arguments)
+        out, err = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def app(tmp_path: Path, qcore_: Callable[..., Ended]) -> App:
+    """Return a producer on the same queue."""
+    return App(Config.load(tmp_path / "qcore.toml"))
+
+
+def bury(app: App, reason: str = "it failed", *arguments: Any, body: bytes = b"") -> str:
+    """Enqueue a task and bury it; return its id."""
+    job = app.enqueue("shop.price", *arguments)
+    with app.runtime.brokers.lend() as broker:
+        if body:
+            broker.purge()
+            broker.enqueue([Outgoing(b"x" * 16, body)])
+        (delivery,) = broker.lease(1, 0)
+        broker.settle([Settlement(delivery.receipt, Action.BURY, reason=reason, failures=1)])
+    return job.id
+
+
+# -- how a command ends -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (BackendUnavailable(), Exit.UNAVAILABLE),
+        (BackendRefused(), Exit.FAILED),
+        (ConfigError(["name: wrong"]), Exit.CONFIG),
+        (PluginBroken(), Exit.CONFIG),
+        (ResultNotReady(), Exit.NOT_YET),
+        (TaskNameError(), Exit.USAGE),
+        (StartFailed(), Exit.FAILED),
+        (QcoreError(), Exit.FAILED),
+    ],
+)
+def test_an_error_has_its_exit_code(error: QcoreError, expected: Exit) -> None:
+    """Scripts and service managers can tell causes apart."""
+    assert exit_of(error) is expected
+
+
+def test_the_exit_codes_are_the_documented_ones() -> None:
+    """The table in the package's text names each code once."""
+    rows = re.findall(r"^\| (\d+) \|", qcore.cli.__doc__ or "", re.MULTILINE)
+    documented = [int(row) for row in rows]
+
+    assert documented == [int(code) for code in Exit]
+
+
+def test_an_error_is_one_line_without_a_traceback(qcore_: Callable[..., Ended]) -> None:
+    """What went wrong, on standard error, and nothing else."""
+    ended = qcore_("--config", "nowhere.toml", "info")
+
+    assert (ended.code, ended.out) == (Exit.CONFIG, "")
+    assert ended.err.startswith(
+        "qcore: the configuration is not valid:\n  - the configuration file 'nowhere.toml'"
+    )
+    assert "Traceback" not in ended.err
+
+
+def test_a_traceback_is_shown_to_those_who_ask(
+    qcore_: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QCORE_DEBUG=1 shows where it came from, and is no unknown setting."""
+    monkeypatch.setenv("QCORE_DEBUG", "1")
+
+    ended = qcore_("--config", "nowhere.toml", "info")
+
+    assert "Traceback (most recent call last)" in ended.err
+    assert "debug" not in ended.err.lower().replace("qcore_debug", "")
+
+
+def test_a_fault_of_our_own_says_so(qcore_: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody expected is told as a fault to report, with code 70."""
+    monkeypatch.setattr(Session, "plugins", property(lambda _: 1 / 0))
+
+    ended = qcore_("plugins")
+
+    assert ended.code == Exit.SOFTWARE
+    assert "qcore: a fault of qcore's own: ZeroDivisionError" in ended.err
+
+
+def test_ctrl_c_ends_with_130(qcore_: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell expects of what it interrupts."""
+
+    def interrupt(_: Session) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Session, "plugins", property(interrupt))
+
+    assert qcore_("plugins").code == Exit.INTERRUPTED
+
+
+def test_an_unknown_verb_gets_the_nearest_one(qcore_: Callable[..., Ended]) -> None:
+    """A typing mistake is answered with what was meant."""
+    ended = qcore_("enqeue", "x.y")
+
+    assert ended.code == Exit.USAGE
+    assert "no command 'enqeue'; did you mean 'enqueue'?" in ended.err
+
+
+def test_only_no_may_stand_before_the_name_of_a_plugin(qcore_: Callable[..., Ended]) -> None:
+    """-p switches off; it does not add."""
+    ended = qcore_("-p", "sqs", "plugins")
+
+    assert ended.code == Exit.USAGE
+    assert "-p no:NAME" in ended.err
+
+
+# -- verbs ------------------------------------------------------------------------------------
+
+
+def test_help_imports_no_verb() -> None:
+    """`qcore --help` lists all verbs and stays quick."""
+    program = (
+        "import sys, qcore.cli, atexit\n"
+        "ours = lambda: sorted(m for m in sys.modules if m.startswith(('qcore.cli.', 'rich.')))\n"
+        "atexit.register(lambda: print(ours()))\n"
+        "qcore.cli.main(['--help'])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    *told, imported = done.stdout.splitlines()
+    assert imported == "['qcore.cli.exits', 'qcore.cli.group', 'qcore.cli.session', 'qcore.cli.text']"
+    assert all(f"  {verb} " in "\n".join(told) for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(qcore_: Callable[..., Ended], verb: str) -> None:
+    """Each has a help text and is called what the list calls it."""
+    ended = qcore_(verb, "--help")
+
+    assert ended.code == 0
+    assert ended.out.startswith(f"Usage: qcore {verb}")
+
+
+def test_python_m_qcore_is_the_same_program() -> None:
+    """Where the script is not on the path."""
+    done = subprocess.run(
+        [sys.executable, "-m", "qcore", "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.startswith("qcore 26.")
+
+
+class Offering:
+    """A plugin that offers a command and a check."""
+
+    @staticmethod
+    @hookimpl
+    def qcore_commands() -> Mapping[str, Callable[[], Any]]:
+        """Offer three commands."""
+
+        @click.command("greet")
+        @click.pass_obj
+        def greet(session: Session) -> None:
+            click.echo(f"greetings from {session.config.name}")
+
+        def broken() -> None:
+            raise ImportError("no module named nix")
+
+        return {"greet": lambda: greet, "broken": broken, "info": lambda: greet}
+
+    @staticmethod
+    @hookimpl
+    def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
+        """Offer two checks."""
+
+        def sick(settings: Settings) -> str:
+            raise RuntimeError(f"{settings.name} is sick")
+
+        return {"mine": lambda settings: f"{settings.name} is well", "other": sick}
+
+
+class Unused(Offering):
+    """A plugin whose broker nobody has chosen."""
+
+    @staticmethod
+    @hookimpl
+    def qcore_brokers() -> Mapping[str, Callable[[Settings], Any]]:
+        """Offer a broker."""
+
+        def make(settings: Settings) -> Any:
+            raise AssertionError(settings)
+
+        return {"unused": make}
+
+
+@pytest.fixture
+def offering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the plugin above installed."""
+    found = Plugins.discover(extra={"offering": Offering})
+    monkeypatch.setattr(Session, "plugins", found)
+
+
+def test_a_plugin_brings_its_own_command(qcore_: Callable[..., Ended], offering: None) -> None:
+    """It is listed, and gets what our own commands share as `ctx.obj`."""
+    assert "greet" in qcore_("--help").out
+    assert qcore_("greet").out == "greetings from cli\n"
+
+
+def test_a_plugin_does_not_take_the_place_of_a_verb(qcore_: Callable[..., Ended], offering: None) -> None:
+    """`info` stays ours."""
+    assert "greetings" not in qcore_("info").out
+
+
+def test_a_broken_command_of_a_plugin_is_complained_of_when_used(
+    qcore_: Callable[..., Ended], offering: None
+) -> None:
+    """The others go on."""
+    ended = qcore_("broken")
+
+    assert ended.code == Exit.CONFIG
+    assert "the plugin's command 'broken' cannot be used: ImportError: no module named nix" in ended.err
+
+
+# -- enqueue and result -----------------------------------------------------------------------
+
+
+def test_words_become_arguments_as_json_or_as_text(qcore_: Callable[..., Ended], app: App) -> None:
+    """Numbers below zero are numbers, what is no JSON is text."""
+    words = ["1", "-2", "-0.5", "true", "word", '"3"', "[1, 2]", "", "2026-11-23"]
+
+    ended = qcore_("enqueue", "shop.price", *words, "--kwargs", '{"pence": 50}', "--json")
+
+    task_id = json.loads(ended.out)["id"]
+    with app.runtime.brokers.lend() as broker:
+        (delivery,) = broker.lease(1, 0)
+    opened = app.runtime.envelope.open(delivery.body)
+    assert opened.id.hex() == task_id
+    assert app.runtime.serializer.loads(opened.arguments) == [
+        [1, -2, -0.5, True, "word", "3", [1, 2], "", "2026-11-23"],
+        {"pence": 50},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["price"], "a dotted name such as"),
+        (["shop.price", "--wiat", "5"], "No such option"),
+        (["shop.price", "--kwargs", "{pence: 50}"], "is not JSON"),
+        (["shop.price", "--kwargs", "[50]"], "is no JSON object"),
+        (["shop.price", "--timeout", "0"], "timeout"),
+    ],
+)
+def test_what_cannot_be_enqueued_is_a_usage_error(
+    qcore_: Callable[..., Ended], app: App, arguments: list[str], told: str
+) -> None:
+    """Nothing is enqueued, and the message says what to write."""
+    ended = qcore_("enqueue", *arguments)
+
+    assert ended.code == Exit.USAGE
+    assert told in ended.err
+    assert app.queue_size() == 0
+
+
+def test_no_result_yet_is_a_code_of_its_own(qcore_: Callable[..., Ended], app: App) -> None:
+    """75: ask again later."""
+    task_id = app.enqueue("shop.price").id
+
+    ended = qcore_("result", task_id)
+
+    assert (ended.code, ended.out) == (Exit.NOT_YET, "")
+    assert f"task {task_id} has no result" in ended.err
+    assert json.loads(qcore_("result", task_id, "--json").out) == {"id": task_id, "state": None}
+
+
+def test_what_is_no_task_id_is_a_usage_error(qcore_: Callable[..., Ended]) -> None:
+    """Before anything is asked of a store."""
+    ended = qcore_("result", "0123")
+
+    assert ended.code == Exit.USAGE
+    assert "32 hexadecimal digits" in ended.err
+
+
+def test_a_value_is_printed_alone_and_harmless(qcore_: Callable[..., Ended], app: App) -> None:
+    """A script gets the value and nothing else; a terminal gets nothing to obey."""
+    call = app.async_task("operator.add", "\x1b]0;owned\x07fine", "\u202e!", sync=True)
+
+    assert qcore_("result", call) == (0, "fine!\n", "")
+    assert json.loads(qcore_("result", call, "--json").out)["value"] == "\x1b]0;owned\x07fine\u202e!"
+
+
+def test_a_failed_task_is_told_on_standard_error(qcore_: Callable[..., Ended], app: App) -> None:
+    """With its traceback, its error and exit code 1."""
+    failed = app.async_task("operator.truediv", 1, 0, sync=True)
+
+    ended = qcore_("result", failed)
+
+    assert (ended.code, ended.out) == (Exit.FAILED, "")
+    assert ended.err.endswith(
+        f"qcore: task {failed} (operator.truediv) failed (attempt 1): ZeroDivisionError: division by zero\n"
+    )
+    assert json.loads(qcore_("result", failed, "--json").out)["state"] == "failed"
+
+
+# -- info, purge, keys, plugins ---------------------------------------------------------------
+
+
+def test_info_counts_and_never_shows_a_key(qcore_: Callable[..., Ended], app: App) -> None:
+    """Sizes, results and settings; the key is nowhere."""
+    app.enqueue("shop.price")
+
+    told = json.loads(qcore_("info", "--config", "--json").out)
+    text = qcore_("info", "--config")
+
+    assert told["queue"]["ready"] == 1
+    assert told["config"]["name"] == "cli"
+    assert told["clusters"] == []
+    assert KEY not in json.dumps(told) + text.out + text.err
+    assert "secret_key" in text.out
+
+
+def test_purge_wants_to_be_told_yes(qcore_: Callable[..., Ended], app: App) -> None:
+    """Without a terminal nobody can be asked."""
+    app.enqueue_many([app.task(os.getcwd).bind() for _ in range(3)])
+
+    refused, done = qcore_("purge"), qcore_("purge", "--yes")
+
+    assert (refused.code, done.code) == (Exit.USAGE, Exit.OK)
+    assert "--yes" in refused.err
+    assert done.out == "3 tasks removed\n"
+    assert app.queue_size() == 0
+
+
+def test_each_new_key_is_another(qcore_: Callable[..., Ended]) -> None:
+    """43 characters that a configuration accepts."""
+    keys = [qcore_("keys", "new").out.strip() for _ in range(3)]
+
+    assert {len(key) for key in keys} == {43}
+    assert len(set(keys)) == 3
+    assert Config.from_dict({"secret_key": keys}).keys() == tuple(keys)
+
+
+def test_a_key_file_is_ones_own_and_never_overwritten(qcore_: Callable[..., Ended], tmp_path: Path) -> None:
+    """Mode 0600, and a key that is there stays, behind a link too."""
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+
+    made, again, linked = (qcore_("keys", "new", "--write", name) for name in ("key", "key", "link"))
+
+    written = tmp_path / "key"
+    assert made.out == f'secret_key = "file:{written}"\n'
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert (again.code, linked.code) == (Exit.FAILED, Exit.FAILED)
+    assert "is there already" in again.err
+    assert Config.from_dict({"secret_key": f"file:{written}"}).keys() == (written.read_text().strip(),)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_plugins_are_listed_with_what_they_offer(qcore_: Callable[..., Ended]) -> None:
+    """For people and for programs, those switched off too."""
+    told = json.loads(qcore_("plugins", "--json").out)["plugins"]
+    off = qcore_("-p", "no:builtin", "plugins").out
+
+    (builtin,) = [plugin for plugin in told if plugin["name"] == "builtin"]
+    assert builtin["distribution"] == "qcore"
+    assert builtin["offers"]["brokers"] == ["memory", "sqlite"]
+    assert "switched off" in off
+
+
+# -- dead letters -----------------------------------------------------------------------------
+
+
+def test_dead_letters_are_listed_by_their_heads(qcore_: Callable[..., Ended], app: App) -> None:
+    """Name, reason and age; nothing of the arguments."""
+    task_id = bury(app, "it \x1b[31mfailed", "the argument")
+
+    text, told = qcore_("buried", "list"), json.loads(qcore_("buried", "list", "--json").out)
+
+    (letter,) = told["buried"]
+    assert (letter["task"], letter["task_id"], letter["failures"]) == ("shop.price", task_id, 1)
+    assert "shop.price" in text.out
+    assert "it failed" in text.out
+    assert "the argument" not in text.out + json.dumps(told)
+
+
+def test_a_forged_letter_is_listed_as_what_it_is(qcore_: Callable[..., Ended], app: App) -> None:
+    """Not signed by us: neither name nor arguments are believed."""
+    other = App(
+        Config.from_dict({**app.config.as_dict(), "secret_key": "another key of forty characters, or so"})
+    )
+    bury(other, "unknown key", "x")
+    bury(app, "no envelope", body=b"\x1b[31mjunk")
+
+    told = json.loads(qcore_("buried", "list", "--json").out)["buried"]
+    shown = qcore_("buried", "show", told[0]["id"], "--args")
+
+    assert [letter["task"] for letter in told] == ["", ""]
+    assert all(letter["fault"].startswith("unreadable: ") for letter in told)
+    assert shown.code == Exit.FAILED
+    assert "which is not in secret_key" in shown.err
+
+
+def test_arguments_are_decoded_on_demand_only(qcore_: Callable[..., Ended], app: App) -> None:
+    """`show` says so, `show --args` shows them."""
+    task_id = bury(app, "it failed", "the argument", 3)
+
+    without, with_, told = (
+        qcore_("buried", "show", task_id),
+        qcore_("buried", "show", task_id, "--args"),
+        json.loads(qcore_("buried", "show", task_id, "--args", "--json").out),
+    )
+
+    assert "the argument" not in without.out
+    assert "--args" in without.err
+    assert '["the argument", 3]' in with_.out
+    assert (told["args"], told["kwargs"]) == (["the argument", 3], {})
+
+
+def test_pickled_arguments_are_never_decoded(
+    qcore_: Callable[..., Ended], app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading them could run code."""
+    monkeypatch.setenv("QCORE_SERIALIZER", "pickle")
+    monkeypatch.setenv("QCORE_ACCEPT", "pickle")
+    task_id = bury(App(Config.load("qcore.toml")), "it failed", "the argument")
+
+    ended = qcore_("buried", "show", task_id, "--args")
+
+    assert ended.code == Exit.FAILED
+    assert "can run code" in ended.err
+
+
+def test_letters_are_requeued_and_dropped_by_name(qcore_: Callable[..., Ended], app: App) -> None:
+    """By the broker's name or the task's id; all named, or nothing is done."""
+    first, second = bury(app), bury(app)
+
+    missing = qcore_("buried", "requeue", first, "nobody")
+    requeued = qcore_("buried", "requeue", first)
+    dropped = qcore_("buried", "drop", second, "--json")
+
+    assert missing.code == Exit.FAILED
+    assert "no dead letter 'nobody'" in missing.err
+    assert requeued.out == "1 dead letter requeued\n"
+    assert json.loads(dropped.out) == {"dropped": 1}
+    assert (app.sizes().ready, app.sizes().buried) == (1, 0)
+
+
+def test_all_letters_are_dropped_only_with_a_yes(qcore_: Callable[..., Ended], app: App) -> None:
+    """It cannot be undone; --all and names exclude each other."""
+    bury(app)
+
+    codes = [
+        qcore_("buried", "drop", *arguments).code
+        for arguments in ([], ["1", "--all"], ["--all"], ["--all", "--yes"])
+    ]
+
+    assert codes == [Exit.USAGE, Exit.USAGE, Exit.USAGE, Exit.OK]
+    assert app.sizes().buried == 0
+
+
+# -- doctor -----------------------------------------------------------------------------------
+
+
+def verdicts(ended: Ended) -> dict[str, list[str]]:
+    """Return what was found, by subject."""
+    found: dict[str, list[str]] = {}
+    for check in json.loads(ended.out)["checks"]:
+        found.setdefault(check["about"], []).append(check["verdict"])
+    return found
+
+
+def test_a_healthy_queue_is_found_well(qcore_: Callable[..., Ended]) -> None:
+    """All is well but for the cluster nobody has started; that is a warning."""
+    ended = qcore_("doctor", "--json")
+
+    found = verdicts(ended)
+    assert ended.code == 0
+    assert found.pop("clusters") == ["warn"]
+    assert {verdict for told in found.values() for verdict in told} == {"ok"}
+    assert found.keys() >= {"interpreter", "plugins", "configuration", "secret key", "broker", "results"}
+
+
+def test_weak_keys_and_open_files_are_warned_of(qcore_: Callable[..., Ended], tmp_path: Path) -> None:
+    """Each with what to do."""
+    (tmp_path / "qcore.toml").write_text(
+        'secret_key = ["xyxyxyxyxyxyxyxyx", "file:key"]\n[sqlite]\npath = "q.db"\n'
+    )
+    (tmp_path / "qcore.toml").chmod(0o644)
+    (tmp_path / "key").write_text(KEY)
+    (tmp_path / "key").chmod(0o640)
+
+    ended = qcore_("doctor")
+
+    assert ended.code == 0
+    for told in ("chmod 600 qcore.toml", "chmod 600 key", "can be guessed", "17 characters, 32 or more"):
+        assert told in ended.out
+    assert KEY not in ended.out
+
+
+def test_a_database_that_is_none_fails_the_doctor(qcore_: Callable[..., Ended], tmp_path: Path) -> None:
+    """The broker's fault ends the examination: nothing above it can stand."""
+    (tmp_path / "queue.db").write_bytes(b"not a database" * 1000)
+
+    ended = qcore_("doctor", "--json")
+
+    assert ended.code == Exit.FAILED
+    assert verdicts(ended)["broker"] == ["fail"]
+    assert "results" not in verdicts(ended)
+    assert "not a SQLite database" in ended.out
+
+
+def test_a_bad_configuration_fails_the_doctor(
+    qcore_: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says every fault and goes no further."""
+    monkeypatch.setenv("QCORE_WORKERS", "many")
+
+    ended = qcore_("doctor", "--json")
+
+    assert ended.code == Exit.FAILED
+    assert verdicts(ended)["configuration"] == ["fail"]
+    assert "QCORE_WORKERS" in ended.out
+
+
+def test_checks_of_plugins_are_made(qcore_: Callable[..., Ended], offering: None) -> None:
+    """One that raises fails the doctor, with its own words."""
+    ended = qcore_("doctor")
+
+    assert ended.code == Exit.FAILED
+    assert "cli is well" in ended.out
+    assert "RuntimeError: cli is sick" in ended.out
+
+
+def test_what_nobody_uses_is_not_examined(
+    qcore_: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that another project needs may be away."""
+    monkeypatch.setattr(Session, "plugins", Plugins.discover(extra={"unused": Unused}))
+
+    ended = qcore_("doctor")
+
+    assert ended.code == 0
+    assert "sick" not in ended.out
+
+
+# -- run --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("nothing_of_that_name:app", "no module 'nothing_of_that_name'"),
+        ("two_apps", "has 2 apps (first, second)"),
+        ("two_apps:third", "has no 'third'; its apps: first, second"),
+        ("two_apps:number", "is no qcore.App but a int"),
+        (":app", "is no module"),
+    ],
+)
+def test_what_is_no_app_is_a_usage_error(
+    qcore_: Callable[..., Ended], tmp_path: Path, target: str, told: str
+) -> None:
+    """The message names the apps there are."""
+    (tmp_path / "two_apps.py").write_text("from qcore import App\nfirst, second, number = App(), App(), 3\n")
+
+    ended = qcore_("run", target)
+    sys.modules.pop("two_apps", None)
+
+    assert ended.code == Exit.USAGE
+    assert told in ended.err
+
+
+def test_a_file_that_an_app_would_not_read_is_refused(qcore_: Callable[..., Ended], tmp_path: Path) -> None:
+    """An app configured in its code does not run with another configuration in silence."""
+    (tmp_path / "coded.py").write_text(
+        "from qcore import App, Config\napp = App(Config.from_dict({'name': 'coded'}))\n"
+    )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QCORE_CONFIG", "")
+        ended = qcore_("run", "coded:app", "--config", "qcore.toml")
+    sys.modules.pop("coded", None)
+
+    assert ended.code == Exit.USAGE
+    assert "coded:app is configured in its code" in ended.err
