@@ -12,7 +12,7 @@ from qcore.interfaces import Broker, Capabilities
 from qcore.model import Buried, Delivery, QueueSize
 from qcore_redis import items, settling
 from qcore_redis.link import Link
-from qcore_redis.results import RedisResults, saving
+from qcore_redis.results import RedisResults, words
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -144,12 +144,12 @@ class RedisBroker(Broker):
         if sweep:
             self._sweep_at = now + SWEEP
         token = self._token() if limit else b""
-        expires, told = saving(self._link, results) if results else (b"0", ())
+        told = words(results) if results else ()
         count, leases = settling.words(settlements) if settlements else (0, ())
         head = (min(limit, BULK), token, self._lasts, int(sweep), int(wait * 1000))
         if token:
             self._doubtful.append(token)
-        reply = self._link.run(self._exchange_script, *head, len(told) // 2, expires, count, *told, *leases)
+        reply = self._link.run(self._exchange_script, *head, len(told) // 2, count, *told, *leases)
         if isinstance(reply, int):
             if token and reply <= 0:
                 self._doubtful.pop()

@@ -9,12 +9,13 @@ import hiredis
 
 from qcore.errors import BackendRefused
 from qcore_redis import faults
-from qcore_redis.place import Place
+from qcore_redis.place import find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from socket import socket
 
+    from qcore_redis.place import Opened
     from qcore_redis.scripts import Script
 
 #: bytes read at once: a batch of messages comes in few pieces
@@ -27,15 +28,15 @@ _pack: Callable[[tuple[bytes | str | int | float, ...]], bytes] = hiredis.pack_c
 class Link:
     """A connection that is made when it is needed, and anew after it was lost.
 
-    Nothing is sent twice: who calls knows what may be repeated. redis-py opens the connection;
-    commands go straight to its socket, for redis-py costs more per command than the server.
+    Nothing is sent twice: who calls knows what may be repeated. Commands go straight to the socket,
+    for redis-py costs more per command than the server.
     """
 
     def __init__(self, section: object, key: bytes) -> None:
-        self.place = Place.of(section)
+        self.place = find(section)
         #: the key by which a cluster finds the server, and every script its others
         self._key = key
-        self._connection: Any = None
+        self._opened: Opened | None = None
         self._socket: socket
         self._reader: hiredis.Reader
         self._owed = 0
@@ -76,10 +77,10 @@ class Link:
 
     def drop(self) -> None:
         """Give the connection up: what it would still say belongs to no question."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
             with contextlib.suppress(OSError):
-                connection.disconnect()
+                opened.close()
 
     def close(self) -> None:
         """Give it up for good."""
@@ -89,16 +90,15 @@ class Link:
     # -- the connection ---------------------------------------------------------------------
 
     def _open(self) -> None:
-        if self._connection is not None:
+        if self._opened is not None:
             return
         if self._closed:
             raise BackendRefused(f"this connection to redis at {self.place.title} was closed; make a new one")
-        connection = self.place.connect(self._key)
-        # redis-py has no public name for it
-        self._socket = connection._sock  # noqa: SLF001 - see above
+        opened = self.place.open(self._key)
+        self._socket = opened.socket
         self._reader = hiredis.Reader()
         self._owed = 0
-        self._connection = connection
+        self._opened = opened
 
     def _exchange(self, words: tuple[bytes | str | int | float, ...], timeout: float, doubt: str) -> Any:  # noqa: ANN401 - as above
         self._open()

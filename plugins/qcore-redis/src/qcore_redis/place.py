@@ -1,179 +1,205 @@
-"""Where Redis is: one server, a watched primary, a cluster's node."""
+"""Where Redis is, and how a connection to it is opened."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import unquote, urlsplit, urlunsplit
+import socket
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-import redis
-from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
-from redis.retry import Retry
-from redis.sentinel import Sentinel
+import attrs
+import hiredis
 
 from qcore.errors import BackendRefused
 from qcore_redis import faults
 from qcore_redis.settings import RedisSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from urllib.parse import SplitResult
 
 #: seconds for a connection, and for an answer beyond the time it was asked to wait
 PATIENCE: Final = 5.0
-_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "rediss+cluster")
+#: seconds between signs of life on a silent connection, and how many may be missed
+KEEPALIVE: Final = (15, 5, 3)
+#: what is understood here; redis-py is asked for the rest
+_PLAIN: Final = frozenset(
+    {
+        "host",
+        "port",
+        "db",
+        "username",
+        "password",
+        "unix_socket_path",
+        "socket_timeout",
+        "socket_connect_timeout",
+        "socket_keepalive",
+        "client_name",
+    }
+)
+_SCHEMES: Final = ("redis", "redis+cluster", "redis+sentinel", "rediss", "rediss+cluster", "unix")
 
 
-class Place:
+@attrs.frozen
+class Opened:
+    """A connection that is ready for commands."""
+
+    socket: socket.socket
+    close: Callable[[], object]
+
+
+class Place(ABC):
     """A server that connections lead to, described without its password."""
-
-    #: seconds an answer may take
-    timeout = PATIENCE
 
     def __init__(self, keywords: dict[str, Any], title: str) -> None:
         self.title = title
+        #: seconds an answer may take
         self.timeout = float(keywords.get("socket_timeout") or PATIENCE)
-        self._keywords = {
-            "socket_connect_timeout": PATIENCE,
-            "socket_keepalive": True,
-            **keywords,
-            "socket_timeout": self.timeout,
-            # answers are read by us, and nothing is sent twice
-            "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),
-        }
+        self._patience = float(keywords.get("socket_connect_timeout") or PATIENCE)
+        self._keywords = keywords
 
-    @classmethod
-    def of(cls, section: object) -> Place:
-        """Return the place that the key `redis` describes.
+    @abstractmethod
+    def open(self, key: bytes) -> Opened:
+        """Return a new connection to the server that has `key`.
 
         Raises:
-            BackendRefused: the URL cannot be read.
+            BackendUnavailable: it does not answer.
+            BackendRefused: it does not let us in.
 
         """
-        settings = section if isinstance(section, RedisSettings) else RedisSettings()
-        url = section if isinstance(section, str) else settings.url
-        if not url:
-            return Server.at(settings.keywords())
-        return _by_url(url, settings.keywords())
-
-    def connect(self, key: bytes) -> Any:  # noqa: ANN401 - a connection of redis-py
-        """Return a new connection to the server that has `key`."""
-        try:
-            connection = self._client(key).connection_pool.make_connection()
-            connection.connect()
-        except redis.AuthenticationError as exc:
-            raise faults.refused(_code(exc, "WRONGPASS"), self.title) from exc
-        except redis.exceptions.BusyLoadingError as exc:
-            raise faults.refused(_code(exc, "LOADING"), self.title) from exc
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
-            raise faults.lost(exc, self.title) from exc
-        except redis.RedisError as exc:
-            raise faults.refused(exc, self.title) from exc
-        return connection
 
     def forget(self) -> None:
         """Look anew which server it is, next time."""
 
-    def _client(self, key: bytes) -> Any:  # noqa: ANN401 - a client of redis-py
-        raise AssertionError(key)
-
 
 class Server(Place):
-    """One server, at an address or a socket."""
+    """One server, at an address or a socket, without TLS."""
 
-    @classmethod
-    def at(cls, keywords: dict[str, Any]) -> Self:
-        """Return the server that these keywords of redis-py lead to."""
-        path, number = keywords.get("unix_socket_path"), keywords.get("db", 0)
-        where = path or f"{keywords.get('host', 'localhost')}:{keywords.get('port', 6379)}"
-        return cls(keywords, f"{where}/{number}")
-
-    def _client(self, key: bytes) -> Any:  # noqa: ANN401 - as above
+    def open(self, key: bytes) -> Opened:
+        """Connect; redis-py is not needed for it, and its import takes longer than many a task."""
         del key
-        return redis.Redis(**self._keywords)
+        told = self._keywords
+        try:
+            made = self._connect(told)
+        except OSError as exc:
+            raise faults.lost(exc, self.title) from exc
+        try:
+            self._enter(made, told)
+        except OSError as exc:
+            made.close()
+            raise faults.lost(exc, self.title) from exc
+        except BaseException:
+            made.close()
+            raise
+        return Opened(made, made.close)
+
+    def _connect(self, told: dict[str, Any]) -> socket.socket:
+        if path := told.get("unix_socket_path"):
+            made = socket.socket(socket.AF_UNIX)
+            try:
+                made.settimeout(self._patience)
+                made.connect(path)
+            except BaseException:
+                made.close()
+                raise
+            return made
+        address = (told.get("host", "localhost"), int(told.get("port", 6379)))
+        made = socket.create_connection(address, self._patience)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if told.get("socket_keepalive", True):
+            keep_alive(made)
+        return made
+
+    def _enter(self, made: socket.socket, told: dict[str, Any]) -> None:
+        commands: list[tuple[str, ...]] = []
+        if told.get("password"):
+            user = (told["username"],) if told.get("username") else ()
+            commands.append(("AUTH", *user, told["password"]))
+        if told.get("db"):
+            commands.append(("SELECT", str(told["db"])))
+        if told.get("client_name"):
+            commands.append(("CLIENT", "SETNAME", told["client_name"]))
+        reader = hiredis.Reader()
+        for command in commands:
+            made.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]  # it is typed for one word
+            while (reply := reader.gets()) is False:
+                piece = made.recv(65536)
+                if not piece:
+                    raise ConnectionResetError("it closed the connection")
+                reader.feed(piece)
+            if isinstance(reply, hiredis.ReplyError):
+                raise faults.refused(reply, self.title)
 
 
-class Watched(Place):
-    """The primary that sentinels name."""
+def keep_alive(made: socket.socket) -> None:
+    """Notice a peer that is gone without a word."""
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in zip(("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"), KEEPALIVE, strict=True):
+        # not every system has all of them
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
-    def __init__(self, url: SplitResult, keywords: dict[str, Any]) -> None:
-        service, _, number = url.path.strip("/").partition("/")
+
+def find(section: object) -> Place:
+    """Return the place that the key `redis` describes.
+
+    Raises:
+        BackendRefused: the URL cannot be read.
+
+    """
+    settings = section if isinstance(section, RedisSettings) else RedisSettings()
+    text = section if isinstance(section, str) else settings.url
+    if not text:
+        return server(settings.keywords())
+    try:
+        return _by_url(urlsplit(text), settings.keywords())
+    except ValueError:
+        # the error below it would show the password
+        raise BackendRefused(
+            "`redis`: the URL cannot be read; write redis://user:password@host:port/db"
+        ) from None
+
+
+def server(keywords: dict[str, Any]) -> Place:
+    """Return the server that these keywords of redis-py lead to."""
+    where = (
+        keywords.get("unix_socket_path")
+        or f"{keywords.get('host', 'localhost')}:{keywords.get('port', 6379)}"
+    )
+    title = f"{where}/{keywords.get('db', 0)}"
+    if keywords.keys() <= _PLAIN:
+        return Server(keywords, title)
+    from qcore_redis import elsewhere  # noqa: PLC0415 - it imports redis-py
+
+    return elsewhere.Secure(keywords, title)
+
+
+def _by_url(url: SplitResult, keywords: dict[str, Any]) -> Place:
+    if url.scheme not in _SCHEMES:
+        raise BackendRefused(
+            f"`redis`: a URL cannot begin with {url.scheme!r}; it begins with {', '.join(_SCHEMES)}"
+        )
+    told = {**_user(url), **_query(url), **keywords}
+    if url.scheme.startswith("rediss"):
+        told["ssl"] = True
+    nodes = [_node(part, url.scheme) for part in url.netloc.rpartition("@")[2].split(",")]
+    path = unquote(url.path)
+    if "+" not in url.scheme:
+        if url.scheme == "unix":
+            return server({"unix_socket_path": path, **told})
+        number = int(path.strip("/") or 0)
+        host, port = nodes[0]
+        return server({"host": host, "port": port, **({"db": number} if number else {}), **told})
+    from qcore_redis import elsewhere  # noqa: PLC0415 - it imports redis-py
+
+    if url.scheme == "redis+sentinel":
+        service, _, number_text = path.strip("/").partition("/")
         if not service:
             raise BackendRefused(
                 "`redis`: the URL names no service; write redis+sentinel://host:port,host:port/service/db"
             )
-        hosts = [_host(part, 26379) for part in url.netloc.rpartition("@")[2].split(",")]
-        super().__init__({"db": int(number or 0), **_user(url), **keywords}, f"{service}/{number or 0}")
-        self._service = service
-        options = {key: self._keywords[key] for key in ("socket_connect_timeout", "socket_timeout", "retry")}
-        self._sentinel = Sentinel(hosts, {**options, "protocol": 2})  # type: ignore[no-untyped-call]  # as below
-
-    def _client(self, key: bytes) -> Any:  # noqa: ANN401 - as above
-        del key
-        host, port = self._sentinel.discover_master(self._service)  # type: ignore[no-untyped-call]  # as below
-        return redis.Redis(**{**self._keywords, "host": host, "port": port})
-
-
-class Sharded(Place):
-    """The node of a cluster that has this queue."""
-
-    def __init__(self, url: SplitResult, keywords: dict[str, Any]) -> None:
-        self._nodes = [_host(part, 6379) for part in url.netloc.rpartition("@")[2].split(",")]
-        title = ",".join(f"{host}:{port}" for host, port in self._nodes)
-        secure = {"ssl": True} if url.scheme.startswith("rediss") else {}
-        super().__init__({**secure, **_user(url), **keywords}, title)
-        self._keywords.pop("db", None)
-        self._cluster: Any = None
-
-    def forget(self) -> None:
-        """Ask the cluster anew where the queue is."""
-        cluster, self._cluster = self._cluster, None
-        if cluster is not None:
-            cluster.close()
-
-    def _client(self, key: bytes) -> Any:  # noqa: ANN401 - as above
-        if self._cluster is None:
-            nodes = [ClusterNode(*one) for one in self._nodes]  # type: ignore[no-untyped-call]  # as below
-            self._cluster = RedisCluster(startup_nodes=nodes, **self._keywords)
-        node = self._cluster.get_node_from_key(key)
-        return redis.Redis(**{**self._keywords, "host": node.host, "port": node.port})
-
-
-def _by_url(text: str, keywords: dict[str, Any]) -> Place:
-    url = urlsplit(text)
-    if url.scheme not in _SCHEMES:
-        raise BackendRefused(
-            f"`redis`: a URL cannot begin with {url.scheme!r}; it begins with {', '.join(sorted(_SCHEMES))}"
-        )
-    try:
-        if url.scheme == "redis+sentinel":
-            return Watched(url, {**_query(url), **keywords})
-        if url.scheme.endswith("+cluster"):
-            return Sharded(url, {**_query(url), **keywords})
-        return _plain(url, keywords)
-    except ValueError as exc:
-        raise BackendRefused(
-            "`redis`: the URL cannot be read; write redis://user:password@host:port/db"
-        ) from exc
-
-
-def _plain(url: SplitResult, keywords: dict[str, Any]) -> Server:
-    found = _parse(urlunsplit(url))
-    secure = found.pop("connection_class", None) is redis.SSLConnection
-    if "path" in found:
-        found["unix_socket_path"] = found.pop("path")
-    for unused in ("decode_responses", "encoding", "encoding_errors", "max_connections", "retry_on_timeout"):
-        found.pop(unused, None)
-    return Server.at({**({"ssl": True} if secure else {}), **found, **keywords})
-
-
-def _query(url: SplitResult) -> dict[str, Any]:
-    told = urlunsplit(("redis", "", "", url.query, ""))
-    return {key: value for key, value in _parse(told).items() if key != "connection_class"}
-
-
-def _parse(text: str) -> dict[str, Any]:
-    return dict(redis.connection.parse_url(text))  # type: ignore[no-untyped-call]  # it has no types
+        return elsewhere.Watched(nodes, service, {"db": int(number_text or 0), **told})
+    return elsewhere.Sharded(nodes, told)
 
 
 def _user(url: SplitResult) -> dict[str, Any]:
@@ -182,11 +208,26 @@ def _user(url: SplitResult) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value}
 
 
-def _host(text: str, port: int) -> tuple[str, int]:
+def _query(url: SplitResult) -> dict[str, Any]:
+    """Return the keywords behind the `?`, as the table would have them."""
+    fields = {field.name: field for field in attrs.fields(RedisSettings)}
+    told: dict[str, Any] = {}
+    for key, text in parse_qsl(url.query):
+        if key not in fields or key == "url":
+            raise BackendRefused(f"`redis`: the URL says {key!r}, which is no keyword of redis-py's here")
+        kind = str(fields[key].type)
+        value: Any = text
+        if kind.startswith("bool"):
+            value = text.lower() in ("1", "true", "yes", "on")
+        elif kind.startswith(("int", "float")):
+            value = int(text) if kind.startswith("int") else float(text)
+        told[key] = value
+    return RedisSettings(**told).keywords()
+
+
+def _node(text: str, scheme: str) -> tuple[str, int]:
+    usual = 26379 if "sentinel" in scheme else 6379
     host, colon, number = text.rpartition(":")
-    return (host.strip("[]") or "localhost", int(number)) if colon else (text or "localhost", port)
-
-
-def _code(error: BaseException, word: str) -> Exception:
-    """Return the error with the server's word for it, which redis-py has taken off."""
-    return Exception(f"{word} {error}")
+    if not colon or text.endswith("]"):
+        host, number = text, str(usual)
+    return host.strip("[]") or "localhost", int(number or usual)

@@ -26,11 +26,11 @@ LONGEST: Final = 5.0
 _SLACK: Final = 1000
 
 #: state, finished, expires, id, lengths of name and group
-_HEAD: Final = struct.Struct(">cdd16sHH")
+_HEAD: Final = struct.Struct(">Bdd16sHH")
 _ENTRY: Final = struct.Struct(">dd16s")
 _NO_GROUP: Final = 0xFFFF
-_DIGITS: Final = {state: b"%d" % state for state in State}
-_STATES: Final = {digit: state for state, digit in _DIGITS.items()}
+#: the state is written as a digit
+_DIGIT: Final = ord("0")
 
 
 class RedisResults(ResultStore):
@@ -50,7 +50,7 @@ class RedisResults(ResultStore):
         if not ids:
             return []
         now = time.time()
-        found = self._link.call(b"MGET", *[self._prefix + b"r:" + id_ for id_ in ids])
+        found = self._link.call(b"HMGET", self._prefix + b"r", *ids)
         return [_read(value, now) for value in found]
 
     def wait(self, id: bytes, seconds: float) -> StoredResult | None:
@@ -102,7 +102,7 @@ class RedisResults(ResultStore):
         """Forget what has expired and the oldest successes, a thousand at a time."""
         pruned = 0
         while True:
-            count: int = self._link.run(script("prune"), keep, BULK, time.time())
+            count: int = self._link.run(script("results", "prune"), keep, BULK, time.time())
             pruned += count
             if not count:
                 return pruned
@@ -116,34 +116,27 @@ class RedisResults(ResultStore):
 
 
 def save(link: Link, results: Sequence[StoredResult]) -> None:
-    """Keep results that may expire at different times."""
+    """Keep results, a thousand in one step."""
     for start in range(0, len(results), BULK):
-        expires, told = saving(link, results[start : start + BULK])
-        if told:
-            link.run(script("results", "save", fills=True), len(told) // 2, expires, *told)
+        told = words(results[start : start + BULK])
+        link.run(script("results", "save", fills=True), len(told) // 2, *told)
 
 
-def saving(link: Link, results: Sequence[StoredResult]) -> tuple[int, list[bytes]]:
-    """Return when results expire, and what a script is told of them.
-
-    They share one time, the latest; the exact one stands in each. Where some never expire, those
-    that do are saved on their own first.
-    """
-    ends = [one.expires for one in results]
-    latest = max(ends, default=0.0)
-    if latest > 0 and min(ends) <= 0:
-        save(link, [one for one in results if one.expires <= 0])
-        results = [one for one in results if one.expires > 0]
+def words(results: Sequence[StoredResult]) -> list[bytes]:
+    """Return what a script is told of results."""
     told: list[bytes] = []
     pack = _HEAD.pack
     for one in results:
-        name = one.name.encode()
-        group = None if one.group is None else one.group.encode()
-        told.append(one.id)
-        length = _NO_GROUP if group is None else len(group)
-        head = pack(_DIGITS[one.state], one.finished, one.expires, one.id, len(name), length)
-        told.append(b"".join((head, name, group or b"", one.body)))
-    return math.ceil(latest * 1000), told
+        name, id_ = one.name.encode(), one.id
+        told.append(id_)
+        if one.group is None:
+            head = pack(_DIGIT + one.state, one.finished, one.expires, id_, len(name), _NO_GROUP)
+            told.append(head + name + one.body)
+        else:
+            group = one.group.encode()
+            head = pack(_DIGIT + one.state, one.finished, one.expires, id_, len(name), len(group))
+            told.append(b"".join((head, name, group, one.body)))
+    return told
 
 
 def _read(value: bytes | None, now: float) -> StoredResult | None:
@@ -157,7 +150,7 @@ def _read(value: bytes | None, now: float) -> StoredResult | None:
     end = middle if group == _NO_GROUP else middle + group
     return StoredResult(
         id_,
-        _STATES[state],
+        State(state - _DIGIT),
         value[end:],
         value[start:middle].decode(),
         None if group == _NO_GROUP else value[middle:end].decode(),

@@ -1,5 +1,5 @@
 -- ARGV: id, waiter, milliseconds. Returns what is stored; unless that is terminal, the waiter is noted.
-local value = call('GET', P .. 'r:' .. ARGV[1])
+local value = call('HGET', R, ARGV[1])
 if value and byte(value) >= FAILED then return value end
 local key = P .. 'w:' .. ARGV[1]
 call('SADD', key, ARGV[2])

@@ -1,16 +1,19 @@
 -- ARGV: limit, token of the new lease, milliseconds it lasts, whether to sweep, milliseconds the
--- caller would wait, number of results, when they expire, number of leases to settle; then results
--- (id and value), then leases.
+-- caller would wait, number of results, number of leases to settle; then results (id and value), then
+-- leases.
 -- Returns the items taken, or the milliseconds to wait for the first.
 local limit, token, lasts = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local results = tonumber(ARGV[6])
-if results > 0 then save(9, results, ARGV[7]) end
-local at = 9 + results * 2
+if results > 0 then save(8, results) end
+local at = 8 + results * 2
 local heads = {}
-for _ = 1, tonumber(ARGV[8]) do at = settle(at, heads) end
+for _ = 1, tonumber(ARGV[7]) do at = settle(at, heads) end
 to_head(heads)
 if limit == 0 then return 0 end
-if ARGV[4] == '1' then sweep() end
+if ARGV[4] == '1' then
+  sweep()
+  tidy(100)
+end
 local items = take(limit, token, lasts)
 if items then return items end
 if ARGV[4] ~= '1' then

@@ -1,11 +1,12 @@
 -- ARGV: ids. Returns how many results there were.
 local count = 0
 for i = 1, #ARGV do
-  local value = call('GET', P .. 'r:' .. ARGV[i])
+  local value = call('HGET', R, ARGV[i])
   if value then
-    count = count + 1
+    local ends = struct.unpack('>d', value, 10)
+    if ends == 0 or ends * 1000 > now then count = count + 1 end
     forget_index(value)
-    call('DEL', P .. 'r:' .. ARGV[i])
+    call('HDEL', R, ARGV[i])
   end
 end
 return count

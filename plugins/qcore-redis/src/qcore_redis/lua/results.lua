@@ -1,12 +1,12 @@
 -- Keeps results: each under its own key, success ids in the order they came, the rest by time.
 --
--- r:<id>  state, finished, expires, id, lengths of name and group, name, group, sealed body
+-- r  HASH  id -> state, finished, expires, id, lengths of name and group, name, group, sealed body
 -- s  LIST  finished, expires, id (and group) of the successes
 -- f, y  ZSET  ids of the failed and of those that are tried again, by the time they finished
 -- e  ZSET  ids of these by the time they expire
 -- g:<group>  ZSET  ids by the time they finished
 -- w  set while somebody waits for a result; w:<id> SET of those who do; a:<waiter> LIST that wakes one
-local NEVER = '0'
+local R, S = P .. 'r', P .. 's'
 local SUCCESS, FAILED = 51, 50
 
 local function group_of(value)
@@ -24,7 +24,7 @@ end
 local function forget_index(value)
   local id, group = sub(value, 18, 33), group_of(value)
   if byte(value) == SUCCESS then
-    call('LREM', P .. 's', -1, entry_of(value))
+    call('LREM', S, -1, entry_of(value))
   else
     call('ZREM', P .. 'f', id)
     call('ZREM', P .. 'y', id)
@@ -33,15 +33,16 @@ local function forget_index(value)
   if group then call('ZREM', P .. 'g:' .. group, id) end
 end
 
-local function keep_group(group, finished, id, expires)
+local function keep_group(group, finished, ends, id)
   local key = P .. 'g:' .. group
   local new = call('EXISTS', key) == 0
   call('ZADD', key, finished, id)
-  if expires == NEVER then
+  if ends == 0 then
     call('PERSIST', key)
   else
     local left = call('PTTL', key)
-    if new or (left >= 0 and now + left < tonumber(expires)) then call('PEXPIREAT', key, expires) end
+    ends = math.ceil(ends * 1000)
+    if new or (left >= 0 and now + left < ends) then call('PEXPIREAT', key, ends) end
   end
 end
 
@@ -55,47 +56,102 @@ local function wake(id)
   end
 end
 
-local function keep_index(value, id, expires, successes)
-  local state = byte(value)
-  local group = byte(value, 36) ~= 255 and group_of(value) or nil
-  if state == SUCCESS then
-    successes[#successes + 1] = group and entry_of(value) or sub(value, 2, 33)
+local function keep_index(value, successes)
+  local success, grouped = byte(value) == SUCCESS, byte(value, 36) ~= 255
+  if success and not grouped then
+    successes[#successes + 1] = sub(value, 2, 33)
+    return
+  end
+  local id = sub(value, 18, 33)
+  local finished, ends = struct.unpack('>dd', value, 2)
+  if success then
+    successes[#successes + 1] = entry_of(value)
   else
-    local finished, ends = struct.unpack('>dd', value, 2)
-    call('ZADD', P .. (state == FAILED and 'f' or 'y'), finished, id)
+    call('ZADD', P .. (byte(value) == FAILED and 'f' or 'y'), finished, id)
     if ends > 0 then call('ZADD', P .. 'e', ends, id) end
   end
-  if group then keep_group(group, (struct.unpack('>d', value, 2)), id, expires) end
+  if grouped then keep_group(group_of(value), finished, ends, id) end
 end
 
--- ARGV from `first`: id and value of each of `count` results, which all expire at `expires`.
-local function save(first, count, expires)
-  local waited = call('EXISTS', P .. 'w') == 1
-  local successes = {}
-  for i = first, first + count * 2 - 1, 2 do
-    local id, value = ARGV[i], ARGV[i + 1]
-    local key = P .. 'r:' .. id
-    local kept
-    if expires == NEVER then
-      kept = call('SET', key, value, 'NX')
-    else
-      kept = call('SET', key, value, 'NX', 'PXAT', expires)
-    end
-    if not kept then
-      local old = call('GET', key)
-      if byte(old) < SUCCESS and byte(value) >= byte(old) then
-        forget_index(old)
-        call('SET', key, value)
-        if expires ~= NEVER then call('PEXPIREAT', key, expires) end
-        kept = true
+-- Whether a result may take the place of the one that is stored; its index goes then.
+local function gives_way(old, value)
+  local ends = struct.unpack('>d', old, 10)
+  if (ends > 0 and ends * 1000 <= now) or (byte(old) < SUCCESS and byte(value) >= byte(old)) then
+    forget_index(old)
+    return true
+  end
+end
+
+-- ARGV from `first`: id and value of each of `count` results.
+local function save(first, count)
+  local last = first + count * 2 - 1
+  local ids, seen, twice = {}, {}, false
+  for i = first, last, 2 do
+    local id = ARGV[i]
+    ids[#ids + 1] = id
+    twice = twice or seen[id]
+    seen[id] = true
+  end
+  local successes, kept = {}, {}
+  local old = call('HMGET', R, unpack(ids))
+  local known = twice
+  for i = 1, count do known = known or old[i] end
+  if not known then
+    call('HSET', R, unpack(ARGV, first, last))
+    for i = first + 1, last, 2 do keep_index(ARGV[i], successes) end
+  else
+    for i = first, last, 2 do
+      local id, value = ARGV[i], ARGV[i + 1]
+      local before = call('HGET', R, id)
+      if not before or gives_way(before, value) then
+        call('HSET', R, id, value)
+        keep_index(value, successes)
       end
     end
-    if kept then
-      keep_index(value, id, expires, successes)
-      if waited and byte(value) >= FAILED then wake(id) end
+  end
+  if #successes > 0 then call('RPUSH', S, unpack(successes)) end
+  if call('EXISTS', P .. 'w') == 1 then
+    for i = first, last, 2 do
+      if byte(ARGV[i + 1]) >= FAILED then wake(ARGV[i]) end
     end
   end
-  for i = 1, #successes, 1000 do
-    call('RPUSH', P .. 's', unpack(successes, i, math.min(i + 999, #successes)))
+end
+
+local function is_over(entry, clock)
+  local ends = struct.unpack('>d', entry, 9)
+  return ends > 0 and ends <= clock
+end
+
+-- Forget results of which an entry in `s` tells.
+local function forget_entry(entry)
+  local id = sub(entry, 17, 32)
+  call('HDEL', R, id)
+  if #entry > 32 then call('ZREM', P .. 'g:' .. sub(entry, 34), id) end
+end
+
+-- Forget up to `most` failed or retried results that are over; return how many.
+local function forget_others(clock, most)
+  local ids = call('ZRANGEBYSCORE', P .. 'e', '-inf', clock, 'LIMIT', 0, most)
+  for _, id in ipairs(ids) do
+    local value = call('HGET', R, id)
+    if value and byte(value) < SUCCESS then
+      forget_index(value)
+      call('HDEL', R, id)
+    end
+    call('ZREM', P .. 'e', id)
   end
+  return #ids
+end
+
+-- Forget a few that are over; the first to end come first, unless they were given different times.
+local function tidy(most)
+  local clock = now / 1000
+  forget_others(clock, most)
+  local gone = 0
+  for _, entry in ipairs(call('LRANGE', S, 0, most - 1)) do
+    if not is_over(entry, clock) then break end
+    forget_entry(entry)
+    gone = gone + 1
+  end
+  if gone > 0 then call('LTRIM', S, gone, -1) end
 end

@@ -1,3 +1,3 @@
--- ARGV: number of results, when they expire, then id and value of each.
-save(3, tonumber(ARGV[1]), ARGV[2])
+-- ARGV: number of results, then id and value of each.
+save(2, tonumber(ARGV[1]))
 return 0
