@@ -97,7 +97,7 @@ def _python_files(root: Path, unread: list[str], skip: frozenset[str]) -> Iterat
 def _tell(done: Parsed, root: Path, workers: int, unread: list[str], *, chaos: bool) -> None:
     for trouble in unread:
         say(fit(f"not read: {line(trouble)}"))
-    for path, reason in done.failed[:_SHOWN]:
+    for path, reason in sorted(done.failed)[:_SHOWN]:
         say(fit(f"does not parse: {_short(path, root)}: {line(reason)}"))
     if len(done.failed) > _SHOWN:
         say(f"... and {len(done.failed) - _SHOWN:,} more")

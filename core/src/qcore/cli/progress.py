@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from importlib.util import find_spec
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _LINES_EVERY: Final = 2.0
 #: Seconds between two paintings of a bar.
 _PAINT_EVERY: Final = 0.1
+#: Back to the first column and the line wiped.
+_ANEW: Final = "\r\x1b[K"
 
 
 class Progress(Protocol):
@@ -86,6 +89,8 @@ class Bar(Silent):
         self._total = total
         self._what = what
         self._painted = 0.0
+        # A line that is full moves the next painting to the next line.
+        self._room = shutil.get_terminal_size().columns + len(_ANEW) - 1
 
     def show(self, done: int, note: str = "") -> None:
         """Paint the line anew, not more often than eyes can follow."""
@@ -94,7 +99,7 @@ class Bar(Silent):
         self._painted = time.monotonic()
         filled = 30 * done // max(1, self._total)
         bar = f"[{'#' * filled}{'.' * (30 - filled)}] {done:,}/{self._total:,} {self._what}"
-        click.echo(f"\r\x1b[K{bar}{f', {note}' if note else ''}"[:79], err=True, nl=False)
+        click.echo(f"{_ANEW}{bar}{f', {note}' if note else ''}"[: self._room], err=True, nl=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,4 +1,4 @@
-"""What each look of the doctor's sees, and what to do about it."""
+"""What is well, what is not, and what to do about it."""
 
 from __future__ import annotations
 
