@@ -199,7 +199,11 @@ class Pool:
             return []
         if notice.text:
             _log.error("worker %d: %s", slot.number, notice.text)
-        return [self._lose(slot, notice)]
+        gone = self._lose(slot, notice)
+        # One that has finished a task did get to work: whatever killed it will not kill all.
+        if gone.cause in {"crashed", "broken"} and gone.lived < _EARLY and not gone.seen.total:
+            self._early.append(time.monotonic())
+        return [gone]
 
     # -- workers --------------------------------------------------------------------------------
 
@@ -271,9 +275,6 @@ class Pool:
         slot.ordered = False
         slot.warned = slot.condemned = (0, 0)
         slot.page.reset()
-        # One that has finished a task did get to work: whatever killed it will not kill all.
-        if gone.cause in {"crashed", "broken"} and gone.lived < _EARLY and not gone.seen.total:
-            self._early.append(time.monotonic())
         self.reincarnations[gone.cause] += 1
         return gone
 

@@ -165,7 +165,7 @@ class Zygote:
 
     def run(self) -> None:
         """Serve the supervisor until it hangs up."""
-        self._channel.send(encode(Notice("ready")))
+        self._tell(Notice("ready"))
         while True:
             readable, _, _ = select.select([self._channel.fileno(), self._wake], [], [])
             if self._wake in readable:
