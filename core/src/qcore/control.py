@@ -29,10 +29,14 @@ def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
             _log.debug("the program that started the cluster is gone: %s", exc)
 
     def heed() -> None:
-        data = control.recv(65536)
+        try:
+            data = control.recv(65536)
+        except ConnectionResetError:
+            # It ended with an answer of ours unread.
+            data = b""
         if not data:
             supervisor.unwatch(control)
-            if parent != os.getppid():
+            if watched is None:
                 supervisor.stop()
             return
         for line in data.splitlines():
@@ -42,15 +46,16 @@ def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
             elif request["do"] == "stop":
                 supervisor.stop(request.get("timeout"))
 
-    supervisor.watch(control, heed)
-    if hasattr(os, "pidfd_open"):
-        watched = os.pidfd_open(parent)
-
-        def orphaned() -> None:
+    def orphaned() -> None:
+        if watched is not None:
             supervisor.unwatch(watched)
-            _log.warning("the program that started the cluster (pid %d) is gone; the cluster stops", parent)
-            supervisor.stop()
+        _log.warning("the program that started the cluster (pid %d) is gone; the cluster stops", parent)
+        supervisor.stop()
 
+    # One of the two notices the end of the program, never both: a second stop ends running tasks.
+    watched = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else None
+    supervisor.watch(control, heed)
+    if watched is not None:
         supervisor.watch(watched, orphaned)
     try:
         supervisor.run(on_ready=lambda: say(ready=True))

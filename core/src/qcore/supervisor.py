@@ -52,8 +52,8 @@ class Supervisor:
         self._id = uuid.uuid4().hex
         self._began = time.monotonic()
         self._state = "starting"
-        #: how often it was told to stop
-        self._stops = 0
+        #: how many signals to stop have come
+        self._told = 0
         self._kill_at: float | None = None
         self._finished = 0
         self._tended: dict[int, tuple[int, int]] = {}
@@ -90,20 +90,20 @@ class Supervisor:
         journal.close()
 
     def stop(self, timeout: float | None = None) -> None:
-        """Stop: at first running tasks are let finish, the second time they are not."""
-        self._stops += 1
-        if self._stops > 2:
-            os._exit(130)
+        """Stop: running tasks are let finish for `timeout` seconds, of several calls the shortest."""
         patience = self._config.shutdown_timeout if timeout is None else timeout
-        self._kill_at = time.monotonic() + (patience if self._stops == 1 else 0)
-        if self._stops == 1:
-            _log.info("cluster %s stops; running tasks are given %g seconds", self._config.name, patience)
-            self._state = "stopping"
-            self._pool.stopping = True
-            for slot in self._pool.alive():
-                self._pool.signal(slot, signal.SIGTERM)
+        kill_at = time.monotonic() + patience
+        if self._state == "stopping":
+            self._kill_at = min(self._kill_at or kill_at, kill_at)
+            return
+        _log.info("cluster %s stops; running tasks are given %g seconds", self._config.name, patience)
+        self._kill_at = kill_at
+        self._state = "stopping"
+        self._pool.stopping = True
         for slot in self._pool.slots:
             slot.due = None
+        for slot in self._pool.alive():
+            self._pool.signal(slot, signal.SIGTERM)
 
     def watch(self, fd: socket.socket | int, then: Callable[[], None]) -> None:
         """Call `then` whenever `fd` can be read."""
@@ -273,7 +273,12 @@ class Supervisor:
             os.close(tell)
 
     def _on_signal(self, *_: object) -> None:
-        self.stop()
+        # Counted apart from other ways to stop: an init system signals us and our program, which
+        # then asks us as well, and neither of them is in a hurry.
+        self._told += 1
+        if self._told > 2:
+            os._exit(130)
+        self.stop(None if self._told == 1 else 0)
 
 
 def _publish_every(state: str, guard_cycle: float) -> float:
