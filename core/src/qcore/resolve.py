@@ -13,6 +13,7 @@ import typing
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -45,8 +46,12 @@ def main_script() -> Script | None:
     if path is None:
         return None
     spec = getattr(main, "__spec__", None)
-    if spec is not None:
+    if spec is not None and spec.name != "__main__":
         return Script(name=spec.name, path=path)
+    if spec is not None:
+        # `python folder` runs the file `__main__.py` in it; inside a zip there is no such file.
+        folder = Path(path).parent
+        return Script(name=folder.resolve().name, path=path) if folder.is_dir() else None
     stem = path.replace("\\", "/").rpartition("/")[2]
     name, dot, ending = stem.rpartition(".")
     if ending != "py" or not dot or "." in name:
