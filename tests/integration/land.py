@@ -117,10 +117,9 @@ def worker_pids(cluster: Cluster) -> list[int]:
 
 
 def zygote_pid(cluster: Cluster) -> int:
-    """Return the process that forks the workers of a cluster."""
-    supervisor = psutil.Process(cluster.pid)
-    (child,) = supervisor.children()
-    return child.pid
+    """Return the process that forks the workers of a cluster, 0 while there is none."""
+    children = psutil.Process(cluster.pid).children()
+    return children[0].pid if children else 0
 
 
 def kill(pid: int) -> None:

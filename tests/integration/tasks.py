@@ -78,6 +78,12 @@ def hold_on(started: str, gate: str) -> int:
     return os.getpid()
 
 
+def slow_once(path: str, seconds: float) -> None:
+    """Sleep if a file is there."""
+    if os.path.exists(path):
+        time.sleep(seconds)
+
+
 def fail(text: str = "no", path: str | None = None) -> NoReturn:
     """Raise; note the run."""
     if path is not None:

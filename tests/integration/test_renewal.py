@@ -1,0 +1,46 @@
+"""A long task and its lease: the specification's own example, with and without renewal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qcore import QueueSize
+from tests.integration import tasks
+from tests.integration.land import final, lines, until
+
+if TYPE_CHECKING:
+    from tests.integration.land import Land
+
+
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 0.2])
+@pytest.mark.parametrize(("renew", "runs"), [(False, 5), (True, 1)])
+def test_example_of_the_specification_runs_five_times_or_with_renewal_once(
+    land: Land, scale: float, renew: bool, runs: int
+) -> None:
+    """Retry 5, 4 workers, sleep 22: runs begin at 0, 5, 10, 15 and, by the first free worker, 22."""
+    app, cluster = land.both(retry=5 * scale, workers=4, renew=renew, timeout=None)
+
+    job = app.enqueue(tasks.nap, 22 * scale, str(land.file()))
+    empty = QueueSize(ready=0, leased=0, delayed=0, buried=0)
+    until(lambda: app.sizes() == empty and cluster.status().state == "idle", within=60 * scale + 20)
+
+    started = [float(line) - float(lines(land.file())[0]) for line in lines(land.file())]
+    assert len(started) == runs
+    expected = [0, 5, 10, 15, 22][:runs]
+    assert all(
+        when * scale - 0.05 <= at < when * scale + 2.5 * scale + 0.3
+        for at, when in zip(started, expected, strict=True)
+    )
+    assert final(job).success
+
+
+def test_lease_of_a_waiting_neighbour_is_renewed_too(land: Land) -> None:
+    """Tasks that take longer than `retry` one by one and together run once each."""
+    app, _ = land.both(retry=0.6, workers=2)
+
+    jobs = [app.enqueue(tasks.nap, 1.0, str(land.file())) for _ in range(6)]
+
+    assert all(final(job).success for job in jobs)
+    assert len(lines(land.file())) == 6
