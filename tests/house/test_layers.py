@@ -23,11 +23,13 @@ LAYERS: Final = (
     {"worker"},
     # one task
     {"batch"},
+    {"entry"},
     {"flow"},
     {"app"},
     {"task", "producer"},
     {"call"},
     {"execute"},
+    {"plan"},
     # assembly
     {"runtime"},
     {"config"},

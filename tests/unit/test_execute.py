@@ -17,8 +17,9 @@ from qcore.builtin.serializers.messagepack import MsgpackSerializer
 from qcore.describe import MAX_ERROR, MAX_TRACEBACK, describe, trace
 from qcore.envelope import Head, Opened, encode_head
 from qcore.errors import DecodeError, SkipTask, TaskTimeout
-from qcore.execute import Executor, Plan, Planner
+from qcore.execute import Executor
 from qcore.model import Kind, Outcome
+from qcore.plan import Plan, Planner
 from qcore.settle import Rules
 from qcore.testing.processes import Child
 

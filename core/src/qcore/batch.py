@@ -7,38 +7,24 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from qcore.entry import Entry, hindrance
 from qcore.errors import BackendRefused, EnvelopeError, UnknownKey
 from qcore.hookspecs import RejectedEvent, SettledEvent
 from qcore.journal import Ended, Held
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.results import forget_failures, save_each
-from qcore.settle import Decision, decide, worn_out
+from qcore.settle import Decision, decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.envelope import Opened
-    from qcore.execute import Plan, Planner
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal import Page
     from qcore.model import StoredResult
+    from qcore.plan import Planner
     from qcore.runtime import Runtime
 
 _log = logging.getLogger("qcore.worker")
-
-
-class Entry:
-    """One verified message of a batch and the plan to run it."""
-
-    __slots__ = ("crashes", "deliveries", "failures", "opened", "plan", "receipt")
-
-    def __init__(self, delivery: Delivery, opened: Opened, plan: Plan) -> None:
-        self.opened = opened
-        self.plan = plan
-        self.receipt = delivery.receipt
-        self.deliveries = delivery.deliveries
-        self.failures = delivery.failures
-        self.crashes = delivery.crashes
 
 
 class Batch:
@@ -155,31 +141,13 @@ class Batch:
         now = time.time()
         fit = []
         for one in entries:
-            kind, text = self._hindrance(one, before.get(one.opened.id), came[one.receipt], now)
+            found = before.get(one.opened.id)
+            kind, text = hindrance(one, found, came[one.receipt], now, renew=self._renew)
             if kind is None:
                 fit.append(one)
             else:
                 self._end_unrun(one, kind, text, now)
         return fit
-
-    def _hindrance(
-        self, one: Entry, before: StoredResult | None, came: Delivery, now: float
-    ) -> tuple[Kind | None, str]:
-        """Return why a message is not to be run, None if it is."""
-        if 0 < one.opened.expires < now * 1000:
-            late = now - one.opened.expires / 1000
-            return Kind.EXPIRED, f"it expired {late:.1f} seconds before a worker came to it"
-        if one.deliveries == 1:
-            return None, ""
-        if before is not None and before.state is State.SUCCESS:
-            # Without renewal the specification holds to the letter: a message that was waiting
-            # again before the success came is run.
-            if self._renew or not 0 < came.available < before.finished:
-                return Kind.ALREADY_SUCCEEDED, ""
-        elif before is not None and before.state is State.FAILED:
-            return Kind.ALREADY_FAILED, ""
-        why = worn_out(one.plan.rules, deliveries=one.deliveries, failures=one.failures, crashes=one.crashes)
-        return (Kind.CRASH, why) if why else (None, "")
 
     def _end_unrun(self, one: Entry, kind: Kind, text: str, now: float) -> None:
         _log.warning("task %s (%s) is not run: %s", one.opened.id.hex(), one.plan.name, text or kind.value)

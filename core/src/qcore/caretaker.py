@@ -13,10 +13,10 @@ import msgspec
 
 from qcore.envelope import read_head
 from qcore.errors import BackendError, BackendUnavailable
-from qcore.execute import Planner
 from qcore.hookspecs import SettledEvent
 from qcore.journal import WorkerState
 from qcore.model import Action, Kind, Outcome, Settlement, State, Task
+from qcore.plan import Planner
 from qcore.results import forget_failures
 from qcore.sealer import STATUS
 from qcore.settle import decide

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.call import Sealed, Unset
 from qcore.errors import EncodeError, SkipTask
-from qcore.execute import Executor, Planner
+from qcore.execute import Executor
 from qcore.hookspecs import EnqueueEvent
 from qcore.model import Kind, Outgoing, State, Task
+from qcore.plan import Planner
 from qcore.settle import decide
 
 if TYPE_CHECKING:

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from qcore.batch import Batch, Entry
+from qcore.batch import Batch
 from qcore.errors import BackendError, BackendUnavailable
-from qcore.execute import Executor, Planner
+from qcore.execute import Executor
 from qcore.hookspecs import WorkerEvent
 from qcore.journal import Leaving, WorkerState
+from qcore.plan import Planner
 from qcore.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.config import Config
+    from qcore.entry import Entry
     from qcore.journal import Page
     from qcore.model import Delivery
     from qcore.plugins import Plugins
