@@ -49,6 +49,11 @@ class App:
         return self._config
 
     @property
+    def plugins(self) -> Plugins | None:
+        """The plugins it was given; None = those installed."""
+        return self._plugins
+
+    @property
     def runtime(self) -> Runtime:
         """The assembled configuration."""
         if self._runtime is None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from qcore.plugins import Plugins
+
 #: Seconds a cluster is given to have its workers ready, importing the user's modules included.
 _START: Final = 120.0
 #: Seconds beyond its shutdown_timeout after which a stopping supervisor is killed.
@@ -42,10 +44,12 @@ class Cluster:
     that started it ends, however that happens. As a context manager it starts and stops.
     """
 
-    def __init__(self, config: Config | App | None = None) -> None:
+    def __init__(self, config: Config | App | None = None, *, plugins: Plugins | None = None) -> None:
         if isinstance(config, App):
+            plugins = plugins or config.plugins
             config = config.config
         self._config = config
+        self._plugins = plugins
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Control | None = None
         self._lock = threading.Lock()
@@ -54,7 +58,7 @@ class Cluster:
     def config(self) -> Config:
         """The configuration, loaded at first use."""
         if self._config is None:
-            self._config = Config.load()
+            self._config = Config.load(plugins=self._plugins)
         return self._config
 
     @property
@@ -75,8 +79,8 @@ class Cluster:
         if self.pid is not None:
             msg = f"the cluster runs already (supervisor {self.pid}); stop it first"
             raise ClusterError(msg)
-        boot = boot_of(self.config)
-        refuse_private(self.config)
+        boot = boot_of(self.config, plugins=self._plugins)
+        refuse_private(self.config, self._plugins)
         ours, theirs = socket.socketpair()
         source = str(Path(__file__).resolve().parent.parent)
         program = (
@@ -166,7 +170,7 @@ class Cluster:
         return status
 
 
-def boot_of(config: Config, preload: Sequence[str] = ()) -> Boot:
+def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | None = None) -> Boot:
     """Return what a supervisor needs to run this program's tasks."""
     script: Script | None = main_script()
     main = sys.modules.get("__main__")
@@ -178,18 +182,18 @@ def boot_of(config: Config, preload: Sequence[str] = ()) -> Boot:
         parent=os.getpid(),
         preload=preload_of([*preload, *config.preload], script, has_tasks=has_tasks),
         script=(script.name, script.path) if script else None,
-        blocked=[],
+        blocked=[plugin.name for plugin in plugins.listing() if plugin.blocked] if plugins else [],
     )
 
 
-def refuse_private(config: Config) -> None:
+def refuse_private(config: Config, plugins: Plugins | None = None) -> None:
     """Refuse a broker, or a place for results, that other processes cannot see.
 
     Raises:
         ConfigError: one of them lives in this process only.
 
     """
-    runtime = Runtime(config)
+    runtime = Runtime(config, plugins)
     faults = []
     broker, store = runtime.make_broker(), runtime.make_store()
     if not broker.capabilities.processes:

@@ -235,7 +235,8 @@ class Pool:
     @property
     def trouble(self) -> str:
         """Say that workers keep dying, empty if they do not."""
-        if not self._storms:
+        now = time.monotonic()
+        if not any(slot.due is not None and slot.due > now for slot in self.slots):
             return ""
         return f"{_STORM} workers died within {_EARLY:g} s of their start with no task done; new ones wait"
 

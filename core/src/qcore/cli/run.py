@@ -59,10 +59,9 @@ def command(
     config = _overridden(
         config, {key: value for key, value in overrides.items() if value is not None}, session.plugins
     )
-    refuse_private(config)
+    refuse_private(config, session.plugins)
     configure_logging(config.log_level)
-    boot = boot_of(config, modules)
-    boot.blocked = list(session.blocked)
+    boot = boot_of(config, modules, plugins=session.plugins)
     supervisor = Supervisor(Runtime(config, session.plugins), boot)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         # The terminal was closed; with nohup it stays ignored.
