@@ -65,7 +65,8 @@ class Executor:
             return _failure(exc.cause, plan, time.time())
         except BaseException as exc:  # noqa: BLE001 - a plugin's serializer, or an unpickled object's own code
             why = exc if isinstance(exc, DecodeError) else describe(exc)
-            return Outcome(Kind.REJECTED, error=f"the arguments cannot be decoded: {why}")
+            text = f"the arguments cannot be decoded: {why}"
+            return Outcome(Kind.REJECTED, error=text, started=time.time(), finished=time.time())
         task = self._task(opened, plan, args, kwargs, attempt) if self._pre or self._post else None
         started = time.time()
         try:
