@@ -1,0 +1,142 @@
+"""Nothing runs that was not signed by us, and rotation loses nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from qcore.errors import BadSignature
+from qcore.model import Outgoing
+from tests.integration import tasks
+from tests.integration.land import SECRET, final, lines, until
+
+if TYPE_CHECKING:
+    from qcore import App
+    from qcore.model import Buried
+    from tests.integration.land import Land
+
+NEW = "a newer key than the one of the integration tests"
+
+
+def letters(app: App) -> list[Buried]:
+    """Return the dead letters."""
+    with app.runtime.brokers.lend() as broker:
+        return list(broker.buried())
+
+
+def put(app: App, body: bytes) -> None:
+    """Put raw bytes on the queue."""
+    with app.runtime.brokers.lend() as broker:
+        broker.enqueue([Outgoing(b"\1" * 16, body)])
+
+
+def sealed(app: App, path: str) -> bytes:
+    """Return the bytes of a message."""
+    app.enqueue(tasks.pid, path)
+    with app.runtime.brokers.lend() as broker:
+        (delivery,) = broker.lease(1, 1)
+        return bytes(delivery.body)
+
+
+def test_rotation_loses_nothing_while_both_keys_are_known(land: Land) -> None:
+    """The first key signs, all verify: old and new producers and readers work side by side."""
+    old = land.app(secret_key=SECRET)
+    waiting = old.enqueue(tasks.add, 1, 1)
+    new = land.app(secret_key=[NEW, SECRET])
+
+    land.cluster(secret_key=[NEW, SECRET])
+
+    assert new.result(waiting.id, wait=10) == 2
+    assert new.enqueue(tasks.add, 2, 2).result(wait=10) == 4
+    late = old.enqueue(tasks.add, 3, 3)
+    assert new.result(late.id, wait=10) == 6
+
+
+def test_unknown_key_is_put_back_for_a_while_and_then_buried(land: Land) -> None:
+    """A message of a newer key waits for a worker that has it; one nobody ever knows is buried unread."""
+    stranger = land.app(secret_key=NEW)
+    stranger.enqueue(tasks.pid, str(land.file()))
+    app = land.app(retry=1)
+    land.cluster(workers=1, retry=1)
+
+    until(lambda: app.sizes().delayed == 1, "it to be put back")
+    (letter,) = until(lambda: letters(app))
+
+    assert letter.reason.startswith("UnknownKey: signed with key ")
+    assert "add it to the list to accept it" in letter.reason
+    assert lines(land.file()) == []
+
+
+def test_unknown_key_runs_once_a_worker_knows_it(land: Land) -> None:
+    """What was put back is run by the first cluster that has the key."""
+    job = land.app(secret_key=NEW).enqueue(tasks.add, 1, 1)
+    cluster = land.cluster(workers=1, retry=1)
+    until(lambda: land.app().sizes().delayed == 1, "it to be put back")
+    cluster.stop()
+
+    land.cluster(secret_key=[SECRET, NEW])
+
+    result = final(type(job)(land.app(secret_key=[SECRET, NEW]), job.id))
+    assert (result.value, result.attempts) == (2, 1)
+
+
+@pytest.mark.parametrize("place", [2, 4, 20, 40, 80, -1], ids=lambda place: f"byte{place}")
+def test_flipped_bit_is_buried_and_never_run(land: Land, place: int) -> None:
+    """One bit anywhere, and the message is kept as a dead letter with the reason; good ones run on."""
+    mint = land.app(sqlite={"path": str(land.file("mint.db"))})
+    body = bytearray(sealed(mint, str(land.file())))
+    app = land.app(retry=1)
+    body[place] ^= 1
+    put(app, bytes(body))
+    land.cluster(workers=1, retry=1, name="land")
+
+    good = app.enqueue(tasks.add, 1, 1)
+    (letter,) = until(lambda: letters(app))
+
+    assert letter.reason.split(":")[0] in {"BadSignature", "Undecodable", "UnknownKey"}
+    assert good.result(wait=10) == 2
+    assert lines(land.file()) == []
+
+
+def test_message_for_another_queue_is_buried(land: Land) -> None:
+    """Same key, other name: what was signed for one queue is not run in another."""
+    other = land.app(name="other", sqlite={"path": str(land.file("other.db"))})
+    body = sealed(other, str(land.file()))
+    app, _ = land.both()
+
+    put(app, body)
+
+    (letter,) = until(lambda: letters(app))
+    assert letter.reason.startswith("BadSignature")
+    assert lines(land.file()) == []
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\0", b"hello", b"\x80" * 300, b"Qc\1\1" + b"\0" * 200])
+def test_rubbish_is_buried(land: Land, rubbish: bytes) -> None:
+    """What is no message of ours is a dead letter, and the worker goes on."""
+    app, cluster = land.both(workers=1, retry=1)
+
+    put(app, rubbish)
+
+    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+    (letter,) = until(lambda: letters(app))
+    assert letter.body == rubbish
+    assert dict(cluster.status().reincarnations) == {}
+
+
+def test_result_forged_in_the_store_is_not_believed(land: Land) -> None:
+    """A result of one task copied to another is refused by its reader."""
+    app, _ = land.both()
+    first, second = app.enqueue(tasks.add, 1, 1), app.enqueue(tasks.add, 2, 2)
+    assert (final(first).value, final(second).value) == (2, 4)
+
+    with app.runtime.stores.lend() as store:
+        (stored,) = store.get([bytes.fromhex(first.id)])
+        assert stored is not None
+        store.delete([bytes.fromhex(second.id)])
+        store.save([msgspec.structs.replace(stored, id=bytes.fromhex(second.id))])
+
+    with pytest.raises(BadSignature):
+        second.fetch()

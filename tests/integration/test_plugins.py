@@ -1,0 +1,237 @@
+"""Plugins in real workers: hooks, error reporters, broker_class, log_level."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.model import Outgoing
+from qcore.plugins import Plugins
+from tests.integration import tasks
+from tests.integration.land import final, finals, lines, until, worker_pids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.land import Land
+
+SOURCE = """
+import json, os, time
+from qcore.builtin.sqlite.broker import SqliteBroker
+from qcore.errors import SkipTask
+from qcore.hookspecs import hookimpl
+from qcore.interfaces import ErrorReporter
+
+def note(*what):
+    with open({diary!r}, "a") as file:
+        file.write(json.dumps([*what, os.getpid()]) + "\\n")
+
+@hookimpl
+def qcore_cluster_start(event): note("cluster start", event.status.name)
+@hookimpl
+def qcore_cluster_stop(event): note("cluster stop", event.status.finished)
+@hookimpl
+def qcore_worker_start(event): note("worker start", event.pid)
+@hookimpl
+def qcore_worker_stop(event): note("worker stop", event.pid)
+@hookimpl
+def qcore_pre_enqueue(event):
+    event.headers["trace"] = "t-" + event.task.name
+    if event.task.kwargs.get("value") == "not sent":
+        raise SkipTask("not sent")
+@hookimpl
+def qcore_pre_execute(event):
+    note("before", event.task.headers.get("trace"), event.task.attempt)
+    if event.task.args and event.task.args[0] == "skip":
+        raise SkipTask("not today")
+    if event.task.args and event.task.args[0] == "broken hook":
+        raise RuntimeError("the hook's own fault")
+@hookimpl
+def qcore_post_execute(event): note("after", event.outcome.kind.value, event.task.id)
+@hookimpl
+def qcore_settled(event): note("settled", event.action, event.kind)
+@hookimpl
+def qcore_rejected(event): note("rejected", event.size)
+
+class Diary(ErrorReporter):
+    def __init__(self, title): self.title = title
+    def report(self, task, error, text): note(self.title, task.name, type(error).__name__)
+    def flush(self, seconds): note("flush", self.title)
+
+class Broken(ErrorReporter):
+    def report(self, task, error, text): raise RuntimeError("the reporter's own fault")
+    def flush(self, seconds): raise RuntimeError("again")
+
+@hookimpl
+def qcore_error_reporters(): return {{"diary": Diary, "broken": Broken}}
+
+class Polling(SqliteBroker):
+    def __init__(self, settings):
+        super().__init__(settings)
+        self._poll = settings.poll
+    def lease(self, limit, wait):
+        end = time.monotonic() + wait
+        while True:
+            note("look", time.monotonic())
+            found = super().lease(limit, 0)
+            if found or time.monotonic() >= end:
+                return found
+            time.sleep(self._poll)
+"""
+
+
+@pytest.fixture
+def diary(land: Land, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the file that an installed plugin writes to."""
+    path = land.file("diary")
+    (land.folder / "stranger_plugin.py").write_text(SOURCE.format(diary=str(path)))
+    info = land.folder / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[qcore]\nstranger = stranger_plugin\n")
+    monkeypatch.syspath_prepend(str(land.folder))
+    yield path
+    sys.modules.pop("stranger_plugin", None)
+
+
+def entries(path: Path) -> list[list[Any]]:
+    """Return what was noted, without the process ids."""
+    return [json.loads(line)[:-1] for line in lines(path)]
+
+
+def titles(path: Path) -> list[str]:
+    """Return the kinds of what was noted."""
+    return [entry[0] for entry in entries(path)]
+
+
+def test_hooks_of_an_installed_plugin_run_in_their_processes(land: Land, diary: Path) -> None:
+    """Every lifecycle hook is called, in producer, worker or supervisor, in its order."""
+    app, cluster = land.both(workers=1)
+    supervisor, (worker,) = cluster.pid, worker_pids(cluster)
+
+    job = app.enqueue(tasks.add, 1, 2)
+    assert job.result(wait=10) == 3
+    cluster.stop()
+
+    name = "tests.integration.tasks.add"
+    assert entries(diary) == [
+        ["worker start", worker],
+        ["cluster start", "land"],
+        ["before", f"t-{name}", 1],
+        ["after", "success", job.id],
+        ["settled", "ack", "success"],
+        ["worker stop", worker],
+        ["cluster stop", 1],
+    ]
+    pids = [json.loads(line)[-1] for line in lines(diary)]
+    assert pids == [worker, supervisor, worker, worker, worker, worker, supervisor]
+
+
+def test_hook_may_leave_a_task_out_and_its_own_faults_hurt_nobody(land: Land, diary: Path) -> None:
+    """SkipTask has a meaning; anything else a hook raises is the hook's own matter."""
+    app, _ = land.both(workers=1)
+
+    skipped = final(app.enqueue(tasks.echo, "skip"))
+    fine = final(app.enqueue(tasks.echo, "broken hook"))
+    unsent = app.enqueue(tasks.echo, value="not sent")
+
+    assert skipped.error == "SkipTask: not today"
+    assert fine.value == "broken hook"
+    assert unsent.fetch() is None
+    assert app.queue_size() == 0
+    assert "ack" in [entry[1] for entry in entries(diary) if entry[0] == "settled" and entry[2] == "skipped"]
+
+
+def test_crash_and_refusal_are_told_to_hooks(land: Land, diary: Path) -> None:
+    """What the supervisor settles for a dead worker, and what is buried unread, is told too."""
+    app, _ = land.both(workers=1, max_crashes=1)
+    final(app.enqueue(tasks.die, "kill"))
+    until(lambda: ["settled", "bury", "crash"] in entries(diary))
+    with app.runtime.brokers.lend() as broker:
+        broker.enqueue([Outgoing(b"\1" * 16, b"rubbish")])
+
+    until(lambda: ["rejected", 7] in entries(diary))
+
+
+def test_error_reporters_are_told_of_every_failure_and_cannot_hurt(land: Land, diary: Path) -> None:
+    """Failures, timeouts and crashes are reported with the reporter's own settings."""
+    reporters = {"broken": {}, "diary": {"title": "dear diary"}, "log": {}}
+    app, cluster = land.both(
+        workers=1, error_reporter=reporters, ack_failures=True, max_crashes=1, timeout=0.4
+    )
+
+    results = finals(
+        [
+            app.enqueue(tasks.fail),
+            app.enqueue(tasks.nap, 30),
+            app.enqueue(tasks.die, "kill"),
+            app.enqueue(tasks.add, 1, 1),
+        ]
+    )
+    cluster.stop()
+
+    assert results[3].value == 2
+    told = [entry[1:] for entry in entries(diary) if entry[0] == "dear diary"]
+    assert told == [
+        ["tests.integration.tasks.fail", "RuntimeError"],
+        ["tests.integration.tasks.nap", "TaskTimeout"],
+        ["tests.integration.tasks.die", "NoneType"],
+    ]
+    assert "flush" in titles(diary)
+
+
+def test_broker_class_is_used_and_told_how_often_to_look(land: Land, diary: Path) -> None:
+    """`broker_class` replaces the plugin's broker, and `poll` is how long it waits between looks."""
+    app, _ = land.both(workers=1, broker_class="stranger_plugin.Polling", poll=0.3)
+
+    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+    count = len(lines(diary))
+    until(lambda: len(lines(diary)) >= count + 4)
+
+    looks = [entry[1] for entry in entries(diary) if entry[0] == "look"][-3:]
+    assert all(0.3 <= after - before < 1.5 for before, after in itertools.pairwise(looks))
+
+
+def test_plugin_that_is_switched_off_is_not_loaded(
+    land: Land, diary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`QCORE_DISABLE_PLUGINS` holds in producers, supervisor and workers."""
+    monkeypatch.setenv("QCORE_DISABLE_PLUGINS", "stranger")
+    app, _ = land.both(workers=1)
+
+    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+
+    assert lines(diary) == []
+
+
+def test_plugin_whose_dependency_is_missing_does_not_stop_the_rest(land: Land, diary: Path) -> None:
+    """A broken plugin is complained of when it is asked for, and work goes on without it."""
+    (land.folder / "stranger_plugin.py").write_text("import a_module_that_is_not_installed\n")
+    app, _ = land.both(workers=1)
+
+    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+    (broken,) = [plugin for plugin in Plugins.discover().listing() if plugin.name == "stranger"]
+    assert "a_module_that_is_not_installed" in (broken.broken or "")
+
+
+@pytest.mark.parametrize(("level", "told"), [("DEBUG", True), ("INFO", True), ("ERROR", False)])
+def test_log_level_is_the_least_that_is_logged(land: Land, level: str, told: bool) -> None:
+    """Supervisor and workers write at `log_level` and above to standard error."""
+    program = (
+        "from qcore import App, Cluster, Config\n"
+        f"config = Config.from_dict({land.settings(log_level=level, preload=[])!r})\n"
+        "with Cluster(config): App(config).enqueue('math.sqrt', 4).result(wait=10)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert ("cluster land is ready" in done.stderr) is told
+    assert ("DEBUG" in done.stderr) is (level == "DEBUG")
