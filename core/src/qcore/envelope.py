@@ -240,6 +240,6 @@ def read_head(data: bytes) -> Head:
     """
     try:
         return decode_head(data)
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         msg = f"not a head of a known version: {exc}"
         raise Undecodable(msg) from exc

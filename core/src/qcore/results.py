@@ -56,7 +56,7 @@ def decode_result(data: bytes) -> ResultBody:
     """
     try:
         return _decode_result(data)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, ValueError) as exc:
         msg = f"not a result of a known version: {exc}"
         raise Undecodable(msg) from exc
 

@@ -78,7 +78,9 @@ def session(ctx: click.Context) -> Session:
     """Return what the commands of this run share."""
     root = ctx.find_root()
     if root.obj is None:
-        root.obj = Session(root.params.get("config_file"), root.params.get("switched", ()))
+        made = Session(root.params.get("config_file"), root.params.get("switched", ()))
+        root.call_on_close(made.close)
+        root.obj = made
     found: Session = root.obj
     return found
 

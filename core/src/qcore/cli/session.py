@@ -44,6 +44,11 @@ class Session:
         """A producer on the queue configured."""
         return App(self.config, plugins=self.plugins)
 
+    def close(self) -> None:
+        """Let go of connections, if there are any."""
+        if "app" in vars(self):
+            self.app.close()
+
     @property
     def runtime(self) -> Runtime:
         """The assembled configuration."""

@@ -132,6 +132,11 @@ class Database:
             self.work.close()
             self.done.close()
 
+    def __del__(self) -> None:
+        """Close what was forgotten, as a program does that just ends."""
+        if "_lock" in vars(self):
+            self.close()
+
     # -- the connection ---------------------------------------------------------------------
 
     def _connection(self) -> sqlite3.Connection:
