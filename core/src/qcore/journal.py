@@ -287,7 +287,7 @@ class Page:
                 at = _BODY + _LENGTH.size
                 held = _decode_held(bytes(self._memory[at : at + size]))
                 ended = self._outcomes(at + size, seen.outcomes)
-        except (msgspec.MsgspecError, struct.error):
+        except (msgspec.MsgspecError, ValueError, struct.error):
             if self._still(seen):
                 raise
             return None

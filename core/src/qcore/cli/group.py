@@ -28,6 +28,7 @@ VERBS: Final = MappingProxyType(
         "enqueue": "Put a call of a function on the queue.",
         "result": "Print what a task returned.",
         "info": "Show broker, queue, results and clusters.",
+        "health": "Say whether the queue is worked on.",
         "buried": "List, show, requeue or drop dead letters.",
         "purge": "Remove every task that waits.",
         "plugins": "List the plugins and what they offer.",

@@ -1,0 +1,87 @@
+"""Whether a queue is worked on: progress, not only a sign of life."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from qcore.cli.exits import Exit
+from qcore.cli.info import look
+from qcore.cli.text import line, say, say_json
+
+if TYPE_CHECKING:
+    from qcore.cli.session import Session
+
+#: Seconds between two looks at a queue that does not move.
+_AGAIN: Final = 0.25
+
+
+@click.command("health")
+@click.option(
+    "--patience",
+    default=10.0,
+    show_default=True,
+    help="Seconds in which something must move while messages are ready.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def command(session: Session, patience: float, as_json: bool) -> int:
+    """Say whether the queue is worked on: exit code 0 if so, 1 if not.
+
+    Well is a queue with a cluster that reports no trouble and, while messages are ready,
+    takes them or runs tasks. A worker that is connected but gets nothing is not.
+    """
+    faults = examine(session, patience)
+    if as_json:
+        say_json({"healthy": not faults, "faults": faults})
+    else:
+        for fault in faults:
+            say(f"unwell: {line(fault)}")
+        if not faults:
+            say("well")
+    return Exit.FAILED if faults else Exit.OK
+
+
+def examine(session: Session, patience: float) -> list[str]:
+    """Return what is wrong, nothing if all is well."""
+    first = look(session.runtime)
+    if not first["clusters"]:
+        return [f"no cluster works on queue {first['name']!r}; start one with: qcore run MODULE:APP"]
+    faults = [
+        f"cluster {one['label']} on {one['host']} (pid {one['pid']}): {trouble}"
+        for one in first["clusters"]
+        for trouble in one["troubles"]
+    ]
+    if not faults and not _moves(session, first, patience):
+        workers = sum(len(one["workers"]) for one in first["clusters"])
+        faults.append(
+            f"{first['queue']['ready']} messages are ready and {workers} workers idle, but none was taken "
+            f"within {patience:g} seconds; look at the workers' log, then restart the cluster"
+        )
+    return faults
+
+
+def _moves(session: Session, first: dict[str, Any], patience: float) -> bool:
+    """Wait until something is taken or runs, or there is nothing to take."""
+    end = time.monotonic() + patience
+    now = first
+    while True:
+        if not now["queue"]["ready"] or _busy(now) or _done(now) != _done(first):
+            return True
+        if now["queue"]["ready"] < first["queue"]["ready"]:
+            return True
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(_AGAIN, left))
+        now = look(session.runtime)
+
+
+def _busy(found: dict[str, Any]) -> bool:
+    return any(worker["state"] == "busy" for one in found["clusters"] for worker in one["workers"])
+
+
+def _done(found: dict[str, Any]) -> int:
+    return sum(one["finished"] for one in found["clusters"])

@@ -1,0 +1,87 @@
+"""Whether `qcore health` tells a queue that moves from one that only looks alive."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+import msgspec
+import pytest
+
+from qcore import App, ClusterStatus, Config
+from qcore.cli.health import examine
+from qcore.cli.session import Session
+from qcore.model import WorkerStatus
+from qcore.sealer import STATUS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IDLE = ClusterStatus(
+    id="1",
+    name="health",
+    label="night",
+    host="here",
+    pid=1,
+    state="idle",
+    workers=(WorkerStatus(slot=0, pid=2, state="idle"),),
+)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    """Return a session on a queue of its own."""
+    file = tmp_path / "qcore.toml"
+    file.write_text(f'name = "health"\nsecret_key = "{"k" * 31}1"\nsqlite.path = "{tmp_path / "q.db"}"\n')
+    file.chmod(0o600)
+    session = Session(str(file))
+    assert isinstance(session.config, Config)
+    return session
+
+
+def publish(app: App, status: ClusterStatus) -> None:
+    """Say what a cluster would say of itself."""
+    body = app.runtime.status_sealer.seal(
+        STATUS, msgspec.json.encode(attrs.evolve(status, published=time.time()))
+    )
+    with app.runtime.brokers.lend() as broker:
+        broker.publish_status(status.id, body, 60)
+
+
+def test_a_queue_without_a_cluster_is_unwell(session: Session) -> None:
+    """Nobody works: the message says how to start one."""
+    assert examine(session, 0) == ["no cluster works on queue 'health'; start one with: qcore run MODULE:APP"]
+
+
+def test_an_idle_cluster_with_nothing_to_do_is_well(session: Session) -> None:
+    """No work is no fault."""
+    publish(session.app, IDLE)
+
+    assert examine(session, 0) == []
+
+
+def test_idle_workers_beside_ready_messages_are_unwell(session: Session) -> None:
+    """Connected is not enough: something must be taken."""
+    publish(session.app, IDLE)
+    session.app.enqueue("os.getcwd")
+
+    (fault,) = examine(session, 0.3)
+
+    assert fault.startswith("1 messages are ready and 1 workers idle, but none was taken within 0.3 seconds")
+
+
+def test_a_worker_that_runs_a_task_is_progress(session: Session) -> None:
+    """Long tasks are no fault."""
+    busy = WorkerStatus(slot=0, pid=2, state="busy", running_for=100)
+    publish(session.app, attrs.evolve(IDLE, workers=(busy,)))
+    session.app.enqueue("os.getcwd")
+
+    assert examine(session, 0) == []
+
+
+def test_trouble_a_cluster_reports_is_told(session: Session) -> None:
+    """What the supervisor knows to be wrong makes the probe fail."""
+    publish(session.app, attrs.evolve(IDLE, troubles=("the broker does not answer",)))
+
+    assert examine(session, 0) == ["cluster night on here (pid 1): the broker does not answer"]
