@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -35,7 +35,8 @@ def test_whether_in_time_or_late_no_neighbour_is_charged(
     app = land.app(**settings)
     witness = Witness(app, land.file())
     slow, quick = app.task(task), app.task(tasks.record)  # type: ignore[call-overload]  # one of two functions
-    calls, edge, innocent = [], [], []
+    calls: list[Any] = []
+    edge, innocent = [], []
     for number, seconds in enumerate(durations):
         edge.append(len(calls))
         calls.append(slow.bind(str(witness.path), number, seconds))
