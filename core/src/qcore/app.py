@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -37,8 +36,8 @@ class App:
     def __init__(self, config: Config | None = None, *, plugins: Plugins | None = None) -> None:
         self._config = config
         self._plugins = plugins
-        self._runtime: Runtime | None = None
-        self._lock = threading.Lock()
+        #: at most one; no lock guards it, for a fork in the middle would leave the child's locked for ever
+        self._runtimes: dict[str, Runtime] = {}
         self._deliver: Callable[[Sequence[Sealed]], None] = self._to_broker
 
     @property
@@ -56,11 +55,9 @@ class App:
     @property
     def runtime(self) -> Runtime:
         """The assembled configuration."""
-        if self._runtime is None:
-            with self._lock:
-                if self._runtime is None:
-                    self._runtime = Runtime(self.config, self._plugins)
-        return self._runtime
+        found = self._runtimes.get(self.config.name)
+        # Of several threads that are first, one has its runtime kept, and all use that one.
+        return found or self._runtimes.setdefault(self.config.name, Runtime(self.config, self._plugins))
 
     # -- declaring ------------------------------------------------------------------------------
 
@@ -233,6 +230,5 @@ class App:
 
     def close(self) -> None:
         """Close connections; the next use opens them again."""
-        if self._runtime is not None:
-            self._runtime.close()
-            self._runtime = None
+        while self._runtimes:
+            self._runtimes.popitem()[1].close()
