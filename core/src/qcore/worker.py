@@ -72,15 +72,19 @@ class Worker:
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
         """Work until told to stop or due to leave; return the exit code."""
         self._page.say(WorkerState.STARTING)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, _pass_over)
         signal.signal(signal.SIGTERM, self._on_stop)
-        os.register_at_fork(
-            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._be_ordinary
-        )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         if cpus:
             psutil.Process().cpu_affinity(list(cpus))
-        self._assemble(owner)
+        try:
+            self._assemble(owner)
+        except _Stop:
+            self._page.say(WorkerState.LEAVING, Leaving.STOPPED)
+            return 0
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._be_ordinary
+        )
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
         for hook in self._runtime.hooks("qcore_worker_start"):
             hook(event)
@@ -286,7 +290,7 @@ class Worker:
         for number, ours, ordinary in (
             (signal.SIGTERM, self._on_stop, signal.SIG_DFL),
             (signal.SIGALRM, self._executor.alarm, signal.SIG_DFL),
-            (signal.SIGINT, signal.SIG_IGN, signal.default_int_handler),
+            (signal.SIGINT, _pass_over, signal.default_int_handler),
         ):
             # What the task has set for its children stays.
             if signal.getsignal(number) == ours:
@@ -299,8 +303,12 @@ class Worker:
         for number, ours in (
             (signal.SIGTERM, self._on_stop),
             (signal.SIGALRM, self._executor.alarm),
-            (signal.SIGINT, signal.SIG_IGN),
+            (signal.SIGINT, _pass_over),
         ):
             if signal.getsignal(number) != ours:
                 _log.warning("a task changed the handler of %s; it is put back", number.name)
                 signal.signal(number, ours)
+
+
+def _pass_over(*_: object) -> None:
+    """Take no notice of a signal; unlike an ignored one it is not ignored by programs a task runs."""
