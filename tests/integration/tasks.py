@@ -410,6 +410,17 @@ def terminate_child(name: str, *, started: bool) -> int | None:
     return status
 
 
+def interrupt_program() -> int:
+    """Interrupt a program of our own and tell how it ended."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        child.send_signal(signal.SIGINT)
+        try:
+            return child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise
+
+
 def leave_thread() -> str:
     """Return while a thread goes on for ever."""
     threading.Thread(target=time.sleep, args=(600,)).start()

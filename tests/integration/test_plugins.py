@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
+from qcore.errors import StartFailed
 from qcore.model import Outgoing
 from qcore.plugins import Plugins
 from tests.integration import tasks
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 SOURCE = """
 import json, os, time
 from qcore.builtin.sqlite.broker import SqliteBroker
-from qcore.errors import SkipTask
+from qcore.errors import BackendUnavailable, SkipTask
 from qcore.hookspecs import hookimpl
 from qcore.interfaces import ErrorReporter
 
@@ -70,6 +74,12 @@ class Broken(ErrorReporter):
 
 @hookimpl
 def qcore_error_reporters(): return {{"diary": Diary, "broken": Broken}}
+
+class Absent(SqliteBroker):
+    def __init__(self, settings):
+        if os.environ["PROGRAM"] != str(os.getpid()):
+            raise BackendUnavailable("no broker today")
+        super().__init__(settings)
 
 class Polling(SqliteBroker):
     def __init__(self, settings):
@@ -196,6 +206,29 @@ def test_broker_class_is_used_and_told_how_often_to_look(land: Land, diary: Path
 
     looks = [entry[1] for entry in entries(diary) if entry[0] == "look"][-3:]
     assert all(0.3 <= after - before < 1.5 for before, after in itertools.pairwise(looks))
+
+
+def test_cluster_that_waits_for_its_broker_can_be_stopped(
+    land: Land, diary: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Workers without a broker go on trying, and leave quietly when told to."""
+    monkeypatch.setenv("PROGRAM", str(os.getpid()))
+    told: list[str] = []
+
+    def log() -> str:
+        told.append(capfd.readouterr().err)
+        return "".join(told)
+
+    with ThreadPoolExecutor() as pool:
+        starting = pool.submit(land.cluster, workers=1, broker_class="stranger_plugin.Absent")
+        until(lambda: "worker 0 waits" in log(), "the worker to be refused")
+        for child in psutil.Process().children():
+            child.terminate()
+        with pytest.raises(StartFailed):
+            starting.result(20)
+
+    assert "no broker today" in log()
+    assert "could not go on" not in log()
 
 
 def test_plugin_that_is_switched_off_is_not_loaded(

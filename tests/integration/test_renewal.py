@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
     from tests.integration.land import Land
 
 
-@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 0.2])
+#: the specification's own seconds take more than a minute
+AT_LENGTH = pytest.mark.skipif(
+    "QCORE_TEST_SLOW" not in os.environ, reason="takes a minute; set QCORE_TEST_SLOW=1"
+)
+
+
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=[pytest.mark.slow, AT_LENGTH]), 0.2])
 @pytest.mark.parametrize(("renew", "runs"), [(False, 5), (True, 1)])
 def test_example_of_the_specification_runs_five_times_or_with_renewal_once(
     land: Land, scale: float, renew: bool, runs: int

@@ -174,6 +174,7 @@ def test_child_process_of_a_task_can_be_terminated(land: Land) -> None:
 
     assert [ended("SIGTERM", started=started) for started in (False, True)] == [-15, -15]
     assert [ended("SIGALRM", started=started) for started in (False, True)] == [-14, -14]
+    assert app.enqueue(tasks.interrupt_program).result(wait=15) == -2
     # Python turns it into KeyboardInterrupt, which ends the child with status 1
     assert ended("SIGINT", started=True) == 1
 
