@@ -38,6 +38,8 @@ ends with status 1.
   tuned     the fastest setting the documentation of each names
   defaults  as installed
   durable   what is accepted also survives a power failure
+
+docs/explanation/performance.md says what came out.
 """
 
 

@@ -1,0 +1,1 @@
+"""qcore beside other task queues, all on one private Redis."""

@@ -1,0 +1,81 @@
+"""Measurements with little or nothing to do, and of a worker's death."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from tests.benchmarks.onredis.session import Odd, until
+from tests.benchmarks.processes import cpu_seconds, pss_bytes
+
+if TYPE_CHECKING:
+    from tests.benchmarks.onredis.session import Session
+
+#: Seconds anything may take here.
+_PATIENCE: Final = 20.0
+#: Tasks before anything is timed, so that every worker has imported what it needs.
+_WARM: Final = 20
+#: Seconds between two tasks at low load, at random so that no polling is in step with it.
+_PAUSE: Final = (0.01, 0.03)
+
+
+def calm(session: Session) -> dict[str, float]:
+    """Return start-up, latency, and what an idle tree of processes takes."""
+    session.peer.hits([0])
+    began = time.monotonic_ns()
+    roots = session.peer.start()
+    until(lambda: session.hits.ran(0), _PATIENCE, "the first task")
+    figures = {"startup": (session.hits.stamps[0] - began) / 1e9}
+    session.peer.hits(range(1, _WARM))
+    session.until_hit(range(_WARM), _PATIENCE)
+    figures |= _latency(session)
+    time.sleep(0.3)
+    figures["memory"] = sum(pss_bytes(root) for root in roots) / 1e6
+    seconds = float(session.plan["idle"])
+    cpu, redis = _processor(roots), session.wire.processor()
+    time.sleep(seconds)
+    figures["cpu"] = (_processor(roots) - cpu) / seconds * 100
+    figures["redis"] = (session.wire.processor() - redis) / seconds * 100
+    session.once()
+    return figures
+
+
+def _processor(roots: list[int]) -> float:
+    return sum(cpu_seconds(root) for root in roots)
+
+
+def _latency(session: Session) -> dict[str, float]:
+    chance = random.Random(2611)
+    taken = []
+    for index in range(_WARM, _WARM + session.count("samples")):
+        began = time.monotonic_ns()
+        session.peer.hits([index])
+        until(partial(session.hits.ran, index), _PATIENCE, "one task", 0.001)
+        taken.append((session.hits.stamps[index] - began) / 1e6)
+        time.sleep(chance.uniform(*_PAUSE))
+    taken.sort()
+    return {"p50": taken[len(taken) // 2], "p99": taken[int(len(taken) * 0.99)]}
+
+
+def killed(session: Session) -> dict[str, float]:
+    """Kill a worker amid a task; return the seconds until that task runs again."""
+    session.peer.start()
+    session.peer.hits(range(_WARM))
+    session.until_hit(range(_WARM), _PATIENCE)
+    session.peer.jobs([("stall", _WARM, 0)])
+    first, second = (session.folder / f"run-{number}" for number in range(2))
+    until(first.exists, _PATIENCE, "the task to be killed")
+    time.sleep(0.2)
+    os.kill(int(first.read_text()), signal.SIGKILL)
+    began = time.monotonic_ns()
+    try:
+        until(second.exists, float(session.plan["killed"]), "a second run", 0.001)
+    except Odd:
+        return {"again": math.inf}
+    until(partial(session.hits.ran, _WARM), 1.0, "the second run")
+    return {"again": (session.hits.stamps[_WARM] - began) / 1e9}

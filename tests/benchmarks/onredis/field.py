@@ -1,0 +1,131 @@
+"""Who is measured on Redis, and the rows of the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from tests.benchmarks.contest import Peer
+
+
+@dataclass(frozen=True, eq=False)
+class Rival(Peer):
+    """One system that is measured on Redis."""
+
+    #: tasks a second it is about able to drain: how many are made, so that no drain takes long
+    pace: int
+    #: whether it can be told to run one task at a time in each process, for the rows of real work
+    single: bool = False
+
+
+def _rival(
+    name: str,
+    requirements: tuple[str, ...],
+    setup: str,
+    *,
+    pace: int,
+    single: bool = False,
+    distribution: str = "",
+) -> Rival:
+    module = f"{name.replace('-', '_')}_redis"
+    return Rival(name, module, requirements, distribution or name, {"always": setup}, pace, single)
+
+
+OURS: Final = _rival(
+    "qcore",
+    (),
+    "qcore-redis; every task signed, verified, leased with a receipt, journalled and acknowledged after it ran; "
+    "results sealed; recycle=0; save_limit=-1 where no results are stored, else 0",
+    pace=30_000,
+    single=True,
+)
+
+RIVALS: Final = (
+    _rival(
+        "dramatiq",
+        ("dramatiq[redis]", "hiredis"),
+        "RedisBroker, acknowledged after it ran; 2 processes of 8 threads (default); Results with RedisBackend "
+        "where results are stored",
+        pace=1500,
+        single=True,
+    ),
+    _rival(
+        "huey",
+        ("huey", "redis", "hiredis"),
+        "RedisHuey (blocking pop, no acknowledgement); -k process -w 2 -n -q; results=False where none are stored; "
+        "-c 1 (looks after its workers each second)",
+        pace=4000,
+    ),
+    _rival(
+        "taskiq",
+        ("taskiq", "taskiq-redis", "orjson", "hiredis", "uvloop"),
+        "RedisStreamBroker, the one that acknowledges (when executed and saved); ORJSONSerializer; uvloop; "
+        "2 workers of 100 tasks (default); --no-parse",
+        pace=3000,
+        single=True,
+    ),
+)
+
+EVERYBODY: Final = (OURS, *RIVALS)
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    key: str
+    label: str
+    session: str
+    #: which figure of the session
+    figure: str
+    unit: str
+    #: the ratio to the fastest peer that is aimed at; for some the figure itself
+    target: float | None = None
+    more_is_better: bool = False
+    #: the target is a figure of qcore's own, no ratio
+    absolute: bool = False
+
+
+def _more(key: str, label: str, session: str, figure: str, target: float | None = None) -> Row:
+    return Row(key, label, session, figure, "tasks/s", target, more_is_better=True)
+
+
+ROWS: Final = (
+    _more("enqueue", "enqueue one by one", "rush", "enqueue", 1.5),
+    _more("bulk", "enqueue in bulk", "rush", "bulk", 10),
+    _more("drain", "drain, no results", "rush", "drain", 20),
+    _more("stored", "drain, results stored", "stored", "drain", 12),
+    _more("heavy", "drain, 100 kB arguments", "heavy", "drain", 1.2),
+    Row("p50", "latency p50", "calm", "p50", "ms", 0.5),
+    Row("p99", "latency p99", "calm", "p99", "ms", 0.6),
+    Row("startup", "start-up to the first task", "calm", "startup", "s", 0.8),
+    Row("memory", "idle memory of the tree (PSS)", "calm", "memory", "MB", 0.7),
+    Row("idle", "idle CPU of the tree", "calm", "cpu", "%", 0.5, absolute=True),
+    Row("idleredis", "idle CPU of Redis", "calm", "redis", "%"),
+    Row("redis", "Redis CPU a task", "rush", "redis", "us"),
+    Row("bytes", "Redis memory a queued task", "rush", "bytes", "bytes"),
+    Row("killed", "kill -9 amid a task: runs again after", "killed", "again", "s", 0.1, absolute=True),
+    Row("sleep1", "workers busy, tasks sleeping 1 ms", "work", "sleep1", "%", 95, True, True),  # noqa: FBT003 - a table
+    Row("sleep10", "workers busy, tasks sleeping 10 ms", "work", "sleep10", "%", 95, True, True),  # noqa: FBT003 - a table
+    Row("spin1", "workers busy, tasks computing 1 ms", "work", "spin1", "%", 95, True, True),  # noqa: FBT003 - a table
+    Row("wait50", "99% short, 1% long: short ones wait, p50", "mix", "wait50", "ms"),
+    Row("wait99", "99% short, 1% long: short ones wait, p99", "mix", "wait99", "ms"),
+)
+
+#: only with `--long`, and of qcore only
+LONG: Final = (
+    _more("pending", "drain, 1,000,000 pending", "deep", "pending"),
+    _more("few", "drain, 1,000 pending", "deep", "few"),
+    Row("deep", "rate at 1,000,000 pending over 1,000", "deep", "ratio", "", 0.95, True, True),  # noqa: FBT003 - a table
+)
+
+#: sessions in which a worker process runs one task at a time, so that busy means the same for all
+SINGLE: Final = frozenset({"work", "mix"})
+#: sessions that are held once: a death is waited for long, a deep queue is long in the making
+ONCE: Final = frozenset({"killed", "deep"})
+
+
+def takes(rival: Rival, session: str) -> bool:
+    """Return whether a system is measured in a session."""
+    if session == "deep":
+        return rival is OURS
+    return rival.single or session not in SINGLE

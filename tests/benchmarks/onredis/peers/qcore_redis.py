@@ -1,0 +1,78 @@
+"""qcore on Redis, with receipts and signatures as always."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore import App, Cluster, Config
+from tests.benchmarks.onredis import work
+from tests.benchmarks.onredis.peers import PORT, RESULTS, WORKERS, Call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_BULK: Final = 1000
+#: calls with long arguments go in smaller parcels
+_HEAVY: Final = 50
+
+_settings: Final[dict[str, Any]] = {
+    "name": "bench",
+    "workers": WORKERS,
+    "secret_key": "only ever used for the benchmark's own tasks",
+    "redis": {"host": "127.0.0.1", "port": PORT},
+    "preload": [__name__],
+    "log_level": "ERROR",
+    "recycle": 0,
+    "save_limit": 0 if RESULTS else -1,
+}
+config = Config.from_dict(_settings)
+app = App(config)
+
+
+@app.task
+def hit(index: int) -> int:
+    """Be counted."""
+    return work.hit(index)
+
+
+@app.task
+def job(kind: str, index: int, extra: str | float) -> int:
+    """Do other work."""
+    if rest := work.job(kind, index, extra):
+        time.sleep(rest)
+    return index
+
+
+@functools.cache
+def _cluster() -> Cluster:
+    return Cluster(config)
+
+
+def hits(indexes: Iterable[int]) -> None:
+    """Enqueue one by one."""
+    for index in indexes:
+        hit.enqueue(index)
+
+
+def hits_bulk(indexes: Sequence[int]) -> None:
+    """Enqueue a thousand at a time."""
+    for start in range(0, len(indexes), _BULK):
+        app.enqueue_many([hit.bind(index) for index in indexes[start : start + _BULK]])
+
+
+def jobs(calls: Sequence[Call]) -> None:
+    """Enqueue other work."""
+    for start in range(0, len(calls), _HEAVY):
+        app.enqueue_many([job.bind(*call) for call in calls[start : start + _HEAVY]])
+
+
+def start() -> list[int]:
+    """Start the cluster."""
+    return [_cluster().start().pid or 0]
+
+
+def stop() -> None:
+    """Stop the cluster."""
+    _cluster().stop(timeout=0.5)

@@ -1,0 +1,76 @@
+"""Measurements under load: as many tasks as can be."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from tests.benchmarks.onredis.session import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.benchmarks.onredis.session import Session
+
+#: Seconds a drain may take.
+_PATIENCE: Final = 60.0
+#: Tasks enqueued before anything is timed, so that connections and scripts are there.
+_WARM: Final = 20
+
+
+def plain(session: Session) -> dict[str, float]:
+    """Enqueue one by one and in bulk, then drain without results."""
+    figures: dict[str, float] = {}
+    last = _fill(session, figures)
+    before = session.wire.processor()
+    session.peer.start()
+    session.until_hit(range(last), _PATIENCE)
+    figures["redis"] = (session.wire.processor() - before) / last * 1e6
+    figures["drain"] = session.steady(range(last))
+    session.once()
+    return figures
+
+
+def _fill(session: Session, figures: dict[str, float]) -> int:
+    """Enqueue what is to be drained; return how many."""
+    singles, count = session.count("singles"), session.count("count")
+    peer = session.peer
+    peer.hits(range(_WARM))
+    memory = session.wire.memory()
+    figures["enqueue"] = _rate(singles - _WARM, lambda: peer.hits(range(_WARM, singles)))
+    figures["bytes"] = (session.wire.memory() - memory) / (singles - _WARM)
+    rest = range(singles, max(count, singles + _WARM))
+    if hasattr(peer, "hits_bulk"):
+        figures["bulk"] = _rate(len(rest), lambda: peer.hits_bulk(rest))
+    else:
+        peer.hits(rest)
+    return rest.stop
+
+
+def _rate(count: int, run: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    run()
+    return count / (time.perf_counter() - began)
+
+
+def stored(session: Session) -> dict[str, float]:
+    """Drain with results stored."""
+    last = session.count("count")
+    enqueue = getattr(session.peer, "hits_bulk", session.peer.hits)
+    enqueue(range(last))
+    session.peer.start()
+    session.until_hit(range(last), _PATIENCE)
+    until(lambda: session.wire.stored() >= last, 10, f"storing {last} results", 0.1)
+    session.once()
+    return {"drain": session.steady(range(last))}
+
+
+def heavy(session: Session) -> dict[str, float]:
+    """Drain tasks whose argument is long."""
+    last = session.count("count")
+    text = "0123456789" * 10_000
+    session.peer.jobs([("weigh", index, text) for index in range(last)])
+    session.peer.start()
+    session.until_hit(range(last), _PATIENCE)
+    session.once()
+    return {"drain": session.steady(range(last))}
