@@ -96,6 +96,29 @@ def test_fork_in_the_middle_of_a_crowd_of_threads_does_not_hang(land: Land) -> N
     assert set(found) == {2}
 
 
+def test_fork_while_other_threads_connect_does_not_hang(land: Land) -> None:
+    """A child forked while another thread opens a database can open one too."""
+    app = land.app()
+    app.queue_size()
+    done = threading.Event()
+
+    def connect() -> None:
+        while not done.is_set():
+            app.runtime.make_broker().close()
+
+    threads = [threading.Thread(target=connect) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(60):
+            with Child(lambda tell: tell(str(app.queue_size())), patience=5) as child:
+                assert child.line() == "0"
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
 def test_bulk_enqueue_is_all_or_nothing(land: Land) -> None:
     """One bad call among many, and none is enqueued."""
     app = land.app()

@@ -6,7 +6,6 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -14,6 +13,7 @@ import attrs
 
 from qcore.builtin.sqlite import schema
 from qcore.builtin.sqlite.faults import BUSY, primary_code, translate
+from qcore.builtin.sqlite.forks import FORKS
 from qcore.builtin.sqlite.place import default_path, prepare
 from qcore.builtin.sqlite.wakeup import Bell
 from qcore.errors import BackendRefused
@@ -77,7 +77,7 @@ class Database:
         self._closed = False
         self._identity = (0, 0)
         self._look_again = 0.0
-        _close_before_fork(self)
+        FORKS.add(self)
         self.read(_nothing)
 
     @property
@@ -258,25 +258,6 @@ class Database:
             self._lock.release()
         except RuntimeError:
             return  # `before_fork` did not get it
-
-
-def _close_before_fork(database: Database) -> None:
-    # The interpreter offers no way to take this back, so it holds a weak reference only.
-    reference = weakref.ref(database)
-
-    def before() -> None:
-        if alive := reference():
-            alive.before_fork()
-
-    def after() -> None:
-        if alive := reference():
-            alive.after_fork()
-
-    def after_in_child() -> None:
-        if alive := reference():
-            alive.after_fork_in_child()
-
-    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
 def _nothing(connection: sqlite3.Connection) -> None:
