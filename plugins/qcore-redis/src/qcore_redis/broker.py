@@ -143,6 +143,7 @@ class RedisBroker(Broker):
         sweep = now >= self._sweep_at
         if sweep:
             self._sweep_at = now + SWEEP
+        waited = self._waited
         token = self._token() if limit else b""
         told = words(results) if results else ()
         count, leases = settling.words(settlements) if settlements else (0, ())
@@ -153,6 +154,7 @@ class RedisBroker(Broker):
         if isinstance(reply, int):
             if token and reply <= 0:
                 self._doubtful.pop()
+                self._waited = waited
             return reply
         self._doubtful.pop()
         return self._deliveries(token, reply)
@@ -191,7 +193,8 @@ class RedisBroker(Broker):
     def _deliveries(self, token: bytes, found: list[bytes]) -> list[Delivery]:
         deliveries = items.deliveries(token, found)
         if len(deliveries) < len(found) and not deliveries:
-            self._link.post(script("abandon"), token)
+            # nothing but a nudge
+            self._link.post(script("unwait"), token)
         far = [number for number, one in enumerate(deliveries) if items.is_far(one.receipt)]
         if far:
             keys = [self._queue[:-1] + b"b:" + deliveries[number].body for number in far]
@@ -280,7 +283,10 @@ class RedisBroker(Broker):
         return f"{name} {version}, {self._link.place.title}"[:200]
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection, and of the lease it waited with."""
+        if self._waited:
+            self._link.post(script("unwait"), self._waited)
+            self._waited = b""
         self._link.close()
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:

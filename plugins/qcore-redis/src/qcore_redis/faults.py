@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendRefused, BackendUnavailable
@@ -38,7 +39,9 @@ _LASTING: Final = {
 def refused(error: BaseException, place: str) -> BackendError:
     """Return the error to raise for an error reply of the server."""
     text = str(error)
-    word = text.partition(" ")[0]
+    inner = re.search(r"-([A-Z]+) ", text) if text.startswith("ERR Error running script") else None
+    # Redis 6.2 wraps what stops a script
+    word = inner[1] if inner else text.partition(" ")[0]
     if text.startswith("ERR max number of clients"):
         word = "ERR max"
     if word in _PASSING:

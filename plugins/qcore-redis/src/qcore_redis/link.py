@@ -66,8 +66,9 @@ class Link:
     def post(self, script: Script, *words: bytes | str | float) -> None:
         """Run a script whose reply nobody needs; it is read with the next one."""
         form = script.plain if self._plain else script.flagged
+        if self._opened is None:
+            return
         try:
-            self._open()
             self._socket.sendall(_pack((b"EVALSHA", form.sha, b"1", self._key, *words)))
             self._owed += 1
         except BaseException as exc:
@@ -86,6 +87,11 @@ class Link:
         """Give it up for good."""
         self.drop()
         self._closed = True
+
+    def __del__(self) -> None:
+        # a producer may be forgotten by whoever made it
+        if hasattr(self, "_opened"):
+            self.drop()
 
     # -- the connection ---------------------------------------------------------------------
 

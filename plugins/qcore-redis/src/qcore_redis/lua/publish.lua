@@ -1,5 +1,6 @@
+-- u  HASH  cluster -> when its status is outlived, and the status.
 -- ARGV: cluster, milliseconds, body. What is outlived goes as well.
-local key = P .. 's'
+local key = P .. 'u'
 for _, cluster in ipairs(call('HKEYS', key)) do
   if struct.unpack('>d', call('HGET', key, cluster)) <= now then call('HDEL', key, cluster) end
 end

@@ -1,0 +1,104 @@
+"""Real clusters on a real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore import App, Cluster, Config, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+TASKS = """
+import os, signal, time
+
+
+def pid():
+    return os.getpid()
+
+
+def witness(path, die=False):
+    with open(path, "a") as file:
+        file.write(f"{time.time()}\\n")
+    if die and len(open(path).readlines()) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, own: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
+    """Return a maker of configurations of one queue on a server of its own."""
+    (tmp_path / "redis_tasks.py").write_text(TASKS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def make(**settings: Any) -> Config:
+        table = {
+            "name": "land",
+            "workers": 2,
+            "secret_key": "the key of these tests, not of anybody else",
+            "log_level": "WARNING",
+            "shutdown_timeout": 5,
+            "redis": {"unix_socket_path": own.path},
+        }
+        return Config.from_dict(table | settings)
+
+    return make
+
+
+@pytest.fixture
+def both(config: Callable[..., Config]) -> Iterator[tuple[App, Cluster]]:
+    """Return a producer and a running cluster."""
+    app, cluster = App(config()), Cluster(config())
+    cluster.start()
+    yield app, cluster
+    cluster.stop(timeout=5)
+    app.close()
+
+
+def test_tasks_run_and_their_results_wake(both: tuple[App, Cluster]) -> None:
+    """A result comes as soon as the task has run."""
+    app, _ = both
+    jobs = [app.enqueue("redis_tasks.pid") for _ in range(50)]
+
+    assert all(isinstance(job.result(wait=20), int) for job in jobs)
+    since = time.monotonic()
+    app.enqueue("redis_tasks.pid").result(wait=20)
+    assert time.monotonic() - since < 2
+
+
+def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tmp_path: Path) -> None:
+    """Nobody has to wait for a lease to end."""
+    app, _ = both
+    path = tmp_path / "witness"
+
+    found = app.enqueue("redis_tasks.witness", str(path), die=True).fetch(20)
+
+    first, second = map(float, path.read_text().splitlines())
+    assert found is not None
+    assert found.state is State.SUCCESS
+    assert second - first < 5
+
+
+def test_a_cluster_goes_on_when_redis_is_back(both: tuple[App, Cluster], own: Any) -> None:
+    """Workers wait for a server that was killed; nothing accepted is lost."""
+    app, cluster = both
+    before = app.enqueue("redis_tasks.pid").result(wait=20)
+    jobs = [app.enqueue("redis_tasks.pid") for _ in range(20)]
+    own.kill(signal.SIGKILL)
+    own.start()
+
+    app.close()
+    again = [job.fetch(30) for job in jobs]
+
+    assert before
+    assert all(found is not None and found.state is State.SUCCESS for found in again)
+    assert cluster.status().state in ("idle", "working")
+    assert os.getpid() not in {worker.pid for worker in cluster.status().workers}
