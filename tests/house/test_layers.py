@@ -19,6 +19,7 @@ LAYERS: Final = (
     {"supervisor"},
     {"caretaker"},
     {"pool"},
+    {"slot"},
     {"zygote"},
     {"worker"},
     # one task
@@ -41,7 +42,7 @@ LAYERS: Final = (
     {"builtin"},
     # contracts
     {"hookspecs", "envelope", "journal"},
-    {"sealer"},
+    {"sealer", "forked"},
     {"interfaces", "signing", "settle", "cron", "faults", "cpus"},
     # ground
     {"model"},

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal import Ended, Held, Page, Snapshot
     from qcore.model import ClusterStatus, StoredResult
-    from qcore.pool import Gone, Slot
     from qcore.runtime import Runtime
+    from qcore.slot import Gone, Slot
 
 _log = logging.getLogger("qcore.caretaker")
 

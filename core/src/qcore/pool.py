@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, deque
 from pathlib import Path
@@ -17,13 +18,15 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from qcore.errors import StartFailed
-from qcore.journal import Journal, Leaving, Snapshot, WorkerState
-from qcore.zygote import Boot, Notice, Order, decode_notice, encode
+from qcore.forked import Forked
+from qcore.slot import Gone, Slot
+from qcore.zygote import Boot, Notice, Order, decode_notice, die_with_parent, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from qcore.journal import Page
+    from qcore.journal import Journal
+
 
 _log = logging.getLogger("qcore.pool")
 
@@ -40,73 +43,19 @@ _STILLBORN: Final = 5
 _LAST_BREATH: Final = 1.0
 
 
-class Slot:
-    """One place in the pool and the worker in it."""
-
-    def __init__(self, number: int, page: Page, cpus: Sequence[int]) -> None:
-        self.number = number
-        self.page = page
-        self.cpus = list(cpus)
-        #: 0 while there is no worker
-        self.pid = 0
-        self.owner = b""
-        #: monotonic seconds
-        self.started = 0.0
-        #: monotonic seconds at which a new worker is to be started; None = not at all
-        self.due: float | None = None
-        #: why we killed it: `timeout` or `stop`, empty if we did not
-        self.killed = ""
-        #: a worker was ordered, and no word of it has come yet
-        self.ordered = False
-        #: the batch and position a soft timeout was sent for
-        self.warned: tuple[int, int] = (0, 0)
-        #: the batch and position the worker was killed for
-        self.condemned: tuple[int, int] = (0, 0)
-
-
-class Gone:
-    """A worker that is no more, and what its page said at the end."""
-
-    def __init__(self, slot: Slot, notice: Notice) -> None:
-        self.slot = slot.number
-        self.pid = slot.pid
-        self.owner = slot.owner
-        self.killed = slot.killed
-        self.condemned = slot.condemned
-        #: as of `os.waitstatus_to_exitcode`
-        self.status = notice.status
-        self.seen: Snapshot = slot.page.look()
-        #: read before the page is reused
-        self.left = slot.page.read(self.seen) or ([], [])
-        self.lived = time.monotonic() - slot.started
-
-    @property
-    def cause(self) -> str:
-        """Return `recycled`, `memory`, `stopped`, `timeout` or `crashed`."""
-        if self.killed:
-            return "stopped" if self.killed == "stop" else self.killed
-        if self.status == 0 and self.seen.state == WorkerState.LEAVING:
-            return Leaving(self.seen.reason).name.lower()
-        return "crashed"
-
-    @property
-    def death(self) -> str:
-        """Say how it died."""
-        if self.status < 0:
-            try:
-                name = signal.Signals(-self.status).name
-            except ValueError:
-                name = "an unknown signal"
-            hint = ", perhaps for lack of memory" if self.status == -signal.SIGKILL else ""
-            return f"its worker process was killed by {name} ({-self.status}){hint}"
-        return f"its worker process ended with exit code {self.status}"
-
-
 class Pool:
     """The workers of one cluster."""
 
-    def __init__(self, boot: Boot, journal: Journal, cpu_affinity: int) -> None:
+    def __init__(
+        self,
+        boot: Boot,
+        journal: Journal,
+        cpu_affinity: int,
+        become_zygote: Callable[[socket.socket], None] | None = None,
+    ) -> None:
         self._boot = boot
+        #: what the first zygote runs, forked from this process; later ones are processes of their own
+        self._become_zygote = become_zygote
         self._journal = journal
         places = affinity(_usable_cpus(), boot.slots, cpu_affinity)
         self.slots = [Slot(number, journal.page(number), places[number]) for number in range(boot.slots)]
@@ -121,7 +70,7 @@ class Pool:
         #: whether a zygote was ever ready, and how many in a row were not
         self._served = False
         self._stillborn = 0
-        self._zygote: subprocess.Popen[bytes] | None = None
+        self._zygote: subprocess.Popen[bytes] | Forked
         self.channel: socket.socket
         self.start_zygote()
 
@@ -130,6 +79,16 @@ class Pool:
     def start_zygote(self) -> None:
         """Start the process that forks workers."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._boot.parent = os.getpid()
+        self.ready = False
+        become, self._become_zygote = self._become_zygote, None
+        # Nothing but the one thread has run yet: what is imported here is shared with the zygote
+        # and its workers, and it is there at once. Later there are threads, and no fork.
+        if become is not None and threading.active_count() == 1:
+            self._zygote = Forked.run(lambda: _in_child(self._boot.parent, ours, theirs, become))
+            theirs.close()
+            self.channel = ours
+            return
         source = str(Path(__file__).resolve().parent.parent)
         program = (
             f"import sys; sys.path.append({source!r}); from qcore.zygote import main; "
@@ -142,8 +101,6 @@ class Pool:
         )
         theirs.close()
         self.channel = ours
-        self._boot.parent = os.getpid()
-        self.ready = False
         try:
             ours.send(encode(self._boot))
         except BrokenPipeError:
@@ -151,7 +108,7 @@ class Pool:
 
     def _zygote_gone(self) -> list[Gone]:
         """Take note that the zygote died: the kernel has killed its workers with it."""
-        status = self._zygote.wait() if self._zygote is not None else 0
+        status = self._zygote.wait()
         self.channel.close()
         self._stillborn = 0 if self.ready else self._stillborn + 1
         if self._stillborn and (not self._served or self._stillborn >= _STILLBORN):
@@ -257,12 +214,11 @@ class Pool:
     def close(self) -> None:
         """Let the zygote go and kill what is left."""
         self.channel.close()
-        if self._zygote is not None:
-            try:
-                self._zygote.wait(5)
-            except subprocess.TimeoutExpired:
-                self._zygote.kill()
-                self._zygote.wait()
+        try:
+            self._zygote.wait(5)
+        except subprocess.TimeoutExpired:
+            self._zygote.kill()
+            self._zygote.wait()
 
     def _order(self, order: Order) -> None:
         try:
@@ -278,6 +234,14 @@ class Pool:
         slot.page.reset()
         self.reincarnations[gone.cause] += 1
         return gone
+
+
+def _in_child(
+    parent: int, ours: socket.socket, theirs: socket.socket, become: Callable[[socket.socket], None]
+) -> None:
+    ours.close()
+    die_with_parent(parent)
+    become(theirs)
 
 
 def affinity(cpus: Sequence[int], workers: int, each: int) -> list[list[int]]:

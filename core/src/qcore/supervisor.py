@@ -12,6 +12,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
+from qcore import zygote
 from qcore.caretaker import Caretaker
 from qcore.errors import StartFailed
 from qcore.hookspecs import ClusterEvent
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from qcore.journal import Snapshot
-    from qcore.pool import Gone, Slot
     from qcore.runtime import Runtime
+    from qcore.slot import Gone, Slot
     from qcore.zygote import Boot
 
 _log = logging.getLogger("qcore.cluster")
@@ -75,7 +76,12 @@ class Supervisor:
         self._on_ready = on_ready
         journal = Journal.create(self._boot.slots)
         # Until there is something to stop, a signal may end us as it ends any program.
-        self._pool = Pool(self._boot, journal, self._config.cpu_affinity)
+        self._pool = Pool(
+            self._boot,
+            journal,
+            self._config.cpu_affinity,
+            lambda channel: self._become_zygote(channel, journal),
+        )
         self._selector.register(self._pool.channel, selectors.EVENT_READ, self._notice)
         self._caretaker = Caretaker(self._runtime, self._pool.slots)
         with self._signals():
@@ -88,6 +94,14 @@ class Supervisor:
                 self._pool.close()
                 self._end()
         journal.close()
+
+    def _become_zygote(self, channel: socket.socket, journal: Journal) -> None:
+        """Be the forked zygote: let go of what is the supervisor's alone."""
+        for key in list(self._selector.get_map().values()):
+            os.close(key.fd)
+        self._selector.close()
+        runtime = self._runtime
+        zygote.serve(channel, journal, self._boot, runtime.config, runtime.plugins)
 
     def stop(self, timeout: float | None = None) -> None:
         """Stop: running tasks are let finish for `timeout` seconds, of several calls the shortest."""

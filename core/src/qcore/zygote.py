@@ -19,6 +19,7 @@ import msgspec
 
 from qcore.config import Config
 from qcore.errors import BackendError
+from qcore.forked import EX_SOFTWARE
 from qcore.journal import Journal
 from qcore.plugins import Plugins
 from qcore.resolve import Script, ScriptFinder
@@ -34,8 +35,6 @@ _log = logging.getLogger("qcore.zygote")
 _PR_SET_PDEATHSIG: Final = 1
 #: Largest message of the channel; boot carries the configuration and sys.path.
 _MESSAGE: Final = 1 << 20
-#: Exit code of a worker that could not even start (sysexits.h EX_SOFTWARE).
-EX_SOFTWARE: Final = 70
 #: The kernel should take a worker before the supervisor when memory runs out.
 _OOM_SCORE: Final = "300"
 
@@ -103,29 +102,42 @@ def adopt(boot: Boot) -> tuple[Config, Plugins]:
 
 
 def main(channel_fd: int, journal_fd: int) -> None:
-    """Run the zygote: the entry point of its process."""
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # The supervisor alone decides: a terminal or an init system signals the whole group.
-        signal.signal(ignored, signal.SIG_IGN)
+    """Run the zygote: the entry point of a process of its own."""
     channel = socket.socket(fileno=channel_fd)
     boot = decode_boot(channel.recv(_MESSAGE))
     die_with_parent(boot.parent)
     try:
         config, plugins = adopt(boot)
         configure_logging(config.log_level)
+    except BaseException as exc:  # noqa: BLE001 - told to the user
+        _give_up(channel, exc)
+        return
+    serve(channel, Journal(journal_fd, boot.slots), boot, config, plugins)
+
+
+def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, plugins: Plugins) -> None:
+    """Import what the tasks need, then fork workers until the supervisor hangs up."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # The supervisor alone decides: a terminal or an init system signals the whole group.
+        signal.signal(ignored, signal.SIG_IGN)
+    try:
         for module in boot.preload:
             importlib.import_module(module)
         _warm_up(config, plugins)
     except BaseException as exc:  # noqa: BLE001 - whatever an import raises is told to the user
-        text = "".join(traceback.format_exception(exc))
-        channel.send(encode(Notice("failed", text=text[-60000:])))
+        _give_up(channel, exc)
         return
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate()[1:])
         _log.warning("importing %s started threads (%s); they do not run in workers", boot.preload, names)
     gc.collect()
     gc.freeze()  # so that collections in workers do not copy what they share
-    Zygote(channel, Journal(journal_fd, boot.slots), config, plugins).run()
+    Zygote(channel, journal, config, plugins).run()
+
+
+def _give_up(channel: socket.socket, exc: BaseException) -> None:
+    text = "".join(traceback.format_exception(exc))
+    channel.send(encode(Notice("failed", text=text[-60000:])))
 
 
 def configure_logging(level: str) -> None:
