@@ -47,7 +47,8 @@ def main(module: str, name: str) -> None:
         figures = SESSIONS[name](Session(peer, hits, ends, wire, plan, folder))
     except Odd as exc:
         figures = {"odd": str(exc)}
-    except Exception as exc:  # noqa: BLE001 - whatever a peer raises is its entry in the table
+    except Exception as exc:
+        # whatever a peer raises is its entry in the table
         traceback.print_exc()
         figures = {"odd": f"{type(exc).__name__}: {exc}"}
     finally:

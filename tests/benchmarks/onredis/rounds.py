@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import statistics
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
 #: Seconds after which a session is killed.
-_PATIENCE: Final = 120.0
+_PATIENCE: Final = 45.0
 #: what of a drain is enqueued one by one at most
 _SINGLES: Final = 3000
 
@@ -59,10 +61,14 @@ def plan(rival: Rival, session: str, size: Size) -> dict[str, Any]:
     count = max(100, int(pace * size.seconds))
     if session == "heavy":
         count = min(count, 1000)
-    total = {"deep": size.pending + 40_000, "mix": size.bursts * 100 + 1, "work": int(5000 * size.seconds)}
+    total = {
+        "deep": size.pending + 40_000,
+        "mix": size.bursts * 100 + 1,
+        "work": int(5000 * size.seconds) + 100,
+    }
     return {
         "count": count,
-        "singles": min(_SINGLES, max(100, count // 2)),
+        "singles": min(_SINGLES, max(50, count // 2)),
         "size": total.get(session, max(count, size.samples, 100) + 100),
         **size._asdict(),
     }
@@ -135,8 +141,9 @@ def take(
     for number, (session, rival) in enumerate(order, 1):
         if (rival.name, session) in taken.failed:
             continue
-        tell(f"{number}/{len(order)} {rival.name}: {session}")
+        began = time.monotonic()
         figures: dict[str, Any] = hold(rival, pythons[rival], session, port, size)
+        tell(f"{number}/{len(order)} {rival.name}: {session}, {time.monotonic() - began:.1f} s")
         if "odd" in figures:
             taken.failed[rival.name, session] = figures["odd"]
         else:
@@ -170,7 +177,7 @@ def lines(rows: Sequence[Row], taken: Taken, names: Sequence[str]) -> list[Line]
         others = {name: value for name, value in medians.items() if name != OURS.name and value is not None}
         best = choose(others, key=others.__getitem__) if others else None
         ours = medians.get(OURS.name)
-        ratio = ours / others[best] if best is not None and ours is not None and others[best] else None
+        ratio = _ratio(ours, others[best]) if best is not None else None
         judged = ours if row.absolute else ratio
         met = None
         if row.target is not None and judged is not None:
@@ -178,3 +185,10 @@ def lines(rows: Sequence[Row], taken: Taken, names: Sequence[str]) -> list[Line]
         rounds = {name: taken.figures.get((name, row.session, row.figure), []) for name in names}
         found.append(Line(row, medians, best, ratio, met, rounds))
     return found
+
+
+def _ratio(ours: float | None, theirs: float) -> float | None:
+    # there is none to nothing at all, nor to what never happened
+    if ours is None or theirs <= 0 or math.isinf(theirs):
+        return None
+    return ours / theirs

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.onredis.session import Session
 
 #: Seconds a drain may take.
-_PATIENCE: Final = 60.0
+_PATIENCE: Final = 30.0
 #: Tasks enqueued before anything is timed, so that connections and scripts are there.
 _WARM: Final = 20
 

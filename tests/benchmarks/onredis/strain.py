@@ -34,7 +34,7 @@ def work(session: Session) -> dict[str, float]:
     parts = []
     first = 0
     for kind, each, name in _KINDS:
-        last = first + int(seconds / each * WORKERS)
+        last = first + max(20, int(seconds / each * WORKERS))
         session.peer.jobs([(kind, index, each) for index in range(first, last)])
         parts.append((name, range(first, last)))
         first = last
@@ -45,7 +45,7 @@ def work(session: Session) -> dict[str, float]:
         # Both ends are left out: there the next kind of work begins on one worker.
         starts = sorted((session.hits.stamps[index], index) for index in indexes)
         cut = len(starts) // 20
-        inner = starts[cut:-cut]
+        inner = starts[cut : len(starts) - cut]
         busy = sum(session.ends.stamps[index] - stamp for stamp, index in inner)
         figures[name] = busy / (inner[-1][0] - inner[0][0]) / WORKERS * 100
     session.once()

@@ -49,9 +49,7 @@ def as_text(
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     left = 2
     rule = ["-" * width if number < left else "-" * (width - 1) + ":" for number, width in enumerate(widths)]
-    table = [
-        "| " + " | ".join(_aligned(cells, widths, left)) + " |" for cells in ([*head], [*rule], *body)
-    ]
+    table = ["| " + " | ".join(_aligned(cells, widths, left)) + " |" for cells in ([*head], [*rule], *body)]
     failed = [f"{name}, {session}: {why}" for (name, session), why in taken.failed.items()]
     if failed:
         table += ["", "Without figures:", *failed]
