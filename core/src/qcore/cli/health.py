@@ -1,4 +1,4 @@
-"""Whether a queue is worked on: progress, not only a sign of life."""
+"""Whether a queue moves, beyond a sign of life."""
 
 from __future__ import annotations
 
