@@ -117,9 +117,11 @@ def test_a_waiting_consumer_outlives_the_server(own: Any) -> None:
     """A consumer that waits is told that the server died, and goes on with the next."""
     made = settings(own)
     consumer = RedisBroker(made)
-    threading.Timer(0.2, own.kill).start()
+    killing = threading.Timer(0.2, own.kill)
+    killing.start()
     with pytest.raises(BackendUnavailable):
         consumer.lease(1, 20.0)
+    killing.join()
     own.start()
     put(RedisBroker(made), b"after")
 

@@ -8,6 +8,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Final
 
+from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Buried, Delivery, QueueSize
 from qcore_redis import items, settling
@@ -156,8 +157,9 @@ class RedisBroker(Broker):
                 self._doubtful.pop()
                 self._waited = waited
             return reply
+        found = self._deliveries(token, reply)
         self._doubtful.pop()
-        return self._deliveries(token, reply)
+        return found
 
     def _wait(self, milliseconds: int) -> list[Delivery]:
         """Wait with the lease that the script has noted down."""
@@ -166,12 +168,14 @@ class RedisBroker(Broker):
         item = self._link.block(
             b"BLMOVE", self._queue, self._lease_key(token), b"LEFT", b"RIGHT", seconds, seconds=seconds
         )
-        self._doubtful.pop()
+        found: list[Delivery] = []
         if item is None:
             self._waited = token
-            return []
-        self._link.post(script("confirm"), token, self._lasts)
-        return self._deliveries(token, [item])
+        else:
+            self._link.post(script("confirm"), token, self._lasts)
+            found = self._deliveries(token, [item])
+        self._doubtful.pop()
+        return found
 
     def _token(self) -> bytes:
         if self._waited:
@@ -284,9 +288,14 @@ class RedisBroker(Broker):
 
     def close(self) -> None:
         """Let go of the connection, and of the lease it waited with."""
-        if self._waited:
-            self._link.post(script("unwait"), self._waited)
-            self._waited = b""
+        token, self._waited = self._waited, b""
+        try:
+            # a wait that was broken by a signal may have got something
+            self._give_up_doubtful()
+            if token:
+                self._link.post(script("unwait"), token)
+        except BackendError as exc:
+            _log.debug("leases end by themselves, they are not given back: %s", exc)
         self._link.close()
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:

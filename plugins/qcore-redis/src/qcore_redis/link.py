@@ -39,7 +39,10 @@ class Link:
         self._opened: Opened | None = None
         self._socket: socket
         self._reader: hiredis.Reader
+        #: replies that are still to come and that nobody needs
         self._owed = 0
+        #: scripts the server has taken
+        self._known: set[Script] = set()
         self._plain = False
         self._closed = False
 
@@ -67,6 +70,10 @@ class Link:
         """Run a script whose reply nobody needs; it is read with the next one."""
         form = script.plain if self._plain else script.flagged
         if self._opened is None:
+            return
+        if script not in self._known:
+            self.run(script, *words)
+            self._known.add(script)
             return
         try:
             self._socket.sendall(_pack((b"EVALSHA", form.sha, b"1", self._key, *words)))
@@ -104,6 +111,7 @@ class Link:
         self._socket = opened.socket
         self._reader = hiredis.Reader()
         self._owed = 0
+        self._known.clear()
         self._opened = opened
 
     def _exchange(self, words: tuple[bytes | str | int | float, ...], timeout: float, doubt: str) -> Any:  # noqa: ANN401 - as above
@@ -112,7 +120,9 @@ class Link:
             self._socket.settimeout(timeout)
             self._socket.sendall(_pack(words))
             while self._owed:
-                self._read()
+                if isinstance(self._read(), hiredis.ReplyError):
+                    # the server has forgotten a script: the next one is not posted blindly
+                    self._known.clear()
                 self._owed -= 1
             reply = self._read()
         except OSError as exc:
