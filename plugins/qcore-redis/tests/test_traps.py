@@ -425,3 +425,33 @@ def test_expired_results_go_by_themselves(shared: Any) -> None:
     with shared.client() as client:
         assert client.hlen(f"{{qcore:{made.name}}}:r") == 0
         assert client.llen(f"{{qcore:{made.name}}}:s") == 0
+
+
+def test_many_results_are_pruned_and_the_newest_stay(shared: Any) -> None:
+    """Thousands are forgotten at once; what stays is the newest, whatever order they were saved in."""
+    store = RedisResults(settings(shared))
+    now = time.time()
+    many = [
+        StoredResult(os.urandom(16), State.SUCCESS, b"r", "t", "g" if number % 7 else None, now + number)
+        for number in range(5000)
+    ]
+    mixed = [one for start in range(0, 5000, 100) for one in reversed(many[start : start + 100])]
+    for start in range(0, 5000, 250):
+        store.save(mixed[start : start + 250])
+
+    assert store.prune(130) == 4870
+
+    assert list(store.get([one.id for one in many])) == [None] * 4870 + many[-130:]
+    assert list(store.group("g")) == [one for one in many[-130:] if one.group]
+    assert [one.id for one in store.recent(limit=130)] == [one.id for one in reversed(many[-130:])]
+
+
+def test_a_reason_that_is_no_text_is_kept(shared: Any) -> None:
+    """A lone surrogate in the text of an error does not stop a dead letter."""
+    broker = RedisBroker(settings(shared))
+    put(broker, b"bad")
+    (one,) = broker.lease(1, 0.0)
+
+    broker.settle([Settlement(one.receipt, Action.BURY, reason="ValueError: \ud800")])
+
+    assert [letter.reason for letter in broker.buried()] == ["ValueError: \\ud800"]

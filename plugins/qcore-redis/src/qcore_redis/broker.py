@@ -119,7 +119,8 @@ class RedisBroker(Broker):
     ) -> Sequence[Delivery]:
         """Save, settle and lease in one round trip, where the results are kept in the same place."""
         if store is not None and results:
-            if not (isinstance(store, RedisResults) and store.backend == self.capabilities.backend):
+            same = isinstance(store, RedisResults) and store.backend == self.capabilities.backend
+            if not same or len(results) > BULK:
                 return super().exchange(store, results, settlements, limit)
         else:
             results = ()
@@ -146,12 +147,12 @@ class RedisBroker(Broker):
             self._sweep_at = now + SWEEP
         waited = self._waited
         token = self._token() if limit else b""
-        told = words(results) if results else ()
+        saved, told = words(results) if results else (0, [])
         count, leases = settling.words(settlements) if settlements else (0, ())
         head = (min(limit, BULK), token, self._lasts, int(sweep), int(wait * 1000))
         if token:
             self._doubtful.append(token)
-        reply = self._link.run(self._exchange_script, *head, len(told) // 2, count, *told, *leases)
+        reply = self._link.run(self._exchange_script, *head, saved, count, *told, *leases)
         if isinstance(reply, int):
             if token and reply <= 0:
                 self._doubtful.pop()

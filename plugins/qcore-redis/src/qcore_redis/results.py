@@ -118,13 +118,14 @@ class RedisResults(ResultStore):
 def save(link: Link, results: Sequence[StoredResult]) -> None:
     """Keep results, a thousand in one step."""
     for start in range(0, len(results), BULK):
-        told = words(results[start : start + BULK])
-        link.run(script("results", "save", fills=True), len(told) // 2, *told)
+        count, told = words(results[start : start + BULK])
+        link.run(script("results", "save", fills=True), count, *told)
 
 
-def words(results: Sequence[StoredResult]) -> list[bytes]:
-    """Return what a script is told of results."""
+def words(results: Sequence[StoredResult]) -> tuple[int, list[bytes]]:
+    """Return what a script is told of results: their number, below zero unless all are plain."""
     told: list[bytes] = []
+    plain = len({one.id for one in results}) == len(results)
     pack = _HEAD.pack
     for one in results:
         name, id_ = one.name.encode(), one.id
@@ -132,11 +133,14 @@ def words(results: Sequence[StoredResult]) -> list[bytes]:
         if one.group is None:
             head = pack(_DIGIT + one.state, one.finished, one.expires, id_, len(name), _NO_GROUP)
             told.append(head + name + one.body)
+            if one.state != State.SUCCESS:
+                plain = False
         else:
+            plain = False
             group = one.group.encode()
             head = pack(_DIGIT + one.state, one.finished, one.expires, id_, len(name), len(group))
             told.append(b"".join((head, name, group, one.body)))
-    return told
+    return len(results) if plain else -len(results), told
 
 
 def _read(value: bytes | None, now: float) -> StoredResult | None:

@@ -43,6 +43,7 @@ def _lease(token: bytes, found: dict[bytes, Settlement]) -> list[bytes | str | i
                 max(0, round(one.delay * 1000)),
                 one.failures,
                 one.crashes,
-                one.reason,
+                # the text of an error may be no proper text
+                one.reason.encode(errors="backslashreplace"),
             ]
     return [token, b"".join(acks), b"1" if careful else b"0", len(others) // 6, *others]

@@ -1,11 +1,12 @@
 -- ARGV: limit, token of the new lease, milliseconds it lasts, whether to sweep, milliseconds the
--- caller would wait, number of results, number of leases to settle; then results (id and value), then
+-- caller would wait, number of results (below zero: not all
+-- are plain successes), number of leases to settle; then results (id and value), then
 -- leases.
 -- Returns the items taken, or the milliseconds to wait for the first.
 local limit, token, lasts = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local results = tonumber(ARGV[6])
-if results > 0 then save(8, results) end
-local at = 8 + results * 2
+if results ~= 0 then save(8, math.abs(results), results > 0) end
+local at = 8 + math.abs(results) * 2
 local heads = {}
 for _ = 1, tonumber(ARGV[7]) do at = settle(at, heads) end
 to_head(heads)

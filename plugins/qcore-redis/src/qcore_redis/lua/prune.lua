@@ -5,6 +5,18 @@ local keep, most, clock = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]
 local SLACK = 1000
 
 local count = forget_others(clock, most)
+local far = keep < 0 and 0 or call('LLEN', S) - keep - SLACK
+if far > 0 then
+  -- these are old in whatever order
+  local ids, n = {}, 0
+  for _, entry in ipairs(call('LPOP', S, math.min(far, most))) do
+    n = n + 1
+    ids[n] = sub(entry, 17, 32)
+    if #entry > 32 then call('ZREM', P .. 'g:' .. sub(entry, 34), ids[n]) end
+  end
+  call('HDEL', R, unpack(ids))
+  return count + n
+end
 local head = call('LRANGE', S, 0, most + SLACK - 1)
 local left = {}
 for _, entry in ipairs(head) do

@@ -82,23 +82,31 @@ local function gives_way(old, value)
   end
 end
 
--- ARGV from `first`: id and value of each of `count` results.
-local function save(first, count)
-  local last = first + count * 2 - 1
-  local ids, seen, twice = {}, {}, false
+-- Whether any of these results is stored.
+local function is_known(first, last)
+  local ids, n = {}, 0
   for i = first, last, 2 do
-    local id = ARGV[i]
-    ids[#ids + 1] = id
-    twice = twice or seen[id]
-    seen[id] = true
+    n = n + 1
+    ids[n] = ARGV[i]
   end
-  local successes, kept = {}, {}
   local old = call('HMGET', R, unpack(ids))
-  local known = twice
-  for i = 1, count do known = known or old[i] end
-  if not known then
+  for i = 1, n do
+    if old[i] then return true end
+  end
+  return false
+end
+
+-- ARGV from `first`: id and value of each of `count` results; `plain` = they are successes without
+-- group, and no id comes twice.
+local function save(first, count, plain)
+  local last = first + count * 2 - 1
+  local successes, n = {}, 0
+  if plain and not is_known(first, last) then
     call('HSET', R, unpack(ARGV, first, last))
-    for i = first + 1, last, 2 do keep_index(ARGV[i], successes) end
+    for i = first + 1, last, 2 do
+      n = n + 1
+      successes[n] = sub(ARGV[i], 2, 33)
+    end
   else
     for i = first, last, 2 do
       local id, value = ARGV[i], ARGV[i + 1]
