@@ -7,12 +7,22 @@ import os
 import pytest
 
 from qcore import App, Config, QcoreError, Retry
+from qcore.envelope import decode_head
 from qcore.errors import EncodeError, NotSupported, TaskNameError
 from qcore.testing import captured
 
 
 class Foreign:
     """Something no serializer knows."""
+
+
+class Own(Exception):
+    """An exception of the user's."""
+
+
+def interrupted() -> None:
+    """Do what Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def double(number: int, *, plus: int = 0) -> int:
@@ -145,3 +155,21 @@ def test_an_app_goes_on_after_a_fork(app: App) -> None:
             os._exit(1)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_ctrl_c_under_sync_is_the_users_own() -> None:
+    """A task that runs in the user's process must not eat the user's interruption."""
+    app = App(Config.from_dict({"memory": {}, "sync": True}))
+
+    with pytest.raises(KeyboardInterrupt):
+        app.enqueue(interrupted)
+
+
+def test_policy_given_at_the_call_travels_with_the_message(app: App) -> None:
+    """`using(retry=Retry(on=...))` is kept to by workers that only know the message."""
+    task = app.task(double)
+
+    call = task.using(retry=Retry(max_attempts=3, on=(OSError, Own))).bind(1)
+
+    head = decode_head(call.head)
+    assert (head.max_attempts, head.on) == (3, ["builtins.OSError", f"{__name__}.Own"])

@@ -19,6 +19,7 @@ from qcore.cli import Exit
 from qcore.cli.exits import exit_of
 from qcore.cli.group import VERBS
 from qcore.cli.session import Session
+from qcore.envelope import Head
 from qcore.errors import (
     BackendRefused,
     BackendUnavailable,
@@ -30,7 +31,7 @@ from qcore.errors import (
     TaskNameError,
 )
 from qcore.hookspecs import hookimpl
-from qcore.model import Action, Outgoing, Settlement
+from qcore.model import Action, Kind, Outcome, Outgoing, Settlement, State
 from qcore.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -507,6 +508,28 @@ def test_letters_are_requeued_and_dropped_by_name(qcore_: Callable[..., Ended], 
     assert requeued.out == "1 dead letter requeued\n"
     assert json.loads(dropped.out) == {"dropped": 1}
     assert (app.sizes().ready, app.sizes().buried) == (1, 0)
+
+
+def test_the_old_failure_of_a_requeued_task_is_forgotten(qcore_: Callable[..., Ended], app: App) -> None:
+    """Whoever waits for the new result is not handed the old failure."""
+    task = bury(app)
+    runtime = app.runtime
+    failed = runtime.results.seal(
+        bytes.fromhex(task),
+        Head("shop.price"),
+        State.FAILED,
+        Outcome(Kind.FAILURE, error="ValueError"),
+        b"",
+        created=0,
+        attempts=1,
+        crashes=0,
+    )
+    with runtime.stores.lend() as store:
+        store.save([failed])
+
+    qcore_("buried", "requeue", task)
+
+    assert app.fetch(task) is None
 
 
 def test_all_letters_are_dropped_only_with_a_yes(qcore_: Callable[..., Ended], app: App) -> None:

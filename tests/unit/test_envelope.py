@@ -365,7 +365,7 @@ def test_a_head_is_read_as_it_was_written(head: Head) -> None:
 
 def test_a_head_of_a_later_qcore_is_read_as_far_as_it_is_known() -> None:
     """New fields go to the end, and older readers pass over them."""
-    later = msgspec.msgpack.encode(["tasks.add", None, "group", *[None] * 9, "new", {"more": 1}])
+    later = msgspec.msgpack.encode(["tasks.add", None, "group", *[None] * 10, "new", {"more": 1}])
 
     assert Head("tasks.add", group="group") == read_head(later)
 
@@ -399,9 +399,12 @@ def test_messages_of_every_released_version_are_opened_for_ever(record: dict[str
     opened = envelope(*record["secrets"], name=record["queue"]).open(body)
 
     expected = {**record["opened"]}
+    head = msgspec.to_builtins(decode_head(opened.head))
+    # Fields that were added since have their defaults.
+    assert not any(head[len(expected["head"]) :])
     actual = {
         "id": opened.id.hex(),
-        "head": msgspec.to_builtins(decode_head(opened.head)),
+        "head": head[: len(expected["head"])],
         "arguments": zlib.crc32(opened.arguments),
         "size": len(opened.arguments),
         "serializer": opened.serializer,

@@ -175,6 +175,17 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
     broker.close()
 
 
+def test_a_queue_is_not_begun_anew_where_its_file_was_taken_away(path: Path) -> None:
+    """A new process beside older ones that hold the deleted file would work on apart from them."""
+    make_broker(settings_for(path)).close()
+    path.unlink()
+
+    with pytest.raises(BackendRefused, match=r"was deleted.*or delete .*-work"):
+        make_broker(settings_for(path))
+
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_a_file_that_was_deleted_under_a_running_process_is_noticed(
     path: Path, broker: SqliteBroker, again: bool

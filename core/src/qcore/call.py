@@ -68,6 +68,7 @@ class Options:
                 self.save,
                 self.result_ttl,
                 headers or None,
+                retry.names() if retry else None,
             )
         )
 

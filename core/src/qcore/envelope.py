@@ -54,6 +54,8 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     #: seconds a result is kept; 0 = for ever; None = as the configuration says
     result_ttl: float | None = None
     headers: dict[str, str] | None = None
+    #: names of exceptions worth another run; None = every one
+    on: list[str] | None = None
 
 
 encode_head = msgspec.msgpack.Encoder().encode

@@ -32,11 +32,15 @@ class Executor:
         pre: Sequence[Callable[[ExecuteEvent], None]] = (),
         post: Sequence[Callable[[ExecuteEvent], None]] = (),
         report: Callable[[Task, BaseException | None, str], None] | None = None,
+        *,
+        let_out: tuple[type[BaseException], ...] = (),
     ) -> None:
         self._loads = {code: serializer.loads for code, serializer in serializers.items()}
         self._pre = pre
         self._post = post
         self._report = report
+        #: what is not the task's own: the user's Ctrl-C where tasks run in the user's process
+        self._let_out = let_out
         self._pid = os.getpid()
         self._loop: asyncio.Runner | None = None
         self._current: asyncio.Task[Any] | None = None
@@ -82,9 +86,11 @@ class Executor:
             finally:
                 self._armed = 0
             outcome = Outcome(Kind.SUCCESS, value, started=started, finished=time.time())
-        except BaseException as exc:  # noqa: BLE001 - whatever a task raises is its outcome
+        except BaseException as exc:
             if os.getpid() != self._pid:
                 _leave(exc)
+            if isinstance(exc, self._let_out):
+                raise
             outcome = self._raised(exc, plan, started)
             if self._report is not None and outcome.kind is not Kind.SKIPPED:
                 self._report(self._task(opened, plan, args, kwargs, attempt), exc, outcome.traceback)
@@ -206,7 +212,7 @@ def _failure(exc: BaseException, plan: Plan, started: float) -> Outcome:
         describe(exc),
         trace(exc),
         # SystemExit and the like are failures too; only the task's own policy narrows them.
-        retryable=plan.on == (Exception,) or isinstance(exc, plan.on),
+        retryable=plan.worth_another(exc),
         started=started,
         finished=time.time(),
     )

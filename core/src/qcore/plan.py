@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from qcore.describe import describe
 from qcore.envelope import read_head
 from qcore.resolve import convert_arguments, resolve
-from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules
+from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +54,8 @@ class Plan:
         #: turns decoded arguments into the annotated types; None = nothing to turn
         self.convert: Callable[..., tuple[Sequence[Any], Mapping[str, Any]]] | None = None
         self.is_async = False
-        self.on: tuple[type[BaseException], ...] = (Exception,)
+        #: names of exceptions worth another run; None = every one
+        self.on: frozenset[str] | None = None if head.on is None else frozenset(head.on)
         #: why the function cannot be called, empty if it can or was not looked for
         self.fault = ""
 
@@ -67,11 +70,38 @@ class Plan:
         # What `App.task` makes carries its function and its policy; anything else is called as it is.
         function = getattr(found, "__wrapped__", found) if hasattr(found, "__qcore_retry__") else found
         policy: Retry | None = getattr(found, "__qcore_retry__", None)
-        if policy is not None:
-            self.on = policy.on
+        if policy is not None and self._says_nothing_of_retries():
+            # Enqueued by its dotted name: the producer did not know what the task declares.
+            self._follow(policy)
         self.is_async = inspect.iscoroutinefunction(function)
         self.convert = convert_arguments(function)
         self.call = function
+
+    def worth_another(self, exc: BaseException) -> bool:
+        """Return whether the policy asks for another run after this exception."""
+        if self.on is None:
+            return True
+        return any(
+            name in self.on
+            for kind in type(exc).__mro__
+            for name in (exception_name(kind), kind.__qualname__)
+        )
+
+    def _says_nothing_of_retries(self) -> bool:
+        head = self.head
+        said = (head.max_attempts, head.backoff, head.max_delay, head.jitter, head.on)
+        return all(one is None for one in said)
+
+    def _follow(self, policy: Retry) -> None:
+        names = policy.names()
+        self.on = None if names is None else frozenset(names)
+        self.rules = attrs.evolve(
+            self.rules,
+            max_attempts=self.rules.max_attempts if policy.max_attempts is None else policy.max_attempts,
+            backoff=policy.backoff,
+            max_delay=policy.max_delay,
+            jitter=policy.jitter,
+        )
 
 
 class Planner:

@@ -69,6 +69,7 @@ def run_inline(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
         runtime.hooks("qcore_pre_execute"),
         runtime.hooks("qcore_post_execute"),
         runtime.reporters().report,
+        let_out=(KeyboardInterrupt,),
     )
     config = runtime.config
     rules = runtime.rules()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -80,7 +79,6 @@ class Runtime:
         self.config = config
         self.plugins = plugins or Plugins.discover()
         self._owner = owner
-        self._lock = threading.Lock()
         secrets = config.keys()
         self.secrets = secrets
         #: code -> serializer this configuration accepts

@@ -38,8 +38,22 @@ class Retry:
     max_delay: float = attrs.field(default=DEFAULT_MAX_DELAY, validator=_positive)
     #: spread the wait evenly between half of it and all of it
     jitter: bool = False
-    #: exceptions worth another run; anything else is final at once
+    #: exceptions worth another run, their subclasses too; anything else is final at once
     on: tuple[type[BaseException], ...] = (Exception,)
+
+    def names(self) -> list[str] | None:
+        """Return the names of the exceptions in `on`; None = every one."""
+        return None if self.on == (Exception,) else [exception_name(one) for one in self.on]
+
+
+def exception_name(kind: type[BaseException]) -> str:
+    """Return the name by which an exception is told from others in another process.
+
+    A script is `__main__` where it was started and has its own name in a worker, so of a
+    script's own exceptions the class alone counts.
+    """
+    module = kind.__module__
+    return kind.__qualname__ if module == "__main__" else f"{module}.{kind.__qualname__}"
 
 
 @attrs.frozen(kw_only=True)

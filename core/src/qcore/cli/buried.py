@@ -11,7 +11,9 @@ from qcore.cli.exits import Exit
 from qcore.cli.letter import read, read_arguments
 from qcore.cli.purge import sure
 from qcore.cli.text import clean, line, plain, say, say_json, seconds, shown, table
+from qcore.envelope import task_id
 from qcore.errors import QcoreError
+from qcore.results import forget_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -94,7 +96,7 @@ def show(session: Session, id_: str, arguments: bool, as_json: bool) -> int:
 @click.pass_obj
 def requeue(session: Session, ids: tuple[str, ...], everything: bool, as_json: bool) -> int:
     """Put dead letters back on the queue; their attempts are counted anew."""
-    return _done("requeued", _chosen(session, ids, everything, lambda broker: broker.requeue), as_json)
+    return _done("requeued", _chosen(session, ids, everything, _put_back), as_json)
 
 
 @command.command("drop")
@@ -107,14 +109,14 @@ def drop(session: Session, ids: tuple[str, ...], everything: bool, yes: bool, as
     """Remove dead letters for good; results of their tasks stay."""
     if everything and not yes:
         sure(f"Drop every dead letter of the queue {session.config.name!r} for good?")
-    return _done("dropped", _chosen(session, ids, everything, lambda broker: broker.delete), as_json)
+    return _done("dropped", _chosen(session, ids, everything, _drop), as_json)
 
 
 def _chosen(
     session: Session,
     ids: tuple[str, ...],
     everything: bool,
-    deed: Callable[[Broker], Callable[[Sequence[str]], int]],
+    deed: Callable[[Runtime, Broker, Sequence[Buried]], int],
 ) -> int:
     """Do it with the letters named, or with all there are; return with how many it was done."""
     if bool(ids) == everything:
@@ -123,9 +125,21 @@ def _chosen(
     runtime = session.runtime
     with runtime.brokers.lend() as broker:
         _must_keep_letters(broker)
-        chosen = [one.id for one in (_every(broker) if everything else _named(broker, runtime, ids))]
-        do = deed(broker)
-        return sum(do(chosen[start : start + _PAGE]) for start in range(0, len(chosen), _PAGE))
+        chosen = list(_every(broker)) if everything else _named(broker, runtime, ids)
+        pages = [chosen[start : start + _PAGE] for start in range(0, len(chosen), _PAGE)]
+        return sum(deed(runtime, broker, page) for page in pages)
+
+
+def _put_back(runtime: Runtime, broker: Broker, letters: Sequence[Buried]) -> int:
+    # Whoever waits for the new result must not be handed the old failure.
+    tasks = [bytes.fromhex(one) for one in map(task_id, [letter.body for letter in letters]) if one]
+    with runtime.stores.lend() as store:
+        forget_failures(store, tasks)
+    return broker.requeue([one.id for one in letters])
+
+
+def _drop(_: Runtime, broker: Broker, letters: Sequence[Buried]) -> int:
+    return broker.delete([one.id for one in letters])
 
 
 def _done(what: str, count: int, as_json: bool) -> Exit:

@@ -26,6 +26,7 @@ def prepare(path: str) -> None:
     try:
         _make_directories(place.parent)
         if not place.exists():
+            _refuse_deleted(place)
             _make_file(place)
     except OSError as exc:
         msg = (
@@ -41,6 +42,17 @@ def prepare(path: str) -> None:
         msg = (
             f"no permission to write {path} and its directory;"
             " change the owner, or give `sqlite.path` another place"
+        )
+        raise BackendRefused(msg)
+
+
+def _refuse_deleted(place: Path) -> None:
+    """Refuse to begin an empty queue where another's file was taken away: it may be in use."""
+    beside = [bell for bell in (f"{place}-work", f"{place}-done") if Path(bell).exists()]
+    if beside:
+        msg = (
+            f"{place} was deleted, and processes that have it open would work on apart from you; stop them "
+            f"and put it back, or delete {' and '.join(beside)} too to begin an empty queue"
         )
         raise BackendRefused(msg)
 
