@@ -177,7 +177,9 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
 
 def test_a_queue_is_not_begun_anew_where_its_file_was_taken_away(path: Path) -> None:
     """A new process beside older ones that hold the deleted file would work on apart from them."""
-    make_broker(settings_for(path)).close()
+    used = make_broker(settings_for(path))
+    used.enqueue(outgoing(b"a"))
+    used.close()
     path.unlink()
 
     with pytest.raises(BackendRefused, match=r"was deleted.*or delete .*-work"):
