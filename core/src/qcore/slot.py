@@ -65,6 +65,14 @@ class Gone:
         return "crashed"
 
     @property
+    def clean(self) -> bool:
+        """Whether it left by itself with everything settled, so that there is nothing to rescue.
+
+        One that was stopped may have been interrupted in the middle of a lease.
+        """
+        return self.cause in {"recycled", "memory"} and self.seen.settled == self.seen.count
+
+    @property
     def death(self) -> str:
         """Say how it died."""
         if self.status < 0:

@@ -231,7 +231,8 @@ class Supervisor:
                 self._give_up_if_none_starts(gone)
         else:
             _log.debug("worker %d (pid %d) left: %s", gone.slot, gone.pid, gone.cause)
-        self._caretaker.rescue(gone)
+        if not gone.clean:
+            self._caretaker.rescue(gone)
         if self._state != "stopping":
             self._pool.want(slot)
 
