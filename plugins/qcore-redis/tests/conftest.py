@@ -74,9 +74,9 @@ class Server:
         return redis.Redis(unix_socket_path=self.path, **fields)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Return a function that starts a server of a kind; all end with the run."""
+    """Return a function that starts a server of a kind; all end with the module."""
     started: list[Server] = []
 
     def start(kind: str = "redis7", *options: str) -> Server:
@@ -94,13 +94,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
         server.kill(signal.SIGTERM)
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def any_server(request: pytest.FixtureRequest, start: Callable[..., Server]) -> Server:
     """Return a server, of each kind in turn."""
     return start(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared(start: Callable[..., Server]) -> Server:
     """Return a server of the kind most have, for tests that do it no harm."""
     return start()

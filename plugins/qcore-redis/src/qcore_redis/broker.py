@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
-from qcore.model import Buried, Delivery, QueueSize
-from qcore_redis import items, settling
+from qcore.model import Delivery, QueueSize
+from qcore_redis import items, letters, settling
 from qcore_redis.link import Link
 from qcore_redis.results import RedisResults, words
 from qcore_redis.scripts import script
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.interfaces import ResultStore, Settings
-    from qcore.model import Outgoing, Settlement, StoredResult
+    from qcore.model import Buried, Outgoing, Settlement, StoredResult
 
 _log = logging.getLogger("qcore_redis.broker")
 
@@ -31,7 +30,6 @@ SWEEP: Final = 0.1
 #: seconds of one wait in the server; bounds how late the end of another's lease is noticed
 LONGEST: Final = 5.0
 _DOUBT: Final = "the messages may have been accepted all the same"
-_LETTER: Final = struct.Struct(">dIII")
 
 
 class RedisBroker(Broker):
@@ -248,32 +246,15 @@ class RedisBroker(Broker):
 
     def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
         """List dead letters in the order they were buried."""
-        behind = after if after and after.isascii() and after.isdigit() else "0"
-        found = self._link.run(script("buried"), behind, limit)
-        letters = [_letter(id_.decode(), text) for id_, text in zip(found[::2], found[1::2], strict=True)]
-        return [self._whole(letter) for letter in letters]
-
-    def _whole(self, letter: Buried) -> Buried:
-        body = letter.body
-        if body[0] != items.APART:
-            body = body[1:]
-        else:
-            body = self._link.call(b"GET", self._queue[:-1] + b"b:" + body[1:]) or b""
-        return Buried(letter.id, body, letter.reason, letter.buried_at, letter.failures, letter.crashes)
+        return letters.listed(self._link, self._queue[:-1], limit, after)
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Make dead letters ready again."""
-        return self._letters("requeue", ids)
+        return letters.end(self._link, "requeue", ids)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters for good."""
-        return self._letters("delete", ids)
-
-    def _letters(self, what: str, ids: Sequence[str]) -> int:
-        count = 0
-        for start in range(0, len(ids), BULK):
-            count += self._link.run(script("letters"), what, *ids[start : start + BULK])
-        return count
+        return letters.end(self._link, "delete", ids)
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -317,10 +298,3 @@ def queue_key(settings: Settings) -> bytes:
 def backend_of(link: Link, settings: Settings) -> str:
     """Return the name of this queue's keys, the same in every process."""
     return f"redis:{link.place.title}#{settings.name}"
-
-
-def _letter(id_: str, text: bytes) -> Buried:
-    at, failures, crashes, length = _LETTER.unpack_from(text)
-    start = _LETTER.size
-    reason = text[start : start + length].decode(errors="replace")
-    return Buried(id_, text[start + length :], reason, at, failures, crashes)
