@@ -29,7 +29,7 @@ def calm(session: Session) -> dict[str, float]:
     session.peer.hits([0])
     began = time.monotonic_ns()
     roots = session.peer.start()
-    until(lambda: session.hits.ran(0), _PATIENCE, "the first task")
+    session.until_hit(range(1), _PATIENCE)
     figures = {"startup": (session.hits.stamps[0] - began) / 1e9}
     session.peer.hits(range(1, _WARM))
     session.until_hit(range(_WARM), _PATIENCE)

@@ -42,6 +42,14 @@ OURS: Final = _rival(
 
 RIVALS: Final = (
     _rival(
+        "celery",
+        ("celery[redis]", "hiredis"),
+        "prefork -c 2; task_acks_late, task_reject_on_worker_lost; worker_prefetch_multiplier=100 (its "
+        "guide for short tasks); no gossip, mingle, heartbeat, remote control or events; ignore_result "
+        "where none are stored",
+        pace=1500,
+    ),
+    _rival(
         "dramatiq",
         ("dramatiq[redis]", "hiredis"),
         "RedisBroker, acknowledged after it ran; 2 processes of 8 threads (default); Results with "
@@ -63,6 +71,39 @@ RIVALS: Final = (
         "2 workers of 100 tasks (default); --no-parse",
         pace=3000,
         single=True,
+    ),
+    _rival(
+        "rq",
+        ("rq", "hiredis"),
+        "worker-pool -n 2 of SimpleWorker (does not fork for each job); result_ttl=0 where none are stored; "
+        "enqueue_many in bulk; jobs of a dead worker are kept in a registry",
+        pace=800,
+    ),
+    _rival(
+        "arq",
+        ("arq", "hiredis"),
+        "two programs; max_jobs=100, queue_read_limit=1000, poll_delay=0.01; keep_result=0 where none "
+        "are stored",
+        pace=1000,
+    ),
+    _rival(
+        "saq",
+        ("saq[redis,hiredis]", "typing-extensions"),
+        "RedisQueue; --workers 2, concurrency 100; ttl=-1 where no results are stored",
+        pace=1500,
+    ),
+    _rival(
+        "streaq",
+        ("streaq", "uvloop"),
+        "--workers 2, concurrency 100, uvloop; ttl=0 where no results are stored; enqueue_many in bulk",
+        pace=3000,
+    ),
+    _rival(
+        "django-q2",
+        ("django-q2", "django", "redis", "hiredis"),
+        "Redis broker (no acknowledgement), signed; workers 2, queue_limit 500, scheduler off; results "
+        "in the Redis cache (cached=600), else save_limit=-1",
+        pace=800,
     ),
 )
 

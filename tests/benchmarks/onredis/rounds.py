@@ -30,13 +30,13 @@ class Size(NamedTuple):
 
     rounds: int = 3
     #: seconds a drain is to take, about
-    seconds: float = 1.2
+    seconds: float = 0.9
     samples: int = 60
     #: seconds idle
     idle: float = 1.0
     #: seconds a task whose worker died is waited for
-    killed: float = 10.0
-    bursts: int = 4
+    killed: float = 5.0
+    bursts: int = 3
     pending: int = 1_000_000
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tests.benchmarks.onredis.peers import ended
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -46,12 +48,18 @@ class Session(NamedTuple):
 
         """
         # The last is looked at alone first: to look at all costs time that workers could use.
-        until(lambda: self.hits.ran(indexes[-1]), seconds, f"task {indexes[-1]}")
+        until(lambda: self.hits.ran(indexes[-1]) or self._ended(), seconds, f"task {indexes[-1]}")
         end = time.monotonic() + seconds
         while left := sum(not self.hits.ran(index) for index in indexes):
             if time.monotonic() > end:
                 raise Odd(f"{left} of {len(indexes)} tasks have not run within {seconds:g} s")
             time.sleep(0.01)
+
+    def _ended(self) -> bool:
+        status = ended()
+        if status is not None:
+            raise Odd(f"what was started ended with status {status}")
+        return False
 
     def once(self) -> None:
         """Check that no task ran twice."""

@@ -40,16 +40,22 @@ def work(session: Session) -> dict[str, float]:
         first = last
     session.peer.start()
     figures = {}
+    session.until_hit(range(first), _PATIENCE)
     for name, indexes in parts:
-        session.until_hit(indexes, _PATIENCE)
-        # Both ends are left out: there the next kind of work begins on one worker.
-        starts = sorted((session.hits.stamps[index], index) for index in indexes)
-        cut = len(starts) // 20
-        inner = starts[cut : len(starts) - cut]
-        busy = sum(session.ends.stamps[index] - stamp for stamp, index in inner)
-        figures[name] = busy / (inner[-1][0] - inner[0][0]) / WORKERS * 100
+        figures[name] = _busy(session, indexes, first)
     session.once()
     return figures
+
+
+def _busy(session: Session, indexes: range, count: int) -> float:
+    """Return the share of time the workers were inside tasks of any kind, while these began."""
+    stamps = sorted(session.hits.stamps[indexes.start : indexes.stop])
+    # Both ends are left out: at one a worker has just come up, at the other one has no more to do.
+    cut = len(stamps) // 20
+    since, till = stamps[cut], stamps[-cut - 1]
+    spans = zip(session.hits.stamps[:count], session.ends.stamps[:count], strict=True)
+    busy = sum(max(0, min(end, till) - max(begin, since)) for begin, end in spans)
+    return busy / (till - since) / WORKERS * 100
 
 
 def mix(session: Session) -> dict[str, float]:

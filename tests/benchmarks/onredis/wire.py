@@ -57,9 +57,9 @@ class Wire:
         return float(told["used_cpu_sys"]) + float(told["used_cpu_user"])
 
     def memory(self) -> int:
-        """Return the bytes the data takes; buffers of connections are not in it."""
+        """Return the bytes in use, buffers of connections left out."""
         told = self.info("memory")
-        return int(told["used_memory_dataset"])
+        return int(told["used_memory"]) - int(told["mem_clients_normal"])
 
     def stored(self) -> int:
         """Return how many keys there are, fields of hashes counted one by one."""

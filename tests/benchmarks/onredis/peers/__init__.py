@@ -25,7 +25,7 @@ from typing import Final
 
 from tests.benchmarks.peers import RESULTS, STYLE, WORKERS
 
-__all__ = ["PORT", "RESULTS", "STYLE", "URL", "WORKERS", "Call", "launch", "program", "stop"]
+__all__ = ["PORT", "RESULTS", "STYLE", "URL", "WORKERS", "Call", "ended", "launch", "program", "stop"]
 
 #: kind, index and one more argument of `work.job`
 Call = tuple[str, int, str | float]
@@ -49,6 +49,11 @@ def launch(*command: str) -> int:
     process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
     _running.append(process)
     return process.pid
+
+
+def ended() -> int | None:
+    """Return the status of a launched process that has ended by itself."""
+    return next((status for one in _running if (status := one.poll()) is not None), None)
 
 
 def stop() -> None:
