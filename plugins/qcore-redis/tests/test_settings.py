@@ -30,7 +30,7 @@ def section(value: Any) -> Any:
 
 def title(value: Any) -> str:
     """Return where a section leads."""
-    return place.find(section(value)).title
+    return finding.find(section(value)).title
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_table_or_a_url_leads_to_a_server(value: Any, where: str) -> None:
 
 def test_a_url_carries_its_keywords() -> None:
     """User, password and what stands behind the question mark are kept."""
-    found = place.find("redis://me:pa%40ss@db?socket_timeout=1.5&client_name=x")
+    found = finding.find("redis://me:pa%40ss@db?socket_timeout=1.5&client_name=x")
 
     assert found._keywords["username"] == "me"
     assert found._keywords["password"] == "pa@ss"
@@ -85,7 +85,7 @@ def test_a_url_carries_its_keywords() -> None:
 def test_a_strange_url_is_refused_without_its_password(value: str) -> None:
     """The error names what is wrong; it never shows the URL whole."""
     with pytest.raises(BackendRefused, match="`redis`: ") as caught:
-        place.find(value)
+        finding.find(value)
     assert "hidden" not in str(caught.value)
 
 

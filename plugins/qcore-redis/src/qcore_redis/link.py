@@ -9,7 +9,7 @@ import hiredis
 
 from qcore.errors import BackendRefused
 from qcore_redis import faults
-from qcore_redis.place import find
+from qcore_redis.finding import find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
