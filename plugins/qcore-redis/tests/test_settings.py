@@ -14,7 +14,7 @@ from qcore import Config
 from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
-from qcore_redis import RedisBroker, RedisSettings, place, plugin
+from qcore_redis import RedisBroker, RedisSettings, finding, plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
