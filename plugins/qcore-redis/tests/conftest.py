@@ -188,3 +188,9 @@ def make_proxy() -> Iterator[Callable[[str], Proxy]]:
     yield make
     for proxy in made:
         proxy.close()
+
+
+@pytest.fixture
+def program() -> str:
+    """Return the program of the newest Redis, whose presence `start` has seen to."""
+    return binary("redis7") or ""

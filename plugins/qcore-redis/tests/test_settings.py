@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 import time
@@ -157,15 +156,13 @@ def test_a_cluster_is_used(start: Callable[..., Any], free_ports: tuple[int, int
 
 
 def test_a_primary_is_found_by_its_sentinels(
-    start: Callable[..., Any], free_ports: tuple[int, int], tmp_path: Path
+    start: Callable[..., Any], free_ports: tuple[int, int], tmp_path: Path, program: str
 ) -> None:
     """The sentinels are asked who the primary is; until they know, it is unavailable."""
     port, watch = free_ports
     start("redis7", "--port", str(port))
     settings = tmp_path / "sentinel.conf"
     settings.write_text(f"port {watch}\ndir {tmp_path}\nsentinel monitor orders 127.0.0.1 {port} 1\n")
-    program = shutil.which("redis-server")
-    assert program
     sentinel = subprocess.Popen([program, str(settings), "--sentinel"], stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 20
