@@ -21,7 +21,11 @@ _PATIENCE: Final = 20.0
 #: Tasks before anything is timed, so that every worker has imported what it needs.
 _WARM: Final = 20
 #: Seconds between two tasks at low load, at random so that no polling is in step with it.
-_PAUSE: Final = (0.01, 0.03)
+_PAUSE: Final = (0.003, 0.012)
+#: Seconds after which an idle process has given back what it gives back.
+_SETTLED: Final = 0.3
+#: Workers that are added to see what one more takes.
+_MORE: Final = 4
 
 
 def calm(session: Session) -> dict[str, float]:
@@ -34,7 +38,7 @@ def calm(session: Session) -> dict[str, float]:
     session.peer.hits(range(1, _WARM))
     session.until_hit(range(_WARM), _PATIENCE)
     figures |= _latency(session)
-    time.sleep(0.3)
+    time.sleep(_SETTLED)
     figures["memory"] = sum(pss_bytes(root) for root in roots) / 1e6
     seconds = float(session.plan["idle"])
     cpu, redis = _processor(roots), session.wire.processor()
@@ -60,6 +64,21 @@ def _latency(session: Session) -> dict[str, float]:
         time.sleep(chance.uniform(*_PAUSE))
     taken.sort()
     return {"p50": taken[len(taken) // 2], "p99": taken[int(len(taken) * 0.99)]}
+
+
+def wide(session: Session) -> dict[str, float]:
+    """Return the memory that one more worker takes."""
+    taken = []
+    first = 0
+    for start in (session.peer.start, lambda: session.peer.start_more(_MORE)):
+        roots = start()
+        session.peer.hits(range(first, first + _WARM))
+        session.until_hit(range(first, first + _WARM), _PATIENCE)
+        first += _WARM
+        time.sleep(_SETTLED)
+        taken.append(sum(pss_bytes(root) for root in roots) / 1e6)
+        session.peer.stop()
+    return {"each": (taken[1] - taken[0]) / _MORE}
 
 
 def killed(session: Session) -> dict[str, float]:

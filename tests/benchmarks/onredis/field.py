@@ -36,7 +36,7 @@ OURS: Final = _rival(
     (),
     "qcore-redis; every task signed, verified, leased with a receipt, journalled and acknowledged after it "
     "ran; results sealed; recycle=0; save_limit=-1 where no results are stored, else 0",
-    pace=100_000,
+    pace=200_000,
     single=True,
 )
 
@@ -75,8 +75,8 @@ RIVALS: Final = (
     _rival(
         "rq",
         ("rq", "hiredis"),
-        "worker-pool -n 2 of SimpleWorker (does not fork for each job); result_ttl=0 where none are stored; "
-        "enqueue_many in bulk; jobs of a dead worker are kept in a registry",
+        "worker-pool -n 2 of SimpleWorker (does not fork for each job); results are stored in every row: to "
+        "delete them (result_ttl=0) takes it longer; enqueue_many in bulk",
         pace=800,
     ),
     _rival(
@@ -144,6 +144,7 @@ ROWS: Final = (
     Row("p99", "latency p99", "calm", "p99", "ms", 0.6),
     Row("startup", "start-up to the first task", "calm", "startup", "s", 0.8),
     Row("memory", "idle memory of the tree (PSS)", "calm", "memory", "MB", 0.7),
+    Row("further", "each further worker (PSS)", "wide", "each", "MB", 5, absolute=True),
     Row("idle", "idle CPU of the tree", "calm", "cpu", "%", 0.5, absolute=True),
     Row("idleredis", "idle CPU of Redis", "calm", "redis", "%"),
     Row("redis", "Redis CPU a task", "rush", "redis", "us"),
@@ -169,8 +170,12 @@ SINGLE: Final = frozenset({"work", "mix"})
 ONCE: Final = frozenset({"killed", "deep"})
 
 
+#: sessions that compare qcore with itself
+OWN: Final = frozenset({"deep", "wide"})
+
+
 def takes(rival: Rival, session: str) -> bool:
     """Return whether a system is measured in a session."""
-    if session == "deep":
+    if session in OWN:
         return rival is OURS
     return rival.single or session not in SINGLE

@@ -25,6 +25,7 @@ SESSIONS: Final[Mapping[str, Callable[[Session], dict[str, float]]]] = {
     "heavy": rush.heavy,
     "calm": calm.calm,
     "killed": calm.killed,
+    "wide": calm.wide,
     "work": strain.work,
     "mix": strain.mix,
     "deep": strain.deep,

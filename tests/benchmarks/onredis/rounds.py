@@ -31,7 +31,7 @@ class Size(NamedTuple):
     rounds: int = 3
     #: seconds a drain is to take, about
     seconds: float = 0.9
-    samples: int = 60
+    samples: int = 150
     #: seconds idle
     idle: float = 1.0
     #: seconds a task whose worker died is waited for
@@ -69,7 +69,7 @@ def plan(rival: Rival, session: str, size: Size) -> dict[str, Any]:
     return {
         "count": count,
         "singles": min(_SINGLES, max(50, count // 2)),
-        "size": total.get(session, max(count, size.samples, 100) + 100),
+        "size": total.get(session, max(count, size.samples, 100) + 200),
         **size._asdict(),
     }
 

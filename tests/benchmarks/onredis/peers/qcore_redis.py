@@ -29,6 +29,7 @@ _settings: Final[dict[str, Any]] = {
 }
 config = Config.from_dict(_settings)
 app = App(config)
+_wide: Final[list[Cluster]] = []
 
 
 @app.task
@@ -73,6 +74,13 @@ def start() -> list[int]:
     return [_cluster().start().pid or 0]
 
 
+def start_more(more: int) -> list[int]:
+    """Start a cluster of more workers."""
+    _wide.append(Cluster(Config.from_dict({**_settings, "workers": WORKERS + more})))
+    return [_wide[-1].start().pid or 0]
+
+
 def stop() -> None:
-    """Stop the cluster."""
-    _cluster().stop(timeout=0.5)
+    """Stop the clusters."""
+    for cluster in (_cluster(), *_wide):
+        cluster.stop(timeout=0.5)

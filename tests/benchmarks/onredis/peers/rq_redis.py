@@ -9,7 +9,7 @@ from redis import Redis
 from rq import Queue  # type: ignore[import-not-found]  # it lives in its own environment
 
 from tests.benchmarks.onredis import work
-from tests.benchmarks.onredis.peers import RESULTS, URL, WORKERS, Call, launch, program, stop
+from tests.benchmarks.onredis.peers import URL, WORKERS, Call, launch, program, stop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["hit", "hits", "hits_bulk", "job", "jobs", "start", "stop"]
 
 _BULK: Final = 1000
-#: seconds a result is kept
-_TTL: Final = 500 if RESULTS else 0
-
 _queue = Queue("bench", connection=Redis.from_url(URL))
 
 
@@ -38,20 +35,20 @@ def job(kind: str, index: int, extra: str | float) -> int:
 def hits(indexes: Sequence[int]) -> None:
     """Enqueue one by one."""
     for index in indexes:
-        _queue.enqueue(hit, index, result_ttl=_TTL)
+        _queue.enqueue(hit, index)
 
 
 def hits_bulk(indexes: Sequence[int]) -> None:
     """Enqueue a thousand at a time."""
     for start in range(0, len(indexes), _BULK):
         part = indexes[start : start + _BULK]
-        _queue.enqueue_many([Queue.prepare_data(hit, (index,), result_ttl=_TTL) for index in part])
+        _queue.enqueue_many([Queue.prepare_data(hit, (index,)) for index in part])
 
 
 def jobs(calls: Sequence[Call]) -> None:
     """Enqueue other work."""
     for call in calls:
-        _queue.enqueue(job, *call, result_ttl=_TTL)
+        _queue.enqueue(job, *call)
 
 
 def start() -> list[int]:
