@@ -114,6 +114,10 @@ class TaskFailed(QcoreError):
         super().__init__(message)
 
 
+class ScheduleError(QcoreError):
+    """The schedule is not one that can be kept or fired."""
+
+
 class ResultNotReady(QcoreError):
     """The task has no final result yet."""
 

@@ -1,0 +1,295 @@
+"""When a schedule fires: rules as text, slots as epoch seconds."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+import attrs
+from cronsim import CronSim, CronSimError
+
+from qcore.errors import ScheduleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Most slots made up for at once: a day of a schedule that fires each minute and a half.
+BOUND: Final = 1000
+#: Slots missed longer ago are not made up for, seconds; the newest missed one always is.
+WINDOW: Final = 7 * 86400.0
+
+#: what counts days on the calendar, and what counts months
+_DAYS: Final = MappingProxyType({"daily": 1, "weekly": 7, "biweekly": 14})
+_MONTHS: Final = MappingProxyType({"monthly": 1, "bimonthly": 2, "quarterly": 3, "yearly": 12})
+#: the rules that are one word
+NAMES: Final = ("once", "hourly", *_DAYS, *_MONTHS)
+_EVERY: Final = re.compile(r"every ([1-9]\d{0,8})")
+#: No zone changes its offset twice within this time, seconds.
+_STRIDE: Final = 43200
+#: Slots of this many years are on the calendar, those beyond are not.
+_LAST_YEAR: Final = 9000
+
+
+@attrs.frozen
+class Rule:
+    """A rule that was understood; made by `parse`."""
+
+    #: as it is stored: `every N` seconds, one of `NAMES`, or a cron expression
+    text: str
+    #: a real cadence, seconds; 0 = it follows the wall clock
+    seconds: int = 0
+    days: int = 0
+    months: int = 0
+    cron: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def every(interval: timedelta) -> Rule:
+    """Return the rule that fires at this real cadence.
+
+    Raises:
+        ScheduleError: it is no whole number of seconds, or less than one.
+
+    """
+    seconds = interval.total_seconds()
+    if seconds < 1 or seconds != int(seconds):
+        msg = f"every={interval!r}: schedules count whole seconds, at least 1"
+        raise ScheduleError(msg)
+    return parse(f"every {int(seconds)}")
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> Rule:
+    """Read a rule.
+
+    Raises:
+        ScheduleError: it is none.
+
+    """
+    if text == "once":
+        return Rule(text)
+    if text == "hourly":
+        return Rule(text, seconds=3600)
+    if text in _DAYS:
+        return Rule(text, days=_DAYS[text])
+    if text in _MONTHS:
+        return Rule(text, months=_MONTHS[text])
+    if found := _EVERY.fullmatch(text):
+        return Rule(text, seconds=int(found[1]))
+    try:
+        next(CronSim(text, datetime(2000, 1, 1)))  # noqa: DTZ001 - any wall clock will do
+    except (CronSimError, StopIteration, ValueError) as exc:
+        why = str(exc) or "no day is ever like that"
+        msg = (
+            f"{text!r} is no rule of a schedule ({why}); "
+            f"give a cron expression, `every N` or one of {', '.join(NAMES)}"
+        )
+        raise ScheduleError(msg) from exc
+    return Rule(text, cron=True)
+
+
+def zone(name: str) -> ZoneInfo:
+    """Return a time zone.
+
+    Raises:
+        ScheduleError: there is none of this name.
+
+    """
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as exc:
+        msg = f"there is no time zone {name!r}; give a name such as 'Europe/Paris'"
+        raise ScheduleError(msg) from exc
+
+
+def next_slot(rule: Rule, after: float, where: ZoneInfo, anchor: float) -> float | None:
+    """Return the first slot later than `after`, None if there is none.
+
+    A rule that follows the wall clock fires once on each of its times: one the clocks skip
+    comes at the first instant behind the gap, one they show twice the first time. A real
+    cadence knows no clock.
+
+    Args:
+        rule: what to follow.
+        after: epoch seconds.
+        where: whose wall clock.
+        anchor: the first slot, from which intervals and calendars count; whole epoch seconds.
+
+    """
+    try:
+        if rule.cron:
+            steady = _is_steady(rule.text)
+            return _running(rule.text, after, where) if steady else _on_the_clock(rule.text, after, where)
+        if after < anchor:
+            return anchor
+        if rule.seconds:
+            return anchor + ((after - anchor) // rule.seconds + 1) * rule.seconds
+        return _on_the_calendar(rule, after, where, anchor) if rule.days or rule.months else None
+    except (StopIteration, OverflowError):
+        # The calendar of datetime ends with the year 9999.
+        return None
+
+
+def slots(rule: Rule, after: float, where: ZoneInfo, anchor: float) -> Iterator[float]:
+    """Yield the slots later than `after`, in their order."""
+    slot = next_slot(rule, after, where, anchor)
+    while slot is not None:
+        yield slot
+        slot = next_slot(rule, slot, where, anchor)
+
+
+def missed_slots(
+    rule: Rule,
+    first: float,
+    now: float,
+    where: ZoneInfo,
+    anchor: float,
+    *,
+    bound: int = BOUND,
+    window: float = WINDOW,
+) -> list[float]:
+    """Return the slots from `first` to `now` to make up for, oldest first.
+
+    Of more than `bound` the newest are kept, and of those older than `window` only the newest,
+    if there is no younger one. `first` is a slot whatever the rule says.
+    """
+    start = now - window
+    span = float(bound)
+    # Of a wide window only the end may count: look at the last seconds first, then at twice as many.
+    while span < window and first < now - span:
+        if len(found := _between(rule, now - span, now, where, anchor)) >= bound:
+            return found[-bound:]
+        span *= 2
+    found = _between(rule, max(first, start), now, where, anchor)
+    if first >= start:
+        found.insert(0, first)
+    return found[-bound:] or [_newest(rule, first, now, where, anchor)]
+
+
+def _between(rule: Rule, after: float, until: float, where: ZoneInfo, anchor: float) -> list[float]:
+    found = []
+    for slot in slots(rule, after, where, anchor):
+        if slot > until:
+            break
+        found.append(slot)
+    return found
+
+
+def _newest(rule: Rule, first: float, now: float, where: ZoneInfo, anchor: float) -> float:
+    """Return the last slot up to `now` of a rule that had none for long."""
+    newest = first
+    for slot in slots(rule, first, where, anchor):
+        if slot > now:
+            break
+        newest = slot
+    return newest
+
+
+# -- wall clocks ------------------------------------------------------------------------------------
+
+
+def _wall(instant: float, where: ZoneInfo) -> datetime:
+    """Return what the clock on the wall shows."""
+    return datetime.fromtimestamp(instant, where).replace(tzinfo=None, fold=0)
+
+
+def _offset(instant: float, where: ZoneInfo) -> float:
+    offset = datetime.fromtimestamp(instant, where).utcoffset()
+    return offset.total_seconds() if offset else 0.0
+
+
+def _instant(wall: datetime, where: ZoneInfo) -> float:
+    """Return when the wall clock first shows this, or the end of the gap that it skips it in."""
+    aware = wall.replace(tzinfo=where, fold=0)
+    instant = aware.timestamp()
+    if _wall(instant, where) == wall:
+        return instant
+    # In a gap, fold 1 is counted with the later offset and so lies before the gap.
+    return _change(wall.replace(tzinfo=where, fold=1).timestamp(), instant, where)
+
+
+def _change(before: float, behind: float, where: ZoneInfo) -> float:
+    """Return the first whole second with the later offset, by bisection."""
+    low, high, old = int(before), int(behind), _offset(before, where)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _offset(middle, where) == old:
+            low = middle
+        else:
+            high = middle
+    return float(high)
+
+
+def _on_the_calendar(rule: Rule, after: float, where: ZoneInfo, anchor: float) -> float | None:
+    first, now = _wall(anchor, where), _wall(after, where)
+    if rule.days:
+        count = (now - first).days // rule.days
+    else:
+        count = ((now.year - first.year) * 12 + now.month - first.month) // rule.months
+    # One before: a clock that was set back may have shown a later day already.
+    count = max(1, count - 1)
+    while (wall := _date(rule, first, count)).year < _LAST_YEAR:
+        if (slot := _instant(wall, where)) > after:
+            return slot
+        count += 1
+    return None
+
+
+def _date(rule: Rule, first: datetime, count: int) -> datetime:
+    """Count from the anchor, not from the last slot, so that a 31st and a 29th of February come back."""
+    if rule.days:
+        return first + timedelta(days=count * rule.days)
+    year, month = divmod(first.year * 12 + first.month - 1 + count * rule.months, 12)
+    day = min(first.day, calendar.monthrange(year, month + 1)[1])
+    return first.replace(year=year, month=month + 1, day=day)
+
+
+# -- cron -------------------------------------------------------------------------------------------
+
+
+def _is_steady(text: str) -> bool:
+    """Whether an expression names a cadence, not times of the day: as Debian's cron tells them apart."""
+    minute, hour = text.split()[-5:-3]
+    return minute.startswith("*") or hour.startswith("*")
+
+
+def _on_the_clock(text: str, after: float, where: ZoneInfo) -> float:
+    """Return the next of some times of the day."""
+    for wall in CronSim(text, _wall(after, where)):
+        if (slot := _instant(wall, where)) > after:
+            return slot
+    raise StopIteration
+
+
+def _running(text: str, after: float, where: ZoneInfo) -> float:
+    """Return the next instant at which the wall clock shows what the expression says."""
+    begin, shown = after, _wall(after, where)
+    while True:
+        # Up to the next change of the offset, instants and the wall clock run alike.
+        offset = _offset(begin, where)
+        wall = next(CronSim(text, shown))
+        slot = wall.replace(tzinfo=UTC).timestamp() - offset
+        change = _next_change(begin, slot, where)
+        if change is None:
+            return slot
+        begin = change
+        # One second before: the change itself may be a slot.
+        shown = datetime.fromtimestamp(change - 1 + _offset(change, where), UTC).replace(tzinfo=None)
+
+
+def _next_change(begin: float, end: float, where: ZoneInfo) -> float | None:
+    """Return when the offset changes first in (begin, end], if it does."""
+    offset, low = _offset(begin, where), begin
+    while low < end:
+        high = min(low + _STRIDE, end)
+        if _offset(high, where) != offset:
+            return _change(low, high, where)
+        low = high
+    return None
