@@ -113,6 +113,23 @@ def test_leases_survive_the_server(own: Any) -> None:
     assert sorted(drain(broker, 2.0)) == [b"held", b"waiting"]
 
 
+def test_a_connection_that_was_closed_in_silence_costs_nobody_a_task(own: Any) -> None:
+    """A producer that enqueued before a restart, or long ago, is not refused for it."""
+    made = settings(own)
+    broker, results = RedisBroker(made), RedisResults(made)
+    put(broker, b"before")
+    own.kill()
+    own.start()
+
+    put(broker, b"after")
+    results.save([kept := result(b"body")])
+    own.kill()
+    own.start()
+
+    assert results.get([kept.id]) == [kept]
+    assert drain(broker) == [b"before", b"after"]
+
+
 def test_a_waiting_consumer_outlives_the_server(own: Any) -> None:
     """A consumer that waits is told that the server died, and goes on with the next."""
     made = settings(own)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import select
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 #: bytes read at once: a batch of messages comes in few pieces
 _PIECE: Final = 262_144
+#: seconds of silence after which a connection is looked at before something is sent
+_SILENCE: Final = 0.01
 
 # its own annotation takes tuples of one
 _pack: Callable[[tuple[bytes | str | int | float, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # see above
@@ -39,6 +43,9 @@ class Link:
         self._opened: Opened | None = None
         self._socket: socket
         self._reader: hiredis.Reader
+        self._poll: select.poll
+        #: when the last answer came
+        self._answered = 0.0
         #: replies that are still to come and that nobody needs
         self._owed = 0
         #: scripts the server has taken
@@ -103,16 +110,29 @@ class Link:
     # -- the connection ---------------------------------------------------------------------
 
     def _open(self) -> None:
-        if self._opened is not None:
+        if self._is_there():
             return
         if self._closed:
             raise BackendRefused(f"this connection to redis at {self.place.title} was closed; make a new one")
         opened = self.place.open(self._key)
         self._socket = opened.socket
         self._reader = hiredis.Reader()
+        self._poll = select.poll()
+        self._poll.register(opened.socket, select.POLLIN)
+        self._answered = time.monotonic()
         self._owed = 0
         self._known.clear()
         self._opened = opened
+
+    def _is_there(self) -> bool:
+        """Return whether it may be used; one that was closed in silence would swallow what is sent."""
+        if self._opened is None:
+            return False
+        if self._owed or time.monotonic() - self._answered < _SILENCE or not self._poll.poll(0):
+            return True
+        # nobody owes us anything: what can be read now is its end
+        self.drop()
+        return False
 
     def _exchange(self, words: tuple[bytes | str | int | float, ...], timeout: float, doubt: str) -> Any:  # noqa: ANN401 - as above
         self._open()
@@ -125,6 +145,7 @@ class Link:
                     self._known.clear()
                 self._owed -= 1
             reply = self._read()
+            self._answered = time.monotonic()
         except OSError as exc:
             self.drop()
             raise faults.lost(exc, self.place.title, doubt=doubt) from exc
