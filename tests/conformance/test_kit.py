@@ -20,6 +20,7 @@ from qcore.testing import (
     BrokerContract,
     ErrorReporterContract,
     ExchangeContract,
+    FireContract,
     ResultStoreContract,
     SchedulerContract,
     SerializerContract,
@@ -38,7 +39,7 @@ CONTRACTS: Final = {
     interfaces.ResultStore: (ResultStoreContract,),
     interfaces.Serializer: (SerializerContract,),
     interfaces.ErrorReporter: (ErrorReporterContract,),
-    interfaces.Scheduler: (SchedulerContract,),
+    interfaces.Scheduler: (SchedulerContract, FireContract),
 }
 
 

@@ -8,7 +8,13 @@ import pytest
 
 from qcore.builtin.memory import MemorySettings, make_broker, make_results, make_schedules
 from qcore.interfaces import Settings
-from qcore.testing import BrokerContract, ExchangeContract, ResultStoreContract, SchedulerContract
+from qcore.testing import (
+    BrokerContract,
+    ExchangeContract,
+    FireContract,
+    ResultStoreContract,
+    SchedulerContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,3 +63,12 @@ class TestMemoryExchange(ExchangeContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., Any]:
         """Return a maker of pairs."""
         return lambda **fields: (make_broker(settings(**fields)), make_results(settings(**fields)))
+
+
+class TestMemoryFire(FireContract):
+    """A slot's messages and its schedule are written together."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., Any]:
+        """Return a maker of pairs."""
+        return lambda **fields: (make_broker(settings(**fields)), make_schedules(settings(**fields)))

@@ -156,7 +156,7 @@ def test_tables_of_a_newer_version_are_refused(path: Path) -> None:
         later.execute("pragma user_version = 99")
     later.close()
 
-    with pytest.raises(BackendRefused, match=r"of version 99, this one knows 1; upgrade qcore"):
+    with pytest.raises(BackendRefused, match=r"of version 99, this one knows 2; upgrade qcore"):
         make_broker(settings_for(path))
 
 

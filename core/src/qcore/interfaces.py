@@ -346,8 +346,22 @@ class Scheduler(ABC):
     def advance(self, before: Schedule, after: Schedule | None) -> bool:
         """Replace a claimed schedule by its next state, or remove it with None.
 
-        - It changes nothing and returns False unless `before.next_run` is still the slot.
+        - It changes nothing and returns False unless `before` is still what is kept.
         """
+
+    def fire(
+        self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
+    ) -> bool:
+        """Enqueue what a slot asks for and advance its schedule.
+
+        - With a broker of the same backend it is one step: both are done, or neither.
+
+        The default enqueues, then advances: a crash between the two loses nothing, but whoever
+        claims the slot next enqueues messages of the same ids once more.
+        """
+        if messages:
+            broker.enqueue(messages)
+        return self.advance(before, after)
 
     @abstractmethod
     def close(self) -> None:

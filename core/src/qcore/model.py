@@ -233,8 +233,12 @@ class Schedule:
     time_zone: str = "UTC"
     #: epoch seconds of the next slot
     next_run: float
+    #: epoch seconds of the slot that intervals and calendars count from
+    anchor: float = 0.0
     #: slots left; -1 = no limit, 0 = paused
     repeats: int = -1
+    #: slots it has left when it is resumed; 0 = none, it is done
+    kept: int = 0
     catch_up: bool | None = None
     #: declared in code, so that what is no longer declared can be dropped
     declared: bool = False

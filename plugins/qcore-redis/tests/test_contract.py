@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore.interfaces import Settings
-from qcore.testing import BrokerContract, ExchangeContract, ResultStoreContract, SchedulerContract
+from qcore.testing import (
+    BrokerContract,
+    ExchangeContract,
+    FireContract,
+    ResultStoreContract,
+    SchedulerContract,
+)
 from qcore_redis import RedisBroker, RedisResults, RedisSchedules, RedisSettings
 
 if TYPE_CHECKING:
@@ -60,3 +66,12 @@ class TestRedisSchedules(_Fresh, SchedulerContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., RedisSchedules]:
         """Return a maker of stores of the same schedules."""
         return lambda **fields: RedisSchedules(settings(**fields))
+
+
+class TestRedisFire(_Fresh, FireContract):
+    """A slot's messages and its schedule are written together."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., tuple[RedisBroker, RedisSchedules]]:
+        """Return a maker of pairs."""
+        return lambda **fields: (RedisBroker(settings(**fields)), RedisSchedules(settings(**fields)))

@@ -6,6 +6,7 @@ import pytest
 pytest.register_assert_rewrite(
     "qcore.testing.broker",
     "qcore.testing.exchange",
+    "qcore.testing.fire",
     "qcore.testing.reporters",
     "qcore.testing.results",
     "qcore.testing.schedules",
@@ -14,6 +15,7 @@ pytest.register_assert_rewrite(
 
 from qcore.testing.broker import BrokerContract  # noqa: E402 - see above
 from qcore.testing.exchange import ExchangeContract  # noqa: E402 - see above
+from qcore.testing.fire import FireContract  # noqa: E402 - see above
 from qcore.testing.reporters import ErrorReporterContract  # noqa: E402 - see above
 from qcore.testing.results import ResultStoreContract  # noqa: E402 - see above
 from qcore.testing.schedules import SchedulerContract  # noqa: E402 - see above
@@ -26,6 +28,7 @@ __all__ = [
     "Enqueued",
     "ErrorReporterContract",
     "ExchangeContract",
+    "FireContract",
     "ResultStoreContract",
     "SchedulerContract",
     "SerializerContract",

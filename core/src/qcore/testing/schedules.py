@@ -48,7 +48,9 @@ class SchedulerContract(Contract):
             "a'b; --\N{SNOWMAN}",
             body=bytes(range(256)),
             time_zone="Europe/Paris",
+            anchor=1e9,
             repeats=7,
+            kept=3,
             catch_up=False,
             declared=True,
             fault="no such zone",
@@ -161,7 +163,7 @@ class SchedulerContract(Contract):
         assert list(new().all()) == []
 
     def test_a_slot_is_advanced_once(self, new: MakeScheduler) -> None:
-        """It changes nothing and returns False unless `before.next_run` is still the slot."""
+        """It changes nothing and returns False unless `before` is still what is kept."""
         new().add(schedule("nightly"))
         (claimed,) = new().claim_due(time.time(), 10, self.tick)
         after = attrs.evolve(claimed, next_run=claimed.next_run + 3600)
@@ -174,6 +176,18 @@ class SchedulerContract(Contract):
         new().remove("nightly")
         assert new().advance(after, after) is False
         assert list(new().all()) == []
+
+    def test_an_edited_schedule_is_not_advanced(self, new: MakeScheduler) -> None:
+        """It changes nothing and returns False unless `before` is still what is kept."""
+        new().add(schedule("nightly", body=b"old"))
+        (claimed,) = new().claim_due(time.time(), 10, 60.0)
+        after = attrs.evolve(claimed, next_run=claimed.next_run + 3600)
+
+        for edited in (attrs.evolve(claimed, repeats=0, kept=-1), attrs.evolve(claimed, body=b"new")):
+            new().add(edited)
+
+            assert new().advance(claimed, after) is False
+            assert [edited] == list(new().all())
 
     def test_close_may_be_repeated(self, new: MakeScheduler) -> None:
         """Let go of connections; calling it twice is harmless."""

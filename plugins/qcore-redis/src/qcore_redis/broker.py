@@ -29,7 +29,6 @@ BULK: Final = 1000
 SWEEP: Final = 0.1
 #: seconds of one wait in the server; bounds how late the end of another's lease is noticed
 LONGEST: Final = 5.0
-_DOUBT: Final = "the messages may have been accepted all the same"
 
 
 class RedisBroker(Broker):
@@ -73,18 +72,10 @@ class RedisBroker(Broker):
                 return
             bodies.append(b"\0" + message.body)
         if bodies:
-            self._link.call(b"RPUSH", self._queue, *bodies, doubt=_DOUBT)
+            self._link.call(b"RPUSH", self._queue, *bodies, doubt=items.DOUBT)
 
     def _enqueue_odd(self, messages: Sequence[Outgoing]) -> None:
-        words: list[bytes | int] = []
-        for message in messages:
-            far = len(message.body) > items.LARGE
-            words += [
-                max(0, round(message.delay * 1000)),
-                os.urandom(items.BODY_ID) if far else b"",
-                message.body,
-            ]
-        self._link.run(script("enqueue", fills=True), *words, doubt=_DOUBT)
+        self._link.run(script("put", "enqueue", fills=True), *items.words(messages), doubt=items.DOUBT)
 
     # -- taking out -------------------------------------------------------------------------
 

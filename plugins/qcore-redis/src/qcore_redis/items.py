@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from qcore.model import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qcore.model import Outgoing
+
+#: said where the answer to an enqueue was lost
+DOUBT: Final = "the messages may have been accepted all the same"
 
 #: bodies larger than this lie in a key of their own: moving them about would cost more
 LARGE: Final = 8192
@@ -30,6 +39,14 @@ def token(owner: bytes, process: bytes, number: int) -> bytes:
 def owner_prefix(owner: bytes) -> bytes:
     """Return what the names of an owner's leases begin with."""
     return bytes([len(owner)]) + owner
+
+
+def words(messages: Sequence[Outgoing]) -> Iterator[bytes | int]:
+    """Yield what `put.lua` is told of each message."""
+    for message in messages:
+        yield max(0, round(message.delay * 1000))
+        yield os.urandom(BODY_ID) if len(message.body) > LARGE else b""
+        yield message.body
 
 
 def deliveries(token: bytes, items: list[bytes]) -> list[Delivery]:

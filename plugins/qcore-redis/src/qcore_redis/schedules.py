@@ -9,13 +9,15 @@ import msgspec
 
 from qcore.interfaces import Scheduler
 from qcore.model import Schedule
+from qcore_redis import items
 from qcore_redis.link import Link
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.interfaces import Settings
+    from qcore.interfaces import Broker, Settings
+    from qcore.model import Outgoing
 
 _SLOT: Final = struct.Struct(">d")
 _encode = msgspec.msgpack.Encoder().encode
@@ -50,10 +52,21 @@ class RedisSchedules(Scheduler):
         return [self._read(value) for value in found]
 
     def advance(self, before: Schedule, after: Schedule | None) -> bool:
-        """Replace a schedule by its next state, or remove it, if `before` is still its slot."""
+        """Replace a schedule by its next state, or remove it, if `before` is still what is kept."""
         then = ("",) if after is None else _words(after)
-        told = (before.name, _SLOT.pack(before.next_run), *then)
+        told = (before.name, _packed(before), *then)
         return bool(self._link.run(script("schedules", "schedule_advance"), *told))
+
+    def fire(
+        self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
+    ) -> bool:
+        """Enqueue and advance in one step, if the queue is on the same server."""
+        if broker.capabilities.backend != self.backend:
+            return super().fire(broker, messages, before, after)
+        then = ("", "", 0) if after is None else _words(after)
+        told = (before.name, _packed(before), *then, *items.words(messages))
+        fire = script("put", "schedules", "schedule_fire", fills=True)
+        return bool(self._link.run(fire, *told, doubt=items.DOUBT))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -63,6 +76,10 @@ class RedisSchedules(Scheduler):
         return self._decode(value[_SLOT.size :])
 
 
+def _packed(schedule: Schedule) -> bytes:
+    return _SLOT.pack(schedule.next_run) + _encode(schedule)
+
+
 def _words(schedule: Schedule) -> tuple[str, bytes, int]:
     fires = schedule.repeats != 0 and not schedule.fault
-    return (schedule.name, _SLOT.pack(schedule.next_run) + _encode(schedule), int(fires))
+    return (schedule.name, _packed(schedule), int(fires))

@@ -11,7 +11,8 @@ from qcore.interfaces import Scheduler
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qcore.model import Schedule
+    from qcore.interfaces import Broker
+    from qcore.model import Outgoing, Schedule
 
 
 class ScheduleTable:
@@ -35,6 +36,15 @@ class ScheduleTable:
         """Forget a schedule and its claim."""
         self.held.pop(name, None)
         return self.rows.pop(name, None) is not None
+
+    def replace(self, before: Schedule, after: Schedule | None) -> bool:
+        """Put `after` in the place of `before`, if that is what is kept."""
+        if self.rows.get(before.name) != before:
+            return False
+        self.drop(before.name)
+        if after is not None:
+            self.put(after)
+        return True
 
 
 class MemorySchedules(Scheduler):
@@ -80,12 +90,18 @@ class MemorySchedules(Scheduler):
     def advance(self, before: Schedule, after: Schedule | None) -> bool:
         """Replace a claimed schedule by its next state, or remove it with None."""
         with self._table.lock:
-            row = self._table.rows.get(before.name)
-            if row is None or row.next_run != before.next_run:
+            return self._table.replace(before, after)
+
+    def fire(
+        self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
+    ) -> bool:
+        """Enqueue and advance while nobody else touches the schedules, if both are of one server."""
+        if broker.capabilities.backend != self.backend:
+            return super().fire(broker, messages, before, after)
+        with self._table.lock:
+            if not self._table.replace(before, after):
                 return False
-            self._table.drop(before.name)
-            if after is not None:
-                self._table.put(after)
+            broker.enqueue(messages)
             return True
 
     def close(self) -> None:

@@ -75,7 +75,7 @@ class SqliteBroker(Broker):
         if len(messages) == 1 and messages[0].delay <= 0:
             self._database.insert(_ENQUEUE, (messages[0].body,))
         else:
-            self._database.write(_enqueue, messages)
+            self._database.write(put, messages)
         self._database.work.ring()
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
@@ -203,7 +203,8 @@ class SqliteBroker(Broker):
         return deliveries
 
 
-def _enqueue(connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> None:
+def put(connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> None:
+    """Accept messages as part of a transaction; whoever commits it rings the bell."""
     now = time.time()
     connection.executemany(_ENQUEUE, [(message.body,) for message in messages if message.delay <= 0])
     later = [(now + message.delay, message.body) for message in messages if message.delay > 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qcore.builtin.sqlite.broker import put
 from qcore.builtin.sqlite.database import Database
 from qcore.interfaces import Scheduler
 from qcore.model import Schedule
@@ -12,15 +13,16 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from qcore.interfaces import Settings
+    from qcore.interfaces import Broker, Settings
+    from qcore.model import Outgoing
 
-_FIELDS = "name, task, body, rule, time_zone, next_run, repeats, catch_up, declared, fault"
-_ADD = f"insert or replace into schedule ({_FIELDS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - no values in it
+_FIELDS = "name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, declared, fault"
+_ADD = f"insert or replace into schedule ({_FIELDS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - no values in it
 _ALL = f"select {_FIELDS} from schedule order by name"  # noqa: S608 - as above
 _DUE = f"""select {_FIELDS} from schedule where next_run <= ? and held <= ? and repeats <> 0 and fault = ''
     order by next_run, name limit ?"""  # noqa: S608 - as above
 _HOLD = "update schedule set held = ? where name = ?"
-_AT_SLOT = "select 1 from schedule where name = ? and next_run = ?"
+_NAMED = f"select {_FIELDS} from schedule where name = ?"  # noqa: S608 - as above
 
 
 def make_schedules(settings: Settings) -> SqliteSchedules:
@@ -54,8 +56,19 @@ class SqliteSchedules(Scheduler):
         return self._database.write(_claim_due, now, limit, hold)
 
     def advance(self, before: Schedule, after: Schedule | None) -> bool:
-        """Replace a schedule by its next state, or remove it, if `before` is still its slot."""
+        """Replace a schedule by its next state, or remove it, if `before` is still what is kept."""
         return self._database.write(_advance, before, after)
+
+    def fire(
+        self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
+    ) -> bool:
+        """Enqueue and advance in one transaction, if the queue is in the same file."""
+        if broker.capabilities.backend != self.backend:
+            return super().fire(broker, messages, before, after)
+        fired = self._database.write(_fire, messages, before, after)
+        if fired and messages:
+            self._database.work.ring()
+        return fired
 
     def close(self) -> None:
         """Close the file."""
@@ -81,11 +94,23 @@ def _claim_due(connection: sqlite3.Connection, now: float, limit: int, hold: flo
 
 
 def _advance(connection: sqlite3.Connection, before: Schedule, after: Schedule | None) -> bool:
-    if connection.execute(_AT_SLOT, (before.name, before.next_run)).fetchone() is None:
+    if _select(connection, _NAMED, (before.name,)) != [before]:
         return False
     _remove(connection, before.name)
     if after is not None:
         _add(connection, after)
+    return True
+
+
+def _fire(
+    connection: sqlite3.Connection,
+    messages: Sequence[Outgoing],
+    before: Schedule,
+    after: Schedule | None,
+) -> bool:
+    if not _advance(connection, before, after):
+        return False
+    put(connection, messages)
     return True
 
 
@@ -97,7 +122,9 @@ def _row(schedule: Schedule) -> tuple[object, ...]:
         schedule.rule,
         schedule.time_zone,
         schedule.next_run,
+        schedule.anchor,
         schedule.repeats,
+        schedule.kept,
         schedule.catch_up,
         schedule.declared,
         schedule.fault,
@@ -105,7 +132,7 @@ def _row(schedule: Schedule) -> tuple[object, ...]:
 
 
 def _schedule(*row: Any) -> Schedule:
-    name, task, body, rule, time_zone, next_run, repeats, catch_up, declared, fault = row
+    name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, declared, fault = row
     return Schedule(
         name=name,
         task=task,
@@ -113,7 +140,9 @@ def _schedule(*row: Any) -> Schedule:
         rule=rule,
         time_zone=time_zone,
         next_run=next_run,
+        anchor=anchor,
         repeats=repeats,
+        kept=kept,
         catch_up=None if catch_up is None else bool(catch_up),
         declared=bool(declared),
         fault=fault,

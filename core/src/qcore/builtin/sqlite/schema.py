@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x51636F72
 
 #: raised by one whenever the tables change
-VERSION = 1
+VERSION = 2
 
 #: A message waits in `queue` until its first lease. A lease is a range of `queue` in `lease`: the
 #: messages themselves are not touched again before they are deleted, so the happy path writes each of
@@ -43,8 +43,9 @@ TABLES = (
     "create index result_group on result (grp, finished) where grp is not null",
     "create index result_expires on result (expires) where expires > 0",
     """create table schedule (name text primary key, task text not null, body blob not null,
-    rule text not null, time_zone text not null, next_run real not null, repeats integer not null,
-    catch_up integer, declared integer not null, fault text not null, held real not null default 0)
+    rule text not null, time_zone text not null, next_run real not null, anchor real not null,
+    repeats integer not null, kept integer not null, catch_up integer,
+    declared integer not null, fault text not null, held real not null default 0)
     without rowid""",
 )
 

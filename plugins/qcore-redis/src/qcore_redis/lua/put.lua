@@ -1,0 +1,20 @@
+-- Accept messages. ARGV from a place on, for each its delay in milliseconds, the id of its body if that
+-- lies apart, and its body.
+local function put(from)
+  local ready, soonest = {}, math.huge
+  for i = from, #ARGV, 3 do
+    local delay, id, body = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
+    local item = char(0) .. body
+    if id ~= '' then
+      call('SET', P .. 'b:' .. id, body)
+      item = char(2) .. id
+    end
+    if delay > 0 then
+      put_later(item, now + delay)
+      soonest = math.min(soonest, now + delay)
+    else
+      call('RPUSH', Q, item)
+    end
+  end
+  if soonest < math.huge then nudge(soonest) end
+end
