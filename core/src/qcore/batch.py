@@ -55,6 +55,8 @@ class Batch:
         self._told: list[SettledEvent] = []
         #: ids of tasks that failed at their first delivery and will run again
         self._again: list[bytes] = []
+        #: epoch seconds when this batch was taken
+        self._taken = 0.0
 
     # -- taking a batch -------------------------------------------------------------------------
 
@@ -102,6 +104,7 @@ class Batch:
             self._refused += [Settlement(one.receipt, Action.RELEASE) for one in entries[keep:]]
             entries = entries[:keep]
         self._entries = entries
+        self._taken = time.time()
         self._settled = self.ended = 0
         return entries
 
@@ -247,7 +250,7 @@ class Batch:
 
         """
         if self._again:
-            forget_failures(self._store, self._again)
+            forget_failures(self._store, self._again, before=self._taken)
             self._again = []
         # What the supervisor settled for us while a task ran long need not be settled again.
         skip = max(0, self._page.flushed() - self._settled)

@@ -165,6 +165,7 @@ class Caretaker:
             settlements.append(settlement)
             if result is not None:
                 results.append(result)
+        self._forget(held, results, gone.seen)
         broker = self._write(results, settlements)
         broker.reclaim(gone.owner)
 
@@ -251,14 +252,22 @@ class Caretaker:
                 results.append(one.result)
         settlements += [Settlement(one.receipt, Action.RELEASE) for one in held[now.begun :]]
         if settlements:
+            self._forget(held, results, now)
             self._write(results, settlements)
             page.mark_flushed(now.seq, now.ended)
+
+    def _forget(self, held: Sequence[Held], results: Sequence[StoredResult], seen: Snapshot) -> None:
+        """Forget the old failures of requeued tasks that will run again, as a worker does."""
+        first = {one.id for one in held if one.deliveries == 1}
+        again = [one.id for one in results if one.state is State.RETRYING and one.id in first]
+        if again:
+            leased = time.time() - (time.monotonic_ns() - seen.leased) / 1e9
+            forget_failures(self._connect()[1], again, before=leased)
 
     def _write(self, results: list[StoredResult], settlements: list[Settlement]) -> Broker:
         """Save, then settle: the order that loses nothing."""
         broker, store = self._connect()
         if results:
-            forget_failures(store, [one.id for one in results if one.state is State.RETRYING])
             store.save(results)
         if settlements:
             broker.settle(settlements)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -210,12 +211,15 @@ def save_each(store: ResultStore, results: Sequence[StoredResult]) -> None:
             store.save([one])
 
 
-def forget_failures(store: ResultStore, ids: Sequence[bytes]) -> None:
+def forget_failures(store: ResultStore, ids: Sequence[bytes], *, before: float = math.inf) -> None:
     """Forget that tasks failed for good, for they will run again: they were requeued meanwhile.
 
-    Else the next delivery would take the old failure for the end of this one's runs.
+    Else the next delivery would take the old failure for the end of this one's runs. A failure
+    that came after `before`, the epoch seconds of a lease, is the verdict of whoever took the
+    message over: it stays.
     """
     if ids:
-        old = [one.id for one in store.get(ids) if one is not None and one.state is State.FAILED]
+        found = [one for one in store.get(ids) if one is not None]
+        old = [one.id for one in found if one.state is State.FAILED and one.finished < before]
         if old:
             store.delete(old)
