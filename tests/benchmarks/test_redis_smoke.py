@@ -98,6 +98,17 @@ def test_what_never_happened_is_said_to_be_so() -> None:
     assert "not in 5 s" in as_text(measured, taken, {}, {}, 5)
 
 
+def test_a_median_of_fewer_rounds_is_marked() -> None:
+    """A figure is not passed off as whole if its system failed in a later round."""
+    rows = [row for row in field.ROWS if row.key == "drain"]
+    taken = Taken({("qcore", "rush", "drain"): [123.0]}, {("qcore", "rush"): "it broke"})
+
+    text = as_text(lines(rows, taken, ["qcore"]), taken, {}, {}, 5)
+
+    assert "123*" in text
+    assert "qcore, rush: it broke" in text
+
+
 def test_systems_are_measured_in_turns() -> None:
     """Each round holds each session of everybody, but a death is watched once."""
     rows = [row for row in field.ROWS if row.key in {"drain", "redis", "killed"}]

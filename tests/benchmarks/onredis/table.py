@@ -52,7 +52,7 @@ def as_text(
     table = ["| " + " | ".join(_aligned(cells, widths, left)) + " |" for cells in ([*head], [*rule], *body)]
     failed = [f"{name}, {session}: {why}" for (name, session), why in taken.failed.items()]
     if failed:
-        table += ["", "Without figures:", *failed]
+        table += ["", "Failed; a figure marked * is of the rounds before:", *failed]
     told = ", ".join(f"{name} {value}" for name, value in circumstances.items())
     return "\n".join([*table, "", told, *(f"{name}: {words}" for name, words in setups.items())])
 
@@ -65,10 +65,11 @@ def _aligned(cells: Sequence[str], widths: Sequence[int], left: int) -> list[str
 
 
 def _cell(line: Line, name: str, taken: Taken, limit: float) -> str:
-    value = line.medians[name]
-    if value is not None:
-        return f"not in {limit:g} s" if math.isinf(value) else figure(value)
-    return "failed" if (name, line.row.session) in taken.failed else "-"
+    value, failed = line.medians[name], (name, line.row.session) in taken.failed
+    if value is None:
+        return "failed" if failed else "-"
+    told = f"not in {limit:g} s" if math.isinf(value) else figure(value)
+    return f"{told}*" if failed else told
 
 
 def _target(line: Line) -> str:
