@@ -1,0 +1,67 @@
+"""Who gets which processors, and what is said of a worker that is gone."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from qcore.journal import Journal, Leaving, WorkerState
+from qcore.pool import affinity
+from qcore.slot import Gone, Slot
+from qcore.zygote import Notice
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "each", "expected"),
+    [
+        # the specification's three tables
+        (range(4), 4, 1, [[0], [1], [2], [3]]),
+        (range(4), 4, 2, [[0, 1], [2, 3], [0, 1], [2, 3]]),
+        (range(4), 4, 3, [[0, 1, 2], [3, 0, 1], [2, 3, 0], [1, 2, 3]]),
+        # as many as there are, or none asked for: left alone
+        (range(4), 2, 4, [[], []]),
+        (range(4), 2, 9, [[], []]),
+        (range(4), 2, 0, [[], []]),
+        ([], 2, 1, [[], []]),
+        # processors that are not numbered through
+        ([2, 5, 7], 2, 2, [[2, 5], [7, 2]]),
+    ],
+)
+def test_processors_are_dealt_round_and_round(
+    cpus: list[int], workers: int, each: int, expected: list[list[int]]
+) -> None:
+    """Each worker gets the next ones."""
+    assert expected == affinity(list(cpus), workers, each)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "killed", "status", "cause", "death"),
+    [
+        (WorkerState.BUSY, Leaving.NOT, "", -signal.SIGKILL, "crashed", "killed by SIGKILL (9), perhaps"),
+        (WorkerState.BUSY, Leaving.NOT, "", -signal.SIGSEGV, "crashed", "killed by SIGSEGV (11)"),
+        (WorkerState.BUSY, Leaving.NOT, "", -63, "crashed", "an unknown signal"),
+        (WorkerState.BUSY, Leaving.NOT, "", 0, "crashed", "exit code 0"),
+        (WorkerState.BUSY, Leaving.NOT, "", 70, "crashed", "exit code 70"),
+        (WorkerState.BUSY, Leaving.NOT, "timeout", -9, "timeout", "killed"),
+        (WorkerState.BUSY, Leaving.NOT, "stop", -9, "stopped", "killed"),
+        (WorkerState.LEAVING, Leaving.RECYCLED, "", 0, "recycled", "exit code 0"),
+        (WorkerState.LEAVING, Leaving.MEMORY, "", 0, "memory", "exit code 0"),
+        (WorkerState.LEAVING, Leaving.STOPPED, "", 0, "stopped", "exit code 0"),
+        (WorkerState.LEAVING, Leaving.RECYCLED, "", -9, "crashed", "killed"),
+    ],
+)
+def test_the_end_of_a_worker_is_told_as_it_was(  # noqa: PLR0917 - the columns of the table above
+    state: WorkerState, reason: Leaving, killed: str, status: int, cause: str, death: str
+) -> None:
+    """By what it said last, whether we killed it, and how its process ended."""
+    journal = Journal.create(1)
+    slot = Slot(0, journal.page(0), [])
+    slot.page.say(state, reason)
+    slot.killed = killed
+
+    gone = Gone(slot, Notice("down", 0, 1, status))
+
+    assert cause == gone.cause
+    assert death in gone.death
+    journal.close()
