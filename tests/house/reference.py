@@ -33,6 +33,7 @@ FACE: Final = (
     ("Retry", "settle.py"),
     ("Result", "model.py"),
     ("Cluster", "cluster.py"),
+    ("Schedule", "model.py"),
     ("ClusterStatus", "model.py"),
     ("WorkerStatus", "model.py"),
     ("QueueSize", "model.py"),

@@ -4,8 +4,8 @@ from qcore.app import App
 from qcore.call import Call, Options
 from qcore.cluster import Cluster
 from qcore.config import UNSET, Config
-from qcore.errors import QcoreError, ResultNotReady, SkipTask, TaskFailed, TaskTimeout
-from qcore.model import ClusterStatus, QueueSize, Result, State
+from qcore.errors import QcoreError, ResultNotReady, ScheduleError, SkipTask, TaskFailed, TaskTimeout
+from qcore.model import ClusterStatus, QueueSize, Result, Schedule, State
 from qcore.settle import Retry
 from qcore.task import Job, Task
 
@@ -23,6 +23,8 @@ __all__ = [
     "Result",
     "ResultNotReady",
     "Retry",
+    "Schedule",
+    "ScheduleError",
     "SkipTask",
     "State",
     "Task",

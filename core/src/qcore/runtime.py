@@ -31,7 +31,7 @@ _log = logging.getLogger("qcore.runtime")
 #: Seconds error reporters get to send what waits when a process ends.
 FLUSH_SECONDS: Final = 2.0
 
-_T = TypeVar("_T", bound="Broker | ResultStore")
+_T = TypeVar("_T", bound="Broker | ResultStore | Scheduler")
 
 
 class Lender(Generic[_T]):
@@ -95,9 +95,11 @@ class Runtime:
             max_result=config.max_result,
             ttl=config.result_ttl or 0.0,
         )
+        self.schedule_sealer = Sealer(secrets, "schedule", config.name)
         self.status_sealer = Sealer(secrets, "status", config.name)
         self.brokers: Lender[Broker] = Lender(self.make_broker)
         self.stores: Lender[ResultStore] = Lender(self.make_store)
+        self.schedulers: Lender[Scheduler] = Lender(self.make_scheduler)
 
     # -- connections ----------------------------------------------------------------------------
 
@@ -187,6 +189,7 @@ class Runtime:
         """Close idle connections."""
         self.brokers.close()
         self.stores.close()
+        self.schedulers.close()
 
 
 class Reporters:

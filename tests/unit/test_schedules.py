@@ -1,0 +1,321 @@
+"""Schedules as a program makes them, and what their slots become."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from qcore import App, Config, Schedule, ScheduleError, SkipTask
+from qcore.builtin import plugin as builtin
+from qcore.errors import BadSignature, DecodeError, EncodeError
+from qcore.hookspecs import hookimpl
+from qcore.plugins import Plugins
+from qcore.scheduled import due, message, slot_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qcore.hookspecs import EnqueueEvent
+
+SETTINGS = {"name": "plans", "secret_key": "k" * 40, "memory": {}, "time_zone": "Europe/Amsterdam"}
+
+
+def make(**settings: Any) -> App:
+    """Return a producer on a queue of its own."""
+    return App(Config.from_dict(SETTINGS | settings))
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    """Yield a producer on an empty queue."""
+    made = make()
+    yield made
+    made.close()
+
+
+def in_a(hour: float = 1) -> datetime:
+    """Return a time from now."""
+    return datetime.now(UTC) + timedelta(hours=hour)
+
+
+def stamp(when: datetime) -> float:
+    """Return whole epoch seconds."""
+    return float(int(when.timestamp()))
+
+
+def opened(app: App, schedule: Schedule, slot: float = 0.0) -> tuple[Any, Any]:
+    """Return the head's bytes and the arguments of a slot's message."""
+    made = message(app.runtime, schedule, slot, bytes(16))
+    assert made is not None
+    got = app.runtime.envelope.open(made.body)
+    return got.head, app.runtime.serializer.loads(got.arguments) if got.arguments else None
+
+
+@pytest.mark.parametrize(
+    ("told", "rule"),
+    [
+        ({}, "once"),
+        ({"type": "once"}, "once"),
+        ({"every": timedelta(seconds=90)}, "every 90"),
+        ({"minutes": 5}, "every 300"),
+        ({"type": "minutes"}, "every 60"),
+        ({"type": "minutes", "minutes": 2}, "every 120"),
+        ({"type": "quarterly"}, "quarterly"),
+        ({"cron": "*/5 * * * *"}, "*/5 * * * *"),
+        ({"type": "cron", "cron": "0 3 * * *"}, "0 3 * * *"),
+    ],
+)
+def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) -> None:
+    """The calls of the specification and an interval."""
+    made = app.schedule("math.sqrt", 4, **told)
+
+    assert made.rule == rule
+    assert [made] == list(app.schedules())
+    assert (made.name, made.task, made.time_zone) == ("math.sqrt", "math.sqrt", "Europe/Amsterdam")
+
+
+@pytest.mark.parametrize(
+    ("told", "fault"),
+    [
+        ({"type": "fortnightly"}, "type='fortnightly' is no type of schedule"),
+        ({"type": "cron"}, "no cron"),
+        ({"type": "daily", "cron": "* * * * *"}, "one rule"),
+        ({"every": timedelta(days=1), "minutes": 3}, "one rule"),
+        ({"cron": "61 * * * *"}, "no rule of a schedule"),
+        ({"cron": "daily"}, "say type='daily'"),
+        ({"minutes": 0}, "whole seconds"),
+        ({"repeats": -2}, "-1 is no limit"),
+        ({"time_zone": "Mars/Base"}, "no time zone"),
+        ({"next_run": "soon"}, "give a datetime"),
+        ({"name": "a\nb"}, "no name of a schedule"),
+        ({"name": "a" * 201}, "no name of a schedule"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(app: App, told: dict[str, Any], fault: str) -> None:
+    """At the call, not when it should fire."""
+    with pytest.raises(ScheduleError, match=fault):
+        app.schedule("math.sqrt", 4, **told)
+
+    assert list(app.schedules()) == []
+
+
+def test_the_first_slot_is_now_or_what_is_said(app: App) -> None:
+    """A time without a zone is on the schedule's own wall clock."""
+    before = int(time.time())
+
+    assert before <= app.schedule("math.sqrt", 4, type="daily").next_run <= time.time()
+    said = app.schedule("math.sqrt", 4, type="daily", next_run=datetime(2030, 7, 1, 9, 30))  # noqa: DTZ001 - what is tried
+    assert said.next_run == said.anchor == datetime(2030, 7, 1, 7, 30, tzinfo=UTC).timestamp()
+    yearly = app.schedule("math.sqrt", 4, name="y", cron="0 0 1 1 *")
+    assert yearly.next_run > time.time()
+
+
+def test_an_argument_that_cannot_be_written_is_told_at_once(app: App) -> None:
+    """Not when the slot has come."""
+    with pytest.raises(EncodeError):
+        app.schedule("math.sqrt", object())
+
+
+def test_a_task_keeps_its_options(app: App) -> None:
+    """Its label is the schedule's name unless it has one."""
+    made = app.schedule("math.pow", 2, 3, name="powers")
+
+    head, arguments = opened(app, made)
+
+    assert b"powers" in head
+    assert arguments == [2, 3]
+
+
+def test_the_slots_time_is_an_argument_if_asked_for(app: App) -> None:
+    """ISO 8601 on the schedule's wall clock, beside the other arguments."""
+    made = app.schedule("a.task", 1, b=2, intended_date_kwarg="when")
+
+    _, arguments = opened(app, made, datetime(2026, 7, 1, 7, 0, tzinfo=UTC).timestamp())
+
+    assert arguments == [[1], {"b": 2, "when": "2026-07-01T09:00:00+02:00"}]
+
+
+def test_a_serializer_that_runs_code_gets_no_slots_time() -> None:
+    """A supervisor never reads what could run code."""
+    app = make(serializer="pickle", accept=["pickle"])
+
+    with pytest.raises(ScheduleError, match="can run code"):
+        app.schedule("a.task", intended_date_kwarg="when")
+    assert opened(app, app.schedule("a.task", 1))[1] == [1]
+
+
+def test_what_is_sealed_belongs_to_one_name(app: App) -> None:
+    """Nobody who can write to the store makes one schedule run what another was sealed for."""
+    made = app.schedule("a.task", name="one")
+
+    with pytest.raises(BadSignature):
+        message(app.runtime, attrs.evolve(made, name="other"), 0.0, bytes(16))
+    with pytest.raises(BadSignature):
+        message(app.runtime, attrs.evolve(made, body=made.body + b"x"), 0.0, bytes(16))
+
+
+def test_arguments_of_a_serializer_no_longer_accepted_are_told(app: App) -> None:
+    """The schedule is broken, and says why."""
+    made = app.schedule("a.task", 1)
+    other = make(serializer="json")
+
+    with pytest.raises(DecodeError, match="which `accept` does not list"):
+        message(other.runtime, made, 0.0, bytes(16))
+
+
+def test_hooks_see_a_slots_task_and_may_leave_it_out() -> None:
+    """As they do with any other task."""
+
+    @hookimpl
+    def qcore_pre_enqueue(event: EnqueueEvent) -> None:
+        if event.task.args == (0,):
+            raise SkipTask
+        event.headers["trace"] = f"of {event.task.name}"
+
+    spy = SimpleNamespace(qcore_pre_enqueue=qcore_pre_enqueue)
+    plugins = Plugins.of({"builtin": builtin, "spy": spy})
+    app = App(Config.from_dict(SETTINGS), plugins=plugins)
+
+    assert b"of a.task" in opened(app, app.schedule("a.task", 1))[0]
+    assert message(app.runtime, app.schedule("a.task", 0), 0.0, bytes(16)) is None
+
+
+def test_a_slot_has_one_id(app: App) -> None:
+    """The same for whoever fires it, another for each slot, name and body."""
+    one, other = app.schedule("a.task", name="one"), app.schedule("a.task", name="other")
+
+    ids = {slot_id(one, 1e9), slot_id(one, 1e9 + 1), slot_id(other, 1e9), slot_id(one, 1e9)}
+
+    assert len(ids) == 3
+    assert all(len(id_) == 16 for id_ in ids)
+    assert slot_id(one, 1e9)[:6] < slot_id(one, 1e9 + 1)[:6]
+
+
+def test_missed_slots_are_made_up_for_where_that_is_asked_for(app: App) -> None:
+    """All of them oldest first, or one and then the usual."""
+    made = app.schedule("a.task", every=timedelta(seconds=10), next_run=1000.0)
+
+    all_, after = due(made, 1035.0, catch_up=True, limit=100)
+    one, later = due(made, 1035.0, catch_up=False, limit=100)
+    own, _ = due(attrs.evolve(made, catch_up=False), 1035.0, catch_up=True, limit=100)
+
+    assert all_ == [1000.0, 1010.0, 1020.0, 1030.0]
+    assert one == own == [1000.0]
+    assert after == later == attrs.evolve(made, next_run=1040.0)
+
+
+def test_what_is_too_much_for_one_step_goes_on_in_the_next(app: App) -> None:
+    """No slot is lost between the two."""
+    made = app.schedule("a.task", every=timedelta(seconds=10), next_run=1000.0)
+
+    slots, after = due(made, 1035.0, catch_up=True, limit=3)
+
+    assert slots == [1000.0, 1010.0, 1020.0]
+    assert after == attrs.evolve(made, next_run=1030.0)
+
+
+def test_repeats_are_counted_down(app: App) -> None:
+    """With the last it is done; what is missed counts too."""
+    made = app.schedule("a.task", every=timedelta(seconds=10), next_run=1000.0, repeats=3)
+
+    slots, after = due(made, 1015.0, catch_up=True, limit=100)
+    assert (slots, after) == ([1000.0, 1010.0], attrs.evolve(made, next_run=1020.0, repeats=1))
+    assert after is not None
+    slots, done = due(after, 1999.0, catch_up=True, limit=100)
+    assert (slots, done) == ([1020.0], attrs.evolve(after, repeats=0, kept=0))
+
+
+def test_what_happens_once_is_removed_or_kept_as_done(app: App) -> None:
+    """Without a number of repeats it is removed, with one it stays."""
+    made = app.schedule("a.task", next_run=1000.0)
+
+    assert due(made, 5000.0, catch_up=True, limit=9) == ([1000.0], None)
+    _, kept = due(attrs.evolve(made, repeats=1), 5000.0, catch_up=True, limit=9)
+    assert kept == attrs.evolve(made, repeats=0)
+
+
+def test_a_paused_schedule_goes_on_where_it_should(app: App) -> None:
+    """With as many repeats as it had; what it missed is not made up for."""
+    app.schedule("a.task", name="tick", minutes=1, next_run=1000.0, repeats=5)
+
+    assert app.pause("tick").repeats == 0
+    assert app.pause("tick").repeats == 0
+    resumed = app.resume("tick")
+
+    assert (resumed.repeats, resumed.kept) == (5, 0)
+    assert time.time() < resumed.next_run <= time.time() + 60
+    assert [resumed] == list(app.schedules())
+
+
+def test_a_schedule_that_is_done_is_not_resumed(app: App) -> None:
+    """It has no slots left."""
+    app.schedule("a.task", name="tick")
+    with app.runtime.schedulers.lend() as store:
+        store.add(attrs.evolve(store.all()[0], repeats=0))
+
+    with pytest.raises(ScheduleError, match="is done"):
+        app.resume("tick")
+
+
+def test_a_broken_schedule_is_resumed(app: App) -> None:
+    """Once its cause is mended."""
+    made = app.schedule("a.task", name="tick", next_run=in_a())
+    with app.runtime.schedulers.lend() as store:
+        store.add(attrs.evolve(made, fault="no such thing"))
+
+    assert app.resume("tick") == made
+
+
+def test_saying_the_same_again_changes_no_slot(app: App) -> None:
+    """A program may schedule at each start; what was paused by hand stays so."""
+    first = app.schedule("a.task", 1, name="tick", minutes=60, next_run=in_a(0.5))
+
+    again = app.schedule("a.task", 2, name="tick", minutes=60)
+    assert (again.next_run, again.anchor) == (first.next_run, first.anchor)
+    assert opened(app, again)[1] == [2]
+
+    app.pause("tick")
+    assert app.schedule("a.task", 2, name="tick", minutes=60).repeats == 0
+    assert app.resume("tick") == again
+    assert app.schedule("a.task", name="tick", minutes=30).next_run <= time.time()
+    assert len(app.schedules()) == 1
+
+
+def test_a_schedule_is_run_now(app: App) -> None:
+    """Its slots stay as they are."""
+    made = app.schedule("a.task", 1, name="tick", next_run=in_a())
+
+    job = app.run_now("tick")
+
+    assert app.queue_size() == 1
+    assert len(job.id) == 32
+    assert [made] == list(app.schedules())
+
+
+def test_slots_are_shown_before_they_come(app: App) -> None:
+    """Of a schedule, and of a rule that is not kept yet."""
+    app.schedule("a.task", name="twice", type="daily", repeats=2, next_run=datetime(2030, 3, 30, 2, 30))  # noqa: DTZ001 - what is tried
+
+    shown = [when.isoformat() for when in app.preview("twice")]
+
+    assert shown == ["2030-03-30T02:30:00+01:00", "2030-03-31T03:00:00+02:00"]
+    assert len(app.preview("*/5 * * * *", 3)) == 3
+    assert app.preview("every 60", 1, time_zone="UTC")[0].utcoffset() == timedelta(0)
+    with pytest.raises(ScheduleError, match="no rule"):
+        app.preview("nothing")
+
+
+def test_a_schedule_is_removed(app: App) -> None:
+    """And what is not there is told."""
+    app.schedule("a.task", name="tick")
+
+    assert app.unschedule("tick") is True
+    assert app.unschedule("tick") is False
+    for verb in (app.pause, app.resume, app.run_now):
+        with pytest.raises(ScheduleError, match="no schedule 'tick'"):
+            verb("tick")
