@@ -17,7 +17,7 @@ LAYERS: Final = (
     {"cluster"},
     {"control"},
     {"supervisor"},
-    {"caretaker"},
+    {"caretaker", "timekeeper"},
     {"pool"},
     {"slot"},
     {"zygote"},

@@ -19,6 +19,7 @@ from qcore.hookspecs import ClusterEvent
 from qcore.journal import Journal, WorkerState
 from qcore.model import ClusterStatus, WorkerStatus
 from qcore.pool import Pool
+from qcore.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,6 +64,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._pool: Pool
         self._caretaker: Caretaker
+        self._timekeeper: Timekeeper | None = None
 
     # -- from start to stop ---------------------------------------------------------------------
 
@@ -114,6 +116,8 @@ class Supervisor:
         self._kill_at = kill_at
         self._state = "stopping"
         self._pool.stopping = True
+        if self._timekeeper is not None:
+            self._timekeeper.close(0)
         for slot in self._pool.slots:
             slot.due = None
         for slot in self._pool.alive():
@@ -131,6 +135,7 @@ class Supervisor:
         """Return what is seen of the cluster now."""
         workers = tuple(self._worker_status(slot) for slot in self._pool.slots)
         state = self._state
+        late = self._timekeeper.trouble if self._timekeeper else ""
         if state == "running":
             state = "working" if any(one.state == "busy" for one in workers) else "idle"
         return ClusterStatus(
@@ -145,7 +150,7 @@ class Supervisor:
             reincarnations=dict(self._pool.reincarnations),
             uptime=time.monotonic() - self._began,
             published=time.time(),
-            troubles=tuple(filter(None, (self._caretaker.trouble, self._pool.trouble))),
+            troubles=tuple(filter(None, (self._caretaker.trouble, self._pool.trouble, late))),
         )
 
     # -- the loop -------------------------------------------------------------------------------
@@ -193,6 +198,8 @@ class Supervisor:
         pages = [slot.page.look() for slot in self._pool.slots if slot.pid]
         if len(pages) == len(self._pool.slots) and all(page.state != WorkerState.STARTING for page in pages):
             self._state = "running"
+            if self._config.scheduler:
+                self._timekeeper = Timekeeper(self._runtime)
             _log.info(
                 "cluster %s is ready: %d workers, supervisor %d", self._config.name, len(pages), os.getpid()
             )
@@ -252,6 +259,8 @@ class Supervisor:
         status = self.status()
         for hook in self._runtime.hooks("qcore_cluster_stop"):
             hook(ClusterEvent(status=status))
+        if self._timekeeper is not None:
+            self._timekeeper.close(_LAST_WORDS)
         self._caretaker.publish(status)
         self._caretaker.prune(status.finished)
         if not self._caretaker.close(_LAST_WORDS):

@@ -1,0 +1,129 @@
+"""The supervisor's thread that fires schedules, apart from all that guards workers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from qcore.errors import (
+    BackendError,
+    DecodeError,
+    EncodeError,
+    EnvelopeError,
+    NotSupported,
+    PayloadTooLarge,
+    ScheduleError,
+    UnknownKey,
+)
+from qcore.model import Task
+from qcore.scheduled import due, message, slot_id
+
+if TYPE_CHECKING:
+    from qcore.interfaces import Broker, Scheduler
+    from qcore.model import Schedule
+    from qcore.runtime import Runtime
+
+_log = logging.getLogger("qcore.timekeeper")
+
+#: Schedules claimed at once.
+_CLAIM: Final = 100
+#: Seconds a claim holds. Only a courtesy: a slot is fired by whoever advances its schedule.
+_HOLD: Final = 10.0
+#: Most slots of one schedule made up for in one step.
+_SLOTS: Final = 1000
+#: What is wrong with the schedule itself, and will be tomorrow.
+_BROKEN: Final = (ScheduleError, DecodeError, EncodeError, EnvelopeError, PayloadTooLarge, NotSupported)
+
+
+class Timekeeper:
+    """Fires what is due, once a second, in a thread with connections of its own.
+
+    Any number of clusters may do so for one queue: a slot belongs to whoever replaces its
+    schedule by the next state, and where queue and schedules share a backend its tasks are
+    enqueued in that same step. A clock that jumps fires nothing twice, for a slot that was
+    fired is no longer kept.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._broker: Broker | None = None
+        self._store: Scheduler | None = None
+        self._reporters = runtime.reporters()
+        self._closing = threading.Event()
+        #: what a backend last complained of, empty when it answers
+        self.trouble = ""
+        self._thread = threading.Thread(target=self._run, name="qcore-timekeeper", daemon=True)
+        self._thread.start()
+
+    def close(self, seconds: float) -> bool:
+        """Fire nothing more; return whether the thread ended within `seconds`."""
+        self._closing.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    # -- the thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        # Slots are whole seconds: the time to look is just behind one.
+        while not self._closing.wait(1.0 - time.time() % 1.0):
+            try:
+                self._look()
+            except BackendError as exc:
+                if self.trouble != str(exc):
+                    self.trouble = str(exc)
+                    _log.warning("schedules rest until their store and the broker answer: %s", exc)
+            except Exception:  # noqa: BLE001 - logged; the next second is another try
+                _log.exception("a fault of qcore's own; schedules are looked at again")
+            else:
+                self.trouble = ""
+        self._reporters.flush()
+        for connection in (self._broker, self._store):
+            if connection is not None:
+                connection.close()
+
+    def _look(self) -> None:
+        if self._store is None:
+            self._store = self._runtime.make_scheduler()
+        claimed = self._store.claim_due(time.time(), _CLAIM, _HOLD)
+        while claimed and not self._closing.is_set():
+            for schedule in claimed:
+                self._attempt(self._store, schedule)
+            # What was caught up with is not due any more; what failed is held.
+            claimed = self._store.claim_due(time.time(), _CLAIM, _HOLD)
+
+    def _attempt(self, store: Scheduler, schedule: Schedule) -> None:
+        """Fire a schedule; one that cannot be fired is marked or passed over, and the others go on."""
+        try:
+            self._fire(store, schedule)
+        except UnknownKey as exc:
+            # Another cluster of a rolling rotation may have it already.
+            _log.warning("schedule %r is passed over: %s", schedule.name, exc)
+        except _BROKEN as exc:
+            text = f"{type(exc).__name__}: {exc}"
+            store.advance(schedule, attrs.evolve(schedule, fault=text[:500]))
+            _log.error("schedule %r is broken and rests until it is resumed: %s", schedule.name, text)
+            self._report(schedule, exc, text)
+        except BackendError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - logged and reported; a hook must not stop the others
+            _log.exception("schedule %r could not be fired; it is tried again", schedule.name)
+            self._report(schedule, exc, f"{type(exc).__name__}: {exc}")
+
+    def _fire(self, store: Scheduler, schedule: Schedule) -> None:
+        if self._broker is None:
+            self._broker = self._runtime.make_broker()
+        limit = min(_SLOTS, self._broker.capabilities.bulk)
+        config = self._runtime.config
+        slots, after = due(schedule, time.time(), catch_up=config.catch_up, limit=limit)
+        made = [message(self._runtime, schedule, slot, slot_id(schedule, slot)) for slot in slots]
+        messages = [one for one in made if one is not None]
+        if store.fire(self._broker, messages, schedule, after):
+            _log.debug("schedule %r fired, %d slots", schedule.name, len(slots))
+
+    def _report(self, schedule: Schedule, error: Exception, text: str) -> None:
+        task = Task(id=slot_id(schedule, schedule.next_run).hex(), name=schedule.task)
+        self._reporters.report(task, error, f"schedule {schedule.name!r}: {text}")

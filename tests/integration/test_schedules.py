@@ -1,0 +1,100 @@
+"""Schedules on real clusters: each slot once, whoever dies."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tests.integration import tasks
+from tests.integration.land import kill, lines, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.land import Land
+
+
+def run(path: Path, count: int) -> bool:
+    """Tell whether so many slots were run."""
+    return len(lines(path)) >= count
+
+
+def seconds(path: Path) -> list[float]:
+    """Return the slots that were run, in the order they were."""
+    return [datetime.fromisoformat(line).timestamp() for line in lines(path)]
+
+
+def test_each_slot_fires_once_though_a_supervisor_is_killed(land: Land) -> None:
+    """Two clusters on one queue; one loses its supervisor between two slots."""
+    app, first = land.both(retry=3)
+    land.cluster(retry=3)
+    witness = land.file()
+    start = int(time.time()) + 1.0
+    for name in ("a", "b"):
+        app.schedule(
+            tasks.note,
+            str(witness) + name,
+            name=name,
+            every=timedelta(seconds=1),
+            next_run=start,
+            intended_date_kwarg="text",
+        )
+
+    until(lambda: len(lines(land.file("witnessa"))) >= 3, "slots to be run")
+    # between two slots, so that no task is running
+    until(lambda: 0.4 < time.time() % 1 < 0.6)
+    assert first.pid is not None
+    kill(first.pid)
+    wanted = len(lines(land.file("witnessa"))) + 4
+
+    for name in ("a", "b"):
+        path = land.file(f"witness{name}")
+        until(partial(run, path, wanted), "more slots to be run")
+        found = sorted(seconds(path))
+        assert found == [start + number for number in range(len(found))]
+
+
+def test_what_no_cluster_was_there_for_is_made_up_for(land: Land) -> None:
+    """Every slot missed, each with its own time, oldest first."""
+    app = land.app()
+    start = int(time.time()) - 3600.0
+    app.schedule(
+        tasks.note,
+        str(land.file()),
+        name="tick",
+        minutes=10,
+        next_run=start,
+        repeats=6,
+        intended_date_kwarg="text",
+    )
+
+    land.cluster(workers=1)
+
+    until(lambda: len(lines(land.file())) == 6, "what was missed to be run")
+    assert seconds(land.file()) == [start + 600 * number for number in range(6)]
+    assert app.schedules()[0].repeats == 0
+
+
+def test_a_cluster_told_so_fires_nothing(land: Land) -> None:
+    """With `scheduler` false it works on tasks alone."""
+    app, quiet = land.both(scheduler=False)
+    app.schedule(tasks.note, str(land.file()), name="tick")
+    began = time.monotonic()
+    until(lambda: time.monotonic() - began > 2.5)
+
+    assert len(app.schedules()) == 1
+    assert app.queue_size() == 0
+    assert app.run_now("tick").fetch(10)
+    assert len(lines(land.file())) == 1
+    assert quiet.status().troubles == ()
+
+
+def test_a_broken_schedule_holds_up_nobody(land: Land) -> None:
+    """An unknown function is its task's failure; the slots of others are run."""
+    app, _ = land.both(ack_failures=True)
+    app.schedule("no.such.function", name="broken")
+    app.schedule(tasks.note, str(land.file()), name="sound", every=timedelta(seconds=1), repeats=2)
+
+    until(lambda: len(lines(land.file())) == 2, "the sound one to run")
