@@ -33,7 +33,8 @@ class WithNumbers(click.Command):
         )
 
 
-def _arguments(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> list[Any]:
+def as_arguments(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> list[Any]:
+    """Read words as arguments of a task; a callback of click."""
     return [_argument(word) for word in words]
 
 
@@ -44,7 +45,8 @@ def _argument(word: str) -> Any:  # noqa: ANN401 - JSON
         return word
 
 
-def _named(_: click.Context, __: click.Parameter, text: str | None) -> dict[str, Any]:
+def as_named(_: click.Context, __: click.Parameter, text: str | None) -> dict[str, Any]:
+    """Read a JSON object as named arguments of a task; a callback of click."""
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError) as exc:
@@ -58,8 +60,8 @@ def _named(_: click.Context, __: click.Parameter, text: str | None) -> dict[str,
 
 @click.command("enqueue", cls=WithNumbers)
 @click.argument("name")
-@click.argument("arguments", metavar="[ARGUMENTS]...", nargs=-1, callback=_arguments)
-@click.option("--kwargs", "named", metavar="JSON", callback=_named, help="Named arguments, an object.")
+@click.argument("arguments", metavar="[ARGUMENTS]...", nargs=-1, callback=as_arguments)
+@click.option("--kwargs", "named", metavar="JSON", callback=as_named, help="Named arguments, an object.")
 @click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Not before.")
 @click.option(
     "--timeout", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="May run so long."

@@ -26,6 +26,7 @@ VERBS: Final = MappingProxyType(
         "run": "Work on the queue, in the foreground.",
         "demo": "Parse Python files in a pool of workers, to see it work.",
         "enqueue": "Put a call of a function on the queue.",
+        "schedule": "List, add, preview, pause, resume, run or delete schedules.",
         "result": "Print what a task returned.",
         "info": "Show broker, queue, results and clusters.",
         "health": "Say whether the queue is worked on.",

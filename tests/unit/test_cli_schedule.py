@@ -1,0 +1,181 @@
+"""Schedules from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import attrs
+import pytest
+
+import qcore.cli
+from qcore import App, Config
+from qcore.cli import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def verb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Return what runs a verb of `qcore schedule` in a folder with a configuration."""
+    (tmp_path / "qcore.toml").write_text(
+        'name = "cli"\nsecret_key = "a key of the tests of schedules"\n[sqlite]\npath = "queue.db"\n'
+    )
+    (tmp_path / "qcore.toml").chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(*arguments: str) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            qcore.cli.main(["schedule", *arguments])
+        out, err = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def app(tmp_path: Path, verb: Callable[..., Ended]) -> App:
+    """Return a producer on the same queue."""
+    return App(Config.load(tmp_path / "qcore.toml"))
+
+
+def add(verb: Callable[..., Ended], *more: str) -> Ended:
+    """Add a schedule of a time to come."""
+    return verb(
+        "add",
+        "nightly",
+        "math.copysign",
+        "2",
+        "-2",
+        "--type",
+        "daily",
+        "--next-run",
+        "2030-01-31 09:00",
+        *more,
+    )
+
+
+def listed(verb: Callable[..., Ended]) -> dict[str, Any]:
+    """Return the one schedule there is."""
+    (found,) = json.loads(verb("list", "--json").out)["schedules"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_schedule_is_added_and_listed(verb: Callable[..., Ended]) -> None:
+    """Its next slot is shown on its own wall clock; its arguments are not."""
+    assert add(verb, "--time-zone", "Europe/Paris") == (0, "nightly: 2030-01-31 09:00:00 +0100\n", "")
+
+    shown = verb("list").out.splitlines()
+    assert shown[0].split() == ["NAME", "TASK", "RULE", "NEXT"]
+    assert shown[1].split(None, 3) == ["nightly", "math.copysign", "daily", "2030-01-31 09:00:00 +0100"]
+    assert listed(verb) == {
+        "name": "nightly",
+        "task": "math.copysign",
+        "rule": "daily",
+        "time_zone": "Europe/Paris",
+        "state": "waiting",
+        "next_run": 1896076800.0,
+        "repeats": -1,
+        "catch_up": None,
+        "fault": "",
+    }
+
+
+def test_an_empty_list_says_so(verb: Callable[..., Ended]) -> None:
+    """On standard error, for it is no row."""
+    assert verb("list") == (0, "", "no schedules\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--every", "90"], "every 90"),
+        (["--cron", "*/5 * * * *", "--no-catch-up"], "*/5 * * * *"),
+        (["--type", "monthly", "--repeats", "3"], "monthly"),
+        ([], "once"),
+    ],
+)
+def test_each_kind_of_rule_can_be_added(verb: Callable[..., Ended], options: list[str], rule: str) -> None:
+    """As with app.schedule."""
+    assert verb("add", "one", "math.sqrt", "4", *options).code == Exit.OK
+    assert listed(verb)["rule"] == rule
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--cron", "61 * * * *"], Exit.FAILED, "no rule of a schedule"),
+        (["--every", "60", "--type", "daily"], Exit.FAILED, "one rule"),
+        (["--next-run", "soon"], Exit.USAGE, "is no time"),
+        (["--kwargs", '{"name": 1}'], Exit.USAGE, "is a word of schedules"),
+    ],
+)
+def test_what_cannot_be_added_is_told(
+    verb: Callable[..., Ended], options: list[str], code: int, told: str
+) -> None:
+    """In one line, and nothing is kept."""
+    ended = verb("add", "one", "math.sqrt", "4", *options)
+
+    assert ended.code == code
+    assert told in ended.err
+    assert verb("list").out == ""
+
+
+def test_slots_are_foreseen(verb: Callable[..., Ended]) -> None:
+    """Of a schedule and of a rule."""
+    add(verb)
+
+    assert verb("preview", "nightly", "-n", "2").out.splitlines() == [
+        "2030-01-31 09:00:00 +0000",
+        "2030-02-01 09:00:00 +0000",
+    ]
+    assert len(json.loads(verb("preview", "*/5 * * * *", "--json").out)["slots"]) == 10
+    assert verb("preview", "nothing").code == Exit.FAILED
+
+
+def test_a_schedule_is_paused_and_resumed(verb: Callable[..., Ended], app: App) -> None:
+    """A broken one is resumed as well."""
+    add(verb)
+
+    assert verb("pause", "nightly").out == "nightly: paused\n"
+    assert listed(verb)["state"] == "paused"
+    assert verb("resume", "nightly").out == "nightly: 2030-01-31 09:00:00 +0000\n"
+
+    with app.runtime.schedulers.lend() as store:
+        store.add(attrs.evolve(store.all()[0], fault="no such\x1b[2J thing", time_zone="Mars/Base"))
+    assert "broken: no such thing" in verb("list").out
+
+
+def test_a_schedule_is_run_now(verb: Callable[..., Ended], app: App) -> None:
+    """The id of the task is printed."""
+    add(verb)
+
+    assert len(verb("run", "nightly").out.strip()) == 32
+    assert len(json.loads(verb("run", "nightly", "--json").out)["id"]) == 32
+    assert app.queue_size() == 2
+
+
+def test_a_schedule_is_deleted_only_with_a_yes(verb: Callable[..., Ended]) -> None:
+    """Without a terminal nobody can be asked."""
+    add(verb)
+
+    assert verb("delete", "nightly").code == Exit.USAGE
+    assert verb("delete", "nightly", "--yes") == (0, "nightly deleted\n", "")
+    assert verb("delete", "nightly", "--yes").code == Exit.FAILED
+    for other in ("pause", "resume", "run"):
+        assert "no schedule 'nightly'" in verb(other, "nightly").err
