@@ -31,10 +31,10 @@ class Witness:
         """Return how often each task ran, by its number."""
         return Counter(map(int, lines(self.path)))
 
-    def drained(self, *, buried: int = 0) -> None:
+    def drained(self, *, buried: int = 0, within: float = PATIENCE) -> None:
         """Wait until nothing is ready, leased or delayed: progress without anybody's help."""
         empty = QueueSize(ready=0, leased=0, delayed=0, buried=buried)
-        until(lambda: self.app.sizes() == empty, "the queue to be empty", within=PATIENCE)
+        until(lambda: self.app.sizes() == empty, "the queue to be empty", within=within)
 
     def results(self, jobs: Sequence[Job]) -> list[Result]:
         """Return the terminal result of every accepted task."""
