@@ -15,8 +15,6 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import psutil
-
 from qcore.errors import StartFailed
 from qcore.forked import Forked
 from qcore.slot import Gone, Slot
@@ -57,7 +55,7 @@ class Pool:
         #: what the first zygote runs, forked from this process; later ones are processes of their own
         self._become_zygote = become_zygote
         self._journal = journal
-        places = affinity(_usable_cpus(), boot.slots, cpu_affinity)
+        places = affinity(_usable_cpus() if cpu_affinity else (), boot.slots, cpu_affinity)
         self.slots = [Slot(number, journal.page(number), places[number]) for number in range(boot.slots)]
         #: workers replaced, by cause
         self.reincarnations: Counter[str] = Counter()
@@ -271,6 +269,8 @@ def _await_end(pids: Sequence[int]) -> None:
 
 
 def _usable_cpus() -> list[int]:
+    import psutil  # noqa: PLC0415 - 14 ms of every start; only affinity needs it here
+
     process = psutil.Process()
     if not hasattr(process, "cpu_affinity"):
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +73,8 @@ class Layers:
             self._toml(PROJECT_FILE, "", whole=False)
 
     def _toml(self, path: Path, said: str, *, whole: bool) -> None:
+        import tomllib  # noqa: PLC0415 - only where there is a file
+
         try:
             with path.open("rb") as file:
                 content: Any = tomllib.load(file)

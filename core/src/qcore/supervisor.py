@@ -9,7 +9,6 @@ import selectors
 import signal
 import socket
 import time
-import uuid
 from typing import TYPE_CHECKING, Final
 
 from qcore import zygote
@@ -51,7 +50,7 @@ class Supervisor:
         self._runtime = runtime
         self._boot = boot
         self._config = runtime.config
-        self._id = uuid.uuid4().hex
+        self._id = os.urandom(16).hex()
         self._began = time.monotonic()
         self._state = "starting"
         #: how many signals to stop have come

@@ -10,8 +10,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-import psutil
-
 from qcore.batch import Batch
 from qcore.errors import BackendError, BackendUnavailable
 from qcore.execute import Executor
@@ -22,6 +20,8 @@ from qcore.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import psutil
 
     from qcore.config import Config
     from qcore.entry import Entry
@@ -50,6 +50,12 @@ class _Stop(BaseException):
     """Breaks a wait at an empty queue."""
 
 
+def _process() -> psutil.Process:
+    import psutil  # noqa: PLC0415 - memory of every worker; affinity and max_rss alone need it
+
+    return psutil.Process()
+
+
 class Worker:
     """One worker process from its first line to its exit code."""
 
@@ -76,7 +82,7 @@ class Worker:
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         if cpus:
-            psutil.Process().cpu_affinity(list(cpus))
+            _process().cpu_affinity(list(cpus))
         try:
             self._assemble(owner)
         except _Stop:
@@ -268,7 +274,7 @@ class Worker:
         config = self._config
         if config.recycle and self._total >= config.recycle:
             self._reason = Leaving.RECYCLED
-        elif config.max_rss and psutil.Process().memory_info().rss >= config.max_rss * 1024:
+        elif config.max_rss and _process().memory_info().rss >= config.max_rss * 1024:
             self._reason = Leaving.MEMORY
         return self._reason is not Leaving.NOT
 
