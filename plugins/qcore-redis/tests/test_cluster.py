@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -102,3 +103,31 @@ def test_a_cluster_goes_on_when_redis_is_back(both: tuple[App, Cluster], own: An
     assert all(found is not None and found.state is State.SUCCESS for found in again)
     assert cluster.status().state in ("idle", "working")
     assert os.getpid() not in {worker.pid for worker in cluster.status().workers}
+
+
+def test_a_slot_fires_once_for_two_clusters(
+    both: tuple[App, Cluster], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    """Queue and schedules lie on one server: what fires is enqueued in one step."""
+    app, _ = both
+    path = tmp_path / "witness"
+    start = int(time.time()) - 3
+
+    with Cluster(config()):
+        app.schedule(
+            "redis_tasks.witness",
+            str(path),
+            name="tick",
+            every=timedelta(seconds=1),
+            next_run=start,
+            repeats=6,
+        )
+        end = time.monotonic() + 20
+        while not (path.exists() and len(path.read_text().splitlines()) >= 6):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        (done,) = app.schedules()
+
+    assert done.repeats == 0
+    assert app.queue_size() == 0
+    assert len(path.read_text().splitlines()) == 6
