@@ -116,7 +116,7 @@ class Supervisor:
         self._state = "stopping"
         self._pool.stopping = True
         if self._timekeeper is not None:
-            self._timekeeper.close(0)
+            self._timekeeper.halt()
         for slot in self._pool.slots:
             slot.due = None
         for slot in self._pool.alive():

@@ -53,14 +53,20 @@ class Timekeeper:
         self._broker: Broker | None = None
         self._store: Scheduler | None = None
         self._reporters = runtime.reporters()
+        self._halted = False
         self._closing = threading.Event()
         #: what a backend last complained of, empty when it answers
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="qcore-timekeeper", daemon=True)
         self._thread.start()
 
+    def halt(self) -> None:
+        """Fire nothing more; no lock is taken, for a signal handler may ask."""
+        self._halted = True
+
     def close(self, seconds: float) -> bool:
-        """Fire nothing more; return whether the thread ended within `seconds`."""
+        """Let go of everything; return whether the thread ended within `seconds`."""
+        self._halted = True
         self._closing.set()
         self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -70,6 +76,8 @@ class Timekeeper:
     def _run(self) -> None:
         # Slots are whole seconds: the time to look is just behind one.
         while not self._closing.wait(1.0 - time.time() % 1.0):
+            if self._halted:
+                continue
             try:
                 self._look()
             except BackendError as exc:
@@ -89,7 +97,7 @@ class Timekeeper:
         if self._store is None:
             self._store = self._runtime.make_scheduler()
         claimed = self._store.claim_due(time.time(), _CLAIM, _HOLD)
-        while claimed and not self._closing.is_set():
+        while claimed and not self._halted:
             for schedule in claimed:
                 self._attempt(self._store, schedule)
             # What was caught up with is not due any more; what failed is held.
