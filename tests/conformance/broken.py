@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from qcore.model import Action, Outgoing, State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.interfaces import ResultStore
+    from qcore.interfaces import Broker, ResultStore
     from qcore.model import Buried, Delivery, QueueSize, Schedule, Settlement, StoredResult
 
 changed = msgspec.structs.replace
@@ -426,6 +427,18 @@ class AdvanceIsBlind(MemorySchedules):
         if after is not None:
             self.add(after)
         return True
+
+
+class FireIsTwoSteps(MemorySchedules):
+    """Enqueues before it knows whether the slot is still there."""
+
+    def fire(
+        self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
+    ) -> bool:
+        """Enqueue, then look."""
+        # others' ids: this queue drops those it holds already
+        broker.enqueue([changed(one, id=os.urandom(16)) for one in messages])
+        return self.advance(before, after)
 
 
 class RaisesItsOwn(JsonSerializer):

@@ -204,6 +204,19 @@ def test_a_broken_scheduler_fails(
         run(SchedulerContract, test, maker(wrong), parameters)
 
 
+def test_a_scheduler_that_fires_in_two_steps_fails() -> None:
+    """The sound one passes the same test."""
+
+    def maker(kind: type[MemorySchedules]) -> Callable[..., tuple[MemoryBroker, MemorySchedules]]:
+        server = MemoryServer()
+        queue, table = server.queue("kit"), server.schedules("kit")
+        return lambda **_: (MemoryBroker(queue, retry=60.0, backend="kit"), kind(table, backend="kit"))
+
+    run(FireContract, "test_a_slot_fires_once", maker(MemorySchedules), ())
+    with pytest.raises(AssertionError):
+        run(FireContract, "test_a_slot_fires_once", maker(broken.FireIsTwoSteps), ())
+
+
 @pytest.mark.parametrize(("wrong", "test", "parameters"), each(SERIALIZERS))
 def test_a_broken_serializer_fails(
     wrong: type[JsonSerializer], test: str, parameters: tuple[Any, ...]
