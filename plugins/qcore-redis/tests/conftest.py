@@ -56,8 +56,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        self.restart()
         end = time.monotonic() + 20.0
         while time.monotonic() < end:
             with contextlib.suppress(redis.RedisError), self.client() as client:
@@ -65,6 +64,11 @@ class Server:
                 return
             time.sleep(0.005)
         raise AssertionError((self.folder / "log").read_text())
+
+    def restart(self, *options: str) -> None:
+        """Start it and wait for nothing."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End it, at once unless told otherwise."""

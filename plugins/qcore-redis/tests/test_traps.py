@@ -472,3 +472,28 @@ def test_a_reason_that_is_no_text_is_kept(shared: Any) -> None:
     broker.settle([Settlement(one.receipt, Action.BURY, reason="ValueError: \ud800")])
 
     assert [letter.reason for letter in broker.buried()] == ["ValueError: \\ud800"]
+
+
+def test_a_server_that_still_reads_its_data_is_waited_for(start: Callable[..., Any]) -> None:
+    """-LOADING is an obstacle that passes: it is told as such, and nothing is missing afterwards."""
+    server = start("redis7", "--appendonly", "yes")
+    made = settings(server)
+    before = RedisBroker(made)
+    for number in range(2500):
+        put(before, b"%d" % number)
+    server.client().config_set("appendfsync", "always")
+    put(before, b"the last")
+    server.kill()
+
+    # It answers others once in 1,024 commands it reads; each is to take a millisecond.
+    server.restart("--key-load-delay", "1000")
+    told = ""
+    end = time.monotonic() + 20
+    while "still reading its data" not in told and time.monotonic() < end:
+        with pytest.raises(BackendUnavailable) as caught:
+            before.ping()
+        told = str(caught.value)
+    patiently(before.ping)
+
+    assert "still reading its data from disk" in told
+    assert len(drain(before)) == 2501
