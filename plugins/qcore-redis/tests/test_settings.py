@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import threading
 import time
@@ -153,6 +155,34 @@ def test_a_cluster_is_used(start: Callable[..., Any], free_ports: tuple[int, int
             threading.Event().wait(0.02)
 
     assert there_and_back(f"redis+cluster://127.0.0.1:{port}") == [b"small", bytes(20_000)]
+
+
+def test_a_server_is_reached_by_tls(
+    start: Callable[..., Any], free_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    """The server's certificate is checked against the authority named, and refused without one."""
+    openssl = shutil.which("openssl")
+    if openssl is None and not os.environ.get("CI"):
+        pytest.skip("openssl, which makes the certificate, is not installed; apt install openssl")
+    assert openssl, "the package openssl makes the certificate"
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    port = free_ports[0]
+    start(
+        "redis7", "--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key),
+        "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no",
+    )  # fmt: skip
+
+    assert there_and_back(f"rediss://localhost:{port}?ssl_ca_certs={certificate}") == [
+        b"small",
+        bytes(20_000),
+    ]
+    with pytest.raises(BackendUnavailable, match=r"(?i)certificate"):
+        there_and_back(f"rediss://localhost:{port}")
 
 
 def test_a_primary_is_found_by_its_sentinels(
