@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qcore.errors import DecodeError, EncodeError
@@ -45,8 +45,13 @@ class SerializerContract(Contract):
     Override the fixture `make`: it returns a function that returns a new serializer.
     """
 
+    # Each kind of value is tried in every run; chance adds to them.
     @EVERYWHERE
     @given(value=VALUES)
+    @example(value=None)
+    @example(value=0.5)
+    @example(value=[True, -(2**63), 2**63 - 1, "\u00e9\n\x00"])
+    @example(value={"": [], "nested": {"a": [{}, 1.5e300]}})
     def test_plain_values_come_back(self, new: MakeSerializer, value: object) -> None:
         """Every value comes back.
 
