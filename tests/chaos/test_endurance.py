@@ -37,6 +37,8 @@ def footprint(cluster: Cluster) -> list[tuple[int, int, int, int]]:
 
 def at_rest(cluster: Cluster) -> list[tuple[int, int, int, int]]:
     """Return the footprint once both workers wait."""
+    # By then each thread of the supervisor has looked once, and opened what it keeps open.
+    until(lambda: cluster.status().uptime > 3)
     until(lambda: [worker.state for worker in cluster.status().workers] == ["idle", "idle"])
     return footprint(cluster)
 
