@@ -45,6 +45,7 @@ LAYERS: Final = (
     {"hookspecs", "envelope", "journal"},
     {"sealer", "forked"},
     {"interfaces", "signing", "settle", "cron", "faults", "cpus"},
+    {"notes"},
     # ground
     {"model"},
     {"errors"},

@@ -11,7 +11,7 @@ from qcore.envelope import Head, encode_head
 from qcore.errors import NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from qcore.model import Outgoing
     from qcore.settle import Retry
@@ -49,6 +49,20 @@ class Options:
     expires: float = 0.0
     #: run it in this process, now
     sync: bool | None = None
+    #: called with the final `Result`: a function, or its dotted name
+    hook: Callable[..., Any] | str | None = None
+    #: queue it is put on; None = the app's own
+    cluster: str | None = None
+    #: enqueued only once: True = for its name and arguments, or a key
+    unique: bool | str = False
+    #: seconds `unique` holds; None = until the task has ended
+    unique_for: float | None = None
+    #: most tasks of the same `limit_key` that run at once
+    concurrency: int | None = None
+    #: most tasks of the same `limit_key` in a time: (count, seconds), or `10/s`, `100/m`, `5/h`
+    rate: tuple[int, float] | str | None = None
+    #: what `concurrency` and `rate` count by; None = the task's name
+    limit_key: str | None = None
 
     def head(self, name: str, headers: dict[str, str] | None = None) -> bytes:
         """Return the encoded head of a message."""

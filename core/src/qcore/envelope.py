@@ -56,6 +56,16 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     headers: dict[str, str] | None = None
     #: names of exceptions worth another run; None = every one
     on: list[str] | None = None
+    #: dotted name of the function that is called with the final result
+    hook: str | None = None
+    #: name of the schedule it comes from
+    schedule: str | None = None
+    #: most tasks of the same `limit_key` that run at once
+    concurrency: int | None = None
+    #: most tasks of the same `limit_key` in so many seconds: count, seconds
+    rate: tuple[int, float] | None = None
+    #: what `concurrency` and `rate` count by; None = the task's name
+    limit_key: str | None = None
 
 
 encode_head = msgspec.msgpack.Encoder().encode

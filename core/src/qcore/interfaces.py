@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
         StoredResult,
         Task,
     )
+    from qcore.notes import Notes
+
+
+#: what successes are counted by when their number is limited, fields of `StoredResult`
+Per = Literal["group", "label", "name"]
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +78,8 @@ class Capabilities:
     text_only: bool = False
     #: `publish_status` and `statuses` work
     status: bool = False
+    #: `withdraw` takes messages back that are not leased
+    withdraw: bool = False
     #: other processes see the same queue; without it there can be no cluster
     processes: bool = True
     #: names the database behind it; a store with the same one can be written in one step with it
@@ -178,17 +185,20 @@ class Broker(ABC):
         results: Sequence[StoredResult],
         settlements: Sequence[Settlement],
         limit: int,
+        then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
-        """Save results, end leases and take the next, without waiting.
+        """Save results, enqueue what follows from them, end leases and take the next, without waiting.
 
-        - Results are durable before the settlements are.
+        - Results are durable before the messages in `then` are, and these before the settlements.
         - With `limit` 0 nothing is leased.
 
-        The default makes three calls. Where store and broker share a backend, do it in one
-        round trip: this is the hot path of a worker.
+        The default makes a call for each. Where store and broker share a backend, do it in one
+        round trip, and better in one step: this is the hot path of a worker.
         """
         if results and store is not None:
             store.save(results)
+        if then:
+            self.enqueue(then)
         if settlements:
             self.settle(settlements)
         return self.lease(limit, 0.0) if limit else ()
@@ -202,6 +212,18 @@ class Broker(ABC):
         """
         del owner
         return 0
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Take messages back that are not leased; return their bodies.
+
+        - A ready or delayed message of one of these ids is removed for good.
+        - A leased, buried or unknown one stays as it is.
+
+        A body bears its id at `model.ID_AT`. It is asked for seldom and may read the whole queue;
+        a broker that cannot returns nothing and does not claim `Capabilities.withdraw`.
+        """
+        del ids
+        return ()
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds; b"" removes them."""
@@ -221,6 +243,8 @@ class ResultStore(ABC):
     backend: str | None = None
     #: other processes see the same results
     processes: bool = True
+    #: what else it can keep, on the same connection; None = it cannot
+    notes: Notes | None = None
 
     @abstractmethod
     def save(self, results: Sequence[StoredResult]) -> None:
@@ -259,10 +283,16 @@ class ResultStore(ABC):
     def counts(self) -> Mapping[State, int]:
         """Count results by state; a state without any may be left out."""
 
+    def ungroup(self, group: str) -> int:
+        """Take the results of a group out of it, they stay; return how many there were."""
+        raise NotImplementedError(group)
+
     @abstractmethod
-    def prune(self, keep: int) -> int:
+    def prune(self, keep: int, per: Per | None = None) -> int:
         """Forget what has expired, and the oldest successes beyond `keep`.
 
+        - With `per`, `keep` counts apart for each group, label or name; results that have none
+          count together.
         - Failures are kept however many there are.
         - A negative `keep` forgets only what has expired.
         - The number forgotten is returned.

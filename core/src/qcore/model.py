@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping  # noqa: TC003 - read at run time, when a status is decoded
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
 
 #: Records made once a message are msgspec structs: 0.04 us each where a frozen attrs class
 #: takes 0.33 us. Records a user holds are frozen attrs classes.
+
+
+#: Where a message's id stands in its body, 16 bytes, unverified.
+ID_AT: Final = slice(26, 42)
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
@@ -116,6 +120,8 @@ class StoredResult(msgspec.Struct, frozen=True, gc=False):
     finished: float = 0.0
     #: epoch seconds after which the store may forget it; 0.0 = never
     expires: float = 0.0
+    #: free text of the producer's, at most 256 characters
+    label: str | None = None
 
 
 class Kind(enum.Enum):
@@ -129,6 +135,8 @@ class Kind(enum.Enum):
     TIMEOUT = "timeout"
     #: its worker died
     CRASH = "crash"
+    #: the user called it off
+    CANCELLED = "cancelled"
     #: its worker was stopped; no verdict on the task
     INTERRUPTED = "interrupted"
     #: a pre_execute hook raised SkipTask
@@ -193,6 +201,8 @@ class Result:
     #: `Type: text` of a failure, else empty
     error: str = ""
     traceback: str = ""
+    #: how the last run ended: a value of `Kind`
+    kind: str = ""
     group: str | None = None
     #: free text given by the producer (`task_name` of the specification)
     label: str | None = None
@@ -211,6 +221,11 @@ class Result:
     def success(self) -> bool:
         """Whether the task returned."""
         return self.state is State.SUCCESS
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was called off."""
+        return self.kind == Kind.CANCELLED.value
 
     @property
     def run_time(self) -> float:
@@ -240,10 +255,35 @@ class Schedule:
     #: slots it has left when it is resumed; 0 = none, it is done
     kept: int = 0
     catch_up: bool | None = None
-    #: declared in code, so that what is no longer declared can be dropped
-    declared: bool = False
+    #: what is done while an earlier slot's task has not ended: `allow`, `skip`, or `queue` one
+    overlap: str = "allow"
+    #: seconds at most by which a slot's task is delayed, evenly spread
+    jitter: float = 0.0
+    #: queue the task is put on; empty = the schedule's own
+    cluster: str = ""
+    #: module that declares it in code; empty = made by hand
+    declared: str = ""
     #: why it is passed over, empty while it works
     fault: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """How far a running task says it has come."""
+
+    done: float
+    #: 0 = it does not say
+    total: float = 0.0
+    #: at most 120 characters
+    note: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Spread:
+    """How long things took: seconds that half, and 99 of 100, stayed below."""
+
+    p50: float
+    p99: float
 
 
 @attrs.frozen(kw_only=True)
@@ -260,6 +300,13 @@ class WorkerStatus:
     running_for: float = 0.0
     #: tasks finished by this process
     done: int = 0
+    #: id of the task that runs, once it has been running for half a second
+    task_id: str = ""
+    progress: Progress | None = None
+    #: resident and proportional memory, and the most it ever had, bytes; 0 = not known
+    rss: int = 0
+    pss: int = 0
+    peak: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -284,5 +331,20 @@ class ClusterStatus:
     uptime: float = 0.0
     #: epoch seconds when this was written
     published: float = 0.0
+    #: tasks finished a second, over the last minute
+    rate: float = 0.0
+    #: seconds tasks ran, and waited from their enqueuing or their delay's end, over the last minute
+    run_time: Spread | None = None
+    wait_time: Spread | None = None
+    #: it takes no new tasks because the queue is paused
+    paused: bool = False
+    #: of the supervisor, bytes; 0 = not known
+    rss: int = 0
+    pss: int = 0
+    #: memory at which a worker is replaced, bytes; 0 = no limit
+    max_rss: int = 0
+    #: memory of the machine, bytes
+    memory_total: int = 0
+    memory_available: int = 0
     #: messages that say what is wrong at the moment, empty when all is well
     troubles: tuple[str, ...] = ()

@@ -79,6 +79,7 @@ class Runtime:
         self.config = config
         self.plugins = plugins or Plugins.discover()
         self._owner = owner
+        self._others: dict[str, Runtime] = {}
         secrets = config.keys()
         self.secrets = secrets
         #: code -> serializer this configuration accepts
@@ -97,9 +98,20 @@ class Runtime:
         )
         self.schedule_sealer = Sealer(secrets, "schedule", config.name)
         self.status_sealer = Sealer(secrets, "status", config.name)
+        self.control_sealer = Sealer(secrets, "control", config.name)
         self.brokers: Lender[Broker] = Lender(self.make_broker)
         self.stores: Lender[ResultStore] = Lender(self.make_store)
         self.schedulers: Lender[Scheduler] = Lender(self.make_scheduler)
+
+    def of(self, name: str) -> Runtime:
+        """Return the same configuration's runtime for another queue."""
+        if not name or name == self.config.name:
+            return self
+        found = self._others.get(name)
+        if found is None:
+            config = attrs.evolve(self.config, name=name)
+            found = self._others.setdefault(name, Runtime(config, self.plugins, owner=self._owner))
+        return found
 
     # -- connections ----------------------------------------------------------------------------
 
@@ -190,6 +202,8 @@ class Runtime:
         self.brokers.close()
         self.stores.close()
         self.schedulers.close()
+        while self._others:
+            self._others.popitem()[1].close()
 
 
 class Reporters:

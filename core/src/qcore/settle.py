@@ -87,6 +87,10 @@ class Decision:
     crashes: int = 0
 
 
+#: it did run, or is not to run any more: it failed, and its message is done with
+_FINAL = frozenset({Kind.UNSAVABLE, Kind.EXPIRED, Kind.SKIPPED, Kind.CANCELLED})
+
+
 def decide(
     kind: Kind,
     rules: Rules,
@@ -125,7 +129,7 @@ def decide(
         return Decision(Action.RELEASE)
     if kind is Kind.ALREADY_FAILED and not rules.ack_failures:
         return Decision(Action.BURY, None, 0.0, "it failed for good before it came back", failures, crashes)
-    if kind is Kind.UNSAVABLE or kind is Kind.EXPIRED or kind is Kind.SKIPPED:
+    if kind in _FINAL:
         return Decision(Action.ACK, State.FAILED)
     return Decision(Action.ACK)
 

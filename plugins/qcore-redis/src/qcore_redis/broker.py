@@ -105,8 +105,11 @@ class RedisBroker(Broker):
         results: Sequence[StoredResult],
         settlements: Sequence[Settlement],
         limit: int,
+        then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
         """Save, settle and lease in one round trip, where the results are kept in the same place."""
+        if then:
+            return super().exchange(store, results, settlements, limit, then)
         if store is not None and results:
             same = isinstance(store, RedisResults) and store.backend == self.capabilities.backend
             if not same or len(results) > BULK:

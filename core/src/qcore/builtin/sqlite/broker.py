@@ -107,8 +107,11 @@ class SqliteBroker(Broker):
         results: Sequence[StoredResult],
         settlements: Sequence[Settlement],
         limit: int,
+        then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
         """Save, settle and lease in one transaction where the results are kept in the same file."""
+        if then:
+            return super().exchange(store, results, settlements, limit, then)
         if store is not None and results:
             if not (isinstance(store, SqliteResults) and store.backend == self._database.backend):
                 return super().exchange(store, results, settlements, limit)
