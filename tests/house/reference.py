@@ -26,6 +26,8 @@ RECORDS: Final = frozenset(
 #: what `import qcore` hands on, and where it is written; a Task is a Sender that can be called
 FACE: Final = (
     ("App", "app.py"),
+    ("Reading", "reading.py"),
+    ("Scheduling", "scheduling.py"),
     ("Task", "task.py"),
     ("Sender", "task.py"),
     ("Job", "task.py"),
@@ -34,8 +36,8 @@ FACE: Final = (
     ("Result", "model.py"),
     ("Cluster", "cluster.py"),
     ("Schedule", "model.py"),
-    ("ClusterStatus", "model.py"),
-    ("WorkerStatus", "model.py"),
+    ("ClusterStatus", "status.py"),
+    ("WorkerStatus", "status.py"),
     ("QueueSize", "model.py"),
 )
 

@@ -27,6 +27,7 @@ LAYERS: Final = (
     {"entry"},
     {"flow"},
     {"app"},
+    {"scheduling", "reading"},
     {"timetable"},
     {"task", "producer", "scheduled"},
     {"call"},
@@ -47,7 +48,7 @@ LAYERS: Final = (
     {"interfaces", "signing", "settle", "cron", "faults", "cpus"},
     {"notes"},
     # ground
-    {"model"},
+    {"model", "status"},
     {"errors"},
 )
 

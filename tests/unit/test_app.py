@@ -92,7 +92,7 @@ def test_a_function_nobody_can_import_is_refused_when_it_is_declared(app: App) -
 
 def test_an_unknown_option_lists_those_there_are(app: App) -> None:
     """A misspelt option is an error at once."""
-    with pytest.raises(TypeError, match=r"no task option 'timout'; there are ack_failure, delay"):
+    with pytest.raises(TypeError, match=r"no task option 'timout'; there are ack_failure, cluster"):
         app.task(timout=3)(double)
 
 

@@ -12,8 +12,8 @@ import pytest
 from qcore import App, ClusterStatus, Config
 from qcore.cli.health import examine
 from qcore.cli.session import Session
-from qcore.model import WorkerStatus
 from qcore.sealer import STATUS
+from qcore.status import WorkerStatus
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,8 +5,9 @@ from qcore.call import Call, Options
 from qcore.cluster import Cluster
 from qcore.config import UNSET, Config
 from qcore.errors import QcoreError, ResultNotReady, ScheduleError, SkipTask, TaskFailed, TaskTimeout
-from qcore.model import ClusterStatus, QueueSize, Result, Schedule, State
+from qcore.model import QueueSize, Result, Schedule, State
 from qcore.settle import Retry
+from qcore.status import ClusterStatus
 from qcore.task import Job, Task
 
 __all__ = [

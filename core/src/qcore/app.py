@@ -7,28 +7,26 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from qcore.call import DEFAULT, SPECIFIED, Call, Options, evolve, laid_over, specified
 from qcore.config import Config
-from qcore.errors import MainReached, ResultNotReady, TaskFailed
-from qcore.model import State
+from qcore.errors import MainReached
 from qcore.producer import run_inline, seal_calls
+from qcore.reading import Reading
 from qcore.resolve import IMPORTING_MAIN, name_of
 from qcore.runtime import Runtime
+from qcore.scheduling import Scheduling
 from qcore.task import Job, Sender, Task
-from qcore.timetable import Plan, Timetable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
 
     from qcore.call import Sealed
     from qcore.interfaces import Broker
-    from qcore.model import QueueSize, Result, Schedule
     from qcore.plugins import Plugins
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class App:
+class App(Scheduling, Reading):
     """The producer's side of a queue: declares tasks, enqueues them, reads results.
 
     Declaring tasks does no I/O and needs no configuration. Without `config`, `Config.load()`
@@ -161,6 +159,9 @@ class App:
         name = name_of(function)
         return Call(name, args, kwargs, options, options.head(name))
 
+    def _job(self, id: str) -> Job:
+        return Job(self, id)
+
     def _to_broker(self, sealed: Sequence[Sealed]) -> None:
         queued = [one.message for one in sealed if not one.sync]
         if queued:
@@ -172,147 +173,6 @@ class App:
                 brokers.give(broker)
         if len(queued) < len(sealed):
             run_inline(self.runtime, [one for one in sealed if one.sync])
-
-    # -- scheduling -----------------------------------------------------------------------------
-
-    def schedule(
-        self,
-        func: Callable[..., Any] | Sender[..., Any] | str,
-        /,
-        *args: Any,
-        name: str | None = None,
-        every: timedelta | None = None,
-        cron: str | None = None,
-        type: str | None = None,
-        minutes: int | None = None,
-        repeats: int = -1,
-        next_run: datetime | float | None = None,
-        time_zone: str | None = None,
-        catch_up: bool | None = None,
-        intended_date_kwarg: str | None = None,
-        **kwargs: Any,
-    ) -> Schedule:
-        """Have a call enqueued again and again, by any cluster of this queue.
-
-        A schedule of the same name is replaced; with the same rule and no `next_run` it goes on.
-
-        Args:
-            func: what to call; a declared task keeps its options.
-            *args: for the function.
-            name: of the schedule, unique in the queue; the task's own by default.
-            every: a real cadence, whole seconds.
-            cron: an expression of five fields, or six with seconds in front.
-            type: once (the default), minutes, hourly, daily ... yearly or cron.
-            minutes: a real cadence.
-            repeats: how often; -1 = no limit, 0 = paused.
-            next_run: the first slot; now by default, with cron the next time that fits.
-            time_zone: whose wall clock the rule follows; the configuration's by default.
-            catch_up: whether each missed slot is made up for; the configuration's by default.
-            intended_date_kwarg: argument that is given the slot's time, ISO 8601.
-            **kwargs: for the function.
-
-        Raises:
-            ScheduleError: there is no such rule or zone.
-
-        """
-        plan = Plan(
-            name=name,
-            every=every,
-            cron=cron,
-            type=type,
-            minutes=minutes,
-            repeats=repeats,
-            next_run=next_run,
-            time_zone=time_zone,
-            catch_up=catch_up,
-            date_kwarg=intended_date_kwarg,
-        )
-        return self._timetable.add(self._bound(func, args, kwargs, DEFAULT), plan)
-
-    def schedules(self) -> Sequence[Schedule]:
-        """Return every schedule of the queue, by name."""
-        return self._timetable.all()
-
-    def unschedule(self, name: str) -> bool:
-        """Forget a schedule; return whether there was one."""
-        return self._timetable.remove(name)
-
-    def pause(self, name: str) -> Schedule:
-        """Let a schedule rest until it is resumed."""
-        return self._timetable.pause(name)
-
-    def resume(self, name: str) -> Schedule:
-        """Let a paused or broken schedule go on; what it missed meanwhile is not made up for."""
-        return self._timetable.resume(name)
-
-    def run_now(self, name: str) -> Job:
-        """Enqueue a schedule's task now; its slots stay as they are."""
-        return Job(self, self._timetable.run(name))
-
-    def preview(self, what: str, count: int = 10, *, time_zone: str | None = None) -> list[datetime]:
-        """Return the next slots of a schedule, by its name, or of a rule such as `*/5 * * * *`."""
-        return self._timetable.preview(what, count, time_zone)
-
-    @property
-    def _timetable(self) -> Timetable:
-        return Timetable(self.runtime)
-
-    # -- results --------------------------------------------------------------------------------
-
-    def result(self, task_id: str, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
-        """Return what a task returned.
-
-        Args:
-            task_id: 32 hexadecimal digits.
-            wait: most seconds to wait for it.
-
-        Raises:
-            ResultNotReady: there is no final result within that time.
-            TaskFailed: the task failed for good.
-
-        """
-        result = self.fetch(task_id, wait)
-        if result is None:
-            msg = f"task {task_id} has no result yet after waiting {wait:g} seconds"
-            raise ResultNotReady(msg)
-        if result.state is State.RETRYING:
-            msg = f"task {task_id} failed in attempt {result.attempts} and will run again: {result.error}"
-            raise ResultNotReady(msg)
-        if result.state is State.FAILED:
-            msg = f"task {task_id} ({result.name}) failed: {result.error}"
-            raise TaskFailed(msg, result)
-        return result.value
-
-    def fetch(self, task_id: str, wait: float = 0.0) -> Result | None:
-        """Return the whole `Result` of a task, or None if there is none.
-
-        A task that failed and will run again has one too, with the state RETRYING.
-
-        Args:
-            task_id: 32 hexadecimal digits.
-            wait: most seconds to wait for a final one.
-
-        Raises:
-            BadSignature: what is stored was not written by this project.
-
-        """
-        try:
-            key = bytes.fromhex(task_id)
-        except ValueError as exc:
-            msg = f"no task id: {task_id!r}; 32 hexadecimal digits are needed"
-            raise ResultNotReady(msg) from exc
-        with self.runtime.stores.lend() as store:
-            stored = store.wait(key, wait) if wait > 0 else store.get([key])[0]
-        return None if stored is None else self.runtime.results.read(stored)
-
-    def queue_size(self) -> int:
-        """Return how many tasks are ready to be worked on."""
-        return self.sizes().ready
-
-    def sizes(self) -> QueueSize:
-        """Return how many messages are ready, leased, delayed and buried."""
-        with self.runtime.brokers.lend() as broker:
-            return broker.size()
 
     def close(self) -> None:
         """Close connections; the next use opens them again."""

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal import Ended, Held, Page, Snapshot
-    from qcore.model import ClusterStatus, StoredResult
+    from qcore.model import StoredResult
     from qcore.runtime import Runtime
     from qcore.slot import Gone, Slot
+    from qcore.status import ClusterStatus
 
 _log = logging.getLogger("qcore.caretaker")
 

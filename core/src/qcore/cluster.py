@@ -16,9 +16,9 @@ from qcore.app import App
 from qcore.config import Config
 from qcore.control import Control, serve, take_over
 from qcore.errors import ClusterError, ConfigError, MainReached, QcoreError, StartFailed
-from qcore.model import ClusterStatus
 from qcore.resolve import IMPORTING_MAIN, Script, main_script
 from qcore.runtime import Runtime
+from qcore.status import ClusterStatus
 from qcore.supervisor import Supervisor
 from qcore.task import Task
 from qcore.zygote import Boot, adopt, configure_logging, preload_of

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from qcore.interfaces import Broker, ErrorReporter, ResultStore, Scheduler, Serializer, Settings
-    from qcore.model import ClusterStatus, Outcome, Task
+    from qcore.model import Outcome, Task
+    from qcore.status import ClusterStatus
 
 hookspec = pluggy.HookspecMarker("qcore")
 #: marks a function of a plugin's module as the implementation of a hook

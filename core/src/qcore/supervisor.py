@@ -16,8 +16,8 @@ from qcore.caretaker import Caretaker
 from qcore.errors import StartFailed
 from qcore.hookspecs import ClusterEvent
 from qcore.journal import Journal, WorkerState
-from qcore.model import ClusterStatus, WorkerStatus
 from qcore.pool import Pool
+from qcore.status import ClusterStatus, WorkerStatus
 from qcore.timekeeper import Timekeeper
 
 if TYPE_CHECKING:

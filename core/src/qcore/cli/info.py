@@ -12,8 +12,9 @@ import msgspec
 from qcore.cli.exits import Exit
 from qcore.cli.text import clean, line, say, say_json, seconds, table
 from qcore.errors import EnvelopeError
-from qcore.model import ClusterStatus, State
+from qcore.model import State
 from qcore.sealer import STATUS
+from qcore.status import ClusterStatus
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
