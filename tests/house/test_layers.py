@@ -18,6 +18,7 @@ LAYERS: Final = (
     {"control"},
     {"supervisor"},
     {"caretaker", "timekeeper"},
+    {"rescue"},
     {"pool"},
     {"slot"},
     {"zygote"},
@@ -43,9 +44,9 @@ LAYERS: Final = (
     {"rules"},
     {"builtin"},
     # contracts
-    {"hookspecs", "envelope", "journal"},
+    {"hookspecs", "envelope", "journal", "move"},
     {"sealer", "forked"},
-    {"interfaces", "signing", "settle", "cron", "faults", "cpus"},
+    {"interfaces", "signing", "settle", "cadence", "faults", "cpus"},
     {"notes"},
     # ground
     {"model", "status"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import pytest
 
-from qcore import cron
+from qcore import cadence
 from qcore.builtin.sqlite import SqliteSettings, make_broker, make_schedules
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, Schedule
@@ -121,11 +121,11 @@ def test_each_slot_of_weeks_fires_once(tmp_path: Path, seed: int) -> None:
     machines[0].look(end, sound=True)
     machines[0].look(end + 20, sound=True)
 
-    where = cron.zone("Europe/Amsterdam")
+    where = cadence.zone("Europe/Amsterdam")
     expected = set()
     for one in machines[0].store.all():
         before = attrs.evolve(one, next_run=START + int(one.name))
-        slots = cron.slots(cron.parse(one.rule), before.next_run, where, one.anchor)
+        slots = cadence.slots(cadence.parse(one.rule), before.next_run, where, one.anchor)
         fired = itertools.takewhile(lambda slot, last=one.next_run: slot < last, slots)  # type: ignore[misc]  # bound now
         expected |= {f"{one.name} {slot:.0f}" for slot in (before.next_run, *fired)}
         assert one.next_run > end

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
-from qcore import cron
+from qcore import cadence
 from qcore.envelope import encode_head, read_head
 from qcore.errors import DecodeError, ScheduleError, SkipTask, Undecodable
 from qcore.hookspecs import EnqueueEvent
@@ -117,7 +117,7 @@ def message(runtime: Runtime, schedule: Schedule, slot: float, id: bytes) -> Out
     args, kwargs = _arguments(body, serializer)
     arguments, named = body.arguments, body.named
     if body.date_kwarg is not None:
-        intended = datetime.fromtimestamp(slot, cron.zone(schedule.time_zone)).isoformat()
+        intended = datetime.fromtimestamp(slot, cadence.zone(schedule.time_zone)).isoformat()
         kwargs = {**kwargs, body.date_kwarg: intended}
         arguments, named = serializer.dumps([list(args), kwargs]), True
     now = time.time_ns() // 1_000_000
@@ -150,14 +150,14 @@ def due(schedule: Schedule, now: float, *, catch_up: bool, limit: int) -> tuple[
         ScheduleError: its rule or its zone is none.
 
     """
-    rule, where = cron.parse(schedule.rule), cron.zone(schedule.time_zone)
+    rule, where = cadence.parse(schedule.rule), cadence.zone(schedule.time_zone)
     first, anchor = schedule.next_run, schedule.anchor
     if catch_up if schedule.catch_up is None else schedule.catch_up:
-        slots = cron.missed_slots(rule, first, now, where, anchor)
-        following = cron.next_slot(rule, slots[-1], where, anchor)
+        slots = cadence.missed_slots(rule, first, now, where, anchor)
+        following = cadence.next_slot(rule, slots[-1], where, anchor)
     else:
         slots = [first]
-        following = cron.next_slot(rule, max(first, now), where, anchor)
+        following = cadence.next_slot(rule, max(first, now), where, anchor)
     most = min(limit, schedule.repeats) if schedule.repeats > 0 else limit
     if len(slots) > most:
         slots, following = slots[:most], slots[most]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from qcore import cron, scheduled
+from qcore import cadence, scheduled
 from qcore.call import evolve
 from qcore.errors import BackendUnavailable, ScheduleError
 from qcore.model import Schedule
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from qcore.call import Call
-    from qcore.cron import Rule
+    from qcore.cadence import Rule
     from qcore.runtime import Runtime
 
 #: Longest name of a schedule, characters.
@@ -55,13 +55,13 @@ class Plan:
             )
             raise ScheduleError(msg)
         if self.every is not None:
-            return cron.every(self.every)
+            return cadence.every(self.every)
         if kind == "minutes":
-            return cron.every(timedelta(minutes=1 if self.minutes is None else self.minutes))
-        if self.cron is None and kind not in cron.NAMES:
-            msg = f"type={kind!r} is no type of schedule; there are cron, minutes, {', '.join(cron.NAMES)}"
+            return cadence.every(timedelta(minutes=1 if self.minutes is None else self.minutes))
+        if self.cron is None and kind not in cadence.NAMES:
+            msg = f"type={kind!r} is no type of schedule; there are cron, minutes, {', '.join(cadence.NAMES)}"
             raise ScheduleError(msg)
-        found = cron.parse(self.cron or kind)
+        found = cadence.parse(self.cron or kind)
         if self.cron is not None and not found.cron:
             msg = f"cron={self.cron!r} is no cron expression; say type={self.cron!r}"
             raise ScheduleError(msg)
@@ -84,11 +84,11 @@ class Timetable:
             msg = f"repeats={plan.repeats!r}: -1 is no limit, 0 is paused"
             raise ScheduleError(msg)
         rule, zone_name = plan.rule(), plan.time_zone or self._runtime.config.time_zone
-        where = cron.zone(zone_name)
+        where = cadence.zone(zone_name)
         options = evolve(call.options, {"label": call.options.label or name})
         call = type(call)(call.name, call.args, call.kwargs, options, options.head(call.name))
         now = float(int(time.time()))
-        first = cron.next_slot(rule, now, where, now) if rule.cron else now
+        first = cadence.next_slot(rule, now, where, now) if rule.cron else now
         if plan.next_run is not None:
             first = _instant(plan.next_run, where)
         assert first is not None  # a cron expression without any slot is refused by `parse`
@@ -153,13 +153,13 @@ class Timetable:
         """Return the next slots of a schedule, or of a rule."""
         one = next((one for one in self.all() if one.name == what), None)
         if one is not None:
-            where, first = cron.zone(one.time_zone), one.next_run
-            following = cron.slots(cron.parse(one.rule), first, where, one.anchor)
+            where, first = cadence.zone(one.time_zone), one.next_run
+            following = cadence.slots(cadence.parse(one.rule), first, where, one.anchor)
             found = itertools.chain([first], following)
             count = min(count, one.repeats) if one.repeats > 0 else count
         else:
-            where, now = cron.zone(time_zone or self._runtime.config.time_zone), float(int(time.time()))
-            found = itertools.chain(cron.slots(cron.parse(what), now, where, now))
+            where, now = cadence.zone(time_zone or self._runtime.config.time_zone), float(int(time.time()))
+            found = itertools.chain(cadence.slots(cadence.parse(what), now, where, now))
         return [datetime.fromtimestamp(slot, where) for slot in itertools.islice(found, count)]
 
     def _change(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
@@ -183,7 +183,7 @@ def _resumed(one: Schedule) -> Schedule:
     now = time.time()
     following: float | None = one.next_run
     if one.next_run <= now:
-        following = cron.next_slot(cron.parse(one.rule), now, cron.zone(one.time_zone), one.anchor)
+        following = cadence.next_slot(cadence.parse(one.rule), now, cadence.zone(one.time_zone), one.anchor)
     return attrs.evolve(
         one,
         repeats=one.repeats or one.kept,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qcore import cron
+from qcore import cadence
 from qcore.cli.enqueue import WithNumbers, as_arguments, as_named
 from qcore.cli.exits import Exit
 from qcore.cli.purge import sure
@@ -51,7 +51,7 @@ def list_(session: Session, as_json: bool) -> int:
 @click.option("--kwargs", "named", metavar="JSON", callback=as_named, help="Named arguments, an object.")
 @click.option("--every", metavar="SECONDS", type=click.IntRange(min=1), help="A real cadence.")
 @click.option("--cron", "expression", metavar="TEXT", help="An expression such as '*/5 * * * *'.")
-@click.option("--type", "kind", type=click.Choice(cron.NAMES), help="A step on the calendar.")
+@click.option("--type", "kind", type=click.Choice(cadence.NAMES), help="A step on the calendar.")
 @click.option("--next-run", metavar="TIME", help="First slot, such as '2030-01-31 09:00'.")
 @click.option("--repeats", type=click.IntRange(min=-1), default=-1, show_default=True, help="-1 = no limit.")
 @click.option("--time-zone", metavar="ZONE", help="Whose wall clock, such as Europe/Paris.")
@@ -188,7 +188,7 @@ def _state(one: Schedule) -> str:
 
 def _next(one: Schedule) -> str:
     try:
-        return _shown(datetime.fromtimestamp(one.next_run, cron.zone(one.time_zone)))
+        return _shown(datetime.fromtimestamp(one.next_run, cadence.zone(one.time_zone)))
     except ScheduleError as exc:
         return str(exc)
 

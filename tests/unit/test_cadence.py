@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.cron import every, missed_slots, next_slot, parse, slots, zone
+from qcore.cadence import every, missed_slots, next_slot, parse, slots, zone
 from qcore.errors import ScheduleError
 
 if TYPE_CHECKING:
