@@ -22,12 +22,12 @@ from qcore import App, Config
 from qcore.batch import Batch
 from qcore.builtin.sqlite import broker as broker_module
 from qcore.builtin.sqlite import results as results_module
-from qcore.caretaker import Caretaker
 from qcore.envelope import task_id
 from qcore.errors import BackendUnavailable
 from qcore.journal import Journal
 from qcore.model import Kind, Outcome, State
 from qcore.plan import Planner
+from qcore.rescue import Rescuer
 from qcore.runtime import Runtime
 from qcore.slot import Gone, Slot
 from qcore.zygote import Notice
@@ -166,8 +166,9 @@ class Machine(RuleBasedStateMachine):
         self.journal = Journal.create(2)
         self.slots = [Slot(number, self.journal.page(number), []) for number in range(2)]
         self.hands = [Hand(self.runtime, slot, self.journal) for slot in self.slots]
-        self.caretaker = Caretaker(self.runtime, self.slots)
         self.store = self.runtime.make_store()
+        self.broker = self.runtime.make_broker()
+        self.rescuer = Rescuer(self.runtime, lambda: (self.broker, self.store))
         self.view = sqlite3.connect(self.folder / "queue.db")
         #: ids accepted, how often each ran, which have succeeded
         self.accepted: list[str] = []
@@ -240,7 +241,7 @@ class Machine(RuleBasedStateMachine):
         hand = self.pick(first, lambda hand: hand.entries)
         if running and hand.holds:
             self.runs[hand.begin().opened.id.hex()] += 1
-        self.caretaker._rescue(Gone(hand.slot, Notice("down", hand.slot.number, 1, -9)))
+        self.rescuer.rescue(Gone(hand.slot, Notice("down", hand.slot.number, 1, -9)))
         self._replace(hand)
 
     @precondition(lambda self: self.able(lambda hand: hand.entries))
@@ -329,7 +330,8 @@ class Machine(RuleBasedStateMachine):
         try:
             self._work_off()
         finally:
-            self.caretaker.close(5)
+            self.rescuer.close()
+            self.broker.close()
             for hand in self.hands:
                 hand.close()
             self.store.close()

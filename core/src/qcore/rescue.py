@@ -1,0 +1,175 @@
+"""What becomes of what dead and busy workers hold."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+from qcore.envelope import read_head
+from qcore.hookspecs import SettledEvent
+from qcore.model import Action, Kind, Outcome, Settlement, State, Task
+from qcore.plan import Planner
+from qcore.results import forget_failures
+from qcore.settle import decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qcore.interfaces import Broker, ResultStore
+    from qcore.journal import Ended, Held, Page, Snapshot
+    from qcore.model import StoredResult
+    from qcore.runtime import Runtime
+    from qcore.slot import Gone, Slot
+
+_log = logging.getLogger("qcore.caretaker")
+
+#: Seconds a worker is given to see that messages were taken away before they are given back.
+_SETTLE_DOWN: Final = 0.002
+
+
+class Rescuer:
+    """Settles in the place of a worker that cannot: it is dead, or busy with a long task."""
+
+    def __init__(self, runtime: Runtime, connect: Callable[[], tuple[Broker, ResultStore]]) -> None:
+        self._runtime = runtime
+        self._connect = connect
+        config = runtime.config
+        self._planner = Planner(
+            runtime.rules(), timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
+        )
+        self._reporters = runtime.reporters()
+        self._on_settled = runtime.hooks("qcore_settled")
+
+    def close(self) -> None:
+        """Let error reporters send what waits."""
+        self._reporters.flush()
+
+    def rescue(self, gone: Gone) -> None:
+        """Settle what a dead worker held."""
+        held, ended = gone.left
+        noted = {one.index: one for one in ended}
+        results: list[StoredResult] = []
+        settlements: list[Settlement] = []
+        running = gone.seen.running
+        for index in range(gone.seen.settled, len(held)):
+            if index in noted:
+                settlement, result = noted[index].settlement, noted[index].result
+            elif index == running:
+                settlement, result = self._fell(held[index], gone)
+            elif index < gone.seen.begun:
+                settlement, result = Settlement(held[index].receipt), None
+            else:
+                settlement, result = Settlement(held[index].receipt, Action.RELEASE), None
+            settlements.append(settlement)
+            if result is not None:
+                results.append(result)
+        self._forget(held, results, gone.seen)
+        broker = self._write(results, settlements)
+        broker.reclaim(gone.owner)
+
+    def _fell(self, held: Held, gone: Gone) -> tuple[Settlement, StoredResult | None]:
+        """Return what becomes of the message that was running when its worker died."""
+        kind, text = self._verdict(held, gone)
+        plan = self._planner.outline(read_head(held.head))
+        decision = decide(
+            kind,
+            plan.rules,
+            deliveries=held.deliveries,
+            failures=held.failures,
+            crashes=held.crashes,
+            chance=random.random(),  # noqa: S311 - jitter
+        )
+        task_id = held.id.hex()
+        if kind is not Kind.INTERRUPTED:
+            _log.error("task %s (%s): %s; %s", task_id, plan.name, text, decision.action.name.lower())
+            self._reporters.report(
+                Task(id=task_id, name=plan.name, group=plan.head.group, attempt=held.failures + 1), None, text
+            )
+        reason = f"{decision.reason}: {text}" if decision.action is Action.BURY else ""
+        for hook in self._on_settled:
+            hook(
+                SettledEvent(
+                    task_id=task_id,
+                    name=plan.name,
+                    action=decision.action.name.lower(),
+                    kind=kind.value,
+                    reason=reason,
+                )
+            )
+        result = None
+        if decision.state is not None:
+            now = time.time()
+            started = now - max(0.0, time.monotonic() - gone.seen.started / 1e9)
+            result = self._runtime.results.seal(
+                held.id,
+                plan.head,
+                decision.state,
+                Outcome(kind, error=text, started=started, finished=now),
+                b"",
+                created=held.created,
+                attempts=max(decision.failures, held.failures),
+                crashes=decision.crashes,
+            )
+        settlement = Settlement(
+            held.receipt, decision.action, decision.delay, reason, decision.failures, decision.crashes
+        )
+        return settlement, result
+
+    def _verdict(self, held: Held, gone: Gone) -> tuple[Kind, str]:
+        if gone.killed == "timeout":
+            if (gone.seen.seq, gone.seen.begun) == gone.condemned:
+                seconds = (gone.seen.deadline - gone.seen.started) / 1e9
+                return (
+                    Kind.TIMEOUT,
+                    f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds",
+                )
+            # The late task had just ended when its worker was killed: this one is innocent.
+            return Kind.INTERRUPTED, ""
+        if gone.killed == "stop":
+            return Kind.INTERRUPTED, ""
+        del held
+        return Kind.CRASH, f"WorkerDied: {gone.death}"
+
+    def tend(self, page: Page, pid: int, slot: Slot, seen: Snapshot) -> None:
+        """Settle what a worker busy with a long task has finished; give back what it has not begun."""
+        time.sleep(_SETTLE_DOWN)
+        now = page.look()
+        if slot.pid != pid or (now.seq, now.begun, now.ended) != (seen.seq, seen.begun, seen.ended):
+            # It went on after all, and gives back by itself what it was not to begin.
+            return
+        left = page.read(now)
+        if left is None:
+            return
+        held, ended = left
+        noted: dict[int, Ended] = {one.index: one for one in ended}
+        results: list[StoredResult] = []
+        settlements: list[Settlement] = []
+        for index in range(now.settled, now.ended):
+            one = noted.get(index)
+            settlements.append(one.settlement if one else Settlement(held[index].receipt))
+            if one is not None and one.result is not None:
+                results.append(one.result)
+        settlements += [Settlement(one.receipt, Action.RELEASE) for one in held[now.begun :]]
+        if settlements:
+            self._forget(held, results, now)
+            self._write(results, settlements)
+            page.mark_flushed(now.seq, now.ended)
+
+    def _forget(self, held: Sequence[Held], results: Sequence[StoredResult], seen: Snapshot) -> None:
+        """Forget the old failures of requeued tasks that will run again, as a worker does."""
+        first = {one.id for one in held if one.deliveries == 1}
+        again = [one.id for one in results if one.state is State.RETRYING and one.id in first]
+        if again:
+            leased = time.time() - (time.monotonic_ns() - seen.leased) / 1e9
+            forget_failures(self._connect()[1], again, before=leased)
+
+    def _write(self, results: list[StoredResult], settlements: list[Settlement]) -> Broker:
+        """Save, then settle: the order that loses nothing."""
+        broker, store = self._connect()
+        if results:
+            store.save(results)
+        if settlements:
+            broker.settle(settlements)
+        return broker
