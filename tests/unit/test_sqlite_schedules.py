@@ -59,7 +59,10 @@ def test_every_field_comes_back(store: SqliteSchedules, catch_up: bool | None) -
         time_zone="Europe/Berlin",
         repeats=3,
         catch_up=catch_up,
-        declared=True,
+        overlap="skip",
+        jitter=0.25,
+        cluster="night",
+        declared="tasks",
         fault="no such zone",
     )
 

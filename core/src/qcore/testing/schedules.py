@@ -52,7 +52,10 @@ class SchedulerContract(Contract):
             repeats=7,
             kept=3,
             catch_up=False,
-            declared=True,
+            overlap="queue",
+            jitter=2.5,
+            cluster="other",
+            declared="app.tasks",
             fault="no such zone",
         )
         new().add(full)

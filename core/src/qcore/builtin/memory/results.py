@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from qcore.builtin.memory.notes import MemoryNotes
 from qcore.interfaces import ResultStore
 from qcore.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from qcore.interfaces import Per
     from qcore.model import StoredResult
 
 
@@ -21,6 +26,7 @@ class ResultTable:
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self.changed = threading.Condition()
         self.rows: dict[bytes, StoredResult] = {}
+        self.notes = MemoryNotes(wall)
         self._wall = wall
 
     def put(self, result: StoredResult) -> None:
@@ -50,6 +56,18 @@ class ResultTable:
         """Return the ids of what has expired."""
         return [row.id for row in self.rows.values() if self._expired(row)]
 
+    def surplus(self, keep: int, per: Per | None) -> list[bytes]:
+        """Return the ids of the oldest successes beyond `keep` of each kind."""
+        seen: Counter[str | None] = Counter()
+        surplus = []
+        for row in reversed(self.alive()):
+            if row.state is State.SUCCESS:
+                kind = getattr(row, per) if per else None
+                seen[kind] += 1
+                if seen[kind] > keep:
+                    surplus.append(row.id)
+        return surplus
+
     def _expired(self, row: StoredResult) -> bool:
         return 0.0 < row.expires <= self._wall()
 
@@ -62,6 +80,7 @@ class MemoryResults(ResultStore):
     def __init__(self, table: ResultTable, *, backend: str) -> None:
         self._table = table
         self.backend = backend
+        self.notes = table.notes
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results; they die with this process."""
@@ -108,14 +127,21 @@ class MemoryResults(ResultStore):
             states = [row.state for row in self._table.alive()]
             return {state: states.count(state) for state in State}
 
-    def prune(self, keep: int) -> int:
-        """Forget what has expired, and the oldest successes beyond `keep`."""
+    def ungroup(self, group: str) -> int:
+        """Take the results of a group out of it."""
+        with self._table.changed:
+            found = [row for row in self._table.alive() if row.group == group]
+            for row in found:
+                # in its old place in the table
+                self._table.rows[row.id] = msgspec.structs.replace(row, group=None)
+            return len(found)
+
+    def prune(self, keep: int, per: Per | None = None) -> int:
+        """Forget what has expired, and the oldest successes beyond `keep`; outlived notes too."""
+        self._table.notes.sweep()
         with self._table.changed:
             forgotten = self._table.forget(self._table.expired())
-            if keep >= 0:
-                rows = [row.id for row in self._table.alive() if row.state is State.SUCCESS]
-                forgotten += self._table.forget(rows[: max(0, len(rows) - keep)])
-            return forgotten
+            return forgotten + (self._table.forget(self._table.surplus(keep, per)) if keep >= 0 else 0)
 
     def close(self) -> None:
         """Leave the results as they are, for other stores."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from qcore.builtin.sqlite.database import Database
+from qcore.builtin.sqlite.notes import SqliteNotes
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
 
@@ -13,17 +15,19 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from qcore.interfaces import Settings
+    from qcore.interfaces import Per, Settings
 
 #: results forgotten in one transaction: the workers want to write meanwhile
 PRUNE = 5000
 
-_SAVE = f"""insert into result (id, state, finished, expires, name, grp, body) values (?, ?, ?, ?, ?, ?, ?)
+_SAVE = f"""insert into result (id, state, finished, expires, name, grp, label, body)
+    values (?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (id) do update set state = excluded.state, finished = excluded.finished,
-    expires = excluded.expires, name = excluded.name, grp = excluded.grp, body = excluded.body
+    expires = excluded.expires, name = excluded.name, grp = excluded.grp, label = excluded.label,
+    body = excluded.body
     where excluded.state >= state and state < {int(State.SUCCESS)}
     or expires > 0 and expires <= (julianday('now') - 2440587.5) * 86400"""  # noqa: S608 - a constant of ours
-_COLUMNS = "select id, state, body, name, grp, finished, expires from result"
+_COLUMNS = "select id, state, body, name, grp, finished, expires, label from result"
 _ALIVE = "(expires = 0 or expires > ?)"
 _GET = f"{_COLUMNS} where id = ? and {_ALIVE}"
 _GROUP = f"{_COLUMNS} where grp = ? and {_ALIVE} order by finished, id"
@@ -31,11 +35,17 @@ _RECENT = f"{_COLUMNS} where state = ? and {_ALIVE} order by finished desc, id d
 _COUNTS = """select state, count(*) from result group by state
     union all select state, -count(*) from result where expires > 0 and expires <= ? group by state"""
 
+_UNGROUP = f"update result set grp = null where grp = ? and {_ALIVE}"  # noqa: S608 - constants of ours
+
 _EXPIRED = "select id from result where expires > 0 and expires <= ? limit ?"
 _NEWEST_TO_GO = (
     "select finished, id from result where state = ? order by finished desc, id desc limit 1 offset ?"
 )
 _BEYOND = "select id from result where state = ? and (finished, id) <= (?, ?) limit ?"
+_SURPLUS = """select id from (select id, row_number() over
+    (partition by {column} order by finished desc, id desc) as place from result where state = ?)
+    where place > ? limit ?"""
+_COLUMN: Final[Mapping[Per, str]] = MappingProxyType({"group": "grp", "label": "label", "name": "name"})
 
 
 def make_results(settings: Settings) -> SqliteResults:
@@ -49,6 +59,7 @@ class SqliteResults(ResultStore):
     def __init__(self, settings: Settings) -> None:
         self._database = Database(settings)
         self.backend = self._database.backend
+        self.notes: SqliteNotes = SqliteNotes(self._database)
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results, in one transaction."""
@@ -87,10 +98,20 @@ class SqliteResults(ResultStore):
         """Count results by state."""
         return self._database.read(_counts)
 
-    def prune(self, keep: int) -> int:
-        """Forget what has expired and the oldest successes, a few thousand at a time."""
+    def ungroup(self, group: str) -> int:
+        """Take the results of a group out of it."""
+        return self._database.write(_ungroup, group)
+
+    def prune(self, keep: int, per: Per | None = None) -> int:
+        """Forget what has expired and the oldest successes, a few thousand at a time; outlived notes too."""
+        self.notes.sweep()
         pruned = self._delete_all(_EXPIRED, (time.time(),))
-        newest = self._database.read(_newest_to_go, keep) if keep >= 0 else None
+        if keep < 0:
+            return pruned
+        if per is not None:
+            surplus = _SURPLUS.format(column=_COLUMN[per])
+            return pruned + self._delete_all(surplus, (int(State.SUCCESS), keep))
+        newest = self._database.read(_newest_to_go, keep)
         if newest is not None:
             pruned += self._delete_all(_BEYOND, (int(State.SUCCESS), *newest))
         return pruned
@@ -111,13 +132,13 @@ def save(connection: sqlite3.Connection, results: Sequence[StoredResult]) -> Non
     connection.executemany(
         _SAVE,
         # int(): sqlite3 binds a plain int five times faster than an enum
-        [(r.id, int(r.state), r.finished, r.expires, r.name, r.group, r.body) for r in results],
+        [(r.id, int(r.state), r.finished, r.expires, r.name, r.group, r.label, r.body) for r in results],
     )
 
 
-def _read(row: tuple[bytes, int, bytes, str, str | None, float, float]) -> StoredResult:
-    id_, state, body, name, group, finished, expires = row
-    return StoredResult(id_, State(state), body, name, group, finished, expires)
+def _read(row: tuple[bytes, int, bytes, str, str | None, float, float, str | None]) -> StoredResult:
+    id_, state, body, name, group, finished, expires, label = row
+    return StoredResult(id_, State(state), body, name, group, finished, expires, label)
 
 
 def _get(connection: sqlite3.Connection, ids: Sequence[bytes]) -> list[StoredResult | None]:
@@ -128,6 +149,10 @@ def _get(connection: sqlite3.Connection, ids: Sequence[bytes]) -> list[StoredRes
 
 def _group(connection: sqlite3.Connection, group: str) -> list[StoredResult]:
     return [_read(row) for row in connection.execute(_GROUP, (group, time.time()))]
+
+
+def _ungroup(connection: sqlite3.Connection, group: str) -> int:
+    return connection.execute(_UNGROUP, (group, time.time())).rowcount
 
 
 def _recent(connection: sqlite3.Connection, states: Sequence[State], limit: int) -> list[StoredResult]:

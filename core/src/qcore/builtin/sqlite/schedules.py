@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker, Settings
     from qcore.model import Outgoing
 
-_FIELDS = "name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, declared, fault"
-_ADD = f"insert or replace into schedule ({_FIELDS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - no values in it
+_FIELDS = """name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, overlap, jitter,
+    cluster, declared, fault"""
+_ADD = f"""insert or replace into schedule ({_FIELDS})
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608 - no values in it
 _ALL = f"select {_FIELDS} from schedule order by name"  # noqa: S608 - as above
 _DUE = f"""select {_FIELDS} from schedule where next_run <= ? and held <= ? and repeats <> 0 and fault = ''
     order by next_run, name limit ?"""  # noqa: S608 - as above
@@ -126,13 +128,17 @@ def _row(schedule: Schedule) -> tuple[object, ...]:
         schedule.repeats,
         schedule.kept,
         schedule.catch_up,
+        schedule.overlap,
+        schedule.jitter,
+        schedule.cluster,
         schedule.declared,
         schedule.fault,
     )
 
 
 def _schedule(*row: Any) -> Schedule:
-    name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, declared, fault = row
+    name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, *rest = row
+    overlap, jitter, cluster, declared, fault = rest
     return Schedule(
         name=name,
         task=task,
@@ -144,6 +150,9 @@ def _schedule(*row: Any) -> Schedule:
         repeats=repeats,
         kept=kept,
         catch_up=None if catch_up is None else bool(catch_up),
-        declared=bool(declared),
+        overlap=overlap,
+        jitter=jitter,
+        cluster=cluster,
+        declared=declared,
         fault=fault,
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x51636F72
 
 #: raised by one whenever the tables change
-VERSION = 2
+VERSION = 3
 
 #: A message waits in `queue` until its first lease. A lease is a range of `queue` in `lease`: the
 #: messages themselves are not touched again before they are deleted, so the happy path writes each of
@@ -38,15 +38,31 @@ TABLES = (
     "create table status (cluster text primary key, expires real not null, body blob not null) without rowid",
     # with a rowid: a row beyond a quarter of a page would take pages of its own without one
     """create table result (id blob primary key not null, state integer not null, finished real not null,
-    expires real not null, name text not null, grp text, body blob not null)""",
+    expires real not null, name text not null, grp text, label text, body blob not null)""",
     "create index result_state on result (state, finished)",
     "create index result_group on result (grp, finished) where grp is not null",
     "create index result_expires on result (expires) where expires > 0",
     """create table schedule (name text primary key, task text not null, body blob not null,
     rule text not null, time_zone text not null, next_run real not null, anchor real not null,
-    repeats integer not null, kept integer not null, catch_up integer,
-    declared integer not null, fault text not null, held real not null default 0)
-    without rowid""",
+    repeats integer not null, kept integer not null, catch_up integer, overlap text not null,
+    jitter real not null, cluster text not null, declared text not null, fault text not null,
+    held real not null default 0) without rowid""",
+    # notes, see qcore.notes; `until` and `at` are epoch seconds
+    "create table mark (key text primary key, until real not null, value blob not null) without rowid",
+    "create index mark_until on mark (until)",
+    # `came` is the order in which the holders of one key took their places
+    """create table place (key text not null, holder blob not null, came integer not null,
+    until real not null, primary key (key, holder)) without rowid""",
+    # the latest turn of each key, and those that were told and are still to come
+    "create table rate (key text primary key, at real not null, until real not null) without rowid",
+    """create table turn (key text not null, holder blob not null, at real not null,
+    primary key (key, holder)) without rowid""",
+    # `count` spares counting the members at each arrival
+    """create table gathering (number integer primary key, key text not null unique,
+    count integer not null, until real not null)""",
+    "create index gathering_until on gathering (until)",
+    """create table member (gathering integer not null, place integer not null, body blob not null,
+    primary key (gathering, place))""",
 )
 
 
