@@ -139,6 +139,7 @@ def test_qcore_that_is_not_installed_says_so() -> None:
         ("qcore_error_reporters", "error_reporter"),
         ("qcore_schedulers", "scheduler"),
         ("qcore_settings", "setting"),
+        ("qcore_urls", "url"),
     ],
 )
 def test_name_leads_to_what_was_offered(hook: str, look_up: str) -> None:

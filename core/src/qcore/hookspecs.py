@@ -53,6 +53,11 @@ def qcore_schedulers() -> Mapping[str, Callable[[Settings], Scheduler]]:  # type
 
 
 @hookspec
+def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:  # type: ignore[empty-body]  # as above
+    """Offer URLs: scheme -> function that returns the configuration keys which name the same broker."""
+
+
+@hookspec
 def qcore_commands() -> Mapping[str, Callable[[], Any]]:  # type: ignore[empty-body]  # as above
     """Offer commands of `qcore`: name -> factory of a click command."""
 

@@ -29,6 +29,7 @@ KINDS: Final = {
     "qcore_serializers": "serializer",
     "qcore_error_reporters": "error reporter",
     "qcore_schedulers": "schedule store",
+    "qcore_urls": "URL scheme",
     "qcore_commands": "command",
     "qcore_checks": "check",
 }
@@ -128,6 +129,10 @@ class Plugins:
     def settings(self) -> dict[str, Any]:
         """Return every configuration key the plugins offer, and its type."""
         return self._all("qcore_settings")
+
+    def url(self, scheme: str) -> Callable[[str], Mapping[str, Any]]:
+        """Return what reads the URLs of a scheme."""
+        return self._find("qcore_urls", scheme)  # type: ignore[no-any-return]  # as above
 
     def commands(self) -> dict[str, Callable[[], Any]]:
         """Return the commands the plugins add to `qcore`."""

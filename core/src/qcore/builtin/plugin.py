@@ -48,6 +48,12 @@ def qcore_serializers() -> Mapping[str, Callable[[], Serializer]]:
 
 
 @hookimpl
+def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
+    """Offer the scheme `sqlite`: sqlite:queue.db, sqlite:///var/lib/queue.db."""
+    return {"sqlite": _sqlite_url}
+
+
+@hookimpl
 def qcore_error_reporters() -> Mapping[str, Callable[..., ErrorReporter]]:
     """Offer the error reporter `log`."""
     return {"log": _log_reporter}
@@ -72,6 +78,14 @@ def _sqlite_schedules(settings: Settings) -> Scheduler:
     from qcore.builtin.sqlite import make_schedules
 
     return make_schedules(settings)
+
+
+def _sqlite_url(url: str) -> Mapping[str, Any]:
+    from urllib.parse import unquote, urlsplit
+
+    # As an address of a file: an absolute path has an empty host before it.
+    path = unquote(urlsplit(url).path)
+    return {"sqlite": {"path": path} if path else {}}
 
 
 def _memory_broker(settings: Settings) -> Broker:

@@ -32,6 +32,7 @@ VERBS: Final = MappingProxyType(
         "health": "Say whether the queue is worked on.",
         "buried": "List, show, requeue or drop dead letters.",
         "purge": "Remove every task that waits.",
+        "move": "Drain the queue into another broker.",
         "plugins": "List the plugins and what they offer.",
         "doctor": "Check that everything is as it should be.",
         "keys": "Make secret keys.",

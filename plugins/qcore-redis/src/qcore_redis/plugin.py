@@ -41,6 +41,12 @@ def qcore_schedulers() -> Mapping[str, Callable[[Settings], Scheduler]]:
 
 
 @hookimpl
+def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
+    """Offer the schemes that the key `redis` takes as a URL."""
+    return dict.fromkeys(("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"), _of_url)
+
+
+@hookimpl
 def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
     """Offer a look at what a queue needs of the server's own settings."""
     return {"redis": _check}
@@ -62,6 +68,10 @@ def _schedules(settings: Settings) -> Scheduler:
     from qcore_redis.schedules import RedisSchedules
 
     return RedisSchedules(settings)
+
+
+def _of_url(url: str) -> Mapping[str, Any]:
+    return {"redis": url}
 
 
 def _check(settings: Settings) -> str:

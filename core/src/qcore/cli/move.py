@@ -1,0 +1,112 @@
+"""How a queue is drained into another broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from qcore import keyfile
+from qcore.app import App
+from qcore.cli.exits import Exit
+from qcore.cli.progress import progress
+from qcore.cli.text import say, say_json
+from qcore.config import Config
+from qcore.errors import QcoreError
+from qcore.move import Mover
+
+if TYPE_CHECKING:
+    from qcore.cli.session import Session
+    from qcore.interfaces import Broker
+    from qcore.model import QueueSize
+
+#: Seconds messages are ours: longer than any batch takes to arrive.
+_LEASE = 300.0
+
+
+@click.command("move")
+@click.option("--from", "source", metavar="URL|FILE", required=True, help="Broker to take from.")
+@click.option("--to", "target", metavar="URL|FILE", required=True, help="Broker to put on.")
+@click.option("--name", metavar="QUEUE", help="Queue, if not the configured one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def command(session: Session, source: str, target: str, name: str | None, as_json: bool) -> int:
+    """Drain a queue into the one of the same name on another broker.
+
+    Messages are not opened: they stay signed as they are. Each arrives at least once; a move
+    that is interrupted loses nothing and is simply started again. What is delayed, leased or
+    buried stays where it is and is counted at the end.
+
+    A broker is given by its URL (sqlite:queue.db, redis://host:6379/0, ...) or by the TOML file
+    that configures it. Exit code 1 if the target would not take everything.
+    """
+    from_ = _config(session, source, name)
+    to = _config(session, target, name)
+    if from_.name != to.name:
+        msg = (
+            f"--from is the queue {from_.name!r} and --to {to.name!r}; messages are signed for their"
+            " queue's name and would be refused under another, so both have to be the same"
+        )
+        raise click.UsageError(msg)
+    apps = App(from_, plugins=session.plugins), App(to, plugins=session.plugins)
+    brokers = [one.runtime.make_broker(retry=_LEASE) for one in apps]
+    try:
+        return _move(from_.name, brokers[0], brokers[1], as_json=as_json)
+    finally:
+        for broker in brokers:
+            broker.close()
+
+
+def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:
+    _refuse(source, target)
+    mover, moved = Mover(source, target), 0
+    with progress(source.size().ready, "tasks", silent=as_json) as bar:
+        for count in mover.run():
+            moved += count
+            bar.show(moved)
+    left = source.size()
+    if as_json:
+        told = {"leased": left.leased, "delayed": left.delayed, "buried": left.buried}
+        say_json({"queue": name, "moved": moved, "refused": mover.refused, "left": told})
+    else:
+        say(f"{moved:,} tasks moved from {source.info()} to {target.info()}")
+        _tell_left(left)
+        if mover.refused:
+            say(f"{mover.refused:,} stay, for the target does not take them: {mover.refusal}", error=True)
+    return Exit.FAILED if mover.refused else Exit.OK
+
+
+def _tell_left(left: QueueSize) -> None:
+    states = (("leased", left.leased), ("delayed", left.delayed), ("buried", left.buried))
+    there = [f"{count:,} {state}" for state, count in states if count]
+    if there:
+        say(f"left behind: {', '.join(there)}; what was delayed or leased can be moved when it is ready")
+
+
+def _refuse(source: Broker, target: Broker) -> None:
+    for broker in (source, target):
+        if not broker.capabilities.processes:
+            msg = f"{broker.info()} lives in one process only: there is nothing to move from or to"
+            raise QcoreError(msg)
+    if not source.capabilities.receipts:
+        msg = f"{source.info()} has no receipts: what is taken from it would be lost if the move died"
+        raise QcoreError(msg)
+    same = source.capabilities.backend
+    if same is not None and same == target.capabilities.backend:
+        msg = f"both are the same queue: {source.info()}"
+        raise QcoreError(msg)
+
+
+def _config(session: Session, given: str, name: str | None) -> Config:
+    """Return the configuration of a broker, from its URL or its file."""
+    scheme = urlsplit(given).scheme
+    if len(scheme) < 2 or Path(given).exists():
+        named: dict[str, Any] = {"name": name} if name else {}
+        return Config.load(given, plugins=session.plugins, **named)
+    keys = session.plugins.url(scheme)(given)
+    # Nothing is sealed or opened: the key is never used.
+    return Config.from_dict(
+        {"name": name or session.config.name, "secret_key": keyfile.new(), **keys}, session.plugins
+    )

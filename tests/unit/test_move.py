@@ -1,0 +1,227 @@
+"""Moving a queue from one broker to another, by kill -9 too."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+import qcore.cli
+from qcore import App, Config
+from qcore.builtin.sqlite import make_broker
+from qcore.cli.exits import Exit
+from qcore.errors import BackendUnavailable
+from qcore.model import ID_AT, Outgoing
+from qcore.move import Mover
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from qcore.interfaces import Broker
+
+KEY = "a key of the tests of moving"
+
+#: moves, and dies by its own hand once a number of batches have arrived that are not yet taken away
+DEADLY = """
+import os, signal, sys
+from pathlib import Path
+from qcore.move import Mover
+from tests.unit.test_move import opened
+
+source, target = opened(Path(sys.argv[1])), opened(Path(sys.argv[2]))
+left = int(sys.argv[3])
+settle = source.settle
+
+def deadly(settlements):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    settle(settlements)
+
+source.settle = deadly
+for _ in Mover(source, target).run():
+    pass
+"""
+
+
+def opened(path: Path) -> Broker:
+    """Return the queue in a file; what is leased comes back a moment later."""
+    config = Config.from_dict({"name": "moved", "sqlite": {"path": str(path)}, "retry": 0.05})
+    return make_broker(config.settings())
+
+
+def message(number: int, size: int = 0) -> Outgoing:
+    """Return a message that bears its id where all do."""
+    id_ = number.to_bytes(16, "big")
+    return Outgoing(id_, bytes(ID_AT.start) + id_ + b"x" * size)
+
+
+def numbers(broker: Broker) -> list[int]:
+    """Take everything off a queue and return what it was."""
+    found: list[int] = []
+    while leased := broker.lease(500, 0.0):
+        found += [int.from_bytes(one.body[ID_AT], "big") for one in leased]
+    return found
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Broker, Broker]:
+    """Return two queues in two files."""
+    return opened(tmp_path / "from.db"), opened(tmp_path / "to.db")
+
+
+def test_everything_that_is_ready_arrives_in_order(pair: tuple[Broker, Broker]) -> None:
+    """Bodies arrive as they were, the oldest first, and the source is empty."""
+    source, target = pair
+    source.enqueue([message(number) for number in range(1, 901)])
+
+    moved = sum(Mover(source, target).run())
+
+    assert moved == 900
+    assert source.size().ready == 0
+    assert numbers(target) == list(range(1, 901))
+
+
+@pytest.mark.parametrize("batches", range(3))
+def test_a_move_killed_half_way_is_started_again(
+    pair: tuple[Broker, Broker], tmp_path: Path, batches: int
+) -> None:
+    """Killed between the two writes, nothing is lost, and nothing is there twice in the end."""
+    source, target = pair
+    source.enqueue([message(number) for number in range(1, 701)])
+
+    killed = subprocess.run(
+        [sys.executable, "-c", DEADLY, str(tmp_path / "from.db"), str(tmp_path / "to.db"), str(batches)],
+        check=False,
+        timeout=60,
+    )
+    while source.size().ready or source.size().leased:
+        list(Mover(source, target).run())
+
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(numbers(target)) == list(range(1, 701))
+
+
+class Small:
+    """A broker that takes no large messages."""
+
+    def __init__(self, broker: Broker, largest: int) -> None:
+        self._broker = broker
+        self.capabilities = attrs.evolve(broker.capabilities, max_bytes=largest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+
+def test_what_the_target_does_not_take_stays(pair: tuple[Broker, Broker]) -> None:
+    """A message too large for the target is left on the source, and the others arrive."""
+    source, target = pair
+    source.enqueue([message(1), message(2, size=5000), message(3)])
+    mover = Mover(source, Small(target, 1000))  # type: ignore[arg-type]  # a broker with another limit
+
+    moved = sum(mover.run())
+
+    assert (moved, mover.refused) == (2, 1)
+    assert "1000 bytes" in mover.refusal
+    assert source.size().ready == 1
+    assert sorted(numbers(target)) == [1, 3]
+
+
+class Gone(Small):
+    """A broker whose answer to the second batch is lost after it was taken."""
+
+    calls = 0
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Accept messages, and say so but once."""
+        self._broker.enqueue(messages)
+        self.calls += 1
+        if self.calls == 2:
+            raise BackendUnavailable
+
+
+def test_an_answer_that_was_lost_doubles_nothing(pair: tuple[Broker, Broker]) -> None:
+    """What may have arrived is taken off the target before it is put there again."""
+    source, target = pair
+    source.enqueue([message(number) for number in range(1, 601)])
+
+    with pytest.raises(BackendUnavailable):
+        list(Mover(source, Gone(target, 10**6)).run())  # type: ignore[arg-type]  # as above
+    list(Mover(source, target).run())
+
+    assert sorted(numbers(target)) == list(range(1, 601))
+
+
+# -- the command ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Return what runs `qcore move` in a folder with a configuration."""
+    (tmp_path / "qcore.toml").write_text(
+        f'name = "cli"\nsecret_key = "{KEY}"\n[sqlite]\npath = "here.db"\n', encoding="utf-8"
+    )
+    (tmp_path / "qcore.toml").chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            qcore.cli.main(["move", *arguments])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def test_a_moved_task_is_still_signed(move: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """What was enqueued here can be run there, and what is delayed is said to stay."""
+    app = App(Config.load(tmp_path / "qcore.toml"))
+    app.enqueue("math.sqrt", 4)
+    app.enqueue("math.sqrt", 9)
+    app.send([app.task(name="builtins.len")(len).using(delay=60).bind("late")])
+
+    code, out, _ = move("--from", "qcore.toml", "--to", "sqlite:there.db", "--json")
+
+    there = App(Config.from_dict({"name": "cli", "secret_key": KEY, "sqlite": {"path": "there.db"}}))
+    with there.runtime.brokers.lend() as broker:
+        bodies = [one.body for one in broker.lease(10, 0)]
+    told = json.loads(out)
+    assert (code, told["moved"], told["refused"], told["left"]["delayed"]) == (Exit.OK, 2, 0, 1)
+    assert len([there.runtime.envelope.open(body) for body in bodies]) == 2
+
+
+def test_a_move_onto_itself_is_refused(move: Callable[..., tuple[int, str, str]]) -> None:
+    """One queue is not moved to itself."""
+    code, _, err = move("--from", "sqlite:here.db", "--to", f"sqlite://{os.getcwd()}/here.db")
+
+    assert code == Exit.FAILED
+    assert "both are the same queue" in err
+
+
+def test_two_names_are_refused(move: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """A message is signed for its queue: under another name it would be buried."""
+    (tmp_path / "other.toml").write_text('name = "other"\n[sqlite]\npath = "o.db"\n', encoding="utf-8")
+
+    code, _, err = move("--from", "qcore.toml", "--to", "other.toml")
+
+    assert code == Exit.USAGE
+    assert "'cli'" in err
+    assert "'other'" in err
+
+
+def test_an_unknown_scheme_names_the_plugin_to_install(move: Callable[..., tuple[int, str, str]]) -> None:
+    """A URL nobody reads is answered with those that are read."""
+    code, _, err = move("--from", "qcore.toml", "--to", "gopher://there")
+
+    assert code == Exit.CONFIG
+    assert "no URL scheme named 'gopher'; installed: " in err
