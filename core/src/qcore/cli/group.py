@@ -29,6 +29,7 @@ VERBS: Final = MappingProxyType(
         "schedule": "List, add, preview, pause, resume, run or delete schedules.",
         "result": "Print what a task returned.",
         "info": "Show broker, queue, results and clusters.",
+        "memory": "Show the memory of clusters and workers.",
         "health": "Say whether the queue is worked on.",
         "buried": "List, show, requeue or drop dead letters.",
         "purge": "Remove every task that waits.",
@@ -133,6 +134,10 @@ def _code(arguments: Sequence[str] | None) -> int:
         return Exit.INTERRUPTED
     except QcoreError as exc:
         return _complain(str(exc), exit_of(exc))
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing more can be said to them, at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
     except Exception as exc:  # noqa: BLE001 - the last frame: a traceback helps nobody who did not ask for it
         told = f"a fault of qcore's own: {faults.reason(exc)}; {DEBUG}=1 shows where, please report it"
         return _complain(told, Exit.SOFTWARE)

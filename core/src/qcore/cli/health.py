@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from qcore.cli.exits import Exit
-from qcore.cli.info import look
+from qcore.cli.figures import busy
+from qcore.cli.looking import look
 from qcore.cli.text import line, say, say_json
 
 if TYPE_CHECKING:
+    from qcore.cli.looking import Sight
     from qcore.cli.session import Session
 
 #: Seconds between two looks at a queue that does not move.
@@ -31,7 +33,8 @@ def command(session: Session, patience: float, as_json: bool) -> int:
     """Say whether the queue is worked on: exit code 0 if so, 1 if not.
 
     Well is a queue with a cluster that reports no trouble and, while messages are ready,
-    takes them or runs tasks. A worker that is connected but gets nothing is not.
+    takes them or runs tasks. A worker that is connected but gets nothing is not. A queue
+    that is paused is well: somebody wants it to rest.
     """
     faults = examine(session, patience)
     if as_json:
@@ -47,30 +50,30 @@ def command(session: Session, patience: float, as_json: bool) -> int:
 def examine(session: Session, patience: float) -> list[str]:
     """Return what is wrong, nothing if all is well."""
     first = look(session.runtime)
-    if not first["clusters"]:
-        return [f"no cluster works on queue {first['name']!r}; start one with: qcore run MODULE:APP"]
+    if not first.clusters:
+        return [f"no cluster works on queue {first.name!r}; start one with: qcore run MODULE:APP"]
     faults = [
-        f"cluster {one['label']} on {one['host']} (pid {one['pid']}): {trouble}"
-        for one in first["clusters"]
-        for trouble in one["troubles"]
+        f"cluster {one.label} on {one.host} (pid {one.pid}): {trouble}"
+        for one in first.clusters
+        for trouble in one.troubles
     ]
     if not faults and not _moves(session, first, patience):
-        workers = sum(len(one["workers"]) for one in first["clusters"])
+        workers = sum(len(one.workers) for one in first.clusters)
         faults.append(
-            f"{first['queue']['ready']} messages are ready and {workers} workers idle, but none was taken "
+            f"{first.queue.ready} messages are ready and {workers} workers idle, but none was taken "
             f"within {patience:g} seconds; look at the workers' log, then restart the cluster"
         )
     return faults
 
 
-def _moves(session: Session, first: dict[str, Any], patience: float) -> bool:
+def _moves(session: Session, first: Sight, patience: float) -> bool:
     """Wait until something is taken or runs, or there is nothing to take."""
     end = time.monotonic() + patience
     now = first
     while True:
-        if not now["queue"]["ready"] or _busy(now) or _done(now) != _done(first):
+        if not now.queue.ready or now.paused or any(map(busy, now.clusters)) or _done(now) != _done(first):
             return True
-        if now["queue"]["ready"] < first["queue"]["ready"]:
+        if now.queue.ready < first.queue.ready:
             return True
         left = end - time.monotonic()
         if left <= 0:
@@ -79,9 +82,5 @@ def _moves(session: Session, first: dict[str, Any], patience: float) -> bool:
         now = look(session.runtime)
 
 
-def _busy(found: dict[str, Any]) -> bool:
-    return any(worker["state"] == "busy" for one in found["clusters"] for worker in one["workers"])
-
-
-def _done(found: dict[str, Any]) -> int:
-    return sum(one["finished"] for one in found["clusters"])
+def _done(found: Sight) -> int:
+    return sum(one.finished for one in found.clusters)

@@ -3,107 +3,127 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
-import attrs
 import click
 import msgspec
 
 from qcore.cli.exits import Exit
-from qcore.cli.text import clean, line, say, say_json, seconds, table
-from qcore.errors import EnvelopeError
-from qcore.model import State
-from qcore.sealer import STATUS
-from qcore.status import ClusterStatus
+from qcore.cli.figures import busy, causes, progress_line, rate, short, span, spread
+from qcore.cli.looking import look
+from qcore.cli.text import clean, columns, fit, line, say, say_json, seconds
 
 if TYPE_CHECKING:
-    from qcore.cli.session import Session
-    from qcore.runtime import Runtime
+    from collections.abc import Iterator
 
-_decode = msgspec.json.Decoder(ClusterStatus).decode
+    from qcore.cli.looking import Sight
+    from qcore.cli.session import Session
+    from qcore.status import ClusterStatus, WorkerStatus
 
 
 @click.command("info")
+@click.option("--ids", is_flag=True, help="Print the ids of the clusters, one a line; exit code 1 if none.")
 @click.option("--config", "with_config", is_flag=True, help="Show every setting, secrets hidden.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def command(session: Session, with_config: bool, as_json: bool) -> int:
-    """Show broker, queue, results and the clusters that work on it."""
+def command(session: Session, ids: bool, with_config: bool, as_json: bool) -> int:
+    """Show broker, queue, results, the clusters that work on it and what they run.
+
+    The figures are those each cluster publishes of itself, wherever it runs: rate and times of
+    its last minute (half, and 99 of 100, stayed below), workers replaced since its start.
+    """
     found = look(session.runtime)
-    if with_config:
-        found["config"] = session.config.redacted()
+    if ids:
+        return _tell_ids(found, as_json=as_json)
+    config = session.config.redacted() if with_config else None
     if as_json:
-        say_json(msgspec.to_builtins(found, str_keys=True))
-    else:
-        _tell(found)
+        told = found.record() if config is None else {**found.record(), "config": config}
+        say_json(msgspec.to_builtins(told, str_keys=True))
+        return Exit.OK
+    for text in told_of(found):
+        say(fit(text))
+    if config is not None:
+        say()
+        for key, value in config.items():
+            say(clean(f"{key} = {value!r}"))
     return Exit.OK
 
 
-def look(runtime: Runtime) -> dict[str, Any]:
-    """Return what can be known of a queue."""
-    with runtime.brokers.lend() as broker, runtime.stores.lend() as store:
-        broker.ping()
-        clusters, unreadable = statuses(runtime, broker.statuses())
-        counts = store.counts()
-        return {
-            "name": runtime.config.name,
-            "broker": broker.info(),
-            "queue": msgspec.to_builtins(broker.size()),
-            "results": {state.name.lower(): counts.get(state, 0) for state in reversed(State)},
-            "clusters": [attrs.asdict(one) for one in clusters],
-            "unreadable_clusters": unreadable,
-        }
+def _tell_ids(found: Sight, *, as_json: bool) -> Exit:
+    if as_json:
+        say_json({"ids": [one.id for one in found.clusters]})
+    else:
+        for one in found.clusters:
+            say(line(one.id))
+        if not found.clusters:
+            say(f"no cluster works on queue {found.name!r}", error=True)
+    return Exit.OK if found.clusters else Exit.FAILED
 
 
-def statuses(runtime: Runtime, bodies: Any) -> tuple[list[ClusterStatus], int]:  # noqa: ANN401 - sequence of bytes
-    """Return the clusters whose status is signed with our key, and how many others there are."""
-    found, unreadable = [], 0
-    for body in bodies:
-        try:
-            found.append(_decode(runtime.status_sealer.open(STATUS, body)))
-        except (EnvelopeError, msgspec.MsgspecError):
-            unreadable += 1
-    return sorted(found, key=lambda one: (one.label, one.host, one.pid)), unreadable
+def told_of(found: Sight) -> Iterator[str]:
+    """Yield the lines that tell of a queue, its clusters and what they run."""
+    yield from columns(_rows(found))
+    if found.clusters:
+        yield ""
+        yield from columns([_cluster(one) for one in found.clusters], _CLUSTER, right=_NUMBERS)
+        yield ""
+        yield from columns([_figures(one) for one in found.clusters], _FIGURES, right=_NUMBERS)
+    running = [_running(*pair) for pair in found.running()]
+    if running:
+        yield ""
+        yield from columns(running, _RUNNING, right=_NUMBERS)
+    for one in found.clusters:
+        for trouble in one.troubles:
+            yield f"trouble of {line(one.label)} (pid {one.pid}): {line(trouble)}"
 
 
-def _tell(found: dict[str, Any]) -> None:
-    sizes = [f"{'?' if count is None else f'{count:,}'} {state}" for state, count in found["queue"].items()]
-    results = [f"{count:,} {state}" for state, count in found["results"].items()]
-    rows = [
-        ("queue", found["name"]),
-        ("broker", found["broker"]),
-        ("messages", ", ".join(sizes)),
-        ("results", ", ".join(results)),
-    ]
-    if not found["clusters"]:
-        rows.append(("clusters", "none; start one with: qcore run MODULE:APP"))
-    if found["unreadable_clusters"]:
-        rows.append(("", f"{found['unreadable_clusters']} clusters signed with a key that is not ours"))
-    table(rows)
-    if found["clusters"]:
-        say()
-        table([_row(one) for one in found["clusters"]], _HEADS)
-    for one in found["clusters"]:
-        for trouble in one["troubles"]:
-            say(f"trouble of {line(one['label'])} (pid {one['pid']}): {line(trouble)}")
-    if "config" in found:
-        say()
-        for key, value in found["config"].items():
-            say(clean(f"{key} = {value!r}"))
+def _rows(found: Sight) -> Iterator[tuple[str, str]]:
+    queue = msgspec.to_builtins(found.queue)
+    sizes = [f"{'?' if count is None else f'{count:,}'} {state}" for state, count in queue.items()]
+    results = [f"{count:,} {state}" for state, count in found.record()["results"].items()]
+    yield "queue", found.name + (" (paused)" if found.paused else "")
+    yield "broker", found.broker
+    yield "messages", ", ".join(sizes)
+    yield "results", ", ".join(results)
+    if not found.clusters:
+        yield "clusters", "none; start one with: qcore run MODULE:APP"
+    if found.unreadable:
+        yield "", f"{found.unreadable} clusters signed with a key that is not ours"
 
 
-_HEADS = ("cluster", "host", "pid", "state", "workers", "busy", "finished", "up", "seen")
+#: columns of figures end at one edge
+_NUMBERS: Final = ("pid", "workers", "busy", "finished", "rate", "up", "seen", "for")
+_CLUSTER: Final = ("cluster", "host", "pid", "state", "workers", "busy", "finished", "up", "seen")
+_FIGURES: Final = ("cluster", "id", "rate", "run p50/p99", "wait p50/p99", "replaced")
+_RUNNING: Final = ("running", "for", "worker", "task id", "progress")
 
 
-def _row(one: dict[str, Any]) -> tuple[object, ...]:
-    busy = sum(worker["state"] == "busy" for worker in one["workers"])
-    ago = f"{seconds(time.time() - one['published'])} ago"
-    up = seconds(one["uptime"])
+def _cluster(one: ClusterStatus) -> tuple[object, ...]:
+    state = "paused" if one.paused and one.state == "idle" else one.state
     return (
-        *(one[key] for key in ("label", "host", "pid", "state")),
-        len(one["workers"]),
-        busy,
-        f"{one['finished']:,}",
-        up,
-        ago,
+        one.label,
+        one.host,
+        one.pid,
+        state,
+        len(one.workers),
+        busy(one),
+        f"{one.finished:,}",
+        seconds(one.uptime),
+        f"{seconds(time.time() - one.published)} ago",
     )
+
+
+def _figures(one: ClusterStatus) -> tuple[object, ...]:
+    return (
+        one.label,
+        short(one.id),
+        rate(one.rate),
+        spread(one.run_time),
+        spread(one.wait_time),
+        causes(one.reincarnations),
+    )
+
+
+def _running(one: ClusterStatus, worker: WorkerStatus) -> tuple[object, ...]:
+    place = f"{one.label}:{worker.slot}"
+    return (worker.task, span(worker.running_for), place, worker.task_id, progress_line(worker.progress))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore import keyfile, sources
 from qcore.cli.finding import Finding, Verdict
-from qcore.cli.info import statuses
+from qcore.cli.looking import statuses
 from qcore.cpus import available
 from qcore.envelope import Head
 from qcore.journal import Journal

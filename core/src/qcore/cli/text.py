@@ -76,21 +76,59 @@ def say_json(value: object) -> None:
 def fit(text: str, *, error: bool = False) -> str:
     """Return a line cut to the width of the terminal it is for; whole in a pipe."""
     stream = sys.stderr if error else sys.stdout
-    room = shutil.get_terminal_size().columns if stream.isatty() else len(text)
-    return text if len(text) <= room else f"{text[: max(0, room - 3)]}..."
+    return cut(text, shutil.get_terminal_size().columns) if stream.isatty() else text
 
 
-def table(rows: Iterable[Sequence[object]], heads: Sequence[str] = ()) -> None:
+def cut(text: str, room: int, more: str = "...") -> str:
+    """Return a line that takes at most `room` cells, its end cut off for `more`."""
+    if width(text) <= room:
+        return text
+    left, kept = room - len(more), []
+    for char in text:
+        left -= _cells(char)
+        if left < 0:
+            break
+        kept.append(char)
+    return f"{''.join(kept)}{more}"[: max(0, room)]
+
+
+def width(text: str) -> int:
+    """Return how many cells of a terminal a cleaned line takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(char) for char in text)
+
+
+def _cells(char: str) -> int:
+    if char in _JOINERS or unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def table(rows: Iterable[Sequence[object]], heads: Sequence[str] = (), *, right: Sequence[str] = ()) -> None:
     """Print rows in columns: cut to the width of a terminal, whole in a pipe."""
+    for text in columns(rows, heads, right=right):
+        say(fit(text))
+
+
+def columns(
+    rows: Iterable[Sequence[object]], heads: Sequence[str] = (), *, right: Sequence[str] = ()
+) -> list[str]:
+    """Return rows as lines of columns; those whose heads `right` names end at one edge."""
     texts = [[line(str(cell)) for cell in row] for row in rows]
-    if heads and texts:
-        texts.insert(0, [head.upper() for head in heads])
     if not texts:
-        return
-    widths = [max(len(row[place]) for row in texts) for place in range(len(texts[0]))]
-    for row in texts:
-        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        say(fit("  ".join([*padded, row[-1]]).rstrip()))
+        return []
+    if heads:
+        texts.insert(0, [head.upper() for head in heads])
+    ends = [head in right for head in heads] or [False] * len(texts[0])
+    widths = [max(width(row[place]) for row in texts) for place in range(len(texts[0]))]
+    return [
+        "  ".join(
+            f"{' ' * (room - width(cell))}{cell}" if end else f"{cell}{' ' * (room - width(cell))}"
+            for cell, room, end in zip(row, widths, ends, strict=True)
+        ).rstrip()
+        for row in texts
+    ]
 
 
 def seconds(value: float) -> str:

@@ -1,0 +1,94 @@
+"""What is known of a queue: sizes, results, and what its clusters publish."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from qcore.errors import EnvelopeError
+from qcore.model import QueueSize, State
+from qcore.sealer import STATUS
+from qcore.status import ClusterStatus, WorkerStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from qcore.interfaces import Broker, ResultStore
+    from qcore.runtime import Runtime
+
+_decode = msgspec.json.Decoder(ClusterStatus).decode
+
+
+@attrs.frozen(kw_only=True)
+class Sight:
+    """A queue as it is now."""
+
+    name: str
+    #: what the broker says of itself
+    broker: str
+    queue: QueueSize
+    #: results by state
+    results: Mapping[State, int]
+    clusters: tuple[ClusterStatus, ...]
+    #: clusters whose status is not signed by us
+    unreadable: int
+
+    @property
+    def paused(self) -> bool:
+        """Whether a cluster says that it takes nothing because the queue is paused."""
+        return any(one.paused for one in self.clusters)
+
+    @property
+    def rate(self) -> float:
+        """Tasks finished a second, by all clusters."""
+        return sum(one.rate for one in self.clusters)
+
+    def running(self) -> Iterator[tuple[ClusterStatus, WorkerStatus]]:
+        """Yield the workers that run a task we know the name of, the longest running first."""
+        found = [(one, worker) for one in self.clusters for worker in one.workers if worker.task]
+        yield from sorted(found, key=lambda pair: -pair[1].running_for)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a machine reads."""
+        return {
+            "name": self.name,
+            "broker": self.broker,
+            "queue": msgspec.to_builtins(self.queue),
+            "paused": self.paused,
+            "results": {state.name.lower(): self.results.get(state, 0) for state in reversed(State)},
+            "clusters": [attrs.asdict(one) for one in self.clusters],
+            "unreadable_clusters": self.unreadable,
+        }
+
+
+def look(runtime: Runtime) -> Sight:
+    """Ask broker and store for what can be known of a queue."""
+    with runtime.brokers.lend() as broker, runtime.stores.lend() as store:
+        broker.ping()
+        return look_with(runtime, broker, store)
+
+
+def look_with(runtime: Runtime, broker: Broker, store: ResultStore) -> Sight:
+    """Ask these two: three calls and what the broker's `info` takes."""
+    clusters, unreadable = statuses(runtime, broker.statuses())
+    return Sight(
+        name=runtime.config.name,
+        broker=broker.info(),
+        queue=broker.size(),
+        results=store.counts(),
+        clusters=tuple(clusters),
+        unreadable=unreadable,
+    )
+
+
+def statuses(runtime: Runtime, bodies: Iterable[bytes]) -> tuple[list[ClusterStatus], int]:
+    """Return the clusters whose status is signed with our key, and how many others there are."""
+    found, unreadable = [], 0
+    for body in bodies:
+        try:
+            found.append(_decode(runtime.status_sealer.open(STATUS, body)))
+        except (EnvelopeError, msgspec.MsgspecError):
+            unreadable += 1
+    return sorted(found, key=lambda one: (one.label, one.host, one.pid)), unreadable
