@@ -68,6 +68,12 @@ class Capabilities:
     blocking: bool = False
     #: a settlement of an outlived lease changes nothing (False: the service may let it through)
     fenced: bool = True
+    #: each settlement is one step (False: a crash amid RETRY, RELEASE or BURY may leave the message
+    #: in the old state and in the new one, never in none)
+    atomic: bool = True
+    #: `extend` prolongs by `Settings.retry`, whatever seconds it is given, and a lease lasts as its
+    #: producer's `Settings.retry` says
+    fixed_lease: bool = False
     #: a second message with an id that is still queued is dropped
     unique_ids: bool = False
     #: most messages in one call
@@ -131,12 +137,13 @@ class Broker(ABC):
         - BURY keeps it among the dead letters with its reason and counters.
         - Repeating a settlement changes nothing.
         - A receipt whose lease has ended, or that never was one, is passed over in silence.
-        - The step from leased to the new state is atomic: a crash leaves one or the other.
+        - The step from leased to the new state is atomic: a crash leaves one or the other, or
+          both where the capabilities say so.
         """
 
     @abstractmethod
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
-        """Make leases last `seconds` from now.
+        """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed.
 
         - An ended or unknown receipt is passed over in silence.
         """

@@ -83,7 +83,11 @@ class CrashRules(BrokerBench):
             assert set(found.values()) == {1}
 
     def test_every_settlement_is_whole_or_not_at_all(self, new: MakeBroker) -> None:
-        """The step from leased to the new state is atomic: a crash leaves one or the other."""
+        """Each settlement is whole, or as if it had not been.
+
+        The step from leased to the new state is atomic: a crash leaves one or the other, or
+        both where the capabilities say so.
+        """
         sent = numbered(self.crowd)
         for batch in chunks(sent, new().capabilities.bulk):
             self.put(new(), *batch)
@@ -111,7 +115,9 @@ class CrashRules(BrokerBench):
         found = self.drain(broker, 8 * self.tick) + Counter(buried)
         removed, may_be_gone = self.told(told, "after"), self.told(told, "before")
         assert removed
-        assert set(found.values()) == {1}
+        # a settlement of two steps may leave the messages of the batch that was cut short twice
+        doubled = sum(count - 1 for count in found.values())
+        assert doubled <= (0 if broker.capabilities.atomic else 8 * len(MOMENTS))
         assert set(sent) - may_be_gone <= set(found)
         assert not removed & set(found)
 

@@ -223,12 +223,13 @@ class LeaseRules(BrokerBench):
     # -- extend -----------------------------------------------------------------------------
 
     def test_an_extended_lease_lasts(self, new: MakeBroker) -> None:
-        """Make leases last `seconds` from now."""
-        broker, other = new(retry=4 * self.tick), new()
+        """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed."""
+        broker, other = new(retry=8 * self.tick), new()
         needs(broker.capabilities.extend, "extends nothing")
         self.put(broker, b"slow", b"slower")
         leased = self.some(broker, 2)
 
+        self.let_pass(4 * self.tick)
         broker.extend([delivery.receipt for delivery in leased], 60.0)
 
         self.nothing(other, 6 * self.tick)
@@ -236,9 +237,10 @@ class LeaseRules(BrokerBench):
         assert broker.size().ready == 0
 
     def test_an_extended_lease_ends(self, new: MakeBroker) -> None:
-        """Make leases last `seconds` from now."""
+        """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed."""
         broker, other = new(retry=60.0), new()
         needs(broker.capabilities.extend, "extends nothing")
+        needs(not broker.capabilities.fixed_lease, "has leases of one length")
         self.put(broker, b"slow")
         leased = self.one(broker)
 
@@ -264,11 +266,12 @@ class LeaseRules(BrokerBench):
 
     def test_ended_receipts_do_not_stop_the_others(self, new: MakeBroker) -> None:
         """An ended or unknown receipt is passed over in silence."""
-        broker, other = new(retry=4 * self.tick), new()
+        broker, other = new(retry=8 * self.tick), new()
         needs(broker.capabilities.extend, "extends nothing")
         broker.enqueue([message(b"mine")])
         mine = self.one(broker)
 
+        self.let_pass(4 * self.tick)
         broker.extend([b"unknown", mine.receipt, b"unknown too"], 60.0)
 
         self.nothing(other, 6 * self.tick)
