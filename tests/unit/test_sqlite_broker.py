@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from qcore.builtin.sqlite import SqliteBroker, SqliteResults, make_broker, make_results
-from qcore.model import Action, Delivery, QueueSize, Settlement
+from qcore.model import ID_AT, Action, Delivery, QueueSize, Settlement
 from tests.unit.sqlite_bench import LONG, bodies, outgoing, result, settings_for, settle_all
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Machine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 4), delay=st.sampled_from([0.0, LONG]))
     def enqueue(self, count: int, delay: float) -> None:
         """Accept some messages."""
-        names = [b"%d" % (self.number + i) for i in range(count)]
+        names = [b"%042d" % (self.number + i) for i in range(count)]
         self.number += count
         self.broker.enqueue(outgoing(*names, delay=delay))
         if delay:
@@ -308,6 +308,18 @@ class Machine(RuleBasedStateMachine):
         self.ready.clear()
         self.delayed.clear()
 
+    @precondition(lambda self: self.ready or self.delayed)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        """Take some messages back; what is leased or buried stays."""
+        waiting = {*self.ready, *self.delayed}
+        chosen = data.draw(st.sets(st.sampled_from(sorted({*waiting, *self.leased, *self.buried}))))
+        taken = self.broker.withdraw([body[ID_AT] for body in chosen])
+        assert sorted(chosen & waiting) == sorted(taken)
+        self.delayed -= chosen
+        for body in chosen:
+            self.ready.pop(body, None)
+
     @precondition(lambda self: self.buried)
     @rule(data=st.data())
     def requeue(self, data: st.DataObject) -> None:
@@ -333,6 +345,6 @@ def test_any_sequence_of_calls_leaves_each_message_in_one_state(tmp_path: Path) 
         place = tmp_path / "machine.db"
 
     case = Here.TestCase
-    case.settings = hypothesis_settings(max_examples=40, stateful_step_count=40, deadline=None)
+    case.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
 
     case("runTest").runTest()

@@ -29,6 +29,7 @@ class MemoryBroker(Broker):
             blocking=True,
             unique_ids=True,
             status=True,
+            withdraw=True,
             processes=False,
             backend=backend,
         )
@@ -82,6 +83,10 @@ class MemoryBroker(Broker):
     def reclaim(self, owner: bytes) -> int:
         """Release every lease taken by brokers of this owner."""
         return self._queue.reclaim(owner)
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Take messages back that are not leased."""
+        return self._queue.withdraw(ids)
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds."""

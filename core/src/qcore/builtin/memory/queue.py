@@ -83,6 +83,18 @@ class MemoryQueue:
             self._waiting.clear()
             return dropped
 
+    def withdraw(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Drop what is neither leased nor buried of these ids; return the bodies."""
+        with self.changed:
+            self._return_ended(self._clock())
+            wanted = frozenset(ids)
+            found = [message for _, _, message in self._waiting if message.id in wanted]
+            gone = {message.id for message in found}
+            self._ids -= gone
+            self._waiting = [entry for entry in self._waiting if entry[2].id not in gone]
+            heapq.heapify(self._waiting)
+            return [message.body for message in found]
+
     # -- consumers --------------------------------------------------------------------------
 
     def take(self, limit: int, wait: float, lease: float, owner: bytes = b"") -> list[Delivery]:

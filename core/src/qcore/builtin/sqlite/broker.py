@@ -6,40 +6,31 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from qcore.builtin.sqlite import leases
+from qcore.builtin.sqlite import leases, waiting
 from qcore.builtin.sqlite.database import IDENTITY, Database
+from qcore.builtin.sqlite.leases import HEAD
 from qcore.builtin.sqlite.results import SqliteResults, save
 from qcore.interfaces import Broker, Capabilities
-from qcore.model import Buried, Delivery, QueueSize
+from qcore.model import Buried, Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.interfaces import ResultStore, Settings
-    from qcore.model import Outgoing, Settlement, StoredResult
+    from qcore.model import Outgoing, QueueSize, Settlement, StoredResult
 
 #: messages in one transaction at most: others wait for the lock no longer than some milliseconds
 BULK = 1000
 
-_HEAD = "coalesce((select last from lease order by first desc limit 1), 0)"
 _ENQUEUE = "insert into queue (body) values (?)"
 _ENQUEUE_LATER = "insert into back (at, body) values (?, ?)"
-_LOOK = f"""select exists (select 1 from queue where seq > {_HEAD}),
+_LOOK = f"""select exists (select 1 from queue where seq > {HEAD}),
     (select min(at) from back), (select min(until) from lease)"""  # noqa: S608 - no values in it
-_READY = f"select seq, body from queue where seq > {_HEAD} order by seq limit ?"  # noqa: S608 - as above
+_READY = f"select seq, body from queue where seq > {HEAD} order by seq limit ?"  # noqa: S608 - as above
 # a token that is still there is one of a lease that ran out
 _RETURNED = """select key, body, deliveries + 1, failures, crashes,
     case when token is null then 0.0 else at end from back where at <= ? order by at, key limit ?"""
 _CLAIM_RETURNED = "update back set at = ?, token = ?, deliveries = deliveries + 1 where key = ?"
-# ready rows have no gaps, see the schema: counting them would read the whole queue
-_SIZE = f"""select
-    coalesce((select max(seq) from queue) + 1 - (select min(seq) from queue where seq > {_HEAD}), 0),
-    (select count(*) from lease join queue on seq between first and last where until > :now),
-    (select count(*) from lease join queue on seq between first and last where until <= :now)
-    + (select count(*) from back where at <= :now),
-    (select count(*) from back where at > :now and token is not null),
-    (select count(*) from back where at > :now and token is null),
-    (select count(*) from buried)"""  # noqa: S608 - as above
 
 
 def make_broker(settings: Settings) -> SqliteBroker:
@@ -65,6 +56,7 @@ class SqliteBroker(Broker):
             blocking=True,
             bulk=BULK,
             status=True,
+            withdraw=True,
             backend=self._database.backend,
         )
 
@@ -109,20 +101,19 @@ class SqliteBroker(Broker):
         limit: int,
         then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
-        """Save, settle and lease in one transaction where the results are kept in the same file."""
-        if then:
-            return super().exchange(store, results, settlements, limit, then)
-        if store is not None and results:
+        """Do it all in one transaction, but for results that are kept elsewhere."""
+        if results and store is not None:
             if not (isinstance(store, SqliteResults) and store.backend == self._database.backend):
-                return super().exchange(store, results, settlements, limit)
+                store.save(results)
+                results = ()
         else:
             results = ()
-        if not (results or settlements):
+        if not (results or settlements or then):
             return self.lease(limit, 0.0) if limit else ()
-        deliveries, back = self._database.write(self._exchange, results, settlements, limit)
+        deliveries, more = self._database.write(self._exchange, results, then, settlements, limit)
         if results:
             self._database.done.ring()
-        if back:
+        if more:
             self._database.work.ring()
         return deliveries
 
@@ -140,11 +131,11 @@ class SqliteBroker(Broker):
 
     def size(self) -> QueueSize:
         """Count the messages; what is ready is not counted one by one."""
-        return self._database.read(_size)
+        return self._database.read(waiting.size)
 
     def purge(self) -> int:
         """Remove what is ready or delayed."""
-        return self._database.write(_purge)
+        return self._database.write(waiting.purge)
 
     def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
         """List dead letters in the order they were buried."""
@@ -163,7 +154,7 @@ class SqliteBroker(Broker):
 
     def ping(self) -> None:
         """Read from the file."""
-        self._database.read(_size)
+        self._database.read(waiting.size)
 
     def info(self) -> str:
         """Say which SQLite and which file."""
@@ -172,6 +163,18 @@ class SqliteBroker(Broker):
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Take messages back; looked for without a lock, and removed a thousand at a time."""
+        if not ids:
+            return ()
+        self._database.write(leases.expire, time.time())
+        found = self._database.read(waiting.find, ids)
+        return [
+            body
+            for start in range(0, len(found), BULK)
+            for body in self._database.write(waiting.withdraw, found[start : start + BULK])
+        ]
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep a status, and drop those that are outlived."""
@@ -185,13 +188,21 @@ class SqliteBroker(Broker):
         self,
         connection: sqlite3.Connection,
         results: Sequence[StoredResult],
+        then: Sequence[Outgoing],
         settlements: Sequence[Settlement],
         limit: int,
     ) -> tuple[Sequence[Delivery], bool]:
+        """Return what was leased, and whether others must be told of what was not."""
         if results:
             save(connection, results)
-        back = bool(settlements) and leases.settle(connection, settlements, time.time())
-        return self._claim(connection, limit) if limit else (), back
+        if then:
+            put(connection, then)
+        more = bool(settlements) and leases.settle(connection, settlements, time.time())
+        deliveries = self._claim(connection, limit) if limit else ()
+        if then and not more:
+            # with fewer than could be had, this lease took all that is ready
+            more = len(deliveries) >= limit or any(message.delay > 0 for message in then)
+        return deliveries, more
 
     def _claim(self, connection: sqlite3.Connection, limit: int) -> list[Delivery]:
         now = time.time()
@@ -241,21 +252,10 @@ def _claim_ready(connection: sqlite3.Connection, limit: int, until: float, token
             "insert into lease (first, last, token, until) values (?, ?, ?, ?)",
             (rows[0][0], rows[-1][0], token, until),
         )
+        if rows[-1][0] - rows[0][0] >= len(rows):
+            connection.execute("delete from hole where seq <= ?", (rows[-1][0],))
     pack = leases.RECEIPT.pack
     return [Delivery(body, pack(token, seq)) for seq, body in rows]
-
-
-def _size(connection: sqlite3.Connection) -> QueueSize:
-    ready, taken, back, retaken, delayed, buried = connection.execute(_SIZE, {"now": time.time()}).fetchone()
-    return QueueSize(ready=ready + back, leased=taken + retaken, delayed=delayed, buried=buried)
-
-
-def _purge(connection: sqlite3.Connection) -> int:
-    now = time.time()
-    leases.expire(connection, now)
-    fresh = connection.execute(f"delete from queue where seq > {_HEAD}").rowcount  # noqa: S608 - no values in it
-    returned = connection.execute("delete from back where token is null or at <= ?", (now,)).rowcount
-    return fresh + returned
 
 
 def _buried(connection: sqlite3.Connection, limit: int, after: int) -> list[Buried]:

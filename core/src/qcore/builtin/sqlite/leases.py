@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: the lease's token, and the row: a `seq` of `queue`, or a `key` of `back` with its sign turned
 RECEIPT = struct.Struct(">qq")
 
+#: the row behind which everything in `queue` is ready, see the schema
+HEAD = "coalesce((select last from lease order by first desc limit 1), 0)"
+
 _COVERING = "select first, last, token from lease where first <= ? order by first desc limit 1"
 _LAST_LEFT = "select max(seq) from queue where seq between ? and ?"
 

@@ -20,12 +20,15 @@ VERSION = 3
 #: them once and removes it once. What has a delay or came back lives in `back`, with its counters.
 #:
 #: Two things always hold, and all that is fast here rests on them. Every row of `queue` up to the
-#: highest `lease.last` belongs to a lease; those above it are ready, without gaps between them. The row
-#: `lease.last` exists, because SQLite gives a deleted highest `seq` out a second time.
+#: highest `lease.last` belongs to a lease; those above it are ready, without gaps between them but for
+#: the numbers in `hole`. The row `lease.last` exists, because SQLite gives a deleted highest `seq` out a
+#: second time.
 TABLES = (
     "create table queue (seq integer primary key, body blob not null)",
     """create table lease (first integer primary key, last integer not null, token integer not null,
     until real not null)""",
+    # ready messages that were withdrawn; a number that is in `queue` as well was given out again
+    "create table hole (seq integer primary key)",
     # `at` is when it may be leased: the end of its delay, or of its lease while it has a token
     """create table back (key integer primary key, at real not null, token integer,
     deliveries integer not null default 0, failures integer not null default 0,
