@@ -1,0 +1,154 @@
+"""How dead letters are read from a queue that cannot be browsed."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from qcore.model import Buried
+from qcore_sqs import parcel
+from qcore_sqs.moving import remove
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from qcore_sqs.parcel import Arrival
+    from qcore_sqs.queues import Queues
+
+#: seconds letters are out of sight while they are read
+_READING: Final = 60
+#: most letters that are read at once; SQS hands out no more than 120,000 to all readers
+_MOST: Final = 100_000
+#: seconds within which the message of a letter is looked for, should it have stayed in the queue
+_FRESH: Final = 86_400
+_WANTED: Final = ["ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp", "SentTimestamp"]
+
+
+class Letters:
+    """The dead letters of a queue: received, looked at, put back."""
+
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
+
+    def count(self) -> int:
+        """Return how many there are, about."""
+        told = self._queues.attributes(self._queues.buried_name, *_COUNTED)
+        return sum(int(told.get(name, 0)) for name in _COUNTED)
+
+    def listed(self, limit: int, after: str | None) -> Sequence[Buried]:
+        """List letters, oldest first."""
+        url = self._queues.find(self._queues.buried_name)
+        if url is None or limit <= 0:
+            return ()
+        found = self._read(url)
+        self._put_back(url, found)
+        self._remove_leftovers(found)
+        letters = sorted({_id(one): _letter(one) for one in found}.values(), key=_order)
+        ids = [letter.id for letter in letters]
+        start = ids.index(after) + 1 if after in ids else 0 if after is None else len(ids)
+        return letters[start : start + limit]
+
+    def requeue(self, ids: Collection[str]) -> int:
+        """Send letters to the queue anew; return how many."""
+        return self._end(ids, again=True)
+
+    def delete(self, ids: Collection[str]) -> int:
+        """Remove letters for good; return how many."""
+        return self._end(ids, again=False)
+
+    def _end(self, ids: Collection[str], *, again: bool) -> int:
+        url = self._queues.find(self._queues.buried_name) if ids else None
+        if url is None:
+            return 0
+        found = self._read(url)
+        self._remove_leftovers(found)
+        # of the copies of one letter each is removed, and one is sent
+        chosen = {_id(one): one for one in found if _id(one) in ids}
+        try:
+            if again:
+                self._send(list(chosen.values()))
+            remove(self._queues, [one.handle for one in found if _id(one) in chosen], letters=True)
+        finally:
+            self._put_back(url, [one for one in found if _id(one) not in chosen])
+        return len(chosen)
+
+    def _send(self, chosen: Sequence[Arrival]) -> None:
+        entries = []
+        for one in chosen:
+            told = parcel.entry(parcel.text_of(one.body))
+            if self._queues.fifo:
+                mark = os.urandom(16).hex()
+                told |= {
+                    "MessageDeduplicationId": mark,
+                    "MessageGroupId": self._queues.settings.group or mark,
+                }
+            entries.append(told)
+        for batch in parcel.batches(entries):
+            failures = self._queues.link.batch(
+                "send_message_batch", self._queues.main(), batch, again=self._queues.fifo, doubt=_DOUBT
+            )
+            for failure in failures.values():
+                raise self._queues.link.fault(failure)
+
+    def _read(self, url: str) -> list[Arrival]:
+        expected = self._queues.attributes(self._queues.buried_name, *_COUNTED[:1])
+        least = int(expected.get(_COUNTED[0], 0))
+        found: dict[str, Arrival] = {}
+        empty = 0
+        # a short look asks some of SQS's servers only: what is known to be there is waited for
+        while len(found) < _MOST and (len(found) < least or not found) and empty < 3:
+            answer = self._queues.link.call(
+                "receive_message",
+                QueueUrl=url,
+                MaxNumberOfMessages=parcel.BATCH,
+                WaitTimeSeconds=1 if empty else 0,
+                VisibilityTimeout=_READING,
+                MessageSystemAttributeNames=_WANTED,
+                MessageAttributeNames=[parcel.ATTRIBUTE],
+            )
+            came = [parcel.arrival(message) for message in answer.get("Messages", ())]
+            found |= {one.id: one for one in came}
+            empty = 0 if came else empty + 1
+            if not came and not least:
+                break
+        return list(found.values())
+
+    def _put_back(self, url: str, found: Sequence[Arrival]) -> None:
+        for start in range(0, len(found), parcel.BATCH):
+            entries: list[dict[str, Any]] = [
+                {"ReceiptHandle": one.handle, "VisibilityTimeout": 0}
+                for one in found[start : start + parcel.BATCH]
+            ]
+            # one that is gone was ended by somebody else
+            self._queues.link.batch("change_message_visibility_batch", url, entries)
+
+    def _remove_leftovers(self, found: Sequence[Arrival]) -> None:
+        """Remove what whoever buried it may have died before it could remove."""
+        fresh = time.time() - _FRESH
+        remove(
+            self._queues,
+            [one.note.instead for one in found if one.note.instead and one.note.buried > fresh],
+        )
+
+
+_COUNTED: Final = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+_DOUBT: Final = "letters may have been requeued all the same, and are still among the dead ones"
+
+
+def _id(one: Arrival) -> str:
+    return one.note.letter or one.id
+
+
+def _letter(one: Arrival) -> Buried:
+    note = one.note
+    if not note.letter:
+        why = "received too often without an end; moved here by the queue's redrive policy"
+        note = msgspec.structs.replace(note, letter=one.id, reason=why, buried=one.sent)
+    return Buried(note.letter, one.body, note.reason, note.buried, note.failures, note.crashes)
+
+
+def _order(letter: Buried) -> tuple[float, str]:
+    return (letter.buried_at, letter.id)

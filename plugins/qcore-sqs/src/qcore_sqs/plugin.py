@@ -1,0 +1,46 @@
+"""What this plugin offers, by name."""
+
+# ruff: noqa: PLC0415 - what a factory needs is imported when it is asked for, not before
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qcore.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qcore.interfaces import Broker, Settings
+
+
+@hookimpl
+def qcore_settings() -> Mapping[str, Any]:
+    """Offer the key `sqs`."""
+    from qcore_sqs.settings import SqsSettings
+
+    return {"sqs": SqsSettings}
+
+
+@hookimpl
+def qcore_brokers() -> Mapping[str, Callable[[Settings], Broker]]:
+    """Offer a broker, selected by the key `sqs`."""
+    return {"sqs": _broker}
+
+
+@hookimpl
+def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
+    """Offer a look at the queue's own settings."""
+    return {"sqs": _check}
+
+
+def _broker(settings: Settings) -> Broker:
+    from qcore_sqs.broker import SqsBroker
+
+    return SqsBroker(settings)
+
+
+def _check(settings: Settings) -> str:
+    from qcore_sqs.checks import check
+
+    return check(settings)

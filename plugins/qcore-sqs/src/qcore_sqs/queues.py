@@ -1,0 +1,117 @@
+"""Which queues there are at SQS, and when one is made."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore import exceptions as boto
+
+from qcore.errors import BackendRefused, BackendUnavailable
+from qcore_sqs import faults
+from qcore_sqs.link import Link
+from qcore_sqs.names import buried_name, queue_name
+from qcore_sqs.parcel import LIMIT
+from qcore_sqs.settings import SqsSettings
+
+if TYPE_CHECKING:
+    from qcore.interfaces import Settings
+
+#: seconds a queue that we make keeps a message: the most there is
+_RETENTION: Final = 1_209_600
+
+
+class Queues:
+    """The queue and the one of its dead letters."""
+
+    def __init__(self, settings: Settings) -> None:
+        section = settings.section("sqs") or SqsSettings()
+        self.settings: SqsSettings = section
+        self.fifo = section.fifo or bool(section.queue and section.queue.endswith(".fifo"))
+        self.name = section.queue or queue_name(settings.name, fifo=self.fifo)
+        self.buried_name = section.buried_queue or buried_name(self.name)
+        self.link = Link(section, self.name)
+        self._retry = settings.retry
+        self._urls: dict[str, str] = {}
+
+    def main(self) -> str:
+        """Return the URL of the queue, making it if it is missing and that is allowed."""
+        return self._urls.get(self.name) or self._ready(self.name)
+
+    def letters(self) -> str:
+        """Return the URL of the queue of the dead letters, as above."""
+        return self._urls.get(self.buried_name) or self._ready(self.buried_name)
+
+    def find(self, name: str) -> str | None:
+        """Return the URL of a queue, None if there is none."""
+        if name not in self._urls:
+            try:
+                self._urls[name] = self.link.ask("get_queue_url", QueueName=name)["QueueUrl"]
+            except boto.ClientError as exc:
+                if faults.reply_code(exc) in faults.MISSING:
+                    return None
+                raise faults.answered(exc, self.link.place) from exc
+        return self._urls[name]
+
+    def attributes(self, name: str, *wanted: str) -> dict[str, str]:
+        """Return what SQS tells of a queue; nothing if there is none."""
+        url = self.find(name)
+        if url is None:
+            return {}
+        try:
+            told = self.link.ask("get_queue_attributes", QueueUrl=url, AttributeNames=list(wanted))
+        except boto.ClientError as exc:
+            if faults.reply_code(exc) in faults.MISSING:
+                self.forget()
+                return {}
+            raise faults.answered(exc, self.link.place) from exc
+        found: dict[str, str] = told.get("Attributes", {})
+        return found
+
+    def forget(self) -> None:
+        """Look anew where the queues are, and whether they are, next time."""
+        self._urls.clear()
+
+    def _ready(self, name: str) -> str:
+        found = self.find(name)
+        if found is None:
+            if not self.settings.create:
+                raise BackendRefused(
+                    f"there is no queue {name!r} at {self.link.place}, and sqs.create is false; make it, or "
+                    "set sqs.create = true"
+                )
+            found = self._urls[name] = self._create(name)
+        return found
+
+    def _create(self, name: str) -> str:
+        told = {
+            "VisibilityTimeout": str(max(1, math.ceil(self._retry))),
+            "MessageRetentionPeriod": str(_RETENTION),
+            "MaximumMessageSize": str(LIMIT),
+            **({"FifoQueue": "true"} if self.fifo else {}),
+            **({"ContentBasedDeduplication": "true"} if self.fifo and self._by_content() else {}),
+            **self._redrive(name),
+            **self.settings.attributes,
+        }
+        try:
+            made: dict[str, Any] = self.link.ask("create_queue", QueueName=name, Attributes=told)
+        except boto.ClientError as exc:
+            if faults.reply_code(exc) in {"QueueNameExists", "QueueAlreadyExists"}:
+                # somebody else has just made it, with another `retry`
+                if url := self.find(name):
+                    return url
+            raise faults.answered(exc, self.link.place) from exc
+        return str(made["QueueUrl"])
+
+    def _by_content(self) -> bool:
+        return self.settings.deduplication == "content"
+
+    def _redrive(self, name: str) -> dict[str, str]:
+        if self.settings.max_receives is None or name == self.buried_name:
+            return {}
+        self.letters()
+        arn = self.attributes(self.buried_name, "QueueArn").get("QueueArn")
+        if arn is None:
+            raise BackendUnavailable(f"the queue {self.buried_name!r} was made but is not to be seen yet")
+        policy = f'{{"deadLetterTargetArn":"{arn}","maxReceiveCount":{self.settings.max_receives}}}'
+        return {"RedrivePolicy": policy}

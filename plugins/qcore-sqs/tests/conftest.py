@@ -1,0 +1,151 @@
+"""A private SQS for the tests; what is not as AWS in it stands in `server.py`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.interfaces import Settings
+from qcore_sqs import SqsBroker, SqsSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: what moto needs to serve
+NEEDED = ("moto", "flask", "flask_cors")
+
+
+class Sqs:
+    """A server of SQS's protocol that can be told to err."""
+
+    def __init__(self) -> None:
+        program = str(Path(__file__).with_name("server.py"))
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", program], stdout=subprocess.PIPE, env=environment, text=True
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def reset(self) -> None:
+        """Forget every queue, count and fault."""
+        self._post("/reset", {})
+
+    def tell(self, **wrongs: Any) -> None:
+        """Let something go wrong, see `server.Wrongs`."""
+        self._post("/state", wrongs)
+
+    def asked(self) -> dict[str, int]:
+        """Return how often each operation was asked for."""
+        told: dict[str, int] = self._post("/state", {})["asked"]
+        return told
+
+    def left(self) -> dict[str, Any]:
+        """Return what is still to go wrong."""
+        told: dict[str, Any] = self._post("/state", {})["left"]
+        return told
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _post(self, path: str, told: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(self.url + path, json.dumps(told).encode())
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+
+@pytest.fixture(scope="session")
+def start() -> Iterator[Callable[[], Sqs]]:
+    """Return a function that starts a server; all end with the session."""
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        said = f"{', '.join(missing)} not installed; pip install qcore-sqs[test]"
+        if os.environ.get("CI"):
+            pytest.fail(said)
+        pytest.skip(said)
+    started: list[Sqs] = []
+
+    def start() -> Sqs:
+        started.append(Sqs())
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture(scope="session")
+def shared(start: Callable[[], Sqs]) -> Sqs:
+    """Return the server most tests share."""
+    return start()
+
+
+@pytest.fixture
+def sqs(shared: Sqs, monkeypatch: pytest.MonkeyPatch) -> Sqs:
+    """Return the server, empty and without fault; nothing of the user's own AWS is used."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    shared.reset()
+    return shared
+
+
+@pytest.fixture
+def section(sqs: Sqs) -> Callable[..., SqsSettings]:
+    """Return a maker of the key `sqs` that leads to the server."""
+
+    def make(**fields: Any) -> SqsSettings:
+        told = {
+            "aws_region": "eu-west-1",
+            "aws_access_key_id": "an id of these tests",
+            "aws_secret_access_key": "a secret of these tests",
+            "endpoint_url": sqs.url,
+        }
+        return SqsSettings(**(told | fields))
+
+    return make
+
+
+@pytest.fixture
+def new(section: Callable[..., SqsSettings]) -> Iterator[Callable[..., SqsBroker]]:
+    """Return a maker of brokers of one queue, which are closed in the end."""
+    made: list[SqsBroker] = []
+
+    def make(*, name: str = "mail", retry: float = 60.0, poll: float = 0.2, **fields: Any) -> SqsBroker:
+        settings = Settings(name=name, retry=retry, poll=poll, sections={"sqs": section(**fields)})
+        made.append(SqsBroker(settings))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.close()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Any]:
+    """Return a function that asks again and again until the answer is true."""
+
+    def ask(what: Callable[[], Any]) -> Any:
+        end = time.monotonic() + 30
+        while not (found := what()):
+            assert time.monotonic() < end, "it did not come true"
+            time.sleep(0.02)
+        return found
+
+    return ask

@@ -1,0 +1,41 @@
+"""The broker keeps to qcore's interface, on a standard queue and on a FIFO one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from qcore.interfaces import Settings
+from qcore.testing import BrokerContract
+from qcore_sqs import SqsBroker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _Sqs(BrokerContract):
+    """What holds for all queues of SQS."""
+
+    #: SQS counts in whole seconds
+    tick: ClassVar[float] = 1.0
+    #: it keeps no order, even if moto does
+    ordered: ClassVar[bool] = False
+    crowd: ClassVar[int] = 120
+    fields: ClassVar[dict[str, Any]] = {}
+
+    @pytest.fixture
+    def make(self, section: Callable[..., Any]) -> Callable[..., SqsBroker]:
+        """Return a maker of brokers of one queue."""
+        sections = {"sqs": section(**self.fields)}
+        return lambda **fields: SqsBroker(Settings(name="kit", sections=sections, **fields))
+
+
+class TestSqsBroker(_Sqs):
+    """SqsBroker keeps to Broker."""
+
+
+class TestFifoBroker(_Sqs):
+    """SqsBroker keeps to Broker where it uses a FIFO queue."""
+
+    fields: ClassVar[dict[str, Any]] = {"fifo": True}
