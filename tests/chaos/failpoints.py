@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qcore.interfaces import ResultStore, Settings
-    from qcore.model import Delivery, Settlement, StoredResult
+    from qcore.model import Delivery, Outgoing, Settlement, StoredResult
 
 #: environment: the step, and a folder with one file for each death still to be died
 STEP: Final = "QCORE_TEST_STEP"
@@ -72,11 +72,12 @@ class DyingBroker(SqliteBroker):
         results: Sequence[StoredResult],
         settlements: Sequence[Settlement],
         limit: int,
+        then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
         """Save, settle and lease, and perhaps die before or after it."""
         if store is None and settlements:
             reach("saved")
-        deliveries = super().exchange(store, results, settlements, limit)
+        deliveries = super().exchange(store, results, settlements, limit, then)
         if settlements:
             reach("settled")
         if deliveries:

@@ -257,7 +257,7 @@ def test_what_the_supervisor_has_settled_is_not_settled_again(bench: Bench) -> N
     bench.page.mark_flushed(bench.page.seq, 1)
     bench.batch.finish(1, two, DONE)
     heard = Listened(bench.broker)
-    bench.batch._broker = heard  # type: ignore[assignment]  # as a broker
+    bench.batch._writer._broker = heard  # type: ignore[assignment]  # as a broker
 
     bench.batch.settle(0)
 
@@ -274,7 +274,7 @@ class Listened:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def exchange(self, store: Any, results: Any, settlements: Any, limit: int) -> Any:
+    def exchange(self, store: Any, results: Any, settlements: Any, limit: int, then: Any) -> Any:
         """Remember, and do it."""
         self.settlements += settlements
-        return self._inner.exchange(store, results, settlements, limit)
+        return self._inner.exchange(store, results, settlements, limit, then)

@@ -19,6 +19,7 @@ from qcore.envelope import (
     COMPRESSED,
     MAX_HEAD,
     NAMED,
+    TAIL,
     Envelope,
     Head,
     Opened,
@@ -48,7 +49,12 @@ messages = st.fixed_dictionaries(
         "serializer": st.integers(0, 255),
         "created": times,
     },
-    optional={"named": st.booleans(), "expires": times},
+    optional={
+        "named": st.booleans(),
+        "expires": times,
+        "derived": st.booleans(),
+        "tail": st.binary(max_size=300) | st.just(b"compressible " * 400),
+    },
 )
 
 
@@ -80,7 +86,7 @@ def test_what_is_sealed_is_opened_as_it_was(message: dict[str, Any], compress: b
 
     opened = box.open(box.seal(**message))
 
-    assert Opened(named=message.pop("named", False), expires=message.pop("expires", 0), **message) == opened
+    assert Opened(**{"named": False, **message}) == opened
 
 
 @given(message=messages)
@@ -218,7 +224,24 @@ def test_another_version_is_not_guessed_at(version: int) -> None:
         envelope().open(resign(bytes(data)))
 
 
-@pytest.mark.parametrize("flag", [4, 8, 16, 32, 64, 128])
+@pytest.mark.parametrize(
+    "section", [b"", b"\0\0\0", b"\0\0\0\0", b"\0\0\0\2x", b"\xff\xff\xff\xffx"], ids=bytes.hex
+)
+def test_a_tail_that_is_not_there_is_refused(section: bytes) -> None:
+    """A message that says it has one has one, whole."""
+    with pytest.raises(Undecodable, match="a tail of"):
+        envelope().open(forged(TAIL, b"", section, len(section)))
+
+
+def test_messages_without_a_tail_cost_nothing_more() -> None:
+    """Neither do they look any different."""
+    plain = envelope().seal(ID_, b"head", b"arguments", 1, 0)
+
+    assert plain == envelope().seal(ID_, b"head", b"arguments", 1, 0, derived=False, tail=b"")
+    assert len(plain) + 4 + 3 == len(envelope().seal(ID_, b"head", b"arguments", 1, 0, tail=b"abc"))
+
+
+@pytest.mark.parametrize("flag", [16, 32, 64, 128])
 def test_an_unknown_flag_is_not_passed_over(flag: int) -> None:
     """What a flag means must be known before anything is read."""
     with pytest.raises(Undecodable, match="flags"):
@@ -365,7 +388,8 @@ def test_a_head_is_read_as_it_was_written(head: Head) -> None:
 
 def test_a_head_of_a_later_qcore_is_read_as_far_as_it_is_known() -> None:
     """New fields go to the end, and older readers pass over them."""
-    later = msgspec.msgpack.encode(["tasks.add", None, "group", *[None] * 10, "new", {"more": 1}])
+    known = [None] * (len(msgspec.structs.fields(Head)) - 3)
+    later = msgspec.msgpack.encode(["tasks.add", None, "group", *known, "new", {"more": 1}])
 
     assert Head("tasks.add", group="group") == read_head(later)
 
@@ -398,7 +422,7 @@ def test_messages_of_every_released_version_are_opened_for_ever(record: dict[str
     body = bytes.fromhex(record["body"])
     opened = envelope(*record["secrets"], name=record["queue"]).open(body)
 
-    expected = {**record["opened"]}
+    expected = {"derived": False, "tail": "", **record["opened"]}
     head = msgspec.to_builtins(decode_head(opened.head))
     # Fields that were added since have their defaults.
     assert not any(head[len(expected["head"]) :])
@@ -411,6 +435,8 @@ def test_messages_of_every_released_version_are_opened_for_ever(record: dict[str
         "named": opened.named,
         "created": opened.created,
         "expires": opened.expires,
+        "derived": opened.derived,
+        "tail": opened.tail.hex(),
     }
     assert expected == actual
 

@@ -7,13 +7,15 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from qcore.entry import Entry, hindrance
-from qcore.errors import BackendRefused, EnvelopeError, UnknownKey
+from qcore.continuation import Continuation, wants_value
+from qcore.entry import Entry, gather, hindrance, prepare, stored
+from qcore.errors import EnvelopeError, UnknownKey
 from qcore.hookspecs import RejectedEvent, SettledEvent
-from qcore.journal import Ended, Held
+from qcore.journal import Ended
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
-from qcore.results import forget_failures, save_each
+from qcore.results import forget_failures
 from qcore.settle import Decision, decide
+from qcore.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from qcore.model import StoredResult
     from qcore.plan import Planner
     from qcore.runtime import Runtime
+    from qcore.tail import Then
 
 _log = logging.getLogger("qcore.worker")
 
@@ -35,10 +38,9 @@ class Batch:
     ) -> None:
         self._runtime = runtime
         self._open = runtime.envelope.open
-        self._broker = broker
         self._store = store
-        backend = broker.capabilities.backend
-        self._together = backend is not None and backend == store.backend
+        self._continuation = Continuation(runtime, broker.capabilities.max_bytes)
+        self._writer = Writer(broker, store, self._continuation)
         self._planner = planner
         self._page = page
         self._renew = runtime.config.renew
@@ -52,6 +54,9 @@ class Batch:
         self._results: list[StoredResult] = []
         #: settlements of messages that never came to be entries
         self._refused: list[Settlement] = []
+        #: what follows from these, and from settlements by their place
+        self._unrun: list[Then] = []
+        self._thens: list[tuple[int, Then]] = []
         self._told: list[SettledEvent] = []
         #: ids of tasks that failed at their first delivery and will run again
         self._again: list[bytes] = []
@@ -75,31 +80,17 @@ class Batch:
             try:
                 opened = self._open(delivery.body)
                 plan = cached(opened.head) or self._planner.plan(opened.head)
+                entries.append(Entry(delivery, opened, plan))
             except EnvelopeError as exc:
                 rejected.append((delivery, exc))
                 continue
-            entries.append(Entry(delivery, opened, plan))
-            if delivery.deliveries > 1 or opened.expires:
+            if delivery.deliveries > 1 or opened.expires or opened.derived or opened.tail:
                 back = True
         if back:
             entries = self._fit_to_run(entries, {one.receipt: one for one in deliveries})
         for delivery, fault in rejected:
             self._reject(delivery, fault)
-        while not self._page.hold(
-            [
-                Held(
-                    one.receipt,
-                    one.opened.id,
-                    one.opened.head,
-                    one.deliveries,
-                    one.failures,
-                    one.crashes,
-                    one.opened.created,
-                )
-                for one in entries
-            ],
-            time.monotonic_ns(),
-        ):
+        while not self._page.hold([one.held() for one in entries], time.monotonic_ns()):
             keep = len(entries) // 2
             self._refused += [Settlement(one.receipt, Action.RELEASE) for one in entries[keep:]]
             entries = entries[:keep]
@@ -138,21 +129,23 @@ class Batch:
 
     def _fit_to_run(self, entries: list[Entry], came: dict[bytes, Delivery]) -> list[Entry]:
         """Leave out what has expired, what already ended, and what nobody survives."""
-        again = [one for one in entries if one.deliveries > 1]
-        stored = self._store.get([one.opened.id for one in again]) if again else ()
-        before = {one.opened.id: found for one, found in zip(again, stored, strict=True) if found}
+        again = [one for one in entries if one.deliveries > 1 or one.opened.derived]
+        before = stored(again, self._store, self._runtime.results)
+        brought = gather(entries, self._store)
         now = time.time()
         fit = []
         for one in entries:
             found = before.get(one.opened.id)
             kind, text = hindrance(one, found, came[one.receipt], now, renew=self._renew)
+            if kind is None and (text := prepare(one, self._runtime.results, brought.get(one.opened.id, {}))):
+                kind = Kind.SKIPPED
             if kind is None:
                 fit.append(one)
             else:
-                self._end_unrun(one, kind, text, now)
+                self._end_unrun(one, kind, text, now, found)
         return fit
 
-    def _end_unrun(self, one: Entry, kind: Kind, text: str, now: float) -> None:
+    def _end_unrun(self, one: Entry, kind: Kind, text: str, now: float, found: StoredResult | None) -> None:
         _log.warning("task %s (%s) is not run: %s", one.opened.id.hex(), one.plan.name, text or kind.value)
         decision = decide(kind, one.plan.rules)
         if kind is Kind.CRASH:
@@ -161,7 +154,13 @@ class Batch:
         action, state, reason = decision.action, decision.state, decision.reason
         if state is not None:
             outcome = Outcome(kind, error=text, started=now, finished=now)
-            self._results.append(self._record(one, state, outcome, b"", one.failures, one.crashes))
+            found = self._record(one, state, outcome, b"", one.failures, one.crashes)
+            self._results.append(found)
+        if one.followed and found is not None:
+            # Of one that ended before: whoever ran it may have died before he had done this.
+            self._unrun.append(self._after(one, found))
+            if kind is Kind.ALREADY_FAILED and reason:
+                reason = f"{reason}: {self._runtime.results.open(found.id, found.body).error}"
         self._refused.append(Settlement(one.receipt, action, 0.0, reason, one.failures, one.crashes))
         self._tell(one, action, kind, reason)
 
@@ -172,13 +171,15 @@ class Batch:
         self.ended = index + 1
         value = b""
         plan = entry.plan
+        save = plan.save
         if outcome.kind is Kind.SUCCESS:
-            if not plan.save:
+            if not save and not entry.followed:
                 self._settlements.append(Settlement(entry.receipt))
                 if self._on_settled:
                     self._tell(entry, Action.ACK, outcome.kind, "")
                 return True
-            outcome, value = self._runtime.results.dump(outcome)
+            if save or wants_value(plan.head, entry.tail):
+                outcome, value = self._runtime.results.dump(outcome)
         if outcome.kind is Kind.SUCCESS:
             settlement = Settlement(entry.receipt)
             state: State | None = State.SUCCESS
@@ -186,13 +187,18 @@ class Batch:
                 self._tell(entry, Action.ACK, outcome.kind, "")
         else:
             settlement, state = self._settle_failed(entry, outcome)
-        result = None
+        result = then = None
         if state is not None:
             result = self._record(entry, state, outcome, value, entry.failures + 1, entry.crashes)
+            if entry.followed and state is not State.RETRYING:
+                then = self._after(entry, result)
+                self._thens.append((len(self._settlements), then))
+            if state is State.SUCCESS and not save:
+                result = None
         self._settlements.append(settlement)
         if result is not None:
             self._results.append(result)
-        if self._page.note(Ended(index, settlement, result)):
+        if self._page.note(Ended(index, settlement, result, then)):
             return True
         # Its record does not fit. It is settled before the next begins; if we die over that, it
         # must not pass for one that needs no record, and not be tried for ever either.
@@ -255,16 +261,14 @@ class Batch:
         # What the supervisor settled for us while a task ran long need not be settled again.
         skip = max(0, self._page.flushed() - self._settled)
         settlements = self._settlements[skip:] + self._refused
-        results = self._results
-        if self._together:
-            deliveries = self._exchange(results, settlements, limit)
-        else:
-            if results:
-                save_each(self._store, results)
-            deliveries = self._broker.exchange(None, (), settlements, limit)
+        thens: list[Then] = self._unrun
+        if self._thens:
+            thens = [*thens, *(then for place, then in self._thens if place >= skip)]
+        deliveries = self._writer.write(self._results, thens, settlements, limit)
         self._settled = self.ended
         self._page.settled(self.ended)
         self._settlements, self._results, self._refused = [], [], []
+        self._thens, self._unrun = [], []
         if self._on_settled:
             told, self._told = self._told, []
             for event in told:
@@ -272,15 +276,8 @@ class Batch:
                     hook(event)
         return deliveries
 
-    def _exchange(
-        self, results: list[StoredResult], settlements: list[Settlement], limit: int
-    ) -> Sequence[Delivery]:
-        try:
-            return self._broker.exchange(self._store, results, settlements, limit)
-        except BackendRefused:
-            # One record the store will not take must not hold up its neighbours.
-            save_each(self._store, results)
-            return self._broker.exchange(None, (), settlements, limit)
+    def _after(self, one: Entry, record: StoredResult) -> Then:
+        return self._continuation.after(one.plan.head, one.tail, record, one.opened.created)
 
     def _record(  # noqa: PLR0917 - what a record is made of
         self, one: Entry, state: State, outcome: Outcome, value: bytes, attempts: int, crashes: int

@@ -9,6 +9,7 @@ import msgspec
 
 from qcore.envelope import Head, encode_head
 from qcore.errors import NotSupported
+from qcore.resolve import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,8 +84,42 @@ class Options:
                 self.result_ttl,
                 headers or None,
                 retry.names() if retry else None,
+                hook_name(self.hook),
+                None,
+                self.concurrency,
+                _rate(self.rate),
+                self.limit_key,
+                True if self.delay else None,
             )
         )
+
+
+def hook_name(hook: Callable[..., Any] | str | None) -> str | None:
+    """Return the dotted name of a hook.
+
+    Raises:
+        TaskNameError: a worker could not import it.
+
+    """
+    if hook is None:
+        return None
+    # What is declared as a task knows its own name.
+    declared = getattr(hook, "name", None) if hasattr(hook, "__qcore_retry__") else None
+    return declared or name_of(hook)
+
+
+#: seconds of the units of a rate
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _rate(rate: tuple[int, float] | str | None) -> tuple[int, float] | None:
+    if rate is None or not isinstance(rate, str):
+        return rate
+    count, slash, unit = rate.partition("/")
+    if not (slash and count.isascii() and count.isdigit() and int(count) and unit in _UNITS):
+        msg = f"no rate: {rate!r}; write '10/s', '100/m', '5/h' or '1000/d', or (count, seconds)"
+        raise ValueError(msg)
+    return int(count), _UNITS[unit]
 
 
 class Call(msgspec.Struct, frozen=True):

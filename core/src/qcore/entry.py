@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
 
+from qcore.continuation import Unmet, lead
+from qcore.errors import EnvelopeError
+from qcore.journal import Held
 from qcore.model import Kind, State
 from qcore.settle import worn_out
+from qcore.tail import key_of, read_tail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from qcore.envelope import Opened
+    from qcore.interfaces import ResultStore
     from qcore.model import Delivery, StoredResult
     from qcore.plan import Plan
+    from qcore.results import Results
+    from qcore.tail import Tail
+
+
+_log = logging.getLogger("qcore.worker")
 
 
 class Entry:
     """One verified message of a batch and the plan to run it."""
 
-    __slots__ = ("crashes", "deliveries", "failures", "opened", "plan", "receipt")
+    __slots__ = ("crashes", "deliveries", "failures", "lead", "opened", "plan", "receipt", "tail")
 
     def __init__(self, delivery: Delivery, opened: Opened, plan: Plan) -> None:
         self.opened = opened
@@ -25,6 +38,28 @@ class Entry:
         self.deliveries = delivery.deliveries
         self.failures = delivery.failures
         self.crashes = delivery.crashes
+        self.tail: Tail | None = read_tail(opened.tail) if opened.tail else None
+        #: returns the values that stand before its arguments; None = there are none
+        self.lead: Callable[[], Sequence[Any]] | None = None
+
+    def held(self) -> Held:
+        """Return what the supervisor must know of it."""
+        opened = self.opened
+        return Held(
+            self.receipt,
+            opened.id,
+            opened.head,
+            self.deliveries,
+            self.failures,
+            self.crashes,
+            opened.created,
+            self.followed,
+        )
+
+    @property
+    def followed(self) -> bool:
+        """Whether something is to be done between its result and its acknowledgement."""
+        return self.tail is not None or self.plan.head.hook is not None
 
 
 def hindrance(
@@ -44,7 +79,9 @@ def hindrance(
         late = now - one.opened.expires / 1000
         return Kind.EXPIRED, f"it expired {late:.1f} seconds before a worker came to it"
     if one.deliveries == 1:
-        return None, ""
+        # It was enqueued twice. Of a failure that cannot be said: it may have been requeued since.
+        twice = one.opened.derived and before is not None and before.state is State.SUCCESS
+        return (Kind.ALREADY_SUCCEEDED, "") if twice else (None, "")
     if before is not None and before.state is State.SUCCESS:
         # Without renewal the specification holds to the letter: a message that was waiting
         # again before the success came is run.
@@ -54,3 +91,40 @@ def hindrance(
         return Kind.ALREADY_FAILED, ""
     why = worn_out(one.plan.rules, deliveries=one.deliveries, failures=one.failures, crashes=one.crashes)
     return (Kind.CRASH, why) if why else (None, "")
+
+
+def stored(entries: Sequence[Entry], store: ResultStore, results: Results) -> dict[bytes, StoredResult]:
+    """Return what is stored of these messages' tasks, by id; what goes on from it must be genuine."""
+    found = {}
+    records = store.get([one.opened.id for one in entries]) if entries else ()
+    for one, record in zip(entries, records, strict=True):
+        if record is None:
+            continue
+        try:
+            if one.followed:
+                results.open(record.id, record.body)
+        except EnvelopeError as exc:
+            _log.error("task %s: its stored result is passed over: %s", record.id.hex(), exc)
+        else:
+            found[record.id] = record
+    return found
+
+
+def gather(entries: Sequence[Entry], store: ResultStore) -> dict[bytes, Mapping[int, bytes]]:
+    """Return what the tasks that messages waited for have left, by the message's id."""
+    found: dict[bytes, Mapping[int, bytes]] = {}
+    for one in entries:
+        if one.tail is not None and one.tail.gathered is not None and one.tail.gathered.count:
+            key = key_of(one.tail.gathered.flow)
+            found[one.opened.id] = store.notes.gathered(key) if store.notes is not None else {}
+    return found
+
+
+def prepare(one: Entry, results: Results, brought: Mapping[int, bytes]) -> str:
+    """Find what a message is given of tasks that ended before; return why it is not to be run."""
+    if one.tail is not None:
+        try:
+            one.lead = lead(results, one.tail, brought)
+        except (Unmet, EnvelopeError) as exc:
+            return str(exc)
+    return ""

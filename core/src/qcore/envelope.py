@@ -24,7 +24,12 @@ _HMAC_SHA256: Final = 1
 COMPRESSED: Final = 1
 #: the arguments are a list of positional ones and a map of named ones, not only a list
 NAMED: Final = 2
-_KNOWN_FLAGS: Final = COMPRESSED | NAMED
+#: the id is made from what caused the message, so that whoever enqueues it again makes the same
+DERIVED: Final = 4
+#: the arguments stand behind the length of a tail, four bytes, and the tail, see `qcore.tail`
+TAIL: Final = 8
+_KNOWN_FLAGS: Final = COMPRESSED | NAMED | DERIVED | TAIL
+_TAIL_SIZE: Final = struct.Struct(">I")
 _SMALLEST: Final = _HEADER.size + MAC_SIZE
 #: Nothing smaller is compressed: below this zlib saves less than it costs.
 COMPRESS_FROM: Final = 2048
@@ -66,6 +71,8 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     rate: tuple[int, float] | None = None
     #: what `concurrency` and `rate` count by; None = the task's name
     limit_key: str | None = None
+    #: it was enqueued with a delay, so that its age says nothing of its wait
+    delayed: bool | None = None
 
 
 encode_head = msgspec.msgpack.Encoder().encode
@@ -87,6 +94,10 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     created: int
     #: epoch milliseconds after which it is not to be started, 0 = never
     expires: int = 0
+    #: see `DERIVED`
+    derived: bool = False
+    #: encoded `Tail`; empty = it has none
+    tail: bytes = b""
 
 
 class Envelope:
@@ -121,6 +132,8 @@ class Envelope:
         *,
         named: bool = False,
         expires: int = 0,
+        derived: bool = False,
+        tail: bytes = b"",
     ) -> bytes:
         """Return the signed message.
 
@@ -132,12 +145,17 @@ class Envelope:
             created: epoch milliseconds.
             named: see `NAMED`.
             expires: epoch milliseconds, 0 = never.
+            derived: see `DERIVED`.
+            tail: encoded `Tail`; empty = none.
 
         Raises:
             PayloadTooLarge: beyond `max_message`, or a head beyond 8 KiB.
 
         """
-        flags = NAMED if named else 0
+        flags = NAMED * named | DERIVED * derived
+        if tail:
+            flags |= TAIL
+            arguments = _TAIL_SIZE.pack(len(tail)) + tail + arguments
         raw = len(arguments)
         if self._compress and raw >= COMPRESS_FROM:
             packed = zlib.compress(arguments)
@@ -146,23 +164,12 @@ class Envelope:
                 flags |= COMPRESSED
         if len(head) > MAX_HEAD or raw > self._max_raw:
             _refuse_head(len(head), raw, self._max_raw)
-        data = (
-            _HEADER.pack(
-                _MAGIC,
-                _VERSION,
-                _HMAC_SHA256,
-                flags,
-                serializer,
-                self._kid,
-                created,
-                expires,
-                id,
-                raw,
-                len(head),
-            )
-            + head
-            + arguments
+        # fmt: off
+        header = _HEADER.pack(
+            _MAGIC, _VERSION, _HMAC_SHA256, flags, serializer, self._kid, created, expires, id, raw, len(head)
         )
+        # fmt: on
+        data = header + head + arguments
         if len(data) + MAC_SIZE > self._max_message:
             msg = (
                 f"the message has {len(data) + MAC_SIZE} bytes, max_message allows {self._max_message}; "
@@ -207,9 +214,11 @@ class Envelope:
         elif len(arguments) != raw:
             msg = f"{len(arguments)} bytes of arguments where the header says {raw}"
             raise Undecodable(msg)
-        return Opened(
-            id_, body[_HEADER.size : start], arguments, serializer, bool(flags & NAMED), created, expires
-        )
+        tail = b""
+        if flags & TAIL:
+            tail, arguments = _untie(arguments)
+        head, named, derived = body[_HEADER.size : start], bool(flags & NAMED), bool(flags & DERIVED)
+        return Opened(id_, head, arguments, serializer, named, created, expires, derived, tail)
 
 
 def task_id(body: bytes) -> str:
@@ -227,6 +236,16 @@ def _refuse_head(head: int, raw: int, max_raw: int) -> None:
     )
     msg = f"the task is too large: {what}; shorten its name, group, label or headers, or its arguments"
     raise PayloadTooLarge(msg)
+
+
+def _untie(data: bytes) -> tuple[bytes, bytes]:
+    """Return the tail and the arguments behind it."""
+    at = _TAIL_SIZE.size
+    size = _TAIL_SIZE.unpack_from(data)[0] if len(data) >= at else -1
+    if not 0 < size <= len(data) - at:
+        msg = f"a tail of {size} bytes in a section of {len(data)}"
+        raise Undecodable(msg)
+    return data[at : at + size], data[at + size :]
 
 
 def _inflate(data: bytes, size: int) -> bytes:

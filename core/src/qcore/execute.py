@@ -48,7 +48,14 @@ class Executor:
         self._armed = 0
         self._timed_out = False
 
-    def run(self, opened: Opened, plan: Plan, attempt: int, deadline: int) -> Outcome:
+    def run(
+        self,
+        opened: Opened,
+        plan: Plan,
+        attempt: int,
+        deadline: int,
+        lead: Callable[[], Sequence[Any]] | None = None,
+    ) -> Outcome:
         """Call the function and tell how it ended; nothing the function does is raised.
 
         Args:
@@ -56,6 +63,7 @@ class Executor:
             plan: for its head.
             attempt: number of this run, from 1.
             deadline: monotonic nanoseconds, 0 = none.
+            lead: returns the values that stand before the arguments.
 
         """
         if plan.call is None and not plan.fault:
@@ -64,7 +72,7 @@ class Executor:
         if call is None:
             return Outcome(Kind.FAILURE, error=plan.fault, started=time.time(), finished=time.time())
         try:
-            args, kwargs = self._arguments(opened, plan)
+            args, kwargs = self._arguments(opened, plan, lead)
         except _Unfit as exc:
             return _failure(exc.cause, plan, time.time())
         except BaseException as exc:  # noqa: BLE001 - a plugin's serializer, or an unpickled object's own code
@@ -118,7 +126,22 @@ class Executor:
         if self._loop is not None:
             self._loop.close()
 
-    def _arguments(self, opened: Opened, plan: Plan) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    def _arguments(
+        self, opened: Opened, plan: Plan, lead: Callable[[], Sequence[Any]] | None
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        if lead is None and not opened.arguments:
+            return (), _NO_KWARGS
+        args, kwargs = self._decoded(opened)
+        if lead is not None:
+            args = [*lead(), *args]
+        if plan.convert is not None:
+            try:
+                args, kwargs = plan.convert(args, kwargs)
+            except BaseException as exc:
+                raise _Unfit(exc) from exc
+        return args, kwargs
+
+    def _decoded(self, opened: Opened) -> tuple[Sequence[Any], Mapping[str, Any]]:
         data = opened.arguments
         if not data:
             return (), _NO_KWARGS
@@ -134,11 +157,6 @@ class Executor:
             except (TypeError, ValueError) as exc:
                 msg = "they are no pair of positional and named ones"
                 raise DecodeError(msg) from exc
-        if plan.convert is not None:
-            try:
-                args, kwargs = plan.convert(args, kwargs)
-            except BaseException as exc:
-                raise _Unfit(exc) from exc
         return args, kwargs
 
     def _await(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the task returns

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.model import Settlement, StoredResult  # noqa: TC001 - read at run time by msgspec
+from qcore.tail import Then  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +84,8 @@ class Held(msgspec.Struct, array_like=True, frozen=True, gc=False):
     crashes: int
     #: epoch milliseconds
     created: int
+    #: something is to be done between its result and its acknowledgement
+    followed: bool = False
 
 
 class Ended(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -92,6 +95,8 @@ class Ended(msgspec.Struct, array_like=True, frozen=True, gc=False):
     index: int
     settlement: Settlement
     result: StoredResult | None = None
+    #: what follows from it
+    then: Then | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -227,7 +232,7 @@ class Page:
         data = _encode(ended)
         start = self._next
         stop = start + _LENGTH.size + len(data)
-        if stop > (PAGE if ended.result is None else PAGE - _SPARE):
+        if stop > (PAGE if ended.result is None and ended.then is None else PAGE - _SPARE):
             return False
         _LENGTH.pack_into(self._memory, start, len(data))
         self._memory[start + _LENGTH.size : stop] = data

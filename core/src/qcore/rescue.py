@@ -7,12 +7,14 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
+from qcore.continuation import Continuation
 from qcore.envelope import read_head
 from qcore.hookspecs import SettledEvent
 from qcore.model import Action, Kind, Outcome, Settlement, State, Task
 from qcore.plan import Planner
 from qcore.results import forget_failures
 from qcore.settle import decide
+from qcore.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from qcore.model import StoredResult
     from qcore.runtime import Runtime
     from qcore.slot import Gone, Slot
+    from qcore.tail import Then
 
 _log = logging.getLogger("qcore.caretaker")
 
@@ -52,10 +55,12 @@ class Rescuer:
         noted = {one.index: one for one in ended}
         results: list[StoredResult] = []
         settlements: list[Settlement] = []
+        thens: list[Then] = []
         running = gone.seen.running
         for index in range(gone.seen.settled, len(held)):
             if index in noted:
                 settlement, result = noted[index].settlement, noted[index].result
+                thens += _following(noted[index])
             elif index == running:
                 settlement, result = self._fell(held[index], gone)
             elif index < gone.seen.begun:
@@ -66,8 +71,8 @@ class Rescuer:
             if result is not None:
                 results.append(result)
         self._forget(held, results, gone.seen)
-        broker = self._write(results, settlements)
-        broker.reclaim(gone.owner)
+        self._write(results, thens, settlements)
+        self._connect()[0].reclaim(gone.owner)
 
     def _fell(self, held: Held, gone: Gone) -> tuple[Settlement, StoredResult | None]:
         """Return what becomes of the message that was running when its worker died."""
@@ -115,6 +120,12 @@ class Rescuer:
         settlement = Settlement(
             held.receipt, decision.action, decision.delay, reason, decision.failures, decision.crashes
         )
+        if held.followed and decision.state is State.FAILED and self._connect()[0].capabilities.receipts:
+            # What follows stands in the message, which we do not have: the next worker finds
+            # that the task has failed, goes on with that, and settles.
+            settlement = Settlement(
+                held.receipt, Action.RETRY, failures=decision.failures, crashes=decision.crashes
+            )
         return settlement, result
 
     def _verdict(self, held: Held, gone: Gone) -> tuple[Kind, str]:
@@ -146,15 +157,18 @@ class Rescuer:
         noted: dict[int, Ended] = {one.index: one for one in ended}
         results: list[StoredResult] = []
         settlements: list[Settlement] = []
+        thens: list[Then] = []
         for index in range(now.settled, now.ended):
             one = noted.get(index)
             settlements.append(one.settlement if one else Settlement(held[index].receipt))
-            if one is not None and one.result is not None:
-                results.append(one.result)
+            if one is not None:
+                thens += _following(one)
+                if one.result is not None:
+                    results.append(one.result)
         settlements += [Settlement(one.receipt, Action.RELEASE) for one in held[now.begun :]]
         if settlements:
             self._forget(held, results, now)
-            self._write(results, settlements)
+            self._write(results, thens, settlements)
             page.mark_flushed(now.seq, now.ended)
 
     def _forget(self, held: Sequence[Held], results: Sequence[StoredResult], seen: Snapshot) -> None:
@@ -165,11 +179,12 @@ class Rescuer:
             leased = time.time() - (time.monotonic_ns() - seen.leased) / 1e9
             forget_failures(self._connect()[1], again, before=leased)
 
-    def _write(self, results: list[StoredResult], settlements: list[Settlement]) -> Broker:
-        """Save, then settle: the order that loses nothing."""
+    def _write(self, results: list[StoredResult], thens: list[Then], settlements: list[Settlement]) -> None:
+        """Save, enqueue what follows, then settle: the order that loses nothing."""
         broker, store = self._connect()
-        if results:
-            store.save(results)
-        if settlements:
-            broker.settle(settlements)
-        return broker
+        continuation = Continuation(self._runtime, broker.capabilities.max_bytes)
+        Writer(broker, store, continuation).write(results, thens, settlements, 0)
+
+
+def _following(ended: Ended) -> Sequence[Then]:
+    return () if ended.then is None else (ended.then,)

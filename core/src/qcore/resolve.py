@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from qcore.errors import MainReached, TaskNameError, TaskNotAllowed, TaskNotFound
+from qcore.model import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -241,7 +242,10 @@ def convert_arguments(
         return None
     import cattrs  # noqa: PLC0415 - heavy, and most workers never need it
 
-    structure = cattrs.Converter(structure_fallback_factory=lambda _: _as_it_is).structure
+    converter = cattrs.Converter(structure_fallback_factory=lambda _: _as_it_is)
+    # Hooks and callbacks are given results, and those are whole.
+    converter.register_structure_hook(Result, _as_it_is)
+    structure = converter.structure
     order = [name for name, one in parameters.items() if one.kind in _BY_POSITION]
     rest = next((name for name, one in parameters.items() if one.kind is one.VAR_POSITIONAL), "")
     others = next((name for name, one in parameters.items() if one.kind is one.VAR_KEYWORD), "")

@@ -42,6 +42,8 @@ class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     started: float = 0.0
     finished: float = 0.0
     worker: str = ""
+    #: a value of `Kind`; empty in records of before it was kept
+    kind: str = ""
 
 
 encode_result = msgspec.msgpack.Encoder().encode
@@ -148,6 +150,7 @@ class Results:
                 outcome.started,
                 outcome.finished,
                 f"{self._host}:{os.getpid()}",
+                outcome.kind.value,
             )
         )
         ttl = self._ttl if head.result_ttl is None else head.result_ttl
@@ -159,29 +162,48 @@ class Results:
             head.group[:_INDEXED] if head.group else None,
             outcome.finished,
             outcome.finished + ttl if ttl else 0.0,
+            head.label[:_INDEXED] if head.label else None,
         )
 
-    def read(self, stored: StoredResult) -> Result:
-        """Verify and decode a record.
+    def open(self, id: bytes, sealed: bytes) -> ResultBody:
+        """Verify the sealed part of a record of this task; its value stays as it is.
 
         Raises:
             BadSignature: it was altered, or belongs to another task or queue.
             UnknownKey: it was sealed with none of our keys.
-            DecodeError: its serializer is not accepted here.
+            Undecodable: not a result of a version we know.
 
         """
         try:
-            body = decode_result(self._sealer.open(stored.id, stored.body))
+            return decode_result(self._sealer.open(id, sealed))
         except UnknownKey as exc:
-            msg = f"result {stored.id.hex()} was sealed with a key that is not in secret_key"
+            msg = f"result {id.hex()} was sealed with a key that is not in secret_key"
             raise UnknownKey(msg) from exc
+
+    def read(self, stored: StoredResult) -> Result:
+        """Verify and decode a record; see `open`.
+
+        Raises:
+            DecodeError: its serializer is not accepted here.
+
+        """
+        return self.result(stored.id, self.open(stored.id, stored.body))
+
+    def result(self, id: bytes, body: ResultBody) -> Result:
+        """Return what a user is given of a record.
+
+        Raises:
+            DecodeError: its serializer is not accepted here.
+
+        """
         return Result(
-            id=stored.id.hex(),
+            id=id.hex(),
             name=body.name,
             state=body.state,
-            value=self._value(body),
+            value=self.value(body.serializer, body.value),
             error=body.error,
             traceback=body.traceback,
+            kind=body.kind,
             group=body.group,
             label=body.label,
             attempts=body.attempts,
@@ -192,14 +214,20 @@ class Results:
             worker=body.worker,
         )
 
-    def _value(self, body: ResultBody) -> object:
-        if not body.value:
+    def value(self, code: int, data: bytes) -> object:
+        """Return a value as it was before it was serialised; of no bytes None.
+
+        Raises:
+            DecodeError: its serializer is not accepted here, or cannot read it.
+
+        """
+        if not data:
             return None
-        serializer = self._serializers.get(body.serializer)
+        serializer = self._serializers.get(code)
         if serializer is None:
-            msg = f"the result was written by serializer {body.serializer}, which `accept` does not list"
+            msg = f"the result was written by serializer {code}, which `accept` does not list"
             raise DecodeError(msg)
-        return serializer.loads(body.value)
+        return serializer.loads(data)
 
 
 def save_each(store: ResultStore, results: Sequence[StoredResult]) -> None:

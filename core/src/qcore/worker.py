@@ -183,7 +183,7 @@ class Worker:
             deadline = now + plan.timeout if plan.timeout else 0
             if not page.begin(index, now, deadline):
                 break
-            outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline)
+            outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.lead)
             self._total += 1
             roomy = batch.finish(index, entry, outcome)
             os.fchdir(self._home)

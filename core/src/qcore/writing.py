@@ -1,0 +1,130 @@
+"""The order of writes: results, then what follows from them, then acknowledgements."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from qcore.continuation import KEPT
+from qcore.errors import BackendError, BackendRefused
+from qcore.results import save_each
+from qcore.tail import derived, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.continuation import Continuation
+    from qcore.interfaces import Broker, ResultStore
+    from qcore.model import Delivery, Outgoing, Settlement, StoredResult
+    from qcore.tail import Then
+
+_log = logging.getLogger("qcore.flow")
+
+#: Seconds for which it is known who completed a gathering: longer than anybody may take to
+#: write down that he did.
+_COMPLETED: Final = 86400.0
+
+
+class Writer:
+    """Writes down what came of tasks; every step may be repeated."""
+
+    def __init__(self, broker: Broker, store: ResultStore, continuation: Continuation) -> None:
+        self._broker = broker
+        self._store = store
+        self._continuation = continuation
+        backend = broker.capabilities.backend
+        self._together = backend is not None and backend == store.backend
+
+    def write(
+        self,
+        results: Sequence[StoredResult],
+        thens: Sequence[Then],
+        settlements: Sequence[Settlement],
+        limit: int,
+    ) -> Sequence[Delivery]:
+        """Save, enqueue what follows, settle, and lease up to `limit` more.
+
+        Raises:
+            BackendUnavailable: some of it may be done; call it again with the same.
+
+        """
+        if not thens:
+            return self._exchange(results, settlements, limit, ())
+        results = [*results, *(one for then in thens for one in then.results)]
+        messages = [one for then in thens for one in then.messages]
+        arrived = [then for then in thens if then.arrival is not None]
+        if arrived:
+            # Whoever is told that all have come must find that their results are stored.
+            save_each(self._store, results)
+            results = ()
+            called, failed = self._arrive(arrived)
+            messages += called
+            if failed:
+                save_each(self._store, failed)
+        bulk = self._broker.capabilities.bulk
+        if len(messages) > bulk:
+            save_each(self._store, results)
+            results = ()
+        while len(messages) > bulk:
+            self._broker.enqueue(messages[:bulk])
+            messages = messages[bulk:]
+        deliveries = self._exchange(results, settlements, limit, messages)
+        self._disband(thens)
+        return deliveries
+
+    def _exchange(
+        self,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+        messages: Sequence[Outgoing],
+    ) -> Sequence[Delivery]:
+        broker, store = self._broker, self._store
+        if not self._together:
+            if results:
+                save_each(store, results)
+            return broker.exchange(None, (), settlements, limit, messages)
+        try:
+            return broker.exchange(store, results, settlements, limit, messages)
+        except BackendRefused:
+            # One record the store will not take must not hold up its neighbours.
+            save_each(store, results)
+            return broker.exchange(None, (), settlements, limit, messages)
+
+    def _arrive(self, thens: Sequence[Then]) -> tuple[list[Outgoing], list[StoredResult]]:
+        """Note that members have ended; return the messages that waited for the last of them."""
+        notes = self._store.notes
+        if notes is None:
+            why = f"the result store {type(self._store).__name__} cannot gather results"
+            lost = [then.member for then in thens if then.member is not None]
+            _log.error("%s; %d tasks are waited for in vain", why, len(lost))
+            return [], [self._continuation.failed(member.callback, why, 0) for member in lost]
+        arrivals = [then.arrival for then in thens if then.arrival is not None]
+        counts = notes.arrive(arrivals, KEPT)
+        called = []
+        for then, count in zip(thens, counts, strict=True):
+            member = then.member
+            if member is None or count < member.count:
+                continue
+            # A member that comes again is told the full number as well: only who was the
+            # first to hear it, and whoever finishes in his place, enqueues.
+            holder = derived(member.flow, "member", member.index)
+            if notes.acquire(_place(member.flow), holder, 1, _COMPLETED) is None:
+                called.append(self._continuation.callback(member))
+        return called, []
+
+    def _disband(self, thens: Sequence[Then]) -> None:
+        """Forget gatherings whose callback has ended; what is left behind by a death expires."""
+        gone = [then.gathered for then in thens if then.gathered is not None]
+        notes = self._store.notes
+        if not gone or notes is None:
+            return
+        try:
+            notes.disband([key_of(one.flow) for one in gone])
+            notes.release([(_place(one.flow), one.by) for one in gone])
+        except BackendError as exc:
+            _log.warning("%d gatherings are kept until they expire: %s", len(gone), exc)
+
+
+def _place(flow: bytes) -> str:
+    return f"{key_of(flow)}:complete"
