@@ -186,7 +186,14 @@ class SchedulerContract(Contract):
         (claimed,) = new().claim_due(time.time(), 10, 60.0)
         after = attrs.evolve(claimed, next_run=claimed.next_run + 3600)
 
-        for edited in (attrs.evolve(claimed, repeats=0, kept=-1), attrs.evolve(claimed, body=b"new")):
+        for edited in (
+            attrs.evolve(claimed, repeats=0, kept=-1),
+            attrs.evolve(claimed, body=b"new"),
+            attrs.evolve(claimed, overlap="skip"),
+            attrs.evolve(claimed, jitter=0.5),
+            attrs.evolve(claimed, cluster="other"),
+            attrs.evolve(claimed, declared="app.tasks"),
+        ):
             new().add(edited)
 
             assert new().advance(claimed, after) is False
