@@ -11,9 +11,10 @@ import pytest
 
 from qcore import cadence
 from qcore.builtin.sqlite import SqliteSettings, make_broker, make_schedules
+from qcore.due import CatchUp, due
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, Schedule
-from qcore.scheduled import due, slot_id
+from qcore.scheduled import slot_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ class Machine:
         """Fire what is due by this machine's own clock."""
         mine = now if sound else now + self._skew
         for one in self.store.claim_due(mine, 300, 10.0):
-            slots, after = due(one, mine, catch_up=True, limit=50)
+            slots, after = due(one, mine, CatchUp(), 50)
             messages = [Outgoing(slot_id(one, slot), f"{one.name} {slot:.0f}".encode()) for slot in slots]
             fate = 1.0 if sound else self._chance.random()
             if fate < 0.05:

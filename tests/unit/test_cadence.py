@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.cadence import every, missed_slots, next_slot, parse, slots, zone
+from qcore.cadence import every, next_slot, parse, slots, zone
+from qcore.due import missed_slots
 from qcore.errors import ScheduleError
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def test_an_interval_counts_from_its_anchor(anchor: int, step: int, later: float
 
 def test_what_was_missed_is_made_up_for_oldest_first() -> None:
     """Every slot from the first to now."""
-    found = missed_slots(parse("every 60"), 1000.0, 1200.0, ZoneInfo("UTC"), 1000.0)
+    found = missed_slots(parse("every 60"), 1000.0, 1200.0, ZoneInfo("UTC"), 1000.0, bound=9)
 
     assert [1000.0, 1060.0, 1120.0, 1180.0] == found
 
@@ -242,8 +243,11 @@ def test_slots_missed_long_ago_are_left_but_for_the_newest() -> None:
     now = at("2026-06-20T00:00")
     utc = ZoneInfo("UTC")
 
-    daily = missed_slots(parse("daily"), now - 30 * 86400, now, utc, now - 30 * 86400)
-    monthly = missed_slots(parse("monthly"), at("2026-01-01T00:00"), now, utc, at("2026-01-01T00:00"))
+    daily = missed_slots(
+        parse("daily"), now - 30 * 86400, now, utc, now - 30 * 86400, bound=9, window=7 * 86400.0
+    )
+    first = at("2026-01-01T00:00")
+    monthly = missed_slots(parse("monthly"), first, now, utc, first, bound=9, window=7 * 86400.0)
 
     assert [now - day * 86400 for day in (6, 5, 4, 3, 2, 1, 0)] == daily
     assert [at("2026-06-01T00:00")] == monthly
@@ -253,7 +257,7 @@ def test_what_happens_once_is_made_up_for_once() -> None:
     """However long ago it was to be."""
     utc = ZoneInfo("UTC")
 
-    assert [5.0] == missed_slots(parse("once"), 5.0, 10.0**9, utc, 5.0)
+    assert [5.0] == missed_slots(parse("once"), 5.0, 10.0**9, utc, 5.0, bound=9, window=60.0)
     assert next_slot(parse("once"), 5.0, utc, 5.0) is None
 
 

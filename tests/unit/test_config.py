@@ -85,6 +85,8 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "sync": False,
         "label": "qcore",
         "catch_up": True,
+        "catch_up_limit": 1000,
+        "catch_up_window": None,
         "bulk": None,
         "poll": 0.2,
         "cached": False,
@@ -133,6 +135,9 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         ("queue_limit", 500, 500),
         ("label", "Django Q", "Django Q"),
         ("catch_up", False, False),
+        ("catch_up_limit", 10, 10),
+        ("catch_up_window", 3600, 3600.0),
+        ("catch_up_window", None, None),
         ("bulk", 10, 10),
         ("poll", 1, 1.0),
         ("cached", True, True),
@@ -209,7 +214,7 @@ WRONG = [
     ("ack_failures", "true", f"got 'true'; {FLAG}"),
     ("max_attempts", -1, f"got -1; {WHOLE} 0 or more; 0 is no limit"),
     ("max_attempts", None, f"got None; {WHOLE} 0 or more; 0 is no limit"),
-    ("retry", 0, f"got 0; {SECONDS}, more than 0; it is how long a broker waits for a task"),
+    ("retry", -1, f"got -1; {SECONDS}, 0 or more; it is how long a broker waits for a task"),
     ("compress", None, f"got None; {FLAG}"),
     ("save_limit", -2, f"got -2; {WHOLE} -1 or more; 0 keeps all successes, -1 none"),
     ("guard_cycle", 60, f"got 60; {SECONDS}, more than 0 and less than 60; 0.5 suits most"),
@@ -222,6 +227,8 @@ WRONG = [
     ("bulk", 0, f"got 0; {WHOLE} 1 or more; leave it out to adapt to the tasks"),
     ("poll", 0, f"got 0; {SECONDS}, more than 0; 0.2 suits most"),
     ("cached", 0, f"got 0; {SECONDS}, more than 0; or true for as long as save_limit lets them, or false"),
+    ("catch_up_limit", 0, f"got 0; {WHOLE} 1 or more; 1000 suits most"),
+    ("catch_up_window", 0, f"got 0; {SECONDS}, more than 0; leave it out for no window"),
     ("scheduler", "on", f"got 'on'; {FLAG}"),
     ("error_reporter", "hunter2", f"got a text; {TABLES}"),
     (
@@ -510,6 +517,19 @@ def test_broker_that_cannot_renew_needs_a_timeout_below_retry(plugins: Plugins) 
         ),
     )
     assert config.check_broker(attrs.evolve(CAN, extend=False, receipts=False)) == ()
+
+
+def test_a_retry_of_none_is_for_brokers_that_hand_out_once(plugins: Plugins) -> None:
+    """With 0 nothing is presented again, which only some brokers can promise."""
+    config = Config.from_dict({"retry": 0, "timeout": 90, "renew": False}, plugins)
+
+    assert config.check_broker(attrs.evolve(CAN, receipts=False)) == ()
+    assert config.check_broker(CAN) == (
+        (
+            "retry: got 0; the broker 'sqlite' presents a message again, so it has to know after how many"
+            " seconds: leave it out for 60"
+        ),
+    )
 
 
 def test_bulk_beyond_what_the_broker_gives_is_told(plugins: Plugins) -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from qcore import App, Config, Schedule, ScheduleError, SkipTask
 from qcore.builtin import plugin as builtin
+from qcore.due import CatchUp, due
 from qcore.errors import BadSignature, DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
-from qcore.scheduled import due, message, slot_id
+from qcore.scheduled import message, slot_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,9 +201,9 @@ def test_missed_slots_are_made_up_for_where_that_is_asked_for(app: App) -> None:
     """All of them oldest first, or one and then the usual."""
     made = app.schedule("a.task", every=timedelta(seconds=10), next_run=1000.0)
 
-    all_, after = due(made, 1035.0, catch_up=True, limit=100)
-    one, later = due(made, 1035.0, catch_up=False, limit=100)
-    own, _ = due(attrs.evolve(made, catch_up=False), 1035.0, catch_up=True, limit=100)
+    all_, after = due(made, 1035.0, CatchUp(), 100)
+    one, later = due(made, 1035.0, CatchUp(each=False), 100)
+    own, _ = due(attrs.evolve(made, catch_up=False), 1035.0, CatchUp(), 100)
 
     assert all_ == [1000.0, 1010.0, 1020.0, 1030.0]
     assert one == own == [1000.0]
@@ -213,7 +214,7 @@ def test_what_is_too_much_for_one_step_goes_on_in_the_next(app: App) -> None:
     """No slot is lost between the two."""
     made = app.schedule("a.task", every=timedelta(seconds=10), next_run=1000.0)
 
-    slots, after = due(made, 1035.0, catch_up=True, limit=3)
+    slots, after = due(made, 1035.0, CatchUp(), 3)
 
     assert slots == [1000.0, 1010.0, 1020.0]
     assert after == attrs.evolve(made, next_run=1030.0)
@@ -223,10 +224,10 @@ def test_repeats_are_counted_down(app: App) -> None:
     """With the last it is done; what is missed counts too."""
     made = app.schedule("a.task", every=timedelta(seconds=10), next_run=1000.0, repeats=3)
 
-    slots, after = due(made, 1015.0, catch_up=True, limit=100)
+    slots, after = due(made, 1015.0, CatchUp(), 100)
     assert (slots, after) == ([1000.0, 1010.0], attrs.evolve(made, next_run=1020.0, repeats=1))
     assert after is not None
-    slots, done = due(after, 1999.0, catch_up=True, limit=100)
+    slots, done = due(after, 1999.0, CatchUp(), 100)
     assert (slots, done) == ([1020.0], attrs.evolve(after, repeats=0, kept=0))
 
 
@@ -234,8 +235,8 @@ def test_what_happens_once_is_removed_or_kept_as_done(app: App) -> None:
     """Without a number of repeats it is removed, with one it stays."""
     made = app.schedule("a.task", next_run=1000.0)
 
-    assert due(made, 5000.0, catch_up=True, limit=9) == ([1000.0], None)
-    _, kept = due(attrs.evolve(made, repeats=1), 5000.0, catch_up=True, limit=9)
+    assert due(made, 5000.0, CatchUp(), 9) == ([1000.0], None)
+    _, kept = due(attrs.evolve(made, repeats=1), 5000.0, CatchUp(), 9)
     assert kept == attrs.evolve(made, repeats=0)
 
 

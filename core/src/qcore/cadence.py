@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import calendar
+import itertools
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -18,10 +20,8 @@ from qcore.errors import ScheduleError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Most slots made up for at once: a day of a schedule that fires each minute and a half.
-BOUND: Final = 1000
-#: Slots missed longer ago are not made up for, seconds; the newest missed one always is.
-WINDOW: Final = 7 * 86400.0
+#: Slots looked at to tell how far apart those of a rule are: a week of the hours of a day.
+_SAMPLE: Final = 168
 
 #: what counts days on the calendar, and what counts months
 _DAYS: Final = MappingProxyType({"daily": 1, "weekly": 7, "biweekly": 14})
@@ -145,51 +145,12 @@ def slots(rule: Rule, after: float, where: ZoneInfo, anchor: float) -> Iterator[
         slot = next_slot(rule, slot, where, anchor)
 
 
-def missed_slots(
-    rule: Rule,
-    first: float,
-    now: float,
-    where: ZoneInfo,
-    anchor: float,
-    *,
-    bound: int = BOUND,
-    window: float = WINDOW,
-) -> list[float]:
-    """Return the slots from `first` to `now` to make up for, oldest first.
-
-    Of more than `bound` the newest are kept, and of those older than `window` only the newest,
-    if there is no younger one. `first` is a slot whatever the rule says.
-    """
-    start = now - window
-    span = float(bound)
-    # Of a wide window only the end may count: look at the last seconds first, then at twice as many.
-    while span < window and first < now - span:
-        if len(found := _between(rule, now - span, now, where, anchor)) >= bound:
-            return found[-bound:]
-        span *= 2
-    found = _between(rule, max(first, start), now, where, anchor)
-    if first >= start:
-        found.insert(0, first)
-    return found[-bound:] or [_newest(rule, first, now, where, anchor)]
-
-
-def _between(rule: Rule, after: float, until: float, where: ZoneInfo, anchor: float) -> list[float]:
-    found = []
-    for slot in slots(rule, after, where, anchor):
-        if slot > until:
-            break
-        found.append(slot)
-    return found
-
-
-def _newest(rule: Rule, first: float, now: float, where: ZoneInfo, anchor: float) -> float:
-    """Return the last slot up to `now` of a rule that had none for long."""
-    newest = first
-    for slot in slots(rule, first, where, anchor):
-        if slot > now:
-            break
-        newest = slot
-    return newest
+def step(rule: Rule, where: ZoneInfo, anchor: float) -> float:
+    """Return the shortest time between two slots, seconds; infinite if there is only one."""
+    if rule.seconds:
+        return float(rule.seconds)
+    found = list(itertools.islice(slots(rule, anchor, where, anchor), _SAMPLE))
+    return min((after - before for before, after in itertools.pairwise(found)), default=math.inf)
 
 
 # -- wall clocks ------------------------------------------------------------------------------------

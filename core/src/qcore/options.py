@@ -43,8 +43,9 @@ class Options:
     ack_failures: bool = _set(flag(), default=False)
     #: runs of a failing task, the first included; 0 = no limit
     max_attempts: int = _set(integer(0, "0 is no limit", unit="runs"), default=0)
-    #: seconds without a sign of life after which a message is presented again
-    retry: float = _set(seconds("it is how long a broker waits for a task", above=0), default=60.0)
+    #: seconds without a sign of life after which a message is presented again; 0 = never, where a
+    #: broker can promise that
+    retry: float = _set(seconds("it is how long a broker waits for a task", least=0), default=60.0)
     #: compress large messages
     compress: bool = _set(flag(), default=False)
     #: successes kept; 0 = all, -1 = none
@@ -61,6 +62,12 @@ class Options:
     label: str = _set(text("must be a text without control characters"), default="qcore")
     #: schedules make up for slots they missed
     catch_up: bool = _set(flag(), default=True)
+    #: most slots of one schedule made up for; the oldest beyond are left out
+    catch_up_limit: int = _set(integer(1, "1000 suits most", unit="slots"), default=1000)
+    #: slots missed longer ago are left out, but for the newest; None = however long ago
+    catch_up_window: float | None = _set(
+        seconds("leave it out for no window", above=0, none=None), default=None
+    )
     #: most messages one call to the broker asks for; None = as many as the workers keep up with
     bulk: int | None = _set(
         integer(1, "leave it out to adapt to the tasks", none=None, unit="messages"), default=None

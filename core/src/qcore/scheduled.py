@@ -8,14 +8,16 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import msgspec
 
-from qcore import cadence
+from qcore import cadence, options
+from qcore.crosscheck import EMBEDDED
 from qcore.envelope import encode_head, read_head
-from qcore.errors import DecodeError, ScheduleError, SkipTask, Undecodable
+from qcore.errors import BadSignature, DecodeError, NotSupported, ScheduleError, SkipTask, Undecodable
 from qcore.hookspecs import EnqueueEvent
 from qcore.model import Outgoing, Task
+from qcore.rules import Wrong
+from qcore.tail import Tail, encode_tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,33 +48,47 @@ class Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
     delay: float = 0.0
     #: seconds after which it is not started any more; 0 = never
     expires: float = 0.0
+    #: queue its tasks are put on; empty = the schedule's own
+    cluster: str = ""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Body).decode
 
 
-def seal(runtime: Runtime, name: str, call: Call, date_kwarg: str | None) -> bytes:
-    """Return a call as the schedule of this name keeps it.
+def body_of(runtime: Runtime, call: Call, date_kwarg: str | None, cluster: str) -> Body:
+    """Return a call as a schedule keeps it, not sealed yet.
 
     Raises:
         EncodeError: an argument cannot be serialised.
+
+    """
+    arguments, named = pack(runtime.serializer, call.args, dict(call.kwargs))
+    told, code = call.options, runtime.serializer.code
+    return Body(call.head, arguments, code, named, date_kwarg, told.delay, told.expires, cluster)
+
+
+def pack(serializer: Serializer, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[bytes, bool]:
+    """Return arguments as bytes, and whether there are named ones."""
+    if kwargs:
+        return serializer.dumps([list(args), kwargs]), True
+    return serializer.dumps(list(args)) if args else b"", False
+
+
+def seal(runtime: Runtime, name: str, body: Body) -> bytes:
+    """Return a body as the schedule of this name keeps it.
+
+    Raises:
         ScheduleError: the time of the slot could not be put among the arguments.
 
     """
-    serializer = runtime.serializer
-    if date_kwarg is not None and serializer.unsafe:
+    used = runtime.serializers.get(body.serializer)
+    if body.date_kwarg is not None and used is not None and used.unsafe:
         msg = (
-            f"intended_date_kwarg={date_kwarg!r} needs a serializer that a supervisor may read with;"
+            f"intended_date_kwarg={body.date_kwarg!r} needs a serializer that a supervisor may read with;"
             f" {runtime.config.serializer!r} can run code"
         )
         raise ScheduleError(msg)
-    args, kwargs = list(call.args), dict(call.kwargs)
-    arguments = serializer.dumps([args, kwargs] if kwargs else args) if args or kwargs else b""
-    options = call.options
-    body = Body(
-        call.head, arguments, serializer.code, bool(kwargs), date_kwarg, options.delay, options.expires
-    )
     return runtime.schedule_sealer.seal(name.encode(), _encode(body))
 
 
@@ -87,10 +103,15 @@ def open_body(runtime: Runtime, schedule: Schedule) -> Body:
     """
     data = runtime.schedule_sealer.open(schedule.name.encode(), schedule.body)
     try:
-        return _decode(data)
+        body = _decode(data)
     except (msgspec.MsgspecError, ValueError) as exc:
         msg = f"schedule {schedule.name!r} is not of a known version: {exc}"
         raise Undecodable(msg) from exc
+    if body.cluster != schedule.cluster:
+        # Else whoever can write to the store could have it signed for a queue it was not made for.
+        msg = f"it is kept for the queue {schedule.cluster!r}, and was made for {body.cluster!r}"
+        raise BadSignature(msg)
+    return body
 
 
 def slot_id(schedule: Schedule, slot: float) -> bytes:
@@ -101,28 +122,80 @@ def slot_id(schedule: Schedule, slot: float) -> bytes:
     return max(0, int(slot * 1000)).to_bytes(6, "big") + noise[:10]
 
 
+def lateness(schedule: Schedule, id: bytes) -> float:
+    """Return the seconds by which a slot's task is delayed; whoever fires it finds the same."""
+    if not schedule.jitter:
+        return 0.0
+    noise = hashlib.sha256(b"jitter\0" + id).digest()
+    return int.from_bytes(noise[:6], "big") / 2**48 * schedule.jitter
+
+
+def place_of(runtime: Runtime, schedule: Schedule) -> str:
+    """Return the key of the places that tasks of a schedule share which are not to overlap."""
+    # On another queue there may be one of the same name.
+    home = f"@{runtime.config.name}" if schedule.cluster else ""
+    return f"schedule:{schedule.name}{home}"
+
+
+def destination(runtime: Runtime, cluster: str) -> Runtime:
+    """Return the runtime of the queue a schedule's tasks are put on.
+
+    Raises:
+        NotSupported: it could not be told from ours.
+        ScheduleError: there is no queue of such a name.
+
+    """
+    if not cluster or cluster == runtime.config.name:
+        return runtime
+    try:
+        options.every()["name"].read(cluster)
+    except Wrong as exc:
+        msg = f"cluster={cluster!r}: the name of a queue {exc}"
+        raise ScheduleError(msg) from exc
+    config = runtime.config
+    path = getattr(config.sections.get(EMBEDDED), "path", None)
+    if config.broker == EMBEDDED and path is not None:
+        msg = (
+            f"cluster={cluster!r}: a file holds one queue, and sqlite.path ({path}) names one file; "
+            "leave it out, so that each queue has a file of its own, or use a server"
+        )
+        raise NotSupported(msg)
+    return runtime.of(cluster)
+
+
 def message(runtime: Runtime, schedule: Schedule, slot: float, id: bytes) -> Outgoing | None:
-    """Return the message of a slot, None if a hook leaves it out.
+    """Return the message of a run by hand, None if a hook leaves it out.
 
     Raises:
         EnvelopeError: what is sealed cannot be trusted or read.
         DecodeError: the arguments cannot be read.
 
     """
+    return _sealed(runtime, schedule, slot, id, slotted=False)
+
+
+def slot_message(runtime: Runtime, schedule: Schedule, slot: float) -> Outgoing | None:
+    """Return the message of a slot, None if a hook leaves it out; raises what `message` does."""
+    return _sealed(runtime, schedule, slot, slot_id(schedule, slot), slotted=True)
+
+
+def _sealed(
+    runtime: Runtime, schedule: Schedule, slot: float, id: bytes, *, slotted: bool
+) -> Outgoing | None:
     body = open_body(runtime, schedule)
-    head, serializer = read_head(body.head), runtime.serializers.get(body.serializer)
+    there, serializer = destination(runtime, body.cluster), runtime.serializers.get(body.serializer)
     if serializer is None:
         msg = f"its arguments are written by serializer {body.serializer}, which `accept` does not list"
         raise DecodeError(msg)
-    args, kwargs = _arguments(body, serializer)
+    args, kwargs = read_arguments(body, serializer)
     arguments, named = body.arguments, body.named
     if body.date_kwarg is not None:
         intended = datetime.fromtimestamp(slot, cadence.zone(schedule.time_zone)).isoformat()
         kwargs = {**kwargs, body.date_kwarg: intended}
-        arguments, named = serializer.dumps([list(args), kwargs]), True
+        arguments, named = pack(serializer, args, kwargs)
     now = time.time_ns() // 1_000_000
+    head = _head(runtime, schedule, body)
     hooks = runtime.hooks("qcore_pre_enqueue")
-    encoded = body.head
     if hooks:
         event = EnqueueEvent(task=_task(id, head, args, kwargs, now), headers={})
         try:
@@ -131,49 +204,38 @@ def message(runtime: Runtime, schedule: Schedule, slot: float, id: bytes) -> Out
         except SkipTask:
             return None
         if event.headers:
-            encoded = encode_head(msgspec.structs.replace(head, headers=event.headers))
-    expires = now + int(body.expires * 1000) if body.expires else 0
-    sealed = runtime.envelope.seal(id, encoded, arguments, body.serializer, now, named=named, expires=expires)
-    return Outgoing(id, sealed, body.delay)
+            head = msgspec.structs.replace(head, headers=event.headers)
+    sealed = there.envelope.seal(
+        id,
+        encode_head(head),
+        arguments,
+        body.serializer,
+        now,
+        named=named,
+        expires=now + int(body.expires * 1000) if body.expires else 0,
+        derived=slotted,
+        tail=_tail(runtime, schedule) if slotted else b"",
+    )
+    return Outgoing(id, sealed, body.delay + (lateness(schedule, id) if slotted else 0.0))
 
 
-def due(schedule: Schedule, now: float, *, catch_up: bool, limit: int) -> tuple[list[float], Schedule | None]:
-    """Return the slots to fire now, oldest first, and what the schedule is then; None = removed.
-
-    Args:
-        schedule: one whose slot has come.
-        now: epoch seconds.
-        catch_up: what to do where the schedule itself does not say.
-        limit: most slots at once.
-
-    Raises:
-        ScheduleError: its rule or its zone is none.
-
-    """
-    rule, where = cadence.parse(schedule.rule), cadence.zone(schedule.time_zone)
-    first, anchor = schedule.next_run, schedule.anchor
-    if catch_up if schedule.catch_up is None else schedule.catch_up:
-        slots = cadence.missed_slots(rule, first, now, where, anchor)
-        following = cadence.next_slot(rule, slots[-1], where, anchor)
-    else:
-        slots = [first]
-        following = cadence.next_slot(rule, max(first, now), where, anchor)
-    most = min(limit, schedule.repeats) if schedule.repeats > 0 else limit
-    if len(slots) > most:
-        slots, following = slots[:most], slots[most]
-    return slots, _later(schedule, len(slots), following)
+def _head(runtime: Runtime, schedule: Schedule, body: Body) -> Head:
+    head = msgspec.structs.replace(read_head(body.head), schedule=schedule.name)
+    if schedule.overlap == "queue":
+        # One of the two that have a place waits until the other has ended.
+        key = place_of(runtime, schedule)
+        head = msgspec.structs.replace(head, concurrency=1, limit_key=key)
+    return head
 
 
-def _later(schedule: Schedule, fired: int, following: float | None) -> Schedule | None:
-    if schedule.rule == "once" and schedule.repeats < 0:
-        return None
-    left = max(0, schedule.repeats - fired) if schedule.repeats > 0 else -1
-    if following is None or left == 0:
-        return attrs.evolve(schedule, repeats=0, kept=0)
-    return attrs.evolve(schedule, next_run=following, repeats=left)
+def _tail(runtime: Runtime, schedule: Schedule) -> bytes:
+    if schedule.overlap == "allow" and not schedule.cluster:
+        return b""
+    places = [] if schedule.overlap == "allow" else [place_of(runtime, schedule)]
+    return encode_tail(Tail(places=places, home=runtime.config.name if schedule.cluster else ""))
 
 
-def _arguments(body: Body, serializer: Serializer) -> tuple[Sequence[Any], dict[str, Any]]:
+def read_arguments(body: Body, serializer: Serializer) -> tuple[Sequence[Any], dict[str, Any]]:
     """Read the arguments, unless that could run code: then only a worker reads them."""
     if not body.arguments or serializer.unsafe:
         return (), {}

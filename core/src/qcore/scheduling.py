@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from qcore.call import DEFAULT
-from qcore.timetable import Plan, Timetable
+from qcore.call import DEFAULT, evolve, specified
+from qcore.draft import check_changes, edited
+from qcore.errors import ScheduleError
+from qcore.timetable import Timetable
+from qcore.when import When
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     from qcore.model import Schedule
     from qcore.runtime import Runtime
     from qcore.task import Job, Sender
+    from qcore.when import Overlap
+
+#: options of the specification that are about the moment of enqueuing
+_NOT_OURS: Final = frozenset({"broker", "sync", "chain", "iter_count", "iter_cached"})
 
 
 class Scheduling:
@@ -50,7 +57,12 @@ class Scheduling:
         next_run: datetime | float | None = None,
         time_zone: str | None = None,
         catch_up: bool | None = None,
+        overlap: Overlap = "allow",
+        jitter: float = 0.0,
+        cluster: str | None = None,
+        hook: Callable[..., Any] | str | None = None,
         intended_date_kwarg: str | None = None,
+        q_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Schedule:
         """Have a call enqueued again and again, by any cluster of this queue.
@@ -65,30 +77,52 @@ class Scheduling:
             cron: an expression of five fields, or six with seconds in front.
             type: once (the default), minutes, hourly, daily ... yearly or cron.
             minutes: a real cadence.
-            repeats: how often; -1 = no limit, 0 = paused.
+            repeats: how many slots; -1 = no limit, 0 = paused.
             next_run: the first slot; now by default, with cron the next time that fits.
             time_zone: whose wall clock the rule follows; the configuration's by default.
             catch_up: whether each missed slot is made up for; the configuration's by default.
+            overlap: what is done with a slot while an earlier slot's task has not ended: `allow`,
+                `skip` it, or `queue` one that runs when the other has ended.
+            jitter: seconds at most by which a slot's task is delayed, evenly spread.
+            cluster: queue its tasks are put on; this one by default.
+            hook: called with the `Result` of each of its tasks.
             intended_date_kwarg: argument that is given the slot's time, ISO 8601.
+            q_options: options of its tasks, as `async_task` takes them.
             **kwargs: for the function.
 
         Raises:
+            NotSupported: the broker or the result store cannot do what is asked.
             ScheduleError: there is no such rule or zone.
 
         """
-        plan = Plan(
-            name=name,
-            every=every,
-            cron=cron,
-            type=type,
-            minutes=minutes,
-            repeats=repeats,
-            next_run=next_run,
-            time_zone=time_zone,
-            catch_up=catch_up,
-            date_kwarg=intended_date_kwarg,
-        )
-        return self._timetable.add(self._bound(func, args, kwargs, DEFAULT), plan)
+        when = When(
+            name=name, every=every, cron=cron, type=type, minutes=minutes, repeats=repeats,
+            next_run=next_run, time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=jitter,
+            intended_date_kwarg=intended_date_kwarg,
+        )  # fmt: skip
+        return self._timetable.add(self._bound(func, args, kwargs, _options(q_options, hook, cluster)), when)
+
+    def reschedule(self, name: str, **changes: Any) -> Schedule:
+        """Change parts of a schedule; the others stay, and a paused one stays paused.
+
+        Its next slot stays where it is unless the rule changes to a cron expression, or `next_run`
+        is given. A new rule counts from it.
+
+        Args:
+            name: of the schedule.
+            **changes: the words of `schedule`, and `func`, `args` and `kwargs` for what it calls.
+
+        Raises:
+            NotSupported: the broker or the result store cannot do what is asked.
+            ScheduleError: there is no such schedule, rule or zone.
+            TypeError: there is no such part of a schedule; the message lists those there are.
+
+        """
+        check_changes(changes)
+        call = self._bound(changes["func"], (), {}, DEFAULT) if "func" in changes else None
+        options = _options(changes.get("q_options"), changes.get("hook"), None)
+        runtime = self.runtime
+        return self._timetable.edit(name, lambda before: edited(runtime, before, changes, options, call))
 
     def schedules(self) -> Sequence[Schedule]:
         """Return every schedule of the queue, by name."""
@@ -117,3 +151,22 @@ class Scheduling:
     @property
     def _timetable(self) -> Timetable:
         return Timetable(self.runtime)
+
+
+def _options(
+    told: Mapping[str, Any] | None, hook: Callable[..., Any] | str | None, cluster: str | None
+) -> Options:
+    """Return the options a schedule's tasks are given beside their own.
+
+    Raises:
+        ScheduleError: an option says nothing of a schedule.
+
+    """
+    given = dict(told or {})
+    wrong = sorted(_NOT_OURS & given.keys())
+    if wrong:
+        msg = f"q_options: {wrong[0]!r} says nothing of a schedule; leave it out"
+        raise ScheduleError(msg)
+    options = specified(given) if given else DEFAULT
+    beside = {key: value for key, value in (("hook", hook), ("cluster", cluster)) if value is not None}
+    return evolve(options, beside) if beside else options

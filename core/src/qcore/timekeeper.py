@@ -19,11 +19,12 @@ from qcore.errors import (
     ScheduleError,
     UnknownKey,
 )
+from qcore.firing import Firing
 from qcore.model import Task
-from qcore.scheduled import due, message, slot_id
+from qcore.scheduled import slot_id
 
 if TYPE_CHECKING:
-    from qcore.interfaces import Broker, Scheduler
+    from qcore.interfaces import Scheduler
     from qcore.model import Schedule
     from qcore.runtime import Runtime
 
@@ -33,8 +34,6 @@ _log = logging.getLogger("qcore.timekeeper")
 _CLAIM: Final = 100
 #: Seconds a claim holds. Only a courtesy: a slot is fired by whoever advances its schedule.
 _HOLD: Final = 10.0
-#: Most slots of one schedule made up for in one step.
-_SLOTS: Final = 1000
 #: What is wrong with the schedule itself, and will be tomorrow.
 _BROKEN: Final = (ScheduleError, DecodeError, EncodeError, EnvelopeError, PayloadTooLarge, NotSupported)
 
@@ -50,7 +49,7 @@ class Timekeeper:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._broker: Broker | None = None
+        self._firing = Firing(runtime)
         self._store: Scheduler | None = None
         self._reporters = runtime.reporters()
         self._halted = False
@@ -89,9 +88,9 @@ class Timekeeper:
             else:
                 self.trouble = ""
         self._reporters.flush()
-        for connection in (self._broker, self._store):
-            if connection is not None:
-                connection.close()
+        self._firing.close()
+        if self._store is not None:
+            self._store.close()
 
     def _look(self) -> None:
         if self._store is None:
@@ -106,7 +105,7 @@ class Timekeeper:
     def _attempt(self, store: Scheduler, schedule: Schedule) -> None:
         """Fire a schedule; one that cannot be fired is marked or passed over, and the others go on."""
         try:
-            self._fire(store, schedule)
+            self._firing.fire(store, schedule)
         except UnknownKey as exc:
             # Another cluster of a rolling rotation may have it already.
             _log.warning("schedule %r is passed over: %s", schedule.name, exc)
@@ -120,17 +119,6 @@ class Timekeeper:
         except Exception as exc:  # noqa: BLE001 - logged and reported; a hook must not stop the others
             _log.exception("schedule %r could not be fired; it is tried again", schedule.name)
             self._report(schedule, exc, f"{type(exc).__name__}: {exc}")
-
-    def _fire(self, store: Scheduler, schedule: Schedule) -> None:
-        if self._broker is None:
-            self._broker = self._runtime.make_broker()
-        limit = min(_SLOTS, self._broker.capabilities.bulk)
-        config = self._runtime.config
-        slots, after = due(schedule, time.time(), catch_up=config.catch_up, limit=limit)
-        made = [message(self._runtime, schedule, slot, slot_id(schedule, slot)) for slot in slots]
-        messages = [one for one in made if one is not None]
-        if store.fire(self._broker, messages, schedule, after):
-            _log.debug("schedule %r fired, %d slots", schedule.name, len(slots))
 
     def _report(self, schedule: Schedule, error: Exception, text: str) -> None:
         task = Task(id=slot_id(schedule, schedule.next_run).hex(), name=schedule.task)

@@ -1,71 +1,30 @@
-"""Which schedules there are: made, listed, paused, resumed, run, removed."""
+"""Which schedules there are: made, changed, listed, paused, resumed, run, removed."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from qcore import cadence, scheduled
-from qcore.call import evolve
-from qcore.errors import BackendUnavailable, ScheduleError
-from qcore.model import Schedule
+from qcore.draft import draft
+from qcore.errors import BackendUnavailable, NotSupported, ScheduleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from zoneinfo import ZoneInfo
 
     from qcore.call import Call
-    from qcore.cadence import Rule
+    from qcore.interfaces import Scheduler
+    from qcore.model import Schedule
     from qcore.runtime import Runtime
+    from qcore.when import When
 
-#: Longest name of a schedule, characters.
-_NAME: Final = 200
 #: Changes of others that one change of ours gives way to.
 _TRIES: Final = 20
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """When a call is to be made, as `App.schedule` is told."""
-
-    name: str | None = None
-    every: timedelta | None = None
-    cron: str | None = None
-    type: str | None = None
-    minutes: int | None = None
-    repeats: int = -1
-    next_run: datetime | float | None = None
-    time_zone: str | None = None
-    catch_up: bool | None = None
-    date_kwarg: str | None = None
-
-    def rule(self) -> Rule:
-        """Return the one rule it names."""
-        told = [key for key in ("every", "cron", "minutes") if getattr(self, key) is not None]
-        kind = self.type or (told[0] if told else "once")
-        if told not in ([], [kind]) or (kind == "cron" and not told) or (kind == "every" and not told):
-            msg = (
-                f"a schedule has one rule, not type={self.type!r} with {' and '.join(told) or 'no cron'};"
-                " give every=, cron=, minutes= or type="
-            )
-            raise ScheduleError(msg)
-        if self.every is not None:
-            return cadence.every(self.every)
-        if kind == "minutes":
-            return cadence.every(timedelta(minutes=1 if self.minutes is None else self.minutes))
-        if self.cron is None and kind not in cadence.NAMES:
-            msg = f"type={kind!r} is no type of schedule; there are cron, minutes, {', '.join(cadence.NAMES)}"
-            raise ScheduleError(msg)
-        found = cadence.parse(self.cron or kind)
-        if self.cron is not None and not found.cron:
-            msg = f"cron={self.cron!r} is no cron expression; say type={self.cron!r}"
-            raise ScheduleError(msg)
-        return found
 
 
 class Timetable:
@@ -74,42 +33,31 @@ class Timetable:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def add(self, call: Call, plan: Plan) -> Schedule:
+    def add(self, call: Call, when: When) -> Schedule:
         """Keep a schedule, in the place of one of the same name."""
-        name = plan.name or call.name
-        if not name.isprintable() or len(name) > _NAME:
-            msg = f"{name!r} is no name of a schedule: at most {_NAME} printable characters"
-            raise ScheduleError(msg)
-        if plan.repeats < -1:
-            msg = f"repeats={plan.repeats!r}: -1 is no limit, 0 is paused"
-            raise ScheduleError(msg)
-        rule, zone_name = plan.rule(), plan.time_zone or self._runtime.config.time_zone
-        where = cadence.zone(zone_name)
-        options = evolve(call.options, {"label": call.options.label or name})
-        call = type(call)(call.name, call.args, call.kwargs, options, options.head(call.name))
-        now = float(int(time.time()))
-        first = cadence.next_slot(rule, now, where, now) if rule.cron else now
-        if plan.next_run is not None:
-            first = _instant(plan.next_run, where)
-        assert first is not None  # a cron expression without any slot is refused by `parse`
-        made = Schedule(
-            name=name,
-            task=call.name,
-            body=scheduled.seal(self._runtime, name, call, plan.date_kwarg),
-            rule=rule.text,
-            time_zone=zone_name,
-            next_run=first,
-            anchor=first,
-            repeats=plan.repeats,
-            kept=-1 if plan.repeats == 0 else 0,
-            catch_up=plan.catch_up,
-        )
-        with self._runtime.schedulers.lend() as store:
-            before = next((one for one in store.all() if one.name == name), None)
-            if before is not None and plan.next_run is None:
-                made = _going_on(before, made)
-            store.add(made)
-        return made
+        made = draft(self._runtime, call, when)
+        self._check(made)
+        for _ in range(_TRIES):
+            with self._runtime.schedulers.lend() as store:
+                before = named(store, made.name)
+                if before is None:
+                    store.add(made)
+                    return made
+                after = made if when.next_run is not None else going_on(before, made)
+                # A cluster may be firing it: what has moved on meanwhile is not put back.
+                if after == before or store.advance(before, after):
+                    return after
+        raise _restless(made.name)
+
+    def edit(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
+        """Change a schedule."""
+
+        def checked(before: Schedule) -> Schedule:
+            after = change(before)
+            self._check(after)
+            return after
+
+        return self._change(name, checked)
 
     def all(self) -> Sequence[Schedule]:
         """Return every schedule, by name."""
@@ -118,7 +66,8 @@ class Timetable:
 
     def get(self, name: str) -> Schedule:
         """Return the schedule of this name."""
-        found = next((one for one in self.all() if one.name == name), None)
+        with self._runtime.schedulers.lend() as store:
+            found = named(store, name)
         if found is None:
             msg = f"no schedule {name!r}; qcore schedule list shows those there are"
             raise ScheduleError(msg)
@@ -143,9 +92,11 @@ class Timetable:
         """Enqueue a schedule's task now, beside its slots; return the task's id."""
         now = time.time()
         id_ = int(now * 1000).to_bytes(6, "big") + os.urandom(10)
-        message = scheduled.message(self._runtime, self.get(name), float(int(now)), id_)
+        one = self.get(name)
+        message = scheduled.message(self._runtime, one, float(int(now)), id_)
         if message is not None:
-            with self._runtime.brokers.lend() as broker:
+            there = scheduled.destination(self._runtime, one.cluster)
+            with there.brokers.lend() as broker:
                 broker.enqueue([message])
         return id_.hex()
 
@@ -170,8 +121,54 @@ class Timetable:
             with self._runtime.schedulers.lend() as store:
                 if after == before or store.advance(before, after):
                     return after
-        msg = f"schedule {name!r} changes all the time; try again"
-        raise BackendUnavailable(msg)
+        raise _restless(name)
+
+    def _check(self, made: Schedule) -> None:
+        """Refuse what the broker or the store of its tasks cannot do.
+
+        Raises:
+            NotSupported: they cannot.
+
+        """
+        there = scheduled.destination(self._runtime, made.cluster)
+        if made.overlap != "allow":
+            with there.stores.lend() as store:
+                if store.notes is None:
+                    msg = (
+                        f"overlap={made.overlap!r} needs a result store that keeps notes, which "
+                        f"{there.config.result_store or there.config.broker!r} does not; use sqlite or redis"
+                    )
+                    raise NotSupported(msg)
+        if made.jitter:
+            with there.brokers.lend() as broker:
+                if not broker.capabilities.delay:
+                    msg = (
+                        f"jitter={made.jitter!r} needs a broker that can delay a message, "
+                        f"which {there.config.broker!r} cannot"
+                    )
+                    raise NotSupported(msg)
+
+
+def named(store: Scheduler, name: str) -> Schedule | None:
+    """Return the schedule of this name, None if there is none."""
+    return next((one for one in store.all() if one.name == name), None)
+
+
+def going_on(before: Schedule, made: Schedule) -> Schedule:
+    """Return a schedule that takes the place of another with the same rule where that one stands.
+
+    A program that says at each start what it wants neither starts the count anew nor resumes
+    what was paused by hand.
+    """
+    done = before.repeats == before.kept == 0
+    if done or (before.rule, before.time_zone) != (made.rule, made.time_zone):
+        return made
+    repeats, kept = made.repeats, made.kept
+    if before.repeats == 0:
+        repeats, kept = 0, made.repeats or made.kept
+    elif 0 < before.repeats < made.repeats:
+        repeats = before.repeats
+    return attrs.evolve(made, next_run=before.next_run, anchor=before.anchor, repeats=repeats, kept=kept)
 
 
 def _resumed(one: Schedule) -> Schedule:
@@ -193,28 +190,5 @@ def _resumed(one: Schedule) -> Schedule:
     )
 
 
-def _going_on(before: Schedule, made: Schedule) -> Schedule:
-    """Return a schedule that takes the place of another with the same rule where that one stands.
-
-    A program that says at each start what it wants neither starts the count anew nor resumes
-    what was paused by hand.
-    """
-    done = before.repeats == before.kept == 0
-    if done or (before.rule, before.time_zone) != (made.rule, made.time_zone):
-        return made
-    repeats, kept = made.repeats, made.kept
-    if before.repeats == 0:
-        repeats, kept = 0, made.repeats or made.kept
-    elif 0 < before.repeats < made.repeats:
-        repeats = before.repeats
-    return attrs.evolve(made, next_run=before.next_run, anchor=before.anchor, repeats=repeats, kept=kept)
-
-
-def _instant(when: datetime | float, where: ZoneInfo) -> float:
-    if isinstance(when, datetime):
-        # Without a zone of its own it is what the schedule's wall clock shows.
-        return float(int((when if when.tzinfo else when.replace(tzinfo=where)).timestamp()))
-    if isinstance(when, bool) or not isinstance(when, int | float):
-        msg = f"next_run={when!r}: give a datetime, or seconds since the epoch"
-        raise ScheduleError(msg)
-    return float(int(when))
+def _restless(name: str) -> BackendUnavailable:
+    return BackendUnavailable(f"schedule {name!r} changes all the time; try again")

@@ -1,0 +1,323 @@
+"""Which slots are fired, where to, and how late."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from qcore import App, Config, ScheduleError, SkipTask
+from qcore.builtin import plugin as builtin
+from qcore.builtin.memory.results import MemoryResults, ResultTable
+from qcore.envelope import read_head
+from qcore.errors import BadSignature, NotSupported
+from qcore.firing import Firing
+from qcore.hookspecs import hookimpl
+from qcore.model import State, StoredResult
+from qcore.plugins import Plugins
+from qcore.scheduled import lateness, message, slot_id
+from qcore.tail import read_tail
+from tests.unit.test_schedules import make
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from qcore.envelope import Head, Opened
+    from qcore.interfaces import Settings
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    """Yield a producer on an empty queue."""
+    made = make()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fire(app: App) -> Iterator[Callable[[], None]]:
+    """Yield what fires all that is due, once."""
+    firing = Firing(app.runtime)
+
+    def once() -> None:
+        with app.runtime.schedulers.lend() as store:
+            for one in store.claim_due(time.time(), 100, 0.0):
+                firing.fire(store, one)
+
+    yield once
+    firing.close()
+
+
+def leased(app: App) -> list[Opened]:
+    """Take every message that is ready and return it opened."""
+    with app.runtime.brokers.lend() as broker:
+        return [app.runtime.envelope.open(one.body) for one in broker.lease(100, 0.0)]
+
+
+def heads(found: Sequence[Opened]) -> list[Head]:
+    """Return the heads of messages."""
+    return [read_head(one.head) for one in found]
+
+
+def due_again(app: App, name: str) -> None:
+    """Make the next slot of a schedule have come."""
+    one = next(one for one in app.schedules() if one.name == name)
+    with app.runtime.schedulers.lend() as store:
+        store.add(attrs.evolve(one, next_run=time.time() - 1))
+
+
+def ended(app: App, id: bytes, state: State) -> None:
+    """Store how a task ended, without giving its place up: as one whose worker died then."""
+    runtime = app.runtime
+    with runtime.stores.lend() as store:
+        store.save([StoredResult(id, state, b"", "a.task", finished=time.time())])
+
+
+def test_a_slot_is_left_out_while_an_earlier_one_has_not_ended(app: App, fire: Callable[[], None]) -> None:
+    """With `skip`, until its place is given up."""
+    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 2 * 3600, overlap="skip")
+
+    fire()
+    (first,) = leased(app)
+    due_again(app, "tick")
+    fire()
+    assert leased(app) == []
+
+    (place,) = read_tail(first.tail).places
+    with app.runtime.stores.lend() as store:
+        assert store.notes is not None
+        store.notes.release([(place, first.id)])
+    due_again(app, "tick")
+    fire()
+
+    (second,) = leased(app)
+    assert second.id != first.id
+    assert second.derived
+    assert heads([second])[0].schedule == "tick"
+    assert app.schedules()[0].next_run > time.time()
+
+
+def test_one_slot_waits_behind_the_one_that_runs(app: App, fire: Callable[[], None]) -> None:
+    """With `queue`, and they do not run at the same time."""
+    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 4 * 3600, overlap="queue")
+
+    fire()
+    found = leased(app)
+
+    assert len(found) == 2
+    assert {(one.concurrency, one.limit_key) for one in heads(found)} == {(1, "schedule:tick")}
+    assert [read_tail(one.tail).places for one in found] == [["schedule:tick"]] * 2
+
+
+@pytest.mark.parametrize(("state", "count"), [(State.SUCCESS, 1), (State.FAILED, 1), (State.RETRYING, 0)])
+def test_the_place_of_a_task_that_has_ended_is_free(
+    app: App, fire: Callable[[], None], state: State, count: int
+) -> None:
+    """Though its worker died before it gave it up; one that will run again has not ended."""
+    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
+    fire()
+    (first,) = leased(app)
+    ended(app, first.id, state)
+
+    due_again(app, "tick")
+    fire()
+
+    assert len(leased(app)) == count
+
+
+def test_a_place_taken_before_a_crash_is_not_lost(app: App, fire: Callable[[], None]) -> None:
+    """Whoever fires the slot in the end makes the same holder."""
+    made = app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
+    with app.runtime.stores.lend() as store:
+        assert store.notes is not None
+        assert store.notes.acquire("schedule:tick", slot_id(made, made.next_run), 1, 60.0) is None
+
+    fire()
+
+    assert len(leased(app)) == 1
+
+
+def test_a_schedule_edited_in_the_instant_leaves_no_place_taken(app: App) -> None:
+    """Its slots are fired by the next look, under their new ids."""
+    app.schedule("a.task", 1, name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
+    firing = Firing(app.runtime)
+    with app.runtime.schedulers.lend() as store:
+        (claimed,) = store.claim_due(time.time(), 1, 0.0)
+        app.reschedule("tick", args=[2])
+
+        firing.fire(store, claimed)
+        assert leased(app) == []
+        (edited,) = store.claim_due(time.time(), 1, 0.0)
+        firing.fire(store, edited)
+
+    assert len(leased(app)) == 1
+    firing.close()
+
+
+def test_a_task_left_out_by_a_hook_takes_no_place() -> None:
+    """The next slot is not passed over for it."""
+
+    @hookimpl
+    def qcore_pre_enqueue(event: Any) -> None:
+        raise SkipTask
+
+    spy = SimpleNamespace(qcore_pre_enqueue=qcore_pre_enqueue)
+    app = App(
+        Config.from_dict({"name": "plans", "secret_key": "k" * 40, "memory": {}}),
+        plugins=Plugins.of({"builtin": builtin, "spy": spy}),
+    )
+    made = app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
+    firing = Firing(app.runtime)
+    with app.runtime.schedulers.lend() as store:
+        firing.fire(store, made)
+    with app.runtime.stores.lend() as results:
+        assert results.notes is not None
+        assert results.notes.acquire("schedule:tick", b"another", 1, 60.0) is None
+    firing.close()
+
+
+def test_overlap_needs_notes() -> None:
+    """A store that keeps none is told of at the call."""
+
+    def make_plain(_: Settings) -> MemoryResults:
+        made = MemoryResults(ResultTable(), backend="plain")
+        made.notes = None
+        return made
+
+    @hookimpl
+    def qcore_result_stores() -> dict[str, Any]:
+        return {"plain": make_plain}
+
+    plain = SimpleNamespace(qcore_result_stores=qcore_result_stores)
+    app = App(
+        Config.from_dict(
+            {"name": "plans", "secret_key": "k" * 40, "memory": {}, "result_store": "plain"},
+            Plugins.of({"builtin": builtin, "plain": plain}),
+        ),
+        plugins=Plugins.of({"builtin": builtin, "plain": plain}),
+    )
+
+    with pytest.raises(NotSupported, match="overlap='skip' needs a result store that keeps notes"):
+        app.schedule("a.task", overlap="skip")
+    assert app.schedule("a.task").overlap == "allow"
+
+
+@pytest.mark.parametrize(
+    ("told", "fault"),
+    [
+        ({"overlap": "replace"}, "give allow, skip"),
+        ({"minutes": 5, "jitter": 301}, "300 seconds apart"),
+        ({"minutes": 5, "jitter": -1}, "from 0"),
+        ({"cron": "0,10 9 * * *", "jitter": 601}, "600 seconds apart"),
+        ({"type": "daily", "jitter": 86401}, "86400 seconds apart"),
+        ({"cluster": "no such name"}, "the name of a queue"),
+        ({"q_options": {"sync": True}}, "'sync' says nothing of a schedule"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(app: App, told: dict[str, Any], fault: str) -> None:
+    """At the call."""
+    with pytest.raises(ScheduleError, match=fault):
+        app.schedule("a.task", **told)
+
+
+def test_jitter_spreads_tasks_evenly_and_for_whoever_fires_them(app: App) -> None:
+    """The delay is made from the slot's id."""
+    made = app.schedule("a.task", every=timedelta(seconds=100), jitter=100)
+
+    found = [lateness(made, slot_id(made, float(slot))) for slot in range(2000)]
+
+    assert all(0 <= one < 100 for one in found)
+    assert 45 < sum(found) / len(found) < 55
+    assert min(found) < 2
+    assert max(found) > 98
+    assert found[7] == lateness(made, slot_id(made, 7.0))
+    assert lateness(attrs.evolve(made, jitter=0.0), slot_id(made, 7.0)) == 0.0
+
+
+def test_a_jittered_task_waits(app: App, fire: Callable[[], None]) -> None:
+    """A slot's, not one that is run by hand."""
+    made = app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, jitter=3600)
+
+    fire()
+    size = None
+    with app.runtime.brokers.lend() as broker:
+        size = broker.size()
+
+    assert (size.ready, size.delayed) == (0, 1)
+    by_hand = message(app.runtime, made, 0.0, bytes(16))
+    assert by_hand is not None
+    assert by_hand.delay == 0.0
+
+
+def test_a_task_is_put_on_the_queue_it_is_for(app: App, fire: Callable[[], None]) -> None:
+    """Signed with that queue's key; its schedule stays here."""
+    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, cluster="mail", overlap="skip")
+
+    fire()
+
+    assert leased(app) == []
+    other = app.runtime.of("mail")
+    with other.brokers.lend() as broker:
+        (found,) = broker.lease(10, 0.0)
+    opened = other.envelope.open(found.body)
+    tail = read_tail(opened.tail)
+    assert (tail.home, tail.places) == ("plans", ["schedule:tick@plans"])
+    with other.stores.lend() as store:
+        assert store.notes is not None
+        assert store.notes.acquire("schedule:tick@plans", b"another", 1, 60.0) == opened.id
+    assert app.schedules()[0].cluster == "mail"
+    with pytest.raises(BadSignature):
+        message(app.runtime, attrs.evolve(app.schedules()[0], cluster="other"), 0.0, bytes(16))
+
+
+def test_its_own_queue_is_no_other(app: App) -> None:
+    """Saying it is saying nothing."""
+    assert app.schedule("a.task", cluster="plans").cluster == ""
+
+
+def test_a_file_holds_one_queue(tmp_path: Any) -> None:
+    """Another queue in the same file could not be told from ours."""
+    app = App(Config.from_dict({"name": "plans", "sqlite": {"path": str(tmp_path / "queue.db")}}))
+
+    with pytest.raises(NotSupported, match="a file holds one queue"):
+        app.schedule("a.task", cluster="mail")
+    app.close()
+
+
+def test_a_schedules_options_are_its_tasks(app: App) -> None:
+    """A hook, and what `async_task` takes."""
+    made = app.schedule("a.task", hook="a.hook", q_options={"timeout": 7, "group": "tens"})
+
+    found = message(app.runtime, made, 0.0, bytes(16))
+    assert found is not None
+    head = read_head(app.runtime.envelope.open(found.body).head)
+    assert (head.hook, head.timeout, head.group, head.label) == ("a.hook", 7, "tens", "a.task")
+
+
+def test_what_is_left_out_of_what_was_missed_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The oldest, and how many they are."""
+    app = make(catch_up_limit=3, catch_up_window=3600)
+    start = float(int(time.time()) - 600)
+    app.schedule("a.task", name="tick", minutes=1, next_run=start)
+    app.schedule("a.task", name="clock", cron="* * * * *", next_run=start - 1800)
+    firing = Firing(app.runtime)
+
+    with app.runtime.schedulers.lend() as store, caplog.at_level(logging.WARNING):
+        for one in store.all():
+            firing.fire(store, one)
+
+    assert len(leased(app)) == 6
+    told = sorted(record.getMessage() for record in caplog.records)
+    assert [text for text in told if "'tick'" in text] == [
+        "schedule 'tick': 8 slots that were missed are not made up for"
+    ]
+    assert len(told) == 2
+    firing.close()
+    app.close()
