@@ -113,8 +113,8 @@ def section(sqs: Sqs) -> Callable[..., SqsSettings]:
     def make(**fields: Any) -> SqsSettings:
         told = {
             "aws_region": "eu-west-1",
-            "aws_access_key_id": "an id of these tests",
-            "aws_secret_access_key": "a secret of these tests",
+            "aws_access_key_id": "id-of-these-tests",
+            "aws_secret_access_key": "secret-of-these-tests",
             "endpoint_url": sqs.url,
         }
         return SqsSettings(**(told | fields))
