@@ -48,7 +48,7 @@ CRASHES: Final = 2
 MOST: Final = 2
 #: how often a message may come back without a word before it is given up, see `qcore.settle`
 SILENT: Final = 10
-KINDS: Final = (Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.UNSAVABLE)
+KINDS: Final = (Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.UNSAVABLE, Kind.CANCELLED)
 
 
 class Clock:

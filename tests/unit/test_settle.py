@@ -61,6 +61,10 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     (Kind.UNSAVABLE, {}, {}, ACK, FAILED),
     (Kind.EXPIRED, {}, {}, ACK, FAILED),
     (Kind.SKIPPED, {}, {}, ACK, FAILED),
+    # called off: whatever was charged before, and whatever is left of its budgets
+    (Kind.CANCELLED, {}, {}, ACK, FAILED),
+    (Kind.CANCELLED, {"max_attempts": 9}, {"failures": 3, "crashes": 2}, ACK, FAILED),
+    (Kind.CANCELLED, {"receipts": False}, {}, ACK, FAILED),
     # a stop burns nothing
     (Kind.INTERRUPTED, {}, {"failures": 4, "crashes": 2}, RELEASE, None),
     # never executed, never deleted silently
@@ -140,7 +144,8 @@ def test_without_receipts_no_run_is_ever_presented_again(
     kind: Kind, rules: Rules, call: dict[str, Any]
 ) -> None:
     """A broker without receipts is never asked for another run of what has run."""
-    ran = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH, Kind.UNSAVABLE, Kind.SKIPPED}
+    ran = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH}
+    ran |= {Kind.UNSAVABLE, Kind.SKIPPED, Kind.CANCELLED}
     decision = decide(kind, attrs.evolve(rules, receipts=False), **call)
 
     if kind in ran:
@@ -154,7 +159,8 @@ def test_a_run_leaves_a_result_before_it_is_acknowledged(
     """What ends a message after a run stores a terminal result; what presents it again does not."""
     decision = decide(kind, rules, **call)
 
-    if kind in {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH, Kind.UNSAVABLE, Kind.EXPIRED}:
+    ended = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH, Kind.UNSAVABLE, Kind.EXPIRED}
+    if kind in ended | {Kind.CANCELLED}:
         expected = {RETRYING} if decision.action is RETRY else {SUCCESS, FAILED}
         assert decision.state in expected
 

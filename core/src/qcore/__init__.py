@@ -4,10 +4,19 @@ from qcore.app import App
 from qcore.call import Call, Options
 from qcore.cluster import Cluster
 from qcore.config import UNSET, Config
-from qcore.errors import QcoreError, ResultNotReady, ScheduleError, SkipTask, TaskFailed, TaskTimeout
+from qcore.errors import (
+    QcoreError,
+    ResultNotReady,
+    ScheduleError,
+    SkipTask,
+    TaskCancelled,
+    TaskFailed,
+    TaskTimeout,
+)
 from qcore.model import QueueSize, Result, Schedule, State
+from qcore.progress import progress
 from qcore.settle import Retry
-from qcore.status import ClusterStatus
+from qcore.status import ClusterStatus, Progress, TaskStatus
 from qcore.task import Job, Task
 
 __all__ = [
@@ -19,6 +28,7 @@ __all__ = [
     "Config",
     "Job",
     "Options",
+    "Progress",
     "QcoreError",
     "QueueSize",
     "Result",
@@ -29,6 +39,9 @@ __all__ = [
     "SkipTask",
     "State",
     "Task",
+    "TaskCancelled",
     "TaskFailed",
+    "TaskStatus",
     "TaskTimeout",
+    "progress",
 ]

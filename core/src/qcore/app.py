@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from qcore.call import DEFAULT, SPECIFIED, Call, Options, evolve, laid_over, specified
 from qcore.config import Config
 from qcore.errors import MainReached
-from qcore.producer import run_inline, seal_calls
+from qcore.inline import run_inline
+from qcore.producer import seal_calls
 from qcore.reading import Reading
 from qcore.resolve import IMPORTING_MAIN, name_of
 from qcore.runtime import Runtime
 from qcore.scheduling import Scheduling
+from qcore.steering import Steering
 from qcore.task import Job, Sender, Task
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class App(Scheduling, Reading):
+class App(Scheduling, Reading, Steering):
     """The producer's side of a queue: declares tasks, enqueues them, reads results.
 
     Declaring tasks does no I/O and needs no configuration. Without `config`, `Config.load()`

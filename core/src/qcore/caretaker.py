@@ -1,4 +1,4 @@
-"""The supervisor's thread that speaks to the broker: rescue, renewal, status."""
+"""The supervisor's thread that speaks to broker and store, and its patience."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import queue
 import random
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from qcore.errors import BackendError, BackendUnavailable
-from qcore.journal import WorkerState
+from qcore.lookout import Lookout
+from qcore.renewal import RENEWALS, renew
 from qcore.rescue import Rescuer
 from qcore.sealer import STATUS
 
@@ -21,34 +23,79 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal import Snapshot
+    from qcore.memory import Memory
     from qcore.runtime import Runtime
     from qcore.slot import Gone, Slot
     from qcore.status import ClusterStatus
 
 _log = logging.getLogger("qcore.caretaker")
 
-#: Seconds before the broker is asked again after a failure: from, to, doubling with jitter.
+#: Seconds before a backend is asked again after a failure: from, to, doubling with jitter.
 _PATIENCE: Final = (0.1, 5.0)
 #: A published status is renewed at least this often, seconds, and forgotten after three times that.
 _PUBLISH: Final = 5.0
-#: Renewals happen each this part of the lease: two may be missed.
-_RENEWALS: Final = 3.0
+#: Seconds between looks at what users say of the queue and its tasks.
+_LOOK: Final = 1.0
+
+
+class _Patience:
+    """When something that failed is tried again."""
+
+    def __init__(self) -> None:
+        self.seconds = _PATIENCE[0]
+
+    def next(self) -> float:
+        """Return the seconds until the next try, each time twice as many, spread by chance."""
+        found = self.seconds * (0.5 + random.random() / 2)  # noqa: S311 - jitter
+        self.seconds = min(self.seconds * 2, _PATIENCE[1])
+        return found
+
+
+class _Chore:
+    """What is done again and again, whatever else has to wait."""
+
+    def __init__(self, name: str, do: Callable[[], None], period: float, due: float) -> None:
+        self.name = name
+        self.do = do
+        self.period = period
+        #: monotonic seconds
+        self.due = due
+        self.patience = _Patience()
 
 
 class Caretaker:
-    """Does everything of the supervisor's that may wait for a network, in one thread."""
+    """Does everything of the supervisor's that may wait for a network, in one thread.
 
-    def __init__(self, runtime: Runtime, slots: Sequence[Slot]) -> None:
+    Jobs are done in their order, each until the backend answers. Chores are not held up by a
+    job that waits: with the store down, leases on a broker that is up are still prolonged.
+    """
+
+    def __init__(self, runtime: Runtime, slots: Sequence[Slot], memory: Memory) -> None:
         self._runtime = runtime
         self._slots = slots
+        self._memory = memory
         self._jobs: queue.Queue[Callable[[], None]] = queue.Queue()
+        #: the newest status that is not published yet
+        self._statuses: deque[ClusterStatus] = deque(maxlen=1)
+        #: what is being done, and when it is tried again
+        self._job: Callable[[], None] | None = None
+        self._again = 0.0
+        self._patience = _Patience()
         self._broker: Broker | None = None
         self._store: ResultStore | None = None
         self._rescuer = Rescuer(runtime, self._connect)
+        self.lookout = Lookout(runtime, slots)
         self._closing = threading.Event()
-        self._renewed = time.monotonic()
         self._pruned_at = -1
-        #: what the broker last complained of, empty when it answers
+        now = time.monotonic()
+        period = runtime.config.retry / RENEWALS
+        self._chores = (
+            _Chore("renew", self._renew, period, now + period),
+            _Chore("look", lambda: self.lookout.look(self._the_store()), _LOOK, now),
+        )
+        #: what a backend last complained of, by what was tried
+        self._troubles: dict[str, str] = {}
+        #: the same as a sentence, empty when all answer
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="qcore-caretaker", daemon=True)
         self._thread.start()
@@ -67,7 +114,8 @@ class Caretaker:
 
     def publish(self, status: ClusterStatus) -> None:
         """Publish what the supervisor sees."""
-        self._jobs.put(lambda: self._publish(status))
+        self._statuses.append(status)
+        self._jobs.put(lambda: None)
 
     def prune(self, finished: int) -> None:
         """Keep the number of stored successes within save_limit, if any came since the last time."""
@@ -85,90 +133,103 @@ class Caretaker:
     # -- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        period = self._runtime.config.retry / _RENEWALS
-        while not (self._closing.is_set() and self._jobs.empty()):
-            wait = max(0.0, self._renewed + period - time.monotonic())
-            try:
-                job: Callable[[], None] | None = self._jobs.get(timeout=wait)
-            except queue.Empty:
-                job = None
-            if time.monotonic() - self._renewed >= period:
-                self._renewed = time.monotonic()
-                self._patiently(self._renew)
-            if job is not None:
-                self._patiently(job)
+        while self._job is not None or not (self._closing.is_set() and self._jobs.empty()):
+            self._wait()
+            if self._statuses:
+                # One that cannot be published is not kept: the next is newer.
+                self._attempt("publish", lambda: self._publish(self._statuses.pop()))
+            for chore in self._chores:
+                if time.monotonic() >= chore.due and not self._closing.is_set():
+                    self._keep(chore)
+            if self._job is not None and (time.monotonic() >= self._again or self._closing.is_set()):
+                self._work(self._job)
         self._rescuer.close()
         for connection in (self._broker, self._store):
             if connection is not None:
                 connection.close()
 
-    def _patiently(self, job: Callable[[], None]) -> None:
-        """Do a job, again and again while the broker does not answer."""
-        patience = _PATIENCE[0]
-        while True:
-            try:
-                job()
-            except BackendUnavailable as exc:
-                self.trouble = str(exc)
-                _log.warning("the broker does not answer, next try in %.2g s: %s", patience, exc)
-                if self._closing.wait(patience * (0.5 + random.random() / 2)) and patience > 1:  # noqa: S311 - jitter
-                    # At the end of the process its leases run out by themselves.
-                    return
-                patience = min(patience * 2, _PATIENCE[1])
-            except BackendError as exc:
-                self.trouble = str(exc)
+    def _wait(self) -> None:
+        """Wait for the next job, the next try of this one, or the next chore."""
+        chore = min(chore.due for chore in self._chores)
+        if self._job is not None:
+            self._closing.wait(max(0.0, min(chore, self._again) - time.monotonic()))
+            return
+        try:
+            self._job = self._jobs.get(timeout=max(0.0, chore - time.monotonic()))
+        except queue.Empty:
+            return
+        self._again = 0.0
+        self._patience = _Patience()
+
+    def _keep(self, chore: _Chore) -> None:
+        if self._attempt(chore.name, chore.do):
+            chore.patience = _Patience()
+            chore.due = time.monotonic() + chore.period
+        else:
+            chore.due = time.monotonic() + min(chore.period, chore.patience.next())
+
+    def _work(self, job: Callable[[], None]) -> None:
+        if self._attempt("job", job):
+            self._job = None
+        elif self._closing.is_set() and self._patience.seconds > 1:
+            # At the end of the process its leases run out by themselves.
+            self._job = None
+            self._patience = _Patience()
+        else:
+            self._again = time.monotonic() + self._patience.next()
+
+    def _attempt(self, name: str, do: Callable[[], None]) -> bool:
+        """Try something; return False if a backend does not answer."""
+        text = ""
+        answers = True
+        try:
+            do()
+        except BackendUnavailable as exc:
+            text, answers = str(exc), False
+            if self._troubles.get(name) != text:
+                _log.warning("a backend does not answer and is asked again: %s", exc)
+        except BackendError as exc:
+            text = str(exc)
+            if self._troubles.get(name) != text or name == "job":
                 _log.error("given up: %s", exc)
-                return
-            except Exception:  # noqa: BLE001 - logged; supervision goes on whatever one job meets
+        except Exception as exc:  # noqa: BLE001 - logged; supervision goes on whatever one job meets
+            text = f"{type(exc).__name__}: {exc}"
+            if self._troubles.get(name) != text or name == "job":
                 _log.exception("a fault of qcore's own; the supervisor goes on")
-                return
-            else:
-                self.trouble = ""
-                return
+        if self._troubles.get(name, "") != text:
+            self._troubles[name] = text
+            self.trouble = "; ".join(dict.fromkeys(filter(None, self._troubles.values())))
+        return answers
 
     def _connect(self) -> tuple[Broker, ResultStore]:
+        return self._the_broker(), self._the_store()
+
+    def _the_broker(self) -> Broker:
         if self._broker is None:
             self._broker = self._runtime.make_broker()
+        return self._broker
+
+    def _the_store(self) -> ResultStore:
         if self._store is None:
             self._store = self._runtime.make_store()
-        return self._broker, self._store
+        return self._store
 
     # -- the jobs -------------------------------------------------------------------------------
 
     def _renew(self) -> None:
-        """Prolong the leases of everything that living workers hold."""
-        config = self._runtime.config
-        if not config.renew:
-            return
-        broker, _ = self._connect()
-        if not broker.capabilities.extend:
-            return
-        young = time.monotonic_ns() - int(config.retry / _RENEWALS / 2 * 1e9)
-        receipts: list[bytes] = []
-        for slot in self._slots:
-            seen = slot.page.look()
-            if (
-                slot.pid
-                and seen.count > seen.settled
-                and seen.leased < young
-                and seen.state == WorkerState.BUSY
-            ):
-                left = slot.page.read(seen)
-                if left is not None:
-                    receipts += [one.receipt for one in left[0][seen.settled :]]
-        if receipts:
-            broker.extend(receipts, config.retry)
+        renew(self._runtime.config, self._slots, self._the_broker())
 
     def _publish(self, status: ClusterStatus) -> None:
-        broker, _ = self._connect()
+        broker = self._the_broker()
         if not broker.capabilities.status:
             return
         body = b""
         if status.state != "stopped":
+            self._memory.measure([one.pid for one in status.workers])
+            status = self._memory.attach(status)
             body = self._runtime.status_sealer.seal(STATUS, msgspec.json.encode(status))
         broker.publish_status(status.id, body, _PUBLISH * 3)
 
     def _prune(self) -> None:
         limit = self._runtime.config.save_limit
-        _, store = self._connect()
-        store.prune(limit if limit > 0 else -1)
+        self._the_store().prune(limit if limit > 0 else -1)

@@ -132,6 +132,12 @@ class TaskTimeout(BaseException):
     # Not a QcoreError and not an Exception: `except Exception` in a task must not eat it.
 
 
+class TaskCancelled(BaseException):
+    """The task was called off."""
+
+    # As above.
+
+
 # -- processes ----------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.describe import describe, trace
-from qcore.errors import DecodeError, SkipTask, TaskTimeout
+from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
 from qcore.model import Kind, Outcome, Task
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from qcore.plan import Plan
 
 _NANO: Final = 1_000_000_000
+#: The deadline of a task that has none, monotonic nanoseconds: in three hundred years.
+_NEVER: Final = 1 << 63
 
 
 class Executor:
@@ -34,6 +36,7 @@ class Executor:
         report: Callable[[Task, BaseException | None, str], None] | None = None,
         *,
         let_out: tuple[type[BaseException], ...] = (),
+        called_off: Callable[[], bool] = lambda: False,
     ) -> None:
         self._loads = {code: serializer.loads for code, serializer in serializers.items()}
         self._pre = pre
@@ -41,12 +44,15 @@ class Executor:
         self._report = report
         #: what is not the task's own: the user's Ctrl-C where tasks run in the user's process
         self._let_out = let_out
+        #: whether the running task is to end although its time is not over
+        self._called_off = called_off
         self._pid = os.getpid()
         self._loop: asyncio.Runner | None = None
         self._current: asyncio.Task[Any] | None = None
-        #: monotonic nanoseconds at which the running task may be interrupted; 0 = not now
+        #: monotonic nanoseconds at which the time of the running task is over; 0 = none runs
         self._armed = 0
-        self._timed_out = False
+        #: why the running task was interrupted
+        self._stopped: Kind | None = None
 
     def run(
         self,
@@ -85,11 +91,11 @@ class Executor:
             if task is not None and self._pre:
                 for hook in self._pre:
                     hook(ExecuteEvent(task=task))
-            self._timed_out = False
+            self._stopped = None
             # Disarmed inside the outer `try`: an alarm that comes on the last instruction is
             # still caught below, and the handler disarms itself, so none can come later.
             try:
-                self._armed = deadline
+                self._armed = deadline or _NEVER
                 value = call(*args, **kwargs) if not plan.is_async else self._await(call, args, kwargs)
             finally:
                 self._armed = 0
@@ -100,7 +106,7 @@ class Executor:
             if isinstance(exc, self._let_out):
                 raise
             outcome = self._raised(exc, plan, started)
-            if self._report is not None and outcome.kind is not Kind.SKIPPED:
+            if self._report is not None and outcome.kind not in _UNTOLD:
                 self._report(self._task(opened, plan, args, kwargs, attempt), exc, outcome.traceback)
         if os.getpid() != self._pid:
             # The task forked and its child came back here: it is not the worker.
@@ -111,15 +117,20 @@ class Executor:
         return outcome
 
     def alarm(self, *_: object) -> None:
-        """Interrupt the running task if its time is over: a handler of SIGALRM."""
-        if not self._armed or time.monotonic_ns() < self._armed:
+        """Interrupt the running task if it was called off or its time is over: a handler of SIGALRM."""
+        if not self._armed:
+            return
+        if self._called_off():
+            self._stopped = Kind.CANCELLED
+        elif time.monotonic_ns() >= self._armed:
+            self._stopped = Kind.TIMEOUT
+        else:
             return
         self._armed = 0
-        self._timed_out = True
         if self._current is not None:
             self._current.get_loop().call_soon_threadsafe(self._current.cancel)
         else:
-            raise TaskTimeout
+            raise TaskCancelled if self._stopped is Kind.CANCELLED else TaskTimeout
 
     def close(self) -> None:
         """End the event loop."""
@@ -188,8 +199,11 @@ class Executor:
             await asyncio.gather(*left, return_exceptions=True)
 
     def _raised(self, exc: BaseException, plan: Plan, started: float) -> Outcome:
-        if self._timed_out:
-            # Whatever the task made of the interruption: its time was over.
+        # Whatever the task made of the interruption.
+        if self._stopped is Kind.CANCELLED:
+            text = "TaskCancelled: the task was called off while it ran"
+            return Outcome(Kind.CANCELLED, None, text, trace(exc), started=started, finished=time.time())
+        if self._stopped is Kind.TIMEOUT:
             seconds = plan.timeout / _NANO
             text = f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
             return Outcome(Kind.TIMEOUT, None, text, trace(exc), started=started, finished=time.time())
@@ -212,6 +226,10 @@ class Executor:
             enqueued=opened.created / 1000,
             attempt=attempt,
         )
+
+
+#: Ends that somebody wanted: no error reporter is told.
+_UNTOLD: Final = frozenset({Kind.SKIPPED, Kind.CANCELLED})
 
 
 class _Unfit(Exception):

@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from qcore.gauges import GAUGES_END, Gauges
 from qcore.model import Settlement, StoredResult  # noqa: TC001 - read at run time by msgspec
-from qcore.tail import Then  # noqa: TC001 - as above
+from qcore.orders import TAG, Orders
+from qcore.tail import Then  # noqa: TC001 - read at run time by msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# One page a worker. The worker writes most words, the supervisor the ones marked (s). Every
-# word is eight aligned bytes written at once, so a reader sees the old or the new value. What
-# belongs to one batch is tagged with the batch's number where the other side writes it, so a
-# late word is recognised and ignored.
+# One page a worker: words, gauges, then what is held. Every word is eight aligned bytes written
+# at once, so a reader sees the old or the new value. What belongs to one batch is tagged with its
+# number where the other side writes it, so a late word is recognised and ignored.
 
 #: Bytes of a page. Untouched memory costs nothing; a batch that does not fit is cut short.
 PAGE: Final = 1 << 20
-#: Where the held messages begin, behind the words.
-_BODY: Final = 256
+#: The words wiped for the next worker of a slot, and where the held messages begin.
+_WORDS: Final = 256
+_BODY: Final = GAUGES_END
 #: Kept free for the last note of a batch, one without a result.
 _SPARE: Final = 8192
 
@@ -49,7 +51,6 @@ _WORD: Final = struct.Struct("q")
 _RUN: Final = struct.Struct("qqqq")  # begun, ended, started, deadline: side by side
 _HOLD: Final = struct.Struct("qqqqqqq")  # count, begun, ended, started, deadline, leased, outcomes
 _LENGTH: Final = struct.Struct("I")
-_TAG: Final = 1 << 20
 
 
 class WorkerState(enum.IntEnum):
@@ -166,10 +167,12 @@ class Journal:
 class Page:
     """One worker's page."""
 
-    __slots__ = ("_body", "_memory", "_next", "_run", "_word", "seq")
+    __slots__ = ("_body", "_memory", "_next", "_run", "_word", "gauges", "orders", "seq")
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
+        self.orders = Orders(memory)
+        self.gauges = Gauges(memory)
         self._word = _WORD.pack_into
         self._run = _RUN.pack_into
         self.seq: int = _WORD.unpack_from(memory, _SEQ)[0]
@@ -217,7 +220,7 @@ class Page:
         self._run(self._memory, _BEGUN, index + 1, index, started, deadline)
         tagged: int = _WORD.unpack_from(self._memory, _LIMIT)[0]
         # Written before the limit is read: the supervisor looks again a while after setting it.
-        if tagged // _TAG == self.seq and index >= tagged % _TAG:
+        if tagged // TAG == self.seq and index >= tagged % TAG:
             self._run(self._memory, _BEGUN, index, index, 0, 0)
             return False
         return True
@@ -254,23 +257,27 @@ class Page:
     def flushed(self) -> int:
         """Return how many messages of this batch the supervisor has settled for us."""
         tagged: int = _WORD.unpack_from(self._memory, _FLUSHED)[0]
-        return tagged % _TAG if tagged // _TAG == self.seq else 0
+        return tagged % TAG if tagged // TAG == self.seq else 0
+
+    def place(self) -> tuple[int, int]:
+        """Return the number of our batch and how many of its messages have begun."""
+        return self.seq, _WORD.unpack_from(self._memory, _BEGUN)[0]
 
     # -- the supervisor writes ----------------------------------------------------------------
 
     def reset(self) -> None:
         """Empty the page for the next worker of this slot; batch numbers go on."""
         seq: int = _WORD.unpack_from(self._memory, _SEQ)[0]
-        self._memory[:_BODY] = bytes(_BODY)
+        self._memory[:_WORDS] = bytes(_WORDS)
         self._word(self._memory, _SEQ, seq + 1)
 
     def limit(self, seq: int, count: int) -> None:
         """Forbid batch `seq` to begin messages from position `count` on."""
-        self._word(self._memory, _LIMIT, seq * _TAG + count)
+        self._word(self._memory, _LIMIT, seq * TAG + count)
 
     def mark_flushed(self, seq: int, count: int) -> None:
         """Tell the worker that the first `count` messages of batch `seq` are settled."""
-        self._word(self._memory, _FLUSHED, seq * _TAG + count)
+        self._word(self._memory, _FLUSHED, seq * TAG + count)
 
     # -- the supervisor reads -----------------------------------------------------------------
 

@@ -228,7 +228,7 @@ class Pool:
         gone = Gone(slot, notice)
         slot.pid = 0
         slot.ordered = False
-        slot.warned = slot.condemned = (0, 0)
+        slot.warned = slot.condemned = slot.called_off = (0, 0)
         slot.page.reset()
         self.reincarnations[gone.cause] += 1
         return gone

@@ -87,7 +87,9 @@ class Rescuer:
             chance=random.random(),  # noqa: S311 - jitter
         )
         task_id = held.id.hex()
-        if kind is not Kind.INTERRUPTED:
+        if kind is Kind.CANCELLED:
+            _log.warning("task %s (%s): %s", task_id, plan.name, text)
+        elif kind is not Kind.INTERRUPTED:
             _log.error("task %s (%s): %s; %s", task_id, plan.name, text, decision.action.name.lower())
             self._reporters.report(
                 Task(id=task_id, name=plan.name, group=plan.head.group, attempt=held.failures + 1), None, text
@@ -129,16 +131,19 @@ class Rescuer:
         return settlement, result
 
     def _verdict(self, held: Held, gone: Gone) -> tuple[Kind, str]:
+        place = (gone.seen.seq, gone.seen.begun)
+        if gone.called_off == place:
+            # However it died: it was to end.
+            return Kind.CANCELLED, "TaskCancelled: the task was called off while it ran"
         if gone.killed == "timeout":
-            if (gone.seen.seq, gone.seen.begun) == gone.condemned:
+            if place == gone.condemned:
                 seconds = (gone.seen.deadline - gone.seen.started) / 1e9
                 return (
                     Kind.TIMEOUT,
                     f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds",
                 )
-            # The late task had just ended when its worker was killed: this one is innocent.
-            return Kind.INTERRUPTED, ""
-        if gone.killed == "stop":
+        if gone.killed:
+            # It was stopped, or the task it was killed for had just ended: this one is innocent.
             return Kind.INTERRUPTED, ""
         del held
         return Kind.CRASH, f"WorkerDied: {gone.death}"

@@ -29,7 +29,7 @@ class Slot:
         self.started = 0.0
         #: monotonic seconds at which a new worker is to be started; None = not at all
         self.due: float | None = None
-        #: why we killed it: `timeout` or `stop`, empty if we did not
+        #: why we killed it: `timeout`, `cancelled` or `stop`, empty if we did not
         self.killed = ""
         #: a worker was ordered, and no word of it has come yet
         self.ordered = False
@@ -37,6 +37,11 @@ class Slot:
         self.warned: tuple[int, int] = (0, 0)
         #: the batch and position the worker was killed for
         self.condemned: tuple[int, int] = (0, 0)
+        #: the batch and position that was called off, monotonic nanoseconds when it was, and
+        #: when the worker was last told
+        self.called_off: tuple[int, int] = (0, 0)
+        self.called_at = 0
+        self.nudged_at = 0
 
 
 class Gone:
@@ -48,6 +53,7 @@ class Gone:
         self.owner = slot.owner
         self.killed = slot.killed
         self.condemned = slot.condemned
+        self.called_off = slot.called_off
         #: as of `os.waitstatus_to_exitcode`
         self.status = notice.status
         self.seen: Snapshot = slot.page.look()
@@ -57,7 +63,7 @@ class Gone:
 
     @property
     def cause(self) -> str:
-        """Return `recycled`, `memory`, `stopped`, `timeout` or `crashed`."""
+        """Return `recycled`, `memory`, `stopped`, `timeout`, `cancelled`, `broken` or `crashed`."""
         if self.killed:
             return "stopped" if self.killed == "stop" else self.killed
         if self.status == 0 and self.seen.state == WorkerState.LEAVING:

@@ -65,7 +65,7 @@ class ClusterStatus:
     workers: tuple[WorkerStatus, ...] = ()
     #: tasks finished since the start, by how they ended
     finished: int = 0
-    #: workers replaced since the start, by cause: recycled, memory, timeout, crashed
+    #: workers replaced since the start, by cause: recycled, memory, timeout, crashed, cancelled
     reincarnations: Mapping[str, int] = attrs.field(factory=dict)
     #: seconds since the start
     uptime: float = 0.0
@@ -73,7 +73,8 @@ class ClusterStatus:
     published: float = 0.0
     #: tasks finished a second, over the last minute
     rate: float = 0.0
-    #: seconds tasks ran, and waited from their enqueuing or their delay's end, over the last minute
+    #: seconds tasks ran, and waited from their enqueuing, over the last minute; waits of tasks
+    #: enqueued with a delay, and of those tried before, are not among them
     run_time: Spread | None = None
     wait_time: Spread | None = None
     #: it takes no new tasks because the queue is paused
@@ -88,3 +89,19 @@ class ClusterStatus:
     memory_available: int = 0
     #: messages that say what is wrong at the moment, empty when all is well
     troubles: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class TaskStatus:
+    """How far one task has come; see `App.status`."""
+
+    id: str
+    #: `queued`, `running`, `retrying`, `succeeded`, `failed`, `cancelled` or `unknown`
+    state: str
+    #: epoch seconds since when; 0.0 = not known
+    since: float = 0.0
+    #: `host:pid` of the worker that runs it or ran it last
+    worker: str = ""
+    #: id of the cluster that runs it
+    cluster: str = ""
+    progress: Progress | None = None

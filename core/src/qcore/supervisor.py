@@ -7,25 +7,26 @@ import logging
 import os
 import selectors
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING, Final
 
 from qcore import zygote
 from qcore.caretaker import Caretaker
 from qcore.errors import StartFailed
+from qcore.guard import Guard
 from qcore.hookspecs import ClusterEvent
 from qcore.journal import Journal, WorkerState
+from qcore.overview import LONG, Overview
 from qcore.pool import Pool
-from qcore.status import ClusterStatus, WorkerStatus
 from qcore.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
-    from qcore.journal import Snapshot
     from qcore.runtime import Runtime
-    from qcore.slot import Gone, Slot
+    from qcore.slot import Gone
+    from qcore.status import ClusterStatus
     from qcore.zygote import Boot
 
 _log = logging.getLogger("qcore.cluster")
@@ -34,11 +35,8 @@ _log = logging.getLogger("qcore.cluster")
 #: deadline is noticed, and how late a task that runs longer than that is.
 _TICK_BUSY: Final = 0.02
 _TICK_IDLE: Final = 0.1
-#: A task running longer than this has its finished neighbours settled and its waiting ones
-#: given back, nanoseconds.
-_LONG: Final = 20_000_000
-#: Between the exception in a late task and the end of its worker, nanoseconds.
-_GRACE: Final = 1_000_000_000
+#: Seconds between two published statuses while a task runs for long.
+_PUBLISH: Final = 1.0
 #: Seconds the caretaker is given at the end to write what is left.
 _LAST_WORDS: Final = 5.0
 
@@ -50,19 +48,19 @@ class Supervisor:
         self._runtime = runtime
         self._boot = boot
         self._config = runtime.config
-        self._id = os.urandom(16).hex()
-        self._began = time.monotonic()
         self._state = "starting"
         #: how many signals to stop have come
         self._told = 0
         self._kill_at: float | None = None
-        self._finished = 0
-        self._tended: dict[int, tuple[int, int]] = {}
         self._published = ("", 0.0)
         self._on_ready: Callable[[], None] = lambda: None
         self._selector = selectors.DefaultSelector()
+        #: whether a worker has something to do, and whether one has had the same for long
+        self._busy = self._long = False
         self._pool: Pool
+        self._overview: Overview
         self._caretaker: Caretaker
+        self._guard: Guard
         self._timekeeper: Timekeeper | None = None
 
     # -- from start to stop ---------------------------------------------------------------------
@@ -84,7 +82,9 @@ class Supervisor:
             lambda channel: self._become_zygote(channel, journal),
         )
         self._selector.register(self._pool.channel, selectors.EVENT_READ, self._notice)
-        self._caretaker = Caretaker(self._runtime, self._pool.slots)
+        self._overview = Overview(self._config, self._pool)
+        self._caretaker = Caretaker(self._runtime, self._pool.slots, self._overview.memory)
+        self._guard = Guard(self._pool, self._caretaker)
         with self._signals():
             for slot in self._pool.slots:
                 self._pool.want(slot)
@@ -132,25 +132,18 @@ class Supervisor:
 
     def status(self) -> ClusterStatus:
         """Return what is seen of the cluster now."""
-        workers = tuple(self._worker_status(slot) for slot in self._pool.slots)
-        state = self._state
+        care = self._caretaker
         late = self._timekeeper.trouble if self._timekeeper else ""
-        if state == "running":
-            state = "working" if any(one.state == "busy" for one in workers) else "idle"
-        return ClusterStatus(
-            id=self._id,
-            name=self._config.name,
-            label=self._config.label,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            state=state,
-            workers=workers,
-            finished=self._finished + sum(one.done for one in workers),
-            reincarnations=dict(self._pool.reincarnations),
-            uptime=time.monotonic() - self._began,
-            published=time.time(),
-            troubles=tuple(filter(None, (self._caretaker.trouble, self._pool.trouble, late))),
+        return self._overview.status(
+            self._shown(),
+            paused=care.lookout.paused,
+            troubles=tuple(filter(None, (care.trouble, self._pool.trouble, late))),
         )
+
+    def _shown(self) -> str:
+        if self._state == "running":
+            return "working" if self._busy else "idle"
+        return self._state
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -158,11 +151,15 @@ class Supervisor:
         self._pool.fill()
         busy = self._state == "starting"
         now = time.monotonic_ns()
+        self._guard.heed()
+        self._busy = self._long = False
         for slot in self._pool.alive():
             seen = slot.page.look()
+            self._busy = self._busy or seen.state == WorkerState.BUSY
             if seen.running >= 0:
                 busy = True
-                self._watch_over(slot, seen, now)
+                self._long = self._long or now - seen.started > LONG * 1e9
+                self._guard.watch_over(slot, seen, now)
         if self._state == "starting":
             self._look_whether_ready()
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
@@ -173,25 +170,6 @@ class Supervisor:
         tick = min(self._config.guard_cycle, _TICK_BUSY if busy else _TICK_IDLE)
         for key, _ in self._selector.select(tick):
             key.data()
-
-    def _watch_over(self, slot: Slot, seen: Snapshot, now: int) -> None:
-        """Look at a worker in mid-task: is it late, does it hold up others?"""
-        if seen.deadline and now >= seen.deadline:
-            place = (seen.seq, seen.begun)
-            if slot.warned != place:
-                slot.warned = place
-                self._pool.signal(slot, signal.SIGALRM)
-            elif now >= seen.deadline + _GRACE and not slot.killed:
-                _log.error(
-                    "worker %d (pid %d) does not end its late task; it is killed", slot.number, slot.pid
-                )
-                slot.condemned = (seen.seq, seen.begun)
-                self._pool.signal(slot, signal.SIGKILL, "timeout")
-        if now - seen.started > _LONG and (seen.ended > seen.settled or seen.count > seen.begun):
-            place = (seen.seq, seen.begun)
-            if self._tended.get(slot.pid) != place:
-                self._tended[slot.pid] = place
-                self._caretaker.tend(slot, seen)
 
     def _look_whether_ready(self) -> None:
         pages = [slot.page.look() for slot in self._pool.slots if slot.pid]
@@ -209,12 +187,14 @@ class Supervisor:
     def _housekeeping(self) -> None:
         now = time.monotonic()
         state, last = self._published
+        shown = self._shown()
+        every = _publish_every(shown, self._config.guard_cycle)
+        if self._long:
+            every = min(every, _PUBLISH)
+        if shown == state and now - last < every:
+            return
+        self._published = (shown, now)
         status = self.status()
-        if status.state == state and now - last < _publish_every(status.state, self._config.guard_cycle):
-            return
-        if state == status.state == "idle" and now - last < _publish_every("idle", self._config.guard_cycle):
-            return
-        self._published = (status.state, now)
         self._caretaker.publish(status)
         self._caretaker.prune(status.finished)
 
@@ -229,8 +209,8 @@ class Supervisor:
 
     def _bury_worker(self, gone: Gone) -> None:
         slot = self._pool.slots[gone.slot]
-        self._tended.pop(gone.pid, None)
-        self._finished += gone.seen.total
+        self._guard.forget(gone.pid)
+        self._overview.lose(gone)
         if gone.cause in {"crashed", "broken"}:
             _log.error("worker %d (pid %d) is gone: %s", gone.slot, gone.pid, gone.death)
             if self._state == "starting":
@@ -266,14 +246,6 @@ class Supervisor:
             _log.error("the broker does not answer; what was held comes back when its lease ends")
         self._selector.close()
         _log.info("cluster %s has stopped, %d tasks finished", self._config.name, status.finished)
-
-    def _worker_status(self, slot: Slot) -> WorkerStatus:
-        seen = slot.page.look()
-        state = WorkerState(seen.state).name.lower() if slot.pid else "stopped"
-        running = 0.0
-        if slot.pid and seen.running >= 0:
-            running = max(0.0, (time.monotonic_ns() - seen.started) / 1e9)
-        return WorkerStatus(slot=slot.number, pid=slot.pid, state=state, running_for=running, done=seen.total)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qcore.model import Result
+    from qcore.status import TaskStatus
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -27,6 +28,12 @@ class Queue(Protocol):
 
     def fetch(self, task_id: str, wait: float = 0.0) -> Result | None:
         """Return the whole result."""
+
+    def cancel(self, task_id: str) -> bool:
+        """Call a task off."""
+
+    def status(self, task_id: str) -> TaskStatus:
+        """Return how far a task has come."""
 
 
 class Job:
@@ -46,6 +53,14 @@ class Job:
     def fetch(self, wait: float = 0.0) -> Result | None:
         """Return the whole `Result`; see `App.fetch`."""
         return self._app.fetch(self.id, wait)
+
+    def cancel(self) -> bool:
+        """Call the task off; return False if it has ended already. See `App.cancel`."""
+        return self._app.cancel(self.id)
+
+    def status(self) -> TaskStatus:
+        """Return how far the task has come; see `App.status`."""
+        return self._app.status(self.id)
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import random
-import signal
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.batch import Batch
 from qcore.errors import BackendError, BackendUnavailable
 from qcore.execute import Executor
+from qcore.handlers import Handlers
 from qcore.hookspecs import WorkerEvent
 from qcore.journal import Leaving, WorkerState
+from qcore.orders import Pause
 from qcore.plan import Planner
+from qcore.progress import PAGE
 from qcore.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ _LARGEST: Final = 256
 _BYTES: Final = 1 << 20
 #: Seconds of one wait at an empty queue; only bounds how late odd events are noticed.
 _WAIT: Final = 5.0
-#: Signals a worker has handlers for.
-_OURS: Final = (signal.SIGTERM, signal.SIGALRM)
+#: Seconds between looks whether a paused queue goes on, and whether anybody has looked if it is paused.
+_PAUSED: Final = 0.1
+_UNKNOWN: Final = 0.005
 #: Seconds before the broker is asked again after a failure: from, to, doubling with jitter.
 _PATIENCE: Final = (0.05, 5.0)
 
@@ -69,8 +71,6 @@ class Worker:
         self._reason = Leaving.NOT
         self._total = 0
         self._wanted = 1
-        #: of each thread that is just forking, the signal mask it had
-        self._forking = threading.local()
         self._home = os.open(".", os.O_RDONLY)
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -78,9 +78,7 @@ class Worker:
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
         """Work until told to stop or due to leave; return the exit code."""
         self._page.say(WorkerState.STARTING)
-        signal.signal(signal.SIGINT, _pass_over)
-        signal.signal(signal.SIGTERM, self._on_stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        self._handlers = Handlers(self._on_stop)
         if cpus:
             _process().cpu_affinity(list(cpus))
         try:
@@ -88,9 +86,8 @@ class Worker:
         except _Stop:
             self._page.say(WorkerState.LEAVING, Leaving.STOPPED)
             return 0
-        os.register_at_fork(
-            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._be_ordinary
-        )
+        self._handlers.look_after_forks()
+        PAGE.set(self._page)
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
         for hook in self._runtime.hooks("qcore_worker_start"):
             hook(event)
@@ -117,8 +114,9 @@ class Worker:
             runtime.hooks("qcore_pre_execute"),
             runtime.hooks("qcore_post_execute"),
             self._reporters.report if self._reporters else None,
+            called_off=lambda: self._page.orders.called_off(*self._page.place()),
         )
-        signal.signal(signal.SIGALRM, self._executor.alarm)
+        self._handlers.ring(self._executor.alarm)
         self._connect()
         capabilities = self._broker.capabilities
         rules = runtime.rules(receipts=capabilities.receipts, extend=capabilities.extend)
@@ -157,18 +155,21 @@ class Worker:
                 continue
             entries = self._take(deliveries)
             began = time.monotonic_ns()
+            self._measure_wait(entries)
             self._run(entries, began)
             self._adapt(deliveries, time.monotonic_ns() - began)
-            self._tidy()
+            self._handlers.tidy()
             if self._due_to_leave():
                 self._settle(0)
                 return
-            deliveries = self._settle(0 if self._stopping else self._next())
+            deliveries = self._settle(0 if self._stopping or self._page.orders.paused else self._next())
 
     def _run(self, entries: Sequence[Entry], now: int) -> None:
         """Run a batch, task by task."""
         page, batch, executor = self._page, self._batch, self._executor
         began = now
+        #: where the part of the batch begins whose time is not counted yet
+        counted = 0
         for index, entry in enumerate(entries):
             if self._stopping:
                 break
@@ -190,12 +191,25 @@ class Worker:
             os.umask(self._umask)
             now = time.monotonic_ns()
             if not roomy or now - began > _TARGET:
+                # The last one alone may have taken most of it.
+                page.gauges.ran(1, now - page.look().started)
+                if index > counted:
+                    page.gauges.ran(index - counted, (page.look().started - began) // (index - counted))
+                counted = index + 1
                 page.end(index + 1, self._total)
                 self._settle(0)
                 # However long that took, it is not the next task's time.
                 began = now = time.monotonic_ns()
+        if batch.ended > counted:
+            page.gauges.ran(batch.ended - counted, (now - began) // (batch.ended - counted))
         page.end(batch.ended, self._total)
         batch.give_back()
+
+    def _measure_wait(self, entries: Sequence[Entry]) -> None:
+        """Take for all of a batch what its first message has waited, if its age tells."""
+        if entries and entries[0].deliveries == 1 and not entries[0].plan.head.delayed:
+            waited = time.time_ns() - entries[0].opened.created * 1_000_000
+            self._page.gauges.waited(len(entries), waited)
 
     def _next(self) -> int:
         left = self._config.recycle - self._total if self._config.recycle else self._cap
@@ -222,6 +236,7 @@ class Worker:
                 self._waiting = True
                 if self._stopping:
                     return ()
+                self._rest()
                 deliveries = self._broker.lease(1, _WAIT)
             except BackendUnavailable as exc:
                 self._waiting = False
@@ -229,9 +244,18 @@ class Worker:
                 continue
             finally:
                 self._waiting = False
-            if deliveries:
+            if deliveries and self._page.orders.paused:
+                # It was paused while we waited.
+                self._batch.put_back(deliveries)
+                self._settle(0)
+            elif deliveries:
                 self._page.say(WorkerState.BUSY)
                 return deliveries
+
+    def _rest(self) -> None:
+        """Wait while the queue is paused, or nobody knows yet whether it is; a stop breaks it."""
+        while pause := self._page.orders.paused:
+            time.sleep(_PAUSED if pause is Pause.YES else _UNKNOWN)
 
     def _take(self, deliveries: Sequence[Delivery]) -> Sequence[Entry]:
         """Note down what was leased, once the result store says what of it has ended before."""
@@ -283,38 +307,3 @@ class Worker:
         if self._waiting:
             self._waiting = False
             raise _Stop
-
-    def _before_fork(self) -> None:
-        """Hold back signals until the child of a task has become an ordinary process."""
-        self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
-
-    def _after_fork(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._forking.mask)
-
-    def _be_ordinary(self) -> None:
-        """Let a child that a task forks take signals as any process does: it could not be terminated else."""
-        for number, ours, ordinary in (
-            (signal.SIGTERM, self._on_stop, signal.SIG_DFL),
-            (signal.SIGALRM, self._executor.alarm, signal.SIG_DFL),
-            (signal.SIGINT, _pass_over, signal.default_int_handler),
-        ):
-            # What the task has set for its children stays.
-            if signal.getsignal(number) == ours:
-                signal.signal(number, ordinary)
-        self._after_fork()
-
-    def _tidy(self) -> None:
-        """Put back what tasks may have changed and the next ones rely on."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for number, ours in (
-            (signal.SIGTERM, self._on_stop),
-            (signal.SIGALRM, self._executor.alarm),
-            (signal.SIGINT, _pass_over),
-        ):
-            if signal.getsignal(number) != ours:
-                _log.warning("a task changed the handler of %s; it is put back", number.name)
-                signal.signal(number, ours)
-
-
-def _pass_over(*_: object) -> None:
-    """Take no notice of a signal; unlike an ignored one it is not ignored by programs a task runs."""

@@ -1,0 +1,67 @@
+"""The words of a page by which a supervisor steers its worker."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import Final
+
+#: Where the words are. The first two are wiped for the next worker of the slot, the last is not.
+_CALLED_OFF: Final = 112
+_RENEWED: Final = 120
+_PAUSED: Final = 256
+
+#: native, not "<": written by one store of eight bytes
+_WORD: Final = struct.Struct("q")
+#: What belongs to one batch is tagged with its number: number * TAG + position.
+TAG: Final = 1 << 20
+
+
+class Pause(enum.IntEnum):
+    """Whether workers are to take nothing new."""
+
+    NO = 0
+    YES = 1
+    #: nobody has looked yet whether the queue is paused
+    UNKNOWN = 2
+
+
+class Orders:
+    """What the supervisor says to one worker."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+
+    # -- the supervisor writes ----------------------------------------------------------------
+
+    def call_off(self, seq: int, begun: int) -> None:
+        """Say that the message of batch `seq` that was the `begun`th to begin is to end."""
+        _WORD.pack_into(self._memory, _CALLED_OFF, seq * TAG + begun)
+
+    def pause(self, what: Pause) -> None:
+        """Say whether to take new messages."""
+        _WORD.pack_into(self._memory, _PAUSED, what)
+
+    def renew(self, when: int) -> None:
+        """Say when the leases of what is held were last prolonged, monotonic nanoseconds."""
+        _WORD.pack_into(self._memory, _RENEWED, when)
+
+    # -- the worker reads ---------------------------------------------------------------------
+
+    def called_off(self, seq: int, begun: int) -> bool:
+        """Whether the message that runs is to end."""
+        tagged: int = _WORD.unpack_from(self._memory, _CALLED_OFF)[0]
+        return tagged == seq * TAG + begun
+
+    @property
+    def paused(self) -> Pause:
+        """Whether to take new messages."""
+        return Pause(_WORD.unpack_from(self._memory, _PAUSED)[0])
+
+    @property
+    def renewed(self) -> int:
+        """When leases were last prolonged, monotonic nanoseconds; 0 = not yet."""
+        found: int = _WORD.unpack_from(self._memory, _RENEWED)[0]
+        return found

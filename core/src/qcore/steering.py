@@ -1,0 +1,232 @@
+"""The part of an App that calls off, asks after, and pauses."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from qcore.continuation import Continuation
+from qcore.envelope import read_head
+from qcore.errors import EnvelopeError, NotSupported, ResultNotReady
+from qcore.marks import CALLED_OFF_FOR, PAUSED, PAUSED_FOR, Marks, called_off
+from qcore.model import ID_AT, Kind, Outcome, Outgoing, State
+from qcore.sealer import STATUS
+from qcore.status import ClusterStatus, TaskStatus
+from qcore.tail import read_tail
+from qcore.writing import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from qcore.interfaces import Broker, ResultStore
+    from qcore.notes import Notes
+    from qcore.runtime import Runtime
+
+_decode = msgspec.json.Decoder(ClusterStatus).decode
+
+#: Seconds back from now that the time in an id may lie to be taken for one: other ids are random.
+_OLDEST: Final = 365 * 86_400.0
+_FINAL: Final = {State.SUCCESS: "succeeded", State.FAILED: "failed"}
+
+
+class Steering:
+    """What an App says of single tasks, and of the queue as a whole."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def runtime(self) -> Runtime:
+            """The assembled configuration."""
+
+    # -- one task -------------------------------------------------------------------------------
+
+    def cancel(self, task_id: str) -> bool:
+        """Call a task off; return False if it has ended already.
+
+        - One that waits, for its turn, its delay or another attempt, is taken out of the queue,
+          where the broker can do that, and has failed when this returns.
+        - One that runs is told within two seconds: `TaskCancelled` is raised in it, and if it
+          has not ended a second later its worker is killed. What else that worker held goes on
+          as if nothing had happened. A task that returns all the same has succeeded.
+        - One that a worker holds but has not begun, or that the broker cannot take back, is
+          marked for a day, and ended as soon as it has been running for a moment, 0.3 seconds;
+          a shorter one comes to its end.
+
+        The result has the state FAILED and the kind `cancelled`; there is no other attempt. An
+        id that nobody knows is marked as well, for nobody can tell it from one that is held.
+
+        Args:
+            task_id: 32 hexadecimal digits.
+
+        Raises:
+            NotSupported: it does not wait, and the result store cannot keep the mark.
+
+        """
+        id_, mark = _id(task_id), called_off(_id(task_id))
+        runtime = self.runtime
+        with runtime.brokers.lend() as broker, runtime.stores.lend() as store:
+            if _ended(store, id_):
+                return False
+            # The mark comes first: of a message that is given back meanwhile, one of the two takes hold.
+            if store.notes is not None:
+                store.notes.put(mark, Marks(runtime.control_sealer).make(mark), CALLED_OFF_FOR)
+            bodies = broker.withdraw([id_]) if broker.capabilities.withdraw else ()
+            if bodies:
+                self._end(broker, store, bodies[0])
+            elif store.notes is None:
+                raise NotSupported(
+                    f"task {task_id} does not wait in the queue, and a running one is called off by a mark "
+                    "that this result store cannot keep; set result_store to one that can, such as sqlite "
+                    "or redis"
+                )
+            elif not _ended(store, id_):
+                return True
+            if store.notes is not None:
+                store.notes.put(mark, b"", 0.0)
+            return bool(bodies)
+
+    def status(self, task_id: str) -> TaskStatus:
+        """Return how far a task has come.
+
+        `running` is known once a task has been running for about a second, from what its cluster
+        publishes; a broker that keeps no status never tells. `queued` means that nothing is
+        stored of the task, that nobody says he runs it, and that there are messages in the
+        queue, among which it may be: to look for it would mean to read them all. `unknown` is a
+        task of which there is no trace: the queue is empty and no result is stored, because there
+        never was such a task, because its result was not to be kept or is outlived, or because it
+        began a moment ago.
+
+        Args:
+            task_id: 32 hexadecimal digits.
+
+        """
+        id_ = _id(task_id)
+        runtime = self.runtime
+        with runtime.brokers.lend() as broker, runtime.stores.lend() as store:
+            stored = store.get([id_])[0]
+            result = None if stored is None else runtime.results.read(stored)
+            if result is not None and result.state is not State.RETRYING:
+                cancelled = result.kind == Kind.CANCELLED.value
+                state = "cancelled" if cancelled else _FINAL[result.state]
+                return TaskStatus(id=task_id, state=state, since=result.finished, worker=result.worker)
+            running = next(self._who_runs(broker.statuses(), task_id), None)
+            if running is not None:
+                return running
+            if result is not None:
+                return TaskStatus(id=task_id, state="retrying", since=result.finished, worker=result.worker)
+            size = broker.size()
+            if size.ready or size.leased or size.delayed:
+                return TaskStatus(id=task_id, state="queued", since=_enqueued(id_))
+            return TaskStatus(id=task_id, state="unknown")
+
+    def _who_runs(self, bodies: Iterable[bytes], task_id: str) -> Iterator[TaskStatus]:
+        for body in bodies:
+            try:
+                cluster = _decode(self.runtime.status_sealer.open(STATUS, body))
+            except (EnvelopeError, msgspec.MsgspecError):
+                # Of a cluster with another key, or of another version.
+                continue
+            for worker in cluster.workers:
+                if worker.task_id == task_id:
+                    yield TaskStatus(
+                        id=task_id,
+                        state="running",
+                        since=cluster.published - worker.running_for,
+                        worker=f"{cluster.host}:{worker.pid}",
+                        cluster=cluster.id,
+                        progress=worker.progress,
+                    )
+
+    def _end(self, broker: Broker, store: ResultStore, body: bytes) -> None:
+        """Store that a task was called off, and set off what follows from that."""
+        runtime = self.runtime
+        try:
+            opened = runtime.envelope.open(body)
+            head, tail = read_head(opened.head), read_tail(opened.tail) if opened.tail else None
+        except EnvelopeError:
+            # It is not ours to judge: it goes back, for a worker to bury.
+            broker.enqueue([Outgoing(body[ID_AT], body)])
+            raise
+        before = store.get([opened.id])[0]
+        tried = None if before is None else runtime.results.read(before)
+        now = time.time()
+        record = runtime.results.seal(
+            opened.id,
+            head,
+            State.FAILED,
+            Outcome(Kind.CANCELLED, error="TaskCancelled: the task was called off", finished=now),
+            b"",
+            created=opened.created,
+            attempts=tried.attempts if tried else 0,
+            crashes=tried.crashes if tried else 0,
+        )
+        continuation = Continuation(runtime, broker.capabilities.max_bytes)
+        followed = head.hook is not None or tail is not None
+        thens = [continuation.after(head, tail, record, opened.created)] if followed else []
+        Writer(broker, store, continuation).write([record], thens, (), 0)
+
+    # -- the queue ------------------------------------------------------------------------------
+
+    def pause_queue(self) -> None:
+        """Have all clusters of the queue take no new tasks, from within two seconds on.
+
+        What workers hold by then they finish. The queue stays paused, over restarts too, until
+        it is resumed; tasks are enqueued and schedules fire as before.
+
+        Raises:
+            NotSupported: the result store keeps no notes.
+
+        """
+        with self.runtime.stores.lend() as store:
+            _notes(store).put(PAUSED, Marks(self.runtime.control_sealer).make(PAUSED), PAUSED_FOR)
+
+    def resume_queue(self) -> None:
+        """Have clusters take tasks again, from within two seconds on.
+
+        Raises:
+            NotSupported: the result store keeps no notes.
+
+        """
+        with self.runtime.stores.lend() as store:
+            _notes(store).put(PAUSED, b"", 0.0)
+
+    def queue_paused(self) -> bool:
+        """Return whether the queue is paused.
+
+        Raises:
+            NotSupported: the result store keeps no notes.
+
+        """
+        with self.runtime.stores.lend() as store:
+            found = _notes(store).look([PAUSED])[0]
+        return Marks(self.runtime.control_sealer).holds(PAUSED, found)
+
+
+def _id(task_id: str) -> bytes:
+    try:
+        return bytes.fromhex(task_id)
+    except ValueError as exc:
+        raise ResultNotReady(f"no task id: {task_id!r}; 32 hexadecimal digits are needed") from exc
+
+
+def _ended(store: ResultStore, id: bytes) -> bool:
+    stored = store.get([id])[0]
+    return stored is not None and stored.state is not State.RETRYING
+
+
+def _enqueued(id: bytes) -> float:
+    """Return the epoch seconds an id begins with, 0.0 if it was made in another way."""
+    found = int.from_bytes(id[:6], "big") / 1000
+    now = time.time()
+    return found if now - _OLDEST < found < now + 1 else 0.0
+
+
+def _notes(store: ResultStore) -> Notes:
+    if store.notes is None:
+        raise NotSupported(
+            "a queue is paused by a mark that this result store cannot keep; set result_store to one that "
+            "can, such as sqlite or redis"
+        )
+    return store.notes
