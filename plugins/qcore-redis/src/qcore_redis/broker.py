@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
-from qcore_redis import items, letters, settling
+from qcore_redis import items, letters, records, settling, withdrawing
 from qcore_redis.link import Link
-from qcore_redis.results import RedisResults, words
+from qcore_redis.results import RedisResults
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -57,9 +57,12 @@ class RedisBroker(Broker):
             blocking=True,
             bulk=BULK,
             status=True,
+            withdraw=True,
             backend=backend,
         )
+        # all that a script defines costs, at each run
         self._exchange_script = script("leases", "results", "exchange")
+        self._exchange_then = script("put", "follow", "leases", "results", "exchange")
 
     # -- putting in -------------------------------------------------------------------------
 
@@ -107,18 +110,17 @@ class RedisBroker(Broker):
         limit: int,
         then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
-        """Save, settle and lease in one round trip, where the results are kept in the same place."""
-        if then:
-            return super().exchange(store, results, settlements, limit, then)
-        if store is not None and results:
-            same = isinstance(store, RedisResults) and store.backend == self.capabilities.backend
-            if not same or len(results) > BULK:
-                return super().exchange(store, results, settlements, limit)
+        """Save, enqueue, settle and lease in one step, where the results are kept in the same place."""
+        if results and store is not None:
+            beside = isinstance(store, RedisResults) and store.backend == self.capabilities.backend
+            if not beside or len(results) > BULK:
+                store.save(results)
+                results = ()
         else:
             results = ()
-        if not (results or settlements or limit):
+        if not (results or then or settlements or limit):
             return ()
-        found = self._turn(results, settlements, limit, 0.0)
+        found = self._turn(results, settlements, limit, 0.0, then)
         while isinstance(found, list) and not found and limit:
             # only a nudge was there
             found = self._turn((), (), limit, 0.0)
@@ -130,6 +132,7 @@ class RedisBroker(Broker):
         settlements: Sequence[Settlement],
         limit: int,
         wait: float,
+        then: Sequence[Outgoing] = (),
     ) -> list[Delivery] | int:
         """Run the one script; return what was taken or the milliseconds to wait."""
         self._give_up_doubtful()
@@ -139,12 +142,16 @@ class RedisBroker(Broker):
             self._sweep_at = now + SWEEP
         waited = self._waited
         token = self._token() if limit else b""
-        saved, told = words(results) if results else (0, [])
+        saved, told = records.words(results) if results else (0, [])
         count, leases = settling.words(settlements) if settlements else (0, ())
         head = (min(limit, BULK), token, self._lasts, int(sweep), int(wait * 1000))
         if token:
             self._doubtful.append(token)
-        reply = self._link.run(self._exchange_script, *head, saved, count, *told, *leases)
+        if then:
+            words = (*head, saved, len(then), count, *told, *items.following(self._process, then), *leases)
+            reply = self._link.run(self._exchange_then, *words, doubt=items.DOUBT)
+        else:
+            reply = self._link.run(self._exchange_script, *head, saved, 0, count, *told, *leases)
         if isinstance(reply, int):
             if token and reply <= 0:
                 self._doubtful.pop()
@@ -273,6 +280,10 @@ class RedisBroker(Broker):
         except BackendError as exc:
             _log.debug("leases end by themselves, they are not given back: %s", exc)
         self._link.close()
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Take messages back; the queue is read whole, some hundreds of messages in one step."""
+        return withdrawing.withdraw(self._link, ids)
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep a status, and drop those that are outlived."""

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.interfaces import ResultStore
-from qcore.model import State, StoredResult
+from qcore.model import State
+from qcore_redis import pruning, records
 from qcore_redis.link import Link
+from qcore_redis.notes import RedisNotes
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qcore.interfaces import Settings
+    from qcore.interfaces import Per, Settings
+    from qcore.model import StoredResult
 
 #: results in one call at most
 BULK: Final = 1000
 #: seconds of one wait in the server
 LONGEST: Final = 5.0
+#: results that leave their group in one step
+_UNGROUPED: Final = 500
 #: successes may be this far from the order in which they finished
 _SLACK: Final = 1000
-
-#: state, finished, expires, id, lengths of name and group
-_HEAD: Final = struct.Struct(">Bdd16sHH")
-_ENTRY: Final = struct.Struct(">dd16s")
-_NO_GROUP: Final = 0xFFFF
-#: the state is written as a digit
-_DIGIT: Final = ord("0")
 
 
 class RedisResults(ResultStore):
@@ -40,6 +37,7 @@ class RedisResults(ResultStore):
         self._prefix = b"{qcore:%s}:" % settings.name.encode()
         self._link = Link(settings.section("redis"), self._prefix + b"q")
         self.backend = f"redis:{self._link.place.title}#{settings.name}"
+        self.notes: RedisNotes = RedisNotes(self._link, self._prefix)
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results; those of one thousand in one step."""
@@ -51,7 +49,7 @@ class RedisResults(ResultStore):
             return []
         now = time.time()
         found = self._link.call(b"HMGET", self._prefix + b"r", *ids)
-        return [_read(value, now) for value in found]
+        return [records.read(value, now) for value in found]
 
     def wait(self, id: bytes, seconds: float) -> StoredResult | None:
         """Return the result once it is terminal; whoever saves it wakes us."""
@@ -63,7 +61,7 @@ class RedisResults(ResultStore):
             if turn <= 0:
                 return self.get([id])[0]
             value = self._link.run(script("results", "await"), id, waiter, math.ceil(turn * 1000) + 1000)
-            result = _read(value, time.time())
+            result = records.read(value, time.time())
             if result is not None and result.state > State.RETRYING:
                 return result
             self._link.block(b"BLPOP", self._prefix + b"a:" + waiter, max(turn, 0.001), seconds=turn)
@@ -78,8 +76,8 @@ class RedisResults(ResultStore):
         ids: list[bytes] = []
         if state in (None, State.SUCCESS):
             entries = self._link.call(b"LRANGE", self._prefix + b"s", -limit - _SLACK, -1)
-            newest = sorted(entries, key=_entry_finished)[-limit:] if limit else []
-            ids += [_ENTRY.unpack_from(entry)[2] for entry in newest]
+            newest = sorted(entries, key=records.entry_order)[-limit:] if limit else []
+            ids += [records.entry_id(entry) for entry in newest]
         for other, key in ((State.FAILED, b"f"), (State.RETRYING, b"y")):
             if state in (None, other):
                 ids += self._link.call(b"ZRANGE", self._prefix + key, -limit, -1) if limit else []
@@ -98,14 +96,19 @@ class RedisResults(ResultStore):
         found = self._link.run(script("counts"), time.time())
         return {state: count for state, count in zip(State, found, strict=True) if count}
 
-    def prune(self, keep: int) -> int:
-        """Forget what has expired and the oldest successes, a thousand at a time."""
-        pruned = 0
+    def ungroup(self, group: str) -> int:
+        """Take the results of a group out of it, some hundreds at a time."""
+        left: int
+        count = 0
         while True:
-            count: int = self._link.run(script("results", "prune"), keep, BULK, time.time())
-            pruned += count
-            if not count:
-                return pruned
+            left, seen = self._link.run(script("results", "ungroup"), group, _UNGROUPED)
+            count += left
+            if not seen:
+                return count
+
+    def prune(self, keep: int, per: Per | None = None) -> int:
+        """Forget what has expired and the oldest successes, a thousand at a time."""
+        return pruning.prune(self._link, keep, per)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -118,55 +121,9 @@ class RedisResults(ResultStore):
 def save(link: Link, results: Sequence[StoredResult]) -> None:
     """Keep results, a thousand in one step."""
     for start in range(0, len(results), BULK):
-        count, told = words(results[start : start + BULK])
+        count, told = records.words(results[start : start + BULK])
         link.run(script("results", "save", fills=True), count, *told)
-
-
-def words(results: Sequence[StoredResult]) -> tuple[int, list[bytes]]:
-    """Return what a script is told of results: their number, below zero unless all are plain."""
-    told: list[bytes] = []
-    plain = len({one.id for one in results}) == len(results)
-    pack = _HEAD.pack
-    for one in results:
-        name, id_ = one.name.encode(), one.id
-        told.append(id_)
-        if one.group is None:
-            head = pack(_DIGIT + one.state, one.finished, one.expires, id_, len(name), _NO_GROUP)
-            told.append(head + name + one.body)
-            if one.state != State.SUCCESS:
-                plain = False
-        else:
-            plain = False
-            group = one.group.encode()
-            head = pack(_DIGIT + one.state, one.finished, one.expires, id_, len(name), len(group))
-            told.append(b"".join((head, name, group, one.body)))
-    return len(results) if plain else -len(results), told
-
-
-def _read(value: bytes | None, now: float) -> StoredResult | None:
-    if value is None:
-        return None
-    state, finished, expires, id_, name, group = _HEAD.unpack_from(value)
-    if 0 < expires <= now:
-        return None
-    start = _HEAD.size
-    middle = start + name
-    end = middle if group == _NO_GROUP else middle + group
-    return StoredResult(
-        id_,
-        State(state - _DIGIT),
-        value[end:],
-        value[start:middle].decode(),
-        None if group == _NO_GROUP else value[middle:end].decode(),
-        finished,
-        expires,
-    )
 
 
 def _finished(one: StoredResult) -> tuple[float, bytes]:
     return (one.finished, one.id)
-
-
-def _entry_finished(entry: bytes) -> tuple[float, bytes]:
-    finished, _, id_ = _ENTRY.unpack_from(entry)
-    return (finished, id_)

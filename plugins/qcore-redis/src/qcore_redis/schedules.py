@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import msgspec
 
 from qcore.interfaces import Scheduler
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from qcore.model import Outgoing
 
 _SLOT: Final = struct.Struct(">d")
+_FIELDS: Final = frozenset(field.name for field in attrs.fields(Schedule))
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -43,7 +45,7 @@ class RedisSchedules(Scheduler):
 
     def all(self) -> Sequence[Schedule]:
         """Return every schedule, by name."""
-        found = map(self._read, self._link.call(b"HVALS", self._key))
+        found = [self._read(value) for value in self._link.call(b"HVALS", self._key)]
         return sorted(found, key=lambda schedule: schedule.name)
 
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
@@ -73,7 +75,17 @@ class RedisSchedules(Scheduler):
         self._link.close()
 
     def _read(self, value: bytes) -> Schedule:
-        return self._decode(value[_SLOT.size :])
+        told = value[_SLOT.size :]
+        try:
+            schedule = self._decode(told)
+        except msgspec.ValidationError:
+            # in an earlier layout `declared` was no module's name, only yes or no
+            schedule = msgspec.convert({**msgspec.msgpack.decode(told), "declared": ""}, Schedule)
+        packed = _packed(schedule)
+        if packed != value and msgspec.msgpack.decode(told).keys() <= _FIELDS:
+            # an earlier version wrote it: what is kept must be what `advance` will compare it with
+            self._link.run(script("schedules", "schedule_renew"), schedule.name, value, packed)
+        return schedule
 
 
 def _packed(schedule: Schedule) -> bytes:

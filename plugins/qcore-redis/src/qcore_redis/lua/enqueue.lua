@@ -1,3 +1,3 @@
 -- ARGV: messages, see `put`.
-put(1)
+put(1, #ARGV)
 return 0

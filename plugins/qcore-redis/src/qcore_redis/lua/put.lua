@@ -1,8 +1,8 @@
--- Accept messages. ARGV from a place on, for each its delay in milliseconds, the id of its body if that
--- lies apart, and its body.
-local function put(from)
-  local ready, soonest = {}, math.huge
-  for i = from, #ARGV, 3 do
+-- Accept messages. ARGV from one place to another, for each its delay in milliseconds, the id of its body
+-- if that lies apart, and its body.
+local function put(from, to)
+  local soonest = math.huge
+  for i = from, to, 3 do
     local delay, id, body = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
     local item = char(0) .. body
     if id ~= '' then

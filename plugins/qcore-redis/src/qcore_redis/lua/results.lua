@@ -1,6 +1,8 @@
 -- Keeps results: each under its own key, success ids in the order they came, the rest by time.
 --
--- r  HASH  id -> state, finished, expires, id, lengths of name and group, name, group, sealed body
+-- r  HASH  id -> state, finished, expires, id, lengths of name and group, name, group, sealed body; the
+--          length of the name has 12 bits, above them 1 = length and text of a label stand before the
+--          body, 2 = it has left its group
 -- s  LIST  finished, expires, id (and group) of the successes
 -- f, y  ZSET  ids of the failed and of those that are tried again, by the time they finished
 -- e  ZSET  ids of these by the time they expire
@@ -9,9 +11,11 @@
 local R, S = P .. 'r', P .. 's'
 local SUCCESS, FAILED = 51, 50
 
+-- The group it came with, of which its entry tells.
 local function group_of(value)
   local name, group = struct.unpack('>I2I2', value, 34)
   if group == 65535 then return nil end
+  name = name % 4096
   return sub(value, 38 + name, 37 + name + group)
 end
 

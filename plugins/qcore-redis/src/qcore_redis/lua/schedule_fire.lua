@@ -2,5 +2,5 @@
 if call('HGET', C, ARGV[1]) ~= ARGV[2] then return 0 end
 forget(ARGV[1])
 if ARGV[3] ~= '' then keep(ARGV[3], ARGV[4], ARGV[5]) end
-put(6)
+put(6, #ARGV)
 return 1

@@ -1,0 +1,26 @@
+-- v:<key>  when the latest turn is or was, vh:<key>  ZSET  holder -> its turn, while it is to come;
+-- microseconds of this server's clock.
+-- ARGV: key, holder, microseconds between turns, how many may come at once. Returns the microseconds left.
+local DAY = 86400000000
+local clock = time[1] * 1000000 + time[2]
+local latest, turns, holder = P .. 'v:' .. ARGV[1], P .. 'vh:' .. ARGV[1], ARGV[2]
+local interval, burst = tonumber(ARGV[3]), tonumber(ARGV[4])
+
+call('ZREMRANGEBYSCORE', turns, '-inf', clock - DAY)
+local known = call('ZSCORE', turns, holder)
+if known then
+  local left = math.ceil(known - clock)
+  if left > 0 then return left end
+  call('ZREM', turns, holder)
+  return 0
+end
+-- with the whole burst unused, its turns lie in the past but for the last one
+local at = clock - (burst - 1) * interval
+local last = call('GET', latest)
+if last then at = math.max(at, last + interval) end
+call('SET', latest, at, 'PX', math.max(1, math.ceil((at + burst * interval - clock) / 1000)))
+if at <= clock then return 0 end
+call('ZADD', turns, at, holder)
+local lasts = math.ceil((at - clock + DAY) / 1000)
+if call('PTTL', turns) < lasts then call('PEXPIRE', turns, lasts) end
+return math.ceil(at - clock)

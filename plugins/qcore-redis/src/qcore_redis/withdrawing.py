@@ -1,0 +1,33 @@
+"""How messages are taken back from a queue that others use meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qcore_redis.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore_redis.link import Link
+
+#: ids that are looked for at once
+_IDS: Final = 5000
+#: messages seen in one step: the workers want the server meanwhile
+_SEEN: Final = 500
+#: said where the answer was lost
+_DOUBT: Final = "some of the messages may have been removed all the same"
+
+
+def withdraw(link: Link, ids: Sequence[bytes]) -> list[bytes]:
+    """Remove what is delayed or ready of these ids; return the bodies."""
+    bodies: list[bytes] = []
+    for start in range(0, len(ids), _IDS):
+        wanted = ids[start : start + _IDS]
+        # What is due meanwhile moves to the front of the ready ones, which is seen last.
+        for where in ("d", "q"):
+            seen = 0
+            while seen >= 0:
+                seen, *found = link.run(script("withdraw"), where, seen, _SEEN, *wanted, doubt=_DOUBT)
+                bodies += found
+    return bodies
