@@ -183,6 +183,16 @@ def test_cluster_can_be_started_again_and_as_a_context(land: Land) -> None:
         assert cluster.pid is None
 
 
+def test_a_context_may_be_started_on_the_way(land: Land) -> None:
+    """`with Cluster(config).start() as cluster` starts once and stops at the end."""
+    app = land.app()
+
+    with Cluster(app.config).start() as cluster:
+        assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+
+    assert cluster.pid is None
+
+
 def test_idle_worker_told_to_stop_by_hand_is_replaced(land: Land) -> None:
     """SIGTERM to a worker makes it leave, and another takes its place."""
     app, cluster = land.both(workers=1)

@@ -188,12 +188,12 @@ def test_table_of_the_project_must_be_a_table(plugins: Plugins, folder: Path) ->
 
 def test_fault_names_the_file_it_comes_from(plugins: Plugins, folder: Path) -> None:
     """With several layers it must be said which one to mend."""
-    (folder / "qcore.toml").write_text('retry = 0\nwokers = 1\n[store]\nport = "x"\npth = 1\n')
+    (folder / "qcore.toml").write_text('retry = -1\nwokers = 1\n[store]\nport = "x"\npth = 1\n')
 
     told = faults_of(plugins, QCORE_POLL="x")
 
     assert [fault.partition(";")[0] for fault in told] == [
-        "retry: got 0 from qcore.toml",
+        "retry: got -1 from qcore.toml",
         "poll: got 'x' from QCORE_POLL",
         "wokers: unknown setting from qcore.toml",
         "store.port: got 'x' from qcore.toml",

@@ -45,8 +45,11 @@ class Cluster:
     """
 
     def __init__(self, config: Config | App | None = None, *, plugins: Plugins | None = None) -> None:
+        #: modules that declare schedules of the App
+        self._declaring: list[str] = []
         if isinstance(config, App):
             plugins = plugins or config.plugins
+            self._declaring = sorted({one.module for one in config.declarations})
             config = config.config
         self._config = config
         self._plugins = plugins
@@ -79,7 +82,7 @@ class Cluster:
         if self.pid is not None:
             msg = f"the cluster runs already (supervisor {self.pid}); stop it first"
             raise ClusterError(msg)
-        boot = boot_of(self.config, plugins=self._plugins)
+        boot = boot_of(self.config, self._declaring, plugins=self._plugins)
         refuse_private(self.config, self._plugins)
         ours, theirs = socket.socketpair()
         source = str(Path(__file__).resolve().parent.parent)
@@ -146,8 +149,8 @@ class Cluster:
         return True
 
     def __enter__(self) -> Self:
-        """Start."""
-        return self.start()
+        """Start, unless it was started on the way: `with Cluster(config).start() as cluster`."""
+        return self.start() if self.pid is None else self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -83,6 +83,11 @@ def safety(options: Options, plugins: Plugins) -> Iterator[str]:
 
 def broker(options: Options, name: str, capabilities: Capabilities) -> Iterator[str]:
     """Yield what the broker in use cannot do that the settings ask for."""
+    if capabilities.receipts and not options.retry:
+        yield (
+            f"{_got('retry', options.retry)}; the broker {name!r} presents a message again, so it has to know"
+            " after how many seconds: leave it out for 60"
+        )
     if capabilities.receipts and not capabilities.extend:
         yield from _lease(options, f"with {name!r}, which cannot prolong a lease,", "lower timeout")
     if options.bulk is not None and options.bulk > capabilities.bulk:
@@ -103,7 +108,7 @@ def unknown(key: str, known: Collection[str], plugins: Plugins, origin: str) -> 
 
 
 def _lease(options: Options, when: str, remedy: str) -> Iterator[str]:
-    if options.timeout is not None and options.timeout >= options.retry:
+    if options.timeout is not None and 0 < options.retry <= options.timeout:
         yield (
             f"{_got('timeout', options.timeout)}; {when} it must be less than retry ({options.retry:g}), "
             f"or a long task is run twice: {remedy}, or raise retry above {options.timeout:g}"

@@ -34,7 +34,7 @@ class CrashRules(BrokerBench):
 
     def test_a_message_outlives_the_consumer(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
-        self.put(new(), b"held by the dead")
+        self.put(new(retry=8 * self.tick), b"held by the dead")
 
         def consume(tell: Callable[[str], None]) -> None:
             tell(self.one(new(retry=8 * self.tick)).body.decode())
@@ -90,7 +90,7 @@ class CrashRules(BrokerBench):
         """
         sent = numbered(self.crowd)
         for batch in chunks(sent, new().capabilities.bulk):
-            self.put(new(), *batch)
+            self.put(new(retry=4 * self.tick), *batch)
         actions = list(Action) if new().capabilities.dead_letter else list(Action)[:3]
 
         def consume(tell: Callable[[str], None]) -> None:
@@ -125,7 +125,7 @@ class CrashRules(BrokerBench):
         """After that time it is handed out again under another receipt, by itself."""
         sent = numbered(self.crowd)
         for batch in chunks(sent, new().capabilities.bulk):
-            self.put(new(), *batch)
+            self.put(new(retry=4 * self.tick), *batch)
 
         def consume(tell: Callable[[str], None]) -> None:
             broker = new(retry=4 * self.tick)

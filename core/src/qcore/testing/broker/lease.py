@@ -43,7 +43,7 @@ class LeaseRules(BrokerBench):
 
     def test_an_outlived_lease_goes_to_another(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
-        broker, other = new(retry=self.tick), new(retry=60.0)
+        broker, other = new(retry=4 * self.tick), new(retry=60.0)
         needs(broker.capabilities.receipts, "gives no receipts")
         self.put(broker, b"lost")
 

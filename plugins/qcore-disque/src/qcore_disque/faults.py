@@ -1,0 +1,44 @@
+"""Decides what a fault of Disque means to the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qcore.errors import BackendRefused, BackendUnavailable
+
+if TYPE_CHECKING:
+    from qcore.errors import BackendError
+
+#: first word of an error -> what to tell; a later call may find it gone
+_PASSING: Final = {
+    "NOREPL": "too few of its nodes can be reached to keep a job on several",
+    "PAUSED": "the queue is paused; `PAUSE queue none` lets it go on",
+    "LEAVING": "the node is leaving its cluster",
+    "OOM": "it is at its memory limit and takes nothing new; let the workers drain it",
+    "LOADING": "it is still reading its data from disk",
+    "MAXLEN": "the queue is at its limit",
+}
+#: first word of an error -> what to tell; asking again does not help
+_LASTING: Final = {
+    "NOAUTH": "it wants a password; set `disque_auth`",
+    "ERR invalid password": "it does not take this password; see `disque_auth`",
+    "ERR Client sent AUTH": "it has no password; leave `disque_auth` out",
+}
+
+
+def refused(error: BaseException | str, place: str) -> BackendError:
+    """Return the error to raise for an error reply of the server."""
+    text = str(error)
+    for words, told in _PASSING.items():
+        if text.startswith(words):
+            return BackendUnavailable(f"disque at {place} refuses: {told} ({text})"[:500])
+    for words, told in _LASTING.items():
+        if text.startswith(words):
+            return BackendRefused(f"disque at {place} refuses: {told} ({text})"[:500])
+    return BackendRefused(f"disque at {place} refuses: {text}"[:500])
+
+
+def lost(error: BaseException, places: str, *, doubt: str = "") -> BackendUnavailable:
+    """Return the error to raise when no node answers, or an answer is lost."""
+    told = str(error) or type(error).__name__
+    return BackendUnavailable(f"disque at {places} does not answer: {told}{doubt and '; '}{doubt}"[:500])
