@@ -88,7 +88,8 @@ class Caretaker:
         self._closing = threading.Event()
         self._pruned_at = -1
         now = time.monotonic()
-        period = runtime.config.retry / RENEWALS
+        # with retry 0 nothing is leased, and nothing renewed
+        period = (runtime.config.retry or 60.0) / RENEWALS
         self._chores = (
             _Chore("renew", self._renew, period, now + period),
             _Chore("look", lambda: self.lookout.look(self._the_store()), _LOOK, now),
