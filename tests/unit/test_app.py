@@ -117,8 +117,8 @@ def test_an_option_named_twice_reaches_the_function(app: App) -> None:
 
 def test_options_not_offered_are_refused(app: App) -> None:
     """Nothing that was asked for is left out silently."""
-    with pytest.raises(NotSupported, match="the option 'hook' is not offered"):
-        app.async_task(double, 1, hook="builtins.print")
+    with pytest.raises(NotSupported, match="the option 'iter_count' is not offered"):
+        app.async_task(double, 1, iter_count=3)
 
 
 def test_using_changes_only_what_it_names(app: App) -> None:

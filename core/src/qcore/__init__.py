@@ -13,6 +13,8 @@ from qcore.errors import (
     TaskFailed,
     TaskTimeout,
 )
+from qcore.flow import Chain, Group
+from qcore.handles import CallbackJob, ChainJob, GroupJob
 from qcore.model import QueueSize, Result, Schedule, State
 from qcore.progress import progress
 from qcore.settle import Retry
@@ -23,9 +25,14 @@ __all__ = [
     "UNSET",
     "App",
     "Call",
+    "CallbackJob",
+    "Chain",
+    "ChainJob",
     "Cluster",
     "ClusterStatus",
     "Config",
+    "Group",
+    "GroupJob",
     "Job",
     "Options",
     "Progress",

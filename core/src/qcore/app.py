@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from qcore.call import DEFAULT, SPECIFIED, Call, Options, evolve, laid_over, specified
 from qcore.config import Config
-from qcore.errors import MainReached
+from qcore.errors import MainReached, NotSupported
+from qcore.flow import Flowing
 from qcore.inline import run_inline
 from qcore.producer import seal_calls
 from qcore.reading import Reading
 from qcore.resolve import IMPORTING_MAIN, name_of
 from qcore.runtime import Runtime
+from qcore.scheduled import destination
 from qcore.scheduling import Scheduling
 from qcore.steering import Steering
 from qcore.task import Job, Sender, Task
@@ -28,7 +30,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class App(Scheduling, Reading, Steering):
+class App(Flowing, Scheduling, Reading, Steering):
     """The producer's side of a queue: declares tasks, enqueues them, reads results.
 
     Declaring tasks does no I/O and needs no configuration. Without `config`, `Config.load()`
@@ -41,6 +43,7 @@ class App(Scheduling, Reading, Steering):
         #: at most one; no lock guards it, for a fork in the middle would leave the child's locked for ever
         self._runtimes: dict[str, Runtime] = {}
         self._deliver: Callable[[Sequence[Sealed]], None] = self._to_broker
+        self._others: dict[str, App] = {}
 
     @property
     def config(self) -> Config:
@@ -60,6 +63,24 @@ class App(Scheduling, Reading, Steering):
         found = self._runtimes.get(self.config.name)
         # Of several threads that are first, one has its runtime kept, and all use that one.
         return found or self._runtimes.setdefault(self.config.name, Runtime(self.config, self._plugins))
+
+    def of(self, cluster: str) -> App:
+        """Return what speaks of another queue: same broker, store and key, another `name`.
+
+        Raises:
+            ScheduleError: there is no queue of such a name.
+            NotSupported: it could not be told from this one.
+
+        """
+        if not cluster or cluster == self.config.name:
+            return self
+        found = self._others.get(cluster)
+        if found is None:
+            there = destination(self.runtime, cluster)
+            app = App(there.config, plugins=self._plugins)
+            app._runtimes[cluster] = there
+            found = self._others.setdefault(cluster, app)
+        return found
 
     # -- declaring ------------------------------------------------------------------------------
 
@@ -115,28 +136,76 @@ class App(Scheduling, Reading, Steering):
         """Put a call on the queue and return its id: the call of the specification.
 
         Options stand among the keyword arguments (group, save, sync, cached, ack_failure,
-        timeout, task_name, broker) or in `q_options`. A key that `q_options` has is passed on
-        to the function when it also stands among the keyword arguments.
+        timeout, task_name, broker, hook, cluster, chain) or in `q_options`. A key that `q_options`
+        has is passed on to the function when it also stands among the keyword arguments.
         """
         given = dict(q_options or {})
         for key in SPECIFIED:
             if key in kwargs and key not in given:
                 given[key] = kwargs.pop(key)
-        broker = given.pop("broker", None)
+        broker, chain = given.pop("broker", None), given.pop("chain", None)
         call = self._bound(func, args, kwargs, specified(given))
+        if chain:
+            return self.chain([call, *chain]).jobs[0].id
         return self.send([call], broker=broker)[0].id
 
     def send(self, calls: Sequence[Call], *, broker: Broker | None = None) -> list[Job]:
         """Seal calls and hand them to the broker, or run them here where `sync` says so."""
         if IMPORTING_MAIN.get():
             raise MainReached
-        sealed = seal_calls(self.runtime, calls)
+        for call in calls:
+            if call.options.cluster is not None:
+                return self._send_apart(calls, broker)
+        return self._send_sealed(self, seal_calls(self.runtime, calls), broker)
+
+    def _send_apart(self, calls: Sequence[Call], broker: Broker | None) -> list[Job]:
+        """Send calls of which some are for other queues."""
+        jobs: dict[int, Job] = {}
+        for cluster in dict.fromkeys(call.options.cluster for call in calls):
+            chosen = {n: call for n, call in enumerate(calls) if call.options.cluster == cluster}
+            queue, runtime, app = self._place(cluster)
+            sealed = seal_calls(runtime, list(chosen.values()), queue)
+            jobs.update(zip(chosen, self._send_sealed(app, sealed, broker), strict=True))
+        return [jobs[number] for number in range(len(calls))]
+
+    def _send_sealed(self, app: App, sealed: list[Sealed], broker: Broker | None) -> list[Job]:
         wanted = [one for one in sealed if not one.skipped]
         if broker is not None:
             broker.enqueue([one.message for one in wanted])
         elif wanted:
             self._deliver(wanted)
-        return [Job(self, one.message.id.hex()) for one in sealed]
+        return [Job(app, one.message.id.hex()) for one in sealed]
+
+    def _place(self, cluster: str | None) -> tuple[str, Runtime, App]:
+        """Return the queue calls are for: its name, empty if it is ours, and what speaks of it."""
+        app = self.of(cluster or "")
+        return "" if app is self else app.config.name, app.runtime, app
+
+    def _send_flow(self, sealed: Sequence[Sealed], *, gathers: bool, delays: bool) -> None:
+        if IMPORTING_MAIN.get():
+            raise MainReached
+        if not sealed:
+            return
+        runtime = self.runtime.of(sealed[0].queue)
+        if self._deliver != self._to_broker or sealed[0].sync:
+            # All at once: whoever runs them here gathers here.
+            self._deliver(sealed)
+            return
+        if gathers:
+            with runtime.stores.lend() as store:
+                if store.notes is None:
+                    msg = (
+                        f"{type(store).__name__} cannot gather the results of a group; choose a result_store "
+                        "that can, such as sqlite, or enqueue the group without a callback"
+                    )
+                    raise NotSupported(msg)
+        with runtime.brokers.lend() as broker:
+            capabilities = broker.capabilities
+        if delays and not capabilities.delay:
+            msg = f"{type(broker).__name__} keeps no delays; leave delay= out of the chain or group"
+            raise NotSupported(msg)
+        for start in range(0, len(sealed), capabilities.bulk):
+            self._deliver(sealed[start : start + capabilities.bulk])
 
     @contextmanager
     def delivering(self, deliver: Callable[[Sequence[Sealed]], None]) -> Iterator[None]:
@@ -165,12 +234,12 @@ class App(Scheduling, Reading, Steering):
         return Job(self, id)
 
     def _to_broker(self, sealed: Sequence[Sealed]) -> None:
-        queued = [one.message for one in sealed if not one.sync]
-        if queued:
-            brokers = self.runtime.brokers
+        queued = [one for one in sealed if not one.sync]
+        for queue in {one.queue for one in queued}:
+            brokers = self.runtime.of(queue).brokers
             broker = brokers.take()
             try:
-                broker.enqueue(queued)
+                broker.enqueue([one.message for one in queued if one.queue == queue])
             finally:
                 brokers.give(broker)
         if len(queued) < len(sealed):
@@ -178,5 +247,6 @@ class App(Scheduling, Reading, Steering):
 
     def close(self) -> None:
         """Close connections; the next use opens them again."""
+        self._others.clear()
         while self._runtimes:
             self._runtimes.popitem()[1].close()

@@ -64,6 +64,8 @@ class Options:
     rate: tuple[int, float] | str | None = None
     #: what `concurrency` and `rate` count by; None = the task's name
     limit_key: str | None = None
+    #: a chain goes on behind it although it failed
+    go_on: bool = False
 
     def head(self, name: str, headers: dict[str, str] | None = None) -> bytes:
         """Return the encoded head of a message."""
@@ -142,6 +144,8 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     sync: bool = False
     #: left out by a hook: it has an id, but no message
     skipped: bool = False
+    #: name of the queue it is for; empty = the app's own
+    queue: str = ""
 
 
 DEFAULT: Final = Options()
@@ -163,7 +167,8 @@ SPECIFIED: Final = frozenset(
         "cluster",
     }
 )
-_NOT_YET: Final = frozenset({"hook", "chain", "iter_count", "iter_cached", "cluster"})
+#: what the specification's own functions pass among themselves
+_NOT_YET: Final = frozenset({"iter_count", "iter_cached"})
 
 
 def evolve(options: Options, changes: Mapping[str, Any]) -> Options:
@@ -204,7 +209,9 @@ def specified(given: dict[str, Any]) -> Options:
         msg = f"async_task: no option {unknown[0]!r} in q_options; there are {known}"
         raise TypeError(msg)
     changes: dict[str, Any] = {
-        key: given[key] for key in ("group", "save", "sync", "ack_failure") if given.get(key) is not None
+        key: given[key]
+        for key in ("group", "save", "sync", "ack_failure", "hook", "cluster")
+        if given.get(key) is not None
     }
     if "timeout" in given:
         # -1 was the original's way to say "no limit"

@@ -53,6 +53,7 @@ class Continuation:
             self._hook(head, record, messages, results)
         if tail is None:
             return Then(messages, results)
+        places = [(key, record.id) for key in tail.places]
         if tail.links:
             try:
                 following = self._next(tail, record)
@@ -60,7 +61,7 @@ class Continuation:
             except PayloadTooLarge as exc:
                 following, why = None, f"its result cannot be handed on: {exc}"
             if following is not None:
-                return Then([*messages, following], results)
+                return Then([*messages, following], results, places=places)
             record = self._stopped(head, tail, record, created, why)
             results.append(record)
             last = read_head(tail.links[-1].head)
@@ -68,7 +69,7 @@ class Continuation:
                 self._hook(last, record, messages, results)
         member = tail.member
         arrival = None if member is None else Arrival(key_of(member.flow), member.index, record.body)
-        return Then(messages, results, arrival, member, tail.gathered)
+        return Then(messages, results, arrival, member, tail.gathered, places)
 
     def callback(self, member: Member) -> Outgoing:
         """Return the message that waited for all members, enqueued by this one."""

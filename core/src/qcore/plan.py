@@ -11,6 +11,7 @@ from qcore.describe import describe
 from qcore.envelope import read_head
 from qcore.resolve import convert_arguments, resolve
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
+from qcore.tail import COLLECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +64,7 @@ class Plan:
         """Look for the function, which may import a user's module; `call` or `fault` tells how it went."""
         self.fault = ""
         try:
-            found = resolve(self.name, self._allowed)
+            found = resolve(self.name, None if self.name == COLLECTED else self._allowed)
         except BaseException as exc:  # noqa: BLE001 - a module may do anything while it is imported
             self.fault = describe(exc)
             return

@@ -1,4 +1,4 @@
-"""Calls into signed messages, and messages run where they were made."""
+"""Calls into signed messages."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.call import Sealed, Unset
 from qcore.errors import EncodeError, SkipTask
-from qcore.execute import Executor
 from qcore.hookspecs import EnqueueEvent
-from qcore.model import Kind, Outgoing, State, Task
-from qcore.plan import Planner
-from qcore.settle import decide
+from qcore.model import Outgoing, Task
+from qcore.tail import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +19,13 @@ if TYPE_CHECKING:
     from qcore.runtime import Runtime
 
 
-def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
+def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list[Sealed]:
     """Make calls into signed messages.
+
+    Args:
+        runtime: of the queue they are for.
+        calls: what to do.
+        queue: its name, unless it is the app's own.
 
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
@@ -44,50 +47,52 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
         if hooks:
             changed = _with_headers(call, id_, now, hooks)
             if changed is None:
-                sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True))
+                sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True, queue=queue))
                 continue
             head = changed
         options = call.options
-        try:
-            if call.kwargs:
-                arguments = dumps([list(call.args), dict(call.kwargs)])
-            else:
-                arguments = dumps(list(call.args)) if call.args else b""
-        except EncodeError as exc:
-            raise _culprit(call, dumps, exc) from exc
+        arguments = _arguments(call, dumps)
         expires = now + int(options.expires * 1000) if options.expires else 0
         body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires)
         sync = always_sync if options.sync is None else options.sync
-        sealed.append(Sealed(call, Outgoing(id_, body, options.delay), sync=sync))
+        sealed.append(Sealed(call, Outgoing(id_, body, options.delay), sync=sync, queue=queue))
     return sealed
 
 
-def run_inline(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
-    """Run messages in this process as a worker would, and store their results."""
-    executor = Executor(
-        runtime.serializers,
-        runtime.hooks("qcore_pre_execute"),
-        runtime.hooks("qcore_post_execute"),
-        runtime.reporters().report,
-        let_out=(KeyboardInterrupt,),
+def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
+    """Return a call as a message that is not sealed yet; None if a hook leaves it out.
+
+    Raises:
+        EncodeError: an argument cannot be serialised; the message names it.
+
+    """
+    head = call.head
+    hooks = runtime.hooks("qcore_pre_enqueue")
+    if hooks:
+        changed = _with_headers(call, id, time.time_ns() // 1_000_000, hooks)
+        if changed is None:
+            return None
+        head = changed
+    options = call.options
+    return Link(
+        id,
+        head,
+        _arguments(call, runtime.serializer.dumps),
+        runtime.serializer.code,
+        bool(call.kwargs),
+        options.delay,
+        options.expires,
+        options.go_on,
     )
-    config = runtime.config
-    rules = runtime.rules()
-    planner = Planner(rules, timeout=None, save=runtime.save_successes, allowed=config.tasks_allowed)
-    for one in sealed:
-        opened = runtime.envelope.open(one.message.body)
-        plan = planner.plan(opened.head)
-        outcome, value = runtime.results.dump(executor.run(opened, plan, 1, 0))
-        # Nobody presents it again: what failed here has failed.
-        kind = Kind.UNSAVABLE if outcome.kind in {Kind.FAILURE, Kind.REJECTED} else outcome.kind
-        state = decide(kind, rules).state
-        if state is State.FAILED or (state is State.SUCCESS and plan.save):
-            record = runtime.results.seal(
-                opened.id, plan.head, state, outcome, value, created=opened.created, attempts=1, crashes=0
-            )
-            with runtime.stores.lend() as store:
-                store.save([record])
-    executor.close()
+
+
+def _arguments(call: Call, dumps: Callable[[Any], bytes]) -> bytes:
+    try:
+        if call.kwargs:
+            return dumps([list(call.args), dict(call.kwargs)])
+        return dumps(list(call.args)) if call.args else b""
+    except EncodeError as exc:
+        raise _culprit(call, dumps, exc) from exc
 
 
 def _culprit(call: Call, dumps: Callable[[Any], bytes], error: EncodeError) -> EncodeError:

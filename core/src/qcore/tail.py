@@ -15,6 +15,10 @@ from qcore.notes import Arrival  # noqa: TC001 - as above
 # the end and have a default: older readers pass over them.
 
 
+#: Returns the list it is given: what `App.iter` waits for. Every worker may run it.
+COLLECTED: Final = "qcore.flow.collected"
+
+
 class Link(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A message that is not sealed yet, for something has to end before it may be enqueued."""
 
@@ -114,6 +118,8 @@ class Then(msgspec.Struct, array_like=True, frozen=True, gc=False):
     member: Member | None = None
     #: the gathering that is not needed any more
     gathered: Gathered | None = None
+    #: keys and holders of places that are given up
+    places: list[tuple[str, bytes]] = []
 
 
 encode_tail: Final = msgspec.msgpack.Encoder().encode

@@ -29,6 +29,12 @@ class Queue(Protocol):
     def fetch(self, task_id: str, wait: float = 0.0) -> Result | None:
         """Return the whole result."""
 
+    def fetch_many(self, task_ids: Sequence[str], wait: float = 0.0) -> list[Result | None]:
+        """Return whole results."""
+
+    def delete(self, task_id: str) -> bool:
+        """Forget a result."""
+
     def cancel(self, task_id: str) -> bool:
         """Call a task off."""
 
@@ -53,6 +59,10 @@ class Job:
     def fetch(self, wait: float = 0.0) -> Result | None:
         """Return the whole `Result`; see `App.fetch`."""
         return self._app.fetch(self.id, wait)
+
+    def delete(self) -> bool:
+        """Forget the task's result; return whether there was one."""
+        return self._app.delete(self.id)
 
     def cancel(self) -> bool:
         """Call the task off; return False if it has ended already. See `App.cancel`."""

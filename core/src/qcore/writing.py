@@ -69,7 +69,7 @@ class Writer:
             self._broker.enqueue(messages[:bulk])
             messages = messages[bulk:]
         deliveries = self._exchange(results, settlements, limit, messages)
-        self._disband(thens)
+        self._let_go(thens)
         return deliveries
 
     def _exchange(
@@ -113,17 +113,20 @@ class Writer:
                 called.append(self._continuation.callback(member))
         return called, []
 
-    def _disband(self, thens: Sequence[Then]) -> None:
-        """Forget gatherings whose callback has ended; what is left behind by a death expires."""
+    def _let_go(self, thens: Sequence[Then]) -> None:
+        """Forget gatherings whose callback has ended, and give places up; what a death leaves expires."""
         gone = [then.gathered for then in thens if then.gathered is not None]
+        places = [place for then in thens for place in then.places]
+        places += [(_place(one.flow), one.by) for one in gone]
         notes = self._store.notes
-        if not gone or notes is None:
+        if not places or notes is None:
             return
         try:
-            notes.disband([key_of(one.flow) for one in gone])
-            notes.release([(_place(one.flow), one.by) for one in gone])
+            if gone:
+                notes.disband([key_of(one.flow) for one in gone])
+            notes.release(places)
         except BackendError as exc:
-            _log.warning("%d gatherings are kept until they expire: %s", len(gone), exc)
+            _log.warning("%d places and gatherings are kept until they expire: %s", len(places), exc)
 
 
 def _place(flow: bytes) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from qcore.producer import run_inline
+from qcore.inline import run_inline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

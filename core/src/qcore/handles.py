@@ -1,0 +1,114 @@
+"""Handles on tasks that belong together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qcore.errors import ResultNotReady, TaskFailed
+from qcore.model import Kind, State
+from qcore.task import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qcore.model import Result
+    from qcore.task import Queue
+
+
+class ChainJob(Job):
+    """A handle on a chain: the last link's result is the chain's."""
+
+    __slots__ = ("jobs",)
+
+    def __init__(self, app: Queue, jobs: Sequence[Job]) -> None:
+        super().__init__(app, jobs[-1].id)
+        #: one for each link
+        self.jobs = tuple(jobs)
+
+    def current(self) -> int:
+        """Return how many links have ended, as far as results are stored."""
+        found = self._app.fetch_many([job.id for job in self.jobs])
+        ended = [number for number, result in enumerate(found, 1) if result is not None and _ran(result)]
+        return max(ended, default=0)
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __repr__(self) -> str:
+        return f"<ChainJob {self.id} of {len(self.jobs)} links>"
+
+
+class GroupJob:
+    """A handle on the members of a group."""
+
+    __slots__ = ("_app", "id", "jobs")
+
+    def __init__(self, app: Queue, id: str, jobs: Sequence[Job]) -> None:
+        self._app = app
+        #: 32 hexadecimal digits
+        self.id = id
+        #: one for each member, in their order; of a chain its `ChainJob`
+        self.jobs = tuple(jobs)
+
+    def results(self, wait: float = 0.0) -> list[Any]:
+        """Return what the members returned, in their order.
+
+        Args:
+            wait: most seconds to wait for all of them.
+
+        Raises:
+            ResultNotReady: some have no final result within that time.
+            TaskFailed: some failed for good; the first of them is told of.
+
+        """
+        found = self.fetch(wait)
+        open_ = sum(one is None or one.state is State.RETRYING for one in found)
+        failed = [
+            (number, one)
+            for number, one in enumerate(found, 1)
+            if one is not None and one.state is State.FAILED
+        ]
+        if failed:
+            number, first = failed[0]
+            msg = (
+                f"{len(failed)} of {len(found)} failed, the first is #{number} ({first.name}): {first.error}"
+            )
+            raise TaskFailed(msg, first)
+        if open_:
+            msg = f"{open_} of {len(found)} have no result yet after waiting {wait:g} seconds"
+            raise ResultNotReady(msg)
+        return [None if one is None else one.value for one in found]
+
+    def fetch(self, wait: float = 0.0) -> list[Result | None]:
+        """Return the whole `Result` of each member, in their order; None where there is none."""
+        return self._app.fetch_many([job.id for job in self.jobs], wait)
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self.jobs)
+
+    def __repr__(self) -> str:
+        return f"<GroupJob {self.id} of {len(self.jobs)} members>"
+
+
+class CallbackJob(Job):
+    """A handle on what is called with the results of a group: its own result is the whole's."""
+
+    __slots__ = ("members",)
+
+    def __init__(self, app: Queue, id: str, members: GroupJob) -> None:
+        super().__init__(app, id)
+        #: what it waits for
+        self.members = members
+
+    def __repr__(self) -> str:
+        return f"<CallbackJob {self.id} behind {len(self.members)} members>"
+
+
+def _ran(result: Result) -> bool:
+    """Return whether this is the end of a run, and not what a link before it left here."""
+    if result.state is State.RETRYING:
+        return False
+    return not (result.kind == Kind.SKIPPED.value and result.attempts == 0)

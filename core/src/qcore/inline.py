@@ -1,0 +1,98 @@
+"""Messages run where they were made, and what follows from them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from qcore.continuation import Continuation, Unmet, lead
+from qcore.execute import Executor
+from qcore.model import Kind, Outcome, State
+from qcore.plan import Planner
+from qcore.tail import key_of, read_tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from qcore.call import Sealed
+    from qcore.envelope import Opened
+    from qcore.model import Outgoing
+    from qcore.plan import Plan
+    from qcore.runtime import Runtime
+    from qcore.tail import Tail, Then
+
+
+def run_inline(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+    """Run messages in this process as a worker would, and all that follows from them; store the results."""
+    for queue in dict.fromkeys(one.queue for one in sealed):
+        there = _Here(runtime.of(queue))
+        there.run(one.message for one in sealed if one.queue == queue)
+
+
+class _Here:
+    """One queue worked off without a broker."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._executor = Executor(
+            runtime.serializers,
+            runtime.hooks("qcore_pre_execute"),
+            runtime.hooks("qcore_post_execute"),
+            runtime.reporters().report,
+            let_out=(KeyboardInterrupt,),
+        )
+        self._planner = Planner(
+            runtime.rules(),
+            timeout=None,
+            save=runtime.save_successes,
+            allowed=runtime.config.tasks_allowed,
+        )
+        self._continuation = Continuation(runtime)
+        #: what members brought, by the key of their gathering
+        self._brought: dict[str, dict[int, bytes]] = {}
+
+    def run(self, messages: Iterable[Outgoing]) -> None:
+        waiting = deque(messages)
+        while waiting:
+            waiting += self._run(waiting.popleft())
+        self._executor.close()
+
+    def _run(self, message: Outgoing) -> Sequence[Outgoing]:
+        opened = self._runtime.envelope.open(message.body)
+        plan = self._planner.plan(opened.head)
+        tail = read_tail(opened.tail) if opened.tail else None
+        outcome, value = self._runtime.results.dump(self._outcome(opened, plan, tail))
+        # Nobody presents it again: what failed here has failed.
+        state = State.SUCCESS if outcome.kind is Kind.SUCCESS else State.FAILED
+        record = self._runtime.results.seal(
+            opened.id, plan.head, state, outcome, value, created=opened.created, attempts=1, crashes=0
+        )
+        records = [record] if plan.save or state is State.FAILED else []
+        then = self._continuation.after(plan.head, tail, record, opened.created)
+        records += then.results
+        if records:
+            with self._runtime.stores.lend() as store:
+                store.save(records)
+        return [*then.messages, *self._arrive(then)]
+
+    def _outcome(self, opened: Opened, plan: Plan, tail: Tail | None) -> Outcome:
+        before = None
+        if tail is not None:
+            gathered = tail.gathered
+            brought = {} if gathered is None else self._brought.pop(key_of(gathered.flow), {})
+            try:
+                before = lead(self._runtime.results, tail, brought)
+            except Unmet as exc:
+                now = time.time()
+                return Outcome(Kind.SKIPPED, error=str(exc), started=now, finished=now)
+        return self._executor.run(opened, plan, 1, 0, before)
+
+    def _arrive(self, then: Then) -> Sequence[Outgoing]:
+        """Gather here: these processes share nothing, and need not."""
+        arrival, member = then.arrival, then.member
+        if arrival is None or member is None:
+            return ()
+        brought = self._brought.setdefault(arrival.key, {})
+        brought[arrival.index] = arrival.body
+        return [self._continuation.callback(member)] if len(brought) == member.count else ()
