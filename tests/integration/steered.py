@@ -1,0 +1,71 @@
+"""Tasks that are called off, and tasks that say how far they are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+
+from qcore import App, Config, Retry, TaskCancelled, progress
+from tests.integration.tasks import hold, note
+
+#: never used as a producer
+app = App(Config.from_dict({"name": "declared", "sqlite": {"path": ":memory:"}, "secret_key": "k" * 40}))
+
+
+def spin(path: str) -> None:
+    """Run Python for ever."""
+    note(path)
+    while True:
+        pass
+
+
+def clean_up(path: str) -> None:
+    """Hang, and tidy up when called off."""
+    note(path)
+    try:
+        time.sleep(60)
+    except TaskCancelled:
+        note(path, "cleaned up")
+        raise
+
+
+def object_(path: str) -> None:
+    """Hang, and make another error of being called off."""
+    note(path)
+    try:
+        time.sleep(60)
+    except TaskCancelled as exc:
+        raise ValueError("not like this") from exc
+
+
+def insist(path: str) -> str:
+    """Hang, and return although called off."""
+    note(path)
+    with contextlib.suppress(TaskCancelled):
+        time.sleep(60)
+    return "done all the same"
+
+
+@app.task(retry=Retry(max_attempts=5, backoff=0.0))
+def again(path: str) -> None:
+    """Hang under a policy that retries everything."""
+    note(path)
+    time.sleep(60)
+
+
+def step(gate: str, total: float) -> None:
+    """Say how far it is, then wait for a file."""
+    progress(1, total, "on the way")
+    progress(2, total, "x" * 500)
+    thread = threading.Thread(target=progress, args=(99,))
+    thread.start()
+    thread.join()
+    hold(gate)
+
+
+def tick(path: str) -> None:
+    """Note when it ran, and take a moment."""
+    note(path, f"{time.time()} {os.getpid()}")
+    time.sleep(0.01)
