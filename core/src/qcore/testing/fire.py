@@ -83,7 +83,7 @@ class FireContract(BrokerBench):
                 body = b"%d" % (before.next_run - start.next_run)
                 store.fire(
                     broker,
-                    [Outgoing(bytes(16), body)],
+                    [Outgoing(body.rjust(16, b"0"), body)],
                     before,
                     attrs.evolve(before, next_run=before.next_run + 1),
                 )

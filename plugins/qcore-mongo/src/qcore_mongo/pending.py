@@ -1,0 +1,41 @@
+"""How a slot is fired in one step without a transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore_mongo import messages
+from qcore_mongo.indexes import Kind
+
+if TYPE_CHECKING:
+    from qcore_mongo.link import Document, Link
+
+# Whoever dies within a transaction leaves it behind for a minute, locks and all, and a server alone
+# has none. So the messages of a slot are inserted hidden; then one change of one document advances
+# the schedule and notes their ids in its `pending`. From then on they are messages, and whoever comes
+# first shows them: who fired, who claims a slot next, or a worker that finds the queue empty. Showing
+# them twice changes nothing, even if they have run meanwhile.
+
+
+def show(link: Link, wanted: Document | None = None) -> None:
+    """Show what fired schedules have noted, and forget those that are done."""
+    kept = link.collection(Kind.SCHEDULES)
+    found = kept.find({**(wanted or {}), "pending": {"$exists": True}}, {"pending": 1, "schedule": 1})
+    for one in link.do(found.to_list, again=True):
+        _show(link, one)
+
+
+def _show(link: Link, one: Document) -> None:
+    kept, queue = link.collection(Kind.SCHEDULES), link.collection(Kind.MESSAGES)
+    there = {"_id": one["_id"], "pending": {"$exists": True}}
+    ids = one["pending"]
+    if ids:
+        link.do(lambda: messages.show(queue, ids), again=True)
+    # more may have come since
+    left = {"$setDifference": ["$pending", ids]}
+    change = [{"$set": {"pending": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]}}}]
+    link.do(lambda: kept.update_one(there, change), again=True)
+    if "schedule" not in one:
+        # it was removed, and waited for its last messages only
+        over = {"_id": one["_id"], "schedule": {"$exists": False}, "pending": {"$exists": False}}
+        link.do(lambda: kept.delete_one(over), again=True)

@@ -1,0 +1,70 @@
+"""What this plugin offers, by name."""
+
+# ruff: noqa: PLC0415 - what a factory needs is imported when it is asked for, not before
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qcore.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qcore.interfaces import Broker, ResultStore, Scheduler, Settings
+
+
+@hookimpl
+def qcore_settings() -> Mapping[str, Any]:
+    """Offer the keys `mongo`, a table or a URI, and `mongo_db`."""
+    from qcore_mongo.settings import MongoSettings
+
+    return {"mongo": MongoSettings | str, "mongo_db": str}
+
+
+@hookimpl
+def qcore_brokers() -> Mapping[str, Callable[[Settings], Broker]]:
+    """Offer a broker, selected by the key `mongo`."""
+    return {"mongo": _broker}
+
+
+@hookimpl
+def qcore_result_stores() -> Mapping[str, Callable[[Settings], ResultStore]]:
+    """Offer a result store in the same database."""
+    return {"mongo": _results}
+
+
+@hookimpl
+def qcore_schedulers() -> Mapping[str, Callable[[Settings], Scheduler]]:
+    """Offer a schedule store in the same database."""
+    return {"mongo": _schedules}
+
+
+@hookimpl
+def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
+    """Offer a look at what a queue needs of the server."""
+    return {"mongo": _check}
+
+
+def _broker(settings: Settings) -> Broker:
+    from qcore_mongo.broker import MongoBroker
+
+    return MongoBroker(settings)
+
+
+def _results(settings: Settings) -> ResultStore:
+    from qcore_mongo.results import MongoResults
+
+    return MongoResults(settings)
+
+
+def _schedules(settings: Settings) -> Scheduler:
+    from qcore_mongo.schedules import MongoSchedules
+
+    return MongoSchedules(settings)
+
+
+def _check(settings: Settings) -> str:
+    from qcore_mongo.checks import check
+
+    return check(settings)

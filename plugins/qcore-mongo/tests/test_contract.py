@@ -1,0 +1,77 @@
+"""Broker, results and schedules keep to qcore's interfaces, alone and as a replica set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.interfaces import Settings
+from qcore.testing import (
+    BrokerContract,
+    ExchangeContract,
+    FireContract,
+    ResultStoreContract,
+    SchedulerContract,
+)
+from qcore_mongo import MongoBroker, MongoResults, MongoSchedules, MongoSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class _Fresh:
+    """A door to a database that is new in each test."""
+
+    @pytest.fixture
+    def settings(self, land: Any, database: str) -> Iterator[Callable[..., Settings]]:
+        """Return a maker of settings of one queue."""
+        sections = {"mongo": MongoSettings(**land.settings), "mongo_db": database}
+        yield lambda **fields: Settings(name="kit", sections=sections, **fields)
+        with land.client() as client:
+            client.drop_database(database)
+
+
+class TestMongoBroker(_Fresh, BrokerContract):
+    """MongoBroker keeps to Broker."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., MongoBroker]:
+        """Return a maker of brokers of one queue."""
+        return lambda **fields: MongoBroker(settings(**fields))
+
+
+class TestMongoResults(_Fresh, ResultStoreContract):
+    """MongoResults keeps to ResultStore."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., MongoResults]:
+        """Return a maker of stores of the same results."""
+        return lambda **fields: MongoResults(settings(**fields))
+
+
+class TestMongoExchange(_Fresh, ExchangeContract):
+    """Broker and store of one queue keep their order."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., tuple[MongoBroker, MongoResults]]:
+        """Return a maker of pairs."""
+        return lambda **fields: (MongoBroker(settings(**fields)), MongoResults(settings(**fields)))
+
+
+class TestMongoSchedules(_Fresh, SchedulerContract):
+    """MongoSchedules keeps to Scheduler."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., MongoSchedules]:
+        """Return a maker of stores of the same schedules."""
+        return lambda **fields: MongoSchedules(settings(**fields))
+
+
+class TestMongoFire(_Fresh, FireContract):
+    """A slot's messages and its schedule are written together."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., tuple[MongoBroker, MongoSchedules]]:
+        """Return a maker of pairs."""
+        return lambda **fields: (MongoBroker(settings(**fields)), MongoSchedules(settings(**fields)))
