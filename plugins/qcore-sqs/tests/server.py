@@ -92,6 +92,7 @@ class Server:
         self._deleted: set[str] = set()
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request."""
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         path = environ["PATH_INFO"]
         if path in {"/state", "/reset"}:
@@ -232,7 +233,7 @@ class Server:
             "wsgi.input": BytesIO(body),
             "CONTENT_LENGTH": str(len(body)),
         }
-        data = b"".join(self._moto(inner, lambda status, headers, *_: got.append(status)))
+        data = b"".join(self._moto(inner, lambda status, *_: got.append(status)))
         return got[0], json.loads(data or b"{}")
 
     @staticmethod
@@ -270,7 +271,9 @@ def _spend(left: dict[str, int], name: str) -> bool:
     return True
 
 
-def _failed(entry: dict[str, Any], code: str, text: str = "told to fail", *, sender: bool = True) -> dict[str, Any]:
+def _failed(
+    entry: dict[str, Any], code: str, text: str = "told to fail", *, sender: bool = True
+) -> dict[str, Any]:
     return {"Id": entry["Id"], "Code": code, "SenderFault": sender, "Message": text}
 
 

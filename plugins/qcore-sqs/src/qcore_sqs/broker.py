@@ -45,7 +45,7 @@ def _anew(method: Callable[Concatenate[SqsBroker, _P], _T]) -> Callable[Concaten
     """Look for the queue anew after it was gone."""
 
     @functools.wraps(method)
-    def call(broker: SqsBroker, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def call(broker: SqsBroker, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return method(broker, *args, **kwargs)
         except BackendUnavailable:
@@ -60,12 +60,11 @@ class SqsBroker(Broker):
 
     def __init__(self, settings: Settings) -> None:
         if settings.retry > LONGEST_LEASE:
-            raise ConfigError(
-                [
-                    f"retry: got {settings.retry:g}; a lease of SQS lasts at most {LONGEST_LEASE} seconds "
-                    "(12 hours), renewals included: lower retry"
-                ]
+            fault = (
+                f"retry: got {settings.retry:g}; a lease of SQS lasts at most {LONGEST_LEASE} seconds "
+                "(12 hours), renewals included: lower retry"
             )
+            raise ConfigError([fault])
         queues = self._queues = Queues(settings)
         self._retry = settings.retry
         self._poll = settings.poll
@@ -132,14 +131,15 @@ class SqsBroker(Broker):
             return ()
         deadline = time.monotonic() + wait
         while True:
-            rest = max(0.0, deadline - time.monotonic())
-            if found := self._leaser.take(limit, min(self._longest, math.ceil(rest)) if rest > _REST else 0):
+            rest = deadline - time.monotonic()
+            poll = min(self._longest, math.ceil(rest)) if rest > _REST else 0
+            if found := self._leaser.take(limit, poll):
                 return found
             rest = deadline - time.monotonic()
-            if rest <= 0:
-                return ()
-            if rest <= _REST or not self._longest:
-                time.sleep(min(rest, self._poll) if not self._longest else rest)
+            if not self._longest:
+                time.sleep(max(0.0, min(rest, self._poll)))
+            elif rest <= _REST:
+                time.sleep(max(0.0, rest))
             if time.monotonic() >= deadline:
                 return ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore import exceptions as boto
+from botocore import exceptions as boto  # type: ignore[import-untyped]  # it comes without types
 
 from qcore.errors import BackendRefused, BackendUnavailable, PayloadTooLarge
 
@@ -43,8 +43,8 @@ _PASSING: Final = {
 #: code -> what to tell; asking again does not help
 _LASTING: Final = {
     "AccessDenied": "these credentials may not do this; the README of qcore-sqs lists what is needed",
-    "AccessDeniedException": "these credentials may not do this; the README of qcore-sqs lists what is needed",
-    "KmsAccessDenied": "these credentials may not use the queue's key; allow kms:Decrypt, kms:GenerateDataKey",
+    "AccessDeniedException": "these credentials may not do this; the README of qcore-sqs lists what it needs",
+    "KmsAccessDenied": "these credentials may not use the queue's key; it takes Decrypt and GenerateDataKey",
     "KmsDisabled": "the queue's key is disabled; see `KmsMasterKeyId` of the queue",
     "InvalidClientTokenId": "it does not know this access key; see `sqs.aws_access_key_id`",
     "UnrecognizedClientException": "it does not know this access key; see `sqs.aws_access_key_id`",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import attrs
-import boto3
-from botocore import exceptions as boto
-from botocore.config import Config
+import boto3  # type: ignore[import-untyped]  # it comes without types
+from botocore import exceptions as boto  # type: ignore[import-untyped]  # as above
+from botocore.config import Config  # type: ignore[import-untyped]  # as above
 
 from qcore.errors import BackendRefused
 from qcore_sqs import faults
@@ -51,6 +52,7 @@ class Client:
     """A client of boto3, for all threads of one process."""
 
     def __init__(self, settings: SqsSettings) -> None:
+        _hush()
         # not the default session: that one belongs to the user
         session = boto3.session.Session(
             aws_access_key_id=settings.aws_access_key_id,
@@ -96,6 +98,13 @@ def client_of(settings: SqsSettings) -> Client:
 
 def _leads(attribute: attrs.Attribute[Any], _: object) -> bool:
     return attribute.name.startswith("aws_") or attribute.name == "endpoint_url"
+
+
+def _hush() -> None:
+    """Keep session tokens and messages out of the logs of a program that logs everything."""
+    log = logging.getLogger("botocore")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.INFO)
 
 
 class Link:
@@ -156,7 +165,13 @@ class Link:
             wait = min(most, wait * 2)
 
     def batch(
-        self, operation: str, url: str, entries: Sequence[dict[str, Any]], *, again: bool = True, doubt: str = ""
+        self,
+        operation: str,
+        url: str,
+        entries: Sequence[dict[str, Any]],
+        *,
+        again: bool = True,
+        doubt: str = "",
     ) -> dict[int, Failure]:
         """Ask for up to ten at once; those that fail by no fault of theirs are asked for one by one.
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
-from qcore.errors import BackendError
 from qcore_sqs import faults, parcel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.errors import BackendError
     from qcore_sqs.link import Failure
     from qcore_sqs.parcel import Lease, Note
     from qcore_sqs.queues import Queues
@@ -77,7 +77,9 @@ class Mover:
     def _held(self, moves: Sequence[Move]) -> list[Move]:
         """Keep those out of sight that are still leased, and return them."""
         wanted = [
-            (one, min(left(one.lease), one.delay + self._retry * _COVER)) for one in moves if left(one.lease) > 0
+            (one, min(left(one.lease), one.delay + self._retry * _COVER))
+            for one in moves
+            if left(one.lease) > 0
         ]
         failures = change(self._queues, [(one.lease.handle, seconds) for one, seconds in wanted])
         return [one for index, (one, _) in enumerate(wanted) if index not in failures]

@@ -8,7 +8,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore import exceptions as boto
+from botocore import exceptions as boto  # type: ignore[import-untyped]  # it comes without types
 
 from qcore_sqs import faults, parcel
 from qcore_sqs.moving import LONGEST_DELAY, remove

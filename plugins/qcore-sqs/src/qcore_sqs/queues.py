@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore import exceptions as boto
+from botocore import exceptions as boto  # type: ignore[import-untyped]  # it comes without types
 
 from qcore.errors import BackendRefused, BackendUnavailable
 from qcore_sqs import faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import attrs
@@ -10,14 +11,12 @@ import attrs
 LONGEST_POLL = 20
 
 
-def _wait(_: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
-    if value is not None and not 0 <= value <= LONGEST_POLL:
-        raise ValueError(f"must be 0 to {LONGEST_POLL} seconds, as SQS has it; leave {attribute.name} out")
+def _within(least: int, most: int) -> Callable[[object, attrs.Attribute[int | None], int | None], None]:
+    def check(_: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"{attribute.name} is {value}; SQS takes {least} to {most}")
 
-
-def _receives(_: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
-    if value is not None and not 1 <= value <= 1000:
-        raise ValueError(f"must be 1 to 1000, as SQS has it; leave {attribute.name} out for no redrive policy")
+    return check
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +34,9 @@ class SqsSettings:
     #: another service that speaks SQS, or an endpoint of your network
     endpoint_url: str | None = attrs.field(default=None, repr=False)
     #: seconds one request waits for messages, 0 to 20; 0 = no long poll
-    receive_message_wait_time_seconds: int | None = attrs.field(default=None, validator=_wait)
+    receive_message_wait_time_seconds: int | None = attrs.field(
+        default=None, validator=_within(0, LONGEST_POLL)
+    )
     #: name of the queue at SQS; None = made from `name`
     queue: str | None = None
     #: name of the queue of the dead letters; None = the queue's, with `-buried`
@@ -45,7 +46,7 @@ class SqsSettings:
     #: more attributes for a queue that is made, as CreateQueue has them
     attributes: dict[str, str] = attrs.field(factory=dict)
     #: a queue that is made moves what was received so often to the dead letters; None = never
-    max_receives: int | None = attrs.field(default=None, validator=_receives)
+    max_receives: int | None = attrs.field(default=None, validator=_within(1, 1000))
     #: use a FIFO queue
     fifo: bool = False
     #: FIFO: the message group of every task, one after the other; None = each task is its own
@@ -53,3 +54,9 @@ class SqsSettings:
     #: FIFO: a message is dropped if one was accepted in the last five minutes in the same
     #: `call` (a repeated request), with the same `id` (of the task) or the same `content`
     deduplication: Literal["call", "id", "content"] = "call"
+
+    def __attrs_post_init__(self) -> None:
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError(
+                "aws_access_key_id and aws_secret_access_key belong together; give both, or none"
+            )

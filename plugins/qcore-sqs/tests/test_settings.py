@@ -1,0 +1,276 @@
+"""What a user may write under `sqs`, and what is said of it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore import App, Config
+from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
+from qcore.interfaces import Settings
+from qcore.model import Outgoing
+from qcore_sqs import SqsBroker, SqsSettings, checks, names, plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEY = "the key of these tests, not of anybody else"
+EXAMPLE = {
+    "name": "SQSExample",
+    "workers": 4,
+    "timeout": 60,
+    "retry": 90,
+    "queue_limit": 100,
+    "bulk": 5,
+    "sqs": {
+        "aws_region": "us-east-1",
+        "aws_access_key_id": "ac-Idr.....YwflZBaaxI",
+        "aws_secret_access_key": "500f7b....b0f302e9",
+    },
+}
+
+
+def message(body: bytes = b"body") -> Outgoing:
+    """Return a message."""
+    return Outgoing(bytes(16), body)
+
+
+def test_the_specification_s_example_is_taken_unchanged() -> None:
+    """Whoever comes from the original takes the configuration along."""
+    config = Config.from_dict({**EXAMPLE, "secret_key": KEY})
+    section = config.settings().section("sqs")
+
+    assert config.broker == "sqs"
+    assert (section.aws_region, section.aws_access_key_id) == ("us-east-1", "ac-Idr.....YwflZBaaxI")
+
+
+def test_the_plugin_offers_a_broker_by_its_key(section: Callable[..., SqsSettings]) -> None:
+    """The key of the settings selects the broker of the same name."""
+    settings = Settings(name="mail", sections={"sqs": section()})
+    assert plugin.qcore_settings().keys() == plugin.qcore_brokers().keys()
+    assert isinstance(plugin.qcore_brokers()["sqs"](settings), SqsBroker)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"receive_message_wait_time_seconds": 21}, "_seconds is 21; SQS takes 0 to 20"),
+        ({"max_receives": 0}, "max_receives is 0; SQS takes 1 to 1000"),
+        ({"aws_access_key_id": "id"}, "belong together"),
+        ({"deduplication": "luck"}, "call"),
+        ({"aws_regoin": "eu-west-1"}, "aws_region"),
+    ],
+)
+def test_a_wrong_setting_is_told(table: dict[str, Any], said: str) -> None:
+    """Keys and values are checked when the configuration is read."""
+    with pytest.raises(ConfigError, match=r"- sqs") as caught:
+        Config.from_dict({"name": "q", "secret_key": KEY, "sqs": table})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("bulk", [1, 10])
+def test_a_bulk_of_up_to_ten_is_taken(sqs: Any, bulk: int) -> None:
+    """SQS gives ten at once."""
+    app = App(Config.from_dict(_table(sqs, bulk=bulk)))
+    assert app.enqueue("os.getpid").id
+
+
+def test_a_bulk_above_ten_is_an_error(sqs: Any) -> None:
+    """SQS gives no more than ten at once."""
+    app = App(Config.from_dict(_table(sqs, bulk=11)))
+    with pytest.raises(ConfigError, match="bulk: got 11; the broker 'sqs' gives at most 10"):
+        app.enqueue("os.getpid")
+
+
+def test_a_lease_above_twelve_hours_is_an_error(new: Callable[..., SqsBroker]) -> None:
+    """SQS lets a lease last twelve hours."""
+    with pytest.raises(ConfigError, match=r"retry: got 43201; .* 43200 seconds \(12 hours\)"):
+        new(retry=43_201)
+    assert new(retry=43_200).capabilities.extend
+
+
+def _table(sqs: Any, **more: Any) -> dict[str, Any]:
+    access = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+    return {
+        "name": "q",
+        "secret_key": KEY,
+        "sqs": {"endpoint_url": sqs.url, "aws_region": "eu-west-1", **access},
+    } | more
+
+
+# -- names --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["default", "SQSExample", "my-queue_2", "a" * 68])
+def test_a_name_that_sqs_takes_is_kept(name: str) -> None:
+    """A plain name is the name at SQS."""
+    assert names.queue_name(name) == name
+
+
+def test_other_names_are_mapped_and_stay_apart() -> None:
+    """Names SQS does not take lead to names it takes, each to its own."""
+    odd = ["a.b", "a:b", "a_b", ".", ":", "x" * 80, "x" * 79, "x-buried", "shop.eu:2"]
+    for fifo in (False, True):
+        mapped = [names.queue_name(name, fifo=fifo) for name in odd]
+        mapped += [names.buried_name(name) for name in mapped]
+
+        assert len(set(mapped)) == 2 * len(odd)
+        assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name.removesuffix(".fifo")) for name in mapped)
+        assert max(map(len, mapped)) <= 80
+        assert all(name.endswith(".fifo") == fifo for name in mapped)
+
+
+def test_queues_of_other_names_are_apart(new: Callable[..., SqsBroker]) -> None:
+    """A queue sees its own messages, whatever its name."""
+    for name in ("a.b", "a:b", "x-buried"):
+        new(name=name).enqueue([message(name.encode())])
+
+    assert [one.body for one in new(name="a:b").lease(5, 0.0)] == [b"a:b"]
+    assert new(name="x").size().buried == 0
+
+
+# -- queues -------------------------------------------------------------------------------------
+
+
+def test_a_missing_queue_is_made(sqs: Any, new: Callable[..., SqsBroker]) -> None:
+    """It is made when it is first needed, and the one of the dead letters with the first of them."""
+    broker = new()
+    broker.ping()
+    assert broker.size().ready == 0
+    assert "CreateQueue" not in sqs.asked()
+
+    broker.enqueue([message()])
+
+    assert sqs.asked()["CreateQueue"] == 1
+    assert broker.size().ready == 1
+
+
+def test_a_missing_queue_is_refused_where_none_may_be_made(new: Callable[..., SqsBroker]) -> None:
+    """The error names the queue and the setting."""
+    broker = new(create=False)
+    for attempt in (lambda: broker.enqueue([message()]), lambda: broker.lease(1, 0.0), broker.ping):
+        with pytest.raises(BackendRefused, match=r"no queue 'mail' .* sqs\.create = true"):
+            attempt()
+
+
+def test_a_queue_made_by_others_is_used(new: Callable[..., SqsBroker]) -> None:
+    """With `create` off a queue that is there serves; so does one of another name."""
+    new(queue="theirs", attributes={"MessageRetentionPeriod": "86400"}).enqueue([message(b"theirs")])
+    assert new(create=False, queue="theirs").lease(1, 0.0)[0].body == b"theirs"
+
+
+def test_a_queue_that_was_deleted_is_made_again(new: Callable[..., SqsBroker]) -> None:
+    """The call that finds it gone says so; the next one makes it."""
+    broker = new()
+    broker.enqueue([message()])
+    link = broker._queues.link
+    link.call("delete_queue", QueueUrl=broker._queues.main())
+
+    with pytest.raises(BackendUnavailable, match=r"the queue at mail in 127\.0\.0\.1.* is gone"):
+        broker.lease(1, 0.0)
+    broker.enqueue([message(b"after")])
+    assert broker.lease(1, 0.0)[0].body == b"after"
+
+
+def test_a_check_tells_how_long_messages_are_kept(section: Callable[..., SqsSettings]) -> None:
+    """`qcore doctor` shows the retention, or what is missing."""
+    settings = Settings(name="mail", sections={"sqs": section()})
+    assert "made when the first task comes" in checks.check(settings)
+    broker = SqsBroker(settings)
+    broker.enqueue([message()])
+    assert checks.check(settings) == "mail keeps a message for 14 days; dead letters go to mail-buried"
+
+    strict = Settings(name="mail", sections={"sqs": section(create=False)})
+    with pytest.raises(BackendRefused, match="missing: mail-buried"):
+        checks.check(strict)
+    broker.close()
+
+
+# -- credentials --------------------------------------------------------------------------------
+
+
+def test_credentials_are_shown_nowhere(
+    sqs: Any, new: Callable[..., SqsBroker], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither repr, info, an error nor a log at its chattiest has them."""
+    caplog.set_level(logging.DEBUG)
+    secrets = ("very-secret-value", "very-secret-token", "hidden-password")
+    table = {
+        "aws_region": "eu-west-1",
+        "aws_access_key_id": "AKIDEXAMPLE",
+        "aws_secret_access_key": secrets[0],
+        "aws_session_token": secrets[1],
+        "endpoint_url": sqs.url.replace("http://", f"http://user:{secrets[2]}@"),
+    }
+    config = Config.from_dict({"name": "q", "secret_key": KEY, "sqs": table})
+    broker = new(**table)
+    said = [repr(SqsSettings(**table)), repr(config), str(config.redacted()), broker.info()]
+    sqs.tell(fail={"SendMessageBatch": ["SignatureDoesNotMatch", 403, 1]})
+    with pytest.raises(BackendRefused, match=r"sqs\.aws_secret_access_key") as caught:
+        broker.enqueue([message()])
+    broker.enqueue([message()])
+
+    said += [str(caught.value), caplog.text]
+    for secret in secrets:
+        assert not [text for text in said if secret in text]
+
+
+def test_without_credentials_it_says_how_to_give_them(sqs: Any, new: Callable[..., SqsBroker]) -> None:
+    """Whatever boto3 finds will do; if it finds nothing, that is told."""
+    broker = new(aws_access_key_id=None, aws_secret_access_key=None)
+    with pytest.raises(BackendRefused, match=r"no AWS credentials: set sqs\.aws_access_key_id"):
+        broker.enqueue([message()])
+
+
+def test_credentials_of_the_environment_are_used(
+    sqs: Any, new: Callable[..., SqsBroker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any way boto3 knows leads there: nothing need be said under `sqs`."""
+    for name, value in (
+        ("AWS_ENDPOINT_URL", sqs.url),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_DEFAULT_REGION", "eu-west-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    nothing = dict.fromkeys(
+        ("aws_region", "aws_access_key_id", "aws_secret_access_key", "endpoint_url"), None
+    )
+    broker = new(**nothing)
+    broker.enqueue([message()])
+    assert broker.size().ready == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"aws_region": None}, r"sqs\.aws_region: missing"),
+        ({"aws_profile": "nobody"}, "is of no use to boto3"),
+        ({"endpoint_url": "nowhere"}, r"sqs\.endpoint_url"),
+    ],
+)
+def test_what_boto3_cannot_use_is_refused(
+    sqs: Any, new: Callable[..., SqsBroker], fields: dict[str, Any], said: str
+) -> None:
+    """A later call will not find it better."""
+    broker = new(**fields)
+    with pytest.raises(BackendRefused, match=said):
+        broker.ping()
+
+
+def test_nobody_there_is_unavailable(new: Callable[..., SqsBroker]) -> None:
+    """A server that does not listen may do so later."""
+    with pytest.raises(BackendUnavailable, match="does not answer"):
+        new(endpoint_url="http://127.0.0.1:9").ping()
+
+
+def test_a_closed_broker_says_so(new: Callable[..., SqsBroker]) -> None:
+    """A connection that was closed is not opened again."""
+    broker = new()
+    broker.ping()
+    broker.close()
+    with pytest.raises(BackendRefused, match="was closed"):
+        broker.ping()

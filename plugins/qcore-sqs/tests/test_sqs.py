@@ -1,0 +1,587 @@
+"""What is this service's alone: batches, copies, limits, FIFO queues, faults."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.errors import BackendRefused, BackendUnavailable, NotSupported, PayloadTooLarge
+from qcore.model import Action, Outgoing, Settlement
+from qcore_sqs import broker as broker_module
+from qcore_sqs import link, moving, parcel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qcore.model import Delivery
+    from qcore_sqs import SqsBroker
+
+    New = Callable[..., SqsBroker]
+
+
+def message(body: bytes = b"body", delay: float = 0.0) -> Outgoing:
+    """Return a message of its own id."""
+    return Outgoing(os.urandom(16), body, delay)
+
+
+def numbered(count: int) -> list[Outgoing]:
+    """Return messages with different bodies."""
+    return [message(b"%05d" % number) for number in range(count)]
+
+
+def acks(leased: Sequence[Delivery]) -> list[Settlement]:
+    """Return what removes messages."""
+    return [Settlement(one.receipt) for one in leased]
+
+
+def one(broker: SqsBroker, wait: float = 20.0) -> Delivery:
+    """Lease the message that must come."""
+    (found,) = broker.lease(1, wait)
+    return found
+
+
+# -- batches ------------------------------------------------------------------------------------
+
+
+def test_draining_takes_a_fifth_of_a_request_a_task(sqs: Any, new: New) -> None:
+    """Ten are received at once, ten are removed at once."""
+    broker = new()
+    broker.enqueue(numbered(200))
+    assert sqs.asked()["SendMessageBatch"] == 20
+    before = Counter(sqs.asked())
+
+    seen: set[bytes] = set()
+    while leased := broker.exchange(None, (), (), 10):
+        seen |= {found.body for found in leased}
+        broker.exchange(None, (), acks(leased), 0)
+        if len(seen) == 200:
+            break
+
+    spent = Counter(sqs.asked()) - before
+    assert spent == {"ReceiveMessage": 20, "DeleteMessageBatch": 20}
+
+
+def test_a_batch_is_cut_where_sqs_takes_no_more(sqs: Any, new: New) -> None:
+    """All messages of one request have 1 MiB together."""
+    broker = new()
+    broker.enqueue([message(bytes([number]) * 300_000) for number in range(6)])
+
+    assert sqs.asked()["SendMessageBatch"] == 3
+    assert {one(broker).body[0] for _ in range(6)} == set(range(6))
+
+
+def test_a_message_above_the_limit_is_refused_unsent(sqs: Any, new: New) -> None:
+    """The error names the size, and nothing of the call is accepted."""
+    broker = new()
+    with pytest.raises(PayloadTooLarge, match=r"has 780289 bytes; SQS takes 1048576 .* 780288 for the body"):
+        broker.enqueue([message(), message(bytes(parcel.MAX_BYTES + 1))])
+    assert "SendMessageBatch" not in sqs.asked()
+
+
+def test_a_queue_with_a_lower_limit_says_so(new: New) -> None:
+    """A queue may be set to take less than SQS does."""
+    broker = new(attributes={"MaximumMessageSize": "1024"})
+    with pytest.raises(PayloadTooLarge, match="raise MaximumMessageSize"):
+        broker.enqueue([message(bytes(2000))])
+
+
+def test_what_fails_of_a_batch_is_asked_for_alone(sqs: Any, new: New) -> None:
+    """Ten are sent, extended and removed although some fail at first."""
+    broker, other = new(), new()
+    batches = ("SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
+    sqs.tell(partial=dict.fromkeys(batches, 1))
+
+    broker.enqueue(numbered(10))
+    leased = broker.lease(10, 0.0)
+    broker.extend([found.receipt for found in leased], 120.0)
+    broker.settle(acks(leased))
+
+    asked = sqs.asked()
+    assert len({found.body for found in leased}) == 10
+    assert (asked["SendMessage"], asked["DeleteMessage"], asked["ChangeMessageVisibility"]) == (2, 2, 2)
+    assert other.size().ready == other.size().leased == 0
+
+
+def test_what_fails_alone_as_well_is_an_error(sqs: Any, new: New) -> None:
+    """Either all are accepted or an error is raised."""
+    broker = new()
+    sqs.tell(partial={"SendMessageBatch": 1}, fail={"SendMessage": ["InternalError", 500, 1]})
+    with pytest.raises(BackendUnavailable, match="a fault of its own"):
+        broker.enqueue(numbered(10))
+
+
+# -- faults -------------------------------------------------------------------------------------
+
+
+def test_throttling_is_waited_out(sqs: Any, new: New) -> None:
+    """What SQS had no time for is asked again, later and later."""
+    broker = new()
+    broker.enqueue([message()])
+    sqs.tell(throttle={"ReceiveMessage": 2, "DeleteMessageBatch": 2, "SendMessageBatch": 2})
+
+    broker.settle(acks([one(broker)]))
+    broker.enqueue([message()])
+
+    assert not any(sqs.left()["throttle"].values())
+    assert broker.size().ready == 1
+
+
+def test_throttling_that_does_not_end_is_told(sqs: Any, new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some tries whoever asked decides."""
+    monkeypatch.setattr(link, "_PATIENCE", (3, 0.01, 0.01))
+    broker = new()
+    broker.enqueue([message()])
+    sqs.tell(throttle={"*": 1000})
+
+    with pytest.raises(BackendUnavailable, match="left alone for a while"):
+        broker.lease(1, 0.0)
+    assert sqs.left()["throttle"]["*"] == 997
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        (("AccessDenied", 403), BackendRefused, "these credentials may not do this"),
+        (("InvalidClientTokenId", 403), BackendRefused, "does not know this access key"),
+        (("RequestExpired", 400), BackendRefused, "clock"),
+        (("KmsDisabled", 400), BackendRefused, "the queue's key is disabled"),
+        (("UnheardOf", 400), BackendRefused, "UnheardOf: told to fail"),
+        (("ExpiredToken", 403), BackendUnavailable, "temporary credentials have expired"),
+        (("OverLimit", 403), BackendUnavailable, "as many messages are leased as it allows"),
+        (("ServiceUnavailable", 503), BackendUnavailable, "out of order"),
+        (("UnheardOf", 500), BackendUnavailable, "a fault of its own"),
+        (("QueueDeletedRecently", 400), BackendUnavailable, "within the last minute"),
+    ],
+)
+def test_an_error_says_whether_to_try_again(
+    sqs: Any, new: New, fault: tuple[str, int], kind: type[Exception], said: str
+) -> None:
+    """What may pass is unavailable, what will not is refused."""
+    broker = new()
+    broker.enqueue([message()])
+    sqs.tell(fail={"ReceiveMessage": [*fault, 1]})
+
+    with pytest.raises(kind, match=said):
+        broker.lease(1, 0.0)
+    assert one(broker)
+
+
+def test_a_lost_answer_of_an_enqueue_leaves_doubt(sqs: Any, new: New) -> None:
+    """Nothing that could double a task is sent twice; the error says what is not known."""
+    broker = new()
+    broker.ping()
+    broker.enqueue([message(b"before")])
+    sqs.tell(hangup={"SendMessageBatch": 1})
+
+    with pytest.raises(BackendUnavailable, match="may have been accepted all the same"):
+        broker.enqueue([message(b"once")])
+    assert broker.size().ready == 2
+
+
+def test_a_lost_answer_of_a_settlement_is_asked_for_again(sqs: Any, new: New) -> None:
+    """To remove what is gone changes nothing."""
+    broker = new()
+    broker.enqueue([message()])
+    leased = one(broker)
+    sqs.tell(hangup={"DeleteMessageBatch": 2})
+
+    broker.settle(acks([leased]))
+
+    assert broker.size().leased == 0
+
+
+def test_as_many_as_may_be_leased_are_leased(sqs: Any, new: New) -> None:
+    """At the limit a lease is unavailable until something is settled."""
+    broker = new()
+    broker.enqueue(numbered(4))
+    sqs.tell(cap=2)
+    leased = broker.lease(2, 0.0)
+
+    with pytest.raises(BackendUnavailable, match="let the workers finish some"):
+        broker.lease(1, 0.0)
+    broker.settle(acks(leased))
+    assert len(broker.lease(2, 0.0)) == 2
+
+
+def test_a_message_delivered_twice_can_be_settled_twice(sqs: Any, new: New) -> None:
+    """SQS may do so; the second settlement is the one that counts there, and neither fails."""
+    first, second = new(), new()
+    first.enqueue([message(b"twice")])
+    sqs.tell(twice=1)
+
+    leases = [one(first), one(second)]
+    assert [found.deliveries for found in leases] == [1, 2]
+    first.settle(acks(leases[:1]))
+    second.settle(acks(leases[1:]))
+
+    assert first.size().ready == first.size().leased == 0
+
+
+def test_messages_that_come_in_any_order_all_come(sqs: Any, new: New) -> None:
+    """A standard queue keeps no order, and nothing here relies on one."""
+    broker = new()
+    sqs.tell(shuffle=True)
+    broker.enqueue(numbered(40))
+
+    found = [leased.body for _ in range(4) for leased in broker.lease(10, 0.0)]
+
+    assert sorted(found) == [b"%05d" % number for number in range(40)]
+    assert found != sorted(found)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_late_ack_does_what_the_service_makes_of_it(sqs: Any, new: New, late: bool) -> None:
+    """SQS may let an outlived receipt through, so the broker does not claim a fence."""
+    broker, other = new(retry=1.0), new()
+    assert broker.capabilities.fenced is False
+    broker.enqueue([message()])
+    outlived = one(broker)
+    current = one(other)
+    sqs.tell(late=late)
+
+    broker.settle(acks([outlived]))
+
+    assert other.size().leased == (0 if late else 1)
+    other.settle(acks([current]))
+    assert other.size().leased == 0
+
+
+@pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.BURY])
+def test_a_late_settlement_sends_no_copy(new: New, action: Action) -> None:
+    """Whether the lease is still ours is asked before anything is sent."""
+    broker, other = new(retry=1.0), new()
+    broker.enqueue([message()])
+    outlived = one(broker)
+    current = one(other)
+
+    broker.settle([Settlement(outlived.receipt, action, reason="late")])
+
+    assert (other.size().ready, other.size().leased, other.size().buried) == (0, 1, 0)
+    other.settle(acks([current]))
+
+
+def test_what_was_not_ours_is_refused_by_whoever_reads_it(new: New) -> None:
+    """A message somebody else put there is handed out as it is."""
+    broker = new()
+    broker.lease(1, 0.0)
+    queue = broker._queues
+    note = {parcel.ATTRIBUTE: {"DataType": "String", "StringValue": "{not ours"}}
+    queue.link.call("send_message", QueueUrl=queue.main(), MessageBody="{é}", MessageAttributes=note)
+
+    assert one(broker).body == "{é}".encode()
+
+
+# -- copies -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.BURY])
+def test_what_a_settlement_left_behind_is_never_handed_out(sqs: Any, new: New, action: Action) -> None:
+    """The copy is sent, then its process dies: whoever finds the copy removes the old message."""
+    broker, other = new(retry=4.0), new()
+    broker.enqueue([message(b"once")])
+    leased = one(broker)
+    sqs.tell(fail={"DeleteMessageBatch": ["AccessDenied", 403, 1]})
+    with pytest.raises(BackendRefused):
+        broker.settle([Settlement(leased.receipt, action, reason="why", failures=1)])
+
+    if action is Action.BURY:
+        assert [letter.body for letter in other.buried()] == [b"once"]
+    else:
+        again = one(other)
+        assert (again.failures, again.deliveries) == ((1, 2) if action is Action.RETRY else (0, 1))
+        other.settle(acks([again]))
+
+    assert other.lease(1, 10.0) == []
+
+
+def test_a_letter_that_was_sent_twice_is_one_letter(sqs: Any, new: New) -> None:
+    """A settlement that is made up for by another process doubles nothing that is listed."""
+    broker, other = new(), new()
+    broker.enqueue([message(b"once")])
+    bury = Settlement(one(broker).receipt, Action.BURY, reason="why")
+    sqs.tell(fail={"DeleteMessageBatch": ["AccessDenied", 403, 1]})
+    with pytest.raises(BackendRefused):
+        broker.settle([bury])
+
+    other.settle([bury])
+    (letter,) = other.buried()
+
+    assert other.requeue([letter.id]) == 1
+    assert list(other.buried()) == []
+    assert one(other).body == b"once"
+    assert other.lease(1, 0.0) == []
+
+
+def test_any_process_can_put_back_what_another_leased(new: New) -> None:
+    """A receipt carries what is needed, counters included."""
+    broker, other = new(), new()
+    broker.enqueue([message(b"small"), message(b"dead")])
+    first, second = broker.lease(2, 0.0)
+    broker.close()
+
+    other.settle(
+        [
+            Settlement(first.receipt, Action.RETRY, failures=2, crashes=1),
+            Settlement(second.receipt, Action.BURY, reason="no", crashes=3),
+        ]
+    )
+
+    again = one(other)
+    assert (again.failures, again.crashes, again.deliveries) == (2, 1, 2)
+    assert [letter.crashes for letter in other.buried()] == [3]
+
+
+def test_a_large_message_of_another_process_is_put_back_uncounted(
+    new: New, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not fit into a receipt; its lease is still counted, so it cannot come for ever."""
+    broker, other = new(), new()
+    body = os.urandom(30_000)
+    broker.enqueue([message(body)])
+    leased = one(broker)
+    assert len(leased.receipt) < 1000
+
+    other.settle([Settlement(leased.receipt, Action.RETRY, crashes=1)])
+    again = one(other)
+    assert (again.body, again.crashes, again.deliveries) == (body, 0, 2)
+    assert "put back uncounted" in caplog.text
+
+    other.settle([Settlement(again.receipt, Action.RETRY, crashes=1)])
+    assert (one(broker).crashes, len(body)) == (1, 30_000)
+
+
+# -- time ---------------------------------------------------------------------------------------
+
+
+def test_a_delay_beyond_fifteen_minutes_is_kept(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that comes before its time is put back with the rest, as if it had never come."""
+    # so that the test takes seconds: SQS delays 900 at most
+    monkeypatch.setattr(broker_module, "LONGEST_DELAY", 1)
+    monkeypatch.setattr(moving, "LONGEST_DELAY", 1)
+    broker, other = new(), new()
+    since = time.time()
+    broker.enqueue([message(b"later", 3.5)])
+    leased = one(other)
+
+    assert time.time() - since >= 3.5
+    assert (leased.body, leased.deliveries) == (b"later", 1)
+    other.settle([Settlement(leased.receipt, Action.RETRY, 2.5, failures=1)])
+    since = time.time()
+    again = one(broker)
+    assert time.time() - since >= 2.5
+    assert (again.deliveries, again.failures) == (2, 1)
+
+
+def test_a_lease_is_extended_to_what_is_left_of_twelve_hours(
+    new: New, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQS counts them from the lease; that it ends then is told."""
+    monkeypatch.setattr(moving, "LONGEST_LEASE", 20)
+    broker = new()
+    broker.enqueue([message()])
+    leased = one(broker)
+
+    broker.extend([leased.receipt], 60.0)
+
+    assert "12 hours" in caplog.text
+    broker.settle(acks([leased]))
+    assert broker.size().leased == 0
+
+
+def test_a_wait_that_was_broken_off_holds_nothing_for_long(new: New) -> None:
+    """SQS hands messages to waits nobody is waiting in any more; they come back in seconds."""
+    gone = new(retry=3600.0)
+    gone.lease(1, 0.0)
+    child = os.fork()
+    if not child:
+        gone.lease(1, 20.0)
+        os._exit(0)
+    time.sleep(1.0)  # it must have begun to wait
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    broker = new()
+    broker.enqueue([message(b"for the living")])
+
+    assert one(broker).body == b"for the living"
+
+
+def test_without_long_polls_the_queue_is_looked_at(sqs: Any, new: New) -> None:
+    """`receive_message_wait_time_seconds = 0` means every `poll` seconds."""
+    broker = new(receive_message_wait_time_seconds=0, poll=0.3)
+    assert broker.capabilities.blocking is False
+    since = time.monotonic()
+
+    assert broker.lease(1, 1.0) == []
+
+    assert time.monotonic() - since >= 1.0
+    assert 3 <= sqs.asked()["ReceiveMessage"] <= 6
+
+
+def test_a_delayed_message_is_purged_too(new: New) -> None:
+    """It cannot be removed before its time, so it is removed when it comes."""
+    broker, other = new(), new()
+    broker.enqueue([message(b"now"), message(b"later", 3.0)])
+    assert other.purge() == 2
+    broker.enqueue([message(b"after", 2.0)])
+
+    assert [found.body for found in other.lease(5, 5.0)] == [b"after"]
+    assert other.lease(5, 3.0) == []
+    assert other.size().ready == 0
+
+
+def test_a_leased_message_that_was_delayed_outlives_a_purge(new: New) -> None:
+    """What was handed out before the purge was not there to be purged."""
+    broker, other = new(retry=3.0), new()
+    broker.enqueue([message(b"leased", 1.0)])
+    one(broker)
+
+    assert other.purge() == 0
+
+    assert one(other).body == b"leased"
+
+
+# -- redrive ------------------------------------------------------------------------------------
+
+
+def test_the_queue_s_own_redrive_policy_serves(new: New) -> None:
+    """What SQS moves is listed, and can be requeued."""
+    broker = new(retry=1.0, max_receives=2)
+    broker.enqueue([message(b"hopeless")])
+    for _ in range(2):
+        assert one(broker).body == b"hopeless"
+
+    assert broker.lease(1, 3.0) == []
+    (letter,) = broker.buried()
+
+    assert (letter.body, "redrive policy" in letter.reason) == (b"hopeless", True)
+    assert broker.requeue([letter.id]) == 1
+    assert one(broker).deliveries == 1
+
+
+# -- FIFO ---------------------------------------------------------------------------------------
+
+
+def test_a_group_runs_one_after_the_other(new: New) -> None:
+    """With one message group, what comes later waits for what is leased."""
+    broker, other = new(fifo=True, group="all"), new(fifo=True, group="all")
+    broker.enqueue(numbered(5))
+
+    first = broker.lease(2, 0.0)
+    assert [found.body for found in first] == [b"00000", b"00001"]
+    assert other.lease(1, 0.0) == []
+    broker.settle(acks(first))
+    assert [found.body for found in other.lease(5, 0.0)] == [b"00002", b"00003", b"00004"]
+
+
+def test_without_a_group_tasks_do_not_wait_for_one_another(new: New) -> None:
+    """Each task is a group of its own."""
+    broker, other = new(fifo=True), new(fifo=True)
+    broker.enqueue(numbered(2))
+    assert {one(broker).body, one(other).body} == {b"00000", b"00001"}
+
+
+def test_a_fifo_queue_refuses_a_delay(new: New) -> None:
+    """SQS delays no single message of a FIFO queue."""
+    with pytest.raises(NotSupported, match="cannot delay a task; got a delay of 5 seconds"):
+        new(fifo=True).enqueue([message(delay=5.0)])
+
+
+def test_a_retry_of_a_fifo_queue_waits(new: New) -> None:
+    """Its delay is kept by whoever is handed it too early."""
+    broker, other = new(fifo=True), new(fifo=True)
+    broker.enqueue([message()])
+    since = time.time()
+    broker.settle([Settlement(one(broker).receipt, Action.RETRY, 3.0, failures=1)])
+
+    assert other.lease(1, 0.0) == []
+    again = one(other)
+    assert time.time() - since >= 3.0
+    assert (again.deliveries, again.failures) == (2, 1)
+
+
+@pytest.mark.parametrize(("deduplication", "expected"), [("call", 2), ("id", 1), ("content", 1)])
+def test_a_fifo_queue_drops_what_it_has_seen(new: New, deduplication: str, expected: int) -> None:
+    """By call, by the task's id or by content, for five minutes."""
+    broker = new(fifo=True, deduplication=deduplication)
+    sent = message()
+    broker.enqueue([sent])
+    broker.enqueue([sent])
+    assert broker.size().ready == expected
+
+
+@pytest.mark.parametrize("deduplication", ["call", "id", "content"])
+def test_a_retry_is_no_duplicate(new: New, deduplication: str) -> None:
+    """What is put back is not taken for what was sent before."""
+    broker = new(fifo=True, deduplication=deduplication)
+    broker.enqueue([message()])
+    for failures in range(1, 4):
+        broker.settle([Settlement(one(broker).receipt, Action.RETRY, failures=failures)])
+    broker.settle([Settlement(one(broker).receipt, Action.BURY, reason="no")])
+    assert broker.requeue([letter.id for letter in broker.buried()]) == 1
+    assert one(broker).deliveries == 1
+
+
+def test_a_lost_answer_of_a_fifo_enqueue_is_asked_for_again(sqs: Any, new: New) -> None:
+    """A FIFO queue takes the same message once."""
+    broker = new(fifo=True)
+    broker.enqueue([message()])
+    sqs.tell(hangup={"SendMessageBatch": 1})
+    broker.enqueue([message()])
+    assert broker.size().ready == 2
+
+
+# -- processes ----------------------------------------------------------------------------------
+
+
+def test_a_process_has_one_client_and_none_of_its_parent_s(new: New) -> None:
+    """Brokers of one place share it; after a fork both sides go on, each with its own."""
+    one_broker, other = new(), new(name="other")
+    one_broker.ping()
+    other.ping()
+    ours = one_broker._queues.link._open()
+    assert ours is other._queues.link._open()
+
+    child = os.fork()
+    if not child:
+        try:
+            one_broker.enqueue([message(b"child")])
+            os._exit(0 if one_broker._queues.link._open() is not ours else 1)
+        finally:
+            os._exit(2)
+    one_broker.enqueue([message(b"parent")])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert {found.body for found in one_broker.lease(10, 0.0)} == {b"child", b"parent"}
+    assert one_broker._queues.link._open() is ours
+
+
+def test_the_last_broker_closes_the_client(new: New) -> None:
+    """Nothing is kept for a place nobody speaks to."""
+    first, second = new(), new()
+    first.ping()
+    second.ping()
+    before = len(link._CLIENTS)
+
+    first.close()
+    assert len(link._CLIENTS) == before
+    second.close()
+    gc.collect()
+    assert len(link._CLIENTS) == before - 1
+
+
+def test_boto_s_chatter_is_silenced_only_where_nobody_asked_for_it(new: New) -> None:
+    """At DEBUG botocore logs session tokens; whoever wants that sets its level."""
+    log = logging.getLogger("botocore")
+    log.setLevel(logging.DEBUG)
+    try:
+        new(aws_session_token="another client").ping()
+        assert log.level == logging.DEBUG
+    finally:
+        log.setLevel(logging.NOTSET)
+    new(aws_session_token="a third client").ping()
+    assert log.level == logging.INFO
