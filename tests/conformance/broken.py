@@ -12,15 +12,16 @@ import msgspec
 
 from qcore.builtin.memory import MemoryBroker, MemoryResults, MemorySchedules
 from qcore.builtin.serializers import JsonSerializer
-from qcore.builtin.sqlite import SqliteBroker
-from qcore.errors import BackendRefused
-from qcore.model import Action, Outgoing, State
+from qcore.builtin.sqlite import SqliteBroker, waiting
+from qcore.errors import BackendRefused, PayloadTooLarge
+from qcore.model import ID_AT, Action, Outgoing, Settlement, State
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Sequence
 
-    from qcore.interfaces import Broker, ResultStore
-    from qcore.model import Buried, Delivery, QueueSize, Schedule, Settlement, StoredResult
+    from qcore.interfaces import Broker, Per, ResultStore
+    from qcore.model import Buried, Delivery, QueueSize, Schedule, StoredResult
 
 changed = msgspec.structs.replace
 
@@ -328,10 +329,163 @@ class ExchangeAcksFirst(MemoryBroker):
         results: Sequence[StoredResult],
         settlements: Sequence[Settlement],
         limit: int,
+        then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
         """Settle, then save."""
         self.settle(settlements)
-        return super().exchange(store, results, (), limit)
+        return super().exchange(store, results, (), limit, then)
+
+
+class ExchangeForgetsWhatFollows(MemoryBroker):
+    """Ends a chain after its first step."""
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+        then: Sequence[Outgoing] = (),
+    ) -> Sequence[Delivery]:
+        """Do the rest."""
+        del then
+        return super().exchange(store, results, settlements, limit)
+
+
+class ExchangeGoesOnTooEarly(MemoryBroker):
+    """Enqueues what follows from results that may never be kept."""
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+        then: Sequence[Outgoing] = (),
+    ) -> Sequence[Delivery]:
+        """Enqueue, then save."""
+        self.enqueue(then)
+        return super().exchange(store, results, settlements, limit)
+
+
+class ExchangeSettlesTooEarly(MemoryBroker):
+    """Removes a message though what follows from it is refused."""
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self.capabilities = attrs.evolve(self.capabilities, max_bytes=4096)
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Refuse what is too large."""
+        if any(len(one.body) > 4096 for one in messages):
+            raise PayloadTooLarge
+        super().enqueue(messages)
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+        then: Sequence[Outgoing] = (),
+    ) -> Sequence[Delivery]:
+        """Settle, then enqueue."""
+        super().exchange(store, results, settlements, 0)
+        return super().exchange(None, (), (), limit, then)
+
+
+class ExchangeIgnoresDelay(MemoryBroker):
+    """Presents at once what should follow later."""
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+        then: Sequence[Outgoing] = (),
+    ) -> Sequence[Delivery]:
+        """Drop the delay."""
+        now = [changed(one, delay=0.0) for one in then]
+        return super().exchange(store, results, settlements, limit, now)
+
+
+class WithdrawTakesNothing(MemoryBroker):
+    """Claims to take messages back."""
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Do nothing."""
+        return ()
+
+
+class WithdrawLeavesThem(MemoryBroker):
+    """Returns what it does not remove."""
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Put them back."""
+        taken = super().withdraw(ids)
+        self.enqueue([Outgoing(body[ID_AT], body) for body in taken])
+        return taken
+
+
+class WithdrawLooksAtTheReady(MemoryBroker):
+    """Does not find what waits for its time."""
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Look at what is due."""
+        now = time.monotonic()
+        due = [message.id for at, _, message in self._queue._waiting if at <= now]
+        return super().withdraw([id for id in ids if id in due])
+
+
+class WithdrawTakesTheLeased(MemoryBroker):
+    """Takes from under a worker what it is busy with."""
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Release them first."""
+        held = [receipt for receipt, message in self._queue._leased.items() if message.id in ids]
+        self.settle([Settlement(receipt, Action.RELEASE) for receipt in held])
+        return super().withdraw(ids)
+
+
+class WithdrawTakesTheDead(MemoryBroker):
+    """Takes dead letters as well."""
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Look among the dead."""
+        dead = [letter for letter in self.buried() if letter.body[ID_AT] in ids]
+        self.delete([letter.id for letter in dead])
+        return [*super().withdraw(ids), *(letter.body for letter in dead)]
+
+
+class WithdrawForgetsNot(MemoryBroker):
+    """Refuses an id for ever that was withdrawn once."""
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Keep the ids."""
+        taken = super().withdraw(ids)
+        self._queue._ids.update(ids)
+        return taken
+
+
+class WithdrawTurnsRound(MemoryBroker):
+    """Mixes up what is left."""
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Put the rest in again, the first one last."""
+        taken = super().withdraw(ids)
+        first, *rest = [message.body for _, _, message in sorted(self._queue._waiting)]
+        self.purge()
+        self.enqueue([Outgoing(body[ID_AT], body) for body in [*rest, first]])
+        return taken
+
+
+class WithdrawIsDenied(MemoryBroker):
+    """Takes messages back and does not say that it can."""
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self.capabilities = attrs.evolve(self.capabilities, withdraw=False)
 
 
 class StatusHasNoEnd(MemoryBroker):
@@ -375,6 +529,58 @@ class RetryIsTwoSteps(SqliteBroker):
         self.enqueue([Outgoing(body.rjust(16), body) for body in bodies])
 
 
+class WithdrawIsTwoSteps(SqliteBroker):
+    """Takes what it saw a moment ago, leased or not."""
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Leave time for another between the two."""
+
+        def take(connection: sqlite3.Connection) -> list[bytes]:
+            rows = [(one.row,) for one in waiting.find(connection, ids)]
+            return [
+                connection.execute("select body from queue where seq = ?", row).fetchone()[0] for row in rows
+            ]
+
+        bodies = self._database.read(take)
+        threading.Event().wait(0.01)
+        super().withdraw(ids)
+        return bodies
+
+
+class SettlesBeforeItGoesOn(SqliteBroker):
+    """Ends a lease before what follows from it is there."""
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+        then: Sequence[Outgoing] = (),
+    ) -> Sequence[Delivery]:
+        """Leave time to die between the two."""
+        super().exchange(store, results, settlements, 0)
+        threading.Event().wait(0.02)
+        return super().exchange(None, (), (), limit, then)
+
+
+class GoesOnBeforeItSaves(SqliteBroker):
+    """Enqueues what follows from a result before that is kept."""
+
+    def exchange(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+        then: Sequence[Outgoing] = (),
+    ) -> Sequence[Delivery]:
+        """Leave time to die between the two."""
+        self.enqueue(then)
+        threading.Event().wait(0.02)
+        return super().exchange(store, results, settlements, limit)
+
+
 class LastResultWins(MemoryResults):
     """Replaces a success."""
 
@@ -404,10 +610,63 @@ class WaitTakesAnything(MemoryResults):
 class PruneTakesFailures(MemoryResults):
     """Throws failures away."""
 
-    def prune(self, keep: int) -> int:
+    def prune(self, keep: int, per: Per | None = None) -> int:
         """Prune everything."""
+        del per
         rows = self.recent(limit=1000)[max(0, keep) :] if keep >= 0 else []
         return super().prune(-1) + self.delete([row.id for row in rows if row.state is not State.RETRYING])
+
+
+class PruneTakesAllForNone(MemoryResults):
+    """Takes a negative number for nought."""
+
+    def prune(self, keep: int, per: Per | None = None) -> int:
+        """Keep at least nothing."""
+        return super().prune(max(0, keep), per)
+
+
+class PruneKnowsNoKinds(MemoryResults):
+    """Counts all successes together."""
+
+    def prune(self, keep: int, per: Per | None = None) -> int:
+        """Leave out what to count by."""
+        del per
+        return super().prune(keep)
+
+
+class PruneKeepsWhatHasNoKind(MemoryResults):
+    """Limits groups, and lets what is in none grow."""
+
+    def prune(self, keep: int, per: Per | None = None) -> int:
+        """Put the rest back."""
+        rows = [row for row in self.recent(limit=1000) if per and getattr(row, per) is None]
+        count = super().prune(keep, per)
+        self.save(rows)
+        return count
+
+
+class UngroupDeletes(MemoryResults):
+    """Throws the members away with the group."""
+
+    def ungroup(self, group: str) -> int:
+        """Delete them."""
+        return self.delete([row.id for row in self.group(group)])
+
+
+class UngroupLies(MemoryResults):
+    """Says that it did something."""
+
+    def ungroup(self, group: str) -> int:
+        """Count."""
+        return len(self.group(group))
+
+
+class LabelIsDropped(MemoryResults):
+    """Keeps a result without its label."""
+
+    def save(self, results: Sequence[StoredResult]) -> None:
+        """Drop the label."""
+        super().save([changed(one, label=None) for one in results])
 
 
 class ClaimIsShared(MemorySchedules):
@@ -416,6 +675,14 @@ class ClaimIsShared(MemorySchedules):
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
         """Hold nothing."""
         return super().claim_due(now, limit, hold * 0)
+
+
+class OverlapIsDropped(MemorySchedules):
+    """Keeps a schedule without all of its fields."""
+
+    def add(self, schedule: Schedule) -> None:
+        """Drop one."""
+        super().add(attrs.evolve(schedule, overlap="allow"))
 
 
 class AdvanceIsBlind(MemorySchedules):

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from qcore import interfaces
+from qcore import notes as shared
 from qcore.builtin.memory import MemoryBroker, MemoryResults, MemorySchedules, MemoryServer
+from qcore.builtin.memory.notes import MemoryNotes
 from qcore.builtin.serializers import JsonSerializer
-from qcore.builtin.sqlite import SqliteSettings
+from qcore.builtin.sqlite import SqliteBroker, SqliteResults, SqliteSettings
 from qcore.errors import BackendError
 from qcore.interfaces import Settings
 from qcore.model import Action, State
@@ -25,18 +27,19 @@ from qcore.testing import (
     SchedulerContract,
     SerializerContract,
 )
-from tests.conformance import broken
+from tests.conformance import broken, broken_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from qcore.builtin.sqlite import SqliteBroker
+    from qcore.builtin.sqlite.notes import SqliteNotes
     from qcore.testing.contract import Contract
 
 CONTRACTS: Final = {
     interfaces.Broker: (BrokerContract, ExchangeContract),
     interfaces.ResultStore: (ResultStoreContract,),
+    shared.Notes: (ResultStoreContract,),
     interfaces.Serializer: (SerializerContract,),
     interfaces.ErrorReporter: (ErrorReporterContract,),
     interfaces.Scheduler: (SchedulerContract, FireContract),
@@ -129,6 +132,21 @@ BROKERS: Final = [
     (broken.DeadAreNewestFirst, "test_dead_letters_are_listed_oldest_first"),
     (broken.RequeueKeepsCounters, "test_a_requeued_letter_begins_anew"),
     (broken.ExchangeAcksFirst, "test_nothing_is_settled_unless_results_are_saved"),
+    (broken.ExchangeForgetsWhatFollows, "test_an_exchange_enqueues_what_follows"),
+    (broken.ExchangeForgetsWhatFollows, "test_who_waits_is_woken_by_what_follows", 0),
+    (broken.ExchangeGoesOnTooEarly, "test_nothing_is_settled_unless_results_are_saved"),
+    (broken.ExchangeSettlesTooEarly, "test_nothing_is_settled_unless_what_follows_is_enqueued"),
+    (broken.ExchangeIgnoresDelay, "test_what_follows_may_follow_later"),
+    (broken.WithdrawTakesNothing, "test_ready_messages_are_withdrawn"),
+    (broken.WithdrawTakesNothing, "test_returned_messages_are_withdrawn"),
+    (broken.WithdrawTakesNothing, "test_an_outlived_lease_does_not_hold_a_message"),
+    (broken.WithdrawLeavesThem, "test_ready_messages_are_withdrawn"),
+    (broken.WithdrawTurnsRound, "test_ready_messages_are_withdrawn"),
+    (broken.WithdrawLooksAtTheReady, "test_delayed_messages_are_withdrawn"),
+    (broken.WithdrawTakesTheLeased, "test_leased_messages_stay"),
+    (broken.WithdrawTakesTheDead, "test_buried_messages_stay"),
+    (broken.WithdrawForgetsNot, "test_what_was_withdrawn_may_come_again"),
+    (broken.WithdrawIsDenied, "test_without_the_claim_nothing_is_withdrawn"),
     (broken.StatusHasNoEnd, "test_an_outlived_status_is_not_shown"),
 ]
 STORES: Final = [
@@ -137,8 +155,40 @@ STORES: Final = [
     (broken.ExpiredIsReturned, "test_expired_results_are_not_returned"),
     (broken.WaitTakesAnything, "test_a_terminal_result_is_waited_for", State.SUCCESS),
     (broken.PruneTakesFailures, "test_failures_are_not_pruned"),
+    (broken.PruneTakesAllForNone, "test_only_what_has_expired_is_pruned"),
+    (broken.PruneTakesAllForNone, "test_a_kind_may_be_kept_whole_or_not_at_all", "group"),
+    (broken.PruneKnowsNoKinds, "test_successes_are_pruned_of_each_kind", "group"),
+    (broken.PruneKnowsNoKinds, "test_successes_are_pruned_of_each_kind", "label"),
+    (broken.PruneKnowsNoKinds, "test_successes_are_pruned_of_each_kind", "name"),
+    (broken.PruneKeepsWhatHasNoKind, "test_successes_are_pruned_of_each_kind", "label"),
+    (broken.UngroupDeletes, "test_a_group_may_be_dissolved"),
+    (broken.UngroupLies, "test_a_group_may_be_dissolved"),
+    (broken.LabelIsDropped, "test_everything_about_a_result_is_kept"),
+]
+NOTES: Final = [
+    (broken_notes.PutKeepsTheFirst, "test_a_mark_is_kept"),
+    (broken_notes.MarksStay, "test_a_mark_is_forgotten_in_time"),
+    (broken_notes.MarksEndEarly, "test_a_mark_is_forgotten_in_time"),
+    (broken_notes.LookLeavesOut, "test_marks_come_in_the_order_asked_for"),
+    (broken_notes.LimitIsOneMore, "test_places_are_taken_until_there_are_none"),
+    (broken_notes.LastHolderIsTold, "test_places_are_taken_until_there_are_none"),
+    (broken_notes.AskingAgainIsComingAnew, "test_places_are_taken_until_there_are_none"),
+    (broken_notes.AskingAgainProlongsNothing, "test_a_holder_keeps_its_place"),
+    (broken_notes.PlacesStay, "test_an_outlived_place_is_free"),
+    (broken_notes.AnybodyReleases, "test_released_places_are_free"),
+    (broken_notes.BurstIsIgnored, "test_turns_have_their_distance"),
+    (broken_notes.BurstHasNoEnd, "test_what_was_not_used_counts"),
+    (broken_notes.TurnsAreNotRemembered, "test_a_holder_is_told_of_the_same_turn"),
+    (broken_notes.TurnsComeForEver, "test_a_turn_comes_once"),
+    (broken_notes.ComingAgainCounts, "test_members_are_counted"),
+    (broken_notes.LastBodyWins, "test_members_are_counted"),
+    (broken_notes.CountIsOfBefore, "test_the_last_of_one_call_knows"),
+    (broken_notes.GatheringsStay, "test_an_outlived_gathering_is_forgotten"),
+    (broken_notes.GatheringsEndWithTheFirst, "test_a_gathering_lasts_from_its_last_arrival"),
+    (broken_notes.DisbandDoesNothing, "test_a_disbanded_gathering_is_forgotten"),
 ]
 SCHEDULES: Final = [
+    (broken.OverlapIsDropped, "test_a_schedule_is_kept_whole"),
     (broken.ClaimIsShared, "test_a_claimed_schedule_is_nobody_elses"),
     (broken.AdvanceIsBlind, "test_a_slot_is_advanced_once"),
 ]
@@ -189,6 +239,44 @@ def test_a_broken_store_fails(wrong: type[MemoryResults], test: str, parameters:
         run(ResultStoreContract, test, maker(wrong), parameters)
 
 
+@pytest.mark.parametrize(("wrong", "test", "parameters"), each(NOTES))
+def test_broken_notes_fail(wrong: type[MemoryNotes], test: str, parameters: tuple[Any, ...]) -> None:
+    """Notes that are wrong in one way fail a test that sound ones pass."""
+
+    def maker(kind: type[MemoryNotes]) -> Callable[..., MemoryResults]:
+        table = MemoryServer().results("kit")
+        table.notes = kind()
+        return lambda **_: MemoryResults(table, backend="kit")
+
+    run(ResultStoreContract, test, maker(MemoryNotes), parameters)
+    with pytest.raises(AssertionError):
+        run(ResultStoreContract, test, maker(wrong), parameters)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "test"),
+    [
+        (broken_notes.AcquireIsTwoSteps, "test_of_many_that_ask_at_once_only_so_many_are_let_in"),
+        (broken_notes.AcquireIsTwoSteps, "test_no_more_are_inside_at_any_moment"),
+        (broken_notes.ReserveIsTwoSteps, "test_many_that_ask_at_once_have_turns_of_their_own"),
+        (broken_notes.ArriveIsTwoSteps, "test_the_last_of_many_processes_knows"),
+        (broken_notes.NotesAreInMemory, "test_notes_survive_whoever_made_them"),
+    ],
+)
+def test_notes_that_processes_do_not_share_fail(wrong: type[SqliteNotes], test: str, tmp_path: Path) -> None:
+    """What goes wrong when processes come at once is found."""
+
+    def make(**fields: Any) -> SqliteResults:
+        store = SqliteResults(
+            Settings(name="kit", sections={"sqlite": SqliteSettings(path=str(tmp_path / "kit.db"))}, **fields)
+        )
+        store.notes = wrong(store._database)
+        return store
+
+    with pytest.raises(AssertionError):
+        run(ResultStoreContract, test, make, ())
+
+
 @pytest.mark.parametrize(("wrong", "test", "parameters"), each(SCHEDULES))
 def test_a_broken_scheduler_fails(
     wrong: type[MemorySchedules], test: str, parameters: tuple[Any, ...]
@@ -232,6 +320,7 @@ def test_a_broken_serializer_fails(
     [
         (broken.Buffers, "test_accepted_messages_survive_the_producer"),
         (broken.RetryIsTwoSteps, "test_every_settlement_is_whole_or_not_at_all"),
+        (broken.WithdrawIsTwoSteps, "test_a_message_is_leased_or_withdrawn"),
     ],
 )
 def test_a_broker_that_cannot_stand_a_crash_fails(
@@ -249,4 +338,28 @@ def test_a_broker_that_cannot_stand_a_crash_fails(
             run(BrokerContract, test, maker(f"{number}.db"), ())
 
     with pytest.raises((AssertionError, TimeoutError)):
+        try_three_times()
+
+
+@pytest.mark.parametrize("wrong", [broken.SettlesBeforeItGoesOn, broken.GoesOnBeforeItSaves])
+def test_a_broker_that_breaks_chains_fails(wrong: type[SqliteBroker], tmp_path: Path) -> None:
+    """A step that is lost, or made although the one before was not, is found."""
+    test = "test_what_follows_is_there_before_its_cause_is_gone"
+
+    def maker(kind: type[SqliteBroker], name: str) -> Callable[..., tuple[SqliteBroker, SqliteResults]]:
+        sections = {"sqlite": SqliteSettings(path=str(tmp_path / name))}
+
+        def make(**fields: Any) -> tuple[SqliteBroker, SqliteResults]:
+            settings = Settings(name="kit", sections=sections, **fields)
+            return kind(settings), SqliteResults(settings)
+
+        return make
+
+    def try_three_times() -> None:
+        # the moment of the kill is not chosen: there are three chances for a bad one
+        for number in range(3):
+            run(ExchangeContract, test, maker(wrong, f"{number}.db"), ())
+
+    run(ExchangeContract, test, maker(SqliteBroker, "sound.db"), ())
+    with pytest.raises(AssertionError):
         try_three_times()

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from qcore.model import Action, Settlement, State, StoredResult
-from qcore.testing.broker.bench import BrokerBench, acks, bodies, chunks, numbered
+from qcore.testing.broker.bench import BrokerBench, acks, bodies, chunks, message, numbered
 from qcore.testing.contract import MOMENTS, needs
 
 if TYPE_CHECKING:
@@ -45,14 +45,15 @@ class ExchangeContract(BrokerBench):
         assert broker.capabilities.backend == store.backend
 
     def test_all_is_done_in_one_call(self, new: MakePair) -> None:
-        """Save results, end leases and take the next, without waiting."""
+        """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
         broker, store = new(retry=4 * self.tick)
         self.put(broker, *numbered(6))
         done = self.some(broker, 3)
+        then = [message(b"follows"), message(b"follows too")]
 
-        taken = broker.exchange(store, [result_of(one) for one in done], acks(done), 10)
+        taken = broker.exchange(store, [result_of(one) for one in done], acks(done), 10, then)
 
-        assert numbered(6)[3:] == bodies(taken)
+        assert [*numbered(6)[3:], b"follows", b"follows too"] == bodies(taken)
         other, results = new()
         assert [result_of(one).body for one in done] == [
             found.body for found in results.get([result_of(one).id for one in done]) if found
@@ -69,7 +70,9 @@ class ExchangeContract(BrokerBench):
         (one,) = broker.exchange(store, [], [], 1)
         assert list(broker.exchange(store, [result_of(one)], [], 0)) == []
         assert list(broker.exchange(None, [], acks([one]), 0)) == []
-        assert bodies(broker.exchange(None, [], [], 5)) == [b"two"]
+        assert list(broker.exchange(store, [], [], 0, [message(b"three")])) == []
+        assert bodies(broker.exchange(None, [], [], 5)) == [b"two", b"three"]
+        assert bodies(broker.exchange(None, [], [], 5, [message(b"four")])) == [b"four"]
         assert list(broker.exchange(store, [], [], 5)) == []
 
     def test_a_success_is_kept_though_the_lease_is_outlived(self, new: MakePair) -> None:
@@ -99,7 +102,7 @@ class ExchangeContract(BrokerBench):
         assert [success] == list(store.get([success.id]))
 
     def test_what_is_gone_has_a_result(self, new: MakePair) -> None:
-        """Results are durable before the settlements are."""
+        """Results are durable before the messages in `then` are, and these before the settlements."""
         needs(new()[0].capabilities.processes, "is not seen by other processes")
         sent = numbered(300)
         for batch in chunks(sent, 100):
@@ -124,3 +127,39 @@ class ExchangeContract(BrokerBench):
         ids = [hashlib.sha256(body).digest()[:16] for body in sent if body not in left]
         assert ids
         assert None not in store.get(ids)
+
+    def test_what_follows_is_there_before_its_cause_is_gone(self, new: MakePair) -> None:
+        """Results are durable before the messages in `then` are, and these before the settlements.
+
+        Each message stands for a step of a chain and is followed by the next step.
+        """
+        needs(new()[0].capabilities.processes, "is not seen by other processes")
+        self.put(new()[0], *[b"%d:0" % chain for chain in range(8)])
+
+        def work(tell: Callable[[str], None]) -> None:
+            broker, store = new(retry=4 * self.tick)
+            done = self.some(broker, 1)
+            while True:
+                tell("cycle")
+                then = [message(step(one, 1)) for one in done]
+                taken = broker.exchange(store, [result_of(one) for one in done], acks(done), 1, then)
+                done = list(taken) or self.some(broker, 1)
+
+        for at in MOMENTS:
+            with self.child(work) as child:
+                self.kill_amid(child, 10, at)
+
+        broker, store = new()
+        left: list[Delivery] = []
+        while taken := broker.lease(100, 8 * self.tick):
+            left += taken
+        assert {one.body.partition(b":")[0] for one in left} == {b"%d" % chain for chain in range(8)}
+        for one in left:
+            before = [step(one, -back) for back in range(1, int(one.body.partition(b":")[2]) + 1)]
+            assert None not in store.get([hashlib.sha256(body).digest()[:16] for body in before])
+
+
+def step(delivery: Delivery, forth: int) -> bytes:
+    """Return the step of the same chain that is so many ahead."""
+    chain, _, number = delivery.body.partition(b":")
+    return b"%s:%d" % (chain, int(number) + forth)

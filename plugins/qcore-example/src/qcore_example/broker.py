@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qcore.errors import BackendRefused, BackendUnavailable
 from qcore.interfaces import Broker, Capabilities
-from qcore.model import Action, Buried, Delivery, QueueSize
+from qcore.model import ID_AT, Action, Buried, Delivery, QueueSize
 from qcore_example.spool import BURIED, LEASED, REASONS, SECOND, WAITING, Name, Spool, token
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class SpoolBroker(Broker):
     """Keeps each message as a file, for processes of one machine."""
 
     capabilities = Capabilities(
-        receipts=True, extend=True, delay=True, counts_attempts=True, dead_letter=True
+        receipts=True, extend=True, delay=True, counts_attempts=True, dead_letter=True, withdraw=True
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -96,6 +96,17 @@ class SpoolBroker(Broker):
         with _in_words(self._folder):
             self._take_back(time.time_ns())
             return sum(self._spool.remove(WAITING, name) for name in self._spool.names(WAITING))
+
+    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Read the waiting files and remove those of these ids."""
+        wanted = frozenset(ids)
+        with _in_words(self._folder):
+            self._take_back(time.time_ns())
+            found = ((name, self._spool.read(WAITING, name)) for name in self._spool.names(WAITING))
+            # whoever leases one in between moves it, and it is not ours to remove
+            return [
+                body for name, body in found if body[ID_AT] in wanted and self._spool.remove(WAITING, name)
+            ]
 
     def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
         """Read dead letters; their names begin with the time."""

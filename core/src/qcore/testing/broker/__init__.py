@@ -7,10 +7,18 @@ from qcore.testing.broker.exchange import ExchangeRules
 from qcore.testing.broker.lease import LeaseRules
 from qcore.testing.broker.letters import DeadLetterRules
 from qcore.testing.broker.settle import SettleRules
+from qcore.testing.broker.withdraw import WithdrawRules
 
 
 class BrokerContract(
-    EnqueueRules, LeaseRules, SettleRules, DeadLetterRules, ExchangeRules, ClaimRules, CrashRules
+    EnqueueRules,
+    LeaseRules,
+    SettleRules,
+    DeadLetterRules,
+    ExchangeRules,
+    WithdrawRules,
+    ClaimRules,
+    CrashRules,
 ):
     """What every broker must keep to, one test a sentence of `qcore.interfaces.Broker`.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from qcore.builtin.memory import MemoryResults, MemoryServer
-from qcore.errors import BackendUnavailable
+from qcore.errors import BackendUnavailable, PayloadTooLarge
 from qcore.model import Settlement, State, StoredResult
-from qcore.testing.broker.bench import BrokerBench, acks, bodies, numbered
+from qcore.testing.broker.bench import BrokerBench, acks, bodies, message, numbered
 from qcore.testing.contract import Stopwatch, needs
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class ExchangeRules(BrokerBench):
     """Results, settlements and the next lease in one call."""
 
     def test_an_exchange_saves_settles_and_leases(self, new: MakeBroker) -> None:
-        """Save results, end leases and take the next, without waiting."""
+        """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
         broker = new(retry=4 * self.tick)
         store = MemoryResults(MemoryServer().results("kit"), backend="kit")
         result = a_result()
@@ -54,7 +55,7 @@ class ExchangeRules(BrokerBench):
         self.nothing(new(), 6 * self.tick)
 
     def test_an_exchange_does_not_wait(self, new: MakeBroker) -> None:
-        """Save results, end leases and take the next, without waiting."""
+        """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
         broker = new(poll=60.0)
 
         since = Stopwatch()
@@ -63,7 +64,7 @@ class ExchangeRules(BrokerBench):
         assert since.seconds < self.patience
 
     def test_nothing_is_settled_unless_results_are_saved(self, new: MakeBroker) -> None:
-        """Results are durable before the settlements are."""
+        """Results are durable before the messages in `then` are, and these before the settlements."""
         broker, other = new(retry=2 * self.tick), new()
         needs(broker.capabilities.receipts, "gives no receipts")
         store = DeadStore(MemoryServer().results("kit"), backend="kit")
@@ -71,9 +72,75 @@ class ExchangeRules(BrokerBench):
         leased = self.one(broker)
 
         with pytest.raises(BackendUnavailable):
-            broker.exchange(store, [a_result()], acks([leased]), 0)
+            broker.exchange(store, [a_result()], acks([leased]), 0, [message(b"too early")])
 
         assert self.one(other).body == b"finished"
+        self.nothing(other)
+
+    def test_nothing_is_settled_unless_what_follows_is_enqueued(self, new: MakeBroker) -> None:
+        """Results are durable before the messages in `then` are, and these before the settlements."""
+        broker, other = new(retry=2 * self.tick), new()
+        limit = broker.capabilities.max_bytes
+        needs(broker.capabilities.receipts, "gives no receipts")
+        needs(limit is not None, "takes messages of any size")
+        self.put(broker, b"finished")
+        leased = self.one(broker)
+
+        with pytest.raises(PayloadTooLarge):
+            broker.exchange(None, [], acks([leased]), 0, [message(bytes((limit or 0) + 1))])
+
+        assert self.one(other).body == b"finished"
+
+    def test_an_exchange_enqueues_what_follows(self, new: MakeBroker) -> None:
+        """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
+        broker, other = new(), new()
+        store = MemoryResults(MemoryServer().results("kit"), backend="kit")
+        result = a_result()
+        self.put(broker, b"step")
+        done = self.one(broker)
+
+        taken = list(broker.exchange(store, [result], acks([done]), 5, [message(b"next"), message(b"last")]))
+        taken += self.some(broker, 2 - len(taken)) if len(taken) < 2 else []
+
+        assert [result] == list(store.get([result.id]))
+        assert {b"next", b"last"} == set(bodies(taken))
+        assert list(broker.exchange(None, [], acks(taken), 0, [message(b"after all")])) == []
+        assert bodies(self.some(other, 1)) == [b"after all"]
+        self.nothing(broker)
+
+    def test_what_follows_may_follow_later(self, new: MakeBroker) -> None:
+        """A message is not leased before its delay is over."""
+        broker = new()
+        needs(broker.capabilities.delay, "cannot wait")
+
+        since = Stopwatch()
+        taken = broker.exchange(None, [], [], 5, [message(b"later", delay=2 * self.tick)])
+        assert list(taken) == []
+        assert self.one(broker).body == b"later"
+
+        assert since.seconds >= 2 * self.tick - self.tolerance
+
+    @pytest.mark.parametrize("limit", [0, 1])
+    def test_who_waits_is_woken_by_what_follows(self, new: MakeBroker, make: MakeBroker, limit: int) -> None:
+        """`lease` waits in the backend, without polling."""
+        consumer = new(poll=60.0)
+        needs(consumer.capabilities.blocking, "polls")
+
+        def go_on() -> None:
+            # a connection belongs to the thread that made it
+            other = make()
+            other.exchange(None, [], [], limit, [message(b"follows") for _ in range(limit + 1)])
+            other.close()
+
+        going_on = threading.Timer(2 * self.tick, go_on)
+
+        since = Stopwatch()
+        going_on.start()
+        found = bodies(consumer.lease(1, 40.0))
+        going_on.join()
+
+        assert found == [b"follows"]
+        assert since.seconds < self.patience
 
     def test_an_exchange_of_nothing_leases_nothing(self, new: MakeBroker) -> None:
         """With `limit` 0 nothing is leased."""

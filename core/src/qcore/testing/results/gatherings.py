@@ -95,6 +95,15 @@ class GatheringRules(NotesBench):
         assert dict(notes.gathered("short")) == {0: b"anew"}
         assert len(notes.gathered("long")) == 2
 
+    def test_a_gathering_lasts_from_its_last_arrival(self, new: MakeStore) -> None:
+        """The gathering is forgotten `ttl` seconds after the last arrival."""
+        notes = self.notes(new)
+        notes.arrive([Arrival("g", 0)], self.tick)
+        notes.arrive([Arrival("g", 1)], 600.0)
+        self.let_pass(3 * self.tick)
+
+        assert len(notes.gathered("g")) == 2
+
     def test_a_disbanded_gathering_is_forgotten(self, new: MakeStore) -> None:
         """Forget gatherings; an unknown one is passed over."""
         notes, other = self.notes(new), self.notes(new)

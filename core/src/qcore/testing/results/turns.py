@@ -43,6 +43,8 @@ class TurnRules(NotesBench):
         one before; what was not used counts as unused `burst`.
         """
         notes = self.notes(new)
+        notes.reserve("rate", b"first", self.tick, 2)
+        notes.reserve("rate", b"second", self.tick, 2)
 
         def after_a_pause(left: float) -> bool:
             self.let_pass(4 * self.tick)
