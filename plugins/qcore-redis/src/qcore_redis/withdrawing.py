@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 #: ids that are looked for at once
 _IDS: Final = 5000
-#: messages seen in one step: the workers want the server meanwhile
-_SEEN: Final = 500
+#: messages seen in one step, fewer if they are large: the workers want the server meanwhile
+_SEEN: Final = 1000
 #: said where the answer was lost
 _DOUBT: Final = "some of the messages may have been removed all the same"
 
@@ -22,12 +22,15 @@ _DOUBT: Final = "some of the messages may have been removed all the same"
 def withdraw(link: Link, ids: Sequence[bytes]) -> list[bytes]:
     """Remove what is delayed or ready of these ids; return the bodies."""
     bodies: list[bytes] = []
-    for start in range(0, len(ids), _IDS):
-        wanted = ids[start : start + _IDS]
+    # a message that is too short for an id bears an empty one
+    known = [id_ for id_ in ids if id_]
+    for start in range(0, len(known), _IDS):
+        wanted = known[start : start + _IDS]
         # What is due meanwhile moves to the front of the ready ones, which is seen last.
         for where in ("d", "q"):
-            seen = 0
+            seen = taken = 0
             while seen >= 0:
-                seen, *found = link.run(script("withdraw"), where, seen, _SEEN, *wanted, doubt=_DOUBT)
+                told = (where, seen, taken, _SEEN, *wanted)
+                seen, taken, *found = link.run(script("withdraw"), *told, doubt=_DOUBT)
                 bodies += found
     return bodies

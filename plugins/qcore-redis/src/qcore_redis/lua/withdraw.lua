@@ -1,41 +1,66 @@
 -- Takes messages out of `d` or `q`, from the last to the first: what is leased goes from the front, and
 -- what is added behind is seen twice at worst.
--- ARGV: `d` or `q`, how many were seen, how many to see, then ids.
--- Returns how many are seen by now (below zero: all), then bodies.
-local BYTES, ID = 8388608, 26
--- others who withdraw at the same time move what is not seen yet by as many as they take
-local AGAIN = 50
-local seen, most, delayed = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[1] == 'd'
+-- k  how many all who do so have taken out: by so many may others have moved that are not seen yet
+--
+-- ARGV: `d` or `q`, how many were seen, `k` by then, how many to see, then ids.
+-- Returns how many are seen by now (below zero: all) and `k`, then bodies.
+local ID, MINUTES = 26, 600000
+-- messages read at once, and bytes after which this step ends
+local PIECE, BYTES = 50, 524288
+local delayed, most = ARGV[1] == 'd', tonumber(ARGV[4])
+local taken = tonumber(call('GET', P .. 'k') or 0)
+local moved = taken - ARGV[3]
+-- below zero: `k` has expired meanwhile, begin anew
+local seen = moved < 0 and 0 or math.max(0, ARGV[2] - moved)
 local wanted = {}
-for i = 4, #ARGV do wanted[ARGV[i]] = true end
+for i = 5, #ARGV do wanted[ARGV[i]] = true end
+local found, bytes, gone = {0, taken}, 0, 0
 
-local found, bytes, gone, looked = {0}, 0, 0, 0
-local members = delayed and call('ZREVRANGE', D, seen, seen + most - 1) or call('LRANGE', Q, -seen - most, -seen - 1)
-for i = 1, #members do
-  if bytes > BYTES then break end
-  local member = members[delayed and i or #members - i + 1]
+-- Remove a message that is wanted and return its body; nil if it is not.
+local function take_back(member, place)
   local start = delayed and 9 or 1
-  looked = i
   local flags = byte(member, start)
-  if flags ~= 4 then
-    -- the body, or the id of one that lies apart
-    local rest = start + (flags % 2 == 1 and 21 or 1)
-    local far = flags >= 2 and P .. 'b:' .. sub(member, rest)
-    local id = far and call('GETRANGE', far, ID, ID + 15) or sub(member, rest + ID, rest + ID + 15)
-    if wanted[id] then
-      local body = far and (call('GET', far) or '') or sub(member, rest)
-      if far then call('UNLINK', far) end
-      if delayed then call('ZREM', D, member) else call('LSET', Q, -seen - i, '') end
+  if flags == 4 then return nil end
+  -- the body, or the id of one that lies apart
+  local rest = start + (flags % 2 == 1 and 21 or 1)
+  local far = flags >= 2 and P .. 'b:' .. sub(member, rest)
+  local id = far and call('GETRANGE', far, ID, ID + 15) or sub(member, rest + ID, rest + ID + 15)
+  if not wanted[id] then return nil end
+  local body = far and (call('GET', far) or '') or sub(member, rest)
+  if far then call('UNLINK', far) end
+  if delayed then call('ZREM', D, member) else call('LSET', Q, place, '') end
+  return body
+end
+
+local done = false
+while not done and most > 0 and bytes < BYTES do
+  local from = delayed and seen - gone or seen
+  local members
+  if delayed then
+    members = call('ZREVRANGE', D, from, from + PIECE - 1)
+  else
+    members = call('LRANGE', Q, -from - PIECE, -from - 1)
+  end
+  done = #members < PIECE
+  for i = 1, #members do
+    local member = members[delayed and i or #members - i + 1]
+    local body = take_back(member, -from - i)
+    bytes = bytes + #member
+    seen, most = seen + 1, most - 1
+    if body then
       found[#found + 1] = body
-      gone = gone + 1
-      bytes = bytes + #body
+      gone, bytes = gone + 1, bytes + #body
+    end
+    if bytes >= BYTES and i < #members then
+      done = false
+      break
     end
   end
 end
-if gone > 0 and not delayed then call('LREM', Q, -gone, '') end
-if looked == #members and #members < most then
-  found[1] = -1
-else
-  found[1] = math.max(0, seen + looked - gone - AGAIN)
+if gone > 0 then
+  if not delayed then call('LREM', Q, -gone, '') end
+  call('INCRBY', P .. 'k', gone)
+  call('PEXPIRE', P .. 'k', MINUTES)
 end
+found[1] = done and -1 or seen
 return found
