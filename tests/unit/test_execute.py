@@ -620,3 +620,41 @@ def test_a_failure_is_reported_with_its_exception() -> None:
     ((task, error, text),) = reported
     assert (f"{HERE}.fail", "no") == (task.name, str(error))
     assert "in fail" in text
+
+
+# -- called off -------------------------------------------------------------------------------
+
+
+def test_a_task_called_off_ends_so_whatever_it_makes_of_that() -> None:
+    """By its flag, not by what is raised; the next task is not meant."""
+    asked = [True, True, False]
+    executor = Executor({PACK.code: PACK}, called_off=lambda: asked.pop(0))
+    before = signal.signal(signal.SIGALRM, executor.alarm)
+
+    def rings(kind: str) -> str:
+        try:
+            os.kill(os.getpid(), signal.SIGALRM)
+        except BaseException as exc:
+            if kind == "another":
+                raise ValueError(kind) from exc
+            raise
+        return "not meant"
+
+    try:
+        outcomes = [executor.run(opened(kind), plan_of(rings), 1, 0) for kind in ("", "another", "")]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        executor.close()
+
+    assert [Kind.CANCELLED, Kind.CANCELLED, Kind.SUCCESS] == [one.kind for one in outcomes]
+    assert [one.error for one in outcomes[:2]] == ["TaskCancelled: the task was called off while it ran"] * 2
+    assert "TaskCancelled" in outcomes[0].traceback
+
+
+def test_an_alarm_between_tasks_interrupts_nothing() -> None:
+    """One that comes too late is nobody's."""
+    executor = Executor({PACK.code: PACK}, called_off=lambda: True)
+
+    executor.alarm()
+
+    executor.close()
