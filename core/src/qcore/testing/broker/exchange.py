@@ -136,7 +136,7 @@ class ExchangeRules(BrokerBench):
 
         since = Stopwatch()
         going_on.start()
-        found = bodies(consumer.lease(1, 40.0))
+        found = bodies(consumer.lease(1, 2 * self.patience))
         going_on.join()
 
         assert found == [b"follows"]
