@@ -20,6 +20,7 @@ from qcore.progress import progress
 from qcore.settle import Retry
 from qcore.status import ClusterStatus, Progress, TaskStatus
 from qcore.task import Job, Task
+from qcore.when import When, cron, every
 
 __all__ = [
     "UNSET",
@@ -50,5 +51,8 @@ __all__ = [
     "TaskFailed",
     "TaskStatus",
     "TaskTimeout",
+    "When",
+    "cron",
+    "every",
     "progress",
 ]

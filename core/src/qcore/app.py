@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from qcore.call import Sealed
     from qcore.interfaces import Broker
     from qcore.plugins import Plugins
+    from qcore.scheduling import Declaration
+    from qcore.when import When
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -44,6 +46,7 @@ class App(Flowing, Scheduling, Reading, Steering):
         self._runtimes: dict[str, Runtime] = {}
         self._deliver: Callable[[Sequence[Sealed]], None] = self._to_broker
         self._others: dict[str, App] = {}
+        self.declarations: list[Declaration] = []
 
     @property
     def config(self) -> Config:
@@ -89,27 +92,39 @@ class App(Flowing, Scheduling, Reading, Steering):
 
     @overload
     def task(
-        self, /, *, name: str | None = None, **options: Any
+        self, /, *, name: str | None = None, schedule: When | Sequence[When] | None = None, **options: Any
     ) -> Callable[[Callable[_P, _R]], Task[_P, _R]]: ...
 
     def task(
-        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        schedule: When | Sequence[When] | None = None,
+        **options: Any,
     ) -> Any:
         """Declare a function as a task.
 
         Args:
             function: what to run.
             name: dotted name by which workers find it, if not its own.
+            schedule: when it is to be run, by `cron` or `every`; a cluster that imports its
+                module keeps its schedules as they stand here.
             **options: fields of `Options`.
 
         Raises:
+            ScheduleError: its schedule is one that code cannot declare.
             TaskNameError: a worker could not import the function.
 
         """
         made = evolve(Options(), options)
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
-            return Task(self, function, name or name_of(function), made)
+            task = Task(self, function, name or name_of(function), made)
+            if schedule is not None:
+                self.declare(task, schedule)
+            return task
 
         return declare if function is None else declare(function)
 

@@ -68,6 +68,8 @@ class Pool:
         #: whether a zygote was ever ready, and how many in a row were not
         self._served = False
         self._stillborn = 0
+        #: what the user's modules declare, whole once the zygote is ready
+        self.declared = b""
         self._zygote: subprocess.Popen[bytes] | Forked
         self.channel: socket.socket
         self.start_zygote()
@@ -79,6 +81,7 @@ class Pool:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._boot.parent = os.getpid()
         self.ready = False
+        self.declared = b""
         become, self._become_zygote = self._become_zygote, None
         # Nothing but the one thread has run yet: what is imported here is shared with the zygote
         # and its workers, and it is there at once. Later there are threads, and no fork.
@@ -142,6 +145,9 @@ class Pool:
         if notice.what == "failed":
             msg = f"the modules to preload could not be imported:\n{notice.text}"
             raise StartFailed(msg)
+        if notice.what == "declared":
+            self.declared += notice.body
+            return []
         if notice.what == "ready":
             self.ready = self._served = True
             return []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import attrs
 
 from qcore.call import DEFAULT, evolve, specified
 from qcore.draft import check_changes, edited
 from qcore.errors import ScheduleError
+from qcore.resolve import main_script
 from qcore.timetable import Timetable
 from qcore.when import When
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from qcore.call import Call, Options
+    from qcore.config import Config
     from qcore.model import Schedule
     from qcore.runtime import Runtime
     from qcore.task import Job, Sender
@@ -24,10 +28,28 @@ if TYPE_CHECKING:
 _NOT_OURS: Final = frozenset({"broker", "sync", "chain", "iter_count", "iter_cached"})
 
 
+@attrs.frozen(kw_only=True)
+class Declaration:
+    """A task and when it is to be run, as a module declares it."""
+
+    name: str
+    #: of the function
+    module: str
+    task: Sender[..., Any]
+    when: When
+
+
 class Scheduling:
     """What an App says of schedules."""
 
+    #: what `App.task(schedule=...)` was told; nothing of it is kept before a cluster starts
+    declarations: list[Declaration]
+
     if TYPE_CHECKING:
+
+        @property
+        def config(self) -> Config:
+            """The configuration."""
 
         @property
         def runtime(self) -> Runtime:
@@ -40,6 +62,9 @@ class Scheduling:
             kwargs: Mapping[str, Any],
             options: Options,
         ) -> Call: ...
+
+        def of(self, cluster: str) -> Self:
+            """Return what speaks of another queue."""
 
         def _job(self, id: str) -> Job: ...
 
@@ -142,15 +167,59 @@ class Scheduling:
 
     def run_now(self, name: str) -> Job:
         """Enqueue a schedule's task now; its slots stay as they are."""
-        return self._job(self._timetable.run(name))
+        cluster, id_ = self._timetable.run(name)
+        return self.of(cluster)._job(id_)  # noqa: SLF001 - an App, as this one is
 
     def preview(self, what: str, count: int = 10, *, time_zone: str | None = None) -> list[datetime]:
         """Return the next slots of a schedule, by its name, or of a rule such as `*/5 * * * *`."""
         return self._timetable.preview(what, count, time_zone)
 
+    def declare(self, task: Sender[..., Any], told: When | Sequence[When]) -> None:
+        """Remember when a task is to be run; clusters that import its module see to it.
+
+        Raises:
+            ScheduleError: a rule that does not repeat, or a name that is taken.
+
+        """
+        whens, module = [told] if isinstance(told, When) else list(told), _module_of(task)
+        made = []
+        for when in whens:
+            name = when.name or (task.name if told is when else f"{task.name} ({when.rule()})")
+            _check_declared(name, when)
+            made.append(Declaration(name=name, module=module, task=task, when=when))
+        # What the same task declared before is replaced: its module is loaded anew.
+        own = (task.name, module)
+        others = [one for one in self.declarations if (one.task.name, one.module) != own]
+        names = [one.name for one in (*others, *made)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            msg = f"two schedules are declared by the name of {twice[0]!r}; give one of them another name="
+            raise ScheduleError(msg)
+        self.declarations[:] = [*others, *made]
+
     @property
     def _timetable(self) -> Timetable:
         return Timetable(self.runtime)
+
+
+def _module_of(task: Sender[..., Any]) -> str:
+    """Return the module that declares a task, by the name under which workers import it."""
+    module = str(getattr(task, "__module__", "") or "")
+    script = main_script() if module == "__main__" else None
+    return script.name if script is not None else module
+
+
+def _check_declared(name: str, when: When) -> None:
+    rule = when.rule()
+    if rule.text == "once":
+        msg = f"schedule {name!r}: what code declares has a rule that repeats; use app.schedule for one run"
+        raise ScheduleError(msg)
+    if when.next_run is None and (rule.days or rule.months):
+        msg = f"schedule {name!r}: {rule.text} counts from a first slot; give next_run="
+        raise ScheduleError(msg)
+    if when.repeats == 0:
+        msg = f"schedule {name!r}: what code declares is not paused; leave it out, or pause it by hand"
+        raise ScheduleError(msg)
 
 
 def _options(

@@ -176,7 +176,7 @@ class Supervisor:
         if len(pages) == len(self._pool.slots) and all(page.state != WorkerState.STARTING for page in pages):
             self._state = "running"
             if self._config.scheduler:
-                self._timekeeper = Timekeeper(self._runtime)
+                self._timekeeper = Timekeeper(self._runtime, self._pool.declared)
             _log.info(
                 "cluster %s is ready: %d workers, supervisor %d", self._config.name, len(pages), os.getpid()
             )

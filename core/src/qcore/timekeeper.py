@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from qcore.declared import reconcile
 from qcore.errors import (
     BackendError,
     DecodeError,
@@ -47,8 +48,10 @@ class Timekeeper:
     fired is no longer kept.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, declared: bytes = b"") -> None:
         self._runtime = runtime
+        #: what the user's modules declare, until it is kept
+        self._declared = declared
         self._firing = Firing(runtime)
         self._store: Scheduler | None = None
         self._reporters = runtime.reporters()
@@ -95,6 +98,10 @@ class Timekeeper:
     def _look(self) -> None:
         if self._store is None:
             self._store = self._runtime.make_scheduler()
+        if self._declared:
+            # Before anything is fired: what is declared no more must not be.
+            reconcile(self._store, self._declared, time.time())
+            self._declared = b""
         claimed = self._store.claim_due(time.time(), _CLAIM, _HOLD)
         while claimed and not self._halted:
             for schedule in claimed:

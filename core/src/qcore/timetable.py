@@ -88,8 +88,8 @@ class Timetable:
         """Let a paused or broken schedule go on with its next slot from now."""
         return self._change(name, _resumed)
 
-    def run(self, name: str) -> str:
-        """Enqueue a schedule's task now, beside its slots; return the task's id."""
+    def run(self, name: str) -> tuple[str, str]:
+        """Enqueue a schedule's task now, beside its slots; return its queue, empty = ours, and its id."""
         now = time.time()
         id_ = int(now * 1000).to_bytes(6, "big") + os.urandom(10)
         one = self.get(name)
@@ -98,7 +98,7 @@ class Timetable:
             there = scheduled.destination(self._runtime, one.cluster)
             with there.brokers.lend() as broker:
                 broker.enqueue([message])
-        return id_.hex()
+        return one.cluster, id_.hex()
 
     def preview(self, what: str, count: int, time_zone: str | None) -> list[datetime]:
         """Return the next slots of a schedule, or of a rule."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from qcore import declared
 from qcore.config import Config
 from qcore.errors import BackendError
 from qcore.forked import EX_SOFTWARE
@@ -35,6 +36,8 @@ _log = logging.getLogger("qcore.zygote")
 _PR_SET_PDEATHSIG: Final = 1
 #: Largest message of the channel; boot carries the configuration and sys.path.
 _MESSAGE: Final = 1 << 20
+#: Most bytes of a message in the other direction; the kernel takes about 200 KiB.
+_PART: Final = 1 << 15
 #: The kernel should take a worker before the supervisor when memory runs out.
 _OOM_SCORE: Final = "300"
 
@@ -68,7 +71,7 @@ class Order(msgspec.Struct):
 
 
 class Notice(msgspec.Struct):
-    """Zygote to supervisor: `ready`, `failed`, `up` or `down`."""
+    """Zygote to supervisor: `declared`, `ready`, `failed`, `up` or `down`."""
 
     what: str
     slot: int = -1
@@ -76,6 +79,8 @@ class Notice(msgspec.Struct):
     #: as of `os.waitstatus_to_exitcode`: below 0 a signal
     status: int = 0
     text: str = ""
+    #: a part of what `declared.gather` found, for `declared`
+    body: bytes = b""
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -123,6 +128,8 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
     try:
         for module in boot.preload:
             importlib.import_module(module)
+        if config.scheduler:
+            _tell_declared(channel, declared.gather(config, plugins))
         _warm_up(config, plugins)
     except BaseException as exc:  # noqa: BLE001 - whatever an import raises is told to the user
         _give_up(channel, exc)
@@ -133,6 +140,12 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
     gc.collect()
     gc.freeze()  # so that collections in workers do not copy what they share
     Zygote(channel, journal, config, plugins).run()
+
+
+def _tell_declared(channel: socket.socket, found: bytes) -> None:
+    """Hand what the user's modules declare to the supervisor, which has not imported them."""
+    for start in range(0, len(found), _PART):
+        channel.send(encode(Notice("declared", body=found[start : start + _PART])))
 
 
 def _give_up(channel: socket.socket, exc: BaseException) -> None:
