@@ -294,7 +294,7 @@ def test_progress_is_seen_from_another_process(land: Land) -> None:
 
 def test_a_cluster_tells_how_fast_it_is(land: Land) -> None:
     """Rate, times, memory: of about the last minute, of each process."""
-    app, cluster = land.both(workers=2, max_rss=10_000_000)
+    app, cluster = land.both(workers=2, max_rss=10_000_000, save_limit=0)
     finals(app.enqueue_many([app.task(tasks.nap).bind(0.1)] * 20))
     finals(app.enqueue_many([app.task(tasks.echo).bind(n) for n in range(300)]))
     finals([app.task(tasks.echo).using(delay=1.0).enqueue(1)])
@@ -327,7 +327,7 @@ def starts(land: Land) -> list[float]:
 
 def test_nothing_begins_while_the_queue_is_paused(land: Land) -> None:
     """Four workers under load take nothing, lose nothing, and go on when they may."""
-    app, cluster = land.both(workers=4)
+    app, cluster = land.both(workers=4, save_limit=0)
     jobs = app.enqueue_many([app.task(steered.tick).bind(str(land.file()))] * 2000)
     until(lambda: len(starts(land)) > 100, "some to be done")
 
