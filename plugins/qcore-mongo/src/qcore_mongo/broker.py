@@ -97,7 +97,7 @@ class MongoBroker(Broker):
             # several who read the same would claim the same: they read at different places
             skip = random.randrange(self._ahead) * limit  # noqa: S311 - no secret is made of it
             ready = collection.find(messages.FREE, hint=READY).sort(_ORDER).skip(skip).limit(limit)
-            copies = self._link.do(ready.to_list, again=True)
+            copies = self._link.read(ready)
             if found := self._claim(copies):
                 return found
             if not copies:
@@ -125,7 +125,7 @@ class MongoBroker(Broker):
             # somebody else was faster, or this is the second try of a claim whose answer was lost
             self._ahead = min(self._ahead * 2, _AHEAD)
             ours = collection.find(messages.held(ids, token), {"_id": 1})
-            kept = {one["_id"] for one in self._link.do(ours.to_list, again=True)}
+            kept = {one["_id"] for one in self._link.read(ours)}
             copies = [one for one in copies if one["_id"] in kept]
         elif self._ahead > 1:
             self._ahead //= 2
@@ -205,7 +205,7 @@ class MongoBroker(Broker):
         count = 0
         while True:
             some = collection.find(_NOT_LEASED, {"_id": 1}).limit(10 * BULK)
-            ids = [one["_id"] for one in self._link.do(some.to_list)]
+            ids = [one["_id"] for one in self._link.read(some)]
             if not ids:
                 return count
             wanted = {"_id": {"$in": ids}, **_NOT_LEASED}
@@ -259,4 +259,4 @@ class MongoBroker(Broker):
         """Return the statuses that are not outlived."""
         collection = self._link.collection(Kind.STATUSES)
         found = collection.find({"$expr": {"$gt": ["$until", "$$NOW"]}}).sort("_id")
-        return [one["body"] for one in self._link.do(found.to_list, again=True)]
+        return [one["body"] for one in self._link.read(found)]

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 #: a key that is there already
 DUPLICATE: Final = 11000
-#: an index that was asked for by name is not there
-BAD_HINT: Final = 2
 #: code of an error -> what to tell; a later call may find it gone
 _PASSING: Final = {
     50: "it took longer than it was given",
@@ -50,7 +48,9 @@ def read(error: errors.PyMongoError, place: str, *, doubt: str = "") -> BackendE
     if is_passing(error):
         codes = sorted(_codes(error) & _PASSING.keys())
         why = "; ".join(_PASSING[code] for code in codes) or "it does not answer"
-        if isinstance(error, errors.OperationFailure) and not codes:
+        if _lacks_index(error):
+            why = "an index that is asked for by name is gone; it is made anew"
+        elif isinstance(error, errors.OperationFailure) and not codes:
             why = "its primary is changing"
         return BackendUnavailable(f"mongodb at {place}: {why} ({_text(error)}){doubt and '; '}{doubt}")
     if isinstance(error, errors.InvalidURI):
@@ -69,7 +69,13 @@ def is_passing(error: errors.PyMongoError) -> bool:
     if isinstance(error, (errors.ConnectionFailure, errors.ExecutionTimeout, errors.WTimeoutError)):
         return True
     codes = _codes(error)
+    if _lacks_index(error):
+        return True
     return bool(codes & (_MOVING | _PASSING.keys())) or any(map(error.has_error_label, _LABELS))
+
+
+def _lacks_index(error: errors.PyMongoError) -> bool:
+    return 2 in _codes(error) and "hint provided does not correspond" in str(error)
 
 
 def is_duplicate(error: errors.PyMongoError) -> bool:
@@ -97,4 +103,6 @@ def _text(error: errors.PyMongoError) -> str:
         told = "; ".join(str(inner.get("errmsg", "")) for inner in _inner(error.details or {}))
     else:
         told = str(error).partition(", full error: ")[0].partition(", Topology Description")[0]
+        # in front of it the whole query is shown
+        told = told.rpartition("planner returned error :: caused by :: ")[2]
     return (told or type(error).__name__)[:300]

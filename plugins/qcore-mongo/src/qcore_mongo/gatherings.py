@@ -1,4 +1,4 @@
-"""How gatherings live in MongoDB: one document that counts, one for each member."""
+"""How gatherings live in MongoDB: one document counts, each member has one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Gatherings:
         if head is None:
             return {}
         members = notes.find(_members(head["run"])).sort("_id")
-        found = self._link.do(members.to_list, again=True)
+        found = self._link.read(members)
         counted = set(head.get("members", ()))
         return {one["_id"]["index"]: one["body"] for one in found if one["_id"]["index"] in counted}
 

@@ -29,7 +29,7 @@ def listed(link: Link, limit: int, after: str | None) -> list[Buried]:
         return []
     if after is not None:
         ids = _ids([after])
-        found = link.do(lambda: letters.find_one({"_id": {"$in": ids}, "buried": _IS_BURIED}))
+        found = link.do(lambda: letters.find_one({"_id": {"$in": ids}, "buried": _IS_BURIED}), again=True)
         if found is None:
             return []
         wanted = {
@@ -38,7 +38,7 @@ def listed(link: Link, limit: int, after: str | None) -> list[Buried]:
                 {"buried": found["buried"], "seq": {"$gt": found["seq"]}},
             ]
         }
-    return [_letter(one) for one in link.do(lambda: list(letters.find(wanted).sort(_ORDER).limit(limit)))]
+    return [_letter(one) for one in link.read(letters.find(wanted).sort(_ORDER).limit(limit))]
 
 
 def requeue(link: Link, ids: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
+    from pymongo.cursor import Cursor
     from pymongo.database import Database
 
     from qcore.interfaces import Settings
@@ -109,6 +110,15 @@ class Link:
             return step()
         except PyMongoError as exc:
             raise self.fault(exc, doubt) from _bare(exc)
+
+    def read(self, cursor: Cursor[Document]) -> list[Document]:
+        """Return what a question finds."""
+
+        def step() -> list[Document]:
+            # one that has met a fault would say that there is nothing
+            return list(cursor.rewind())
+
+        return self.do(step, again=True)
 
     def fault(self, error: PyMongoError, doubt: str = "") -> Exception:
         """Return what to raise for an error of the driver's."""
@@ -200,8 +210,9 @@ class Link:
 
     def _index(self, found: Collection[Document], kind: Kind) -> None:
         """Make the indexes whose names are missing."""
-        names = {index["name"] for index in found.list_indexes()}
-        missing = [index for index in INDEXES[kind] if index.document["name"] not in names]
+        there = {index["name"]: index["key"] for index in found.list_indexes()}
+        # one of our names on other fields is asked for as well: the server's refusal tells of it
+        missing = [one for one in INDEXES[kind] if there.get(one.document["name"]) != one.document["key"]]
         if missing:
             # a member that is down must not hold it up
             told: Document = {"commitQuorum": "majority"} if self.replicated else {}

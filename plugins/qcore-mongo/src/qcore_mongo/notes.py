@@ -50,7 +50,7 @@ class MongoNotes(Notes):
         if not names:
             return []
         wanted = self._link.collection(Kind.NOTES).find({"_id": {"$in": names}, **_LIVES})
-        found = {one["_id"]: one["value"] for one in self._link.do(wanted.to_list, again=True)}
+        found = {one["_id"]: one["value"] for one in self._link.read(wanted)}
         return [found.get(name) for name in names]
 
     # -- places -----------------------------------------------------------------------------

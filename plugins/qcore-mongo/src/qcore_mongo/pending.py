@@ -21,7 +21,7 @@ def show(link: Link, wanted: Document | None = None) -> None:
     """Show what fired schedules have noted, and forget those that are done."""
     kept = link.collection(Kind.SCHEDULES)
     found = kept.find({**(wanted or {}), "pending": {"$exists": True}}, {"pending": 1, "schedule": 1})
-    for one in link.do(found.to_list, again=True):
+    for one in link.read(found):
         _show(link, one)
 
 

@@ -60,7 +60,7 @@ class MongoResults(ResultStore):
         collection = self._link.collection(Kind.RESULTS)
         wanted = collection.find({"_id": {"$in": list(set(ids))}})
         now = time.time()
-        found = {one["_id"]: _read(one) for one in self._link.do(wanted.to_list, again=True)}
+        found = {one["_id"]: _read(one) for one in self._link.read(wanted)}
         present = (found.get(id) for id in ids)
         return [None if one is None or 0 < one.expires <= now else one for one in present]
 
@@ -88,7 +88,7 @@ class MongoResults(ResultStore):
     def group(self, group: str) -> Sequence[StoredResult]:
         """Return the results of a group in the order they finished."""
         found = self._link.collection(Kind.RESULTS).find({"group": group, **_present()}).sort(_OLDEST)
-        return [_read(one) for one in self._link.do(found.to_list, again=True)]
+        return [_read(one) for one in self._link.read(found)]
 
     def recent(self, state: State | None = None, limit: int = 50) -> Sequence[StoredResult]:
         """Return the newest results, newest first."""
@@ -97,7 +97,7 @@ class MongoResults(ResultStore):
         # one range of the index for each state, merged by the server
         states = {"$in": [int(one) for one in State]} if state is None else int(state)
         found = self._link.collection(Kind.RESULTS).find({"state": states, **_present()})
-        return [_read(one) for one in self._link.do(found.sort(_NEWEST).limit(limit).to_list, again=True)]
+        return [_read(one) for one in self._link.read(found.sort(_NEWEST).limit(limit))]
 
     def delete(self, ids: Sequence[bytes]) -> int:
         """Forget results."""

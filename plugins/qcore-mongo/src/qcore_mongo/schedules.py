@@ -54,7 +54,7 @@ class MongoSchedules(Scheduler):
     def all(self) -> Sequence[Schedule]:
         """Return every schedule, by name."""
         found = self._link.collection(Kind.SCHEDULES).find(_KEPT).sort("_id")
-        return [self._read(one) for one in self._link.do(found.to_list, again=True)]
+        return [self._read(one) for one in self._link.read(found)]
 
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
         """Claim what is due, one by one; the claim ends by the server's clock."""

@@ -1,0 +1,309 @@
+"""What is kept in the server: indexes, sizes, answers that are lost, ends that come by themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.errors import BackendRefused, BackendUnavailable, PayloadTooLarge
+from qcore.interfaces import Settings
+from qcore.model import Action, Outgoing, Settlement, State, StoredResult
+from qcore_mongo import MongoBroker, MongoResults, MongoSchedules, MongoSettings, messages
+from qcore_mongo.indexes import INDEXES, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def settings(land: Any, database: str) -> Iterator[Callable[..., Settings]]:
+    """Return a maker of settings of one queue; fields are those of the table `mongo`."""
+
+    def make(retry: float = 60.0, **fields: Any) -> Settings:
+        told = MongoSettings(**{**land.settings, **fields})
+        return Settings(name="q", retry=retry, sections={"mongo": told, "mongo_db": database})
+
+    yield make
+    with land.client() as client:
+        client.drop_database(database)
+
+
+def test_indexes_are_made_once_and_asked_for_by_name(
+    settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
+) -> None:
+    """Each collection has the indexes of its kind; one that was dropped is made again."""
+    broker, results, schedules = (kind(settings()) for kind in (MongoBroker, MongoResults, MongoSchedules))
+    broker.enqueue([Outgoing(bytes(16), b"one")])
+    broker.publish_status("a", b"status", 60.0)
+    results.recent()
+    results.notes.look(["a"])
+    schedules.all()
+
+    found = look(land)
+    for kind in Kind:
+        names = set(found[kind.collection("q")].index_information())
+        assert names == {"_id_", *(index.document["name"] for index in INDEXES[kind])}
+    found[Kind.MESSAGES.collection("q")].drop_index("qcore_ready")
+    with pytest.raises(BackendUnavailable, match="asked for by name is gone; it is made anew"):
+        broker.lease(1, 0.0)
+    assert len(broker.lease(1, 0.0)) == 1
+    for one in (broker, results, schedules):
+        one.close()
+
+
+def test_an_index_that_is_another_is_told(
+    settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
+) -> None:
+    """An index of our name on other fields is refused with what to do."""
+    look(land)[Kind.MESSAGES.collection("q")].create_index("body", name="qcore_ready")
+    broker = MongoBroker(settings())
+
+    with pytest.raises(BackendRefused, match=r"index of this name .* drop it"):
+        broker.enqueue([Outgoing(bytes(16), b"one")])
+    broker.close()
+
+
+def test_the_ready_are_found_by_the_index(
+    settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
+) -> None:
+    """However many wait, are leased or are buried, as many are read as are wanted."""
+    broker = MongoBroker(settings())
+    broker.enqueue([Outgoing(os.urandom(16), b"later", 60.0) for _ in range(200)])
+    broker.enqueue([Outgoing(os.urandom(16), b"now") for _ in range(200)])
+    broker.lease(100, 0.0)
+    database = look(land)
+    level = database.command("profile", 2)["was"]
+
+    assert len(broker.lease(10, 0.0)) == 10
+
+    database.command("profile", level)
+    seen = list(database["system.profile"].find({"ns": {"$regex": "messages$"}}))
+    assert {one["command"].get("find") or one["op"] for one in seen} == {"qcore.q.messages", "update"}
+    # the update looks each id up
+    assert [(one["docsExamined"], one["keysExamined"]) for one in seen] == [(10, 10), (10, 20)]
+    broker.close()
+
+
+def test_a_result_too_large_is_refused_with_its_size(settings: Callable[..., Settings]) -> None:
+    """What no document can hold is refused before it is sent."""
+    store = MongoResults(settings())
+    with pytest.raises(PayloadTooLarge, match=r"a\.task has 16777216 bytes"):
+        store.save([StoredResult(bytes(16), State.SUCCESS, bytes(16 * 2**20), "a.task")])
+    store.close()
+
+
+def test_the_largest_message_can_fail_and_be_buried(settings: Callable[..., Settings]) -> None:
+    """There is room for everything that is written beside the body."""
+    broker = MongoBroker(settings())
+    body = bytes(broker.capabilities.max_bytes or 0)
+    broker.enqueue([Outgoing(bytes(16), body)])
+    (first,) = broker.lease(1, 0.0)
+    broker.settle([Settlement(first.receipt, Action.RETRY, failures=2**31 - 1, crashes=2**31 - 1)])
+    (again,) = broker.lease(1, 0.0)
+
+    broker.settle([Settlement(again.receipt, Action.BURY, reason="\N{SNOWMAN}\0$" * 20_000)])
+
+    (letter,) = broker.buried()
+    assert (letter.body, letter.failures) == (body, 0)
+    assert letter.reason.startswith("\N{SNOWMAN}\\0$")
+    broker.close()
+
+
+def test_a_reason_is_no_expression(settings: Callable[..., Settings]) -> None:
+    """A text that looks like a field's name, and one that is no text, are kept as they are."""
+    broker = MongoBroker(settings())
+    reasons = ["$body", "$$NOW", "half \ud800 of a character"]
+    broker.enqueue([Outgoing(os.urandom(16), reason.encode(errors="replace")) for reason in reasons])
+    found = broker.lease(3, 0.0)
+
+    broker.settle(
+        [
+            Settlement(one.receipt, Action.BURY, reason=reason)
+            for one, reason in zip(found, reasons, strict=True)
+        ]
+    )
+
+    assert [one.reason for one in broker.buried()] == ["$body", "$$NOW", "half \\ud800 of a character"]
+    broker.close()
+
+
+def test_messages_are_ordered_by_the_server_whatever_the_clocks_say(
+    settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer whose clock is an hour ahead is neither first nor late."""
+    one, other = MongoBroker(settings()), MongoBroker(settings())
+    one.enqueue([Outgoing(os.urandom(16), b"1")])
+    with monkeypatch.context() as patch:
+        now = time.time
+        patch.setattr(time, "time", lambda: now() + 3600)
+        one.enqueue([Outgoing(os.urandom(16), b"2")])
+        one.enqueue([Outgoing(os.urandom(16), b"later", 30.0)])
+    other.enqueue([Outgoing(os.urandom(16), b"3")])
+
+    assert [found.body for found in other.lease(10, 0.0)] == [b"1", b"2", b"3"]
+    one.close()
+    other.close()
+
+
+def test_the_server_forgets_by_itself(
+    settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
+) -> None:
+    """Results, notes and statuses that are past their time are removed though nobody asks."""
+    with land.client() as client:
+        client.admin.command("setParameter", 1, ttlMonitorSleepSecs=1)
+    broker, results = MongoBroker(settings()), MongoResults(settings())
+    broker.publish_status("a", b"status", 0.1)
+    results.save([StoredResult(bytes(16), State.FAILED, b"", "a.task", expires=time.time() - 1)])
+    results.notes.put("a", b"mark", 0.1)
+
+    database, end = look(land), time.monotonic() + 90
+    kinds = (Kind.STATUSES, Kind.RESULTS, Kind.NOTES)
+    while any(database[kind.collection("q")].count_documents({}) for kind in kinds):
+        assert time.monotonic() < end
+        threading.Event().wait(0.1)
+    broker.close()
+    results.close()
+
+
+class Line:
+    """A line to a server on which answers can be swallowed."""
+
+    def __init__(self, port: int) -> None:
+        self.answers = True
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._open: list[socket.socket] = [self._listener]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [client, server]
+                for source, sink, back in ((client, server, False), (server, client, True)):
+                    thread = threading.Thread(target=self._pump, args=(source, sink, back), daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, back: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                # what is swallowed stays swallowed: the line is of no more use
+                if self.answers or not back:
+                    sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """End all lines."""
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        for one in self._open:
+            one.close()
+
+
+@pytest.fixture
+def line(land: Any) -> Iterator[Line]:
+    """Return a line to the server."""
+    made = Line(land.nodes[0].port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def by_line(settings: Callable[..., Settings], line: Line) -> Callable[..., Settings]:
+    """Return a maker of settings that lead over the line, with little patience."""
+    told = {
+        "host": "127.0.0.1", "port": line.port, "replicaSet": None, "directConnection": True,
+        "socketTimeoutMS": 300, "connectTimeoutMS": 300, "serverSelectionTimeoutMS": 1000,
+    }  # fmt: skip
+    return lambda **fields: settings(**told, **fields)
+
+
+def test_a_claim_whose_answer_is_lost_is_given_back(by_line: Callable[..., Settings], line: Line) -> None:
+    """Nobody knows what was claimed: it is released with the next call, not at the end of the lease."""
+    broker = MongoBroker(by_line())
+    broker.enqueue([Outgoing(os.urandom(16), b"one")])
+    broker.size()
+    broker._doubtful[b"x" * 12] = []
+    broker._give_up_doubtful()
+    claim = broker._claim
+
+    def cut(copies: Any) -> Any:
+        line.answers = False
+        return claim(copies)
+
+    broker._claim = cut  # type: ignore[method-assign]  # the line is cut between two commands
+    with pytest.raises(BackendUnavailable):
+        broker.lease(1, 0.0)
+    broker._claim = claim  # type: ignore[method-assign]  # as above
+    assert broker._doubtful
+    line.answers = True
+
+    (found,) = lease_when_it_is_back(broker)
+
+    assert (found.body, found.deliveries) == (b"one", 1)
+    broker.close()
+
+
+def lease_when_it_is_back(broker: MongoBroker) -> Any:
+    """Lease, as a worker does that waits for its broker."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            if found := broker.lease(1, 0.0):
+                return found
+        except BackendUnavailable:
+            pass
+        assert time.monotonic() < end
+
+
+def test_an_enqueue_whose_answer_is_lost_may_be_repeated(
+    by_line: Callable[..., Settings], line: Line
+) -> None:
+    """The error says that it may have been accepted; the same message again is no second one."""
+    broker = MongoBroker(by_line())
+    sent = Outgoing(os.urandom(16), b"one")
+    broker.size()
+    line.answers = False
+    with pytest.raises(BackendUnavailable, match="may have been accepted"):
+        broker.enqueue([sent])
+    line.answers = True
+
+    end = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(BackendUnavailable):
+            broker.enqueue([sent])
+            break
+        assert time.monotonic() < end
+
+    assert len(lease_when_it_is_back(broker)) == 1
+    assert list(broker.lease(1, 0.0)) == []
+    broker.close()
+
+
+def test_hidden_messages_are_no_messages(settings: Callable[..., Settings]) -> None:
+    """What a dead timekeeper has left is neither leased nor counted, and is in nobody's way."""
+    broker = MongoBroker(settings())
+    sent = Outgoing(os.urandom(16), b"slot")
+    messages.hide(broker._link.collection(Kind.MESSAGES), [sent])
+
+    assert list(broker.lease(1, 0.0)) == []
+    assert (broker.size().ready, broker.purge()) == (0, 0)
+    assert list(broker.withdraw([sent.id])) == []
+    broker.enqueue([sent])
+    assert [one.body for one in broker.lease(2, 0.0)] == [b"slot"]
+    messages.show(broker._link.collection(Kind.MESSAGES), [sent.id])
+    assert list(broker.lease(1, 0.0)) == []
+    broker.close()

@@ -1,0 +1,226 @@
+"""What a user may write under `mongo` and `mongo_db`, and where it leads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import common
+
+from qcore import App, Cluster, Config
+from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
+from qcore.model import Outgoing
+from qcore_mongo import MongoBroker, MongoSettings, finding, plugin
+from qcore_mongo.checks import check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from qcore.interfaces import Settings
+
+SECRET = "the key of these tests, not of anybody else"
+#: the example of the specification, whole
+EXAMPLE = {
+    "name": "MongoDB",
+    "workers": 8,
+    "timeout": 60,
+    "retry": 70,
+    "queue_limit": 100,
+    "mongo": {"host": "", "port": 27017},
+}
+
+
+def settings(value: Any, database: str | None = None) -> Settings:
+    """Return what a configuration makes of the keys `mongo` and `mongo_db`."""
+    told = {"name": "q", "secret_key": SECRET, "mongo": value}
+    return Config.from_dict(told | ({"mongo_db": database} if database else {})).settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "database", "where"),
+    [
+        ({}, None, "localhost:27017/qcore"),
+        (EXAMPLE["mongo"], None, "localhost:27017/qcore"),
+        ({"host": "127.0.0.1", "port": 27017}, None, "127.0.0.1:27017/qcore"),
+        ({"host": "db", "port": 27018}, "orders", "db:27018/orders"),
+        ({"host": "db:27018"}, None, "db:27018/qcore"),
+        ({"host": ["a:1", "b:2"], "replicaSet": "rs0"}, None, "a:1,b:2/qcore"),
+        ("mongodb://db", None, "db/qcore"),
+        ("mongodb://user:pa%40ss@db:27018/orders", None, "db:27018/orders"),
+        ({"host": "mongodb://user:pass@a:1,b:2/orders?replicaSet=rs0"}, None, "a:1,b:2/orders"),
+        ({"host": "mongodb://db/orders"}, "other", "db/other"),
+        ({"host": "mongodb://user:p@ss/word@db:1/"}, None, "db:1/qcore"),
+        ("mongodb+srv://user:pass@cluster.example.net/orders?w=majority", None, "cluster.example.net/orders"),
+    ],
+)
+def test_a_table_or_a_uri_leads_to_a_database(value: Any, database: str | None, where: str) -> None:
+    """`mongo_db` comes first, then the URI's own database, then `qcore`."""
+    assert finding.find(settings(value, database)).title == where
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ({}, False),
+        ({"replicaSet": "rs0"}, True),
+        ("mongodb://a,b/?replicaset=rs0", True),
+        ("mongodb+srv://cluster.example.net/", True),
+    ],
+)
+def test_a_named_replica_set_is_waited_in(value: Any, named: bool) -> None:
+    """What needs a replica set is claimed where the configuration names one."""
+    place = finding.find(settings(value))
+
+    assert place.replicated is named
+    assert place.keywords["serverSelectionTimeoutMS"] == (15_000 if named else 5_000)
+
+
+def test_a_uri_keeps_its_own_times() -> None:
+    """A default does not stand above what the URI says."""
+    place = finding.find(settings("mongodb://db/?socketTimeoutMS=2000&serverSelectionTimeoutMS=7"))
+
+    assert place.timeout == 2.0
+    assert not place.keywords.keys() & {"socketTimeoutMS", "serverSelectionTimeoutMS"}
+
+
+def test_a_mistyped_key_is_told() -> None:
+    """Keys are checked when the configuration is read."""
+    with pytest.raises(ConfigError, match=r"mongo\.hots: unknown key.*host"):
+        settings({"hots": "db"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "mongodb://user:hidden@word@db:1/",
+        "mongodb://user:hidden@db:port/",
+        {"host": "mongodb://user:hidden@", "port": 1},
+        {"host": "db", "username": "user", "password": "hidden", "authMechanism": "luck"},
+        {"host": "db", "password": "hidden", "maxPoolSize": -1},
+        {"host": "db", "password": "hidden", "w": 0},
+    ],
+)
+def test_a_strange_value_is_refused_without_its_password(value: Any) -> None:
+    """The error names what is wrong; it never shows a password."""
+    made = settings(value)
+    with pytest.raises(BackendRefused, match="mongo") as caught:
+        MongoBroker(made).ping()
+
+    shown: BaseException | None = caught.value
+    while shown is not None:
+        assert "hidden" not in str(shown)
+        shown = None if shown.__suppress_context__ and shown.__cause__ is None else shown.__cause__
+
+
+def test_a_password_is_not_shown() -> None:
+    """Neither the settings nor the place show what opens the database."""
+    made = settings({"host": "mongodb://user:hidden@db/orders", "password": "hidden"})
+    place = finding.find(made)
+
+    assert "hidden" not in f"{made!r} {made.section('mongo')!r} {place!r} {place.title}"
+
+
+def test_nobody_there_is_unavailable() -> None:
+    """A server that does not listen may do so later."""
+    made = settings({"host": "127.0.0.1", "port": 1, "serverSelectionTimeoutMS": 200})
+    with pytest.raises(BackendUnavailable, match=r"127\.0\.0\.1:1/qcore: it does not answer"):
+        MongoBroker(made).ping()
+
+
+def test_a_closed_broker_says_so(alone: Any) -> None:
+    """A connection that was closed is not opened again."""
+    broker = MongoBroker(settings(alone.settings))
+    broker.ping()
+    broker.close()
+    with pytest.raises(BackendRefused, match="was closed"):
+        broker.ping()
+
+
+def test_the_doors_of_a_process_share_one_client(alone: Any, database: str) -> None:
+    """Broker, results and schedules ask by the same connections; the last one closes them."""
+    made = settings(alone.settings, database)
+    one, other = MongoBroker(made), MongoBroker(made)
+    one.ping()
+    other.ping()
+    shared = one._link.database.client
+
+    assert shared is other._link.database.client
+    one.close()
+    other.ping()
+    other.close()
+    assert MongoBroker(made)._link.database.client is not shared
+
+
+def test_the_plugin_offers_each_door_by_one_name(alone: Any, database: str) -> None:
+    """The key `mongo` selects broker, results and schedules alike."""
+    made = settings(alone.settings, database)
+    broker = plugin.qcore_brokers()["mongo"](made)
+    store = plugin.qcore_result_stores()["mongo"](made)
+    schedules = plugin.qcore_schedulers()["mongo"](made)
+
+    assert broker.capabilities.backend == store.backend == schedules.backend
+    assert database in (store.backend or "")
+    for one in (broker, store, schedules):
+        one.close()
+
+
+def test_what_it_is_is_told(land: Any, database: str) -> None:
+    """`info` names version, kind and place."""
+    broker = MongoBroker(settings(land.settings, database))
+
+    assert broker.info().startswith("MongoDB 6.0.")
+    assert (land.set_name or "one server") in broker.info()
+    assert broker.info().endswith(database)
+    broker.close()
+
+
+def test_the_check_tells_what_is_waited_for(land: Any, database: str) -> None:
+    """`qcore doctor` says whether writes wait for a majority, and what a server alone lacks."""
+    told = check(settings(land.settings, database))
+
+    assert ("w=majority" if land.set_name else "one server alone") in told
+
+
+def test_the_database_of_a_uri_is_used(alone: Any, look: Callable[..., Any], database: str) -> None:
+    """Without `mongo_db` the queue lies in the database that the URI names."""
+    uri = f"mongodb://127.0.0.1:{alone.nodes[0].port}/{database}"
+    broker = MongoBroker(settings(uri))
+    broker.enqueue([Outgoing(bytes(16), b"here")])
+
+    assert look(alone)["qcore.q.messages"].count_documents({}) == 1
+    broker.close()
+
+
+def test_the_specification_s_example_runs(
+    alone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example dict loads as it is, and a cluster of it works once its port is this test's."""
+    assert Config.from_dict({**EXAMPLE, "secret_key": SECRET}).broker == "mongo"
+    (tmp_path / "example_tasks.py").write_text("def double(n):\n    return 2 * n\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    # somebody else's server may listen on the usual port
+    here = {**EXAMPLE, "mongo": {"host": "", "port": alone.nodes[0].port}}
+    config = Config.from_dict({**here, "secret_key": SECRET})
+    app = App(config)
+
+    with Cluster(config):
+        assert [app.enqueue("example_tasks.double", n).result(wait=60) for n in range(10)] == [
+            2 * n for n in range(10)
+        ]
+    app.close()
+    with alone.client() as client:
+        client.drop_database("qcore")
+
+
+def test_every_parameter_of_the_client_may_be_written() -> None:
+    """The table takes each parameter that MongoClient knows."""
+    known = {name.lower() for name in common.VALIDATORS} - {"readpreferencetags"}
+    ours = {name.lower() for name in MongoSettings.__annotations__}
+    # second names of what is there, and what the driver keeps for itself
+    others = {
+        "srv_host_validator", "read_preference", "max_adaptive_retries", "enable_overload_retargeting",
+    }  # fmt: skip
+
+    assert known - ours - others == set()
