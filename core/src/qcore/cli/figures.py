@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.cli.text import line
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 #: Characters of an id that are shown where there is no room for all: its random end.
 _SHORT: Final = 8
 #: In this order causes of replacement are told; others follow.
-_CAUSES: Final = ("recycled", "memory", "timeout", "crashed")
+_CAUSES: Final = ("recycled", "memory", "timeout", "crashed", "cancelled")
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 #: What stands where nothing is known.
 NONE: Final = "-"
@@ -39,6 +40,11 @@ def span(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{math.floor(seconds / size)}{unit}"
     return f"{seconds:.0f}s" if seconds >= 9.95 else f"{seconds:.1f}s"
+
+
+def when(epoch: float) -> str:
+    """Return a time as people here read it, empty if it is not known."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch)) if epoch > 0 else ""
 
 
 def spread(of: Spread | None) -> str:

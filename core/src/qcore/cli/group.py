@@ -29,6 +29,7 @@ VERBS: Final = MappingProxyType(
         "schedule": "List, add, preview, pause, resume, run or delete schedules.",
         "result": "Print what a task returned.",
         "info": "Show broker, queue, results and clusters.",
+        "monitor": "Watch the queue on the whole screen.",
         "memory": "Show the memory of clusters and workers.",
         "health": "Say whether the queue is worked on.",
         "buried": "List, show, requeue or drop dead letters.",

@@ -49,7 +49,7 @@ def command(session: Session, patience: float, as_json: bool) -> int:
 
 def examine(session: Session, patience: float) -> list[str]:
     """Return what is wrong, nothing if all is well."""
-    first = look(session.runtime)
+    first = look(session.app)
     if not first.clusters:
         return [f"no cluster works on queue {first.name!r}; start one with: qcore run MODULE:APP"]
     faults = [
@@ -79,7 +79,7 @@ def _moves(session: Session, first: Sight, patience: float) -> bool:
         if left <= 0:
             return False
         time.sleep(min(_AGAIN, left))
-        now = look(session.runtime)
+        now = look(session.app)
 
 
 def _done(found: Sight) -> int:

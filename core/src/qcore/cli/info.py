@@ -32,7 +32,7 @@ def command(session: Session, ids: bool, with_config: bool, as_json: bool) -> in
     The figures are those each cluster publishes of itself, wherever it runs: rate and times of
     its last minute (half, and 99 of 100, stayed below), workers replaced since its start.
     """
-    found = look(session.runtime)
+    found = look(session.app)
     if ids:
         return _tell_ids(found, as_json=as_json)
     config = session.config.redacted() if with_config else None

@@ -1,4 +1,4 @@
-"""What is known of a queue: sizes, results, and what its clusters publish."""
+"""What is known of a queue, its results and its clusters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import msgspec
 
-from qcore.errors import EnvelopeError
+from qcore.errors import EnvelopeError, NotSupported
 from qcore.model import QueueSize, State
 from qcore.sealer import STATUS
 from qcore.status import ClusterStatus, WorkerStatus
@@ -15,7 +15,7 @@ from qcore.status import ClusterStatus, WorkerStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from qcore.interfaces import Broker, ResultStore
+    from qcore.app import App
     from qcore.runtime import Runtime
 
 _decode = msgspec.json.Decoder(ClusterStatus).decode
@@ -34,11 +34,8 @@ class Sight:
     clusters: tuple[ClusterStatus, ...]
     #: clusters whose status is not signed by us
     unreadable: int
-
-    @property
-    def paused(self) -> bool:
-        """Whether a cluster says that it takes nothing because the queue is paused."""
-        return any(one.paused for one in self.clusters)
+    #: no cluster takes new tasks, until the queue is resumed
+    paused: bool = False
 
     @property
     def rate(self) -> float:
@@ -63,24 +60,29 @@ class Sight:
         }
 
 
-def look(runtime: Runtime) -> Sight:
+def look(app: App) -> Sight:
     """Ask broker and store for what can be known of a queue."""
+    runtime = app.runtime
     with runtime.brokers.lend() as broker, runtime.stores.lend() as store:
         broker.ping()
-        return look_with(runtime, broker, store)
+        clusters, unreadable = statuses(runtime, broker.statuses())
+        return Sight(
+            name=runtime.config.name,
+            broker=broker.info(),
+            queue=broker.size(),
+            results=store.counts(),
+            clusters=tuple(clusters),
+            unreadable=unreadable,
+            paused=paused(app, clusters),
+        )
 
 
-def look_with(runtime: Runtime, broker: Broker, store: ResultStore) -> Sight:
-    """Ask these two: three calls and what the broker's `info` takes."""
-    clusters, unreadable = statuses(runtime, broker.statuses())
-    return Sight(
-        name=runtime.config.name,
-        broker=broker.info(),
-        queue=broker.size(),
-        results=store.counts(),
-        clusters=tuple(clusters),
-        unreadable=unreadable,
-    )
+def paused(app: App, clusters: Iterable[ClusterStatus]) -> bool:
+    """Return whether a queue is paused: by the mark that says so, or by what its clusters say."""
+    try:
+        return app.queue_paused()
+    except NotSupported:
+        return any(one.paused for one in clusters)
 
 
 def statuses(runtime: Runtime, bodies: Iterable[bytes]) -> tuple[list[ClusterStatus], int]:

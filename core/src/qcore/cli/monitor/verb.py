@@ -1,0 +1,84 @@
+"""Where the monitor is shown: screen, pipe, program."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import click
+
+from qcore.cli.exits import Exit
+from qcore.cli.monitor.marks import marks_for
+from qcore.cli.monitor.plain import lines
+from qcore.cli.monitor.snapshot import Watcher
+from qcore.cli.text import fit, say, say_json
+from qcore.errors import PluginError
+
+if TYPE_CHECKING:
+    from qcore.app import App
+    from qcore.cli.session import Session
+
+
+@click.command("monitor")
+@click.option("--once", is_flag=True, help="Print plain lines once, on a terminal too.")
+@click.option("--follow", is_flag=True, help="Print plain lines again and again.")
+@click.option(
+    "--every",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.2),
+    default=1.0,
+    show_default=True,
+    help="Between two looks.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with --follow one a line.")
+@click.pass_obj
+def command(session: Session, once: bool, follow: bool, every: float, as_json: bool) -> int:
+    """Watch the queue on the whole screen: clusters, running tasks, failures, schedules.
+
+    Keys: q quits, p pauses or resumes the queue, tab and arrows choose, enter looks into what
+    is chosen, r requeues a buried task, c cancels a running one, ? explains. Where standard
+    output is no terminal, plain lines are printed once. The screen needs qcore[cli].
+    """
+    if once and follow:
+        msg = "--once and --follow exclude each other"
+        raise click.UsageError(msg)
+    app = session.app
+    if once or follow or as_json or not _terminal():
+        return _print(app, every=every, follow=follow, as_json=as_json)
+    if find_spec("rich") is None:
+        msg = "the screen needs rich, which is not installed: pip install 'qcore[cli]'; or use --once"
+        raise PluginError(msg)
+    # both are heavy, and only for a terminal
+    from qcore.cli.monitor.screen import Screen  # noqa: PLC0415 - as said
+    from qcore.cli.monitor.terminal import Terminal  # noqa: PLC0415 - as said
+
+    # What is wrong with the configuration is told before the screen is taken.
+    app.runtime  # noqa: B018 - made here
+    marks = marks_for(sys.stdout, os.environ)
+    return Screen(app, Terminal(sys.stdin, sys.stdout), marks, every).run()
+
+
+def _terminal() -> bool:
+    """Whether there is a terminal that can be painted and pressed keys on."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in {"", "dumb"}
+
+
+def _print(app: App, *, every: float, follow: bool, as_json: bool) -> Exit:
+    watcher = Watcher(app)
+    while True:
+        began = time.monotonic()
+        snapshot = watcher.look()
+        if as_json:
+            say_json(snapshot.record())
+        else:
+            for text in lines(snapshot, time.time()):
+                say(fit(text))
+        if not follow:
+            return Exit.UNAVAILABLE if snapshot.troubles else Exit.OK
+        sys.stdout.flush()
+        time.sleep(max(0.0, began + every - time.monotonic()))
+        if not as_json:
+            say()
