@@ -28,6 +28,7 @@ FACE: Final = (
     ("App", "app.py"),
     ("Reading", "reading.py"),
     ("Scheduling", "scheduling.py"),
+    ("Steering", "steering.py"),
     ("Task", "task.py"),
     ("Sender", "task.py"),
     ("Job", "task.py"),
@@ -38,7 +39,10 @@ FACE: Final = (
     ("Schedule", "model.py"),
     ("ClusterStatus", "status.py"),
     ("WorkerStatus", "status.py"),
+    ("TaskStatus", "status.py"),
+    ("Progress", "status.py"),
     ("QueueSize", "model.py"),
+    ("progress", "progress.py"),
 )
 
 
@@ -103,9 +107,12 @@ def default(field: ast.AnnAssign) -> str:
 
 
 def api() -> str:
-    """Every class of the face with its public methods and fields."""
+    """Every class of the face with its public methods and fields, and its functions."""
     parts = []
     for name, file in FACE:
+        for function in functions(file):
+            if function.name == name:
+                parts += [f"## `{signature(function)}`", said(function)]
         for node in classes(file):
             if node.name == name:
                 parts += [f"## {name}", said(node)]
