@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from qcore.call import DEFAULT, SPECIFIED, Call, Options, evolve, laid_over, specified
 from qcore.config import Config
-from qcore.errors import MainReached, NotSupported
+from qcore.errors import BackendError, MainReached, NotSupported
 from qcore.flow import Flowing
 from qcore.inline import run_inline
 from qcore.producer import seal_calls
@@ -18,6 +18,7 @@ from qcore.scheduled import destination
 from qcore.scheduling import Scheduling
 from qcore.steering import Steering
 from qcore.task import Job, Sender, Task
+from qcore.unique import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -185,11 +186,15 @@ class App(Flowing, Scheduling, Reading, Steering):
 
     def _send_sealed(self, app: App, sealed: list[Sealed], broker: Broker | None) -> list[Job]:
         wanted = [one for one in sealed if not one.skipped]
-        if broker is not None:
-            broker.enqueue([one.message for one in wanted])
-        elif wanted:
-            self._deliver(wanted)
-        return [Job(app, one.message.id.hex()) for one in sealed]
+        try:
+            if broker is not None:
+                broker.enqueue([one.message for one in wanted])
+            elif wanted:
+                self._deliver(wanted)
+        except BackendError:
+            give_back(app.runtime, wanted)
+            raise
+        return [Job(app, one.message.id.hex(), duplicate=one.duplicate) for one in sealed]
 
     def _place(self, cluster: str | None) -> tuple[str, Runtime, App]:
         """Return the queue calls are for: its name, empty if it is ours, and what speaks of it."""

@@ -239,6 +239,16 @@ class Batch:
         state = State.FAILED if outcome.kind is Kind.REJECTED else decision.state
         return settlement, state
 
+    def defer(self, index: int, entry: Entry, seconds: float) -> bool:
+        """Note that a message is not to run yet, which was no attempt; False if there is no room to."""
+        settlement = Settlement(entry.receipt, Action.RELEASE, seconds)
+        if not self._page.note(Ended(index, settlement)):
+            # Unnoted it would pass for one that needs nothing but an ACK.
+            return False
+        self.ended = index + 1
+        self._settlements.append(settlement)
+        return True
+
     def put_back(self, deliveries: Sequence[Delivery]) -> None:
         """Release messages that could not be taken."""
         self._refused += [Settlement(one.receipt, Action.RELEASE) for one in deliveries]

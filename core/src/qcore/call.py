@@ -28,6 +28,12 @@ class Unset:
 UNSET: Final = Unset()
 
 
+def _at_least_one(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if value < 1:
+        msg = f"{attribute.name} must be 1 or more, got {value!r}"
+        raise ValueError(msg)
+
+
 @attrs.frozen(kw_only=True)
 class Options:
     """How one task is to be run; what is unset is decided by the worker's configuration."""
@@ -59,13 +65,18 @@ class Options:
     #: seconds `unique` holds; None = until the task has ended
     unique_for: float | None = None
     #: most tasks of the same `limit_key` that run at once
-    concurrency: int | None = None
+    concurrency: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_one))
     #: most tasks of the same `limit_key` in a time: (count, seconds), or `10/s`, `100/m`, `5/h`
     rate: tuple[int, float] | str | None = None
     #: what `concurrency` and `rate` count by; None = the task's name
     limit_key: str | None = None
     #: a chain goes on behind it although it failed
     go_on: bool = False
+
+    @property
+    def limited(self) -> bool:
+        """Whether it may have to wait for others."""
+        return self.concurrency is not None or self.rate is not None
 
     def head(self, name: str, headers: dict[str, str] | None = None) -> bytes:
         """Return the encoded head of a message."""
@@ -115,7 +126,12 @@ _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _rate(rate: tuple[int, float] | str | None) -> tuple[int, float] | None:
-    if rate is None or not isinstance(rate, str):
+    if rate is None:
+        return None
+    if not isinstance(rate, str):
+        if rate[0] < 1 or rate[1] <= 0:
+            msg = f"no rate: {rate!r}; (count, seconds), both above 0"
+            raise ValueError(msg)
         return rate
     count, slash, unit = rate.partition("/")
     if not (slash and count.isascii() and count.isdigit() and int(count) and unit in _UNITS):
@@ -146,6 +162,10 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     skipped: bool = False
     #: name of the queue it is for; empty = the app's own
     queue: str = ""
+    #: the key it is unique by; empty = it is not
+    unique: str = ""
+    #: left out because another task has its key: the id is that one's
+    duplicate: bool = False
 
 
 DEFAULT: Final = Options()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.errors import BackendError, BackendUnavailable
+from qcore.limits import PLACE
 from qcore.lookout import Lookout
-from qcore.renewal import RENEWALS, renew
+from qcore.renewal import RENEWALS, keep_places, renew
 from qcore.rescue import Rescuer
 from qcore.sealer import STATUS
 
@@ -92,6 +93,7 @@ class Caretaker:
         period = (runtime.config.retry or 60.0) / RENEWALS
         self._chores = (
             _Chore("renew", self._renew, period, now + period),
+            _Chore("places", self._keep_places, PLACE / RENEWALS, now + PLACE / RENEWALS),
             _Chore("look", lambda: self.lookout.look(self._the_store()), _LOOK, now),
         )
         #: what a backend last complained of, by what was tried
@@ -219,6 +221,9 @@ class Caretaker:
 
     def _renew(self) -> None:
         renew(self._runtime.config, self._slots, self._the_broker())
+
+    def _keep_places(self) -> None:
+        keep_places(self._slots, self._the_store)
 
     def _publish(self, status: ClusterStatus) -> None:
         broker = self._the_broker()

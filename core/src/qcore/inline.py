@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qcore.continuation import Continuation, Unmet, lead
 from qcore.execute import Executor
+from qcore.limits import notes_of, release
 from qcore.model import Kind, Outcome, State
 from qcore.plan import Planner
 from qcore.tail import key_of, read_tail
@@ -74,6 +75,9 @@ class _Here:
         if records:
             with self._runtime.stores.lend() as store:
                 store.save(records)
+        if then.places:
+            with self._runtime.stores.lend() as store:
+                release(notes_of(store, "unique="), then.places)
         return [*then.messages, *self._arrive(then)]
 
     def _outcome(self, opened: Opened, plan: Plan, tail: Tail | None) -> Outcome:

@@ -9,6 +9,7 @@ import attrs
 
 from qcore.describe import describe
 from qcore.envelope import read_head
+from qcore.limits import limit_of
 from qcore.resolve import convert_arguments, resolve
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
 from qcore.tail import COLLECTED
@@ -34,6 +35,7 @@ class Plan:
         "fault",
         "head",
         "is_async",
+        "limit",
         "name",
         "on",
         "rules",
@@ -46,6 +48,8 @@ class Plan:
         self._allowed = allowed
         self.name = head.name
         self.rules = rules
+        #: what holds for all tasks of its key; None = it may always run
+        self.limit = limit_of(head)
         #: nanoseconds, 0 = none
         self.timeout = 0
         #: whether a success is stored

@@ -7,10 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from qcore.call import Sealed, Unset
-from qcore.errors import EncodeError, SkipTask
+from qcore.errors import EncodeError, NotSupported, SkipTask
 from qcore.hookspecs import EnqueueEvent
 from qcore.model import Outgoing, Task
-from qcore.tail import Link
+from qcore.tail import Link, Tail, encode_tail
+from qcore.unique import check_limits, claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list
 
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
+        NotSupported: an option asks for what the result store or the broker cannot do.
 
     """
     dumps = runtime.serializer.dumps
@@ -53,9 +55,19 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list
         options = call.options
         arguments = _arguments(call, dumps)
         expires = now + int(options.expires * 1000) if options.expires else 0
-        body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires)
+        unique, tail = "", b""
+        if options.unique:
+            unique, holder = claim(runtime, call, arguments, id_)
+            if holder is not None:
+                sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, queue=queue, duplicate=True))
+                continue
+            tail = encode_tail(Tail(places=[unique])) if options.unique_for is None else b""
+        if options.limited:
+            check_limits(runtime, call)
+        body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires, tail=tail)
         sync = always_sync if options.sync is None else options.sync
-        sealed.append(Sealed(call, Outgoing(id_, body, options.delay), sync=sync, queue=queue))
+        message = Outgoing(id_, body, options.delay)
+        sealed.append(Sealed(call, message, sync=sync, queue=queue, unique=unique))
     return sealed
 
 
@@ -74,6 +86,13 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
             return None
         head = changed
     options = call.options
+    if options.unique:
+        msg = (
+            f"unique= of {call.name}: a link of a chain or member of a group cannot be left out; drop it"
+        )
+        raise NotSupported(msg)
+    if options.limited:
+        check_limits(runtime, call)
     return Link(
         id,
         head,

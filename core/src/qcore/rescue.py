@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.continuation import Continuation
 from qcore.envelope import read_head
 from qcore.hookspecs import SettledEvent
+from qcore.limits import limit_of, release
 from qcore.model import Action, Kind, Outcome, Settlement, State, Task
 from qcore.plan import Planner
 from qcore.results import forget_failures
@@ -72,7 +73,15 @@ class Rescuer:
                 results.append(result)
         self._forget(held, results, gone.seen)
         self._write(results, thens, settlements)
-        self._connect()[0].reclaim(gone.owner)
+        broker, store = self._connect()
+        if store.notes is not None:
+            release(store.notes, self._places(held[gone.seen.settled :]))
+        broker.reclaim(gone.owner)
+
+    def _places(self, held: Sequence[Held]) -> list[tuple[str, bytes]]:
+        """Return the places that messages may hold because they were running."""
+        limits = [(limit_of(read_head(one.head)), one.id) for one in held]
+        return [(limit.place, id_) for limit, id_ in limits if limit is not None and limit.concurrency]
 
     def _fell(self, held: Held, gone: Gone) -> tuple[Settlement, StoredResult | None]:
         """Return what becomes of the message that was running when its worker died."""

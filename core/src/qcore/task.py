@@ -45,12 +45,14 @@ class Queue(Protocol):
 class Job:
     """A handle on one enqueued task."""
 
-    __slots__ = ("_app", "id")
+    __slots__ = ("_app", "duplicate", "id")
 
-    def __init__(self, app: Queue, id: str) -> None:
+    def __init__(self, app: Queue, id: str, *, duplicate: bool = False) -> None:
         self._app = app
         #: 32 hexadecimal digits
         self.id = id
+        #: nothing was enqueued: this is the handle on the task that is unique by the same key
+        self.duplicate = duplicate
 
     def result(self, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
         """Return what the task returned; see `App.result`."""

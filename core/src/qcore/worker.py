@@ -9,13 +9,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.batch import Batch
-from qcore.errors import BackendError, BackendUnavailable
+from qcore.errors import BackendError, BackendUnavailable, NotSupported
 from qcore.execute import Executor
 from qcore.handlers import Handlers
 from qcore.hookspecs import WorkerEvent
 from qcore.journal import Leaving, WorkerState
+from qcore.limits import Gate
 from qcore.orders import Pause
 from qcore.plan import Planner
+from qcore.prefetch import TARGET, Prefetch
 from qcore.progress import PAGE
 from qcore.runtime import Runtime
 
@@ -27,18 +29,12 @@ if TYPE_CHECKING:
     from qcore.config import Config
     from qcore.entry import Entry
     from qcore.journal import Page
+    from qcore.limits import Limit
     from qcore.model import Delivery
     from qcore.plugins import Plugins
 
 _log = logging.getLogger("qcore.worker")
 
-#: A batch doubles while it takes less than this, monotonic nanoseconds: a longer one would keep
-#: results from those who wait for them.
-_TARGET: Final = 10_000_000
-#: Most messages in a batch: beyond it a round trip to the broker no longer shows in the rate.
-_LARGEST: Final = 256
-#: Most bytes of messages in a batch, so that large arguments do not fill memory.
-_BYTES: Final = 1 << 20
 #: Seconds of one wait at an empty queue; only bounds how late odd events are noticed.
 _WAIT: Final = 5.0
 #: Seconds between looks whether a paused queue goes on, and whether anybody has looked if it is paused.
@@ -70,7 +66,6 @@ class Worker:
         self._waiting = False
         self._reason = Leaving.NOT
         self._total = 0
-        self._wanted = 1
         self._home = os.open(".", os.O_RDONLY)
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -123,12 +118,8 @@ class Worker:
         self._planner = Planner(
             rules, timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
         )
-        caps = [_LARGEST, capabilities.bulk]
-        if config.bulk:
-            caps.append(config.bulk)
-        if config.queue_limit:
-            caps.append(max(1, config.queue_limit // config.workers))
-        self._cap = min(caps)
+        self._prefetch = Prefetch(config, capabilities.bulk)
+        self._gate = Gate(self._store)
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
 
     def _connect(self) -> None:
@@ -157,12 +148,14 @@ class Worker:
             began = time.monotonic_ns()
             self._measure_wait(entries)
             self._run(entries, began)
-            self._adapt(deliveries, time.monotonic_ns() - began)
+            self._prefetch.adapt(deliveries, time.monotonic_ns() - began)
             self._handlers.tidy()
             if self._due_to_leave():
                 self._settle(0)
                 return
-            deliveries = self._settle(0 if self._stopping or self._page.orders.paused else self._next())
+            deliveries = self._settle(
+                0 if self._stopping or self._page.orders.paused else self._prefetch.next(self._total)
+            )
 
     def _run(self, entries: Sequence[Entry], now: int) -> None:
         """Run a batch, task by task."""
@@ -184,13 +177,22 @@ class Worker:
             deadline = now + plan.timeout if plan.timeout else 0
             if not page.begin(index, now, deadline):
                 break
+            if plan.limit is not None:
+                wait = self._enter(entry.opened.id, plan.limit)
+                if wait:
+                    if not batch.defer(index, entry, wait):
+                        break
+                    page.end(index + 1, self._total)
+                    continue
             outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.lead)
             self._total += 1
+            if plan.limit is not None:
+                self._gate.leave(entry.opened.id, plan.limit)
             roomy = batch.finish(index, entry, outcome)
             os.fchdir(self._home)
             os.umask(self._umask)
             now = time.monotonic_ns()
-            if not roomy or now - began > _TARGET:
+            if not roomy or now - began > TARGET:
                 # The last one alone may have taken most of it.
                 page.gauges.ran(1, now - page.look().started)
                 if index > counted:
@@ -205,30 +207,30 @@ class Worker:
         page.end(batch.ended, self._total)
         batch.give_back()
 
+    def _enter(self, id: bytes, limit: Limit) -> float:
+        """Return the seconds for which a task under a limit has to wait, 0.0 if it may begin."""
+        patience = _PATIENCE[0]
+        while True:
+            try:
+                return self._gate.enter(id, limit)
+            except BackendUnavailable as exc:
+                patience = self._be_patient(exc, patience)
+                if self._stopping:
+                    return patience
+            except NotSupported as exc:
+                _log.error("task %s is not run before this is mended: %s", id.hex(), exc)
+                return self._config.retry
+
     def _measure_wait(self, entries: Sequence[Entry]) -> None:
         """Take for all of a batch what its first message has waited, if its age tells."""
         if entries and entries[0].deliveries == 1 and not entries[0].plan.head.delayed:
             waited = time.time_ns() - entries[0].opened.created * 1_000_000
             self._page.gauges.waited(len(entries), waited)
 
-    def _next(self) -> int:
-        left = self._config.recycle - self._total if self._config.recycle else self._cap
-        return max(1, min(self._wanted, left))
-
-    def _adapt(self, deliveries: Sequence[Delivery], taken: int) -> None:
-        """Choose the size of the next batch by what this one took."""
-        count = len(deliveries)
-        if taken > 2 * _TARGET:
-            self._wanted = max(1, count * _TARGET // taken)
-        elif count >= self._wanted and taken < _TARGET:
-            self._wanted = min(self._cap, self._wanted * 2)
-        size = sum(map(len, [delivery.body for delivery in deliveries])) // count
-        self._wanted = max(1, min(self._wanted, _BYTES // (size + 1)))
-
     def _lease(self) -> Sequence[Delivery]:
         """Wait at an empty queue."""
         self._page.say(WorkerState.IDLE)
-        self._wanted = 1
+        self._prefetch.begin_anew()
         patience = _PATIENCE[0]
         while True:
             try:

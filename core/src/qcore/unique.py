@@ -1,0 +1,62 @@
+"""Tasks that are enqueued only once, and what limits need of a backend."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from qcore.errors import NotSupported
+from qcore.limits import notes_of, release, short
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.call import Call, Sealed
+    from qcore.runtime import Runtime
+
+#: Seconds a task that has not ended keeps its key: a producer may have died before it could
+#: enqueue what it took the key for.
+_KEPT: Final = 86400.0
+
+
+def claim(runtime: Runtime, call: Call, arguments: bytes, id: bytes) -> tuple[str, bytes | None]:
+    """Take the key of a unique call for its task; return the key, and who has it if it is taken.
+
+    Raises:
+        NotSupported: the result store keeps no notes.
+
+    """
+    options = call.options
+    if isinstance(options.unique, str):
+        key = f"unique:{short(options.unique)}"
+    else:
+        key = f"unique:{hashlib.sha256(call.name.encode() + bytes(1) + arguments).hexdigest()}"
+    with runtime.stores.lend() as store:
+        notes = notes_of(store, f"unique= of {call.name}")
+        return key, notes.acquire(key, id, 1, _KEPT if options.unique_for is None else options.unique_for)
+
+
+def give_back(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+    """Let others have the keys of calls that could not be enqueued."""
+    places = [(one.unique, one.message.id) for one in sealed if one.unique]
+    if places:
+        with runtime.stores.lend() as store:
+            release(notes_of(store, "unique="), places)
+
+
+def check_limits(runtime: Runtime, call: Call) -> None:
+    """See that the tasks of a call can be held to their limits.
+
+    Raises:
+        NotSupported: the store or the broker cannot do what that takes.
+
+    """
+    with runtime.stores.lend() as store:
+        notes_of(store, f"concurrency= or rate= of {call.name}")
+    with runtime.brokers.lend() as broker:
+        if not broker.capabilities.delay:
+            msg = (
+                f"concurrency= or rate= of {call.name} needs a broker that can delay a message, which"
+                f" {type(broker).__name__} cannot; choose another broker, or leave the limit out"
+            )
+            raise NotSupported(msg)
