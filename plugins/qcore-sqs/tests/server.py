@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import socket
 import sys
 import threading
 import time
@@ -104,6 +105,7 @@ class Server:
             reply = self._wrong(operation)
         reply = reply or self._serve(operation, told, environ)
         if _spend(self.wrongs.hangup, operation):
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError
         return self._respond(start, reply)
 
@@ -166,7 +168,7 @@ class Server:
                 return "200 OK", {"Successful": done, "Failed": failed}
         reply = self._ask_moto(environ, json.dumps(told).encode())
         if reply[0].startswith("200"):
-            self._note(operation, told, reply[1])
+            self._note(operation, told, reply[1], environ)
             if "Entries" in told:
                 reply[1]["Failed"] = reply[1].get("Failed", []) + failed
                 reply[1]["Successful"] = reply[1].get("Successful", []) + done
@@ -200,7 +202,9 @@ class Server:
             failed.append(_failed(entry, code, text))
         return None
 
-    def _note(self, operation: str, told: dict[str, Any], answer: dict[str, Any]) -> None:
+    def _note(
+        self, operation: str, told: dict[str, Any], answer: dict[str, Any], environ: dict[str, Any]
+    ) -> None:
         now = time.time()
         for message in answer.get("Messages", []) if operation == "ReceiveMessage" else []:
             handle, owner = message["ReceiptHandle"], message["MessageId"]
@@ -209,7 +213,8 @@ class Server:
             if self.wrongs.twice > 0:
                 self.wrongs.twice -= 1
                 again = {"QueueUrl": told["QueueUrl"], "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                self._ask_moto(_request("ChangeMessageVisibility"), json.dumps(again).encode())
+                target = {"HTTP_X_AMZ_TARGET": "AmazonSQS.ChangeMessageVisibility"}
+                self._ask_moto(environ | target, json.dumps(again).encode())
         refused = {one["Id"] for one in answer.get("Failed", [])}
         for entry in told.get("Entries", [told]) if operation in RECEIPTS else []:
             owner = self._owner.get(entry["ReceiptHandle"], "")
