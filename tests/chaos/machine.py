@@ -181,7 +181,7 @@ class Model:
         if worker.phase == "claimed":
             yield self._start(world, number, worker)
         elif worker.phase == "running":
-            for kind in (Kind.SUCCESS, Kind.FAILURE):
+            for kind in (Kind.SUCCESS, Kind.FAILURE, Kind.CANCELLED):
                 yield Step(kind.value, number, _put(world, number, self._over(worker, kind)))
         elif worker.phase == "store":
             yield Step("store", number, _put(self._stored(world, worker), number, self._next(worker)))
