@@ -36,6 +36,13 @@ def note(path: str, text: str = "") -> None:
     os.close(file)
 
 
+def alone(path: str, seconds: float) -> None:
+    """Tell of the beginning and the end of something that takes its time."""
+    note(path, "begin")
+    time.sleep(seconds)
+    note(path, "end")
+
+
 def hold(path: str, seconds: float = 60.0) -> None:
     """Wait until a file is there."""
     end = time.monotonic() + seconds

@@ -13,6 +13,7 @@ from tests.integration.land import kill, lines, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qcore import App
     from tests.integration.land import Land
 
 
@@ -91,10 +92,49 @@ def test_a_cluster_told_so_fires_nothing(land: Land) -> None:
     assert quiet.status().troubles == ()
 
 
-def test_a_broken_schedule_holds_up_nobody(land: Land) -> None:
-    """An unknown function is its task's failure; the slots of others are run."""
-    app, _ = land.both(ack_failures=True)
-    app.schedule("no.such.function", name="broken")
-    app.schedule(tasks.note, str(land.file()), name="sound", every=timedelta(seconds=1), repeats=2)
+def fault(app: App, name: str) -> str:
+    """Return why a schedule is passed over."""
+    return next(one.fault for one in app.schedules() if one.name == name)
 
-    until(lambda: len(lines(land.file())) == 2, "the sound one to run")
+
+def test_a_schedule_of_an_unknown_function_rests_once_a_worker_knows(land: Land) -> None:
+    """Its slot fails without another try, the others are run, and once it is mended it goes on."""
+    app, _ = land.both(retry=2)
+    app.schedule("no.such.function", name="broken", every=timedelta(seconds=1))
+    app.schedule(tasks.note, str(land.file()), "sound", name="sound", every=timedelta(seconds=1))
+
+    until(lambda: fault(app, "broken"), "it to be marked")
+    count = len(lines(land.file()))
+    until(lambda: len(lines(land.file())) >= count + 3, "the sound one to run")
+    assert "no task 'no.such.function'" in fault(app, "broken")
+    with app.runtime.brokers.lend() as broker:
+        letters = broker.buried()
+    # At most those slots that were there before the first of them was tried.
+    assert 1 <= len(letters) <= 3
+    assert all("in attempt 1, not worth another" in one.reason for one in letters)
+
+    mended = app.reschedule("broken", func=tasks.note, args=[str(land.file("other")), "mended"])
+    assert mended.fault == ""
+    until(lambda: lines(land.file("other")), "the mended one to run")
+
+
+def test_a_slow_schedule_does_not_overlap_itself(land: Land) -> None:
+    """With `skip` slots pass while one runs, with `queue` one waits; never do two run."""
+    app, _ = land.both(workers=4)
+    for way in ("skip", "queue"):
+        app.schedule(
+            tasks.alone,
+            str(land.file(way)),
+            2.5,
+            name=way,
+            every=timedelta(seconds=1),
+            overlap=way,
+        )
+
+    for way in ("skip", "queue"):
+        until(lambda way=way: len(lines(land.file(way))) >= 6, f"{way} to run three times", within=60)  # type: ignore[misc]  # bound now
+
+    for way in ("skip", "queue"):
+        app.pause(way)
+        found = lines(land.file(way))
+        assert found == ["begin" if number % 2 == 0 else "end" for number in range(len(found))]

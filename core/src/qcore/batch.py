@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qcore.continuation import Continuation, wants_value
+from qcore.condemn import condemn
 from qcore.entry import Entry, gather, hindrance, prepare, stored
 from qcore.errors import EnvelopeError, UnknownKey
 from qcore.hookspecs import RejectedEvent, SettledEvent
@@ -207,6 +208,8 @@ class Batch:
         return False
 
     def _settle_failed(self, entry: Entry, outcome: Outcome) -> tuple[Settlement, State | None]:
+        if entry.plan.fault and entry.plan.head.schedule:
+            outcome = condemn(self._runtime, entry.opened, entry.plan.head, outcome)
         decision = decide(
             outcome.kind,
             entry.plan.rules,
