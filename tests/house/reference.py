@@ -149,7 +149,11 @@ def interfaces() -> str:
     for door in classes("interfaces.py"):
         if any(ast.unparse(base) == "ABC" for base in door.bases):
             parts += [f"## {door.name}", said(door), *_methods(door)]
+    for node in classes("notes.py"):
+        if any(ast.unparse(base) == "ABC" for base in node.bases):
+            parts += [f"## {node.name}", said(node), *_methods(node)]
     parts.append("## Records")
+    parts += _records("notes.py", lambda node: node.name == "Arrival")
     parts += _records("interfaces.py", lambda node: node.name in {"Settings", "Capabilities"})
     parts += _records("model.py", lambda node: node.name in RECORDS)
     return "\n\n".join(parts) + "\n"

@@ -9,9 +9,12 @@ import pytest
 from qcore.builtin import plugin
 from qcore.builtin.log_reporter import LogReporter
 from qcore.builtin.memory import MemorySettings, make_broker, make_results, make_schedules
+from qcore.builtin.memory.notes import MemoryNotes
 from qcore.builtin.memory.queue import MemoryQueue
+from qcore.builtin.memory.results import MemoryResults, ResultTable
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
+from qcore.notes import Arrival
 
 
 class Clock:
@@ -169,3 +172,62 @@ def test_the_plugin_offers_what_the_configuration_names() -> None:
     codes = {name: make().code for name, make in plugin.qcore_serializers().items()}
     assert codes == {"msgpack": 1, "json": 2, "pickle": 3}
     assert isinstance(plugin.qcore_error_reporters()["log"](logger="shop.failures"), LogReporter)
+
+
+def test_a_turn_is_kept_for_a_day() -> None:
+    """A turn that was given, or waited for in vain for a day, is forgotten."""
+    wall = Clock()
+    notes = MemoryNotes(wall)
+    assert [notes.reserve("rate", holder, 100.0, 1) for holder in (b"given", b"late", b"gone")] == [
+        0,
+        100,
+        200,
+    ]
+
+    wall.now += 100 + 80_000
+    late = notes.reserve("rate", b"late", 100.0, 1)
+    wall.now += 20_000
+    full = [notes.reserve("rate", holder, 100.0, 1) for holder in (b"another", b"gone")]
+
+    assert late == 0.0
+    assert full == [0.0, 100.0]
+
+
+def test_outlived_notes_are_cleared_away_by_prune() -> None:
+    """What is past its time does not stay in memory for ever; what is not stays."""
+    wall = Clock()
+    table = ResultTable(wall)
+    for key, ttl in (("short", 10.0), ("long", 1000.0)):
+        table.notes.put(key, b"value", ttl)
+        table.notes.acquire(key, b"holder", 1, ttl)
+        table.notes.reserve(key, b"holder", ttl, 1)
+        table.notes.arrive([Arrival(key, 0)], ttl)
+    wall.now += 20.0
+
+    assert MemoryResults(table, backend="test").prune(-1) == 0
+
+    kept = (table.notes._marks, table.notes._places, table.notes._rates, table.notes._gatherings)
+    assert [list(kind) for kind in kept] == [["long"]] * 4
+    assert table.notes.look(["long"]) == [b"value"]
+
+
+def test_a_withdrawn_message_leaves_the_order_alone() -> None:
+    """What is left is leased in the order it came, delays honoured."""
+    clock = Clock()
+    queue = MemoryQueue(clock)
+    queue.put([message(b"%d" % number, delay=number % 3) for number in range(12)])
+
+    taken = queue.withdraw([b"%d" % number + b" " * 15 for number in (0, 4, 8, 9)])
+    clock.now += 3
+
+    assert sorted(taken) == [b"0", b"4", b"8", b"9"]
+    assert [one.body for one in queue.take(20, 0.0, 60.0)] == [
+        b"3",
+        b"6",
+        b"1",
+        b"7",
+        b"10",
+        b"2",
+        b"5",
+        b"11",
+    ]

@@ -290,9 +290,9 @@ class ResultStore(ABC):
     def counts(self) -> Mapping[State, int]:
         """Count results by state; a state without any may be left out."""
 
+    @abstractmethod
     def ungroup(self, group: str) -> int:
         """Take the results of a group out of it, they stay; return how many there were."""
-        raise NotImplementedError(group)
 
     @abstractmethod
     def prune(self, keep: int, per: Per | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Rules of `withdraw`: what waits is taken back, what is under way is not."""
+"""Rules of `withdraw`: what waits is taken back."""
 
 from __future__ import annotations
 

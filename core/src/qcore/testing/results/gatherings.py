@@ -1,4 +1,4 @@
-"""Rules of gatherings: members come one by one, and the last one knows."""
+"""Rules of gatherings: the last member to come knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules of marks and places: what is kept under a key, and who holds it."""
+"""Rules of marks and places: what is kept, and who holds it."""
 
 from __future__ import annotations
 
