@@ -1,0 +1,89 @@
+"""A broker's own steps while the primaries of a replica set change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from qcore.errors import BackendUnavailable
+from qcore.interfaces import Settings
+from qcore.model import Outgoing, Settlement, State, StoredResult
+from qcore.testing.processes import Child
+from qcore_mongo import MongoBroker, MongoResults, MongoSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: messages that are sent, and seconds in which they must have come
+MANY, PATIENCE = 600, 120.0
+
+
+def insistently(step: Callable[[], Any]) -> Any:
+    """Do a step until the backend answers, as producers and workers do."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return step()
+        except BackendUnavailable:
+            assert time.monotonic() < end
+
+
+def result(body: bytes) -> StoredResult:
+    """Return the result of the task that a message stands for."""
+    return StoredResult(b"%016d" % int(body), State.SUCCESS, body, "a.task")
+
+
+def test_nothing_is_lost_while_primaries_change(three: Any, database: str) -> None:
+    """Producers and consumers insist; each message comes, and each result is kept."""
+    sections = {"mongo": MongoSettings(**three.settings), "mongo_db": database}
+
+    def settings() -> Settings:
+        return Settings(name="q", retry=5.0, sections=sections, owner=os.urandom(16))
+
+    def produce(tell: Callable[[str], None]) -> None:
+        broker = MongoBroker(settings())
+        for number in range(0, MANY, 5):
+            sent = [Outgoing(b"%016d" % (number + one), b"%d" % (number + one)) for one in range(5)]
+            # the same ids again: what was accepted already is not doubled
+            insistently(lambda: broker.enqueue(sent))  # noqa: B023 - used at once
+            tell("sent")
+
+    def consume(tell: Callable[[str], None]) -> None:
+        broker, store = MongoBroker(settings()), MongoResults(settings())
+        while True:
+            found = insistently(lambda: broker.lease(7, 1.0))
+            results = [
+                StoredResult(b"%016d" % int(one.body), State.SUCCESS, one.body, "a.task") for one in found
+            ]
+            done = [Settlement(one.receipt) for one in found]
+            insistently(lambda: broker.exchange(store, results, done, 0))  # noqa: B023 - used at once
+            for one in found:
+                tell(one.body.decode())
+
+    seen: Counter[str] = Counter()
+    with (
+        Child(produce, patience=PATIENCE) as producer,
+        Child(consume, patience=PATIENCE) as one,
+        Child(consume, patience=PATIENCE) as other,
+    ):
+        for harm in (three.step_down, three.step_down, lambda: three.primary().kill()):
+            for _ in range(20):
+                assert producer.line() == "sent"
+            seen.update(child.line() for child in (one, other) for _ in range(20))
+            harm()
+        assert producer.join() == 0
+        broker, store = MongoBroker(settings()), MongoResults(settings())
+        end = time.monotonic() + PATIENCE
+        with contextlib.suppress(BackendUnavailable):
+            broker.size()
+        while (size := insistently(broker.size)).ready + (size.leased or 0) + (size.delayed or 0):
+            assert time.monotonic() < end
+
+    found = insistently(lambda: store.get([b"%016d" % number for number in range(MANY)]))
+    assert [b"%d" % number for number in range(MANY)] == [kept and kept.body for kept in found]
+    assert size.buried == 0
+    broker.close()
+    store.close()
