@@ -11,6 +11,7 @@ import attrs
 
 from qcore.batch import Batch
 from qcore.builtin.sqlite.broker import SqliteBroker
+from qcore.builtin.sqlite.notes import SqliteNotes
 from qcore.execute import Executor
 from qcore.journal import Page
 
@@ -27,8 +28,13 @@ LIVES: Final = "QCORE_TEST_LIVES"
 #: environment: keep results and messages apart, as if they were of two services
 APART: Final = "QCORE_TEST_APART"
 
+#: environment: set in the processes that may die, the workers
+MORTAL: Final = "QCORE_TEST_MORTAL"
+
 #: steps of a worker's cycle, in their order
 STEPS: Final = ("leased", "held", "begun", "ran", "noted", "unsettled", "saved", "settled")
+#: those of a cycle in which something follows from a result
+FLOW_STEPS: Final = ("ran", "noted", "unsettled", "saved", "arrived", "continued", "settled")
 
 
 def arm(folder: Path, step: str, deaths: int) -> dict[str, str]:
@@ -41,7 +47,7 @@ def arm(folder: Path, step: str, deaths: int) -> dict[str, str]:
 
 def reach(step: str) -> None:
     """Die if this is the step."""
-    if os.environ.get(STEP) != step:
+    if os.environ.get(STEP) != step or MORTAL not in os.environ:
         return
     for life in os.scandir(os.environ[LIVES]):
         try:
@@ -56,6 +62,9 @@ class DyingBroker(SqliteBroker):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        if settings.owner:
+            # The supervisor writes in the place of the dead, by the same calls.
+            os.environ[MORTAL] = "yes"
         if os.environ.get(APART):
             self.capabilities = attrs.evolve(self.capabilities, backend=None)
 
@@ -77,6 +86,10 @@ class DyingBroker(SqliteBroker):
         """Save, settle and lease, and perhaps die before or after it."""
         if store is None and settlements:
             reach("saved")
+            if then:
+                self.enqueue(then)
+                then = ()
+                reach("continued")
         deliveries = super().exchange(store, results, settlements, limit, then)
         if settlements:
             reach("settled")
@@ -102,6 +115,7 @@ def _deadly(owner: type, name: str, step: str, *, before: bool = False) -> None:
 
 
 if os.environ.get(STEP):
+    _deadly(SqliteNotes, "arrive", "arrived")
     _deadly(Page, "hold", "held")
     _deadly(Page, "begin", "begun")
     _deadly(Executor, "run", "ran")

@@ -7,16 +7,17 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from qcore.continuation import Continuation, wants_value
 from qcore.condemn import condemn
+from qcore.continuation import Continuation, wants_value
 from qcore.entry import Entry, gather, hindrance, prepare, stored
-from qcore.errors import EnvelopeError, UnknownKey
-from qcore.hookspecs import RejectedEvent, SettledEvent
+from qcore.errors import BackendUnavailable, EnvelopeError, UnknownKey
+from qcore.hookspecs import RejectedEvent
 from qcore.journal import Ended
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.results import forget_failures
 from qcore.settle import Decision, decide
-from qcore.writing import Writer
+from qcore.telling import Telling
+from qcore.writing import Writer, again, unstored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +43,12 @@ class Batch:
         self._store = store
         self._continuation = Continuation(runtime, broker.capabilities.max_bytes)
         self._writer = Writer(broker, store, self._continuation)
+        #: a message that is not settled comes back
+        self._lasting = broker.capabilities.receipts
         self._planner = planner
         self._page = page
         self._renew = runtime.config.renew
-        self._on_settled = runtime.hooks("qcore_settled")
+        self._telling = Telling(runtime.hooks("qcore_settled"))
         self._on_rejected = runtime.hooks("qcore_rejected")
         self._entries: list[Entry] = []
         #: of this batch: settled by now, and finished by now
@@ -55,10 +58,9 @@ class Batch:
         self._results: list[StoredResult] = []
         #: settlements of messages that never came to be entries
         self._refused: list[Settlement] = []
-        #: what follows from these, and from settlements by their place
-        self._unrun: list[Then] = []
-        self._thens: list[tuple[int, Then]] = []
-        self._told: list[SettledEvent] = []
+        #: what follows from these, and from the other settlements, by their places
+        self._unrun: list[tuple[int, Then]] = []
+        self._thens: list[tuple[int, Then, StoredResult]] = []
         #: ids of tasks that failed at their first delivery and will run again
         self._again: list[bytes] = []
         #: epoch seconds when this batch was taken
@@ -157,9 +159,10 @@ class Batch:
             outcome = Outcome(kind, error=text, started=now, finished=now)
             found = self._record(one, state, outcome, b"", one.failures, one.crashes)
             self._results.append(found)
-        if one.followed and found is not None:
+        if one.followed and found is not None and (one.deliveries > 1 or state is not None):
             # Of one that ended before: whoever ran it may have died before he had done this.
-            self._unrun.append(self._after(one, found))
+            # Of one that was only enqueued twice, whoever holds the other one does it.
+            self._unrun.append((len(self._refused), self._after(one, found)))
             if kind is Kind.ALREADY_FAILED and reason:
                 reason = f"{reason}: {self._runtime.results.open(found.id, found.body).error}"
         self._refused.append(Settlement(one.receipt, action, 0.0, reason, one.failures, one.crashes))
@@ -176,7 +179,7 @@ class Batch:
         if outcome.kind is Kind.SUCCESS:
             if not save and not entry.followed:
                 self._settlements.append(Settlement(entry.receipt))
-                if self._on_settled:
+                if self._telling.wanted:
                     self._tell(entry, Action.ACK, outcome.kind, "")
                 return True
             if save or wants_value(plan.head, entry.tail):
@@ -184,22 +187,24 @@ class Batch:
         if outcome.kind is Kind.SUCCESS:
             settlement = Settlement(entry.receipt)
             state: State | None = State.SUCCESS
-            if self._on_settled:
+            if self._telling.wanted:
                 self._tell(entry, Action.ACK, outcome.kind, "")
         else:
             settlement, state = self._settle_failed(entry, outcome)
         result = then = None
+        followed = False
         if state is not None:
             result = self._record(entry, state, outcome, value, entry.failures + 1, entry.crashes)
-            if entry.followed and state is not State.RETRYING:
-                then = self._after(entry, result)
-                self._thens.append((len(self._settlements), then))
+            followed = entry.followed and state is not State.RETRYING
             if state is State.SUCCESS and not save:
-                result = None
+                result = unstored(result)
+            else:
+                self._results.append(result)
+            if followed:
+                then = self._after(entry, result)
+                self._thens.append((len(self._settlements), then, result))
         self._settlements.append(settlement)
-        if result is not None:
-            self._results.append(result)
-        if self._page.note(Ended(index, settlement, result, then)):
+        if self._page.note(Ended(index, settlement, result, None if self._lasting else then, followed)):
             return True
         # Its record does not fit. It is settled before the next begins; if we die over that, it
         # must not pass for one that needs no record, and not be tried for ever either.
@@ -274,20 +279,30 @@ class Batch:
         # What the supervisor settled for us while a task ran long need not be settled again.
         skip = max(0, self._page.flushed() - self._settled)
         settlements = self._settlements[skip:] + self._refused
-        thens: list[Then] = self._unrun
-        if self._thens:
-            thens = [*thens, *(then for place, then in self._thens if place >= skip)]
-        deliveries = self._writer.write(self._results, thens, settlements, limit)
+        thens = [then for place, then, _ in self._thens if place >= skip]
+        thens += [then for _, then in self._unrun]
+        try:
+            deliveries = self._writer.write(self._results, thens, settlements, limit)
+        except BackendUnavailable:
+            self._leave_open()
+            raise
         self._settled = self.ended
         self._page.settled(self.ended)
         self._settlements, self._results, self._refused = [], [], []
         self._thens, self._unrun = [], []
-        if self._on_settled:
-            told, self._told = self._told, []
-            for event in told:
-                for hook in self._on_settled:
-                    hook(event)
+        if self._telling.wanted:
+            self._telling.tell()
         return deliveries
+
+    def _leave_open(self) -> None:
+        """Have what something follows from presented once more: that may be enqueued, or not."""
+        if self._lasting:
+            for place, _, record in self._thens:
+                self._settlements[place] = again(self._settlements[place])
+                self._results.append(record)
+            for place, _ in self._unrun:
+                self._refused[place] = again(self._refused[place])
+            self._thens, self._unrun = [], []
 
     def _after(self, one: Entry, record: StoredResult) -> Then:
         return self._continuation.after(one.plan.head, one.tail, record, one.opened.created)
@@ -307,13 +322,4 @@ class Batch:
         )
 
     def _tell(self, one: Entry, action: Action, kind: Kind, reason: str) -> None:
-        if self._on_settled:
-            self._told.append(
-                SettledEvent(
-                    task_id=one.opened.id.hex(),
-                    name=one.plan.name,
-                    action=action.name.lower(),
-                    kind=kind.value,
-                    reason=reason,
-                )
-            )
+        self._telling.keep(one.opened.id, one.plan.name, action, kind, reason)

@@ -96,8 +96,10 @@ class Ended(msgspec.Struct, array_like=True, frozen=True, gc=False):
     index: int
     settlement: Settlement
     result: StoredResult | None = None
-    #: what follows from it
+    #: what follows from it, where its message cannot be presented once more
     then: Then | None = None
+    #: something follows from it that stands in its message
+    followed: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode

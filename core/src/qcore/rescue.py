@@ -15,7 +15,7 @@ from qcore.model import Action, Kind, Outcome, Settlement, State, Task
 from qcore.plan import Planner
 from qcore.results import forget_failures
 from qcore.settle import decide
-from qcore.writing import Writer
+from qcore.writing import Writer, again
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ class Rescuer:
         running = gone.seen.running
         for index in range(gone.seen.settled, len(held)):
             if index in noted:
-                settlement, result = noted[index].settlement, noted[index].result
+                settlement, result = _settlement(noted[index]), noted[index].result
                 thens += _following(noted[index])
             elif index == running:
                 settlement, result = self._fell(held[index], gone)
@@ -132,11 +132,8 @@ class Rescuer:
             held.receipt, decision.action, decision.delay, reason, decision.failures, decision.crashes
         )
         if held.followed and decision.state is State.FAILED and self._connect()[0].capabilities.receipts:
-            # What follows stands in the message, which we do not have: the next worker finds
-            # that the task has failed, goes on with that, and settles.
-            settlement = Settlement(
-                held.receipt, Action.RETRY, failures=decision.failures, crashes=decision.crashes
-            )
+            # What follows stands in the message, which we do not have.
+            settlement = again(settlement)
         return settlement, result
 
     def _verdict(self, held: Held, gone: Gone) -> tuple[Kind, str]:
@@ -174,7 +171,7 @@ class Rescuer:
         thens: list[Then] = []
         for index in range(now.settled, now.ended):
             one = noted.get(index)
-            settlements.append(one.settlement if one else Settlement(held[index].receipt))
+            settlements.append(_settlement(one) if one else Settlement(held[index].receipt))
             if one is not None:
                 thens += _following(one)
                 if one.result is not None:
@@ -198,6 +195,10 @@ class Rescuer:
         broker, store = self._connect()
         continuation = Continuation(self._runtime, broker.capabilities.max_bytes)
         Writer(broker, store, continuation).write(results, thens, settlements, 0)
+
+
+def _settlement(ended: Ended) -> Settlement:
+    return again(ended.settlement) if ended.followed and ended.then is None else ended.settlement
 
 
 def _following(ended: Ended) -> Sequence[Then]:

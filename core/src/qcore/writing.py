@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from qcore.continuation import KEPT
 from qcore.errors import BackendError, BackendRefused
+from qcore.model import Action, Settlement
 from qcore.results import save_each
 from qcore.tail import derived, key_of
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from qcore.continuation import Continuation
     from qcore.interfaces import Broker, ResultStore
-    from qcore.model import Delivery, Outgoing, Settlement, StoredResult
+    from qcore.model import Delivery, Outgoing, StoredResult
     from qcore.tail import Then
 
 _log = logging.getLogger("qcore.flow")
@@ -23,6 +26,9 @@ _log = logging.getLogger("qcore.flow")
 #: Seconds for which it is known who completed a gathering: longer than anybody may take to
 #: write down that he did.
 _COMPLETED: Final = 86400.0
+#: Seconds the record of a success that is not to be stored is kept, where its message is
+#: presented once more for the sake of what follows.
+_UNSTORED: Final = 3600.0
 
 
 class Writer:
@@ -127,6 +133,23 @@ class Writer:
             notes.release(places)
         except BackendError as exc:
             _log.warning("%d places and gatherings are kept until they expire: %s", len(places), exc)
+
+
+def again(settlement: Settlement) -> Settlement:
+    """Return what presents a message once more whose end is stored, in the place of what ends it.
+
+    What follows may have been enqueued already, in a call that was made and not answered, or by
+    a worker that died before it could say so. The lease tells: if it has ended, nothing happens;
+    else whoever takes the message next finds the end, and goes on from it.
+    """
+    return Settlement(
+        settlement.receipt, Action.RETRY, failures=settlement.failures, crashes=settlement.crashes
+    )
+
+
+def unstored(record: StoredResult) -> StoredResult:
+    """Return the record of a success that is not to be kept, to be kept until what follows is done."""
+    return msgspec.structs.replace(record, expires=record.finished + _UNSTORED)
 
 
 def _place(flow: bytes) -> str:
