@@ -120,8 +120,10 @@ def test_info_tells_the_figures_a_cluster_publishes(app: App, run: Callable[...,
     lines = run("info").out.splitlines()
 
     assert lines[0] == "queue     told"
-    assert [line.split() for line in lines if line.startswith("night ")] == [
-        ["night", "far-away", "4321", "working", "2", "1", "12,345", "2", "h", "0.0", "s", "ago"],
+    told = [line.split() for line in lines if line.startswith("night ")]
+    # how long ago it was published depends on this machine
+    assert told.pop(0)[:9] == ["night", "far-away", "4321", "working", "2", "1", "12,345", "2", "h"]
+    assert told == [
         ["night", "ccddeeff", "12.3/s", "12ms/1.5s", "2ms/200ms", "3", "recycled,", "1", "timeout"],
     ]
     assert lines[-1] == f"shop.report  75s  night:0  {TASK}  #########... 75 %, page 3"

@@ -108,4 +108,4 @@ def progress_line(of: Progress | None) -> str:
     """Return a bar and what the task says of itself."""
     if of is None:
         return ""
-    return ", ".join(filter(None, [progress(of), line(of.note)]))
+    return line(", ".join(filter(None, [progress(of), of.note])))

@@ -26,11 +26,16 @@ VERBS: Final = MappingProxyType(
         "run": "Work on the queue, in the foreground.",
         "demo": "Parse Python files in a pool of workers, to see it work.",
         "enqueue": "Put a call of a function on the queue.",
-        "schedule": "List, add, preview, pause, resume, run or delete schedules.",
+        "schedule": "List, add, edit, preview, pause, resume, run or delete schedules.",
         "result": "Print what a task returned.",
+        "status": "Say how far a task has come.",
+        "cancel": "Call a task off.",
+        "group": "Show or delete the results of a group.",
         "info": "Show broker, queue, results and clusters.",
         "monitor": "Watch the queue on the whole screen.",
         "memory": "Show the memory of clusters and workers.",
+        "pause": "Have clusters take no new tasks.",
+        "resume": "Have clusters take tasks again.",
         "health": "Say whether the queue is worked on.",
         "buried": "List, show, requeue or drop dead letters.",
         "purge": "Remove every task that waits.",
@@ -40,6 +45,8 @@ VERBS: Final = MappingProxyType(
         "keys": "Make secret keys.",
     }
 )
+#: verb -> its file, where that has another name
+_FILES: Final = MappingProxyType({"group": "grouped"})
 #: set to anything but nothing or 0: errors come with their traceback
 DEBUG: Final = "QCORE_DEBUG"
 
@@ -55,7 +62,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb, or have a plugin make its command."""
         if cmd_name in VERBS:
-            module = importlib.import_module(f"qcore.cli.{cmd_name}")
+            module = importlib.import_module(f"qcore.cli.{_FILES.get(cmd_name, cmd_name)}")
             verb: click.Command = module.command
             return verb
         if cmd_name.startswith("-"):

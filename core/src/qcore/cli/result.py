@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from qcore.model import Result
 
 
-def _task_id(_: click.Context, __: click.Parameter, value: str) -> str:
+def as_task_id(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Read a task's id; a callback of click."""
     if not re.fullmatch(r"[0-9a-fA-F]{32}", value):
         msg = f"{value!r} is no task id; one has 32 hexadecimal digits"
         raise click.BadParameter(msg)
@@ -25,7 +26,7 @@ def _task_id(_: click.Context, __: click.Parameter, value: str) -> str:
 
 
 @click.command("result")
-@click.argument("task_id", metavar="ID", callback=_task_id)
+@click.argument("task_id", metavar="ID", callback=as_task_id)
 @click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Wait for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all there is to know.")
 @click.pass_obj

@@ -1,0 +1,87 @@
+"""What is shown and forgotten of the results of a group."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import click
+
+from qcore.cli.exits import Exit
+from qcore.cli.figures import span
+from qcore.cli.purge import sure
+from qcore.cli.text import line, plain, say, say_json, shown, table
+
+if TYPE_CHECKING:
+    from qcore.cli.session import Session
+    from qcore.model import Result
+
+_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_GROUP: Final = click.argument("group", metavar="GROUP")
+
+
+@click.group("group")
+def command() -> None:
+    """Show or delete the results of a group."""
+
+
+@command.command("show")
+@_GROUP
+@click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Wait for them.")
+@click.option("--count", type=click.IntRange(min=1), help="How many to wait for; any by default.")
+@_JSON
+@click.pass_obj
+def show(session: Session, group: str, wait: float, count: int | None, as_json: bool) -> int:
+    """Show what the tasks of a group came to, in the order they finished.
+
+    Exit code 1 if there are none, 75 if fewer than --count have ended.
+    """
+    found = session.app.fetch_group(group, wait=wait, count=count)
+    if as_json:
+        say_json({"group": group, "results": [_record(one) for one in found]})
+    elif not found:
+        say(f"qcore: no task of group {line(group)!r} has a final result", error=True)
+    else:
+        now = time.time()
+        rows = [
+            (one.id, one.name, _how(one), f"{span(now - one.finished)} ago", _outcome(one)) for one in found
+        ]
+        table(rows, ("task id", "task", "state", "ended", "result"))
+    if count is not None and len(found) < count:
+        return Exit.NOT_YET
+    return Exit.OK if found else Exit.FAILED
+
+
+@command.command("delete")
+@_GROUP
+@click.option("--tasks", is_flag=True, help="Forget the results as well.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_JSON
+@click.pass_obj
+def delete(session: Session, group: str, tasks: bool, yes: bool, as_json: bool) -> int:
+    """Take the results of a group out of it; they stay unless --tasks is said."""
+    if not yes:
+        count = session.app.count_group(group)
+        what = f"Forget the {count:,} results" if tasks else f"Take the {count:,} results out"
+        sure(f"{what} of group {line(group)!r} for good?")
+    done = session.app.delete_group(group, tasks=tasks)
+    if as_json:
+        say_json({"group": group, "deleted" if tasks else "ungrouped": done})
+    else:
+        results = f"{done:,} {'result' if done == 1 else 'results'}"
+        say(f"{results} forgotten" if tasks else f"{results} taken out of the group")
+    return Exit.OK
+
+
+def _how(one: Result) -> str:
+    return "cancelled" if one.cancelled else one.state.name.lower()
+
+
+def _outcome(one: Result) -> str:
+    return shown(one.value) if one.success else one.error
+
+
+def _record(one: Result) -> dict[str, object]:
+    record = attrs.asdict(one, recurse=False)
+    return {**record, "state": one.state.name.lower(), "value": plain(one.value)}

@@ -1,0 +1,36 @@
+"""How a queue is put to rest from the command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from qcore.cli.exits import Exit
+from qcore.cli.text import line, say, say_json
+
+if TYPE_CHECKING:
+    from qcore.cli.session import Session
+
+
+@click.command("pause")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def command(session: Session, as_json: bool) -> int:
+    """Have no cluster take new tasks from the queue until it is resumed.
+
+    It takes two seconds to get about. Tasks that run come to their end, tasks are enqueued and
+    schedules fire as before. To pause a schedule: qcore schedule pause.
+    """
+    session.app.pause_queue()
+    return tell(session, paused=True, as_json=as_json)
+
+
+def tell(session: Session, *, paused: bool, as_json: bool) -> Exit:
+    """Say that a queue is paused, or not any more."""
+    name = session.config.name
+    if as_json:
+        say_json({"name": name, "paused": paused})
+    else:
+        say(f"queue {line(name)} is paused" if paused else f"queue {line(name)} goes on")
+    return Exit.OK
