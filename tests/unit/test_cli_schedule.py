@@ -12,6 +12,8 @@ import pytest
 import qcore.cli
 from qcore import App, Config
 from qcore.cli import Exit
+from qcore.envelope import read_head
+from qcore.scheduled import message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +94,10 @@ def test_a_schedule_is_added_and_listed(verb: Callable[..., Ended]) -> None:
         "next_run": 1896076800.0,
         "repeats": -1,
         "catch_up": None,
+        "overlap": "allow",
+        "jitter": 0.0,
+        "cluster": "",
+        "declared": "",
         "fault": "",
     }
 
@@ -179,3 +185,81 @@ def test_a_schedule_is_deleted_only_with_a_yes(verb: Callable[..., Ended]) -> No
     assert verb("delete", "nightly", "--yes").code == Exit.FAILED
     for other in ("pause", "resume", "run"):
         assert "no schedule 'nightly'" in verb(other, "nightly").err
+
+
+def test_a_schedule_is_edited(verb: Callable[..., Ended], app: App) -> None:
+    """What is not named stays, the next slot too."""
+    add(verb, "--overlap", "skip", "--jitter", "30", "--hook", "a.hook", "--options", '{"timeout": 7}')
+    before = app.schedules()[0]
+
+    ended = verb("edit", "nightly", "--args", "[3, -1]", "--jitter", "0", "--repeats", "4", "--json")
+
+    told = json.loads(ended.out)
+    assert (told["overlap"], told["jitter"], told["repeats"]) == ("skip", 0.0, 4)
+    after = app.schedules()[0]
+    assert (after.next_run, after.anchor, after.rule) == (before.next_run, before.anchor, "daily")
+    assert app.reschedule("nightly") == after
+    shown = verb("list").out.splitlines()
+    assert shown[0].split()[-1] == "HOW"
+    assert shown[1].endswith("skip")
+
+
+def test_an_edit_may_take_away(verb: Callable[..., Ended], app: App) -> None:
+    """By an empty text."""
+    add(verb, "--hook", "a.hook")
+
+    assert verb("edit", "nightly", "--hook", "", "--function", "math.pow", "--every", "60").code == Exit.OK
+
+    one = app.schedules()[0]
+    assert (one.task, one.rule) == ("math.pow", "every 60")
+    message_ = message(app.runtime, one, 0.0, bytes(16))
+    assert message_ is not None
+    assert read_head(app.runtime.envelope.open(message_.body).head).hook is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        ([], Exit.USAGE, "nothing to change"),
+        (["--args", "{}"], Exit.USAGE, "no JSON list"),
+        (["--kwargs", "[]"], Exit.USAGE, "no JSON object"),
+        (["--options", '{"sync": true}'], Exit.FAILED, "says nothing of a schedule"),
+        (["--cron", "61 * * * *"], Exit.FAILED, "no rule of a schedule"),
+    ],
+)
+def test_what_cannot_be_edited_is_told(
+    verb: Callable[..., Ended], arguments: list[str], code: int, told: str
+) -> None:
+    """And nothing is changed."""
+    add(verb)
+    before = listed(verb)
+
+    ended = verb("edit", "nightly", *arguments)
+
+    assert ended.code == code
+    assert told in ended.err
+    assert listed(verb) == before
+
+
+def test_a_schedule_that_is_not_there_cannot_be_edited(verb: Callable[..., Ended]) -> None:
+    """It is told."""
+    ended = verb("edit", "nobody", "--jitter", "1")
+
+    assert (ended.code, "no schedule 'nobody'" in ended.err) == (Exit.FAILED, True)
+
+
+def test_the_doctor_tells_of_broken_schedules(
+    verb: Callable[..., Ended], app: App, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They rest until somebody mends them."""
+    add(verb)
+    with app.runtime.schedulers.lend() as store:
+        store.add(attrs.evolve(store.all()[0], fault="no task 'a.b'"))
+
+    with pytest.raises(SystemExit):
+        qcore.cli.main(["doctor", "--json"])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+
+    (found,) = [one for one in checks if "nightly" in str(one)]
+    assert "no task 'a.b'" in str(found)
+    assert "qcore schedule resume nightly" in str(found)

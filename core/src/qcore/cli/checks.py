@@ -51,6 +51,7 @@ def examine(session: Session) -> Iterator[Finding]:
         ("results", symptoms.store),
         ("clusters", symptoms.clusters),
         ("workers", symptoms.workers),
+        ("schedules", symptoms.schedules),
     ):
         yield from _looked(about, look, session)
     for plugin in session.plugins.listing():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,6 +12,7 @@ from qcore.cli.enqueue import WithNumbers, as_arguments, as_named
 from qcore.cli.exits import Exit
 from qcore.cli.purge import sure
 from qcore.cli.text import line, say, say_json, table
+from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
 from qcore.errors import QcoreError, ScheduleError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _NAME: Final = click.argument("name", metavar="NAME")
 
 @click.group("schedule")
 def command() -> None:
-    """List, add, preview, pause, resume, run or delete schedules."""
+    """List, add, edit, preview, pause, resume, run or delete schedules."""
 
 
 @command.command("list")
@@ -39,8 +40,11 @@ def list_(session: Session, as_json: bool) -> int:
     if not found:
         say("no schedules", error=True)
         return Exit.OK
-    rows = [(one.name, one.task, one.rule, _state(one)) for one in found]
-    table(rows, ("name", "task", "rule", "next"))
+    rows = [(one.name, one.task, one.rule, _state(one), _ways(one)) for one in found]
+    if any(_ways(one) for one in found):
+        table(rows, ("name", "task", "rule", "next", "how"))
+    else:
+        table([row[:4] for row in rows], ("name", "task", "rule", "next"))
     return Exit.OK
 
 
@@ -49,49 +53,62 @@ def list_(session: Session, as_json: bool) -> int:
 @click.argument("function")
 @click.argument("arguments", metavar="[ARGUMENTS]...", nargs=-1, callback=as_arguments)
 @click.option("--kwargs", "named", metavar="JSON", callback=as_named, help="Named arguments, an object.")
-@click.option("--every", metavar="SECONDS", type=click.IntRange(min=1), help="A real cadence.")
-@click.option("--cron", "expression", metavar="TEXT", help="An expression such as '*/5 * * * *'.")
-@click.option("--type", "kind", type=click.Choice(cadence.NAMES), help="A step on the calendar.")
-@click.option("--next-run", metavar="TIME", help="First slot, such as '2030-01-31 09:00'.")
-@click.option("--repeats", type=click.IntRange(min=-1), default=-1, show_default=True, help="-1 = no limit.")
-@click.option("--time-zone", metavar="ZONE", help="Whose wall clock, such as Europe/Paris.")
-@click.option("--catch-up/--no-catch-up", default=None, help="Make up for each missed slot, or for one.")
+@timing
 @_JSON
 @click.pass_obj
 def add(
     session: Session,
+    /,
     name: str,
     function: str,
     arguments: list[Any],
     named: dict[str, Any],
-    every: int | None,
-    expression: str | None,
-    kind: str | None,
-    next_run: str | None,
-    repeats: int,
-    time_zone: str | None,
-    catch_up: bool | None,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Have FUNCTION, such as math.copysign, called again and again.
 
     A schedule of the same name is replaced. Arguments are read as `qcore enqueue` reads them.
     """
-    told: dict[str, Any] = {
-        "name": name,
-        "every": timedelta(seconds=every) if every else None,
-        "cron": expression,
-        "type": kind,
-        "repeats": repeats,
-        "next_run": _time(next_run),
-        "time_zone": time_zone,
-        "catch_up": catch_up,
-    }
-    clash = sorted(told.keys() & named.keys())
+    told = {"name": name, **when(options)}
+    clash = sorted((told.keys() | schedule_words()) & named.keys())
     if clash:
         msg = f"the function's argument {clash[0]!r} is a word of schedules; use app.schedule with a wrapper"
         raise click.BadParameter(msg)
     return _told(session.app.schedule(function, *arguments, **named, **told), as_json=as_json)
+
+
+@command.command("edit")
+@_NAME
+@click.option("--function", metavar="FUNCTION", help="What to call.")
+@click.option("--args", "arguments", metavar="JSON", callback=as_list, help="Arguments, a list.")
+@click.option("--kwargs", "named", metavar="JSON", help="Named arguments, an object.")
+@timing
+@_JSON
+@click.pass_obj
+def edit(
+    session: Session,
+    /,
+    name: str,
+    function: str | None,
+    arguments: list[Any] | None,
+    named: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Change parts of a schedule; the others stay, and so does its next slot if it can.
+
+    An empty text takes away what is named: --hook '' or --cluster ''. A paused schedule stays
+    paused, a broken one is tried again.
+    """
+    changes = when(options)
+    changes |= {"func": function} if function is not None else {}
+    changes |= {"args": arguments} if arguments is not None else {}
+    changes |= {"kwargs": read_object(named)} if named is not None else {}
+    if not changes:
+        msg = "nothing to change; qcore schedule edit --help shows what there is"
+        raise click.UsageError(msg)
+    return _told(session.app.reschedule(name, **changes), as_json=as_json)
 
 
 @command.command("preview")
@@ -170,20 +187,23 @@ def _told(one: Schedule, *, as_json: bool) -> Exit:
     return Exit.OK
 
 
-def _time(text: str | None) -> datetime | None:
-    try:
-        return None if text is None else datetime.fromisoformat(text)
-    except ValueError as exc:
-        msg = f"{text!r} is no time; write it such as '2030-01-31 09:00' or 2030-01-31T09:00+01:00"
-        raise click.BadParameter(msg) from exc
-
-
 def _state(one: Schedule) -> str:
     if one.fault:
         return f"broken: {one.fault}"
     if one.repeats == 0:
         return "paused" if one.kept else "done"
     return _next(one) + (f", {one.repeats} left" if one.repeats > 0 else "")
+
+
+def _ways(one: Schedule) -> str:
+    """Return what is not as it is with most."""
+    ways = [
+        one.overlap if one.overlap != "allow" else "",
+        f"jitter {one.jitter:g} s" if one.jitter else "",
+        f"on {one.cluster}" if one.cluster else "",
+        f"by {one.declared}" if one.declared else "",
+    ]
+    return ", ".join(filter(None, ways))
 
 
 def _next(one: Schedule) -> str:
@@ -209,5 +229,9 @@ def _record(one: Schedule) -> dict[str, object]:
         "next_run": one.next_run,
         "repeats": one.repeats,
         "catch_up": one.catch_up,
+        "overlap": one.overlap,
+        "jitter": one.jitter,
+        "cluster": one.cluster,
+        "declared": one.declared,
         "fault": one.fault,
     }

@@ -203,3 +203,14 @@ def clusters(session: Session) -> Iterator[str | Finding]:
             yield Finding(Verdict.WARN, "clock", told)
         for trouble in one.troubles:
             yield Finding(Verdict.WARN, "clusters", f"{one.label} on {one.host}: {trouble}")
+
+
+def schedules(session: Session) -> Iterator[str | Finding]:
+    """Look for schedules that rest because of a fault."""
+    found = session.app.schedules()
+    broken = [one for one in found if one.fault]
+    if not broken:
+        yield f"{len(found)}, none of them broken"
+    for one in broken:
+        told = f"{one.name} rests: {one.fault}; mend it, then qcore schedule resume {one.name}"
+        yield Finding(Verdict.WARN, "schedules", told)

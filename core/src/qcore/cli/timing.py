@@ -1,0 +1,101 @@
+"""How options of a command line become a schedule's rule."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+
+import click
+
+from qcore import cadence
+from qcore.app import App
+from qcore.cli.enqueue import as_named
+from qcore.when import Overlap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+
+_OPTIONS: Final = (
+    click.option("--every", metavar="SECONDS", type=click.IntRange(min=1), help="A real cadence."),
+    click.option("--cron", metavar="TEXT", help="An expression such as '*/5 * * * *'."),
+    click.option("--type", type=click.Choice(cadence.NAMES), help="A step on the calendar."),
+    click.option("--next-run", metavar="TIME", help="First slot, such as '2030-01-31 09:00'."),
+    click.option("--repeats", type=click.IntRange(min=-1), help="How many slots; -1 = no limit."),
+    click.option("--time-zone", metavar="ZONE", help="Whose wall clock, such as Europe/Paris."),
+    click.option("--catch-up/--no-catch-up", default=None, help="Make up for each missed slot, or for one."),
+    click.option(
+        "--overlap",
+        type=click.Choice(get_args(Overlap)),
+        help="What is done with a slot while an earlier one's task has not ended.",
+    ),
+    click.option(
+        "--jitter", metavar="SECONDS", type=click.FloatRange(min=0), help="Delay each task by up to so much."
+    ),
+    click.option("--cluster", metavar="QUEUE", help="Queue its tasks are put on."),
+    click.option("--hook", metavar="FUNCTION", help="Called with the result of each task."),
+    click.option("--date-kwarg", metavar="NAME", help="Argument that is given the slot's time."),
+    click.option("--options", "q_options", metavar="JSON", help="Options of its tasks, an object."),
+)
+
+
+def timing(command: _F) -> _F:
+    """Let a command take what says when, where and how: a decorator."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def when(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what was said as words of `App.schedule`; empty texts become None."""
+    said = {key: value for key, value in options.items() if value is not None}
+    if "every" in said:
+        said["every"] = timedelta(seconds=said["every"])
+    if "next_run" in said:
+        said["next_run"] = _time(said["next_run"])
+    if "q_options" in said:
+        said["q_options"] = read_object(said["q_options"])
+    if "date_kwarg" in said:
+        said["intended_date_kwarg"] = said.pop("date_kwarg") or None
+    for key in ("hook", "cluster"):
+        if key in said:
+            said[key] = said[key] or None
+    return said
+
+
+def schedule_words() -> set[str]:
+    """Return the words that `App.schedule` keeps for itself."""
+    kinds = inspect.signature(App.schedule).parameters.values()
+    return {one.name for one in kinds if one.kind is one.KEYWORD_ONLY}
+
+
+def as_list(_: click.Context, __: click.Parameter, text: str | None) -> list[Any] | None:
+    """Read a JSON list as arguments of a task; a callback of click."""
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        msg = f"{text!r} is not JSON ({exc}); write a list such as '[1, \"two\"]'"
+        raise click.BadParameter(msg) from exc
+    if not isinstance(found, list):
+        msg = f"{text!r} is no JSON list; write one such as '[1, \"two\"]'"
+        raise click.BadParameter(msg)
+    return found
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """Read a JSON object."""
+    context = click.get_current_context()
+    return as_named(context, context.command.params[0], text)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as exc:
+        msg = f"{text!r} is no time; write it such as '2030-01-31 09:00' or 2030-01-31T09:00+01:00"
+        raise click.BadParameter(msg) from exc
