@@ -12,7 +12,7 @@ from tests.house.tree import core_modules, imports
 LAYERS: Final = (
     # faces
     {"__main__"},
-    {"__init__", "cli", "testing"},
+    {"__init__", "cli", "testing", "compat"},
     # processes
     {"cluster"},
     {"control"},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def nobody_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[Marked]:
     """Fail a test that leaves a process behind, an orphan too."""
     mark = uuid.uuid4().hex
-    monkeypatch.setenv("QCORE_TEST_MARK", mark)
+    monkeypatch.setenv("MARK_OF_QCORE_TESTS", mark)
     marked = Marked(mark)
     yield marked
     try:

@@ -131,7 +131,7 @@ class Marked:
     """Finds every process that descends from this one by a mark in its environment."""
 
     def __init__(self, mark: str) -> None:
-        self._mark = f"QCORE_TEST_MARK={mark}".encode()
+        self._mark = f"MARK_OF_QCORE_TESTS={mark}".encode()
 
     def left(self) -> list[int]:
         """Return the marked processes that run, orphans included."""

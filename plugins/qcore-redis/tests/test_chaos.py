@@ -168,7 +168,7 @@ def scene(lasting: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     (tmp_path / "chaos_tasks.py").write_text(TASKS)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("QCORE_TEST_MARK", mark)
+    monkeypatch.setenv("MARK_OF_QCORE_TESTS", mark)
     made = Scene(lasting, tmp_path / "witness")
     try:
         made.start()
@@ -186,7 +186,7 @@ def left_of(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            marked = process.environ().get("QCORE_TEST_MARK") == mark
+            marked = process.environ().get("MARK_OF_QCORE_TESTS") == mark
         except psutil.Error:
             continue
         if marked and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:

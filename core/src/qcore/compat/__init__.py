@@ -1,0 +1,47 @@
+"""The original's call shapes; milliseconds here, seconds everywhere else."""
+
+from qcore.compat.calls import (
+    async_chain,
+    async_iter,
+    async_task,
+    count_group,
+    count_group_cached,
+    delete_cached,
+    delete_group,
+    delete_group_cached,
+    fetch,
+    fetch_cached,
+    fetch_group,
+    fetch_group_cached,
+    queue_size,
+    result,
+    result_cached,
+    result_group,
+    result_group_cached,
+    schedule,
+)
+from qcore.compat.classes import AsyncTask, Chain, Iter
+
+__all__ = [
+    "AsyncTask",
+    "Chain",
+    "Iter",
+    "async_chain",
+    "async_iter",
+    "async_task",
+    "count_group",
+    "count_group_cached",
+    "delete_cached",
+    "delete_group",
+    "delete_group_cached",
+    "fetch",
+    "fetch_cached",
+    "fetch_group",
+    "fetch_group_cached",
+    "queue_size",
+    "result",
+    "result_cached",
+    "result_group",
+    "result_group_cached",
+    "schedule",
+]

@@ -1,0 +1,235 @@
+"""What the original's functions become."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore.app import App
+from qcore.call import SPECIFIED, evolve, laid_over, specified
+from qcore.flow import collected
+from qcore.model import State
+from qcore.resolve import name_of
+from qcore.tail import COLLECTED
+from qcore.task import Sender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from qcore.call import Options
+    from qcore.model import Result, Schedule
+
+#: seconds of one wait of those that wait for ever
+_LONG: Final = 3600.0
+#: the original's letters for types of schedules
+_TYPES: Final = {
+    "O": "once", "I": "minutes", "H": "hourly", "D": "daily", "W": "weekly", "BW": "biweekly", "M": "monthly",
+    "BM": "bimonthly", "Q": "quarterly", "Y": "yearly", "C": "cron",
+}  # fmt: skip
+#: said of one call of several, and not for its function
+_OURS: Final = SPECIFIED - {"broker", "chain", "iter_count", "iter_cached"}
+#: said of the whole of an iter, and not of its parts
+_WHOLE: Final = frozenset({"group", "save", "cached", "task_name"})
+
+
+@functools.cache
+def app() -> App:
+    """Return the app these functions speak through: that of `Config.load()`."""
+    return App()
+
+
+# -- putting on the queue ---------------------------------------------------------------------
+
+
+def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
+    """Put a call on the queue and return its id; see `App.async_task`."""
+    return app().async_task(func, *args, **kwargs)
+
+
+def async_iter(func: Callable[..., Any] | str, args_iter: Iterable[Any], **kwargs: Any) -> str:
+    """Call a function for each item and return the id of the one list of what they returned."""
+    options, kwargs = lifted(kwargs)
+    options.pop("hook", None)
+    items = [item if isinstance(item, tuple | list) else (item,) for item in args_iter]
+    # What is collected is the result that was asked for; its parts are not kept beside it.
+    part = evolve(specified({key: options[key] for key in options if key not in _WHOLE}), {"save": False})
+    whole = evolve(specified(options), {"save": True})
+    each = sender(func, part)
+    return app().group([each.bind(*item, **kwargs) for item in items]).then(sender(COLLECTED, whole)).id
+
+
+def async_chain(
+    chain: Sequence[Any],
+    group: str | None = None,
+    cached: bool | float | None = None,
+    sync: bool | None = None,
+    broker: object = None,
+    **options: Any,
+) -> str:
+    """Run calls one behind the other and return the group under which their results are."""
+    del broker
+    group = group or os.urandom(16).hex()
+    told = {"group": group, "cached": cached, "sync": sync, **options}
+    made = specified({key: value for key, value in told.items() if value is not None})
+    steps = map(step_of, chain)
+    app().chain([sender(function, made).bind(*args, **kwargs) for function, args, kwargs in steps])
+    return group
+
+
+def schedule(
+    func: Callable[..., Any] | str,
+    *args: Any,
+    name: str | None = None,
+    hook: Callable[..., Any] | str | None = None,
+    schedule_type: str = "O",
+    minutes: int | None = None,
+    repeats: int = -1,
+    next_run: datetime | None = None,
+    cron: str | None = None,
+    cluster: str | None = None,
+    intended_date_kwarg: str | None = None,
+    q_options: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> Schedule:
+    """Have a call enqueued again and again; `schedule_type` is one of the original's letters."""
+    kind = _TYPES.get(schedule_type, schedule_type)
+    return app().schedule(
+        func,
+        *args,
+        name=name,
+        hook=hook,
+        type=kind,
+        minutes=minutes if kind == "minutes" else None,
+        repeats=repeats,
+        next_run=next_run,
+        cron=cron if kind == "cron" else None,
+        cluster=cluster,
+        intended_date_kwarg=intended_date_kwarg,
+        q_options=q_options,
+        **kwargs,
+    )
+
+
+# -- asking for results -----------------------------------------------------------------------
+
+
+def result(task_id: str, wait: float = 0, cached: object = None) -> Any:  # noqa: ANN401 - whatever the task returned
+    """Return what a task returned, its error as text if it failed, None if it has not ended."""
+    found = fetch(task_id, wait, cached)
+    return None if found is None else told(found)
+
+
+def fetch(task_id: str, wait: float = 0, cached: object = None) -> Result | None:
+    """Return the `Result` of a task, None if it has not ended."""
+    del cached
+    for seconds in waits(wait):
+        found = app().fetch(task_id, seconds)
+        if found is not None and found.state is not State.RETRYING:
+            return found
+    return None
+
+
+def result_group(
+    group_id: str,
+    failures: bool = False,
+    wait: float = 0,
+    count: int | None = None,
+    cached: object = None,
+) -> list[Any] | None:
+    """Return what the tasks of a group returned, None if there is nothing."""
+    found = fetch_group(group_id, failures, wait, count, cached)
+    return None if found is None else [told(one) for one in found]
+
+
+def fetch_group(
+    group_id: str,
+    failures: bool = True,
+    wait: float = 0,
+    count: int | None = None,
+    cached: object = None,
+) -> list[Result] | None:
+    """Return the `Result`s of a group, None if there are none, or not `count` of them in time."""
+    del cached
+    for seconds in waits(wait):
+        found = app().fetch_group(group_id, failures=failures, wait=seconds, count=count)
+        if found and (count is None or len(found) >= count):
+            return found
+    return None
+
+
+def count_group(group_id: str, failures: bool = False, cached: object = None) -> int:
+    """Return how many tasks of a group have ended, or with `failures` how many failed."""
+    del cached
+    return app().count_group(group_id, failures=failures)
+
+
+def delete_group(group_id: str, tasks: bool = False, cached: object = None) -> int:
+    """Take results out of a group, or with `tasks` forget them; return how many there were."""
+    del cached
+    return app().delete_group(group_id, tasks=tasks)
+
+
+def delete_cached(task_id: str, broker: object = None) -> bool:
+    """Forget a result; return whether there was one."""
+    del broker
+    return app().delete(task_id)
+
+
+def queue_size(broker: object = None) -> int:
+    """Return how many tasks are ready to be worked on."""
+    del broker
+    return app().queue_size()
+
+
+# Results that expire and results that stay lie in one store: there is nothing else to ask.
+result_cached = result
+fetch_cached = fetch
+result_group_cached = result_group
+fetch_group_cached = fetch_group
+count_group_cached = count_group
+delete_group_cached = delete_group
+
+
+# -- shared with the classes ------------------------------------------------------------------
+
+
+def told(found: Result) -> Any:  # noqa: ANN401 - whatever the task returned
+    """Return what the original gave for a result: the value, or the error with its traceback."""
+    if found.success:
+        return found.value
+    return f"{found.error} : {found.traceback}" if found.traceback else found.error
+
+
+def waits(milliseconds: float) -> Iterable[float]:
+    """Yield the seconds to wait, again and again where they are below zero."""
+    yield max(0.0, milliseconds / 1000)
+    while milliseconds < 0:
+        yield _LONG
+
+
+def lifted(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options among keyword arguments, and what is left for the function."""
+    kwargs = dict(kwargs)
+    options = dict(kwargs.pop("q_options", None) or {})
+    for key in _OURS:
+        if key in kwargs and key not in options:
+            options[key] = kwargs.pop(key)
+    return options, kwargs
+
+
+def step_of(step: Any) -> tuple[Callable[..., Any] | str, Sequence[Any], Mapping[str, Any]]:  # noqa: ANN401 - see there
+    """Return a link of a chain: a function, (function, args) or (function, args, kwargs)."""
+    if not isinstance(step, tuple | list):
+        return step, (), {}
+    function, args, kwargs = (*step, (), {})[:3] if len(step) < 3 else step
+    return function, args or (), kwargs or {}
+
+
+def sender(function: Callable[..., Any] | Sender[..., Any] | str, options: Options) -> Sender[..., Any]:
+    """Return any function as a task with these options."""
+    if isinstance(function, Sender):
+        return Sender(app(), collected, function.name, laid_over(function.options, options))
+    # It is called by its name, by whoever runs it: the object given here is never used.
+    return Sender(app(), collected, name_of(function), options)

@@ -1,0 +1,199 @@
+"""What the original's classes become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qcore.compat import calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from qcore.model import Result
+
+
+class AsyncTask:
+    """A call that is put on the queue by `run`; what is changed later counts for the next run."""
+
+    def __init__(self, func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> None:
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+        self.id: str = ""
+        self.started = False
+
+    def run(self) -> str:
+        """Put it on the queue and return its id."""
+        self.id = calls.async_task(self.func, *self.args, **self.kwargs)
+        self.started = True
+        return self.id
+
+    def result(self, wait: float = 0) -> Any:  # noqa: ANN401 - whatever the task returned
+        """Return what it returned; None if it was not run or has not ended."""
+        return calls.result(self.id, wait) if self.started else None
+
+    def fetch(self, wait: float = 0) -> Result | None:
+        """Return its `Result`; None if it was not run or has not ended."""
+        return calls.fetch(self.id, wait) if self.started else None
+
+    def result_group(self, failures: bool = False, wait: float = 0, count: int | None = None) -> Any:  # noqa: ANN401 - as above
+        """Return what the tasks of its group returned."""
+        return calls.result_group(self.group, failures, wait, count) if self.started and self.group else None
+
+    def fetch_group(self, failures: bool = True, wait: float = 0, count: int | None = None) -> Any:  # noqa: ANN401 - as above
+        """Return the `Result`s of its group."""
+        return calls.fetch_group(self.group, failures, wait, count) if self.started and self.group else None
+
+    def _option(self, key: str) -> Any:  # noqa: ANN401 - an option of any type
+        return self.kwargs.get("q_options", self.kwargs).get(key)
+
+    def _say(self, key: str, value: object) -> None:
+        if "q_options" in self.kwargs:
+            self.kwargs["q_options"] = {**self.kwargs["q_options"], key: value}
+        else:
+            self.kwargs[key] = value
+        self.started = False
+
+    @property
+    def group(self) -> Any:  # noqa: ANN401 - an option
+        """The group its result belongs to."""
+        return self._option("group")
+
+    @group.setter
+    def group(self, value: str) -> None:
+        self._say("group", value)
+
+    @property
+    def sync(self) -> Any:  # noqa: ANN401 - an option
+        """Whether it is run in this process."""
+        return self._option("sync")
+
+    @sync.setter
+    def sync(self, value: bool) -> None:
+        self._say("sync", value)
+
+    @property
+    def save(self) -> Any:  # noqa: ANN401 - an option
+        """Whether its result is kept."""
+        return self._option("save")
+
+    @save.setter
+    def save(self, value: bool) -> None:
+        self._say("save", value)
+
+    @property
+    def hook(self) -> Any:  # noqa: ANN401 - an option
+        """What is called with its result."""
+        return self._option("hook")
+
+    @hook.setter
+    def hook(self, value: Callable[..., Any] | str) -> None:
+        self._say("hook", value)
+
+    @property
+    def cached(self) -> Any:  # noqa: ANN401 - an option
+        """How long its result is kept, seconds."""
+        return self._option("cached")
+
+    @cached.setter
+    def cached(self, value: bool | float) -> None:
+        self._say("cached", value)
+
+
+class Iter:
+    """Calls of one function that are run together."""
+
+    def __init__(
+        self,
+        func: Callable[..., Any] | str,
+        args: Iterable[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        cached: bool | float | None = None,
+        sync: bool | None = None,
+        broker: object = None,
+    ) -> None:
+        del broker
+        self.func = func
+        self.args = list(args or ())
+        self.kwargs = dict(kwargs or {})
+        self.cached = cached
+        self.sync = sync
+        self.id: str = ""
+        self.started = False
+
+    def append(self, *args: Any) -> int:
+        """Add a call; return how many there are."""
+        self.args.append(args)
+        self.started = False
+        return self.length()
+
+    def run(self) -> str:
+        """Put the calls on the queue and return the id of their one result."""
+        told = {"cached": self.cached, "sync": self.sync}
+        options = {key: value for key, value in told.items() if value is not None}
+        self.id = calls.async_iter(self.func, self.args, **{**self.kwargs, **options})
+        self.started = True
+        return self.id
+
+    def result(self, wait: float = 0) -> Any:  # noqa: ANN401 - whatever the tasks returned
+        """Return the list of what they returned; None if not all have ended."""
+        return calls.result(self.id, wait) if self.started else None
+
+    def fetch(self, wait: float = 0) -> Result | None:
+        """Return the `Result` that holds the list."""
+        return calls.fetch(self.id, wait) if self.started else None
+
+    def length(self) -> int:
+        """Return how many calls there are."""
+        return len(self.args)
+
+
+class Chain:
+    """Calls that are run one behind the other."""
+
+    def __init__(
+        self,
+        chain: Sequence[Any] | None = None,
+        group: str | None = None,
+        cached: bool | float | None = None,
+        sync: bool | None = None,
+        broker: object = None,
+    ) -> None:
+        del broker
+        self.chain = list(chain or ())
+        self.group = group or ""
+        self.cached = cached
+        self.sync = sync
+        self.started = False
+
+    def append(self, func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> int:
+        """Add a call; return how many there are. What an earlier run left is forgotten."""
+        self.chain.append((func, args, kwargs))
+        if self.started:
+            calls.delete_group(self.group)
+            self.started = False
+        return self.length()
+
+    def run(self) -> str:
+        """Put the first call on the queue and return the group of their results."""
+        self.group = calls.async_chain(self.chain, self.group or None, self.cached, self.sync)
+        self.started = True
+        return self.group
+
+    def result(self, wait: float = 0) -> Any:  # noqa: ANN401 - whatever the tasks returned
+        """Return what the calls returned; None if not all have ended in time."""
+        return calls.result_group(self.group, wait=wait, count=self.length()) if self.started else None
+
+    def fetch(self, failures: bool = True, wait: float = 0) -> list[Result] | None:
+        """Return the `Result`s; None if not all have ended in time."""
+        if not self.started:
+            return None
+        return calls.fetch_group(self.group, failures=failures, wait=wait, count=self.length())
+
+    def current(self) -> int:
+        """Return how many calls have ended."""
+        return calls.count_group(self.group) if self.started else 0
+
+    def length(self) -> int:
+        """Return how many calls there are."""
+        return len(self.chain)
