@@ -15,7 +15,8 @@ from qcore import Config
 from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
-from qcore_redis import RedisBroker, RedisSettings, finding, plugin
+from qcore.notes import Arrival
+from qcore_redis import RedisBroker, RedisResults, RedisSettings, finding, plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +155,19 @@ def test_a_cluster_is_used(start: Callable[..., Any], free_ports: tuple[int, int
             assert time.monotonic() < end
             threading.Event().wait(0.02)
 
-    assert there_and_back(f"redis+cluster://127.0.0.1:{port}") == [b"small", bytes(20_000)]
+    url = f"redis+cluster://127.0.0.1:{port}"
+    assert there_and_back(url) == [b"small", bytes(20_000)]
+    made = Settings(name="q", sections={"redis": url})
+    broker, notes = RedisBroker(made), RedisResults(made).notes
+    broker.exchange(None, (), (), 0, [Outgoing(bytes(16), bytes(20_000)), Outgoing(bytes(16), bytes(99))])
+    assert list(broker.withdraw([bytes(16)])) == [bytes(99), bytes(20_000)]
+    notes.put("{a}", b"x", 60.0)
+    notes.put("{b}", b"y", 60.0)
+    assert list(notes.look(["{a}", "{b}"])) == [b"x", b"y"]
+    assert notes.acquire("{c}", b"a", 1, 60.0) is None
+    assert list(notes.arrive([Arrival("{d}", 0), Arrival("{e}", 0)], 60.0)) == [1, 1]
+    assert notes.reserve("{f}", b"a", 1.0, 1) == 0.0
+    notes.disband(["{d}", "{e}"])
 
 
 def test_a_server_is_reached_by_tls(

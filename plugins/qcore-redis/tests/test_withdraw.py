@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,23 @@ def test_what_is_leased_or_buried_stays(make: Callable[..., RedisBroker]) -> Non
     broker.settle([Settlement(one.receipt, Action.RELEASE) for one in leased])
     assert len(broker.withdraw(ids(messages))) == 2
     assert len(broker.buried()) == 2
+
+
+def test_ended_leases_hold_nothing(make: Callable[..., RedisBroker]) -> None:
+    """A hundred leases that have run out at once are no obstacle, though nobody looks for work."""
+    broker = make(retry=1.0)
+    many = [message() for _ in range(150)]
+    broker.enqueue(many)
+    for _ in many:
+        assert broker.lease(1, 0.0)
+    last = many[-1]
+    end = time.monotonic() + 30
+    while broker.size().leased:
+        assert time.monotonic() < end
+        threading.Event().wait(0.01)
+
+    assert list(broker.withdraw([last.id])) == [last.body]
+    assert len(broker.withdraw(ids(many))) == 149
 
 
 def test_nothing_is_lost_between_those_who_take(make: Callable[..., RedisBroker]) -> None:

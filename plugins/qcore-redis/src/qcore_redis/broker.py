@@ -62,7 +62,7 @@ class RedisBroker(Broker):
         )
         # all that a script defines costs, at each run
         self._exchange_script = script("leases", "results", "exchange")
-        self._exchange_then = script("put", "follow", "leases", "results", "exchange")
+        self._exchange_then = script("put", "leases", "results", "exchange")
 
     # -- putting in -------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class RedisBroker(Broker):
         if token:
             self._doubtful.append(token)
         if then:
-            words = (*head, saved, len(then), count, *told, *items.following(self._process, then), *leases)
+            words = (*head, saved, len(then), count, *told, *items.words(then), *leases)
             reply = self._link.run(self._exchange_then, *words, doubt=items.DOUBT)
         else:
             reply = self._link.run(self._exchange_script, *head, saved, 0, count, *told, *leases)

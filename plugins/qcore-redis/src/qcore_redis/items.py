@@ -49,11 +49,6 @@ def words(messages: Sequence[Outgoing]) -> Iterator[bytes | int]:
         yield message.body
 
 
-def following(connection: bytes, messages: Sequence[Outgoing]) -> list[bytes | int]:
-    """Return what `follow.lua` is told: of one connection's messages none is put in twice in a row."""
-    return [connection, b"".join(message.id for message in messages), *words(messages)]
-
-
 def deliveries(token: bytes, items: list[bytes]) -> list[Delivery]:
     """Return what a lease holds; a body that lies apart is still its id."""
     found = []

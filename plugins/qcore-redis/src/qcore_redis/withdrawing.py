@@ -31,6 +31,6 @@ def withdraw(link: Link, ids: Sequence[bytes]) -> list[bytes]:
             seen = taken = 0
             while seen >= 0:
                 told = (where, seen, taken, _SEEN, *wanted)
-                seen, taken, *found = link.run(script("withdraw"), *told, doubt=_DOUBT)
+                seen, taken, *found = link.run(script("leases", "withdraw"), *told, doubt=_DOUBT)
                 bodies += found
     return bodies

@@ -1,13 +1,16 @@
 -- ARGV: limit, token of the new lease, milliseconds it lasts, whether to sweep, milliseconds the
 -- caller would wait, number of results (below zero: not all are plain successes), number of messages
--- that follow from them, number of leases to settle; then results (id and value), then what follows
--- (see `follow`), then leases.
+-- that follow from them, number of leases to settle; then results (id and value), then messages (see
+-- `put`), then leases.
 -- Returns the items taken, or the milliseconds to wait for the first.
 local limit, token, lasts = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local results = tonumber(ARGV[6])
 if results ~= 0 then save(9, math.abs(results), results > 0) end
 local at = 9 + math.abs(results) * 2
-if ARGV[7] ~= '0' then at = follow(at, tonumber(ARGV[7])) end
+if ARGV[7] ~= '0' then
+  put(at, at + ARGV[7] * 3 - 1)
+  at = at + ARGV[7] * 3
+end
 local heads = {}
 for _ = 1, tonumber(ARGV[8]) do at = settle(at, heads) end
 to_head(heads)

@@ -32,6 +32,7 @@ local function take_back(member, place)
   return body
 end
 
+sweep()
 local done = false
 while not done and most > 0 and bytes < BYTES do
   local from = delayed and seen - gone or seen
@@ -62,5 +63,7 @@ if gone > 0 then
   call('INCRBY', P .. 'k', gone)
   call('PEXPIRE', P .. 'k', MINUTES)
 end
+-- more leases have ended than were given back: that is to the front, which is seen next
+if done and not delayed and call('ZCOUNT', L, '-inf', now) > 0 then done = false end
 found[1] = done and -1 or seen
 return found
