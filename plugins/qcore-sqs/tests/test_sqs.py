@@ -584,4 +584,4 @@ def test_boto_s_chatter_is_silenced_only_where_nobody_asked_for_it(new: New) -> 
     finally:
         log.setLevel(logging.NOTSET)
     new(aws_session_token="a third client").ping()
-    assert log.level == logging.INFO
+    assert log.level == logging.WARNING

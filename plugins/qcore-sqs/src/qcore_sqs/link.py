@@ -104,7 +104,7 @@ def _hush() -> None:
     """Keep session tokens and messages out of the logs of a program that logs everything."""
     log = logging.getLogger("botocore")
     if log.level == logging.NOTSET:
-        log.setLevel(logging.INFO)
+        log.setLevel(logging.WARNING)
 
 
 class Link:

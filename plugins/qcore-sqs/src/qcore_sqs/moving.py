@@ -1,4 +1,4 @@
-"""How a leased message is put back or away with what has changed."""
+"""How a leased message is put back, or away."""
 
 from __future__ import annotations
 

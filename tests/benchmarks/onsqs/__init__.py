@@ -1,0 +1,1 @@
+"""qcore on SQS: what is fast there is few requests."""
