@@ -20,6 +20,7 @@ from qcore.builtin.sqlite import (
     make_schedules,
 )
 from qcore.builtin.sqlite.faults import translate
+from qcore.builtin.sqlite.schema import VERSION
 from qcore.errors import BackendRefused, BackendUnavailable, PayloadTooLarge
 from qcore.interfaces import Settings
 from qcore.model import QueueSize, Settlement
@@ -149,14 +150,22 @@ def test_the_database_of_another_program_is_refused_and_left_alone(path: Path) -
     assert path.read_bytes() == before
 
 
-def test_tables_of_a_newer_version_are_refused(path: Path) -> None:
-    """A queue written by a later qcore is not guessed at."""
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [(99, "upgrade qcore"), (2, "let the qcore that wrote it finish what is queued")],
+    ids=["newer", "older"],
+)
+def test_tables_of_another_version_are_refused(path: Path, version: int, remedy: str) -> None:
+    """A queue written by a later or an earlier qcore is not guessed at."""
     make_broker(settings_for(path)).close()
-    with sqlite3.connect(path) as later:
-        later.execute("pragma user_version = 99")
-    later.close()
+    with sqlite3.connect(path) as other:
+        other.execute(f"pragma user_version = {version}")
+    other.close()
 
-    with pytest.raises(BackendRefused, match=r"of version 99, this one knows 2; upgrade qcore"):
+    with pytest.raises(
+        BackendRefused,
+        match=f"of version {version}, this one knows {VERSION}; {remedy}, or give `sqlite.path`",
+    ):
         make_broker(settings_for(path))
 
 

@@ -80,9 +80,10 @@ def is_ready(connection: sqlite3.Connection, path: str) -> bool:
     if application == APPLICATION_ID and version == VERSION:
         return True
     if application == APPLICATION_ID:
+        remedy = "upgrade qcore" if version > VERSION else "let the qcore that wrote it finish what is queued"
         msg = (
             f"{path} was written by another version of qcore: its tables are of version {version},"
-            f" this one knows {VERSION}; upgrade qcore, or give `sqlite.path` another file"
+            f" this one knows {VERSION}; {remedy}, or give `sqlite.path` another file"
         )
         raise BackendRefused(msg)
     if application or version or connection.execute("select count(*) from sqlite_master").fetchone()[0]:
