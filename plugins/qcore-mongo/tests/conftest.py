@@ -56,7 +56,7 @@ class Node:
         self.port = free_port()
         self._options = [
             program, "--dbpath", str(folder), "--bind_ip", "127.0.0.1", "--nounixsocket",
-            "--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false",
+            "--wiredTigerCacheSizeGB", "0.5", "--setParameter", "diagnosticDataCollectionEnabled=false",
             *options,
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None

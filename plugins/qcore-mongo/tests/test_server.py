@@ -228,7 +228,7 @@ def by_line(settings: Callable[..., Settings], line: Line) -> Callable[..., Sett
         "host": "127.0.0.1", "port": line.port, "replicaSet": None, "directConnection": True,
         "socketTimeoutMS": 300, "connectTimeoutMS": 300, "serverSelectionTimeoutMS": 1000,
     }  # fmt: skip
-    return lambda **fields: settings(**told, **fields)
+    return lambda **fields: settings(**{**told, **fields})
 
 
 def test_a_claim_whose_answer_is_lost_is_given_back(by_line: Callable[..., Settings], line: Line) -> None:
@@ -291,6 +291,22 @@ def test_an_enqueue_whose_answer_is_lost_may_be_repeated(
     assert len(lease_when_it_is_back(broker)) == 1
     assert list(broker.lease(1, 0.0)) == []
     broker.close()
+
+
+def test_whoever_leaves_does_not_wait_for_a_server_that_is_away(
+    by_line: Callable[..., Settings], line: Line
+) -> None:
+    """Closing takes a second or two at most, whatever the server does."""
+    broker = MongoBroker(by_line(serverSelectionTimeoutMS=20_000, socketTimeoutMS=20_000))
+    broker.enqueue([Outgoing(os.urandom(16), b"one")])
+    assert len(broker.lease(1, 0.0)) == 1
+    broker.lease(1, 0.5)
+    line.answers = False
+
+    since = time.monotonic()
+    broker.close()
+
+    assert time.monotonic() - since < 10
 
 
 def test_hidden_messages_are_no_messages(settings: Callable[..., Settings]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,6 +152,26 @@ def test_the_doors_of_a_process_share_one_client(alone: Any, database: str) -> N
     other.ping()
     other.close()
     assert MongoBroker(made)._link.database.client is not shared
+
+
+PRODUCER = """
+import sys
+from qcore import App, Config
+
+table = dict(zip(("mongo", "secret_key", "mongo_db"), sys.argv[1:]))
+app = App(Config.from_dict({"name": "q", **table}))
+app.enqueue("time.time")
+"""
+
+
+def test_a_producer_that_ends_leaves_without_a_word(alone: Any, database: str) -> None:
+    """A script need not close its app: nothing is printed, and no client is left open."""
+    uri = f"mongodb://127.0.0.1:{alone.nodes[0].port}"
+    command = [sys.executable, "-W", "default", "-c", PRODUCER, uri, SECRET, database]
+
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert ran.stdout + ran.stderr == ""
 
 
 def test_the_plugin_offers_each_door_by_one_name(alone: Any, database: str) -> None:

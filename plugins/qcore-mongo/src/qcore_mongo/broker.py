@@ -8,12 +8,14 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
+import pymongo
+
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_mongo import letters, messages, pending
 from qcore_mongo.indexes import READY, Kind
-from qcore_mongo.link import Document, Link
+from qcore_mongo.link import FAREWELL, Document, Link
 from qcore_mongo.waking import Waker
 
 if TYPE_CHECKING:
@@ -238,7 +240,8 @@ class MongoBroker(Broker):
     def close(self) -> None:
         """Let go of the client, and of what an interrupted lease may have got."""
         try:
-            self._give_up_doubtful()
+            with pymongo.timeout(FAREWELL):
+                self._give_up_doubtful()
         except BackendError as exc:
             _log.debug("leases end by themselves, they are not given back: %s", exc)
         self._waker.close()

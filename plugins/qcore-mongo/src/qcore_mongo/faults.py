@@ -19,6 +19,7 @@ DUPLICATE: Final = 11000
 _PASSING: Final = {
     50: "it took longer than it was given",
     64: "a majority of its members did not confirm a write in time; are enough of them up?",
+    388: "its cache is too small for a change of this size now; give it more, or send less at once",
     112: "another write came between",
     14031: "its disk is full",
 }

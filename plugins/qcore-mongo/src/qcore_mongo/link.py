@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import pymongo
 from bson.codec_options import CodecOptions
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.errors import PyMongoError
@@ -34,6 +36,8 @@ _T = TypeVar("_T")
 _FORMS: Final = CodecOptions[Document](tz_aware=True)
 #: milliseconds a majority of the members may take to confirm a write
 _CONFIRM: Final = 10_000
+#: seconds that a door which is closed waits for an answer
+FAREWELL: Final = 1.0
 
 
 class Shared:
@@ -67,7 +71,9 @@ class Shared:
             client, self._client = self._client, None
             self.hello = {}
             self.seen.clear()
-        client.close()
+        # it ends its sessions, and would wait for a server that is away
+        with pymongo.timeout(FAREWELL):
+            client.close()
 
 
 @cache
@@ -85,7 +91,7 @@ class Link:
         self._queue = settings.name
         self._shared: Shared | None = None
         self._database: Database[Document] | None = None
-        self._pid = 0
+        self._leave: Callable[[], object] | None = None
         self._closed = False
 
     @property
@@ -165,14 +171,9 @@ class Link:
     def close(self) -> None:
         """Let go of the client for good; calling it twice is harmless."""
         self._closed = True
-        shared, self._shared, self._database = self._shared, None, None
-        if shared is not None and self._pid == os.getpid():
-            shared.leave()
-
-    def __del__(self) -> None:
-        # a producer may be forgotten by whoever made it
-        if getattr(self, "_shared", None) is not None:
-            self.close()
+        self._shared = self._database = None
+        if self._leave is not None:
+            self._leave()
 
     def _enter(self) -> tuple[Database[Document], Shared]:
         if self._closed:
@@ -182,7 +183,9 @@ class Link:
         if self._shared is None or self._database is None:
             shared = _shared(os.getpid(), self.place.key)
             client = self.do(lambda: self._checked(shared))
-            self._shared, self._pid = shared, os.getpid()
+            self._shared = shared
+            # a producer may be forgotten by whoever made it, and is when the process ends
+            self._leave = weakref.finalize(self, _leave, shared, os.getpid())
             self._database = self.do(lambda: self._named(client))
         return self._database, self._shared
 
@@ -217,6 +220,12 @@ class Link:
             # a member that is down must not hold it up
             told: Document = {"commitQuorum": "majority"} if self.replicated else {}
             found.create_indexes(missing, **told)
+
+
+def _leave(shared: Shared, pid: int) -> None:
+    """Leave, unless this is a fork of the process that entered."""
+    if pid == os.getpid():
+        shared.leave()
 
 
 def _bare(error: PyMongoError) -> PyMongoError | None:

@@ -6,7 +6,11 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import pymongo
 from pymongo.errors import PyMongoError
+
+from qcore.errors import BackendError
+from qcore_mongo.link import FAREWELL
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -52,26 +56,28 @@ class Stream:
         try:
             reply = self._link.database.command(command, session=self._session)
         except PyMongoError as exc:
-            self.close()
+            self._drop()
             raise self._link.fault(exc) from exc
         except BaseException:
             # a signal came in the middle of an answer
-            self.close()
+            self._drop()
             raise
         self._cursor = reply["cursor"]["id"] or None
         self._read = time.monotonic()
 
     def close(self) -> None:
         """Stop watching."""
-        session, cursor = self._session, self._cursor
-        self._session = self._cursor = None
-        if session is None:
-            return
-        # the server forgets it by itself; so much for politeness
-        with contextlib.suppress(PyMongoError), session:
-            if cursor is not None:
-                command = {"killCursors": self._collection, "cursors": [cursor]}
-                self._link.database.command(command, session=session)
+        if self._cursor is not None:
+            command = {"killCursors": self._collection, "cursors": [self._cursor]}
+            # so much for politeness: the server forgets it by itself
+            with contextlib.suppress(PyMongoError, BackendError), pymongo.timeout(FAREWELL):
+                self._link.database.command(command, session=self._session)
+        self._drop()
+
+    def _drop(self) -> None:
+        session, self._session, self._cursor = self._session, None, None
+        if session is not None:
+            session.end_session()
 
     def _open(self) -> None:
         self.close()
@@ -83,7 +89,7 @@ class Stream:
         try:
             reply = self._link.do(lambda: database.command(command, session=self._session))
         except BaseException:
-            self.close()
+            self._drop()
             raise
         self._cursor = reply["cursor"]["id"]
         self._read = time.monotonic()

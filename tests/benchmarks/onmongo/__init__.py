@@ -1,0 +1,1 @@
+"""qcore on MongoDB, beside qcore on Redis."""
