@@ -142,7 +142,11 @@ def test_a_chain_hands_values_on_when_asked_to(land: Land) -> None:
     after = app.task(flow_tasks.after)
 
     chain = app.chain(
-        [app.task(flow_tasks.step).bind(path, "a"), after.bind(path, "b"), after.bind(path=path, text="c")],
+        [
+            app.task(flow_tasks.step).bind(path, "a"),
+            (after, (path, "b")),
+            (flow_tasks.after, (), {"path": path, "text": "c"}),
+        ],
         feed=True,
     )
 
@@ -311,7 +315,7 @@ def test_a_callback_depends_on_no_stored_result(land: Land) -> None:
     app, _ = land.both(**SETTINGS, save_limit=-1)
     members = [app.task(flow_tasks.double).using(result_ttl=0.001).bind(number) for number in range(5)]
 
-    job = app.group(members).then(app.task(flow_tasks.total).using(save=True).bind())
+    job = app.group(members).then(app.task(flow_tasks.total).using(save=True))
 
     assert 20 == job.result(wait=20)
 
@@ -389,7 +393,7 @@ def test_a_task_for_another_queue_runs_there(land: Land, monkeypatch: pytest.Mon
 
     jobs = app.enqueue_many([there.bind(1), app.task(flow_tasks.double).bind(2), there.bind(3)])
     named = app.async_task(flow_tasks.double, 4, cluster="other", hook=flow_tasks.hook, task_name=path)
-    chain = app.chain([there.bind(5), there.bind()], feed=True)
+    chain = app.chain([there.bind(5), there], feed=True)
 
     assert [2, 6] == [jobs[0].result(wait=20), jobs[2].result(wait=20)]
     assert (8, 20) == (app.of("other").result(named, wait=20), chain.result(wait=20))
@@ -448,3 +452,13 @@ def test_groups_are_forgotten_with_their_tasks_when_asked_to(land: Land) -> None
 
     assert [None] * 3 == app.fetch_many(jobs)
     assert list(itertools.repeat(0, 2)) == [app.count_group("g"), app.delete_group("g", tasks=True)]
+
+
+def test_successes_are_counted_apart_where_save_limit_per_says_so(land: Land) -> None:
+    """As many of each task as the limit, however many there are of the other."""
+    app, _ = land.both(**SETTINGS, save_limit=2, save_limit_per="name", workers=1)
+    jobs = [app.async_task(flow_tasks.double, n, task_name=name) for n in range(4) for name in ("a", "b")]
+    app.result(jobs[-1], wait=20)
+
+    until(lambda: sum(one is not None for one in app.fetch_many(jobs)) == 4)
+    assert ["a", "b", "a", "b"] == [one.label for one in app.fetch_many(jobs) if one is not None]

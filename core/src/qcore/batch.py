@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from qcore.condemn import condemn
 from qcore.continuation import Continuation, wants_value
-from qcore.entry import Entry, gather, hindrance, prepare, stored
-from qcore.errors import BackendUnavailable, EnvelopeError, UnknownKey
+from qcore.entry import Entry, gather, hindrance, prepare, rejected, stored
+from qcore.errors import BackendUnavailable, EnvelopeError
 from qcore.hookspecs import RejectedEvent
 from qcore.journal import Ended
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.results import forget_failures
 from qcore.settle import Decision, decide
 from qcore.telling import Telling
+from qcore.tenure import Tenure, undecided
 from qcore.writing import Writer, again, unstored
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Batch:
         self._planner = planner
         self._page = page
         self._renew = runtime.config.renew
+        self._tenure = Tenure(runtime.config, broker)
         self._telling = Telling(runtime.hooks("qcore_settled"))
         self._on_rejected = runtime.hooks("qcore_rejected")
         self._entries: list[Entry] = []
@@ -76,7 +78,7 @@ class Batch:
 
         """
         entries = []
-        rejected: list[tuple[Delivery, EnvelopeError]] = []
+        strange: list[tuple[Delivery, EnvelopeError]] = []
         back = False
         cached = self._planner.cached
         for delivery in deliveries:
@@ -85,13 +87,13 @@ class Batch:
                 plan = cached(opened.head) or self._planner.plan(opened.head)
                 entries.append(Entry(delivery, opened, plan))
             except EnvelopeError as exc:
-                rejected.append((delivery, exc))
+                strange.append((delivery, exc))
                 continue
             if delivery.deliveries > 1 or opened.expires or opened.derived or opened.tail:
                 back = True
         if back:
             entries = self._fit_to_run(entries, {one.receipt: one for one in deliveries})
-        for delivery, fault in rejected:
+        for delivery, fault in strange:
             self._reject(delivery, fault)
         while not self._page.hold([one.held() for one in entries], time.monotonic_ns()):
             keep = len(entries) // 2
@@ -103,32 +105,11 @@ class Batch:
         return entries
 
     def _reject(self, delivery: Delivery, exc: EnvelopeError) -> None:
-        kind = Kind.UNKNOWN_KEY if isinstance(exc, UnknownKey) else Kind.REJECTED
-        reason = f"{type(exc).__name__}: {exc}"
-        decision = decide(
-            kind,
-            self._planner.rules,
-            deliveries=delivery.deliveries,
-            failures=delivery.failures,
-            crashes=delivery.crashes,
-            reason=reason,
-        )
-        if decision.action is Action.BURY:
-            _log.error("a message of %d bytes is buried unread: %s", len(delivery.body), reason)
+        settlement = rejected(delivery, exc, self._planner.rules)
+        self._refused.append(settlement)
+        if settlement.action is Action.BURY:
             for hook in self._on_rejected:
-                hook(RejectedEvent(reason=reason, size=len(delivery.body)))
-        else:
-            _log.warning("a message is put back for %.3g s: %s", decision.delay, reason)
-        self._refused.append(
-            Settlement(
-                delivery.receipt,
-                decision.action,
-                decision.delay,
-                decision.reason,
-                decision.failures,
-                decision.crashes,
-            )
-        )
+                hook(RejectedEvent(reason=settlement.reason, size=len(delivery.body)))
 
     def _fit_to_run(self, entries: list[Entry], came: dict[bytes, Delivery]) -> list[Entry]:
         """Leave out what has expired, what already ended, and what nobody survives."""
@@ -137,7 +118,13 @@ class Batch:
         brought = gather(entries, self._store)
         now = time.time()
         fit = []
+        seen: set[bytes] = set()
         for one in entries:
+            if one.opened.derived and one.opened.id in seen:
+                # It was enqueued twice: how its twin ends is known when it comes again.
+                self._refused.append(Settlement(one.receipt, Action.RELEASE))
+                continue
+            seen.add(one.opened.id)
             found = before.get(one.opened.id)
             kind, text = hindrance(one, found, came[one.receipt], now, renew=self._renew)
             if kind is None and (text := prepare(one, self._runtime.results, brought.get(one.opened.id, {}))):
@@ -213,6 +200,11 @@ class Batch:
         return False
 
     def _settle_failed(self, entry: Entry, outcome: Outcome) -> tuple[Settlement, State | None]:
+        if self._tenure.over(self._page.look().leased, self._page.orders.renewed):
+            _log.warning(
+                "task %s failed after its lease was over; its next run decides", entry.opened.id.hex()
+            )
+            return undecided(entry.receipt, entry.failures, entry.crashes), None
         if entry.plan.fault and entry.plan.head.schedule:
             outcome = condemn(self._runtime, entry.opened, entry.plan.head, outcome)
         decision = decide(

@@ -15,6 +15,7 @@ import msgspec
 from qcore.errors import BackendError, BackendUnavailable
 from qcore.limits import PLACE
 from qcore.lookout import Lookout
+from qcore.options import PER
 from qcore.renewal import RENEWALS, keep_places, renew
 from qcore.rescue import Rescuer
 from qcore.sealer import STATUS
@@ -237,5 +238,6 @@ class Caretaker:
         broker.publish_status(status.id, body, _PUBLISH * 3)
 
     def _prune(self) -> None:
-        limit = self._runtime.config.save_limit
-        self._the_store().prune(limit if limit > 0 else -1)
+        config = self._runtime.config
+        limit, per = config.save_limit, config.save_limit_per
+        self._the_store().prune(limit if limit > 0 else -1, PER[per] if per else None)

@@ -22,7 +22,6 @@ MEMORY: Final = "memory"
 _FORMER: Final = {
     "ALT_CLUSTERS": "write a configuration for each queue",
     "cluster_name": "a queue has one name: set name",
-    "save_limit_per": "save_limit counts all successes together",
     "testing": "use qcore.testing",
 }
 

@@ -6,10 +6,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from qcore.continuation import Unmet, lead
-from qcore.errors import EnvelopeError
+from qcore.errors import EnvelopeError, UnknownKey
 from qcore.journal import Held
-from qcore.model import Kind, State
-from qcore.settle import worn_out
+from qcore.model import Action, Kind, Settlement, State
+from qcore.settle import decide, worn_out
 from qcore.tail import key_of, read_tail
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qcore.model import Delivery, StoredResult
     from qcore.plan import Plan
     from qcore.results import Results
+    from qcore.settle import Rules
     from qcore.tail import Tail
 
 
@@ -128,3 +129,29 @@ def prepare(one: Entry, results: Results, brought: Mapping[int, bytes]) -> str:
         except (Unmet, EnvelopeError) as exc:
             return str(exc)
     return ""
+
+
+def rejected(delivery: Delivery, exc: EnvelopeError, rules: Rules) -> Settlement:
+    """Return what becomes of a message that is not to be read."""
+    kind = Kind.UNKNOWN_KEY if isinstance(exc, UnknownKey) else Kind.REJECTED
+    reason = f"{type(exc).__name__}: {exc}"
+    decision = decide(
+        kind,
+        rules,
+        deliveries=delivery.deliveries,
+        failures=delivery.failures,
+        crashes=delivery.crashes,
+        reason=reason,
+    )
+    if decision.action is Action.BURY:
+        _log.error("a message of %d bytes is buried unread: %s", len(delivery.body), reason)
+    else:
+        _log.warning("a message is put back for %.3g s: %s", decision.delay, reason)
+    return Settlement(
+        delivery.receipt,
+        decision.action,
+        decision.delay,
+        decision.reason,
+        decision.failures,
+        decision.crashes,
+    )

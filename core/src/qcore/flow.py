@@ -75,7 +75,7 @@ class Flowing:
         self._send_flow(weaver.chain(calls, last, feed=feed), gathers=False, delays=weaver.delays)
         return _handle(app, calls, last)
 
-    def group(self, members: Iterable[Step | Chain | list[Step]]) -> Group:
+    def group(self, members: Iterable[Step | Chain | list[Any]]) -> Group:
         """Return tasks that are enqueued together, and may have a callback.
 
         Args:

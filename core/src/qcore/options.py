@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
 
 from qcore import keyfile
 from qcore.cpus import available
-from qcore.rules import UNSET, Rule, flag, integer, level, retention, seconds, tables, text, texts, zone
+from qcore.interfaces import Per
+from qcore.rules import (
+    UNSET,
+    Rule,
+    choice,
+    flag,
+    integer,
+    level,
+    retention,
+    seconds,
+    tables,
+    text,
+    texts,
+    zone,
+)
 
 #: a queue's name becomes a table, a key, a file or a URL with one broker or another
 _NAME: Final = r"[A-Za-z0-9_.:-]{1,80}"
 _DOTTED: Final = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _MIB: Final = 1024 * 1024
+#: the specification's words for what successes are counted by -> the fields of a stored result
+PER: Final[Mapping[str, Per]] = MappingProxyType({"func": "name", "group": "group", "name": "label"})
 
 
 def _set(rule: Rule, **default: Any) -> Any:  # noqa: ANN401 - like attrs.field itself
@@ -50,6 +67,10 @@ class Options:
     compress: bool = _set(flag(), default=False)
     #: successes kept; 0 = all, -1 = none
     save_limit: int = _set(integer(-1, "0 keeps all successes, -1 none", unit="results"), default=250)
+    #: what save_limit counts apart: `group`, `name` (of a task, its label) or `func`; None = nothing
+    save_limit_per: str | None = _set(
+        choice(tuple(PER), "leave it out to count all successes together"), default=None
+    )
     #: longest sleep of the supervisor between two looks at its workers
     guard_cycle: float = _set(seconds("0.5 suits most", above=0, below=60), default=0.5)
     #: run tasks at once, in the process that enqueues them

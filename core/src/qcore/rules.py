@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -208,6 +208,20 @@ def level() -> Rule:
             return value.upper()
         hint = faults.did_you_mean(value.upper(), names) if isinstance(value, str) else ""
         raise Wrong(f"must be one of {', '.join(names)}{hint}")
+
+    return Rule("text", read)
+
+
+def choice(names: Sequence[str], advice: str) -> Rule:
+    """Make the rule of a setting that is one of a few words, or nothing."""
+
+    def read(value: object) -> str | None:
+        if is_none(value):
+            return None
+        if isinstance(value, str) and value.lower() in names:
+            return value.lower()
+        hint = faults.did_you_mean(value, names) if isinstance(value, str) else ""
+        raise Wrong(f"must be one of {', '.join(names)}{hint}; {advice}")
 
     return Rule("text", read)
 

@@ -1,4 +1,4 @@
-"""Calls of a flow into its first messages, with what follows inside them."""
+"""Calls of a flow into its first messages."""
 
 from __future__ import annotations
 
