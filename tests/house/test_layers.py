@@ -38,7 +38,7 @@ LAYERS: Final = (
     {"unique"},
     {"call", "when"},
     {"execute", "writing"},
-    {"plan", "continuation"},
+    {"plan", "continuation", "tenure"},
     # assembly
     {"runtime"},
     {"config"},

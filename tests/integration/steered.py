@@ -69,3 +69,14 @@ def tick(path: str) -> None:
     """Note when it ran, and take a moment."""
     note(path, f"{time.time()} {os.getpid()}")
     time.sleep(0.01)
+
+
+def fail_at(started: str, gate: str) -> str:
+    """Fail once a file is there; the second run succeeds once another is."""
+    note(started)
+    with open(started) as file:
+        first = len(file.readlines()) == 1
+    hold(gate if first else f"{gate}.second")
+    if first:
+        raise RuntimeError("by one that nobody waits for any more")
+    return "by the one that took over"

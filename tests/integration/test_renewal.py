@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qcore import QueueSize
-from tests.integration import tasks
+from tests.integration import steered, tasks
 from tests.integration.land import final, lines, until
 
 if TYPE_CHECKING:
@@ -51,3 +52,27 @@ def test_lease_of_a_waiting_neighbour_is_renewed_too(land: Land) -> None:
 
     assert all(final(job).success for job in jobs)
     assert len(lines(land.file())) == 6
+
+
+def test_who_has_lost_its_lease_does_not_decide_that_a_task_failed(land: Land) -> None:
+    """Its supervisor stood still, another took the message over: the failure of the first is no verdict."""
+    settings: dict[str, Any] = {"workers": 1, "retry": 1.0, "ack_failures": True, "timeout": None}
+    app, cluster = land.both(**settings)
+    gate, started = land.file("gate"), land.file()
+    job = app.enqueue(steered.fail_at, str(started), str(gate))
+    until(lambda: lines(started))
+    assert cluster.pid
+    os.kill(cluster.pid, signal.SIGSTOP)
+    try:
+        land.cluster(**settings)
+        until(lambda: len(lines(started)) == 2, "another worker to take over")
+
+        gate.touch()
+        other = app.enqueue(tasks.pid)
+        assert other.result(20), "the first worker to go on"
+
+        assert (job.fetch(), app.sizes().leased) == (None, 1)
+        land.file("gate.second").touch()
+        assert final(job).value == "by the one that took over"
+    finally:
+        os.kill(cluster.pid, signal.SIGCONT)

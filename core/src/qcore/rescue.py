@@ -15,6 +15,7 @@ from qcore.model import Action, Kind, Outcome, Settlement, State, Task
 from qcore.plan import Planner
 from qcore.results import forget_failures
 from qcore.settle import decide
+from qcore.tenure import Tenure, undecided
 from qcore.writing import Writer, again
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ class Rescuer:
     def _fell(self, held: Held, gone: Gone) -> tuple[Settlement, StoredResult | None]:
         """Return what becomes of the message that was running when its worker died."""
         kind, text = self._verdict(held, gone)
+        tenure = Tenure(self._runtime.config, self._connect()[0])
+        if kind is not Kind.INTERRUPTED and tenure.over(gone.seen.leased, gone.renewed):
+            _log.warning("task %s died after its lease was over; its next run decides", held.id.hex())
+            return undecided(held.receipt, held.failures, held.crashes), None
         plan = self._planner.outline(read_head(held.head))
         decision = decide(
             kind,

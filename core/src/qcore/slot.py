@@ -54,6 +54,8 @@ class Gone:
         self.killed = slot.killed
         self.condemned = slot.condemned
         self.called_off = slot.called_off
+        #: monotonic nanoseconds when its leases were last prolonged, 0 = not yet
+        self.renewed = slot.page.orders.renewed
         #: as of `os.waitstatus_to_exitcode`
         self.status = notice.status
         self.seen: Snapshot = slot.page.look()

@@ -15,7 +15,6 @@ from qcore.handlers import Handlers
 from qcore.hookspecs import WorkerEvent
 from qcore.journal import Leaving, WorkerState
 from qcore.limits import Gate
-from qcore.orders import Pause
 from qcore.plan import Planner
 from qcore.prefetch import TARGET, Prefetch
 from qcore.progress import PAGE
@@ -37,9 +36,10 @@ _log = logging.getLogger("qcore.worker")
 
 #: Seconds of one wait at an empty queue; only bounds how late odd events are noticed.
 _WAIT: Final = 5.0
-#: Seconds between looks whether a paused queue goes on, and whether anybody has looked if it is paused.
-_PAUSED: Final = 0.1
+#: Seconds between looks whether a paused queue goes on: at the start nobody has looked yet if it
+#: is paused, which takes but a moment; then ever longer.
 _UNKNOWN: Final = 0.005
+_PAUSED: Final = 0.2
 #: Seconds before the broker is asked again after a failure: from, to, doubling with jitter.
 _PATIENCE: Final = (0.05, 5.0)
 
@@ -256,8 +256,10 @@ class Worker:
 
     def _rest(self) -> None:
         """Wait while the queue is paused, or nobody knows yet whether it is; a stop breaks it."""
-        while pause := self._page.orders.paused:
-            time.sleep(_PAUSED if pause is Pause.YES else _UNKNOWN)
+        patience = _UNKNOWN
+        while self._page.orders.paused:
+            time.sleep(patience)
+            patience = min(patience * 2, _PAUSED)
 
     def _take(self, deliveries: Sequence[Delivery]) -> Sequence[Entry]:
         """Note down what was leased, once the result store says what of it has ended before."""
