@@ -1,4 +1,7 @@
-"""Weeks of two hundred schedules in seconds: each slot once, whoever is killed, stopped or early."""
+"""Weeks of two hundred schedules in seconds: each slot once, whoever is killed, stopped or early.
+
+The fault model stands with `qcore.testing.weeks.Weeks`.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import pytest
 
-from qcore import cadence
+from qcore import Config, cadence
 from qcore.builtin.sqlite import SqliteSettings, make_broker, make_schedules
 from qcore.due import CatchUp, due
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, Schedule
 from qcore.scheduled import slot_id
+from qcore.testing.weeks import Weeks
+from tests.integration.land import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,3 +141,23 @@ def test_each_slot_of_weeks_fires_once(tmp_path: Path, seed: int) -> None:
 
     assert len(found) == len(set(found))
     assert set(found) == expected
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_each_slot_of_weeks_runs_once_though_processes_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """In one step where queue and schedules share a file, in two for the queue in another."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    config = Config.from_dict({"name": "weeks", "secret_key": SECRET, "log_level": "ERROR"})
+
+    with Weeks(config, tmp_path, seed) as weeks:
+        weeks.plan()
+        weeks.pass_by(3)
+        found = weeks.work_off(120.0)
+
+    assert found.killed > 10
+    assert found.ran == found.wanted
+    assert found.twice[0] == 0
+    # Else nothing was tried: these had the ids of those that were there, and were not run.
+    assert found.twice[1] > 0

@@ -14,7 +14,7 @@ from qcore.model import State
 from qcore.scheduled import destination, open_body, place_of, slot_message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.model import Outgoing, Schedule
@@ -67,8 +67,10 @@ class Outlet:
 class Firing:
     """Fires schedules of one queue, onto whichever queue they say."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.time) -> None:
         self._runtime = runtime
+        #: epoch seconds
+        self._clock = clock
         self._outlets: dict[str, Outlet] = {}
         config = runtime.config
         self._catch_up = CatchUp(
@@ -86,7 +88,7 @@ class Firing:
         began = time.monotonic()
         there = self._outlet(schedule.cluster)
         most = min(_SLOTS, there.broker.capabilities.bulk)
-        slots, after = due(schedule, time.time(), self._catch_up, most)
+        slots, after = due(schedule, self._clock(), self._catch_up, most)
         if lost := dropped(schedule, slots):
             _log.warning("schedule %r: %s slots that were missed are not made up for", schedule.name, lost)
         places: list[tuple[str, bytes]] = []
