@@ -206,6 +206,24 @@ def test_a_task_called_off_before_its_cluster_died_is_ended_by_the_next(land: La
     ended(job)
 
 
+def test_a_run_too_short_to_be_ended_is_the_last(land: Land) -> None:
+    """Called off while a worker held it, it failed at once; it is not tried again."""
+    app = land.app(retry=0.5, timeout=0.4)
+    gate = land.file("gate")
+    job = app.enqueue(steered.fail_at, str(land.file()), str(gate))
+    with app.runtime.brokers.lend() as broker:
+        # As a worker would that has not begun it.
+        assert broker.lease(1, 5)
+        assert job.cancel()
+    gate.touch()
+
+    land.cluster(retry=0.5, timeout=0.4)
+
+    assert ended(job).attempts == 0
+    until(lambda: app.sizes() == EMPTY)
+    assert not lines(land.file())
+
+
 def test_a_mark_that_is_not_ours_ends_nothing(land: Land) -> None:
     """Who can write to the store, but has no key, calls nothing off and pauses nothing."""
     app, cluster = land.both(workers=1)

@@ -13,6 +13,7 @@ from qcore.entry import Entry, gather, hindrance, prepare, rejected, stored
 from qcore.errors import BackendUnavailable, EnvelopeError
 from qcore.hookspecs import RejectedEvent
 from qcore.journal import Ended
+from qcore.marks import Marks
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.results import forget_failures
 from qcore.settle import Decision, decide
@@ -50,6 +51,7 @@ class Batch:
         self._page = page
         self._renew = runtime.config.renew
         self._tenure = Tenure(runtime.config, broker)
+        self._marks = Marks(runtime.control_sealer)
         self._telling = Telling(runtime.hooks("qcore_settled"))
         self._on_rejected = runtime.hooks("qcore_rejected")
         self._entries: list[Entry] = []
@@ -116,6 +118,7 @@ class Batch:
         again = [one for one in entries if one.deliveries > 1 or one.opened.derived]
         before = stored(again, self._store, self._runtime.results)
         brought = gather(entries, self._store)
+        called_off = self._marks.called_off(self._store, [x.opened.id for x in again if x.deliveries > 1])
         now = time.time()
         fit = []
         seen: set[bytes] = set()
@@ -129,6 +132,8 @@ class Batch:
             kind, text = hindrance(one, found, came[one.receipt], now, renew=self._renew)
             if kind is None and (text := prepare(one, self._runtime.results, brought.get(one.opened.id, {}))):
                 kind = Kind.SKIPPED
+            if kind is None and one.opened.id in called_off:
+                kind, text = Kind.CANCELLED, "TaskCancelled: the task was called off"
             if kind is None:
                 fit.append(one)
             else:
@@ -201,9 +206,7 @@ class Batch:
 
     def _settle_failed(self, entry: Entry, outcome: Outcome) -> tuple[Settlement, State | None]:
         if self._tenure.over(self._page.look().leased, self._page.orders.renewed):
-            _log.warning(
-                "task %s failed after its lease was over; its next run decides", entry.opened.id.hex()
-            )
+            _log.warning("task %s failed, but its lease was over: not told", entry.opened.id.hex())
             return undecided(entry.receipt, entry.failures, entry.crashes), None
         if entry.plan.fault and entry.plan.head.schedule:
             outcome = condemn(self._runtime, entry.opened, entry.plan.head, outcome)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import EnvelopeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.interfaces import ResultStore
     from qcore.sealer import Sealer
 
 _log = logging.getLogger("qcore.marks")
@@ -50,3 +53,16 @@ class Marks:
             return False
         self._wrong.discard(key)
         return True
+
+    def called_off(self, store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:
+        """Return which of these tasks are to end; an earlier run may have been too short for that.
+
+        Raises:
+            BackendUnavailable: the store does not answer.
+
+        """
+        if store.notes is None or not ids:
+            return set()
+        keys = [called_off(id) for id in ids]
+        found = store.notes.look(keys)
+        return {id for id, key, value in zip(ids, keys, found, strict=True) if self.holds(key, value)}

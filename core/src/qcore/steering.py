@@ -51,8 +51,8 @@ class Steering:
           has not ended a second later its worker is killed. What else that worker held goes on
           as if nothing had happened. A task that returns all the same has succeeded.
         - One that a worker holds but has not begun, or that the broker cannot take back, is
-          marked for a day, and ended as soon as it has been running for a moment, 0.3 seconds;
-          a shorter one comes to its end.
+          marked for a day: it is ended as soon as it has been running for a moment, 0.3 seconds.
+          A shorter run comes to its end; no other follows it.
 
         The result has the state FAILED and the kind `cancelled`; there is no other attempt. An
         id that nobody knows is marked as well, for nobody can tell it from one that is held.
