@@ -127,7 +127,7 @@ class Scheduling:
         )  # fmt: skip
         return self._timetable.add(self._bound(func, args, kwargs, _options(q_options, hook, cluster)), when)
 
-    def reschedule(self, name: str, **changes: Any) -> Schedule:
+    def reschedule(self, name: str, /, **changes: Any) -> Schedule:
         """Change parts of a schedule; the others stay, and a paused one stays paused.
 
         Its next slot stays where it is unless the rule changes to a cron expression, or `next_run`

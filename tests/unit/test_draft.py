@@ -1,0 +1,181 @@
+"""What an edit makes of a schedule."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from qcore import App, Config, Retry, ScheduleError
+from qcore.envelope import Head, read_head
+from qcore.scheduled import message
+from tests.unit.test_schedules import make
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qcore import Schedule
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    """Yield a producer on an empty queue."""
+    made = make()
+    yield made
+    made.close()
+
+
+def called(app: App, one: Schedule) -> tuple[Head, Any]:
+    """Return the head and the arguments of a schedule's task."""
+    sent = message(app.runtime, one, 0.0, bytes(16))
+    assert sent is not None
+    got = app.runtime.envelope.open(sent.body)
+    return read_head(got.head), app.runtime.serializer.loads(got.arguments) if got.arguments else None
+
+
+def test_what_is_not_named_stays(app: App) -> None:
+    """Rule, slot, arguments, options."""
+    made = app.schedule(
+        "a.task", 1, name="tick", minutes=5, next_run=1e9, q_options={"timeout": 7}, hook="a.hook", deep=True
+    )
+
+    one = app.reschedule("tick", jitter=60, overlap="skip", catch_up=False)
+
+    assert one == attrs.evolve(made, jitter=60.0, overlap="skip", catch_up=False, body=one.body)
+    head, arguments = called(app, one)
+    assert (head.timeout, head.hook, head.label) == (7, "a.hook", "tick")
+    assert arguments == [[1], {"deep": True}]
+    assert [one] == list(app.schedules())
+
+
+def test_parts_of_a_call_are_changed_apart(app: App) -> None:
+    """Positional arguments, named ones, the function, its options."""
+    app.schedule("a.task", 1, name="tick", deep=True)
+
+    assert called(app, app.reschedule("tick", args=[2]))[1] == [[2], {"deep": True}]
+    assert called(app, app.reschedule("tick", kwargs={}))[1] == [2]
+    head, arguments = called(app, app.reschedule("tick", func="b.task", q_options={"group": "g"}))
+    assert (head.name, head.group, head.label, arguments) == ("b.task", "g", "tick", [2])
+    assert app.schedules()[0].task == "b.task"
+
+
+def test_a_declared_task_brings_its_options(app: App) -> None:
+    """As when it is scheduled."""
+
+    def plain() -> None: ...
+
+    plain.__qualname__ = "plain"
+    task = app.task(timeout=9, retry=Retry(max_attempts=2))(plain)
+    app.schedule("a.task", name="tick")
+
+    head, _ = called(app, app.reschedule("tick", func=task))
+
+    assert (head.timeout, head.max_attempts) == (9, 2)
+
+
+def test_a_new_rule_counts_from_the_next_slot(app: App) -> None:
+    """A cron expression has its own times, and what is said is said."""
+    soon = float(int(time.time()) + 1000)
+    app.schedule("a.task", name="tick", minutes=60, next_run=soon)
+
+    one = app.reschedule("tick", every=timedelta(minutes=7))
+    assert (one.rule, one.next_run, one.anchor) == ("every 420", soon, soon)
+    one = app.reschedule("tick", cron="0 3 * * *", time_zone="UTC")
+    assert datetime.fromtimestamp(one.next_run, UTC).hour == 3
+    one = app.reschedule("tick", type="monthly", next_run=datetime(2030, 1, 31, tzinfo=UTC))
+    assert one.next_run == one.anchor == datetime(2030, 1, 31, tzinfo=UTC).timestamp()
+    one = app.reschedule("tick", jitter=5)
+    assert one.rule == "monthly"
+
+
+def test_what_was_missed_is_not_made_up_for_by_a_new_rule(app: App) -> None:
+    """It begins now."""
+    app.schedule("a.task", name="tick", minutes=60, next_run=1000)
+
+    assert app.reschedule("tick", minutes=1).next_run >= time.time() - 2
+
+
+def test_a_paused_schedule_stays_paused(app: App) -> None:
+    """It is resumed with what the edit said."""
+    app.schedule("a.task", name="tick", minutes=5, repeats=9)
+    app.pause("tick")
+
+    one = app.reschedule("tick", minutes=6)
+    assert (one.repeats, one.kept) == (0, 9)
+    one = app.reschedule("tick", repeats=3)
+    assert (one.repeats, one.kept) == (0, 3)
+    assert app.resume("tick").repeats == 3
+    one = app.reschedule("tick", repeats=0)
+    assert (one.repeats, one.kept) == (0, 3)
+
+
+def test_a_broken_schedule_is_tried_again(app: App) -> None:
+    """Whoever edits it has seen why it rests."""
+    made = app.schedule("a.task", name="tick")
+    with app.runtime.schedulers.lend() as store:
+        store.add(attrs.evolve(made, fault="no such task"))
+
+    assert app.reschedule("tick", func="b.task").fault == ""
+
+
+def test_it_may_go_to_another_queue_and_come_back(app: App) -> None:
+    """Its own by None."""
+    app.schedule("a.task", name="tick")
+
+    assert app.reschedule("tick", cluster="mail").cluster == "mail"
+    assert app.reschedule("tick", jitter=0).cluster == "mail"
+    assert app.reschedule("tick", cluster=None).cluster == ""
+
+
+def test_what_cannot_be_changed_is_told(app: App) -> None:
+    """And nothing is changed."""
+    made = app.schedule("a.task", name="tick", minutes=5)
+
+    with pytest.raises(TypeError, match="no part of a schedule 'colour'; there are args, catch_up"):
+        app.reschedule("tick", colour="red")
+    with pytest.raises(TypeError, match="'name'"):
+        app.reschedule("tick", name="tock")
+    with pytest.raises(ScheduleError, match="no schedule 'tock'"):
+        app.reschedule("tock", jitter=1)
+    with pytest.raises(ScheduleError, match="300 seconds apart"):
+        app.reschedule("tick", jitter=301)
+    with pytest.raises(ScheduleError, match="one rule"):
+        app.reschedule("tick", minutes=5, cron="* * * * *")
+    assert [made] == list(app.schedules())
+
+
+def test_arguments_that_are_not_read_here_are_replaced_whole() -> None:
+    """Those of a serializer that can run code are read by workers alone."""
+    app = App(
+        Config.from_dict(
+            {
+                "name": "plans",
+                "secret_key": "k" * 40,
+                "memory": {},
+                "serializer": "pickle",
+                "accept": ["pickle"],
+            }
+        )
+    )
+    app.schedule("a.task", 1, name="tick", minutes=5)
+
+    with pytest.raises(ScheduleError, match="give both args= and kwargs="):
+        app.reschedule("tick", args=[2])
+    one = app.reschedule("tick", args=[2], kwargs={})
+    assert called(app, one)[1] == [2]
+    assert called(app, app.reschedule("tick", jitter=1))[1] == [2]
+
+
+def test_a_unique_task_has_no_schedule(app: App) -> None:
+    """It is told what to say instead."""
+
+    def plain() -> None: ...
+
+    plain.__qualname__ = "plain"
+    with pytest.raises(ScheduleError, match="say overlap='skip'"):
+        app.schedule(app.task(unique=True)(plain))
+    with pytest.raises(ScheduleError, match="overlap='queue' lets one task run"):
+        app.schedule(app.task(concurrency=2)(plain), overlap="queue")
