@@ -7,11 +7,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pymongo import common
+from pymongo import MongoClient, common
 
 from qcore import App, Cluster, Config
 from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
-from qcore.model import Outgoing
+from qcore.model import Outgoing, Settlement
 from qcore_mongo import MongoBroker, MongoSettings, finding, plugin
 from qcore_mongo.checks import check
 
@@ -246,3 +246,36 @@ def test_every_parameter_of_the_client_may_be_written() -> None:
     }  # fmt: skip
 
     assert known - ours - others == set()
+
+
+def test_a_user_of_the_one_database_is_enough(
+    start: Callable[..., Any], tmp_path: Path, database: str
+) -> None:
+    """The role readWrite does for everything, change streams included; a wrong password is told as one."""
+    key = tmp_path / "key"
+    key.write_text("a key that members of this set share")
+    key.chmod(0o600)
+    land = start(1, "--keyFile", str(key))
+    port = land.nodes[0].port
+    with land.nodes[0].client() as client:
+        client.admin.command("createUser", "root", pwd="hidden", roles=["root"])
+    uri = f"mongodb://root:hidden@127.0.0.1:{port}/?authSource=admin"
+    with MongoClient[dict[str, Any]](uri, directConnection=True) as client:
+        client[database].command("createUser", "queue", pwd="hi/dden", roles=["readWrite"])
+    told = {**land.settings, "username": "queue", "authSource": database}
+    broker = MongoBroker(settings({**told, "password": "hi/dden"}, database))
+
+    broker.enqueue([Outgoing(bytes(16), b"one")])
+    (one,) = broker.lease(1, 0.0)
+    broker.settle([Settlement(one.receipt)])
+    assert list(broker.lease(1, 0.3)) == []
+
+    assert broker._waker._stream is not None
+    assert broker.size().ready == 0
+    broker.close()
+    with pytest.raises(BackendRefused, match="does not take this user name and password") as caught:
+        MongoBroker(settings({**told, "password": "wrong"}, database)).ping()
+    assert "wrong" not in str(caught.value)
+    with pytest.raises(BackendRefused, match="may not do this; give it the role readWrite"):
+        MongoBroker(settings({**told, "password": "hi/dden"}, "other")).enqueue([Outgoing(bytes(16), b"one")])
+    land.close()
