@@ -161,8 +161,8 @@ class Worker:
         """Run a batch, task by task."""
         page, batch, executor = self._page, self._batch, self._executor
         began = now
-        #: where the part of the batch begins whose time is not counted yet
-        counted = 0
+        #: tasks whose time is counted; deferred ones are not among them
+        counted = self._total
         for index, entry in enumerate(entries):
             if self._stopping:
                 break
@@ -194,16 +194,17 @@ class Worker:
             now = time.monotonic_ns()
             if not roomy or now - began > TARGET:
                 # The last one alone may have taken most of it.
-                page.gauges.ran(1, now - page.look().started)
-                if index > counted:
-                    page.gauges.ran(index - counted, (page.look().started - began) // (index - counted))
-                counted = index + 1
+                started = page.look().started
+                page.gauges.ran(1, now - started)
+                if others := self._total - counted - 1:
+                    page.gauges.ran(others, (started - began) // others)
+                counted = self._total
                 page.end(index + 1, self._total)
                 self._settle(0)
                 # However long that took, it is not the next task's time.
                 began = now = time.monotonic_ns()
-        if batch.ended > counted:
-            page.gauges.ran(batch.ended - counted, (now - began) // (batch.ended - counted))
+        if ran := self._total - counted:
+            page.gauges.ran(ran, (now - began) // ran)
         page.end(batch.ended, self._total)
         batch.give_back()
 
