@@ -43,6 +43,9 @@ FACE: Final = (
     ("Progress", "status.py"),
     ("QueueSize", "model.py"),
     ("progress", "progress.py"),
+    ("cron", "when.py"),
+    ("every", "when.py"),
+    ("When", "when.py"),
 )
 
 
