@@ -394,7 +394,9 @@ def test_a_lease_is_extended_to_what_is_left_of_twelve_hours(
     assert broker.size().leased == 0
 
 
-def test_a_wait_that_was_broken_off_holds_nothing_for_long(new: New) -> None:
+def test_a_wait_that_was_broken_off_holds_nothing_for_long(
+    sqs: Any, new: New, until: Callable[..., Any]
+) -> None:
     """SQS hands messages to waits nobody is waiting in any more; they come back in seconds."""
     gone = new(retry=3600.0)
     gone.lease(1, 0.0)
@@ -402,7 +404,7 @@ def test_a_wait_that_was_broken_off_holds_nothing_for_long(new: New) -> None:
     if not child:
         gone.lease(1, 20.0)
         os._exit(0)
-    time.sleep(1.0)  # it must have begun to wait
+    until(lambda: sqs.asked()["ReceiveMessage"] == 2)
     os.kill(child, 9)
     os.waitpid(child, 0)
     broker = new()
@@ -444,6 +446,19 @@ def test_a_leased_message_that_was_delayed_outlives_a_purge(new: New) -> None:
     assert other.purge() == 0
 
     assert one(other).body == b"leased"
+
+
+def test_a_purge_without_the_right_to_read_tags_is_not_known(
+    sqs: Any, new: New, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may not read tags works all the same, and is told once."""
+    broker = new()
+    sqs.tell(fail={"ListQueueTags": ["AccessDenied", 403, 9]})
+    for _ in range(2):
+        broker.enqueue([message(b"later", 1.0)])
+        assert one(broker).body == b"later"
+
+    assert caplog.text.count("tags of the queue cannot be read") == 1
 
 
 # -- redrive ------------------------------------------------------------------------------------

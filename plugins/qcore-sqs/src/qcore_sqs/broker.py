@@ -83,6 +83,8 @@ class SqsBroker(Broker):
             blocking=self._longest > 0,
             # an old receipt may still remove the message
             fenced=False,
+            # a copy is sent, then the old message removed
+            atomic=False,
             bulk=parcel.BATCH,
             max_bytes=parcel.MAX_BYTES,
             text_only=True,

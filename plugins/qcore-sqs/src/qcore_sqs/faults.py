@@ -114,7 +114,7 @@ def lost(error: boto.BotoCoreError, place: str, doubt: str = "") -> BackendError
         )
     if isinstance(error, _UNUSABLE):
         return BackendRefused(f"`sqs` is of no use to boto3: {error}"[:500])
-    if isinstance(error, boto.SSLError):
+    if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return BackendRefused(f"SQS at {place} is not trusted: {error}; see AWS_CA_BUNDLE"[:500])
     return BackendUnavailable(f"SQS at {place} does not answer: {error}{doubt and '; '}{doubt}"[:500])
 

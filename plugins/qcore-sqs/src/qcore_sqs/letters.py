@@ -98,8 +98,8 @@ class Letters:
         least = int(expected.get(_COUNTED[0], 0))
         found: dict[str, Arrival] = {}
         empty = 0
-        # a short look asks some of SQS's servers only: what is known to be there is waited for
-        while len(found) < _MOST and (len(found) < least or not found) and empty < 3:
+        # a short look asks some of SQS's servers only, and its counts lag: none is believed alone
+        while len(found) < _MOST and empty < (1 if found and len(found) >= least else 2):
             answer = self._queues.link.call(
                 "receive_message",
                 QueueUrl=url,
@@ -112,8 +112,6 @@ class Letters:
             came = [parcel.arrival(message) for message in answer.get("Messages", ())]
             found |= {one.id: one for one in came}
             empty = 0 if came else empty + 1
-            if not came and not least:
-                break
         return list(found.values())
 
     def _put_back(self, url: str, found: Sequence[Arrival]) -> None:

@@ -90,7 +90,7 @@ _CLIENTS: Final = weakref.WeakValueDictionary[tuple[int, object], Client]()
 
 def client_of(settings: SqsSettings) -> Client:
     """Return this process's client."""
-    key = (os.getpid(), attrs.astuple(settings, filter=_leads)[:6])
+    key = (os.getpid(), attrs.astuple(settings, filter=_leads))
     found = _CLIENTS.get(key)
     # no lock: another thread may hold it while this one forks; at worst there are two
     return found or _CLIENTS.setdefault(key, Client(settings))

@@ -42,6 +42,7 @@ class Purger:
         self._queues = queues
         self._looked = -_TRUST
         self._mark = 0.0
+        self._told = True
 
     def run(self) -> int:
         """Remove what is ready or delayed; return how many there were."""
@@ -81,11 +82,14 @@ class Purger:
 
     def _tag(self) -> tuple[float, int]:
         """Return when the queue was purged last, and how many messages were delayed then."""
+        if not self._told:
+            return 0.0, 0
         try:
             told = self._queues.link.ask("list_queue_tags", QueueUrl=self._queues.main()).get("Tags", {})
         except boto.ClientError as exc:
             if faults.passes(exc):
                 raise faults.answered(exc, self._queues.link.place) from exc
+            self._told = False
             _log.warning("tags of the queue cannot be read, so no purge is known: %s", faults.reply_code(exc))
             return 0.0, 0
         with contextlib.suppress(ValueError):
