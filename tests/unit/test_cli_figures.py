@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qcore.cli import figures
-from qcore.cli.text import columns, cut, width
+from qcore.cli.text import columns, cut, cut_within, width
 from qcore.status import Progress, Spread
 
 MIB = 1024 * 1024
@@ -112,3 +112,31 @@ def test_a_line_is_cut_by_cells(text: str, room: int, expected: str) -> None:
     """What is cut says so, and nothing goes over the edge."""
     assert cut(text, room) == expected
     assert width(cut(text, room)) <= room
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "expected"),
+    [
+        ("night-12", 8, "night-12"),
+        ("region-north-12", 9, "reg...-12"),
+        ("region", 4, "r..."),
+        ("商店の名前12", 9, "商...12"),
+    ],
+)
+def test_a_name_is_cut_in_its_middle(text: str, room: int, expected: str) -> None:
+    """Names that begin alike stay apart."""
+    assert cut_within(text, room) == expected
+    assert width(cut_within(text, room)) <= room
+
+
+def test_columns_of_names_give_way_where_room_is_short() -> None:
+    """Figures stay whole; in a pipe everything does."""
+    rows = [("cluster-of-the-north-1", 1234567, "host-1.example.org"), ("cluster-of-the-north-2", 5, "h")]
+
+    told = columns(rows, ("cluster", "size", "host"), right=("size",), soft=("cluster", "host"), room=36)
+
+    assert told == [
+        "CLUSTER          SIZE  HOST",
+        "cluste~rth-1  1234567  host-1~le.org",
+        "cluste~rth-2        5  h",
+    ]

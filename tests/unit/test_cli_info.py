@@ -61,6 +61,9 @@ CLUSTER = ClusterStatus(
 )
 
 
+_NOBODY = "clusters of queue 'told': none; start one with: qcore run MODULE:APP\n"
+
+
 class Ended(NamedTuple):
     """How a command ended."""
 
@@ -108,7 +111,7 @@ def test_ids_are_one_a_line(app: App, run: Callable[..., Ended]) -> None:
     publish(app, CLUSTER)
     publish(app, attrs.evolve(CLUSTER, id="ff" * 16, label="other"))
 
-    assert nobody == (Exit.FAILED, "", "no cluster works on queue 'told'\n")
+    assert nobody == (Exit.FAILED, "", _NOBODY)
     assert run("info", "--ids") == (Exit.OK, f"{CLUSTER.id}\n{'ff' * 16}\n", "")
     assert json.loads(run("info", "--ids", "--json").out) == {"ids": [CLUSTER.id, "ff" * 16]}
 
@@ -188,7 +191,7 @@ def test_memory_for_programs_is_in_bytes(app: App, run: Callable[..., Ended]) ->
 
 def test_nobody_has_no_memory(run: Callable[..., Ended]) -> None:
     """No cluster is no error here."""
-    assert run("memory") == (Exit.OK, "", "no cluster works on queue 'told'\n")
+    assert run("memory") == (Exit.OK, "", "no cluster is seen on queue 'told'\n")
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault_of_ours(app: App) -> None:
@@ -203,3 +206,19 @@ def test_a_reader_that_has_seen_enough_is_no_fault_of_ours(app: App) -> None:
     )
 
     assert (done.stdout, done.stderr) == ("queue     told\n", "")
+
+
+def test_a_broker_that_keeps_no_status_is_not_said_to_have_no_cluster(
+    app: App, run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told to start another one."""
+    with app.runtime.brokers.lend() as broker:
+        silent = attrs.evolve(broker.capabilities, status=False)
+        monkeypatch.setattr(
+            type(broker), "capabilities", property(lambda _: silent, lambda *_: None), raising=False
+        )
+
+    for verb in ("info", "memory", "health", "monitor"):
+        ended = run(verb)
+        assert "keeps nothing of what clusters publish" in ended.out + ended.err, verb
+        assert "start one" not in ended.out + ended.err

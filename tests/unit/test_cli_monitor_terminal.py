@@ -391,6 +391,18 @@ def test_a_terminal_that_cannot_be_painted_gets_plain_lines(app: App, tmp_path: 
         assert "queue     watched" in terminal.told
 
 
+def test_a_broker_that_cannot_be_asked_has_its_exit_code(app: App, tmp_path: Path) -> None:
+    """As with every other verb."""
+    app.close()
+    (tmp_path / "queue.db").unlink()
+    (tmp_path / "queue.db").mkdir()
+
+    done = run(tmp_path, "--once")
+
+    assert (done.returncode, done.stdout) == (69, "")
+    assert done.stderr.startswith("qcore: the broker")
+
+
 def test_once_and_follow_exclude_each_other(app: App, tmp_path: Path) -> None:
     """A usage error."""
     assert run(tmp_path, "--once", "--follow").returncode == 2

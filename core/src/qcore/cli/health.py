@@ -50,6 +50,8 @@ def command(session: Session, patience: float, as_json: bool) -> int:
 def examine(session: Session, patience: float) -> list[str]:
     """Return what is wrong, nothing if all is well."""
     first = look(session.app)
+    if not first.status:
+        return [f"whether a cluster works on queue {first.name!r} is {first.nobody}"]
     if not first.clusters:
         return [f"no cluster works on queue {first.name!r}; start one with: qcore run MODULE:APP"]
     faults = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import click
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from qcore.cli.exits import Exit
 from qcore.cli.figures import busy, causes, progress_line, rate, short, span, spread
 from qcore.cli.looking import look
-from qcore.cli.text import clean, columns, fit, line, say, say_json, seconds
+from qcore.cli.text import clean, columns, cut, line, room, say, say_json, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from qcore.cli.looking import Sight
     from qcore.cli.session import Session
     from qcore.status import ClusterStatus, WorkerStatus
+
+
+class _Fitting(TypedDict):
+    """How columns are set; see `columns`."""
+
+    right: tuple[str, ...]
+    soft: tuple[str, ...]
+    room: int | None
 
 
 @click.command("info")
@@ -40,8 +48,8 @@ def command(session: Session, ids: bool, with_config: bool, as_json: bool) -> in
         told = found.record() if config is None else {**found.record(), "config": config}
         say_json(msgspec.to_builtins(told, str_keys=True))
         return Exit.OK
-    for text in told_of(found):
-        say(fit(text))
+    for text in told_of(found, room()):
+        say(text)
     if config is not None:
         say()
         for key, value in config.items():
@@ -56,22 +64,24 @@ def _tell_ids(found: Sight, *, as_json: bool) -> Exit:
         for one in found.clusters:
             say(line(one.id))
         if not found.clusters:
-            say(f"no cluster works on queue {found.name!r}", error=True)
+            say(f"clusters of queue {found.name!r}: {found.nobody}", error=True)
     return Exit.OK if found.clusters else Exit.FAILED
 
 
-def told_of(found: Sight) -> Iterator[str]:
+def told_of(found: Sight, room: int | None = None) -> Iterator[str]:
     """Yield the lines that tell of a queue, its clusters and what they run."""
+    fitting: _Fitting = {"right": _NUMBERS, "soft": _SOFT, "room": room}
     yield from columns(_rows(found))
     if found.clusters:
         yield ""
-        yield from columns([_cluster(one) for one in found.clusters], _CLUSTER, right=_NUMBERS)
+        yield from columns([_cluster(one) for one in found.clusters], _CLUSTER, **fitting)
         yield ""
-        yield from columns([_figures(one) for one in found.clusters], _FIGURES, right=_NUMBERS)
+        yield from columns([_figures(one) for one in found.clusters], _FIGURES, **fitting)
     running = [_running(*pair) for pair in found.running()]
     if running:
         yield ""
-        yield from columns(running, _RUNNING, right=_NUMBERS)
+        # What a task says of itself may be long; figures and troubles are told whole.
+        yield from (cut(text, room) for text in columns(running, _RUNNING, **fitting))
     for one in found.clusters:
         for trouble in one.troubles:
             yield f"trouble of {line(one.label)} (pid {one.pid}): {line(trouble)}"
@@ -86,13 +96,15 @@ def _rows(found: Sight) -> Iterator[tuple[str, str]]:
     yield "messages", ", ".join(sizes)
     yield "results", ", ".join(results)
     if not found.clusters:
-        yield "clusters", "none; start one with: qcore run MODULE:APP"
+        yield "clusters", found.nobody
     if found.unreadable:
         yield "", f"{found.unreadable} clusters signed with a key that is not ours"
 
 
 #: columns of figures end at one edge
 _NUMBERS: Final = ("pid", "workers", "busy", "finished", "rate", "up", "seen", "for")
+#: columns of names, cut where there is no room
+_SOFT: Final = ("cluster", "host", "running", "worker")
 _CLUSTER: Final = ("cluster", "host", "pid", "state", "workers", "busy", "finished", "up", "seen")
 _FIGURES: Final = ("cluster", "id", "rate", "run p50/p99", "wait p50/p99", "replaced")
 _RUNNING: Final = ("running", "for", "worker", "task id", "progress")

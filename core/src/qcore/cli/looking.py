@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -34,6 +35,8 @@ class Sight:
     clusters: tuple[ClusterStatus, ...]
     #: clusters whose status is not signed by us
     unreadable: int
+    #: the broker keeps what clusters publish; without it nobody knows of any
+    status: bool = True
     #: no cluster takes new tasks, until the queue is resumed
     paused: bool = False
 
@@ -46,6 +49,13 @@ class Sight:
         """Yield the workers that run a task we know the name of, the longest running first."""
         found = [(one, worker) for one in self.clusters for worker in one.workers if worker.task]
         yield from sorted(found, key=lambda pair: -pair[1].running_for)
+
+    @property
+    def nobody(self) -> str:
+        """What is said where no cluster is seen."""
+        if not self.status:
+            return "not known: this broker keeps nothing of what clusters publish"
+        return "none; start one with: qcore run MODULE:APP"
 
     def record(self) -> dict[str, Any]:
         """Return what a machine reads."""
@@ -73,6 +83,7 @@ def look(app: App) -> Sight:
             results=store.counts(),
             clusters=tuple(clusters),
             unreadable=unreadable,
+            status=broker.capabilities.status,
             paused=paused(app, clusters),
         )
 
@@ -93,4 +104,12 @@ def statuses(runtime: Runtime, bodies: Iterable[bytes]) -> tuple[list[ClusterSta
             found.append(_decode(runtime.status_sealer.open(STATUS, body)))
         except (EnvelopeError, msgspec.MsgspecError):
             unreadable += 1
-    return sorted(found, key=lambda one: (one.label, one.host, one.pid)), unreadable
+    return sorted(found, key=_order), unreadable
+
+
+def _order(one: ClusterStatus) -> tuple[list[int | str], str, int]:
+    """Put night-2 before night-10."""
+    parts = re.split(r"([0-9]+)", one.label)
+    # Every second part is a number.
+    label = [int(part) if place % 2 else part for place, part in enumerate(parts)]
+    return label, one.host, one.pid

@@ -29,6 +29,7 @@ def command(session: Session, each: bool, as_json: bool) -> int:
     runtime = session.runtime
     with runtime.brokers.lend() as broker:
         broker.ping()
+        known = broker.capabilities.status
         found, unreadable = statuses(runtime, broker.statuses())
     if as_json:
         told = [_record(one, each=each) for one in found]
@@ -37,13 +38,19 @@ def command(session: Session, each: bool, as_json: bool) -> int:
     if unreadable:
         say(f"{unreadable} clusters signed with a key that is not ours", error=True)
     if not found:
-        say(f"no cluster works on queue {session.config.name!r}", error=True)
+        why = "" if known else ": this broker keeps nothing of what clusters publish"
+        say(f"no cluster is seen on queue {session.config.name!r}{why}", error=True)
     if each:
-        table([_of_worker(one, worker) for one in found for worker in one.workers], _WORKER, right=_NUMBERS)
+        table(
+            [_of_worker(one, worker) for one in found for worker in one.workers],
+            _WORKER,
+            right=_NUMBERS,
+            soft=_SOFT,
+        )
     elif found:
-        table({one.host: _of_machine(one) for one in found}.values(), _MACHINE, right=_NUMBERS)
+        table({one.host: _of_machine(one) for one in found}.values(), _MACHINE, right=_NUMBERS, soft=_SOFT)
         say()
-        table([_of_cluster(one) for one in found], _CLUSTER, right=_NUMBERS)
+        table([_of_cluster(one) for one in found], _CLUSTER, right=_NUMBERS, soft=_SOFT)
     return Exit.OK
 
 
@@ -52,6 +59,8 @@ _NUMBERS: Final = (
     *("available", "total", "free", "pid", "supervisor", "workers", "slot"),
     *("rss", "pss", "peak", "limit"),
 )
+#: columns of names, cut where there is no room
+_SOFT: Final = ("cluster", "host")
 _MACHINE: Final = ("host", "available", "total", "free")
 _CLUSTER: Final = ("cluster", "host", "pid", "supervisor", "workers", "rss", "pss", "limit")
 _WORKER: Final = ("cluster", "host", "slot", "pid", "state", "rss", "pss", "peak", "limit")

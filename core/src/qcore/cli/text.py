@@ -24,6 +24,8 @@ _ESCAPES: Final = re.compile(
 )
 #: invisible, and yet part of words and of emoji
 _JOINERS: Final = "\u200c\u200d"
+#: Cells a column is left with at least, where room is short.
+_SOFTEST: Final = 8
 #: control, format, surrogate, private use, line and paragraph separators
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
@@ -79,9 +81,9 @@ def fit(text: str, *, error: bool = False) -> str:
     return cut(text, shutil.get_terminal_size().columns) if stream.isatty() else text
 
 
-def cut(text: str, room: int, more: str = "...") -> str:
-    """Return a line that takes at most `room` cells, its end cut off for `more`."""
-    if width(text) <= room:
+def cut(text: str, room: int | None, more: str = "...") -> str:
+    """Return a line that takes at most `room` cells, its end cut off for `more`; None = whole."""
+    if room is None or width(text) <= room:
         return text
     left, kept = room - len(more), []
     for char in text:
@@ -90,6 +92,17 @@ def cut(text: str, room: int, more: str = "...") -> str:
             break
         kept.append(char)
     return f"{''.join(kept)}{more}"[: max(0, room)]
+
+
+def cut_within(text: str, room: int, more: str = "...") -> str:
+    """Return a line that takes at most `room` cells, cut in its middle: names often differ at the end."""
+    if width(text) <= room:
+        return text
+    left = room - len(more)
+    if left < 2:
+        return cut(text, room, more)
+    head, tail = left - left // 2, cut(text[::-1], left // 2, "")[::-1]
+    return f"{cut(text, head, '')}{more}{tail}"
 
 
 def width(text: str) -> int:
@@ -105,16 +118,41 @@ def _cells(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def table(rows: Iterable[Sequence[object]], heads: Sequence[str] = (), *, right: Sequence[str] = ()) -> None:
+def table(
+    rows: Iterable[Sequence[object]],
+    heads: Sequence[str] = (),
+    *,
+    right: Sequence[str] = (),
+    soft: Sequence[str] = (),
+) -> None:
     """Print rows in columns: cut to the width of a terminal, whole in a pipe."""
-    for text in columns(rows, heads, right=right):
+    for text in columns(rows, heads, right=right, soft=soft, room=room()):
         say(fit(text))
 
 
+def room() -> int | None:
+    """Return the width of the terminal that standard output is, None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def columns(
-    rows: Iterable[Sequence[object]], heads: Sequence[str] = (), *, right: Sequence[str] = ()
+    rows: Iterable[Sequence[object]],
+    heads: Sequence[str] = (),
+    *,
+    right: Sequence[str] = (),
+    soft: Sequence[str] = (),
+    room: int | None = None,
 ) -> list[str]:
-    """Return rows as lines of columns; those whose heads `right` names end at one edge."""
+    """Return rows as lines of columns.
+
+    Args:
+        rows: what stands in them.
+        heads: one for each column.
+        right: heads of columns whose cells end at one edge.
+        soft: heads of columns that are cut, in the middle, where the lines are wider than `room`.
+        room: cells of a terminal.
+
+    """
     texts = [[line(str(cell)) for cell in row] for row in rows]
     if not texts:
         return []
@@ -122,13 +160,24 @@ def columns(
         texts.insert(0, [head.upper() for head in heads])
     ends = [head in right for head in heads] or [False] * len(texts[0])
     widths = [max(width(row[place]) for row in texts) for place in range(len(texts[0]))]
-    return [
-        "  ".join(
-            f"{' ' * (room - width(cell))}{cell}" if end else f"{cell}{' ' * (room - width(cell))}"
-            for cell, room, end in zip(row, widths, ends, strict=True)
-        ).rstrip()
-        for row in texts
-    ]
+    if room is not None:
+        _narrow(widths, [place for place, head in enumerate(heads) if head in soft], room)
+    return ["  ".join(_set(*one) for one in zip(row, widths, ends, strict=True)).rstrip() for row in texts]
+
+
+def _narrow(widths: list[int], soft: Sequence[int], room: int) -> None:
+    """Make columns narrower until they fit, the widest first, none so narrow that it tells nothing."""
+    while soft and sum(widths) + 2 * (len(widths) - 1) > room:
+        widest = max(soft, key=lambda place: widths[place])
+        if widths[widest] <= _SOFTEST:
+            return
+        widths[widest] -= 1
+
+
+def _set(cell: str, room: int, end: bool) -> str:
+    text = cut_within(cell, room, "~")
+    blanks = " " * (room - width(text))
+    return f"{blanks}{text}" if end else f"{text}{blanks}"
 
 
 def seconds(value: float) -> str:

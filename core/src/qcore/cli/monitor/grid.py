@@ -31,6 +31,8 @@ class Column:
     right: bool = False
     #: cells it always has, so that what stands behind it does not move with each figure
     steady: int = 0
+    #: its cells are cut in the middle: names that differ at the end
+    within: bool = False
 
 
 @attrs.frozen
@@ -99,7 +101,8 @@ def _row(columns: Sequence[Column], row: Sequence[Cell], widths: dict[int, int],
     made = Text()
     for number, (place, room) in enumerate(widths.items()):
         cell = row[place]
-        text = marks.cut(cell.text, room)
+        cut = marks.cut_within if columns[place].within else marks.cut
+        text = cut(cell.text, room)
         blanks = " " * (room - width(text))
         if number:
             made.append(" " * _GAP)

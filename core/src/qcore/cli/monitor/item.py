@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qcore.status import ClusterStatus, WorkerStatus
 
 #: Cells of the names on the left.
-_NAMES: Final = 13
+_NAMES: Final = 14
 
 _HELP: Final = (
     ("up, down", "choose in a list, or scroll; also k, j, page keys, home, end"),
@@ -173,18 +173,17 @@ def _cluster(one: ClusterStatus, room: int, marks: Marks, now: float) -> Iterato
         [
             ("id", one.id),
             ("pid", f"{one.pid}"),
-            (
-                "state",
-                f"{one.state}{', paused' if one.paused else ''}; {figures.span(now - one.published)} ago",
-            ),
+            ("state", f"{one.state}{', paused' if one.paused else ''}"),
+            ("seen", f"{figures.span(now - one.published)} ago"),
             ("up", figures.span(one.uptime)),
+            ("workers", f"{figures.busy(one)} of {len(one.workers)} run a task"),
             ("finished", f"{one.finished:,} tasks; {figures.rate(one.rate)} by the last minute"),
             ("run p50/p99", figures.spread(one.run_time)),
             ("wait p50/p99", figures.spread(one.wait_time)),
             ("replaced", figures.causes(one.reincarnations)),
             (
                 "machine",
-                f"{figures.size(one.memory_available)} of {figures.size(one.memory_total)} available",
+                _machine(one),
             ),
             ("supervisor", _memory(one.rss, one.pss, 0)),
             ("limit", f"{figures.size(one.max_rss)} for each worker" if one.max_rss else "none"),
@@ -226,6 +225,12 @@ def _schedule(one: Schedule, room: int, marks: Marks) -> Iterator[Text]:
 
 
 # -- lines --------------------------------------------------------------------------------------
+
+
+def _machine(one: ClusterStatus) -> str:
+    if not one.memory_total:
+        return ""
+    return f"{figures.size(one.memory_available)} of {figures.size(one.memory_total)} available"
 
 
 def _memory(rss: int, pss: int, peak: int) -> str:

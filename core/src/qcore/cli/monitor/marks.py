@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import attrs
 
-from qcore.cli.text import cut, line
+from qcore.cli.text import cut, cut_within, line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,10 @@ class Marks:
     def cut(self, text: str, room: int) -> str:
         """Return a line that takes at most `room` cells."""
         return cut(text, room, self.more)
+
+    def cut_within(self, text: str, room: int) -> str:
+        """Return a name that takes at most `room` cells, cut in its middle."""
+        return cut_within(text, room, self.more)
 
 
 UNICODE: Final = Marks(more="…", chosen="▸", bar="█░", arrows="↑↓", encoding="utf-8")

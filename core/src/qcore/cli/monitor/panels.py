@@ -93,10 +93,9 @@ def _clusters(snapshot: Snapshot, room: int, marks: Marks, now: float) -> Drawn:
     del now
     sight = snapshot.sight or empty("")
     if not sight.clusters:
-        told = "none; start one with: qcore run MODULE:APP" if snapshot.sight else ""
-        return _bare(Panel.CLUSTERS, told)
+        return _bare(Panel.CLUSTERS, sight.nobody if snapshot.sight else "")
     columns = [
-        Column(_title(Panel.CLUSTERS, len(sight.clusters)), 11, 100),
+        Column(_title(Panel.CLUSTERS, len(sight.clusters)), 11, 100, within=True),
         Column("HOST", 8, 70),
         Column("ID", None, 50),
         Column("STATE", None, 95, steady=7),
@@ -181,11 +180,11 @@ def _running(snapshot: Snapshot, room: int, marks: Marks, now: float) -> Drawn:
         told = f"{quick} that began just now" if quick > 0 else "nothing" if snapshot.sight else ""
         return attrs.evolve(_bare(Panel.RUNNING, told), reserve=reserve)
     columns = [
-        Column(_title(Panel.RUNNING, len(found), busy).ljust(_TITLE), 20, 100),
+        Column(_title(Panel.RUNNING, len(found), busy).ljust(_TITLE), 20, 100, within=True),
         Column("FOR", None, 90, right=True, steady=5),
         Column("PROGRESS", None, 80, steady=18),
-        Column("NOTE", 24, 30),
-        Column("WORKER", 10, 70),
+        Column("NOTE", 24, 30, steady=24),
+        Column("WORKER", 10, 70, within=True),
         Column("TASK ID", None, 50),
     ]
     made = grid(columns, [_runs(one, worker, marks) for one, worker in found], room, marks)
@@ -215,7 +214,7 @@ def _buried(snapshot: Snapshot, room: int, marks: Marks, now: float) -> Drawn:
     if not snapshot.buried:
         return _bare(Panel.BURIED, "none" if snapshot.sight else "")
     columns = [
-        Column(_title(Panel.BURIED, len(snapshot.buried), count).ljust(_TITLE), 20, 100),
+        Column(_title(Panel.BURIED, len(snapshot.buried), count).ljust(_TITLE), 20, 100, within=True),
         Column("REASON", 20, 90),
         Column("AGO", None, 80, right=True, steady=5),
     ]
@@ -230,7 +229,12 @@ def _failures(snapshot: Snapshot, room: int, marks: Marks, now: float) -> Drawn:
     if not snapshot.failures:
         return _bare(Panel.FAILURES, "none" if snapshot.sight else "")
     columns = [
-        Column(_title(Panel.FAILURES, len(snapshot.failures), _failed(snapshot)).ljust(_TITLE), 20, 100),
+        Column(
+            _title(Panel.FAILURES, len(snapshot.failures), _failed(snapshot)).ljust(_TITLE),
+            20,
+            100,
+            within=True,
+        ),
         Column("ERROR", 20, 90),
         Column("RUNS", None, 40, right=True),
         Column("AGO", None, 80, right=True, steady=5),
@@ -256,10 +260,10 @@ def _schedules(snapshot: Snapshot, room: int, marks: Marks, now: float) -> Drawn
     if not snapshot.schedules:
         return _bare(Panel.SCHEDULES, "none" if snapshot.sight else "")
     columns = [
-        Column(_title(Panel.SCHEDULES, len(snapshot.schedules)).ljust(_TITLE), 20, 100),
+        Column(_title(Panel.SCHEDULES, len(snapshot.schedules)).ljust(_TITLE), 20, 100, within=True),
         Column("NEXT", None, 95, steady=8),
         Column("RULE", 8, 70),
-        Column("TASK", 12, 60),
+        Column("TASK", 12, 60, within=True),
     ]
     rows = []
     for one in snapshot.schedules:

@@ -127,6 +127,7 @@ class Watcher:
             results=before.results if before else {},
             clusters=tuple(clusters),
             unreadable=unreadable,
+            status=broker.capabilities.status,
             paused=before.paused if before else False,
         )
         return attrs.evolve(found, sight=sight)

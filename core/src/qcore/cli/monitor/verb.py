@@ -14,7 +14,7 @@ from qcore.cli.exits import Exit
 from qcore.cli.monitor.marks import marks_for
 from qcore.cli.monitor.plain import lines
 from qcore.cli.monitor.snapshot import Watcher
-from qcore.cli.text import fit, say, say_json
+from qcore.cli.text import line, room, say, say_json
 from qcore.errors import PluginError
 
 if TYPE_CHECKING:
@@ -74,8 +74,10 @@ def _print(app: App, *, every: float, follow: bool, as_json: bool) -> Exit:
         if as_json:
             say_json(snapshot.record())
         else:
-            for text in lines(snapshot, time.time()):
-                say(fit(text))
+            for text in lines(snapshot, time.time(), room()):
+                say(text)
+            for trouble in snapshot.troubles:
+                say(f"qcore: {line(trouble)}", error=True)
         if not follow:
             return Exit.UNAVAILABLE if snapshot.troubles else Exit.OK
         sys.stdout.flush()
