@@ -310,6 +310,22 @@ def test_progress_is_seen_from_another_process(land: Land) -> None:
     until(lambda: all(one.progress is None and not one.task for one in cluster.status().workers))
 
 
+def test_a_task_that_runs_for_long_is_published_each_second(land: Land) -> None:
+    """However seldom the cluster publishes otherwise."""
+    app, _ = land.both(workers=1, guard_cycle=50)
+    gate = land.file("gate")
+    job = app.enqueue(steered.step, str(gate), 4)
+
+    first = until(lambda: (found := job.status()).progress and found)
+    with app.runtime.brokers.lend() as broker:
+        bodies = broker.statuses()
+        until(lambda: broker.statuses() != bodies, "another publication")
+
+    assert abs(job.status().since - first.since) < 1
+    gate.touch()
+    final(job)
+
+
 def test_a_cluster_tells_how_fast_it_is(land: Land) -> None:
     """Rate, times, memory: of about the last minute, of each process."""
     app, cluster = land.both(workers=2, max_rss=10_000_000, save_limit=0)
