@@ -1,4 +1,4 @@
-"""How the doors of one process share a client, and what its faults become."""
+"""How a process's doors share one client, and meet its faults."""
 
 from __future__ import annotations
 

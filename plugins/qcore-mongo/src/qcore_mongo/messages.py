@@ -1,4 +1,4 @@
-"""What a message looks like in MongoDB, and the steps that change it."""
+"""What a message looks like in MongoDB, and what changes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How marks, places and turns live in MongoDB; each step changes one document."""
+"""How marks, places and turns live in MongoDB, a document each."""
 
 from __future__ import annotations
 
