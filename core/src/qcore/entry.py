@@ -30,7 +30,7 @@ _log = logging.getLogger("qcore.worker")
 class Entry:
     """One verified message of a batch and the plan to run it."""
 
-    __slots__ = ("crashes", "deliveries", "failures", "lead", "opened", "plan", "receipt", "tail")
+    __slots__ = ("crashes", "deliveries", "failures", "followed", "lead", "opened", "plan", "receipt", "tail")
 
     def __init__(self, delivery: Delivery, opened: Opened, plan: Plan) -> None:
         self.opened = opened
@@ -39,7 +39,12 @@ class Entry:
         self.deliveries = delivery.deliveries
         self.failures = delivery.failures
         self.crashes = delivery.crashes
-        self.tail: Tail | None = read_tail(opened.tail) if opened.tail else None
+        self.tail: Tail | None = None
+        #: something is to be done between its result and its acknowledgement
+        self.followed = plan.hooked
+        if opened.tail:
+            self.tail = read_tail(opened.tail)
+            self.followed = True
         #: returns the values that stand before its arguments; None = there are none
         self.lead: Callable[[], Sequence[Any]] | None = None
 
@@ -56,11 +61,6 @@ class Entry:
             opened.created,
             self.followed,
         )
-
-    @property
-    def followed(self) -> bool:
-        """Whether something is to be done between its result and its acknowledgement."""
-        return self.tail is not None or self.plan.head.hook is not None
 
 
 def hindrance(

@@ -140,9 +140,23 @@ class Executor:
     def _arguments(
         self, opened: Opened, plan: Plan, lead: Callable[[], Sequence[Any]] | None
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        if lead is None and not opened.arguments:
-            return (), _NO_KWARGS
-        args, kwargs = self._decoded(opened)
+        data = opened.arguments
+        args: Sequence[Any] = ()
+        kwargs: Mapping[str, Any] = _NO_KWARGS
+        if data:
+            loads = self._loads.get(opened.serializer)
+            if loads is None:
+                msg = f"written by serializer {opened.serializer}, which `accept` does not list"
+                raise DecodeError(msg)
+            args = loads(data)
+            if opened.named:
+                try:
+                    args, kwargs = args
+                except (TypeError, ValueError) as exc:
+                    msg = "they are no pair of positional and named ones"
+                    raise DecodeError(msg) from exc
+        elif lead is None:
+            return args, kwargs
         if lead is not None:
             args = [*lead(), *args]
         if plan.convert is not None:
@@ -150,24 +164,6 @@ class Executor:
                 args, kwargs = plan.convert(args, kwargs)
             except BaseException as exc:
                 raise _Unfit(exc) from exc
-        return args, kwargs
-
-    def _decoded(self, opened: Opened) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        data = opened.arguments
-        if not data:
-            return (), _NO_KWARGS
-        loads = self._loads.get(opened.serializer)
-        if loads is None:
-            msg = f"written by serializer {opened.serializer}, which `accept` does not list"
-            raise DecodeError(msg)
-        args = loads(data)
-        kwargs: Mapping[str, Any] = _NO_KWARGS
-        if opened.named:
-            try:
-                args, kwargs = args
-            except (TypeError, ValueError) as exc:
-                msg = "they are no pair of positional and named ones"
-                raise DecodeError(msg) from exc
         return args, kwargs
 
     def _await(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the task returns

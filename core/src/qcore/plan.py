@@ -34,6 +34,7 @@ class Plan:
         "convert",
         "fault",
         "head",
+        "hooked",
         "is_async",
         "limit",
         "name",
@@ -45,6 +46,8 @@ class Plan:
 
     def __init__(self, head: Head, rules: Rules, allowed: Sequence[str] | None) -> None:
         self.head = head
+        #: a function is called with the result
+        self.hooked = head.hook is not None
         self._allowed = allowed
         self.name = head.name
         self.rules = rules

@@ -150,7 +150,7 @@ class Results:
                 outcome.started,
                 outcome.finished,
                 f"{self._host}:{os.getpid()}",
-                outcome.kind.value,
+                outcome.kind._value_,
             )
         )
         ttl = self._ttl if head.result_ttl is None else head.result_ttl
