@@ -10,6 +10,10 @@ import attrs
 import pytest
 
 from qcore import App, Config
+from qcore.condemn import condemn
+from qcore.envelope import read_head
+from qcore.model import Kind, Outcome
+from qcore.scheduled import slot_message
 from qcore.timekeeper import Timekeeper
 from tests.integration.land import until
 
@@ -114,3 +118,39 @@ def test_a_paused_schedule_does_not_fire(app: App, keep: Any) -> None:
     until(lambda: len(app.schedules()) == 2, "what is due to fire")
 
     assert app.queue_size() == 1
+
+
+def test_a_schedule_of_another_queue_is_marked_where_it_is_kept(app: App) -> None:
+    """A worker of the queue its tasks are put on finds that the function is not there."""
+    made = app.schedule("no.such.function", name="tick", minutes=5, cluster="mail")
+    there = app.runtime.of("mail")
+    sent = slot_message(app.runtime, made, made.next_run)
+    assert sent is not None
+    opened = there.envelope.open(sent.body)
+    outcome = Outcome(Kind.FAILURE, error="TaskNotFound: no task 'no.such.function'")
+
+    ended = condemn(there, opened, read_head(opened.head), outcome)
+
+    assert not ended.retryable
+    assert app.schedules()[0].fault == outcome.error
+
+
+def test_only_the_schedule_that_was_fired_is_marked(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    """Not one of the same name that calls something else by now; its error is told once."""
+    made = app.schedule("no.such.function", name="tick", minutes=5)
+    sent = slot_message(app.runtime, made, made.next_run)
+    assert sent is not None
+    opened = app.runtime.envelope.open(sent.body)
+    outcome = Outcome(Kind.FAILURE, error="TaskNotFound: no task 'no.such.function'")
+
+    app.reschedule("tick", func="math.sqrt")
+    condemn(app.runtime, opened, read_head(opened.head), outcome)
+    assert app.schedules()[0].fault == ""
+
+    app.reschedule("tick", func="no.such.function")
+    for _ in range(2):
+        condemn(app.runtime, opened, read_head(opened.head), outcome)
+    assert app.schedules()[0].fault == outcome.error
+    assert caplog.text.count("is broken and rests") == 1
+    app.unschedule("tick")
+    assert not condemn(app.runtime, opened, read_head(opened.head), outcome).retryable

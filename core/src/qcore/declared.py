@@ -56,11 +56,12 @@ def gather(config: Config, plugins: Plugins) -> bytes:
         ScheduleError: two of them have one name.
 
     """
-    runtime = Runtime(config, plugins)
     found: dict[str, Schedule] = {}
+    runtime: Runtime | None = None
     for app in _apps():
         if not app.declarations or not _is_for(app, config):
             continue
+        runtime = runtime or Runtime(config, plugins)
         for one in app.declarations:
             made = _made(runtime, one)
             other = found.setdefault(made.name, made)
@@ -76,13 +77,18 @@ def gather(config: Config, plugins: Plugins) -> bytes:
 def _apps() -> Iterator[Scheduling]:
     """Yield every App that a module holds, or that a task in a module belongs to, once."""
     seen: set[int] = set()
+    # Tens of thousands of values are of some hundred types: each is looked at once. By its type,
+    # for what stands there may be a proxy that wakes up when it is asked.
+    kinds: dict[type, bool] = {}
     for module in list(sys.modules.values()):
         for value in list(getattr(module, "__dict__", {}).values()):
-            # By its type: what stands there may be a proxy that wakes up when it is asked.
             kind = type(value)
-            app = value if issubclass(kind, Scheduling) else None
-            if issubclass(kind, Task):
-                app = value._app  # noqa: SLF001 - its own, which no module need hold
+            ours = kinds.get(kind)
+            if ours is None:
+                ours = kinds[kind] = issubclass(kind, Scheduling | Task)
+            if not ours:
+                continue
+            app = value._app if issubclass(kind, Task) else value  # noqa: SLF001 - its own, which no module need hold
             if isinstance(app, Scheduling) and id(app) not in seen:
                 seen.add(id(app))
                 yield app
