@@ -104,9 +104,10 @@ def test_results_kept_elsewhere_come_first(make: Callable[..., tuple[RedisBroker
     far.prune(0)
 
 
-def test_what_follows_is_put_in_by_a_full_server(start: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("kind", ["redis7", "valkey9", "redis6.2"])
+def test_what_follows_is_put_in_by_a_full_server(start: Callable[..., Any], kind: str) -> None:
     """At maxmemory a message that takes the place of another is accepted: a chain goes on."""
-    server = start("redis7")
+    server = start(kind)
     broker = RedisBroker(
         Settings(name="full", sections={"redis": RedisSettings(unix_socket_path=server.path)})
     )

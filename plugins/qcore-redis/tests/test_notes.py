@@ -218,9 +218,10 @@ def test_a_killed_process_leaves_what_it_was_told(make: Callable[[], RedisNotes]
     assert notes.arrive([Arrival("fan", 1)], 60.0) == [2]
 
 
-def test_a_full_server_lets_workers_go_on(start: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("kind", ["redis7", "valkey9", "redis6.2"])
+def test_a_full_server_lets_workers_go_on(start: Callable[..., Any], kind: str) -> None:
     """What a worker needs in order to end its tasks is noted at maxmemory."""
-    server = start("redis7")
+    server = start(kind)
     section = RedisSettings(unix_socket_path=server.path)
     notes = RedisResults(Settings(name="full", sections={"redis": section})).notes
     with server.client() as client:
