@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import select
@@ -16,7 +17,7 @@ from qcore.cli.exits import Exit
 from qcore.cli.monitor.attendant import Attendant, Broken, Opened, Told
 from qcore.cli.monitor.frame import evened, frame
 from qcore.cli.monitor.snapshot import Snapshot, Watcher
-from qcore.cli.monitor.view import View, press
+from qcore.cli.monitor.view import Do, View, press
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +97,10 @@ class Screen:
                 self._view, deed = press(self._view, key, self._snapshot, time.time())
                 if deed is not None:
                     self._attendant.ask(deed)
+                if deed is not None and deed.do is not Do.OPEN:
+                    # A broker that is slow to answer is no key that was not pressed.
+                    told = f"{deed.do.value} {deed.name}: waiting for the answer ..."
+                    self._view = attrs.evolve(self._view, message=told, message_until=math.inf)
 
     def _take_news(self) -> None:
         while not self._news.empty():
