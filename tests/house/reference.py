@@ -26,12 +26,18 @@ RECORDS: Final = frozenset(
 #: what `import qcore` hands on, and where it is written; a Task is a Sender that can be called
 FACE: Final = (
     ("App", "app.py"),
+    ("Flowing", "flow.py"),
     ("Reading", "reading.py"),
     ("Scheduling", "scheduling.py"),
     ("Steering", "steering.py"),
     ("Task", "task.py"),
     ("Sender", "task.py"),
     ("Job", "task.py"),
+    ("Group", "flow.py"),
+    ("Chain", "flow.py"),
+    ("ChainJob", "handles.py"),
+    ("GroupJob", "handles.py"),
+    ("CallbackJob", "handles.py"),
     ("Options", "call.py"),
     ("Retry", "settle.py"),
     ("Result", "model.py"),
