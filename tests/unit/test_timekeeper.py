@@ -19,6 +19,7 @@ from tests.integration.land import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from qcore import Schedule
 
@@ -154,3 +155,23 @@ def test_only_the_schedule_that_was_fired_is_marked(app: App, caplog: pytest.Log
     assert caplog.text.count("is broken and rests") == 1
     app.unschedule("tick")
     assert not condemn(app.runtime, opened, read_head(opened.head), outcome).retryable
+
+
+def test_another_queue_out_of_reach_holds_up_only_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Schedules whose tasks go elsewhere are tried again, those before and behind them fire."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "qcore" / "mail.db").mkdir(parents=True)
+    app = App(Config.from_dict({"name": "plans", "secret_key": "k" * 40}))
+    due = time.time() - 5
+    app.schedule("a.task", name="elsewhere", next_run=due - 60, cluster="mail")
+    app.schedule("a.task", name="here", next_run=due)
+    keeper = Timekeeper(app.runtime)
+
+    until(lambda: app.queue_size() == 1, "the other to fire")
+
+    assert [one.name for one in app.schedules()] == ["elsewhere"]
+    assert "schedule 'elsewhere' is passed over" in caplog.text
+    assert keeper.close(10)
+    app.close()

@@ -121,8 +121,11 @@ class Timekeeper:
             store.advance(schedule, attrs.evolve(schedule, fault=text[:500]))
             _log.error("schedule %r is broken and rests until it is resumed: %s", schedule.name, text)
             self._report(schedule, exc, text)
-        except BackendError:
-            raise
+        except BackendError as exc:
+            if not schedule.cluster:
+                raise
+            # Another queue's backend need not hold up what goes to ours.
+            _log.warning("schedule %r is passed over and tried again: %s", schedule.name, exc)
         except Exception as exc:  # noqa: BLE001 - logged and reported; a hook must not stop the others
             _log.exception("schedule %r could not be fired; it is tried again", schedule.name)
             self._report(schedule, exc, f"{type(exc).__name__}: {exc}")
