@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one small round")
     parser.add_argument("--json", action="store_true", help="every round's figures")
     asked = parser.parse_args()
-    rounds = [measure(200)] if asked.quick else [measure(2000) for _ in range(3)]
+    rounds = [measure(200)] if asked.quick else [measure(1000) for _ in range(3)]
     if asked.json:
         print(json.dumps(rounds))
         return 0
