@@ -53,7 +53,8 @@ def on_mongo(folder: str, *, replicated: bool) -> Iterator[dict[str, Any]]:
     port = free_port()
     command = [
         mongod() or "mongod", "--dbpath", folder, "--port", str(port),
-        "--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", *(["--replSet", "bench"] if replicated else []),
+        "--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25",
+        *(["--replSet", "bench"] if replicated else []),
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:

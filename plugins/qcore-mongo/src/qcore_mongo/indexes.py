@@ -32,8 +32,8 @@ def _partial(name: str, *fields: str) -> IndexModel:
 
 
 def _forgetting(name: str, field: str) -> IndexModel:
-    """Return an index by which the server removes what is past its time."""
-    return IndexModel([(field, ASCENDING)], name=name, expireAfterSeconds=0)
+    """Return an index by which the server removes what is past its time; what has no time is not in it."""
+    return IndexModel([(field, ASCENDING)], name=name, expireAfterSeconds=0, sparse=True)
 
 
 #: collection -> its indexes beside that of `_id`
