@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import pytest
 
 from qcore import App, Config
 from qcore.batch import Batch
 from qcore.errors import BackendRefused, BackendUnavailable
 from qcore.journal import PAGE, Journal
-from qcore.model import Action, Kind, Outcome, Outgoing, QueueSize, Settlement, State
+from qcore.model import Action, Kind, Outcome, Outgoing, QueueSize, Settlement, State, StoredResult
 from qcore.plan import Planner
 from qcore.runtime import Runtime
+from qcore.tail import Fed, read_tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -278,3 +280,171 @@ class Listened:
         """Remember, and do it."""
         self.settlements += settlements
         return self._inner.exchange(store, results, settlements, limit, then)
+
+
+# -- what follows -------------------------------------------------------------------------------
+
+
+def follow(bench: Bench, **options: Any) -> Entry:
+    """Take the first link of a chain of two."""
+    first = bench.app.task(name="builtins.abs")(abs).using(**options)
+    bench.app.chain([first.bind(-1), "builtins.repr"], feed=True)
+    (entry,) = bench.batch.take(bench.broker.lease(1, 0))
+    return entry
+
+
+def waiting(bench: Bench) -> list[Any]:
+    """Return what waits in the queue, opened."""
+    return [bench.runtime.envelope.open(one.body) for one in bench.broker.lease(9, 0)]
+
+
+def test_what_follows_is_enqueued_with_the_acknowledgement(bench: Bench) -> None:
+    """Its id is made from what caused it."""
+    entry = follow(bench)
+    bench.batch.finish(0, entry, DONE)
+
+    bench.batch.settle(0)
+
+    (following,) = waiting(bench)
+    assert (True, State.SUCCESS, 1) == (following.derived, bench.state(entry), bench.broker.size().leased)
+
+
+def test_an_end_that_is_found_stored_is_gone_on_from(bench: Bench) -> None:
+    """Whoever ran it died before he had."""
+    entry = follow(bench)
+    bench.batch.finish(0, entry, DONE)
+    bench.store.save([bench.batch._results[0]])
+    bench.broker.settle([_again(entry)])
+    batch = bench.batch_with(bench.broker, bench.store)
+
+    assert [] == list(batch.take(bench.broker.lease(1, 0)))
+    batch.settle(0)
+
+    (following,) = waiting(bench)
+    assert Fed(1, b"\x01") == read_tail(following.tail).fed
+
+
+def test_a_stored_end_that_is_not_ours_is_passed_over(bench: Bench) -> None:
+    """The task runs again: nothing follows from what a stranger wrote."""
+    entry = follow(bench)
+    bench.store.save([StoredResult(entry.opened.id, State.SUCCESS, b"forged" * 20, "builtins.abs")])
+    bench.broker.settle([_again(entry)])
+
+    (again,) = bench.batch_with(bench.broker, bench.store).take(bench.broker.lease(1, 0))
+
+    assert entry.opened.id == again.opened.id
+
+
+def test_of_what_was_enqueued_twice_the_copy_is_acknowledged_and_not_gone_on_from(bench: Bench) -> None:
+    """Whoever holds the other one does that."""
+    entry = follow(bench)
+    bench.batch.finish(0, entry, DONE)
+    bench.batch.settle(0)
+    (delivery,) = bench.broker.lease(1, 0)
+    bench.broker.enqueue([Outgoing(bytes(16), delivery.body)])
+    (second,) = bench.batch.take([delivery])
+    bench.batch.finish(0, second, DONE)
+    bench.batch.settle(0)
+
+    assert [] == list(bench.batch.take(bench.broker.lease(1, 0)))
+    bench.batch.settle(0)
+
+    assert empty() == bench.broker.size()
+
+
+@pytest.mark.parametrize("save", [True, False])
+def test_what_was_perhaps_enqueued_is_left_to_the_next_who_takes_the_message(
+    bench: Bench, save: bool
+) -> None:
+    """An exchange that was made and not answered must not be made again."""
+    entry = follow(bench, save=save)
+    batch = bench.batch = bench.batch_with(Unanswered(bench.broker), bench.store)  # type: ignore[arg-type]  # as a broker
+    batch.take([])
+    batch.finish(0, entry, Outcome(Kind.SUCCESS, 1, finished=time.time()))
+
+    with pytest.raises(BackendUnavailable):
+        batch.settle(0)
+    batch.settle(0)
+
+    assert 1 == len(waiting(bench))
+    assert State.SUCCESS is bench.state(entry)
+
+
+class Unanswered:
+    """A broker whose first exchange is made, and not answered."""
+
+    def __init__(self, inner: Broker) -> None:
+        self._inner = inner
+        self._silent = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def exchange(self, *what: Any) -> Any:
+        """Do it, and say nothing."""
+        found = self._inner.exchange(*what)
+        if self._silent:
+            self._silent = False
+            raise BackendUnavailable
+        return found
+
+
+def test_the_journal_says_that_something_follows(bench: Bench) -> None:
+    """With the record of a success that is not stored, for the time it takes to go on."""
+    entry = follow(bench, save=False)
+    bench.batch.finish(0, entry, DONE)
+
+    held, ended = bench.page.read(bench.page.look()) or ([], [])
+
+    assert ([True], [(True, None)]) == (
+        [one.followed for one in held],
+        [(one.followed, one.then) for one in ended],
+    )
+    record = ended[0].result
+    assert record is not None
+    assert 0 < record.expires - record.finished <= 3600
+
+
+def test_where_no_message_comes_back_the_journal_holds_what_follows(bench: Bench) -> None:
+    """The supervisor enqueues it in the place of a dead worker."""
+    entry = follow(bench)
+    broker: Any = Moody(bench.broker, "", [])
+    broker.capabilities = attrs.evolve(bench.broker.capabilities, receipts=False)
+    batch = bench.batch_with(broker, bench.store)
+    batch.finish(0, entry, DONE)
+
+    _, ended = bench.page.read(bench.page.look()) or ([], [])
+
+    assert [1] == [len(one.then.messages) for one in ended if one.then is not None]
+
+
+def test_a_member_whose_store_gathers_nothing_lets_the_callback_fail(bench: Bench) -> None:
+    """Whoever waits for it is told, and not left waiting."""
+    job = bench.app.iter("builtins.abs", [1])
+    store: Any = Moody(bench.store, "", [])
+    store.notes = None
+    batch = bench.batch_with(bench.broker, store)
+    (entry,) = batch.take(bench.broker.lease(1, 0))
+    batch.finish(0, entry, DONE)
+
+    batch.settle(0)
+
+    result = job.fetch()
+    assert result is not None
+    assert "cannot gather results" in result.error
+
+
+def test_more_follows_than_the_broker_takes_at_once(bench: Bench) -> None:
+    """It is enqueued in parts, behind the results."""
+    broker: Any = Moody(bench.broker, "", [])
+    broker.capabilities = attrs.evolve(bench.broker.capabilities, bulk=3)
+    for _ in range(8):
+        bench.app.async_task("builtins.abs", 1, hook="builtins.print")
+    batch = bench.batch_with(broker, bench.store)
+    entries = batch.take(bench.broker.lease(8, 0))
+    for index, entry in enumerate(entries):
+        batch.finish(index, entry, DONE)
+
+    batch.settle(0)
+
+    assert 8 == len(waiting(bench))

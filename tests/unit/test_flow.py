@@ -1,0 +1,293 @@
+"""Flows run inline as they do on a cluster, and nothing that is not ours is gathered."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from qcore import App, Chain, Config, ResultNotReady, Retry, SkipTask, State, TaskFailed
+from qcore.builtin import plugin as builtin
+from qcore.call import DEFAULT, evolve
+from qcore.continuation import KEPT, Continuation, Unmet, lead
+from qcore.envelope import Head, encode_head, read_head
+from qcore.errors import NotSupported, TaskNameError
+from qcore.hookspecs import EnqueueEvent, hookimpl
+from qcore.model import Kind, Outcome, Result
+from qcore.plugins import Plugins
+from qcore.tail import Gathered, Link, Member, Tail, derived, read_tail
+from qcore.testing import captured, inline
+from qcore.weave import chain_ids, member_id, new_flow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HERE: Final = __name__
+SEEN: Final[list[str]] = []
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    """Yield an app on a queue of its own."""
+    SEEN.clear()
+    made = App(Config.from_dict(table(tmp_path)))
+    yield made
+    made.close()
+
+
+def table(folder: Path, **others: Any) -> dict[str, Any]:
+    """Return the table of a configuration."""
+    return {"name": "flow", "secret_key": "k" * 40, "sqlite": {"path": str(folder / "q.db")}} | others
+
+
+def double(number: int) -> int:
+    """Return twice the number."""
+    SEEN.append(f"double {number}")
+    return 2 * number
+
+
+def refuse(*_: Any) -> None:
+    """Fail."""
+    SEEN.append("refuse")
+    raise ValueError("no")
+
+
+def total(numbers: list[int], more: int = 0) -> int:
+    """Return a sum."""
+    return sum(numbers) + more
+
+
+def kinds(results: list[Result]) -> list[str]:
+    """Return how tasks ended; the annotation leaves whole results as they are."""
+    return [one.kind for one in results]
+
+
+def hook(result: Result) -> None:
+    """Note how a task ended."""
+    SEEN.append(f"{result.name.rpartition('.')[2]} {result.kind} {result.value} {result.error}")
+
+
+def broken(result: Result) -> None:
+    """Fail."""
+    raise RuntimeError(result.id)
+
+
+# -- inline ---------------------------------------------------------------------------------------
+
+
+def test_chains_run_to_their_end_inline(app: App) -> None:
+    """In order, handing on values, with the handle of the whole."""
+    with inline(app):
+        chain = app.chain([(double, (1,)), double, (double, [])], feed=True)
+
+    assert (8, 3, ["double 1", "double 2", "double 4"]) == (chain.result(), chain.current(), SEEN)
+
+
+def test_a_chain_stops_inline_and_says_where(app: App) -> None:
+    """Unless the link may fail."""
+    with inline(app):
+        stopped = app.chain([(double, (1,)), refuse, (double, (2,))])
+        gone_on = app.chain([app.task(refuse).using(go_on=True), (double, (2,))])
+
+    with pytest.raises(TaskFailed, match=r"stopped at link 2 of 3 \(.*refuse\): ValueError: no"):
+        stopped.result()
+    assert (2, 4) == (stopped.current(), gone_on.result())
+
+
+def test_groups_and_iterations_are_gathered_inline(app: App) -> None:
+    """In order; chains count by their last link, failures by the first."""
+    with inline(app):
+        job = app.group([(double, (1,)), [(double, (2,)), (double, (3,))], Chain([(double, (4,))])]).then(
+            (total, (), {"more": 1})
+        )
+        told = app.group([refuse, (double, (1,))]).then(kinds, results=True)
+        failed = app.group([(double, (1,)), refuse, refuse]).then(total)
+        collected = [app.iter(double, items).result() for items in ([], [3], [(1,), 2])]
+        group = app.group([(double, (n,)) for n in range(3)]).enqueue()
+
+    assert (17, ["failure", "success"]) == (job.result(), told.result())
+    with pytest.raises(TaskFailed, match="2 of 3 failed, the first is #2: ValueError: no"):
+        failed.result()
+    assert ([[], [6], [2, 4]], [0, 2, 4]) == (collected, group.results())
+
+
+def test_a_task_that_says_sync_takes_its_flow_along(app: App) -> None:
+    """All of it is run here, and nothing is enqueued."""
+    sync = app.task(double).using(sync=True)
+
+    assert [2, 4] == app.group([sync.bind(1), sync.bind(2)]).then(app.task(list)).result()
+    assert 0 == app.queue_size()
+
+
+def test_hooks_are_called_inline_and_hurt_nobody(app: App) -> None:
+    """Of every end, stored or not; of a chain that stopped and of a callback that was not called."""
+    with inline(app):
+        app.async_task(double, 2, hook=hook, save=False)
+        app.async_task(refuse, hook=f"{HERE}.hook")
+        job = app.async_task(double, 3, hook=broken)
+        app.chain([refuse, app.task(double).using(hook=hook).bind(1)])
+        app.group([refuse]).then(app.task(total).using(hook=hook))
+
+    told = [line for line in SEEN if line.startswith(("double s", "refuse f", "total"))]
+    assert 6 == app.result(job)
+    assert [
+        "double success 4 ",
+        "refuse failure None ValueError: no",
+        f"double skipped None stopped at link 1 of 2 ({HERE}.refuse): ValueError: no",
+        "total skipped None 1 of 1 failed, the first is #1: ValueError: no",
+    ] == told
+
+
+def test_captured_flows_show_what_is_enqueued_first_and_run_to_their_end(app: App) -> None:
+    """What follows is made when they are run."""
+    with captured(app) as queue:
+        chain = app.chain([(double, (1,)), (double, (2,))])
+        job = app.iter(double, [5, 6])
+
+        assert [(double.__qualname__, (n,)) for n in (1, 5, 6)] == [
+            (one.name.rpartition(".")[2], one.args) for one in queue.tasks
+        ]
+        queue.run()
+
+    assert (4, [10, 12]) == (chain.result(), job.result())
+
+
+# -- what is refused and left out -------------------------------------------------------------------
+
+
+def test_what_is_no_flow_is_refused(app: App) -> None:
+    """With what to do about it."""
+    with pytest.raises(ValueError, match="a chain of no steps"):
+        app.chain([])
+    with pytest.raises(ValueError, match=r"a step is \(function, args, kwargs\), and .* has 4 parts"):
+        app.chain([(double, (), {}, None)])
+    with pytest.raises(TypeError, match="no task option 'hoook'"):
+        app.iter(double, [], hoook=None)
+    with pytest.raises(TaskNameError, match="lambda"):
+        app.task(double).using(hook=lambda _: None)
+    with pytest.raises(NotSupported, match="stays in one queue"):
+        app.group([app.task(double).using(cluster="other").bind(1), (double, (1,))]).enqueue()
+
+
+def test_a_group_that_has_not_ended_says_how_many_are_missing(app: App) -> None:
+    """And one that failed which."""
+    group = app.group([(double, (1,)), (double, (2,))]).enqueue()
+
+    with pytest.raises(ResultNotReady, match="2 of 2 have no result yet after waiting 0 seconds"):
+        group.results()
+    with inline(app):
+        failed = app.group([(double, (1,)), refuse]).enqueue()
+    with pytest.raises(
+        TaskFailed, match=r"1 of 2 failed, the first is #2 \(.*refuse\): ValueError: no"
+    ) as raised:
+        failed.results()
+    assert isinstance(raised.value.result, Result)
+
+
+def test_hooks_before_the_enqueuing_see_every_link(tmp_path: Path) -> None:
+    """A chain one of whose links is left out is left out; a group goes on without that member."""
+
+    @hookimpl
+    def qcore_pre_enqueue(event: EnqueueEvent) -> None:
+        if event.task.args and event.task.args[0] % 2:
+            raise SkipTask
+
+    gate = SimpleNamespace(qcore_pre_enqueue=qcore_pre_enqueue)
+    plugins = Plugins.of({"builtin": builtin, "gate": gate})
+    app = App(Config.from_dict(table(tmp_path), plugins=plugins), plugins=plugins)
+
+    with captured(app) as queue:
+        app.chain([(double, (2,)), (double, (1,))])
+        queue.assert_nothing_enqueued()
+        job = app.iter(double, [1, 2, 3, 4])
+        chain = app.chain([(double, (2,)), (double, (4,))])
+        assert [2, 4, 2] == [one.args[0] for one in queue.tasks]
+        queue.run()
+
+    assert ([4, 8], 8) == (job.result(), chain.result())
+    app.close()
+
+
+# -- what the worker believes -------------------------------------------------------------------------
+
+
+def test_only_the_members_own_results_are_gathered(app: App) -> None:
+    """Sealed by this project, and under the id that is made anew: no other task's result passes."""
+    results, flow = app.runtime.results, new_flow()
+    done = Outcome(Kind.SUCCESS, started=1.0, finished=2.0)
+
+    def sealed(id: bytes) -> bytes:
+        return results.seal(
+            id, Head("a.b"), State.SUCCESS, done, results.dump(Outcome(Kind.SUCCESS, id.hex()))[1],
+            created=0, attempts=1, crashes=0,
+        ).body  # fmt: skip
+
+    own, others = sealed(member_id(flow, 0)), sealed(member_id(new_flow(), 0))
+    tail = Tail(gathered=Gathered(flow, 1))
+
+    made = lead(results, tail, {0: own})
+
+    assert made is not None
+    assert ([member_id(flow, 0).hex()],) == made()
+    for wrong in (others, own[:-1] + bytes([own[-1] ^ 1])):
+        with pytest.raises(Unmet, match="the result of #1 cannot be trusted"):
+            lead(results, tail, {0: wrong})
+    with pytest.raises(
+        Unmet, match=f"of the results of 1 tasks 0 are left; they are kept {KEPT / 86400:.0f} days"
+    ):
+        lead(results, tail, {})
+
+
+def test_the_callback_is_the_same_message_whoever_completes_the_gathering(app: App) -> None:
+    """But for its time and the member that enqueued it."""
+    flow = new_flow()
+    link = Link(derived(flow, "callback"), encode_head(Head("a.b")))
+    continuation = Continuation(app.runtime)
+
+    messages = [continuation.callback(Member(flow, index, 2, link)) for index in range(2)]
+
+    opened = [app.runtime.envelope.open(message.body) for message in messages]
+    assert {link.id} == {message.id for message in messages}
+    assert [True, True] == [one.derived for one in opened]
+    gathered = [read_tail(one.tail).gathered for one in opened]
+    assert [member_id(flow, 0), member_id(flow, 1)] == [one.by for one in gathered if one is not None]
+
+
+def test_ids_of_links_are_made_from_the_last() -> None:
+    """Which is the handle's."""
+    last = new_flow()
+
+    assert chain_ids(last, 1) == [last]
+    assert 4 == len(set(chain_ids(last, 4)))
+    assert chain_ids(last, 4) == chain_ids(last, 4)
+
+
+# -- options ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [("10/s", (10, 1.0)), ("100/m", (100, 60.0)), ("5/h", (5, 3600.0)), ((3, 2.5), (3, 2.5)), (None, None)],
+)
+def test_a_rate_is_a_count_and_seconds(rate: Any, expected: Any) -> None:
+    """In the head of the message."""
+    assert expected == read_head(evolve(DEFAULT, {"rate": rate}).head("a.b")).rate
+
+
+@pytest.mark.parametrize("rate", ["10", "x/s", "10/y", "0/s", "/s"])
+def test_what_is_no_rate_is_refused(rate: str) -> None:
+    """With what one looks like."""
+    with pytest.raises(ValueError, match=f"no rate: '{rate}'; write '10/s'"):
+        evolve(DEFAULT, {"rate": rate}).head("a.b")
+
+
+def test_a_hook_is_named_by_function_task_or_text(app: App) -> None:
+    """A task by the name it was given."""
+    named = app.task(name="other.name")(hook)
+
+    heads = [read_head(evolve(DEFAULT, {"hook": one}).head("a.b")) for one in (hook, named, "x.y")]
+
+    assert [f"{HERE}.hook", "other.name", "x.y"] == [head.hook for head in heads]
+    assert read_head(evolve(DEFAULT, {"retry": Retry()}).head("a.b")).hook is None
