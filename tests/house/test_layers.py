@@ -56,7 +56,7 @@ LAYERS: Final = (
     {"due"},
     {"interfaces", "signing", "settle", "cadence", "faults", "cpus"},
     {"notes"},
-    {"orders", "memory"},
+    {"orders", "memory", "patience"},
     # ground
     {"model", "status"},
     {"errors"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +31,17 @@ LEASE = 1.5
 
 
 class Torn(Runtime):
-    """A runtime whose result store may be out of reach, or unable."""
+    """A runtime whose result store may be out of reach, or silent."""
 
     fault: Exception | None = None
+    silence: threading.Event | None = None
 
     def make_store(self) -> ResultStore:
         """Connect, or not."""
         if self.fault is not None:
             raise self.fault
+        if self.silence is not None:
+            assert self.silence.wait(60)
         return super().make_store()
 
 
@@ -119,6 +123,21 @@ def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> Non
     assert scene.app.sizes().leased == 1
     scene.runtime.fault = None
     until(lambda: not caretaker.trouble)
+
+
+def test_leases_are_renewed_while_the_store_is_silent(scene: Scene) -> None:
+    """Whoever waits for an answer that does not come, it is not the one who renews."""
+    scene.runtime.silence = threading.Event()
+    scene.start()
+    scene.hold(scene.slots[0])
+
+    began = time.monotonic_ns()
+    until(lambda: scene.slots[0].page.orders.renewed > began + 2 * LEASE * 1e9, "renewals")
+
+    assert scene.slots[0].page.orders.paused is Pause.UNKNOWN
+    assert not scene.broker.lease(1, 0.0)
+    scene.runtime.silence.set()
+    until(lambda: scene.slots[0].page.orders.paused is Pause.NO)
 
 
 def test_workers_wait_for_the_first_look(scene: Scene) -> None:

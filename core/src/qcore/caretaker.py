@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import threading
 import time
 from collections import deque
@@ -16,7 +15,8 @@ from qcore.errors import BackendError, BackendUnavailable
 from qcore.limits import PLACE
 from qcore.lookout import Lookout
 from qcore.options import PER
-from qcore.renewal import RENEWALS, keep_places, renew
+from qcore.patience import Patience
+from qcore.renewal import RENEWALS, Renewal, keep_places
 from qcore.rescue import Rescuer
 from qcore.sealer import STATUS
 
@@ -32,25 +32,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.caretaker")
 
-#: Seconds before a backend is asked again after a failure: from, to, doubling with jitter.
-_PATIENCE: Final = (0.1, 5.0)
 #: A published status is renewed at least this often, seconds, and forgotten after three times that.
 _PUBLISH: Final = 5.0
 #: Seconds between looks at what users say of the queue and its tasks.
 _LOOK: Final = 1.0
-
-
-class _Patience:
-    """When something that failed is tried again."""
-
-    def __init__(self) -> None:
-        self.seconds = _PATIENCE[0]
-
-    def next(self) -> float:
-        """Return the seconds until the next try, each time twice as many, spread by chance."""
-        found = self.seconds * (0.5 + random.random() / 2)  # noqa: S311 - jitter
-        self.seconds = min(self.seconds * 2, _PATIENCE[1])
-        return found
 
 
 class _Chore:
@@ -62,14 +47,14 @@ class _Chore:
         self.period = period
         #: monotonic seconds
         self.due = due
-        self.patience = _Patience()
+        self.patience = Patience()
 
 
 class Caretaker:
-    """Does everything of the supervisor's that may wait for a network, in one thread.
+    """Does everything of the supervisor's that may wait for a network, in a thread.
 
-    Jobs are done in their order, each until the backend answers. Chores are not held up by a
-    job that waits: with the store down, leases on a broker that is up are still prolonged.
+    Jobs are done in their order, each until the backend answers. Chores and publishing do not
+    wait for them. Renewals wait for nothing at all: they have a thread of their own.
     """
 
     def __init__(self, runtime: Runtime, slots: Sequence[Slot], memory: Memory) -> None:
@@ -82,7 +67,7 @@ class Caretaker:
         #: what is being done, and when it is tried again
         self._job: Callable[[], None] | None = None
         self._again = 0.0
-        self._patience = _Patience()
+        self._patience = Patience()
         self._broker: Broker | None = None
         self._store: ResultStore | None = None
         self._rescuer = Rescuer(runtime, self._connect)
@@ -90,21 +75,24 @@ class Caretaker:
         self._closing = threading.Event()
         self._pruned_at = -1
         now = time.monotonic()
-        # with retry 0 nothing is leased, and nothing renewed
-        period = (runtime.config.retry or 60.0) / RENEWALS
         self._chores = (
-            _Chore("renew", self._renew, period, now + period),
             _Chore("places", self._keep_places, PLACE / RENEWALS, now + PLACE / RENEWALS),
             _Chore("look", lambda: self.lookout.look(self._the_store()), _LOOK, now),
         )
-        #: what a backend last complained of, by what was tried
-        self._troubles: dict[str, str] = {}
-        #: the same as a sentence, empty when all answer
-        self.trouble = ""
+        self._renewal = Renewal(runtime, slots)
+        #: what a backend last complained of, by what was tried; every key is there from the start,
+        #: for the supervisor reads them meanwhile
+        self._troubles = dict.fromkeys(["job", "publish", *(chore.name for chore in self._chores)], "")
         self._thread = threading.Thread(target=self._run, name="qcore-caretaker", daemon=True)
         self._thread.start()
 
     # -- asked by the supervisor, from its own thread -------------------------------------------
+
+    @property
+    def trouble(self) -> str:
+        """What backends complain of, empty when all answer."""
+        told = [*self._troubles.values(), self._renewal.trouble]
+        return "; ".join(dict.fromkeys(filter(None, told)))
 
     def rescue(self, gone: Gone) -> None:
         """Settle what a dead worker held."""
@@ -131,7 +119,9 @@ class Caretaker:
         """Finish what was asked, for at most `seconds`; return whether all of it was done."""
         self._closing.set()
         self._jobs.put(lambda: None)
+        end = time.monotonic() + seconds
         self._thread.join(seconds)
+        self._renewal.close(max(0.0, end - time.monotonic()))
         return not self._thread.is_alive()
 
     # -- the thread -----------------------------------------------------------------------------
@@ -163,11 +153,11 @@ class Caretaker:
         except queue.Empty:
             return
         self._again = 0.0
-        self._patience = _Patience()
+        self._patience = Patience()
 
     def _keep(self, chore: _Chore) -> None:
         if self._attempt(chore.name, chore.do):
-            chore.patience = _Patience()
+            chore.patience = Patience()
             chore.due = time.monotonic() + chore.period
         else:
             chore.due = time.monotonic() + min(chore.period, chore.patience.next())
@@ -178,7 +168,7 @@ class Caretaker:
         elif self._closing.is_set() and self._patience.seconds > 1:
             # At the end of the process its leases run out by themselves.
             self._job = None
-            self._patience = _Patience()
+            self._patience = Patience()
         else:
             self._again = time.monotonic() + self._patience.next()
 
@@ -200,9 +190,7 @@ class Caretaker:
             text = f"{type(exc).__name__}: {exc}"
             if self._troubles.get(name) != text or name == "job":
                 _log.exception("a fault of qcore's own; the supervisor goes on")
-        if self._troubles.get(name, "") != text:
-            self._troubles[name] = text
-            self.trouble = "; ".join(dict.fromkeys(filter(None, self._troubles.values())))
+        self._troubles[name] = text
         return answers
 
     def _connect(self) -> tuple[Broker, ResultStore]:
@@ -219,9 +207,6 @@ class Caretaker:
         return self._store
 
     # -- the jobs -------------------------------------------------------------------------------
-
-    def _renew(self) -> None:
-        renew(self._runtime.config, self._slots, self._the_broker())
 
     def _keep_places(self) -> None:
         keep_places(self._slots, self._the_store)
