@@ -163,6 +163,8 @@ def test_what_is_no_flow_is_refused(app: App) -> None:
         app.chain([])
     with pytest.raises(ValueError, match=r"a step is \(function, args, kwargs\), and .* has 4 parts"):
         app.chain([(double, (), {}, None)])
+    with app.runtime.brokers.lend() as broker, pytest.raises(NotSupported, match="links of chain="):
+        app.async_task(double, 1, chain=[double], broker=broker)
     with pytest.raises(TypeError, match="no task option 'hoook'"):
         app.iter(double, [], hoook=None)
     with pytest.raises(TaskNameError, match="lambda"):

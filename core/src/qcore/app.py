@@ -161,6 +161,11 @@ class App(Flowing, Scheduling, Reading, Steering):
                 given[key] = kwargs.pop(key)
         broker, chain = given.pop("broker", None), given.pop("chain", None)
         call = self._bound(func, args, kwargs, specified(given))
+        if chain and broker is not None:
+            msg = (
+                "async_task: broker= takes one message, and the links of chain= are enqueued by workers"
+            )
+            raise NotSupported(msg)
         if chain:
             return self.chain([call, *chain]).jobs[0].id
         return self.send([call], broker=broker)[0].id

@@ -139,7 +139,7 @@ class Kind(enum.Enum):
     CANCELLED = "cancelled"
     #: its worker was stopped; no verdict on the task
     INTERRUPTED = "interrupted"
-    #: a pre_execute hook raised SkipTask
+    #: a pre_execute hook raised SkipTask, or what it was to follow failed
     SKIPPED = "skipped"
     #: its time to live was over before it began
     EXPIRED = "expired"
