@@ -74,6 +74,8 @@ class Capabilities:
     #: `extend` prolongs by `Settings.retry`, whatever seconds it is given, and a lease lasts as its
     #: producer's `Settings.retry` says
     fixed_lease: bool = False
+    #: `purge` reaches delayed messages too
+    purges_delayed: bool = True
     #: a second message with an id that is still queued is dropped
     unique_ids: bool = False
     #: most messages in one call
@@ -154,7 +156,10 @@ class Broker(ABC):
 
     @abstractmethod
     def purge(self) -> int:
-        """Remove every message that is not leased or buried; return how many."""
+        """Remove every message that is not leased or buried; return how many.
+
+        - Delayed ones stay where the capabilities say that they are out of its reach.
+        """
 
     @abstractmethod
     def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:

@@ -1,4 +1,4 @@
-"""How many tasks of one key run at once, and in a time."""
+"""Decides how many tasks of one key run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that are enqueued only once, and what limits need of a backend."""
+"""Tasks enqueued only once, and what limits need."""
 
 from __future__ import annotations
 

@@ -29,9 +29,20 @@ def qcore_brokers() -> Mapping[str, Callable[[Settings], Broker]]:
 
 
 @hookimpl
+def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
+    """Offer the scheme `sqs`: sqs://us-east-1; credentials are found as boto3 finds them."""
+    return {"sqs": _of_url}
+
+
+@hookimpl
 def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
     """Offer a look at the queue's own settings."""
     return {"sqs": _check}
+
+
+def _of_url(url: str) -> Mapping[str, Any]:
+    region = url.partition("://")[2].strip("/")
+    return {"sqs": {"aws_region": region} if region else {}}
 
 
 def _broker(settings: Settings) -> Broker:

@@ -115,11 +115,11 @@ class CrashRules(BrokerBench):
         found = self.drain(broker, 8 * self.tick) + Counter(buried)
         removed, may_be_gone = self.told(told, "after"), self.told(told, "before")
         assert removed
-        # a settlement of two steps may leave the messages of the batch that was cut short twice
-        doubled = sum(count - 1 for count in found.values())
+        # a settlement of two steps may leave the messages of the batch that was cut short twice, and
+        # the second of them when the first was done with
+        doubled = sum(count - 1 for count in found.values()) + len(removed & set(found))
         assert doubled <= (0 if broker.capabilities.atomic else 8 * len(MOMENTS))
         assert set(sent) - may_be_gone <= set(found)
-        assert not removed & set(found)
 
     def test_many_die_and_nothing_is_lost(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""

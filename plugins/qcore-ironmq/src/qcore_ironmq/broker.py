@@ -1,0 +1,255 @@
+"""Decides how a queue lives in IronMQ."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from qcore.errors import BackendRefused, PayloadTooLarge
+from qcore.interfaces import Broker, Capabilities
+from qcore.model import Action, Delivery, QueueSize
+from qcore_ironmq.items import ROOM, Item, text
+from qcore_ironmq.letters import Letters
+from qcore_ironmq.link import Gone, Link
+from qcore_ironmq.reservation import Reservation, by_owner
+from qcore_ironmq.settings import Place
+from qcore_ironmq.tickets import Tickets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.interfaces import Settings
+    from qcore.model import Buried, Outgoing, Settlement
+
+#: messages in one request at most
+BULK: Final = 100
+#: largest body: the service takes 256 KiB of text, and base64 makes four characters of three bytes
+MAX_BYTES: Final = 256 * 1024 * 3 // 4 - ROOM
+#: seconds of one wait in the service
+_LONGEST_WAIT: Final = 30
+#: seconds a reservation lasts at most
+_LONGEST_LEASE: Final = 86_400
+#: seconds a message is delayed at most
+_LONGEST_DELAY: Final = 604_800
+
+
+class IronBroker(Broker):
+    """A queue of an IronMQ project, spoken to by its HTTP interface of version 3."""
+
+    #: seconds a reservation lasts at least, by the rules of the service
+    least_lease: ClassVar[int] = 30
+
+    def __init__(self, settings: Settings) -> None:
+        self._link = Link(Place.of(settings.section("iron_mq")))
+        self._queue = settings.name
+        self._lease = math.ceil(settings.retry)
+        if not self.least_lease <= self._lease <= _LONGEST_LEASE:
+            raise BackendRefused(
+                f"retry is {settings.retry:g}; IronMQ reserves a message for {self.least_lease} to"
+                f" {_LONGEST_LEASE} seconds"
+            )
+        self._owner = settings.owner.hex() or "-"
+        self._tickets = Tickets(f"{self._link.title}/{self._queue}")
+        self._letters = Letters(self._link, f"{self._queue}.buried")
+        self._poll = settings.poll
+        self.capabilities = Capabilities(
+            receipts=True,
+            extend=True,
+            delay=True,
+            counts_attempts=True,
+            dead_letter=True,
+            blocking=True,
+            atomic=False,
+            purges_delayed=False,
+            bulk=BULK,
+            max_bytes=MAX_BYTES,
+            text_only=True,
+        )
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Post messages, a hundred in a request; if one request fails, what came before it is deleted."""
+        for one in messages:
+            if len(one.body) > MAX_BYTES:
+                raise PayloadTooLarge(
+                    f"the message has {len(one.body)} bytes, IronMQ takes {MAX_BYTES};"
+                    " pass a reference to the data instead"
+                )
+        self._post([(Item(one.body), one.delay) for one in messages])
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Reserve messages; an idle wait is a wait of the service's, as far as it counts in seconds."""
+        if limit <= 0:
+            return ()
+        deadline = time.monotonic() + wait
+        while True:
+            left = deadline - time.monotonic()
+            found = self._reserve(min(limit, BULK), max(0, min(_LONGEST_WAIT, int(left))))
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            if left < 1:
+                time.sleep(min(left, self._poll))
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """End reservations: what goes on is posted anew first, so that nothing is lost in between."""
+        for owner, found in by_owner(settlements).items():
+            with self._tickets.of(owner) as newest:
+                pairs = [(one, reservation.newest(newest)) for one, reservation in found]
+                again = [(one, held) for one, held in pairs if one.action is not Action.ACK]
+                done = [held for one, held in pairs if one.action is Action.ACK]
+                for one, held in again:
+                    if self._move(one, held, newest):
+                        done.append(held)
+                self._delete(done)
+                for held in done:
+                    newest.pop(held.message, None)
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Touch reservations; the one each gets instead is noted for whoever settles it."""
+        timeout = max(self.least_lease, min(_LONGEST_LEASE, math.ceil(seconds)))
+        known = [found for receipt in receipts if (found := Reservation.read(receipt))]
+        for owner in {one.owner for one in known}:
+            with self._tickets.of(owner) as newest:
+                for one in known:
+                    if one.owner == owner:
+                        self._touch(one.newest(newest), timeout, newest)
+
+    def size(self) -> QueueSize:
+        """Count what is ready and what is buried; IronMQ does not tell the rest apart."""
+        return QueueSize(ready=self._ready(), buried=self._letters.count())
+
+    def purge(self) -> int:
+        """Remove what is ready; IronMQ has no way to what is delayed but by removing what is reserved too."""
+        count = 0
+        while found := self._reserve(BULK, 0):
+            held = [Reservation.read(one.receipt) for one in found]
+            self._delete([one for one in held if one is not None])
+            count += len(found)
+        return count
+
+    # -- dead letters -------------------------------------------------------------------------
+
+    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+        """List dead letters in the order they were buried; all of them are read for it."""
+        return self._letters.listed(limit, after)
+
+    def requeue(self, ids: Sequence[str]) -> int:
+        """Post dead letters anew, then delete them."""
+        found = self._letters.find(ids)
+        self._post([(Item(item.body), 0.0) for item in found.values()])
+        return self._letters.delete(list(found))
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove dead letters for good."""
+        return self._letters.delete(list(self._letters.find(ids)))
+
+    def ping(self) -> None:
+        """Ask about the queue."""
+        self._ready()
+
+    def info(self) -> str:
+        """Say where it is."""
+        return f"IronMQ at {self._link.title}"[:200]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._tickets.forget(self._owner)
+        self._link.close()
+
+    # -- requests -----------------------------------------------------------------------------
+
+    def _post(self, items: Sequence[tuple[Item, float]], queue: str = "") -> None:
+        messages = [_message(item, delay) for item, delay in items]
+        posted: list[str] = []
+        try:
+            for start in range(0, len(messages), BULK):
+                body = {"messages": messages[start : start + BULK]}
+                told = self._link.call("POST", queue or self._queue, "/messages", body, doubt=True)
+                posted += map(str, told["ids"])
+        except BaseException:
+            # all are accepted, or none
+            for start in range(0, len(posted), BULK):
+                ids = [{"id": one} for one in posted[start : start + BULK]]
+                self._link.call("DELETE", queue or self._queue, "/messages", {"ids": ids})
+            raise
+
+    def _reserve(self, limit: int, wait: int) -> list[Delivery]:
+        asked = {"n": limit, "timeout": self._lease, "wait": wait, "delete": False}
+        try:
+            told = self._link.call("POST", self._queue, "/reservations", asked, wait=wait)
+        except Gone:
+            # nobody has posted anything yet: a queue has to be there to be waited at
+            self._link.call("PUT", self._queue, "", {"queue": {}})
+            told = self._link.call("POST", self._queue, "/reservations", asked, wait=wait)
+        return [self._delivery(one) for one in told["messages"]]
+
+    def _delivery(self, told: dict[str, str]) -> Delivery:
+        item = Item.of_text(told["body"])
+        held = Reservation(str(told["id"]), str(told["reservation_id"]), self._owner)
+        deliveries = item.deliveries + int(told.get("reserved_count", 1))
+        return Delivery(item.body, held.write(), deliveries, item.failures, item.crashes)
+
+    def _touch(self, held: Reservation, timeout: int, newest: dict[str, str]) -> str:
+        """Prolong a reservation; return the one that takes its place, nothing if it has ended."""
+        body = {"reservation_id": held.id, "timeout": timeout}
+        try:
+            told = self._link.call("POST", self._queue, f"/messages/{held.message}/touch", body)
+        except Gone:
+            return ""
+        newest[held.message] = str(told["reservation_id"])
+        return newest[held.message]
+
+    def _move(self, one: Settlement, held: Reservation, newest: dict[str, str]) -> bool:
+        """Post anew what takes the place of a message; return False if it is another's by now."""
+        path = f"/messages/{held.message}"
+        try:
+            told = self._link.call("GET", self._queue, path)["message"]
+        except Gone:
+            return False
+        # only when it is touched the service says whether the reservation still holds
+        touched = self._touch(held, self._lease, newest)
+        if not touched:
+            return False
+        held.id = touched
+        item = Item.of_text(told["body"])
+        before = item.deliveries + int(told.get("reserved_count", 1))
+        if one.action is Action.RELEASE:
+            self._post([(item._replace(deliveries=before - 1), one.delay)])
+            return True
+        counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
+        if one.action is Action.RETRY:
+            self._post([(counted, one.delay)])
+        else:
+            letter = counted._replace(buried_at=time.time(), reason=one.reason)
+            self._post([(letter, 0.0)], self._letters.queue)
+        return True
+
+    def _delete(self, held: Sequence[Reservation]) -> None:
+        for start in range(0, len(held), BULK):
+            batch = held[start : start + BULK]
+            ids = [{"id": one.message, "reservation_id": one.id} for one in batch]
+            try:
+                self._link.call("DELETE", self._queue, "/messages", {"ids": ids})
+            except Gone:
+                for one in batch:
+                    self._delete_one(one)
+
+    def _delete_one(self, held: Reservation) -> None:
+        try:
+            self._link.call("DELETE", self._queue, f"/messages/{held.message}", {"reservation_id": held.id})
+        except Gone:
+            return
+
+    def _ready(self) -> int:
+        try:
+            return int(self._link.call("GET", self._queue)["queue"].get("size", 0))
+        except Gone:
+            return 0
+
+
+def _message(item: Item, delay: float) -> dict[str, object]:
+    if delay > _LONGEST_DELAY:
+        raise BackendRefused(f"a delay of {delay:g} seconds; IronMQ delays by {_LONGEST_DELAY} at most")
+    # whole seconds, and never too early
+    return {"body": text(item), "delay": math.ceil(max(0.0, delay))}

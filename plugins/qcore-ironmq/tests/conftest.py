@@ -1,0 +1,77 @@
+"""A stand-in for IronMQ in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TOKEN = "of the tests"
+PROJECT = "5000000000000000000000aa"
+
+
+class Server:
+    """A stand-in that can be killed."""
+
+    def __init__(self, least: int = 30) -> None:
+        program = Path(__file__).parent / "standin" / "ironmq.py"
+        self._process = subprocess.Popen([sys.executable, str(program), str(least)], stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the table that leads to it."""
+        place = {"host": "127.0.0.1", "port": self.port, "protocol": "http"}
+        return {**place, "token": TOKEN, "project_id": PROJECT}
+
+    def fail(self, at: str, status: int = 503, *, done: bool = False) -> None:
+        """Answer the next such request with an error, or with nothing if `status` is 0."""
+        self._ask("/faults", {"at": at, "status": status, "done": done})
+
+    def requests(self) -> int:
+        """Return how many requests there were."""
+        return int(self._ask("/requests")["requests"])
+
+    def _ask(self, path: str, told: dict[str, Any] | None = None) -> dict[str, Any]:
+        data = None if told is None else json.dumps(told).encode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", data, 10) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    def kill(self) -> None:
+        """End it at once, with all it holds."""
+        self._process.kill()
+        self._process.wait(20)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def ironmq() -> Iterator[Server]:
+    """Return a server for the contract; it reserves for a second too, where the service takes thirty."""
+    server = Server(least=1)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """Return what starts servers of a test's own, which keep the limits of the service."""
+    made: list[Server] = []
+
+    def start(least: int = 30) -> Server:
+        made.append(Server(least))
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.kill()

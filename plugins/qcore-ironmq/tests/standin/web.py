@@ -1,0 +1,163 @@
+"""How the stand-in for IronMQ is spoken to: paths, bodies, answers."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import time
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from queues import Queue, Refused
+
+TOKEN = "of the tests"
+PROJECT = "5000000000000000000000aa"
+
+
+class Service:
+    """All queues."""
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+        self.queues: dict[str, Queue] = {}
+        #: answers to give instead: (method and end of path, status, whether it is done nevertheless)
+        self.faults: list[tuple[str, int, bool]] = []
+        self.requests = 0
+
+    def queue(self, name: str, *, make: bool = False) -> Queue:
+        """Return a queue."""
+        if name not in self.queues:
+            if not make:
+                raise Refused(404, "Queue not found")
+            self.queues[name] = Queue(name, self.least)
+        return self.queues[name]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    service: Service
+
+    def answer(self) -> None:
+        """Answer a request."""
+        parts = urlsplit(self.path)
+        size = int(self.headers.get("Content-Length") or 0)
+        text = self.rfile.read(size) if size else b""
+        try:
+            told = json.loads(text) if text.strip() else {}
+            status, reply = self.route(parts.path, parse_qs(parts.query), told)
+        except Refused as exc:
+            status, reply = exc.status, {"msg": exc.msg}
+        except (ValueError, KeyError, TypeError):
+            status, reply = 400, {"msg": "Bad request"}
+        if status == 0:
+            # somebody cut the line
+            self.close_connection = True
+            return
+        data = json.dumps(reply).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer every method in the same way."""
+        if name.startswith("do_"):
+            return self.answer
+        raise AttributeError(name)
+
+    def route(self, path: str, query: dict[str, list[str]], told: dict[str, Any]) -> tuple[int, Any]:
+        """Return status and answer."""
+        if path == "/faults":
+            self.service.faults.append((told["at"], told["status"], told["done"]))
+            return 200, {}
+        if path == "/requests":
+            return 200, {"requests": self.service.requests}
+        self.service.requests += 1
+        if self.headers.get("Authorization") != f"OAuth {TOKEN}":
+            raise Refused(401, "Invalid project/token combination")
+        before = f"/3/projects/{PROJECT}/queues/"
+        if not path.startswith(before):
+            raise Refused(404, "Not found")
+        name, *rest = path[len(before) :].split("/")
+        fault = next(
+            (one for one in self.service.faults if one[0] == f"{self.command} {'/'.join(rest)}"), None
+        )
+        if fault is not None:
+            self.service.faults.remove(fault)
+            if not fault[2]:
+                raise Refused(fault[1], "Service unavailable")
+        reply = self.act(unquote(name), rest, query, told)
+        return reply if fault is None else (fault[1], {"msg": "Service unavailable"})
+
+    def act(
+        self, name: str, rest: list[str], query: dict[str, list[str]], told: dict[str, Any]
+    ) -> tuple[int, Any]:
+        """Do what is asked of a queue."""
+        queue = self.service.queue
+        match self.command, rest:
+            case "GET", []:
+                return 200, {"queue": queue(name).shown()}
+            case "PUT", []:
+                return 201, {"queue": {"name": queue(name, make=True).name}}
+            case "DELETE", []:
+                self.service.queues.pop(queue(name).name)
+                return 200, {"msg": "Deleted"}
+            case "POST", ["messages"]:
+                ids = queue(name, make=True).post(told["messages"])
+                return 201, {"ids": ids, "msg": "Messages put on queue."}
+            case "GET", ["messages"]:
+                return 200, {"messages": queue(name).peek(int(query.get("n", ["1"])[0]))}
+            case "DELETE", ["messages"]:
+                return self.remove(queue(name), told)
+            case "POST", ["reservations"]:
+                return 200, {"messages": self.reserve(queue(name), told)}
+            case "GET", ["messages", id_]:
+                return 200, {"message": queue(name).find(id_).shown()}
+            case "DELETE", ["messages", id_]:
+                queue(name).delete(id_, told.get("reservation_id"))
+                return 200, {"msg": "Deleted"}
+            case "POST", ["messages", id_, "touch"]:
+                found = queue(name).touch(id_, told["reservation_id"], told.get("timeout", 60))
+                return 200, {"reservation_id": found, "msg": "Touched"}
+            case "POST", ["messages", id_, "release"]:
+                queue(name).release(id_, told["reservation_id"], told.get("delay", 0))
+                return 200, {"msg": "Released"}
+        raise Refused(404, "Not found")
+
+    def remove(self, queue: Queue, told: dict[str, Any]) -> tuple[int, Any]:
+        """Remove some messages, or with nothing said all of them."""
+        if not told:
+            with queue.changed:
+                queue.messages.clear()
+            return 200, {"msg": "Cleared"}
+        queue.delete_many(told["ids"])
+        return 200, {"msg": "Deleted"}
+
+    def reserve(self, queue: Queue, told: dict[str, Any]) -> list[dict[str, Any]]:
+        """Reserve messages, waiting for the first as long as the client is there."""
+        wait = told.get("wait", 0)
+        if not 0 <= wait <= 30:
+            raise Refused(400, "Wait must be between 0 and 30 seconds")
+        end = time.monotonic() + wait
+        while True:
+            if self.hung_up():
+                return []
+            found = queue.reserve(told.get("n", 1), told.get("timeout", 60), delete=told.get("delete", False))
+            left = end - time.monotonic()
+            if found or left <= 0:
+                return found
+            with queue.changed:
+                queue.changed.wait(min(left, 0.05))
+
+    def hung_up(self) -> bool:
+        """Return whether the client is gone: it is not given what it could not take."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""

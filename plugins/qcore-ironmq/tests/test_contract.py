@@ -1,0 +1,40 @@
+"""The broker keeps to qcore's interface, on a stand-in for IronMQ."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qcore.interfaces import Settings
+from qcore.testing import BrokerContract
+from qcore_ironmq import IronBroker, IronSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Server
+
+_numbers = itertools.count()
+
+
+class ImpatientBroker(IronBroker):
+    """Reserves for less than the service lets it, so that the tests need not wait."""
+
+    least_lease = 1
+
+
+class TestIronBroker(BrokerContract):
+    """IronBroker keeps to Broker; IronMQ counts whole seconds."""
+
+    tick = 1.0
+
+    @pytest.fixture
+    def make(self, ironmq: Server) -> Callable[..., IronBroker]:
+        """Return a maker of brokers of a queue of this test alone."""
+        # a name that has to be quoted
+        name = f"kit:{os.getpid()}.{next(_numbers)}"
+        sections = {"iron_mq": IronSettings(**ironmq.settings)}
+        return lambda **fields: ImpatientBroker(Settings(name=name, sections=sections, **fields))
