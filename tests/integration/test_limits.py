@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -46,10 +47,14 @@ def test_a_unique_task_that_has_ended_may_come_again(land: Land) -> None:
         job = task.enqueue(*arguments)
         final(job)
 
-        again = until(lambda task=task, arguments=arguments: _fresh(task.enqueue(*arguments)))
+        again = until(functools.partial(_enqueued, task, arguments))
 
         assert again.id != job.id
         final(again)
+
+
+def _enqueued(task: Any, arguments: tuple[Any, ...]) -> object:
+    return _fresh(task.enqueue(*arguments))
 
 
 def _fresh(job: object) -> object:

@@ -222,8 +222,10 @@ WRONG = [
     (
         "save_limit_per",
         "groop",
-        "got 'groop'; must be one of func, group, name; did you mean 'group'?; "
-        "leave it out to count all successes together",
+        (
+            "got 'groop'; must be one of func, group, name; did you mean 'group'?; "
+            "leave it out to count all successes together"
+        ),
     ),
     ("save_limit", -2, f"got -2; {WHOLE} -1 or more; 0 keeps all successes, -1 none"),
     ("guard_cycle", 60, f"got 60; {SECONDS}, more than 0 and less than 60; 0.5 suits most"),
