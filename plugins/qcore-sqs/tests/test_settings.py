@@ -274,6 +274,8 @@ def test_a_closed_broker_says_so(new: Callable[..., SqsBroker]) -> None:
     broker.close()
     with pytest.raises(BackendRefused, match="was closed"):
         broker.ping()
+
+
 def test_a_url_names_the_region() -> None:
     """The URL of `qcore move` says where; credentials are found as ever."""
     read = plugin.qcore_urls()["sqs"]
