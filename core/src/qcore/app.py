@@ -162,9 +162,7 @@ class App(Flowing, Scheduling, Reading, Steering):
         broker, chain = given.pop("broker", None), given.pop("chain", None)
         call = self._bound(func, args, kwargs, specified(given))
         if chain and broker is not None:
-            msg = (
-                "async_task: broker= takes one message, and the links of chain= are enqueued by workers"
-            )
+            msg = "async_task: broker= takes one message, and the links of chain= are enqueued by workers"
             raise NotSupported(msg)
         if chain:
             return self.chain([call, *chain]).jobs[0].id

@@ -87,9 +87,7 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
         head = changed
     options = call.options
     if options.unique:
-        msg = (
-            f"unique= of {call.name}: a link of a chain or member of a group cannot be left out; drop it"
-        )
+        msg = f"unique= of {call.name}: a link of a chain or member of a group cannot be left out; drop it"
         raise NotSupported(msg)
     if options.limited:
         check_limits(runtime, call)
