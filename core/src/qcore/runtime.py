@@ -136,21 +136,21 @@ class Runtime:
 
     def make_store(self) -> ResultStore:
         """Connect to the result store: the one configured, else the broker's own, else SQLite."""
-        return self.plugins.result_store(self._beside("qcore_result_stores", self.config.result_store))(
-            self._settings()
-        )
+        name = self.config.result_store or self._first("qcore_result_stores", self._own)
+        return self.plugins.result_store(name)(self._settings())
 
     def make_scheduler(self) -> Scheduler:
-        """Connect to the schedule store: the broker's own, else SQLite."""
-        return self.plugins.scheduler(self._beside("qcore_schedulers", None))(self._settings())
+        """Connect to the schedule store: the broker's own, else that of `result_store`, else SQLite."""
+        name = self._first("qcore_schedulers", self._own, self.config.result_store)
+        return self.plugins.scheduler(name)(self._settings())
 
-    def _beside(self, hook: str, asked: str | None) -> str:
-        if asked:
-            return asked
-        broker = self.config.broker
-        if not self.config.broker_class and broker in self.plugins.names(hook):
-            return broker
-        return "sqlite"
+    @property
+    def _own(self) -> str | None:
+        return None if self.config.broker_class else self.config.broker
+
+    def _first(self, hook: str, *names: str | None) -> str:
+        offered = self.plugins.names(hook)
+        return next((name for name in names if name in offered), "sqlite")
 
     def _settings(self) -> Settings:
         return attrs.evolve(self.config.settings(), owner=self._owner)
