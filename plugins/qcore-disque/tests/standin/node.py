@@ -29,6 +29,8 @@ class Node:
         self.jobs: dict[bytes, Job] = {}
         self.queues: dict[bytes, deque[Job]] = {}
         self.paused: set[bytes] = set()
+        #: commands so far
+        self.asked = 0
         self.came = asyncio.Event()
         #: errors to answer with, by command, each once: set by DEBUG FAIL
         self.failing: dict[bytes, list[bytes]] = {}
@@ -75,6 +77,7 @@ class Node:
     async def answer(self, words: list[bytes], client: dict[str, Any]) -> Any:
         """Return the reply to a command."""
         verb = words[0].upper()
+        self.asked += 1
         if verb == b"AUTH":
             return self.auth(words[1:], client)
         if self.password and not client.get("known"):
@@ -112,8 +115,10 @@ class Node:
         """Tell of the server."""
         return b"# Server\r\ndisque_version:1.0-rc1\r\ntcp_port:%d\r\n" % self.port
 
-    def do_debug(self, *words: bytes) -> Status:
-        """DEBUG FAIL command error: the next such command fails. The stand-in's own."""
+    def do_debug(self, *words: bytes) -> Status | int:
+        """DEBUG FAIL command error: the next such command fails; DEBUG ASKED: how many came."""
+        if words[0].upper() == b"ASKED":
+            return self.asked
         if words[0].upper() == b"FAIL":
             self.failing.setdefault(words[1].upper(), []).append(words[2])
         return Status(b"OK")

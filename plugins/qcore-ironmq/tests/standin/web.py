@@ -39,6 +39,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    # head and body are two writes
+    disable_nagle_algorithm = True
     service: Service
 
     def answer(self) -> None:

@@ -1,0 +1,71 @@
+"""A queue moved from a file to Redis and back, by kill -9 too."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore import App, Cluster, Config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: moves what is in the first configuration to the second, and dies between the two writes of a batch
+DEADLY = """
+import json, os, signal, sys
+from qcore import App, Config
+from qcore.move import Mover
+
+brokers = [App(Config.from_dict(json.loads(text))).runtime.make_broker(retry=0.5) for text in sys.argv[1:3]]
+left, settle = int(sys.argv[3]), brokers[0].settle
+
+def deadly(settlements):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    settle(settlements)
+
+brokers[0].settle = deadly
+for _ in Mover(*brokers).run():
+    pass
+"""
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_queue_is_moved_and_runs(shared: Any, tmp_path: Path, back: bool) -> None:
+    """Killed half-way three times, each task is there once in the end, signed as it was, and runs."""
+    name = f"moved{os.urandom(4).hex()}"
+    common = {"name": name, "secret_key": "a key of the tests of moving", "workers": 2, "save_limit": 0}
+    file = {**common, "sqlite": {"path": str(tmp_path / "q.db")}}
+    redis = {**common, "redis": {"unix_socket_path": shared.path}}
+    source, target = (redis, file) if back else (file, redis)
+    here, there = App(Config.from_dict(source)), App(Config.from_dict(target))
+    jobs = here.enqueue_many([here.task(pow).bind(number, 2) for number in range(900)])
+
+    for batches in (1, 0, 2):
+        command = [sys.executable, "-c", DEADLY, json.dumps(source), json.dumps(target), str(batches)]
+        assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    while here.sizes().ready or here.sizes().leased:
+        urls = (f"sqlite:{tmp_path}/q.db", f"unix://{shared.path}")
+        from_, to = urls[::-1] if back else urls
+        ran = subprocess.run(
+            [sys.executable, "-m", "qcore", "move", "--from", from_, "--to", to, "--name", name, "--json"],
+            check=True,
+            capture_output=True,
+            timeout=60,
+            cwd=tmp_path,
+        )
+        assert json.loads(ran.stdout)["refused"] == 0
+
+    assert there.sizes().ready == 900
+    with Cluster(there.config):
+        assert [there.result(job.id, wait=30) for job in jobs] == [number**2 for number in range(900)]
+    here.close()
+    there.close()

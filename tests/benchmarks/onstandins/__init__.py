@@ -1,0 +1,1 @@
+"""qcore on stand-ins: requests a task, which are the service's own too."""
