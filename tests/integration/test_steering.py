@@ -11,7 +11,7 @@ from qcore import Progress, QueueSize
 from qcore.errors import NotSupported, ResultNotReady
 from qcore.marks import called_off
 from qcore.model import State
-from tests.integration import steered, tasks
+from tests.integration import limited, steered, tasks
 from tests.integration.land import final, finals, kill, lines, until, worker_pids
 
 if TYPE_CHECKING:
@@ -427,3 +427,46 @@ def test_a_paused_cluster_stops_at_once(land: Land) -> None:
     assert cluster.stop()
 
     assert time.monotonic() - at < 4
+
+
+# -- what belongs together --------------------------------------------------------------------
+
+
+def test_a_chain_is_called_off_by_its_handle(land: Land) -> None:
+    """The link that runs is ended, those behind it never begin, and the handle is told."""
+    app, _ = land.both()
+    gate = land.file("gate")
+    chain = app.chain(
+        [
+            (tasks.add, (1, 1)),
+            (limited.begin, (str(land.file()), str(gate))),
+            (tasks.note, (str(land.file()),)),
+        ]
+    )
+    until(lambda: lines(land.file()) == ["begun"])
+    until(lambda: chain.status().state == "running")
+
+    assert chain.cancel()
+
+    result = final(chain)
+    assert (result.state, result.success) == (State.FAILED, False)
+    assert "TaskCancelled" in result.error
+    assert lines(land.file()) == ["begun"]
+    assert not chain.cancel()
+    assert chain.status().state in {"failed", "cancelled"}
+
+
+def test_a_group_is_called_off_with_what_waits_for_it(land: Land) -> None:
+    """Those that wait and those that run; the callback is not called."""
+    app, _ = land.both(workers=2)
+    gate = land.file("gate")
+    begin = app.task(limited.begin)
+    handle = app.group([begin.bind(str(land.file()), str(gate)) for _ in range(6)]).then((len,))
+    until(lambda: len(lines(land.file())) == 2)
+
+    assert handle.cancel()
+
+    result = final(handle)
+    assert not result.success
+    assert all(one is not None and not one.success for one in handle.members.fetch(wait=20))
+    assert not handle.cancel()

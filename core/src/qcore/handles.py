@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import ResultNotReady, TaskFailed
 from qcore.model import Kind, State
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qcore.model import Result
+    from qcore.status import TaskStatus
     from qcore.task import Queue
+
+#: states of a task that has ended
+_ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class ChainJob(Job):
@@ -30,6 +34,25 @@ class ChainJob(Job):
         found = self._app.fetch_many([job.id for job in self.jobs])
         ended = [number for number, result in enumerate(found, 1) if result is not None and _ran(result)]
         return max(ended, default=0)
+
+    def status(self) -> TaskStatus:
+        """Return how far the link has come whose turn it is; see `App.status`."""
+        found = super().status()
+        if found.state in _ENDED:
+            return found
+        each = (job.status() for job in self.jobs[:-1])
+        return next((one for one in each if one.state not in _ENDED), found)
+
+    def cancel(self) -> bool:
+        """Call off the link whose turn it is and those behind it; return False if the chain has ended.
+
+        See `App.cancel`. A link whose turn comes at this very moment may run if it is short.
+        """
+        if super().status().state in _ENDED:
+            return False
+        # From the end: what is enqueued meanwhile is marked already.
+        called_off = [Job.cancel(job) for job in reversed(self.jobs)]
+        return any(called_off)
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -83,6 +106,10 @@ class GroupJob:
         """Return the whole `Result` of each member, in their order; None where there is none."""
         return self._app.fetch_many([job.id for job in self.jobs], wait)
 
+    def cancel(self) -> int:
+        """Call off all members that have not ended; return how many they are. See `App.cancel`."""
+        return sum(job.cancel() for job in self.jobs)
+
     def __len__(self) -> int:
         return len(self.jobs)
 
@@ -102,6 +129,13 @@ class CallbackJob(Job):
         super().__init__(app, id)
         #: what it waits for
         self.members = members
+
+    def cancel(self) -> bool:
+        """Call off what it waits for, and itself; return False if it has ended already."""
+        if self.status().state in _ENDED:
+            return False
+        count = self.members.cancel()
+        return super().cancel() or count > 0
 
     def __repr__(self) -> str:
         return f"<CallbackJob {self.id} behind {len(self.members)} members>"
