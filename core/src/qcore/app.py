@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from qcore.call import DEFAULT, SPECIFIED, Call, Options, evolve, laid_over, specified
 from qcore.config import Config
-from qcore.errors import BackendError, MainReached, NotSupported
+from qcore.errors import MainReached, NotSupported
 from qcore.flow import Flowing
 from qcore.inline import run_inline
 from qcore.producer import seal_calls
@@ -194,8 +194,12 @@ class App(Flowing, Scheduling, Reading, Steering):
                 broker.enqueue([one.message for one in wanted])
             elif wanted:
                 self._deliver(wanted)
-        except BackendError:
+        except Exception:
             give_back(app.runtime, wanted)
+            raise
+        except BaseException:
+            # Interrupted: what was to run here will not, of the others nobody knows.
+            give_back(app.runtime, [one for one in wanted if one.sync])
             raise
         return [Job(app, one.message.id.hex(), duplicate=one.duplicate) for one in sealed]
 

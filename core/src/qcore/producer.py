@@ -11,7 +11,7 @@ from qcore.errors import EncodeError, NotSupported, SkipTask
 from qcore.hookspecs import EnqueueEvent
 from qcore.model import Outgoing, Task
 from qcore.tail import Link, Tail, encode_tail
-from qcore.unique import check_limits, claim
+from qcore.unique import check_limits, claim, give_back, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,32 +42,35 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list
     stamp = now.to_bytes(6, "big")
     noise = os.urandom(10 * len(calls))
     sealed: list[Sealed] = []
-    for index, call in enumerate(calls):
-        # Ids are ordered by time: random keys cost a B-tree two thirds of its rate.
-        id_ = stamp + noise[index * 10 : index * 10 + 10]
-        head = call.head
-        if hooks:
-            changed = _with_headers(call, id_, now, hooks)
-            if changed is None:
-                sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True, queue=queue))
-                continue
-            head = changed
-        options = call.options
-        arguments = _arguments(call, dumps)
-        expires = now + int(options.expires * 1000) if options.expires else 0
-        unique, tail = "", b""
-        if options.unique:
-            unique, holder = claim(runtime, call, arguments, id_)
-            if holder is not None:
+    try:
+        for index, call in enumerate(calls):
+            # Ids are ordered by time: random keys cost a B-tree two thirds of its rate.
+            id_ = stamp + noise[index * 10 : index * 10 + 10]
+            head = call.head
+            if hooks:
+                changed = _with_headers(call, id_, now, hooks)
+                if changed is None:
+                    sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True, queue=queue))
+                    continue
+                head = changed
+            options = call.options
+            arguments = _arguments(call, dumps)
+            expires = now + int(options.expires * 1000) if options.expires else 0
+            unique = key_of(call, arguments) if options.unique else ""
+            tail = encode_tail(Tail(places=[unique])) if unique and options.unique_for is None else b""
+            if options.limited:
+                check_limits(runtime, call)
+            body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires, tail=tail)
+            if unique and (holder := claim(runtime, call, unique, id_)) is not None:
                 sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, queue=queue, duplicate=True))
                 continue
-            tail = encode_tail(Tail(places=[unique])) if options.unique_for is None else b""
-        if options.limited:
-            check_limits(runtime, call)
-        body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires, tail=tail)
-        sync = always_sync if options.sync is None else options.sync
-        message = Outgoing(id_, body, options.delay)
-        sealed.append(Sealed(call, message, sync=sync, queue=queue, unique=unique))
+            sync = always_sync if options.sync is None else options.sync
+            message = Outgoing(id_, body, options.delay)
+            sealed.append(Sealed(call, message, sync=sync, queue=queue, unique=unique))
+    except BaseException:
+        # None of them is enqueued: who asks again must not be told that they are.
+        give_back(runtime, sealed)
+        raise
     return sealed
 
 

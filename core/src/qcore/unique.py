@@ -19,21 +19,28 @@ if TYPE_CHECKING:
 _KEPT: Final = 86400.0
 
 
-def claim(runtime: Runtime, call: Call, arguments: bytes, id: bytes) -> tuple[str, bytes | None]:
-    """Take the key of a unique call for its task; return the key, and who has it if it is taken.
+def key_of(call: Call, arguments: bytes) -> str:
+    """Return the key of a unique call; empty if it is not."""
+    unique = call.options.unique
+    if not unique:
+        return ""
+    if isinstance(unique, str):
+        return f"unique:{short(unique)}"
+    return f"unique:{hashlib.sha256(call.name.encode() + bytes(1) + arguments).hexdigest()}"
+
+
+def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
+    """Take the key of a unique call for its task; return who has it if it is taken.
 
     Raises:
         NotSupported: the result store keeps no notes.
 
     """
     options = call.options
-    if isinstance(options.unique, str):
-        key = f"unique:{short(options.unique)}"
-    else:
-        key = f"unique:{hashlib.sha256(call.name.encode() + bytes(1) + arguments).hexdigest()}"
+    # A task that waits for its delay has its day from then on.
+    kept = _KEPT + options.delay if options.unique_for is None else options.unique_for
     with runtime.stores.lend() as store:
-        notes = notes_of(store, f"unique= of {call.name}")
-        return key, notes.acquire(key, id, 1, _KEPT if options.unique_for is None else options.unique_for)
+        return notes_of(store, f"unique= of {call.name}").acquire(key, id, 1, kept)
 
 
 def give_back(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
