@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import attrs
 import pytest
@@ -106,3 +106,28 @@ def test_page_tells_what_the_builtin_sections_take() -> None:
         assert re.search(
             rf"^\| `sqlite\.{field.name}` \| [^|]+ \| {re.escape(toml(field.default))} \|", text, re.MULTILINE
         )
+
+
+@pytest.mark.parametrize("key", sorted(KNOWN.keys() & Plugins.discover(env={}).settings().keys()))
+def test_page_tells_what_a_plugin_of_ours_takes(key: str) -> None:
+    """Each field is in the section of its key; one in a table has its type's default there."""
+    kind = Plugins.discover(env={}).setting(key)
+    fields = [field for one in (kind, *get_args(kind)) if attrs.has(one) for field in attrs.fields(one)]
+    text = PAGE.read_text(encoding="utf-8")
+    section = re.search(rf"^### {key}\n(.*?)^##", text, re.MULTILINE | re.DOTALL)
+    told = section[1] if section else ""
+
+    missing = [
+        field.name for field in fields if f"`{field.name}`" not in told and not told_in_row(key, field, told)
+    ]
+
+    assert not missing
+    assert fields or f"\n| `{key}` | " in text
+
+
+def told_in_row(key: str, field: attrs.Attribute[Any], text: str) -> bool:
+    """Whether a table has a row for a plugin's field, with its default."""
+    made: Any = field.default
+    default = toml(made.factory() if hasattr(made, "factory") else made)
+    row = rf"^\| `{key}\.{field.name}` \| [^|]+ \| {re.escape(default)} \|"
+    return re.search(row, text, re.MULTILINE) is not None

@@ -1,0 +1,145 @@
+"""The page of the brokers says what each of them declares."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pytest
+
+from qcore.interfaces import Capabilities
+from tests.house.tree import ROOT, core_modules, plugin_modules
+
+if TYPE_CHECKING:
+    from tests.house.tree import Module
+
+PAGE: Final = ROOT / "docs" / "reference" / "brokers.md"
+README: Final = ROOT / "README.md"
+#: what a package keeps -> the hook by which it says so
+KEPT: Final = {
+    "queue": "qcore_brokers",
+    "results": "qcore_result_stores",
+    "schedules": "qcore_schedulers",
+}
+
+
+def rows(title: str) -> list[list[str]]:
+    """Return the table of a section, its head first."""
+    section = PAGE.read_text(encoding="utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def modules(package: str) -> list[Module]:
+    """Return the modules of a package, none if it is not there."""
+    everything = [*core_modules(), *plugin_modules()]
+    return [module for module in everything if f"{module.name}.".startswith(f"{package}.")]
+
+
+def package(broker: str) -> str:
+    """Return where a broker is, by the name in the head of the table."""
+    return f"qcore.builtin.{broker}" if broker in {"sqlite", "memory"} else f"qcore_{broker}"
+
+
+def declared(broker: str) -> dict[str, ast.expr]:
+    """Return what a broker says of itself, as it is written."""
+    for module in modules(package(broker)):
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Capabilities":
+                return {word.arg: word.value for word in node.keywords if word.arg}
+    return {}
+
+
+def numbers(broker: str) -> dict[str, int]:
+    """Return the whole numbers that the modules of a broker give names to."""
+    found = {}
+    for module in modules(package(broker)):
+        for node in module.tree.body:
+            if not isinstance(node, ast.Assign | ast.AnnAssign):
+                continue
+            value = node.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, int):
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                found[ast.unparse(target)] = value.value
+    return found
+
+
+HEAD, *BODY = rows("What each broker can do")
+
+
+def test_the_page_has_a_row_for_each_capability() -> None:
+    """A new capability is told to users, in words."""
+    told = [re.search(r"\(`(\w+)`\)", row[0]) for row in BODY]
+
+    assert sorted(match[1] for match in told if match) == sorted(
+        field.name for field in attrs.fields(Capabilities)
+    )
+
+
+@pytest.mark.parametrize("broker", HEAD[1:])
+def test_a_broker_is_told_as_it_declares_itself(broker: str) -> None:
+    """Yes and no are what stands in the code; where that depends, the page says on what."""
+    said = declared(broker)
+    if not modules(package(broker)):
+        return  # the plugin's folder is gone, which hurts nobody
+    wrong = []
+    for row in BODY:
+        name, cell = row[0].split("`")[-2], row[HEAD.index(broker)]
+        expected = expect(name, said.get(name), numbers(broker))
+        if (cell not in expected) if expected else (cell in {"yes", "no", ""}):
+            wrong.append(f"{name}: the page says {cell!r}, the code {sorted(expected) or 'it depends'}")
+
+    assert said
+    assert not wrong, "\n".join(["", *wrong])
+
+
+def expect(name: str, value: ast.expr | None, known: dict[str, int]) -> set[str]:
+    """Return what a cell may hold; nothing where it depends."""
+    default = attrs.fields_dict(Capabilities)[name].default
+    if name == "bulk":
+        return {str(default if value is None else known[ast.unparse(value).rpartition(".")[2]])}
+    if value is None:
+        return {"yes" if default is True else "no"}
+    if name == "backend":
+        return {"yes"}
+    if isinstance(value, ast.Constant):
+        return {"yes" if value.value else "no"}
+    return set()
+
+
+TITLES, *PACKAGES = rows("What each package keeps")
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row[1]) for row in PACKAGES])
+def test_a_package_keeps_what_the_page_says(row: list[str]) -> None:
+    """The hooks of its plugin, the notes of its store and the status of its broker say the same."""
+    said = {title: cell == "yes" for title, cell in zip(TITLES, row, strict=True)}
+    name, key = row[0].strip("`"), row[1].strip("`")
+    broker = key if name == "qcore" else name.removeprefix("qcore-")
+    found = modules(package(broker))
+    if not found:
+        return  # as above
+    offers = hooks("qcore.builtin.plugin" if name == "qcore" else f"{package(broker)}.plugin")
+
+    for title, hook in KEPT.items():
+        assert said[title] is (f"'{key}'" in offers.get(hook, "")), title
+    assert said["notes"] is any(module.name.endswith(".notes") for module in found)
+    assert said["status"] is ("status" in declared(broker))
+
+
+def hooks(name: str) -> dict[str, str]:
+    """Return the functions of a module as text."""
+    (plugin,) = modules(name)
+    return {node.name: ast.unparse(node) for node in plugin.tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_readme_has_the_same_table() -> None:
+    """Whoever sees only the README is told the same of each package."""
+    lines = README.read_text(encoding="utf-8").splitlines()
+    missing = [
+        row for row in PACKAGES if not any(line.startswith(f"| {' | '.join(row)} |") for line in lines)
+    ]
+
+    assert not missing
