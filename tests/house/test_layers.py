@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
-from tests.house.tree import core_modules, imports
+from tests.house.tree import ROOT, core_modules, imports
 
 #: From top to bottom; a file imports only from lines below its own. A folder is one name.
 #: A new file fails the test until it has been given its place here.
@@ -76,6 +76,16 @@ def test_every_file_has_a_layer() -> None:
     unplaced = sorted({module.place for module in core_modules() if room(module.name) not in RANK})
 
     assert not unplaced, "\n".join(["", *unplaced])
+
+
+def test_the_picture_in_the_documents_is_this_list() -> None:
+    """Whoever reads about the layers sees them as they are."""
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    picture = page.partition("## Layers\n")[2].split("```")[1].removeprefix("text\n")
+    # the first column has the names of the floors
+    drawn = [rank.split() for line in picture.splitlines() for rank in line[12:].split(">")]
+
+    assert [set(rank) for rank in drawn] == list(LAYERS)
 
 
 def test_no_arrow_points_up_or_sideways() -> None:
