@@ -27,7 +27,7 @@ config = Config.from_dict(
         "recycle": 0,
         "save_limit": -1,
         "secret_key": "only ever used for the benchmark's own tasks",
-        "preload": ["tests.benchmarks.onstandins.work"],
+        "preload": ["tests.benchmarks.services.work"],
         "log_level": "ERROR",
         **json.loads(os.environ["BENCHMARK_KEYS"]),
     }
@@ -35,7 +35,7 @@ config = Config.from_dict(
 app = App(config)
 
 
-@app.task(name="tests.benchmarks.onstandins.work.hit")
+@app.task(name="tests.benchmarks.services.work.hit")
 def hit(index: int) -> int:
     """Do nothing but be counted."""
     ours().hit(index)
@@ -43,8 +43,11 @@ def hit(index: int) -> int:
 
 
 def asked() -> int:
-    """Return how many requests the stand-in has had."""
+    """Return how many requests the server has had."""
     port = int(os.environ["BENCHMARK_PORT"])
+    if config.broker == "sqs":
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/state") as answer:
+            return sum(json.loads(answer.read())["asked"].values())
     if config.broker == "iron_mq":
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/requests") as answer:
             return int(json.loads(answer.read())["requests"])

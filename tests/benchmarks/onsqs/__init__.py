@@ -1,1 +1,0 @@
-"""qcore on SQS: what is fast there is few requests."""

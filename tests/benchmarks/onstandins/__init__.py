@@ -1,1 +1,0 @@
-"""qcore on stand-ins: requests a task, which are the service's own too."""

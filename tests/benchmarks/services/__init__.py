@@ -1,0 +1,1 @@
+"""qcore on services: what is fast there is few requests."""
