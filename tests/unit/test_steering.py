@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qcore import App, Config
 from qcore.envelope import read_head
-from qcore.errors import BadSignature, EnvelopeError
+from qcore.errors import BackendUnavailable, BadSignature, EnvelopeError
 from qcore.marks import PAUSED, Marks
 from qcore.model import ID_AT, Outgoing, State
+from tests.unit.test_batch import Moody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,21 @@ def test_a_message_that_is_not_ours_goes_back(app: App) -> None:
     assert job.fetch() is None
     with app.runtime.brokers.lend() as broker, pytest.raises(BadSignature):
         app.runtime.envelope.open(broker.lease(1, 0.0)[0].body)
+
+
+def test_a_task_whose_end_cannot_be_written_goes_back(app: App) -> None:
+    """It was out of the queue already when the store failed: nothing would be left of it."""
+    job = app.task(task).enqueue(1)
+    broker = app.runtime.make_broker()
+    broken: Any = Moody(broker, "exchange", [BackendUnavailable("gone")])
+    app.runtime.brokers.give(broken)
+
+    with pytest.raises(BackendUnavailable, match="gone"):
+        job.cancel()
+
+    assert app.queue_size() == 1
+    assert job.cancel()
+    assert app.queue_size() == 0
 
 
 def test_a_result_that_came_first_stays(app: App) -> None:

@@ -118,7 +118,7 @@ class Batch:
         again = [one for one in entries if one.deliveries > 1 or one.opened.derived]
         before = stored(again, self._store, self._runtime.results)
         brought = gather(entries, self._store)
-        called_off = self._marks.called_off(self._store, [x.opened.id for x in again if x.deliveries > 1])
+        called_off = self._marks.called_off(self._store, [x.opened.id for x in again if x.foreseen])
         now = time.time()
         fit = []
         seen: set[bytes] = set()

@@ -101,10 +101,10 @@ class Continuation:
             raise PayloadTooLarge(msg)
         return Outgoing(link.id, body, link.delay)
 
-    def failed(self, link: Link, why: str, created: int) -> StoredResult:
+    def failed(self, link: Link, why: str, created: int, kind: Kind = Kind.SKIPPED) -> StoredResult:
         """Return the record of a link that will not run."""
         now = time.time()
-        outcome = Outcome(Kind.SKIPPED, error=why, started=now, finished=now)
+        outcome = Outcome(kind, error=why, started=now, finished=now)
         return self._results.seal(
             link.id, read_head(link.head), State.FAILED, outcome, b"", created=created, attempts=0, crashes=0
         )
@@ -133,9 +133,11 @@ class Continuation:
         )
 
     def _stopped(self, head: Head, tail: Tail, record: StoredResult, created: int, why: str) -> StoredResult:
-        error = why or self._results.open(record.id, record.body).error
-        text = f"stopped at link {tail.position} of {tail.total} ({head.name}): {error}"
-        return self.failed(tail.links[-1], text, created)
+        body = self._results.open(record.id, record.body)
+        text = f"stopped at link {tail.position} of {tail.total} ({head.name}): {why or body.error}"
+        # Who calls a link off calls off the chain.
+        kind = Kind.CANCELLED if body.kind == Kind.CANCELLED.value else Kind.SKIPPED
+        return self.failed(tail.links[-1], text, created, kind)
 
     def _hook(
         self, head: Head, record: StoredResult, messages: list[Outgoing], results: list[StoredResult]

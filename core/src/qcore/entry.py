@@ -48,6 +48,13 @@ class Entry:
         #: returns the values that stand before its arguments; None = there are none
         self.lead: Callable[[], Sequence[Any]] | None = None
 
+    @property
+    def foreseen(self) -> bool:
+        """Whether it may have been called off before it came: it has come before, or had a handle by then."""
+        if self.deliveries > 1:
+            return True
+        return self.opened.derived and (self.tail is None or self.tail.ending is None)
+
     def held(self) -> Held:
         """Return what the supervisor must know of it."""
         opened = self.opened

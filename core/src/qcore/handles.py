@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: states of a task that has ended
 _ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
+#: kinds of what may have ended without an attempt
+_UNRUN: Final = frozenset({Kind.SKIPPED.value, Kind.CANCELLED.value})
 
 
 class ChainJob(Job):
@@ -46,13 +48,11 @@ class ChainJob(Job):
     def cancel(self) -> bool:
         """Call off the link whose turn it is and those behind it; return False if the chain has ended.
 
-        See `App.cancel`. A link whose turn comes at this very moment may run if it is short.
+        See `App.cancel`.
         """
         if super().status().state in _ENDED:
             return False
-        # From the end: what is enqueued meanwhile is marked already.
-        called_off = [Job.cancel(job) for job in reversed(self.jobs)]
-        return any(called_off)
+        return any(self._app.cancel_many([job.id for job in self.jobs]))
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -108,7 +108,14 @@ class GroupJob:
 
     def cancel(self) -> int:
         """Call off all members that have not ended; return how many they are. See `App.cancel`."""
-        return sum(job.cancel() for job in self.jobs)
+        done = dict(zip(ids := self._left(), self._app.cancel_many(ids), strict=True))
+        return sum(any(done.get(one.id) for one in _jobs(job)) for job in self.jobs)
+
+    def _left(self) -> list[str]:
+        """Return the ids of the tasks of members that have not ended."""
+        ended = [one is not None and one.state is not State.RETRYING for one in self.fetch()]
+        left = [job for job, over in zip(self.jobs, ended, strict=True) if not over]
+        return [one.id for job in left for one in _jobs(job)]
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -134,15 +141,20 @@ class CallbackJob(Job):
         """Call off what it waits for, and itself; return False if it has ended already."""
         if self.status().state in _ENDED:
             return False
-        count = self.members.cancel()
-        return super().cancel() or count > 0
+        done = any(self._app.cancel_many([*self.members._left(), self.id]))  # noqa: SLF001 - its own members
+        # If all of them were waiting it is by now.
+        return super().cancel() or done
 
     def __repr__(self) -> str:
         return f"<CallbackJob {self.id} behind {len(self.members)} members>"
+
+
+def _jobs(job: Job) -> Sequence[Job]:
+    return job.jobs if isinstance(job, ChainJob) else (job,)
 
 
 def _ran(result: Result) -> bool:
     """Return whether this is the end of a run, and not what a link before it left here."""
     if result.state is State.RETRYING:
         return False
-    return not (result.kind == Kind.SKIPPED.value and result.attempts == 0)
+    return bool(result.attempts) or result.kind not in _UNRUN

@@ -9,7 +9,7 @@ import msgspec
 
 from qcore.continuation import Continuation
 from qcore.envelope import read_head
-from qcore.errors import EnvelopeError, NotSupported, ResultNotReady
+from qcore.errors import BackendError, EnvelopeError, NotSupported, ResultNotReady
 from qcore.marks import CALLED_OFF_FOR, PAUSED, PAUSED_FOR, Marks, called_off
 from qcore.model import ID_AT, Kind, Outcome, Outgoing, State
 from qcore.sealer import STATUS
@@ -18,7 +18,7 @@ from qcore.tail import read_tail
 from qcore.writing import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.notes import Notes
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _decode = msgspec.json.Decoder(ClusterStatus).decode
 
+#: Tasks called off in one step: what a producer killed in it has taken out of the queue is lost.
+_BULK: Final = 200
 #: Seconds back from now that the time in an id may lie to be taken for one: other ids are random.
 _OLDEST: Final = 365 * 86_400.0
 _FINAL: Final = {State.SUCCESS: "succeeded", State.FAILED: "failed"}
@@ -64,28 +66,35 @@ class Steering:
             NotSupported: it does not wait, and the result store cannot keep the mark.
 
         """
-        id_, mark = _id(task_id), called_off(_id(task_id))
-        runtime = self.runtime
-        with runtime.brokers.lend() as broker, runtime.stores.lend() as store:
-            if _ended(store, id_):
-                return False
-            # The mark comes first: of a message that is given back meanwhile, one of the two takes hold.
-            if store.notes is not None:
-                store.notes.put(mark, Marks(runtime.control_sealer).make(mark), CALLED_OFF_FOR)
-            bodies = broker.withdraw([id_]) if broker.capabilities.withdraw else ()
-            if bodies:
-                self._end(broker, store, bodies[0])
-            elif store.notes is None:
+        return self.cancel_many([task_id])[0]
+
+    def cancel_many(self, task_ids: Sequence[str]) -> list[bool]:
+        """Call tasks off, in as few steps as the broker allows; return for each what `cancel` returns.
+
+        Args:
+            task_ids: 32 hexadecimal digits each.
+
+        Raises:
+            NotSupported: none of them waits, and the result store cannot keep the marks.
+
+        """
+        ids = [_id(one) for one in task_ids]
+        with self.runtime.brokers.lend() as broker, self.runtime.stores.lend() as store:
+            over = _ended(store, ids)
+            left = [one for one in ids if one not in over]
+            # The marks come first: of a message that is given back meanwhile, one of the two takes hold.
+            self._mark(store, left, CALLED_OFF_FOR)
+            taken = self._withdraw(broker, store, left) if broker.capabilities.withdraw else set()
+            held = [one for one in left if one not in taken]
+            over |= _ended(store, held)
+            self._mark(store, [one for one in left if one in taken or one in over], 0.0)
+            if store.notes is None and not taken and not over.issuperset(held):
                 raise NotSupported(
-                    f"task {task_id} does not wait in the queue, and a running one is called off by a mark "
-                    "that this result store cannot keep; set result_store to one that can, such as sqlite "
-                    "or redis"
+                    f"task {held[0].hex()} does not wait in the queue, and a running one is called off by a "
+                    "mark that this result store cannot keep; set result_store to one that can, such as "
+                    "sqlite or redis"
                 )
-            elif not _ended(store, id_):
-                return True
-            if store.notes is not None:
-                store.notes.put(mark, b"", 0.0)
-            return bool(bodies)
+        return [one not in over for one in ids]
 
     def status(self, task_id: str) -> TaskStatus:
         """Return how far a task has come.
@@ -139,33 +148,52 @@ class Steering:
                         progress=worker.progress,
                     )
 
-    def _end(self, broker: Broker, store: ResultStore, body: bytes) -> None:
-        """Store that a task was called off, and set off what follows from that."""
+    def _mark(self, store: ResultStore, ids: Iterable[bytes], seconds: float) -> None:
+        """Mark tasks as called off for so long, where the store can."""
+        if store.notes is not None:
+            marks = Marks(self.runtime.control_sealer)
+            for key in map(called_off, ids):
+                store.notes.put(key, marks.make(key) if seconds else b"", seconds)
+
+    def _withdraw(self, broker: Broker, store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:
+        """End tasks that wait in the queue; return which those were."""
+        taken: set[bytes] = set()
+        for start in range(0, len(ids), _BULK):
+            bodies = broker.withdraw(ids[start : start + _BULK])
+            try:
+                self._end(broker, store, bodies)
+            except (BackendError, EnvelopeError):
+                # What is not known to have ended goes back: a worker ends it by its mark, or buries it.
+                broker.enqueue([Outgoing(body[ID_AT], body) for body in bodies])
+                raise
+            taken.update(body[ID_AT] for body in bodies)
+        return taken
+
+    def _end(self, broker: Broker, store: ResultStore, bodies: Sequence[bytes]) -> None:
+        """Store that tasks were called off, and set off what follows from that."""
         runtime = self.runtime
-        try:
-            opened = runtime.envelope.open(body)
-            head, tail = read_head(opened.head), read_tail(opened.tail) if opened.tail else None
-        except EnvelopeError:
-            # It is not ours to judge: it goes back, for a worker to bury.
-            broker.enqueue([Outgoing(body[ID_AT], body)])
-            raise
-        before = store.get([opened.id])[0]
-        tried = None if before is None else runtime.results.read(before)
-        now = time.time()
-        record = runtime.results.seal(
-            opened.id,
-            head,
-            State.FAILED,
-            Outcome(Kind.CANCELLED, error="TaskCancelled: the task was called off", finished=now),
-            b"",
-            created=opened.created,
-            attempts=tried.attempts if tried else 0,
-            crashes=tried.crashes if tried else 0,
-        )
         continuation = Continuation(runtime, broker.capabilities.max_bytes)
-        followed = head.hook is not None or tail is not None
-        thens = [continuation.after(head, tail, record, opened.created)] if followed else []
-        Writer(broker, store, continuation).write([record], thens, (), 0)
+        opened = [runtime.envelope.open(body) for body in bodies]
+        tried = store.get([one.id for one in opened])
+        records, thens = [], []
+        for one, stored in zip(opened, tried, strict=True):
+            head, tail = read_head(one.head), read_tail(one.tail) if one.tail else None
+            before = None if stored is None else runtime.results.read(stored)
+            record = runtime.results.seal(
+                one.id,
+                head,
+                State.FAILED,
+                Outcome(Kind.CANCELLED, error="TaskCancelled: the task was called off", finished=time.time()),
+                b"",
+                created=one.created,
+                attempts=before.attempts if before else 0,
+                crashes=before.crashes if before else 0,
+            )
+            records.append(record)
+            if head.hook is not None or tail is not None:
+                thens.append(continuation.after(head, tail, record, one.created))
+        if records:
+            Writer(broker, store, continuation).write(records, thens, (), 0)
 
     # -- the queue ------------------------------------------------------------------------------
 
@@ -211,9 +239,13 @@ def _id(task_id: str) -> bytes:
         raise ResultNotReady(f"no task id: {task_id!r}; 32 hexadecimal digits are needed") from exc
 
 
-def _ended(store: ResultStore, id: bytes) -> bool:
-    stored = store.get([id])[0]
-    return stored is not None and stored.state is not State.RETRYING
+def _ended(store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:
+    """Return which of these tasks have a final result."""
+    found: set[bytes] = set()
+    for start in range(0, len(ids), _BULK):
+        stored = store.get(ids[start : start + _BULK])
+        found.update(one.id for one in stored if one is not None and one.state is not State.RETRYING)
+    return found
 
 
 def _enqueued(id: bytes) -> float:

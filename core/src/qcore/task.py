@@ -38,6 +38,9 @@ class Queue(Protocol):
     def cancel(self, task_id: str) -> bool:
         """Call a task off."""
 
+    def cancel_many(self, task_ids: Sequence[str]) -> list[bool]:
+        """Call tasks off."""
+
     def status(self, task_id: str) -> TaskStatus:
         """Return how far a task has come."""
 
