@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         ({"serializer": "pickle"}, "accept: missing; 'pickle' can run any code"),
         ({"error_reporter": {"sentry": {}}}, "pip install qcore-sentry"),
         (
-            {"mongo": {"host": "x"}, "sqlite": None},
-            "mongo: no installed plugin offers it; pip install qcore-mongo",
+            {"orm": "default", "sqlite": None},
+            "orm: no installed plugin offers it; pip install qcore-django",
         ),
     ],
 )

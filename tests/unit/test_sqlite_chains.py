@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,6 +105,10 @@ def test_death_at_any_moment_breaks_no_chain(broker: SqliteBroker, store: Sqlite
         # one at a time: its leases run out at once, so that the next one need not wait for them
         with python(CHAIN, path, "any") as worker:
             worker.ready()
+            # once it has got somewhere; on a busy machine that takes a while
+            end = time.monotonic() + 20
+            while not store.recent(State.SUCCESS, 1) and time.monotonic() < end:
+                time.sleep(0.001)
 
     assert sum(whole(broker, store, 5)) > 0
 
