@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from .conftest import Server
 
+#: IronMQ counts whole seconds: minutes, on the oldest Python only
+pytestmark = pytest.mark.slow
+
 _numbers = itertools.count()
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: moto is slow, and SQS counts whole seconds: minutes, on the oldest Python only
+pytestmark = pytest.mark.slow
+
+
 class _Sqs(BrokerContract):
     """What holds for all queues of SQS."""
 
