@@ -104,8 +104,12 @@ class DisqueBroker(Broker):
         jobs = {job: one for one in settlements if (job := _job(one.receipt))}
         again = {job: one for job, one in jobs.items() if one.action is not Action.ACK}
         leased = self._leased(again)
-        self._add([self._moved(again[job], item, lease) for job, (item, lease) in leased.items()])
-        self._done(self._ack, [job for job in jobs if job not in again or job in leased])
+        # a lease that is given back is not counted, and nothing has to be noted: one step
+        back = [job for job in leased if again[job].action is Action.RELEASE and again[job].delay <= 0]
+        self._done(b"NACK", back)
+        moved = {job: told for job, told in leased.items() if job not in back}
+        self._add([self._moved(again[job], item, lease) for job, (item, lease) in moved.items()])
+        self._done(self._ack, [job for job in jobs if job not in again or job in moved])
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Begin the time of leases anew; Disque takes no other time than the one a job was added with."""
