@@ -103,6 +103,22 @@ def test_a_unique_task_whose_worker_is_killed_for_good_gives_its_key_up(land: La
     until(lambda: _fresh(task.enqueue(str(land.file()), str(gate))))
 
 
+def test_a_key_that_a_dead_worker_kept_is_taken_over(land: Land) -> None:
+    """Killed between the acknowledgement and giving the key up, it locks nobody out."""
+    app, _ = land.both()
+    task = app.task(tasks.add).using(unique="kept")
+    job = task.enqueue(1, 2)
+    assert final(job).value == 3
+    with app.runtime.stores.lend() as store:
+        assert store.notes is not None
+        until(lambda: store.notes.acquire("unique:kept", bytes.fromhex(job.id), 1, 60) is None)
+
+    again = task.enqueue(1, 2)
+
+    assert not again.duplicate
+    assert final(again).value == 3
+
+
 def test_what_could_not_be_enqueued_keeps_no_key(land: Land) -> None:
     """Else the next try would be told that the task is queued already."""
     app = land.app()

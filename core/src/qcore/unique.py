@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import NotSupported
 from qcore.limits import notes_of, release, short
+from qcore.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,16 @@ def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
     # A task that waits for its delay has its day from then on.
     kept = _KEPT + options.delay if options.unique_for is None else options.unique_for
     with runtime.stores.lend() as store:
-        return notes_of(store, f"unique= of {call.name}").acquire(key, id, 1, kept)
+        notes = notes_of(store, f"unique= of {call.name}")
+        holder = notes.acquire(key, id, 1, kept)
+        if holder is None or options.unique_for is not None:
+            return holder
+        found = store.get([holder])[0]
+        if found is None or found.state is State.RETRYING:
+            return holder
+        # It has ended, and whoever ran it died before he could give its key up.
+        notes.release([(key, holder)])
+        return notes.acquire(key, id, 1, kept)
 
 
 def give_back(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
