@@ -110,8 +110,9 @@ def test_a_key_that_a_dead_worker_kept_is_taken_over(land: Land) -> None:
     job = task.enqueue(1, 2)
     assert final(job).value == 3
     with app.runtime.stores.lend() as store:
-        assert store.notes is not None
-        until(lambda: store.notes.acquire("unique:kept", bytes.fromhex(job.id), 1, 60) is None)
+        notes = store.notes
+        assert notes is not None
+        until(lambda: notes.acquire("unique:kept", bytes.fromhex(job.id), 1, 60) is None)
 
     again = task.enqueue(1, 2)
 
