@@ -201,6 +201,8 @@ class App(Flowing, Scheduling, Reading, Steering):
             # Interrupted: what was to run here will not, of the others nobody knows.
             give_back(app.runtime, [one for one in wanted if one.sync])
             raise
+        if len(wanted) == len(sealed):
+            return [Job(app, one.message.id.hex()) for one in sealed]
         return [Job(app, one.message.id.hex(), duplicate=one.duplicate) for one in sealed]
 
     def _place(self, cluster: str | None) -> tuple[str, Runtime, App]:
@@ -262,11 +264,12 @@ class App(Flowing, Scheduling, Reading, Steering):
 
     def _to_broker(self, sealed: Sequence[Sealed]) -> None:
         queued = [one for one in sealed if not one.sync]
-        for queue in {one.queue for one in queued}:
-            brokers = self.runtime.of(queue).brokers
+        if queued:
+            # What is sent together is for one queue.
+            brokers = self.runtime.of(queued[0].queue).brokers
             broker = brokers.take()
             try:
-                broker.enqueue([one.message for one in queued if one.queue == queue])
+                broker.enqueue([one.message for one in queued])
             finally:
                 brokers.give(broker)
         if len(queued) < len(sealed):

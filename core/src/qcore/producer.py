@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qcore.call import Sealed, Unset
 from qcore.errors import EncodeError, NotSupported, SkipTask
@@ -16,8 +16,11 @@ from qcore.unique import check_limits, claim, give_back, key_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qcore.call import Call
+    from qcore.call import Call, Options
     from qcore.runtime import Runtime
+
+#: key and tail of a call that asks for neither
+_PLAIN: Final = ("", b"")
 
 
 def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list[Sealed]:
@@ -42,6 +45,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list
     stamp = now.to_bytes(6, "big")
     noise = os.urandom(10 * len(calls))
     sealed: list[Sealed] = []
+    known: Options | None = None
     try:
         for index, call in enumerate(calls):
             # Ids are ordered by time: random keys cost a B-tree two thirds of its rate.
@@ -54,24 +58,41 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list
                     continue
                 head = changed
             options = call.options
-            arguments = _arguments(call, dumps)
-            expires = now + int(options.expires * 1000) if options.expires else 0
-            unique = key_of(call, arguments) if options.unique else ""
-            tail = encode_tail(Tail(places=[unique])) if unique and options.unique_for is None else b""
-            if options.limited:
-                check_limits(runtime, call)
+            if options is not known:
+                # Calls of one task share their options: what follows from them is found once.
+                known = options
+                expires = now + int(options.expires * 1000) if options.expires else 0
+                delay = options.delay
+                sync = always_sync if options.sync is None else options.sync
+                plain = not options.unique and options.concurrency is None and options.rate is None
+            try:
+                # As `_arguments` does, without a call for each.
+                if call.kwargs:
+                    arguments = dumps([list(call.args), dict(call.kwargs)])
+                else:
+                    arguments = dumps(list(call.args)) if call.args else b""
+            except EncodeError as exc:
+                raise _culprit(call, dumps, exc) from exc
+            unique, tail = _PLAIN if plain else _special(runtime, call, arguments)
             body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires, tail=tail)
             if unique and (holder := claim(runtime, call, unique, id_)) is not None:
                 sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, queue=queue, duplicate=True))
                 continue
-            sync = always_sync if options.sync is None else options.sync
-            message = Outgoing(id_, body, options.delay)
-            sealed.append(Sealed(call, message, sync=sync, queue=queue, unique=unique))
+            sealed.append(Sealed(call, Outgoing(id_, body, delay), sync=sync, queue=queue, unique=unique))
     except BaseException:
         # None of them is enqueued: who asks again must not be told that they are.
         give_back(runtime, sealed)
         raise
     return sealed
+
+
+def _special(runtime: Runtime, call: Call, arguments: bytes) -> tuple[str, bytes]:
+    """Return key and tail of a call that is unique or under a limit."""
+    options = call.options
+    if options.limited:
+        check_limits(runtime, call)
+    unique = key_of(call, arguments)
+    return unique, encode_tail(Tail(places=[unique])) if unique and options.unique_for is None else b""
 
 
 def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
