@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qcore.condemn import condemn
 from qcore.continuation import Continuation, wants_value
-from qcore.entry import Entry, gather, hindrance, prepare, rejected, stored
+from qcore.entry import Entry, gather, held, hindrance, prepare, rejected, stored
 from qcore.errors import BackendUnavailable, EnvelopeError
 from qcore.hookspecs import RejectedEvent
 from qcore.journal import Ended
@@ -97,7 +97,7 @@ class Batch:
             entries = self._fit_to_run(entries, {one.receipt: one for one in deliveries})
         for delivery, fault in strange:
             self._reject(delivery, fault)
-        while not self._page.hold([one.held() for one in entries], time.monotonic_ns()):
+        while not self._page.hold(held(entries), time.monotonic_ns()):
             keep = len(entries) // 2
             self._refused += [Settlement(one.receipt, Action.RELEASE) for one in entries[keep:]]
             entries = entries[:keep]
@@ -271,11 +271,11 @@ class Batch:
         if self._again:
             forget_failures(self._store, self._again, before=self._taken)
             self._again = []
-        # What the supervisor settled for us while a task ran long need not be settled again.
+        # What the supervisor settled for us while a task ran long is not settled again.
+        self._page.orders.await_tending(self._page.seq)
         skip = max(0, self._page.flushed() - self._settled)
         settlements = self._settlements[skip:] + self._refused
-        thens = [then for place, then, _ in self._thens if place >= skip]
-        thens += [then for _, then in self._unrun]
+        thens = [then for place, then, _ in self._thens if place >= skip] + [then for _, then in self._unrun]
         try:
             deliveries = self._writer.write(self._results, thens, settlements, limit)
         except BackendUnavailable:

@@ -55,19 +55,22 @@ class Entry:
             return True
         return self.opened.derived and (self.tail is None or self.tail.ending is None)
 
-    def held(self) -> Held:
-        """Return what the supervisor must know of it."""
-        opened = self.opened
-        return Held(
-            self.receipt,
-            opened.id,
+
+def held(entries: Sequence[Entry]) -> list[Held]:
+    """Return what the supervisor must know of messages."""
+    return [
+        Held(
+            one.receipt,
+            (opened := one.opened).id,
             opened.head,
-            self.deliveries,
-            self.failures,
-            self.crashes,
+            one.deliveries,
+            one.failures,
+            one.crashes,
             opened.created,
-            self.followed,
+            one.followed,
         )
+        for one in entries
+    ]
 
 
 def hindrance(

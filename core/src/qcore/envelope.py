@@ -28,7 +28,10 @@ NAMED: Final = 2
 DERIVED: Final = 4
 #: the arguments stand behind the length of a tail, four bytes, and the tail, see `qcore.tail`
 TAIL: Final = 8
-_KNOWN_FLAGS: Final = COMPRESSED | NAMED | DERIVED | TAIL
+_UNKNOWN_FLAGS: Final = ~(COMPRESSED | NAMED | DERIVED | TAIL)
+#: what a message that belongs to no other has neither of
+_TIED: Final = DERIVED | TAIL
+_HEADER_SIZE: Final = _HEADER.size
 _TAIL_SIZE: Final = struct.Struct(">I")
 _SMALLEST: Final = _HEADER.size + MAC_SIZE
 #: Nothing smaller is compressed: below this zlib saves less than it costs.
@@ -152,7 +155,9 @@ class Envelope:
             PayloadTooLarge: beyond `max_message`, or a head beyond 8 KiB.
 
         """
-        flags = NAMED * named | DERIVED * derived
+        flags = NAMED if named else 0
+        if derived:
+            flags |= DERIVED
         if tail:
             flags |= TAIL
             arguments = _TAIL_SIZE.pack(len(tail)) + tail + arguments
@@ -204,8 +209,8 @@ class Envelope:
         end = size - MAC_SIZE
         if not same(mac(body[:end]), body[end:]):
             raise BadSignature
-        start = _HEADER.size + head_size
-        if flags & ~_KNOWN_FLAGS or start > end or head_size > MAX_HEAD or raw > self._max_raw:
+        start = _HEADER_SIZE + head_size
+        if flags & _UNKNOWN_FLAGS or start > end or head_size > MAX_HEAD or raw > self._max_raw:
             msg = f"an envelope with flags {flags:#x}, head {head_size} and arguments {raw} bytes"
             raise Undecodable(msg)
         arguments = body[start:end]
@@ -214,11 +219,13 @@ class Envelope:
         elif len(arguments) != raw:
             msg = f"{len(arguments)} bytes of arguments where the header says {raw}"
             raise Undecodable(msg)
+        head, named = body[_HEADER_SIZE:start], bool(flags & NAMED)
+        if not flags & _TIED:
+            return Opened(id_, head, arguments, serializer, named, created, expires)
         tail = b""
         if flags & TAIL:
             tail, arguments = _untie(arguments)
-        head, named, derived = body[_HEADER.size : start], bool(flags & NAMED), bool(flags & DERIVED)
-        return Opened(id_, head, arguments, serializer, named, created, expires, derived, tail)
+        return Opened(id_, head, arguments, serializer, named, created, expires, bool(flags & DERIVED), tail)
 
 
 def task_id(body: bytes) -> str:
