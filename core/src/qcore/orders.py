@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import enum
 import struct
+import time
 from typing import Final
 
-#: Where the words are. The first two are wiped for the next worker of the slot, the last is not.
+#: Where the words are. All but the last are wiped for the next worker of the slot.
 _CALLED_OFF: Final = 112
 _RENEWED: Final = 120
+_TENDED: Final = 128
 _PAUSED: Final = 256
 
 #: native, not "<": written by one store of eight bytes
 _WORD: Final = struct.Struct("q")
 #: What belongs to one batch is tagged with its number: number * TAG + position.
 TAG: Final = 1 << 20
+#: Most seconds a worker waits for its supervisor, which may be waiting for a backend, and how often
+#: it looks.
+_PATIENCE: Final = 5.0
+_GLANCE: Final = 0.0005
 
 
 class Pause(enum.IntEnum):
@@ -48,12 +54,22 @@ class Orders:
         """Say when the leases of what is held were last prolonged, monotonic nanoseconds."""
         _WORD.pack_into(self._memory, _RENEWED, when)
 
+    def tend(self, seq: int) -> None:
+        """Say that messages of batch `seq` are being settled for the worker; 0 = none are."""
+        _WORD.pack_into(self._memory, _TENDED, seq)
+
     # -- the worker reads ---------------------------------------------------------------------
 
     def called_off(self, seq: int, begun: int) -> bool:
         """Whether the message that runs is to end."""
         tagged: int = _WORD.unpack_from(self._memory, _CALLED_OFF)[0]
         return tagged == seq * TAG + begun
+
+    def await_tending(self, seq: int) -> None:
+        """Wait while messages of batch `seq` are being settled for us, or it would be done twice."""
+        end = time.monotonic() + _PATIENCE
+        while _WORD.unpack_from(self._memory, _TENDED)[0] == seq and time.monotonic() < end:
+            time.sleep(_GLANCE)
 
     @property
     def paused(self) -> Pause:

@@ -161,7 +161,15 @@ class Rescuer:
 
     def tend(self, page: Page, pid: int, slot: Slot, seen: Snapshot) -> None:
         """Settle what a worker busy with a long task has finished; give back what it has not begun."""
-        time.sleep(_SETTLE_DOWN)
+        page.orders.tend(seen.seq)
+        try:
+            # The worker says that it goes on before it looks whether we are at it.
+            time.sleep(_SETTLE_DOWN)
+            self._tend(page, pid, slot, seen)
+        finally:
+            page.orders.tend(0)
+
+    def _tend(self, page: Page, pid: int, slot: Slot, seen: Snapshot) -> None:
         now = page.look()
         if slot.pid != pid or (now.seq, now.begun, now.ended) != (seen.seq, seen.begun, seen.ended):
             # It went on after all, and gives back by itself what it was not to begin.
