@@ -84,6 +84,8 @@ class Results:
         self._max_result = max_result
         self._ttl = ttl
         self._host = socket.gethostname()
+        #: who seals, and the process that is true of
+        self._worker, self._pid = "", 0
 
     def dump(self, outcome: Outcome) -> tuple[Outcome, bytes]:
         """Return the value of a success as bytes, or the outcome that says why it cannot be kept."""
@@ -134,6 +136,8 @@ class Results:
             crashes: runs that killed their worker, this one included.
 
         """
+        if self._pid != (pid := os.getpid()):
+            self._worker, self._pid = f"{self._host}:{pid}", pid
         body = encode_result(
             ResultBody(
                 state,
@@ -149,7 +153,7 @@ class Results:
                 created / 1000,
                 outcome.started,
                 outcome.finished,
-                f"{self._host}:{os.getpid()}",
+                self._worker,
                 outcome.kind._value_,
             )
         )
