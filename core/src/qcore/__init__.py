@@ -1,8 +1,9 @@
-"""The face: hands on names, defines nothing."""
+"""The face: hands on names, `Cluster` when it is asked for."""
+
+from typing import TYPE_CHECKING
 
 from qcore.app import App
 from qcore.call import Call, Options
-from qcore.cluster import Cluster
 from qcore.config import UNSET, Config
 from qcore.errors import (
     QcoreError,
@@ -21,6 +22,20 @@ from qcore.settle import Retry
 from qcore.status import ClusterStatus, Progress, TaskStatus
 from qcore.task import Job, Task
 from qcore.when import When, cron, every
+
+if TYPE_CHECKING:
+    from qcore.cluster import Cluster
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import what a program needs that starts workers; one that only enqueues does without."""
+        if name == "Cluster":
+            from qcore.cluster import Cluster  # noqa: PLC0415 - as said above
+
+            return Cluster
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+
 
 __all__ = [
     "UNSET",

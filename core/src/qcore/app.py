@@ -9,7 +9,6 @@ from qcore.call import DEFAULT, SPECIFIED, Call, Options, evolve, laid_over, spe
 from qcore.config import Config
 from qcore.errors import MainReached, NotSupported
 from qcore.flow import Flowing
-from qcore.inline import run_inline
 from qcore.producer import seal_calls
 from qcore.reading import Reading
 from qcore.resolve import IMPORTING_MAIN, name_of
@@ -273,6 +272,8 @@ class App(Flowing, Scheduling, Reading, Steering):
             finally:
                 brokers.give(broker)
         if len(queued) < len(sealed):
+            from qcore.inline import run_inline  # noqa: PLC0415 - few producers run what they enqueue
+
             run_inline(self.runtime, [one for one in sealed if one.sync])
 
     def close(self) -> None:
