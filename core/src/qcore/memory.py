@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qcore.status import ClusterStatus
 
 #: Seconds between two measurements: the kernel counts every page of every process for one.
-_EVERY: Final = 5.0
+_EVERY: Final = 10.0
 _PROC: Final = Path("/proc")
 _KIB: Final = 1024
 
