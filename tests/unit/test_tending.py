@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from qcore.journal import WorkerState
@@ -75,3 +76,16 @@ def test_a_worker_that_goes_on_waits_for_what_is_being_settled_for_it(tmp_path: 
         other.settle(0)
     bench.close()
     assert told == [f"{__name__}.hook"] * 2
+
+
+def test_a_worker_that_has_held_nothing_waits_for_nobody(tmp_path: Path) -> None:
+    """It gives back what came while its queue was paused."""
+    bench = Bench(tmp_path)
+    bench.app.async_task("builtins.print")
+    began = time.monotonic()
+
+    bench.batch.put_back(bench.broker.lease(1, 0))
+    bench.batch.settle(0)
+
+    assert time.monotonic() - began < 4
+    bench.close()

@@ -54,9 +54,9 @@ class Orders:
         """Say when the leases of what is held were last prolonged, monotonic nanoseconds."""
         _WORD.pack_into(self._memory, _RENEWED, when)
 
-    def tend(self, seq: int) -> None:
-        """Say that messages of batch `seq` are being settled for the worker; 0 = none are."""
-        _WORD.pack_into(self._memory, _TENDED, seq)
+    def tend(self, seq: int | None) -> None:
+        """Say that messages of batch `seq` are being settled for the worker; None = none are."""
+        _WORD.pack_into(self._memory, _TENDED, 0 if seq is None else seq * TAG + 1)
 
     # -- the worker reads ---------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ class Orders:
     def await_tending(self, seq: int) -> None:
         """Wait while messages of batch `seq` are being settled for us, or it would be done twice."""
         end = time.monotonic() + _PATIENCE
-        while _WORD.unpack_from(self._memory, _TENDED)[0] == seq and time.monotonic() < end:
+        while _WORD.unpack_from(self._memory, _TENDED)[0] == seq * TAG + 1 and time.monotonic() < end:
             time.sleep(_GLANCE)
 
     @property

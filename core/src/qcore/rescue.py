@@ -167,7 +167,7 @@ class Rescuer:
             time.sleep(_SETTLE_DOWN)
             self._tend(page, pid, slot, seen)
         finally:
-            page.orders.tend(0)
+            page.orders.tend(None)
 
     def _tend(self, page: Page, pid: int, slot: Slot, seen: Snapshot) -> None:
         now = page.look()
