@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qcore.interfaces import ResultStore
     from qcore.model import Delivery, StoredResult
     from qcore.plan import Plan
-    from qcore.results import Results
+    from qcore.results import ResultBody, Results
     from qcore.settle import Rules
     from qcore.tail import Tail
 
@@ -86,20 +86,20 @@ def hindrance(
         renew: leases are prolonged while a task runs.
 
     """
+    if before is not None and before.state is State.SUCCESS:
+        # Without renewal the specification holds to the letter: a message that was waiting
+        # again before the success came is run. At its first delivery it was enqueued twice.
+        known = one.opened.derived if one.deliveries == 1 else not 0 < came.available < before.finished
+        if known or (renew and one.deliveries > 1):
+            return Kind.ALREADY_SUCCEEDED, ""
+    elif before is not None and before.state is State.FAILED and one.deliveries > 1:
+        # At its first delivery that cannot be said: it may have been requeued since.
+        return Kind.ALREADY_FAILED, ""
     if 0 < one.opened.expires < now * 1000:
         late = now - one.opened.expires / 1000
         return Kind.EXPIRED, f"it expired {late:.1f} seconds before a worker came to it"
     if one.deliveries == 1:
-        # It was enqueued twice. Of a failure that cannot be said: it may have been requeued since.
-        twice = one.opened.derived and before is not None and before.state is State.SUCCESS
-        return (Kind.ALREADY_SUCCEEDED, "") if twice else (None, "")
-    if before is not None and before.state is State.SUCCESS:
-        # Without renewal the specification holds to the letter: a message that was waiting
-        # again before the success came is run.
-        if renew or not 0 < came.available < before.finished:
-            return Kind.ALREADY_SUCCEEDED, ""
-    elif before is not None and before.state is State.FAILED:
-        return Kind.ALREADY_FAILED, ""
+        return None, ""
     why = worn_out(one.plan.rules, deliveries=one.deliveries, failures=one.failures, crashes=one.crashes)
     return (Kind.CRASH, why) if why else (None, "")
 
@@ -112,13 +112,22 @@ def stored(entries: Sequence[Entry], store: ResultStore, results: Results) -> di
         if record is None:
             continue
         try:
-            if one.followed:
-                results.open(record.id, record.body)
+            body = results.open(record.id, record.body) if one.followed or one.opened.derived else None
         except EnvelopeError as exc:
             _log.error("task %s: its stored result is passed over: %s", record.id.hex(), exc)
         else:
-            found[record.id] = record
+            if body is None or not _left_behind(one, body):
+                found[record.id] = record
     return found
+
+
+def _left_behind(one: Entry, body: ResultBody) -> bool:
+    """Return whether that is no end of this task's: it waits for no others, and never came to a run.
+
+    A link before it stopped the chain, and has been requeued since.
+    """
+    waits = one.tail is not None and one.tail.gathered is not None
+    return body.kind == Kind.SKIPPED.value and not body.attempts and not waits
 
 
 def gather(entries: Sequence[Entry], store: ResultStore) -> dict[bytes, Mapping[int, bytes]]:
