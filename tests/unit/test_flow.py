@@ -293,3 +293,24 @@ def test_a_hook_is_named_by_function_task_or_text(app: App) -> None:
 
     assert [f"{HERE}.hook", "other.name", "x.y"] == [head.hook for head in heads]
     assert read_head(evolve(DEFAULT, {"retry": Retry()}).head("a.b")).hook is None
+
+
+@pytest.mark.parametrize("made", [Chain(["builtins.len"]), ["builtins.len"]], ids=["Chain", "list"])
+def test_a_step_is_no_chain(app: App, made: Any) -> None:
+    """It is told in a line, which shows what was given."""
+    with pytest.raises(TypeError, match=r"a step is a task with its arguments.* is a chain"):
+        app.chain(["builtins.len", made])
+
+
+def test_a_step_is_not_enqueued_already(app: App) -> None:
+    """What `enqueue` returns is a handle; `bind` makes a step."""
+    job: Any = app.enqueue(double, 1)
+
+    with pytest.raises(TypeError, match=r"such as task.bind\(1\), and <Job .* is enqueued already"):
+        app.group([job])
+
+
+def test_a_chain_object_runs_on_its_own(app: App) -> None:
+    """It says itself whether it feeds."""
+    with inline(app):
+        assert app.chain(Chain([(double, (1,)), double], feed=True)).result() == 4

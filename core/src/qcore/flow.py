@@ -51,28 +51,33 @@ class Flowing:
 
         def _send_flow(self, sealed: Sequence[Sealed], *, gathers: bool, delays: bool) -> None: ...
 
-    def chain(self, steps: Iterable[Step], *, feed: bool = False) -> ChainJob:
+    def chain(self, steps: Iterable[Step] | Chain, *, feed: bool = False) -> ChainJob:
         """Run steps one behind the other; each is enqueued when the one before has ended.
 
         A step that fails for good ends the chain, unless it was made `using(go_on=True)`: the
         handle then fails and says where. Steps that ran have results of their own.
 
         Args:
-            steps: bound tasks, or functions by object or name, or (function, args, kwargs).
+            steps: bound tasks, or functions by object or name, or (function, args, kwargs); or a
+                `Chain` of them, which says itself whether it feeds.
             feed: each step is given what the one before returned as its first argument; behind
                 one that failed, None.
 
         Raises:
             EncodeError: an argument cannot be serialised; the message names it.
             NotSupported: they are for several queues.
+            TypeError: a step is enqueued already, or a chain.
             ValueError: there are no steps.
 
         """
-        calls = [self._call(step) for step in Chain(steps).steps]
+        made = steps if isinstance(steps, Chain) else Chain(steps, feed=feed)
+        calls = [self._call(step) for step in made.steps]
         queue, runtime, app = self._place(_cluster(calls))
         last = new_flow()
         weaver = Weaver(runtime, queue, calls)
-        self._send_flow(weaver.chain(calls, last, feed=feed), gathers=False, delays=weaver.delays)
+        self._send_flow(
+            weaver.chain(calls, last, feed=made.feed or feed), gathers=False, delays=weaver.delays
+        )
         return _handle(app, calls, last)
 
     def group(self, members: Iterable[Step | Chain | list[Any]]) -> Group:
@@ -116,9 +121,17 @@ class Flowing:
             made = evolve(made, {"cluster": _cluster(calls)})
         return Group(self, [([call], False) for call in calls]).then(self._bound(COLLECTED, (), {}, made))
 
-    def _call(self, step: Step) -> Call:
+    def _call(self, step: Step | Job | Chain | list[Any]) -> Call:
         if isinstance(step, Call):
             return step
+        if isinstance(step, (Job, Chain, list)):
+            kind = (
+                "enqueued already"
+                if isinstance(step, Job)
+                else "a chain, which only a group may have for one"
+            )
+            msg = f"a step is a task with its arguments, such as task.bind(1), and {step!r:.80} is {kind}"
+            raise TypeError(msg)
         if not isinstance(step, tuple):
             return self._bound(step, (), {}, DEFAULT)
         if not 1 <= len(step) <= 3:
