@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -87,7 +88,7 @@ class Cluster:
         ours, theirs = socket.socketpair()
         source = str(Path(__file__).resolve().parent.parent)
         program = (
-            f"import sys; sys.path.append({source!r}); from qcore.cluster import main; "
+            f"import gc, sys; gc.disable(); sys.path.append({source!r}); from qcore.cluster import main; "
             f"main({theirs.fileno()})"
         )
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
@@ -227,6 +228,10 @@ def main(control_fd: int) -> None:
         config, plugins = adopt(boot)
         configure_logging(config.log_level)
         supervisor = Supervisor(Runtime(config, plugins), boot)
+        # Next to nothing of what was imported without collections is garbage. Frozen, it is not
+        # looked through by every collection from here on, the zygote's first one included.
+        gc.freeze()
+        gc.enable()
         serve(supervisor, control, parent)
     except QcoreError as exc:
         control.sendall(msgspec.json.encode({"failed": str(exc)}) + b"\n")
