@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.envelope import read_head
 from qcore.errors import BackendError, BackendUnavailable
 from qcore.journal import WorkerState
-from qcore.limits import PLACE, limit_of
+from qcore.limits import PLACE, limit_of, release
 from qcore.patience import Patience
 
 if TYPE_CHECKING:
@@ -121,3 +121,7 @@ def keep_places(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> None
         notes = store().notes if limit is not None and limit.concurrency else None
         if limit is not None and notes is not None:
             notes.acquire(limit.place, held.id, limit.concurrency, PLACE)
+            now = slot.page.look()
+            if (now.seq, now.begun, now.running) != (seen.seq, seen.begun, seen.running):
+                # It ended meanwhile, and may have given the place up before we took it.
+                release(notes, [(limit.place, held.id)])

@@ -184,17 +184,19 @@ class Worker:
                         break
                     page.end(index + 1, self._total)
                     continue
+            started = now
             outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.lead)
             self._total += 1
-            if plan.limit is not None:
-                self._gate.leave(entry.opened.id, plan.limit)
             roomy = batch.finish(index, entry, outcome)
+            if plan.limit is not None:
+                # Over for whoever prolongs places before it is given up, or he would take it again.
+                page.end(index + 1, self._total)
+                self._gate.leave(entry.opened.id, plan.limit)
             os.fchdir(self._home)
             os.umask(self._umask)
             now = time.monotonic_ns()
             if not roomy or now - began > TARGET:
                 # The last one alone may have taken most of it.
-                started = page.look().started
                 page.gauges.ran(1, now - started)
                 if others := self._total - counted - 1:
                     page.gauges.ran(others, (started - began) // others)
