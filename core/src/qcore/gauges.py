@@ -94,9 +94,11 @@ class Gauges:
 
 def bucket(nanoseconds: int) -> int:
     """Return the bucket that so many nanoseconds fall into."""
-    nanoseconds = max(nanoseconds, _LEAST)
+    if nanoseconds < _LEAST:
+        return 0
     bits = nanoseconds.bit_length()
-    return min(_BUCKETS - 1, 2 * (bits - _LEAST_BITS) + (nanoseconds >> (bits - 2) & 1))
+    found = 2 * (bits - _LEAST_BITS) + (nanoseconds >> (bits - 2) & 1)
+    return found if found < _BUCKETS else _BUCKETS - 1
 
 
 def middle(bucket: int) -> float:

@@ -32,6 +32,10 @@ class Pause(enum.IntEnum):
     UNKNOWN = 2
 
 
+#: By their numbers: to make one of a number takes longer than to read it, at every batch.
+_PAUSES: Final = tuple(Pause)
+
+
 class Orders:
     """What the supervisor says to one worker."""
 
@@ -74,7 +78,8 @@ class Orders:
     @property
     def paused(self) -> Pause:
         """Whether to take new messages."""
-        return Pause(_WORD.unpack_from(self._memory, _PAUSED)[0])
+        found: int = _WORD.unpack_from(self._memory, _PAUSED)[0]
+        return _PAUSES[found]
 
     @property
     def renewed(self) -> int:
