@@ -130,6 +130,24 @@ def test_the_place_of_a_task_that_has_ended_is_free(
     assert len(leased(app)) == count
 
 
+def test_a_schedule_whose_task_was_purged_fires_again(app: App, fire: Callable[[], None]) -> None:
+    """Its place is kept for a task that is nowhere; it is not while the queue holds anything."""
+    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 300, overlap="skip")
+    fire()
+    with app.runtime.brokers.lend() as broker:
+        assert broker.purge() == 1
+    other = app.enqueue("a.task")
+    due_again(app, "tick")
+    fire()
+    assert app.queue_size() == 1
+
+    assert other.cancel()
+    due_again(app, "tick")
+    fire()
+
+    assert len(leased(app)) == 1
+
+
 def test_a_place_taken_before_a_crash_is_not_lost(app: App, fire: Callable[[], None]) -> None:
     """Whoever fires the slot in the end makes the same holder."""
     made = app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")

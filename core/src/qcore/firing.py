@@ -30,6 +30,9 @@ _PLACES: Final = {"skip": 1, "queue": 2}
 #: Seconds after which a place nobody gave up is taken for a dead one's: longer than a task runs
 #: that nobody stops. What has a timeout is given all its attempts, if that is longer.
 _DEAD: Final = 86400.0
+#: Seconds after which it is seen in the size of a queue that a slot's task is there; some brokers
+#: only estimate it.
+_SURE: Final = 120.0
 #: Seconds within which nobody else can have fired what we have claimed.
 _OURS: Final = 5.0
 
@@ -145,8 +148,9 @@ class Firing:
                 continue
             # A slot that was given its place by one who died before it was fired keeps it.
             first = notes.acquire(key, message.id, limit, seconds)
-            if first is not None and _ended(store, first):
-                # Its worker died between the end and giving the place up.
+            ours = (key, first) in places
+            if first is not None and not ours and (_ended(store, first) or self._purged(there, first)):
+                # Its worker died between the end and giving the place up, or it never came to one.
                 notes.release([(key, first)])
                 first = notes.acquire(key, message.id, limit, seconds)
             if first is not None:
@@ -157,6 +161,13 @@ class Firing:
             places.append((key, message.id))
             messages.append(message)
         return messages
+
+    def _purged(self, there: Outlet, id: bytes) -> bool:
+        """Return whether a slot's task cannot be in the queue any more, for there is none."""
+        if self._clock() - int.from_bytes(id[:6], "big") / 1000 < _SURE:
+            return False
+        size = there.broker.size()
+        return (size.ready, size.leased, size.delayed) == (0, 0, 0)
 
     def _hold(self, schedule: Schedule) -> float:
         """Return the seconds after which a place is taken for a dead one's."""
