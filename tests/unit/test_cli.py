@@ -596,6 +596,20 @@ def test_a_database_that_is_none_fails_the_doctor(qcore_: Callable[..., Ended], 
     assert "not a SQLite database" in ended.out
 
 
+def test_results_in_a_file_beside_a_service_are_warned_of(
+    qcore_: Callable[..., Ended], tmp_path: Path
+) -> None:
+    """A queue that many machines share needs a store that they share."""
+    (tmp_path / "qcore.toml").write_text(
+        f'secret_key = "{KEY}"\nbroker_class = "qcore.builtin.sqlite.SqliteBroker"\n[sqlite]\npath = "q.db"\n'
+    )
+
+    ended = qcore_("doctor", "--json")
+
+    assert "warn" in verdicts(ended)["results"]
+    assert "name a store that all of them share in result_store" in ended.out
+
+
 def test_a_bad_configuration_fails_the_doctor(
     qcore_: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,9 +135,13 @@ class Runtime:
         return broker
 
     def make_store(self) -> ResultStore:
-        """Connect to the result store: the one configured, else the broker's own, else SQLite."""
-        name = self.config.result_store or self._first("qcore_result_stores", self._own)
-        return self.plugins.result_store(name)(self._settings())
+        """Connect to the result store."""
+        return self.plugins.result_store(self.result_store)(self._settings())
+
+    @property
+    def result_store(self) -> str:
+        """The name of the result store: the one configured, else the broker's own, else SQLite."""
+        return self.config.result_store or self._first("qcore_result_stores", self._own)
 
     def make_scheduler(self) -> Scheduler:
         """Connect to the schedule store: the broker's own, else that of `result_store`, else SQLite."""

@@ -13,6 +13,7 @@ from qcore import keyfile, sources
 from qcore.cli.finding import Finding, Verdict
 from qcore.cli.looking import statuses
 from qcore.cpus import available
+from qcore.crosscheck import EMBEDDED
 from qcore.envelope import Head
 from qcore.journal import Journal
 from qcore.model import Kind, Outcome, State
@@ -180,6 +181,12 @@ def store(session: Session) -> Iterator[str | Finding]:
         yield Finding(Verdict.FAIL, "results", "what was saved did not come back; look at the result store")
     else:
         yield "saved, read and deleted one"
+    if runtime.result_store == EMBEDDED != runtime.config.broker:
+        told = (
+            f"the broker {runtime.config.broker!r} may serve several machines, but results lie in a file of"
+            " this one: name a store that all of them share in result_store, such as redis"
+        )
+        yield Finding(Verdict.WARN, "results", told)
 
 
 def clusters(session: Session) -> Iterator[str | Finding]:
