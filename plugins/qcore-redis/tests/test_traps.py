@@ -13,6 +13,7 @@ from qcore.errors import BackendRefused, BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, State, StoredResult
 from qcore_redis import RedisBroker, RedisResults, RedisSettings, faults
+from qcore_redis import link as link_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,6 +114,12 @@ def test_leases_survive_the_server(own: Any) -> None:
     assert sorted(drain(broker, 2.0)) == [b"held", b"waiting"]
 
 
+def silent(link: Any) -> None:
+    """Wait until a connection is looked at before it is used; a server can be back sooner."""
+    while time.monotonic() - link._answered <= link_module._SILENCE:
+        pass
+
+
 def test_a_connection_that_was_closed_in_silence_costs_nobody_a_task(own: Any) -> None:
     """A producer that enqueued before a restart, or long ago, is not refused for it."""
     made = settings(own)
@@ -120,11 +127,14 @@ def test_a_connection_that_was_closed_in_silence_costs_nobody_a_task(own: Any) -
     put(broker, b"before")
     own.kill()
     own.start()
+    silent(broker._link)
 
     put(broker, b"after")
     results.save([kept := result(b"body")])
     own.kill()
     own.start()
+    silent(results._link)
+    silent(broker._link)
 
     assert results.get([kept.id]) == [kept]
     assert drain(broker) == [b"before", b"after"]
