@@ -181,7 +181,8 @@ def replicated(start: Callable[..., Land]) -> Land:
     return start(1)
 
 
-@pytest.fixture(params=["alone", "replicated"])
+#: what depends on the server does not depend on the interpreter: alone on the oldest Python only
+@pytest.fixture(params=[pytest.param("alone", marks=pytest.mark.slow), "replicated"])
 def land(request: pytest.FixtureRequest) -> Land:
     """Return a server alone, then a replica set."""
     found: Land = request.getfixturevalue(request.param)

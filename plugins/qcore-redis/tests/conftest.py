@@ -21,7 +21,12 @@ import redis
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-KINDS = ("redis7", "valkey9", "redis6.2")
+#: what depends on the server does not depend on the interpreter: the others on the oldest Python only
+KINDS = (
+    "redis7",
+    pytest.param("valkey9", marks=pytest.mark.slow),
+    pytest.param("redis6.2", marks=pytest.mark.slow),
+)
 
 
 def binary(kind: str) -> str | None:
