@@ -34,9 +34,12 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_left_behind() -> Iterator[None]:
     """See that everything the tests have started has ended."""
+    # servers that plugins' tests have started before keep running until those end their session
+    before = set(psutil.Process().children(recursive=True))
     yield
     # multiprocessing keeps its resource tracker until the interpreter ends
-    started = [p for p in psutil.Process().children(recursive=True) if "resource_tracker" not in _told(p)]
+    children = [p for p in psutil.Process().children(recursive=True) if p not in before]
+    started = [p for p in children if "resource_tracker" not in _told(p)]
     _, left = psutil.wait_procs(started, timeout=PATIENCE)
 
     assert not left, f"still running: {[_told(process) for process in left]}"

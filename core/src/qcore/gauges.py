@@ -23,6 +23,7 @@ GAUGES_END: Final = 4096
 
 _WORD: Final = struct.Struct("q")
 _STEP: Final = struct.Struct("qddq")  # tag, done, total, bytes of the note
+_VERSION: Final = _PROGRESS // _WORD.size
 #: Characters of a note, of at most four bytes each.
 _MOST: Final = 120
 
@@ -37,10 +38,13 @@ _COUNTS: Final = struct.Struct(f"{_BUCKETS}q")
 class Gauges:
     """How far the running task is, and how long tasks ran and waited."""
 
-    __slots__ = ("_memory",)
+    __slots__ = ("_memory", "_words")
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
+        #: words written by one store: `pack_into` wipes what it is about to write, and a reader
+        #: would take the nought in between for a version
+        self._words = memory.cast("q")
 
     # -- the worker writes --------------------------------------------------------------------
 
@@ -57,15 +61,14 @@ class Gauges:
         memory = self._memory
         text = note[:_MOST].encode("utf-8", "replace")
         # Odd while it is written; a task that was interrupted here leaves it odd until the next.
-        version = _WORD.unpack_from(memory, _PROGRESS)[0] | 1
-        _WORD.pack_into(memory, _PROGRESS, version)
+        version = self._words[_VERSION] | 1
+        self._words[_VERSION] = version
         _STEP.pack_into(memory, _PROGRESS + _WORD.size, seq * TAG + begun, done, total, len(text))
         memory[_NOTE : _NOTE + len(text)] = text
-        _WORD.pack_into(memory, _PROGRESS, version + 1)
+        self._words[_VERSION] = version + 1
 
     def _count(self, start: int, count: int, each: int) -> None:
-        at = start + _WORD.size * bucket(each)
-        _WORD.pack_into(self._memory, at, _WORD.unpack_from(self._memory, at)[0] + count)
+        self._words[start // _WORD.size + bucket(each)] += count
 
     # -- the supervisor reads -----------------------------------------------------------------
 
@@ -74,10 +77,10 @@ class Gauges:
         memory = self._memory
         # A writer is done within a microsecond, unless it was put to sleep: then the next look tells.
         for _ in range(3):
-            version = _WORD.unpack_from(memory, _PROGRESS)[0]
+            version = self._words[_VERSION]
             tag, done, total, size = _STEP.unpack_from(memory, _PROGRESS + _WORD.size)
             note = bytes(memory[_NOTE : _NOTE + size])
-            if version % 2 == 0 and _WORD.unpack_from(memory, _PROGRESS)[0] == version:
+            if version % 2 == 0 and self._words[_VERSION] == version:
                 if tag != seq * TAG + begun or not (math.isfinite(done) and math.isfinite(total)):
                     return None
                 return Progress(done=done, total=total, note=note.decode("utf-8", "replace"))

@@ -170,15 +170,20 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., La
 
 
 @pytest.fixture(scope="session")
-def alone(start: Callable[..., Land]) -> Land:
+def alone(start: Callable[..., Land]) -> Iterator[Land]:
     """Return a server alone, for tests that do it no harm."""
-    return start()
+    # ended here and not by `start` alone: what began last in a session ends first
+    made = start()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
-def replicated(start: Callable[..., Land]) -> Land:
+def replicated(start: Callable[..., Land]) -> Iterator[Land]:
     """Return a replica set of one member, for tests that do it no harm."""
-    return start(1)
+    made = start(1)
+    yield made
+    made.close()
 
 
 #: what depends on the server does not depend on the interpreter: alone on the oldest Python only
