@@ -242,6 +242,34 @@ def test_a_reader_never_sees_half_of_one_batch_and_half_of_another(journal: Jour
                 assert not _torn(found, seen.count)
 
 
+def test_a_running_message_is_never_seen_without_its_own_start(journal: Journal) -> None:
+    """Who looks in between finds no task that began long ago, or whose time was over before it began."""
+    page = journal.page(0)
+    count = 250
+
+    def work(tell: Callable[[str], None]) -> None:
+        own = journal.page(0)
+        own.hold([held(0)] * count, time.monotonic_ns())
+        tell("ready")
+        while True:
+            for index in range(count):
+                now = time.monotonic_ns()
+                own.begin(index, now, now + 10**12)
+
+    with Child(work) as child:
+        assert child.line() == "ready"
+        began = time.monotonic_ns()
+        end, running = time.monotonic() + HAMMER, 0
+        while time.monotonic() < end or running < 1000:
+            seen = page.look()
+            if seen.running >= 0:
+                running += 1
+                assert 0 <= seen.ended <= seen.begun <= count
+                assert began - 10**10 < seen.started, seen
+                assert seen.deadline == 0 or seen.deadline > began, seen
+        child.kill()
+
+
 def test_a_message_taken_away_is_never_begun(journal: Journal) -> None:
     """Of a limit and a beginning at the same moment, one sees the other: no message runs twice."""
     page = journal.page(0)

@@ -31,25 +31,22 @@ _BODY: Final = GAUGES_END
 #: Kept free for the last note of a batch, one without a result.
 _SPARE: Final = 8192
 
+#: The words, by their numbers.
 _SEQ: Final = 0
-_COUNT: Final = 8
-_BEGUN: Final = 16
-_ENDED: Final = 24
-_STARTED: Final = 32
-_DEADLINE: Final = 40
-_LEASED: Final = 48
-_OUTCOMES: Final = 56
-_STATE: Final = 64
-_REASON: Final = 72
-_TOTAL: Final = 80
-_SETTLED: Final = 88
-_LIMIT: Final = 96
-_FLUSHED: Final = 104
+_COUNT: Final = 1
+_BEGUN: Final = 2
+_ENDED: Final = 3
+_STARTED: Final = 4
+_DEADLINE: Final = 5
+_LEASED: Final = 6
+_OUTCOMES: Final = 7
+_STATE: Final = 8
+_REASON: Final = 9
+_TOTAL: Final = 10
+_SETTLED: Final = 11
+_LIMIT: Final = 12
+_FLUSHED: Final = 13
 
-#: native, not "<": written by one store of eight bytes
-_WORD: Final = struct.Struct("q")
-_RUN: Final = struct.Struct("qqqq")  # begun, ended, started, deadline: side by side
-_HOLD: Final = struct.Struct("qqqqqqq")  # count, begun, ended, started, deadline, leased, outcomes
 _LENGTH: Final = struct.Struct("I")
 
 
@@ -169,15 +166,16 @@ class Journal:
 class Page:
     """One worker's page."""
 
-    __slots__ = ("_body", "_memory", "_next", "_run", "_word", "gauges", "orders", "seq")
+    __slots__ = ("_body", "_memory", "_next", "_words", "gauges", "orders", "seq")
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
         self.orders = Orders(memory)
         self.gauges = Gauges(memory)
-        self._word = _WORD.pack_into
-        self._run = _RUN.pack_into
-        self.seq: int = _WORD.unpack_from(memory, _SEQ)[0]
+        #: each written by one store. struct's `pack_into` wipes all it is about to write first, and
+        #: who looked in between saw a task that had begun at the beginning of time.
+        self._words = memory.cast("q")
+        self.seq: int = self._words[_SEQ]
         self._body = _BODY
         self._next = _BODY
 
@@ -193,21 +191,22 @@ class Page:
         """
         data = _encode(batch)
         end = _BODY + _LENGTH.size + len(data)
-        memory = self._memory
+        memory, words = self._memory, self._words
         # Half of the page is kept for outcomes.
         if end > PAGE // 2:
             return False
         # The count goes to zero first and the number of the batch is written last but for the
         # count: a worker that dies between two of these lines holds nothing or all.
-        self._word(memory, _COUNT, 0)
+        words[_COUNT] = 0
         _LENGTH.pack_into(memory, _BODY, len(data))
         memory[_BODY + _LENGTH.size : end] = data
         self.seq += 1
         self._body = self._next = end
-        self._word(memory, _SETTLED, 0)
-        _HOLD.pack_into(memory, _COUNT, 0, 0, 0, 0, 0, leased, end)
-        self._word(memory, _SEQ, self.seq)
-        self._word(memory, _COUNT, len(batch))
+        words[_SETTLED] = words[_BEGUN] = words[_ENDED] = words[_STARTED] = words[_DEADLINE] = 0
+        words[_LEASED] = leased
+        words[_OUTCOMES] = end
+        words[_SEQ] = self.seq
+        words[_COUNT] = len(batch)
         return True
 
     def begin(self, index: int, started: int, deadline: int) -> bool:
@@ -219,18 +218,28 @@ class Page:
             deadline: monotonic nanoseconds, 0 = none.
 
         """
-        self._run(self._memory, _BEGUN, index + 1, index, started, deadline)
-        tagged: int = _WORD.unpack_from(self._memory, _LIMIT)[0]
+        words = self._words
+        # In this order nobody ever sees a running message with another's start or deadline.
+        words[_DEADLINE] = 0
+        words[_STARTED] = started
+        words[_ENDED] = index
+        words[_BEGUN] = index + 1
+        words[_DEADLINE] = deadline
+        tagged = words[_LIMIT]
         # Written before the limit is read: the supervisor looks again a while after setting it.
         if tagged // TAG == self.seq and index >= tagged % TAG:
-            self._run(self._memory, _BEGUN, index, index, 0, 0)
+            words[_BEGUN] = index
+            words[_DEADLINE] = words[_STARTED] = 0
             return False
         return True
 
     def end(self, ended: int, total: int) -> None:
         """Note that `ended` messages of the batch are over, `total` since the process began."""
-        self._run(self._memory, _BEGUN, ended, ended, 0, 0)
-        self._word(self._memory, _TOTAL, total)
+        words = self._words
+        words[_DEADLINE] = 0
+        words[_BEGUN] = words[_ENDED] = ended
+        words[_STARTED] = 0
+        words[_TOTAL] = total
 
     def note(self, ended: Ended) -> bool:
         """Keep an outcome for the supervisor, in case we die first; False if there is no room."""
@@ -242,44 +251,44 @@ class Page:
         _LENGTH.pack_into(self._memory, start, len(data))
         self._memory[start + _LENGTH.size : stop] = data
         self._next = stop
-        self._word(self._memory, _OUTCOMES, stop)
+        self._words[_OUTCOMES] = stop
         return True
 
     def settled(self, count: int) -> None:
         """Note that the first `count` messages of the batch are settled; their outcomes may go."""
-        self._word(self._memory, _SETTLED, count)
+        self._words[_SETTLED] = count
         self._next = self._body
-        self._word(self._memory, _OUTCOMES, self._body)
+        self._words[_OUTCOMES] = self._body
 
     def say(self, state: WorkerState, reason: Leaving = Leaving.NOT) -> None:
         """Tell the supervisor how we are."""
-        self._word(self._memory, _REASON, reason)
-        self._word(self._memory, _STATE, state)
+        self._words[_REASON] = reason
+        self._words[_STATE] = state
 
     def flushed(self) -> int:
         """Return how many messages of this batch the supervisor has settled for us."""
-        tagged: int = _WORD.unpack_from(self._memory, _FLUSHED)[0]
+        tagged = self._words[_FLUSHED]
         return tagged % TAG if tagged // TAG == self.seq else 0
 
     def place(self) -> tuple[int, int]:
         """Return the number of our batch and how many of its messages have begun."""
-        return self.seq, _WORD.unpack_from(self._memory, _BEGUN)[0]
+        return self.seq, self._words[_BEGUN]
 
     # -- the supervisor writes ----------------------------------------------------------------
 
     def reset(self) -> None:
         """Empty the page for the next worker of this slot; batch numbers go on."""
-        seq: int = _WORD.unpack_from(self._memory, _SEQ)[0]
+        seq = self._words[_SEQ]
         self._memory[:_WORDS] = bytes(_WORDS)
-        self._word(self._memory, _SEQ, seq + 1)
+        self._words[_SEQ] = seq + 1
 
     def limit(self, seq: int, count: int) -> None:
         """Forbid batch `seq` to begin messages from position `count` on."""
-        self._word(self._memory, _LIMIT, seq * TAG + count)
+        self._words[_LIMIT] = seq * TAG + count
 
     def mark_flushed(self, seq: int, count: int) -> None:
         """Tell the worker that the first `count` messages of batch `seq` are settled."""
-        self._word(self._memory, _FLUSHED, seq * TAG + count)
+        self._words[_FLUSHED] = seq * TAG + count
 
     # -- the supervisor reads -----------------------------------------------------------------
 
@@ -288,7 +297,7 @@ class Page:
         while True:
             seen = Snapshot(*_SNAPSHOT.unpack_from(self._memory, 0))
             # We may have been put to sleep between two words, for as long as many batches take.
-            if _WORD.unpack_from(self._memory, _SEQ)[0] == seen.seq:
+            if self._words[_SEQ] == seen.seq:
                 return seen
 
     def read(self, seen: Snapshot) -> tuple[list[Held], list[Ended]] | None:

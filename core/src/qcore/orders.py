@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import enum
-import struct
 import time
 from typing import Final
 
 #: Where the words are. All but the last are wiped for the next worker of the slot.
-_CALLED_OFF: Final = 112
-_RENEWED: Final = 120
-_TENDED: Final = 128
-_PAUSED: Final = 256
+_CALLED_OFF: Final = 112 // 8
+_RENEWED: Final = 120 // 8
+_TENDED: Final = 128 // 8
+_PAUSED: Final = 256 // 8
 
-#: native, not "<": written by one store of eight bytes
-_WORD: Final = struct.Struct("q")
 #: What belongs to one batch is tagged with its number: number * TAG + position.
 TAG: Final = 1 << 20
 #: Most seconds a worker waits for its supervisor, which may be waiting for a backend, and how often
@@ -39,50 +36,48 @@ _PAUSES: Final = tuple(Pause)
 class Orders:
     """What the supervisor says to one worker."""
 
-    __slots__ = ("_memory",)
+    __slots__ = ("_words",)
 
     def __init__(self, memory: memoryview) -> None:
-        self._memory = memory
+        #: each written by one store, see `Page`
+        self._words = memory.cast("q")
 
     # -- the supervisor writes ----------------------------------------------------------------
 
     def call_off(self, seq: int, begun: int) -> None:
         """Say that the message of batch `seq` that was the `begun`th to begin is to end."""
-        _WORD.pack_into(self._memory, _CALLED_OFF, seq * TAG + begun)
+        self._words[_CALLED_OFF] = seq * TAG + begun
 
     def pause(self, what: Pause) -> None:
         """Say whether to take new messages."""
-        _WORD.pack_into(self._memory, _PAUSED, what)
+        self._words[_PAUSED] = what
 
     def renew(self, when: int) -> None:
         """Say when the leases of what is held were last prolonged, monotonic nanoseconds."""
-        _WORD.pack_into(self._memory, _RENEWED, when)
+        self._words[_RENEWED] = when
 
     def tend(self, seq: int | None) -> None:
         """Say that messages of batch `seq` are being settled for the worker; None = none are."""
-        _WORD.pack_into(self._memory, _TENDED, 0 if seq is None else seq * TAG + 1)
+        self._words[_TENDED] = 0 if seq is None else seq * TAG + 1
 
     # -- the worker reads ---------------------------------------------------------------------
 
     def called_off(self, seq: int, begun: int) -> bool:
         """Whether the message that runs is to end."""
-        tagged: int = _WORD.unpack_from(self._memory, _CALLED_OFF)[0]
-        return tagged == seq * TAG + begun
+        return self._words[_CALLED_OFF] == seq * TAG + begun
 
     def await_tending(self, seq: int) -> None:
         """Wait while messages of batch `seq` are being settled for us, or it would be done twice."""
         end = time.monotonic() + _PATIENCE
-        while _WORD.unpack_from(self._memory, _TENDED)[0] == seq * TAG + 1 and time.monotonic() < end:
+        while self._words[_TENDED] == seq * TAG + 1 and time.monotonic() < end:
             time.sleep(_GLANCE)
 
     @property
     def paused(self) -> Pause:
         """Whether to take new messages."""
-        found: int = _WORD.unpack_from(self._memory, _PAUSED)[0]
-        return _PAUSES[found]
+        return _PAUSES[self._words[_PAUSED]]
 
     @property
     def renewed(self) -> int:
         """When leases were last prolonged, monotonic nanoseconds; 0 = not yet."""
-        found: int = _WORD.unpack_from(self._memory, _RENEWED)[0]
-        return found
+        return self._words[_RENEWED]
