@@ -51,7 +51,7 @@ LAYERS: Final = (
     # contracts
     {"progress", "running", "rates"},
     {"hookspecs", "envelope", "journal", "move"},
-    {"gauges", "marks"},
+    {"gauges", "marks", "held"},
     {"sealer", "forked", "tail"},
     {"due"},
     {"interfaces", "signing", "settle", "cadence", "faults", "cpus"},

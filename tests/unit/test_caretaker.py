@@ -11,7 +11,8 @@ import pytest
 from qcore import App, Config, progress
 from qcore.caretaker import Caretaker
 from qcore.errors import BackendUnavailable, NotSupported
-from qcore.journal import Held, Journal, WorkerState
+from qcore.held import Held, WorkerState
+from qcore.journal import Journal
 from qcore.memory import Memory
 from qcore.model import Action, Settlement
 from qcore.orders import Pause

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from qcore import Progress, progress
 from qcore.gauges import bucket, middle, spread
-from qcore.journal import Held, Journal
+from qcore.held import Held
+from qcore.journal import Journal
 from qcore.memory import Memory, machine, usage_of
 from qcore.orders import Pause
 from qcore.progress import PAGE

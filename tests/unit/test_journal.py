@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.journal import PAGE, Ended, Held, Journal, Leaving, Page, WorkerState
+from qcore.held import Ended, Held, Leaving, WorkerState
+from qcore.journal import PAGE, Journal, Page
 from qcore.model import Action, Settlement, State, StoredResult
 from qcore.testing.processes import Child
 

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from qcore.journal import Journal, Leaving, WorkerState
+from qcore.held import Leaving, WorkerState
+from qcore.journal import Journal
 from qcore.pool import affinity
 from qcore.slot import Gone, Slot
 from qcore.zygote import Notice

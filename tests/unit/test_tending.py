@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from qcore.journal import WorkerState
+from qcore.held import WorkerState
 from qcore.rescue import Rescuer
 from qcore.slot import Slot
 from tests.unit.test_batch import DONE, Bench

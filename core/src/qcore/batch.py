@@ -11,8 +11,8 @@ from qcore.condemn import condemn
 from qcore.continuation import Continuation, wants_value
 from qcore.entry import Entry, gather, held, hindrance, prepare, rejected, stored
 from qcore.errors import BackendUnavailable, EnvelopeError
+from qcore.held import Ended
 from qcore.hookspecs import RejectedEvent
-from qcore.journal import Ended
 from qcore.marks import Marks
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.results import forget_failures

@@ -23,8 +23,8 @@ from qcore.sealer import STATUS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from qcore.held import Snapshot
     from qcore.interfaces import Broker, ResultStore
-    from qcore.journal import Snapshot
     from qcore.memory import Memory
     from qcore.runtime import Runtime
     from qcore.slot import Gone, Slot

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.continuation import Unmet, lead
 from qcore.errors import EnvelopeError, UnknownKey
-from qcore.journal import Held
+from qcore.held import Held
 from qcore.model import Action, Kind, Settlement, State
 from qcore.settle import decide, worn_out
 from qcore.tail import key_of, read_tail

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from qcore.caretaker import Caretaker
-    from qcore.journal import Snapshot
+    from qcore.held import Snapshot
     from qcore.pool import Pool
     from qcore.slot import Slot
 

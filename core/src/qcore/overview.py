@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.envelope import read_head
-from qcore.journal import WorkerState
+from qcore.held import WorkerState
 from qcore.memory import Memory
 from qcore.rates import Rates
 from qcore.running import Running

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.envelope import read_head
 from qcore.errors import BackendError, BackendUnavailable
-from qcore.journal import WorkerState
+from qcore.held import WorkerState
 from qcore.limits import PLACE, limit_of, release
 from qcore.patience import Patience
 

@@ -21,8 +21,9 @@ from qcore.writing import Writer, again
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from qcore.held import Ended, Held, Snapshot
     from qcore.interfaces import Broker, ResultStore
-    from qcore.journal import Ended, Held, Page, Snapshot
+    from qcore.journal import Page
     from qcore.model import StoredResult
     from qcore.runtime import Runtime
     from qcore.slot import Gone, Slot

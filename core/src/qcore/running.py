@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qcore.journal import Held, Page, Snapshot
+    from qcore.held import Held, Snapshot
+    from qcore.journal import Page
 
 
 class Running:

@@ -6,7 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from qcore.journal import Leaving, Snapshot, WorkerState
+from qcore.held import Leaving, Snapshot, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

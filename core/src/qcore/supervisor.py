@@ -14,8 +14,9 @@ from qcore import zygote
 from qcore.caretaker import Caretaker
 from qcore.errors import StartFailed
 from qcore.guard import Guard
+from qcore.held import WorkerState
 from qcore.hookspecs import ClusterEvent
-from qcore.journal import Journal, WorkerState
+from qcore.journal import Journal
 from qcore.overview import LONG, Overview
 from qcore.pool import Pool
 from qcore.timekeeper import Timekeeper

@@ -12,8 +12,8 @@ from qcore.batch import Batch
 from qcore.errors import BackendError, BackendUnavailable, NotSupported
 from qcore.execute import Executor
 from qcore.handlers import Handlers
+from qcore.held import Leaving, WorkerState
 from qcore.hookspecs import WorkerEvent
-from qcore.journal import Leaving, WorkerState
 from qcore.limits import Gate
 from qcore.plan import Planner
 from qcore.prefetch import TARGET, Prefetch
