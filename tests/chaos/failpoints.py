@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from qcore.batch import Batch
 from qcore.builtin.sqlite.broker import SqliteBroker
 from qcore.builtin.sqlite.notes import SqliteNotes
-from qcore.execute import Executor
-from qcore.journal import Page
+from qcore.journal.pages import Page
+from qcore.tasks.execute import Executor
+from qcore.workers.batch import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,25 +19,25 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from qcore import App, Config
-from qcore.batch import Batch
 from qcore.builtin.sqlite import broker as broker_module
 from qcore.builtin.sqlite import results as results_module
-from qcore.envelope import task_id
 from qcore.errors import BackendUnavailable
-from qcore.journal import Journal
+from qcore.journal.pages import Journal
+from qcore.messages.envelope import task_id
 from qcore.model import Kind, Outcome, State
-from qcore.plan import Planner
-from qcore.rescue import Rescuer
 from qcore.runtime import Runtime
-from qcore.slot import Gone, Slot
-from qcore.zygote import Notice
+from qcore.supervision.rescue import Rescuer
+from qcore.supervision.slot import Gone, Slot
+from qcore.supervision.zygote import Notice
+from qcore.tasks.plan import Planner
+from qcore.workers.batch import Batch
 from tests.chaos import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qcore.entry import Entry
     from qcore.interfaces import Broker
+    from qcore.workers.entry import Entry
 
 pytestmark = pytest.mark.chaos
 

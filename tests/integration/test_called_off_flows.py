@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qcore.task import Job
+from qcore.tasks.task import Job
 from tests.integration import flow_tasks
 from tests.integration.land import final, finals, lines
 

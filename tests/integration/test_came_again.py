@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from qcore.envelope import read_head
+from qcore.messages.envelope import read_head
 from qcore.model import Action, Kind, Outcome, Settlement, State
 from tests.integration import flow_tasks, limited, tasks
 from tests.integration.land import alive, final, kill, lines, until, worker_pids

@@ -17,7 +17,7 @@ from tests.integration.land import final, finals, kill, lines, until, worker_pid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.call import Sealed
+    from qcore.tasks.call import Sealed
     from tests.integration.land import Land
 
 

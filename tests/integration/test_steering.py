@@ -9,7 +9,7 @@ import pytest
 
 from qcore import Progress, QueueSize
 from qcore.errors import NotSupported, ResultNotReady
-from qcore.marks import called_off
+from qcore.messages.marks import called_off
 from qcore.model import State
 from tests.integration import limited, steered, tasks
 from tests.integration.land import final, finals, kill, lines, until, worker_pids

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qcore import App
-    from qcore.task import Sender
+    from qcore.tasks.task import Sender
     from tests.integration.land import Land
 
 

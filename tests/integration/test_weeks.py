@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import pytest
 
-from qcore import Config, cadence
+from qcore import Config
 from qcore.builtin.sqlite import SqliteSettings, make_broker, make_schedules
-from qcore.due import CatchUp, due
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, Schedule
-from qcore.scheduled import slot_id
+from qcore.schedules import cadence
+from qcore.schedules.due import CatchUp, due
+from qcore.schedules.scheduled import slot_id
 from qcore.testing.weeks import Weeks
 from tests.integration.land import SECRET
 

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from qcore import App, Config, QcoreError, Retry
-from qcore.envelope import decode_head
 from qcore.errors import EncodeError, NotSupported, TaskNameError
+from qcore.messages.envelope import decode_head
 from qcore.testing import captured
 
 

@@ -9,20 +9,20 @@ import attrs
 import pytest
 
 from qcore import App, Config
-from qcore.batch import Batch
 from qcore.errors import BackendRefused, BackendUnavailable
-from qcore.journal import PAGE, Journal
+from qcore.journal.pages import PAGE, Journal
+from qcore.messages.tail import Fed, read_tail
 from qcore.model import Action, Kind, Outcome, Outgoing, QueueSize, Settlement, State, StoredResult
-from qcore.plan import Planner
 from qcore.runtime import Runtime
-from qcore.tail import Fed, read_tail
+from qcore.tasks.plan import Planner
+from qcore.workers.batch import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from qcore.entry import Entry
     from qcore.interfaces import Broker, ResultStore
+    from qcore.workers.entry import Entry
 
 SECRET: Final = "the key of the tests of batches, nobody else's"
 DONE: Final = Outcome(Kind.SUCCESS, 1)

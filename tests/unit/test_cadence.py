@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.cadence import every, next_slot, parse, slots, zone
-from qcore.due import missed_slots
 from qcore.errors import ScheduleError
+from qcore.schedules.cadence import every, next_slot, parse, slots, zone
+from qcore.schedules.due import missed_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable

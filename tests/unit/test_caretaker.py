@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import App, Config, progress
-from qcore.caretaker import Caretaker
 from qcore.errors import BackendUnavailable, NotSupported
-from qcore.held import Held, WorkerState
-from qcore.journal import Journal
-from qcore.memory import Memory
+from qcore.journal.held import Held, WorkerState
+from qcore.journal.orders import Pause
+from qcore.journal.pages import Journal
 from qcore.model import Action, Settlement
-from qcore.orders import Pause
 from qcore.runtime import Runtime
-from qcore.slot import Gone, Slot
-from qcore.zygote import Notice
+from qcore.supervision.caretaker import Caretaker
+from qcore.supervision.memory import Memory
+from qcore.supervision.slot import Gone, Slot
+from qcore.supervision.zygote import Notice
 from tests.integration.land import until
 
 if TYPE_CHECKING:

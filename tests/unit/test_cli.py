@@ -19,7 +19,6 @@ from qcore.cli import Exit
 from qcore.cli.exits import exit_of
 from qcore.cli.group import VERBS
 from qcore.cli.session import Session
-from qcore.envelope import Head
 from qcore.errors import (
     BackendRefused,
     BackendUnavailable,
@@ -31,6 +30,7 @@ from qcore.errors import (
     TaskNameError,
 )
 from qcore.hookspecs import hookimpl
+from qcore.messages.envelope import Head
 from qcore.model import Action, Kind, Outcome, Outgoing, Settlement, State
 from qcore.plugins import Plugins
 

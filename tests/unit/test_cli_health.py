@@ -12,7 +12,7 @@ import pytest
 from qcore import App, ClusterStatus, Config
 from qcore.cli.health import examine
 from qcore.cli.session import Session
-from qcore.sealer import STATUS
+from qcore.messages.sealer import STATUS
 from qcore.status import WorkerStatus
 
 if TYPE_CHECKING:

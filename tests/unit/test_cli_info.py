@@ -15,7 +15,7 @@ import pytest
 import qcore.cli
 from qcore import App, ClusterStatus, Config
 from qcore.cli import Exit
-from qcore.sealer import STATUS
+from qcore.messages.sealer import STATUS
 from qcore.status import Progress, Spread, WorkerStatus
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ import msgspec
 import pytest
 
 from qcore import App, ClusterStatus, Config
+from qcore.messages.sealer import STATUS
 from qcore.model import Action, Settlement
-from qcore.sealer import STATUS
 from qcore.status import Progress, WorkerStatus
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 import qcore.cli
 from qcore import App, Config
 from qcore.cli import Exit
-from qcore.envelope import read_head
-from qcore.scheduled import message
+from qcore.messages.envelope import read_head
+from qcore.schedules.scheduled import message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

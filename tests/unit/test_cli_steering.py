@@ -15,7 +15,7 @@ import qcore.cli
 from qcore import App, ClusterStatus, Config
 from qcore.cli import Exit
 from qcore.cli.status import told
-from qcore.sealer import STATUS
+from qcore.messages.sealer import STATUS
 from qcore.status import Progress, TaskStatus, WorkerStatus
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import attrs
 import msgspec
 import pytest
 
-from qcore import cpus, options
 from qcore.config import Config
 from qcore.errors import ConfigError
 from qcore.hookspecs import hookimpl
 from qcore.interfaces import Capabilities, Settings
 from qcore.plugins import Plugins
+from qcore.settings import cpus, options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore import options
 from qcore.config import Config
 from qcore.errors import ConfigError
 from qcore.plugins import Plugins
+from qcore.settings import options
 
 VALUES = st.recursive(
     st.none()

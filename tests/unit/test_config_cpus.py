@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore import cpus
+from qcore.settings import cpus
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore import keyfile
 from qcore.config import Config
 from qcore.errors import ConfigError
 from qcore.plugins import Plugins
+from qcore.settings import keyfile
 
 if TYPE_CHECKING:
     from pathlib import Path

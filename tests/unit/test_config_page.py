@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, get_args
 import attrs
 import pytest
 
-from qcore import options, sources
 from qcore.config import Config
 from qcore.installed import KNOWN
 from qcore.plugins import Plugins
+from qcore.settings import options, sources
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 ROW = re.compile(

@@ -13,9 +13,9 @@ import pytest
 
 import qcore
 from qcore import App, Config, When, cron, every
-from qcore.declared import gather, reconcile
 from qcore.errors import EncodeError, ScheduleError
-from qcore.scheduled import message
+from qcore.schedules.declared import gather, reconcile
+from qcore.schedules.scheduled import message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 from qcore import App, Config, Retry, ScheduleError
-from qcore.envelope import Head, read_head
-from qcore.scheduled import message
+from qcore.messages.envelope import Head, read_head
+from qcore.schedules.scheduled import message
 from tests.unit.test_schedules import make
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcore.envelope import (
+from qcore.errors import BadSignature, EnvelopeError, PayloadTooLarge, Undecodable, UnknownKey
+from qcore.messages.envelope import (
     COMPRESS_FROM,
     COMPRESSED,
     MAX_HEAD,
@@ -28,8 +29,7 @@ from qcore.envelope import (
     read_head,
     task_id,
 )
-from qcore.errors import BadSignature, EnvelopeError, PayloadTooLarge, Undecodable, UnknownKey
-from qcore.signing import MAC_SIZE, KeyRing
+from qcore.messages.signing import MAC_SIZE, KeyRing
 
 SECRET: Final = "a secret of more than thirty-two characters"
 GOLDEN: Final = Path(__file__).parent / "golden" / "envelopes-v1.json"

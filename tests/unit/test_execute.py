@@ -14,13 +14,13 @@ import msgspec
 import pytest
 
 from qcore.builtin.serializers.messagepack import MsgpackSerializer
-from qcore.describe import MAX_ERROR, MAX_TRACEBACK, describe, trace
-from qcore.envelope import Head, Opened, encode_head
 from qcore.errors import DecodeError, SkipTask, TaskTimeout
-from qcore.execute import Executor
+from qcore.messages.envelope import Head, Opened, encode_head
 from qcore.model import Kind, Outcome
-from qcore.plan import Plan, Planner
 from qcore.settle import Retry, Rules
+from qcore.tasks.describe import MAX_ERROR, MAX_TRACEBACK, describe, trace
+from qcore.tasks.execute import Executor
+from qcore.tasks.plan import Plan, Planner
 from qcore.testing.processes import Child
 
 if TYPE_CHECKING:

@@ -14,21 +14,21 @@ import pytest
 from qcore import App, Config, ScheduleError, SkipTask
 from qcore.builtin import plugin as builtin
 from qcore.builtin.memory.results import MemoryResults, ResultTable
-from qcore.envelope import read_head
 from qcore.errors import BadSignature, NotSupported
-from qcore.firing import Firing
 from qcore.hookspecs import hookimpl
+from qcore.messages.envelope import read_head
+from qcore.messages.tail import read_tail
 from qcore.model import State, StoredResult
 from qcore.plugins import Plugins
-from qcore.scheduled import lateness, message, slot_id
-from qcore.tail import read_tail
+from qcore.schedules.firing import Firing
+from qcore.schedules.scheduled import lateness, message, slot_id
 from tests.unit.test_schedules import make
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from qcore.envelope import Head, Opened
     from qcore.interfaces import Settings
+    from qcore.messages.envelope import Head, Opened
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ import pytest
 
 from qcore import App, Chain, Config, ResultNotReady, Retry, SkipTask, State, TaskFailed
 from qcore.builtin import plugin as builtin
-from qcore.call import DEFAULT, evolve
-from qcore.continuation import KEPT, Continuation, Unmet, lead
-from qcore.envelope import Head, encode_head, read_head
 from qcore.errors import NotSupported, TaskNameError
+from qcore.flows.continuation import KEPT, Continuation, Unmet, lead
+from qcore.flows.weave import chain_ids, member_id, new_flow
 from qcore.hookspecs import EnqueueEvent, hookimpl
+from qcore.messages.envelope import Head, encode_head, read_head
+from qcore.messages.tail import Gathered, Link, Member, Tail, derived, read_tail
 from qcore.model import Kind, Outcome, Result
 from qcore.plugins import Plugins
-from qcore.tail import Gathered, Link, Member, Tail, derived, read_tail
+from qcore.tasks.call import DEFAULT, evolve
 from qcore.testing import captured, inline
-from qcore.weave import chain_ids, member_id, new_flow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore import Progress, progress
-from qcore.gauges import bucket, middle, spread
-from qcore.held import Held
-from qcore.journal import Journal
-from qcore.memory import Memory, machine, usage_of
-from qcore.orders import Pause
-from qcore.progress import PAGE
-from qcore.rates import Rates
-from qcore.running import Running
+from qcore.journal.gauges import bucket, middle, spread
+from qcore.journal.held import Held
+from qcore.journal.orders import Pause
+from qcore.journal.pages import Journal
+from qcore.journal.progress import PAGE
+from qcore.journal.rates import Rates
+from qcore.journal.running import Running
+from qcore.supervision.memory import Memory, machine, usage_of
 from qcore.testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from qcore.journal import Page
+    from qcore.journal.pages import Page
 
 #: seconds of hammering
 HAMMER: Final = 0.5
@@ -167,7 +167,7 @@ def test_percentiles_are_of_tasks_not_of_batches() -> None:
 def test_the_pace_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was done before it counts no more; counts go on when a slot gets its next worker."""
     clock = [1000.0]
-    monkeypatch.setattr("qcore.rates.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("qcore.journal.rates.time.monotonic", lambda: clock[0])
     journal = Journal.create(2)
     pages = [journal.page(0), journal.page(1)]
     rates = Rates(pages)

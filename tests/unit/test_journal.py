@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.held import Ended, Held, Leaving, WorkerState
-from qcore.journal import PAGE, Journal, Page
+from qcore.journal.held import Ended, Held, Leaving, WorkerState
+from qcore.journal.pages import PAGE, Journal, Page
 from qcore.model import Action, Settlement, State, StoredResult
 from qcore.testing.processes import Child
 

@@ -6,10 +6,10 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from qcore.envelope import read_head
-from qcore.limits import Gate, limit_of
-from qcore.renewal import keep_places
-from qcore.slot import Slot
+from qcore.messages.envelope import read_head
+from qcore.supervision.renewal import keep_places
+from qcore.supervision.slot import Slot
+from qcore.tasks.limits import Gate, limit_of
 from tests.unit.test_batch import Bench
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import signal
 
 import pytest
 
-from qcore.held import Leaving, WorkerState
-from qcore.journal import Journal
-from qcore.pool import affinity
-from qcore.slot import Gone, Slot
-from qcore.zygote import Notice
+from qcore.journal.held import Leaving, WorkerState
+from qcore.journal.pages import Journal
+from qcore.supervision.pool import affinity
+from qcore.supervision.slot import Gone, Slot
+from qcore.supervision.zygote import Notice
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from qcore.errors import MainReached, TaskNameError, TaskNotAllowed, TaskNotFound
-from qcore.resolve import IMPORTING_MAIN, Script, ScriptFinder, convert_arguments, name_of, resolve
+from qcore.tasks.resolve import IMPORTING_MAIN, Script, ScriptFinder, convert_arguments, name_of, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -226,7 +226,7 @@ class Tools:
 @pytest.mark.parametrize(
     ("function", "name"),
     [
-        (resolve, "qcore.resolve.resolve"),
+        (resolve, "qcore.tasks.resolve.resolve"),
         (Tools.use, f"{__name__}.Tools.use"),
         ("any.dotted.name", "any.dotted.name"),
     ],
@@ -352,7 +352,9 @@ def test_a_script_whose_work_is_guarded_is_imported_whole(script: Callable[[str]
 
 def test_only_the_import_of_the_script_counts_as_one(script: Callable[[str], None]) -> None:
     """A program that imports the script's tasks later may enqueue them."""
-    script("from qcore.resolve import IMPORTING_MAIN\nseen = IMPORTING_MAIN.get()\ndef f(): return seen\n")
+    script(
+        "from qcore.tasks.resolve import IMPORTING_MAIN\nseen = IMPORTING_MAIN.get()\ndef f(): return seen\n"
+    )
 
     assert (True, False) == (resolve("script_x.f", None)(), IMPORTING_MAIN.get())
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from qcore.builtin.serializers.jsontext import JsonSerializer
 from qcore.builtin.serializers.messagepack import MsgpackSerializer
-from qcore.envelope import Head
 from qcore.errors import BadSignature, DecodeError, QcoreError, Undecodable, UnknownKey
+from qcore.messages.envelope import Head
+from qcore.messages.results import Results, decode_result
+from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, State
-from qcore.results import Results, decode_result
-from qcore.sealer import Sealer
 
 SECRET: Final = "a secret of more than thirty-two characters"
 ID: Final = bytes(range(16))

@@ -12,11 +12,11 @@ import pytest
 
 from qcore import App, Config, Schedule, ScheduleError, SkipTask
 from qcore.builtin import plugin as builtin
-from qcore.due import CatchUp, due
 from qcore.errors import BadSignature, DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
-from qcore.scheduled import message, slot_id
+from qcore.schedules.due import CatchUp, due
+from qcore.schedules.scheduled import message, slot_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

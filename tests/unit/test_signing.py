@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.signing import KEY_ID_SIZE, MAC_SIZE, Key, KeyRing, derive
+from qcore.messages.signing import KEY_ID_SIZE, MAC_SIZE, Key, KeyRing, derive
 
 SECRET = "a secret of more than thirty-two characters"
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=80)

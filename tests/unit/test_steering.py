@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import App, Config
-from qcore.envelope import read_head
 from qcore.errors import BackendUnavailable, BadSignature, EnvelopeError
-from qcore.marks import PAUSED, Marks
+from qcore.messages.envelope import read_head
+from qcore.messages.marks import PAUSED, Marks
 from qcore.model import ID_AT, Outgoing, State
 from tests.unit.test_batch import Moody
 

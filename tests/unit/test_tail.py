@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.errors import Undecodable
-from qcore.tail import Ending, Fed, Gathered, Link, Member, Tail, derived, encode_tail, key_of, read_tail
+from qcore.messages.tail import (
+    Ending,
+    Fed,
+    Gathered,
+    Link,
+    Member,
+    Tail,
+    derived,
+    encode_tail,
+    key_of,
+    read_tail,
+)
 
 ids = st.binary(min_size=16, max_size=16)
 links = st.builds(Link, id=ids, head=st.binary(max_size=40), arguments=st.binary(max_size=40))

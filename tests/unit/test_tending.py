@@ -6,9 +6,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from qcore.held import WorkerState
-from qcore.rescue import Rescuer
-from qcore.slot import Slot
+from qcore.journal.held import WorkerState
+from qcore.supervision.rescue import Rescuer
+from qcore.supervision.slot import Slot
 from tests.unit.test_batch import DONE, Bench
 
 if TYPE_CHECKING:

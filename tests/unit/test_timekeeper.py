@@ -10,11 +10,11 @@ import attrs
 import pytest
 
 from qcore import App, Config
-from qcore.condemn import condemn
-from qcore.envelope import read_head
+from qcore.messages.envelope import read_head
 from qcore.model import Kind, Outcome
-from qcore.scheduled import slot_message
-from qcore.timekeeper import Timekeeper
+from qcore.schedules.condemn import condemn
+from qcore.schedules.scheduled import slot_message
+from qcore.schedules.timekeeper import Timekeeper
 from tests.integration.land import until
 
 if TYPE_CHECKING:

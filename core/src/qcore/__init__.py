@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from qcore.app import App
-from qcore.call import Call, Options
 from qcore.config import UNSET, Config
 from qcore.errors import (
     QcoreError,
@@ -14,14 +13,15 @@ from qcore.errors import (
     TaskFailed,
     TaskTimeout,
 )
-from qcore.flow import Chain, Group
-from qcore.handles import CallbackJob, ChainJob, GroupJob
+from qcore.flows.flow import Chain, Group
+from qcore.flows.handles import CallbackJob, ChainJob, GroupJob
+from qcore.journal.progress import progress
 from qcore.model import QueueSize, Result, Schedule, State
-from qcore.progress import progress
+from qcore.schedules.when import When, cron, every
 from qcore.settle import Retry
 from qcore.status import ClusterStatus, Progress, TaskStatus
-from qcore.task import Job, Task
-from qcore.when import When, cron, every
+from qcore.tasks.call import Call, Options
+from qcore.tasks.task import Job, Task
 
 if TYPE_CHECKING:
     from qcore.cluster import Cluster

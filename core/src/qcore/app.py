@@ -5,28 +5,28 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from qcore.call import DEFAULT, SPECIFIED, Call, Options, evolve, laid_over, specified
 from qcore.config import Config
 from qcore.errors import MainReached, NotSupported
-from qcore.flow import Flowing
-from qcore.producer import seal_calls
+from qcore.flows.flow import Flowing
 from qcore.reading import Reading
-from qcore.resolve import IMPORTING_MAIN, name_of
 from qcore.runtime import Runtime
-from qcore.scheduled import destination
-from qcore.scheduling import Scheduling
+from qcore.schedules.scheduled import destination
+from qcore.schedules.scheduling import Scheduling
 from qcore.steering import Steering
-from qcore.task import Job, Sender, Task
-from qcore.unique import give_back
+from qcore.tasks.call import DEFAULT, SPECIFIED, Call, Options, evolve, laid_over, specified
+from qcore.tasks.producer import seal_calls
+from qcore.tasks.resolve import IMPORTING_MAIN, name_of
+from qcore.tasks.task import Job, Sender, Task
+from qcore.tasks.unique import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from qcore.call import Sealed
     from qcore.interfaces import Broker
     from qcore.plugins import Plugins
-    from qcore.scheduling import Declaration
-    from qcore.when import When
+    from qcore.schedules.scheduling import Declaration
+    from qcore.schedules.when import When
+    from qcore.tasks.call import Sealed
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -15,14 +15,14 @@ import msgspec
 
 from qcore.app import App
 from qcore.config import Config
-from qcore.control import Control, serve, take_over
 from qcore.errors import ClusterError, ConfigError, MainReached, QcoreError, StartFailed
-from qcore.resolve import IMPORTING_MAIN, Script, main_script
 from qcore.runtime import Runtime
 from qcore.status import ClusterStatus
-from qcore.supervisor import Supervisor
-from qcore.task import Task
-from qcore.zygote import Boot, adopt, configure_logging, preload_of
+from qcore.supervision.control import Control, serve, take_over
+from qcore.supervision.supervisor import Supervisor
+from qcore.supervision.zygote import Boot, adopt, configure_logging, preload_of
+from qcore.tasks.resolve import IMPORTING_MAIN, Script, main_script
+from qcore.tasks.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

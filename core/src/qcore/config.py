@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from qcore import crosscheck, faults, keyfile, options, sections
+from qcore import faults
 from qcore.errors import ConfigError
 from qcore.interfaces import Settings
 from qcore.plugins import Plugins
-from qcore.rules import UNSET, Wrong, is_none
-from qcore.rules import told as told_of
-from qcore.sources import Layers
+from qcore.settings import crosscheck, keyfile, options, sections
+from qcore.settings.rules import UNSET, Wrong, is_none
+from qcore.settings.rules import told as told_of
+from qcore.settings.sources import Layers
 
 if TYPE_CHECKING:
     from qcore.interfaces import Capabilities

@@ -6,22 +6,22 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from qcore.continuation import Continuation, Unmet, lead
-from qcore.execute import Executor
-from qcore.limits import notes_of, release
+from qcore.flows.continuation import Continuation, Unmet, lead
+from qcore.messages.tail import key_of, read_tail
 from qcore.model import Kind, Outcome, State
-from qcore.plan import Planner
-from qcore.tail import key_of, read_tail
+from qcore.tasks.execute import Executor
+from qcore.tasks.limits import notes_of, release
+from qcore.tasks.plan import Planner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from qcore.call import Sealed
-    from qcore.envelope import Opened
+    from qcore.messages.envelope import Opened
+    from qcore.messages.tail import Tail, Then
     from qcore.model import Outgoing
-    from qcore.plan import Plan
     from qcore.runtime import Runtime
-    from qcore.tail import Tail, Then
+    from qcore.tasks.call import Sealed
+    from qcore.tasks.plan import Plan
 
 
 def run_inline(runtime: Runtime, sealed: Sequence[Sealed]) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
-from qcore.envelope import Envelope
 from qcore.errors import ConfigError, PluginError
 from qcore.interfaces import Broker
+from qcore.messages.envelope import Envelope
+from qcore.messages.results import Results
+from qcore.messages.sealer import Sealer
 from qcore.plugins import Plugins
-from qcore.results import Results
-from qcore.sealer import Sealer
 from qcore.settle import MAX_DELIVERIES, Rules
 
 if TYPE_CHECKING:

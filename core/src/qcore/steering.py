@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from qcore.continuation import Continuation
-from qcore.envelope import read_head
 from qcore.errors import BackendError, EnvelopeError, NotSupported, ResultNotReady
-from qcore.marks import CALLED_OFF_FOR, PAUSED, PAUSED_FOR, Marks, called_off
+from qcore.flows.continuation import Continuation
+from qcore.flows.writing import Writer
+from qcore.messages.envelope import read_head
+from qcore.messages.marks import CALLED_OFF_FOR, PAUSED, PAUSED_FOR, Marks, called_off
+from qcore.messages.sealer import STATUS
+from qcore.messages.tail import read_tail
 from qcore.model import ID_AT, Kind, Outcome, Outgoing, State
-from qcore.sealer import STATUS
 from qcore.status import ClusterStatus, TaskStatus
-from qcore.tail import read_tail
-from qcore.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

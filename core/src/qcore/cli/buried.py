@@ -11,9 +11,9 @@ from qcore.cli.exits import Exit
 from qcore.cli.letter import read, read_arguments
 from qcore.cli.purge import sure
 from qcore.cli.text import clean, line, plain, say, say_json, seconds, shown, table
-from qcore.envelope import task_id
 from qcore.errors import QcoreError
-from qcore.results import forget_failures
+from qcore.messages.envelope import task_id
+from qcore.messages.results import forget_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

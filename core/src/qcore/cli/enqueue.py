@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qcore.call import UNSET, Call, Options
 from qcore.cli.exits import Exit
 from qcore.cli.result import tell
 from qcore.cli.text import say
 from qcore.errors import QcoreError
-from qcore.resolve import name_of
+from qcore.tasks.call import UNSET, Call, Options
+from qcore.tasks.resolve import name_of
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

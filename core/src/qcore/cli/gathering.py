@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from qcore.app import App
-from qcore.call import Call, Options
 from qcore.cluster import Cluster
 from qcore.model import State
+from qcore.tasks.call import Call, Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

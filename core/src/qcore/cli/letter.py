@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from qcore.envelope import read_head, task_id
 from qcore.errors import DecodeError, EnvelopeError
+from qcore.messages.envelope import read_head, task_id
 
 if TYPE_CHECKING:
     from qcore.model import Buried

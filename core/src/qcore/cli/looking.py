@@ -9,8 +9,8 @@ import attrs
 import msgspec
 
 from qcore.errors import EnvelopeError, NotSupported
+from qcore.messages.sealer import STATUS
 from qcore.model import QueueSize, State
-from qcore.sealer import STATUS
 from qcore.status import ClusterStatus, WorkerStatus
 
 if TYPE_CHECKING:

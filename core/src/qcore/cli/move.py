@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from qcore import keyfile
 from qcore.app import App
 from qcore.cli.exits import Exit
 from qcore.cli.progress import progress
@@ -16,6 +15,7 @@ from qcore.cli.text import say, say_json
 from qcore.config import Config
 from qcore.errors import QcoreError
 from qcore.move import Mover
+from qcore.settings import keyfile
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -19,8 +19,8 @@ from qcore.cluster import boot_of, refuse_private
 from qcore.config import Config
 from qcore.errors import ConfigError
 from qcore.runtime import Runtime
-from qcore.supervisor import Supervisor
-from qcore.zygote import configure_logging
+from qcore.supervision.supervisor import Supervisor
+from qcore.supervision.zygote import configure_logging
 
 if TYPE_CHECKING:
     from qcore.plugins import Plugins

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qcore import cadence
 from qcore.cli.enqueue import WithNumbers, as_arguments, as_named
 from qcore.cli.exits import Exit
 from qcore.cli.purge import sure
 from qcore.cli.text import line, say, say_json, table
 from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
 from qcore.errors import QcoreError, ScheduleError
+from qcore.schedules import cadence
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qcore import keyfile, sources
 from qcore.cli.finding import Finding, Verdict
 from qcore.cli.looking import statuses
-from qcore.cpus import available
-from qcore.crosscheck import EMBEDDED
-from qcore.envelope import Head
-from qcore.journal import Journal
+from qcore.journal.pages import Journal
+from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
+from qcore.settings import keyfile, sources
+from qcore.settings.cpus import available
+from qcore.settings.crosscheck import EMBEDDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

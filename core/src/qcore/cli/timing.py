@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import click
 
-from qcore import cadence
 from qcore.app import App
 from qcore.cli.enqueue import as_named
-from qcore.when import Overlap
+from qcore.schedules import cadence
+from qcore.schedules.when import Overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

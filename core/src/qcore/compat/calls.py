@@ -7,19 +7,19 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.app import App
-from qcore.call import SPECIFIED, evolve, laid_over, specified
-from qcore.flow import collected
+from qcore.flows.flow import collected
+from qcore.messages.tail import COLLECTED
 from qcore.model import State
-from qcore.resolve import name_of
-from qcore.tail import COLLECTED
-from qcore.task import Sender
+from qcore.tasks.call import SPECIFIED, evolve, laid_over, specified
+from qcore.tasks.resolve import name_of
+from qcore.tasks.task import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from qcore.call import Options
     from qcore.model import Result, Schedule
+    from qcore.tasks.call import Options
 
 #: seconds of one wait of those that wait for ever
 _LONG: Final = 3600.0

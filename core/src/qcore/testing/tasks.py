@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from qcore.app import App
-    from qcore.call import Options, Sealed
+    from qcore.tasks.call import Options, Sealed
 
 
 @attrs.frozen(kw_only=True)

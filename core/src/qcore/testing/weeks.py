@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
-from qcore import cadence
 from qcore.app import App
 from qcore.cluster import Cluster
 from qcore.config import Config
-from qcore.firing import Firing
+from qcore.schedules import cadence
+from qcore.schedules.firing import Firing
 from qcore.testing.processes import Child
 
 if TYPE_CHECKING:

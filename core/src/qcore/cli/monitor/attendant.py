@@ -11,7 +11,7 @@ import attrs
 
 from qcore.cli.monitor.view import Do
 from qcore.errors import QcoreError
-from qcore.results import forget_failures
+from qcore.messages.results import forget_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Tasks that follow from tasks, and the order of writes."""

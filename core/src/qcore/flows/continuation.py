@@ -1,0 +1,215 @@
+"""What follows from the end of a task: hook, next link, gathering."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore.errors import EnvelopeError, PayloadTooLarge
+from qcore.messages.envelope import Head, encode_head, read_head
+from qcore.messages.tail import Ending, Fed, Gathered, Link, Tail, Then, derived, encode_tail, key_of
+from qcore.model import Kind, Outcome, Outgoing, State, StoredResult
+from qcore.notes import Arrival
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from qcore.messages.results import ResultBody, Results
+    from qcore.messages.tail import Member
+    from qcore.runtime import Runtime
+
+_log = logging.getLogger("qcore.flow")
+
+
+def wants_value(head: Head, tail: Tail | None) -> bool:
+    """Return whether what a task returns is needed although it is not stored."""
+    if head.hook is not None:
+        return True
+    return tail is not None and (tail.member is not None or (tail.feed and bool(tail.links)))
+
+
+class Continuation:
+    """Makes what follows from terminal results; the same from the same, whoever asks."""
+
+    def __init__(self, runtime: Runtime, max_bytes: int | None = None) -> None:
+        self._envelope = runtime.envelope
+        self._results = runtime.results
+        self._max_bytes = max_bytes
+
+    def after(self, head: Head, tail: Tail | None, record: StoredResult, created: int) -> Then:
+        """Return what is to be done once a terminal result is stored.
+
+        Args:
+            head: of the message that ended.
+            tail: its tail.
+            record: its terminal result, as it is or would be stored.
+            created: epoch milliseconds of its enqueuing.
+
+        """
+        messages: list[Outgoing] = []
+        results: list[StoredResult] = []
+        if head.hook is not None:
+            self._hook(head, record, messages, results)
+        if tail is None:
+            return Then(messages, results)
+        places = [(key, record.id) for key in tail.places]
+        if tail.links:
+            try:
+                following = self._next(tail, record)
+                why = ""
+            except PayloadTooLarge as exc:
+                following, why = None, f"its result cannot be handed on: {exc}"
+            if following is not None:
+                return Then([*messages, following], results, places=places)
+            record = self._stopped(head, tail, record, created, why)
+            results.append(record)
+            last = read_head(tail.links[-1].head)
+            if last.hook is not None:
+                self._hook(last, record, messages, results)
+        member = tail.member
+        arrival = None if member is None else Arrival(key_of(member.flow), member.index, record.body)
+        return Then(messages, results, arrival, member, tail.gathered, places)
+
+    def callback(self, member: Member) -> Outgoing:
+        """Return the message that waited for all members, enqueued by this one."""
+        by = derived(member.flow, "member", member.index)
+        gathered = Gathered(member.flow, member.count, member.whole, by)
+        return self.seal(member.callback, Tail(gathered=gathered))
+
+    def seal(self, link: Link, tail: Tail | None) -> Outgoing:
+        """Return a link as a message.
+
+        Raises:
+            PayloadTooLarge: for the configuration or the broker.
+
+        """
+        now = time.time_ns() // 1_000_000
+        body = self._envelope.seal(
+            link.id,
+            link.head,
+            link.arguments,
+            link.serializer,
+            now,
+            named=link.named,
+            expires=now + int(link.expires * 1000) if link.expires else 0,
+            derived=True,
+            tail=b"" if tail is None else encode_tail(tail),
+        )
+        if self._max_bytes is not None and len(body) > self._max_bytes:
+            msg = f"the message has {len(body)} bytes, the broker takes {self._max_bytes}"
+            raise PayloadTooLarge(msg)
+        return Outgoing(link.id, body, link.delay)
+
+    def failed(self, link: Link, why: str, created: int, kind: Kind = Kind.SKIPPED) -> StoredResult:
+        """Return the record of a link that will not run."""
+        now = time.time()
+        outcome = Outcome(kind, error=why, started=now, finished=now)
+        return self._results.seal(
+            link.id, read_head(link.head), State.FAILED, outcome, b"", created=created, attempts=0, crashes=0
+        )
+
+    def _next(self, tail: Tail, record: StoredResult) -> Outgoing | None:
+        if record.state is not State.SUCCESS and not tail.go_on:
+            return None
+        link, *links = tail.links
+        fed = None
+        if tail.feed:
+            body = self._results.open(record.id, record.body)
+            fed = Fed(body.serializer, body.value)
+        if not links and fed is None and tail.member is None:
+            return self.seal(link, None)
+        return self.seal(
+            link,
+            Tail(
+                links=links,
+                feed=tail.feed,
+                position=tail.position + 1,
+                total=tail.total,
+                go_on=link.go_on,
+                member=tail.member,
+                fed=fed,
+            ),
+        )
+
+    def _stopped(self, head: Head, tail: Tail, record: StoredResult, created: int, why: str) -> StoredResult:
+        body = self._results.open(record.id, record.body)
+        text = f"stopped at link {tail.position} of {tail.total} ({head.name}): {why or body.error}"
+        # Who calls a link off calls off the chain.
+        kind = Kind.CANCELLED if body.kind == Kind.CANCELLED.value else Kind.SKIPPED
+        return self.failed(tail.links[-1], text, created, kind)
+
+    def _hook(
+        self, head: Head, record: StoredResult, messages: list[Outgoing], results: list[StoredResult]
+    ) -> None:
+        # One attempt: a hook is told of the end, it is no part of the work.
+        called = Head(head.hook or "", max_attempts=1, ack_failure=True, save=False, headers=head.headers)
+        link = Link(derived(record.id, "hook"), encode_head(called))
+        try:
+            messages.append(self.seal(link, Tail(ending=Ending(record.id, record.body))))
+        except PayloadTooLarge as exc:
+            why = f"the hook of task {record.id.hex()} cannot be called with its result: {exc}"
+            _log.error("%s", why)
+            results.append(self.failed(link, why, int(record.finished * 1000)))
+
+
+class Unmet(Exception):
+    """What a task waited for did not come to a good end."""
+
+
+def lead(results: Results, tail: Tail, brought: Mapping[int, bytes]) -> Callable[[], Sequence[Any]] | None:
+    """Return what gives the values that stand before a task's arguments, None if there are none.
+
+    They are decoded when it is called, and verified now.
+
+    Args:
+        results: of the queue.
+        tail: of the task's message.
+        brought: what the members it waited for brought.
+
+    Raises:
+        Unmet: it is not to be called; the text says why.
+
+    """
+    ending, fed, gathered = tail.ending, tail.fed, tail.gathered
+    if ending is not None:
+        body = results.open(ending.id, ending.body)
+        return lambda: (results.result(ending.id, body),)
+    if fed is not None:
+        return lambda: (results.value(fed.serializer, fed.value),)
+    if gathered is not None:
+        members = _members(results, gathered, brought)
+        if gathered.whole:
+            return lambda: ([results.result(id, body) for id, body in members],)
+        return lambda: ([results.value(body.serializer, body.value) for _, body in members],)
+    return None
+
+
+#: Seconds a gathering is kept after the last arrival: 30 days.
+KEPT: Final = 30 * 86400.0
+
+
+def _members(
+    results: Results, gathered: Gathered, brought: Mapping[int, bytes]
+) -> list[tuple[bytes, ResultBody]]:
+    if len(brought) != gathered.count:
+        msg = (
+            f"of the results of {gathered.count} tasks {len(brought)} are left;"
+            f" they are kept {KEPT / 86400:.0f} days"
+        )
+        raise Unmet(msg)
+    members = []
+    for index in sorted(brought):
+        # The id is made anew and not read: no other task's result passes for this one's.
+        id_ = derived(gathered.flow, "member", index)
+        try:
+            members.append((id_, results.open(id_, brought[index])))
+        except EnvelopeError as exc:
+            msg = f"the result of #{index + 1} cannot be trusted: {exc}"
+            raise Unmet(msg) from exc
+    failed = [(index, body) for index, (_, body) in enumerate(members, 1) if body.state is not State.SUCCESS]
+    if failed and not gathered.whole:
+        index, first = failed[0]
+        msg = f"{len(failed)} of {gathered.count} failed, the first is #{index}: {first.error}"
+        raise Unmet(msg)
+    return members

@@ -1,0 +1,160 @@
+"""Handles on tasks that belong together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore.errors import ResultNotReady, TaskFailed
+from qcore.model import Kind, State
+from qcore.tasks.task import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qcore.model import Result
+    from qcore.status import TaskStatus
+    from qcore.tasks.task import Queue
+
+#: states of a task that has ended
+_ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
+#: kinds of what may have ended without an attempt
+_UNRUN: Final = frozenset({Kind.SKIPPED.value, Kind.CANCELLED.value})
+
+
+class ChainJob(Job):
+    """A handle on a chain: the last link's result is the chain's."""
+
+    __slots__ = ("jobs",)
+
+    def __init__(self, app: Queue, jobs: Sequence[Job]) -> None:
+        super().__init__(app, jobs[-1].id)
+        #: one for each link
+        self.jobs = tuple(jobs)
+
+    def current(self) -> int:
+        """Return how many links have ended, as far as results are stored."""
+        found = self._app.fetch_many([job.id for job in self.jobs])
+        ended = [number for number, result in enumerate(found, 1) if result is not None and _ran(result)]
+        return max(ended, default=0)
+
+    def status(self) -> TaskStatus:
+        """Return how far the link has come whose turn it is; see `App.status`."""
+        found = super().status()
+        if found.state in _ENDED:
+            return found
+        each = (job.status() for job in self.jobs[:-1])
+        return next((one for one in each if one.state not in _ENDED), found)
+
+    def cancel(self) -> bool:
+        """Call off the link whose turn it is and those behind it; return False if the chain has ended.
+
+        See `App.cancel`.
+        """
+        if super().status().state in _ENDED:
+            return False
+        return any(self._app.cancel_many([job.id for job in self.jobs]))
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __repr__(self) -> str:
+        return f"<ChainJob {self.id} of {len(self.jobs)} links>"
+
+
+class GroupJob:
+    """A handle on the members of a group."""
+
+    __slots__ = ("_app", "id", "jobs")
+
+    def __init__(self, app: Queue, id: str, jobs: Sequence[Job]) -> None:
+        self._app = app
+        #: 32 hexadecimal digits
+        self.id = id
+        #: one for each member, in their order; of a chain its `ChainJob`
+        self.jobs = tuple(jobs)
+
+    def results(self, wait: float = 0.0) -> list[Any]:
+        """Return what the members returned, in their order.
+
+        Args:
+            wait: most seconds to wait for all of them.
+
+        Raises:
+            ResultNotReady: some have no final result within that time.
+            TaskFailed: some failed for good; the first of them is told of.
+
+        """
+        found = self.fetch(wait)
+        open_ = sum(one is None or one.state is State.RETRYING for one in found)
+        failed = [
+            (number, one)
+            for number, one in enumerate(found, 1)
+            if one is not None and one.state is State.FAILED
+        ]
+        if failed:
+            number, first = failed[0]
+            msg = (
+                f"{len(failed)} of {len(found)} failed, the first is #{number} ({first.name}): {first.error}"
+            )
+            raise TaskFailed(msg, first)
+        if open_:
+            msg = f"{open_} of {len(found)} have no result yet after waiting {wait:g} seconds"
+            raise ResultNotReady(msg)
+        return [None if one is None else one.value for one in found]
+
+    def fetch(self, wait: float = 0.0) -> list[Result | None]:
+        """Return the whole `Result` of each member, in their order; None where there is none."""
+        return self._app.fetch_many([job.id for job in self.jobs], wait)
+
+    def cancel(self) -> int:
+        """Call off all members that have not ended; return how many they are. See `App.cancel`."""
+        done = dict(zip(ids := self._left(), self._app.cancel_many(ids), strict=True))
+        return sum(any(done.get(one.id) for one in _jobs(job)) for job in self.jobs)
+
+    def _left(self) -> list[str]:
+        """Return the ids of the tasks of members that have not ended."""
+        ended = [one is not None and one.state is not State.RETRYING for one in self.fetch()]
+        left = [job for job, over in zip(self.jobs, ended, strict=True) if not over]
+        return [one.id for job in left for one in _jobs(job)]
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self.jobs)
+
+    def __repr__(self) -> str:
+        return f"<GroupJob {self.id} of {len(self.jobs)} members>"
+
+
+class CallbackJob(Job):
+    """A handle on what is called with the results of a group: its own result is the whole's."""
+
+    __slots__ = ("members",)
+
+    def __init__(self, app: Queue, id: str, members: GroupJob) -> None:
+        super().__init__(app, id)
+        #: what it waits for
+        self.members = members
+
+    def cancel(self) -> bool:
+        """Call off what it waits for, and itself; return False if it has ended already."""
+        if self.status().state in _ENDED:
+            return False
+        done = any(self._app.cancel_many([*self.members._left(), self.id]))  # noqa: SLF001 - its own members
+        # If all of them were waiting it is by now.
+        return super().cancel() or done
+
+    def __repr__(self) -> str:
+        return f"<CallbackJob {self.id} behind {len(self.members)} members>"
+
+
+def _jobs(job: Job) -> Sequence[Job]:
+    return job.jobs if isinstance(job, ChainJob) else (job,)
+
+
+def _ran(result: Result) -> bool:
+    """Return whether this is the end of a run, and not what a link before it left here."""
+    if result.state is State.RETRYING:
+        return False
+    return bool(result.attempts) or result.kind not in _UNRUN

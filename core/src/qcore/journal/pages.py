@@ -1,0 +1,251 @@
+"""Shared memory: what each worker holds, runs and has finished."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import tempfile
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from qcore.journal.gauges import GAUGES_END, Gauges
+from qcore.journal.held import Ended, Held, Leaving, Snapshot, WorkerState
+from qcore.journal.orders import TAG, Orders
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# One page a worker: words, gauges, then what is held. Every word is eight aligned bytes written
+# at once, so a reader sees the old or the new value. What belongs to one batch is tagged with its
+# number where the other side writes it, so a late word is recognised and ignored.
+
+#: Bytes of a page. Untouched memory costs nothing; a batch that does not fit is cut short.
+PAGE: Final = 1 << 20
+#: The words wiped for the next worker of a slot, and where the held messages begin.
+_WORDS: Final = 256
+_BODY: Final = GAUGES_END
+#: Kept free for the last note of a batch, one without a result.
+_SPARE: Final = 8192
+
+#: The words, by their numbers.
+_SEQ: Final = 0
+_COUNT: Final = 1
+_BEGUN: Final = 2
+_ENDED: Final = 3
+_STARTED: Final = 4
+_DEADLINE: Final = 5
+_LEASED: Final = 6
+_OUTCOMES: Final = 7
+_STATE: Final = 8
+_REASON: Final = 9
+_TOTAL: Final = 10
+_SETTLED: Final = 11
+_LIMIT: Final = 12
+_FLUSHED: Final = 13
+
+_LENGTH: Final = struct.Struct("I")
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_held = msgspec.msgpack.Decoder(list[Held]).decode
+_decode_ended = msgspec.msgpack.Decoder(Ended).decode
+
+
+_SNAPSHOT: Final = struct.Struct("12q")
+
+
+class Journal:
+    """The memory of all pages, made by the supervisor and mapped by every worker."""
+
+    def __init__(self, fd: int, slots: int) -> None:
+        #: of the file behind it; handed to the zygote
+        self.fd = fd
+        self.slots = slots
+        self._memory = mmap.mmap(fd, slots * PAGE)
+
+    @classmethod
+    def create(cls, slots: int) -> Journal:
+        """Make the memory for `slots` workers; it vanishes with the last process that maps it."""
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("qcore-journal")
+        else:
+            with tempfile.TemporaryFile(prefix="qcore-journal-") as file:
+                fd = os.dup(file.fileno())
+        os.ftruncate(fd, slots * PAGE)
+        return cls(fd, slots)
+
+    def page(self, slot: int) -> Page:
+        """Return the page of one worker."""
+        return Page(memoryview(self._memory)[slot * PAGE : (slot + 1) * PAGE])
+
+    def close(self) -> None:
+        """Let go of the file; mapped pages stay until the process ends."""
+        os.close(self.fd)
+
+
+class Page:
+    """One worker's page."""
+
+    __slots__ = ("_body", "_memory", "_next", "_words", "gauges", "orders", "seq")
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        self.orders = Orders(memory)
+        self.gauges = Gauges(memory)
+        #: each written by one store. struct's `pack_into` wipes all it is about to write first, and
+        #: who looked in between saw a task that had begun at the beginning of time.
+        self._words = memory.cast("q")
+        self.seq: int = self._words[_SEQ]
+        self._body = _BODY
+        self._next = _BODY
+
+    # -- the worker writes --------------------------------------------------------------------
+
+    def hold(self, batch: Sequence[Held], leased: int) -> bool:
+        """Note down a leased batch; return False, holding nothing, if it is too large for the page.
+
+        Args:
+            batch: verified messages in the order they will run.
+            leased: monotonic nanoseconds.
+
+        """
+        data = _encode(batch)
+        end = _BODY + _LENGTH.size + len(data)
+        memory, words = self._memory, self._words
+        # Half of the page is kept for outcomes.
+        if end > PAGE // 2:
+            return False
+        # The count goes to zero first and the number of the batch is written last but for the
+        # count: a worker that dies between two of these lines holds nothing or all.
+        words[_COUNT] = 0
+        _LENGTH.pack_into(memory, _BODY, len(data))
+        memory[_BODY + _LENGTH.size : end] = data
+        self.seq += 1
+        self._body = self._next = end
+        words[_SETTLED] = words[_BEGUN] = words[_ENDED] = words[_STARTED] = words[_DEADLINE] = 0
+        words[_LEASED] = leased
+        words[_OUTCOMES] = end
+        words[_SEQ] = self.seq
+        words[_COUNT] = len(batch)
+        return True
+
+    def begin(self, index: int, started: int, deadline: int) -> bool:
+        """Note that message `index` begins; return False if the supervisor has taken it away.
+
+        Args:
+            index: position in the batch.
+            started: monotonic nanoseconds.
+            deadline: monotonic nanoseconds, 0 = none.
+
+        """
+        words = self._words
+        # In this order nobody ever sees a running message with another's start or deadline.
+        words[_DEADLINE] = 0
+        words[_STARTED] = started
+        words[_ENDED] = index
+        words[_BEGUN] = index + 1
+        words[_DEADLINE] = deadline
+        tagged = words[_LIMIT]
+        # Written before the limit is read: the supervisor looks again a while after setting it.
+        if tagged // TAG == self.seq and index >= tagged % TAG:
+            words[_BEGUN] = index
+            words[_DEADLINE] = words[_STARTED] = 0
+            return False
+        return True
+
+    def end(self, ended: int, total: int) -> None:
+        """Note that `ended` messages of the batch are over, `total` since the process began."""
+        words = self._words
+        words[_DEADLINE] = 0
+        words[_BEGUN] = words[_ENDED] = ended
+        words[_STARTED] = 0
+        words[_TOTAL] = total
+
+    def note(self, ended: Ended) -> bool:
+        """Keep an outcome for the supervisor, in case we die first; False if there is no room."""
+        data = _encode(ended)
+        start = self._next
+        stop = start + _LENGTH.size + len(data)
+        if stop > (PAGE if ended.result is None and ended.then is None else PAGE - _SPARE):
+            return False
+        _LENGTH.pack_into(self._memory, start, len(data))
+        self._memory[start + _LENGTH.size : stop] = data
+        self._next = stop
+        self._words[_OUTCOMES] = stop
+        return True
+
+    def settled(self, count: int) -> None:
+        """Note that the first `count` messages of the batch are settled; their outcomes may go."""
+        self._words[_SETTLED] = count
+        self._next = self._body
+        self._words[_OUTCOMES] = self._body
+
+    def say(self, state: WorkerState, reason: Leaving = Leaving.NOT) -> None:
+        """Tell the supervisor how we are."""
+        self._words[_REASON] = reason
+        self._words[_STATE] = state
+
+    def flushed(self) -> int:
+        """Return how many messages of this batch the supervisor has settled for us."""
+        tagged = self._words[_FLUSHED]
+        return tagged % TAG if tagged // TAG == self.seq else 0
+
+    def place(self) -> tuple[int, int]:
+        """Return the number of our batch and how many of its messages have begun."""
+        return self.seq, self._words[_BEGUN]
+
+    # -- the supervisor writes ----------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Empty the page for the next worker of this slot; batch numbers go on."""
+        seq = self._words[_SEQ]
+        self._memory[:_WORDS] = bytes(_WORDS)
+        self._words[_SEQ] = seq + 1
+
+    def limit(self, seq: int, count: int) -> None:
+        """Forbid batch `seq` to begin messages from position `count` on."""
+        self._words[_LIMIT] = seq * TAG + count
+
+    def mark_flushed(self, seq: int, count: int) -> None:
+        """Tell the worker that the first `count` messages of batch `seq` are settled."""
+        self._words[_FLUSHED] = seq * TAG + count
+
+    # -- the supervisor reads -----------------------------------------------------------------
+
+    def look(self) -> Snapshot:
+        """Read the words, all of them of one batch."""
+        while True:
+            seen = Snapshot(*_SNAPSHOT.unpack_from(self._memory, 0))
+            # We may have been put to sleep between two words, for as long as many batches take.
+            if self._words[_SEQ] == seen.seq:
+                return seen
+
+    def read(self, seen: Snapshot) -> tuple[list[Held], list[Ended]] | None:
+        """Read what the worker holds and has noted; None if it has moved on meanwhile."""
+        held: list[Held] = []
+        ended: list[Ended] = []
+        try:
+            if seen.count:
+                size = _LENGTH.unpack_from(self._memory, _BODY)[0]
+                at = _BODY + _LENGTH.size
+                held = _decode_held(bytes(self._memory[at : at + size]))
+                ended = self._outcomes(at + size, seen.outcomes)
+        except (msgspec.MsgspecError, ValueError, struct.error):
+            if self._still(seen):
+                raise
+            return None
+        return (held, ended) if self._still(seen) else None
+
+    def _still(self, seen: Snapshot) -> bool:
+        now = self.look()
+        return (now.seq, now.count, now.settled) == (seen.seq, seen.count, seen.settled)
+
+    def _outcomes(self, at: int, stop: int) -> list[Ended]:
+        found = []
+        while at + _LENGTH.size <= stop:
+            size = _LENGTH.unpack_from(self._memory, at)[0]
+            found.append(_decode_ended(bytes(self._memory[at + _LENGTH.size : at + _LENGTH.size + size])))
+            at += _LENGTH.size + size
+        return found

@@ -1,0 +1,283 @@
+"""Task <-> signed bytes: the only gate in and out."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from qcore.errors import BadSignature, PayloadTooLarge, Undecodable, UnknownKey
+from qcore.messages.signing import MAC_SIZE, KeyRing, same
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: magic, version, algorithm, flags, serializer, key id, created ms, expires ms, task id,
+#: length of the arguments before compression, length of the head
+_HEADER: Final = struct.Struct(">2sBBBB4sQQ16sIH")
+_MAGIC: Final = b"Qc"
+_VERSION: Final = 1
+_HMAC_SHA256: Final = 1
+#: the arguments are compressed by zlib
+COMPRESSED: Final = 1
+#: the arguments are a list of positional ones and a map of named ones, not only a list
+NAMED: Final = 2
+#: the id is made from what caused the message, so that whoever enqueues it again makes the same
+DERIVED: Final = 4
+#: the arguments stand behind the length of a tail, four bytes, and the tail, see `qcore.messages.tail`
+TAIL: Final = 8
+_UNKNOWN_FLAGS: Final = ~(COMPRESSED | NAMED | DERIVED | TAIL)
+#: what a message that belongs to no other has neither of
+_TIED: Final = DERIVED | TAIL
+_HEADER_SIZE: Final = _HEADER.size
+_TAIL_SIZE: Final = struct.Struct(">I")
+_SMALLEST: Final = _HEADER.size + MAC_SIZE
+#: Nothing smaller is compressed: below this zlib saves less than it costs.
+COMPRESS_FROM: Final = 2048
+#: The head must fit the journal many times over; no honest one comes near.
+MAX_HEAD: Final = 8192
+
+
+class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What supervisor, worker and tools may know of a task without its arguments.
+
+    New fields go to the end and have a default: older readers pass over them.
+    """
+
+    name: str
+    #: free text of the producer's
+    label: str | None = None
+    group: str | None = None
+    #: seconds
+    timeout: float | None = None
+    max_attempts: int | None = None
+    backoff: float | None = None
+    max_delay: float | None = None
+    jitter: bool | None = None
+    ack_failure: bool | None = None
+    #: whether a success is stored; None = as the configuration says
+    save: bool | None = None
+    #: seconds a result is kept; 0 = for ever; None = as the configuration says
+    result_ttl: float | None = None
+    headers: dict[str, str] | None = None
+    #: names of exceptions worth another run; None = every one
+    on: list[str] | None = None
+    #: dotted name of the function that is called with the final result
+    hook: str | None = None
+    #: name of the schedule it comes from
+    schedule: str | None = None
+    #: most tasks of the same `limit_key` that run at once
+    concurrency: int | None = None
+    #: most tasks of the same `limit_key` in so many seconds: count, seconds
+    rate: tuple[int, float] | None = None
+    #: what `concurrency` and `rate` count by; None = the task's name
+    limit_key: str | None = None
+    #: it was enqueued with a delay, so that its age says nothing of its wait
+    delayed: bool | None = None
+
+
+encode_head = msgspec.msgpack.Encoder().encode
+decode_head = msgspec.msgpack.Decoder(Head).decode
+
+
+class Opened(msgspec.Struct, frozen=True, gc=False):
+    """A message whose signature was found good."""
+
+    id: bytes
+    #: encoded `Head`
+    head: bytes
+    #: the serialised arguments, inflated
+    arguments: bytes
+    #: code of the serializer
+    serializer: int
+    named: bool
+    #: epoch milliseconds
+    created: int
+    #: epoch milliseconds after which it is not to be started, 0 = never
+    expires: int = 0
+    #: see `DERIVED`
+    derived: bool = False
+    #: encoded `Tail`; empty = it has none
+    tail: bytes = b""
+
+
+class Envelope:
+    """Seals and opens the messages of one queue."""
+
+    __slots__ = ("_compress", "_keys", "_kid", "_mac", "_max_message", "_max_raw")
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        name: str,
+        *,
+        compress: bool = False,
+        max_message: int = 8 << 20,
+        max_raw: int = 32 << 20,
+    ) -> None:
+        ring = KeyRing.derive(secrets, "task", name)
+        self._keys = {key.id: key.mac for key in ring.by_id.values()}
+        self._kid = ring.first.id
+        self._mac = ring.first.mac
+        self._compress = compress
+        self._max_message = max_message
+        self._max_raw = max_raw
+
+    def seal(
+        self,
+        id: bytes,
+        head: bytes,
+        arguments: bytes,
+        serializer: int,
+        created: int,
+        *,
+        named: bool = False,
+        expires: int = 0,
+        derived: bool = False,
+        tail: bytes = b"",
+    ) -> bytes:
+        """Return the signed message.
+
+        Args:
+            id: 16 bytes.
+            head: encoded `Head`.
+            arguments: serialised; empty for a call without any.
+            serializer: its code.
+            created: epoch milliseconds.
+            named: see `NAMED`.
+            expires: epoch milliseconds, 0 = never.
+            derived: see `DERIVED`.
+            tail: encoded `Tail`; empty = none.
+
+        Raises:
+            PayloadTooLarge: beyond `max_message`, or a head beyond 8 KiB.
+
+        """
+        flags = NAMED if named else 0
+        if derived:
+            flags |= DERIVED
+        if tail:
+            flags |= TAIL
+            arguments = _TAIL_SIZE.pack(len(tail)) + tail + arguments
+        raw = len(arguments)
+        if self._compress and raw >= COMPRESS_FROM:
+            packed = zlib.compress(arguments)
+            if len(packed) < raw:
+                arguments = packed
+                flags |= COMPRESSED
+        if len(head) > MAX_HEAD or raw > self._max_raw:
+            _refuse_head(len(head), raw, self._max_raw)
+        # fmt: off
+        header = _HEADER.pack(
+            _MAGIC, _VERSION, _HMAC_SHA256, flags, serializer, self._kid, created, expires, id, raw, len(head)
+        )
+        # fmt: on
+        data = header + head + arguments
+        if len(data) + MAC_SIZE > self._max_message:
+            msg = (
+                f"the message has {len(data) + MAC_SIZE} bytes, max_message allows {self._max_message}; "
+                "pass a reference to the data instead, or raise max_message everywhere"
+            )
+            raise PayloadTooLarge(msg)
+        return data + self._mac(data)
+
+    def open(self, body: bytes) -> Opened:
+        """Verify a message, then take it apart; nothing is decoded before the MAC is good.
+
+        Raises:
+            Undecodable: not an envelope of this version.
+            UnknownKey: the key id is in no key of ours.
+            BadSignature: altered, or sealed for another queue.
+
+        """
+        size = len(body)
+        if not _SMALLEST <= size <= self._max_message:
+            msg = f"a message of {size} bytes, an envelope has {_SMALLEST} to {self._max_message}"
+            raise Undecodable(msg)
+        magic, version, algorithm, flags, serializer, kid, created, expires, id_, raw, head_size = (
+            _HEADER.unpack_from(body)
+        )
+        if magic != _MAGIC or version != _VERSION or algorithm != _HMAC_SHA256:
+            msg = f"not an envelope of version {_VERSION}: it begins with {body[:4].hex()}"
+            raise Undecodable(msg)
+        mac = self._keys.get(kid)
+        if mac is None:
+            msg = f"signed with key {kid.hex()}, which is not in secret_key; add it to the list to accept it"
+            raise UnknownKey(msg)
+        end = size - MAC_SIZE
+        if not same(mac(body[:end]), body[end:]):
+            raise BadSignature
+        start = _HEADER_SIZE + head_size
+        if flags & _UNKNOWN_FLAGS or start > end or head_size > MAX_HEAD or raw > self._max_raw:
+            msg = f"an envelope with flags {flags:#x}, head {head_size} and arguments {raw} bytes"
+            raise Undecodable(msg)
+        arguments = body[start:end]
+        if flags & COMPRESSED:
+            arguments = _inflate(arguments, raw)
+        elif len(arguments) != raw:
+            msg = f"{len(arguments)} bytes of arguments where the header says {raw}"
+            raise Undecodable(msg)
+        head, named = body[_HEADER_SIZE:start], bool(flags & NAMED)
+        if not flags & _TIED:
+            return Opened(id_, head, arguments, serializer, named, created, expires)
+        tail = b""
+        if flags & TAIL:
+            tail, arguments = _untie(arguments)
+        return Opened(id_, head, arguments, serializer, named, created, expires, bool(flags & DERIVED), tail)
+
+
+def task_id(body: bytes) -> str:
+    """Return the task id a message claims, unverified, for logs and listings; empty if it has none."""
+    if len(body) < _SMALLEST or body[:2] != _MAGIC:
+        return ""
+    return bytes(_HEADER.unpack_from(body)[8]).hex()
+
+
+def _refuse_head(head: int, raw: int, max_raw: int) -> None:
+    what = (
+        f"the head has {head} bytes, at most {MAX_HEAD}"
+        if head > MAX_HEAD
+        else f"{raw} bytes, at most {max_raw}"
+    )
+    msg = f"the task is too large: {what}; shorten its name, group, label or headers, or its arguments"
+    raise PayloadTooLarge(msg)
+
+
+def _untie(data: bytes) -> tuple[bytes, bytes]:
+    """Return the tail and the arguments behind it."""
+    at = _TAIL_SIZE.size
+    size = _TAIL_SIZE.unpack_from(data)[0] if len(data) >= at else -1
+    if not 0 < size <= len(data) - at:
+        msg = f"a tail of {size} bytes in a section of {len(data)}"
+        raise Undecodable(msg)
+    return data[at : at + size], data[at + size :]
+
+
+def _inflate(data: bytes, size: int) -> bytes:
+    """Inflate to exactly `size` bytes; a bomb is cut off one byte behind that."""
+    inflater = zlib.decompressobj()
+    try:
+        raw = inflater.decompress(data, size + 1)
+    except zlib.error as exc:
+        msg = f"the arguments do not inflate: {exc}"
+        raise Undecodable(msg) from exc
+    if len(raw) != size or inflater.unconsumed_tail or inflater.unused_data or not inflater.eof:
+        msg = f"the arguments do not inflate to the {size} bytes the header says"
+        raise Undecodable(msg)
+    return raw
+
+
+def read_head(data: bytes) -> Head:
+    """Read a head whose signature was verified.
+
+    Raises:
+        Undecodable: not a head of a version we know.
+
+    """
+    try:
+        return decode_head(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        msg = f"not a head of a known version: {exc}"
+        raise Undecodable(msg) from exc

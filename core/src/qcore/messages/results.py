@@ -1,0 +1,257 @@
+"""Results to sealed records and back."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qcore.errors import BackendRefused, DecodeError, EncodeError, PayloadTooLarge, Undecodable, UnknownKey
+from qcore.messages.sealer import Sealer
+from qcore.model import Kind, Outcome, Result, State, StoredResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qcore.interfaces import ResultStore, Serializer
+    from qcore.messages.envelope import Head
+
+#: Indexed text is cut to this many characters: a name too long must not cost the record.
+_INDEXED = 256
+
+
+class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The sealed part of a result; new fields go to the end and have a default."""
+
+    state: State
+    name: str
+    #: serialised value; empty = None
+    value: bytes = b""
+    serializer: int = 0
+    error: str = ""
+    traceback: str = ""
+    group: str | None = None
+    label: str | None = None
+    attempts: int = 1
+    crashes: int = 0
+    #: epoch seconds
+    enqueued: float = 0.0
+    started: float = 0.0
+    finished: float = 0.0
+    worker: str = ""
+    #: a value of `Kind`; empty in records of before it was kept
+    kind: str = ""
+
+
+encode_result = msgspec.msgpack.Encoder().encode
+_decode_result = msgspec.msgpack.Decoder(ResultBody).decode
+
+
+def decode_result(data: bytes) -> ResultBody:
+    """Read the sealed part of a result.
+
+    Raises:
+        Undecodable: not a result of a version we know.
+
+    """
+    try:
+        return _decode_result(data)
+    except (msgspec.MsgspecError, ValueError) as exc:
+        msg = f"not a result of a known version: {exc}"
+        raise Undecodable(msg) from exc
+
+
+class Results:
+    """Seals and reads the results of one queue."""
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        name: str,
+        serializer: Serializer,
+        serializers: Mapping[int, Serializer],
+        *,
+        max_result: int,
+        ttl: float,
+    ) -> None:
+        self._sealer = Sealer(secrets, "result", name)
+        self._dumps = serializer.dumps
+        self._code = serializer.code
+        self._serializers = serializers
+        self._max_result = max_result
+        self._ttl = ttl
+        self._host = socket.gethostname()
+        #: who seals, and the process that is true of
+        self._worker, self._pid = "", 0
+
+    def dump(self, outcome: Outcome) -> tuple[Outcome, bytes]:
+        """Return the value of a success as bytes, or the outcome that says why it cannot be kept."""
+        if outcome.kind is not Kind.SUCCESS or outcome.value is None:
+            return outcome, b""
+        try:
+            value = self._dumps(outcome.value)
+            if len(value) > self._max_result:
+                msg = (
+                    f"the result has {len(value)} bytes, max_result allows {self._max_result}; "
+                    "store it elsewhere and return a reference"
+                )
+                raise PayloadTooLarge(msg)  # noqa: TRY301 - told as the failure below
+        except (EncodeError, PayloadTooLarge) as exc:
+            text = f"the task returned, but its result cannot be kept: {exc}"
+            failed = Outcome(
+                Kind.UNSAVABLE,
+                error=text,
+                started=outcome.started,
+                finished=outcome.finished,
+                retryable=False,
+            )
+            return failed, b""
+        return outcome, value
+
+    def seal(
+        self,
+        id: bytes,
+        head: Head,
+        state: State,
+        outcome: Outcome,
+        value: bytes,
+        *,
+        created: int,
+        attempts: int,
+        crashes: int,
+    ) -> StoredResult:
+        """Return the record of one run.
+
+        Args:
+            id: 16 bytes.
+            head: of the message.
+            state: rank of the record.
+            outcome: how the run ended.
+            value: serialised, from `dump`.
+            created: epoch milliseconds of the enqueuing.
+            attempts: runs that ended by themselves or by timeout, this one included.
+            crashes: runs that killed their worker, this one included.
+
+        """
+        if self._pid != (pid := os.getpid()):
+            self._worker, self._pid = f"{self._host}:{pid}", pid
+        body = encode_result(
+            ResultBody(
+                state,
+                head.name,
+                value,
+                self._code if value else 0,
+                outcome.error,
+                outcome.traceback,
+                head.group,
+                head.label,
+                attempts,
+                crashes,
+                created / 1000,
+                outcome.started,
+                outcome.finished,
+                self._worker,
+                outcome.kind._value_,
+            )
+        )
+        ttl = self._ttl if head.result_ttl is None else head.result_ttl
+        return StoredResult(
+            id,
+            state,
+            self._sealer.seal(id, body),
+            head.name[:_INDEXED],
+            head.group[:_INDEXED] if head.group else None,
+            outcome.finished,
+            outcome.finished + ttl if ttl else 0.0,
+            head.label[:_INDEXED] if head.label else None,
+        )
+
+    def open(self, id: bytes, sealed: bytes) -> ResultBody:
+        """Verify the sealed part of a record of this task; its value stays as it is.
+
+        Raises:
+            BadSignature: it was altered, or belongs to another task or queue.
+            UnknownKey: it was sealed with none of our keys.
+            Undecodable: not a result of a version we know.
+
+        """
+        try:
+            return decode_result(self._sealer.open(id, sealed))
+        except UnknownKey as exc:
+            msg = f"result {id.hex()} was sealed with a key that is not in secret_key"
+            raise UnknownKey(msg) from exc
+
+    def read(self, stored: StoredResult) -> Result:
+        """Verify and decode a record; see `open`.
+
+        Raises:
+            DecodeError: its serializer is not accepted here.
+
+        """
+        return self.result(stored.id, self.open(stored.id, stored.body))
+
+    def result(self, id: bytes, body: ResultBody) -> Result:
+        """Return what a user is given of a record.
+
+        Raises:
+            DecodeError: its serializer is not accepted here.
+
+        """
+        return Result(
+            id=id.hex(),
+            name=body.name,
+            state=body.state,
+            value=self.value(body.serializer, body.value),
+            error=body.error,
+            traceback=body.traceback,
+            kind=body.kind,
+            group=body.group,
+            label=body.label,
+            attempts=body.attempts,
+            crashes=body.crashes,
+            enqueued=body.enqueued,
+            started=body.started,
+            finished=body.finished,
+            worker=body.worker,
+        )
+
+    def value(self, code: int, data: bytes) -> object:
+        """Return a value as it was before it was serialised; of no bytes None.
+
+        Raises:
+            DecodeError: its serializer is not accepted here, or cannot read it.
+
+        """
+        if not data:
+            return None
+        serializer = self._serializers.get(code)
+        if serializer is None:
+            msg = f"the result was written by serializer {code}, which `accept` does not list"
+            raise DecodeError(msg)
+        return serializer.loads(data)
+
+
+def save_each(store: ResultStore, results: Sequence[StoredResult]) -> None:
+    """Save results; one record the store will not take does not hold up its neighbours."""
+    try:
+        store.save(results)
+    except BackendRefused:
+        for one in results:
+            store.save([one])
+
+
+def forget_failures(store: ResultStore, ids: Sequence[bytes], *, before: float = math.inf) -> None:
+    """Forget that tasks failed for good, for they will run again: they were requeued meanwhile.
+
+    Else the next delivery would take the old failure for the end of this one's runs. A failure
+    that came after `before`, the epoch seconds of a lease, is the verdict of whoever took the
+    message over: it stays.
+    """
+    if ids:
+        found = [one for one in store.get(ids) if one is not None]
+        old = [one.id for one in found if one.state is State.FAILED and one.finished < before]
+        if old:
+            store.delete(old)

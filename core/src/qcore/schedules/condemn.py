@@ -1,0 +1,65 @@
+"""A schedule whose function is not there, marked by a worker."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import msgspec
+
+from qcore.errors import BackendError
+from qcore.messages.tail import read_tail
+from qcore.model import Task
+from qcore.schedules.timetable import named
+
+if TYPE_CHECKING:
+    from qcore.interfaces import Scheduler
+    from qcore.messages.envelope import Head, Opened
+    from qcore.model import Outcome
+    from qcore.runtime import Runtime
+
+_log = logging.getLogger("qcore.worker")
+
+#: Changes of others that marking a schedule gives way to.
+_TRIES: Final = 20
+#: Longest fault that is kept, characters.
+_FAULT: Final = 500
+
+
+def condemn(runtime: Runtime, opened: Opened, head: Head, outcome: Outcome) -> Outcome:
+    """Mark the schedule of a task whose function cannot be found; the task is not tried again.
+
+    Only a worker can know: what fires schedules does not import the user's modules. It rests
+    until it is resumed, changed or declared anew; the others fire.
+    """
+    if head.schedule is None:
+        return outcome
+    # A schedule of another queue is kept there.
+    home = read_tail(opened.tail).home if opened.tail else ""
+    there = runtime.of(home)
+    try:
+        with there.schedulers.lend() as store:
+            marked = _mark(store, head.schedule, head.name, outcome.error[:_FAULT])
+    except BackendError as exc:
+        _log.warning("schedule %r could not be marked as broken: %s", head.schedule, exc)
+        marked = False
+    if marked:
+        _log.error("schedule %r is broken and rests until it is resumed: %s", head.schedule, outcome.error)
+        reporters = runtime.reporters()
+        task = Task(id=opened.id.hex(), name=head.name, group=head.group)
+        reporters.report(task, None, f"schedule {head.schedule!r}: {outcome.error}")
+        reporters.flush()
+    return msgspec.structs.replace(outcome, retryable=False)
+
+
+def _mark(store: Scheduler, name: str, task: str, fault: str) -> bool:
+    """Return whether it was us who marked it."""
+    for _ in range(_TRIES):
+        before = named(store, name)
+        # One that was made anew meanwhile calls something else.
+        if before is None or before.fault or before.task != task:
+            return False
+        if store.advance(before, attrs.evolve(before, fault=fault)):
+            return True
+    return False

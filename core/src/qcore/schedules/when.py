@@ -1,0 +1,203 @@
+"""When a call is to be made, as a program says it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_args
+
+import attrs
+
+from qcore.errors import ScheduleError
+from qcore.schedules import cadence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from zoneinfo import ZoneInfo
+
+    from qcore.schedules.cadence import Rule
+
+#: what is done with a slot while an earlier slot's task has not ended
+Overlap = Literal["allow", "skip", "queue"]
+
+#: Longest name of a schedule, characters.
+_NAME: Final = 200
+#: Any instant will do to look how far apart the slots of a rule are: 2026-01-01.
+_SAMPLE: Final = 1_767_225_600.0
+
+
+class Told(TypedDict, total=False):
+    """What `cron` and `every` may be told beside their rule: the fields of `When`."""
+
+    name: str | None
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any] | None
+    repeats: int
+    next_run: datetime | float | None
+    catch_up: bool | None
+    overlap: Overlap
+    jitter: float
+    intended_date_kwarg: str | None
+
+
+@attrs.frozen(kw_only=True)
+class When:
+    """When a call is to be made: one rule, and what goes with it."""
+
+    #: of the schedule; the task's own by default
+    name: str | None = None
+    #: a real cadence, whole seconds
+    every: timedelta | None = None
+    #: an expression of five fields, or six with seconds in front
+    cron: str | None = None
+    #: once (the default), minutes, hourly, daily ... yearly or cron
+    type: str | None = None
+    #: a real cadence
+    minutes: int | None = None
+    #: for the function, of a schedule declared in code
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] | None = None
+    #: how many slots; -1 = no limit, 0 = paused
+    repeats: int = -1
+    #: the first slot
+    next_run: datetime | float | None = None
+    #: whose wall clock the rule follows; the configuration's by default
+    time_zone: str | None = None
+    #: whether each missed slot is made up for; the configuration's by default
+    catch_up: bool | None = None
+    #: what is done with a slot while an earlier slot's task has not ended
+    overlap: Overlap = "allow"
+    #: seconds at most by which a slot's task is delayed, evenly spread
+    jitter: float = 0.0
+    #: argument that is given the slot's time, ISO 8601
+    intended_date_kwarg: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.name)
+        check_repeats(self.repeats)
+        check_overlap(self.overlap)
+        if self.time_zone is not None:
+            cadence.zone(self.time_zone)
+        check_jitter(self.jitter, self.rule())
+
+    def rule(self) -> Rule:
+        """Return the one rule it names.
+
+        Raises:
+            ScheduleError: there is none, or more than one.
+
+        """
+        told = [key for key in ("every", "cron", "minutes") if getattr(self, key) is not None]
+        kind = self.type or (told[0] if told else "once")
+        if told not in ([], [kind]) or (kind == "cron" and not told) or (kind == "every" and not told):
+            msg = (
+                f"a schedule has one rule, not type={self.type!r} with {' and '.join(told) or 'no cron'};"
+                " give every=, cron=, minutes= or type="
+            )
+            raise ScheduleError(msg)
+        if self.every is not None:
+            return cadence.every(self.every)
+        if kind == "minutes":
+            return cadence.every(timedelta(minutes=1 if self.minutes is None else self.minutes))
+        if self.cron is None and kind not in cadence.NAMES:
+            msg = f"type={kind!r} is no type of schedule; there are cron, minutes, {', '.join(cadence.NAMES)}"
+            raise ScheduleError(msg)
+        found = cadence.parse(self.cron or kind)
+        if self.cron is not None and not found.cron:
+            msg = f"cron={self.cron!r} is no cron expression; say type={self.cron!r}"
+            raise ScheduleError(msg)
+        return found
+
+    def first(self, rule: Rule, where: ZoneInfo, now: float) -> float:
+        """Return the first slot: what is said, else now, or with cron the next time that fits."""
+        if self.next_run is not None:
+            return instant(self.next_run, where)
+        found = cadence.next_slot(rule, now, where, now) if rule.cron else now
+        assert found is not None  # a cron expression without any slot is refused by `parse`
+        return found
+
+
+def cron(expression: str, *, tz: str | None = None, **options: Unpack[Told]) -> When:
+    """Return when a task is to be run, for `App.task(schedule=...)`: at the times of a cron expression.
+
+    Args:
+        expression: five fields, or six with seconds in front.
+        tz: whose wall clock; the configuration's by default.
+        **options: fields of `When`.
+
+    Raises:
+        ScheduleError: it is no cron expression, or there is no such zone.
+
+    """
+    return When(cron=expression, time_zone=tz, **options)
+
+
+def every(
+    interval: timedelta | None = None,
+    *,
+    seconds: float = 0,
+    minutes: float = 0,
+    hours: float = 0,
+    days: float = 0,
+    **options: Unpack[Told],
+) -> When:
+    """Return when a task is to be run, for `App.task(schedule=...)`: at a real cadence, whole seconds.
+
+    It is counted from 1970-01-01 00:00 UTC unless `next_run` says otherwise, so that whoever
+    declares it means the same slots.
+
+    Raises:
+        ScheduleError: it is no whole number of seconds, or less than one.
+
+    """
+    step = (interval or timedelta()) + timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
+    return When(every=step, **options)
+
+
+def instant(when: datetime | float, where: ZoneInfo) -> float:
+    """Return whole epoch seconds.
+
+    Raises:
+        ScheduleError: it is no time.
+
+    """
+    if isinstance(when, datetime):
+        # Without a zone of its own it is what the schedule's wall clock shows.
+        return float(int((when if when.tzinfo else when.replace(tzinfo=where)).timestamp()))
+    if isinstance(when, bool) or not isinstance(when, int | float):
+        msg = f"next_run={when!r}: give a datetime, or seconds since the epoch"
+        raise ScheduleError(msg)
+    return float(int(when))
+
+
+def check_name(name: str | None) -> None:
+    """Refuse what cannot name a schedule."""
+    if name is not None and (not name or not name.isprintable() or len(name) > _NAME):
+        msg = f"{name!r} is no name of a schedule: at most {_NAME} printable characters"
+        raise ScheduleError(msg)
+
+
+def check_repeats(repeats: int) -> None:
+    """Refuse what is no number of slots."""
+    if repeats < -1:
+        msg = f"repeats={repeats!r}: -1 is no limit, 0 is paused"
+        raise ScheduleError(msg)
+
+
+def check_overlap(overlap: str) -> None:
+    """Refuse what is no way to deal with overlapping slots."""
+    if overlap not in get_args(Overlap):
+        msg = f"overlap={overlap!r}: give allow, skip (leave the slot out) or queue (one waits)"
+        raise ScheduleError(msg)
+
+
+def check_jitter(jitter: float, rule: Rule) -> None:
+    """Refuse a delay that would carry a slot's task behind the next slot."""
+    if not jitter:
+        return
+    step = cadence.step(rule, cadence.zone("UTC"), _SAMPLE)
+    if not 0 < jitter <= step:
+        msg = (
+            f"jitter={jitter!r}: slots of {rule.text!r} are {step:g} seconds apart; "
+            "give a number of seconds from 0 to that"
+        )
+        raise ScheduleError(msg)

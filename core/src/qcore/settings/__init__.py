@@ -1,0 +1,1 @@
+"""What the user may set, and what must hold between it."""

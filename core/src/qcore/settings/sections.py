@@ -1,0 +1,303 @@
+"""Plugins' settings: raw tables structured into the plugins' own types."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from qcore import faults
+from qcore.errors import PluginError
+from qcore.settings import crosscheck
+from qcore.settings.rules import (
+    EnvText,
+    NotATable,
+    Wrong,
+    boolean,
+    is_none,
+    numeric,
+    parsed,
+    plain,
+    told,
+    unquoted,
+)
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+    from qcore.plugins import Plugins
+
+_log = logging.getLogger("qcore.config")
+
+# cattrs is imported where it is used: a process that only enqueues has no use for its memory.
+
+
+class Faulty(Exception):
+    """A section cannot be structured."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(*faults)
+
+
+def read(
+    key: str, value: object, settings: Sequence[str], plugins: Plugins, origin: Callable[[str], str]
+) -> tuple[Any, Any]:
+    """Return a plugin's key structured into its type, and as it was written.
+
+    Raises:
+        Faulty: with every fault there is.
+
+    """
+    if not isinstance(key, str):
+        raise Faulty([f"{key!r}: the name of a setting must be a text"])
+    try:
+        if key in plugins.settings():
+            return structure(value, plugins.setting(key), key, origin)
+        if key not in plugins.names("qcore_brokers"):
+            raise Faulty([crosscheck.unknown(key, settings, plugins, origin(key))])
+    except PluginError as error:
+        raise Faulty([f"{key}: {error}"]) from None
+    if value not in ({}, True):
+        nothing = NotATable("this broker has no settings; write an empty table")
+        raise Faulty([told(key, value, nothing, origin(key))])
+    return None, {}
+
+
+def structure(raw: object, kind: Any, path: str, origin: Callable[[str], str]) -> tuple[Any, Any]:  # noqa: ANN401 - a plugin's type
+    """Return the structured section, and its raw form without traces of the environment.
+
+    Raises:
+        Faulty: with every fault there is.
+
+    """
+    from cattrs.errors import StructureHandlerNotFoundError  # noqa: PLC0415 - see above
+
+    converter = _converter()
+    try:
+        section = converter.structure(raw, kind)
+        # Text of the environment has no type of its own: keep what it turned out to be.
+        return section, plain(converter.unstructure(section) if _from_environment(raw) else raw)
+    except StructureHandlerNotFoundError as error:
+        found = [f"{path}: its plugin declares a type that cannot be read; {faults.reason(error)}"]
+    except Exception as error:  # noqa: BLE001 - validators and converters of a plugin raise what they like
+        found = list(_told(error, raw, path, origin))
+    # Outside of the handler: the error below it may show a password.
+    raise Faulty(found)
+
+
+def _from_environment(raw: object) -> bool:
+    if isinstance(raw, Mapping):
+        return any(_from_environment(inner) for inner in raw.values())
+    return isinstance(raw, EnvText)
+
+
+def _converter() -> Converter:
+    """Make a converter that takes nothing for what it is not."""
+    from cattrs import Converter  # noqa: PLC0415 - see above
+    from cattrs.cols import is_mapping, is_sequence, list_structure_factory  # noqa: PLC0415 - see above
+    from cattrs.gen import make_dict_structure_fn, make_mapping_structure_fn  # noqa: PLC0415 - see above
+
+    converter = Converter(forbid_extra_keys=True)
+    factory = converter.register_structure_hook_factory
+    factory(lambda kind: kind is Any)(lambda _: lambda value, _: plain(value))
+    for kind, read in ((bool, _boolean), (int, _integer), (float, _number), (str, _text), (Path, _path)):
+        converter.register_structure_hook(kind, lambda value, _, read=read: read(value))
+    converter.register_unstructure_hook(Path, str)
+    factory(_is_choice)(lambda kind: lambda value, _: _choice(value, typing.get_args(kind)))
+    factory(_is_union)(lambda kind: lambda value, _: _union(converter, value, kind))
+    factory(_is_class)(lambda kind: _table(make_dict_structure_fn(kind, converter)))
+    factory(is_mapping)(lambda kind: _table(make_mapping_structure_fn(kind, converter)))
+    factory(is_sequence)(lambda kind: _list(list_structure_factory(kind, converter)))
+    factory(_is_group)(lambda kind: _group(converter, kind))
+    return converter
+
+
+def _boolean(value: object) -> bool:
+    found = boolean(value)
+    if found is None:
+        raise Wrong("must be true or false")
+    return found
+
+
+def _integer(value: object) -> int:
+    found = numeric(value)
+    if found is None or found != int(found):
+        raise Wrong(f"must be a whole number{unquoted(value)}")
+    return int(found)
+
+
+def _number(value: object) -> float:
+    found = numeric(value)
+    if found is None:
+        raise Wrong(f"must be a number{unquoted(value)}")
+    return float(found)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | PurePath):
+        raise Wrong("must be a text")
+    return str(value)
+
+
+def _path(value: object) -> Path:
+    return Path(_text(value))
+
+
+def _table(inner: Callable[..., Any]) -> Callable[..., Any]:
+    def read(value: object, kind: Any) -> Any:  # noqa: ANN401 - a plugin's type
+        value = parsed(value)
+        if not isinstance(value, Mapping):
+            raise NotATable("must be a table of settings")
+        return inner(value, kind)
+
+    return read
+
+
+def _list(inner: Callable[..., Any]) -> Callable[..., Any]:
+    def read(value: object, kind: Any) -> Any:  # noqa: ANN401 - a plugin's type
+        if isinstance(value, EnvText) and not value.lstrip().startswith("["):
+            value = [EnvText(part.strip()) for part in value.split(",")]
+        value = parsed(value)
+        if not isinstance(value, list | tuple):
+            raise Wrong("must be a list")
+        return inner(value, kind)
+
+    return read
+
+
+def _is_group(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
+    origin = typing.get_origin(kind)
+    return origin in {set, frozenset} or (origin is tuple and typing.get_args(kind)[1:] == (...,))
+
+
+def _group(converter: Converter, kind: Any) -> Callable[..., Any]:  # noqa: ANN401 - a plugin's type
+    items: Any = types.GenericAlias(list, typing.get_args(kind)[:1])
+    return lambda value, _: typing.get_origin(kind)(converter.structure(value, items))
+
+
+def _is_class(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
+    return attrs.has(kind) or dataclasses.is_dataclass(kind)
+
+
+def _is_choice(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
+    return typing.get_origin(kind) is typing.Literal
+
+
+def _choice(value: object, choices: Sequence[object]) -> object:
+    for choice in choices:
+        if (type(choice), choice) == (type(value), value) or (
+            isinstance(value, EnvText) and str(choice) == value
+        ):
+            return choice
+    hint = faults.did_you_mean(value, map(str, choices)) if isinstance(value, str) else ""
+    raise Wrong(f"must be one of {', '.join(map(repr, choices))}{hint}")
+
+
+def _is_union(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
+    return typing.get_origin(kind) in {typing.Union, types.UnionType}
+
+
+def _union(converter: Converter, value: object, kind: Any) -> Any:  # noqa: ANN401 - a plugin's type
+    """Read a value as the first member of a union that takes it."""
+    members = typing.get_args(kind)
+    if is_none(value) and type(None) in members:
+        return None
+    shape = _shape_of(parsed(value))
+    fitting = [member for member in members if _shape(member) == shape]
+    if len(fitting) == 1 and shape:
+        # what is wrong inside of it is told with its own path
+        return converter.structure(value, fitting[0])
+    for member in fitting:
+        try:
+            return converter.structure(value, member)
+        except Exception as error:  # noqa: BLE001 - a plugin's type may raise what it likes
+            _log.debug("not %s: %s", member, type(error).__name__)
+    said = f"must be {' or '.join(dict.fromkeys(map(_name, members)))}"
+    if "table" in map(_shape, members):
+        raise NotATable(said)
+    raise Wrong(said + (unquoted(value) if {int, float} & set(members) else ""))
+
+
+def _shape_of(value: object) -> str:
+    return "table" if isinstance(value, Mapping) else "list" if isinstance(value, list | tuple) else ""
+
+
+def _shape(kind: Any) -> str:  # noqa: ANN401 - a plugin's type
+    """Return whether a type reads a table, a list or, empty, a single value."""
+    origin = typing.get_origin(kind) or kind
+    if _is_class(kind) or typing.is_typeddict(kind) or origin in {dict, Mapping}:
+        return "table"
+    return "list" if origin in {list, tuple, set, frozenset, Sequence} else ""
+
+
+def _name(kind: Any) -> str:  # noqa: ANN401 - a plugin's type
+    if shape := _shape(kind):
+        return f"a {shape}"
+    plain_names = {
+        str: "a text",
+        Path: "a text",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+    }
+    return "nothing" if kind is type(None) else plain_names.get(kind, str(kind))
+
+
+# -- what went wrong, with its path -----------------------------------------------------------
+
+
+def _told(error: BaseException, value: object, path: str, origin: Callable[[str], str]) -> Iterator[str]:
+    """Yield a fault for each leaf of cattrs' tree of errors."""
+    from cattrs import errors  # noqa: PLC0415 - see above
+
+    if isinstance(error, errors.ForbiddenExtraKeysError):
+        known = _keys(error.cl)
+        for extra in sorted(map(str, error.extra_fields)):
+            hint = faults.did_you_mean(extra, known) or f"; there are {faults.listed(known)}"
+            source = origin(f"{path}.{extra}")
+            yield f"{path}.{extra}: unknown key{source and f' from {source}'}{hint}"
+    elif isinstance(error, errors.ClassValidationError | errors.IterableValidationError):
+        noted, others = error.group_exceptions()
+        for inner, note in noted:
+            key = note.name if isinstance(note, errors.AttributeValidationNote) else note.index
+            step = f".{key}" if isinstance(key, str) else f"[{key}]"
+            yield from _told(inner, _item(value, key), path + step, origin)
+        for inner in others:
+            yield from _told(inner, value, path, origin)
+    elif isinstance(error, KeyError) and path.endswith(f".{error.args[0]}"):
+        yield f"{path}: missing; it has no default"
+    elif isinstance(error, Wrong):
+        yield told(path, value, error, origin(path))
+    else:
+        yield _complaint(error, value, path, origin)
+
+
+def _complaint(error: BaseException, value: object, path: str, origin: Callable[[str], str]) -> str:
+    """Return the fault for what a plugin's own validator or converter raised."""
+    # attrs' validators put more arguments behind the text, and the value into it
+    text = str(error.args[0]) if error.args else type(error).__name__
+    said = re.match(r"'(\w+)' (must .*?)(?: \(got .*|: .*)?$", text, re.DOTALL)
+    if said and isinstance(value, Mapping) and said[1] in value:
+        path, value, text = f"{path}.{said[1]}", value[said[1]], said[2]
+    return faults.fault(path, faults.shown(value, path), text, origin(path))
+
+
+def _keys(kind: type) -> list[str]:
+    """Return the keys a class of settings takes."""
+    if attrs.has(kind):
+        return [field.alias for field in attrs.fields(kind) if field.init]
+    return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+
+
+def _item(value: object, key: str | int) -> object:
+    if isinstance(value, Mapping):
+        return value.get(key)
+    return value[key] if isinstance(value, Sequence) and isinstance(key, int) and key < len(value) else None

@@ -1,0 +1,117 @@
+"""The line between a supervisor and the program that started it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qcore.errors import StartFailed
+
+if TYPE_CHECKING:
+    import socket
+
+    from qcore.supervision.supervisor import Supervisor
+
+_log = logging.getLogger("qcore.cluster")
+
+
+def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
+    """Run a supervisor for the process at the other end of `control`, and stop when that ends."""
+    told = msgspec.json.Encoder()
+
+    def say(**what: object) -> None:
+        try:
+            control.sendall(told.encode(what) + b"\n")
+        except OSError as exc:
+            _log.debug("the program that started the cluster is gone: %s", exc)
+
+    def heed() -> None:
+        try:
+            data = control.recv(65536)
+        except ConnectionResetError:
+            # It ended with an answer of ours unread.
+            data = b""
+        if not data:
+            supervisor.unwatch(control)
+            if watched is None:
+                supervisor.stop()
+            return
+        for line in data.splitlines():
+            request = msgspec.json.decode(line)
+            if request["do"] == "status":
+                say(status=supervisor.status())
+            elif request["do"] == "stop":
+                supervisor.stop(request.get("timeout"))
+
+    def orphaned() -> None:
+        if watched is not None:
+            supervisor.unwatch(watched)
+        _log.warning("the program that started the cluster (pid %d) is gone; the cluster stops", parent)
+        supervisor.stop()
+
+    # One of the two notices the end of the program, never both: a second stop ends running tasks.
+    watched = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else None
+    supervisor.watch(control, heed)
+    if watched is not None:
+        supervisor.watch(watched, orphaned)
+    try:
+        supervisor.run(on_ready=lambda: say(ready=True))
+    except StartFailed as exc:
+        say(failed=str(exc))
+
+
+class Control:
+    """The program's end of the line: one request, one answer, both a line of JSON."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._pending = b""
+
+    def hand_over(self, data: bytes) -> None:
+        """Send what the new supervisor is to run."""
+        self._line.sendall(len(data).to_bytes(4, "big") + data)
+
+    def ask(self, **what: object) -> None:
+        """Send a request; one that has no answer any more is seen by its absence."""
+        try:
+            self._line.sendall(msgspec.json.encode(what) + b"\n")
+        except OSError as exc:
+            _log.debug("the supervisor has just ended: %s", exc)
+
+    def answer(self, seconds: float) -> dict[str, Any]:
+        """Return the next answer, empty if there is none within `seconds` or the line is dead."""
+        self._line.settimeout(seconds)
+        while b"\n" not in self._pending:
+            try:
+                data = self._line.recv(1 << 20)
+            except (TimeoutError, ConnectionResetError):
+                data = b""
+            if not data:
+                return {}
+            self._pending += data
+        line, _, self._pending = self._pending.partition(b"\n")
+        found: dict[str, Any] = msgspec.json.decode(line)
+        return found
+
+    def close(self) -> None:
+        """Hang up."""
+        self._line.close()
+
+
+def take_over(line: socket.socket) -> bytes:
+    """Return what `Control.hand_over` sent, empty if the program is gone."""
+    size = int.from_bytes(_exactly(line, 4), "big")
+    return _exactly(line, size)
+
+
+def _exactly(line: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = line.recv(size - len(data))
+        if not part:
+            return b""
+        data += part
+    return data

@@ -1,0 +1,314 @@
+"""The small process that imports the user's modules and forks the workers."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from qcore.config import Config
+from qcore.errors import BackendError
+from qcore.journal.pages import Journal
+from qcore.plugins import Plugins
+from qcore.runtime import Runtime
+from qcore.schedules import declared
+from qcore.supervision.forked import EX_SOFTWARE
+from qcore.tasks.resolve import Script, ScriptFinder
+from qcore.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_log = logging.getLogger("qcore.zygote")
+
+#: prctl(2): the signal this process gets when the thread that forked it ends
+_PR_SET_PDEATHSIG: Final = 1
+#: Largest message of the channel; boot carries the configuration and sys.path.
+_MESSAGE: Final = 1 << 20
+#: Most bytes of a message in the other direction; the kernel takes about 200 KiB.
+_PART: Final = 1 << 15
+#: The kernel should take a worker before the supervisor when memory runs out.
+_OOM_SCORE: Final = "300"
+
+
+class Boot(msgspec.Struct):
+    """All a new process needs to become part of a cluster."""
+
+    config: dict[str, Any]
+    #: sys.path of the program that starts the cluster
+    path: list[str]
+    slots: int
+    #: pid of the process that must be the parent
+    parent: int
+    #: modules imported before the first worker is forked
+    preload: list[str] = []
+    #: the user's script: its module name and file
+    script: tuple[str, str] | None = None
+    #: plugins not to be used
+    blocked: list[str] = []
+
+
+class Order(msgspec.Struct):
+    """Supervisor to zygote: fork a worker (signal 0) or send one a signal."""
+
+    slot: int
+    signal: int = 0
+    #: names the leases of the new worker
+    owner: bytes = b""
+    #: processors it may use; empty = all
+    cpus: list[int] = []
+
+
+class Notice(msgspec.Struct):
+    """Zygote to supervisor: `declared`, `ready`, `failed`, `up` or `down`."""
+
+    what: str
+    slot: int = -1
+    pid: int = 0
+    #: as of `os.waitstatus_to_exitcode`: below 0 a signal
+    status: int = 0
+    text: str = ""
+    #: a part of what `declared.gather` found, for `declared`
+    body: bytes = b""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_boot = msgspec.msgpack.Decoder(Boot).decode
+decode_order = msgspec.msgpack.Decoder(Order).decode
+decode_notice = msgspec.msgpack.Decoder(Notice).decode
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent ends; leave at once if it has."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(EX_SOFTWARE)
+
+
+def adopt(boot: Boot) -> tuple[Config, Plugins]:
+    """Make this process see what the user's program sees."""
+    sys.path[:] = boot.path
+    if boot.script is not None:
+        sys.meta_path.insert(0, ScriptFinder(Script(name=boot.script[0], path=boot.script[1])))
+    plugins = Plugins.discover(boot.blocked)
+    return Config.from_dict(boot.config, plugins), plugins
+
+
+def main(channel_fd: int, journal_fd: int) -> None:
+    """Run the zygote: the entry point of a process of its own."""
+    channel = socket.socket(fileno=channel_fd)
+    boot = decode_boot(channel.recv(_MESSAGE))
+    die_with_parent(boot.parent)
+    try:
+        config, plugins = adopt(boot)
+        configure_logging(config.log_level)
+    except BaseException as exc:  # noqa: BLE001 - told to the user
+        _give_up(channel, exc)
+        return
+    serve(channel, Journal(journal_fd, boot.slots), boot, config, plugins)
+
+
+def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, plugins: Plugins) -> None:
+    """Import what the tasks need, then fork workers until the supervisor hangs up."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # The supervisor alone decides: a terminal or an init system signals the whole group.
+        signal.signal(ignored, signal.SIG_IGN)
+    try:
+        for module in boot.preload:
+            importlib.import_module(module)
+        if config.scheduler:
+            _tell_declared(channel, declared.gather(config, plugins))
+        _warm_up(config, plugins)
+    except BaseException as exc:  # noqa: BLE001 - whatever an import raises is told to the user
+        _give_up(channel, exc)
+        return
+    if threading.active_count() > 1:
+        names = ", ".join(thread.name for thread in threading.enumerate()[1:])
+        _log.warning("importing %s started threads (%s); they do not run in workers", boot.preload, names)
+    gc.collect()
+    gc.freeze()  # so that collections in workers do not copy what they share
+    Zygote(channel, journal, config, plugins).run()
+
+
+def _tell_declared(channel: socket.socket, found: bytes) -> None:
+    """Hand what the user's modules declare to the supervisor, which has not imported them."""
+    for start in range(0, len(found), _PART):
+        channel.send(encode(Notice("declared", body=found[start : start + _PART])))
+
+
+def _give_up(channel: socket.socket, exc: BaseException) -> None:
+    text = "".join(traceback.format_exception(exc))
+    channel.send(encode(Notice("failed", text=text[-60000:])))
+
+
+def configure_logging(level: str) -> None:
+    """Write log lines to standard error unless the program has set up logging itself."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s  %(message)s", level=level)
+    logging.getLogger("qcore").setLevel(level)
+
+
+def _warm_up(config: Config, plugins: Plugins) -> None:
+    """Import what every worker will need, by connecting once; that memory is then shared."""
+    runtime = Runtime(config, plugins)
+    try:
+        runtime.make_broker().close()
+        runtime.make_store().close()
+    except BackendError as exc:
+        # Not there yet: the workers go on trying.
+        _log.warning("the broker is not there yet: %s", exc)
+
+
+class Zygote:
+    """Forks, reaps, signals; keeps nothing else in mind."""
+
+    def __init__(self, channel: socket.socket, journal: Journal, config: Config, plugins: Plugins) -> None:
+        self._channel = channel
+        self._journal = journal
+        self._config = config
+        self._plugins = plugins
+        self._pid = os.getpid()
+        #: pid -> slot of what was forked and not yet reaped
+        self._slots: dict[int, int] = {}
+        self._wake, wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def run(self) -> None:
+        """Serve the supervisor until it hangs up."""
+        self._tell(Notice("ready"))
+        while True:
+            readable, _, _ = select.select([self._channel.fileno(), self._wake], [], [])
+            if self._wake in readable:
+                os.read(self._wake, 4096)
+            self._reap()
+            if self._channel.fileno() in readable:
+                if not (data := self._hear()):
+                    break
+                self._obey(decode_order(data))
+        for pid in self._slots:
+            os.kill(pid, signal.SIGKILL)
+
+    def _hear(self) -> bytes:
+        try:
+            return self._channel.recv(_MESSAGE)
+        except ConnectionResetError:
+            # The supervisor died with notices unread.
+            return b""
+
+    def _obey(self, order: Order) -> None:
+        pid = next((pid for pid, slot in self._slots.items() if slot == order.slot), 0)
+        if order.signal:
+            # Only we reap, so the pid is still that worker's.
+            if pid:
+                os.kill(pid, order.signal)
+            return
+        # Held up until the worker can heed it: ignored as it is here, it would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_worker(order)
+        except OSError as exc:
+            self._tell(Notice("down", order.slot, 0, EX_SOFTWARE, f"cannot fork: {exc}"))
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        self._slots[pid] = order.slot
+        self._tell(Notice("up", order.slot, pid))
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            pid = found.si_pid
+            if self._config.daemonize_workers and pid in self._slots:
+                # Before it is reaped its number cannot be anybody else's group.
+                _kill_group(pid)
+            _, status = os.waitpid(pid, 0)
+            slot = self._slots.pop(pid, None)
+            if slot is not None:
+                self._tell(Notice("down", slot, pid, os.waitstatus_to_exitcode(status)))
+
+    def _tell(self, notice: Notice) -> None:
+        try:
+            self._channel.send(encode(notice))
+        except (BrokenPipeError, ConnectionResetError):
+            _log.debug("the supervisor is gone")
+
+    def _become_worker(self, order: Order) -> None:
+        """Be the forked child, and never come back."""
+        code = EX_SOFTWARE
+        try:
+            die_with_parent(self._pid)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            os.setsid()
+            self._channel.close()
+            os.close(self._wake)
+            _quiet_stdin()
+            _offer_to_oom_killer()
+            code = Worker(self._config, self._plugins, self._journal.page(order.slot), order.slot).main(
+                order.owner, order.cpus
+            )
+        except BaseException:  # noqa: BLE001 - the last frame of the process
+            _log.critical("worker %d could not go on", order.slot, exc_info=True)
+        finally:
+            _flush_streams()
+            os._exit(code)
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError) as exc:
+        _log.debug("no process group %d: %s", pid, exc)
+
+
+def _quiet_stdin() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+
+def _offer_to_oom_killer() -> None:
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123 - a kernel file
+            file.write(_OOM_SCORE)
+    except OSError as exc:
+        _log.debug("oom_score_adj stays: %s", exc)
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError) as exc:
+            _log.debug("a stream could not be flushed: %s", exc)
+
+
+def preload_of(modules: Sequence[str], script: Script | None, *, has_tasks: bool) -> list[str]:
+    """Return the modules to import before forking: the user's script only if it declares tasks."""
+    wanted = list(modules)
+    if script is not None and has_tasks and script.name not in wanted:
+        wanted.append(script.name)
+    return wanted

@@ -1,0 +1,1 @@
+"""One task: how it is declared, called, limited, found and run."""

@@ -1,0 +1,256 @@
+"""Run ONE task: find its function, call it, tell how it ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
+from qcore.hookspecs import ExecuteEvent
+from qcore.model import Kind, Outcome, Task
+from qcore.tasks.describe import describe, trace
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
+
+    from qcore.interfaces import Serializer
+    from qcore.messages.envelope import Opened
+    from qcore.tasks.plan import Plan
+
+_NANO: Final = 1_000_000_000
+#: The deadline of a task that has none, monotonic nanoseconds: in three hundred years.
+_NEVER: Final = 1 << 63
+
+
+class Executor:
+    """Runs tasks one after another in this process."""
+
+    def __init__(
+        self,
+        serializers: Mapping[int, Serializer],
+        pre: Sequence[Callable[[ExecuteEvent], None]] = (),
+        post: Sequence[Callable[[ExecuteEvent], None]] = (),
+        report: Callable[[Task, BaseException | None, str], None] | None = None,
+        *,
+        let_out: tuple[type[BaseException], ...] = (),
+        called_off: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._loads = {code: serializer.loads for code, serializer in serializers.items()}
+        self._pre = pre
+        self._post = post
+        self._report = report
+        #: what is not the task's own: the user's Ctrl-C where tasks run in the user's process
+        self._let_out = let_out
+        #: whether the running task is to end although its time is not over
+        self._called_off = called_off
+        self._pid = os.getpid()
+        self._loop: asyncio.Runner | None = None
+        self._current: asyncio.Task[Any] | None = None
+        #: monotonic nanoseconds at which the time of the running task is over; 0 = none runs
+        self._armed = 0
+        #: why the running task was interrupted
+        self._stopped: Kind | None = None
+
+    def run(
+        self,
+        opened: Opened,
+        plan: Plan,
+        attempt: int,
+        deadline: int,
+        lead: Callable[[], Sequence[Any]] | None = None,
+    ) -> Outcome:
+        """Call the function and tell how it ended; nothing the function does is raised.
+
+        Args:
+            opened: the message.
+            plan: for its head.
+            attempt: number of this run, from 1.
+            deadline: monotonic nanoseconds, 0 = none.
+            lead: returns the values that stand before the arguments.
+
+        """
+        if plan.call is None and not plan.fault:
+            plan.find()
+        call = plan.call
+        if call is None:
+            return Outcome(Kind.FAILURE, error=plan.fault, started=time.time(), finished=time.time())
+        try:
+            args, kwargs = self._arguments(opened, plan, lead)
+        except _Unfit as exc:
+            return _failure(exc.cause, plan, time.time())
+        except BaseException as exc:  # noqa: BLE001 - a plugin's serializer, or an unpickled object's own code
+            why = exc if isinstance(exc, DecodeError) else describe(exc)
+            text = f"the arguments cannot be decoded: {why}"
+            return Outcome(Kind.REJECTED, error=text, started=time.time(), finished=time.time())
+        task = self._task(opened, plan, args, kwargs, attempt) if self._pre or self._post else None
+        started = time.time()
+        try:
+            if task is not None and self._pre:
+                for hook in self._pre:
+                    hook(ExecuteEvent(task=task))
+            self._stopped = None
+            # Disarmed inside the outer `try`: an alarm that comes on the last instruction is
+            # still caught below, and the handler disarms itself, so none can come later.
+            try:
+                self._armed = deadline or _NEVER
+                value = call(*args, **kwargs) if not plan.is_async else self._await(call, args, kwargs)
+            finally:
+                self._armed = 0
+            outcome = Outcome(Kind.SUCCESS, value, started=started, finished=time.time())
+        except BaseException as exc:
+            if os.getpid() != self._pid:
+                _leave(exc)
+            if isinstance(exc, self._let_out):
+                raise
+            outcome = self._raised(exc, plan, started)
+            if self._report is not None and outcome.kind not in _UNTOLD:
+                self._report(self._task(opened, plan, args, kwargs, attempt), exc, outcome.traceback)
+        if os.getpid() != self._pid:
+            # The task forked and its child came back here: it is not the worker.
+            os._exit(0)
+        if task is not None and self._post:
+            for hook in self._post:
+                hook(ExecuteEvent(task=task, outcome=outcome))
+        return outcome
+
+    def alarm(self, *_: object) -> None:
+        """Interrupt the running task if it was called off or its time is over: a handler of SIGALRM."""
+        if not self._armed:
+            return
+        if self._called_off():
+            self._stopped = Kind.CANCELLED
+        elif time.monotonic_ns() >= self._armed:
+            self._stopped = Kind.TIMEOUT
+        else:
+            return
+        self._armed = 0
+        if self._current is not None:
+            self._current.get_loop().call_soon_threadsafe(self._current.cancel)
+        else:
+            raise TaskCancelled if self._stopped is Kind.CANCELLED else TaskTimeout
+
+    def close(self) -> None:
+        """End the event loop."""
+        if self._loop is not None:
+            self._loop.close()
+
+    def _arguments(
+        self, opened: Opened, plan: Plan, lead: Callable[[], Sequence[Any]] | None
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        data = opened.arguments
+        args: Sequence[Any] = ()
+        kwargs: Mapping[str, Any] = _NO_KWARGS
+        if data:
+            loads = self._loads.get(opened.serializer)
+            if loads is None:
+                msg = f"written by serializer {opened.serializer}, which `accept` does not list"
+                raise DecodeError(msg)
+            args = loads(data)
+            if opened.named:
+                try:
+                    args, kwargs = args
+                except (TypeError, ValueError) as exc:
+                    msg = "they are no pair of positional and named ones"
+                    raise DecodeError(msg) from exc
+        elif lead is None:
+            return args, kwargs
+        if lead is not None:
+            args = [*lead(), *args]
+        if plan.convert is not None:
+            try:
+                args, kwargs = plan.convert(args, kwargs)
+            except BaseException as exc:
+                raise _Unfit(exc) from exc
+        return args, kwargs
+
+    def _await(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the task returns
+        # 4 MB of memory that most workers, and the supervisor, never need.
+        import asyncio  # noqa: PLC0415 - see above
+
+        if self._loop is None:
+            self._loop = asyncio.Runner()
+        try:
+            return self._loop.run(self._as_task(asyncio, call, args, kwargs))
+        finally:
+            self._current = None
+
+    async def _as_task(
+        self,
+        asyncio: ModuleType,
+        call: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:  # noqa: ANN401 - whatever the task returns
+        self._current = asyncio.current_task()
+        try:
+            return await call(*args, **kwargs)
+        finally:
+            # What the task left running would otherwise go on inside a stranger's run.
+            left = asyncio.all_tasks() - {self._current}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    def _raised(self, exc: BaseException, plan: Plan, started: float) -> Outcome:
+        # Whatever the task made of the interruption.
+        if self._stopped is Kind.CANCELLED:
+            text = "TaskCancelled: the task was called off while it ran"
+            return Outcome(Kind.CANCELLED, None, text, trace(exc), started=started, finished=time.time())
+        if self._stopped is Kind.TIMEOUT:
+            seconds = plan.timeout / _NANO
+            text = f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
+            return Outcome(Kind.TIMEOUT, None, text, trace(exc), started=started, finished=time.time())
+        if isinstance(exc, SkipTask):
+            return Outcome(Kind.SKIPPED, None, f"SkipTask: {exc}", started=started, finished=time.time())
+        return _failure(exc, plan, started)
+
+    def _task(
+        self, opened: Opened, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], attempt: int
+    ) -> Task:
+        head = plan.head
+        return Task(
+            id=opened.id.hex(),
+            name=head.name,
+            args=tuple(args),
+            kwargs=kwargs,
+            group=head.group,
+            timeout=plan.timeout / _NANO or None,
+            headers=head.headers or {},
+            enqueued=opened.created / 1000,
+            attempt=attempt,
+        )
+
+
+#: Ends that somebody wanted: no error reporter is told.
+_UNTOLD: Final = frozenset({Kind.SKIPPED, Kind.CANCELLED})
+
+
+class _Unfit(Exception):
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+_NO_KWARGS: Final[dict[str, Any]] = {}
+
+
+def _failure(exc: BaseException, plan: Plan, started: float) -> Outcome:
+    return Outcome(
+        Kind.FAILURE,
+        None,
+        describe(exc),
+        trace(exc),
+        # SystemExit and the like are failures too; only the task's own policy narrows them.
+        retryable=plan.worth_another(exc),
+        started=started,
+        finished=time.time(),
+    )
+
+
+def _leave(exc: BaseException) -> None:
+    """End a child the task forked that raised through to us, as it would have ended by itself."""
+    code = exc.code if isinstance(exc, SystemExit) else 1
+    os._exit(code if isinstance(code, int) else int(code is not None))

@@ -1,0 +1,170 @@
+"""What is the same for all messages with one head."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from qcore.messages.envelope import read_head
+from qcore.messages.tail import COLLECTED
+from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
+from qcore.tasks.describe import describe
+from qcore.tasks.limits import limit_of
+from qcore.tasks.resolve import convert_arguments, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from qcore.messages.envelope import Head
+
+#: Plans kept by a worker. Heads repeat as long as their options do; a producer that gives
+#: every task a group of its own only makes us plan again.
+_PLANS: Final = 1024
+_NANO: Final = 1_000_000_000
+
+
+class Plan:
+    """All that is the same for every message with the same head."""
+
+    __slots__ = (
+        "_allowed",
+        "call",
+        "convert",
+        "fault",
+        "head",
+        "hooked",
+        "is_async",
+        "limit",
+        "name",
+        "on",
+        "rules",
+        "save",
+        "timeout",
+    )
+
+    def __init__(self, head: Head, rules: Rules, allowed: Sequence[str] | None) -> None:
+        self.head = head
+        #: a function is called with the result
+        self.hooked = head.hook is not None
+        self._allowed = allowed
+        self.name = head.name
+        self.rules = rules
+        #: what holds for all tasks of its key; None = it may always run
+        self.limit = limit_of(head)
+        #: nanoseconds, 0 = none
+        self.timeout = 0
+        #: whether a success is stored
+        self.save = True
+        #: None until `find` has found it
+        self.call: Callable[..., Any] | None = None
+        #: turns decoded arguments into the annotated types; None = nothing to turn
+        self.convert: Callable[..., tuple[Sequence[Any], Mapping[str, Any]]] | None = None
+        self.is_async = False
+        #: names of exceptions worth another run; None = every one
+        self.on: frozenset[str] | None = None if head.on is None else frozenset(head.on)
+        #: why the function cannot be called, empty if it can or was not looked for
+        self.fault = ""
+
+    def find(self) -> None:
+        """Look for the function, which may import a user's module; `call` or `fault` tells how it went."""
+        self.fault = ""
+        try:
+            found = resolve(self.name, None if self.name == COLLECTED else self._allowed)
+        except BaseException as exc:  # noqa: BLE001 - a module may do anything while it is imported
+            self.fault = describe(exc)
+            return
+        # What `App.task` makes carries its function and its policy; anything else is called as it is.
+        function = getattr(found, "__wrapped__", found) if hasattr(found, "__qcore_retry__") else found
+        policy: Retry | None = getattr(found, "__qcore_retry__", None)
+        if policy is not None and self._says_nothing_of_retries():
+            # Enqueued by its dotted name: the producer did not know what the task declares.
+            self._follow(policy)
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.convert = convert_arguments(function)
+        self.call = function
+
+    def worth_another(self, exc: BaseException) -> bool:
+        """Return whether the policy asks for another run after this exception."""
+        if self.on is None:
+            return True
+        return any(
+            name in self.on
+            for kind in type(exc).__mro__
+            for name in (exception_name(kind), kind.__qualname__)
+        )
+
+    def _says_nothing_of_retries(self) -> bool:
+        head = self.head
+        said = (head.max_attempts, head.backoff, head.max_delay, head.jitter, head.on)
+        return all(one is None for one in said)
+
+    def _follow(self, policy: Retry) -> None:
+        names = policy.names()
+        self.on = None if names is None else frozenset(names)
+        self.rules = attrs.evolve(
+            self.rules,
+            max_attempts=self.rules.max_attempts if policy.max_attempts is None else policy.max_attempts,
+            backoff=policy.backoff,
+            max_delay=policy.max_delay,
+            jitter=policy.jitter,
+        )
+
+
+class Planner:
+    """Makes plans from heads, each once."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        timeout: float | None,
+        save: bool,
+        allowed: Sequence[str] | None,
+    ) -> None:
+        self.rules = rules
+        self._timeout = timeout
+        self._save = save
+        self._allowed = allowed
+        self._plans: dict[bytes, Plan] = {}
+        #: looked up directly by the worker
+        self.cached = self._plans.get
+
+    def plan(self, head: bytes) -> Plan:
+        """Return the plan for a verified head; its function is looked for when it is to run.
+
+        Raises:
+            Undecodable: the head is of a version we do not know.
+
+        """
+        plan = self._plans.get(head)
+        if plan is None:
+            plan = self.outline(read_head(head))
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[head] = plan
+        return plan
+
+    def outline(self, head: Head) -> Plan:
+        """Return a plan of its own: enough to settle for the dead."""
+        ours = self.rules
+        plan = Plan(
+            head,
+            Rules(
+                max_attempts=ours.max_attempts if head.max_attempts is None else head.max_attempts,
+                ack_failures=ours.ack_failures if head.ack_failure is None else head.ack_failure,
+                max_crashes=ours.max_crashes,
+                retry=ours.retry,
+                backoff=head.backoff,
+                max_delay=DEFAULT_MAX_DELAY if head.max_delay is None else head.max_delay,
+                jitter=bool(head.jitter),
+                max_deliveries=ours.max_deliveries,
+                receipts=ours.receipts,
+            ),
+            self._allowed,
+        )
+        seconds = self._timeout if head.timeout is None else head.timeout
+        plan.timeout = int(seconds * _NANO) if seconds else 0
+        plan.save = self._save if head.save is None else head.save
+        return plan

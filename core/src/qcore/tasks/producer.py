@@ -1,0 +1,169 @@
+"""Calls into signed messages."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore.errors import EncodeError, NotSupported, SkipTask
+from qcore.hookspecs import EnqueueEvent
+from qcore.messages.tail import Link, Tail, encode_tail
+from qcore.model import Outgoing, Task
+from qcore.tasks.call import Sealed, Unset
+from qcore.tasks.unique import check_limits, claim, give_back, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qcore.runtime import Runtime
+    from qcore.tasks.call import Call, Options
+
+#: key and tail of a call that asks for neither
+_PLAIN: Final = ("", b"")
+
+
+def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list[Sealed]:
+    """Make calls into signed messages.
+
+    Args:
+        runtime: of the queue they are for.
+        calls: what to do.
+        queue: its name, unless it is the app's own.
+
+    Raises:
+        EncodeError: an argument cannot be serialised; the message names it.
+        NotSupported: an option asks for what the result store or the broker cannot do.
+
+    """
+    dumps = runtime.serializer.dumps
+    code = runtime.serializer.code
+    seal = runtime.envelope.seal
+    hooks = runtime.hooks("qcore_pre_enqueue")
+    always_sync = runtime.config.sync
+    now = time.time_ns() // 1_000_000
+    stamp = now.to_bytes(6, "big")
+    noise = os.urandom(10 * len(calls))
+    sealed: list[Sealed] = []
+    known: Options | None = None
+    try:
+        for index, call in enumerate(calls):
+            # Ids are ordered by time: random keys cost a B-tree two thirds of its rate.
+            id_ = stamp + noise[index * 10 : index * 10 + 10]
+            head = call.head
+            if hooks:
+                changed = _with_headers(call, id_, now, hooks)
+                if changed is None:
+                    sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True, queue=queue))
+                    continue
+                head = changed
+            options = call.options
+            if options is not known:
+                # Calls of one task share their options: what follows from them is found once.
+                known = options
+                expires = now + int(options.expires * 1000) if options.expires else 0
+                delay = options.delay
+                sync = always_sync if options.sync is None else options.sync
+                plain = not options.unique and options.concurrency is None and options.rate is None
+            try:
+                # As `_arguments` does, without a call for each.
+                if call.kwargs:
+                    arguments = dumps([list(call.args), dict(call.kwargs)])
+                else:
+                    arguments = dumps(list(call.args)) if call.args else b""
+            except EncodeError as exc:
+                raise _culprit(call, dumps, exc) from exc
+            unique, tail = _PLAIN if plain else _special(runtime, call, arguments)
+            body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires, tail=tail)
+            if unique and (holder := claim(runtime, call, unique, id_)) is not None:
+                sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, queue=queue, duplicate=True))
+                continue
+            sealed.append(Sealed(call, Outgoing(id_, body, delay), sync=sync, queue=queue, unique=unique))
+    except BaseException:
+        # None of them is enqueued: who asks again must not be told that they are.
+        give_back(runtime, sealed)
+        raise
+    return sealed
+
+
+def _special(runtime: Runtime, call: Call, arguments: bytes) -> tuple[str, bytes]:
+    """Return key and tail of a call that is unique or under a limit."""
+    options = call.options
+    if options.limited:
+        check_limits(runtime, call)
+    unique = key_of(call, arguments)
+    return unique, encode_tail(Tail(places=[unique])) if unique and options.unique_for is None else b""
+
+
+def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
+    """Return a call as a message that is not sealed yet; None if a hook leaves it out.
+
+    Raises:
+        EncodeError: an argument cannot be serialised; the message names it.
+
+    """
+    head = call.head
+    hooks = runtime.hooks("qcore_pre_enqueue")
+    if hooks:
+        changed = _with_headers(call, id, time.time_ns() // 1_000_000, hooks)
+        if changed is None:
+            return None
+        head = changed
+    options = call.options
+    if options.unique:
+        msg = f"unique= of {call.name}: a link of a chain or member of a group cannot be left out; drop it"
+        raise NotSupported(msg)
+    if options.limited:
+        check_limits(runtime, call)
+    return Link(
+        id,
+        head,
+        _arguments(call, runtime.serializer.dumps),
+        runtime.serializer.code,
+        bool(call.kwargs),
+        options.delay,
+        options.expires,
+        options.go_on,
+    )
+
+
+def _arguments(call: Call, dumps: Callable[[Any], bytes]) -> bytes:
+    try:
+        if call.kwargs:
+            return dumps([list(call.args), dict(call.kwargs)])
+        return dumps(list(call.args)) if call.args else b""
+    except EncodeError as exc:
+        raise _culprit(call, dumps, exc) from exc
+
+
+def _culprit(call: Call, dumps: Callable[[Any], bytes], error: EncodeError) -> EncodeError:
+    """Return an error that names the argument which cannot be written."""
+    named = [(f"argument {index}", value) for index, value in enumerate(call.args, 1)]
+    named += [(f"argument {key!r}", value) for key, value in call.kwargs.items()]
+    for name, value in named:
+        try:
+            dumps(value)
+        except EncodeError as exc:
+            return EncodeError(f"{name} of {call.name} cannot be enqueued: {exc}")
+    return EncodeError(f"the arguments of {call.name} cannot be enqueued: {error}")
+
+
+def _with_headers(call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[Any], None]]) -> bytes | None:
+    """Let hooks see the task and add headers; None if one of them leaves it out."""
+    timeout = call.options.timeout
+    task = Task(
+        id=id_.hex(),
+        name=call.name,
+        args=call.args,
+        kwargs=call.kwargs,
+        group=call.options.group,
+        timeout=None if isinstance(timeout, Unset) else timeout,
+        enqueued=now / 1000,
+    )
+    event = EnqueueEvent(task=task, headers={})
+    try:
+        for hook in hooks:
+            hook(event)
+    except SkipTask:
+        return None
+    return call.options.head(call.name, event.headers) if event.headers else call.head

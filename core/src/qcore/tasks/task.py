@@ -1,0 +1,128 @@
+"""Tasks as functions with options, and handles on what was enqueued."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
+
+from qcore.tasks.call import Call, Options, evolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qcore.model import Result
+    from qcore.status import TaskStatus
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Queue(Protocol):
+    """What tasks and jobs need of an `App`."""
+
+    def send(self, calls: Sequence[Call], /) -> list[Job]:
+        """Put calls on the queue."""
+
+    def result(self, task_id: str, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
+        """Return what a task returned."""
+
+    def fetch(self, task_id: str, wait: float = 0.0) -> Result | None:
+        """Return the whole result."""
+
+    def fetch_many(self, task_ids: Sequence[str], wait: float = 0.0) -> list[Result | None]:
+        """Return whole results."""
+
+    def delete(self, task_id: str) -> bool:
+        """Forget a result."""
+
+    def cancel(self, task_id: str) -> bool:
+        """Call a task off."""
+
+    def cancel_many(self, task_ids: Sequence[str]) -> list[bool]:
+        """Call tasks off."""
+
+    def status(self, task_id: str) -> TaskStatus:
+        """Return how far a task has come."""
+
+
+class Job:
+    """A handle on one enqueued task."""
+
+    __slots__ = ("_app", "duplicate", "id")
+
+    def __init__(self, app: Queue, id: str, *, duplicate: bool = False) -> None:
+        self._app = app
+        #: 32 hexadecimal digits
+        self.id = id
+        #: nothing was enqueued: this is the handle on the task that is unique by the same key
+        self.duplicate = duplicate
+
+    def result(self, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
+        """Return what the task returned; see `App.result`."""
+        return self._app.result(self.id, wait)
+
+    def fetch(self, wait: float = 0.0) -> Result | None:
+        """Return the whole `Result`; see `App.fetch`."""
+        return self._app.fetch(self.id, wait)
+
+    def delete(self) -> bool:
+        """Forget the task's result; return whether there was one."""
+        return self._app.delete(self.id)
+
+    def cancel(self) -> bool:
+        """Call the task off; return False if it has ended already. See `App.cancel`."""
+        return self._app.cancel(self.id)
+
+    def status(self) -> TaskStatus:
+        """Return how far the task has come; see `App.status`."""
+        return self._app.status(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}>"
+
+
+class Sender(Generic[_P, _R]):
+    """A task with its options: enqueue it or bind arguments to it."""
+
+    def __init__(self, app: Queue, function: Callable[_P, _R], name: str, options: Options) -> None:
+        self._app = app
+        self._function = function
+        self.options = options
+        #: dotted name by which a worker finds it
+        self.name = name
+        self._head = options.head(name)
+
+    def enqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job:
+        """Put the task on the queue.
+
+        Raises:
+            EncodeError: an argument cannot be serialised; the message names it.
+            BackendUnavailable: the broker does not answer.
+
+        """
+        return self._app.send([Call(self.name, args, kwargs, self.options, self._head)])[0]
+
+    def bind(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
+        """Return the task with arguments, for `App.enqueue_many`."""
+        return Call(self.name, args, kwargs, self.options, self._head)
+
+    def using(self, **options: Any) -> Sender[_P, _R]:
+        """Return this task with other options, the fields of `Options`."""
+        return Sender(self._app, self._function, self.name, evolve(self.options, options))
+
+
+class Task(Sender[_P, _R]):
+    """A function declared as a task; calling it runs it here, as any function."""
+
+    def __init__(self, app: Queue, function: Callable[_P, _R], name: str, options: Options) -> None:
+        super().__init__(app, function, name, options)
+        functools.update_wrapper(self, function)
+        #: read by workers
+        self.__qcore_retry__ = options.retry
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Call the function in this process."""
+        return self._function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"

@@ -1,0 +1,79 @@
+"""Tasks enqueued only once, and what limits need."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from qcore.errors import NotSupported
+from qcore.model import State
+from qcore.tasks.limits import notes_of, release, short
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.runtime import Runtime
+    from qcore.tasks.call import Call, Sealed
+
+#: Seconds a task that has not ended keeps its key: a producer may have died before it could
+#: enqueue what it took the key for.
+_KEPT: Final = 86400.0
+
+
+def key_of(call: Call, arguments: bytes) -> str:
+    """Return the key of a unique call; empty if it is not."""
+    unique = call.options.unique
+    if not unique:
+        return ""
+    if isinstance(unique, str):
+        return f"unique:{short(unique)}"
+    return f"unique:{hashlib.sha256(call.name.encode() + bytes(1) + arguments).hexdigest()}"
+
+
+def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
+    """Take the key of a unique call for its task; return who has it if it is taken.
+
+    Raises:
+        NotSupported: the result store keeps no notes.
+
+    """
+    options = call.options
+    # A task that waits for its delay has its day from then on.
+    kept = _KEPT + options.delay if options.unique_for is None else options.unique_for
+    with runtime.stores.lend() as store:
+        notes = notes_of(store, f"unique= of {call.name}")
+        holder = notes.acquire(key, id, 1, kept)
+        if holder is None or options.unique_for is not None:
+            return holder
+        found = store.get([holder])[0]
+        if found is None or found.state is State.RETRYING:
+            return holder
+        # It has ended, and whoever ran it died before he could give its key up.
+        notes.release([(key, holder)])
+        return notes.acquire(key, id, 1, kept)
+
+
+def give_back(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+    """Let others have the keys of calls that could not be enqueued."""
+    places = [(one.unique, one.message.id) for one in sealed if one.unique]
+    if places:
+        with runtime.stores.lend() as store:
+            release(notes_of(store, "unique="), places)
+
+
+def check_limits(runtime: Runtime, call: Call) -> None:
+    """See that the tasks of a call can be held to their limits.
+
+    Raises:
+        NotSupported: the store or the broker cannot do what that takes.
+
+    """
+    with runtime.stores.lend() as store:
+        notes_of(store, f"concurrency= or rate= of {call.name}")
+    with runtime.brokers.lend() as broker:
+        if not broker.capabilities.delay:
+            msg = (
+                f"concurrency= or rate= of {call.name} needs a broker that can delay a message, which"
+                f" {type(broker).__name__} cannot; choose another broker, or leave the limit out"
+            )
+            raise NotSupported(msg)

@@ -1,0 +1,52 @@
+"""How many messages a worker takes at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.model import Delivery
+    from qcore.settings.options import Options
+
+#: A batch doubles while it takes less than this, monotonic nanoseconds: a longer one would keep
+#: results from those who wait for them.
+TARGET: Final = 10_000_000
+#: Most messages in a batch: beyond it a round trip to the broker no longer shows in the rate.
+_LARGEST: Final = 256
+#: Most bytes of messages in a batch, so that large arguments do not fill memory.
+_BYTES: Final = 1 << 20
+
+
+class Prefetch:
+    """Grows while tasks are short, shrinks when they are long or large."""
+
+    def __init__(self, options: Options, bulk: int) -> None:
+        caps = [_LARGEST, bulk]
+        if options.bulk:
+            caps.append(options.bulk)
+        if options.queue_limit:
+            caps.append(max(1, options.queue_limit // options.workers))
+        self._cap = min(caps)
+        self._recycle = options.recycle
+        self._wanted = 1
+
+    def begin_anew(self) -> None:
+        """Take one at a time: the queue is empty."""
+        self._wanted = 1
+
+    def next(self, done: int) -> int:
+        """Return the size of the next batch of a worker that has done so many tasks."""
+        left = self._recycle - done if self._recycle else self._cap
+        return max(1, min(self._wanted, left))
+
+    def adapt(self, deliveries: Sequence[Delivery], taken: int) -> None:
+        """Choose the size of the next batch by what this one took, nanoseconds."""
+        count = len(deliveries)
+        if taken > 2 * TARGET:
+            self._wanted = max(1, count * TARGET // taken)
+        elif count >= self._wanted and taken < TARGET:
+            self._wanted = min(self._cap, self._wanted * 2)
+        size = sum(map(len, [delivery.body for delivery in deliveries])) // count
+        self._wanted = max(1, min(self._wanted, _BYTES // (size + 1)))
