@@ -16,9 +16,10 @@ import qcore.cli
 from qcore import App, Config
 from qcore.builtin.sqlite import make_broker
 from qcore.cli.exits import Exit
-from qcore.errors import BackendUnavailable
+from qcore.errors import BackendUnavailable, QcoreError
 from qcore.model import ID_AT, Outgoing
 from qcore.move import Mover
+from qcore.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,6 +161,20 @@ def test_an_answer_that_was_lost_doubles_nothing(pair: tuple[Broker, Broker]) ->
     assert sorted(numbers(target)) == list(range(1, 601))
 
 
+@pytest.mark.parametrize("count", [1, 3, 450])
+def test_two_addresses_of_one_queue_are_noticed(tmp_path: Path, count: int) -> None:
+    """Where nothing else tells that both are the same, the messages do: the move ends, and all are there."""
+    ours = opened(tmp_path / "one.db")
+    ours.enqueue([message(number) for number in range(1, count + 1)])
+
+    with pytest.raises(QcoreError, match=r"what was moved comes back from SQLite .* the same queue"):
+        list(Mover(ours, opened(tmp_path / "one.db")).run())
+
+    while ours.size().leased:
+        ours.lease(0, 0.05)
+    assert set(numbers(ours)) == set(range(1, count + 1))
+
+
 # -- the command ------------------------------------------------------------------------------
 
 
@@ -217,6 +232,54 @@ def test_two_names_are_refused(move: Callable[..., tuple[int, str, str]], tmp_pa
     assert code == Exit.USAGE
     assert "'cli'" in err
     assert "'other'" in err
+
+
+def test_another_key_is_refused(move: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """Under a key that the new workers do not have, everything moved would be a dead letter."""
+    (tmp_path / "other.toml").write_text(
+        'name = "cli"\nsecret_key = "another key of the tests of moving"\n[sqlite]\npath = "o.db"\n',
+        encoding="utf-8",
+    )
+
+    code, _, err = move("--from", "qcore.toml", "--to", "other.toml")
+
+    assert code == Exit.USAGE
+    assert "--to does not know the secret_key that signs in --from" in err
+    assert "tests of moving" not in err
+
+
+def test_a_key_that_still_verifies_is_enough(
+    move: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """While keys are rotated, the new configuration signs with another and knows the old one."""
+    (tmp_path / "other.toml").write_text(
+        f'name = "cli"\nsecret_key = ["another key of the tests of moving", "{KEY}"]\n'
+        '[sqlite]\npath = "o.db"\n',
+        encoding="utf-8",
+    )
+    (tmp_path / "other.toml").chmod(0o600)
+
+    assert move("--from", "qcore.toml", "--to", "other.toml")[0] == Exit.OK
+
+
+def test_the_target_keeps_its_own_lease(
+    move: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The long lease is for what is taken; where a message carries its lease, it is the target's."""
+    made = []
+    make = Runtime.make_broker
+
+    def noted(self: Runtime, retry: float | None = None) -> Broker:
+        made.append(retry)
+        return make(self, retry)
+
+    monkeypatch.setattr(Runtime, "make_broker", noted)
+
+    code, _, _ = move("--from", "qcore.toml", "--to", "sqlite:there.db")
+
+    assert code == Exit.OK
+    assert made[-1] is None
+    assert made[-2] == 300
 
 
 def test_an_unknown_scheme_names_the_plugin_to_install(move: Callable[..., tuple[int, str, str]]) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError, PayloadTooLarge
+from qcore.errors import BackendError, PayloadTooLarge, QcoreError
 from qcore.model import ID_AT, Action, Outgoing, Settlement
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class Mover:
         self._kept: dict[bytes, bytes] = {}
         #: why, of the first of them
         self.refusal = ""
+        #: ids of the first batch, and how often one of them came as if it were new
+        self._first: frozenset[bytes] = frozenset()
+        self._seen_again = 0
 
     @property
     def refused(self) -> int:
@@ -56,6 +59,7 @@ class Mover:
 
         Raises:
             BackendUnavailable: one of the two does not answer; start again when it does.
+            QcoreError: what was put on the target comes from the source.
 
         """
         looks = 0
@@ -67,6 +71,7 @@ class Mover:
                 # What the target does not take comes back when its lease ends, in a long move.
                 self._kept |= {one.body: one.receipt for one in deliveries if one.body in self._kept}
                 looks = 0 if fresh else looks + 1
+                self._look_round(fresh)
                 batches = list(_by_bytes(fresh))
                 while batches:
                     yield self._move(batches[0])
@@ -79,6 +84,19 @@ class Mover:
         finally:
             if self._kept:
                 self._source.settle([Settlement(one, Action.RELEASE) for one in self._kept.values()])
+
+    def _look_round(self, fresh: Sequence[Delivery]) -> None:
+        """Notice that the two are one queue, which addresses alone do not always tell."""
+        ids = frozenset(_id(one) for one in fresh if one.deliveries == 1)
+        # Few ids are on a queue twice, and each of them a few times only.
+        self._seen_again += len(ids & self._first)
+        self._first = self._first or ids
+        if self._seen_again > 2 * len(self._first):
+            msg = (
+                f"what was moved comes back from {self._source.info()}: it and {self._target.info()} are the "
+                "same queue; nothing is lost, name another one as the target"
+            )
+            raise QcoreError(msg)
 
     def _give_up(self, batches: Sequence[Sequence[Delivery]]) -> None:
         actions = [Action.RETRY, *[Action.RELEASE] * len(batches)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker
     from qcore.model import QueueSize
 
-#: Seconds messages are ours: longer than any batch takes to arrive.
+#: Seconds messages of the source are ours: longer than any batch takes to arrive.
 _LEASE = 300.0
 
 
@@ -42,21 +42,37 @@ def command(session: Session, source: str, target: str, name: str | None, as_jso
     A broker is given by its URL (sqlite:queue.db, redis://host:6379/0, ...) or by the TOML file
     that configures it. Exit code 1 if the target would not take everything.
     """
-    from_ = _config(session, source, name)
-    to = _config(session, target, name)
+    from_, from_key = _config(session, source, name)
+    to, to_key = _config(session, target, name)
     if from_.name != to.name:
         msg = (
             f"--from is the queue {from_.name!r} and --to {to.name!r}; messages are signed for their"
             " queue's name and would be refused under another, so both have to be the same"
         )
         raise click.UsageError(msg)
-    apps = App(from_, plugins=session.plugins), App(to, plugins=session.plugins)
-    brokers = [one.runtime.make_broker(retry=_LEASE) for one in apps]
+    known = to.keys()
+    if from_key and to_key and from_.keys()[0] not in known:
+        msg = (
+            "--to does not know the secret_key that signs in --from: its workers would refuse what is moved;"
+            f" give {target} the same key, or the old one as a second"
+        )
+        raise click.UsageError(msg)
+    brokers = [_source(App(from_, plugins=session.plugins))]
     try:
+        brokers.append(App(to, plugins=session.plugins).runtime.make_broker())
         return _move(from_.name, brokers[0], brokers[1], as_json=as_json)
     finally:
         for broker in brokers:
             broker.close()
+
+
+def _source(app: App) -> Broker:
+    """Connect to the broker that is drained; its leases are ours, unless they stand in the messages."""
+    broker = app.runtime.make_broker()
+    if broker.capabilities.fixed_lease:
+        return broker
+    broker.close()
+    return app.runtime.make_broker(retry=_LEASE)
 
 
 def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:
@@ -99,14 +115,13 @@ def _refuse(source: Broker, target: Broker) -> None:
         raise QcoreError(msg)
 
 
-def _config(session: Session, given: str, name: str | None) -> Config:
-    """Return the configuration of a broker, from its URL or its file."""
+def _config(session: Session, given: str, name: str | None) -> tuple[Config, bool]:
+    """Return the configuration of a broker, from its URL or its file, and whether its key is the queue's."""
     scheme = urlsplit(given).scheme
     if len(scheme) < 2 or Path(given).exists():
         named: dict[str, Any] = {"name": name} if name else {}
-        return Config.load(given, plugins=session.plugins, **named)
+        return Config.load(given, plugins=session.plugins, **named), True
     keys = session.plugins.url(scheme)(given)
     # Nothing is sealed or opened: the key is never used.
-    return Config.from_dict(
-        {"name": name or session.config.name, "secret_key": keyfile.new(), **keys}, session.plugins
-    )
+    settings = {"name": name or session.config.name, "secret_key": keyfile.new(), **keys}
+    return Config.from_dict(settings, session.plugins), False
