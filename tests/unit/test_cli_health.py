@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from qcore import App, ClusterStatus, Config
-from qcore.cli.health import examine
+from qcore.cli.health import examine as examine_
+from qcore.cli.looking import look
 from qcore.cli.session import Session
 from qcore.messages.sealer import STATUS
 from qcore.status import WorkerStatus
@@ -38,6 +39,11 @@ def session(tmp_path: Path) -> Session:
     session = Session(str(file))
     assert isinstance(session.config, Config)
     return session
+
+
+def examine(session: Session, patience: float) -> list[str]:
+    """Return what is found wrong."""
+    return examine_(session, look(session.app), patience)
 
 
 def publish(app: App, status: ClusterStatus) -> None:
@@ -85,3 +91,40 @@ def test_trouble_a_cluster_reports_is_told(session: Session) -> None:
     publish(session.app, attrs.evolve(IDLE, troubles=("the broker does not answer",)))
 
     assert examine(session, 0) == ["cluster night on here (pid 1): the broker does not answer"]
+
+
+# -- a broker that keeps nothing of what clusters publish ------------------------------------------
+
+
+@pytest.fixture
+def blind(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Return a session on a queue whose clusters nobody sees."""
+    with session.app.runtime.brokers.lend() as broker:
+        less = attrs.evolve(broker.capabilities, status=False)
+        seen = property(lambda _: less, lambda *_: None)
+        monkeypatch.setattr(type(broker), "capabilities", seen, raising=False)
+    return session
+
+
+def test_an_empty_queue_of_unseen_clusters_is_well(blind: Session) -> None:
+    """A probe does not restart a healthy cluster for ever because its broker keeps no status."""
+    assert examine(blind, 0) == []
+
+
+def test_messages_nobody_takes_are_unwell_whoever_is_seen(blind: Session) -> None:
+    """That much the queue itself tells."""
+    blind.app.enqueue("os.getcwd")
+
+    (fault,) = examine(blind, 0.3)
+
+    assert fault.startswith("1 messages are ready, but none was taken within 0.3 seconds")
+
+
+def test_a_leased_message_is_progress_of_unseen_clusters(blind: Session) -> None:
+    """Somebody works, though nobody knows who."""
+    blind.app.enqueue("os.getcwd")
+    blind.app.enqueue("os.getcwd")
+    with blind.app.runtime.brokers.lend() as broker:
+        broker.lease(1, 0.0)
+
+    assert examine(blind, 0) == []

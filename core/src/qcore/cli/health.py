@@ -34,24 +34,31 @@ def command(session: Session, patience: float, as_json: bool) -> int:
 
     Well is a queue with a cluster that reports no trouble and, while messages are ready,
     takes them or runs tasks. A worker that is connected but gets nothing is not. A queue
-    that is paused is well: somebody wants it to rest.
+    that is paused is well: somebody wants it to rest. Where the broker keeps nothing of what
+    clusters publish, the messages alone tell: while some are ready, they must become fewer or
+    be leased.
     """
-    faults = examine(session, patience)
+    first = look(session.app)
+    faults = examine(session, first, patience)
     if as_json:
-        say_json({"healthy": not faults, "faults": faults})
+        say_json({"healthy": not faults, "faults": faults, "clusters_known": first.status})
     else:
         for fault in faults:
             say(f"unwell: {line(fault)}")
         if not faults:
-            say("well")
+            say("well" if first.status else f"well, as far as the queue tells; clusters are {first.nobody}")
     return Exit.FAILED if faults else Exit.OK
 
 
-def examine(session: Session, patience: float) -> list[str]:
-    """Return what is wrong, nothing if all is well."""
-    first = look(session.app)
+def examine(session: Session, first: Sight, patience: float) -> list[str]:
+    """Return what is wrong, nothing if all is well, beginning with what was seen first."""
     if not first.status:
-        return [f"whether a cluster works on queue {first.name!r} is {first.nobody}"]
+        if _moves(session, first, patience):
+            return []
+        return [
+            f"{first.queue.ready} messages are ready, but none was taken within {patience:g} seconds; "
+            "look at the workers' log, or start a cluster with: qcore run MODULE:APP"
+        ]
     if not first.clusters:
         return [f"no cluster works on queue {first.name!r}; start one with: qcore run MODULE:APP"]
     faults = [
@@ -71,17 +78,18 @@ def examine(session: Session, patience: float) -> list[str]:
 def _moves(session: Session, first: Sight, patience: float) -> bool:
     """Wait until something is taken or runs, or there is nothing to take."""
     end = time.monotonic() + patience
-    now = first
+    now = before = first
     while True:
         if not now.queue.ready or now.paused or any(map(busy, now.clusters)) or _done(now) != _done(first):
             return True
-        if now.queue.ready < first.queue.ready:
+        # Compared with the last look, for more may come than goes.
+        if now.queue.ready < before.queue.ready or (not now.status and now.queue.leased):
             return True
         left = end - time.monotonic()
         if left <= 0:
             return False
         time.sleep(min(_AGAIN, left))
-        now = look(session.app)
+        before, now = now, look(session.app)
 
 
 def _done(found: Sight) -> int:
