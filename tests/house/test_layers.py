@@ -36,11 +36,11 @@ LAYERS: Final = (
     # contracts
     {"journal"},
     {"hookspecs", "messages", "move"},
-    {"interfaces", "settle", "faults"},
+    {"interfaces", "settle", "faults", "logs"},
     {"notes"},
     # ground
     {"model", "status"},
-    {"errors"},
+    {"errors", "harmless"},
 )
 
 #: The same for the files of each room that has more than one layer of its own.
@@ -55,7 +55,7 @@ ROOMS: Final = {
         {"zygote"},
         {"forked", "memory", "patience"},
     ),
-    "workers": ({"worker"}, {"batch"}, {"entry", "handlers", "prefetch", "telling", "tenure"}),
+    "workers": ({"worker"}, {"batch"}, {"telling"}, {"entry", "handlers", "prefetch", "tenure"}),
     "flows": ({"flow"}, {"weave", "writing"}, {"continuation", "handles"}),
     "schedules": (
         {"timekeeper"},

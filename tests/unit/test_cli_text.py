@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.cli.text import clean, line, plain, seconds, shown
+from qcore.cli.text import plain, seconds, shown
+from qcore.harmless import clean, line
 
 
 @pytest.mark.parametrize(

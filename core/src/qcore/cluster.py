@@ -16,11 +16,12 @@ import msgspec
 from qcore.app import App
 from qcore.config import Config
 from qcore.errors import ClusterError, ConfigError, MainReached, QcoreError, StartFailed
+from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.status import ClusterStatus
 from qcore.supervision.control import Control, serve, take_over
 from qcore.supervision.supervisor import Supervisor
-from qcore.supervision.zygote import Boot, adopt, configure_logging, preload_of
+from qcore.supervision.zygote import Boot, adopt, preload_of
 from qcore.tasks.resolve import IMPORTING_MAIN, Script, main_script
 from qcore.tasks.task import Task
 

@@ -10,8 +10,9 @@ import click
 from qcore.cli.exits import Exit
 from qcore.cli.letter import read, read_arguments
 from qcore.cli.purge import sure
-from qcore.cli.text import clean, line, plain, say, say_json, seconds, shown, table
+from qcore.cli.text import plain, say, say_json, seconds, shown, table
 from qcore.errors import QcoreError
+from qcore.harmless import clean, line
 from qcore.messages.envelope import task_id
 from qcore.messages.results import forget_failures
 

@@ -14,8 +14,9 @@ import click
 from qcore.cli.exits import Exit
 from qcore.cli.gathering import Chaos, Gathering, Parsed
 from qcore.cli.progress import progress
-from qcore.cli.text import fit, line, say, say_json
+from qcore.cli.text import fit, say, say_json
 from qcore.config import Config
+from qcore.harmless import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

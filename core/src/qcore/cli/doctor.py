@@ -10,7 +10,8 @@ import click
 from qcore.cli.checks import examine
 from qcore.cli.exits import Exit
 from qcore.cli.finding import Verdict
-from qcore.cli.text import clean, say, say_json
+from qcore.cli.text import say, say_json
+from qcore.harmless import clean
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.cli.text import line
+from qcore.harmless import line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,9 @@ import click
 from qcore import faults
 from qcore.cli.exits import Exit, exit_of
 from qcore.cli.session import Session
-from qcore.cli.text import clean, say
+from qcore.cli.text import say
 from qcore.errors import PluginError, QcoreError
+from qcore.harmless import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

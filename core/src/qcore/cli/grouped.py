@@ -11,7 +11,8 @@ import click
 from qcore.cli.exits import Exit
 from qcore.cli.figures import span
 from qcore.cli.purge import sure
-from qcore.cli.text import line, plain, say, say_json, shown, table
+from qcore.cli.text import plain, say, say_json, shown, table
+from qcore.harmless import line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

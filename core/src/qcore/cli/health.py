@@ -10,7 +10,8 @@ import click
 from qcore.cli.exits import Exit
 from qcore.cli.figures import busy
 from qcore.cli.looking import look
-from qcore.cli.text import line, say, say_json
+from qcore.cli.text import say, say_json
+from qcore.harmless import line
 
 if TYPE_CHECKING:
     from qcore.cli.looking import Sight
@@ -55,10 +56,11 @@ def examine(session: Session, first: Sight, patience: float) -> list[str]:
     if not first.status:
         if _moves(session, first, patience):
             return []
-        return [
+        fault = (
             f"{first.queue.ready} messages are ready, but none was taken within {patience:g} seconds; "
             "look at the workers' log, or start a cluster with: qcore run MODULE:APP"
-        ]
+        )
+        return [fault]
     if not first.clusters:
         return [f"no cluster works on queue {first.name!r}; start one with: qcore run MODULE:APP"]
     faults = [

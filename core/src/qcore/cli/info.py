@@ -11,7 +11,8 @@ import msgspec
 from qcore.cli.exits import Exit
 from qcore.cli.figures import busy, causes, progress_line, rate, short, span, spread
 from qcore.cli.looking import look
-from qcore.cli.text import clean, columns, cut, line, room, say, say_json, seconds
+from qcore.cli.text import columns, cut, room, say, say_json, seconds
+from qcore.harmless import clean, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from qcore.cli.exits import Exit
-from qcore.cli.text import line, say, say_json
+from qcore.cli.text import say, say_json
+from qcore.harmless import line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -9,7 +9,8 @@ import attrs
 import click
 
 from qcore.cli.exits import Exit
-from qcore.cli.text import clean, line, plain, say, say_json, shown
+from qcore.cli.text import plain, say, say_json, shown
+from qcore.harmless import clean, line
 from qcore.model import State
 
 if TYPE_CHECKING:

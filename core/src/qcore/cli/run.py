@@ -18,9 +18,10 @@ from qcore.cli.session import Session
 from qcore.cluster import boot_of, refuse_private
 from qcore.config import Config
 from qcore.errors import ConfigError
+from qcore.harmless import line
+from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.supervision.supervisor import Supervisor
-from qcore.supervision.zygote import configure_logging
 
 if TYPE_CHECKING:
     from qcore.plugins import Plugins
@@ -101,7 +102,7 @@ def _app(module: str, name: str) -> App:
     except ModuleNotFoundError as exc:
         if exc.name is None or not f"{module}.".startswith(f"{exc.name}."):
             raise
-        msg = f"no module {exc.name!r} here or on the path; name it as in 'import {module}'"
+        msg = f"no module {exc.name!r} here or on the path; name it as in 'import {line(module)}'"
         raise click.UsageError(msg) from exc
     except ValueError as exc:
         msg = f"{module!r} is no module; write MODULE:APP, such as shop:app"

@@ -10,9 +10,10 @@ import click
 from qcore.cli.enqueue import WithNumbers, as_arguments, as_named
 from qcore.cli.exits import Exit
 from qcore.cli.purge import sure
-from qcore.cli.text import line, say, say_json, table
+from qcore.cli.text import say, say_json, table
 from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
 from qcore.errors import QcoreError, ScheduleError
+from qcore.harmless import line
 from qcore.schedules import cadence
 
 if TYPE_CHECKING:

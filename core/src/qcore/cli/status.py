@@ -11,7 +11,8 @@ import click
 from qcore.cli.exits import Exit
 from qcore.cli.figures import progress_line, when
 from qcore.cli.result import as_task_id
-from qcore.cli.text import line, say, say_json, seconds
+from qcore.cli.text import say, say_json, seconds
+from qcore.harmless import line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

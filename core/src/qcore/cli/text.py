@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 import sys
 import unicodedata
@@ -12,38 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from qcore.harmless import JOINERS, clean, line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-#: what a terminal would obey: escape sequences whole, with the text they carry
-_ESCAPES: Final = re.compile(
-    r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: titles, clipboard, links
-    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x9c]*(?:\x1b\\|\x9c)?"  # DCS, SOS, PM, APC
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
-    r"|\x1b[ -/]*[0-~]?"
-)
-#: invisible, and yet part of words and of emoji
-_JOINERS: Final = "\u200c\u200d"
 #: Cells a column is left with at least, where room is short.
 _SOFTEST: Final = 8
-#: control, format, surrogate, private use, line and paragraph separators
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-
-
-def clean(text: str, keep: str = "\n\t") -> str:
-    """Return text without what a terminal would obey: control characters, ANSI, changes of direction."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(char for char in _ESCAPES.sub("", text) if char in keep or _seen(char))
-
-
-def line(text: str) -> str:
-    """Return text cleaned and on one line; its line ends are shown as blanks."""
-    return clean(" ".join(text.split()), keep="")
-
-
-def _seen(char: str) -> bool:
-    return char in _JOINERS or unicodedata.category(char) not in _UNSEEN
 
 
 def shown(value: object) -> str:
@@ -113,7 +87,7 @@ def width(text: str) -> int:
 
 
 def _cells(char: str) -> int:
-    if char in _JOINERS or unicodedata.combining(char):
+    if char in JOINERS or unicodedata.combining(char):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.flows.continuation import Continuation
 from qcore.flows.writing import Writer, again
+from qcore.harmless import line
 from qcore.hookspecs import SettledEvent
 from qcore.messages.envelope import read_head
 from qcore.messages.results import forget_failures
@@ -103,9 +104,11 @@ class Rescuer:
         )
         task_id = held.id.hex()
         if kind is Kind.CANCELLED:
-            _log.warning("task %s (%s): %s", task_id, plan.name, text)
+            _log.warning("task %s (%s): %s", task_id, line(plan.name), line(text))
         elif kind is not Kind.INTERRUPTED:
-            _log.error("task %s (%s): %s; %s", task_id, plan.name, text, decision.action.name.lower())
+            _log.error(
+                "task %s (%s): %s; %s", task_id, line(plan.name), line(text), decision.action.name.lower()
+            )
             self._reporters.report(
                 Task(id=task_id, name=plan.name, group=plan.head.group, attempt=held.failures + 1), None, text
             )

@@ -20,6 +20,7 @@ import msgspec
 from qcore.config import Config
 from qcore.errors import BackendError
 from qcore.journal.pages import Journal
+from qcore.logs import configure_logging
 from qcore.plugins import Plugins
 from qcore.runtime import Runtime
 from qcore.schedules import declared
@@ -151,13 +152,6 @@ def _tell_declared(channel: socket.socket, found: bytes) -> None:
 def _give_up(channel: socket.socket, exc: BaseException) -> None:
     text = "".join(traceback.format_exception(exc))
     channel.send(encode(Notice("failed", text=text[-60000:])))
-
-
-def configure_logging(level: str) -> None:
-    """Write log lines to standard error unless the program has set up logging itself."""
-    if not logging.getLogger().handlers:
-        logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s  %(message)s", level=level)
-    logging.getLogger("qcore").setLevel(level)
 
 
 def _warm_up(config: Config, plugins: Plugins) -> None:

@@ -18,7 +18,7 @@ from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.schedules.condemn import condemn
 from qcore.settle import Decision, decide
 from qcore.workers.entry import Entry, gather, held, hindrance, prepare, rejected, stored
-from qcore.workers.telling import Telling
+from qcore.workers.telling import Telling, log_failed, log_unrun
 from qcore.workers.tenure import Tenure, undecided
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Batch:
         return fit
 
     def _end_unrun(self, one: Entry, kind: Kind, text: str, now: float, found: StoredResult | None) -> None:
-        _log.warning("task %s (%s) is not run: %s", one.opened.id.hex(), one.plan.name, text or kind.value)
+        log_unrun(one, text or kind.value)
         decision = decide(kind, one.plan.rules)
         if kind is Kind.CRASH:
             # Worn out: it is buried whatever its budget says.
@@ -220,15 +220,7 @@ class Batch:
             chance=random.random(),  # noqa: S311 - jitter
             reason=outcome.error,
         )
-        then = f"again in {decision.delay:.3g} s" if decision.action is Action.RETRY else decision.action.name
-        _log.warning(
-            "task %s (%s) attempt %d: %s; %s",
-            entry.opened.id.hex(),
-            entry.plan.name,
-            entry.failures + 1,
-            outcome.error.partition("\n")[0],
-            then,
-        )
+        log_failed(entry, outcome, decision)
         if decision.state is State.RETRYING and entry.deliveries == 1:
             self._again.append(entry.opened.id)
         reason = decision.reason

@@ -1,15 +1,22 @@
-"""What hooks are told once a settlement is durable."""
+"""What log and hooks are told of what became of tasks."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from qcore.harmless import line
 from qcore.hookspecs import SettledEvent
+from qcore.model import Action
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qcore.model import Action, Kind
+    from qcore.model import Kind, Outcome
+    from qcore.settle import Decision
+    from qcore.workers.entry import Entry
+
+_log = logging.getLogger("qcore.worker")
 
 
 class Telling:
@@ -36,3 +43,21 @@ class Telling:
         for event in kept:
             for hook in self._hooks:
                 hook(event)
+
+
+def log_unrun(one: Entry, why: str) -> None:
+    """Say that a message is settled without a run."""
+    _log.warning("task %s (%s) is not run: %s", one.opened.id.hex(), line(one.plan.name), line(why))
+
+
+def log_failed(one: Entry, outcome: Outcome, decision: Decision) -> None:
+    """Say how a run failed, in one line, and what becomes of its message."""
+    then = f"again in {decision.delay:.3g} s" if decision.action is Action.RETRY else decision.action.name
+    _log.warning(
+        "task %s (%s) attempt %d: %s; %s",
+        one.opened.id.hex(),
+        line(one.plan.name),
+        one.failures + 1,
+        line(outcome.error.partition("\n")[0]),
+        then,
+    )

@@ -9,7 +9,8 @@ from rich.text import Text
 from qcore.cli import figures
 from qcore.cli.monitor.snapshot import state_of
 from qcore.cli.monitor.view import Mode, Panel
-from qcore.cli.text import clean, cut, width
+from qcore.cli.text import cut, width
+from qcore.harmless import clean
 from qcore.model import Result
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import attrs
 
-from qcore.cli.text import cut, cut_within, line
+from qcore.cli.text import cut, cut_within
+from qcore.harmless import line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

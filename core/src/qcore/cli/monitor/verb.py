@@ -14,8 +14,9 @@ from qcore.cli.exits import Exit
 from qcore.cli.monitor.marks import marks_for
 from qcore.cli.monitor.plain import lines
 from qcore.cli.monitor.snapshot import Watcher
-from qcore.cli.text import line, room, say, say_json
+from qcore.cli.text import room, say, say_json
 from qcore.errors import PluginError
+from qcore.harmless import line
 
 if TYPE_CHECKING:
     from qcore.app import App

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from qcore.cli.text import line
+from qcore.harmless import line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
