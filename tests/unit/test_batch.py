@@ -252,6 +252,59 @@ def test_a_record_the_store_refuses_does_not_hold_up_its_neighbours(bench: Bench
     assert (State.SUCCESS, State.SUCCESS) == (bench.state(one), bench.state(two))
 
 
+class Choosy:
+    """A store that never takes records of more bytes than so many."""
+
+    def __init__(self, inner: ResultStore, most: int) -> None:
+        self._inner = inner
+        self._most = most
+        self.backend = "another"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def save(self, results: Sequence[StoredResult]) -> None:
+        """Save records unless one is too large."""
+        if any(len(one.body) > self._most for one in results):
+            raise BackendRefused("document too large")
+        self._inner.save(results)
+
+
+def test_of_a_record_no_store_takes_its_end_is_kept(bench: Bench) -> None:
+    """The task ran: without a record it would run again, and its worker would die over it each time."""
+    one, two = bench.take(2)
+    batch = bench.batch_with(bench.broker, Choosy(bench.store, 2000))  # type: ignore[arg-type]  # as a store
+    batch.take([])
+    batch.finish(0, one, Outcome(Kind.SUCCESS, "x" * 5000))
+    batch.finish(1, two, Outcome(Kind.FAILURE, error="ValueError: it " + "y" * 5000, retryable=False))
+
+    batch.settle(0)
+
+    first, second = (bench.app.fetch(entry.opened.id.hex()) for entry in (one, two))
+    assert first is not None
+    assert second is not None
+    assert (State.FAILED, "unsavable") == (first.state, first.kind)
+    assert "the task returned, but its result cannot be kept: document too large" == first.error
+    assert (State.FAILED, "failure") == (second.state, second.kind)
+    assert second.error.startswith("ValueError: it yyy")
+    assert 0 == bench.broker.size().leased
+
+
+def test_what_a_broker_refuses_is_left_to_come_back(bench: Bench) -> None:
+    """The worker forgets it and goes on; nobody settles it in its place."""
+    (one,) = bench.take(1)
+    bench.batch.finish(0, one, DONE)
+    bench.batch._writer._broker = Moody(bench.broker, "exchange", [BackendRefused(), BackendRefused()])  # type: ignore[assignment]  # as a broker
+
+    with pytest.raises(BackendRefused):
+        bench.batch.settle(0)
+
+    assert 1 == bench.batch.abandon()
+    assert () == tuple(bench.batch.settle(0))
+    assert 1 == bench.broker.size().leased
+    assert bench.page.look().settled == 1
+
+
 def test_what_the_supervisor_has_settled_is_not_settled_again(bench: Bench) -> None:
     """A message it has put back may already be somebody else's."""
     one, two = bench.take(2)

@@ -34,7 +34,8 @@ class Continuation:
 
     def __init__(self, runtime: Runtime, max_bytes: int | None = None) -> None:
         self._envelope = runtime.envelope
-        self._results = runtime.results
+        #: how results are sealed
+        self.results = runtime.results
         self._max_bytes = max_bytes
 
     def after(self, head: Head, tail: Tail | None, record: StoredResult, created: int) -> Then:
@@ -105,7 +106,7 @@ class Continuation:
         """Return the record of a link that will not run."""
         now = time.time()
         outcome = Outcome(kind, error=why, started=now, finished=now)
-        return self._results.seal(
+        return self.results.seal(
             link.id, read_head(link.head), State.FAILED, outcome, b"", created=created, attempts=0, crashes=0
         )
 
@@ -115,7 +116,7 @@ class Continuation:
         link, *links = tail.links
         fed = None
         if tail.feed:
-            body = self._results.open(record.id, record.body)
+            body = self.results.open(record.id, record.body)
             fed = Fed(body.serializer, body.value)
         if not links and fed is None and tail.member is None:
             return self.seal(link, None)
@@ -133,7 +134,7 @@ class Continuation:
         )
 
     def _stopped(self, head: Head, tail: Tail, record: StoredResult, created: int, why: str) -> StoredResult:
-        body = self._results.open(record.id, record.body)
+        body = self.results.open(record.id, record.body)
         text = f"stopped at link {tail.position} of {tail.total} ({head.name}): {why or body.error}"
         # Who calls a link off calls off the chain.
         kind = Kind.CANCELLED if body.kind == Kind.CANCELLED.value else Kind.SKIPPED

@@ -61,15 +61,15 @@ class Writer:
         arrived = [then for then in thens if then.arrival is not None]
         if arrived:
             # Whoever is told that all have come must find that their results are stored.
-            save_each(self._store, results)
+            self._save(results)
             results = ()
             called, failed = self._arrive(arrived)
             messages += called
             if failed:
-                save_each(self._store, failed)
+                self._save(failed)
         bulk = self._broker.capabilities.bulk
         if len(messages) > bulk:
-            save_each(self._store, results)
+            self._save(results)
             results = ()
         while len(messages) > bulk:
             self._broker.enqueue(messages[:bulk])
@@ -88,14 +88,17 @@ class Writer:
         broker, store = self._broker, self._store
         if not self._together:
             if results:
-                save_each(store, results)
+                self._save(results)
             return broker.exchange(None, (), settlements, limit, messages)
         try:
             return broker.exchange(store, results, settlements, limit, messages)
         except BackendRefused:
             # One record the store will not take must not hold up its neighbours.
-            save_each(store, results)
+            self._save(results)
             return broker.exchange(None, (), settlements, limit, messages)
+
+    def _save(self, results: Sequence[StoredResult]) -> None:
+        save_each(self._store, results, self._continuation.results)
 
     def _arrive(self, thens: Sequence[Then]) -> tuple[list[Outgoing], list[StoredResult]]:
         """Note that members have ended; return the messages that waited for the last of them."""

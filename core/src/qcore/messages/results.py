@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 #: Indexed text is cut to this many characters: a name too long must not cost the record.
 _INDEXED = 256
+#: Characters of an error in the record of a task whose record was refused.
+_LEAST = 1000
+
+_log = logging.getLogger("qcore.results")
 
 
 class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -169,6 +174,31 @@ class Results:
             head.label[:_INDEXED] if head.label else None,
         )
 
+    def reduced(self, record: StoredResult, refusal: BackendRefused) -> StoredResult:
+        """Return the least that tells how a task ended, of a record that a store refuses."""
+        body = self.open(record.id, record.body)
+        text = body.error.partition("\n")[0]
+        if body.state is State.SUCCESS:
+            text = f"the task returned, but its result cannot be kept: {refusal}"
+        state = State.FAILED if body.state is State.SUCCESS else body.state
+        kind = Kind.UNSAVABLE.value if body.state is State.SUCCESS else body.kind
+        least = ResultBody(
+            state,
+            body.name[:_INDEXED],
+            error=text[:_LEAST],
+            attempts=body.attempts,
+            crashes=body.crashes,
+            enqueued=body.enqueued,
+            started=body.started,
+            finished=body.finished,
+            worker=body.worker,
+            kind=kind,
+        )
+        sealed = self._sealer.seal(record.id, encode_result(least))
+        return StoredResult(
+            record.id, state, sealed, body.name[:_INDEXED], None, record.finished, record.expires, None
+        )
+
     def open(self, id: bytes, sealed: bytes) -> ResultBody:
         """Verify the sealed part of a record of this task; its value stays as it is.
 
@@ -234,13 +264,23 @@ class Results:
         return serializer.loads(data)
 
 
-def save_each(store: ResultStore, results: Sequence[StoredResult]) -> None:
-    """Save results; one record the store will not take does not hold up its neighbours."""
+def save_each(store: ResultStore, results: Sequence[StoredResult], sealing: Results) -> None:
+    """Save results; of one the store will not take, save that it ended and why no more is known.
+
+    Raises:
+        BackendRefused: it does not even take that.
+
+    """
     try:
         store.save(results)
     except BackendRefused:
         for one in results:
-            store.save([one])
+            try:
+                store.save([one])
+            except BackendRefused as exc:
+                # Its message would be presented again, and run again, for as long as it is refused.
+                _log.error("the result of task %s is refused, that it ended is kept: %s", one.id.hex(), exc)
+                store.save([sealing.reduced(one, exc)])
 
 
 def forget_failures(store: ResultStore, ids: Sequence[bytes], *, before: float = math.inf) -> None:

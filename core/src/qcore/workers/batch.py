@@ -70,8 +70,6 @@ class Batch:
         #: epoch seconds when this batch was taken
         self._taken = 0.0
 
-    # -- taking a batch -------------------------------------------------------------------------
-
     def take(self, deliveries: Sequence[Delivery]) -> Sequence[Entry]:
         """Verify leased messages and note them down; what must not run is settled unrun.
 
@@ -159,8 +157,6 @@ class Batch:
                 reason = f"{reason}: {self._runtime.results.open(found.id, found.body).error}"
         self._refused.append(Settlement(one.receipt, action, 0.0, reason, one.failures, one.crashes))
         self._tell(one, action, kind, reason)
-
-    # -- finishing ------------------------------------------------------------------------------
 
     def finish(self, index: int, entry: Entry, outcome: Outcome) -> bool:
         """Note how a message ended; return False if it is to be settled before the next."""
@@ -258,6 +254,7 @@ class Batch:
 
         Raises:
             BackendUnavailable: nothing is forgotten; call it again.
+            BackendRefused: some of it will never be taken; `abandon` leaves it.
 
         """
         if self._again:
@@ -273,13 +270,23 @@ class Batch:
         except BackendUnavailable:
             self._leave_open()
             raise
+        self._forget()
+        if self._telling.wanted:
+            self._telling.tell()
+        return deliveries
+
+    def abandon(self) -> int:
+        """Let what ended come back when its lease ends; return how many messages that are."""
+        count = len(self._settlements) + len(self._refused)
+        self._forget()
+        self._telling.drop()
+        return count
+
+    def _forget(self) -> None:
         self._settled = self.ended
         self._page.settled(self.ended)
         self._settlements, self._results, self._refused = [], [], []
         self._thens, self._unrun = [], []
-        if self._telling.wanted:
-            self._telling.tell()
-        return deliveries
 
     def _leave_open(self) -> None:
         """Have what something follows from presented once more: that may be enqueued, or not."""

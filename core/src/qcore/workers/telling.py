@@ -37,6 +37,10 @@ class Telling:
                 )
             )
 
+    def drop(self) -> None:
+        """Forget what was noted: it did not come true."""
+        self._kept = []
+
     def tell(self) -> None:
         """Tell what was noted."""
         kept, self._kept = self._kept, []

@@ -8,7 +8,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError, BackendUnavailable, NotSupported
+from qcore.errors import BackendError, BackendRefused, BackendUnavailable, NotSupported
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.held import Leaving, WorkerState
 from qcore.journal.progress import PAGE
@@ -133,8 +133,6 @@ class Worker:
                 patience = self._be_patient(exc, patience)
             else:
                 return
-
-    # -- the loop -------------------------------------------------------------------------------
 
     def _work(self) -> None:
         deliveries: Sequence[Delivery] = ()
@@ -289,6 +287,13 @@ class Worker:
                 if self._stopping:
                     # What is not settled is in the journal: the supervisor goes on with it.
                     raise _Stop from exc
+            except BackendRefused as exc:
+                # Dying over it would have everything else tried again as well, in vain.
+                count = self._batch.abandon()
+                _log.error(
+                    "%d messages come back when their lease ends, for they are refused: %s", count, exc
+                )
+                return ()
 
     def _be_patient(self, exc: BackendError, patience: float) -> float:
         _log.warning("worker %d waits %.2g s: %s", self._slot, patience, exc)
@@ -298,8 +303,6 @@ class Worker:
         if self._stopping and not hasattr(self, "_batch"):
             raise _Stop
         return min(patience * 2, _PATIENCE[1])
-
-    # -- leaving --------------------------------------------------------------------------------
 
     def _due_to_leave(self) -> bool:
         config = self._config
