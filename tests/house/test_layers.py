@@ -71,6 +71,7 @@ ROOMS: Final = {
         {"task", "execute", "unique"},
         {"call", "plan"},
         {"describe", "limits", "resolve"},
+        {"crowd"},
     ),
     "settings": ({"sections"}, {"crosscheck"}, {"options"}, {"sources", "keyfile"}, {"rules", "cpus"}),
     "journal": ({"progress", "rates", "running"}, {"pages"}, {"gauges"}, {"held", "orders"}),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import random
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from qcore.errors import BackendError, NotSupported
+from qcore.tasks.crowd import Crowd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,6 @@ _log = logging.getLogger("qcore.limits")
 #: Seconds a place is held without a sign of life of whoever holds it. Supervisors prolong it; when
 #: one dies with its workers, the next task may begin after this.
 PLACE: Final = 60.0
-#: Seconds after which a task that found all places taken looks again, spread by half.
-_LOOK_AGAIN: Final = 1.0
 #: A longer key is kept by its hash, characters.
 _LONGEST: Final = 300
 
@@ -80,6 +78,7 @@ class Gate:
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
+        self._crowd = Crowd()
 
     def enter(self, id: bytes, limit: Limit) -> float:
         """Return 0.0 if a task may begin, else the seconds after which it may ask again.
@@ -89,9 +88,11 @@ class Gate:
             NotSupported: the store keeps no notes.
 
         """
+        if limit.concurrency and self._crowd.full(limit.place):
+            return self._crowd.wait(limit.place, known=True)
         notes = notes_of(self._store, "concurrency= or rate=")
         if limit.concurrency and notes.acquire(limit.place, id, limit.concurrency, PLACE) is not None:
-            return _LOOK_AGAIN * (0.5 + random.random() / 2)  # noqa: S311 - jitter
+            return self._crowd.wait(limit.place, known=False)
         if limit.interval:
             # Told of the same turn however often it asks, so those that wait do not crowd.
             wait = notes.reserve(f"rate:{limit.key}", id, limit.interval, 1)
@@ -103,6 +104,7 @@ class Gate:
     def leave(self, id: bytes, limit: Limit) -> None:
         """Give a task's place to the next; what cannot be said now is so after `PLACE` seconds."""
         if limit.concurrency and self._store.notes is not None:
+            self._crowd.freed(limit.place)
             release(self._store.notes, [(limit.place, id)])
 
 
