@@ -96,6 +96,12 @@ def test_an_unknown_option_lists_those_there_are(app: App) -> None:
         app.task(timout=3)(double)
 
 
+def test_a_wrong_value_is_not_called_an_unknown_option(app: App) -> None:
+    """Only a name that is not there is told as such."""
+    with pytest.raises(TypeError, match=r"^(?!no task option)"):
+        app.task(concurrency="1")
+
+
 def test_options_of_the_specification_are_lifted_out_of_the_keywords(app: App) -> None:
     """Options stand among the keyword arguments or in q_options, where they win."""
     with captured(app) as seen:

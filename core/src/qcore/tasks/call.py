@@ -168,6 +168,7 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     duplicate: bool = False
 
 
+_FIELDS: Final = frozenset(field.name for field in attrs.fields(Options))
 DEFAULT: Final = Options()
 #: the specification's options this version acts on
 SPECIFIED: Final = frozenset(
@@ -198,13 +199,11 @@ def evolve(options: Options, changes: Mapping[str, Any]) -> Options:
         TypeError: there is no such option; the message lists those there are.
 
     """
-    try:
-        return attrs.evolve(options, **changes)
-    except TypeError as exc:
-        known = sorted(field.name for field in attrs.fields(Options))
-        wrong = sorted(set(changes) - set(known))
-        msg = f"no task option {', '.join(map(repr, wrong))}; there are {', '.join(known)}"
-        raise TypeError(msg) from exc
+    wrong = sorted(changes.keys() - _FIELDS)
+    if wrong:
+        msg = f"no task option {', '.join(map(repr, wrong))}; there are {', '.join(sorted(_FIELDS))}"
+        raise TypeError(msg)
+    return attrs.evolve(options, **changes)
 
 
 def laid_over(base: Options, above: Options) -> Options:
