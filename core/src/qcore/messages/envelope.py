@@ -78,7 +78,16 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     delayed: bool | None = None
 
 
-encode_head = msgspec.msgpack.Encoder().encode
+def _plain(value: object) -> object:
+    """Return a text or a number of a class of its own, a template engine's or numpy's, as what it is."""
+    for kind in (str, float, int):
+        if isinstance(value, kind):
+            return kind(value)
+    msg = f"a head cannot hold a {type(value).__name__}"
+    raise TypeError(msg)
+
+
+encode_head = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 decode_head = msgspec.msgpack.Decoder(Head).decode
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import msgspec
 
+from qcore.bounds import count, flag, refuse, seconds, text
 from qcore.errors import NotSupported
 from qcore.messages.envelope import Head, encode_head
+from qcore.settle import Retry
 from qcore.tasks.resolve import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from qcore.model import Outgoing
-    from qcore.settle import Retry
 
 
 class Unset:
@@ -28,9 +29,49 @@ class Unset:
 UNSET: Final = Unset()
 
 
-def _at_least_one(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if value < 1:
-        msg = f"{attribute.name} must be 1 or more, got {value!r}"
+#: kept, for it takes longer to write `int | float` than to ask
+_NUMBER: Final = int | float
+#: seconds of the units of a rate
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _timeout(name: str, value: object) -> None:
+    if value is None or isinstance(value, Unset):
+        return
+    try:
+        seconds(name, value)
+    except ValueError as exc:
+        msg = f"{exc}; None is no limit"
+        raise ValueError(msg) from exc
+
+
+def _retry(name: str, value: object) -> None:
+    if not isinstance(value, Retry):
+        refuse(name, "a qcore.Retry", value, "give Retry(max_attempts=3), for one")
+
+
+def _unique(name: str, value: object) -> None:
+    if not isinstance(value, bool | str):
+        refuse(name, "True, False or a key", value, "a key is a text: give str() of it")
+    if value == "":
+        msg = f"{name} must not be an empty key; True is one made of the task's name and arguments"
+        raise ValueError(msg)
+
+
+def _rate(name: str, value: object) -> None:
+    if isinstance(value, str):
+        number, slash, unit = value.partition("/")
+        whole = number.isascii() and number.isdigit() and 0 < int(number[:20]) < 2**63
+        if not (slash and whole and unit in _UNITS):
+            msg = f"no rate: {value!r:.80}; write '10/s', '100/m', '5/h' or '1000/d', or (count, seconds)"
+            raise ValueError(msg)
+        return
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        refuse(name, "(count, seconds) or a text such as '10/s'", value, "give both numbers")
+    count(f"the count of {name}", value[0])
+    seconds(f"the time of {name}", value[1])
+    if not value[1]:
+        msg = f"the time of {name} must be above 0 seconds, got {value[1]!r}"
         raise ValueError(msg)
 
 
@@ -40,7 +81,7 @@ class Options:
 
     #: seconds before it may start
     delay: float = 0.0
-    #: seconds it may run; None = no limit
+    #: seconds it may run; None or 0 = no limit
     timeout: float | Unset | None = UNSET
     retry: Retry | None = None
     #: acknowledge it even when it fails
@@ -65,13 +106,20 @@ class Options:
     #: seconds `unique` holds; None = until the task has ended
     unique_for: float | None = None
     #: most tasks of the same `limit_key` that run at once
-    concurrency: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_one))
+    concurrency: int | None = None
     #: most tasks of the same `limit_key` in a time: (count, seconds), or `10/s`, `100/m`, `5/h`
     rate: tuple[int, float] | str | None = None
     #: what `concurrency` and `rate` count by; None = the task's name
     limit_key: str | None = None
     #: a chain goes on behind it although it failed
     go_on: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        # A validator of each field takes five times as long, and options are often made for one call.
+        for name, default, check in _CHECKED:
+            value = getattr(self, name)
+            if value is not default:
+                check(name, value)
 
     @property
     def limited(self) -> bool:
@@ -100,7 +148,7 @@ class Options:
                 hook_name(self.hook),
                 None,
                 self.concurrency,
-                _rate(self.rate),
+                _counted(self.rate),
                 self.limit_key,
                 True if self.delay else None,
             )
@@ -121,23 +169,13 @@ def hook_name(hook: Callable[..., Any] | str | None) -> str | None:
     return declared or name_of(hook)
 
 
-#: seconds of the units of a rate
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _rate(rate: tuple[int, float] | str | None) -> tuple[int, float] | None:
+def _counted(rate: tuple[int, float] | str | None) -> tuple[int, float] | None:
     if rate is None:
         return None
     if not isinstance(rate, str):
-        if rate[0] < 1 or rate[1] <= 0:
-            msg = f"no rate: {rate!r}; (count, seconds), both above 0"
-            raise ValueError(msg)
         return rate
-    count, slash, unit = rate.partition("/")
-    if not (slash and count.isascii() and count.isdigit() and int(count) and unit in _UNITS):
-        msg = f"no rate: {rate!r}; write '10/s', '100/m', '5/h' or '1000/d', or (count, seconds)"
-        raise ValueError(msg)
-    return int(count), _UNITS[unit]
+    number, _, unit = rate.partition("/")
+    return int(number), _UNITS[unit]
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -169,6 +207,30 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
 
 
 _FIELDS: Final = frozenset(field.name for field in attrs.fields(Options))
+#: what refuses a wrong value, by field; a hook is looked at when its name is looked for
+CHECKS: Final[Mapping[str, Callable[[str, Any], None]]] = {
+    "delay": seconds,
+    "timeout": _timeout,
+    "retry": _retry,
+    "ack_failure": flag,
+    "save": flag,
+    "result_ttl": seconds,
+    "group": text,
+    "label": text,
+    "expires": seconds,
+    "sync": flag,
+    "cluster": text,
+    "unique": _unique,
+    "unique_for": seconds,
+    "concurrency": count,
+    "rate": _rate,
+    "limit_key": text,
+    "go_on": flag,
+}
+#: with the default of each, which is right
+_CHECKED: Final = tuple(
+    (field.name, field.default, CHECKS[field.name]) for field in attrs.fields(Options) if field.name in CHECKS
+)
 DEFAULT: Final = Options()
 #: the specification's options this version acts on
 SPECIFIED: Final = frozenset(
@@ -196,7 +258,9 @@ def evolve(options: Options, changes: Mapping[str, Any]) -> Options:
     """Return options with some fields changed.
 
     Raises:
-        TypeError: there is no such option; the message lists those there are.
+        TypeError: there is no such option, and the message lists those there are; or one has a
+            value of a wrong type.
+        ValueError: a value is out of range.
 
     """
     wrong = sorted(changes.keys() - _FIELDS)
@@ -218,11 +282,11 @@ def laid_over(base: Options, above: Options) -> Options:
 
 def specified(given: dict[str, Any]) -> Options:
     """Translate the specification's options."""
-    refused = sorted(key for key in given if key in _NOT_YET and given[key] not in (None, False))
+    refused = sorted(key for key in given.keys() & _NOT_YET if given[key] not in (None, False))
     if refused:
         msg = f"async_task: the option {refused[0]!r} is not offered by this version of qcore"
         raise NotSupported(msg)
-    unknown = sorted(set(given) - SPECIFIED)
+    unknown = sorted(given.keys() - SPECIFIED)
     if unknown:
         known = ", ".join(sorted(SPECIFIED - _NOT_YET))
         msg = f"async_task: no option {unknown[0]!r} in q_options; there are {known}"
@@ -233,12 +297,24 @@ def specified(given: dict[str, Any]) -> Options:
         if given.get(key) is not None
     }
     if "timeout" in given:
-        # -1 was the original's way to say "no limit"
-        timeout = given["timeout"]
-        changes["timeout"] = None if timeout is not None and timeout < 0 else timeout
-    if "task_name" in given:
+        changes["timeout"] = _unlimited(given["timeout"])
+    if given.get("task_name") is not None:
+        text("task_name", given["task_name"])
         changes["label"] = given["task_name"]
     cached = given.get("cached")
     if cached is not None and cached is not False:
-        changes["result_ttl"] = 0.0 if cached is True else float(cached)
-    return Options(**changes)
+        changes["result_ttl"] = _kept(cached)
+    return Options(**changes) if changes else DEFAULT
+
+
+def _unlimited(timeout: object) -> object:
+    """Return None for what was the original's way to say "no limit", a number below 0."""
+    return None if isinstance(timeout, _NUMBER) and timeout < 0 else timeout
+
+
+def _kept(cached: object) -> float:
+    """Return for how many seconds the specification's `cached` keeps a result."""
+    if cached is True:
+        return 0.0
+    seconds("cached", cached)
+    return float(cast("float", cached))
