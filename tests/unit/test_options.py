@@ -150,3 +150,25 @@ def test_texts_and_numbers_of_a_class_of_their_own_are_written_as_what_they_are(
 def test_every_option_is_looked_at() -> None:
     """A new field is given its check; a hook is looked at when it is named."""
     assert {field.name for field in attrs.fields(Options)} - CHECKS.keys() == {"hook"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "says"),
+    [
+        ({"max_attempts": 2.5}, TypeError, r"^max_attempts must be a whole number, got 2.5"),
+        ({"max_attempts": "3"}, TypeError, r"^max_attempts must be a whole number, got '3'"),
+        ({"max_attempts": -1}, ValueError, r"^max_attempts must be 0 or more, got -1$"),
+        ({"backoff": "5"}, TypeError, r"^backoff must be a number of seconds, got '5'"),
+        ({"backoff": math.nan}, ValueError, r"^backoff must be .* got nan$"),
+        ({"max_delay": None}, TypeError, r"^max_delay must be a number of seconds, got None"),
+        ({"jitter": 0.5}, TypeError, r"^jitter must be True or False, got 0.5"),
+        ({"on": ValueError}, TypeError, r"^on must be a tuple of exceptions, .*; give \(ValueError,\)$"),
+        ({"on": ("ValueError",)}, TypeError, r"^on must be a tuple of exceptions, .*; give \(ValueError,\)$"),
+    ],
+)
+def test_a_policy_that_no_worker_could_follow_is_refused(
+    policy: Any, error: type[Exception], says: str
+) -> None:
+    """It travels in the head as the options do."""
+    with pytest.raises(error, match=says):
+        Retry(**policy)

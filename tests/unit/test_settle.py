@@ -285,7 +285,7 @@ def test_a_message_nobody_survives_is_given_up() -> None:
 @pytest.mark.parametrize("field", ["max_attempts", "backoff", "max_delay"])
 def test_a_negative_number_in_a_policy_is_refused_by_name(field: str) -> None:
     """The error names the field and the value."""
-    with pytest.raises(ValueError, match=f"{field} must not be negative, got -1"):
+    with pytest.raises(ValueError, match=rf"^{field} must be 0 or more.* got -1$"):
         Retry(**{field: -1})  # type: ignore[arg-type]  # the field is the test's
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
+from qcore.bounds import count, flag, refuse, seconds
 from qcore.model import Action, Kind, State
 
 #: The longest a task waits for another run, seconds, unless its own policy says otherwise.
@@ -20,30 +19,40 @@ MAX_DELIVERIES = 10
 MAX_UNKNOWN_KEY = 3
 
 
-def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if value < 0:
-        msg = f"{attribute.name} must not be negative, got {value!r}"
-        raise ValueError(msg)
-
-
 @attrs.frozen(kw_only=True)
 class Retry:
     """When and how often a task runs again after it failed."""
 
     #: runs in all, the first included; 0 = no limit; None = as the configuration says
-    max_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    max_attempts: int | None = None
     #: seconds before the second run, doubled for each further one; None = `retry` of the configuration
-    backoff: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    backoff: float | None = None
     #: the longest wait, seconds
-    max_delay: float = attrs.field(default=DEFAULT_MAX_DELAY, validator=_positive)
+    max_delay: float = DEFAULT_MAX_DELAY
     #: spread the wait evenly between half of it and all of it
     jitter: bool = False
     #: exceptions worth another run, their subclasses too; anything else is final at once
     on: tuple[type[BaseException], ...] = (Exception,)
 
+    def __attrs_post_init__(self) -> None:
+        if self.max_attempts is not None:
+            count("max_attempts", self.max_attempts, least=0)
+        if self.backoff is not None:
+            seconds("backoff", self.backoff)
+        seconds("max_delay", self.max_delay)
+        flag("jitter", self.jitter)
+        _exceptions("on", self.on)
+
     def names(self) -> list[str] | None:
         """Return the names of the exceptions in `on`; None = every one."""
         return None if self.on == (Exception,) else [exception_name(one) for one in self.on]
+
+
+def _exceptions(name: str, value: object) -> None:
+    if not isinstance(value, tuple) or not all(
+        isinstance(kind, type) and issubclass(kind, BaseException) for kind in value
+    ):
+        refuse(name, "a tuple of exceptions", value, "give (ValueError,)")
 
 
 def exception_name(kind: type[BaseException]) -> str:
