@@ -302,6 +302,20 @@ def test_a_step_is_no_chain(app: App, made: Any) -> None:
         app.chain(["builtins.len", made])
 
 
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (("os.getcwd", 1), r"^the arguments of a step are a list or a tuple, .* got 1 in \('os.getcwd', 1\)"),
+        (("os.getcwd", "ab"), r"^the arguments of a step are a list or a tuple, .* got 'ab' in"),
+        (("os.getcwd", (1,), 2), r"^the named arguments of a step are a mapping, got 2 in"),
+    ],
+)
+def test_a_step_has_its_arguments_in_a_list(app: App, step: Any, says: str) -> None:
+    """A single argument is written as a tuple of one, and the message says so."""
+    with pytest.raises(TypeError, match=says):
+        app.chain([step])
+
+
 def test_a_step_is_not_enqueued_already(app: App) -> None:
     """What `enqueue` returns is a handle; `bind` makes a step."""
     job: Any = app.enqueue(double, 1)

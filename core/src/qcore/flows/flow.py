@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qcore.errors import NotSupported
@@ -12,7 +13,7 @@ from qcore.tasks.call import DEFAULT, Call, Options, evolve
 from qcore.tasks.task import Job, Queue, Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from qcore.runtime import Runtime
     from qcore.tasks.call import Sealed
@@ -137,7 +138,16 @@ class Flowing:
         if not 1 <= len(step) <= 3:
             msg = f"a step is (function, args, kwargs), and {step!r} has {len(step)} parts"
             raise ValueError(msg)
-        function, args, kwargs = (*step, (), {})[:3] if len(step) < 3 else step
+        function, args, kwargs = (*step, (), {})[:3] if len(step) == 1 else (*step, {})[:3]
+        if isinstance(args, str | bytes | Mapping) or not isinstance(args, Iterable):
+            msg = (
+                "the arguments of a step are a list or a tuple, such as (1,) for a single one, "
+                f"got {args!r:.80} in {step!r:.80}"
+            )
+            raise TypeError(msg)
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            msg = f"the named arguments of a step are a mapping, got {kwargs!r:.80} in {step!r:.80}"
+            raise TypeError(msg)
         return self._bound(function, tuple(args), kwargs or {}, DEFAULT)
 
 
