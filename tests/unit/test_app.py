@@ -90,6 +90,14 @@ def test_a_function_nobody_can_import_is_refused_when_it_is_declared(app: App) -
         app.task(lambda: None)
 
 
+def test_a_name_that_no_worker_could_look_for_is_refused(app: App) -> None:
+    """A worker takes a dotted name for a module and what is in it."""
+    with pytest.raises(TypeError, match=r"^name must be a text, got 5 of type int"):
+        app.task(name=5)  # type: ignore[call-overload]  # that is the point
+    with pytest.raises(TaskNameError, match=r"^no task can be named 'double'; a dotted name"):
+        app.task(name="double")(double)
+
+
 def test_an_unknown_option_lists_those_there_are(app: App) -> None:
     """A misspelt option is an error at once."""
     with pytest.raises(TypeError, match=r"no task option 'timout'; there are ack_failure, cluster"):

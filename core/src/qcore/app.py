@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from qcore.bounds import text
 from qcore.config import Config
 from qcore.errors import MainReached, NotSupported
 from qcore.flows.flow import Flowing
@@ -13,7 +14,7 @@ from qcore.runtime import Runtime
 from qcore.schedules.scheduled import destination
 from qcore.schedules.scheduling import Scheduling
 from qcore.steering import Steering
-from qcore.tasks.call import DEFAULT, SPECIFIED, Call, Options, evolve, laid_over, specified
+from qcore.tasks.call import DEFAULT, SPECIFIED, Call, evolve, laid_over, specified
 from qcore.tasks.producer import seal_calls
 from qcore.tasks.resolve import IMPORTING_MAIN, name_of
 from qcore.tasks.task import Job, Sender, Task
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from qcore.plugins import Plugins
     from qcore.schedules.scheduling import Declaration
     from qcore.schedules.when import When
-    from qcore.tasks.call import Sealed
+    from qcore.tasks.call import Options, Sealed
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -115,10 +116,15 @@ class App(Flowing, Scheduling, Reading, Steering):
 
         Raises:
             ScheduleError: its schedule is one that code cannot declare.
-            TaskNameError: a worker could not import the function.
+            TaskNameError: a worker could not import the function, or not by that name.
+            TypeError: there is no such option, or its value is of a wrong type.
+            ValueError: the value of an option is out of range.
 
         """
-        made = evolve(Options(), options)
+        made = evolve(DEFAULT, options)
+        if name is not None:
+            text("name", name)
+            name_of(name)
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
             task = Task(self, function, name or name_of(function), made)
