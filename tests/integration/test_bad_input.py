@@ -196,7 +196,7 @@ def test_result_of_what_was_never_enqueued_is_not_ready(land: Land) -> None:
     app = land.app()
 
     assert app.fetch("0" * 32) is None
-    with pytest.raises(QcoreError, match="no task id: 'xyz'"):
+    with pytest.raises(ValueError, match="no task id: 'xyz'"):
         app.fetch("xyz")
 
 

@@ -187,3 +187,30 @@ def test_policy_given_at_the_call_travels_with_the_message(app: App) -> None:
 
     head = decode_head(call.head)
     assert (head.max_attempts, head.on) == (3, ["builtins.OSError", f"{__name__}.Own"])
+
+
+@pytest.mark.parametrize("asked", ["result", "fetch", "delete", "cancel", "status"])
+@pytest.mark.parametrize("wrong", ["ab", "", "xyz", "0" * 31, "0" * 33, "0" * 30 + " 0", "g" * 32])
+def test_what_is_no_task_id_is_refused(app: App, asked: str, wrong: str) -> None:
+    """Whoever asks again until there is a result must not ask for ever."""
+    with pytest.raises(ValueError, match=rf"^no task id: {wrong!r}; 32 hexadecimal digits are needed$"):
+        getattr(app, asked)(wrong)
+    with pytest.raises(ValueError, match=rf"^no task id: {wrong!r}"):
+        app.fetch_many(["0" * 32, wrong])
+
+
+@pytest.mark.parametrize("asked", ["result", "fetch", "delete", "cancel", "status"])
+def test_what_is_no_text_is_no_task_id(app: App, asked: str) -> None:
+    """A handle has its id in `id`."""
+    with pytest.raises(TypeError, match=r"^no task id: None; 32 hexadecimal digits are needed$"):
+        getattr(app, asked)(None)
+    with pytest.raises(TypeError, match=r"^no task id: <Job [0-9a-f]{32}>; give its id$"):
+        getattr(app, asked)(app.enqueue("os.getcwd"))
+
+
+def test_an_id_may_be_written_in_capitals(app: App) -> None:
+    """It is the number that counts."""
+    job = app.enqueue("os.getcwd")
+
+    assert job.id.upper() != job.id
+    assert app.status(job.id.upper()) == job.status()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import ResultNotReady, TaskFailed
 from qcore.model import State
+from qcore.tasks.task import id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ class Reading:
         Raises:
             ResultNotReady: there is no final result within that time.
             TaskFailed: the task failed for good.
+            ValueError: it is no task id.
 
         """
         result = self.fetch(task_id, wait)
@@ -65,9 +67,10 @@ class Reading:
 
         Raises:
             BadSignature: what is stored was not written by this project.
+            ValueError: it is no task id.
 
         """
-        key = _key(task_id)
+        key = id_of(task_id)
         with self.runtime.stores.lend() as store:
             stored = store.wait(key, wait) if wait > 0 else store.get([key])[0]
         return None if stored is None else self.runtime.results.read(stored)
@@ -80,7 +83,7 @@ class Reading:
             wait: most seconds to wait until all of them have a final one.
 
         """
-        keys = [_key(one) for one in task_ids]
+        keys = [id_of(one) for one in task_ids]
         found: dict[bytes, StoredResult] = {}
         end = time.monotonic() + wait
         with self.runtime.stores.lend() as store:
@@ -101,7 +104,7 @@ class Reading:
     def delete(self, task_id: str) -> bool:
         """Forget a task's result; return whether there was one."""
         with self.runtime.stores.lend() as store:
-            return bool(store.delete([_key(task_id)]))
+            return bool(store.delete([id_of(task_id)]))
 
     # -- groups by label ------------------------------------------------------------------------
 
@@ -159,14 +162,6 @@ class Reading:
         """Return how many messages are ready, leased, delayed and buried."""
         with self.runtime.brokers.lend() as broker:
             return broker.size()
-
-
-def _key(task_id: str) -> bytes:
-    try:
-        return bytes.fromhex(task_id)
-    except ValueError as exc:
-        msg = f"no task id: {task_id!r}; 32 hexadecimal digits are needed"
-        raise ResultNotReady(msg) from exc
 
 
 def _final(stored: StoredResult | None) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from qcore.errors import BackendError, EnvelopeError, NotSupported, ResultNotReady
+from qcore.errors import BackendError, EnvelopeError, NotSupported
 from qcore.flows.continuation import Continuation
 from qcore.flows.writing import Writer
 from qcore.messages.envelope import read_head
@@ -16,6 +16,7 @@ from qcore.messages.sealer import STATUS
 from qcore.messages.tail import read_tail
 from qcore.model import ID_AT, Kind, Outcome, Outgoing, State
 from qcore.status import ClusterStatus, TaskStatus
+from qcore.tasks.task import id_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,6 +65,7 @@ class Steering:
 
         Raises:
             NotSupported: it does not wait, and the result store cannot keep the mark.
+            ValueError: it is no task id.
 
         """
         return self.cancel_many([task_id])[0]
@@ -76,9 +78,10 @@ class Steering:
 
         Raises:
             NotSupported: none of them waits, and the result store cannot keep the marks.
+            ValueError: one is no task id.
 
         """
-        ids = [_id(one) for one in task_ids]
+        ids = [id_of(one) for one in task_ids]
         with self.runtime.brokers.lend() as broker, self.runtime.stores.lend() as store:
             over = _ended(store, ids)
             left = [one for one in ids if one not in over]
@@ -110,8 +113,12 @@ class Steering:
         Args:
             task_id: 32 hexadecimal digits.
 
+        Raises:
+            ValueError: it is no task id.
+
         """
-        id_ = _id(task_id)
+        id_ = id_of(task_id)
+        task_id = id_.hex()
         runtime = self.runtime
         with runtime.brokers.lend() as broker, runtime.stores.lend() as store:
             stored = store.get([id_])[0]
@@ -230,13 +237,6 @@ class Steering:
         with self.runtime.stores.lend() as store:
             found = _notes(store).look([PAUSED])[0]
         return Marks(self.runtime.control_sealer).holds(PAUSED, found)
-
-
-def _id(task_id: str) -> bytes:
-    try:
-        return bytes.fromhex(task_id)
-    except ValueError as exc:
-        raise ResultNotReady(f"no task id: {task_id!r}; 32 hexadecimal digits are needed") from exc
 
 
 def _ended(store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from qcore.tasks.call import Call, Options, evolve
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from qcore.model import Result
     from qcore.status import TaskStatus
+
+#: of a task's id: `bytes.fromhex` would take shorter ones, and blanks
+_DIGITS: Final = 32
+_HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -79,6 +83,24 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
+
+
+def id_of(task_id: object) -> bytes:
+    """Return the bytes of a task's id.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it has not 32 hexadecimal digits.
+
+    """
+    if not isinstance(task_id, str):
+        what_to_do = "give its id" if isinstance(task_id, Job) else "32 hexadecimal digits are needed"
+        msg = f"no task id: {task_id!r:.80}; {what_to_do}"
+        raise TypeError(msg)
+    if len(task_id) != _DIGITS or not _HEXADECIMAL.issuperset(task_id):
+        msg = f"no task id: {task_id!r:.80}; {_DIGITS} hexadecimal digits are needed"
+        raise ValueError(msg)
+    return bytes.fromhex(task_id)
 
 
 class Sender(Generic[_P, _R]):
