@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration.land import lines
 
 if TYPE_CHECKING:
@@ -43,6 +45,12 @@ BARE = (
 cluster = Cluster(config).start()
 print(double.enqueue(21).result(wait=10), app.enqueue(plain, 2).result(wait=10))
 cluster.stop()
+"""
+)
+ITSELF = (
+    HEAD.replace("{settings!r}", '{{**{settings!r}, "sync": True, "tasks_allowed": ALLOWED}}')
+    + """
+print(double.enqueue(21).result(), app.enqueue(plain, 2).result())
 """
 )
 FED_FIRST = (
@@ -144,6 +152,22 @@ def test_folder_run_as_a_program_works_or_says_what_to_do(land: Land) -> None:
     done = run(land, BARE, str(land.folder / "prog"), file="prog/__main__.py")
 
     assert done.stdout == "42 6\n" or "worker process could not import" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("allowed", [None, ["*.double", "*.plain"]])
+@pytest.mark.parametrize(
+    ("file", "command"), [("script.py", ()), ("pkg/mod.py", ("-m", "pkg.mod")), ("cluster.py", ())]
+)
+def test_script_that_runs_its_tasks_itself_is_run_once(
+    land: Land, file: str, command: tuple[str, ...], allowed: list[str] | None
+) -> None:
+    """Under `sync` its tasks are those of the program that runs, not of a second copy of it."""
+    (land.folder / "pkg").mkdir()
+    (land.folder / "pkg" / "__init__.py").touch()
+    done = run(land, ITSELF.replace("ALLOWED", repr(allowed)), *command, file=file)
+
+    assert (done.stdout, done.returncode) == ("42 6\n", 0), done.stderr
+    assert lines(land.file()) == ["__main__"]
 
 
 def test_task_defined_below_the_start_is_told_what_to_do(land: Land) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import json
 import sys
 import textwrap
 import uuid
@@ -115,6 +116,16 @@ def test_a_module_whose_attributes_raise_is_no_worse(module: Callable[[str, str]
 
     with pytest.raises(TaskNotFound, match="RuntimeError"):
         resolve(f"{name}.f", None)
+
+
+def test_a_script_does_not_hide_the_module_it_is_named_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was imported before the script is still found, and what the script has is its own."""
+    script = type(sys)("__main__")
+    vars(script).update(__file__="json.py", __spec__=None, mine=len)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+
+    assert resolve("json.dumps", None) is json.dumps
+    assert resolve("json.mine", None) is len
 
 
 # -- what is allowed --------------------------------------------------------------------------

@@ -148,8 +148,8 @@ def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
     if len(name) > _MAX_NAME or len(parts) < 2 or not all(parts):
         msg = f"no task can be named {name[:80]!r}"
         raise TaskNotFound(msg)
-    found: Any = _import(parts[0], name)
-    for index, part in enumerate(parts[1:], 1):
+    found, first = _running(parts) or (_import(parts[0], name), 1)
+    for index, part in enumerate(parts[first:], first):
         try:
             nxt = getattr(found, part, None)
         except Exception as exc:
@@ -171,10 +171,29 @@ def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
 
 def _bears(found: object, name: str) -> None:
     """Refuse what an allowed module merely imported: `tasks.subprocess.run` passes `tasks.*`."""
-    own = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    module = getattr(found, "__module__", "")
+    script = main_script() if module == "__main__" else None
+    own = f"{module if script is None else script.name}.{getattr(found, '__qualname__', '')}"
     if own != name:
         msg = f"the task {name!r} is {own!r} in truth; allow and enqueue it by that name"
         raise TaskNotAllowed(msg)
+
+
+def _running(parts: Sequence[str]) -> tuple[Any, int] | None:
+    """Return the program that runs and where its own names begin, if the name is one of those.
+
+    To import it by its own name would do its work a second time.
+    """
+    script = main_script()
+    if script is None:
+        return None
+    own = script.name.split(".")
+    if len(parts) == len(own) or list(parts[: len(own)]) != own:
+        return None
+    main = sys.modules["__main__"]
+    # A script may be named like a module that was imported before it.
+    there = script.name not in sys.modules or hasattr(main, parts[len(own)])
+    return (main, len(own)) if there else None
 
 
 def _import(module: str, name: str) -> ModuleType:
