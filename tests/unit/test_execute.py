@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -136,6 +137,60 @@ async def later(value: int) -> int:
 def test_a_coroutine_is_run_to_its_end(run: Callable[..., Outcome]) -> None:
     """`async def` tasks need nothing special."""
     assert [1, 2] == [run(later, 1).value, run(later, 2).value]
+
+
+TOLD: Final[ContextVar[str]] = ContextVar("told", default="nothing")
+
+
+async def tells() -> str:
+    """Return what the caller's context says."""
+    await asyncio.sleep(0)
+    return TOLD.get()
+
+
+async def fails_later() -> None:
+    """Raise after the loop had its turn."""
+    await asyncio.sleep(0)
+    msg = "later"
+    raise ValueError(msg)
+
+
+def test_a_coroutine_is_run_where_a_loop_runs_already(run: Callable[..., Outcome]) -> None:
+    """Code that is awaited may run a task in its own process; the task has its context."""
+
+    async def enqueues() -> list[Outcome]:
+        TOLD.set("something")
+        return [run(tells), run(fails_later), run(later, 3)]
+
+    told, failed, again = asyncio.run(enqueues())
+
+    assert (told.value, again.value) == ("something", 3)
+    assert failed.error == "ValueError: later"
+    assert failed.traceback.splitlines()[1].endswith("in fails_later")
+
+
+def test_ctrl_c_ends_a_coroutine_that_is_run_beside_a_loop() -> None:
+    """It is the user's own, and leaves nothing behind that runs on."""
+    ended: list[str] = []
+    executor = Executor({PACK.code: PACK}, let_out=(KeyboardInterrupt,))
+
+    async def hangs() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("ended")
+
+    async def enqueues() -> None:
+        # what asyncio.run makes of Ctrl-C would only come when this function has returned
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        executor.run(opened(), plan_of(hangs), 1, 0)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(enqueues())
+    executor.close()
+
+    assert ended == ["ended"]
 
 
 async def leaves_work(seen: list[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
@@ -170,12 +172,55 @@ class Executor:
         # 4 MB of memory that most workers, and the supervisor, never need.
         import asyncio  # noqa: PLC0415 - see above
 
-        if self._loop is None:
-            self._loop = asyncio.Runner()
         try:
+            if asyncio.events._get_running_loop() is not None:  # noqa: SLF001 - the public one raises where none runs
+                return self._await_apart(asyncio, call, args, kwargs)
+            if self._loop is None:
+                self._loop = asyncio.Runner()
             return self._loop.run(self._as_task(asyncio, call, args, kwargs))
         finally:
             self._current = None
+
+    def _await_apart(
+        self,
+        asyncio: ModuleType,
+        call: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:  # noqa: ANN401 - whatever the task returns
+        """Await in a thread of its own: the loop of this one runs already, and waits for us."""
+        # Few processes run tasks in code that is awaited.
+        import threading  # noqa: PLC0415 - see above
+
+        values: list[Any] = []
+        raised: list[BaseException] = []
+        over = threading.Event()
+
+        def work() -> None:
+            try:
+                with asyncio.Runner() as runner:
+                    values.append(runner.run(self._as_task(asyncio, call, args, kwargs)))
+            except BaseException as exc:  # noqa: BLE001 - it is raised below
+                raised.append(exc)
+            finally:
+                over.set()
+
+        thread = threading.Thread(target=copy_context().run, args=(work,), name="qcore-await", daemon=True)
+        try:
+            thread.start()
+            # Not join(): one that is interrupted takes the thread for ended.
+            over.wait()
+        except BaseException:
+            # Ctrl-C: what it interrupts here is only the waiting.
+            current = self._current
+            if current is not None:
+                with suppress(RuntimeError):  # its loop was closed just now: it has ended
+                    current.get_loop().call_soon_threadsafe(current.cancel)
+                over.wait()
+            raise
+        if raised:
+            raise raised[0]
+        return values[0]
 
     async def _as_task(
         self,
