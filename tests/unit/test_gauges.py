@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import math
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import given
@@ -75,6 +75,41 @@ def test_progress_belongs_to_the_task_that_says_it(page: Page) -> None:
 def test_progress_outside_a_worker_is_not_an_error() -> None:
     """A task that is called as a function says it to nobody."""
     progress(1, 2, "nobody listens")
+
+
+@pytest.mark.parametrize(("note", "seen"), [(5, "5"), (None, ""), (b"x", "b'x'")])
+def test_a_note_that_is_no_text_fails_no_task(page: Page, note: Any, seen: str) -> None:
+    """It is shown as a text; what is none is not shown."""
+    context = contextvars.copy_context()
+    context.run(PAGE.set, page)
+
+    context.run(progress, 1, 2, note)
+
+    assert said(page) == Progress(done=1.0, total=2.0, note=seen)
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        (("half",), "done of progress must be a number, got 'half' of type str; give an int or a float"),
+        ((None,), "done of progress must be a number, got None of type NoneType; give an int or a float"),
+        ((1, None), "total of progress must be a number, got None of type NoneType; 0 is not known"),
+        ((10**400,), "done of progress must be a number, got 1000"),
+    ],
+)
+def test_progress_of_what_is_no_number_is_told_and_not_half_written(page: Page, told: Any, says: str) -> None:
+    """In a worker and outside of one alike, so that it is found where the task is tried."""
+    context = contextvars.copy_context()
+    with pytest.raises(TypeError) as outside:
+        context.run(progress, *told)
+    context.run(PAGE.set, page)
+    context.run(progress, 5, 8)
+    with pytest.raises(TypeError) as inside:
+        context.run(progress, *told)
+
+    assert str(inside.value) == str(outside.value)
+    assert str(inside.value).startswith(says)
+    assert said(page) == Progress(done=5.0, total=8.0)
 
 
 @given(note=st.text(max_size=200))
