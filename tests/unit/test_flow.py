@@ -188,6 +188,21 @@ def test_a_group_that_has_not_ended_says_how_many_are_missing(app: App) -> None:
     assert isinstance(raised.value.result, Result)
 
 
+def test_a_group_whose_results_were_forgotten_says_that_they_may_be(app: App) -> None:
+    """Nobody can tell what has not ended from what ended and was not kept; the message names both."""
+    with inline(app):
+        group = app.group([(double, (1,)), (double, (2,))]).enqueue()
+    with app.runtime.stores.lend() as store:
+        store.prune(1)
+
+    with pytest.raises(
+        ResultNotReady,
+        match=r"^1 of 2 have no result yet after waiting 0 seconds, or theirs is not kept any more: "
+        r"see save_limit, cached and result_ttl; what then\(\) and App.iter gather is kept in any case$",
+    ):
+        group.results()
+
+
 def test_hooks_before_the_enqueuing_see_every_link(tmp_path: Path) -> None:
     """A chain one of whose links is left out is left out; a group goes on without that member."""
 

@@ -80,7 +80,7 @@ class GroupJob:
             wait: most seconds to wait for all of them.
 
         Raises:
-            ResultNotReady: some have no final result within that time.
+            ResultNotReady: some have no final result within that time, or it is not kept any more.
             TaskFailed: some failed for good; the first of them is told of.
 
         """
@@ -98,7 +98,11 @@ class GroupJob:
             )
             raise TaskFailed(msg, first)
         if open_:
-            msg = f"{open_} of {len(found)} have no result yet after waiting {wait:g} seconds"
+            msg = (
+                f"{open_} of {len(found)} have no result yet after waiting {wait:g} seconds, or theirs is "
+                "not kept any more: see save_limit, cached and result_ttl; what then() and App.iter gather "
+                "is kept in any case"
+            )
             raise ResultNotReady(msg)
         return [None if one is None else one.value for one in found]
 
