@@ -9,7 +9,7 @@ import pytest
 
 from qcore import App, Chain, Config, ResultNotReady, Retry, SkipTask, State, TaskFailed
 from qcore.builtin import plugin as builtin
-from qcore.errors import NotSupported, TaskNameError
+from qcore.errors import NotSupported, PayloadTooLarge, TaskNameError
 from qcore.flows.continuation import KEPT, Continuation, Unmet, lead
 from qcore.flows.weave import chain_ids, member_id, new_flow
 from qcore.hookspecs import EnqueueEvent, hookimpl
@@ -57,6 +57,11 @@ def refuse(*_: Any) -> None:
 def total(numbers: list[int], more: int = 0) -> int:
     """Return a sum."""
     return sum(numbers) + more
+
+
+def weigh(numbers: list[int], more: bytes) -> int:
+    """Return how much there is."""
+    return len(numbers) + len(more)
 
 
 def kinds(results: list[Result]) -> list[str]:
@@ -201,6 +206,24 @@ def test_a_group_whose_results_were_forgotten_says_that_they_may_be(app: App) ->
         r"see save_limit, cached and result_ttl; what then\(\) and App.iter gather is kept in any case$",
     ):
         group.results()
+
+
+def test_a_large_argument_of_what_waits_for_many_is_refused(app: App) -> None:
+    """It travels with every member; the message says how large that is and what to do."""
+    many = [(double, (number,)) for number in range(100)]
+
+    with pytest.raises(
+        PayloadTooLarge,
+        match=r"^the arguments of .*weigh are 200\d{3} bytes, and each of 100 members carries them, "
+        r"200\d{5} in all; at most 65536 bytes each or 16777216 in all; keep what is "
+        r"large elsewhere and give its key$",
+    ):
+        app.group(many).then((weigh, (b"x" * 200_000,)))
+
+    assert app.queue_size() == 0
+    app.group(many).then((weigh, (b"x" * 60_000,)))
+    app.group(many[:2]).then((weigh, (b"x" * 200_000,)))
+    assert app.queue_size() == 102
 
 
 def test_hooks_before_the_enqueuing_see_every_link(tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ class Group:
         Raises:
             EncodeError: an argument cannot be serialised; the message names it.
             NotSupported: the result store cannot gather results, or they are for several queues.
+            PayloadTooLarge: the callback's arguments are too large to be carried by each member.
 
         """
         flow = new_flow()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from qcore.errors import PayloadTooLarge
 from qcore.flows.continuation import Continuation
 from qcore.messages.tail import Gathered, Member, Tail, derived, encode_tail
 from qcore.model import Outgoing
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from qcore.messages.tail import Link
     from qcore.runtime import Runtime
     from qcore.tasks.call import Call
+
+
+#: Bytes of arguments that what waits for a group may have however many members carry them: any
+#: of them may be the last, and the queue is all they share.
+CARRIED: Final = 64 << 10
+#: Bytes that all the copies of larger ones may take in the queue.
+CARRIED_IN_ALL: Final = 16 << 20
 
 
 def new_flow() -> bytes:
@@ -74,6 +82,9 @@ class Weaver:
             callback: what waits for them.
             whole: see `Gathered`.
 
+        Raises:
+            PayloadTooLarge: what waits for them has arguments too large to be carried by each.
+
         """
         last = None if callback is None else link_of(self._runtime, callback, callback_id(flow))
         drawn = []
@@ -81,6 +92,8 @@ class Weaver:
             links = self._links(calls, member_id(flow, index))
             if links:
                 drawn.append((index, calls[0], links, feed))
+        if last is not None and callback is not None:
+            _see_size(callback.name, len(last.arguments), len(drawn))
         sealed = []
         for index, call, links, feed in drawn:
             member = None if last is None else Member(flow, index, len(drawn), last, whole)
@@ -119,3 +132,14 @@ class Weaver:
         )
         message = Outgoing(first.id, body, first.delay)
         return Sealed(call, message, sync=self.sync, queue=self._queue)
+
+
+def _see_size(name: str, size: int, members: int) -> None:
+    """Refuse what would fill the queue with copies of itself."""
+    if size > CARRIED and size * members > CARRIED_IN_ALL:
+        msg = (
+            f"the arguments of {name} are {size} bytes, and each of {members} members carries them, "
+            f"{size * members} in all; at most {CARRIED} bytes each or {CARRIED_IN_ALL} in all; "
+            "keep what is large elsewhere and give its key"
+        )
+        raise PayloadTooLarge(msg)
