@@ -131,6 +131,20 @@ def test_a_group_is_awaited_until_so_many_have_ended(app: App, land: Land) -> No
     assert sorted(found) == [0, 1, 2]
 
 
+def test_a_group_may_be_a_number(app: App, land: Land) -> None:
+    """The original's database made a text of it: `group=order.pk` goes on to work."""
+    land.cluster()
+
+    async_task(tasks.add, 1, 2, group=5, task_name=7)
+    async_chain([(tasks.add, (3, 4))], group=6)  # type: ignore[arg-type]  # as the original's users do
+
+    assert result_group(5, count=1, wait=WAIT) == [3]  # type: ignore[arg-type]  # as above
+    assert result_group("6", count=1, wait=WAIT) == [7]
+    found = fetch_group("5")
+    assert found is not None
+    assert [one.label for one in found] == ["7"]
+
+
 def test_a_hook_is_called(app: App, land: Land) -> None:
     """By its dotted name, with the result."""
     land.cluster()

@@ -25,6 +25,14 @@ def text(name: str, value: object) -> None:
         refuse(name, "a text", value, "give str() of it")
 
 
+def word(name: str, value: object) -> object:
+    """Return a text, or a whole number as one: the original kept it so, and `group=order.pk` is common."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    text(name, value)
+    return value
+
+
 def flag(name: str, value: object) -> None:
     """See that a value is True or False; see `text`."""
     if value is not True and value is not False:

@@ -71,6 +71,7 @@ def async_chain(
     """Run calls one behind the other and return the group under which their results are."""
     del broker
     group = group or os.urandom(16).hex()
+    group = str(group)
     told = {"group": group, "cached": cached, "sync": sync, **options}
     made = specified({key: value for key, value in told.items() if value is not None})
     steps = map(step_of, chain)
@@ -153,7 +154,7 @@ def fetch_group(
     """Return the `Result`s of a group, None if there are none, or not `count` of them in time."""
     del cached
     for seconds in waits(wait):
-        found = app().fetch_group(group_id, failures=failures, wait=seconds, count=count)
+        found = app().fetch_group(str(group_id), failures=failures, wait=seconds, count=count)
         if found and (count is None or len(found) >= count):
             return found
     return None
@@ -162,13 +163,13 @@ def fetch_group(
 def count_group(group_id: str, failures: bool = False, cached: object = None) -> int:
     """Return how many tasks of a group have ended, or with `failures` how many failed."""
     del cached
-    return app().count_group(group_id, failures=failures)
+    return app().count_group(str(group_id), failures=failures)
 
 
 def delete_group(group_id: str, tasks: bool = False, cached: object = None) -> int:
     """Take results out of a group, or with `tasks` forget them; return how many there were."""
     del cached
-    return app().delete_group(group_id, tasks=tasks)
+    return app().delete_group(str(group_id), tasks=tasks)
 
 
 def delete_cached(task_id: str, broker: object = None) -> bool:

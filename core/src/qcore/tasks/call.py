@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 import msgspec
 
-from qcore.bounds import count, flag, refuse, seconds, text
+from qcore.bounds import count, flag, refuse, seconds, text, word
 from qcore.errors import NotSupported
 from qcore.messages.envelope import Head, encode_head
 from qcore.settle import Retry
@@ -291,16 +291,14 @@ def specified(given: dict[str, Any]) -> Options:
         known = ", ".join(sorted(SPECIFIED - _NOT_YET))
         msg = f"async_task: no option {unknown[0]!r} in q_options; there are {known}"
         raise TypeError(msg)
-    changes: dict[str, Any] = {
-        key: given[key]
-        for key in ("group", "save", "sync", "ack_failure", "hook", "cluster")
-        if given.get(key) is not None
-    }
+    plain = ("group", "save", "sync", "ack_failure", "hook", "cluster")
+    changes: dict[str, Any] = {key: given[key] for key in plain if given.get(key) is not None}
+    if "group" in changes:
+        changes["group"] = word("group", changes["group"])
     if "timeout" in given:
         changes["timeout"] = _unlimited(given["timeout"])
     if given.get("task_name") is not None:
-        text("task_name", given["task_name"])
-        changes["label"] = given["task_name"]
+        changes["label"] = word("task_name", given["task_name"])
     cached = given.get("cached")
     if cached is not None and cached is not False:
         changes["result_ttl"] = _kept(cached)
