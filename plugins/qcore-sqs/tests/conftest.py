@@ -142,7 +142,7 @@ def until() -> Callable[[Callable[[], Any]], Any]:
     """Return a function that asks again and again until the answer is true."""
 
     def ask(what: Callable[[], Any]) -> Any:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not (found := what()):
             assert time.monotonic() < end, "it did not come true"
             time.sleep(0.02)

@@ -196,6 +196,36 @@ def test_a_lost_answer_of_a_settlement_is_asked_for_again(sqs: Any, new: New) ->
     assert broker.size().leased == 0
 
 
+@pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE])
+def test_a_lost_answer_of_a_copy_doubles_nothing(sqs: Any, new: New, action: Action) -> None:
+    """The old message is out of sight for as long as it takes the copy, if there is one, to be received."""
+    broker = new()
+    broker.enqueue(numbered(10))
+    leased = broker.lease(10, 0.0)
+    sqs.tell(hangup={"SendMessageBatch": 1})
+
+    broker.settle([Settlement(found.receipt, action, failures=1) for found in leased])
+
+    again = [found for _ in range(3) for found in broker.lease(10, 1.0)]
+    assert sorted(found.body for found in again) == sorted(found.body for found in leased)
+
+
+def test_a_settlement_that_fails_half_way_is_repeated_without_a_second_copy(sqs: Any, new: New) -> None:
+    """What was sent is put in the place of the old message before the error is raised."""
+    broker = new()
+    broker.enqueue(numbered(20))
+    leased = [*broker.lease(10, 0.0), *broker.lease(10, 0.0)]
+    settlements = [Settlement(found.receipt, Action.RETRY, failures=1) for found in leased]
+    sqs.tell(partial={"SendMessageBatch": 1}, fail={"SendMessage": ["InternalError", 500, 1]})
+
+    with pytest.raises(BackendUnavailable, match="a fault of its own"):
+        broker.settle(settlements)
+    broker.settle(settlements)
+
+    again = [found for _ in range(4) for found in broker.lease(10, 1.0)]
+    assert sorted(found.body for found in again) == sorted(found.body for found in leased)
+
+
 def test_as_many_as_may_be_leased_are_leased(sqs: Any, new: New) -> None:
     """At the limit a lease is unavailable until something is settled."""
     broker = new()

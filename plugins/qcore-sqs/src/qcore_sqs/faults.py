@@ -11,6 +11,11 @@ from qcore.errors import BackendRefused, BackendUnavailable, PayloadTooLarge
 if TYPE_CHECKING:
     from qcore.errors import BackendError
 
+
+class AnswerLost(BackendUnavailable):
+    """Whether SQS did what it was asked to do is not known."""
+
+
 #: it has too much to do: nothing was done, and the same may be asked later
 THROTTLED: Final = frozenset(
     {
@@ -116,7 +121,16 @@ def lost(error: boto.BotoCoreError, place: str, doubt: str = "") -> BackendError
         return BackendRefused(f"`sqs` is of no use to boto3: {error}"[:500])
     if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return BackendRefused(f"SQS at {place} is not trusted: {error}; see AWS_CA_BUNDLE"[:500])
-    return BackendUnavailable(f"SQS at {place} does not answer: {error}{doubt and '; '}{doubt}"[:500])
+    kind = BackendUnavailable if isinstance(error, _UNSENT) else AnswerLost
+    return kind(f"SQS at {place} does not answer: {error}{doubt and '; '}{doubt}"[:500])
+
+
+#: nothing left this machine
+_UNSENT: Final[tuple[type[boto.BotoCoreError], ...]] = (
+    boto.EndpointConnectionError,
+    boto.ConnectTimeoutError,
+    boto.ProxyConnectionError,
+)
 
 
 _UNUSABLE: Final[tuple[type[boto.BotoCoreError], ...]] = (

@@ -15,7 +15,7 @@ import boto3  # type: ignore[import-untyped]  # it comes without types
 from botocore import exceptions as boto  # type: ignore[import-untyped]  # as above
 from botocore.config import Config  # type: ignore[import-untyped]  # as above
 
-from qcore.errors import BackendRefused
+from qcore.errors import BackendRefused, BackendUnavailable
 from qcore_sqs import faults
 from qcore_sqs.settings import LONGEST_POLL, SqsSettings
 
@@ -42,10 +42,12 @@ _SINGLE: Final = {
 
 @attrs.frozen
 class Failure:
-    """What became of one entry of a batch that was not done, and will not be."""
+    """What became of one entry of a batch that was not done."""
 
     code: str
     text: str
+    #: what to raise, where asking again may help
+    error: BackendError | None = None
 
 
 class Client:
@@ -175,7 +177,7 @@ class Link:
     ) -> dict[int, Failure]:
         """Ask for up to ten at once; those that fail by no fault of theirs are asked for one by one.
 
-        Returns what SQS refused for good, by position.
+        Returns what was not done, by position: the others were, and their caller has to know it.
         """
         told = [{"Id": str(index), **one} for index, one in enumerate(entries)]
         answer = self.call(operation, again=again, doubt=doubt, QueueUrl=url, Entries=told)
@@ -187,16 +189,17 @@ class Link:
                 continue
             try:
                 self.ask(_SINGLE[operation], again=again, doubt=doubt, QueueUrl=url, **entries[index])
+            except BackendUnavailable as exc:
+                failures[index] = Failure("", str(exc), exc)
             except boto.ClientError as exc:
-                if faults.passes(exc):
-                    raise faults.answered(exc, self.place) from exc
                 text = str(exc.response.get("Error", {}).get("Message", ""))
-                failures[index] = Failure(faults.reply_code(exc), text)
+                error = faults.answered(exc, self.place) if faults.passes(exc) else None
+                failures[index] = Failure(faults.reply_code(exc), text, error)
         return failures
 
     def fault(self, failure: Failure) -> BackendError:
         """Return the error to raise for an entry that was refused."""
-        return faults.refused(failure.code, failure.text, self.place)
+        return failure.error or faults.refused(failure.code, failure.text, self.place)
 
     def close(self) -> None:
         """Let go of the client; the last to do so ends its connections."""

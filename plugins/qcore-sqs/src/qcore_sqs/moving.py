@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
+from qcore.errors import BackendError
 from qcore_sqs import faults, parcel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from qcore.errors import BackendError
     from qcore_sqs.link import Failure
     from qcore_sqs.parcel import Lease, Note
     from qcore_sqs.queues import Queues
@@ -61,12 +61,15 @@ class Mover:
     def move(self, moves: Sequence[Move]) -> list[str]:
         """Send the copies of those that are still leased; return the handles of what is to be removed."""
         done: list[str] = []
-        for start in range(0, len(moves), parcel.BATCH):
-            held = self._held(moves[start : start + parcel.BATCH])
-            if back := [one for one in held if not one.away]:
-                done += self._send(back, self._queues.main())
-            if away := [one for one in held if one.away]:
-                done += self._send(away, self._queues.letters())
+        try:
+            for start in range(0, len(moves), parcel.BATCH):
+                held = self._held(moves[start : start + parcel.BATCH])
+                self._send([one for one in held if not one.away], self._queues.main, done)
+                self._send([one for one in held if one.away], self._queues.letters, done)
+        except BackendError:
+            # Called again, it must not send these a second time: then they are leased no more.
+            remove(self._queues, done)
+            raise
         return done
 
     def show(self, leases: Sequence[tuple[Lease, float]]) -> None:
@@ -84,20 +87,27 @@ class Mover:
         failures = change(self._queues, [(one.lease.handle, seconds) for one, seconds in wanted])
         return [one for index, (one, _) in enumerate(wanted) if index not in failures]
 
-    def _send(self, moves: Sequence[Move], url: str) -> list[str]:
-        done: list[str] = []
+    def _send(self, moves: Sequence[Move], url: Callable[[], str], done: list[str]) -> None:
+        """Send copies; add the handles of what they take the place of to `done`."""
         told = [(one, self._entry(one)) for one in moves]
         by_identity = {id(entry): one for one, entry in told}
         for batch in parcel.batches(entry for _, entry in told):
-            # a copy that is sent twice is run twice at worst; one that is not sent would be lost
-            failures = self._queues.link.batch("send_message_batch", url, batch)
-            for index, entry in enumerate(batch):
-                if index not in failures:
-                    done.append(by_identity[id(entry)].lease.handle)
-            if failures:
-                remove(self._queues, done)
-                raise self._queues.link.fault(next(iter(failures.values())))
-        return done
+            # A letter is read by what it is a copy of, so two are one. Two copies in the queue both run:
+            # if no answer tells whether they were sent, the old ones stay hidden for as long as it
+            # takes to receive them, which removes the old ones, or come back.
+            again = self._queues.fifo or by_identity[id(batch[0])].away
+            try:
+                failures = self._queues.link.batch("send_message_batch", url(), batch, again=again)
+            except faults.AnswerLost as exc:
+                if again:
+                    raise
+                _log.warning("%d messages come back by their copies or by themselves: %s", len(batch), exc)
+                continue
+            lost = {index for index, one in failures.items() if isinstance(one.error, faults.AnswerLost)}
+            sent = [entry for index, entry in enumerate(batch) if index not in failures]
+            done += [by_identity[id(entry)].lease.handle for entry in sent]
+            if failed := [one for index, one in failures.items() if again or index not in lost]:
+                raise self._queues.link.fault(failed[0])
 
     def _entry(self, one: Move) -> dict[str, Any]:
         fifo = self._queues.fifo
