@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 TOKEN = "of the tests"
 PROJECT = "5000000000000000000000aa"
+#: what a service says that is busy
+_BUSY = '{"msg": "Service unavailable"}'
 
 
 class Server:
@@ -33,9 +35,9 @@ class Server:
         place = {"host": "127.0.0.1", "port": self.port, "protocol": "http"}
         return {**place, "token": TOKEN, "project_id": PROJECT}
 
-    def fail(self, at: str, status: int = 503, *, done: bool = False) -> None:
-        """Answer the next such request with an error, or with nothing if `status` is 0."""
-        self._ask("/faults", {"at": at, "status": status, "done": done})
+    def fail(self, at: str, status: int = 503, *, done: bool = False, text: str = _BUSY) -> None:
+        """Answer the next such request with this, or with nothing if `status` is 0."""
+        self._ask("/faults", {"at": at, "status": status, "done": done, "text": text})
 
     def requests(self) -> int:
         """Return how many requests there were."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from qcore.errors import BackendRefused, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
@@ -165,8 +165,10 @@ class IronBroker(Broker):
         try:
             for start in range(0, len(messages), BULK):
                 body = {"messages": messages[start : start + BULK]}
-                told = self._link.call("POST", queue or self._queue, "/messages", body, doubt=True)
-                posted += map(str, told["ids"])
+                where = queue or self._queue
+                posted += map(
+                    str, self._link.call("POST", where, "/messages", body, promised="ids", doubt=True)
+                )
         except BaseException:
             # all are accepted, or none
             for start in range(0, len(posted), BULK):
@@ -176,13 +178,14 @@ class IronBroker(Broker):
 
     def _reserve(self, limit: int, wait: int) -> list[Delivery]:
         asked = {"n": limit, "timeout": self._lease, "wait": wait, "delete": False}
+        how: dict[str, Any] = {"promised": "messages", "wait": wait}
         try:
-            told = self._link.call("POST", self._queue, "/reservations", asked, wait=wait)
+            found = self._link.call("POST", self._queue, "/reservations", asked, **how)
         except Gone:
             # nobody has posted anything yet: a queue has to be there to be waited at
             self._link.call("PUT", self._queue, "", {"queue": {}})
-            told = self._link.call("POST", self._queue, "/reservations", asked, wait=wait)
-        return [self._delivery(one) for one in told["messages"]]
+            found = self._link.call("POST", self._queue, "/reservations", asked, **how)
+        return [self._delivery(one) for one in found]
 
     def _delivery(self, told: dict[str, str]) -> Delivery:
         item = Item.of_text(told["body"])
@@ -194,17 +197,18 @@ class IronBroker(Broker):
         """Prolong a reservation; return the one that takes its place, nothing if it has ended."""
         body = {"reservation_id": held.id, "timeout": timeout}
         try:
-            told = self._link.call("POST", self._queue, f"/messages/{held.message}/touch", body)
+            path = f"/messages/{held.message}/touch"
+            told = self._link.call("POST", self._queue, path, body, promised="reservation_id")
         except Gone:
             return ""
-        newest[held.message] = str(told["reservation_id"])
+        newest[held.message] = str(told)
         return newest[held.message]
 
     def _move(self, one: Settlement, held: Reservation, newest: dict[str, str]) -> bool:
         """Post anew what takes the place of a message; return False if it is another's by now."""
         path = f"/messages/{held.message}"
         try:
-            told = self._link.call("GET", self._queue, path)["message"]
+            told = self._link.call("GET", self._queue, path, promised="message")
         except Gone:
             return False
         # only when it is touched the service says whether the reservation still holds
@@ -243,7 +247,7 @@ class IronBroker(Broker):
 
     def _ready(self) -> int:
         try:
-            return int(self._link.call("GET", self._queue)["queue"].get("size", 0))
+            return int(self._link.call("GET", self._queue, promised="queue").get("size", 0))
         except Gone:
             return 0
 

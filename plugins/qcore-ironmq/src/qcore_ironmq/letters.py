@@ -30,7 +30,7 @@ class Letters:
     def count(self) -> int:
         """Return how many there are."""
         try:
-            return int(self._link.call("GET", self.queue)["queue"].get("size", 0))
+            return int(self._link.call("GET", self.queue, promised="queue").get("size", 0))
         except Gone:
             return 0
 
@@ -49,7 +49,7 @@ class Letters:
         for id_ in dict.fromkeys(ids):
             if id_.isascii() and id_.isalnum():
                 with contextlib.suppress(Gone):
-                    told = self._link.call("GET", self.queue, f"/messages/{id_}")["message"]
+                    told = self._link.call("GET", self.queue, f"/messages/{id_}", promised="message")
                     found[id_] = Item.of_text(told["body"])
         return found
 
@@ -64,9 +64,8 @@ class Letters:
 
     def _peeked(self) -> list[dict[str, Any]]:
         try:
-            found: list[dict[str, Any]] = self._link.call("GET", self.queue, f"/messages?n={_SHOWN}")[
-                "messages"
-            ]
+            path = f"/messages?n={_SHOWN}"
+            found: list[dict[str, Any]] = self._link.call("GET", self.queue, path, promised="messages")
         except Gone:
             return []
         return found
@@ -76,7 +75,7 @@ class Letters:
         found: list[dict[str, Any]] = []
         asked = {"n": _SHOWN, "timeout": _LISTED, "wait": 0, "delete": False}
         try:
-            while batch := self._link.call("POST", self.queue, "/reservations", asked)["messages"]:
+            while batch := self._link.call("POST", self.queue, "/reservations", asked, promised="messages"):
                 found += batch
         finally:
             for one in found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -13,6 +14,8 @@ import urllib3
 from qcore.errors import BackendRefused, BackendUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qcore_ironmq.settings import Place
 
 #: seconds a connection and an answer may take
@@ -20,6 +23,14 @@ _CONNECT: Final = 5.0
 _ANSWER: Final = 10.0
 #: told when the answer to messages that were sent is lost
 _DOUBT: Final = "the messages may have been accepted nevertheless"
+#: no connection was made: nothing has been sent
+_UNSENT: Final = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+#: what the service says with a 404; another one is the address's or the project's
+_NOT_FOUND: Final = ("queue not found", "message not found")
+#: what an answer may hold, and of which kind it is then
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = MappingProxyType(
+    {"ids": (list,), "messages": (list,), "queue": (dict,), "message": (dict,), "reservation_id": (str, int)}
+)
 #: a later call may be answered
 _PASSING: Final = frozenset(
     {
@@ -60,15 +71,16 @@ class Link:
         path: str = "",
         body: object = None,
         *,
+        promised: str = "",
         wait: float = 0.0,
         doubt: bool = False,
     ) -> Any:  # noqa: ANN401 - what a JSON answer holds
-        """Send a request about a queue and return its answer.
+        """Send a request about a queue and return its answer, or of it what was promised.
 
         Raises:
-            Gone: 404, or 403 of a reservation that has ended.
+            Gone: there is no such queue or message, or the reservation has ended.
             BackendUnavailable: it does not answer, or asks to come again.
-            BackendRefused: it will not.
+            BackendRefused: it will not, or it is no IronMQ.
 
         """
         url = self._base + quote(queue, safe="") + path
@@ -84,9 +96,10 @@ class Link:
                 timeout=urllib3.Timeout(connect=_CONNECT, read=_ANSWER + wait),
             )
         except urllib3.exceptions.HTTPError as exc:
-            told = f"IronMQ at {self.title} does not answer: {exc}{f'; {_DOUBT}' if doubt else ''}"
+            doubtful = doubt and not isinstance(exc, _UNSENT)
+            told = f"IronMQ at {self.title} does not answer: {exc}{f'; {_DOUBT}' if doubtful else ''}"
             raise BackendUnavailable(told[:500]) from exc
-        return self._read(answer)
+        return self._read(answer, promised)
 
     def close(self) -> None:
         """Let go of the connection for good."""
@@ -102,22 +115,41 @@ class Link:
             self._pid = os.getpid()
         return self._pool
 
-    def _read(self, answer: urllib3.BaseHTTPResponse) -> Any:  # noqa: ANN401 - as above
+    def _read(self, answer: urllib3.BaseHTTPResponse, promised: str) -> Any:  # noqa: ANN401 - as above
         try:
-            told = json.loads(answer.data or b"{}")
+            told = json.loads(answer.data)
         except ValueError:
-            told = {}
-        if answer.status < HTTPStatus.BAD_REQUEST:
+            told = None
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise self._error(answer.status, told)
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise self._stranger(f"it answers HTTP {answer.status}")
+        if not isinstance(told, dict):
+            raise self._stranger("its answer is no JSON object")
+        if not promised:
             return told
-        why = str(told.get("msg") if isinstance(told, dict) else "") or f"HTTP {answer.status}"
-        if answer.status == HTTPStatus.NOT_FOUND or (
-            answer.status == HTTPStatus.FORBIDDEN and "eserv" in why
-        ):
-            raise Gone(why)
-        if answer.status in _PASSING:
-            raise BackendUnavailable(f"IronMQ at {self.title} asks to come again: {why}"[:500])
-        if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise BackendRefused(
-                f"IronMQ at {self.title} refuses: {why}; see iron_mq.token and iron_mq.project_id"[:500]
-            )
-        raise BackendRefused(f"IronMQ at {self.title} refuses: {why}"[:500])
+        if not isinstance(told.get(promised), _KINDS[promised]):
+            raise self._stranger(f"its answer has no {promised}")
+        return told[promised]
+
+    def _stranger(self, why: str) -> BackendRefused:
+        told = f"what answers at {self.title} is no IronMQ: {why}; see iron_mq.host and iron_mq.port"
+        return BackendRefused(told[:500])
+
+    def _error(self, status: int, told: object) -> Exception:
+        """Return what to raise for an answer that is an error."""
+        msg = told.get("msg") if isinstance(told, dict) else None
+        why = msg if msg and isinstance(msg, str) else f"HTTP {status}"
+        if status == HTTPStatus.NOT_FOUND:
+            if why.lower().startswith(_NOT_FOUND):
+                return Gone(why)
+            told = f"IronMQ at {self.title} is not there: {why}; see iron_mq.host and iron_mq.project_id"
+            return BackendRefused(told[:500])
+        if status == HTTPStatus.FORBIDDEN and "eserv" in why:
+            return Gone(why)
+        if status in _PASSING:
+            return BackendUnavailable(f"IronMQ at {self.title} asks to come again: {why}"[:500])
+        where = ""
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            where = "; see iron_mq.token and iron_mq.project_id"
+        return BackendRefused(f"IronMQ at {self.title} refuses: {why}{where}"[:500])

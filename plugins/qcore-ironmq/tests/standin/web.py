@@ -22,8 +22,8 @@ class Service:
     def __init__(self, least: int) -> None:
         self.least = least
         self.queues: dict[str, Queue] = {}
-        #: answers to give instead: (method and end of path, status, whether it is done nevertheless)
-        self.faults: list[tuple[str, int, bool]] = []
+        #: answers to give instead: method and end of path, status, whether it is done nevertheless, text
+        self.faults: list[dict[str, Any]] = []
         self.requests = 0
 
     def queue(self, name: str, *, make: bool = False) -> Queue:
@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
             # somebody cut the line
             self.close_connection = True
             return
-        data = json.dumps(reply).encode()
+        data = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
     def route(self, path: str, query: dict[str, list[str]], told: dict[str, Any]) -> tuple[int, Any]:
         """Return status and answer."""
         if path == "/faults":
-            self.service.faults.append((told["at"], told["status"], told["done"]))
+            self.service.faults.append(told)
             return 200, {}
         if path == "/requests":
             return 200, {"requests": self.service.requests}
@@ -90,15 +90,14 @@ class Handler(BaseHTTPRequestHandler):
         if not path.startswith(before):
             raise Refused(404, "Not found")
         name, *rest = path[len(before) :].split("/")
-        fault = next(
-            (one for one in self.service.faults if one[0] == f"{self.command} {'/'.join(rest)}"), None
-        )
-        if fault is not None:
-            self.service.faults.remove(fault)
-            if not fault[2]:
-                raise Refused(fault[1], "Service unavailable")
-        reply = self.act(unquote(name), rest, query, told)
-        return reply if fault is None else (fault[1], {"msg": "Service unavailable"})
+        at = f"{self.command} {'/'.join(rest)}"
+        fault = next((one for one in self.service.faults if one["at"] == at), None)
+        if fault is None:
+            return self.act(unquote(name), rest, query, told)
+        self.service.faults.remove(fault)
+        if fault["done"]:
+            self.act(unquote(name), rest, query, told)
+        return fault["status"], fault["text"]
 
     def act(
         self, name: str, rest: list[str], query: dict[str, list[str]], told: dict[str, Any]
