@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TOKEN = "of the tests"
+TOKEN = "token-of-the-tests"
 PROJECT = "5000000000000000000000aa"
 #: what a service says that is busy
 _BUSY = '{"msg": "Service unavailable"}'

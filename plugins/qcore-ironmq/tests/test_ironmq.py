@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -15,7 +14,7 @@ from qcore import App, Cluster, Config
 from qcore.errors import BackendRefused, BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
-from qcore_ironmq import IronBroker, IronSettings, plugin
+from qcore_ironmq import IronBroker, IronSettings
 from qcore_ironmq.settings import Place
 
 if TYPE_CHECKING:
@@ -36,69 +35,6 @@ def broker_on(server: Server, **fields: Any) -> IronBroker:
 def message(body: bytes) -> Outgoing:
     """Return a message."""
     return Outgoing(os.urandom(16), body)
-
-
-# -- where it is ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Return a working directory and a home without any settings."""
-    for name in list(os.environ):
-        if name.startswith("IRON_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "home").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_what_is_not_said_is_found_where_the_client_finds_it(
-    nowhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Home, then the environment, then the working directory, then a file that is named, then the key."""
-    (nowhere / "home" / ".iron.json").write_text(json.dumps({"token": "home", "project_id": "home"}))
-    assert Place.of(IronSettings()).token == "home"
-    monkeypatch.setenv("IRON_TOKEN", "all")
-    assert Place.of(IronSettings()).token == "all"
-    monkeypatch.setenv("IRON_MQ_TOKEN", "mq")
-    assert Place.of(IronSettings()).token == "mq"
-    (nowhere / "iron.json").write_text(json.dumps({"token": "x", "iron_mq": {"token": "here"}}))
-    assert Place.of(IronSettings()).token == "here"
-    (nowhere / "other.json").write_text(json.dumps({"token": "named"}))
-    assert Place.of(IronSettings(config_file="other.json")).token == "named"
-    found = Place.of(IronSettings(token="said", host=""))
-    assert (found.token, found.project_id) == ("said", "home")
-    assert found.url == "https://mq-aws-us-east-1-1.iron.io/3"
-
-
-def test_what_is_missing_is_told(nowhere: Path) -> None:
-    """With the three ways to say it; a file that is named must be there."""
-    with pytest.raises(BackendRefused, match="token is missing; set it, or IRON_MQ_TOKEN, or write it"):
-        Place.of(IronSettings(project_id="p"))
-    with pytest.raises(BackendRefused, match="no file"):
-        Place.of(IronSettings(config_file="none.json"))
-    (nowhere / "iron.json").write_text("[")
-    with pytest.raises(BackendRefused, match=r"iron\.json cannot be read"):
-        Place.of(IronSettings())
-    with pytest.raises(BackendRefused, match="keystone"):
-        Place.of(IronSettings(keystone={"server": "x"}))
-
-
-def test_a_cloud_is_a_url_for_all_of_it(nowhere: Path) -> None:
-    """Protocol, host, port and path in one."""
-    found = Place.of(IronSettings(token="t", project_id="p", cloud="http://mq.internal:8080/iron/"))
-
-    assert found.url == "http://mq.internal:8080/iron/3"
-
-
-def test_a_url_names_host_project_and_token() -> None:
-    """The URL of `qcore move` says what the key says."""
-    read = plugin.qcore_urls()["ironmq"]
-
-    assert read("ironmq://500f:s%40cret@mq.example:443") == {
-        "iron_mq": {"host": "mq.example", "port": 443, "project_id": "500f", "token": "s@cret"}
-    }
 
 
 def test_a_token_is_shown_nowhere(start: Callable[..., Server]) -> None:
@@ -275,7 +211,7 @@ def test_the_specifications_example_runs(start: Callable[..., Server], tmp_path:
         results = [job.result(wait=40) for job in jobs]
 
     assert results == [number**2 for number in range(100)]
-    assert "of the tests" not in str(config.redacted())
+    assert "token-of-the-tests" not in str(config.redacted())
 
 
 def test_a_task_longer_than_its_lease_runs_once(start: Callable[..., Server], tmp_path: Path) -> None:

@@ -43,7 +43,21 @@ def _broker(settings: Settings) -> Broker:
 def _of_url(url: str) -> Mapping[str, Any]:
     from urllib.parse import unquote, urlsplit
 
+    from qcore.errors import ConfigError
+
     parts = urlsplit(url)
-    told = {"host": parts.hostname, "port": parts.port, "project_id": parts.username, "token": parts.password}
+    try:
+        # what stands there may be the rest of a token that was not quoted: it is not shown
+        port = parts.port
+        wrong = port == 0 or "@" in f"{parts.path}{parts.query}{parts.fragment}"
+    except ValueError:
+        wrong = True
+    if wrong:
+        fault = (
+            "ironmq://PROJECT_ID:TOKEN@HOST:PORT: the port must be a whole number from 1 to 65535,"
+            " and in the token each of / ? # must be quoted, / as %2F"
+        )
+        raise ConfigError([fault])
+    told = {"host": parts.hostname, "port": port, "project_id": parts.username, "token": parts.password}
     texts = {key: unquote(value) if isinstance(value, str) else value for key, value in told.items()}
     return {"iron_mq": {key: value for key, value in texts.items() if value}}

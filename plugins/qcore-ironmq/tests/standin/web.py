@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from queues import Queue, Refused
 
-TOKEN = "of the tests"
+TOKEN = "token-of-the-tests"
 PROJECT = "5000000000000000000000aa"
 
 
