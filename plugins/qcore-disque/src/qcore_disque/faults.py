@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import redis
+
 from qcore.errors import BackendRefused, BackendUnavailable
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _LASTING: Final = {
 
 def refused(error: BaseException | str, place: str) -> BackendError:
     """Return the error to raise for an error reply of the server."""
-    text = str(error)
+    text = _whole(error)
     for words, told in _PASSING.items():
         if text.startswith(words):
             return BackendUnavailable(f"disque at {place} refuses: {told} ({text})"[:500])
@@ -42,3 +44,8 @@ def lost(error: BaseException, places: str, *, doubt: str = "") -> BackendUnavai
     """Return the error to raise when no node answers, or an answer is lost."""
     told = str(error) or type(error).__name__
     return BackendUnavailable(f"disque at {places} does not answer: {told}{doubt and '; '}{doubt}"[:500])
+
+
+def _whole(error: BaseException | str) -> str:
+    """Return the text of an error reply: redis-py cuts the first word off those it has a class for."""
+    return f"OOM {error}" if isinstance(error, redis.exceptions.OutOfMemoryError) else str(error)
