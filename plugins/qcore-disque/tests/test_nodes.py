@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from .conftest import Server
 
+LEAVING = "LEAVING this node is leaving the cluster, please connect to a different one"
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
 
 
@@ -47,3 +49,89 @@ def test_a_node_at_its_memory_limit_is_an_obstacle_that_passes(start: Callable[.
         broker.enqueue([message()])
 
     broker.enqueue([message()])
+
+
+def spoken_to(broker: DisqueBroker, *servers: Server) -> Server:
+    """Return the node a broker speaks to."""
+    broker.ping()
+    return next(server for server in servers if server.node == broker._nodes.place)
+
+
+def anew(broker: DisqueBroker, *servers: Server) -> Server:
+    """Return the node a broker chooses once its connection is lost."""
+    broker._nodes._drop()
+    return spoken_to(broker, *servers)
+
+
+@pytest.mark.parametrize("error", [LEAVING, OOM])
+@pytest.mark.parametrize("command", ["ADDJOB", "GETJOB"])
+def test_a_node_that_leaves_or_is_full_is_left(
+    start: Callable[..., Server], error: str, command: str
+) -> None:
+    """The call fails, and the next one goes to another node."""
+    servers = start(), start()
+    broker = broker_on(*(server.node for server in servers))
+    bad = spoken_to(broker, *servers)
+    fail(bad, command, error)
+
+    with pytest.raises(BackendUnavailable):
+        broker.enqueue([message()]) if command == "ADDJOB" else broker.lease(1, 0)
+
+    assert spoken_to(broker, *servers) is not bad
+    assert all(anew(broker, *servers) is not bad for _ in range(20))
+
+
+def test_a_node_is_not_avoided_for_ever(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute later it may be drained, or be back."""
+    servers = start(), start()
+    broker = broker_on(*(server.node for server in servers))
+    bad = spoken_to(broker, *servers)
+    fail(bad, "ADDJOB", LEAVING)
+    with pytest.raises(BackendUnavailable):
+        broker.enqueue([message()])
+
+    later = time.monotonic() + 60
+    monkeypatch.setattr("qcore_disque.nodes.time.monotonic", lambda: later)
+
+    assert any(anew(broker, *servers) is bad for _ in range(100))
+
+
+def test_a_node_is_avoided_only_where_there_is_another(start: Callable[..., Server]) -> None:
+    """A lone node is asked again."""
+    server = start()
+    broker = broker_on(server.node)
+    fail(server, "ADDJOB", LEAVING)
+    with pytest.raises(BackendUnavailable):
+        broker.enqueue([message()])
+
+    broker.enqueue([message()])
+
+    assert broker.size().ready == 1
+
+
+def test_what_a_full_node_took_nevertheless_is_removed_there(start: Callable[..., Server]) -> None:
+    """Another node could not remove it: a job is deleted on the node that is asked."""
+    servers = start(), start()
+    broker = broker_on(*(server.node for server in servers))
+    bad = spoken_to(broker, *servers)
+    fail(bad, "ADDJOB", OOM)
+
+    with pytest.raises(BackendUnavailable):
+        broker.enqueue([message(), message()])
+
+    assert broker_on(bad.node).size().ready == 0
+
+
+def test_a_paused_queue_is_no_reason_to_leave_the_node(start: Callable[..., Server]) -> None:
+    """It is the queue that is paused, whatever node is asked."""
+    servers = start(), start()
+    broker = broker_on(*(server.node for server in servers))
+    node = spoken_to(broker, *servers)
+    fail(node, "ADDJOB", "PAUSED Queue paused in input, try later")
+
+    with pytest.raises(BackendUnavailable, match="the queue is paused"):
+        broker.enqueue([message()])
+
+    assert spoken_to(broker, *servers) is node

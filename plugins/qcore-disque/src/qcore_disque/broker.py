@@ -12,7 +12,6 @@ import redis
 from qcore.errors import NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Buried, Delivery, QueueSize
-from qcore_disque import faults
 from qcore_disque.items import Item
 from qcore_disque.nodes import Nodes
 
@@ -118,7 +117,7 @@ class DisqueBroker(Broker):
         replies = self._nodes.many([(b"WORKING", job) for job in jobs])
         for reply in replies:
             if isinstance(reply, redis.ResponseError) and not str(reply).startswith(_ENDED):
-                raise faults.refused(reply, self._nodes.place)
+                raise self._nodes.refused(reply)
 
     def size(self) -> QueueSize:
         """Count what is ready and what is buried; Disque does not count the rest."""
@@ -181,7 +180,7 @@ class DisqueBroker(Broker):
         wrong = [reply for reply in replies if isinstance(reply, redis.ResponseError)]
         if wrong:
             self._done(b"DELJOB", [reply for reply in replies if isinstance(reply, bytes)])
-            raise faults.refused(wrong[0], self._nodes.place)
+            raise self._nodes.refused(wrong[0])
 
     def _done(self, verb: bytes, jobs: Sequence[bytes]) -> int:
         """Acknowledge or delete jobs; return how many were known."""
@@ -191,7 +190,7 @@ class DisqueBroker(Broker):
         replies: list[Any] = self._nodes.many(commands)
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
-                raise faults.refused(reply, self._nodes.place)
+                raise self._nodes.refused(reply)
         return replies
 
     def _leased(self, jobs: Mapping[bytes, Settlement]) -> dict[bytes, tuple[Item, Lease]]:

@@ -20,6 +20,8 @@ _PASSING: Final = {
     "LOADING": "it is still reading its data from disk",
     "MAXLEN": "the queue is at its limit",
 }
+#: those of them that are one node's: another one may take it
+_OF_NODE: Final = ("LEAVING", "OOM")
 #: first word of an error -> what to tell; asking again does not help
 _LASTING: Final = {
     "NOAUTH": "it wants a password; set `disque_auth`",
@@ -38,6 +40,11 @@ def refused(error: BaseException | str, place: str) -> BackendError:
         if text.startswith(words):
             return BackendRefused(f"disque at {place} refuses: {told} ({text})"[:500])
     return BackendRefused(f"disque at {place} refuses: {text}"[:500])
+
+
+def is_of_node(error: BaseException) -> bool:
+    """Return whether another node may do what this one refuses."""
+    return _whole(error).startswith(_OF_NODE)
 
 
 def lost(error: BaseException, places: str, *, doubt: str = "") -> BackendUnavailable:

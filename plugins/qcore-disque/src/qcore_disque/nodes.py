@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -16,10 +17,14 @@ from qcore_disque import faults
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.errors import BackendError
+
 #: port of a node that names none
 _PORT: Final = 7711
 #: seconds a connection or an answer may take
 _TIMEOUT: Final = 5.0
+#: seconds a node that takes nothing is not chosen while there is another
+_AVOIDED: Final = 10.0
 
 
 class Nodes:
@@ -39,18 +44,31 @@ class Nodes:
         self.title = ",".join(f"{host}:{port}" for host, port in self._nodes)
         #: the node spoken to last
         self.place = self.title
+        #: until when a node is not chosen
+        self._avoided: dict[str, float] = {}
 
     def call(self, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - a reply of any kind
         """Send a command and return its reply."""
-        return _checked(self._exchange([words], _TIMEOUT, doubt)[0], self.place)
+        return self._checked(self._exchange([words], _TIMEOUT, doubt)[0])
 
     def block(self, *words: bytes | str | float, seconds: float) -> Any:  # noqa: ANN401 - as above
         """Send a command that waits up to `seconds` in the server."""
-        return _checked(self._exchange([words], seconds + _TIMEOUT, "")[0], self.place)
+        return self._checked(self._exchange([words], seconds + _TIMEOUT, "")[0])
 
     def many(self, commands: Sequence[tuple[bytes | str | float, ...]], doubt: str = "") -> list[Any]:
         """Send commands in one go; return their replies, errors as objects."""
         return self._exchange(commands, _TIMEOUT, doubt) if commands else []
+
+    def refused(self, reply: redis.ResponseError) -> BackendError:
+        """Return the error to raise for one of the replies; the node is left if it takes nothing.
+
+        What has to be undone on that node is undone before.
+        """
+        error = faults.refused(reply, self.place)
+        if faults.is_of_node(reply):
+            self._avoided[self.place] = time.monotonic() + _AVOIDED
+            self._drop()
+        return error
 
     def close(self) -> None:
         """Give the connection up for good."""
@@ -78,13 +96,20 @@ class Nodes:
         except redis.ResponseError as exc:
             return exc
 
+    def _checked(self, reply: Any) -> Any:  # noqa: ANN401 - a reply of any kind
+        if isinstance(reply, redis.AuthenticationError):
+            raise faults.refused("NOAUTH Authentication required.", self.place)
+        if isinstance(reply, redis.ResponseError):
+            raise self.refused(reply) from None
+        return reply
+
     def _open(self) -> Any:  # noqa: ANN401 - see `_connection`
         if self._connection is not None and self._is_there(self._connection):
             return self._connection
         if self._closed:
             raise BackendRefused(f"this connection to disque at {self.title} was closed; make a new one")
         last: BaseException | None = None
-        for host, port in random.sample(self._nodes, len(self._nodes)):
+        for host, port in self._order():
             try:
                 self._connection = self._connect(host, port)
             except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
@@ -92,6 +117,12 @@ class Nodes:
             else:
                 return self._connection
         raise faults.lost(last or OSError("no node is known"), self.title) from last
+
+    def _order(self) -> list[tuple[str, int]]:
+        """Return the nodes by chance, those that are avoided last."""
+        now = time.monotonic()
+        chosen = random.sample(self._nodes, len(self._nodes))
+        return sorted(chosen, key=lambda node: self._avoided.get(f"{node[0]}:{node[1]}", 0.0) > now)
 
     def _connect(self, host: str, port: int) -> Any:  # noqa: ANN401 - see `_connection`
         self.place = f"{host}:{port}"
@@ -109,7 +140,7 @@ class Nodes:
         try:
             connection.connect()
             connection.send_command("HELLO")
-            _checked(self._read(connection, _TIMEOUT), self.place)
+            self._checked(self._read(connection, _TIMEOUT))
         except redis.AuthenticationError as exc:
             _end(connection)
             raise faults.refused(_plain(exc), self.place) from exc
@@ -153,11 +184,3 @@ def _plain(error: BaseException) -> str:
     if text.startswith("Authentication required"):
         return f"NOAUTH {text}"
     return f"ERR {text}" if text.startswith(("invalid", "Client sent")) else text
-
-
-def _checked(reply: Any, place: str) -> Any:  # noqa: ANN401 - a reply of any kind
-    if isinstance(reply, redis.AuthenticationError):
-        raise faults.refused("NOAUTH Authentication required.", place)
-    if isinstance(reply, redis.ResponseError):
-        raise faults.refused(reply, place) from None
-    return reply
