@@ -10,6 +10,7 @@ from qcore.errors import BackendRefused, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
 from qcore_ironmq.items import ROOM, Item, text
+from qcore_ironmq.lasting import Lasting
 from qcore_ironmq.letters import Letters
 from qcore_ironmq.link import Gone, Link
 from qcore_ironmq.reservation import Reservation, by_owner
@@ -51,6 +52,7 @@ class IronBroker(Broker):
             )
         self._owner = settings.owner.hex() or "-"
         self._tickets = Tickets(f"{self._link.title}/{self._queue}")
+        self._lasting = Lasting(self._link)
         self._letters = Letters(self._link, f"{self._queue}.buried")
         self._poll = settings.poll
         self.capabilities = Capabilities(
@@ -161,11 +163,13 @@ class IronBroker(Broker):
 
     def _post(self, items: Sequence[tuple[Item, float]], queue: str = "") -> None:
         messages = [_message(item, delay) for item, delay in items]
+        where = queue or self._queue
+        if messages:
+            self._lasting.ensure(where)
         posted: list[str] = []
         try:
             for start in range(0, len(messages), BULK):
                 body = {"messages": messages[start : start + BULK]}
-                where = queue or self._queue
                 posted += map(
                     str, self._link.call("POST", where, "/messages", body, promised="ids", doubt=True)
                 )
@@ -173,7 +177,7 @@ class IronBroker(Broker):
             # all are accepted, or none
             for start in range(0, len(posted), BULK):
                 ids = [{"id": one} for one in posted[start : start + BULK]]
-                self._link.call("DELETE", queue or self._queue, "/messages", {"ids": ids})
+                self._link.call("DELETE", where, "/messages", {"ids": ids})
             raise
 
     def _reserve(self, limit: int, wait: int) -> list[Delivery]:
@@ -183,7 +187,7 @@ class IronBroker(Broker):
             found = self._link.call("POST", self._queue, "/reservations", asked, **how)
         except Gone:
             # nobody has posted anything yet: a queue has to be there to be waited at
-            self._link.call("PUT", self._queue, "", {"queue": {}})
+            self._lasting.make(self._queue)
             found = self._link.call("POST", self._queue, "/reservations", asked, **how)
         return [self._delivery(one) for one in found]
 

@@ -13,6 +13,8 @@ from typing import Any
 
 #: of the service
 LONGEST_LEASE, LONGEST_DELAY, MOST, LARGEST = 86_400, 604_800, 100, 256 * 1024
+#: seconds a message is kept at most
+LONGEST_LIFE = 2_592_000
 
 
 class Refused(Exception):
@@ -27,7 +29,7 @@ class Refused(Exception):
 class Message:
     """One message."""
 
-    def __init__(self, body: str, delay: float) -> None:
+    def __init__(self, body: str, delay: float, life: float) -> None:
         # 19 digits
         self.id = str(secrets.randbelow(9 * 10**18) + 10**18)
         self.body = body
@@ -35,6 +37,8 @@ class Message:
         self.reservation_id = ""
         #: when it may be reserved
         self.at = time.monotonic() + delay
+        #: when it is forgotten
+        self.ends = time.monotonic() + life
 
     def free(self) -> bool:
         """Return whether it may be reserved now."""
@@ -58,7 +62,19 @@ class Queue:
         self.least = least
         self.messages: list[Message] = []
         self.total = 0
+        #: what may be changed, with the service's defaults
+        self.settings = {"message_timeout": 60, "message_expiration": 604_800}
         self.changed = threading.Condition()
+
+    def configure(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Change settings, and return what the service tells then."""
+        most = {"message_timeout": LONGEST_LEASE, "message_expiration": LONGEST_LIFE}
+        for key, limit in most.items():
+            value = told.get(key, self.settings[key])
+            if type(value) is not int or not self.least <= value <= limit:
+                raise Refused(400, f"{key} must be between {self.least} and {limit} seconds")
+        self.settings |= {key: told[key] for key in most if key in told}
+        return {"name": self.name, "type": "pull", **self.settings}
 
     def post(self, messages: list[dict[str, Any]]) -> list[str]:
         """Add messages."""
@@ -69,15 +85,17 @@ class Queue:
                 raise Refused(400, "Message body too large or missing")
             if not 0 <= one.get("delay", 0) <= LONGEST_DELAY:
                 raise Refused(400, "Delay must be between 0 and 604800 seconds")
-        made = [Message(one["body"], one.get("delay", 0)) for one in messages]
+        life = self.settings["message_expiration"]
+        made = [Message(one["body"], one.get("delay", 0), life) for one in messages]
         with self.changed:
             self.messages += made
             self.total += len(made)
             self.changed.notify_all()
         return [one.id for one in made]
 
-    def reserve(self, count: int, timeout: int, *, delete: bool) -> list[dict[str, Any]]:
-        """Reserve what is free."""
+    def reserve(self, count: int, timeout: int | None, *, delete: bool) -> list[dict[str, Any]]:
+        """Reserve what is free, for the queue's own time if nothing is said."""
+        timeout = self.settings["message_timeout"] if timeout is None else timeout
         if not 1 <= count <= MOST:
             raise Refused(400, "n must be between 1 and 100")
         self.check(timeout)
@@ -93,7 +111,8 @@ class Queue:
             return [one.shown(reservation=True) for one in found]
 
     def come_back(self) -> None:
-        """Put what timed out to the front."""
+        """Forget what is too old, and put what timed out to the front."""
+        self.messages = [one for one in self.messages if time.monotonic() < one.ends]
         back = [one for one in self.messages if one.reservation_id and one.free()]
         for one in back:
             one.reservation_id = ""
@@ -108,7 +127,7 @@ class Queue:
     def find(self, id_: str) -> Message:
         """Return a message."""
         for one in self.messages:
-            if one.id == id_:
+            if one.id == id_ and time.monotonic() < one.ends:
                 return one
         raise Refused(404, "Message not found")
 
@@ -134,8 +153,9 @@ class Queue:
             found = [self.held(str(one["id"]), one.get("reservation_id")) for one in ids]
             self.messages = [one for one in self.messages if one not in found]
 
-    def touch(self, id_: str, reservation: str, timeout: int) -> str:
+    def touch(self, id_: str, reservation: str, timeout: int | None) -> str:
         """Prolong a reservation: it becomes another."""
+        timeout = self.settings["message_timeout"] if timeout is None else timeout
         self.check(timeout)
         with self.changed:
             one = self.held(id_, reservation)
@@ -160,7 +180,7 @@ class Queue:
         with self.changed:
             self.come_back()
             ready = sum(one.free() for one in self.messages)
-        return {"name": self.name, "size": ready, "total_messages": self.total, "type": "pull"}
+        return {**self.configure({}), "size": ready, "total_messages": self.total}
 
     def peek(self, count: int) -> list[dict[str, Any]]:
         """Show the first free messages."""

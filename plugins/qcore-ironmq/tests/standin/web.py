@@ -108,7 +108,9 @@ class Handler(BaseHTTPRequestHandler):
             case "GET", []:
                 return 200, {"queue": queue(name).shown()}
             case "PUT", []:
-                return 201, {"queue": {"name": queue(name, make=True).name}}
+                return 201, {"queue": queue(name, make=True).configure(told.get("queue", {}))}
+            case "PATCH", []:
+                return 200, {"queue": queue(name).configure(told["queue"])}
             case "DELETE", []:
                 self.service.queues.pop(queue(name).name)
                 return 200, {"msg": "Deleted"}
@@ -127,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
                 queue(name).delete(id_, told.get("reservation_id"))
                 return 200, {"msg": "Deleted"}
             case "POST", ["messages", id_, "touch"]:
-                found = queue(name).touch(id_, told["reservation_id"], told.get("timeout", 60))
+                found = queue(name).touch(id_, told["reservation_id"], told.get("timeout"))
                 return 200, {"reservation_id": found, "msg": "Touched"}
             case "POST", ["messages", id_, "release"]:
                 queue(name).release(id_, told["reservation_id"], told.get("delay", 0))
@@ -152,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         while True:
             if self.hung_up():
                 return []
-            found = queue.reserve(told.get("n", 1), told.get("timeout", 60), delete=told.get("delete", False))
+            found = queue.reserve(told.get("n", 1), told.get("timeout"), delete=told.get("delete", False))
             left = end - time.monotonic()
             if found or left <= 0:
                 return found
