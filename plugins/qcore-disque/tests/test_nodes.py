@@ -23,9 +23,9 @@ LEAVING = "LEAVING this node is leaving the cluster, please connect to a differe
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
 
 
-def broker_on(*nodes: str) -> DisqueBroker:
+def broker_on(*nodes: str, name: str = "alone") -> DisqueBroker:
     """Return a broker on these nodes."""
-    return DisqueBroker(Settings(name="alone", retry=60.0, sections={"disque_nodes": list(nodes)}))
+    return DisqueBroker(Settings(name=name, retry=60.0, sections={"disque_nodes": list(nodes)}))
 
 
 def message() -> Outgoing:
@@ -61,6 +61,15 @@ def anew(broker: DisqueBroker, *servers: Server) -> Server:
     """Return the node a broker chooses once its connection is lost."""
     broker._nodes._drop()
     return spoken_to(broker, *servers)
+
+
+def meet(*servers: Server) -> None:
+    """Let each know the others, as far as HELLO tells of them."""
+    clients: list[Any] = [redis.Redis(port=server.port, protocol=2) for server in servers]
+    told = [client.execute_command("HELLO")[2] for client in clients]
+    for number, client in enumerate(clients):
+        for other in told[number + 1 :] + told[:number]:
+            client.execute_command("DEBUG", "MEET", *other)
 
 
 @pytest.mark.parametrize("error", [LEAVING, OOM])
@@ -135,3 +144,31 @@ def test_a_paused_queue_is_no_reason_to_leave_the_node(start: Callable[..., Serv
         broker.enqueue([message()])
 
     assert spoken_to(broker, *servers) is node
+
+
+def test_two_brokers_on_one_queue_are_known_to_be(start: Callable[..., Server]) -> None:
+    """`qcore move` would go round in a circle; which address of a cluster is given matters not."""
+    one, other = start(), start()
+    same = one.node.replace("127.0.0.1", "localhost")
+    names = [broker_on(node).capabilities.backend for node in (one.node, same, other.node)]
+
+    assert names[0] is not None
+    assert names[0] == names[1] != names[2]
+    assert broker_on(one.node, name="others").capabilities.backend != names[0]
+
+
+def test_all_nodes_of_a_cluster_name_it_alike(start: Callable[..., Server]) -> None:
+    """Each names itself first, and the others in an order of its own."""
+    one, other = start(), start()
+    meet(one, other)
+
+    assert (
+        broker_on(one.node).capabilities.backend
+        == broker_on(other.node).capabilities.backend
+        == broker_on(other.node, one.node).capabilities.backend
+    )
+
+
+def test_a_cluster_nobody_answers_for_has_no_name() -> None:
+    """A broker can be made before its nodes are there."""
+    assert broker_on("127.0.0.1:1").capabilities.backend is None

@@ -11,7 +11,8 @@ import pytest
 
 from qcore import Config
 from qcore.errors import BackendRefused, ConfigError
-from qcore_ironmq import IronSettings, plugin
+from qcore.interfaces import Settings
+from qcore_ironmq import IronBroker, IronSettings, plugin
 from qcore_ironmq.settings import Place
 
 if TYPE_CHECKING:
@@ -76,6 +77,36 @@ def test_a_url_names_host_project_and_token() -> None:
     assert read("ironmq://500f:s%40cret@mq.example:443") == {
         "iron_mq": {"host": "mq.example", "port": 443, "project_id": "500f", "token": "s@cret"}
     }
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({}, {}, True),
+        ({"host": "MQ.example"}, {"cloud": "https://mq.example:443/"}, True),
+        ({"protocol": "http", "port": 80}, {}, True),
+        ({"token": "another"}, {}, True),
+        ({"project_id": "another"}, {}, False),
+        ({"host": "other.example"}, {}, False),
+        ({"port": 8443}, {}, False),
+        ({"path_prefix": "/iron"}, {}, False),
+        ({"name": "others"}, {}, False),
+    ],
+)
+def test_two_brokers_on_one_queue_are_known_to_be(
+    one: dict[str, Any], other: dict[str, Any], *, same: bool
+) -> None:
+    """`qcore move` would go round in a circle; however the address is written, it is one queue."""
+    usual = {"host": "mq.example", "project_id": "p", "token": "t", "name": "alone"}
+    names = []
+    for told in (one, other):
+        section = {**usual, **told}
+        name = section.pop("name")
+        broker = IronBroker(Settings(name=name, sections={"iron_mq": IronSettings(**section)}, retry=30.0))
+        names.append(broker.capabilities.backend)
+
+    assert all(names)
+    assert (names[0] == names[1]) is same
 
 
 # -- what cannot be right ---------------------------------------------------------------------

@@ -7,6 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import attrs
 import redis
 
 from qcore.errors import NotSupported
@@ -75,6 +76,9 @@ class DisqueBroker(Broker):
             fixed_lease=True,
             bulk=BULK,
         )
+        # no store is there: it tells apart queues only
+        if cluster := self._nodes.backend():
+            self.capabilities = attrs.evolve(self.capabilities, backend=f"{cluster}#{settings.name}")
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Add jobs, all in one go; if one is refused, those added are removed again."""

@@ -11,14 +11,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from qcore.errors import BackendRefused
+from qcore.errors import BackendError, BackendRefused
 from qcore_disque import faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from qcore.errors import BackendError
-
 #: port of a node that names none
 _PORT: Final = 7711
 #: seconds a connection or an answer may take
@@ -44,8 +41,16 @@ class Nodes:
         self.title = ",".join(f"{host}:{port}" for host, port in self._nodes)
         #: the node spoken to last
         self.place = self.title
+        #: of the nodes of the cluster, as the last one told
+        self._ids: set[bytes] = set()
         #: until when a node is not chosen
         self._avoided: dict[str, float] = {}
+
+    def backend(self) -> str | None:
+        """Return what names the cluster, whichever of its nodes are given; None if none answers."""
+        with contextlib.suppress(BackendError):
+            self._open()
+        return f"disque:{b','.join(sorted(self._ids)).decode()}" if self._ids else None
 
     def call(self, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - a reply of any kind
         """Send a command and return its reply."""
@@ -140,7 +145,7 @@ class Nodes:
         try:
             connection.connect()
             connection.send_command("HELLO")
-            self._checked(self._read(connection, _TIMEOUT))
+            self._ids = _ids(self._checked(self._read(connection, _TIMEOUT)))
         except redis.AuthenticationError as exc:
             _end(connection)
             raise faults.refused(_plain(exc), self.place) from exc
@@ -176,6 +181,11 @@ def _address(node: str) -> tuple[str, int]:
     if not colon or not port.isdigit():
         host, port = node.strip(), str(_PORT)
     return host.strip("[]") or "localhost", int(port)
+
+
+def _ids(hello: Any) -> set[bytes]:  # noqa: ANN401 - what HELLO says: of Disque, or of who knows what
+    nodes = hello[2:] if isinstance(hello, list) else []
+    return {node[0] for node in nodes if isinstance(node, list) and node and isinstance(node[0], bytes)}
 
 
 def _plain(error: BaseException) -> str:

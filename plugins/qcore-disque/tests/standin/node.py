@@ -32,6 +32,8 @@ class Node:
         #: commands so far
         self.asked = 0
         self.came = asyncio.Event()
+        #: other nodes HELLO tells of; set by DEBUG MEET
+        self.met: list[list[bytes]] = []
         #: errors to answer with, by command, each once: set by DEBUG FAIL
         self.failing: dict[bytes, list[bytes]] = {}
 
@@ -109,18 +111,20 @@ class Node:
         """Tell of the cluster: takes no argument, unlike the command of Redis."""
         if words:
             raise Refused("ERR wrong number of arguments for 'hello' command")
-        return [1, self.id.encode(), [self.id.encode(), b"127.0.0.1", b"%d" % self.port, b"1"]]
+        return [1, self.id.encode(), [self.id.encode(), b"127.0.0.1", b"%d" % self.port, b"1"], *self.met]
 
     def do_info(self, *words: bytes) -> bytes:
         """Tell of the server."""
         return b"# Server\r\ndisque_version:1.0-rc1\r\ntcp_port:%d\r\n" % self.port
 
     def do_debug(self, *words: bytes) -> Status | int:
-        """DEBUG FAIL command error: the next such command fails; DEBUG ASKED: how many came."""
+        """DEBUG FAIL command error: the next fails; ASKED: how many came; MEET id ip port priority."""
         if words[0].upper() == b"ASKED":
             return self.asked
         if words[0].upper() == b"FAIL":
             self.failing.setdefault(words[1].upper(), []).append(words[2])
+        if words[0].upper() == b"MEET":
+            self.met.append(list(words[1:]))
         return Status(b"OK")
 
     def do_addjob(self, *words: bytes) -> Status:

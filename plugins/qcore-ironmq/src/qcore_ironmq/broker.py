@@ -6,6 +6,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import attrs
+
 from qcore.errors import BackendRefused, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
@@ -42,7 +44,8 @@ class IronBroker(Broker):
     least_lease: ClassVar[int] = 30
 
     def __init__(self, settings: Settings) -> None:
-        self._link = Link(Place.of(settings.section("iron_mq")))
+        place = Place.of(settings.section("iron_mq"))
+        self._link = Link(place)
         self._queue = settings.name
         self._lease = math.ceil(settings.retry)
         if not self.least_lease <= self._lease <= _LONGEST_LEASE:
@@ -68,6 +71,8 @@ class IronBroker(Broker):
             max_bytes=MAX_BYTES,
             text_only=True,
         )
+        # no store is there: it tells apart queues only
+        self.capabilities = attrs.evolve(self.capabilities, backend=f"{place.backend}#{self._queue}")
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Post messages, a hundred in a request; if one request fails, what came before it is deleted."""
