@@ -9,29 +9,26 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
 from typing import Any
 
 from job import Job, Refused, Status
-from options import LEAST, job_id, option, timeout
+from options import LEAST, checked, job_id, option, timeout
+from queues import Queues
 
 #: seconds between two looks at timeouts, as the server's own cron
 CRON = 0.1
 
 
-class Node:
+class Node(Queues):
     """A server with no other nodes."""
 
     def __init__(self, password: str) -> None:
+        super().__init__()
         self.id = os.urandom(20).hex()
         self.password = password.encode()
         self.port = 0
-        self.jobs: dict[bytes, Job] = {}
-        self.queues: dict[bytes, deque[Job]] = {}
-        self.paused: set[bytes] = set()
         #: commands so far
         self.asked = 0
-        self.came = asyncio.Event()
         #: other nodes HELLO tells of; set by DEBUG MEET
         self.met: list[list[bytes]] = []
         #: errors to answer with, by command, each once: set by DEBUG FAIL
@@ -42,14 +39,15 @@ class Node:
     def enqueue(self, job: Job) -> None:
         """Put a job on its queue."""
         job.state, job.due = b"queued", None
-        self.queues.setdefault(job.queue, deque()).append(job)
-        self.came.set()
-        self.came = asyncio.Event()
+        queue = self.queue(job.queue)
+        queue.append(job)
+        queue.came, queue.used = queue.came + 1, time.time()
+        self.wake()
 
     def take_off(self, job: Job) -> bool:
         """Take a job off its queue."""
-        queue = self.queues.get(job.queue, deque())
-        if job not in queue:
+        queue = self.queues.get(job.queue)
+        if queue is None or job not in queue:
             return False
         queue.remove(job)
         job.state = b"active"
@@ -78,27 +76,23 @@ class Node:
 
     async def answer(self, words: list[bytes], client: dict[str, Any]) -> Any:
         """Return the reply to a command."""
-        verb = words[0].upper()
         self.asked += 1
-        if verb == b"AUTH":
-            return self.auth(words[1:], client)
+        name = checked(words)
+        if name == "auth":
+            return self.auth(words[1], client)
         if self.password and not client.get("known"):
             raise Refused("NOAUTH Authentication required.")
-        if self.failing.get(verb):
-            raise Refused(self.failing[verb].pop(0).decode())
-        method = getattr(self, f"do_{verb.decode('ascii', 'replace').lower()}", None)
-        if method is None:
-            raise Refused(f"ERR unknown command '{words[0].decode('utf-8', 'replace')}'")
-        reply = method(*words[1:])
+        failing = self.failing.get(name.upper().encode())
+        if failing:
+            raise Refused(failing.pop(0).decode())
+        reply = getattr(self, f"do_{name}")(*words[1:])
         return await reply if asyncio.iscoroutine(reply) else reply
 
-    def auth(self, words: list[bytes], client: dict[str, Any]) -> Status:
+    def auth(self, word: bytes, client: dict[str, Any]) -> Status:
         """Check the password, the old way: no user name."""
-        if len(words) != 1:
-            raise Refused("ERR wrong number of arguments for 'auth' command")
         if not self.password:
             raise Refused("ERR Client sent AUTH, but no password is set")
-        client["known"] = words[0] == self.password
+        client["known"] = word == self.password
         if not client["known"]:
             raise Refused("ERR invalid password")
         return Status(b"OK")
@@ -107,10 +101,12 @@ class Node:
         """Give a sign of life."""
         return Status(b"PONG")
 
-    def do_hello(self, *words: bytes) -> list[Any]:
+    def do_time(self) -> list[bytes]:
+        """Tell the time."""
+        return [b"%d" % part for part in divmod(time.time_ns() // 1000, 1_000_000)]
+
+    def do_hello(self) -> list[Any]:
         """Tell of the cluster: takes no argument, unlike the command of Redis."""
-        if words:
-            raise Refused("ERR wrong number of arguments for 'hello' command")
         return [1, self.id.encode(), [self.id.encode(), b"127.0.0.1", b"%d" % self.port, b"1"], *self.met]
 
     def do_info(self, *words: bytes) -> bytes:
@@ -129,8 +125,6 @@ class Node:
 
     def do_addjob(self, *words: bytes) -> Status:
         """ADDJOB queue body ms-timeout [REPLICATE n] [DELAY s] [RETRY s] [TTL s] [MAXLEN n] [ASYNC]."""
-        if len(words) < 3:
-            raise Refused("ERR wrong number of arguments for 'addjob' command")
         queue, body, wait, *rest = words
         timeout(wait)
         told: dict[bytes, int] = {}
@@ -150,7 +144,7 @@ class Node:
             raise Refused("ERR The specified DELAY is greater than TTL. Job refused")
         if told.get(b"REPLICATE", 1) > 1:
             raise Refused("NOREPL Not enough reachable nodes for the requested replication level")
-        if queue in self.paused:
+        if queue in self.queues and self.queues[queue].pause in {b"in", b"all"}:
             raise Refused("PAUSED Queue paused in input, try later")
         if b"MAXLEN" in told and len(self.queues.get(queue, ())) >= told[b"MAXLEN"]:
             raise Refused("MAXLEN Queue is already longer than the specified MAXLEN count")
@@ -177,32 +171,34 @@ class Node:
                 raise Refused("ERR syntax error")
         if len(rest) < 2:
             raise Refused("ERR syntax error")
+        queues = [self.queue(name) for name in rest[1:]]
         while True:
             came = self.came
             found = self.take(rest[1:], count)
             if found or not hang or (end is not None and time.monotonic() >= end):
                 return [self.told(job, counters=counters) for job in found] or None
+            for queue in queues:
+                queue.blocked += 1
             try:
                 await asyncio.wait_for(came.wait(), None if end is None else end - time.monotonic() + CRON)
             except TimeoutError:
                 continue
+            finally:
+                for queue in queues:
+                    queue.blocked -= 1
 
     def take(self, names: list[bytes], count: int) -> list[Job]:
         """Hand out jobs of the first queues that have any."""
         found: list[Job] = []
         for name in names:
-            queue = self.queues.setdefault(name, deque())
-            while queue and len(found) < count:
+            queue = self.queue(name)
+            while queue and len(found) < count and queue.pause not in {b"out", b"all"}:
                 job = queue.popleft()
+                queue.went, queue.used = queue.went + 1, time.time()
                 job.state, job.delivered = b"active", True
                 job.due = time.time() + job.retry if job.retry else None
                 found.append(job)
         return found
-
-    def told(self, job: Job, *, counters: bool) -> list[Any]:
-        """Return a job as GETJOB does."""
-        extra = [b"nacks", job.nacks, b"additional-deliveries", job.additional] if counters else []
-        return [job.queue, job.id, job.body, *extra]
 
     def do_ackjob(self, *ids: bytes) -> int:
         """Forget jobs; return how many were known."""
@@ -249,37 +245,3 @@ class Node:
     def do_dequeue(self, *ids: bytes) -> int:
         """Take jobs off their queue."""
         return sum(self.take_off(self.jobs[id_]) for id_ in map(job_id, ids) if id_ in self.jobs)
-
-    def do_qlen(self, name: bytes) -> int:
-        """Count what is queued."""
-        return len(self.queues.get(name, ()))
-
-    def do_qpeek(self, name: bytes, count: bytes) -> list[Any]:
-        """Show what is queued: the oldest first, or with a negative count the newest."""
-        jobs, wanted = list(self.queues.get(name, ())), int(count)
-        chosen = jobs[:wanted] if wanted >= 0 else jobs[wanted:][::-1]
-        return [self.told(job, counters=False) for job in chosen]
-
-    def do_pause(self, name: bytes, *how: bytes) -> Status:
-        """Pause a queue, or let it go on."""
-        self.paused.discard(name)
-        if how and how[0].lower() in {b"in", b"all"}:
-            self.paused.add(name)
-        return Status(b"in" if name in self.paused else b"none")
-
-    def do_jscan(self, *words: bytes) -> list[Any]:
-        """JSCAN [cursor] [COUNT n] [QUEUE q] [STATE s] [REPLY id|all]: here all of them in one step."""
-        rest = list(words)
-        if rest and rest[0].isdigit():
-            rest.pop(0)
-        told: dict[bytes, bytes] = {}
-        while len(rest) >= 2:
-            word = rest.pop(0).upper()
-            told[word] = rest.pop(0)
-        found = [
-            job
-            for job in list(self.jobs.values())
-            if told.get(b"QUEUE", job.queue) == job.queue and told.get(b"STATE", job.state) == job.state
-        ]
-        every = told.get(b"REPLY", b"id").lower() == b"all"
-        return [b"0", [job.shown() if every else Status(job.id) for job in found]]

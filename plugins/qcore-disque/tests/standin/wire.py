@@ -42,6 +42,10 @@ async def serve(password: str) -> None:
         known: dict[str, Any] = {}
         try:
             while words := await read(reader):
+                if words[0].upper() == b"QUIT":
+                    writer.write(b"+OK\r\n")
+                    await writer.drain()
+                    return
                 try:
                     reply = written(await _unless_gone(node.answer(words, known), reader))
                 except Refused as exc:

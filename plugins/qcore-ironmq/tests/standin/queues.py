@@ -63,7 +63,7 @@ class Queue:
         self.messages: list[Message] = []
         self.total = 0
         #: what may be changed, with the service's defaults
-        self.settings = {"message_timeout": 60, "message_expiration": 604_800}
+        self.settings: dict[str, Any] = {"message_timeout": 60, "message_expiration": 604_800}
         self.changed = threading.Condition()
 
     def configure(self, told: dict[str, Any]) -> dict[str, Any]:
@@ -73,12 +73,15 @@ class Queue:
             value = told.get(key, self.settings[key])
             if type(value) is not int or not self.least <= value <= limit:
                 raise Refused(400, f"{key} must be between {self.least} and {limit} seconds")
-        self.settings |= {key: told[key] for key in most if key in told}
+        letters = dead_letter(told["dead_letter"]) if "dead_letter" in told else {}
+        self.settings |= {key: told[key] for key in most if key in told} | letters
         return {"name": self.name, "type": "pull", **self.settings}
 
     def post(self, messages: list[dict[str, Any]]) -> list[str]:
         """Add messages."""
-        if not 1 <= len(messages) <= MOST:
+        if not messages:
+            raise Refused(400, "No messages to post")
+        if len(messages) > MOST:
             raise Refused(400, f"Too many messages: at most {MOST}")
         for one in messages:
             if not isinstance(one.get("body"), str) or len(one["body"]) > LARGEST:
@@ -189,3 +192,14 @@ class Queue:
         with self.changed:
             self.come_back()
             return [one.shown() for one in self.messages if one.free()][:count]
+
+
+def dead_letter(told: Any) -> dict[str, Any]:
+    """Return where a queue moves what was reserved too often, as it is kept."""
+    name = told.get("queue_name") if isinstance(told, dict) else None
+    if not name or not isinstance(name, str):
+        raise Refused(400, "dead_letter must have a queue_name")
+    most = told.get("max_reservations", 10)
+    if type(most) is not int or not 1 <= most <= 1000:
+        raise Refused(400, "max_reservations must be between 1 and 1000")
+    return {"dead_letter": {"queue_name": name, "max_reservations": most}}

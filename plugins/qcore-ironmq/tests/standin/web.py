@@ -34,6 +34,22 @@ class Service:
             self.queues[name] = Queue(name, self.least)
         return self.queues[name]
 
+    def put(self, name: str, told: dict[str, Any]) -> dict[str, Any]:
+        """Make or change a queue; one that is refused is not made."""
+        queue = self.queues.get(name) or Queue(name, self.least)
+        shown = queue.configure(told)
+        self.queues.setdefault(name, queue)
+        return shown
+
+    def listed(self, query: dict[str, str]) -> list[dict[str, str]]:
+        """Return the names of some queues."""
+        count = int(query.get("per_page", "30"))
+        if not 1 <= count <= 100:
+            raise Refused(400, "per_page must be between 1 and 100")
+        prefix, previous = query.get("prefix", ""), query.get("previous", "")
+        names = sorted(name for name in self.queues if name.startswith(prefix) and name > previous)
+        return [{"name": name} for name in names[:count]]
+
 
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
@@ -87,6 +103,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"OAuth {TOKEN}":
             raise Refused(401, "Invalid project/token combination")
         before = f"/3/projects/{PROJECT}/queues/"
+        if (self.command, path) == ("GET", before.rstrip("/")):
+            return 200, {"queues": self.service.listed({key: values[0] for key, values in query.items()})}
         if not path.startswith(before):
             raise Refused(404, "Not found")
         name, *rest = path[len(before) :].split("/")
@@ -108,14 +126,14 @@ class Handler(BaseHTTPRequestHandler):
             case "GET", []:
                 return 200, {"queue": queue(name).shown()}
             case "PUT", []:
-                return 201, {"queue": queue(name, make=True).configure(told.get("queue", {}))}
+                return 201, {"queue": self.service.put(name, told.get("queue", {}))}
             case "PATCH", []:
                 return 200, {"queue": queue(name).configure(told["queue"])}
             case "DELETE", []:
                 self.service.queues.pop(queue(name).name)
                 return 200, {"msg": "Deleted"}
             case "POST", ["messages"]:
-                ids = queue(name, make=True).post(told["messages"])
+                ids = queue(name, make=True).post(told.get("messages", []))
                 return 201, {"ids": ids, "msg": "Messages put on queue."}
             case "GET", ["messages"]:
                 return 200, {"messages": queue(name).peek(int(query.get("n", ["1"])[0]))}
