@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from qcore.errors import BackendUnavailable
@@ -29,6 +31,14 @@ def insistently(step: Callable[[], Any]) -> Any:
             return step()
         except BackendUnavailable:
             assert time.monotonic() < end
+
+
+def watch(what: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end
+        threading.Event().wait(0.05)
 
 
 def result(body: bytes) -> StoredResult:
@@ -87,3 +97,32 @@ def test_nothing_is_lost_while_primaries_change(three: Any, database: str) -> No
     assert size.buried == 0
     broker.close()
     store.close()
+
+
+def test_whoever_waits_is_woken_by_the_next_primary(three: Any, database: str) -> None:
+    """A step-down ends cursors, not change streams: idle workers and producers go on watching."""
+    sections = {"mongo": MongoSettings(**three.settings), "mongo_db": database}
+    made = Settings(name="q", sections=sections)
+    idle, waiting, broker, store = (
+        kind(made) for kind in (MongoBroker, MongoResults, MongoBroker, MongoResults)
+    )
+    stream: Any = idle._waker._stream
+    insistently(broker.size)
+    insistently(store.counts)
+
+    with ThreadPoolExecutor() as threads:
+        leased = threads.submit(insistently, lambda: idle.lease(1, PATIENCE))
+        kept = threads.submit(insistently, lambda: waiting.wait(b"%016d" % 1, PATIENCE))
+        watch(lambda: stream._cursor is not None)
+        before = stream._cursor
+        three.step_down()
+        # the old primary answers once more; its cursor is unknown to the next one
+        watch(lambda: idle._waker._stream is None or stream._cursor not in {None, before})
+        insistently(lambda: broker.enqueue([Outgoing(b"%016d" % 1, b"1")]))
+        insistently(lambda: store.save([result(b"1")]))
+
+        assert [one.body for one in leased.result(PATIENCE)] == [b"1"]
+        assert kept.result(PATIENCE) == result(b"1")
+    assert idle._waker._stream is stream
+    for one in (idle, waiting, broker, store):
+        one.close()

@@ -23,9 +23,9 @@ _PASSING: Final = {
     112: "another write came between",
     14031: "its disk is full",
 }
-#: the primary is gone, the members are at odds, or a transaction met another one
+#: the primary is gone, and cursors with it, the members are at odds, or a transaction met another one
 _MOVING: Final = frozenset(
-    {6, 7, 24, 63, 89, 91, 100, 134, 150, 189, 202, 234, 237, 246, 251, 262, 290, 317, 358, 384}
+    {6, 7, 24, 43, 63, 89, 91, 100, 134, 150, 189, 202, 234, 237, 246, 251, 262, 280, 286, 290, 317, 358, 384}
     | {9001, 10058, 10107, 11600, 11602, 13388, 13435, 13436}
 )
 #: labels the server or the driver gives to what may be tried again

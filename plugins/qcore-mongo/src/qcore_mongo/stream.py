@@ -10,6 +10,7 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from qcore.errors import BackendError
+from qcore_mongo import faults
 from qcore_mongo.link import FAREWELL
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ class Stream:
             reply = self._link.database.command(command, session=self._session)
         except PyMongoError as exc:
             self._drop()
-            raise self._link.fault(exc) from exc
+            fault = self._link.fault(exc)
+            if faults.is_passing(exc):
+                # a primary that steps down takes its cursors along: the next wait watches anew
+                return
+            raise fault from exc
         except BaseException:
             # a signal came in the middle of an answer
             self._drop()

@@ -1,0 +1,73 @@
+"""Change streams: what ends them, what does not, and what is done without them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.interfaces import Settings
+from qcore.model import Outgoing
+from qcore_mongo import MongoBroker, MongoResults, MongoSettings
+from qcore_mongo.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def settings(replicated: Any, database: str) -> Iterator[Callable[..., Settings]]:
+    """Return a maker of settings of one queue; fields are those of the table `mongo`."""
+
+    def make(**fields: Any) -> Settings:
+        told = MongoSettings(**{**replicated.settings, **fields})
+        return Settings(name="q", poll=0.05, sections={"mongo": told, "mongo_db": database})
+
+    yield make
+    with replicated.client() as client:
+        client.drop_database(database)
+
+
+@pytest.fixture
+def lose_first(monkeypatch: pytest.MonkeyPatch, replicated: Any, database: str) -> Iterator[list[int]]:
+    """Let the server forget the first cursor, as it does when it is no primary any more."""
+    opened: list[int] = []
+    open_ = Stream._open
+
+    def lose(stream: Stream) -> None:
+        open_(stream)
+        opened.append(stream._cursor)
+        if len(opened) == 1:
+            client[database].command("killCursors", stream._collection, cursors=[stream._cursor])
+
+    with replicated.client() as client:
+        monkeypatch.setattr(Stream, "_open", lose)
+        yield opened
+
+
+def test_an_idle_worker_watches_anew_after_its_cursor_is_gone(
+    settings: Callable[..., Settings], lose_first: list[int]
+) -> None:
+    """A change of the primary takes cursors along; the next wait opens another."""
+    broker = MongoBroker(settings())
+
+    assert list(broker.lease(1, 0.5)) == []
+
+    assert broker._waker._stream is not None
+    assert len(lose_first) == 2
+    broker.enqueue([Outgoing(os.urandom(16), b"one")])
+    assert len(broker.lease(1, 5.0)) == 1
+    broker.close()
+
+
+def test_a_wait_for_a_result_outlives_its_cursor(
+    settings: Callable[..., Settings], lose_first: list[int]
+) -> None:
+    """Whoever waits for a result is not told of the server's matters."""
+    store = MongoResults(settings())
+
+    assert store.wait(os.urandom(16), 0.5) is None
+
+    assert len(lose_first) == 2
+    store.close()
