@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qcore.interfaces import Settings
-from qcore.model import Outgoing
+from qcore.model import Outgoing, State, StoredResult
 from qcore_mongo import MongoBroker, MongoResults, MongoSettings
 from qcore_mongo.stream import Stream
 
@@ -71,3 +74,32 @@ def test_a_wait_for_a_result_outlives_its_cursor(
 
     assert len(lose_first) == 2
     store.close()
+
+
+def test_where_streams_are_refused_a_wait_polls_and_says_so_once(
+    start: Callable[..., Any], database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A role may lack `changeStream`: whoever waits for a result looks again and again."""
+    land = start(1, "--setParameter", "enableTestCommands=1")
+    made = Settings(
+        name="q", poll=0.05, sections={"mongo": MongoSettings(**land.settings), "mongo_db": database}
+    )
+    store = MongoResults(made)
+    store.counts()
+    with land.client() as client:
+        told = {"failCommands": ["aggregate"], "errorCode": 13, "namespace": f"{database}.qcore.q.results"}
+        client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=told)
+    kept = StoredResult(os.urandom(16), State.SUCCESS, b"", "a.task")
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(store.wait, kept.id, 30.0)
+        end = time.monotonic() + 30
+        while "polled" not in caplog.text and not waiting.done():
+            assert time.monotonic() < end
+            threading.Event().wait(0.01)
+        store.save([kept])
+        assert waiting.result(30) == kept
+
+    assert store.wait(os.urandom(16), 0.2) is None
+    assert caplog.text.count("so results are polled") == 1
+    store.close()
+    land.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from qcore.errors import PayloadTooLarge
+from qcore.errors import BackendRefused, PayloadTooLarge
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
 from qcore_mongo import faults, pruning
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Per, Settings
 
+_log = logging.getLogger("qcore_mongo.results")
+
 #: seconds between the first looks at a result where there are no change streams; then twice as many
 _FIRST: Final = 0.005
 _NEWEST: Final = [("finished", -1), ("_id", -1)]
@@ -38,6 +41,8 @@ class MongoResults(ResultStore):
     def __init__(self, settings: Settings) -> None:
         self._link = Link(settings)
         self._poll = settings.poll
+        #: change streams are not for this user
+        self._refused = False
         self.backend = self._link.backend
         self.notes = MongoNotes(self._link)
 
@@ -70,20 +75,29 @@ class MongoResults(ResultStore):
         found = self.get([id])[0]
         if _is_final(found) or seconds <= 0:
             return found
-        stream = Stream(self._link, Kind.RESULTS, {"documentKey._id": id}) if self._link.replicated else None
+        stream = Stream(self._link, Kind.RESULTS, {"documentKey._id": id})
         pause = _FIRST
         try:
             while not _is_final(found) and (left := deadline - time.monotonic()) > 0:
-                if stream is not None:
-                    stream.wait(left)
-                else:
+                if not self._watched(stream, left):
                     time.sleep(min(left, pause))
                     pause = min(2 * pause, self._poll)
                 found = self.get([id])[0]
         finally:
-            if stream is not None:
-                stream.close()
+            stream.close()
         return found
+
+    def _watched(self, stream: Stream, seconds: float) -> bool:
+        """Wait by a change stream; return False if there are none."""
+        if self._refused or not self._link.replicated:
+            return False
+        try:
+            stream.wait(seconds)
+        except BackendRefused as exc:
+            self._refused = True
+            _log.warning("change streams are not to be had, so results are polled: %s", exc)
+            return False
+        return True
 
     def group(self, group: str) -> Sequence[StoredResult]:
         """Return the results of a group in the order they finished."""
