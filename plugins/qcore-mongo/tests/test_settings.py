@@ -54,6 +54,14 @@ def settings(value: Any, database: str | None = None) -> Settings:
         ({"host": "mongodb://db/orders"}, "other", "db/other"),
         ({"host": "mongodb://user:p@ss/word@db:1/"}, None, "db:1/qcore"),
         ("mongodb+srv://user:pass@cluster.example.net/orders?w=majority", None, "cluster.example.net/orders"),
+        # as Azure's Cosmos DB gives it
+        ("mongodb://me:k%3D@me.example.net:10255/orders?appName=@me@", None, "me.example.net:10255/orders"),
+        ("mongodb://db:1/orders?appName=a/b@me", None, "db:1/orders"),
+        ("mongodb://user:pass@[::1]:1,b?appName=@me@", None, "[::1]:1,b/qcore"),
+        # what the driver refuses: no part of a password is taken for a server
+        ("mongodb://user:pa?ss@db:1/orders", None, "db:1/orders"),
+        ("mongodb://user:12345?6@db:1/orders?w=1", None, "db:1/orders"),
+        ("mongodb://us@er:pa?ss@db:1/orders", None, "db:1/orders"),
     ],
 )
 def test_a_table_or_a_uri_leads_to_a_database(value: Any, database: str | None, where: str) -> None:
@@ -97,6 +105,7 @@ def test_a_mistyped_key_is_told() -> None:
     [
         "mongodb://user:hidden@word@db:1/",
         "mongodb://user:hidden@db:port/",
+        "mongodb://user:hidden?word@db:1/",
         {"host": "mongodb://user:hidden@", "port": 1},
         {"host": "db", "username": "user", "password": "hidden", "authMechanism": "luck"},
         {"host": "db", "password": "hidden", "maxPoolSize": -1},

@@ -26,6 +26,8 @@ _ELECTION: Final = 15_000
 #: milliseconds a server alone is looked for
 _ALONE: Final = 5_000
 _URI: Final = re.compile(r"mongodb(\+srv)?://", re.IGNORECASE)
+_SERVER: Final = r"(\[[^\]]*\]|[^:,\[\]]*)(:\d{1,5})?"
+_SERVERS: Final = re.compile(f"{_SERVER}(,{_SERVER})*")
 
 
 @attrs.frozen(kw_only=True)
@@ -91,9 +93,13 @@ def _timeout(told: dict[str, Any], uri: str) -> float:
 
 def _split(host: str) -> tuple[str, str]:
     """Return the servers of a URI and what stands behind them; what might be a password is left out."""
-    rest = _URI.sub("", host).rpartition("@")[2]
-    servers, _, path = rest.partition("/")
-    return servers.partition("?")[0], path.partition("?")[0]
+    # an option may hold any character, `@` and `/` too
+    front, _, options = _URI.sub("", host).partition("?")
+    servers, slash, path = front.rpartition("@")[2].partition("/")
+    if "@" in options and not (_SERVERS.fullmatch(servers) and (slash or "@" in front)):
+        # no options but a password with a `?` in it, which the driver refuses
+        servers, _, path = options.partition("?")[0].rpartition("@")[2].partition("/")
+    return servers, path
 
 
 def _database(hosts: Sequence[str]) -> str:
