@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ import msgspec
 
 from qcore.model import Buried
 from qcore_sqs import parcel
-from qcore_sqs.moving import remove
+from qcore_sqs.moving import LONGEST_LEASE, remove
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from qcore_sqs.parcel import Arrival
     from qcore_sqs.queues import Queues
 
-#: seconds letters are out of sight while they are read
+#: seconds letters are out of sight while they are read, and for each that is expected: ten come
+#: with one answer, which a line to another continent may hold up for a quarter of a second
 _READING: Final = 60
+_EACH: Final = 0.025
 #: most letters that are read at once; SQS hands out no more than 120,000 to all readers
 _MOST: Final = 100_000
 #: seconds within which the message of a letter is looked for, should it have stayed in the queue
@@ -63,9 +66,9 @@ class Letters:
         url = self._queues.find(self._queues.buried_name) if ids else None
         if url is None:
             return 0
-        found = self._read(url)
+        found = self._read(url, ids)
         self._remove_leftovers(found)
-        # of the copies of one letter each is removed, and one is sent
+        # of the copies of one letter that were read each is removed, and one is sent
         chosen = {_id(one): one for one in found if _id(one) in ids}
         try:
             if again:
@@ -93,25 +96,32 @@ class Letters:
             for failure in failures.values():
                 raise self._queues.link.fault(failure)
 
-    def _read(self, url: str) -> list[Arrival]:
+    def _read(self, url: str, wanted: Collection[str] = ()) -> list[Arrival]:
+        """Receive the letters, or as many as it takes to find all that are wanted."""
         expected = self._queues.attributes(self._queues.buried_name, *_COUNTED[:1])
         least = int(expected.get(_COUNTED[0], 0))
+        lasts = min(LONGEST_LEASE, _READING + math.ceil(least * _EACH))
         found: dict[str, Arrival] = {}
-        empty = 0
+        left = set(wanted)
+        idle = 0
         # a short look asks some of SQS's servers only, and its counts lag: none is believed alone
-        while len(found) < _MOST and empty < (1 if found and len(found) >= least else 2):
+        while len(found) < _MOST and idle < (1 if found and len(found) >= least else 2):
             answer = self._queues.link.call(
                 "receive_message",
                 QueueUrl=url,
                 MaxNumberOfMessages=parcel.BATCH,
-                WaitTimeSeconds=1 if empty else 0,
-                VisibilityTimeout=_READING,
+                WaitTimeSeconds=1 if idle else 0,
+                VisibilityTimeout=lasts,
                 MessageSystemAttributeNames=_WANTED,
                 MessageAttributeNames=[parcel.ATTRIBUTE],
             )
             came = [parcel.arrival(message) for message in answer.get("Messages", ())]
+            # one that comes again has come into sight meanwhile: without this there would be no end
+            idle = 0 if any(one.id not in found for one in came) else idle + 1
             found |= {one.id: one for one in came}
-            empty = 0 if came else empty + 1
+            left.difference_update(map(_id, came))
+            if wanted and not left:
+                break
         return list(found.values())
 
     def _put_back(self, url: str, found: Sequence[Arrival]) -> None:
