@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -216,6 +217,56 @@ def test_credentials_are_shown_nowhere(
     said += [str(caught.value), caplog.text]
     for secret in secrets:
         assert not [text for text in said if secret in text]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"endpoint_url": "http://user:hid%2Fden@127.0.0.1:9/"},
+        {"endpoint_url": "http://user:hid/den@127.0.0.1:9/"},
+        {"endpoint_url": "user:hidden@127.0.0.1:9"},
+    ],
+)
+def test_an_endpoint_s_password_is_not_shown_when_it_does_not_answer(
+    sqs: Any, new: Callable[..., SqsBroker], table: dict[str, Any]
+) -> None:
+    """Neither the error nor what led to it has more than the place."""
+    broker = new(**table)
+    with pytest.raises((BackendUnavailable, BackendRefused)) as caught:
+        broker.ping()
+
+    assert not re.search("user|hid|den", "".join(traceback.format_exception(caught.value, limit=0)))
+
+
+@pytest.mark.parametrize("region", ["AKID:hidden@", "AKID:hidden@eu-west-1", "eu-west-1/hidden", "hidden\n"])
+def test_a_region_that_cannot_be_one_is_not_repeated(region: str) -> None:
+    """Whoever writes credentials into the URL, as others have them there, does not find them in a log."""
+    with pytest.raises(ConfigError, match=r"sqs.*aws_region") as caught:
+        Config.from_dict({"name": "q", "secret_key": KEY, **plugin.qcore_urls()["sqs"](f"sqs://{region}")})
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"])
+@pytest.mark.parametrize("value", ["hidden\n", " hidden", "hid den"])
+def test_whitespace_in_a_credential_is_told(name: str, value: str) -> None:
+    """An end of line that was copied along can be in no credential; the value is not repeated."""
+    table = {"aws_access_key_id": "id", "aws_secret_access_key": "other", name: value}
+    with pytest.raises(ConfigError, match=f"{name} has whitespace in it") as caught:
+        Config.from_dict({"name": "q", "secret_key": KEY, "sqs": table})
+    assert "hid" not in str(caught.value)
+
+
+def test_whitespace_in_a_credential_of_the_environment_is_told(
+    sqs: Any, new: Callable[..., SqsBroker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What boto3 finds is looked at by nobody before it is sent."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "hidden\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    # of a place of its own: clients are shared
+    broker = new(aws_region="eu-north-1", aws_access_key_id=None, aws_secret_access_key=None)
+    with pytest.raises(BackendRefused, match="end of line in them") as caught:
+        broker.ping()
+    assert "hidden" not in "".join(traceback.format_exception(caught.value, limit=0))
 
 
 def test_without_credentials_it_says_how_to_give_them(sqs: Any, new: Callable[..., SqsBroker]) -> None:

@@ -117,12 +117,32 @@ def lost(error: boto.BotoCoreError, place: str, doubt: str = "") -> BackendError
             "no AWS credentials: set sqs.aws_access_key_id and sqs.aws_secret_access_key, or give them in "
             "any way boto3 knows (AWS_ACCESS_KEY_ID, a profile, a role)"
         )
+    if _is_unsendable(error):
+        return BackendRefused(
+            "the request cannot be sent; of the credentials that boto3 finds, is there a space or an end of "
+            "line in them?"
+        )
+    if isinstance(error, boto.InvalidRegionError):
+        return BackendRefused("sqs.aws_region: boto3 finds none that can be one; see AWS_DEFAULT_REGION")
     if isinstance(error, _UNUSABLE):
         return BackendRefused(f"`sqs` is of no use to boto3: {error}"[:500])
     if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return BackendRefused(f"SQS at {place} is not trusted: {error}; see AWS_CA_BUNDLE"[:500])
+        return BackendRefused(f"SQS at {place} is not trusted: {_words(error)}; see AWS_CA_BUNDLE"[:500])
     kind = BackendUnavailable if isinstance(error, _UNSENT) else AnswerLost
-    return kind(f"SQS at {place} does not answer: {error}{doubt and '; '}{doubt}"[:500])
+    return kind(f"SQS at {place} does not answer: {_words(error)}{doubt and '; '}{doubt}"[:500])
+
+
+def bare(error: boto.BotoCoreError) -> boto.BotoCoreError | None:
+    """Return the cause to show, None if its words may hold a password."""
+    telling = isinstance(error, boto.InvalidRegionError) or _is_unsendable(error)
+    return None if telling or _words(error) != str(error) else error
+
+
+def _words(error: boto.BotoCoreError) -> str:
+    """Return what an error says, without user and password of the endpoint's URL."""
+    url = str(getattr(error, "kwargs", {}).get("endpoint_url", ""))
+    scheme, mark, rest = url.partition("://")
+    return str(error).replace(url, scheme + mark + rest.rpartition("@")[2]) if url else str(error)
 
 
 #: nothing left this machine
@@ -137,7 +157,6 @@ _UNUSABLE: Final[tuple[type[boto.BotoCoreError], ...]] = (
     boto.PartialCredentialsError,
     boto.ProfileNotFound,
     boto.ConfigParseError,
-    boto.InvalidRegionError,
     boto.ParamValidationError,
     boto.UnknownServiceError,
 )
@@ -149,4 +168,9 @@ def interruption(error: boto.HTTPClientError) -> BaseException | None:
     if type(error) is not boto.HTTPClientError or not isinstance(inner, BaseException):
         return None
     theirs = type(inner).__module__.partition(".")[0] in {"botocore", "http", "ssl", "urllib3"}
-    return None if theirs or isinstance(inner, OSError) else inner
+    return None if theirs or isinstance(inner, (OSError, ValueError)) else inner
+
+
+def _is_unsendable(error: boto.BotoCoreError) -> bool:
+    """Return whether a header has what no header may have; the error shows it."""
+    return isinstance(error, boto.HTTPClientError) and isinstance(error.kwargs.get("error"), ValueError)

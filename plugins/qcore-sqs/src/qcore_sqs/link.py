@@ -157,9 +157,9 @@ class Link:
                     raise signalled from None
                 lost += 1
                 if not again or lost > _LOST:
-                    raise faults.lost(exc, self.place, doubt) from exc
+                    raise faults.lost(exc, self.place, doubt) from faults.bare(exc)
             except boto.BotoCoreError as exc:
-                raise faults.lost(exc, self.place) from exc
+                raise faults.lost(exc, self.place) from faults.bare(exc)
             else:
                 return answer
             # anywhere in the span: those who were refused together do not come back together
@@ -213,9 +213,9 @@ class Link:
             try:
                 self._client = client_of(self._settings)
             except boto.BotoCoreError as exc:
-                raise faults.lost(exc, self._queue) from exc
-            except ValueError as exc:
+                raise faults.lost(exc, self._queue) from faults.bare(exc)
+            except ValueError:
                 # an endpoint that is no URL; what it says may hold a password
-                raise BackendRefused("sqs.endpoint_url: it is no URL such as https://host:port") from exc
+                raise BackendRefused("sqs.endpoint_url: it is no URL such as https://host:port") from None
             self._pid = os.getpid()
         return self._client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -19,16 +20,32 @@ def _within(least: int, most: int) -> Callable[[object, attrs.Attribute[int | No
     return check
 
 
+def _region(_: object, __: attrs.Attribute[str | None], value: str | None) -> None:
+    # not repeated: where others have a URL with credentials in it, they would stand here
+    if value is not None and not re.fullmatch(r"[a-z0-9-]*", value):
+        raise ValueError(
+            "aws_region is no region such as us-east-1, or the URL is not of the form sqs://us-east-1; "
+            "credentials do not belong into it, they are found as boto3 finds them"
+        )
+
+
+def _unbroken(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None and re.search(r"\s", value):
+        raise ValueError(
+            f"{attribute.name} has whitespace in it, perhaps an end of line behind it; remove it"
+        )
+
+
 @attrs.frozen(kw_only=True)
 class SqsSettings:
     """The key `sqs`; what is not said is found as boto3 finds it."""
 
     #: such as us-east-1
-    aws_region: str | None = None
-    aws_access_key_id: str | None = attrs.field(default=None, repr=False)
-    aws_secret_access_key: str | None = attrs.field(default=None, repr=False)
+    aws_region: str | None = attrs.field(default=None, validator=_region)
+    aws_access_key_id: str | None = attrs.field(default=None, repr=False, validator=_unbroken)
+    aws_secret_access_key: str | None = attrs.field(default=None, repr=False, validator=_unbroken)
     #: with temporary credentials
-    aws_session_token: str | None = attrs.field(default=None, repr=False)
+    aws_session_token: str | None = attrs.field(default=None, repr=False, validator=_unbroken)
     #: a profile of boto3's configuration files
     aws_profile: str | None = None
     #: another service that speaks SQS, or an endpoint of your network
