@@ -11,6 +11,7 @@ import pytest
 
 from qcore import App, Config, Retry, ScheduleError
 from qcore.messages.envelope import Head, read_head
+from qcore.schedules.due import CatchUp, due
 from qcore.schedules.scheduled import message
 from tests.unit.test_schedules import make
 
@@ -110,6 +111,41 @@ def test_a_paused_schedule_stays_paused(app: App) -> None:
     assert app.resume("tick").repeats == 3
     one = app.reschedule("tick", repeats=0)
     assert (one.repeats, one.kept) == (0, 3)
+
+
+def done(app: App, **told: Any) -> Schedule:
+    """Return a schedule that has fired its only slot just now, as it is kept."""
+    made = app.schedule("a.task", name="tick", next_run=int(time.time()) - 5, repeats=1, **told)
+    _, after = due(made, time.time(), CatchUp(), 9)
+    assert after is not None
+    assert (after.repeats, after.kept) == (0, 0)
+    with app.runtime.schedulers.lend() as store:
+        store.add(after)
+    return after
+
+
+@pytest.mark.parametrize("arguments", [{}, {"args": ["new"]}])
+def test_a_done_schedule_with_new_repeats_fires_new_slots(app: App, arguments: dict[str, Any]) -> None:
+    """Not those again that it has fired; a new rule counts from now."""
+    before = done(app, minutes=1)
+
+    one = app.reschedule("tick", repeats=2, **arguments)
+
+    assert (one.repeats, one.kept) == (2, 0)
+    assert (one.next_run, one.anchor) == (before.next_run + 60, before.anchor)
+    before = done(app, minutes=1)
+    one = app.reschedule("tick", repeats=2, minutes=2)
+    assert before.next_run < one.next_run <= time.time()
+
+
+def test_a_done_schedule_stays_done_unless_it_is_given_slots(app: App) -> None:
+    """And a rule that has no more is told of."""
+    done(app, type="once")
+
+    assert app.reschedule("tick", jitter=0, repeats=0).repeats == 0
+    with pytest.raises(ScheduleError, match="has fired the last slot of its rule 'once'; give next_run="):
+        app.reschedule("tick", repeats=2)
+    assert app.reschedule("tick", repeats=2, next_run=2e9).next_run == 2e9
 
 
 def test_a_broken_schedule_is_tried_again(app: App) -> None:

@@ -15,6 +15,7 @@ from qcore.model import Schedule  # noqa: TC001 - read at run time, when what is
 from qcore.runtime import Runtime
 from qcore.schedules import cadence
 from qcore.schedules.draft import draft
+from qcore.schedules.due import fresh
 from qcore.schedules.scheduling import Scheduling
 from qcore.schedules.timetable import named
 from qcore.tasks.task import Task
@@ -115,15 +116,7 @@ def _made(runtime: Runtime, one: Declaration) -> Schedule:
     made = draft(runtime, one.task.bind(*when.args, **(when.kwargs or {})), when)
     # Whoever declares it means the same slots: those of a cadence are counted from the epoch.
     anchor = made.anchor if when.next_run is not None else 0.0
-    return _fresh(attrs.evolve(made, anchor=anchor, declared=one.module), time.time())
-
-
-def _fresh(one: Schedule, now: float) -> Schedule:
-    """Return a schedule whose next slot is to come: what was before it was kept is not made up for."""
-    if one.next_run > now:
-        return one
-    slot = cadence.next_slot(cadence.parse(one.rule), now, cadence.zone(one.time_zone), one.anchor)
-    return one if slot is None else attrs.evolve(one, next_run=slot)
+    return fresh(attrs.evolve(made, anchor=anchor, declared=one.module), time.time())
 
 
 # -- where schedules are fired ----------------------------------------------------------------
@@ -150,7 +143,7 @@ def _keep(store: Scheduler, one: Schedule, now: float) -> None:
     for _ in range(_TRIES):
         before = named(store, one.name)
         if before is None:
-            store.add(_fresh(one, now))
+            store.add(fresh(one, now))
             _log.info("schedule %r is added: %s declares it", one.name, one.declared)
             return
         if not before.declared:
@@ -192,4 +185,4 @@ def _renewed(before: Schedule, made: Schedule, now: float) -> Schedule:
         after = attrs.evolve(where, repeats=0, kept=repeats)
     else:
         after = attrs.evolve(where, repeats=repeats)
-    return after if same and not before.fault else _fresh(after, now)
+    return after if same and not before.fault else fresh(after, now)

@@ -13,6 +13,7 @@ from qcore.errors import ScheduleError
 from qcore.messages.envelope import encode_head, read_head
 from qcore.model import Schedule
 from qcore.schedules import cadence, scheduled
+from qcore.schedules.due import fresh
 from qcore.schedules.when import When, check_jitter, check_name
 from qcore.tasks.call import DEFAULT, evolve
 
@@ -108,8 +109,22 @@ def edited(
         changed = _counted(before, changed, when.repeats)
     if "next_run" in changes or (rule.text, zone_name) != (before.rule, before.time_zone):
         first = _first(before, when, zone_name)
-        changed = attrs.evolve(changed, next_run=first, anchor=first)
-    return changed
+        return attrs.evolve(changed, next_run=first, anchor=first)
+    return _revived(before, changed) if _done(before) and changed.repeats else changed
+
+
+def _done(one: Schedule) -> bool:
+    """Whether it has no slots left: its next slot is one that was fired."""
+    return one.repeats == one.kept == 0
+
+
+def _revived(before: Schedule, changed: Schedule) -> Schedule:
+    """Return a schedule that was done and has slots again: they come behind the last one it fired."""
+    one = fresh(changed, max(before.next_run, time.time()))
+    if one.next_run == before.next_run:
+        msg = f"schedule {one.name!r} has fired the last slot of its rule {one.rule!r}; give next_run="
+        raise ScheduleError(msg)
+    return one
 
 
 def _counted(before: Schedule, changed: Schedule, repeats: int) -> Schedule:
@@ -142,7 +157,7 @@ def _first(before: Schedule, when: When, zone_name: str) -> float:
     """Return the first slot by a new rule: what is said, what fits, or the one that was planned."""
     where, now = cadence.zone(zone_name), float(int(time.time()))
     if when.next_run is None and not when.rule().cron:
-        return max(before.next_run, now)
+        return max(before.next_run + 1 if _done(before) else before.next_run, now)
     return when.first(when.rule(), where, now)
 
 

@@ -60,6 +60,15 @@ def due(schedule: Schedule, now: float, catch_up: CatchUp, most: int) -> tuple[l
     return slots, _later(schedule, len(slots), then)
 
 
+def fresh(schedule: Schedule, now: float) -> Schedule:
+    """Return a schedule whose next slot is to come: those up to `now` are not made up for."""
+    if schedule.next_run > now:
+        return schedule
+    rule, where = cadence.parse(schedule.rule), cadence.zone(schedule.time_zone)
+    slot = cadence.next_slot(rule, now, where, schedule.anchor)
+    return schedule if slot is None else attrs.evolve(schedule, next_run=slot)
+
+
 def dropped(schedule: Schedule, slots: list[float]) -> str:
     """Return how many slots before these are not made up for; empty = none."""
     if slots[0] <= schedule.next_run:

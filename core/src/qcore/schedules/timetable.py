@@ -13,6 +13,7 @@ import attrs
 from qcore.errors import BackendUnavailable, NotSupported, ScheduleError
 from qcore.schedules import cadence, scheduled
 from qcore.schedules.draft import draft
+from qcore.schedules.due import fresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,17 +178,7 @@ def _resumed(one: Schedule) -> Schedule:
         raise ScheduleError(msg)
     if one.repeats and not one.fault:
         return one
-    now = time.time()
-    following: float | None = one.next_run
-    if one.next_run <= now:
-        following = cadence.next_slot(cadence.parse(one.rule), now, cadence.zone(one.time_zone), one.anchor)
-    return attrs.evolve(
-        one,
-        repeats=one.repeats or one.kept,
-        kept=0,
-        fault="",
-        next_run=one.next_run if following is None else following,
-    )
+    return fresh(attrs.evolve(one, repeats=one.repeats or one.kept, kept=0, fault=""), time.time())
 
 
 def _restless(name: str) -> BackendUnavailable:
