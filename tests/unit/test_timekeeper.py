@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 import pytest
 
 from qcore import App, Config
+from qcore.builtin import plugin as builtin
+from qcore.builtin.memory.broker import MemoryBroker
+from qcore.builtin.memory.queue import MemoryQueue
+from qcore.builtin.memory.schedules import MemorySchedules, ScheduleTable
+from qcore.errors import BackendRefused
+from qcore.hookspecs import hookimpl
 from qcore.messages.envelope import read_head
 from qcore.model import Kind, Outcome
+from qcore.plugins import Plugins
 from qcore.schedules.condemn import condemn
 from qcore.schedules.scheduled import slot_message
 from qcore.schedules.timekeeper import Timekeeper
 from tests.integration.land import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from qcore import Schedule
+    from qcore.model import Outgoing, QueueSize
+
+#: seconds
+WEEK: Final = 604800.0
 
 
 @pytest.fixture
@@ -79,6 +91,89 @@ def test_broken_schedules_are_marked_and_the_others_fire(
     assert sum("is broken and rests" in text for text in told) == 3
     assert sum("is passed over" in text for text in told) >= 1
     assert keeper.trouble == ""
+
+
+class StrictBroker(MemoryBroker):
+    """Takes no message whose delay is longer than a week."""
+
+    #: whether it lets anybody in
+    open: ClassVar[bool] = True
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Accept messages, or refuse them."""
+        if not self.open or any(one.delay > WEEK for one in messages):
+            msg = "delays by a week at most" if self.open else "the password is wrong"
+            raise BackendRefused(msg)
+        super().enqueue(messages)
+
+    def size(self) -> QueueSize:
+        """Count the messages by state."""
+        if not self.open:
+            msg = "the password is wrong"
+            raise BackendRefused(msg)
+        return super().size()
+
+
+@pytest.fixture
+def strict() -> Iterator[App]:
+    """Yield a producer whose broker refuses what it cannot do."""
+    queue, table = MemoryQueue(), ScheduleTable()
+
+    @hookimpl
+    def qcore_brokers() -> dict[str, Any]:
+        return {"strict": lambda settings: StrictBroker(queue, retry=settings.retry, backend="strict")}
+
+    @hookimpl
+    def qcore_schedulers() -> dict[str, Any]:
+        return {"strict": lambda _: MemorySchedules(table, backend="elsewhere")}
+
+    spoken = SimpleNamespace(qcore_brokers=qcore_brokers, qcore_schedulers=qcore_schedulers)
+    plugins = Plugins.of({"builtin": builtin, "strict": spoken})
+    told = {"name": "plans", "secret_key": "k" * 40, "strict": {}, "result_store": "memory"}
+    made = App(Config.from_dict(told, plugins), plugins=plugins)
+    yield made
+    made.close()
+
+
+def test_what_the_broker_refuses_of_one_schedule_stops_no_other(
+    strict: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is marked with the broker's reason; those before and behind it fire."""
+    now = time.time()
+    for number, late in enumerate((9, 5, 1)):
+        strict.schedule("a.task", name=f"good {number}", minutes=60, next_run=now - late)
+
+    def plain() -> None: ...
+
+    plain.__qualname__ = "plain"
+    late_task = strict.task(plain).using(delay=WEEK + 1)
+    strict.schedule(late_task, name="bad", minutes=60, next_run=now - 7)
+    keeper = Timekeeper(strict.runtime)
+
+    until(lambda: strict.queue_size() == 3, "the others to fire")
+    until(lambda: any(one.fault for one in strict.schedules()), "it to be marked")
+
+    assert [one.fault for one in strict.schedules() if one.fault] == [
+        "BackendRefused: delays by a week at most"
+    ]
+    assert keeper.trouble == ""
+    assert caplog.text.count("is broken and rests") == 1
+    assert keeper.close(10)
+
+
+def test_a_broker_that_refuses_everything_marks_no_schedule(
+    strict: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password that was changed is not the schedules' fault."""
+    monkeypatch.setattr(StrictBroker, "open", False)
+    strict.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5)
+    keeper = Timekeeper(strict.runtime)
+
+    until(lambda: keeper.trouble, "it to be told")
+
+    assert keeper.trouble == "the password is wrong"
+    assert [one.fault for one in strict.schedules()] == [""]
+    assert keeper.close(10)
 
 
 def test_what_was_missed_is_made_up_for(app: App, keep: Any) -> None:

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import NotSupported
+from qcore.errors import BackendError, NotSupported
 from qcore.interfaces import Scheduler
 from qcore.messages.envelope import read_head
 from qcore.model import State
@@ -106,6 +106,14 @@ class Firing:
             # It was edited in this instant: these slots are nobody's. Later it may as well have been
             # fired by another, whose tasks hold their places rightly.
             there.store()[1].release(places)
+
+    def answers(self, cluster: str) -> bool:
+        """Return whether the queue that tasks are put on lets us in at all."""
+        try:
+            self._outlet(cluster).broker.size()
+        except BackendError:
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of everything."""

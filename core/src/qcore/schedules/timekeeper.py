@@ -11,6 +11,7 @@ import attrs
 
 from qcore.errors import (
     BackendError,
+    BackendRefused,
     DecodeError,
     EncodeError,
     EnvelopeError,
@@ -117,11 +118,12 @@ class Timekeeper:
             # Another cluster of a rolling rotation may have it already.
             _log.warning("schedule %r is passed over: %s", schedule.name, exc)
         except _BROKEN as exc:
-            text = f"{type(exc).__name__}: {exc}"
-            store.advance(schedule, attrs.evolve(schedule, fault=text[:500]))
-            _log.error("schedule %r is broken and rests until it is resumed: %s", schedule.name, text)
-            self._report(schedule, exc, text)
+            self._mark(store, schedule, exc)
         except BackendError as exc:
+            if isinstance(exc, BackendRefused) and self._firing.answers(schedule.cluster):
+                # What it refuses is this schedule's, and would hold up the others for ever.
+                self._mark(store, schedule, exc)
+                return
             if not schedule.cluster:
                 raise
             # Another queue's backend need not hold up what goes to ours.
@@ -129,6 +131,12 @@ class Timekeeper:
         except Exception as exc:  # noqa: BLE001 - logged and reported; a hook must not stop the others
             _log.exception("schedule %r could not be fired; it is tried again", schedule.name)
             self._report(schedule, exc, f"{type(exc).__name__}: {exc}")
+
+    def _mark(self, store: Scheduler, schedule: Schedule, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        store.advance(schedule, attrs.evolve(schedule, fault=text[:500]))
+        _log.error("schedule %r is broken and rests until it is resumed: %s", schedule.name, text)
+        self._report(schedule, error, text)
 
     def _report(self, schedule: Schedule, error: Exception, text: str) -> None:
         task = Task(id=slot_id(schedule, schedule.next_run).hex(), name=schedule.task)
