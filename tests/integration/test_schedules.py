@@ -13,6 +13,8 @@ from tests.integration.land import kill, lines, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from qcore import App
     from tests.integration.land import Land
 
@@ -98,8 +100,8 @@ def fault(app: App, name: str) -> str:
 
 
 def test_a_schedule_of_an_unknown_function_rests_once_a_worker_knows(land: Land) -> None:
-    """Its slot fails without another try, the others are run, and once it is mended it goes on."""
-    app, _ = land.both(retry=2)
+    """Its slots fail for good, the others are run, and once it is mended it goes on."""
+    app, _ = land.both(retry=2, max_attempts=2)
     app.schedule("no.such.function", name="broken", every=timedelta(seconds=1))
     app.schedule(tasks.note, str(land.file()), "sound", name="sound", every=timedelta(seconds=1))
 
@@ -107,15 +109,36 @@ def test_a_schedule_of_an_unknown_function_rests_once_a_worker_knows(land: Land)
     count = len(lines(land.file()))
     until(lambda: len(lines(land.file())) >= count + 3, "the sound one to run")
     assert "no task 'no.such.function'" in fault(app, "broken")
+    until(lambda: (size := app.sizes()).buried and not (size.delayed or size.ready), "its slots to end")
     with app.runtime.brokers.lend() as broker:
         letters = broker.buried()
-    # At most those slots that were there before the first of them was tried.
-    assert 1 <= len(letters) <= 3
-    assert all("in attempt 1, not worth another" in one.reason for one in letters)
+    assert all("in attempt 2" in one.reason for one in letters)
 
     mended = app.reschedule("broken", func=tasks.note, args=[str(land.file("other")), "mended"])
     assert mended.fault == ""
     until(lambda: lines(land.file("other")), "the mended one to run")
+
+
+def test_a_module_that_cannot_be_imported_for_once_breaks_no_schedule(
+    land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its slots are tried again, as any task is: what it asks for may be up by then."""
+    folder = land.file("path")
+    folder.mkdir()
+    up = land.file("up")
+    (folder / "flaky_module.py").write_text(
+        f"import pathlib\nif not pathlib.Path({str(up)!r}).exists():\n    raise ConnectionError('down')\n"
+        "def job(path):\n    open(path, 'a').write('ran\\n')\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    app, _ = land.both(retry=1)
+    app.schedule("flaky_module.job", str(land.file()), name="tick", repeats=1)
+
+    until(lambda: app.sizes().delayed, "the first try to fail")
+    up.touch()
+
+    until(lambda: lines(land.file()), "it to run")
+    assert fault(app, "tick") == ""
 
 
 def test_a_slow_schedule_does_not_overlap_itself(land: Land) -> None:

@@ -10,30 +10,38 @@ import msgspec
 
 from qcore.errors import BackendError
 from qcore.messages.tail import read_tail
-from qcore.model import Task
+from qcore.model import Action, Task
 from qcore.schedules.timetable import named
+from qcore.settle import decide
 
 if TYPE_CHECKING:
     from qcore.interfaces import Scheduler
-    from qcore.messages.envelope import Head, Opened
+    from qcore.messages.envelope import Opened
     from qcore.model import Outcome
     from qcore.runtime import Runtime
+    from qcore.tasks.plan import Plan
 
 _log = logging.getLogger("qcore.worker")
 
 #: Changes of others that marking a schedule gives way to.
 _TRIES: Final = 20
+#: Failures of one task that tell of its schedule, where attempts have no limit.
+_ENOUGH: Final = 3
 #: Longest fault that is kept, characters.
 _FAULT: Final = 500
 
 
-def condemn(runtime: Runtime, opened: Opened, head: Head, outcome: Outcome) -> Outcome:
+def condemn(runtime: Runtime, opened: Opened, plan: Plan, outcome: Outcome, failures: int) -> Outcome:
     """Mark the schedule of a task whose function cannot be found; the task is not tried again.
 
     Only a worker can know: what fires schedules does not import the user's modules. It rests
-    until it is resumed, changed or declared anew; the others fire.
+    until it is resumed, changed or declared anew; the others fire. The task is tried like any
+    other before, for a worker of an earlier release may have taken it: until its attempts are
+    used up, or `_ENOUGH` times where they have no limit.
     """
-    if head.schedule is None:
+    head, rules = plan.head, plan.rules
+    again = decide(outcome.kind, rules, failures=failures).action is Action.RETRY
+    if head.schedule is None or (again and (rules.max_attempts or failures + 1 < _ENOUGH)):
         return outcome
     # A schedule of another queue is kept there.
     home = read_tail(opened.tail).home if opened.tail else ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from qcore.errors import TaskNotFound
 from qcore.messages.envelope import read_head
 from qcore.messages.tail import COLLECTED
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
@@ -37,6 +38,7 @@ class Plan:
         "hooked",
         "is_async",
         "limit",
+        "missing",
         "name",
         "on",
         "rules",
@@ -66,14 +68,18 @@ class Plan:
         self.on: frozenset[str] | None = None if head.on is None else frozenset(head.on)
         #: why the function cannot be called, empty if it can or was not looked for
         self.fault = ""
+        #: the fault is that the name leads nowhere, and no error of the module's own
+        self.missing = False
 
     def find(self) -> None:
         """Look for the function, which may import a user's module; `call` or `fault` tells how it went."""
-        self.fault = ""
+        self.fault, self.missing = "", False
         try:
             found = resolve(self.name, None if self.name == COLLECTED else self._allowed)
         except BaseException as exc:  # noqa: BLE001 - a module may do anything while it is imported
             self.fault = describe(exc)
+            own = exc.__cause__ is not None and not isinstance(exc.__cause__, ModuleNotFoundError)
+            self.missing = isinstance(exc, TaskNotFound) and not own
             return
         # What `App.task` makes carries its function and its policy; anything else is called as it is.
         function = getattr(found, "__wrapped__", found) if hasattr(found, "__qcore_retry__") else found

@@ -204,8 +204,8 @@ class Batch:
         if self._tenure.over(self._page.look().leased, self._page.orders.renewed):
             _log.warning("task %s failed, but its lease was over: not told", entry.opened.id.hex())
             return undecided(entry.receipt, entry.failures, entry.crashes), None
-        if entry.plan.fault and entry.plan.head.schedule:
-            outcome = condemn(self._runtime, entry.opened, entry.plan.head, outcome)
+        if entry.plan.missing and entry.plan.head.schedule:
+            outcome = condemn(self._runtime, entry.opened, entry.plan, outcome, entry.failures)
         decision = decide(
             outcome.kind,
             entry.plan.rules,
