@@ -157,6 +157,26 @@ def test_a_broken_schedule_is_tried_again(app: App) -> None:
     assert app.reschedule("tick", func="b.task").fault == ""
 
 
+@pytest.mark.parametrize("way", ["resumed", "edited", "scheduled anew"])
+def test_what_a_broken_schedule_missed_is_not_made_up_for(app: App, way: str) -> None:
+    """However it is mended; a slot that is still to come stays."""
+    soon = float(int(time.time()) + 1000)
+    ways = {
+        "resumed": lambda: app.resume("tick"),
+        "edited": lambda: app.reschedule("tick", args=[1]),
+        "scheduled anew": lambda: app.schedule("a.task", 1, name="tick", minutes=1),
+    }
+    for slot in (soon, float(int(time.time()) - 3600 * 5)):
+        made = app.schedule("a.task", name="tick", minutes=1, next_run=slot)
+        with app.runtime.schedulers.lend() as store:
+            store.add(attrs.evolve(made, fault="no such task"))
+
+        one = ways[way]()
+
+        assert (one.fault, one.anchor) == ("", slot)
+        assert one.next_run == soon or time.time() < one.next_run <= time.time() + 60
+
+
 def test_it_may_go_to_another_queue_and_come_back(app: App) -> None:
     """Its own by None."""
     app.schedule("a.task", name="tick")

@@ -110,7 +110,10 @@ def edited(
     if "next_run" in changes or (rule.text, zone_name) != (before.rule, before.time_zone):
         first = _first(before, when, zone_name)
         return attrs.evolve(changed, next_run=first, anchor=first)
-    return _revived(before, changed) if _done(before) and changed.repeats else changed
+    if _done(before) and changed.repeats:
+        return _revived(before, changed)
+    # What it missed while it was broken is not made up for.
+    return fresh(changed, time.time()) if before.fault else changed
 
 
 def _done(one: Schedule) -> bool:

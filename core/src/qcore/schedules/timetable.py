@@ -159,7 +159,7 @@ def going_on(before: Schedule, made: Schedule) -> Schedule:
     """Return a schedule that takes the place of another with the same rule where that one stands.
 
     A program that says at each start what it wants neither starts the count anew nor resumes
-    what was paused by hand.
+    what was paused by hand; what was missed while that one was broken is not made up for.
     """
     done = before.repeats == before.kept == 0
     if done or (before.rule, before.time_zone) != (made.rule, made.time_zone):
@@ -169,7 +169,8 @@ def going_on(before: Schedule, made: Schedule) -> Schedule:
         repeats, kept = 0, made.repeats or made.kept
     elif 0 < before.repeats < made.repeats:
         repeats = before.repeats
-    return attrs.evolve(made, next_run=before.next_run, anchor=before.anchor, repeats=repeats, kept=kept)
+    after = attrs.evolve(made, next_run=before.next_run, anchor=before.anchor, repeats=repeats, kept=kept)
+    return fresh(after, time.time()) if before.fault else after
 
 
 def _resumed(one: Schedule) -> Schedule:
