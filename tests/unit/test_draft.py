@@ -63,6 +63,24 @@ def test_parts_of_a_call_are_changed_apart(app: App) -> None:
     assert app.schedules()[0].task == "b.task"
 
 
+def test_another_function_keeps_what_the_schedule_was_told(app: App) -> None:
+    """But not what its old task declares for itself; what the new one declares goes before."""
+
+    def plain() -> None: ...
+
+    plain.__qualname__ = "plain"
+    old = app.task(concurrency=2, retry=Retry(max_attempts=3))(plain)
+    told = {"group": "g", "timeout": 30, "task_name": "mine", "save": False}
+    app.schedule(old, name="tick", hook="a.hook", q_options=told)
+
+    head, _ = called(app, app.reschedule("tick", func="b.task"))
+    assert (head.name, head.hook, head.group, head.timeout) == ("b.task", "a.hook", "g", 30)
+    assert (head.label, head.save, head.concurrency, head.max_attempts) == ("mine", False, None, None)
+    new = app.task(timeout=9, group="own")(plain)
+    head, _ = called(app, app.reschedule("tick", func=new))
+    assert (head.hook, head.group, head.timeout) == ("a.hook", "own", 9)
+
+
 def test_a_declared_task_brings_its_options(app: App) -> None:
     """As when it is scheduled."""
 

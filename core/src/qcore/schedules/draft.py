@@ -20,12 +20,15 @@ from qcore.tasks.call import DEFAULT, evolve
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from qcore.messages.envelope import Head
     from qcore.runtime import Runtime
     from qcore.schedules.scheduled import Body
     from qcore.tasks.call import Call, Options
 
 #: what a change may be told beside the fields of `When`
 _BESIDE: Final = frozenset({"func", "cluster", "hook", "q_options"})
+#: what `hook` and `q_options` say in a head; the rest is its task's own
+_TOLD: Final = ("hook", "label", "group", "timeout", "save", "ack_failure", "result_ttl")
 #: what makes a rule
 _RULE: Final = frozenset({"every", "cron", "type", "minutes"})
 
@@ -168,9 +171,9 @@ def _edited_body(
     runtime: Runtime, before: Schedule, changes: Mapping[str, Any], options: Options, call: Call | None
 ) -> Body:
     body = scheduled.open_body(runtime, before)
-    head = read_head(body.head) if call is None else read_head(call.head)
+    head = read_head(body.head)
     if call is not None:
-        head = msgspec.structs.replace(head, label=head.label or before.name)
+        head = _another(head, read_head(call.head))
         body = msgspec.structs.replace(body, delay=call.options.delay, expires=call.options.expires)
     if options != DEFAULT:
         said = msgspec.structs.asdict(read_head(options.head(head.name)))
@@ -187,6 +190,12 @@ def _edited_body(
         there = scheduled.destination(runtime, changes["cluster"] or "")
         body = msgspec.structs.replace(body, cluster="" if there is runtime else there.config.name)
     return msgspec.structs.replace(body, head=encode_head(head))
+
+
+def _another(head: Head, other: Head) -> Head:
+    """Return the head of another task that is told what the schedule tells the one it takes the place of."""
+    stays = {key: getattr(head, key) for key in _TOLD if getattr(other, key) is None}
+    return msgspec.structs.replace(other, **stays)
 
 
 def _edited_arguments(runtime: Runtime, name: str, body: Body, changes: Mapping[str, Any]) -> Body:
