@@ -243,13 +243,24 @@ def test_arguments_that_are_not_read_here_are_replaced_whole() -> None:
     assert called(app, app.reschedule("tick", jitter=1))[1] == [2]
 
 
-def test_a_unique_task_has_no_schedule(app: App) -> None:
-    """It is told what to say instead."""
+def test_a_task_whose_own_limits_say_otherwise_has_no_schedule(app: App) -> None:
+    """It is told what to say instead, whether it is scheduled or put into a schedule."""
 
     def plain() -> None: ...
 
     plain.__qualname__ = "plain"
+    unique, limited = app.task(unique=True)(plain), app.task(concurrency=2)(plain)
+    app.schedule(limited, name="limited")
+    app.schedule("a.task", name="queued", overlap="queue")
+    kept = list(app.schedules())
     with pytest.raises(ScheduleError, match="say overlap='skip'"):
-        app.schedule(app.task(unique=True)(plain))
+        app.schedule(unique)
+    with pytest.raises(ScheduleError, match="say overlap='skip'"):
+        app.reschedule("limited", func=unique)
     with pytest.raises(ScheduleError, match="overlap='queue' lets one task run"):
-        app.schedule(app.task(concurrency=2)(plain), overlap="queue")
+        app.schedule(limited, overlap="queue")
+    with pytest.raises(ScheduleError, match="overlap='queue' lets one task run"):
+        app.reschedule("limited", overlap="queue")
+    with pytest.raises(ScheduleError, match="overlap='queue' lets one task run"):
+        app.reschedule("queued", func=limited)
+    assert kept == list(app.schedules())

@@ -44,7 +44,7 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     """
     name = when.name or call.name
     check_name(name)
-    _check_options(call.options, when.overlap)
+    _check_options(call.options, call.options.concurrency, when.overlap)
     rule, zone_name = when.rule(), when.time_zone or runtime.config.time_zone
     first = when.first(rule, cadence.zone(zone_name), float(int(time.time())))
     options = evolve(call.options, {"label": call.options.label or name})
@@ -92,13 +92,14 @@ def edited(
 
     """
     when = _when(before, changes)
-    _check_options(options, when.overlap)
     rule, zone_name = when.rule(), when.time_zone or runtime.config.time_zone
     check_jitter(when.jitter, rule)
     body = _edited_body(runtime, before, changes, options, call)
+    head = read_head(body.head)
+    _check_options(options if call is None else call.options, head.concurrency, when.overlap)
     changed = attrs.evolve(
         before,
-        task=read_head(body.head).name,
+        task=head.name,
         body=scheduled.seal(runtime, before.name, body),
         rule=rule.text,
         time_zone=zone_name,
@@ -213,10 +214,10 @@ def _edited_arguments(runtime: Runtime, name: str, body: Body, changes: Mapping[
     return msgspec.structs.replace(body, arguments=arguments, named=named, serializer=code)
 
 
-def _check_options(options: Options, overlap: str) -> None:
+def _check_options(options: Options, concurrency: int | None, overlap: str) -> None:
     if options.unique:
         msg = "a schedule's slots are each enqueued once, unique= says nothing of them; say overlap='skip'"
         raise ScheduleError(msg)
-    if overlap == "queue" and options.concurrency is not None:
+    if overlap == "queue" and concurrency is not None:
         msg = "overlap='queue' lets one task run at a time, which the task's own concurrency= would undo"
         raise ScheduleError(msg)
