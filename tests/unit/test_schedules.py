@@ -284,7 +284,27 @@ def test_saying_the_same_again_changes_no_slot(app: App) -> None:
     assert app.schedule("a.task", 2, name="tick", minutes=60).repeats == 0
     assert app.resume("tick") == again
     assert app.schedule("a.task", name="tick", minutes=30).next_run <= time.time()
+    app.pause("tick")
+    other = app.schedule("a.task", name="tick", minutes=20)
+    assert (other.rule, other.repeats, other.kept) == ("every 1200", 0, -1)
     assert len(app.schedules()) == 1
+
+
+def test_saying_the_same_again_does_not_begin_the_count_anew(app: App) -> None:
+    """Nor while it is paused; fewer are fewer, and another rule has its own count."""
+    said: dict[str, Any] = {"name": "tick", "minutes": 60}
+    made = app.schedule("a.task", repeats=5, **said)
+    with app.runtime.schedulers.lend() as store:
+        store.add(attrs.evolve(made, repeats=2))
+
+    assert app.schedule("a.task", repeats=5, **said).repeats == 2
+    app.pause("tick")
+    for repeats, kept in ((5, 2), (1, 1)):
+        again = app.schedule("a.task", repeats=repeats, **said)
+        assert (again.repeats, again.kept) == (0, kept)
+    other = app.schedule("a.task", name="tick", minutes=30, repeats=5)
+    assert (other.repeats, other.kept) == (0, 5)
+    assert app.resume("tick").repeats == 5
 
 
 def test_a_schedule_is_run_now(app: App) -> None:

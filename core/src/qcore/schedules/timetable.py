@@ -156,20 +156,21 @@ def named(store: Scheduler, name: str) -> Schedule | None:
 
 
 def going_on(before: Schedule, made: Schedule) -> Schedule:
-    """Return a schedule that takes the place of another with the same rule where that one stands.
+    """Return a schedule that takes the place of another; with the same rule it stands where that one does.
 
     A program that says at each start what it wants neither starts the count anew nor resumes
     what was paused by hand; what was missed while that one was broken is not made up for.
     """
-    done = before.repeats == before.kept == 0
-    if done or (before.rule, before.time_zone) != (made.rule, made.time_zone):
+    if before.repeats == before.kept == 0:
         return made
-    repeats, kept = made.repeats, made.kept
-    if before.repeats == 0:
-        repeats, kept = 0, made.repeats or made.kept
-    elif 0 < before.repeats < made.repeats:
-        repeats = before.repeats
-    after = attrs.evolve(made, next_run=before.next_run, anchor=before.anchor, repeats=repeats, kept=kept)
+    same = (before.rule, before.time_zone) == (made.rule, made.time_zone)
+    left, told = before.repeats or before.kept, made.repeats or made.kept
+    left = min(left, told) if same and left > 0 and told > 0 else told
+    paused = 0 in (before.repeats, made.repeats)
+    after = attrs.evolve(made, repeats=0, kept=left) if paused else attrs.evolve(made, repeats=left)
+    if not same:
+        return after
+    after = attrs.evolve(after, next_run=before.next_run, anchor=before.anchor)
     return fresh(after, time.time()) if before.fault else after
 
 
