@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -205,3 +206,34 @@ def test_a_schedule_takes_the_originals_letters(app: App) -> None:
 
     assert [one.rule for one in made] == ["daily", "*/5 * * * *", "every 300", "once"]
     assert [one.name for one in app.schedules()] == ["cron", "daily", "minutes", "once"]
+
+
+def test_schedules_without_a_name_are_separate(app: App) -> None:
+    """Another argument, rule, first slot or queue is another one; saying one again adds none."""
+    first = datetime(2030, 1, 31, 9, 0, tzinfo=UTC)
+    told: list[tuple[Any, dict[str, Any]]] = [
+        ((2, -2), {"schedule_type": "H"}),
+        ((3, -3), {"schedule_type": "H"}),
+        ((2, -2), {"schedule_type": "D"}),
+        ((2, -2), {"schedule_type": "C", "cron": "0 3 * * *"}),
+        ((2, -2), {"schedule_type": "I", "minutes": 5}),
+        ((2, -2), {"schedule_type": "I", "minutes": 6}),
+        ((2, -2), {"next_run": first}),
+        ((2, -2), {"next_run": first + timedelta(days=1)}),
+        ((2,), {"a": 1, "b": 2}),
+    ]
+    for args, named in told:
+        schedule("math.copysign", *args, **named)
+    once = {one.name for one in app.schedules()}
+
+    for args, named in told:
+        schedule("math.copysign", *args, **dict(reversed(named.items())))
+    schedule(tasks.add, 2, -2, schedule_type="H")
+    schedule("math.copysign", 2, -2, name="mine", schedule_type="H")
+
+    assert len(once) == len(told)
+    assert {one.task for one in app.schedules() if one.name in once} == {"math.copysign"}
+    others = [one for one in app.schedules() if one.name not in once]
+    assert {one.task for one in others} == {"math.copysign", "tests.integration.tasks.add"}
+    assert len(others) == 2
+    assert app.unschedule("mine")

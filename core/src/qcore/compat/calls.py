@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: seconds of one wait of those that wait for ever
 _LONG: Final = 3600.0
+#: characters of a function's name in the name of its schedule, which has 200 at most
+_SHOWN: Final = 180
 #: the original's letters for types of schedules
 _TYPES: Final = {
     "O": "once", "I": "minutes", "H": "hourly", "D": "daily", "W": "weekly", "BW": "biweekly", "M": "monthly",
@@ -94,8 +97,15 @@ def schedule(
     q_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Schedule:
-    """Have a call enqueued again and again; `schedule_type` is one of the original's letters."""
+    """Have a call enqueued again and again; `schedule_type` is one of the original's letters.
+
+    Without `name` it is named after what is said: another call, rule, first slot or queue is
+    another schedule, and the same once more is the same one.
+    """
     kind = _TYPES.get(schedule_type, schedule_type)
+    if name is None:
+        when = (kind, minutes, cron, None if next_run is None else str(next_run), cluster)
+        name = _name_for(func, when, args, kwargs)
     return app().schedule(
         func,
         *args,
@@ -111,6 +121,18 @@ def schedule(
         q_options=q_options,
         **kwargs,
     )
+
+
+def _name_for(
+    func: Callable[..., Any] | Sender[..., Any] | str,
+    when: Sequence[Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> str:
+    function = func.name if isinstance(func, Sender) else name_of(func)
+    told = [function, list(when), list(args), dict(sorted(kwargs.items()))]
+    digest = hashlib.sha256(app().runtime.serializer.dumps(told)).hexdigest()
+    return f"{function[:_SHOWN]} {digest[:12]}"
 
 
 # -- asking for results -----------------------------------------------------------------------
