@@ -263,3 +263,20 @@ def test_the_doctor_tells_of_broken_schedules(
     (found,) = [one for one in checks if "nightly" in str(one)]
     assert "no task 'a.b'" in str(found)
     assert "qcore schedule resume nightly" in str(found)
+
+
+@pytest.mark.parametrize("odd", [1767225600000.0, 1e300, float("inf")])
+def test_a_slot_that_is_no_time_hides_no_schedule(verb: Callable[..., Ended], app: App, odd: float) -> None:
+    """A store may hold what is refused today; what can be shown is shown, and it can be mended."""
+    made = app.schedule("math.sqrt", 4, name="odd", type="daily")
+    app.schedule("math.sqrt", 4, name="sound", type="daily", next_run=2e9)
+    with app.runtime.schedulers.lend() as store:
+        store.add(attrs.evolve(made, next_run=odd))
+
+    listed = verb("list")
+    assert (listed.code, f"{odd!r} is no time; give --next-run" in listed.out) == (Exit.OK, True)
+    assert "2033-05-18 03:33:20 +0000" in listed.out
+    assert verb("list", "--json").code == Exit.OK
+    shown = verb("preview", "odd")
+    assert (shown.code, "'odd' has a slot that is no time" in shown.err) == (Exit.FAILED, True)
+    assert "2030-01-01" in verb("edit", "odd", "--next-run", "2030-01-01").out

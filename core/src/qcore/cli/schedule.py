@@ -212,6 +212,9 @@ def _next(one: Schedule) -> str:
         return _shown(datetime.fromtimestamp(one.next_run, cadence.zone(one.time_zone)))
     except ScheduleError as exc:
         return str(exc)
+    except (ValueError, OverflowError):
+        # A store may hold what is refused today.
+        return f"{one.next_run!r} is no time; give --next-run"
 
 
 def _shown(slot: datetime) -> str:

@@ -112,7 +112,11 @@ class Timetable:
         else:
             where, now = cadence.zone(time_zone or self._runtime.config.time_zone), float(int(time.time()))
             found = itertools.chain(cadence.slots(cadence.parse(what), now, where, now))
-        return [datetime.fromtimestamp(slot, where) for slot in itertools.islice(found, count)]
+        try:
+            return [datetime.fromtimestamp(slot, where) for slot in itertools.islice(found, count)]
+        except (ValueError, OverflowError) as exc:
+            msg = f"{what!r} has a slot that is no time: {exc}; change its next_run"
+            raise ScheduleError(msg) from exc
 
     def _change(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
         """Change a schedule that clusters may be firing at the same time."""

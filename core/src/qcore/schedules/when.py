@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_args
 
 import attrs
@@ -23,6 +23,9 @@ Overlap = Literal["allow", "skip", "queue"]
 _NAME: Final = 200
 #: Any instant will do to look how far apart the slots of a rule are: 2026-01-01.
 _SAMPLE: Final = 1_767_225_600.0
+#: What a wall clock anywhere can show, epoch seconds: the year 1, and the year 9000 in which rules end.
+_BEGIN: Final = datetime(1, 1, 2, tzinfo=UTC).timestamp()
+_END: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
 
 class Told(TypedDict, total=False):
@@ -162,9 +165,12 @@ def instant(when: datetime | float, where: ZoneInfo) -> float:
     """
     if isinstance(when, datetime):
         # Without a zone of its own it is what the schedule's wall clock shows.
-        return float(int((when if when.tzinfo else when.replace(tzinfo=where)).timestamp()))
-    if isinstance(when, bool) or not isinstance(when, int | float):
-        msg = f"next_run={when!r}: give a datetime, or seconds since the epoch"
+        when = (when if when.tzinfo else when.replace(tzinfo=where)).timestamp()
+    elif isinstance(when, bool) or not isinstance(when, int | float):
+        msg = f"next_run={when!r}: give seconds since 1970 or a datetime"
+        raise ScheduleError(msg)
+    if not _BEGIN <= when < _END:
+        msg = f"next_run={when!r} is in no year from 1 to 8999: give seconds since 1970 or a datetime"
         raise ScheduleError(msg)
     return float(int(when))
 
