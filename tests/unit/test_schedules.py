@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
 
-from qcore import App, Config, Schedule, ScheduleError, SkipTask
+from qcore import App, Config, Schedule, ScheduleError, SkipTask, every
 from qcore.builtin import plugin as builtin
 from qcore.errors import BadSignature, DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
@@ -64,6 +65,8 @@ def opened(app: App, schedule: Schedule, slot: float = 0.0) -> tuple[Any, Any]:
         ({"type": "once"}, "once"),
         ({"every": timedelta(seconds=90)}, "every 90"),
         ({"minutes": 5}, "every 300"),
+        ({"every": 60}, "every 60"),
+        ({"every": 60.0}, "every 60"),
         ({"type": "minutes"}, "every 60"),
         ({"type": "minutes", "minutes": 2}, "every 120"),
         ({"type": "quarterly"}, "quarterly"),
@@ -89,8 +92,27 @@ def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) 
         ({"every": timedelta(days=1), "minutes": 3}, "one rule"),
         ({"cron": "61 * * * *"}, "no rule of a schedule"),
         ({"cron": "daily"}, "say type='daily'"),
-        ({"minutes": 0}, "whole seconds"),
-        ({"repeats": -2}, "-1 is no limit"),
+        ({"minutes": 0}, "minutes=0: schedules count whole seconds"),
+        ({"minutes": "5"}, "minutes='5': give a number"),
+        ({"every": 0}, "every=0: schedules count whole seconds"),
+        ({"every": 1.5}, "every=1.5: schedules count whole seconds"),
+        ({"every": float("nan")}, "every=nan: schedules count whole seconds"),
+        ({"every": 1e12}, "at most 999999999"),
+        ({"every": "60"}, "every='60': give a timedelta, or seconds"),
+        ({"every": True}, "every=True: give a timedelta"),
+        ({"cron": 5}, "cron=5: give an expression"),
+        ({"cron": ""}, "'' is no rule of a schedule"),
+        ({"repeats": -2}, "repeats=-2: give a whole number of slots; -1 is no limit"),
+        ({"repeats": "5"}, "repeats='5': give a whole number"),
+        ({"repeats": None}, "repeats=None: give a whole number"),
+        ({"repeats": 1.5}, "repeats=1.5: give a whole number"),
+        ({"jitter": "5"}, "jitter='5': give a number of seconds"),
+        ({"jitter": float("nan")}, "jitter=nan: slots of"),
+        ({"time_zone": timezone(timedelta(hours=1))}, "give a name such as 'Europe/Paris'"),
+        ({"time_zone": 5}, "no time zone 5; give a name"),
+        ({"catch_up": "no"}, "catch_up='no': give True, False"),
+        ({"intended_date_kwarg": 5}, "intended_date_kwarg=5: give the name of an argument"),
+        ({"name": 5}, "5 is no name of a schedule"),
         ({"time_zone": "Mars/Base"}, "no time zone"),
         ({"next_run": "soon"}, "next_run='soon': give seconds since 1970 or a datetime"),
         ({"next_run": True}, "next_run=True: give seconds"),
@@ -333,8 +355,30 @@ def test_slots_are_shown_before_they_come(app: App) -> None:
     assert shown == ["2030-03-30T02:30:00+01:00", "2030-03-31T03:00:00+02:00"]
     assert len(app.preview("*/5 * * * *", 3)) == 3
     assert app.preview("every 60", 1, time_zone="UTC")[0].utcoffset() == timedelta(0)
+    assert app.preview("every 60", 0) == []
     with pytest.raises(ScheduleError, match="no rule"):
         app.preview("nothing")
+    with pytest.raises(ScheduleError, match="count=-1: give a whole number of slots"):
+        app.preview("twice", -1)
+
+
+def test_a_cadence_may_be_told_in_seconds() -> None:
+    """The likeliest way to say it; together with the words for it a number says nothing clear."""
+    assert [str(every(one).rule()) for one in (60, 60.0, timedelta(minutes=1))] == ["every 60"] * 3
+    assert str(every(timedelta(minutes=1), seconds=30).rule()) == "every 90"
+    with pytest.raises(ScheduleError, match="is told seconds twice"):
+        every(60, minutes=1)
+    for none in ("60", 0, None):
+        with pytest.raises(ScheduleError, match="every="):
+            every(none)  # type: ignore[arg-type]  # what is tried
+
+
+def test_a_zone_may_be_told_as_an_object(app: App) -> None:
+    """It is kept by its name."""
+    made = app.schedule("a.task", name="tick", type="daily", time_zone=ZoneInfo("Asia/Tokyo"))
+
+    assert made.time_zone == "Asia/Tokyo"
+    assert app.reschedule("tick", time_zone=ZoneInfo("Europe/Paris")).time_zone == "Europe/Paris"
 
 
 def test_a_schedule_is_removed(app: App) -> None:

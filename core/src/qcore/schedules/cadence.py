@@ -28,6 +28,8 @@ _DAYS: Final = MappingProxyType({"daily": 1, "weekly": 7, "biweekly": 14})
 _MONTHS: Final = MappingProxyType({"monthly": 1, "bimonthly": 2, "quarterly": 3, "yearly": 12})
 #: the rules that are one word
 NAMES: Final = ("once", "hourly", *_DAYS, *_MONTHS)
+#: the longest real cadence, seconds: what the pattern below has digits for
+_LONGEST: Final = 999_999_999
 _EVERY: Final = re.compile(r"every ([1-9]\d{0,8})")
 #: No zone changes its offset twice within this time, seconds.
 _STRIDE: Final = 43200
@@ -51,18 +53,33 @@ class Rule:
         return self.text
 
 
-def every(interval: timedelta) -> Rule:
+def every(interval: timedelta | float, said: str = "every") -> Rule:
     """Return the rule that fires at this real cadence.
+
+    Args:
+        interval: a time, or seconds.
+        said: the argument that was given, for the error; `minutes` counts them.
 
     Raises:
         ScheduleError: it is no whole number of seconds, or less than one.
 
     """
-    seconds = interval.total_seconds()
-    if seconds < 1 or seconds != int(seconds):
-        msg = f"every={interval!r}: schedules count whole seconds, at least 1"
+    if isinstance(interval, timedelta):
+        seconds = interval.total_seconds()
+    elif is_number(interval):
+        seconds = round(interval * 60, 6) if said == "minutes" else interval
+    else:
+        msg = f"{said}={interval!r}: give {'a number' if said == 'minutes' else 'a timedelta, or seconds'}"
+        raise ScheduleError(msg)
+    if not 1 <= seconds <= _LONGEST or seconds != int(seconds):
+        msg = f"{said}={interval!r}: schedules count whole seconds, at least 1 and at most {_LONGEST}"
         raise ScheduleError(msg)
     return parse(f"every {int(seconds)}")
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @lru_cache(maxsize=1024)
@@ -104,7 +121,7 @@ def zone(name: str) -> ZoneInfo:
     """
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as exc:
+    except (KeyError, ValueError, OSError, TypeError, AttributeError) as exc:
         msg = f"there is no time zone {name!r}; give a name such as 'Europe/Paris'"
         raise ScheduleError(msg) from exc
 

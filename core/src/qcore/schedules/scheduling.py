@@ -16,6 +16,7 @@ from qcore.tasks.resolve import main_script
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime, timedelta
+    from zoneinfo import ZoneInfo
 
     from qcore.config import Config
     from qcore.model import Schedule
@@ -74,13 +75,13 @@ class Scheduling:
         /,
         *args: Any,
         name: str | None = None,
-        every: timedelta | None = None,
+        every: timedelta | float | None = None,
         cron: str | None = None,
         type: str | None = None,
         minutes: int | None = None,
         repeats: int = -1,
         next_run: datetime | float | None = None,
-        time_zone: str | None = None,
+        time_zone: str | ZoneInfo | None = None,
         catch_up: bool | None = None,
         overlap: Overlap = "allow",
         jitter: float = 0.0,
@@ -98,7 +99,7 @@ class Scheduling:
             func: what to call; a declared task keeps its options.
             *args: for the function.
             name: of the schedule, unique in the queue; the task's own by default.
-            every: a real cadence, whole seconds.
+            every: a real cadence, whole seconds: a time, or their number.
             cron: an expression of five fields, or six with seconds in front.
             type: once (the default), minutes, hourly, daily ... yearly or cron.
             minutes: a real cadence.

@@ -14,6 +14,7 @@ from qcore.errors import BackendUnavailable, NotSupported, ScheduleError
 from qcore.schedules import cadence, scheduled
 from qcore.schedules.draft import draft
 from qcore.schedules.due import fresh
+from qcore.schedules.when import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,6 +104,7 @@ class Timetable:
 
     def preview(self, what: str, count: int, time_zone: str | None) -> list[datetime]:
         """Return the next slots of a schedule, or of a rule."""
+        check_count(count)
         one = next((one for one in self.all() if one.name == what), None)
         if one is not None:
             where, first = cadence.zone(one.time_zone), one.next_run

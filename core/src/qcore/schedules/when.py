@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_args
 
 import attrs
@@ -42,14 +42,20 @@ class Told(TypedDict, total=False):
     intended_date_kwarg: str | None
 
 
+def _zone_name(where: str | ZoneInfo | None) -> str | None:
+    """Return the name of a zone, which an object of `zoneinfo` knows."""
+    key = getattr(where, "key", None)
+    return key if isinstance(where, tzinfo) and isinstance(key, str) else where  # type: ignore[return-value]  # refused by `zone`
+
+
 @attrs.frozen(kw_only=True)
 class When:
     """When a call is to be made: one rule, and what goes with it."""
 
     #: of the schedule; the task's own by default
     name: str | None = None
-    #: a real cadence, whole seconds
-    every: timedelta | None = None
+    #: a real cadence, whole seconds: a time, or their number
+    every: timedelta | float | None = None
     #: an expression of five fields, or six with seconds in front
     cron: str | None = None
     #: once (the default), minutes, hourly, daily ... yearly or cron
@@ -64,7 +70,7 @@ class When:
     #: the first slot
     next_run: datetime | float | None = None
     #: whose wall clock the rule follows; the configuration's by default
-    time_zone: str | None = None
+    time_zone: str | None = attrs.field(default=None, converter=_zone_name)
     #: whether each missed slot is made up for; the configuration's by default
     catch_up: bool | None = None
     #: what is done with a slot while an earlier slot's task has not ended
@@ -78,6 +84,9 @@ class When:
         check_name(self.name)
         check_repeats(self.repeats)
         check_overlap(self.overlap)
+        check_cron(self.cron)
+        check_catch_up(self.catch_up)
+        check_date_kwarg(self.intended_date_kwarg)
         if self.time_zone is not None:
             cadence.zone(self.time_zone)
         check_jitter(self.jitter, self.rule())
@@ -100,11 +109,11 @@ class When:
         if self.every is not None:
             return cadence.every(self.every)
         if kind == "minutes":
-            return cadence.every(timedelta(minutes=1 if self.minutes is None else self.minutes))
+            return cadence.every(1 if self.minutes is None else self.minutes, "minutes")
         if self.cron is None and kind not in cadence.NAMES:
             msg = f"type={kind!r} is no type of schedule; there are cron, minutes, {', '.join(cadence.NAMES)}"
             raise ScheduleError(msg)
-        found = cadence.parse(self.cron or kind)
+        found = cadence.parse(kind if self.cron is None else self.cron)
         if self.cron is not None and not found.cron:
             msg = f"cron={self.cron!r} is no cron expression; say type={self.cron!r}"
             raise ScheduleError(msg)
@@ -135,7 +144,7 @@ def cron(expression: str, *, tz: str | None = None, **options: Unpack[Told]) -> 
 
 
 def every(
-    interval: timedelta | None = None,
+    interval: timedelta | float | None = None,
     *,
     seconds: float = 0,
     minutes: float = 0,
@@ -145,15 +154,20 @@ def every(
 ) -> When:
     """Return when a task is to be run, for `App.task(schedule=...)`: at a real cadence, whole seconds.
 
-    It is counted from 1970-01-01 00:00 UTC unless `next_run` says otherwise, so that whoever
-    declares it means the same slots.
+    A number is one of seconds. It is counted from 1970-01-01 00:00 UTC unless `next_run` says
+    otherwise, so that whoever declares it means the same slots.
 
     Raises:
         ScheduleError: it is no whole number of seconds, or less than one.
 
     """
-    step = (interval or timedelta()) + timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
-    return When(every=step, **options)
+    step = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
+    if interval is None or not step:
+        return When(every=step if interval is None else interval, **options)
+    if not isinstance(interval, timedelta):
+        msg = f"every({interval!r}) is told seconds twice; give it a number alone, or seconds= and its kin"
+        raise ScheduleError(msg)
+    return When(every=interval + step, **options)
 
 
 def instant(when: datetime | float, where: ZoneInfo) -> float:
@@ -166,7 +180,7 @@ def instant(when: datetime | float, where: ZoneInfo) -> float:
     if isinstance(when, datetime):
         # Without a zone of its own it is what the schedule's wall clock shows.
         when = (when if when.tzinfo else when.replace(tzinfo=where)).timestamp()
-    elif isinstance(when, bool) or not isinstance(when, int | float):
+    elif not cadence.is_number(when):
         msg = f"next_run={when!r}: give seconds since 1970 or a datetime"
         raise ScheduleError(msg)
     if not _BEGIN <= when < _END:
@@ -175,17 +189,26 @@ def instant(when: datetime | float, where: ZoneInfo) -> float:
     return float(int(when))
 
 
-def check_name(name: str | None) -> None:
+def check_name(name: object) -> None:
     """Refuse what cannot name a schedule."""
-    if name is not None and (not name or not name.isprintable() or len(name) > _NAME):
+    if name is not None and (
+        not isinstance(name, str) or not name or not name.isprintable() or len(name) > _NAME
+    ):
         msg = f"{name!r} is no name of a schedule: at most {_NAME} printable characters"
         raise ScheduleError(msg)
 
 
-def check_repeats(repeats: int) -> None:
+def check_repeats(repeats: object) -> None:
     """Refuse what is no number of slots."""
-    if repeats < -1:
-        msg = f"repeats={repeats!r}: -1 is no limit, 0 is paused"
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < -1:
+        msg = f"repeats={repeats!r}: give a whole number of slots; -1 is no limit, 0 is paused"
+        raise ScheduleError(msg)
+
+
+def check_count(count: object) -> None:
+    """Refuse what is no number of slots to show."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        msg = f"count={count!r}: give a whole number of slots, 0 or more"
         raise ScheduleError(msg)
 
 
@@ -196,8 +219,32 @@ def check_overlap(overlap: str) -> None:
         raise ScheduleError(msg)
 
 
+def check_cron(expression: object) -> None:
+    """Refuse what is no text."""
+    if expression is not None and not isinstance(expression, str):
+        msg = f"cron={expression!r}: give an expression such as '*/5 * * * *'"
+        raise ScheduleError(msg)
+
+
+def check_catch_up(catch_up: object) -> None:
+    """Refuse what is neither yes nor no."""
+    if not isinstance(catch_up, bool | None):
+        msg = f"catch_up={catch_up!r}: give True, False, or None for what the configuration says"
+        raise ScheduleError(msg)
+
+
+def check_date_kwarg(name: object) -> None:
+    """Refuse what cannot name an argument."""
+    if name is not None and (not isinstance(name, str) or not name):
+        msg = f"intended_date_kwarg={name!r}: give the name of an argument"
+        raise ScheduleError(msg)
+
+
 def check_jitter(jitter: float, rule: Rule) -> None:
     """Refuse a delay that would carry a slot's task behind the next slot."""
+    if not cadence.is_number(jitter):
+        msg = f"jitter={jitter!r}: give a number of seconds"
+        raise ScheduleError(msg)
     if not jitter:
         return
     step = cadence.step(rule, cadence.zone("UTC"), _SAMPLE)
