@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from qcore.builtin import plugin as builtin
 from qcore.errors import BadSignature, DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
+from qcore.schedules import cadence
 from qcore.schedules.due import CatchUp, due
 from qcore.schedules.scheduled import message, slot_id
 
@@ -236,6 +238,31 @@ def test_missed_slots_are_made_up_for_where_that_is_asked_for(app: App) -> None:
     assert all_ == [1000.0, 1010.0, 1020.0, 1030.0]
     assert one == own == [1000.0]
     assert after == later == attrs.evolve(made, next_run=1040.0)
+
+
+@pytest.mark.parametrize("rule", ["* * * * *", "every 1", "daily", "0 3 * * *"])
+def test_a_window_shorter_than_the_rule_walks_no_slots(
+    app: App, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest missed slot is found from now, not from the first of them on."""
+    now = 1_767_225_690.5
+    made = attrs.evolve(app.schedule("a.task"), rule=rule, next_run=now // 60 * 60 - 30 * 86400, anchor=0.0)
+    walked = cadence.slots(cadence.parse(rule), now - 2 * 86400, cadence.zone(made.time_zone), 0.0)
+    *_, newest = itertools.takewhile(lambda slot: slot <= now, walked)
+    asked = []
+    real = cadence.next_slot
+
+    def spied(*told: Any) -> float | None:
+        asked.append(told)
+        return real(*told)
+
+    monkeypatch.setattr(cadence, "next_slot", spied)
+    slots, after = due(made, now, CatchUp(window=0.2), 100)
+
+    assert slots == [newest]
+    assert after is not None
+    assert after.next_run > now
+    assert len(asked) < 60
 
 
 def test_what_is_too_much_for_one_step_goes_on_in_the_next(app: App) -> None:

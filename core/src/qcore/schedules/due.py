@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qcore.schedules.cadence import Rule
 
 #: Slots of a wall clock that are counted before the rest is only called more.
-_COUNTED: Final = 10_000
+_COUNTED: Final = 1000
 
 
 @attrs.frozen(kw_only=True)
@@ -129,12 +129,13 @@ def _between(rule: Rule, after: float, until: float, where: ZoneInfo, anchor: fl
 
 def _newest(rule: Rule, first: float, now: float, where: ZoneInfo, anchor: float) -> float:
     """Return the last slot up to `now` of a rule that had none for long."""
-    newest = first
-    for slot in following(rule, first, where, anchor):
-        if slot > now:
-            break
-        newest = slot
-    return newest
+    # As in `missed_slots`: what lies between may be a month of minutes.
+    span = 1.0
+    while first < now - span:
+        if found := _between(rule, now - span, now, where, anchor):
+            return found[-1]
+        span *= 2
+    return [first, *_between(rule, first, now, where, anchor)][-1]
 
 
 def _later(schedule: Schedule, fired: int, then: float | None) -> Schedule | None:
