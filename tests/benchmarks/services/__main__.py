@@ -49,7 +49,7 @@ def keys(kind: str, port: int) -> dict[str, Any]:
     if kind == "disque":
         return {"disque_nodes": [f"127.0.0.1:{port}"]}
     place = {"host": "127.0.0.1", "port": port, "protocol": "http"}
-    return {"iron_mq": {**place, "token": "of the tests", "project_id": "5000000000000000000000aa"}}
+    return {"iron_mq": {**place, "token": "token-of-the-tests", "project_id": "5000000000000000000000aa"}}
 
 
 def measure(kind: str, count: int) -> dict[str, float]:
