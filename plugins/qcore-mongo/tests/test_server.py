@@ -91,6 +91,32 @@ def test_the_ready_are_found_by_the_index(
     broker.close()
 
 
+def test_a_large_batch_is_leased_in_two_commands(
+    settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
+) -> None:
+    """The driver would fetch the first hundred, and ask again for the rest."""
+    broker = MongoBroker(settings())
+    broker.enqueue([Outgoing(os.urandom(16), b"now") for _ in range(200)])
+    database = look(land)
+    level = database.command("profile", 2)["was"]
+
+    assert len(broker.lease(150, 0.0)) == 150
+
+    database.command("profile", level)
+    seen = list(database["system.profile"].find({"ns": {"$regex": "messages$"}}))
+    assert [one["op"] for one in seen] == ["query", "update"]
+    broker.close()
+
+
+def test_a_file_of_certificates_that_is_not_there_is_told(settings: Callable[..., Settings]) -> None:
+    """The how-to teaches the option; its file missing is the user's matter, not a fault of ours."""
+    broker = MongoBroker(settings(host="127.0.0.1", port=1, tls=True, tlsCAFile="/nowhere/ca.pem"))
+
+    with pytest.raises(BackendRefused, match=r"^`mongo`: .*No such file or directory"):
+        broker.ping()
+    broker.close()
+
+
 def test_a_result_too_large_is_refused_with_its_size(settings: Callable[..., Settings]) -> None:
     """What no document can hold is refused before it is sent."""
     store = MongoResults(settings())

@@ -99,6 +99,8 @@ class MongoBroker(Broker):
             # several who read the same would claim the same: they read at different places
             skip = random.randrange(self._ahead) * limit  # noqa: S311 - no secret is made of it
             ready = collection.find(messages.FREE, hint=READY).sort(_ORDER).skip(skip).limit(limit)
+            # in one answer, however many they are
+            ready.batch_size(limit + 1)
             copies = self._link.read(ready)
             if found := self._claim(copies):
                 return found

@@ -192,8 +192,8 @@ class Link:
     def _checked(self, shared: Shared) -> MongoClient[Document]:
         try:
             return shared.enter(self.place)
-        except (TypeError, ValueError) as exc:
-            # the driver's words for an option that cannot be
+        except (TypeError, ValueError, OSError) as exc:
+            # the driver's words for an option that cannot be, or a file of certificates that is not there
             raise BackendRefused(f"`mongo`: {exc}"[:300]) from None
 
     def _named(self, client: MongoClient[Document]) -> Database[Document]:
