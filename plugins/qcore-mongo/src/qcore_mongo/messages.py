@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 16 * 1024 * 1024 - 65_536
 #: characters of a reason that are kept
 _REASON: Final = 4096
-#: seconds that something hidden is kept
-_HIDDEN: Final = 86_400.0
+#: seconds that something hidden is kept: a slot may be fired by a process that dies amid it, before
+#: a time in which none runs
+_HIDDEN: Final = 30 * 86_400.0
 #: said where the answer to an enqueue was lost
 DOUBT: Final = "the messages may have been accepted all the same"
 
