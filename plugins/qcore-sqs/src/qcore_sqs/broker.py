@@ -21,6 +21,7 @@ from qcore_sqs.moving import LONGEST_DELAY, LONGEST_LEASE, Move, Mover, change, 
 from qcore_sqs.parcel import Note
 from qcore_sqs.purging import Purger
 from qcore_sqs.queues import Queues
+from qcore_sqs.sending import send
 from qcore_sqs.settings import LONGEST_POLL
 
 if TYPE_CHECKING:
@@ -94,15 +95,10 @@ class SqsBroker(Broker):
 
     @_anew
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
-        """Accept messages, ten in one request."""
+        """Accept messages, ten in one request; an error amid them says how many were accepted."""
         call = os.urandom(8).hex()
         entries = [self._entry(message, call) for message in messages]
-        for batch in parcel.batches(entries):
-            failures = self._queues.link.batch(
-                "send_message_batch", self._queues.main(), batch, again=self._queues.fifo, doubt=_DOUBT
-            )
-            for failure in failures.values():
-                raise self._queues.link.fault(failure)
+        send(self._queues, entries, [], doubt=_DOUBT, told="messages were accepted")
 
     def _entry(self, message: Outgoing, call: str) -> dict[str, Any]:
         text = parcel.text_of(message.body)

@@ -80,6 +80,15 @@ def passes(error: boto.ClientError) -> bool:
     return code in THROTTLED or code in _PASSING or status == 429 or status >= 500
 
 
+def undone(error: boto.ClientError, *, sending: bool) -> bool:
+    """Return whether nothing was done, so that the same request may be repeated at once.
+
+    Only what sends is repeated where SQS is out of order: all else is asked again anyway.
+    """
+    code = reply_code(error)
+    return code in THROTTLED or (sending and code == "ServiceUnavailable")
+
+
 def refused(code: str, text: str, place: str, *, passing: bool = False) -> BackendError:
     """Return the error to raise for what SQS answered."""
     told = f"({code}: {text})" if text else f"({code})"

@@ -12,6 +12,7 @@ import msgspec
 from qcore.model import Buried
 from qcore_sqs import parcel
 from qcore_sqs.moving import LONGEST_LEASE, remove
+from qcore_sqs.sending import send
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -70,15 +71,20 @@ class Letters:
         self._remove_leftovers(found)
         # of the copies of one letter that were read each is removed, and one is sent
         chosen = {_id(one): one for one in found if _id(one) in ids}
+        ended = set() if again else set(chosen)
         try:
             if again:
-                self._send(list(chosen.values()))
-            remove(self._queues, [one.handle for one in found if _id(one) in chosen], letters=True)
+                self._send(list(chosen.values()), ended)
         finally:
-            self._put_back(url, [one for one in found if _id(one) not in chosen])
+            # what was sent before an error must not be sent again when this is repeated
+            try:
+                remove(self._queues, [one.handle for one in found if _id(one) in ended], letters=True)
+            finally:
+                self._put_back(url, [one for one in found if _id(one) not in ended])
         return len(chosen)
 
-    def _send(self, chosen: Sequence[Arrival]) -> None:
+    def _send(self, chosen: Sequence[Arrival], sent: set[str]) -> None:
+        """Send letters; add the ids of those that were to `sent`."""
         entries = []
         for one in chosen:
             told = parcel.entry(parcel.text_of(one.body))
@@ -89,12 +95,11 @@ class Letters:
                     "MessageGroupId": self._queues.settings.group or mark,
                 }
             entries.append(told)
-        for batch in parcel.batches(entries):
-            failures = self._queues.link.batch(
-                "send_message_batch", self._queues.main(), batch, again=self._queues.fifo, doubt=_DOUBT
-            )
-            for failure in failures.values():
-                raise self._queues.link.fault(failure)
+        accepted: list[int] = []
+        try:
+            send(self._queues, entries, accepted, doubt=_DOUBT, told="letters were requeued")
+        finally:
+            sent.update(_id(chosen[index]) for index in accepted)
 
     def _read(self, url: str, wanted: Collection[str] = ()) -> list[Arrival]:
         """Receive the letters, or as many as it takes to find all that are wanted."""

@@ -15,14 +15,12 @@ import boto3  # type: ignore[import-untyped]  # it comes without types
 from botocore import exceptions as boto  # type: ignore[import-untyped]  # as above
 from botocore.config import Config  # type: ignore[import-untyped]  # as above
 
-from qcore.errors import BackendRefused, BackendUnavailable
+from qcore.errors import BackendError, BackendRefused
 from qcore_sqs import faults
 from qcore_sqs.settings import LONGEST_POLL, SqsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from qcore.errors import BackendError
 
 #: seconds for a connection
 _CONNECT: Final = 5
@@ -38,6 +36,8 @@ _SINGLE: Final = {
     "delete_message_batch": "delete_message",
     "send_message_batch": "send_message",
 }
+#: the requests a producer waits for, with nobody who would repeat them
+_SENDING: Final = frozenset({"send_message", "send_message_batch"})
 
 
 @attrs.frozen
@@ -149,7 +149,7 @@ class Link:
             try:
                 answer: dict[str, Any] = getattr(client.ask, operation)(**fields)
             except boto.ClientError as exc:
-                if not (faults.reply_code(exc) in faults.THROTTLED and tries):
+                if not (tries and faults.undone(exc, sending=operation in _SENDING)):
                     raise
             except boto.HTTPClientError as exc:
                 signalled = faults.interruption(exc)
@@ -189,7 +189,7 @@ class Link:
                 continue
             try:
                 self.ask(_SINGLE[operation], again=again, doubt=doubt, QueueUrl=url, **entries[index])
-            except BackendUnavailable as exc:
+            except BackendError as exc:
                 failures[index] = Failure("", str(exc), exc)
             except boto.ClientError as exc:
                 text = str(exc.response.get("Error", {}).get("Message", ""))
