@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore import exceptions as boto  # type: ignore[import-untyped]  # it comes without types
 
-from qcore.errors import BackendRefused, BackendUnavailable
+from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
 from qcore_sqs import faults
 from qcore_sqs.link import Link
 from qcore_sqs.names import buried_name, queue_name
@@ -27,9 +27,12 @@ class Queues:
     def __init__(self, settings: Settings) -> None:
         section = settings.section("sqs") or SqsSettings()
         self.settings: SqsSettings = section
-        self.fifo = section.fifo or bool(section.queue and section.queue.endswith(".fifo"))
+        self.fifo = section.is_fifo
         self.name = section.queue or queue_name(settings.name, fifo=self.fifo)
         self.buried_name = section.buried_queue or buried_name(self.name)
+        if self.name == self.buried_name:
+            fault = f"sqs.buried_queue: got {self.name!r}, which is the queue itself; give another name"
+            raise ConfigError([fault])
         self.link = Link(section, self.name)
         self._retry = settings.retry
         self._urls: dict[str, str] = {}

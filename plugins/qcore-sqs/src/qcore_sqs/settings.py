@@ -8,8 +8,13 @@ from typing import Literal
 
 import attrs
 
+from qcore_sqs.names import FIFO, buried_name
+
 #: seconds SQS lets one receive wait
 LONGEST_POLL = 20
+#: characters of a queue's name, its ending included
+_LONGEST_NAME = 80
+_NAME = r"[A-Za-z0-9_-]+(\.fifo)?"
 
 
 def _within(least: int, most: int) -> Callable[[object, attrs.Attribute[int | None], int | None], None]:
@@ -36,6 +41,23 @@ def _unbroken(_: object, attribute: attrs.Attribute[str | None], value: str | No
         )
 
 
+def _name(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is None or (re.fullmatch(_NAME, value) and len(value) <= _LONGEST_NAME):
+        return
+    if "/" in value or value.startswith("arn:"):
+        # not repeated as a whole: a URL may hold a password
+        last = value.rpartition(":" if value.startswith("arn:") else "/")[2]
+        shown = repr(last) if re.fullmatch(_NAME, last) else "what stands behind the last slash or colon"
+        raise ValueError(
+            f"{attribute.name} is a URL or an ARN; write the name alone, {shown}: where it is, aws_region, "
+            "the credentials and endpoint_url say"
+        )
+    raise ValueError(
+        f"{attribute.name} is no name of a queue at SQS: letters, digits, - and _, with {FIFO} behind a "
+        f"FIFO queue's, {_LONGEST_NAME} characters at most"
+    )
+
+
 @attrs.frozen(kw_only=True)
 class SqsSettings:
     """The key `sqs`; what is not said is found as boto3 finds it."""
@@ -55,9 +77,9 @@ class SqsSettings:
         default=None, validator=_within(0, LONGEST_POLL)
     )
     #: name of the queue at SQS; None = made from `name`
-    queue: str | None = None
+    queue: str | None = attrs.field(default=None, validator=_name)
     #: name of the queue of the dead letters; None = the queue's, with `-buried`
-    buried_queue: str | None = None
+    buried_queue: str | None = attrs.field(default=None, validator=_name)
     #: make a queue that is missing
     create: bool = True
     #: more attributes for a queue that is made, as CreateQueue has them
@@ -77,3 +99,23 @@ class SqsSettings:
             raise ValueError(
                 "aws_access_key_id and aws_secret_access_key belong together; give both, or none"
             )
+        self._check_names()
+
+    def _check_names(self) -> None:
+        if self.fifo and self.queue and not self.queue.endswith(FIFO):
+            raise ValueError(f"queue must end in {FIFO}, for fifo is true")
+        if self.buried_queue and self.buried_queue.endswith(FIFO) != self.is_fifo:
+            must, is_ = ("must", "is a") if self.is_fifo else ("must not", "is no")
+            raise ValueError(f"buried_queue {must} end in {FIFO}, for the queue {is_} FIFO queue")
+        if self.queue and self.queue == self.buried_queue:
+            raise ValueError("queue and buried_queue are the same; dead letters take a queue of their own")
+        if self.queue and not self.buried_queue and len(buried_name(self.queue)) > _LONGEST_NAME:
+            raise ValueError(
+                "buried_queue: missing, and none can be made from queue, for it would have more than "
+                f"{_LONGEST_NAME} characters; set it"
+            )
+
+    @property
+    def is_fifo(self) -> bool:
+        """Whether the queue is a FIFO queue; its name says so, too."""
+        return self.fifo or bool(self.queue and self.queue.endswith(FIFO))
