@@ -9,6 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
+import attrs
 import msgspec
 
 from qcore.errors import BackendRefused, BackendUnavailable, ConfigError, NotSupported
@@ -90,6 +91,8 @@ class SqsBroker(Broker):
             max_bytes=parcel.MAX_BYTES,
             text_only=True,
         )
+        # no store is there: it tells apart queues only
+        self.capabilities = attrs.evolve(self.capabilities, backend=queues.link.backend())
 
     # -- putting in -------------------------------------------------------------------------
 

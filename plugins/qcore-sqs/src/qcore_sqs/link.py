@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
@@ -14,6 +15,7 @@ import attrs
 import boto3  # type: ignore[import-untyped]  # it comes without types
 from botocore import exceptions as boto  # type: ignore[import-untyped]  # as above
 from botocore.config import Config  # type: ignore[import-untyped]  # as above
+from botocore.credentials import Credentials  # type: ignore[import-untyped]  # as above
 
 from qcore.errors import BackendError, BackendRefused
 from qcore_sqs import faults
@@ -80,10 +82,21 @@ class Client:
         ours = (url.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
         #: where it leads, without what a URL may hold of passwords
         self.title = meta.region_name if ours else f"{url.hostname}:{url.port or 443}"
+        #: whose queues are seen
+        self.owner = _owner(session)
 
     def __del__(self) -> None:
         if hasattr(self, "ask"):
             self.ask.close()
+
+
+def _owner(session: boto3.session.Session) -> str:
+    """Return what tells accounts apart, without a request and without a secret."""
+    found = session.get_credentials()
+    if type(found) is not Credentials:
+        # keys that are lent for a time: the next are others, and of the same account
+        return f"{found.method}/{session.profile_name}" if found else ""
+    return hashlib.sha256(found.access_key.encode()).hexdigest()[:16]
 
 
 #: the clients in use; a process has one for each place, and never its parent's
@@ -123,6 +136,14 @@ class Link:
     def place(self) -> str:
         """Where it leads, in few words, without credentials."""
         return f"{self._queue} in {self._open().title}"
+
+    def backend(self) -> str | None:
+        """Return what names the queue, None where boto3 cannot be used as it is set up."""
+        try:
+            client = self._open()
+        except BackendError:
+            return None
+        return f"sqs:{client.title}/{client.owner}#{self._queue}"
 
     def call(self, operation: str, *, again: bool = True, doubt: str = "", **fields: Any) -> dict[str, Any]:
         """Ask once, or as often as it takes while nothing is done by it.

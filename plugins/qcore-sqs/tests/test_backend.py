@@ -1,0 +1,91 @@
+"""What names the queue behind a broker, so that two on one queue are known."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from qcore_sqs import SqsBroker
+
+    New = Callable[..., SqsBroker]
+
+#: the endpoint is AWS's own
+AWS = {"endpoint_url": None}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({}, {}, True),
+        ({}, {"aws_secret_access_key": "another"}, True),
+        (AWS, AWS, True),
+        (AWS, {"endpoint_url": "https://SQS.eu-west-1.amazonaws.com:443/"}, True),
+        ({}, {"queue": "mail"}, True),
+        ({"queue": "theirs"}, {"queue": "theirs", "name": "ours"}, True),
+        ({}, {"name": "ours"}, False),
+        ({}, {"fifo": True}, False),
+        ({}, AWS, False),
+        (AWS, AWS | {"aws_region": "us-east-1"}, False),
+        (AWS, AWS | {"aws_access_key_id": "another"}, False),
+        ({}, {"endpoint_url": "http://127.0.0.1:9"}, False),
+    ],
+)
+def test_two_brokers_on_one_queue_are_known_to_be(
+    new: New, one: dict[str, Any], other: dict[str, Any], *, same: bool
+) -> None:
+    """`qcore move` would take out what it has just put in; however it is written, it is one queue."""
+    names = [new(**told).capabilities.backend for told in (one, other)]
+
+    assert all(names)
+    assert (names[0] == names[1]) is same
+
+
+def test_the_queue_is_named_without_asking_and_without_secrets(sqs: Any, new: New) -> None:
+    """It is SQS's own name, unlike any store's, and may stand in a log."""
+    named = new(endpoint_url=sqs.url.replace("//", "//user:hidden@")).capabilities.backend
+
+    assert named is not None
+    assert named.startswith("sqs:")
+    assert named.endswith("#mail")
+    assert not [word for word in ("user", "hidden", "id-of-these", "secret-of-these") if word in named]
+    assert not sqs.asked()
+
+
+def test_the_same_key_is_the_same_wherever_boto3_finds_it(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One side of a move may name its key, the other find it in the environment."""
+    named = new().capabilities.backend
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id-of-these-tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-these-tests")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    nothing = dict.fromkeys(("aws_region", "aws_access_key_id", "aws_secret_access_key"), None)
+
+    assert new(**nothing).capabilities.backend == named
+
+
+def test_the_same_role_is_the_same_whatever_key_it_has_got(
+    new: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporary keys differ from one moment to the next; nobody is asked for one."""
+    config = tmp_path / "config"
+    role = "role_arn = arn:aws:iam::1234:role/{0}\ncredential_source = Environment\n"
+    config.write_text("".join(f"[profile {one}]\n{role.format(one)}" for one in ("ours", "theirs")))
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.fspath(config))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    nothing = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), None)
+    names = [new(**nothing, aws_profile=one).capabilities.backend for one in ("ours", "ours", "theirs")]
+
+    assert None not in names
+    assert names[0] == names[1] != names[2]
+
+
+@pytest.mark.parametrize("fields", [{"aws_region": None}, {"aws_profile": "nobody"}, {"endpoint_url": "no"}])
+def test_what_boto3_cannot_use_has_no_name(new: New, fields: dict[str, Any]) -> None:
+    """To make a broker is no error; its first use says what is wrong."""
+    assert new(**fields).capabilities.backend is None
