@@ -9,8 +9,10 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
+from qcore import App, Config
 from qcore.errors import BackendRefused, BackendUnavailable, NotSupported, PayloadTooLarge
 from qcore.model import Action, Outgoing, Settlement
 from qcore_sqs import broker as broker_module
@@ -559,6 +561,18 @@ def test_a_fifo_queue_drops_what_it_has_seen(new: New, deduplication: str, expec
     broker.enqueue([sent])
     broker.enqueue([sent])
     assert broker.size().ready == expected
+
+
+@pytest.mark.parametrize("deduplication", ["call", "id", "content"])
+def test_two_equal_calls_are_two_tasks(sqs: Any, section: Callable[..., Any], deduplication: str) -> None:
+    """A message is sealed with the id of its task, so no two of them have one content."""
+    told = attrs.asdict(section(fifo=True, deduplication=deduplication))
+    config = {"name": "mail", "secret_key": "the key of these tests, not of anybody else", "sqs": told}
+    app = App(Config.from_dict(config))
+    for _ in range(2):
+        app.enqueue("os.getpid")
+    assert app.sizes().ready == 2
+    app.close()
 
 
 @pytest.mark.parametrize("deduplication", ["call", "id", "content"])

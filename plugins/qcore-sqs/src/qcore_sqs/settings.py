@@ -91,7 +91,8 @@ class SqsSettings:
     #: FIFO: the message group of every task, one after the other; None = each task is its own
     group: str | None = None
     #: FIFO: a message is dropped if one was accepted in the last five minutes in the same
-    #: `call` (a repeated request), with the same `id` (of the task) or the same `content`
+    #: `call` (a repeated request), with the same `id` (of the task) or the same `content`, which has
+    #: the id in it: two equal calls are two
     deduplication: Literal["call", "id", "content"] = "call"
 
     def __attrs_post_init__(self) -> None:
