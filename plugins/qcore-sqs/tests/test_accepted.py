@@ -80,6 +80,25 @@ def test_an_error_amid_a_batch_says_how_many_were_accepted(sqs: Any, new: New) -
     assert broker.size().ready == 9
 
 
+def test_what_can_no_more_be_asked_alone_is_counted_too(
+    sqs: Any, new: New, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Amid a batch the credentials end: what was accepted of it before is known all the same."""
+    broker = new()
+    ask = broker._queues.link.ask
+
+    def refused(operation: str, **fields: Any) -> Any:
+        if operation == "send_message":
+            raise BackendRefused("no AWS credentials")
+        return ask(operation, **fields)
+
+    monkeypatch.setattr(broker._queues.link, "ask", refused)
+    sqs.tell(partial={"SendMessageBatch": 1})
+
+    with pytest.raises(BackendRefused, match="no AWS credentials; 8 of 10 messages were accepted"):
+        broker.enqueue(numbered(10))
+
+
 def test_an_error_before_anything_was_accepted_counts_nothing(sqs: Any, new: New) -> None:
     """Then none need be told apart."""
     broker = new()
