@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pymongo.monitoring import CommandListener
 
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, State, StoredResult
@@ -17,6 +18,26 @@ from qcore_mongo.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+
+
+class Asked(CommandListener):
+    """Notes the milliseconds that the server is asked to wait."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Look at a wait."""
+        if event.command_name == "getMore":
+            self.waits.append(event.command["maxTimeMS"])
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Take no notice."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Take no notice."""
 
 
 @pytest.fixture
@@ -103,3 +124,20 @@ def test_where_streams_are_refused_a_wait_polls_and_says_so_once(
     assert caplog.text.count("so results are polled") == 1
     store.close()
     land.close()
+
+
+def test_a_time_for_every_operation_leaves_waits_as_they_are(settings: Callable[..., Settings]) -> None:
+    """`timeoutMS` bounds what is asked of the server, not how long it is asked to wait."""
+    asked = Asked()
+    told = settings(timeoutMS=30_000, event_listeners=[asked])
+    broker, store = MongoBroker(told), MongoResults(told)
+    begin = time.monotonic()
+
+    assert list(broker.lease(1, 0.5)) == []
+    assert store.wait(os.urandom(16), 0.5) is None
+
+    assert time.monotonic() - begin < 15
+    assert len(asked.waits) >= 2
+    assert all(0 < one <= 500 for one in asked.waits)
+    broker.close()
+    store.close()

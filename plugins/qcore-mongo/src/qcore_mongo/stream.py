@@ -55,7 +55,9 @@ class Stream:
             "maxTimeMS": max(1, round(min(seconds, self._longest) * 1000)),
         }
         try:
-            reply = self._link.database.command(command, session=self._session)
+            # 0 and not None, which is the client's `timeoutMS`: it would take the place of this time
+            with pymongo.timeout(0):
+                reply = self._link.database.command(command, session=self._session)
         except PyMongoError as exc:
             self._drop()
             fault = self._link.fault(exc)
