@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pymongo
 from bson.codec_options import CodecOptions
-from pymongo import MongoClient, ReadPreference, WriteConcern
-from pymongo.errors import PyMongoError
+from pymongo import MongoClient, ReadPreference, ReturnDocument, WriteConcern
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from qcore.errors import BackendRefused
 from qcore_mongo import faults
@@ -125,6 +125,29 @@ class Link:
             return list(cursor.rewind())
 
         return self.do(step, again=True)
+
+    def change(
+        self,
+        kind: Kind,
+        id: object,
+        change: list[Document],
+        *,
+        again: bool = True,
+    ) -> Document:
+        """Change a document, making it if there is none; return it as it is then."""
+        kept, name = self.collection(kind), {"_id": id}
+
+        def step() -> Any:  # noqa: ANN401 - a document
+            try:
+                return kept.find_one_and_update(
+                    name, change, upsert=True, return_document=ReturnDocument.AFTER
+                )
+            except DuplicateKeyError:
+                # another made it at the same time
+                return kept.find_one_and_update(name, change, return_document=ReturnDocument.AFTER)
+
+        found: Document = self.do(step, again=again)
+        return found
 
     def fault(self, error: PyMongoError, doubt: str = "") -> Exception:
         """Return what to raise for an error of the driver's."""

@@ -1,16 +1,16 @@
-"""How marks, places and turns live in MongoDB, a document each."""
+"""How marks and places live in MongoDB, a document each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from pymongo import ReturnDocument, UpdateOne
-from pymongo.errors import DuplicateKeyError
+from pymongo import UpdateOne
 
 from qcore.notes import Notes
 from qcore_mongo.gatherings import Gatherings
 from qcore_mongo.indexes import Kind
 from qcore_mongo.messages import later
+from qcore_mongo.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     from qcore.notes import Arrival
     from qcore_mongo.link import Document, Link
 
-#: milliseconds after which a turn nobody came for is forgotten
-_DAY: Final = 86_400_000
 _LIVES: Final = {"$expr": {"$gt": ["$until", "$$NOW"]}}
-#: now, in milliseconds
-_NOW: Final = {"$toDouble": {"$toLong": "$$NOW"}}
 
 
 class MongoNotes(Notes):
@@ -30,6 +26,7 @@ class MongoNotes(Notes):
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._turns = Turns(link)
         self._gatherings = Gatherings(link)
 
     # -- marks ------------------------------------------------------------------------------
@@ -68,7 +65,7 @@ class MongoNotes(Notes):
             {"$set": {"places": {"$cond": [mine, again, {"$cond": [has_room, more, "$places"]}]}}},
             {"$set": {"until": {"$max": ["$$NOW", {"$max": "$places.until"}]}}},
         ]
-        holders = [one["holder"] for one in self._change(f"places:{key}", change)["places"]]
+        holders = [one["holder"] for one in self._link.change(Kind.NOTES, f"places:{key}", change)["places"]]
         # with a limit of 0 nobody holds a place
         return None if holder in holders else (holders or [b""])[0]
 
@@ -86,27 +83,8 @@ class MongoNotes(Notes):
     # -- turns ------------------------------------------------------------------------------
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
-        """Return the seconds until it is the holder's turn.
-
-        `last` is when the last turn given out would be, had there been no burst.
-        """
-        step = interval * 1000
-        mine = {"$first": {"$filter": {"input": "$turns", "cond": {"$eq": ["$$this.holder", holder]}}}}
-        others = {"$filter": {"input": "$turns", "cond": {"$ne": ["$$this.holder", holder]}}}
-        earliest = {"$subtract": [_NOW, step * max(0, burst - 1)]}
-        following = {"$max": [{"$add": ["$last", step]}, earliest]}
-        waits = {"$gt": ["$turn", _NOW]}
-        noted = {"$concatArrays": [others, [{"holder": holder, "at": "$turn"}]]}
-        change: list[Document] = [
-            {"$set": {"turns": _since_yesterday("$turns"), "last": {"$ifNull": ["$last", 0.0]}}},
-            {"$set": {"held": {"$ifNull": [{"$getField": {"field": "at", "input": mine}}, None]}}},
-            {"$set": {"turn": {"$ifNull": ["$held", following]}}},
-            {"$set": {"last": {"$cond": [{"$eq": ["$held", None]}, "$turn", "$last"]}}},
-            {"$set": {"turns": {"$cond": [waits, noted, others]}}},
-            {"$set": {"left": {"$max": [0.0, {"$subtract": ["$turn", _NOW]}]}}},
-            {"$set": {"until": {"$add": ["$$NOW", _DAY + round(step * (burst + 1))]}}},
-        ]
-        return float(self._change(f"turns:{key}", change, again=False)["left"]) / 1000
+        """Return the seconds until it is the holder's turn."""
+        return self._turns.reserve(key, holder, interval, burst)
 
     # -- gatherings -------------------------------------------------------------------------
 
@@ -122,28 +100,7 @@ class MongoNotes(Notes):
         """Forget gatherings."""
         self._gatherings.disband(keys)
 
-    def _change(self, name: str, change: list[Document], *, again: bool = True) -> Document:
-        """Change a document, making it if there is none; return it as it is then."""
-        notes = self._link.collection(Kind.NOTES)
-
-        def step() -> Any:  # noqa: ANN401 - a document
-            try:
-                return notes.find_one_and_update(
-                    {"_id": name}, change, upsert=True, return_document=ReturnDocument.AFTER
-                )
-            except DuplicateKeyError:
-                # another made it at the same time
-                return notes.find_one_and_update({"_id": name}, change, return_document=ReturnDocument.AFTER)
-
-        found: Document = self._link.do(step, again=again)
-        return found
-
 
 def _living(places: str) -> Document:
     cond = {"$gt": ["$$this.until", "$$NOW"]}
     return {"$filter": {"input": {"$ifNull": [places, []]}, "cond": cond}}
-
-
-def _since_yesterday(turns: str) -> Document:
-    cond = {"$gt": ["$$this.at", {"$subtract": [_NOW, _DAY]}]}
-    return {"$filter": {"input": {"$ifNull": [turns, []]}, "cond": cond}}
