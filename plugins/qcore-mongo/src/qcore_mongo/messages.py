@@ -109,13 +109,17 @@ def hide(collection: Collection[Document], messages: Sequence[Outgoing]) -> None
     collection.bulk_write(steps, ordered=False)
 
 
-def show(collection: Collection[Document], ids: Sequence[bytes]) -> None:
-    """Make messages of what is hidden; whatever is one, or was one, is left as it is."""
+def show(collection: Collection[Document], ids: Sequence[bytes]) -> list[bytes]:
+    """Make messages of what is hidden, and leave what is one; return ids of which there is nothing."""
     change: list[Document] = [
         {"$set": {"at": {"$add": ["$$NOW", "$wait"]}, "version": _COUNT_UP}},
         {"$unset": ["hidden", "wait"]},
     ]
-    collection.update_many({"_id": {"$in": list(ids)}, "hidden": {"$exists": True}}, change)
+    shown = collection.update_many({"_id": {"$in": list(ids)}, "hidden": {"$exists": True}}, change)
+    if shown.matched_count == len(ids):
+        return []
+    there = {one["_id"] for one in collection.find({"_id": {"$in": list(ids)}}, {"_id": 1})}
+    return [id for id in ids if id not in there]
 
 
 def _holding(message: Outgoing, fields: Document) -> UpdateOne:

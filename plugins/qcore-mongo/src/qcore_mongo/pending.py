@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from qcore_mongo import messages
@@ -9,6 +10,8 @@ from qcore_mongo.indexes import Kind
 
 if TYPE_CHECKING:
     from qcore_mongo.link import Document, Link
+
+_log = logging.getLogger("qcore_mongo.pending")
 
 # Whoever dies within a transaction leaves it behind for a minute, locks and all, and a server alone
 # has none. So the messages of a slot are inserted hidden; then one change of one document advances
@@ -29,12 +32,19 @@ def _show(link: Link, one: Document) -> None:
     kept, queue = link.collection(Kind.SCHEDULES), link.collection(Kind.MESSAGES)
     there = {"_id": one["_id"], "pending": {"$exists": True}}
     ids = one["pending"]
-    if ids:
-        link.do(lambda: messages.show(queue, ids), again=True)
+    missing = link.do(lambda: messages.show(queue, ids), again=True) if ids else []
     # more may have come since
     left = {"$setDifference": ["$pending", ids]}
     change = [{"$set": {"pending": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]}}}]
-    link.do(lambda: kept.update_one(there, change), again=True)
+    before = link.do(lambda: kept.find_one_and_update(there, change, {"pending": 1}), again=True)
+    # what another has forgotten he has shown, and it may have run
+    noted = set(before["pending"]) if before else set()
+    if lost := [id.hex() for id in missing if id in noted]:
+        _log.warning(
+            "%d of %d messages of the schedule %s are gone: they were removed before anybody showed them,"
+            " or whoever did died at once and they have run: %s",
+            len(lost), len(ids), one["_id"], ", ".join(lost),
+        )  # fmt: skip
     if "schedule" not in one:
         # it was removed, and waited for its last messages only
         over = {"_id": one["_id"], "schedule": {"$exists": False}, "pending": {"$exists": False}}

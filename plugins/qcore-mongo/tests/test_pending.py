@@ -1,0 +1,97 @@
+"""Slots that were fired by a process that died before it showed their messages."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore.interfaces import Settings
+from qcore.model import Outgoing, Settlement
+from qcore_mongo import MongoBroker, MongoSettings, messages, pending
+from qcore_mongo.indexes import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pymongo.database import Database
+
+
+class Fired:
+    """A slot of two messages that are hidden and noted, as whoever died left them."""
+
+    def __init__(self, settings: Settings, database: Database[dict[str, Any]]) -> None:
+        self.broker = MongoBroker(settings)
+        self.schedules = database["qcore.q.schedules"]
+        self.messages = database["qcore.q.messages"]
+        self.ids = [os.urandom(16) for _ in range(2)]
+        hidden = [Outgoing(id, b"slot") for id in self.ids]
+        messages.hide(self.broker._link.collection(Kind.MESSAGES), hidden)
+        self.schedules.insert_one({"_id": "nightly", "schedule": b"", "fires": False, "pending": self.ids})
+
+    def left(self) -> int:
+        """Return how many schedules have something noted."""
+        return self.schedules.count_documents({"pending": {"$exists": True}})
+
+
+@pytest.fixture
+def fired(replicated: Any, database: str, look: Callable[..., Any]) -> Iterator[Fired]:
+    """Return a slot of this test's own."""
+    told = {"mongo": MongoSettings(**replicated.settings), "mongo_db": database}
+    made = Fired(Settings(name="q", retry=60.0, sections=told), look(replicated))
+    yield made
+    made.broker.close()
+    made.messages.database.client.drop_database(database)
+
+
+def test_what_is_hidden_outlives_weeks_in_which_nobody_works(fired: Fired) -> None:
+    """The server removes it long after a weekend, or a holiday of the whole firm."""
+    ends = [one["hidden"].replace(tzinfo=UTC) for one in fired.messages.find()]
+
+    assert min(ends) > datetime.now(UTC) + timedelta(days=28)
+
+
+def test_whoever_comes_first_shows_a_slot_and_tells_nothing(
+    fired: Fired, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A slot that is late is no loss."""
+    assert len(fired.broker.lease(2, 5.0)) == 2
+
+    assert fired.left() == 0
+    assert not caplog.records
+
+
+def test_a_slot_whose_messages_are_gone_is_told(fired: Fired, caplog: pytest.LogCaptureFixture) -> None:
+    """What the server removed before anybody showed it is named, once, and the rest runs."""
+    fired.messages.delete_one({"_id": fired.ids[0]})
+
+    assert [one.receipt[:16] for one in fired.broker.lease(2, 5.0)] == [fired.ids[1]]
+    pending.show(fired.broker._link)
+
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "1 of 2 messages of the schedule nightly" in record.getMessage()
+    assert fired.ids[0].hex() in record.getMessage()
+    assert fired.left() == 0
+
+
+def test_a_slot_that_another_showed_meanwhile_is_not_told(
+    fired: Fired, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its messages may have run and be gone, which is no loss."""
+    show, other = messages.show, fired.broker
+
+    def run_before(*args: Any) -> Any:
+        monkeypatch.setattr(messages, "show", show)
+        pending.show(other._link)
+        other.settle([Settlement(one.receipt) for one in other.lease(2, 0.0)])
+        assert fired.messages.count_documents({}) == 0
+        return show(*args)
+
+    monkeypatch.setattr(messages, "show", run_before)
+    pending.show(other._link)
+
+    assert fired.left() == 0
+    assert not caplog.records
