@@ -27,7 +27,14 @@ OWNERS: Final = {
 }
 
 #: what a plugin may import of qcore
-DOORS: Final = {"qcore.interfaces", "qcore.notes", "qcore.model", "qcore.errors", "qcore.hookspecs"}
+DOORS: Final = {
+    "qcore.interfaces",
+    "qcore.notes",
+    "qcore.model",
+    "qcore.errors",
+    "qcore.hookspecs",
+    "qcore.ondemand",
+}
 
 CALLS: Final = frozenset(
     {"eval", "exec", "__import__", "os.system", "os.popen", "tempfile.mktemp", "yaml.load"}

@@ -40,7 +40,7 @@ LAYERS: Final = (
     {"notes"},
     # ground
     {"model", "status"},
-    {"bounds", "errors", "harmless"},
+    {"bounds", "errors", "harmless", "ondemand"},
 )
 
 #: The same for the files of each room that has more than one layer of its own.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,6 +74,27 @@ def test_a_plugin_asks_for_our_core(folder: Path) -> None:
     assert re.fullmatch(r"qcore(\[\w+\])?\s*>=\s*26\.(1[1-9]|[2-9]\d)(\.\d+)?", bounds[0])
     assert table["name"] == folder.name
     assert table["entry-points"]["qcore"]
+
+
+@pytest.mark.parametrize("folder", packages()[1:])
+def test_a_plugin_that_is_not_used_imports_no_client(folder: Path) -> None:
+    """It is loaded in each process of qcore's; its service's client is not, until a factory is asked."""
+    (module,) = project(folder)["entry-points"]["qcore"].values()
+    own = module.partition(".")[0]
+    program = f"""
+import sys, qcore
+before = set(sys.modules)
+import {module}
+print(*{{one.partition(".")[0] for one in set(sys.modules) - before}} - sys.stdlib_module_names)
+"""
+    where = os.pathsep.join([str(folder / "src"), str(ROOT / "core" / "src")])
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": where}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert loaded.stdout.split() == [own]
 
 
 def test_no_tool_names_a_plugin() -> None:

@@ -17,6 +17,7 @@ from qcore.flows.flow import Chain, Group
 from qcore.flows.handles import CallbackJob, ChainJob, GroupJob
 from qcore.journal.progress import progress
 from qcore.model import QueueSize, Result, Schedule, State
+from qcore.ondemand import on_demand
 from qcore.schedules.when import When, cron, every
 from qcore.settle import Retry
 from qcore.status import ClusterStatus, Progress, TaskStatus
@@ -26,15 +27,8 @@ from qcore.tasks.task import Job, Task
 if TYPE_CHECKING:
     from qcore.cluster import Cluster
 else:
-
-    def __getattr__(name: str) -> object:
-        """Import what a program needs that starts workers; one that only enqueues does without."""
-        if name == "Cluster":
-            from qcore.cluster import Cluster  # noqa: PLC0415 - as said above
-
-            return Cluster
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+    # a program that only enqueues does without what starts workers
+    __getattr__ = on_demand(__name__, Cluster="cluster")
 
 
 __all__ = [

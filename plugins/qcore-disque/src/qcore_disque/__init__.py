@@ -1,5 +1,12 @@
 """Disque as a broker."""
 
-from qcore_disque.broker import DisqueBroker
+from typing import TYPE_CHECKING
+
+from qcore.ondemand import on_demand
+
+if TYPE_CHECKING:
+    from qcore_disque.broker import DisqueBroker
+else:
+    __getattr__ = on_demand(__name__, DisqueBroker="broker")
 
 __all__ = ["DisqueBroker"]

@@ -1,6 +1,13 @@
 """IronMQ as a broker."""
 
-from qcore_ironmq.broker import IronBroker
-from qcore_ironmq.settings import IronSettings
+from typing import TYPE_CHECKING
+
+from qcore.ondemand import on_demand
+
+if TYPE_CHECKING:
+    from qcore_ironmq.broker import IronBroker
+    from qcore_ironmq.settings import IronSettings
+else:
+    __getattr__ = on_demand(__name__, IronBroker="broker", IronSettings="settings")
 
 __all__ = ["IronBroker", "IronSettings"]

@@ -1,9 +1,23 @@
 """MongoDB behind qcore's doors."""
 
-from qcore_mongo.broker import MongoBroker
-from qcore_mongo.notes import MongoNotes
-from qcore_mongo.results import MongoResults
-from qcore_mongo.schedules import MongoSchedules
-from qcore_mongo.settings import MongoSettings
+from typing import TYPE_CHECKING
+
+from qcore.ondemand import on_demand
+
+if TYPE_CHECKING:
+    from qcore_mongo.broker import MongoBroker
+    from qcore_mongo.notes import MongoNotes
+    from qcore_mongo.results import MongoResults
+    from qcore_mongo.schedules import MongoSchedules
+    from qcore_mongo.settings import MongoSettings
+else:
+    __getattr__ = on_demand(
+        __name__,
+        MongoBroker="broker",
+        MongoNotes="notes",
+        MongoResults="results",
+        MongoSchedules="schedules",
+        MongoSettings="settings",
+    )
 
 __all__ = ["MongoBroker", "MongoNotes", "MongoResults", "MongoSchedules", "MongoSettings"]

@@ -1,6 +1,13 @@
 """Amazon SQS behind qcore's doors."""
 
-from qcore_sqs.broker import SqsBroker
-from qcore_sqs.settings import SqsSettings
+from typing import TYPE_CHECKING
+
+from qcore.ondemand import on_demand
+
+if TYPE_CHECKING:
+    from qcore_sqs.broker import SqsBroker
+    from qcore_sqs.settings import SqsSettings
+else:
+    __getattr__ = on_demand(__name__, SqsBroker="broker", SqsSettings="settings")
 
 __all__ = ["SqsBroker", "SqsSettings"]
