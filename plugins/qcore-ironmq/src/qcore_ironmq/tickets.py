@@ -31,12 +31,8 @@ class Tickets:
     """The reservations that took the place of others, by process and message."""
 
     def __init__(self, place: str) -> None:
-        runtime = os.environ.get("XDG_RUNTIME_DIR")
-        self._folder = (
-            Path(runtime) / "qcore-ironmq"
-            if runtime
-            else Path(tempfile.gettempdir()) / f"qcore-ironmq-{os.getuid()}"
-        )
+        # not the user's runtime folder: that goes away when the user logs out, and clusters stay
+        self._folder = Path(tempfile.gettempdir()) / f"qcore-ironmq-{os.getuid()}"
         self._place = hashlib.sha256(place.encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
@@ -80,7 +76,7 @@ class Tickets:
         if not ours or found.st_mode & 0o777 != 0o700:
             raise BackendRefused(
                 f"{self._folder} is no folder of this user's alone, with mode 0700; remove it,"
-                " or set XDG_RUNTIME_DIR to such a folder"
+                " or set TMPDIR to another place"
             )
 
     def _path(self, owner: str) -> Path:
