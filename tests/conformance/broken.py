@@ -685,6 +685,14 @@ class OverlapIsDropped(MemorySchedules):
         super().add(attrs.evolve(schedule, overlap="allow"))
 
 
+class NameIsAPrefix(MemorySchedules):
+    """Finds what begins like the name."""
+
+    def get(self, name: str) -> Schedule | None:
+        """Return the first of them."""
+        return next((one for one in self.all() if name.startswith(one.name)), None)
+
+
 class AdvanceIsBlind(MemorySchedules):
     """Replaces whatever is there."""
 

@@ -189,6 +189,7 @@ NOTES: Final = [
 ]
 SCHEDULES: Final = [
     (broken.OverlapIsDropped, "test_a_schedule_is_kept_whole"),
+    (broken.NameIsAPrefix, "test_a_schedule_is_found_by_name"),
     (broken.ClaimIsShared, "test_a_claimed_schedule_is_nobody_elses"),
     (broken.AdvanceIsBlind, "test_a_slot_is_advanced_once"),
 ]

@@ -14,6 +14,7 @@ import pytest
 
 from qcore import App, Config, Schedule, ScheduleError, SkipTask, every
 from qcore.builtin import plugin as builtin
+from qcore.builtin.memory import MemorySchedules
 from qcore.errors import BadSignature, DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
@@ -406,6 +407,26 @@ def test_a_zone_may_be_told_as_an_object(app: App) -> None:
 
     assert made.time_zone == "Asia/Tokyo"
     assert app.reschedule("tick", time_zone=ZoneInfo("Europe/Paris")).time_zone == "Europe/Paris"
+
+
+def test_what_is_done_to_one_schedule_reads_no_other(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are."""
+    app.schedule("a.task", name="tick", minutes=5)
+
+    def read(_: MemorySchedules) -> None:
+        pytest.fail("all schedules are read")
+
+    monkeypatch.setattr(MemorySchedules, "all", read)
+
+    app.schedule("a.task", name="tick", minutes=5)
+    app.schedule("a.task", name="other", minutes=5)
+    app.reschedule("tick", jitter=1)
+    app.pause("tick")
+    app.resume("tick")
+    app.run_now("tick")
+    assert len(app.preview("tick", 3)) == 3
+    with pytest.raises(ScheduleError, match="no schedule"):
+        app.pause("a name from a broken terminal \udcff")
 
 
 def test_a_schedule_is_removed(app: App) -> None:

@@ -376,6 +376,13 @@ class Scheduler(ABC):
     def all(self) -> Sequence[Schedule]:
         """Return every schedule, by name."""
 
+    def get(self, name: str) -> Schedule | None:
+        """Return the schedule of this name, None if there is none.
+
+        The default looks through all of them, which takes the longer the more there are.
+        """
+        return next((one for one in self.all() if one.name == name), None)
+
     @abstractmethod
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
         """Return schedules whose `next_run` is at or before `now`, the longest due first.

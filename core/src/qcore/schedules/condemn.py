@@ -11,7 +11,6 @@ import msgspec
 from qcore.errors import BackendError
 from qcore.messages.tail import read_tail
 from qcore.model import Action, Task
-from qcore.schedules.timetable import named
 from qcore.settle import decide
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def condemn(runtime: Runtime, opened: Opened, plan: Plan, outcome: Outcome, fail
 def _mark(store: Scheduler, name: str, task: str, fault: str) -> bool:
     """Return whether it was us who marked it."""
     for _ in range(_TRIES):
-        before = named(store, name)
+        before = store.get(name)
         # One that was made anew meanwhile calls something else.
         if before is None or before.fault or before.task != task:
             return False

@@ -17,7 +17,6 @@ from qcore.schedules import cadence
 from qcore.schedules.draft import draft
 from qcore.schedules.due import fresh
 from qcore.schedules.scheduling import Scheduling
-from qcore.schedules.timetable import named
 from qcore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def reconcile(store: Scheduler, data: bytes, now: float) -> None:
 
 def _keep(store: Scheduler, one: Schedule, now: float) -> None:
     for _ in range(_TRIES):
-        before = named(store, one.name)
+        before = store.get(one.name)
         if before is None:
             store.add(fresh(one, now))
             _log.info("schedule %r is added: %s declares it", one.name, one.declared)
@@ -166,7 +165,7 @@ def _drop(store: Scheduler, before: Schedule) -> None:
         if store.advance(one, None):
             _log.info("schedule %r is dropped: %s declares it no more", one.name, one.declared)
             return
-        one = named(store, before.name)
+        one = store.get(before.name)
 
 
 def _renewed(before: Schedule, made: Schedule, now: float) -> Schedule:

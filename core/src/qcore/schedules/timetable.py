@@ -41,7 +41,7 @@ class Timetable:
         self._check(made)
         for _ in range(_TRIES):
             with self._runtime.schedulers.lend() as store:
-                before = named(store, made.name)
+                before = store.get(made.name)
                 if before is None:
                     store.add(made)
                     return made
@@ -69,7 +69,7 @@ class Timetable:
     def get(self, name: str) -> Schedule:
         """Return the schedule of this name."""
         with self._runtime.schedulers.lend() as store:
-            found = named(store, name)
+            found = _kept(store, name)
         if found is None:
             msg = f"no schedule {name!r}; qcore schedule list shows those there are"
             raise ScheduleError(msg)
@@ -105,7 +105,8 @@ class Timetable:
     def preview(self, what: str, count: int, time_zone: str | None) -> list[datetime]:
         """Return the next slots of a schedule, or of a rule."""
         check_count(count)
-        one = next((one for one in self.all() if one.name == what), None)
+        with self._runtime.schedulers.lend() as store:
+            one = _kept(store, what)
         if one is not None:
             where, first = cadence.zone(one.time_zone), one.next_run
             following = cadence.slots(cadence.parse(one.rule), first, where, one.anchor)
@@ -156,9 +157,9 @@ class Timetable:
                     raise NotSupported(msg)
 
 
-def named(store: Scheduler, name: str) -> Schedule | None:
-    """Return the schedule of this name, None if there is none."""
-    return next((one for one in store.all() if one.name == name), None)
+def _kept(store: Scheduler, name: str) -> Schedule | None:
+    """Return the schedule of this name; what cannot name any, a backend need not be able to write."""
+    return store.get(name) if name.isprintable() else None
 
 
 def going_on(before: Schedule, made: Schedule) -> Schedule:

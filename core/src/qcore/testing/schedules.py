@@ -89,6 +89,18 @@ class SchedulerContract(Contract):
 
         assert names(new().all()) == ["a", "b", "c"]
 
+    def test_a_schedule_is_found_by_name(self, new: MakeScheduler) -> None:
+        """Return the schedule of this name, None if there is none."""
+        name = "a'b; --\N{SNOWMAN}"
+        kept = schedule(name, body=bytes(range(256)), repeats=0, fault="no such zone")
+        new().add(schedule("a"))
+        new().add(kept)
+
+        assert kept == new().get(name)
+        assert new().get("b") is None
+        new().remove(name)
+        assert new().get(name) is None
+
     def test_due_schedules_are_claimed(self, new: MakeScheduler) -> None:
         """Return schedules whose `next_run` is at or before `now`, the longest due first."""
         now = float(int(time.time()))

@@ -56,6 +56,11 @@ class MongoSchedules(Scheduler):
         found = self._link.collection(Kind.SCHEDULES).find(_KEPT).sort("_id")
         return [self._read(one) for one in self._link.read(found)]
 
+    def get(self, name: str) -> Schedule | None:
+        """Return the schedule of this name."""
+        found = self._found(name)
+        return None if found is None else self._read(found)
+
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
         """Claim what is due, one by one; the claim ends by the server's clock."""
         pending.show(self._link)
@@ -97,8 +102,7 @@ class MongoSchedules(Scheduler):
 
     def _advance(self, before: Schedule, after: Schedule | None, ids: list[bytes]) -> bool:
         kept = self._link.collection(Kind.SCHEDULES)
-        there = {"_id": before.name, **_KEPT}
-        found = self._link.do(lambda: kept.find_one(there), again=True)
+        found = self._found(before.name)
         # compared as it is read: an older release wrote the same schedule in other bytes
         if found is None or self._read(found) != before:
             return False
@@ -108,6 +112,11 @@ class MongoSchedules(Scheduler):
         if done and after is None and not ids:
             pending.show(self._link, {"_id": before.name})
         return done
+
+    def _found(self, name: str) -> Document | None:
+        kept = self._link.collection(Kind.SCHEDULES)
+        there = {"_id": name, **_KEPT}
+        return self._link.do(lambda: kept.find_one(there), again=True)
 
     def _read(self, one: Document) -> Schedule:
         return self._decode(one["schedule"])

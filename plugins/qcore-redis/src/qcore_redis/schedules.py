@@ -48,6 +48,11 @@ class RedisSchedules(Scheduler):
         found = [self._read(value) for value in self._link.call(b"HVALS", self._key)]
         return sorted(found, key=lambda schedule: schedule.name)
 
+    def get(self, name: str) -> Schedule | None:
+        """Return the schedule of this name."""
+        found = self._link.call(b"HGET", self._key, name)
+        return None if found is None else self._read(found)
+
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
         """Claim what is due."""
         found = self._link.run(script("schedules", "schedule_claim"), repr(now), limit, repr(now + hold))

@@ -71,6 +71,11 @@ class MemorySchedules(Scheduler):
         with self._table.lock:
             return sorted(self._table.rows.values(), key=lambda row: row.name)
 
+    def get(self, name: str) -> Schedule | None:
+        """Return the schedule of this name."""
+        with self._table.lock:
+            return self._table.rows.get(name)
+
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
         """Return schedules that are due and nobody else's, the longest due first."""
         with self._table.lock:

@@ -51,6 +51,11 @@ class SqliteSchedules(Scheduler):
         """Return every schedule, by name."""
         return self._database.read(_select, _ALL, ())
 
+    def get(self, name: str) -> Schedule | None:
+        """Return the schedule of this name."""
+        found = self._database.read(_select, _NAMED, (name,))
+        return found[0] if found else None
+
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
         """Claim what is due; nothing is written while nothing is."""
         if not self._database.read(_select, _DUE, (now, now, 1)):
