@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 #: its clock, and nobody waits longer in earnest.
 LONGEST: Final = 3_155_760_000
 #: kept, for it takes longer to write `int | float` than to ask
-_NUMBER: Final = int | float
+NUMBER: Final = int | float
 #: most characters of a value that a message repeats
 _SHOWN: Final = 80
 
@@ -47,7 +47,7 @@ def seconds(name: str, value: object) -> None:
         ValueError: it is below 0, above a hundred years, or nan.
 
     """
-    if not isinstance(value, _NUMBER) or isinstance(value, bool):
+    if not isinstance(value, NUMBER) or isinstance(value, bool):
         fix = "give its total_seconds()" if isinstance(value, timedelta) else "give an int or a float"
         refuse(name, "a number of seconds", value, fix)
     if not 0 <= value <= LONGEST:

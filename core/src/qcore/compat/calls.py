@@ -73,8 +73,7 @@ def async_chain(
 ) -> str:
     """Run calls one behind the other and return the group under which their results are."""
     del broker
-    group = group or os.urandom(16).hex()
-    group = str(group)
+    group = str(group or os.urandom(16).hex())
     told = {"group": group, "cached": cached, "sync": sync, **options}
     made = specified({key: value for key, value in told.items() if value is not None})
     steps = map(step_of, chain)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 import msgspec
 
-from qcore.bounds import count, flag, refuse, seconds, text, word
+from qcore.bounds import NUMBER, count, flag, refuse, seconds, text, word
 from qcore.errors import NotSupported
 from qcore.messages.envelope import Head, encode_head
 from qcore.settle import Retry
@@ -29,8 +29,6 @@ class Unset:
 UNSET: Final = Unset()
 
 
-#: kept, for it takes longer to write `int | float` than to ask
-_NUMBER: Final = int | float
 #: seconds of the units of a rate
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -307,7 +305,7 @@ def specified(given: dict[str, Any]) -> Options:
 
 def _unlimited(timeout: object) -> object:
     """Return None for what was the original's way to say "no limit", a number below 0."""
-    return None if isinstance(timeout, _NUMBER) and timeout < 0 else timeout
+    return None if isinstance(timeout, NUMBER) and timeout < 0 else timeout
 
 
 def _kept(cached: object) -> float:
