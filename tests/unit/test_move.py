@@ -282,6 +282,15 @@ def test_the_target_keeps_its_own_lease(
     assert made[-2] == 300
 
 
+def test_what_is_no_url_is_told_without_its_password(move: Callable[..., tuple[int, str, str]]) -> None:
+    """A bracket that is not closed ended it with a traceback."""
+    code, _, told = move("--from", "redis://user:hidden@[::1", "--to", "sqlite:there.db")
+
+    assert code == 2
+    assert "redis:... is no URL: Invalid IPv6 URL" in told
+    assert "hidden" not in told
+
+
 def test_an_unknown_scheme_names_the_plugin_to_install(move: Callable[..., tuple[int, str, str]]) -> None:
     """A URL nobody reads is answered with those that are read."""
     code, _, err = move("--from", "qcore.toml", "--to", "gopher://there")

@@ -191,6 +191,16 @@ class Broker(ABC):
 
     # -- what a broker may do better than the default ---------------------------------------
 
+    def identity(self) -> str | None:
+        """Name the queue it leads to, by every address of it the same; never a password.
+
+        - None where that is not known, which raises nothing.
+
+        `qcore move` asks, lest it drain a queue into itself; the backend may be asked for it.
+        The default is `Capabilities.backend`.
+        """
+        return self.capabilities.backend
+
     def exchange(
         self,
         store: ResultStore | None,

@@ -150,11 +150,11 @@ def test_two_brokers_on_one_queue_are_known_to_be(start: Callable[..., Server]) 
     """`qcore move` would go round in a circle; which address of a cluster is given matters not."""
     one, other = start(), start()
     same = one.node.replace("127.0.0.1", "localhost")
-    names = [broker_on(node).capabilities.backend for node in (one.node, same, other.node)]
+    names = [broker_on(node).identity() for node in (one.node, same, other.node)]
 
     assert names[0] is not None
     assert names[0] == names[1] != names[2]
-    assert broker_on(one.node, name="others").capabilities.backend != names[0]
+    assert broker_on(one.node, name="others").identity() != names[0]
 
 
 def test_all_nodes_of_a_cluster_name_it_alike(start: Callable[..., Server]) -> None:
@@ -163,12 +163,12 @@ def test_all_nodes_of_a_cluster_name_it_alike(start: Callable[..., Server]) -> N
     meet(one, other)
 
     assert (
-        broker_on(one.node).capabilities.backend
-        == broker_on(other.node).capabilities.backend
-        == broker_on(other.node, one.node).capabilities.backend
+        broker_on(one.node).identity()
+        == broker_on(other.node).identity()
+        == broker_on(other.node, one.node).identity()
     )
 
 
 def test_a_cluster_nobody_answers_for_has_no_name() -> None:
     """A broker can be made before its nodes are there."""
-    assert broker_on("127.0.0.1:1").capabilities.backend is None
+    assert broker_on("127.0.0.1:1").identity() is None

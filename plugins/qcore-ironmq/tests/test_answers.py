@@ -95,6 +95,24 @@ def test_a_message_that_is_gone_is_passed_over(start: Callable[..., Server]) -> 
     assert broker.size().ready == 0
 
 
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_clean_up_that_fails_does_not_hide_why(start: Callable[..., Server], status: int) -> None:
+    """What went wrong first is what can be mended; what is left of the batch stands beside it."""
+    server = start()
+    broker = broker_on(server)
+    broker.enqueue([message()])
+    # the first hundred is taken, then one is refused
+    server.fail("POST messages", 200, text='{"ids": ["1"]}')
+    server.fail("POST messages", 400, text='{"msg": "too many"}')
+    for _ in range(10):
+        server.fail("DELETE messages", status)
+
+    with pytest.raises(BackendRefused, match="too many") as raised:
+        broker.enqueue([message() for _ in range(101)])
+
+    assert "cannot be deleted" in raised.value.__notes__[0]
+
+
 def test_nothing_is_doubtful_where_no_connection_was_made() -> None:
     """Nobody has heard of the messages."""
     with socket.socket() as taken:

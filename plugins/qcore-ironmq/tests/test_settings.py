@@ -103,7 +103,7 @@ def test_two_brokers_on_one_queue_are_known_to_be(
         section = {**usual, **told}
         name = section.pop("name")
         broker = IronBroker(Settings(name=name, sections={"iron_mq": IronSettings(**section)}, retry=30.0))
-        names.append(broker.capabilities.backend)
+        names.append(broker.identity())
 
     assert all(names)
     assert (names[0] == names[1]) is same

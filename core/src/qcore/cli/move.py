@@ -109,15 +109,20 @@ def _refuse(source: Broker, target: Broker) -> None:
     if not source.capabilities.receipts:
         msg = f"{source.info()} has no receipts: what is taken from it would be lost if the move died"
         raise QcoreError(msg)
-    same = source.capabilities.backend
-    if same is not None and same == target.capabilities.backend:
+    same = source.identity()
+    if same is not None and same == target.identity():
         msg = f"both are the same queue: {source.info()}"
         raise QcoreError(msg)
 
 
 def _config(session: Session, given: str, name: str | None) -> tuple[Config, bool]:
     """Return the configuration of a broker, from its URL or its file, and whether its key is the queue's."""
-    scheme = urlsplit(given).scheme
+    try:
+        scheme = urlsplit(given).scheme
+    except ValueError as exc:
+        # it may hold a password: only its beginning is shown
+        msg = f"{given.partition(':')[0]}:... is no URL: {exc}"
+        raise click.UsageError(msg) from None
     if len(scheme) < 2 or Path(given).exists():
         named: dict[str, Any] = {"name": name} if name else {}
         return Config.load(given, plugins=session.plugins, **named), True

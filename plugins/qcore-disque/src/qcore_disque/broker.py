@@ -7,7 +7,6 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import attrs
 import redis
 
 from qcore.errors import NotSupported
@@ -76,9 +75,6 @@ class DisqueBroker(Broker):
             fixed_lease=True,
             bulk=BULK,
         )
-        # no store is there: it tells apart queues only
-        if cluster := self._nodes.backend():
-            self.capabilities = attrs.evolve(self.capabilities, backend=f"{cluster}#{settings.name}")
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Add jobs, all in one go; if one is refused, those added are removed again."""
@@ -162,6 +158,11 @@ class DisqueBroker(Broker):
     def ping(self) -> None:
         """Ask for a sign of life."""
         self._nodes.call(b"PING")
+
+    def identity(self) -> str | None:
+        """Name the cluster and the queue, whichever of its nodes are given; None if none answers."""
+        cluster = self._nodes.cluster()
+        return f"disque:{cluster}#{self._queue.decode()}" if cluster else None
 
     def info(self) -> str:
         """Say which version, and where."""

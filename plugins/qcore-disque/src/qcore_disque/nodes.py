@@ -46,11 +46,11 @@ class Nodes:
         #: until when a node is not chosen
         self._avoided: dict[str, float] = {}
 
-    def backend(self) -> str | None:
-        """Return what names the cluster, whichever of its nodes are given; None if none answers."""
+    def cluster(self) -> str | None:
+        """Return what all nodes of the cluster name it alike; None if none answers."""
         with contextlib.suppress(BackendError):
             self._open()
-        return f"disque:{b','.join(sorted(self._ids)).decode()}" if self._ids else None
+        return b",".join(sorted(self._ids)).decode() or None
 
     def call(self, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - a reply of any kind
         """Send a command and return its reply."""

@@ -6,9 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import attrs
-
-from qcore.errors import BackendRefused, PayloadTooLarge
+from qcore.errors import BackendError, BackendRefused, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
 from qcore_ironmq.items import ROOM, Item, text
@@ -44,8 +42,8 @@ class IronBroker(Broker):
     least_lease: ClassVar[int] = 30
 
     def __init__(self, settings: Settings) -> None:
-        place = Place.of(settings.section("iron_mq"))
-        self._link = Link(place)
+        self._place = Place.of(settings.section("iron_mq"))
+        self._link = Link(self._place)
         self._queue = settings.name
         self._lease = math.ceil(settings.retry)
         if not self.least_lease <= self._lease <= _LONGEST_LEASE:
@@ -71,8 +69,6 @@ class IronBroker(Broker):
             max_bytes=MAX_BYTES,
             text_only=True,
         )
-        # no store is there: it tells apart queues only
-        self.capabilities = attrs.evolve(self.capabilities, backend=f"{place.backend}#{self._queue}")
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Post messages, a hundred in a request; if one request fails, what came before it is deleted."""
@@ -155,6 +151,10 @@ class IronBroker(Broker):
         """Ask about the queue."""
         self._ready()
 
+    def identity(self) -> str:
+        """Name project and queue, however the address is written; nobody is asked."""
+        return f"ironmq:{self._place.project}#{self._queue}"
+
     def info(self) -> str:
         """Say where it is."""
         return f"IronMQ at {self._link.title}"[:200]
@@ -178,11 +178,14 @@ class IronBroker(Broker):
                 posted += map(
                     str, self._link.call("POST", where, "/messages", body, promised="ids", doubt=True)
                 )
-        except BaseException:
+        except BaseException as exc:
             # all are accepted, or none
-            for start in range(0, len(posted), BULK):
-                ids = [{"id": one} for one in posted[start : start + BULK]]
-                self._link.call("DELETE", where, "/messages", {"ids": ids})
+            try:
+                for start in range(0, len(posted), BULK):
+                    ids = [{"id": one} for one in posted[start : start + BULK]]
+                    self._link.call("DELETE", where, "/messages", {"ids": ids})
+            except (BackendError, Gone) as also:
+                exc.add_note(f"what was posted before may still run, for it cannot be deleted: {also}")
             raise
 
     def _reserve(self, limit: int, wait: int) -> list[Delivery]:

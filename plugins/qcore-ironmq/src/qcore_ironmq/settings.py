@@ -86,13 +86,13 @@ class Place:
     token: str = attrs.field(repr=False)
 
     @property
-    def backend(self) -> str:
+    def project(self) -> str:
         """Return what names the project, however its address is written."""
         parts = urlsplit(self.url)
         usual = {"https": 443, "http": 80}.get(parts.scheme)
         where = f"{parts.hostname}:{parts.port}" if parts.port not in {None, usual} else parts.hostname
         # without the version of the interface
-        return f"ironmq:{where}{parts.path.rpartition('/')[0]}/{self.project_id}"
+        return f"{where}{parts.path.rpartition('/')[0]}/{self.project_id}"
 
     @classmethod
     def of(cls, settings: IronSettings) -> Place:

@@ -9,7 +9,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
-import attrs
 import msgspec
 
 from qcore.errors import BackendRefused, BackendUnavailable, ConfigError, NotSupported
@@ -91,8 +90,6 @@ class SqsBroker(Broker):
             max_bytes=parcel.MAX_BYTES,
             text_only=True,
         )
-        # no store is there: it tells apart queues only
-        self.capabilities = attrs.evolve(self.capabilities, backend=queues.link.backend())
 
     # -- putting in -------------------------------------------------------------------------
 
@@ -226,6 +223,13 @@ class SqsBroker(Broker):
                 f"there is no queue {self._queues.name!r} at {self._queues.link.place}, and sqs.create is "
                 "false; make it, or set sqs.create = true"
             )
+
+    def identity(self) -> str | None:
+        """Name the queue, however its address is written, without asking SQS.
+
+        None where boto3 cannot be used as it is set up.
+        """
+        return self._queues.link.identity()
 
     def info(self) -> str:
         """Say which queue, and where."""

@@ -137,7 +137,7 @@ class Link:
         """Where it leads, in few words, without credentials."""
         return f"{self._queue} in {self._open().title}"
 
-    def backend(self) -> str | None:
+    def identity(self) -> str | None:
         """Return what names the queue, None where boto3 cannot be used as it is set up."""
         try:
             client = self._open()

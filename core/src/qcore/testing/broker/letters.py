@@ -161,6 +161,13 @@ class DeadLetterRules(BrokerBench):
         assert 0 < len(info) <= 200
         assert info.isprintable()
 
+    def test_all_connections_name_the_queue_alike(self, new: MakeBroker) -> None:
+        """Name the queue it leads to, by every address of it the same; never a password."""
+        named = new().identity()
+
+        assert named == new().identity()
+        assert named is None or (named and named.isprintable())
+
     def test_close_may_be_repeated(self, new: MakeBroker) -> None:
         """Let go of connections; calling it twice is harmless."""
         broker = new()
