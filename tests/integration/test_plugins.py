@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SOURCE = """
 import json, os, time
 from qcore.builtin.sqlite.broker import SqliteBroker
-from qcore.errors import BackendUnavailable, SkipTask
+from qcore.errors import BackendRefused, BackendUnavailable, SkipTask
 from qcore.hookspecs import hookimpl
 from qcore.interfaces import ErrorReporter
 
@@ -93,6 +93,13 @@ class Polling(SqliteBroker):
             if found or time.monotonic() >= end:
                 return found
             time.sleep(self._poll)
+
+class Refusing(SqliteBroker):
+    def exchange(self, store, results, settlements, *rest):
+        if settlements and not os.path.exists({diary!r} + ".refused"):
+            open({diary!r} + ".refused", "w").close()
+            raise BackendRefused("this one is never taken")
+        return super().exchange(store, results, settlements, *rest)
 """
 
 
@@ -126,7 +133,7 @@ def test_hooks_of_an_installed_plugin_run_in_their_processes(land: Land, diary: 
     supervisor, (worker,) = cluster.pid, worker_pids(cluster)
 
     job = app.enqueue(tasks.add, 1, 2)
-    assert job.result(wait=10) == 3
+    assert job.result(wait=45) == 3
     cluster.stop()
 
     name = "tests.integration.tasks.add"
@@ -200,12 +207,24 @@ def test_broker_class_is_used_and_told_how_often_to_look(land: Land, diary: Path
     """`broker_class` replaces the plugin's broker, and `poll` is how long it waits between looks."""
     app, _ = land.both(workers=1, broker_class="stranger_plugin.Polling", poll=0.3)
 
-    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
     count = len(lines(diary))
     until(lambda: len(lines(diary)) >= count + 4)
 
     looks = [entry[1] for entry in entries(diary) if entry[0] == "look"][-3:]
     assert all(0.3 <= after - before < 1.5 for before, after in itertools.pairwise(looks))
+
+
+def test_worker_goes_on_when_its_broker_refuses_a_settlement(land: Land, diary: Path) -> None:
+    """The task comes back when its lease ends; the worker is there to run it."""
+    app, _ = land.both(workers=1, broker_class="stranger_plugin.Refusing", timeout=1, retry=2)
+
+    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+
+    first, second = [entry[-1] for entry in entries(diary) if entry[0] == "before"]
+    assert first == second
+    assert "worker stop" not in titles(diary)
+    assert diary.with_name("diary.refused").exists()
 
 
 def test_cluster_that_waits_for_its_broker_can_be_stopped(
@@ -225,7 +244,7 @@ def test_cluster_that_waits_for_its_broker_can_be_stopped(
         for child in psutil.Process().children():
             child.terminate()
         with pytest.raises(StartFailed):
-            starting.result(20)
+            starting.result(45)
 
     assert "no broker today" in log()
     assert "could not go on" not in log()
@@ -238,7 +257,7 @@ def test_plugin_that_is_switched_off_is_not_loaded(
     monkeypatch.setenv("QCORE_DISABLE_PLUGINS", "stranger")
     app, _ = land.both(workers=1)
 
-    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
 
     assert lines(diary) == []
 
@@ -248,7 +267,7 @@ def test_plugin_whose_dependency_is_missing_does_not_stop_the_rest(land: Land, d
     (land.folder / "stranger_plugin.py").write_text("import a_module_that_is_not_installed\n")
     app, _ = land.both(workers=1)
 
-    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
     (broken,) = [plugin for plugin in Plugins.discover().listing() if plugin.name == "stranger"]
     assert "a_module_that_is_not_installed" in (broken.broken or "")
 
@@ -259,7 +278,7 @@ def test_log_level_is_the_least_that_is_logged(land: Land, level: str, told: boo
     program = (
         "from qcore import App, Cluster, Config\n"
         f"config = Config.from_dict({land.settings(log_level=level, preload=[])!r})\n"
-        "with Cluster(config): App(config).enqueue('math.sqrt', 4).result(wait=10)\n"
+        "with Cluster(config): App(config).enqueue('math.sqrt', 4).result(wait=45)\n"
     )
 
     done = subprocess.run(
