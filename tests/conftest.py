@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: seconds what a test has started is given to end when all tests are done
-PATIENCE = 10.0
+PATIENCE = 45.0
 
 # a machine that does other things as well is no fault of the code's
 hypothesis.settings.register_profile("house", deadline=None, print_blob=True)

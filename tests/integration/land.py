@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qcore import Job
 
 #: seconds any one condition is given; a machine under load must not fail a test
-PATIENCE = 20.0
+PATIENCE = 45.0
 SECRET = "the key of the integration tests, not of anybody else"
 
 

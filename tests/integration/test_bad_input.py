@@ -129,7 +129,7 @@ def test_task_outside_tasks_allowed_is_not_imported(land: Land) -> None:
 
     assert refused.error.startswith("TaskNotAllowed: the task 'os.getcwd' is not among tasks_allowed")
     assert borrowed.error.startswith("TaskNotAllowed")
-    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
 
 
 def test_pickle_is_read_only_where_it_is_accepted_by_name(land: Land) -> None:
@@ -144,7 +144,7 @@ def test_pickle_is_read_only_where_it_is_accepted_by_name(land: Land) -> None:
     cluster.stop()
 
     land.cluster(workers=1, serializer="pickle", accept=["pickle"])
-    assert app.enqueue(tasks.echo, {1, 2}).result(wait=10) == {1, 2}
+    assert app.enqueue(tasks.echo, {1, 2}).result(wait=45) == {1, 2}
 
 
 def test_file_that_is_no_database_is_refused_and_left_alone(land: Land) -> None:
@@ -203,7 +203,7 @@ def test_result_of_what_was_never_enqueued_is_not_ready(land: Land) -> None:
 def test_database_deleted_under_an_app_is_an_error(land: Land) -> None:
     """Nothing is written to a file that has no name any more."""
     app, cluster = land.both(workers=1)
-    app.enqueue(tasks.add, 1, 1).result(wait=10)
+    app.enqueue(tasks.add, 1, 1).result(wait=45)
     path = land.folder / "queue.db"
 
     path.unlink()

@@ -29,7 +29,7 @@ def note(text: str) -> None:
 
 if __name__ == "__main__":
     with Cluster(app):
-        end = time.monotonic() + 30
+        end = time.monotonic() + 45
         while time.monotonic() < end:
             try:
                 if len(open({witness!r}).readlines()) >= 2:

@@ -108,7 +108,7 @@ def test_a_hook_that_fails_is_stored_and_hurts_nobody(land: Land) -> None:
 
     until(lambda: lines(land.file()))
     drained(app)
-    assert 4 == app.result(job, wait=10)
+    assert 4 == app.result(job, wait=45)
     assert ["called"] == lines(land.file())
     with app.runtime.stores.lend() as store:
         until(lambda: store.recent(State.FAILED))
@@ -129,7 +129,7 @@ def test_a_chain_runs_its_steps_in_order(land: Land) -> None:
 
     chain = app.chain([(flow_tasks.step, (path, text)) for text in "abcd"])
 
-    assert "d" == chain.result(wait=20)
+    assert "d" == chain.result(wait=45)
     assert ["a", "b", "c", "d"] == lines(land.file()) == [job.result() for job in chain.jobs]
     assert (chain.id, 4, 4) == (chain.jobs[-1].id, len(chain), chain.current())
     drained(app)
@@ -150,7 +150,7 @@ def test_a_chain_hands_values_on_when_asked_to(land: Land) -> None:
         feed=True,
     )
 
-    assert "a+b+c" == chain.result(wait=20)
+    assert "a+b+c" == chain.result(wait=45)
 
 
 def test_a_chain_goes_on_where_no_success_is_stored(land: Land) -> None:
@@ -174,7 +174,7 @@ def test_a_chain_stops_at_a_failure_and_its_handle_says_where(land: Land) -> Non
     )
 
     with pytest.raises(TaskFailed, match=r"stopped at link 2 of 3 \(.*refuse\): ValueError: no"):
-        chain.result(wait=20)
+        chain.result(wait=45)
     drained(app, buried=1)
     assert (2, ["a", "no"]) == (chain.current(), lines(land.file()))
     assert ("failure", "skipped") == (final(chain.jobs[1]).kind, final(chain).kind)
@@ -189,7 +189,7 @@ def test_a_chain_goes_on_behind_a_link_that_may_fail(land: Land) -> None:
         [app.task(flow_tasks.refuse).using(go_on=True).bind(path), (flow_tasks.after, (path, "b"))], feed=True
     )
 
-    assert "None+b" == chain.result(wait=20)
+    assert "None+b" == chain.result(wait=45)
 
 
 @pytest.mark.parametrize("task", [flow_tasks.fall, flow_tasks.hang])
@@ -201,7 +201,7 @@ def test_a_chain_stops_at_a_link_that_kills_its_worker(land: Land, task: Any) ->
     chain = app.chain([(task, (path,)), (flow_tasks.step, (path, "never"))])
 
     with pytest.raises(TaskFailed, match="stopped at link 1 of 2"):
-        chain.result(wait=20)
+        chain.result(wait=45)
     drained(app, buried=1)
     assert 1 == len(lines(land.file()))
 
@@ -212,7 +212,7 @@ def test_a_buried_link_that_is_requeued_goes_on_with_its_chain(land: Land) -> No
     runs, path = str(land.file("runs")), str(land.file())
     chain = app.chain([(tasks.fail_first, (1, runs)), (flow_tasks.step, (path, "b"))])
     with pytest.raises(TaskFailed, match="stopped"):
-        chain.result(wait=20)
+        chain.result(wait=45)
     drained(app, buried=1)
 
     with app.runtime.brokers.lend() as broker:
@@ -230,7 +230,7 @@ def test_a_value_too_large_to_be_handed_on_stops_the_chain(land: Land) -> None:
     chain = app.chain([(flow_tasks.large, (8192,)), "builtins.len"], feed=True)
 
     with pytest.raises(TaskFailed, match=r"its result cannot be handed on: the message has .* max_message"):
-        chain.result(wait=20)
+        chain.result(wait=45)
     assert bytes(8192) == chain.jobs[0].result()
 
 
@@ -243,7 +243,7 @@ def test_a_group_is_enqueued_together_and_read_together(land: Land) -> None:
 
     group = app.group([(flow_tasks.double, (number,)) for number in range(20)]).enqueue()
 
-    assert [2 * number for number in range(20)] == group.results(wait=20)
+    assert [2 * number for number in range(20)] == group.results(wait=45)
     assert [2 * number for number in range(20)] == [job.result() for job in group]
 
 
@@ -256,7 +256,7 @@ def test_a_callback_is_called_once_with_what_all_returned(land: Land) -> None:
         (flow_tasks.total, (path,))
     )
 
-    assert 380 == job.result(wait=20)
+    assert 380 == job.result(wait=45)
     assert list(range(0, 40, 2)) == job.members.results()
     drained(app)
     assert ["20"] == lines(land.file())
@@ -277,7 +277,7 @@ def test_a_callback_is_not_called_when_a_member_failed(land: Land) -> None:
     job = app.group(members).then(flow_tasks.total)
 
     with pytest.raises(TaskFailed, match="2 of 4 failed, the first is #3: ValueError: no"):
-        job.result(wait=20)
+        job.result(wait=45)
     drained(app)
     _nothing_gathered(app, job)
 
@@ -292,7 +292,7 @@ def test_a_callback_that_asks_for_results_is_called_however_they_ended(land: Lan
         flow_tasks.tell, results=True
     )
 
-    told = [text.partition(":")[0] for text in job.result(wait=20)]
+    told = [text.partition(":")[0] for text in job.result(wait=45)]
     assert ["2", "crash", "timeout"] == told
 
 
@@ -306,7 +306,7 @@ def test_a_member_may_be_a_chain(land: Land) -> None:
     job = app.group([feeding, stopped, (flow_tasks.double, (3,))]).then(flow_tasks.tell, results=True)
 
     assert ["a+b", "skipped: stopped at link 1 of 2", "6"] == [
-        text.partition(" (")[0] for text in job.result(wait=20)
+        text.partition(" (")[0] for text in job.result(wait=45)
     ]
 
 
@@ -317,7 +317,7 @@ def test_a_callback_depends_on_no_stored_result(land: Land) -> None:
 
     job = app.group(members).then(app.task(flow_tasks.total).using(save=True))
 
-    assert 20 == job.result(wait=20)
+    assert 20 == job.result(wait=45)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_iter_collects_one_result_in_the_order_of_its_arguments(
     """Of no arguments the empty list; no list of allowed tasks is in its way."""
     app, _ = land.both(**SETTINGS, tasks_allowed=["tests.*"])
 
-    assert expected == app.iter(flow_tasks.double, items).result(wait=20)
+    assert expected == app.iter(flow_tasks.double, items).result(wait=45)
 
 
 def test_a_thousand_members_are_gathered(land: Land) -> None:
@@ -354,7 +354,7 @@ def test_two_members_that_end_together_call_back_once(land: Land) -> None:
         gate.touch()
         jobs.append(job)
 
-    assert [1] * rounds == [job.result(wait=30) for job in jobs]
+    assert [1] * rounds == [job.result(wait=45) for job in jobs]
     drained(app)
     assert rounds == len(lines(land.file()))
 
@@ -395,9 +395,9 @@ def test_a_task_for_another_queue_runs_there(land: Land, monkeypatch: pytest.Mon
     named = app.async_task(flow_tasks.double, 4, cluster="other", hook=flow_tasks.hook, task_name=path)
     chain = app.chain([there.bind(5), there], feed=True)
 
-    assert [2, 6] == [jobs[0].result(wait=20), jobs[2].result(wait=20)]
-    assert (8, 20) == (app.of("other").result(named, wait=20), chain.result(wait=20))
-    assert [4, 10] == app.iter(there, [2, 5]).result(wait=20)
+    assert [2, 6] == [jobs[0].result(wait=45), jobs[2].result(wait=45)]
+    assert (8, 20) == (app.of("other").result(named, wait=45), chain.result(wait=45))
+    assert [4, 10] == app.iter(there, [2, 5]).result(wait=45)
     assert 1 == app.queue_size()
     until(lambda: lines(land.file()) == ["success 8 "])
 
@@ -458,7 +458,7 @@ def test_successes_are_counted_apart_where_save_limit_per_says_so(land: Land) ->
     """As many of each task as the limit, however many there are of the other."""
     app, _ = land.both(**SETTINGS, save_limit=2, save_limit_per="name", workers=1)
     jobs = [app.async_task(flow_tasks.double, n, task_name=name) for n in range(4) for name in ("a", "b")]
-    app.result(jobs[-1], wait=20)
+    app.result(jobs[-1], wait=45)
 
     until(lambda: sum(one is not None for one in app.fetch_many(jobs)) == 4)
     assert ["a", "b", "a", "b"] == [one.label for one in app.fetch_many(jobs) if one is not None]

@@ -48,10 +48,10 @@ def test_rotation_loses_nothing_while_both_keys_are_known(land: Land) -> None:
 
     land.cluster(secret_key=[NEW, SECRET])
 
-    assert new.result(waiting.id, wait=10) == 2
-    assert new.enqueue(tasks.add, 2, 2).result(wait=10) == 4
+    assert new.result(waiting.id, wait=45) == 2
+    assert new.enqueue(tasks.add, 2, 2).result(wait=45) == 4
     late = old.enqueue(tasks.add, 3, 3)
-    assert new.result(late.id, wait=10) == 6
+    assert new.result(late.id, wait=45) == 6
 
 
 def test_unknown_key_is_put_back_for_a_while_and_then_buried(land: Land) -> None:
@@ -96,7 +96,7 @@ def test_flipped_bit_is_buried_and_never_run(land: Land, place: int) -> None:
     (letter,) = until(lambda: letters(app))
 
     assert letter.reason.split(":")[0] in {"BadSignature", "Undecodable", "UnknownKey"}
-    assert good.result(wait=10) == 2
+    assert good.result(wait=45) == 2
     assert lines(land.file()) == []
 
 
@@ -120,7 +120,7 @@ def test_rubbish_is_buried(land: Land, rubbish: bytes) -> None:
 
     put(app, rubbish)
 
-    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
     (letter,) = until(lambda: letters(app))
     assert letter.body == rubbish
     assert dict(cluster.status().reincarnations) == {}

@@ -69,7 +69,7 @@ def test_who_has_lost_its_lease_does_not_decide_that_a_task_failed(land: Land) -
 
         gate.touch()
         other = app.enqueue(tasks.pid)
-        assert other.result(20), "the first worker to go on"
+        assert other.result(45), "the first worker to go on"
 
         assert (job.fetch(), app.sizes().leased) == (None, 1)
         land.file("gate.second").touch()

@@ -133,7 +133,7 @@ def test_task_that_kills_its_worker_is_run_max_crashes_times_and_buried(land: La
     with app.runtime.brokers.lend() as broker:
         (letter,) = until(broker.buried)
     assert letter.reason.startswith("crashed its worker 2 times: WorkerDied")
-    assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
     assert dict(cluster.status().reincarnations) == {"crashed": 2}
 
 
@@ -213,7 +213,7 @@ def test_group_and_label_come_back_with_the_result(land: Land) -> None:
     app, _ = land.both()
 
     task_id = app.async_task(tasks.add, 1, 2, group="sums", task_name="my first")
-    result = app.fetch(task_id, wait=10)
+    result = app.fetch(task_id, wait=45)
 
     assert result is not None
     assert (result.group, result.label, result.value) == ("sums", "my first", 3)

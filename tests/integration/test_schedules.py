@@ -89,7 +89,7 @@ def test_a_cluster_told_so_fires_nothing(land: Land) -> None:
 
     assert len(app.schedules()) == 1
     assert app.queue_size() == 0
-    assert app.run_now("tick").fetch(10)
+    assert app.run_now("tick").fetch(45)
     assert len(lines(land.file())) == 1
     assert quiet.status().troubles == ()
 

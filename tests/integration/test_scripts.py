@@ -36,14 +36,14 @@ GUARDED = (
     + """
 if __name__ == "__main__":
     with Cluster(config):
-        print(double.enqueue(21).result(wait=10), app.enqueue(plain, 2).result(wait=10))
+        print(double.enqueue(21).result(wait=45), app.enqueue(plain, 2).result(wait=45))
 """
 )
 BARE = (
     HEAD
     + """
 cluster = Cluster(config).start()
-print(double.enqueue(21).result(wait=10), app.enqueue(plain, 2).result(wait=10))
+print(double.enqueue(21).result(wait=45), app.enqueue(plain, 2).result(wait=45))
 cluster.stop()
 """
 )
@@ -58,7 +58,7 @@ FED_FIRST = (
     + """
 job = double.enqueue(21)
 cluster = Cluster(config).start()
-print(job.result(wait=10), app.enqueue(plain, 2).result(wait=10))
+print(job.result(wait=45), app.enqueue(plain, 2).result(wait=45))
 cluster.stop()
 """
 )
@@ -71,7 +71,7 @@ cluster = Cluster(config).start()
 def late(x):
     return x
 
-print(late.enqueue(1).fetch(wait=10).error)
+print(late.enqueue(1).fetch(wait=45).error)
 cluster.stop()
 """
 )
@@ -194,7 +194,7 @@ def test_interactive_session_may_run_tasks_of_modules(land: Land) -> None:
     """A cluster started from `-c` runs what can be imported."""
     text = (
         f"from qcore import *\nconfig = Config.from_dict({land.settings(preload=[])!r})\n"
-        "with Cluster(config): print(App(config).enqueue('math.sqrt', 16).result(wait=10))"
+        "with Cluster(config): print(App(config).enqueue('math.sqrt', 16).result(wait=45))"
     )
 
     done = start(land.folder, "-c", text)

@@ -114,7 +114,7 @@ def test_a_running_task_is_ended(land: Land, enqueue: Callable[[App, str], Job])
     assert (result.attempts, result.crashes) == (1, 0) or result.attempts == 0
     until(lambda: app.sizes() == EMPTY, "its message to be acknowledged")
     assert len([line for line in lines(land.file()) if line[0].isdigit()]) <= 1
-    assert app.enqueue(tasks.add, 1, 2).result(20) == 3
+    assert app.enqueue(tasks.add, 1, 2).result(45) == 3
 
 
 def test_a_task_can_clean_up(land: Land) -> None:
@@ -241,7 +241,7 @@ def test_a_mark_that_is_not_ours_ends_nothing(land: Land) -> None:
 
     assert final(job).success
     assert not app.queue_paused()
-    assert app.enqueue(tasks.add, 1, 2).result(20) == 3
+    assert app.enqueue(tasks.add, 1, 2).result(45) == 3
 
 
 def test_without_notes_a_running_task_cannot_be_called_off(
@@ -468,5 +468,5 @@ def test_a_group_is_called_off_with_what_waits_for_it(land: Land) -> None:
 
     result = final(handle)
     assert not result.success
-    assert all(one is not None and not one.success for one in handle.members.fetch(wait=20))
+    assert all(one is not None and not one.success for one in handle.members.fetch(wait=45))
     assert not handle.cancel()

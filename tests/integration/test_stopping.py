@@ -179,7 +179,7 @@ def test_cluster_can_be_started_again_and_as_a_context(land: Land) -> None:
 
     for number in range(2):
         with cluster:
-            assert app.enqueue(tasks.add, number, 1).result(wait=10) == number + 1
+            assert app.enqueue(tasks.add, number, 1).result(wait=45) == number + 1
         assert cluster.pid is None
 
 
@@ -188,7 +188,7 @@ def test_a_context_may_be_started_on_the_way(land: Land) -> None:
     app = land.app()
 
     with Cluster(app.config).start() as cluster:
-        assert app.enqueue(tasks.add, 1, 1).result(wait=10) == 2
+        assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
 
     assert cluster.pid is None
 
@@ -201,4 +201,4 @@ def test_idle_worker_told_to_stop_by_hand_is_replaced(land: Land) -> None:
     os.kill(pid, signal.SIGTERM)
 
     until(lambda: not alive(pid))
-    assert app.enqueue(tasks.pid).result(wait=10) != pid
+    assert app.enqueue(tasks.pid).result(wait=45) != pid

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: seconds in which whatever should happen at once has happened, on a loaded machine too
-PATIENCE = 30.0
+PATIENCE = 45.0
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qcore.model import Delivery
 
 #: seconds one thread gives the other
-PATIENCE = 20.0
+PATIENCE = 45.0
 
 
 def hook(result: object) -> None:

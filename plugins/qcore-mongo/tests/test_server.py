@@ -286,7 +286,7 @@ def test_a_claim_whose_answer_is_lost_is_given_back(by_line: Callable[..., Setti
 
 def lease_when_it_is_back(broker: MongoBroker) -> Any:
     """Lease, as a worker does that waits for its broker."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 45
     while True:
         try:
             if found := broker.lease(1, 0.0):
@@ -308,7 +308,7 @@ def test_an_enqueue_whose_answer_is_lost_may_be_repeated(
         broker.enqueue([sent])
     line.answers = True
 
-    end = time.monotonic() + 30
+    end = time.monotonic() + 45
     while True:
         with contextlib.suppress(BackendUnavailable):
             broker.enqueue([sent])

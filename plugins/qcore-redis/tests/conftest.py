@@ -62,7 +62,7 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.restart()
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + 45.0
         while time.monotonic() < end:
             with contextlib.suppress(redis.RedisError), self.client() as client:
                 client.ping()

@@ -44,7 +44,7 @@ STEP = 20
 #: seconds of a lease: what nobody could give back returns after this
 LEASE = 1.0
 #: seconds any one condition is given
-PATIENCE = 30.0
+PATIENCE = 45.0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

@@ -69,9 +69,9 @@ def test_tasks_run_and_their_results_wake(both: tuple[App, Cluster]) -> None:
     app, _ = both
     jobs = [app.enqueue("redis_tasks.pid") for _ in range(50)]
 
-    assert all(isinstance(job.result(wait=20), int) for job in jobs)
+    assert all(isinstance(job.result(wait=45), int) for job in jobs)
     since = time.monotonic()
-    app.enqueue("redis_tasks.pid").result(wait=20)
+    app.enqueue("redis_tasks.pid").result(wait=45)
     assert time.monotonic() - since < 2
 
 
@@ -80,7 +80,7 @@ def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tm
     app, _ = both
     path = tmp_path / "witness"
 
-    found = app.enqueue("redis_tasks.witness", str(path), die=True).fetch(20)
+    found = app.enqueue("redis_tasks.witness", str(path), die=True).fetch(45)
 
     first, second = map(float, path.read_text().splitlines())
     assert found is not None
@@ -91,13 +91,13 @@ def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tm
 def test_a_cluster_goes_on_when_redis_is_back(both: tuple[App, Cluster], own: Any) -> None:
     """Workers wait for a server that was killed; nothing accepted is lost."""
     app, cluster = both
-    before = app.enqueue("redis_tasks.pid").result(wait=20)
+    before = app.enqueue("redis_tasks.pid").result(wait=45)
     jobs = [app.enqueue("redis_tasks.pid") for _ in range(20)]
     own.kill(signal.SIGKILL)
     own.start()
 
     app.close()
-    again = [job.fetch(30) for job in jobs]
+    again = [job.fetch(45) for job in jobs]
 
     assert before
     assert all(found is not None and found.state is State.SUCCESS for found in again)
@@ -122,7 +122,7 @@ def test_a_slot_fires_once_for_two_clusters(
             next_run=start,
             repeats=6,
         )
-        end = time.monotonic() + 20
+        end = time.monotonic() + 45
         while not (path.exists() and len(path.read_text().splitlines()) >= 6):
             assert time.monotonic() < end
             time.sleep(0.02)

@@ -66,6 +66,6 @@ def test_a_queue_is_moved_and_runs(shared: Any, tmp_path: Path, back: bool) -> N
 
     assert there.sizes().ready == 900
     with Cluster(there.config):
-        assert [there.result(job.id, wait=30) for job in jobs] == [number**2 for number in range(900)]
+        assert [there.result(job.id, wait=45) for job in jobs] == [number**2 for number in range(900)]
     here.close()
     there.close()

@@ -72,7 +72,7 @@ def hook(result):
 
 def until(condition: Callable[[], Any], what: str) -> Any:
     """Return what `condition` returns as soon as that is true in the sense of `if`."""
-    end = time.monotonic() + 30.0
+    end = time.monotonic() + 45.0
     while not (found := condition()):
         assert time.monotonic() < end, f"still waiting for {what}"
         time.sleep(0.01)
@@ -176,7 +176,7 @@ def test_a_chain_stops_where_a_link_fails_or_falls(scene: Scene) -> None:
     for name, error in (("refuse", "ValueError: no"), ("fall", "WorkerDied")):
         chain = scene.app.chain([(f"flow_tasks_here.{name}", (scene.path,)), never])
         with pytest.raises(TaskFailed, match=rf"stopped at link 1 of 2 \(.*{name}\): {error}"):
-            chain.result(wait=30)
+            chain.result(wait=45)
 
     scene.drained(buried=2)
     assert ["no", "fell"] == scene.lines
@@ -190,7 +190,7 @@ def test_a_callback_is_called_once_with_all_results(scene: Scene) -> None:
         ("flow_tasks_here.total", (scene.path,))
     )
 
-    assert 2450 == job.result(wait=30)
+    assert 2450 == job.result(wait=45)
     assert 1 == scene.lines.count("total of 50")
     until(lambda: not _gathered(scene.app, job.members.id), "the gathering to be forgotten")
 
@@ -201,20 +201,20 @@ def test_a_callback_is_not_called_when_a_member_failed(scene: Scene) -> None:
     members = [("flow_tasks_here.double", (1,)), ("flow_tasks_here.refuse", (scene.path,))]
 
     with pytest.raises(TaskFailed, match="1 of 2 failed, the first is #2: ValueError: no"):
-        scene.app.group(members).then(("flow_tasks_here.total", (scene.path,))).result(wait=30)
+        scene.app.group(members).then(("flow_tasks_here.total", (scene.path,))).result(wait=45)
     fed = Chain(
         [("flow_tasks_here.step", (scene.path, "a")), ("flow_tasks_here.after", (scene.path, "b"))], feed=True
     )
     told = scene.app.group([*members, fed]).then("flow_tasks_here.tell", results=True)
 
-    assert ["2", "failure", "a+b"] == told.result(wait=30)
+    assert ["2", "failure", "a+b"] == told.result(wait=45)
 
 
 def test_iter_collects_a_thousand_results_in_order(scene: Scene) -> None:
     """And of nothing the empty list."""
     scene.cluster()
 
-    assert [] == scene.app.iter("flow_tasks_here.double", []).result(wait=30)
+    assert [] == scene.app.iter("flow_tasks_here.double", []).result(wait=45)
     assert [2 * n for n in range(1000)] == scene.app.iter("flow_tasks_here.double", range(1000)).result(
         wait=60
     )
@@ -231,7 +231,7 @@ def test_two_members_that_end_together_call_back_once(scene: Scene) -> None:
         for _ in range(30)
     ]
 
-    assert [1] * 30 == [job.result(wait=30) for job in jobs]
+    assert [1] * 30 == [job.result(wait=45) for job in jobs]
     scene.drained()
     assert 30 == scene.lines.count("total of 2")
 

@@ -29,7 +29,7 @@ def queue() -> str:
 @pytest.fixture
 def make(any_server: Any, queue: str) -> Callable[..., RedisBroker]:
     """Return a maker of brokers of one queue, each on a connection of its own."""
-    sections = {"redis": RedisSettings(unix_socket_path=any_server.path)}
+    sections = {"redis": RedisSettings(unix_socket_path=any_server.path, socket_timeout=30)}
     return lambda **fields: RedisBroker(Settings(name=queue, sections=sections, **fields))
 
 
@@ -111,7 +111,7 @@ def test_ended_leases_hold_nothing(make: Callable[..., RedisBroker]) -> None:
     for _ in many:
         assert broker.lease(1, 0.0)
     last = many[-1]
-    end = time.monotonic() + 30
+    end = time.monotonic() + 45
     while broker.size().leased:
         assert time.monotonic() < end
         threading.Event().wait(0.01)

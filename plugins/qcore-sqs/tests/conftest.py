@@ -142,7 +142,8 @@ def until() -> Callable[[Callable[[], Any]], Any]:
     """Return a function that asks again and again until the answer is true."""
 
     def ask(what: Callable[[], Any]) -> Any:
-        end = time.monotonic() + 60
+        # longer than a lease: what is received and lost on the way comes back after it
+        end = time.monotonic() + 120
         while not (found := what()):
             assert time.monotonic() < end, "it did not come true"
             time.sleep(0.02)

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field, fields
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import moto.sqs.models
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Reply = tuple[str, dict[str, Any]]
+
+# moto asks its clock a hundred times for each message there is, by way of three datetimes: a request
+# on a queue of 400 messages took 0.7 seconds, nearly all of it that
+moto.sqs.models.unix_time_millis = lambda: time.time() * 1000
 
 #: what a body may not hold
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
