@@ -194,10 +194,8 @@ class Broker(ABC):
     def identity(self) -> str | None:
         """Name the queue it leads to, by every address of it the same; never a password.
 
-        - None where that is not known, which raises nothing.
-
-        `qcore move` asks, lest it drain a queue into itself; the backend may be asked for it.
-        The default is `Capabilities.backend`.
+        `qcore move` asks, lest it drain a queue into itself. The backend may be asked for it; None
+        says that it is not known. The default is `Capabilities.backend`.
         """
         return self.capabilities.backend
 
