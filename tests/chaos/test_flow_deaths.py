@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -22,7 +23,8 @@ MEMBERS: Final = 12
 HOOK: Final = "tests.integration.flow_tasks.hook"
 SETTINGS: Final[dict[str, Any]] = {
     "broker_class": "tests.chaos.failpoints.DyingBroker",
-    "retry": 1,
+    # what a dead worker held is put back at once; no lease ends because the machine is slow
+    "retry": 10,
     "save_limit": 0,
     "max_crashes": 0,
 }
@@ -58,12 +60,18 @@ def test_a_death_at_this_step_neither_breaks_nor_doubles_a_flow(
     assert list(range(100, 100 + MEMBERS)) == group.result()
     numbers = [*range(LINKS), *range(100, 100 + MEMBERS), 200]
     assert set(numbers) == set(witness.runs())
-    # What ran when its worker died runs again. What two services were told one after the other,
-    # one of them may be told twice.
-    twice = DEATHS if step == "ran" else 2 * DEATHS if step == "continued" else 0
-    assert len(numbers) <= witness.runs().total() <= len(numbers) + twice
-    assert [f"success {number} " for number in range(LINKS)] == sorted(set(lines(told)))
-    assert LINKS <= len(lines(told)) <= LINKS + (DEATHS if step == "continued" else 0)
+    calls = Counter(lines(told))
+    assert {f"success {number} " for number in range(LINKS)} == set(calls)
+    if step == "continued":
+        # What two services were told one after the other, one of them may be told twice: each death
+        # leaves a copy of the next link, and two workers that run the copies at once both go on.
+        assert max(witness.runs().values()) <= 1 + DEATHS
+        assert max(calls.values()) <= 1 + DEATHS
+    else:
+        # What ran when its worker died runs again.
+        twice = DEATHS if step == "ran" else 0
+        assert len(numbers) <= witness.runs().total() <= len(numbers) + twice
+        assert calls.total() == LINKS
 
 
 def test_members_that_are_killed_all_the_time_are_gathered_once(
