@@ -376,14 +376,16 @@ def test_a_late_death_does_not_undo_the_verdict_of_whoever_took_over() -> None:
     machine.teardown()
 
 
-TestMachine = Machine.TestCase
-TestMachine.settings = hypothesis_settings(
-    max_examples=150,
-    stateful_step_count=40,
-    deadline=None,
-    # looking for the shortest failure would take longer than a test may; the long variant does
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-)
+class TestMachine(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes the class
+    """A hundred and fifty lives of a queue."""
+
+    settings = hypothesis_settings(
+        max_examples=150,
+        stateful_step_count=40,
+        deadline=None,
+        # looking for the shortest failure would take longer than a test may; the long variant does
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    )
 
 
 @pytest.mark.long

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+#: what the server does does not depend on the interpreter: on the oldest Python only
+pytestmark = pytest.mark.slow
+
+
 class _Fresh:
     """A door to a database that is new in each test."""
 

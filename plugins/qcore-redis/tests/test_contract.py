@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: what the server does does not depend on the interpreter: on the oldest Python only
+pytestmark = pytest.mark.slow
+
+
 class _Fresh:
     """A door to a server that is empty at the start of each test."""
 

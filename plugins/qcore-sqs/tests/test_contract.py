@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: moto is slow, and SQS counts whole seconds: minutes, on the oldest Python only
+#: SQS counts whole seconds: minutes, on the oldest Python only
 pytestmark = pytest.mark.slow
 
 
