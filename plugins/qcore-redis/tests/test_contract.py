@@ -32,7 +32,7 @@ class _Fresh:
         """Return a maker of settings of one queue."""
         with any_server.client() as client:
             client.flushall()
-        sections = {"redis": RedisSettings(unix_socket_path=any_server.path, socket_timeout=30)}
+        sections = {"redis": RedisSettings(unix_socket_path=any_server.path)}
         return lambda **fields: Settings(name="kit", sections=sections, **fields)
 
 

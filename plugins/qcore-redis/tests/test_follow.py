@@ -29,7 +29,7 @@ def queue() -> str:
 @pytest.fixture
 def make(any_server: Any, queue: str) -> Callable[..., tuple[RedisBroker, RedisResults]]:
     """Return a maker of brokers and stores of one queue."""
-    sections = {"redis": RedisSettings(unix_socket_path=any_server.path, socket_timeout=30)}
+    sections = {"redis": RedisSettings(unix_socket_path=any_server.path)}
 
     def make(name: str = queue) -> tuple[RedisBroker, RedisResults]:
         settings = Settings(name=name, sections=sections)

@@ -36,7 +36,7 @@ def queue() -> str:
 @pytest.fixture
 def make(any_server: Any, queue: str) -> Callable[[], RedisResults]:
     """Return a maker of stores of one queue, each on a connection of its own."""
-    section = RedisSettings(unix_socket_path=any_server.path, socket_timeout=30)
+    section = RedisSettings(unix_socket_path=any_server.path)
     return lambda: RedisResults(Settings(name=queue, sections={"redis": section}))
 
 

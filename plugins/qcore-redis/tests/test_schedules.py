@@ -44,7 +44,7 @@ def queue() -> str:
 @pytest.fixture
 def settings(any_server: Any, queue: str) -> Callable[..., Settings]:
     """Return a maker of settings of one queue or another."""
-    sections = {"redis": RedisSettings(unix_socket_path=any_server.path, socket_timeout=30)}
+    sections = {"redis": RedisSettings(unix_socket_path=any_server.path)}
     return lambda name=queue: Settings(name=name, sections=sections)
 
 

@@ -507,3 +507,17 @@ def test_a_server_that_still_reads_its_data_is_waited_for(start: Callable[..., A
 
     assert "still reading its data from disk" in told
     assert len(drain(before)) == 2501
+
+
+def test_a_millisecond_is_no_eternity(any_server: Any) -> None:
+    """Redis 6.2 takes a wait of 0.001 seconds for none at all, which is its word for without end."""
+    section = RedisSettings(unix_socket_path=any_server.path, socket_timeout=2)
+    made = named(f"q{os.urandom(4).hex()}", section)
+    broker, results = RedisBroker(made), RedisResults(made)
+
+    for microseconds in range(100, 3000, 20):
+        assert not broker.lease(1, microseconds / 1e6)
+        assert results.wait(b"nobody".ljust(16), microseconds / 1e6) is None
+
+    broker.close()
+    results.close()

@@ -29,7 +29,7 @@ def queue() -> str:
 @pytest.fixture
 def make(any_server: Any, queue: str) -> Callable[..., RedisBroker]:
     """Return a maker of brokers of one queue, each on a connection of its own."""
-    sections = {"redis": RedisSettings(unix_socket_path=any_server.path, socket_timeout=30)}
+    sections = {"redis": RedisSettings(unix_socket_path=any_server.path)}
     return lambda **fields: RedisBroker(Settings(name=queue, sections=sections, **fields))
 
 

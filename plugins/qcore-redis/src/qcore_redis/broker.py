@@ -11,7 +11,7 @@ from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_redis import items, letters, records, settling, withdrawing
-from qcore_redis.link import Link
+from qcore_redis.link import SHORTEST, Link
 from qcore_redis.results import RedisResults
 from qcore_redis.scripts import script
 
@@ -164,7 +164,7 @@ class RedisBroker(Broker):
     def _wait(self, milliseconds: int) -> list[Delivery]:
         """Wait with the lease that the script has noted down."""
         token = self._doubtful[-1]
-        seconds = milliseconds / 1000
+        seconds = max(milliseconds / 1000, SHORTEST)
         item = self._link.block(
             b"BLMOVE", self._queue, self._lease_key(token), b"LEFT", b"RIGHT", seconds, seconds=seconds
         )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: bytes read at once: a batch of messages comes in few pieces
 _PIECE: Final = 262_144
+#: seconds of the shortest wait in the server: Redis 6.2 cuts 0.001 down to 0, which is without end
+SHORTEST: Final = 0.002
 #: seconds of silence after which a connection is looked at before something is sent
 _SILENCE: Final = 0.01
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.interfaces import ResultStore
 from qcore.model import State
 from qcore_redis import pruning, records
-from qcore_redis.link import Link
+from qcore_redis.link import SHORTEST, Link
 from qcore_redis.notes import RedisNotes
 from qcore_redis.scripts import script
 
@@ -64,7 +64,7 @@ class RedisResults(ResultStore):
             result = records.read(value, time.time())
             if result is not None and result.state > State.RETRYING:
                 return result
-            self._link.block(b"BLPOP", self._prefix + b"a:" + waiter, max(turn, 0.001), seconds=turn)
+            self._link.block(b"BLPOP", self._prefix + b"a:" + waiter, max(turn, SHORTEST), seconds=turn)
 
     def group(self, group: str) -> Sequence[StoredResult]:
         """Return the results of a group in the order they finished."""
