@@ -137,6 +137,117 @@ def lasting(request: pytest.FixtureRequest, start: Callable[..., Server]) -> Ser
     return start(request.param, "--appendonly", "yes", "--appendfsync", "always")
 
 
+class Nodes:
+    """Two nodes of a Redis Cluster; the first has every slot, and keys are moved to the second."""
+
+    def __init__(self, start: Callable[..., Server], kind: str) -> None:
+        self.ports = _ports(2)
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "60000")
+        self.servers = [
+            start(kind, "--port", str(port), *options, *(() if kind == "redis6.2" else _DEBUG))
+            for port in self.ports
+        ]
+        self.clients = [server.client() for server in self.servers]
+        self.ids = [self.tell(node, "CLUSTER", "MYID").decode() for node in (0, 1)]
+        # a node that loses its last slot becomes a replica: the second keeps one
+        self.tell(1, "CLUSTER", "ADDSLOTS", 0)
+        self.tell(0, "CLUSTER", "ADDSLOTS", *range(1, 16384))
+        self.tell(0, "CLUSTER", "MEET", "127.0.0.1", self.ports[1])
+        self.tell(1, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+        end = time.monotonic() + 45.0
+        while not all(self._knows(node) for node in (0, 1)):
+            assert time.monotonic() < end, "the nodes do not find each other"
+            time.sleep(0.02)
+
+    @property
+    def url(self) -> str:
+        """What the key `redis` says of them."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
+
+    def tell(self, node: int, *words: Any) -> Any:
+        """Send a command to one of them, whose errors are raised."""
+        return self.clients[node].execute_command(*words)
+
+    def begin(self, slot: int) -> None:
+        """Let the slot be moved from the first to the second."""
+        self.tell(1, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[0])
+        self.tell(0, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.ids[1])
+
+    def move(self, keys: Sequence[bytes]) -> None:
+        """Move some of its keys, in one step."""
+        if keys:
+            self.tell(0, "MIGRATE", "127.0.0.1", self.ports[1], "", 0, 20_000, "KEYS", *keys)
+
+    def end(self, slot: int) -> None:
+        """Say that it is the second's from now on."""
+        for node in (1, 0):
+            self.tell(node, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[1])
+
+    def reset(self, slot: int) -> None:
+        """Empty both, and give the slot back to the first."""
+        for node in (0, 1):
+            self.clients[node].flushall()
+            self.tell(node, "CLUSTER", "SETSLOT", slot, "STABLE")
+        if self._is_with_the_second(slot):
+            # without this the second's claim is the newer one
+            self.tell(0, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[1])
+            for node in (0, 1):
+                self.tell(node, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[0])
+
+    def _is_with_the_second(self, slot: int) -> bool:
+        found: Any = self.clients[1].connection_pool.get_connection()
+        found.send_command("CLUSTER", "SLOTS")
+        told = found.read_response()
+        self.clients[1].connection_pool.release(found)
+        return any(first <= slot <= last and where[1] == self.ports[1] for first, last, where, *_ in told)
+
+    def digests(self) -> list[bytes]:
+        """Return what changes with any value of either."""
+        return [self.tell(node, "DEBUG", "DIGEST") for node in (0, 1)]
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        for client in self.clients:
+            client.close()
+
+    def _knows(self, node: int) -> bool:
+        told = self.tell(node, "CLUSTER", "INFO")
+        slots = self.tell(node, "CLUSTER", "SLOTS")
+        return "cluster_known_nodes:2" in _text(told) and "cluster_state:ok" in _text(told) and bool(slots)
+
+
+#: Redis 7 asks for leave to be looked at closely
+_DEBUG = ("--enable-debug-command", "yes")
+
+
+def _text(told: Any) -> str:
+    """Return an answer as a text, as redis-py has it or not."""
+    if isinstance(told, dict):
+        return "\n".join(f"{key}:{value}" for key, value in told.items())
+    return bytes(told).decode()
+
+
+def _ports(count: int) -> list[int]:
+    """Return ports of which those ten thousand above, where nodes speak, are free as well."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1]) - 10_000
+            with contextlib.suppress(OSError, OverflowError):
+                other.bind(("127.0.0.1", port))
+                found += [port] * (port not in found)
+    return found
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def nodes(request: pytest.FixtureRequest, start: Callable[..., Server]) -> Iterator[Nodes]:
+    """Return two nodes of a cluster, of each kind in turn."""
+    made = Nodes(start, request.param)
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def free_ports() -> tuple[int, int]:
     """Return two ports nobody listens on."""

@@ -20,6 +20,7 @@ _PASSING: Final = {
     "TRYAGAIN": "its cluster is moving this queue to another node",
     "ASK": "its cluster is moving this queue to another node",
     "MOVED": "its cluster has moved this queue to another node",
+    "non local key": "its cluster is moving this queue to another node",
     "BUSY": "a script of somebody's keeps it busy; see `SCRIPT KILL`",
     "OOM": "it is at its `maxmemory` and takes nothing new; let the workers drain it or give it more",
     "MISCONF": "it cannot write to its disk and takes no writes; look at its log",
@@ -44,6 +45,10 @@ def refused(error: BaseException, place: str) -> BackendError:
     word = inner[1] if inner else text.partition(" ")[0]
     if text.startswith("ERR max number of clients"):
         word = "ERR max"
+    elif "access a non local key" in text:
+        word = "non local key"
+    elif "cluster is down" in text:
+        word = "CLUSTERDOWN"
     if word in _PASSING:
         return BackendUnavailable(f"redis at {place} refuses: {_PASSING[word]} ({text})"[:500])
     if text.startswith("ERR invalid password"):

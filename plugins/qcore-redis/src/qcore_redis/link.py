@@ -42,6 +42,10 @@ class Link:
         self.place = find(section)
         #: the key by which a cluster finds the server, and every script its others
         self._key = key
+        # A script finds most of its keys itself, and a server that is moving them to another node would stop
+        # it half-way at the first that is there. The second key never exists: while a slot is moved, a server
+        # refuses a script that names a key it has not got, before the script begins.
+        self._keys = (b"2", key, key + b"-")
         self._opened: Opened | None = None
         self._socket: socket
         self._reader: hiredis.Reader
@@ -59,20 +63,20 @@ class Link:
 
     def call(self, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - a reply of any kind
         """Send a command and return its reply."""
-        return self._checked(self._exchange(words, self.place.timeout, doubt))
+        return self._checked(self._follow(words, self.place.timeout, doubt))
 
     def block(self, *words: bytes | str | float, seconds: float) -> Any:  # noqa: ANN401 - as above
         """Send a command that waits up to `seconds` in the server."""
-        return self._checked(self._exchange(words, seconds + self.place.timeout, ""))
+        return self._checked(self._follow(words, seconds + self.place.timeout, ""))
 
     def run(self, script: Script, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - as above
         """Run a script, loading it into a server that does not know it."""
         form = script.plain if self._plain else script.flagged
-        reply = self._exchange((b"EVALSHA", form.sha, b"1", self._key, *words), self.place.timeout, doubt)
+        reply = self._follow((b"EVALSHA", form.sha, *self._keys, *words), self.place.timeout, doubt)
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             # it was not run: asking once more doubles nothing
             form = self._load(script)
-            reply = self._exchange((b"EVALSHA", form.sha, b"1", self._key, *words), self.place.timeout, doubt)
+            reply = self._follow((b"EVALSHA", form.sha, *self._keys, *words), self.place.timeout, doubt)
         return self._checked(reply)
 
     def post(self, script: Script, *words: bytes | str | float) -> None:
@@ -85,7 +89,7 @@ class Link:
             self._known.add(script)
             return
         try:
-            self._socket.sendall(_pack((b"EVALSHA", form.sha, b"1", self._key, *words)))
+            self._socket.sendall(_pack((b"EVALSHA", form.sha, *self._keys, *words)))
             self._owed += 1
         except BaseException as exc:
             self.drop()
@@ -158,6 +162,13 @@ class Link:
         if isinstance(reply, hiredis.ReplyError) and faults.is_moved(reply):
             self.drop()
             self.place.forget()
+        return reply
+
+    def _follow(self, words: tuple[bytes | str | int | float, ...], timeout: float, doubt: str) -> Any:  # noqa: ANN401 - as above
+        """Ask, and once more where a cluster says that the queue is with another node by now."""
+        reply = self._exchange(words, timeout, doubt)
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("MOVED "):
+            reply = self._exchange(words, timeout, doubt)
         return reply
 
     def _read(self) -> Any:  # noqa: ANN401 - as above

@@ -1,0 +1,237 @@
+"""A slot that is moved: each script is done whole or not at all."""
+
+from __future__ import annotations
+
+import binascii
+import os
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import pytest
+
+import qcore_redis
+from qcore.errors import BackendUnavailable
+from qcore.interfaces import Settings
+from qcore.model import Action, Outgoing, Schedule, Settlement, State, StoredResult
+from qcore.notes import Arrival
+from qcore_redis import RedisBroker, RedisResults, RedisSchedules, items, records, settling
+from qcore_redis.link import Link
+from qcore_redis.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+PREFIX: Final = b"{qcore:q}:"
+SLOT: Final = binascii.crc_hqx(b"qcore:q", 0) % 16384
+#: files that are parts of scripts and none of their own
+PARTS: Final = {"prelude", "put", "leases", "results", "schedules"}
+SCRIPTS: Final = sorted(
+    {path.stem for path in (Path(qcore_redis.__file__).parent / "lua").glob("*.lua")} - PARTS
+)
+LARGE: Final = bytes(items.LARGE + 1)
+
+
+def settings(url: str) -> Settings:
+    """Return the settings of the queue, which gives up soon."""
+    return Settings(name="q", sections={"redis": f"{url}?socket_timeout=0.2"}, owner=b"owner")
+
+
+def message(body: bytes, delay: float = 0.0) -> Outgoing:
+    """Return a message of an id of its own."""
+    return Outgoing(os.urandom(16), body, delay)
+
+
+def result(state: State, group: str | None = None, ends: float = 0.0) -> StoredResult:
+    """Return a result."""
+    return StoredResult(os.urandom(16), state, b"body", "a.task", group, time.time(), ends)
+
+
+@attrs.frozen
+class Held:
+    """What a queue held of which every key exists."""
+
+    #: key -> what the server wrote of it, and the milliseconds it has left
+    dumped: dict[bytes, tuple[bytes, int]]
+    receipts: list[bytes]
+    results: list[StoredResult]
+    schedule: Schedule
+    letters: list[str]
+
+    @property
+    def keys(self) -> list[bytes]:
+        """All keys."""
+        return sorted(self.dumped)
+
+
+def populate(nodes: Any) -> Held:
+    """Fill the queue on the first node by way of the public interface, and take it down."""
+    made = settings(nodes.url)
+    broker, store, schedules = RedisBroker(made), RedisResults(made), RedisSchedules(made)
+    notes = store.notes
+    # one lease that is partly settled, one dead letter that lies apart, one lease that has ended
+    broker.enqueue([message(b"one"), message(LARGE), message(b"three")])
+    leased = broker.lease(3, 0.0)
+    broker.settle([Settlement(leased[0].receipt, Action.ACK)])
+    broker.enqueue([message(LARGE), message(LARGE)])
+    for one in broker.lease(2, 0.0):
+        broker.settle([Settlement(one.receipt, Action.BURY, reason="so")])
+    broker.enqueue([message(LARGE), message(b"ended")])
+    short = RedisBroker(attrs.evolve(made, retry=0.001))
+    short.lease(2, 0.0)
+    broker.enqueue([message(b"late", 600.0), message(LARGE, 0.001), *(message(b"%d" % n) for n in range(20))])
+    found = [result(state, "group") for state in State]
+    found += [result(state, None, time.time() + 600) for state in State]
+    store.save(found)
+    # two that wait, one of them was woken
+    link = Link(made.section("redis"), PREFIX + b"q")
+    woken = result(State.SUCCESS)
+    for waited in (woken.id, bytes(16)):
+        link.run(script("results", "await"), waited, b"waiter", 600_000)
+    store.save([woken])
+    notes.put("mark", b"set", 600.0)
+    notes.acquire("limit", b"holder", 1, 600.0)
+    assert [notes.reserve("rate", b"holder", 600.0, 1) for _ in range(2)][1:]
+    notes.reserve("rate", b"other", 600.0, 1)
+    notes.arrive([Arrival("flow", 0, b"came")], 600.0)
+    schedule = Schedule(name="due", task="a.task", rule="every 60 seconds", next_run=time.time() - 60)
+    schedules.add(schedule)
+    (schedule,) = schedules.claim_due(time.time(), 1, 600.0)
+    broker.publish_status("one", b"status", 600.0)
+    assert broker.withdraw([]) == []
+    client = nodes.clients[0]
+    client.set(PREFIX + b"k", 3, ex=600)
+    client.pexpire(PREFIX + b"a:waiter", 600_000)
+    dumped = {key: (client.dump(key), max(0, client.pttl(key))) for key in client.keys(PREFIX + b"*")}
+    letters = [one.id for one in broker.buried()]
+    for one in (broker, short, store, schedules):
+        one.close()
+    link.close()
+    return Held(dumped, [one.receipt for one in leased], found, schedule, letters)
+
+
+def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
+    """Return each script by its name: its files and what it is told, so that it writes all it can."""
+    token, ids = state.receipts[0][:-2], [one.id for one in state.results]
+    fresh = [items.token(b"owner", b"process!", number) for number in (1, 2)]
+    saved, told = records.words([result(one, "group") for one in State] + state.results)
+    put = list(items.words([message(b"now"), message(b"later", 60.0), message(LARGE)]))
+    count, leases = settling.words(
+        [
+            Settlement(state.receipts[1], Action.ACK),
+            Settlement(state.receipts[2], Action.RETRY, delay=5.0, failures=1),
+        ]
+    )
+    before = b"".join((records._ENTRY.pack(0.0, 0.0, bytes(16)),))
+    name, value = state.schedule.name, qcore_redis.schedules._packed(state.schedule)
+    later = qcore_redis.schedules._packed(attrs.evolve(state.schedule, next_run=time.time() + 60))
+    return {
+        "abandon": (("abandon",), [token]),
+        "acquire": (("acquire",), ["limit", b"other", 2, 60_000]),
+        "arrive": (("arrive",), [60_000, "flow", 1, b"came", "flow2", 0, b"came"]),
+        "await": (("results", "await"), [bytes(16), b"waiter2", 60_000]),
+        "buried": (("buried",), ["0", 10]),
+        "confirm": (("confirm",), [token, 90_000]),
+        "counts": (("counts",), [time.time()]),
+        "enqueue": (("put", "enqueue"), put),
+        "exchange": (
+            ("put", "leases", "results", "exchange"),
+            [5, fresh[0], 60_000, 1, 0, saved, 3, count, *told, *put, *leases],
+        ),
+        "extend": (("extend",), [90_000, token]),
+        "forget": (("results", "forget"), ids[:2]),
+        "letters": (("letters",), ["requeue", *state.letters[:1]]),
+        "mark": (("mark",), ["mark", b"other", 60_000]),
+        "prune": (("results", "prune"), [1, 10, time.time()]),
+        "prune_each": (("results", "prune_each"), [before, -1, "group", 10, *ids]),
+        "publish": (("publish",), ["two", 60_000, b"status"]),
+        "purge": (("leases", "purge"), [10]),
+        "reclaim": (("reclaim",), [items.owner_prefix(b"owner")]),
+        "release": (("release",), ["limit", b"holder"]),
+        "reserve": (("reserve",), ["rate", b"third", repr(60e6), 1]),
+        "save": (("results", "save"), [saved, *told]),
+        "schedule_add": (("schedules", "schedule_add"), ["new", value, 1]),
+        "schedule_advance": (("schedules", "schedule_advance"), [name, value, name, later, 1]),
+        "schedule_claim": (("schedules", "schedule_claim"), [repr(time.time() + 999), 5, time.time() + 2000]),
+        "schedule_fire": (("put", "schedules", "schedule_fire"), [name, later, name, value, 1, *put]),
+        "schedule_remove": (("schedules", "schedule_remove"), [name]),
+        "schedule_renew": (("schedules", "schedule_renew"), [name, value, later]),
+        "size": (("size",), []),
+        "statuses": (("statuses",), []),
+        "ungroup": (("results", "ungroup"), ["group", 10]),
+        "unwait": (("unwait",), [token]),
+        "withdraw": (("leases", "withdraw"), ["q", 0, 3, 1000, *(b"%d" % n for n in range(20))]),
+    }
+
+
+def test_each_script_is_tried(nodes: Any, populated: Held) -> None:
+    """A script that is added is tried here as well, and every kind of key is there."""
+    del nodes
+    kinds = {key[len(PREFIX) :].split(b":")[0] for key in populated.keys}
+
+    assert SCRIPTS == sorted(calls(populated))
+    assert kinds == set(b"q l t d b n x xz r s f y e g w a p po v vh z m c cz ch u k".split())
+
+
+@pytest.fixture(scope="module")
+def populated(nodes: Any) -> Held:
+    """Return a queue of which every key exists."""
+    return populate(nodes)
+
+
+@pytest.fixture
+def placed(nodes: Any, populated: Held) -> Iterator[Callable[[Sequence[bytes]], None]]:
+    """Return a function that puts the queue on the first node and some of its keys on the second."""
+
+    def restore(moved: Sequence[bytes]) -> None:
+        nodes.reset(SLOT)
+        with nodes.clients[0].pipeline(transaction=False) as pipe:
+            for key, (text, left) in populated.dumped.items():
+                pipe.restore(key, left, text)
+            pipe.execute()
+        nodes.begin(SLOT)
+        nodes.move(moved)
+
+    yield restore
+    nodes.reset(SLOT)
+
+
+def partings(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Yield what may be on the other node: none, each alone, all but each, and as they go in some orders."""
+    yield []
+    for key in keys:
+        yield [key]
+        yield [one for one in keys if one != key]
+    for seed in range(3):
+        order = list(keys)
+        random.Random(seed).shuffle(order)
+        for length in range(2, len(order)):
+            yield order[:length]
+    yield keys
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_changes_nothing_while_its_slot_is_moved(
+    nodes: Any, populated: Held, placed: Callable[[Sequence[bytes]], None], name: str
+) -> None:
+    """Whichever keys are on the other node: it fails, may be asked again, and has written nothing."""
+    files, words = calls(populated)[name]
+    link = Link(settings(nodes.url).section("redis"), PREFIX + b"q")
+    torn = []
+    for moved in partings(populated.keys):
+        placed(moved)
+        before = nodes.digests()
+        try:
+            link.run(script(*files), *words)
+        except BackendUnavailable as exc:
+            assert "its cluster" in str(exc)  # noqa: PT017 - one that is done is as good
+            if nodes.digests() != before:
+                torn.append(moved)
+    assert torn == []
+
+    nodes.move([key for key in populated.keys if key not in moved])
+    nodes.end(SLOT)
+    link.run(script(*files), *words)
+    link.close()
