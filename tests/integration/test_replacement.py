@@ -24,3 +24,23 @@ def test_a_worker_that_did_some_work_is_replaced_at_once_however_often(land: Lan
 
     assert not cluster.status().troubles
     assert time.monotonic() - began < 20
+
+
+def test_a_worker_that_is_recycled_after_a_storm_is_replaced_at_once(land: Land) -> None:
+    """Only those that crash are made to wait."""
+    app, cluster = land.both(workers=1, recycle=1)
+
+    def storm() -> bool:
+        for pid in worker_pids(cluster):
+            kill(pid)
+        return any("died within" in one for one in cluster.status().troubles)
+
+    until(storm, "workers that die early to be made to wait")
+    until(lambda: worker_pids(cluster), "the one that waited")
+    began = time.monotonic()
+    # each is done by a worker of its own
+    pids = {final(app.enqueue(tasks.pid)).value for _ in range(5)}
+
+    assert len(pids) == 5
+    # they would wait 2, 4, 8 and 16 seconds
+    assert time.monotonic() - began < 20

@@ -162,7 +162,7 @@ class Pool:
             _log.error("worker %d: %s", slot.number, notice.text)
         gone = self._lose(slot, notice)
         # One that has finished a task did get to work: whatever killed it will not kill all.
-        if gone.cause in {"crashed", "broken"} and gone.lived < _EARLY and not gone.seen.total:
+        if gone.crashed and gone.lived < _EARLY and not gone.seen.total:
             self._early.append(time.monotonic())
         return [gone]
 
@@ -183,6 +183,10 @@ class Pool:
                 self._order(Order(slot.number, 0, slot.owner, slot.cpus))
 
     def want(self, slot: Slot) -> None:
+        """Have a worker started in a slot at once."""
+        slot.due = time.monotonic()
+
+    def want_after_crash(self, slot: Slot) -> None:
         """Have a worker started in a slot, at once unless workers keep dying."""
         now = time.monotonic()
         wait = 0.0

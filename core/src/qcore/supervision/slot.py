@@ -73,6 +73,11 @@ class Gone:
         return "crashed"
 
     @property
+    def crashed(self) -> bool:
+        """Whether it ended by a fault, and not as planned or because we ended it."""
+        return self.cause in {"crashed", "broken"}
+
+    @property
     def clean(self) -> bool:
         """Whether it left by itself with everything settled, so that there is nothing to rescue.
 

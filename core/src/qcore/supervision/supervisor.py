@@ -212,7 +212,7 @@ class Supervisor:
         slot = self._pool.slots[gone.slot]
         self._guard.forget(gone.pid)
         self._overview.lose(gone)
-        if gone.cause in {"crashed", "broken"}:
+        if gone.crashed:
             _log.error("worker %d (pid %d) is gone: %s", gone.slot, gone.pid, gone.death)
             if self._state == "starting":
                 self._give_up_if_none_starts(gone)
@@ -220,7 +220,11 @@ class Supervisor:
             _log.debug("worker %d (pid %d) left: %s", gone.slot, gone.pid, gone.cause)
         if not gone.clean:
             self._caretaker.rescue(gone)
-        if self._state != "stopping":
+        if self._state == "stopping":
+            return
+        if gone.crashed:
+            self._pool.want_after_crash(slot)
+        else:
             self._pool.want(slot)
 
     def _give_up_if_none_starts(self, gone: Gone) -> None:
