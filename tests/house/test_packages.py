@@ -22,6 +22,7 @@ TOP: Final = {
     "LICENSE",
     "README.md",
     "SECURITY.md",
+    "conftest.py",
     "constraints.txt",
     "core",
     "docs",

@@ -12,6 +12,7 @@ import psutil
 
 from qcore import App, Cluster, Config, Result, ResultNotReady
 from qcore.model import State
+from tests.forkserver import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -128,16 +129,22 @@ def kill(pid: int) -> None:
 
 
 class Marked:
-    """Finds every process that descends from this one by a mark in its environment."""
+    """Finds every process that descends from this one by a mark in its environment.
+
+    A supervisor that was forked has the environment of who forked it in `/proc`; it and what
+    descends from it are descendants of this process, orphans too, see `tests.forkserver`.
+    """
 
     def __init__(self, mark: str) -> None:
         self._mark = f"MARK_OF_QCORE_TESTS={mark}".encode()
+        self._before = {process.pid for process in psutil.Process().children(recursive=True)}
 
     def left(self) -> list[int]:
         """Return the marked processes that run, orphans included."""
-        found = []
+        descendants = {process.pid for process in psutil.Process().children(recursive=True)}
+        found = [pid for pid in descendants - self._before - SERVERS if alive(pid)]
         for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            if not entry.name.isdigit() or int(entry.name) in {os.getpid(), *found, *SERVERS}:
                 continue
             try:
                 marked = self._mark in (entry / "environ").read_bytes().split(b"\0")

@@ -92,13 +92,7 @@ class Cluster:
             f"import gc, sys; gc.disable(); sys.path.append({source!r}); from qcore.cluster import main; "
             f"main({theirs.fileno()})"
         )
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
-            [sys.executable, "-c", program],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            # A terminal's Ctrl-C is for the program; it decides what becomes of its cluster.
-            start_new_session=True,
-        )
+        self._process = start_interpreter(program, theirs.fileno())
         theirs.close()
         self._control = Control(ours)
         self._control.hand_over(msgspec.msgpack.encode(boot))
@@ -173,6 +167,17 @@ class Cluster:
             self._control = None
         self._process = None
         return status
+
+
+def start_interpreter(program: str, fd: int) -> subprocess.Popen[bytes]:
+    """Run a text in an interpreter of its own that inherits one open file."""
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
+        [sys.executable, "-c", program],
+        pass_fds=(fd,),
+        stdin=subprocess.DEVNULL,
+        # A terminal's Ctrl-C is for the program; it decides what becomes of its cluster.
+        start_new_session=True,
+    )
 
 
 def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | None = None) -> Boot:
