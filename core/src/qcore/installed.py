@@ -30,6 +30,7 @@ KNOWN: Final = {
     "disque_nodes": "qcore-disque",
     "disque_auth": "qcore-disque",
     "disque_fastack": "qcore-disque",
+    "disque_replicate": "qcore-disque",
     "spool": "qcore-example",
     "orm": "qcore-django",
     "has_replica": "qcore-django",

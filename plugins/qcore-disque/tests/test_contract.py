@@ -1,38 +1,68 @@
-"""The broker keeps to qcore's interface, on a stand-in for Disque."""
+"""The broker keeps to qcore's interface, on a stand-in for Disque with a quicker clock."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import pytest
 
 from qcore.interfaces import Settings
 from qcore.testing import BrokerContract
 from qcore_disque import DisqueBroker
 
+from .conftest import Server
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-    from .conftest import Server
+    from qcore.model import Outgoing, Settlement
 
-#: Disque counts whole seconds: minutes, on the oldest Python only
+#: every Python asks the built-in brokers the same: this takes the oldest one only
 pytestmark = pytest.mark.slow
+
+#: seconds of the stand-in in one second of the tests: Disque counts whole seconds
+QUICKER: Final = 4
 
 _numbers = itertools.count()
 
 
-class TestDisqueBroker(BrokerContract):
-    """DisqueBroker keeps to Broker; Disque counts whole seconds."""
+class QuickBroker(DisqueBroker):
+    """Speaks of seconds of the stand-in's quicker clock where a caller speaks of the tests'."""
 
-    tick = 1.0
-    # the clock of the server looks ten times a second
-    tolerance = 0.15
+    def __init__(self, settings: Settings) -> None:
+        fields: dict[str, Any] = {
+            name: getattr(settings, name) for name in ("name", "bulk", "poll", "owner", "sections")
+        }
+        super().__init__(Settings(retry=settings.retry * QUICKER, **fields))
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Delay by as many seconds of the stand-in."""
+        super().enqueue([msgspec.structs.replace(one, delay=one.delay * QUICKER) for one in messages])
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Delay by as many seconds of the stand-in."""
+        super().settle([msgspec.structs.replace(one, delay=one.delay * QUICKER) for one in settlements])
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[Server]:
+    """Return a server of one node whose seconds are shorter."""
+    server = Server(speed=QUICKER)
+    yield server
+    server.kill()
+
+
+class TestDisqueBroker(BrokerContract):
+    """DisqueBroker keeps to Broker; Disque counts whole seconds, which are quarters here."""
+
+    tick = 1 / QUICKER
 
     @pytest.fixture
-    def make(self, disque: Server) -> Callable[..., DisqueBroker]:
+    def make(self, quick: Server) -> Callable[..., DisqueBroker]:
         """Return a maker of brokers of a queue of this test alone."""
         name = f"kit-{os.getpid()}-{next(_numbers)}"
-        sections = {"disque_nodes": [disque.node]}
-        return lambda **fields: DisqueBroker(Settings(name=name, sections=sections, **fields))
+        sections = {"disque_nodes": [quick.node]}
+        return lambda **fields: QuickBroker(Settings(name=name, sections=sections, **fields))

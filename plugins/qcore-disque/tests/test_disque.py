@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from qcore import App, Cluster, Config
 from qcore.errors import BackendRefused, BackendUnavailable, ConfigError, NotSupported
@@ -37,17 +36,12 @@ def message(body: bytes) -> Outgoing:
     return Outgoing(os.urandom(16), body)
 
 
-def client(server: Server, password: str | None = None) -> Any:
-    """Return a plain client, as an operator has one."""
-    return redis.Redis(port=server.port, protocol=2, password=password)
-
-
 # -- the nodes --------------------------------------------------------------------------------
 
 
 def test_a_password_is_given_the_old_way(start: Callable[..., Server]) -> None:
     """Disque knows no users, only a password."""
-    server = start("open sesame")
+    server = start(password="open sesame")
     broker = broker_on(server.node, auth="open sesame")
 
     broker.enqueue([message(b"one")])
@@ -60,7 +54,7 @@ def test_a_password_is_given_the_old_way(start: Callable[..., Server]) -> None:
 )
 def test_a_wrong_password_is_told(start: Callable[..., Server], told: str | None, wanted: str) -> None:
     """It will not be right a moment later, and it is not shown."""
-    broker = broker_on(start("open sesame").node, auth=told)
+    broker = broker_on(start(password="open sesame").node, auth=told)
 
     with pytest.raises(BackendRefused, match=wanted) as raised:
         broker.ping()
@@ -70,12 +64,12 @@ def test_a_wrong_password_is_told(start: Callable[..., Server], told: str | None
 
 def test_another_node_is_taken_when_one_is_gone(start: Callable[..., Server]) -> None:
     """Whichever was chosen, work goes on with the one that lives."""
-    one, other = start(), start()
-    brokers = [broker_on(one.node, other.node) for _ in range(8)]
+    server = start(3)
+    brokers = [broker_on(*server.nodes[:2]) for _ in range(8)]
     for broker in brokers:
         broker.ping()
 
-    one.kill()
+    server.down(0)
 
     unreachable = 0
     for broker in brokers:
@@ -86,7 +80,7 @@ def test_another_node_is_taken_when_one_is_gone(start: Callable[..., Server]) ->
             unreachable += 1
             broker.enqueue([message(b"work")])
     assert unreachable < len(brokers)
-    assert broker_on(other.node).size().ready == len(brokers)
+    assert server.ask("QLEN", "alone", node=1) == len(brokers)
 
 
 def test_no_node_at_all_is_told_with_all_names() -> None:
@@ -106,7 +100,7 @@ def test_either_all_are_accepted_or_none(start: Callable[..., Server]) -> None:
     broker = broker_on(server.node)
     for error in ("", "NOREPL Not enough reachable nodes"):
         if error:
-            client(server).execute_command("DEBUG", "FAIL", "ADDJOB", error)
+            server.ask("DEBUG", "FAIL", "ADDJOB", error)
 
     with pytest.raises(BackendUnavailable, match="too few of its nodes"):
         broker.enqueue([message(b"one"), message(b"two"), message(b"three")])
@@ -118,7 +112,7 @@ def test_a_paused_queue_is_an_obstacle_that_passes(start: Callable[..., Server])
     """An operator has paused it: try again later."""
     server = start()
     broker = broker_on(server.node)
-    client(server).execute_command("PAUSE", "alone", "in")
+    server.ask("PAUSE", "alone", "in")
 
     with pytest.raises(BackendUnavailable, match="the queue is paused"):
         broker.enqueue([message(b"one")])
@@ -127,7 +121,7 @@ def test_a_paused_queue_is_an_obstacle_that_passes(start: Callable[..., Server])
 def test_a_job_of_a_stranger_is_a_body(start: Callable[..., Server]) -> None:
     """What others have added is handed on as it is; the worker buries it."""
     server = start()
-    client(server).execute_command("ADDJOB", "alone", "hello", 100)
+    server.ask("ADDJOB", "alone", "hello", 100)
 
     (delivery,) = broker_on(server.node).lease(5, 1.0)
 
@@ -157,7 +151,7 @@ def test_fastack_acknowledges_too(start: Callable[..., Server]) -> None:
 
     broker.settle([Settlement(delivery.receipt)])
 
-    assert client(server).execute_command("SHOW", job) is None
+    assert server.ask("SHOW", job) is None
 
 
 def test_with_retry_0_a_message_is_handed_out_once(
@@ -173,7 +167,7 @@ def test_with_retry_0_a_message_is_handed_out_once(
 
     assert "at most once" in caplog.text
     assert not broker.capabilities.receipts
-    shown = client(server).execute_command("SHOW", delivery.receipt.partition(b":")[0])
+    shown = server.ask("SHOW", delivery.receipt.partition(b":")[0])
     fields = dict(zip(shown[::2], shown[1::2], strict=True))
     assert fields[b"retry"] == 0
     with pytest.raises(NotSupported):
@@ -196,7 +190,7 @@ def test_the_specifications_examples_run(
 ) -> None:
     """Each example of the page works, with the nodes of a server that is there."""
     password = given.pop("auth", "")
-    server = start(password)
+    server = start(password=password)
     settings = {
         **given,
         "disque_nodes": [server.node],

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import redis
 
 from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
@@ -33,10 +32,9 @@ def message() -> Outgoing:
     return Outgoing(os.urandom(16), b"work")
 
 
-def fail(server: Server, command: str, error: str) -> None:
+def fail(server: Server, command: str, error: str, node: int = 0) -> None:
     """Let the next such command be answered with an error."""
-    client: Any = redis.Redis(port=server.port, protocol=2)
-    client.execute_command("DEBUG", "FAIL", command, error)
+    server.ask("DEBUG", "FAIL", command, error, node=node)
 
 
 def test_a_node_at_its_memory_limit_is_an_obstacle_that_passes(start: Callable[..., Server]) -> None:
@@ -51,25 +49,16 @@ def test_a_node_at_its_memory_limit_is_an_obstacle_that_passes(start: Callable[.
     broker.enqueue([message()])
 
 
-def spoken_to(broker: DisqueBroker, *servers: Server) -> Server:
-    """Return the node a broker speaks to."""
+def spoken_to(broker: DisqueBroker, server: Server) -> int:
+    """Return the number of the node a broker speaks to."""
     broker.ping()
-    return next(server for server in servers if server.node == broker._nodes.place)
+    return server.nodes.index(broker._nodes.place)
 
 
-def anew(broker: DisqueBroker, *servers: Server) -> Server:
+def anew(broker: DisqueBroker, server: Server) -> int:
     """Return the node a broker chooses once its connection is lost."""
     broker._nodes._drop()
-    return spoken_to(broker, *servers)
-
-
-def meet(*servers: Server) -> None:
-    """Let each know the others, as far as HELLO tells of them."""
-    clients: list[Any] = [redis.Redis(port=server.port, protocol=2) for server in servers]
-    told = [client.execute_command("HELLO")[2] for client in clients]
-    for number, client in enumerate(clients):
-        for other in told[number + 1 :] + told[:number]:
-            client.execute_command("DEBUG", "MEET", *other)
+    return spoken_to(broker, server)
 
 
 @pytest.mark.parametrize("error", [LEAVING, OOM])
@@ -78,33 +67,33 @@ def test_a_node_that_leaves_or_is_full_is_left(
     start: Callable[..., Server], error: str, command: str
 ) -> None:
     """The call fails, and the next one goes to another node."""
-    servers = start(), start()
-    broker = broker_on(*(server.node for server in servers))
-    bad = spoken_to(broker, *servers)
-    fail(bad, command, error)
+    server = start(2)
+    broker = broker_on(*server.nodes)
+    bad = spoken_to(broker, server)
+    fail(server, command, error, bad)
 
     with pytest.raises(BackendUnavailable):
         broker.enqueue([message()]) if command == "ADDJOB" else broker.lease(1, 0)
 
-    assert spoken_to(broker, *servers) is not bad
-    assert all(anew(broker, *servers) is not bad for _ in range(20))
+    assert spoken_to(broker, server) != bad
+    assert all(anew(broker, server) != bad for _ in range(20))
 
 
 def test_a_node_is_not_avoided_for_ever(
     start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A minute later it may be drained, or be back."""
-    servers = start(), start()
-    broker = broker_on(*(server.node for server in servers))
-    bad = spoken_to(broker, *servers)
-    fail(bad, "ADDJOB", LEAVING)
+    server = start(2)
+    broker = broker_on(*server.nodes)
+    bad = spoken_to(broker, server)
+    fail(server, "ADDJOB", LEAVING, bad)
     with pytest.raises(BackendUnavailable):
         broker.enqueue([message()])
 
     later = time.monotonic() + 60
     monkeypatch.setattr("qcore_disque.nodes.time.monotonic", lambda: later)
 
-    assert any(anew(broker, *servers) is bad for _ in range(100))
+    assert any(anew(broker, server) == bad for _ in range(100))
 
 
 def test_a_node_is_avoided_only_where_there_is_another(start: Callable[..., Server]) -> None:
@@ -120,30 +109,31 @@ def test_a_node_is_avoided_only_where_there_is_another(start: Callable[..., Serv
     assert broker.size().ready == 1
 
 
-def test_what_a_full_node_took_nevertheless_is_removed_there(start: Callable[..., Server]) -> None:
-    """Another node could not remove it: a job is deleted on the node that is asked."""
-    servers = start(), start()
-    broker = broker_on(*(server.node for server in servers))
-    bad = spoken_to(broker, *servers)
-    fail(bad, "ADDJOB", OOM)
+def test_what_a_full_node_took_nevertheless_is_removed(start: Callable[..., Server]) -> None:
+    """From every node that has a copy: each would queue it when its time is over."""
+    server = start(2)
+    broker = broker_on(*server.nodes)
+    bad = spoken_to(broker, server)
+    fail(server, "ADDJOB", OOM, bad)
 
     with pytest.raises(BackendUnavailable):
         broker.enqueue([message(), message()])
 
-    assert broker_on(bad.node).size().ready == 0
+    server.advance(600)
+    assert [server.ask("QLEN", "alone", node=node) for node in range(2)] == [0, 0]
 
 
 def test_a_paused_queue_is_no_reason_to_leave_the_node(start: Callable[..., Server]) -> None:
     """It is the queue that is paused, whatever node is asked."""
-    servers = start(), start()
-    broker = broker_on(*(server.node for server in servers))
-    node = spoken_to(broker, *servers)
-    fail(node, "ADDJOB", "PAUSED Queue paused in input, try later")
+    server = start(2)
+    broker = broker_on(*server.nodes)
+    node = spoken_to(broker, server)
+    fail(server, "ADDJOB", "PAUSED Queue paused in input, try later", node)
 
     with pytest.raises(BackendUnavailable, match="the queue is paused"):
         broker.enqueue([message()])
 
-    assert spoken_to(broker, *servers) is node
+    assert spoken_to(broker, server) == node
 
 
 def test_two_brokers_on_one_queue_are_known_to_be(start: Callable[..., Server]) -> None:
@@ -159,14 +149,9 @@ def test_two_brokers_on_one_queue_are_known_to_be(start: Callable[..., Server]) 
 
 def test_all_nodes_of_a_cluster_name_it_alike(start: Callable[..., Server]) -> None:
     """Each names itself first, and the others in an order of its own."""
-    one, other = start(), start()
-    meet(one, other)
+    one, other = start(2).nodes
 
-    assert (
-        broker_on(one.node).identity()
-        == broker_on(other.node).identity()
-        == broker_on(other.node, one.node).identity()
-    )
+    assert broker_on(one).identity() == broker_on(other).identity() == broker_on(other, one).identity()
 
 
 def test_a_cluster_nobody_answers_for_has_no_name() -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def ask(disque: Server) -> Any:
     """Return what sends a command."""
-    return redis.Redis(port=disque.port, protocol=2).execute_command
+    return redis.Redis(port=disque.ports[0], protocol=2).execute_command
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_time_is_told(ask: Any) -> None:
 
 def test_a_client_may_quit(disque: Server) -> None:
     """It is told goodbye, and the line is closed."""
-    connection: Any = redis.Connection(port=disque.port, protocol=2)
+    connection: Any = redis.Connection(port=disque.ports[0], protocol=2)
     connection.connect()
     connection.send_command("QUIT")
 

@@ -5,21 +5,28 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from qcore.errors import NotSupported
+from qcore.errors import BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
-from qcore.model import Action, Buried, Delivery, QueueSize
+from qcore.model import Action, QueueSize
+from qcore_disque import faults
+from qcore_disque.copies import Copies
 from qcore_disque.items import Item
+from qcore_disque.lease import Lease, job_of
+from qcore_disque.node import checked
 from qcore_disque.nodes import Nodes
+from qcore_disque.replies import count, delivery, listed, taken, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from qcore.interfaces import Settings
-    from qcore.model import Outgoing, Settlement
+    from qcore.model import Buried, Delivery, Outgoing, Settlement
+    from qcore_disque.copies import Copy
+    from qcore_disque.node import Node
 
 _log = logging.getLogger("qcore_disque.broker")
 
@@ -33,10 +40,17 @@ _COPIED: Final = 3000
 _LONGEST: Final = 5.0
 #: told when the answer to ADDJOB is lost
 _DOUBT: Final = "the messages may have been accepted nevertheless"
-#: what WORKING says of a lease that has ended, or of a job beyond half of its life
-_ENDED: Final = ("NOJOB", "TOOLATE", "BADID")
 #: jobs listed in one step of a scan
 _SCAN: Final = 500
+#: times all nodes are looked through for what moved from one to another meanwhile
+_PASSES: Final = 10
+#: nodes that keep a copy of a job, where nobody says otherwise; fewer if there are not as many
+_COPIES: Final = 2
+_MOST_COPIES: Final = 65_535
+#: what WORKING says of a lease that has ended, or of a job beyond half of its life
+_ENDED: Final = ("NOJOB", "TOOLATE", "BADID", "ACKED")
+#: part of its lease that a job may have spent on its queue; Disque counts from when it was queued
+_SPENT: Final = 0.25
 
 
 class DisqueBroker(Broker):
@@ -54,10 +68,12 @@ class DisqueBroker(Broker):
         #: whole seconds: Disque counts no finer
         self._retry = math.ceil(settings.retry)
         again = self._retry > 0
+        self._copies = Copies(self._nodes)
         # at most once can only be promised by a single node
-        self._how: tuple[bytes | int, ...] = (
-            (b"RETRY", self._retry) if again else (b"REPLICATE", 1, b"RETRY", 0)
-        )
+        self._kept: int | None = settings.section("disque_replicate") if again else 1
+        if self._kept is not None and not 1 <= self._kept <= _MOST_COPIES:
+            fault = f"disque_replicate: got {self._kept}; must be 1 to {_MOST_COPIES}, the copies of each job"
+            raise ConfigError([fault])
         if not again:
             _log.warning(
                 "retry is 0: disque hands out each message at most once, and what a worker that dies has"
@@ -94,51 +110,71 @@ class DisqueBroker(Broker):
                 seconds=max(0.0, left),
             )  # fmt: skip
             if found or time.monotonic() >= deadline:
-                return [_delivery(job) for job in found or ()]
+                return self._handed_out(found)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases: what goes on is added anew first, so that nothing is lost in between."""
         if not self.capabilities.dead_letter and any(one.action is Action.BURY for one in settlements):
             raise NotSupported("with retry 0 disque hands out a message once: there is nothing to bury")
-        jobs = {job: one for one in settlements if (job := _job(one.receipt))}
-        again = {job: one for job, one in jobs.items() if one.action is not Action.ACK}
-        leased = self._leased(again)
+        told = {lease.job: (lease, one) for one in settlements if (lease := Lease.read(one.receipt))}
+        again = [lease for lease, one in told.values() if one.action is not Action.ACK]
+        copies = self._copies.leased(again)
+        self._tell_unknown([lease for lease in again if lease.job not in copies])
         # a lease that is given back is not counted, and nothing has to be noted: one step
-        back = [job for job in leased if again[job].action is Action.RELEASE and again[job].delay <= 0]
-        self._done(b"NACK", back)
-        moved = {job: told for job, told in leased.items() if job not in back}
-        self._add([self._moved(again[job], item, lease) for job, (item, lease) in moved.items()])
-        self._done(self._ack, [job for job in jobs if job not in again or job in moved])
+        back = {job for job in copies if told[job][1].action is Action.RELEASE and told[job][1].delay <= 0}
+        self._end([Lease(job, copies[job].node.prefix) for job in back], b"NACK")
+        moved = {job: copy for job, copy in copies.items() if job not in back}
+        self._add([self._moved(told[job][1], copy, told[job][0]) for job, copy in moved.items()])
+        done = [lease for lease, one in told.values() if one.action is Action.ACK or lease.job in moved]
+        self._end(done, self._ack)
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Begin the time of leases anew; Disque takes no other time than the one a job was added with."""
         del seconds
-        jobs = [job for receipt in receipts if (job := _job(receipt))]
-        replies = self._nodes.many([(b"WORKING", job) for job in jobs])
-        for reply in replies:
-            if isinstance(reply, redis.ResponseError) and not str(reply).startswith(_ENDED):
+        leases = [lease for receipt in receipts if (lease := Lease.read(receipt))]
+        for reply in self._copies.work_on(leases):
+            if not str(reply).startswith(_ENDED):
                 raise self._nodes.refused(reply)
 
     def size(self) -> QueueSize:
-        """Count what is ready and what is buried; Disque does not count the rest."""
-        ready, buried = self._all([(b"QLEN", self._queue), (b"QLEN", self._letters)])
+        """Count what is ready and what is buried, on all nodes; Disque does not count the rest."""
+        ready = buried = 0
+        for node in self._nodes.every():
+            replies = self._nodes.ask(node, [(b"QLEN", self._queue), (b"QLEN", self._letters)])
+            ready, buried = (
+                before + count(reply, node.place)
+                for before, reply in zip((ready, buried), replies or (0, 0), strict=True)
+            )
         return QueueSize(ready=ready, buried=buried)
 
     def purge(self) -> int:
-        """Remove what is ready or delayed, some hundreds at a time."""
-        removed = 0
-        for jobs in self._scan():
-            waiting = [bytes(job[b"id"]) for job in jobs if _waits(job)]
-            removed += self._done(b"DELJOB", waiting) if waiting else 0
-        return removed
+        """Remove what is ready or delayed from all nodes, until none has anything left."""
+        removed: set[bytes] = set()
+        self._nodes.look_again()
+        for _ in range(_PASSES):
+            before = len(removed)
+            for node in self._nodes.every():
+                for jobs in self._scan(node):
+                    found = [job for job in map(waiting, jobs) if job and job not in removed]
+                    # unlike DELJOB, which means one node, it reaches those that are away once they are back
+                    self._nodes.ask(node, [(b"ACKJOB", *found)] if found else [])
+                    removed.update(found)
+            if len(removed) == before:
+                break
+        return len(removed)
 
     # -- dead letters -------------------------------------------------------------------------
 
     def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
-        """List dead letters in the order they were buried."""
-        count = self._nodes.call(b"QLEN", self._letters)
-        found = self._nodes.call(b"QPEEK", self._letters, max(1, count)) or []
-        letters = sorted((_letter(job, body) for _, job, body in found), key=_age)
+        """List the dead letters of all nodes in the order they were buried."""
+        found: dict[str, Buried] = {}
+        self._nodes.look_again()
+        for node in self._nodes.every():
+            for length in self._nodes.ask(node, [(b"QLEN", self._letters)]):
+                peek = (b"QPEEK", self._letters, max(1, count(length, node.place)))
+                for reply in self._nodes.ask(node, [peek]):
+                    found |= {letter.id: letter for letter in listed(checked(reply, node.place))}
+        letters = sorted(found.values(), key=_age)
         if after is not None:
             names = [letter.id for letter in letters]
             letters = letters[names.index(after) + 1 :] if after in names else letters
@@ -147,13 +183,12 @@ class DisqueBroker(Broker):
     def requeue(self, ids: Sequence[str]) -> int:
         """Add dead letters anew, then remove them."""
         letters = self._dead(ids)
-        self._add([(self._queue, Item(item.body), 0.0) for item in letters.values()])
-        return self._done(b"DELJOB", list(letters)) if letters else 0
+        self._add([(self._queue, Item(copy.item.body), 0.0) for copy in letters.values()])
+        return self._remove(letters)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters for good."""
-        letters = self._dead(ids)
-        return self._done(b"DELJOB", list(letters)) if letters else 0
+        return self._remove(self._dead(ids))
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -177,64 +212,100 @@ class DisqueBroker(Broker):
     # -- jobs ---------------------------------------------------------------------------------
 
     def _add(self, items: Sequence[tuple[bytes, Item, float]]) -> None:
+        if not items:
+            return
+        how = (b"REPLICATE", self._replicas(), b"RETRY", self._retry, b"TTL", LIFE)
+        now = time.time()
         commands = [
-            (b"ADDJOB", queue, item.write(), _COPIED, *_delayed(delay), *self._how, b"TTL", LIFE)
+            (b"ADDJOB", queue, item._replace(written_at=now).write(), _COPIED, *_delayed(delay), *how)
             for queue, item, delay in items
         ]
         replies = self._nodes.many(commands, _DOUBT)
         wrong = [reply for reply in replies if isinstance(reply, redis.ResponseError)]
         if wrong:
-            self._done(b"DELJOB", [reply for reply in replies if isinstance(reply, bytes)])
+            added = [Lease(reply) for reply in replies if isinstance(reply, bytes) and job_of(reply)]
+            # each node with a copy would hand it out in its time: all of them have to learn of it
+            self._end(added, b"ACKJOB")
             raise self._nodes.refused(wrong[0])
 
-    def _done(self, verb: bytes, jobs: Sequence[bytes]) -> int:
-        """Acknowledge or delete jobs; return how many were known."""
-        return sum(self._nodes.call(verb, *jobs[start : start + BULK]) for start in range(0, len(jobs), BULK))
+    def _replicas(self) -> int:
+        """Return how many nodes have to have a copy of a job before it counts as added."""
+        return self._kept or min(_COPIES, len(self._nodes.ids()))
 
-    def _all(self, commands: Sequence[tuple[bytes | str | float, ...]]) -> list[Any]:
-        replies: list[Any] = self._nodes.many(commands)
-        for reply in replies:
-            if isinstance(reply, redis.ResponseError):
-                raise self._nodes.refused(reply)
-        return replies
+    def _end(self, leases: Sequence[Lease], verb: bytes) -> int:
+        """Acknowledge jobs or give them back, on the nodes of their leases; return how many were known."""
+        known = 0
+        for node, some in self._copies.by_node(leases):
+            for start in range(0, len(some), BULK):
+                command = (verb, *(lease.job for lease in some[start : start + BULK]))
+                known += count(*self._first(node, *command))
+        return known
 
-    def _leased(self, jobs: Mapping[bytes, Settlement]) -> dict[bytes, tuple[Item, Lease]]:
-        """Return what is written of those jobs whose lease is still the one settled."""
-        found = {}
-        replies = self._nodes.many([(b"SHOW", job) for job in jobs])
-        for (job, one), reply in zip(jobs.items(), replies, strict=True):
-            fields = _fields(reply)
-            lease = Lease.of(job, fields)
-            if fields.get(b"state") == b"active" and lease.receipt == one.receipt:
-                found[job] = (Item.read(fields[b"body"]), lease)
-        return found
+    def _first(self, node: Node, *words: bytes) -> tuple[Any, str]:
+        """Return a node's reply and where it came from; if it is lost meanwhile, another is asked."""
+        for reply in self._nodes.ask(node, [words]):
+            return reply, node.place
+        return self._nodes.call(*words), self._nodes.place
 
-    def _moved(self, one: Settlement, item: Item, lease: Lease) -> tuple[bytes, Item, float]:
+    def _handed_out(self, found: Any) -> list[Delivery]:  # noqa: ANN401 - what GETJOB says
+        """Return what was leased; what has spent much of its time on the queue begins it anew."""
+        node = self._nodes.current()
+        deliveries, old = [], []
+        for job in found if isinstance(found, list) else []:
+            one = taken(job, node.prefix)
+            if one is None:
+                _log.error("disque at %s hands out what is no job and is ignored: %.200r", node.place, job)
+                continue
+            lease, item = one
+            deliveries.append(delivery(lease, item))
+            if not 0 <= time.time() - item.written_at < self._retry * _SPENT:
+                old.append(lease)
+        if old and self._retry:
+            try:
+                self._copies.work_on(old)
+            except BackendUnavailable as exc:
+                _log.warning("%d leases may end sooner than they should: %s", len(old), exc)
+        return deliveries
+
+    def _tell_unknown(self, leases: Sequence[Lease]) -> None:
+        """Tell of leases that may not have ended: nodes that could know of them do not answer."""
+        if leases and (absent := self._nodes.absent()):
+            _log.warning(
+                "%d messages are presented again without what was noted of this run, if a node that does"
+                " not answer (%s) has them",
+                len(leases),
+                ", ".join(absent),
+            )
+
+    def _moved(self, one: Settlement, copy: Copy, lease: Lease) -> tuple[bytes, Item, float]:
         """Return what takes the place of a job."""
-        before = item.deliveries + 1 + lease.additional
+        item = copy.item
+        before = item.deliveries + 1 + max(lease.additional, copy.additional)
         if one.action is Action.RELEASE:
             return self._queue, item._replace(deliveries=before - 1), one.delay
         counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
         if one.action is Action.RETRY:
             return self._queue, counted, one.delay
-        return self._letters, counted._replace(buried_at=time.time(), reason=one.reason), 0.0
+        return self._letters, counted._replace(reason=one.reason), 0.0
 
-    def _dead(self, ids: Sequence[str]) -> dict[bytes, Item]:
-        jobs = list(dict.fromkeys(job for text in ids if (job := _job(text.encode()))))
-        found = {}
-        for job, reply in zip(jobs, self._nodes.many([(b"SHOW", job) for job in jobs]), strict=True):
-            fields = _fields(reply)
-            if fields.get(b"queue") == self._letters and fields.get(b"state") == b"queued":
-                found[job] = Item.read(fields[b"body"])
-        return found
+    def _dead(self, ids: Sequence[str]) -> dict[bytes, Copy]:
+        jobs = dict.fromkeys(job for text in ids if (job := job_of(text.encode("utf-8", "replace"))))
+        self._nodes.look_again()
+        return self._copies.queued(self._letters, list(jobs)) if jobs else {}
 
-    def _scan(self) -> Iterator[list[dict[bytes, Any]]]:
-        cursor: bytes | int = 0
+    def _remove(self, letters: dict[bytes, Copy]) -> int:
+        return self._end([Lease(job, copy.node.prefix) for job, copy in letters.items()], b"ACKJOB")
+
+    def _scan(self, node: Node) -> Iterator[list[Any]]:
+        cursor: Any = b"0"
         while True:
-            cursor, jobs = self._nodes.call(
-                b"JSCAN", cursor, b"COUNT", _SCAN, b"QUEUE", self._queue, b"REPLY", b"all"
-            )
-            yield [_fields(job) for job in jobs]
+            how = (b"COUNT", _SCAN, b"QUEUE", self._queue, b"REPLY", b"all")
+            reply = next(iter(self._nodes.ask(node, [(b"JSCAN", cursor, *how)])), [b"0", []])
+            match checked(reply, node.place):
+                case [bytes() as cursor, list() as jobs] if cursor.isdigit():
+                    yield jobs
+                case _:
+                    raise faults.stranger(node.place, "JSCAN tells no list")
             if int(cursor) == 0:
                 return
 
@@ -244,53 +315,5 @@ def _delayed(delay: float) -> tuple[bytes | int, ...]:
     return (b"DELAY", math.ceil(delay)) if delay > 0 else ()
 
 
-class Lease(NamedTuple):
-    """One lease of a job: Disque counts how often it was given back and presented again."""
-
-    job: bytes
-    nacks: int = 0
-    additional: int = 0
-
-    @classmethod
-    def of(cls, job: bytes, fields: Mapping[bytes, Any]) -> Lease:
-        """Return the present lease of a job that is shown."""
-        return cls(job, int(fields.get(b"nacks", -1)), int(fields.get(b"additional-deliveries", -1)))
-
-    @property
-    def receipt(self) -> bytes:
-        """Return what names it."""
-        return b"%s:%d:%d" % self
-
-
-def _delivery(job: list[Any]) -> Delivery:
-    _, id_, body, _, nacks, _, additional = job
-    item, lease = Item.read(body), Lease(id_, int(nacks), int(additional))
-    deliveries = item.deliveries + 1 + lease.additional
-    return Delivery(item.body, lease.receipt, deliveries, item.failures, item.crashes)
-
-
-def _job(receipt: bytes) -> bytes:
-    """Return the job a receipt or an id names, b"" if it is none: the server refuses what is no id."""
-    job = receipt.partition(b":")[0]
-    return job if job.startswith(b"D-") and len(job) == 40 and job.isascii() else b""
-
-
-def _fields(reply: Any) -> dict[bytes, Any]:  # noqa: ANN401 - what SHOW says: a list, nothing or an error
-    return dict(zip(reply[::2], reply[1::2], strict=True)) if isinstance(reply, list) else {}
-
-
-def _waits(job: dict[bytes, Any]) -> bool:
-    """Return whether a job is ready or delayed; one that is leased is active as a delayed one is."""
-    if job[b"state"] == b"queued":
-        return True
-    born, delay = int(job[b"ctime"]) / 1e9, int(job[b"delay"])
-    return job[b"state"] == b"active" and delay > 0 and time.time() < born + delay
-
-
-def _letter(job: bytes, body: bytes) -> Buried:
-    item = Item.read(body)
-    return Buried(job.decode(), item.body, item.reason, item.buried_at, item.failures, item.crashes)
-
-
-def _age(letter: Buried) -> float:
-    return letter.buried_at
+def _age(letter: Buried) -> tuple[float, str]:
+    return letter.buried_at, letter.id

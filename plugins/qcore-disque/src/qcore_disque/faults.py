@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 #: first word of an error -> what to tell; a later call may find it gone
 _PASSING: Final = {
-    "NOREPL": "too few of its nodes can be reached to keep a job on several",
+    "NOREPL": "too few of its nodes can be reached for as many copies of a job as `disque_replicate` says;"
+    " bring nodes back, or set it lower (1: a job is lost with its node)",
     "PAUSED": "the queue is paused; `PAUSE queue none` lets it go on",
     "LEAVING": "the node is leaving its cluster",
     "OOM": "it is at its memory limit and takes nothing new; let the workers drain it",
@@ -51,6 +52,11 @@ def lost(error: BaseException, places: str, *, doubt: str = "") -> BackendUnavai
     """Return the error to raise when no node answers, or an answer is lost."""
     told = str(error) or type(error).__name__
     return BackendUnavailable(f"disque at {places} does not answer: {told}{doubt and '; '}{doubt}"[:500])
+
+
+def stranger(place: str, why: str) -> BackendRefused:
+    """Return the error to raise for an answer that Disque does not give."""
+    return BackendRefused(f"what answers at {place} is no Disque: {why}; see `disque_nodes`"[:500])
 
 
 def _whole(error: BaseException | str) -> str:

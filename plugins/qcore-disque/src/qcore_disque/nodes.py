@@ -1,196 +1,227 @@
-"""Decides which node is spoken to, and what follows its loss."""
+"""Decides which node is asked, and what follows its loss."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from qcore.errors import BackendError, BackendRefused
+from qcore.errors import BackendError, BackendRefused, BackendUnavailable
 from qcore_disque import faults
+from qcore_disque.node import TIMEOUT, Address, Node, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-#: port of a node that names none
-_PORT: Final = 7711
-#: seconds a connection or an answer may take
-_TIMEOUT: Final = 5.0
-#: seconds a node that takes nothing is not chosen while there is another
+    from collections.abc import Iterator, Sequence
+
+    from qcore_disque.node import Command
+
+_log = logging.getLogger("qcore_disque.nodes")
+
+#: seconds a node that takes nothing, or does not answer, is not chosen while there is another
 _AVOIDED: Final = 10.0
+#: seconds the nodes of the cluster are taken as known
+_KNOWN: Final = 10.0
 
 
 class Nodes:
-    """A connection to one node of a cluster, chosen at random; to another when it is gone.
+    """The nodes of a cluster: one of them, chosen at random, does the daily work.
 
-    Nothing is sent twice: a job that is added again would be there twice. Disque speaks the
-    protocol of Redis in its second version, and has a HELLO of its own.
+    Disque keeps its queues apart on each node, and most of its commands mean the node that is
+    asked: what concerns the cluster is asked of each node, over connections made when needed.
     """
 
     def __init__(self, nodes: Sequence[str], auth: str | None) -> None:
-        self._nodes = [_address(node) for node in nodes]
+        self._given = [Address.of(node) for node in nodes]
         self._auth = auth
-        #: Any: redis-py has no types for what it is asked here
-        self._connection: Any = None
+        self._current: Node | None = None
+        #: connections to other nodes, by id
+        self._others: dict[bytes, Node] = {}
         self._closed = False
-        #: the nodes, for messages; never with the password
-        self.title = ",".join(f"{host}:{port}" for host, port in self._nodes)
+        #: the nodes that were given, for messages; never with the password
+        self.title = ",".join(map(str, self._given))
         #: the node spoken to last
         self.place = self.title
-        #: of the nodes of the cluster, as the last one told
-        self._ids: set[bytes] = set()
-        #: until when a node is not chosen
+        #: of all nodes of the cluster, as the last one told
+        self._members: dict[bytes, Address] = {}
+        #: where a node was reached, which may not be where the others see it
+        self._reached: dict[bytes, Address] = {}
+        #: until when the members are taken as known
+        self._known = 0.0
+        #: until when an address is not chosen
         self._avoided: dict[str, float] = {}
+        #: nodes whose absence was told
+        self._missed: set[bytes] = set()
 
-    def cluster(self) -> str | None:
-        """Return what all nodes of the cluster name it alike; None if none answers."""
-        with contextlib.suppress(BackendError):
-            self._open()
-        return b",".join(sorted(self._ids)).decode() or None
+    # -- the node that does the daily work ----------------------------------------------------
 
-    def call(self, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - a reply of any kind
+    def call(self, *words: bytes | str | float) -> Any:  # noqa: ANN401 - a reply of any kind
         """Send a command and return its reply."""
-        return self._checked(self._exchange([words], _TIMEOUT, doubt)[0])
+        return self._checked(self.many([words])[0])
 
     def block(self, *words: bytes | str | float, seconds: float) -> Any:  # noqa: ANN401 - as above
         """Send a command that waits up to `seconds` in the server."""
-        return self._checked(self._exchange([words], seconds + _TIMEOUT, "")[0])
+        return self._checked(self._exchange([words], seconds + TIMEOUT)[0])
 
-    def many(self, commands: Sequence[tuple[bytes | str | float, ...]], doubt: str = "") -> list[Any]:
+    def many(self, commands: Sequence[Command], doubt: str = "") -> list[Any]:
         """Send commands in one go; return their replies, errors as objects."""
-        return self._exchange(commands, _TIMEOUT, doubt) if commands else []
+        return self._exchange(commands, doubt=doubt) if commands else []
 
     def refused(self, reply: redis.ResponseError) -> BackendError:
-        """Return the error to raise for one of the replies; the node is left if it takes nothing.
-
-        What has to be undone on that node is undone before.
-        """
+        """Return the error to raise for one of the replies; the node is left if it takes nothing."""
         error = faults.refused(reply, self.place)
         if faults.is_of_node(reply):
             self._avoided[self.place] = time.monotonic() + _AVOIDED
             self._drop()
         return error
 
-    def close(self) -> None:
-        """Give the connection up for good."""
+    def current(self) -> Node:
+        """Return the node that does the daily work, connected to another when it is gone."""
+        if self._current is not None and self._current.is_there():
+            return self._current
         self._drop()
-        self._closed = True
-
-    def _exchange(
-        self, commands: Sequence[tuple[bytes | str | float, ...]], timeout: float, doubt: str
-    ) -> list[Any]:
-        connection = self._open()
-        try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            return [self._read(connection, timeout) for _ in commands]
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
-            self._drop()
-            raise faults.lost(exc, self.place, doubt=doubt) from exc
-        except BaseException:
-            # a signal came in the middle of an answer: what is still to come belongs to no question
-            self._drop()
-            raise
-
-    def _read(self, connection: Any, timeout: float) -> Any:  # noqa: ANN401 - as above
-        try:
-            return connection.read_response(timeout=timeout, disable_decoding=True)
-        except redis.ResponseError as exc:
-            return exc
-
-    def _checked(self, reply: Any) -> Any:  # noqa: ANN401 - a reply of any kind
-        if isinstance(reply, redis.AuthenticationError):
-            raise faults.refused("NOAUTH Authentication required.", self.place)
-        if isinstance(reply, redis.ResponseError):
-            raise self.refused(reply) from None
-        return reply
-
-    def _open(self) -> Any:  # noqa: ANN401 - see `_connection`
-        if self._connection is not None and self._is_there(self._connection):
-            return self._connection
         if self._closed:
             raise BackendRefused(f"this connection to disque at {self.title} was closed; make a new one")
         last: BaseException | None = None
-        for host, port in self._order():
+        for address in self._order():
+            self.place = str(address)
             try:
-                self._connection = self._connect(host, port)
-            except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
+                self._current = self._connect(address)
+            except (BackendUnavailable, redis.ConnectionError, redis.TimeoutError, OSError) as exc:
                 last = exc
             else:
-                return self._connection
+                return self._current
         raise faults.lost(last or OSError("no node is known"), self.title) from last
 
-    def _order(self) -> list[tuple[str, int]]:
-        """Return the nodes by chance, those that are avoided last."""
-        now = time.monotonic()
-        chosen = random.sample(self._nodes, len(self._nodes))
-        return sorted(chosen, key=lambda node: self._avoided.get(f"{node[0]}:{node[1]}", 0.0) > now)
+    def close(self) -> None:
+        """Give the connections up for good."""
+        self._drop()
+        for node in self._others.values():
+            node.close()
+        self._others = {}
+        self._closed = True
 
-    def _connect(self, host: str, port: int) -> Any:  # noqa: ANN401 - see `_connection`
-        self.place = f"{host}:{port}"
-        make: Any = redis.Connection
-        connection = make(
-            host=host,
-            port=port,
-            protocol=2,
-            password=self._auth,
-            socket_timeout=_TIMEOUT,
-            socket_connect_timeout=_TIMEOUT,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-        )
+    # -- the others ---------------------------------------------------------------------------
+
+    def ids(self) -> list[bytes]:
+        """Return the ids of all nodes of the cluster, those that are gone too."""
+        if time.monotonic() >= self._known:
+            node = self.current()
+            node.meet()
+            self._learn(node)
+        return list(self._members)
+
+    def at(self, prefix: bytes) -> Node | None:
+        """Return the node whose id begins like that; None if it is not known or does not answer."""
+        if self._current is not None and self._current.prefix == prefix:
+            return self.current() if self._current.is_there() else None
+        known = [id_ for id_ in self._members or self.ids() if id_.startswith(prefix)]
+        return self._other(known[0]) if prefix and known else None
+
+    def every(self) -> Iterator[Node]:
+        """Yield each node that answers; the log tells of those that do not, once."""
+        ids, current = self.ids(), self.current()
+        yield current
+        for id_ in ids:
+            if id_ != current.id and (node := self._other(id_)):
+                yield node
+
+    def look_again(self) -> None:
+        """Ask who belongs to the cluster, and try nodes that did not answer just now."""
+        self._known = 0.0
+        for id_ in self._missed:
+            self._avoided.pop(str(self._where(id_)), None)
+
+    def ask(self, node: Node, commands: Sequence[Command]) -> list[Any]:
+        """Send commands to one node; return their replies, or nothing if it is lost meanwhile."""
         try:
-            connection.connect()
-            connection.send_command("HELLO")
-            self._ids = _ids(self._checked(self._read(connection, _TIMEOUT)))
-        except redis.AuthenticationError as exc:
-            _end(connection)
-            raise faults.refused(_plain(exc), self.place) from exc
+            return node.exchange(commands) if commands else []
+        except BackendUnavailable as exc:
+            self._miss(node.id, exc)
+            return []
+
+    def absent(self) -> list[str]:
+        """Return the addresses of the nodes that did not answer when they were asked last."""
+        return [str(self._where(id_)) for id_ in sorted(self._missed)]
+
+    def cluster(self) -> str | None:
+        """Return what all nodes of the cluster name it alike; None if none answers."""
+        with contextlib.suppress(BackendError):
+            self._learn(self.current())
+        return b",".join(sorted(self._members)).decode("ascii", "replace") or None
+
+    # -- connections --------------------------------------------------------------------------
+
+    def _exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
+        node = self.current()
+        try:
+            return node.exchange(commands, timeout, doubt)
         except BaseException:
-            _end(connection)
-            raise
-        return connection
-
-    def _is_there(self, connection: Any) -> bool:  # noqa: ANN401 - see `_connection`
-        """Return whether it may be used; one that was closed in silence would swallow what is sent."""
-        try:
-            # nobody owes us anything: what can be read now is its end
-            there = not connection.can_read(timeout=0)
-        except (redis.ConnectionError, redis.TimeoutError, OSError):
-            there = False
-        if not there:
             self._drop()
-        return there
+            raise
+
+    def _checked(self, reply: Any) -> Any:  # noqa: ANN401 - a reply of any kind
+        if isinstance(reply, redis.ResponseError) and faults.is_of_node(reply):
+            raise self.refused(reply) from None
+        return checked(reply, self.place)
+
+    def _order(self) -> list[Address]:
+        """Return the nodes that were given by chance, then those the cluster told of, avoided ones last."""
+        now = time.monotonic()
+        given = random.sample(self._given, len(self._given))
+        told = [self._where(id_) for id_ in self._members]
+        chosen = [*given, *(address for address in told if address not in given)]
+        return sorted(chosen, key=lambda address: self._avoided.get(str(address), 0.0) > now)
+
+    def _connect(self, address: Address) -> Node:
+        node = Node(address, self._auth)
+        self._learn(node)
+        return node
+
+    def _learn(self, node: Node) -> None:
+        self._members = dict(node.members)
+        self._reached[node.id] = node.address
+        self._known = time.monotonic() + _KNOWN
+        self._missed.discard(node.id)
+
+    def _where(self, id_: bytes) -> Address:
+        return self._reached.get(id_) or self._members.get(id_) or self._given[0]
+
+    def _other(self, id_: bytes) -> Node | None:
+        """Return a connection to another node, None if it does not answer."""
+        node = self._others.get(id_)
+        if node is not None and node.is_there():
+            return node
+        if node is not None:
+            node.close()
+            del self._others[id_]
+        place = str(self._where(id_))
+        if self._avoided.get(place, 0.0) > time.monotonic():
+            return None
+        try:
+            node = Node(self._where(id_), self._auth)
+        except (BackendError, redis.ConnectionError, redis.TimeoutError, OSError) as exc:
+            self._miss(id_, exc)
+            return None
+        if node.id != id_:
+            node.close()
+            self._miss(id_, OSError(f"{place} is another node by now"))
+            return None
+        self._missed.discard(id_)
+        self._others[id_] = node
+        return node
+
+    def _miss(self, id_: bytes, why: BaseException) -> None:
+        """Take note that a node does not answer."""
+        self._avoided[str(self._where(id_))] = time.monotonic() + _AVOIDED
+        if id_ not in self._missed:
+            self._missed.add(id_)
+            _log.warning("a node of the cluster does not answer: %s", why)
 
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            _end(connection)
-
-
-def _end(connection: Any) -> None:  # noqa: ANN401 - see `Nodes._connection`
-    with contextlib.suppress(OSError, redis.RedisError):
-        connection.disconnect()
-
-
-def _address(node: str) -> tuple[str, int]:
-    host, colon, port = node.strip().rpartition(":")
-    if not colon or not port.isdigit():
-        host, port = node.strip(), str(_PORT)
-    return host.strip("[]") or "localhost", int(port)
-
-
-def _ids(hello: Any) -> set[bytes]:  # noqa: ANN401 - what HELLO says: of Disque, or of who knows what
-    nodes = hello[2:] if isinstance(hello, list) else []
-    return {node[0] for node in nodes if isinstance(node, list) and node and isinstance(node[0], bytes)}
-
-
-def _plain(error: BaseException) -> str:
-    text = str(error)
-    # redis-py cuts the first word off the errors it knows
-    if text.startswith("Authentication required"):
-        return f"NOAUTH {text}"
-    return f"ERR {text}" if text.startswith(("invalid", "Client sent")) else text
+        node, self._current = self._current, None
+        if node is not None:
+            node.close()

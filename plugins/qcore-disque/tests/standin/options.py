@@ -8,7 +8,7 @@ from job import Refused
 
 #: words of a command, itself among them; at least so many where it is negative
 ARITY = {
-    "auth": 2, "ping": -1, "hello": 1, "info": -1, "time": 1, "debug": -2,
+    "auth": 2, "ping": -1, "hello": 1, "info": -1, "time": 1, "debug": -2, "cluster": -2,
     "addjob": -4, "getjob": -2, "ackjob": -2, "fastack": -2, "deljob": -2, "nack": -2,
     "enqueue": -2, "dequeue": -2, "working": 2, "show": 2, "qlen": 2, "qpeek": 3, "qstat": 2,
     "qscan": -1, "jscan": -1, "pause": -3,
@@ -60,7 +60,7 @@ def timeout(value: bytes) -> int:
     return number
 
 
-def job_id(value: bytes) -> bytes:
+def known_id(value: bytes) -> bytes:
     """Return what looks like an id."""
     if not (value.startswith(b"D-") and len(value) == 40):
         raise Refused("BADID Invalid Job ID format.")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import bisect
+import os
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from job import Job, Refused, Status
 from options import integer, option
 
+if TYPE_CHECKING:
+    from clock import Clock
+
 
 class Queue(deque[Job]):
-    """One queue, and what is counted of it."""
+    """One queue in the order jobs were made, and what is counted of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         super().__init__()
-        self.born = self.used = time.time()
+        self.born = self.used = now
         self.came = self.went = self.blocked = 0
         #: none, in, out or all
         self.pause = b"none"
@@ -25,14 +29,40 @@ class Queue(deque[Job]):
 class Queues:
     """The commands about queues, and what lists jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, clock: Clock) -> None:
+        self.number, self.clock = number, clock
+        self.id = os.urandom(20).hex()
         self.jobs: dict[bytes, Job] = {}
         self.queues: dict[bytes, Queue] = {}
         self.came = asyncio.Event()
 
     def queue(self, name: bytes) -> Queue:
         """Return a queue, which is made if it is not there."""
-        return self.queues.setdefault(name, Queue())
+        return self.queues.setdefault(name, Queue(self.clock.now()))
+
+    def put(self, job: Job) -> None:
+        """Put a job on its queue."""
+        queue = self.queue(job.queue)
+        bisect.insort(queue, job, key=_order)
+        queue.came, queue.used = queue.came + 1, self.clock.now()
+        self.wake()
+
+    def take_off(self, job: Job) -> bool:
+        """Take a job off its queue."""
+        if job.state != b"queued":
+            return False
+        self.queue(job.queue).remove(job)
+        job.state = b"active"
+        return True
+
+    def fetch(self, name: bytes, count: int) -> list[Job]:
+        """Take the oldest jobs off a queue; when they are queued again stays as it was."""
+        queue = self.queue(name)
+        found = [queue.popleft() for _ in range(min(count, len(queue)))]
+        for job in found:
+            job.state = b"active"
+        queue.went, queue.used = queue.went + len(found), self.clock.now()
+        return found
 
     def wake(self) -> None:
         """Let those who wait look again."""
@@ -59,7 +89,7 @@ class Queues:
         queue = self.queues.get(name)
         if queue is None:
             return None
-        now = time.time()
+        now = self.clock.now()
         return [
             b"name", name, b"len", len(queue), b"age", int(now - queue.born),
             b"idle", int(now - queue.used), b"blocked", queue.blocked, b"import-from", [],
@@ -125,7 +155,11 @@ class Queues:
             for job in list(self.jobs.values())
             if name in {None, job.queue} and (not states or job.state in states)
         ]
-        return [b"0", [job.shown() if every else Status(job.id) for job in found]]
+        return [b"0", [job.shown(self.clock.now()) if every else Status(job.id) for job in found]]
+
+
+def _order(job: Job) -> tuple[float, bytes]:
+    return job.born, job.id
 
 
 def _behind_cursor(words: tuple[bytes, ...]) -> list[bytes]:

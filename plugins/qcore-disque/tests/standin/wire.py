@@ -1,12 +1,14 @@
-"""How the stand-in for Disque is spoken to: RESP, second version."""
+"""How the stand-in for Disque is spoken to: RESP, second version, a port for each node."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
+from clock import Clock
 from job import Refused, Status
-from node import Node
+from node import CRON, Node
 
 
 def written(reply: Any) -> bytes:
@@ -34,38 +36,6 @@ async def read(reader: asyncio.StreamReader) -> list[bytes]:
     return words
 
 
-async def serve(password: str) -> None:
-    """Listen on a port of its own until it is killed."""
-    node = Node(password)
-
-    async def talk(reader: Client, writer: asyncio.StreamWriter) -> None:
-        known: dict[str, Any] = {}
-        try:
-            while words := await read(reader):
-                if words[0].upper() == b"QUIT":
-                    writer.write(b"+OK\r\n")
-                    await writer.drain()
-                    return
-                try:
-                    reply = written(await _unless_gone(node.answer(words, known), reader))
-                except Refused as exc:
-                    reply = b"-" + str(exc).encode() + b"\r\n"
-                writer.write(reply)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    def client() -> asyncio.StreamReaderProtocol:
-        return asyncio.StreamReaderProtocol(Client(), talk)  # type: ignore[arg-type]  # it hands on our reader
-
-    server = await asyncio.get_running_loop().create_server(client, "127.0.0.1", 0)
-    node.port = server.sockets[0].getsockname()[1]
-    print(node.port, flush=True)
-    await node.cron()
-
-
 class Client(asyncio.StreamReader):
     """What a client sends, and whether it is still there."""
 
@@ -82,6 +52,86 @@ class Client(asyncio.StreamReader):
         """Take note that the line is cut."""
         super().set_exception(exc)
         self.gone.set()
+
+
+class Listener:
+    """A node's port: it can be closed, with all who talk there, and opened again."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> None:
+        """Listen, at the same port as before."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._client, "127.0.0.1", self._node.port)
+        self._node.port = self._server.sockets[0].getsockname()[1]
+        self._node.up = True
+
+    def close(self) -> None:
+        """Refuse connections and cut those there are: the node is down, and what it held is lost."""
+        self._node.up = False
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        self._node.forget_all()
+
+    def _client(self) -> asyncio.StreamReaderProtocol:
+        return asyncio.StreamReaderProtocol(Client(), self._talk)  # type: ignore[arg-type]  # it hands on our reader
+
+    async def _talk(self, reader: Client, writer: asyncio.StreamWriter) -> None:
+        known: dict[str, Any] = {}
+        self._writers.add(writer)
+        try:
+            while words := await read(reader):
+                if words[0].upper() == b"QUIT":
+                    writer.write(b"+OK\r\n")
+                    await writer.drain()
+                    return
+                try:
+                    reply = written(await _unless_gone(self._node.answer(words, known), reader))
+                except Refused as exc:
+                    reply = b"-" + str(exc).encode() + b"\r\n"
+                writer.write(reply)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+
+async def serve(count: int, speed: float, password: str, *, obeys: bool) -> None:
+    """Run a cluster until it is killed; where it obeys, a line of its input takes a node down or up."""
+    clock = Clock(speed)
+    nodes = [Node(number, clock, password) for number in range(count)]
+    for node in nodes:
+        node.nodes = list(nodes)
+    listeners = [Listener(node) for node in nodes]
+    for listener in listeners:
+        await listener.open()
+    print(*(node.port for node in nodes), flush=True)
+    orders = asyncio.create_task(_obey(listeners)) if obeys else asyncio.get_running_loop().create_future()
+    while not orders.done():
+        for node in nodes:
+            if node.up:
+                node.cron()
+        await asyncio.sleep(CRON / speed)
+
+
+async def _obey(listeners: list[Listener]) -> None:
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    while line := await reader.readline():
+        number, how = line.split()
+        if how == b"up":
+            await listeners[int(number)].open()
+        else:
+            listeners[int(number)].close()
+        print("done", flush=True)
 
 
 async def _unless_gone(answer: Any, client: Client) -> Any:

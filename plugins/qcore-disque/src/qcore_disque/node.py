@@ -1,0 +1,161 @@
+"""Decides how one node is asked, and what counts as an answer."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from qcore_disque import faults
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: port of a node that names none
+_PORT: Final = 7711
+#: seconds a connection or an answer may take
+TIMEOUT: Final = 5.0
+#: hex digits of a node's id that stand in the ids of its jobs
+PREFIX: Final = 8
+
+#: one command: its words
+Command = tuple[bytes | str | float, ...]
+
+
+class Address(NamedTuple):
+    """Where a node listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, text: str) -> Address:
+        """Read `host:port`, or a host alone."""
+        host, colon, port = text.strip().rpartition(":")
+        if not colon or not port.isdigit():
+            host, port = text.strip(), str(_PORT)
+        return cls(host.strip("[]") or "localhost", int(port))
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Node:
+    """A connection to one node.
+
+    Nothing is sent twice: a job that is added again would be there twice. Disque speaks the
+    protocol of Redis in its second version, and has a HELLO of its own.
+    """
+
+    def __init__(self, address: Address, auth: str | None) -> None:
+        self.address = address
+        self.place = str(address)
+        #: what it calls itself
+        self.id = b""
+        #: it and the other nodes of its cluster, by id, as it told last
+        self.members: dict[bytes, Address] = {}
+        #: Any: redis-py has no types for what it is asked here
+        make: Any = redis.Connection
+        self._connection: Any = make(
+            host=address.host,
+            port=address.port,
+            protocol=2,
+            password=auth,
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            self._connection.connect()
+            self.meet()
+        except redis.AuthenticationError as exc:
+            self.close()
+            raise faults.refused(_plain(exc), self.place) from exc
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def prefix(self) -> bytes:
+        """Return the part of its id that stands in the ids of its jobs."""
+        return self.id[:PREFIX]
+
+    def meet(self) -> None:
+        """Ask who the nodes of the cluster are."""
+        (hello,) = self.exchange([(b"HELLO",)])
+        checked(hello, self.place)
+        nodes = hello[2:] if isinstance(hello, list) else []
+        found = [one for node in nodes if (one := _introduced(node, self.address.host))]
+        if not found or not isinstance(hello[1], bytes):
+            raise faults.stranger(self.place, "its HELLO names no nodes")
+        self.id = hello[1]
+        # whoever is asked may not know under which address it is reached
+        self.members = {**dict(found), self.id: self.address}
+
+    def exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
+        """Send commands in one go; return their replies, errors as objects."""
+        connection = self._connection
+        try:
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            return [self._read(timeout) for _ in commands]
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
+            self.close()
+            raise faults.lost(exc, self.place, doubt=doubt) from exc
+        except (redis.RedisError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as exc:
+            # what redis-py raises for bytes that are no reply depends on what they are
+            self.close()
+            raise faults.stranger(self.place, f"its answer is no reply: {exc!r}") from exc
+        except BaseException:
+            # a signal came in the middle of an answer: what is still to come belongs to no question
+            self.close()
+            raise
+
+    def is_there(self) -> bool:
+        """Return whether it may be used; one that was closed in silence would swallow what is sent."""
+        try:
+            # nobody owes us anything: what can be read now is its end
+            return not self._connection.can_read(timeout=0)
+        except (redis.RedisError, OSError):
+            return False
+
+    def close(self) -> None:
+        """Hang up."""
+        with contextlib.suppress(OSError, redis.RedisError):
+            self._connection.disconnect()
+
+    def _read(self, timeout: float) -> Any:  # noqa: ANN401 - a reply of any kind
+        try:
+            return self._connection.read_response(timeout=timeout, disable_decoding=True)
+        except redis.AuthenticationError as exc:
+            # redis-py takes it for the loss of the connection, and cuts its first word off
+            return redis.ResponseError(_plain(exc))
+        except redis.ResponseError as exc:
+            return exc
+
+
+def checked(reply: Any, place: str) -> Any:  # noqa: ANN401 - a reply of any kind
+    """Return a reply that is no error."""
+    if isinstance(reply, redis.ResponseError):
+        raise faults.refused(reply, place) from None
+    return reply
+
+
+def _introduced(node: Any, host: str) -> tuple[bytes, Address] | None:  # noqa: ANN401 - what HELLO says
+    """Return id and address of a node; one that knows no address of its own is where we asked."""
+    if not (isinstance(node, list) and len(node) >= 3 and all(isinstance(word, bytes) for word in node)):
+        return None
+    if not (node[0] and node[2].isdigit() and len(node[2]) <= 5 and node[1].isascii()):
+        return None
+    return node[0], Address(node[1].decode("ascii") or host, int(node[2]))
+
+
+def _plain(error: BaseException) -> str:
+    text = str(error)
+    # redis-py cuts the first word off the errors it knows
+    if text.startswith("Authentication required"):
+        return f"NOAUTH {text}"
+    return f"ERR {text}" if text.startswith(("invalid", "Client sent")) else text

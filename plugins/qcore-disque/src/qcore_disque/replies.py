@@ -1,0 +1,83 @@
+"""Decides what a node's reply means, and which is none of Disque's."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore.model import Buried, Delivery
+from qcore_disque import faults
+from qcore_disque.items import Item
+from qcore_disque.lease import Lease, job_of
+from qcore_disque.node import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_log = logging.getLogger("qcore_disque.replies")
+
+#: deliveries beyond which nothing is counted
+_MOST_COUNTED: Final = 65_535
+
+
+def taken(job: Any, node: bytes) -> tuple[Lease, Item] | None:  # noqa: ANN401 - one of what GETJOB says
+    """Return lease and content of a job that the node of this prefix hands out; None if it is no job."""
+    match job:
+        case [
+            bytes(),
+            bytes() as id_,
+            bytes() as body,
+            bytes(),
+            int() as nacks,
+            bytes(),
+            int() as additional,
+        ]:
+            if job_of(id_):
+                return Lease(id_, node, nacks, additional), Item.read(body)
+    return None
+
+
+def delivery(lease: Lease, item: Item) -> Delivery:
+    """Return a job as it is handed on."""
+    deliveries = min(_MOST_COUNTED, item.deliveries + 1 + max(0, lease.additional))
+    return Delivery(item.body, lease.receipt, deliveries, item.failures, item.crashes)
+
+
+def count(reply: Any, place: str) -> int:  # noqa: ANN401 - what should be a number
+    """Return a number that the node at this place tells."""
+    number = checked(reply, place)
+    if not isinstance(number, int):
+        raise faults.stranger(place, "a count is no number")
+    return number
+
+
+def waiting(reply: Any) -> bytes:  # noqa: ANN401 - one of what JSCAN says
+    """Return the id of a job that is ready or delayed; one that is leased is active as a delayed one is."""
+    job = fields(reply)
+    match job.get(b"id"), job.get(b"state"), job.get(b"ctime"), job.get(b"delay"):
+        case bytes() as id_, b"queued", _, _:
+            return job_of(id_)
+        case bytes() as id_, b"active", int() as born, int() as delay if delay > 0:
+            return job_of(id_) if time.time() < born / 1e9 + delay else b""
+    return b""
+
+
+def listed(reply: Any) -> Iterator[Buried]:  # noqa: ANN401 - what QPEEK says
+    """Yield the dead letters of a list; what cannot be one is told and ignored."""
+    for job in reply if isinstance(reply, list) else []:
+        match job:
+            case [bytes(), bytes() as id_, bytes() as body] if job_of(id_):
+                item = Item.read(body)
+                yield Buried(
+                    id_.decode(), item.body, item.reason, item.written_at, item.failures, item.crashes
+                )
+            case _:
+                _log.error("what is no job is ignored among the dead letters: %.200r", job)
+
+
+def fields(reply: Any) -> Mapping[bytes, Any]:  # noqa: ANN401 - what SHOW says: a list, nothing or an error
+    """Return what SHOW tells; nothing if it is no flat map."""
+    if not isinstance(reply, list) or len(reply) % 2:
+        return {}
+    return {key: value for key, value in zip(reply[::2], reply[1::2], strict=True) if isinstance(key, bytes)}
