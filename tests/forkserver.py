@@ -140,6 +140,8 @@ def next_program(line_fd: int, tests: int) -> str:
         del sys.modules[name]
     gc.collect()
     gc.freeze()
+    # a test may end whatever descends from it; this process ends with the session
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     line = socket.socket(fileno=line_fd)
     while True:
         data, fds, _, _ = socket.recv_fds(line, _LONGEST, 3)
@@ -177,6 +179,7 @@ def _become(request: dict[str, Any], fds: list[int], tests: int) -> str:
     if os.getppid() != tests:
         os._exit(1)
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     kept = array.array("i", [os.dup2(fd, _HIGH + number) for number, fd in enumerate(fds)])
     for fd in fds:
         os.close(fd)
