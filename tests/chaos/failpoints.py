@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from qcore.builtin.sqlite.broker import SqliteBroker
-from qcore.builtin.sqlite.notes import SqliteNotes
 from qcore.journal.pages import Page
 from qcore.tasks.execute import Executor
 from qcore.workers.batch import Batch
+from qcore_sqlite.broker import SqliteBroker
+from qcore_sqlite.coordination import SqliteCoordination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +75,7 @@ class DyingBroker(SqliteBroker):
             reach("leased")
         return deliveries
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -90,7 +90,7 @@ class DyingBroker(SqliteBroker):
                 self.enqueue(then)
                 then = ()
                 reach("continued")
-        deliveries = super().exchange(store, results, settlements, limit, then)
+        deliveries = super().commit_and_lease(store, results, settlements, limit, then)
         if settlements:
             reach("settled")
         if deliveries:
@@ -115,7 +115,7 @@ def _deadly(owner: type, name: str, step: str, *, before: bool = False) -> None:
 
 
 if os.environ.get(STEP):
-    _deadly(SqliteNotes, "arrive", "arrived")
+    _deadly(SqliteCoordination, "arrive", "arrived")
     _deadly(Page, "hold", "held")
     _deadly(Page, "begin", "begun")
     _deadly(Executor, "run", "ran")

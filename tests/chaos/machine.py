@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qcore.model import Action, Kind, State
-from qcore.settle import Decision, Rules, decide, worn_out
+from qcore.settle import Decision, Rules, decide, redelivery_limit_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +202,9 @@ class Model:
             kind = Kind.ALREADY_SUCCEEDED if world.rank == State.SUCCESS else Kind.ALREADY_FAILED
             # its continuation and its ack are finished
             return Step("skip", number, _put(world, number, worker._replace(phase="continue", kind=kind)))
-        if worn_out(RULES, deliveries=worker.deliveries, failures=worker.failures, crashes=worker.crashes):
+        if redelivery_limit_reason(
+            RULES, deliveries=worker.deliveries, failures=worker.failures, crashes=worker.crashes
+        ):
             worn = worker._replace(
                 phase=self._order[0], kind=Kind.CRASH, crashes=max(worker.crashes, RULES.max_crashes - 1)
             )
@@ -249,7 +251,7 @@ class Model:
             return world
         if decision.action is Action.ACK:
             message = message._replace(state="gone")
-        elif decision.action is Action.BURY:
+        elif decision.action is Action.DEAD_LETTER:
             message = message._replace(state="dead")
         elif decision.action is Action.RELEASE:
             dropped = self._mutant == "claimed work dropped at a stop"

@@ -80,7 +80,7 @@ def test_a_failure_is_charged_once_whatever_step_its_worker_dies_at(
     jobs = app.enqueue_many([task.bind(str(witness.path), number) for number in range(10)])
 
     land.cluster(**settings)
-    witness.drained(buried=10)
+    witness.drained(dead_letters=10)
 
     assert dict.fromkeys(range(10), 3) == witness.runs()
     assert {(3, 0, "ValueError")} == {

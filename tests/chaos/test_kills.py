@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from qcore.testing.processes import Child
+from qcore_testing.processes import Child
 from tests.chaos import tasks
 from tests.chaos.witness import Witness
 from tests.integration.land import kill, until, worker_pids

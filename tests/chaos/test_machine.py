@@ -19,25 +19,25 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from qcore import App, Config
-from qcore.builtin.sqlite import broker as broker_module
-from qcore.builtin.sqlite import results as results_module
 from qcore.errors import BackendUnavailable
 from qcore.journal.pages import Journal
 from qcore.messages.envelope import task_id
 from qcore.model import Kind, Outcome, State
 from qcore.runtime import Runtime
-from qcore.supervision.rescue import Rescuer
-from qcore.supervision.slot import Gone, Slot
+from qcore.supervision.recovery import Recovery
+from qcore.supervision.slot import Slot, WorkerExit
 from qcore.supervision.zygote import Notice
 from qcore.tasks.plan import Planner
 from qcore.workers.batch import Batch
+from qcore_sqlite import broker as broker_module
+from qcore_sqlite import results as results_module
 from tests.chaos import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qcore.interfaces import Broker
-    from qcore.workers.entry import Entry
+    from qcore.workers.leased import LeasedMessage
 
 pytestmark = pytest.mark.chaos
 
@@ -48,7 +48,7 @@ CRASHES: Final = 2
 MOST: Final = 2
 #: how often a message may come back without a word before it is given up, see `qcore.settle`
 SILENT: Final = 10
-KINDS: Final = (Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.UNSAVABLE, Kind.CANCELLED)
+KINDS: Final = (Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.RESULT_NOT_STORABLE, Kind.CANCELLED)
 
 
 class Clock:
@@ -72,9 +72,9 @@ class Forgetful:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
-    def exchange(self, *what: Any) -> Any:
+    def commit_and_lease(self, *what: Any) -> Any:
         """Do it, and perhaps lose the answer."""
-        found = self._broker.exchange(*what)
+        found = self._broker.commit_and_lease(*what)
         if self.loses:
             self.loses = False
             raise BackendUnavailable
@@ -93,8 +93,8 @@ class Hand:
         slot.pid = 1
         planner = Planner(runtime.rules(), timeout=None, save=True, allowed=None)
         self.batch = Batch(runtime, self.broker, self.store, planner, self.page)  # type: ignore[arg-type]  # as a broker
-        self.entries: Sequence[Entry] = ()
-        self.ended: Sequence[Entry] = ()
+        self.entries: Sequence[LeasedMessage] = ()
+        self.ended: Sequence[LeasedMessage] = ()
         #: when it leased what it holds, counted in leases
         self.turn = 0
         self.position = 0
@@ -109,7 +109,7 @@ class Hand:
         self.entries = self.batch.take(self.broker.lease(count, 0))
         self.position = 0
 
-    def begin(self) -> Entry:
+    def begin(self) -> LeasedMessage:
         """Begin the next message."""
         assert self.page.begin(self.position, 1, 0)
         return self.entries[self.position]
@@ -123,7 +123,7 @@ class Hand:
 
     def settle(self) -> None:
         """Settle what has ended, and give back what has not begun."""
-        self.batch.give_back()
+        self.batch.release_unstarted()
         try:
             self.batch.settle(0)
         except BackendUnavailable:
@@ -168,7 +168,7 @@ class Machine(RuleBasedStateMachine):
         self.hands = [Hand(self.runtime, slot, self.journal) for slot in self.slots]
         self.store = self.runtime.make_store()
         self.broker = self.runtime.make_broker()
-        self.rescuer = Rescuer(self.runtime, lambda: (self.broker, self.store))
+        self.rescuer = Recovery(self.runtime, lambda: (self.broker, self.store))
         self.view = sqlite3.connect(self.folder / "queue.db")
         #: ids accepted, how often each ran, which have succeeded
         self.accepted: list[str] = []
@@ -241,7 +241,7 @@ class Machine(RuleBasedStateMachine):
         hand = self.pick(first, lambda hand: hand.entries)
         if running and hand.holds:
             self.runs[hand.begin().opened.id.hex()] += 1
-        self.rescuer.rescue(Gone(hand.slot, Notice("down", hand.slot.number, 1, -9)))
+        self.rescuer.recover(WorkerExit(hand.slot, Notice("down", hand.slot.number, 1, -9)))
         self._replace(hand)
 
     @precondition(lambda self: self.able(lambda hand: hand.entries))
@@ -367,7 +367,7 @@ def test_a_late_death_does_not_undo_the_verdict_of_whoever_took_over() -> None:
     machine.enqueue(1)
     machine.lease(first=True, count=1)
     machine.overtake()
-    machine.run(first=False, kind=Kind.UNSAVABLE)
+    machine.run(first=False, kind=Kind.RESULT_NOT_STORABLE)
     machine.settle(first=False, loses=False)
 
     machine.worker_dies(first=True, running=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qcore import App
-    from qcore.model import Buried
+    from qcore.model import DeadLetter
     from tests.integration.land import Land
 
 pytestmark = pytest.mark.chaos
@@ -40,7 +40,7 @@ def test_a_poisonous_task_runs_as_often_as_allowed_and_hurts_nobody(
     victim = jobs.pop(GOOD // 2)
 
     land.cluster(save_limit=0, max_crashes=max_crashes)
-    witness.drained(buried=1)
+    witness.drained(dead_letters=1)
 
     runs = witness.runs()
     assert max_crashes == runs.pop(POISON)
@@ -49,7 +49,7 @@ def test_a_poisonous_task_runs_as_often_as_allowed_and_hurts_nobody(
     result = victim.fetch()
     assert result is not None
     assert (State.FAILED, max_crashes) == (result.state, result.crashes)
-    (letter,) = _buried(app)
+    (letter,) = _dead_letters(app)
     assert f"crashed its worker {max_crashes} times" in letter.reason
 
 
@@ -70,7 +70,7 @@ def test_a_module_that_kills_its_importer_is_poison_too(
     jobs += app.enqueue_many([good.bind(str(witness.path), number) for number in range(50, 100)])
 
     land.cluster(save_limit=0, retry=1)
-    witness.drained(buried=1)
+    witness.drained(dead_letters=1)
 
     runs = witness.runs()
     assert runs.pop(POISON) == 3
@@ -81,6 +81,6 @@ def test_a_module_that_kills_its_importer_is_poison_too(
     assert (State.FAILED, 3) == (result.state, result.crashes)
 
 
-def _buried(app: App) -> Sequence[Buried]:
-    with app.runtime.brokers.lend() as broker:
-        return broker.buried()
+def _dead_letters(app: App) -> Sequence[DeadLetter]:
+    with app.runtime.brokers.connection() as broker:
+        return broker.dead_letters()

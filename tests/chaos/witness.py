@@ -31,9 +31,9 @@ class Witness:
         """Return how often each task ran, by its number."""
         return Counter(map(int, lines(self.path)))
 
-    def drained(self, *, buried: int = 0, within: float = PATIENCE) -> None:
+    def drained(self, *, dead_letters: int = 0, within: float = PATIENCE) -> None:
         """Wait until nothing is ready, leased or delayed: progress without anybody's help."""
-        empty = QueueSize(ready=0, leased=0, delayed=0, buried=buried)
+        empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=dead_letters)
         until(lambda: self.app.sizes() == empty, "the queue to be empty", within=within)
 
     def results(self, jobs: Sequence[Job]) -> list[Result]:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import msgspec
 
-from qcore.builtin.memory import MemoryBroker, MemoryResults, MemorySchedules
-from qcore.builtin.serializers import JsonSerializer
-from qcore.builtin.sqlite import SqliteBroker, waiting
-from qcore.errors import BackendRefused, PayloadTooLarge
+from qcore.errors import BackendRejected, PayloadTooLarge
 from qcore.model import ID_AT, Action, Outgoing, Settlement, State
+from qcore_json import JsonSerializer
+from qcore_sqlite import SqliteBroker, counts
+from qcore_testing.memory import MemoryBroker, MemoryResults, MemorySchedules
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
     from qcore.interfaces import Broker, Per, ResultStore
-    from qcore.model import Buried, Delivery, QueueSize, Schedule, StoredResult
+    from qcore.model import DeadLetter, Delivery, QueueSize, Schedule, StoredResult
 
 changed = msgspec.structs.replace
 
@@ -88,7 +88,7 @@ class UnknownReceiptRaises(MemoryBroker):
         """Look the receipts up."""
         for one in settlements:
             if one.receipt not in self._queue._leased:
-                raise BackendRefused("no such lease")
+                raise BackendRejected("no such lease")
         super().settle(settlements)
 
 
@@ -286,7 +286,7 @@ class PurgeTakesTheDead(MemoryBroker):
 
     def purge(self) -> int:
         """Begin with the dead."""
-        return self.delete([letter.id for letter in self.buried()]) + super().purge()
+        return self.delete([letter.id for letter in self.dead_letters()]) + super().purge()
 
 
 class SizeCountsTheLeased(MemoryBroker):
@@ -301,9 +301,9 @@ class SizeCountsTheLeased(MemoryBroker):
 class DeadAreNewestFirst(MemoryBroker):
     """Lists the dead the wrong way round."""
 
-    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """Turn the list round."""
-        return super().buried(limit, after)[::-1]
+        return super().dead_letters(limit, after)[::-1]
 
 
 class RequeueKeepsCounters(MemoryBroker):
@@ -311,7 +311,7 @@ class RequeueKeepsCounters(MemoryBroker):
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Put the counters back."""
-        old = [entry[0] for name, entry in self._queue._buried.items() if name in ids]
+        old = [entry[0] for name, entry in self._queue._dead_letters.items() if name in ids]
         count = super().requeue(ids)
         for _, _, message in self._queue._waiting:
             for before in old:
@@ -323,7 +323,7 @@ class RequeueKeepsCounters(MemoryBroker):
 class ExchangeAcksFirst(MemoryBroker):
     """Removes a message before its result is kept."""
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -333,13 +333,13 @@ class ExchangeAcksFirst(MemoryBroker):
     ) -> Sequence[Delivery]:
         """Settle, then save."""
         self.settle(settlements)
-        return super().exchange(store, results, (), limit, then)
+        return super().commit_and_lease(store, results, (), limit, then)
 
 
 class ExchangeForgetsWhatFollows(MemoryBroker):
     """Ends a chain after its first step."""
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -349,13 +349,13 @@ class ExchangeForgetsWhatFollows(MemoryBroker):
     ) -> Sequence[Delivery]:
         """Do the rest."""
         del then
-        return super().exchange(store, results, settlements, limit)
+        return super().commit_and_lease(store, results, settlements, limit)
 
 
 class ExchangeGoesOnTooEarly(MemoryBroker):
     """Enqueues what follows from results that may never be kept."""
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -365,7 +365,7 @@ class ExchangeGoesOnTooEarly(MemoryBroker):
     ) -> Sequence[Delivery]:
         """Enqueue, then save."""
         self.enqueue(then)
-        return super().exchange(store, results, settlements, limit)
+        return super().commit_and_lease(store, results, settlements, limit)
 
 
 class ExchangeSettlesTooEarly(MemoryBroker):
@@ -381,7 +381,7 @@ class ExchangeSettlesTooEarly(MemoryBroker):
             raise PayloadTooLarge
         super().enqueue(messages)
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -390,14 +390,14 @@ class ExchangeSettlesTooEarly(MemoryBroker):
         then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
         """Settle, then enqueue."""
-        super().exchange(store, results, settlements, 0)
-        return super().exchange(None, (), (), limit, then)
+        super().commit_and_lease(store, results, settlements, 0)
+        return super().commit_and_lease(None, (), (), limit, then)
 
 
 class ExchangeIgnoresDelay(MemoryBroker):
     """Presents at once what should follow later."""
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -407,13 +407,13 @@ class ExchangeIgnoresDelay(MemoryBroker):
     ) -> Sequence[Delivery]:
         """Drop the delay."""
         now = [changed(one, delay=0.0) for one in then]
-        return super().exchange(store, results, settlements, limit, now)
+        return super().commit_and_lease(store, results, settlements, limit, now)
 
 
 class WithdrawTakesNothing(MemoryBroker):
     """Claims to take messages back."""
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Do nothing."""
         return ()
 
@@ -421,9 +421,9 @@ class WithdrawTakesNothing(MemoryBroker):
 class WithdrawLeavesThem(MemoryBroker):
     """Returns what it does not remove."""
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Put them back."""
-        taken = super().withdraw(ids)
+        taken = super().remove_messages(ids)
         self.enqueue([Outgoing(body[ID_AT], body) for body in taken])
         return taken
 
@@ -431,39 +431,39 @@ class WithdrawLeavesThem(MemoryBroker):
 class WithdrawLooksAtTheReady(MemoryBroker):
     """Does not find what waits for its time."""
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Look at what is due."""
         now = time.monotonic()
         due = [message.id for at, _, message in self._queue._waiting if at <= now]
-        return super().withdraw([id for id in ids if id in due])
+        return super().remove_messages([id for id in ids if id in due])
 
 
 class WithdrawTakesTheLeased(MemoryBroker):
     """Takes from under a worker what it is busy with."""
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Release them first."""
         held = [receipt for receipt, message in self._queue._leased.items() if message.id in ids]
         self.settle([Settlement(receipt, Action.RELEASE) for receipt in held])
-        return super().withdraw(ids)
+        return super().remove_messages(ids)
 
 
 class WithdrawTakesTheDead(MemoryBroker):
     """Takes dead letters as well."""
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Look among the dead."""
-        dead = [letter for letter in self.buried() if letter.body[ID_AT] in ids]
+        dead = [letter for letter in self.dead_letters() if letter.body[ID_AT] in ids]
         self.delete([letter.id for letter in dead])
-        return [*super().withdraw(ids), *(letter.body for letter in dead)]
+        return [*super().remove_messages(ids), *(letter.body for letter in dead)]
 
 
 class WithdrawForgetsNot(MemoryBroker):
     """Refuses an id for ever that was withdrawn once."""
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Keep the ids."""
-        taken = super().withdraw(ids)
+        taken = super().remove_messages(ids)
         self._queue._ids.update(ids)
         return taken
 
@@ -471,9 +471,9 @@ class WithdrawForgetsNot(MemoryBroker):
 class WithdrawTurnsRound(MemoryBroker):
     """Mixes up what is left."""
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Put the rest in again, the first one last."""
-        taken = super().withdraw(ids)
+        taken = super().remove_messages(ids)
         first, *rest = [message.body for _, _, message in sorted(self._queue._waiting)]
         self.purge()
         self.enqueue([Outgoing(body[ID_AT], body) for body in [*rest, first]])
@@ -485,7 +485,7 @@ class WithdrawIsDenied(MemoryBroker):
 
     def __init__(self, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)
-        self.capabilities = attrs.evolve(self.capabilities, withdraw=False)
+        self.capabilities = attrs.evolve(self.capabilities, remove_messages=False)
 
 
 class StatusHasNoEnd(MemoryBroker):
@@ -532,25 +532,25 @@ class RetryIsTwoSteps(SqliteBroker):
 class WithdrawIsTwoSteps(SqliteBroker):
     """Takes what it saw a moment ago, leased or not."""
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Leave time for another between the two."""
 
         def take(connection: sqlite3.Connection) -> list[bytes]:
-            rows = [(one.row,) for one in waiting.find(connection, ids)]
+            rows = [(one.row,) for one in counts.find(connection, ids)]
             return [
                 connection.execute("select body from queue where seq = ?", row).fetchone()[0] for row in rows
             ]
 
         bodies = self._database.read(take)
         threading.Event().wait(0.01)
-        super().withdraw(ids)
+        super().remove_messages(ids)
         return bodies
 
 
 class SettlesBeforeItGoesOn(SqliteBroker):
     """Ends a lease before what follows from it is there."""
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -559,15 +559,15 @@ class SettlesBeforeItGoesOn(SqliteBroker):
         then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
         """Leave time to die between the two."""
-        super().exchange(store, results, settlements, 0)
+        super().commit_and_lease(store, results, settlements, 0)
         threading.Event().wait(0.02)
-        return super().exchange(None, (), (), limit, then)
+        return super().commit_and_lease(None, (), (), limit, then)
 
 
 class GoesOnBeforeItSaves(SqliteBroker):
     """Enqueues what follows from a result before that is kept."""
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -578,7 +578,7 @@ class GoesOnBeforeItSaves(SqliteBroker):
         """Leave time to die between the two."""
         self.enqueue(then)
         threading.Event().wait(0.02)
-        return super().exchange(store, results, settlements, limit)
+        return super().commit_and_lease(store, results, settlements, limit)
 
 
 class LastResultWins(MemoryResults):

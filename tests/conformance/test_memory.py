@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.builtin.memory import MemorySettings, make_broker, make_results, make_schedules
 from qcore.interfaces import Settings
-from qcore.testing import (
+from qcore_testing import (
     BrokerContract,
-    ExchangeContract,
+    CommitContract,
     FireContract,
     ResultStoreContract,
-    SchedulerContract,
+    ScheduleStoreContract,
 )
+from qcore_testing.memory import MemorySettings, make_broker, make_results, make_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qcore.interfaces import Broker, ResultStore, Scheduler
+    from qcore.interfaces import Broker, ResultStore, ScheduleStore
 
 
 @pytest.fixture
@@ -47,16 +47,16 @@ class TestMemoryResults(ResultStoreContract):
         return lambda **fields: make_results(settings(**fields))
 
 
-class TestMemorySchedules(SchedulerContract):
+class TestMemorySchedules(ScheduleStoreContract):
     """MemorySchedules keeps to Scheduler."""
 
     @pytest.fixture
-    def make(self, settings: Callable[..., Settings]) -> Callable[..., Scheduler]:
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., ScheduleStore]:
         """Return a maker of stores of the same schedules."""
         return lambda **fields: make_schedules(settings(**fields))
 
 
-class TestMemoryExchange(ExchangeContract):
+class TestMemoryExchange(CommitContract):
     """MemoryBroker and MemoryResults keep their order."""
 
     @pytest.fixture

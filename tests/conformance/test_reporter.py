@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qcore.builtin.log_reporter import LogReporter
-from qcore.testing import ErrorReporterContract
+from qcore_testing import ErrorReporterContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The three serializers keep to their interface."""
+"""The serializer of core keeps to its interface."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.builtin.serializers import JsonSerializer, MsgpackSerializer, PickleSerializer
-from qcore.testing import SerializerContract
+from qcore.builtin.msgpack_serializer import MsgpackSerializer
+from qcore_testing import SerializerContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,21 +22,3 @@ class TestMsgpack(SerializerContract):
     def make(self) -> Callable[[], Serializer]:
         """Return the class."""
         return MsgpackSerializer
-
-
-class TestJson(SerializerContract):
-    """JsonSerializer keeps to Serializer."""
-
-    @pytest.fixture
-    def make(self) -> Callable[[], Serializer]:
-        """Return the class."""
-        return JsonSerializer
-
-
-class TestPickle(SerializerContract):
-    """PickleSerializer keeps to Serializer."""
-
-    @pytest.fixture
-    def make(self) -> Callable[[], Serializer]:
-        """Return the class."""
-        return PickleSerializer

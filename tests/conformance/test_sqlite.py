@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.builtin.sqlite import SqliteSettings, make_broker, make_results, make_schedules
 from qcore.interfaces import Settings
-from qcore.testing import (
+from qcore_sqlite import SqliteSettings, make_broker, make_results, make_schedules
+from qcore_testing import (
     BrokerContract,
-    ExchangeContract,
+    CommitContract,
     FireContract,
     ResultStoreContract,
-    SchedulerContract,
+    ScheduleStoreContract,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from qcore.interfaces import Broker, ResultStore, Scheduler
+    from qcore.interfaces import Broker, ResultStore, ScheduleStore
 
 
 @pytest.fixture
@@ -48,16 +48,16 @@ class TestSqliteResults(ResultStoreContract):
         return lambda **fields: make_results(settings(**fields))
 
 
-class TestSqliteSchedules(SchedulerContract):
+class TestSqliteSchedules(ScheduleStoreContract):
     """The SQLite store keeps to Scheduler."""
 
     @pytest.fixture
-    def make(self, settings: Callable[..., Settings]) -> Callable[..., Scheduler]:
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., ScheduleStore]:
         """Return a maker of stores of the same schedules."""
         return lambda **fields: make_schedules(settings(**fields))
 
 
-class TestSqliteExchange(ExchangeContract):
+class TestSqliteExchange(CommitContract):
     """The SQLite broker and store keep their order in one transaction."""
 
     @pytest.fixture

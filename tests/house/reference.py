@@ -26,15 +26,15 @@ RECORDS: Final = frozenset(
 #: what `import qcore` hands on, and where it is written; a Task is a Sender that can be called
 FACE: Final = (
     ("App", "app.py"),
-    ("Flowing", "flows/flow.py"),
-    ("Reading", "reading.py"),
-    ("Scheduling", "schedules/scheduling.py"),
-    ("Steering", "steering.py"),
+    ("Flowing", "flows/app_api.py"),
+    ("Reading", "results_api.py"),
+    ("Scheduling", "schedules/app_api.py"),
+    ("Steering", "control_api.py"),
     ("Task", "tasks/task.py"),
     ("Sender", "tasks/task.py"),
     ("Job", "tasks/task.py"),
-    ("Group", "flows/flow.py"),
-    ("Chain", "flows/flow.py"),
+    ("Group", "flows/app_api.py"),
+    ("Chain", "flows/app_api.py"),
     ("ChainJob", "flows/handles.py"),
     ("GroupJob", "flows/handles.py"),
     ("CallbackJob", "flows/handles.py"),
@@ -158,11 +158,11 @@ def interfaces() -> str:
     for door in classes("interfaces.py"):
         if any(ast.unparse(base) == "ABC" for base in door.bases):
             parts += [f"## {door.name}", said(door), *_methods(door)]
-    for node in classes("notes.py"):
+    for node in classes("coordination.py"):
         if any(ast.unparse(base) == "ABC" for base in node.bases):
             parts += [f"## {node.name}", said(node), *_methods(node)]
     parts.append("## Records")
-    parts += _records("notes.py", lambda node: node.name == "Arrival")
+    parts += _records("coordination.py", lambda node: node.name == "Arrival")
     parts += _records("interfaces.py", lambda node: node.name in {"Settings", "Capabilities"})
     parts += _records("model.py", lambda node: node.name in RECORDS)
     return "\n\n".join(parts) + "\n"

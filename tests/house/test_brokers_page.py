@@ -21,7 +21,7 @@ README: Final = ROOT / "README.md"
 KEPT: Final = {
     "queue": "qcore_brokers",
     "results": "qcore_result_stores",
-    "schedules": "qcore_schedulers",
+    "schedules": "qcore_schedule_stores",
 }
 
 
@@ -40,7 +40,7 @@ def modules(package: str) -> list[Module]:
 
 def package(broker: str) -> str:
     """Return where a broker is, by the name in the head of the table."""
-    return f"qcore.builtin.{broker}" if broker in {"sqlite", "memory"} else f"qcore_{broker}"
+    return "qcore_testing.memory" if broker == "memory" else f"qcore_{broker}"
 
 
 def declared(broker: str) -> dict[str, ast.expr]:
@@ -117,15 +117,15 @@ def test_a_package_keeps_what_the_page_says(row: list[str]) -> None:
     """The hooks of its plugin, the notes of its store and the status of its broker say the same."""
     said = {title: cell == "yes" for title, cell in zip(TITLES, row, strict=True)}
     name, key = row[0].strip("`"), row[1].strip("`")
-    broker = key if name == "qcore" else name.removeprefix("qcore-")
+    broker = key if name in {"qcore", "qcore-testing"} else name.removeprefix("qcore-")
     found = modules(package(broker))
     if not found:
         return  # as above
-    offers = hooks("qcore.builtin.plugin" if name == "qcore" else f"{package(broker)}.plugin")
+    offers = hooks(f"{package(broker).partition('.')[0]}.plugin")
 
     for title, hook in KEPT.items():
         assert said[title] is (f"'{key}'" in offers.get(hook, "")), title
-    assert said["notes"] is any(module.name.endswith(".notes") for module in found)
+    assert said["notes"] is any(module.name.endswith(".coordination") for module in found)
     assert said["status"] is ("status" in declared(broker))
 
 

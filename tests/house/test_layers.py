@@ -24,7 +24,7 @@ LAYERS: Final = (
     {"workers"},
     # one task
     {"app"},
-    {"reading", "steering", "inline"},
+    {"results_api", "control_api", "inline"},
     {"flows", "schedules"},
     {"tasks"},
     # assembly
@@ -36,11 +36,11 @@ LAYERS: Final = (
     # contracts
     {"journal"},
     {"hookspecs", "messages", "move"},
-    {"interfaces", "settle", "faults", "logs"},
-    {"notes"},
+    {"interfaces", "settle", "wording", "logs", "serializing"},
+    {"coordination"},
     # ground
     {"model", "status"},
-    {"bounds", "errors", "harmless", "ondemand"},
+    {"validators", "errors", "sanitize", "lazy"},
 )
 
 #: The same for the files of each room that has more than one layer of its own.
@@ -48,34 +48,34 @@ ROOMS: Final = {
     "supervision": (
         {"control"},
         {"supervisor"},
-        {"guard"},
-        {"caretaker", "overview"},
-        {"rescue", "renewal", "lookout", "pool"},
+        {"deadlines"},
+        {"maintenance", "status_report"},
+        {"recovery", "renewal", "control_poll", "pool"},
         {"slot"},
         {"zygote"},
-        {"forked", "memory", "patience"},
+        {"forked", "memory", "backoff"},
     ),
-    "workers": ({"worker"}, {"batch"}, {"telling"}, {"entry", "handlers", "prefetch", "tenure"}),
-    "flows": ({"flow"}, {"weave", "writing"}, {"continuation", "handles"}),
+    "workers": ({"worker"}, {"batch"}, {"events"}, {"leased", "signals", "prefetch", "lease_check"}),
+    "flows": ({"app_api"}, {"builder", "commit"}, {"continuation", "handles"}),
     "schedules": (
-        {"timekeeper"},
+        {"scheduler_thread"},
         {"declared"},
-        {"scheduling", "condemn"},
-        {"timetable"},
-        {"draft", "firing"},
-        {"scheduled", "due", "when"},
-        {"cadence"},
+        {"app_api", "quarantine"},
+        {"service"},
+        {"build", "firing"},
+        {"messages", "slots", "when"},
+        {"rules"},
     ),
     "tasks": (
         {"producer"},
         {"task", "execute", "unique"},
         {"call", "plan"},
-        {"describe", "limits", "resolve"},
-        {"crowd"},
+        {"tracebacks", "limits", "resolve"},
+        {"limit_backoff"},
     ),
     "settings": ({"sections"}, {"crosscheck"}, {"options"}, {"sources", "keyfile"}, {"rules", "cpus"}),
-    "journal": ({"progress", "rates", "running"}, {"pages"}, {"gauges"}, {"held", "orders"}),
-    "messages": ({"results", "marks"}, {"envelope", "sealer"}, {"signing", "tail"}),
+    "journal": ({"progress", "rates", "running"}, {"pages"}, {"metrics"}, {"records", "commands"}),
+    "messages": ({"results", "control"}, {"envelope", "sealer"}, {"signing", "workflow"}),
 }
 
 KNOWN: Final = frozenset(module.name for module in core_modules())
@@ -165,7 +165,7 @@ def falls(source: str, target: str) -> bool:
     [
         ("qcore.supervision.slot", "qcore.workers.worker", True),
         ("qcore.workers.worker", "qcore.supervision.slot", False),
-        ("qcore.flows.flow", "qcore.schedules.when", False),
+        ("qcore.flows.app_api", "qcore.schedules.when", False),
         ("qcore.supervision.pool", "qcore.supervision.slot", True),
         ("qcore.supervision.slot", "qcore.supervision.pool", False),
         ("qcore.supervision.pool", "qcore.supervision.renewal", False),

@@ -50,6 +50,12 @@ def core_modules() -> tuple[Module, ...]:
     return tuple(_module(path, CORE.parent) for path in sorted(CORE.rglob("*.py")))
 
 
+@cache
+def sqlite_modules() -> tuple[Module, ...]:
+    """Every module of the plugin that comes in core's wheel."""
+    return tuple(_module(path, CORE.parent) for path in sorted((CORE.parent / "qcore_sqlite").rglob("*.py")))
+
+
 def plugin_folders() -> list[Path]:
     """Every folder that holds a plugin."""
     return sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
@@ -57,8 +63,8 @@ def plugin_folders() -> list[Path]:
 
 @cache
 def plugin_modules() -> tuple[Module, ...]:
-    """Every module of every plugin's package."""
-    return tuple(
+    """Every module of every plugin's package, the embedded one's first."""
+    return sqlite_modules() + tuple(
         _module(path, folder / "src")
         for folder in plugin_folders()
         for path in sorted((folder / "src").rglob("*.py"))

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
         ({"workrs": 4}, "workrs: unknown setting; did you mean 'workers'?"),
         ({"memory": {}}, "memory: there are 2 brokers: memory, sqlite"),
         (
-            {"timeout": 60, "retry": 60, "renew": False},
-            "timeout: got 60; with renew off it must be less than retry",
+            {"timeout": 60, "retry": 60, "renew_leases": False},
+            "timeout: got 60; with renew_leases off it must be less than retry",
         ),
         ({"guard_cycle": 60}, "guard_cycle: got 60"),
         ({"guard_cycle": 0}, "guard_cycle: got 0"),
-        ({"serializer": "pickle"}, "accept: missing; 'pickle' can run any code"),
+        ({"serializer": "pickle"}, "accept_serializers: missing; 'pickle' can run any code"),
         ({"error_reporter": {"sentry": {}}}, "pip install qcore-sentry"),
         (
             {"orm": "default", "sqlite": None},
@@ -134,16 +134,16 @@ def test_task_outside_tasks_allowed_is_not_imported(land: Land) -> None:
 
 def test_pickle_is_read_only_where_it_is_accepted_by_name(land: Land) -> None:
     """A worker that does not list pickle buries such a message unread and tells the producer why."""
-    app = land.app(serializer="pickle", accept=["pickle", "msgpack"], cached=60)
+    app = land.app(serializer="pickle", accept_serializers=["pickle", "msgpack"], cached=60)
     cluster = land.cluster(workers=1, cached=60)
 
     refused = final(app.enqueue(tasks.echo, {1, 2}))
     assert refused.state is State.FAILED
-    assert "which `accept` does not list" in refused.error
-    until(lambda: app.sizes().buried == 1)
+    assert "which `accept_serializers` does not list" in refused.error
+    until(lambda: app.sizes().dead_letters == 1)
     cluster.stop()
 
-    land.cluster(workers=1, serializer="pickle", accept=["pickle"])
+    land.cluster(workers=1, serializer="pickle", accept_serializers=["pickle"])
     assert app.enqueue(tasks.echo, {1, 2}).result(wait=45) == {1, 2}
 
 

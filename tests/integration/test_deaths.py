@@ -195,7 +195,7 @@ def test_zygote_killed_while_workers_are_being_born_is_replaced(land: Land) -> N
         old = zygote_pid(cluster)
         kill(old)
         until(partial(reborn, cluster, old))
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         broker.purge()
 
     until(lambda: len(worker_pids(cluster)) == 4, "all four workers to be back")

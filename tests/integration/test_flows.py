@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from tests.integration.land import Land
 
 SETTINGS: dict[str, Any] = {"retry": 30, "preload": ["tests.integration.flow_tasks"]}
-EMPTY = QueueSize(ready=0, leased=0, delayed=0, buried=0)
+EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
 
 
 def drained(app: App, **others: int) -> None:
     """Wait until nothing is left in the queue but this."""
-    wanted = QueueSize(**{"ready": 0, "leased": 0, "delayed": 0, "buried": 0} | others)
+    wanted = QueueSize(**{"ready": 0, "leased": 0, "delayed": 0, "dead_letters": 0} | others)
     until(lambda: app.sizes() == wanted, f"{wanted}, and it is {app.sizes()}")
 
 
@@ -79,12 +79,12 @@ def test_a_hook_is_told_of_every_bad_end(
     job = app.task(task).using(hook=flow_tasks.hook, label=told, **options).enqueue(str(land.file("runs")))
 
     until(lambda: lines(land.file()))
-    buried = 0 if options.get("ack_failure") else 1
-    drained(app, buried=buried)
+    dead_letters = 0 if options.get("ack_failure") else 1
+    drained(app, dead_letters=dead_letters)
     assert [f"{kind} None {error}"] == lines(land.file())
     assert (State.FAILED, kind) == (final(job).state, final(job).kind)
-    with app.runtime.brokers.lend() as broker:
-        assert all(error in letter.reason for letter in broker.buried())
+    with app.runtime.brokers.connection() as broker:
+        assert all(error in letter.reason for letter in broker.dead_letters())
 
 
 def test_a_hook_is_told_of_a_task_that_expired(land: Land) -> None:
@@ -110,7 +110,7 @@ def test_a_hook_that_fails_is_stored_and_hurts_nobody(land: Land) -> None:
     drained(app)
     assert 4 == app.result(job, wait=45)
     assert ["called"] == lines(land.file())
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         until(lambda: store.recent(State.FAILED))
         (failed,) = store.recent(State.FAILED)
     assert ("tests.integration.flow_tasks.broken_hook", f"RuntimeError: {job}") == (
@@ -147,7 +147,7 @@ def test_a_chain_hands_values_on_when_asked_to(land: Land) -> None:
             (after, (path, "b")),
             (flow_tasks.after, (), {"path": path, "text": "c"}),
         ],
-        feed=True,
+        pipe_result=True,
     )
 
     assert "a+b+c" == chain.result(wait=45)
@@ -158,7 +158,7 @@ def test_a_chain_goes_on_where_no_success_is_stored(land: Land) -> None:
     app, _ = land.both(**SETTINGS, save_limit=-1)
     path = str(land.file())
 
-    app.chain([(flow_tasks.step, (path, "a")), (flow_tasks.after, (path, "b"))], feed=True)
+    app.chain([(flow_tasks.step, (path, "a")), (flow_tasks.after, (path, "b"))], pipe_result=True)
 
     until(lambda: lines(land.file()) == ["a", "a+b"])
     drained(app)
@@ -175,7 +175,7 @@ def test_a_chain_stops_at_a_failure_and_its_handle_says_where(land: Land) -> Non
 
     with pytest.raises(TaskFailed, match=r"stopped at link 2 of 3 \(.*refuse\): ValueError: no"):
         chain.result(wait=45)
-    drained(app, buried=1)
+    drained(app, dead_letters=1)
     assert (2, ["a", "no"]) == (chain.current(), lines(land.file()))
     assert ("failure", "skipped") == (final(chain.jobs[1]).kind, final(chain).kind)
 
@@ -186,7 +186,11 @@ def test_a_chain_goes_on_behind_a_link_that_may_fail(land: Land) -> None:
     path = str(land.file())
 
     chain = app.chain(
-        [app.task(flow_tasks.refuse).using(go_on=True).bind(path), (flow_tasks.after, (path, "b"))], feed=True
+        [
+            app.task(flow_tasks.refuse).using(continue_on_failure=True).bind(path),
+            (flow_tasks.after, (path, "b")),
+        ],
+        pipe_result=True,
     )
 
     assert "None+b" == chain.result(wait=45)
@@ -202,7 +206,7 @@ def test_a_chain_stops_at_a_link_that_kills_its_worker(land: Land, task: Any) ->
 
     with pytest.raises(TaskFailed, match="stopped at link 1 of 2"):
         chain.result(wait=45)
-    drained(app, buried=1)
+    drained(app, dead_letters=1)
     assert 1 == len(lines(land.file()))
 
 
@@ -213,10 +217,10 @@ def test_a_buried_link_that_is_requeued_goes_on_with_its_chain(land: Land) -> No
     chain = app.chain([(tasks.fail_first, (1, runs)), (flow_tasks.step, (path, "b"))])
     with pytest.raises(TaskFailed, match="stopped"):
         chain.result(wait=45)
-    drained(app, buried=1)
+    drained(app, dead_letters=1)
 
-    with app.runtime.brokers.lend() as broker:
-        broker.requeue([letter.id for letter in broker.buried()])
+    with app.runtime.brokers.connection() as broker:
+        broker.requeue([letter.id for letter in broker.dead_letters()])
 
     until(lambda: final(chain).success)
     drained(app)
@@ -227,7 +231,7 @@ def test_a_value_too_large_to_be_handed_on_stops_the_chain(land: Land) -> None:
     """The link itself has succeeded."""
     app, _ = land.both(**SETTINGS, max_message=4096)
 
-    chain = app.chain([(flow_tasks.large, (8192,)), "builtins.len"], feed=True)
+    chain = app.chain([(flow_tasks.large, (8192,)), "builtins.len"], pipe_result=True)
 
     with pytest.raises(TaskFailed, match=r"its result cannot be handed on: the message has .* max_message"):
         chain.result(wait=45)
@@ -300,7 +304,7 @@ def test_a_member_may_be_a_chain(land: Land) -> None:
     """It is the last link, or where it stopped, that counts."""
     app, _ = land.both(**SETTINGS, ack_failures=True)
     path = str(land.file())
-    feeding = Chain([(flow_tasks.step, (path, "a")), (flow_tasks.after, (path, "b"))], feed=True)
+    feeding = Chain([(flow_tasks.step, (path, "a")), (flow_tasks.after, (path, "b"))], pipe_result=True)
     stopped = [(flow_tasks.refuse, (path,)), (flow_tasks.step, (path, "never"))]
 
     job = app.group([feeding, stopped, (flow_tasks.double, (3,))]).then(flow_tasks.tell, results=True)
@@ -364,7 +368,7 @@ def test_a_group_with_a_callback_needs_a_store_that_gathers(
 ) -> None:
     """It is refused before anything is enqueued."""
     app = land.app(**SETTINGS)
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         monkeypatch.setattr(store, "notes", None)
 
     with pytest.raises(NotSupported, match=r"SqliteResults cannot gather .* choose a result_store"):
@@ -375,9 +379,9 @@ def test_a_group_with_a_callback_needs_a_store_that_gathers(
 
 def _nothing_gathered(app: App, job: Job) -> None:
     flow = job.members.id  # type: ignore[attr-defined]  # a CallbackJob
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         assert store.notes is not None
-        until(lambda: store.notes and not store.notes.gathered(f"flow:{flow}"))
+        until(lambda: store.notes and not store.notes.barrier_members(f"flow:{flow}"))
 
 
 # -- other queues, the specification's calls, groups by label -------------------------------------
@@ -393,7 +397,7 @@ def test_a_task_for_another_queue_runs_there(land: Land, monkeypatch: pytest.Mon
 
     jobs = app.enqueue_many([there.bind(1), app.task(flow_tasks.double).bind(2), there.bind(3)])
     named = app.async_task(flow_tasks.double, 4, cluster="other", hook=flow_tasks.hook, task_name=path)
-    chain = app.chain([there.bind(5), there], feed=True)
+    chain = app.chain([there.bind(5), there], pipe_result=True)
 
     assert [2, 6] == [jobs[0].result(wait=45), jobs[2].result(wait=45)]
     assert (8, 20) == (app.of("other").result(named, wait=45), chain.result(wait=45))

@@ -14,28 +14,28 @@ from tests.integration.land import SECRET, final, lines, until
 
 if TYPE_CHECKING:
     from qcore import App
-    from qcore.model import Buried
+    from qcore.model import DeadLetter
     from tests.integration.land import Land
 
 NEW = "a newer key than the one of the integration tests"
 
 
-def letters(app: App) -> list[Buried]:
+def letters(app: App) -> list[DeadLetter]:
     """Return the dead letters."""
-    with app.runtime.brokers.lend() as broker:
-        return list(broker.buried())
+    with app.runtime.brokers.connection() as broker:
+        return list(broker.dead_letters())
 
 
 def put(app: App, body: bytes) -> None:
     """Put raw bytes on the queue."""
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         broker.enqueue([Outgoing(b"\1" * 16, body)])
 
 
 def sealed(app: App, path: str) -> bytes:
     """Return the bytes of a message."""
     app.enqueue(tasks.pid, path)
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         (delivery,) = broker.lease(1, 1)
         return bytes(delivery.body)
 
@@ -95,7 +95,7 @@ def test_flipped_bit_is_buried_and_never_run(land: Land, place: int) -> None:
     good = app.enqueue(tasks.add, 1, 1)
     (letter,) = until(lambda: letters(app))
 
-    assert letter.reason.split(":")[0] in {"BadSignature", "Undecodable", "UnknownKey"}
+    assert letter.reason.split(":")[0] in {"BadSignature", "MalformedMessage", "UnknownKey"}
     assert good.result(wait=45) == 2
     assert lines(land.file()) == []
 
@@ -132,7 +132,7 @@ def test_result_forged_in_the_store_is_not_believed(land: Land) -> None:
     first, second = app.enqueue(tasks.add, 1, 1), app.enqueue(tasks.add, 2, 2)
     assert (final(first).value, final(second).value) == (2, 4)
 
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         (stored,) = store.get([bytes.fromhex(first.id)])
         assert stored is not None
         store.delete([bytes.fromhex(second.id)])

@@ -11,7 +11,7 @@ import pytest
 from qcore import App, Config
 from qcore.errors import BackendUnavailable, NotSupported
 from qcore.testing import inline
-from tests.integration import limited, tasks
+from tests.integration import limited_tasks, tasks
 from tests.integration.land import final, finals, kill, lines, until, worker_pids
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_a_unique_task_whose_worker_is_killed_for_good_gives_its_key_up(land: La
     """Crashes end a task too: the key is free, by whoever buries it."""
     app, cluster = land.both(workers=1, max_crashes=1, retry=60)
     gate = land.file("gate")
-    task = app.task(limited.begin).using(unique="killed")
+    task = app.task(limited_tasks.begin).using(unique="killed")
     job = task.enqueue(str(land.file()), str(gate))
     until(lambda: lines(land.file()))
 
@@ -109,7 +109,7 @@ def test_a_key_that_a_dead_worker_kept_is_taken_over(land: Land) -> None:
     task = app.task(tasks.add).using(unique="kept")
     job = task.enqueue(1, 2)
     assert final(job).value == 3
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         notes = store.notes
         assert notes is not None
         until(lambda: notes.acquire("unique:kept", bytes.fromhex(job.id), 1, 60) is None)
@@ -161,7 +161,7 @@ def test_a_link_is_not_unique(land: Land) -> None:
 def test_no_more_run_at_once_than_are_allowed(land: Land) -> None:
     """Two of thirty at a time, whatever the workers; other tasks are not held up."""
     app = land.app()
-    task = app.task(limited.span).using(concurrency=2)
+    task = app.task(limited_tasks.span).using(concurrency=2)
     jobs = app.enqueue_many([task.bind(str(land.file())) for _ in range(30)])
     others = app.enqueue_many([app.task(tasks.add).bind(n, n) for n in range(20)])
 
@@ -169,15 +169,15 @@ def test_no_more_run_at_once_than_are_allowed(land: Land) -> None:
 
     finals(others)
     finals(jobs, wait=60)
-    assert limited.most_at_once(lines(land.file())) == 2
+    assert limited_tasks.most_at_once(lines(land.file())) == 2
     assert len(lines(land.file())) == 60
 
 
 def test_tasks_share_a_limit_by_its_key(land: Land) -> None:
     """`limit_key` joins tasks of several names and parts those of one."""
     app = land.app()
-    one = app.task(limited.span).using(concurrency=1, limit_key="tenant 1")
-    other = app.task(limited.span).using(concurrency=1, limit_key="tenant 2")
+    one = app.task(limited_tasks.span).using(concurrency=1, limit_key="tenant 1")
+    other = app.task(limited_tasks.span).using(concurrency=1, limit_key="tenant 2")
     jobs = app.enqueue_many(
         [task.bind(str(land.file(name))) for task, name in ((one, "1"), (other, "2")) for _ in range(6)]
     )
@@ -185,14 +185,14 @@ def test_tasks_share_a_limit_by_its_key(land: Land) -> None:
     land.cluster(workers=4)
 
     finals(jobs, wait=60)
-    assert [limited.most_at_once(lines(land.file(name))) for name in ("1", "2")] == [1, 1]
+    assert [limited_tasks.most_at_once(lines(land.file(name))) for name in ("1", "2")] == [1, 1]
 
 
 def test_waiting_for_a_place_is_no_attempt(land: Land) -> None:
     """A task that was told to come again is run for the first time when it is its turn."""
     app = land.app(max_attempts=1)
     gate = land.file("gate")
-    task = app.task(limited.begin).using(concurrency=1)
+    task = app.task(limited_tasks.begin).using(concurrency=1)
     jobs = [task.enqueue(str(land.file()), str(gate)) for _ in range(3)]
     land.cluster(workers=2, max_attempts=1)
     until(lambda: app.sizes().delayed == 2, "the others to be put off")
@@ -207,7 +207,7 @@ def test_the_place_of_a_killed_worker_is_given_to_the_next(land: Land) -> None:
     """Killed with -9 in the middle of the task, it leaves nobody locked out."""
     app, cluster = land.both(workers=2, max_crashes=1)
     gate = land.file("gate")
-    task = app.task(limited.begin).using(concurrency=1)
+    task = app.task(limited_tasks.begin).using(concurrency=1)
     job = task.enqueue(str(land.file()), str(gate))
     until(lambda: lines(land.file()) == ["begun"])
     busy = [worker.pid for worker in until(lambda: [w for w in cluster.status().workers if w.running_for])]
@@ -236,7 +236,7 @@ def test_a_timed_out_task_gives_its_place_up(land: Land) -> None:
 def test_starts_are_a_rate_apart(land: Land) -> None:
     """Ten a second: each begins a tenth of a second behind the one before, or later."""
     app = land.app()
-    task = app.task(limited.stamp).using(rate="10/s")
+    task = app.task(limited_tasks.stamp).using(rate="10/s")
     jobs = app.enqueue_many([task.bind(str(land.file())) for _ in range(12)])
 
     land.cluster(workers=3)
@@ -265,7 +265,7 @@ def test_a_limit_below_one_is_told(land: Land) -> None:
 def test_a_store_without_notes_is_named(land: Land, option: dict[str, object]) -> None:
     """What cannot be kept is refused where it is asked for, with what to do."""
     app = App(Config.from_dict(land.settings()))
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         store.notes = None
 
     with pytest.raises(NotSupported, match="choose another by result_store, such as sqlite or redis"):

@@ -70,7 +70,7 @@ def test_failed_neighbour_of_a_slow_task_is_told_once(land: Land) -> None:
     assert (final(jobs[2]).attempts, len(lines(land.file("failed")))) == (2, 2)
     gate.touch()
     assert final(jobs[3]).success
-    assert app.sizes().buried == 1
+    assert app.sizes().dead_letters == 1
 
 
 def test_slow_tasks_are_shared_out_however_they_come(land: Land) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 SOURCE = """
 import json, os, time
-from qcore.builtin.sqlite.broker import SqliteBroker
-from qcore.errors import BackendRefused, BackendUnavailable, SkipTask
+from qcore_sqlite.broker import SqliteBroker
+from qcore.errors import BackendRejected, BackendUnavailable, SkipTask
 from qcore.hookspecs import hookimpl
 from qcore.interfaces import ErrorReporter
 
@@ -95,11 +95,11 @@ class Polling(SqliteBroker):
             time.sleep(self._poll)
 
 class Refusing(SqliteBroker):
-    def exchange(self, store, results, settlements, *rest):
+    def commit_and_lease(self, store, results, settlements, *rest):
         if settlements and not os.path.exists({diary!r} + ".taken"):
             note("refused")
-            raise BackendRefused("this one is never taken")
-        return super().exchange(store, results, settlements, *rest)
+            raise BackendRejected("this one is never taken")
+        return super().commit_and_lease(store, results, settlements, *rest)
 """
 
 
@@ -170,7 +170,7 @@ def test_crash_and_refusal_are_told_to_hooks(land: Land, diary: Path) -> None:
     app, _ = land.both(workers=1, max_crashes=1)
     final(app.enqueue(tasks.die, "kill"))
     until(lambda: ["settled", "bury", "crash"] in entries(diary))
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         broker.enqueue([Outgoing(b"\1" * 16, b"rubbish")])
 
     until(lambda: ["rejected", 7] in entries(diary))

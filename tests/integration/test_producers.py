@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qcore.errors import EncodeError
-from qcore.testing.processes import Child
+from qcore_testing.processes import Child
 from tests.integration import tasks
 from tests.integration.land import finals
 

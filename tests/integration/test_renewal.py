@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import QueueSize
-from tests.integration import steered, tasks
+from tests.integration import controlled_tasks, tasks
 from tests.integration.land import final, lines, until
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def test_example_of_the_specification_runs_five_times_or_with_renewal_once(
     land: Land, scale: float, renew: bool, runs: int
 ) -> None:
     """Retry 5, 4 workers, sleep 22: runs begin at 0, 5, 10, 15 and, by the first free worker, 22."""
-    app, cluster = land.both(retry=5 * scale, workers=4, renew=renew, timeout=None)
+    app, cluster = land.both(retry=5 * scale, workers=4, renew_leases=renew, timeout=None)
 
     job = app.enqueue(tasks.nap, 22 * scale, str(land.file()))
-    empty = QueueSize(ready=0, leased=0, delayed=0, buried=0)
+    empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
     until(lambda: app.sizes() == empty and cluster.status().state == "idle", within=60 * scale + 20)
 
     started = [float(line) - float(lines(land.file())[0]) for line in lines(land.file())]
@@ -59,7 +59,7 @@ def test_who_has_lost_its_lease_does_not_decide_that_a_task_failed(land: Land) -
     settings: dict[str, Any] = {"workers": 1, "retry": 1.0, "ack_failures": True, "timeout": None}
     app, cluster = land.both(**settings)
     gate, started = land.file("gate"), land.file()
-    job = app.enqueue(steered.fail_at, str(started), str(gate))
+    job = app.enqueue(controlled_tasks.fail_at, str(started), str(gate))
     until(lambda: lines(started))
     assert cluster.pid
     os.kill(cluster.pid, signal.SIGSTOP)

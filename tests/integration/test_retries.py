@@ -43,7 +43,7 @@ def test_ack_failures_runs_a_failing_task_once(land: Land) -> None:
     result = final(app.enqueue(tasks.fail, "no", str(land.file())))
 
     assert (result.state, result.attempts) == (State.FAILED, 1)
-    until(lambda: app.sizes() == QueueSize(ready=0, leased=0, delayed=0, buried=0))
+    until(lambda: app.sizes() == QueueSize(ready=0, leased=0, delayed=0, dead_letters=0))
     assert len(lines(land.file())) == 1
 
 
@@ -68,8 +68,8 @@ def test_max_attempts_is_the_number_of_runs(land: Land, attempts: int) -> None:
 
     assert (result.state, result.attempts) == (State.FAILED, attempts)
     assert len(lines(land.file())) == attempts
-    with app.runtime.brokers.lend() as broker:
-        (letter,) = until(broker.buried)
+    with app.runtime.brokers.connection() as broker:
+        (letter,) = until(broker.dead_letters)
     assert letter.reason == f"failure in attempt {attempts}: RuntimeError: no"
     assert letter.failures == attempts
 
@@ -93,8 +93,8 @@ def test_own_policy_of_a_task_says_when_and_whether_it_runs_again(land: Land) ->
     assert (final(worth).attempts, final(worthless).attempts) == (3, 1)
     first, second = gaps(land.file("os"))
     assert 0.2 <= first < 0.4 <= second < 1.5
-    with app.runtime.brokers.lend() as broker:
-        reasons = [letter.reason for letter in broker.buried()]
+    with app.runtime.brokers.connection() as broker:
+        reasons = [letter.reason for letter in broker.dead_letters()]
     assert "failure in attempt 1, not worth another: ValueError: value" in reasons
 
 
@@ -130,8 +130,8 @@ def test_task_that_kills_its_worker_is_run_max_crashes_times_and_buried(land: La
     assert (result.state, result.crashes, result.attempts) == (State.FAILED, 2, 0)
     assert result.error.startswith("WorkerDied: its worker process ")
     assert len(lines(land.file())) == 2
-    with app.runtime.brokers.lend() as broker:
-        (letter,) = until(broker.buried)
+    with app.runtime.brokers.connection() as broker:
+        (letter,) = until(broker.dead_letters)
     assert letter.reason.startswith("crashed its worker 2 times: WorkerDied")
     assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
     assert dict(cluster.status().reincarnations) == {"crashed": 2}
@@ -158,14 +158,14 @@ def test_dead_letter_is_requeued_and_runs_with_all_its_attempts(land: Land) -> N
     job = app.enqueue(tasks.fail_first, 3, str(land.file()))
     assert final(job).error == "OSError: run 2"
 
-    with app.runtime.brokers.lend() as broker:
-        (letter,) = until(broker.buried)
+    with app.runtime.brokers.connection() as broker:
+        (letter,) = until(broker.dead_letters)
         assert broker.requeue([letter.id]) == 1
-        assert broker.buried() == []
+        assert broker.dead_letters() == []
 
     result = until(lambda: found if (found := job.fetch()) and found.success else None)
     assert (result.value, result.attempts) == ("run 4", 2)
-    assert app.sizes().buried == 0
+    assert app.sizes().dead_letters == 0
 
 
 def test_result_that_cannot_be_kept_fails_the_task_without_running_it_again(land: Land) -> None:
@@ -179,7 +179,7 @@ def test_result_that_cannot_be_kept_fails_the_task_without_running_it_again(land
     assert "lock" in strange.error
     assert (large.attempts, strange.attempts) == (1, 1)
     until(lambda: app.sizes().leased == 0)
-    assert (app.sizes().buried, app.sizes().delayed) == (0, 0)
+    assert (app.sizes().dead_letters, app.sizes().delayed) == (0, 0)
 
 
 def test_delayed_task_starts_when_its_delay_is_over(land: Land) -> None:
@@ -217,5 +217,5 @@ def test_group_and_label_come_back_with_the_result(land: Land) -> None:
 
     assert result is not None
     assert (result.group, result.label, result.value) == ("sums", "my first", 3)
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         assert [stored.id.hex() for stored in store.group("sums")] == [task_id]

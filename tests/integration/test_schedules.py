@@ -109,9 +109,9 @@ def test_a_schedule_of_an_unknown_function_rests_once_a_worker_knows(land: Land)
     count = len(lines(land.file()))
     until(lambda: len(lines(land.file())) >= count + 3, "the sound one to run")
     assert "no task 'no.such.function'" in fault(app, "broken")
-    until(lambda: (size := app.sizes()).buried and not (size.delayed or size.ready), "its slots to end")
-    with app.runtime.brokers.lend() as broker:
-        letters = broker.buried()
+    until(lambda: (size := app.sizes()).dead_letters and not (size.delayed or size.ready), "its slots to end")
+    with app.runtime.brokers.connection() as broker:
+        letters = broker.dead_letters()
     assert all("in attempt 2" in one.reason for one in letters)
 
     mended = app.reschedule("broken", func=tasks.note, args=[str(land.file("other")), "mended"])

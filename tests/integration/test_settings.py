@@ -110,10 +110,10 @@ def test_compressed_messages_are_smaller_and_read_by_everybody(land: Land) -> No
     text = "all work and no play " * 2000
     plain, packed = land.app(), land.app(compress=True)
     jobs = [plain.enqueue(tasks.echo, text), packed.enqueue(tasks.echo, text)]
-    with plain.runtime.brokers.lend() as broker:
+    with plain.runtime.brokers.connection() as broker:
         sizes = [len(delivery.body) for delivery in broker.lease(2, 1)]
     assert sizes[1] < sizes[0] / 10
-    with plain.runtime.brokers.lend() as broker:
+    with plain.runtime.brokers.connection() as broker:
         broker.purge()
 
     for compress in (False, True):
@@ -128,7 +128,7 @@ def test_small_messages_are_not_compressed(land: Land) -> None:
     bodies = []
     for app in (land.app(), land.app(compress=True)):
         app.enqueue(tasks.echo, "a" * 1000)
-        with app.runtime.brokers.lend() as broker:
+        with app.runtime.brokers.connection() as broker:
             bodies.append(len(broker.lease(1, 1)[0].body))
 
     assert bodies[0] == bodies[1]
@@ -143,7 +143,7 @@ def test_save_limit_bounds_successes(land: Land, limit: int, kept: int) -> None:
     until(lambda: cluster.status().finished == 300, "300 tasks to be run")
     cluster.stop()
 
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         assert store.counts().get(State.SUCCESS, 0) == kept
 
 
@@ -158,7 +158,7 @@ def test_lowered_save_limit_shrinks_what_is_kept_and_spares_failures(land: Land)
     cluster = land.cluster(save_limit=5)
 
     def counted() -> dict[State, int]:
-        with app.runtime.stores.lend() as store:
+        with app.runtime.stores.connection() as store:
             return dict(store.counts())
 
     until(lambda: counted() == {State.SUCCESS: 5, State.FAILED: 10}, "the store to shrink")
@@ -201,7 +201,7 @@ def test_label_and_name_are_shown_in_the_status(land: Land) -> None:
     app, cluster = land.both(label="the night shift")
 
     def published() -> list[bytes]:
-        with app.runtime.brokers.lend() as broker:
+        with app.runtime.brokers.connection() as broker:
             return list(broker.statuses())
 
     (body,) = until(published)
@@ -287,7 +287,7 @@ def test_status_of_a_busy_cluster_is_renewed_every_guard_cycle(land: Land) -> No
     seen: set[bytes] = set()
 
     def renewed() -> bool:
-        with app.runtime.brokers.lend() as broker:
+        with app.runtime.brokers.connection() as broker:
             seen.update(broker.statuses())
         return len(seen) > 5
 

@@ -66,7 +66,7 @@ def test_task_that_outlasts_the_patience_goes_back_uncharged(land: Land) -> None
     cluster.stop()
 
     assert time.monotonic() - began < 5
-    assert (app.sizes().ready, app.sizes().leased, app.sizes().buried) == (2, 0, 0)
+    assert (app.sizes().ready, app.sizes().leased, app.sizes().dead_letters) == (2, 0, 0)
     assert jobs[0].fetch() is None
     gate.touch()
     land.cluster()

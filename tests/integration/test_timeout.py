@@ -126,7 +126,7 @@ def test_late_task_is_run_again_and_counts_as_a_failure(land: Land) -> None:
     assert (final(soft).attempts, final(soft).crashes) == (2, 0)
     assert (final(hard).attempts, final(hard).crashes) == (2, 0)
     assert (len(lines(land.file("soft"))), len(lines(land.file("hard")))) == (2, 2)
-    until(lambda: app.sizes().buried == 2)
+    until(lambda: app.sizes().dead_letters == 2)
 
 
 def test_interruption_swallowed_by_one_task_is_not_charged_to_the_next(land: Land) -> None:

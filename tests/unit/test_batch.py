@@ -9,9 +9,9 @@ import attrs
 import pytest
 
 from qcore import App, Config
-from qcore.errors import BackendRefused, BackendUnavailable
+from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.journal.pages import PAGE, Journal
-from qcore.messages.tail import Fed, read_tail
+from qcore.messages.workflow import PreviousResult, read_workflow
 from qcore.model import Action, Kind, Outcome, Outgoing, QueueSize, Settlement, State, StoredResult
 from qcore.runtime import Runtime
 from qcore.tasks.plan import Planner
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qcore.interfaces import Broker, ResultStore
-    from qcore.workers.entry import Entry
+    from qcore.workers.leased import LeasedMessage
 
 SECRET: Final = "the key of the tests of batches, nobody else's"
 DONE: Final = Outcome(Kind.SUCCESS, 1)
@@ -48,13 +48,13 @@ class Bench:
         planner = Planner(self.runtime.rules(), timeout=None, save=True, allowed=None)
         return Batch(self.runtime, broker, store, planner, self.page)
 
-    def take(self, count: int, *, name: str = "builtins.print", **options: Any) -> Sequence[Entry]:
+    def take(self, count: int, *, name: str = "builtins.print", **options: Any) -> Sequence[LeasedMessage]:
         """Enqueue so many tasks and take them."""
         for number in range(count):
             self.app.async_task(name, number, **options)
         return self.batch.take(self.broker.lease(count, 0))
 
-    def state(self, entry: Entry) -> State | None:
+    def state(self, entry: LeasedMessage) -> State | None:
         """Return how far a task has come."""
         (found,) = self.store.get([entry.opened.id])
         return None if found is None else found.state
@@ -77,14 +77,14 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def empty(**others: int) -> QueueSize:
     """Return the size of a queue with nothing in it but this."""
-    return QueueSize(**{"ready": 0, "leased": 0, "delayed": 0, "buried": 0} | others)
+    return QueueSize(**{"ready": 0, "leased": 0, "delayed": 0, "dead_letters": 0} | others)
 
 
 def test_what_ends_is_saved_and_acknowledged(bench: Bench) -> None:
     """In one exchange that leases the next as well."""
     one, _ = bench.take(2)
     bench.batch.finish(0, one, DONE)
-    bench.batch.give_back()
+    bench.batch.release_unstarted()
 
     deliveries = bench.batch.settle(5)
 
@@ -95,7 +95,7 @@ def test_what_ends_is_saved_and_acknowledged(bench: Bench) -> None:
 def test_what_did_not_begin_is_given_back_uncounted(bench: Bench) -> None:
     """Its next delivery is its first again."""
     bench.take(3)
-    bench.batch.give_back()
+    bench.batch.release_unstarted()
     bench.batch.settle(0)
 
     assert [1, 1, 1] == [delivery.deliveries for delivery in bench.broker.lease(5, 0)]
@@ -109,11 +109,13 @@ def test_a_message_that_is_none_is_buried_with_its_reason_and_the_others_run(ben
     bench.app.async_task("builtins.print")
 
     entries = bench.batch.take(bench.broker.lease(5, 0))
-    bench.batch.give_back()
+    bench.batch.release_unstarted()
     bench.batch.settle(0)
 
     assert len(entries) == 1
-    assert ["BadSignature", "Undecodable"] == [one.reason.partition(":")[0] for one in bench.broker.buried()]
+    assert ["BadSignature", "MalformedMessage"] == [
+        one.reason.partition(":")[0] for one in bench.broker.dead_letters()
+    ]
 
 
 def test_an_expired_message_is_not_run(bench: Bench) -> None:
@@ -154,7 +156,7 @@ def test_a_batch_whose_heads_do_not_fit_the_page_is_taken_in_part(bench: Bench) 
     entries = bench.take(100, task_name="x" * 8000)
 
     assert 0 < len(entries) < 100
-    bench.batch.give_back()
+    bench.batch.release_unstarted()
     bench.batch.settle(0)
     assert {1} == {delivery.deliveries for delivery in bench.broker.lease(100, 0)}
 
@@ -169,7 +171,7 @@ def test_what_has_ended_before_is_not_run_again(bench: Bench) -> None:
     assert [] == list(bench.batch_with(bench.broker, bench.store).take(bench.broker.lease(1, 0)))
 
 
-def _again(entry: Entry) -> Settlement:
+def _again(entry: LeasedMessage) -> Settlement:
     return Settlement(entry.receipt, Action.RETRY)
 
 
@@ -198,7 +200,7 @@ class Moody:
 def test_an_outage_while_settling_forgets_nothing(bench: Bench, spoil: str) -> None:
     """The same call again makes all of it durable."""
     errors: list[Exception] = [BackendUnavailable(), BackendUnavailable()]
-    broker: Any = Moody(bench.broker, "exchange", errors) if spoil == "broker" else bench.broker
+    broker: Any = Moody(bench.broker, "commit_and_lease", errors) if spoil == "broker" else bench.broker
     store: Any = bench.store
     if spoil == "store":
         store = Moody(bench.store, "save", errors)
@@ -207,7 +209,7 @@ def test_an_outage_while_settling_forgets_nothing(bench: Bench, spoil: str) -> N
     bench.batch = batch = bench.batch_with(broker, store)
     batch.take([])
     batch.finish(0, one, DONE)
-    batch.finish(1, two, Outcome(Kind.UNSAVABLE, error="no"))
+    batch.finish(1, two, Outcome(Kind.RESULT_NOT_STORABLE, error="no"))
 
     for _ in range(2):
         with pytest.raises(BackendUnavailable):
@@ -221,7 +223,7 @@ def test_an_outage_while_settling_forgets_nothing(bench: Bench, spoil: str) -> N
 def test_an_outage_of_the_store_while_a_batch_is_taken_leaves_it_to_be_taken_again(bench: Bench) -> None:
     """Nothing is noted down, settled or charged before the store has answered."""
     bench.take(1)
-    bench.batch.give_back()
+    bench.batch.release_unstarted()
     bench.broker.settle([_again(one) for one in bench.batch._entries])
     store: Any = Moody(bench.store, "get", [BackendUnavailable()])
     batch = bench.batch_with(bench.broker, store)
@@ -232,7 +234,7 @@ def test_an_outage_of_the_store_while_a_batch_is_taken_leaves_it_to_be_taken_aga
     entries = batch.take(deliveries)
 
     assert 2 == entries[0].deliveries
-    batch.put_back(deliveries)
+    batch.release_untaken(deliveries)
     batch.settle(0)
     assert [2] == [delivery.deliveries for delivery in bench.broker.lease(1, 0)]
 
@@ -240,7 +242,7 @@ def test_an_outage_of_the_store_while_a_batch_is_taken_leaves_it_to_be_taken_aga
 def test_a_record_the_store_refuses_does_not_hold_up_its_neighbours(bench: Bench) -> None:
     """Those that can be kept are kept."""
     one, two = bench.take(2)
-    store: Any = Moody(bench.store, "save", [BackendRefused()])
+    store: Any = Moody(bench.store, "save", [BackendRejected()])
     store.backend = "another"
     batch = bench.batch_with(bench.broker, store)
     batch.take([])
@@ -266,7 +268,7 @@ class Choosy:
     def save(self, results: Sequence[StoredResult]) -> None:
         """Save records unless one is too large."""
         if any(len(one.body) > self._most for one in results):
-            raise BackendRefused("document too large")
+            raise BackendRejected("document too large")
         self._inner.save(results)
 
 
@@ -294,9 +296,11 @@ def test_what_a_broker_refuses_is_left_to_come_back(bench: Bench) -> None:
     """The worker forgets it and goes on; nobody settles it in its place."""
     (one,) = bench.take(1)
     bench.batch.finish(0, one, DONE)
-    bench.batch._writer._broker = Moody(bench.broker, "exchange", [BackendRefused(), BackendRefused()])  # type: ignore[assignment]  # as a broker
+    bench.batch._writer._broker = Moody(
+        bench.broker, "commit_and_lease", [BackendRejected(), BackendRejected()]
+    )  # type: ignore[assignment]  # as a broker
 
-    with pytest.raises(BackendRefused):
+    with pytest.raises(BackendRejected):
         bench.batch.settle(0)
 
     assert 1 == bench.batch.abandon()
@@ -329,19 +333,19 @@ class Listened:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def exchange(self, store: Any, results: Any, settlements: Any, limit: int, then: Any) -> Any:
+    def commit_and_lease(self, store: Any, results: Any, settlements: Any, limit: int, then: Any) -> Any:
         """Remember, and do it."""
         self.settlements += settlements
-        return self._inner.exchange(store, results, settlements, limit, then)
+        return self._inner.commit_and_lease(store, results, settlements, limit, then)
 
 
 # -- what follows -------------------------------------------------------------------------------
 
 
-def follow(bench: Bench, **options: Any) -> Entry:
+def follow(bench: Bench, **options: Any) -> LeasedMessage:
     """Take the first link of a chain of two."""
     first = bench.app.task(name="builtins.abs")(abs).using(**options)
-    bench.app.chain([first.bind(-1), "builtins.repr"], feed=True)
+    bench.app.chain([first.bind(-1), "builtins.repr"], pipe_result=True)
     (entry,) = bench.batch.take(bench.broker.lease(1, 0))
     return entry
 
@@ -374,7 +378,7 @@ def test_an_end_that_is_found_stored_is_gone_on_from(bench: Bench) -> None:
     batch.settle(0)
 
     (following,) = waiting(bench)
-    assert Fed(1, b"\x01") == read_tail(following.tail).fed
+    assert PreviousResult(1, b"\x01") == read_workflow(following.tail).fed
 
 
 def test_a_stored_end_that_is_not_ours_is_passed_over(bench: Bench) -> None:
@@ -433,9 +437,9 @@ class Unanswered:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def exchange(self, *what: Any) -> Any:
+    def commit_and_lease(self, *what: Any) -> Any:
         """Do it, and say nothing."""
-        found = self._inner.exchange(*what)
+        found = self._inner.commit_and_lease(*what)
         if self._silent:
             self._silent = False
             raise BackendUnavailable
@@ -450,8 +454,8 @@ def test_the_journal_says_that_something_follows(bench: Bench) -> None:
     held, ended = bench.page.read(bench.page.look()) or ([], [])
 
     assert ([True], [(True, None)]) == (
-        [one.followed for one in held],
-        [(one.followed, one.then) for one in ended],
+        [one.has_follow_ups for one in held],
+        [(one.has_follow_ups, one.then) for one in ended],
     )
     record = ended[0].result
     assert record is not None

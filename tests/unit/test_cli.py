@@ -16,11 +16,11 @@ import pytest
 import qcore.cli
 from qcore import App, Config
 from qcore.cli import Exit
-from qcore.cli.exits import exit_of
+from qcore.cli.exit_codes import exit_of
 from qcore.cli.group import VERBS
 from qcore.cli.session import Session
 from qcore.errors import (
-    BackendRefused,
+    BackendRejected,
     BackendUnavailable,
     ConfigError,
     PluginBroken,
@@ -81,12 +81,12 @@ def app(tmp_path: Path, qcore_: Callable[..., Ended]) -> App:
 def bury(app: App, reason: str = "it failed", *arguments: Any, body: bytes = b"") -> str:
     """Enqueue a task and bury it; return its id."""
     job = app.enqueue("shop.price", *arguments)
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         if body:
             broker.purge()
             broker.enqueue([Outgoing(b"x" * 16, body)])
         (delivery,) = broker.lease(1, 0)
-        broker.settle([Settlement(delivery.receipt, Action.BURY, reason=reason, failures=1)])
+        broker.settle([Settlement(delivery.receipt, Action.DEAD_LETTER, reason=reason, failures=1)])
     return job.id
 
 
@@ -97,7 +97,7 @@ def bury(app: App, reason: str = "it failed", *arguments: Any, body: bytes = b""
     ("error", "expected"),
     [
         (BackendUnavailable(), Exit.UNAVAILABLE),
-        (BackendRefused(), Exit.FAILED),
+        (BackendRejected(), Exit.FAILED),
         (ConfigError(["name: wrong"]), Exit.CONFIG),
         (PluginBroken(), Exit.CONFIG),
         (ResultNotReady(), Exit.NOT_YET),
@@ -194,7 +194,7 @@ def test_help_imports_no_verb() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     *told, imported = done.stdout.splitlines()
-    assert imported == "['qcore.cli.exits', 'qcore.cli.group', 'qcore.cli.session', 'qcore.cli.text']"
+    assert imported == "['qcore.cli.exit_codes', 'qcore.cli.group', 'qcore.cli.session', 'qcore.cli.text']"
     assert all(f"  {verb} " in "\n".join(told) for verb in VERBS)
 
 
@@ -297,7 +297,7 @@ def test_words_become_arguments_as_json_or_as_text(qcore_: Callable[..., Ended],
     ended = qcore_("enqueue", "shop.price", *words, "--kwargs", '{"pence": 50}', "--json")
 
     task_id = json.loads(ended.out)["id"]
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         (delivery,) = broker.lease(1, 0)
     opened = app.runtime.envelope.open(delivery.body)
     assert opened.id.hex() == task_id
@@ -426,9 +426,9 @@ def test_plugins_are_listed_with_what_they_offer(qcore_: Callable[..., Ended]) -
     told = json.loads(qcore_("plugins", "--json").out)["plugins"]
     off = qcore_("-p", "no:builtin", "plugins").out
 
-    (builtin,) = [plugin for plugin in told if plugin["name"] == "builtin"]
-    assert builtin["distribution"] == "qcore"
-    assert builtin["offers"]["brokers"] == ["memory", "sqlite"]
+    (own,) = [plugin for plugin in told if plugin["name"] == "sqlite"]
+    assert own["distribution"] == "qcore"
+    assert own["offers"]["brokers"] == ["sqlite"]
     assert "switched off" in off
 
 
@@ -439,9 +439,9 @@ def test_dead_letters_are_listed_by_their_heads(qcore_: Callable[..., Ended], ap
     """Name, reason and age; nothing of the arguments."""
     task_id = bury(app, "it \x1b[31mfailed", "the argument")
 
-    text, told = qcore_("buried", "list"), json.loads(qcore_("buried", "list", "--json").out)
+    text, told = qcore_("dead-letters", "list"), json.loads(qcore_("dead-letters", "list", "--json").out)
 
-    (letter,) = told["buried"]
+    (letter,) = told["dead_letters"]
     assert (letter["task"], letter["task_id"], letter["failures"]) == ("shop.price", task_id, 1)
     assert "shop.price" in text.out
     assert "it failed" in text.out
@@ -456,8 +456,8 @@ def test_a_forged_letter_is_listed_as_what_it_is(qcore_: Callable[..., Ended], a
     bury(other, "unknown key", "x")
     bury(app, "no envelope", body=b"\x1b[31mjunk")
 
-    told = json.loads(qcore_("buried", "list", "--json").out)["buried"]
-    shown = qcore_("buried", "show", told[0]["id"], "--args")
+    told = json.loads(qcore_("dead-letters", "list", "--json").out)["dead_letters"]
+    shown = qcore_("dead-letters", "show", told[0]["id"], "--args")
 
     assert [letter["task"] for letter in told] == ["", ""]
     assert all(letter["fault"].startswith("unreadable: ") for letter in told)
@@ -470,9 +470,9 @@ def test_arguments_are_decoded_on_demand_only(qcore_: Callable[..., Ended], app:
     task_id = bury(app, "it failed", "the argument", 3)
 
     without, with_, told = (
-        qcore_("buried", "show", task_id),
-        qcore_("buried", "show", task_id, "--args"),
-        json.loads(qcore_("buried", "show", task_id, "--args", "--json").out),
+        qcore_("dead-letters", "show", task_id),
+        qcore_("dead-letters", "show", task_id, "--args"),
+        json.loads(qcore_("dead-letters", "show", task_id, "--args", "--json").out),
     )
 
     assert "the argument" not in without.out
@@ -486,10 +486,10 @@ def test_pickled_arguments_are_never_decoded(
 ) -> None:
     """Reading them could run code."""
     monkeypatch.setenv("QCORE_SERIALIZER", "pickle")
-    monkeypatch.setenv("QCORE_ACCEPT", "pickle")
+    monkeypatch.setenv("QCORE_ACCEPT_SERIALIZERS", "pickle")
     task_id = bury(App(Config.load("qcore.toml")), "it failed", "the argument")
 
-    ended = qcore_("buried", "show", task_id, "--args")
+    ended = qcore_("dead-letters", "show", task_id, "--args")
 
     assert ended.code == Exit.FAILED
     assert "can run code" in ended.err
@@ -499,15 +499,15 @@ def test_letters_are_requeued_and_dropped_by_name(qcore_: Callable[..., Ended], 
     """By the broker's name or the task's id; all named, or nothing is done."""
     first, second = bury(app), bury(app)
 
-    missing = qcore_("buried", "requeue", first, "nobody")
-    requeued = qcore_("buried", "requeue", first)
-    dropped = qcore_("buried", "drop", second, "--json")
+    missing = qcore_("dead-letters", "requeue", first, "nobody")
+    requeued = qcore_("dead-letters", "requeue", first)
+    dropped = qcore_("dead-letters", "drop", second, "--json")
 
     assert missing.code == Exit.FAILED
     assert "no dead letter 'nobody'" in missing.err
     assert requeued.out == "1 dead letter requeued\n"
     assert json.loads(dropped.out) == {"dropped": 1}
-    assert (app.sizes().ready, app.sizes().buried) == (1, 0)
+    assert (app.sizes().ready, app.sizes().dead_letters) == (1, 0)
 
 
 def test_the_old_failure_of_a_requeued_task_is_forgotten(qcore_: Callable[..., Ended], app: App) -> None:
@@ -524,10 +524,10 @@ def test_the_old_failure_of_a_requeued_task_is_forgotten(qcore_: Callable[..., E
         attempts=1,
         crashes=0,
     )
-    with runtime.stores.lend() as store:
+    with runtime.stores.connection() as store:
         store.save([failed])
 
-    qcore_("buried", "requeue", task)
+    qcore_("dead-letters", "requeue", task)
 
     assert app.fetch(task) is None
 
@@ -537,12 +537,12 @@ def test_all_letters_are_dropped_only_with_a_yes(qcore_: Callable[..., Ended], a
     bury(app)
 
     codes = [
-        qcore_("buried", "drop", *arguments).code
+        qcore_("dead-letters", "drop", *arguments).code
         for arguments in ([], ["1", "--all"], ["--all"], ["--all", "--yes"])
     ]
 
     assert codes == [Exit.USAGE, Exit.USAGE, Exit.USAGE, Exit.OK]
-    assert app.sizes().buried == 0
+    assert app.sizes().dead_letters == 0
 
 
 # -- doctor -----------------------------------------------------------------------------------
@@ -601,7 +601,7 @@ def test_results_in_a_file_beside_a_service_are_warned_of(
 ) -> None:
     """A queue that many machines share needs a store that they share."""
     (tmp_path / "qcore.toml").write_text(
-        f'secret_key = "{KEY}"\nbroker_class = "qcore.builtin.sqlite.SqliteBroker"\n[sqlite]\npath = "q.db"\n'
+        f'secret_key = "{KEY}"\nbroker_class = "qcore_sqlite.SqliteBroker"\n[sqlite]\npath = "q.db"\n'
     )
 
     ended = qcore_("doctor", "--json")

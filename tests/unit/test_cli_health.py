@@ -11,7 +11,7 @@ import pytest
 
 from qcore import App, ClusterStatus, Config
 from qcore.cli.health import examine as examine_
-from qcore.cli.looking import look
+from qcore.cli.overview import look
 from qcore.cli.session import Session
 from qcore.messages.sealer import STATUS
 from qcore.status import WorkerStatus
@@ -51,7 +51,7 @@ def publish(app: App, status: ClusterStatus) -> None:
     body = app.runtime.status_sealer.seal(
         STATUS, msgspec.json.encode(attrs.evolve(status, published=time.time()))
     )
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         broker.publish_status(status.id, body, 60)
 
 
@@ -99,7 +99,7 @@ def test_trouble_a_cluster_reports_is_told(session: Session) -> None:
 @pytest.fixture
 def blind(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
     """Return a session on a queue whose clusters nobody sees."""
-    with session.app.runtime.brokers.lend() as broker:
+    with session.app.runtime.brokers.connection() as broker:
         less = attrs.evolve(broker.capabilities, status=False)
         seen = property(lambda _: less, lambda *_: None)
         monkeypatch.setattr(type(broker), "capabilities", seen, raising=False)
@@ -124,7 +124,7 @@ def test_a_leased_message_is_progress_of_unseen_clusters(blind: Session) -> None
     """Somebody works, though nobody knows who."""
     blind.app.enqueue("os.getcwd")
     blind.app.enqueue("os.getcwd")
-    with blind.app.runtime.brokers.lend() as broker:
+    with blind.app.runtime.brokers.connection() as broker:
         broker.lease(1, 0.0)
 
     assert examine(blind, 0) == []

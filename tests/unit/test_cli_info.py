@@ -16,7 +16,7 @@ import qcore.cli
 from qcore import App, ClusterStatus, Config
 from qcore.cli import Exit
 from qcore.messages.sealer import STATUS
-from qcore.status import Progress, Spread, WorkerStatus
+from qcore.status import Percentiles, Progress, WorkerStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +51,8 @@ CLUSTER = ClusterStatus(
     reincarnations={"recycled": 3, "timeout": 1},
     uptime=7300,
     rate=12.3,
-    run_time=Spread(p50=0.012, p99=1.5),
-    wait_time=Spread(p50=0.002, p99=0.2),
+    run_time=Percentiles(p50=0.012, p99=1.5),
+    wait_time=Percentiles(p50=0.002, p99=0.2),
     rss=50 * MIB,
     pss=40 * MIB,
     max_rss=512 * MIB,
@@ -101,7 +101,7 @@ def publish(app: App, status: ClusterStatus) -> None:
     """Say what a cluster would say of itself."""
     told = attrs.evolve(status, published=time.time())
     body = app.runtime.status_sealer.seal(STATUS, msgspec.json.encode(told))
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         broker.publish_status(status.id, body, 60)
 
 
@@ -212,7 +212,7 @@ def test_a_broker_that_keeps_no_status_is_not_said_to_have_no_cluster(
     app: App, run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is told to start another one."""
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         silent = attrs.evolve(broker.capabilities, status=False)
         monkeypatch.setattr(
             type(broker), "capabilities", property(lambda _: silent, lambda *_: None), raising=False

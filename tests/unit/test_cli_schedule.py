@@ -13,7 +13,7 @@ import qcore.cli
 from qcore import App, Config
 from qcore.cli import Exit
 from qcore.messages.envelope import read_head
-from qcore.schedules.scheduled import message
+from qcore.schedules.messages import message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,7 +162,7 @@ def test_a_schedule_is_paused_and_resumed(verb: Callable[..., Ended], app: App) 
     assert listed(verb)["state"] == "paused"
     assert verb("resume", "nightly").out == "nightly: 2030-01-31 09:00:00 +0000\n"
 
-    with app.runtime.schedulers.lend() as store:
+    with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(store.all()[0], fault="no such\x1b[2J thing", time_zone="Mars/Base"))
     assert "broken: no such thing" in verb("list").out
 
@@ -253,7 +253,7 @@ def test_the_doctor_tells_of_broken_schedules(
 ) -> None:
     """They rest until somebody mends them."""
     add(verb)
-    with app.runtime.schedulers.lend() as store:
+    with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(store.all()[0], fault="no task 'a.b'"))
 
     with pytest.raises(SystemExit):
@@ -270,7 +270,7 @@ def test_a_slot_that_is_no_time_hides_no_schedule(verb: Callable[..., Ended], ap
     """A store may hold what is refused today; what can be shown is shown, and it can be mended."""
     made = app.schedule("math.sqrt", 4, name="odd", type="daily")
     app.schedule("math.sqrt", 4, name="sound", type="daily", next_run=2e9)
-    with app.runtime.schedulers.lend() as store:
+    with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(made, next_run=odd))
 
     listed = verb("list")

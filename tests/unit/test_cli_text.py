@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.cli.text import plain, seconds, shown
-from qcore.harmless import clean, line
+from qcore.sanitize import clean, line
 
 
 @pytest.mark.parametrize(

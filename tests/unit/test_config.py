@@ -99,10 +99,10 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "time_zone": "UTC",
         "secret_key": None,
         "serializer": "msgpack",
-        "accept": ["msgpack"],
+        "accept_serializers": ["msgpack"],
         "tasks_allowed": None,
         "max_crashes": 3,
-        "renew": True,
+        "renew_leases": True,
         "shutdown_timeout": 25.0,
         "preload": [],
         "result_store": None,
@@ -155,10 +155,10 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         ("secret_key", [KEY, KEY * 2], (KEY, KEY * 2)),
         ("secret_key", "file:/run/key", ("file:/run/key",)),
         ("serializer", "json", "json"),
-        ("accept", ["msgpack", "pickle"], ("msgpack", "pickle")),
+        ("accept_serializers", ["msgpack", "pickle"], ("msgpack", "pickle")),
         ("tasks_allowed", ["shop.*"], ("shop.*",)),
         ("max_crashes", 0, 0),
-        ("renew", False, False),
+        ("renew_leases", False, False),
         ("shutdown_timeout", 0, 0.0),
         ("preload", ["shop.tasks"], ("shop.tasks",)),
         ("result_store", "memory", "memory"),
@@ -258,8 +258,8 @@ WRONG = [
     ),
     ("time_zone", "../../etc/passwd", f"got '../../etc/passwd'; {ZONE}"),
     ("serializer", "", "got ''; must be the name of a serializer"),
-    ("accept", "json", "got 'json'; must be a list; write ['json']"),
-    ("accept", [], "got an empty list; must be a list of names of serializers"),
+    ("accept_serializers", "json", "got 'json'; must be a list; write ['json']"),
+    ("accept_serializers", [], "got an empty list; must be a list of names of serializers"),
     ("tasks_allowed", [], f"got an empty list; {PATTERNS}"),
     (
         "tasks_allowed",
@@ -267,7 +267,7 @@ WRONG = [
         f"got a list; {PATTERNS}; '' does not fit",
     ),
     ("max_crashes", -1, f"got -1; {WHOLE} 0 or more; 0 is no limit"),
-    ("renew", "off", f"got 'off'; {FLAG}"),
+    ("renew_leases", "off", f"got 'off'; {FLAG}"),
     ("shutdown_timeout", -1, f"got -1; {SECONDS}, 0 or more; 0 ends running tasks at once"),
     ("preload", ["shop tasks"], f"got a list; {MODULES}; 'shop tasks' does not fit"),
     ("result_store", "", "got ''; must be the name of a result store"),
@@ -380,10 +380,10 @@ def test_all_faults_are_told_at_once(plugins: Plugins) -> None:
     """One start of the cluster is enough to learn everything that is wrong."""
     settings = {"workers": 0, "wokers": 1, "server": {"prt": 1}, "retry": "x", "secret_key": "short"}
 
-    told = faults_of(plugins, **settings, accept=["xml"])
+    told = faults_of(plugins, **settings, accept_serializers=["xml"])
 
     paths = {fault.partition(":")[0] for fault in told}
-    assert paths == {"workers", "wokers", "server.prt", "retry", "secret_key", "accept"}
+    assert paths == {"workers", "wokers", "server.prt", "retry", "secret_key", "accept_serializers"}
 
 
 # -- what must hold between settings ----------------------------------------------------------
@@ -434,21 +434,21 @@ def test_broker_without_settings_takes_an_empty_table_only(plugins: Plugins) -> 
 
 def test_timeout_must_be_less_than_retry_without_renewal(plugins: Plugins) -> None:
     """Else the broker presents a task again while it runs."""
-    assert faults_of(plugins, timeout=60, renew=False) == [
+    assert faults_of(plugins, timeout=60, renew_leases=False) == [
         (
-            "timeout: got 60; with renew off it must be less than retry (60), or a long task is run twice: "
-            "set renew = true, or raise retry above 60"
+            "timeout: got 60; with renew_leases off it must be less than retry (60), or a long task is run "
+            "twice: set renew_leases = true, or raise retry above 60"
         )
     ]
     assert Config.from_dict({"timeout": 60, "retry": 60}, plugins).timeout == 60
-    assert Config.from_dict({"retry": 5, "workers": 4, "renew": False}, plugins).retry == 5
+    assert Config.from_dict({"retry": 5, "workers": 4, "renew_leases": False}, plugins).retry == 5
 
 
 def test_wrong_value_causes_no_further_faults(plugins: Plugins) -> None:
     """What follows from a value that is not known is not told."""
-    assert len(faults_of(plugins, timeout=70, retry="x", renew=False)) == 1
+    assert len(faults_of(plugins, timeout=70, retry="x", renew_leases=False)) == 1
     assert len(faults_of(plugins, server={}, secret_key="short")) == 1
-    assert len(faults_of(plugins, serializer=1, accept=["json"])) == 1
+    assert len(faults_of(plugins, serializer=1, accept_serializers=["json"])) == 1
 
 
 def test_unknown_reporter_is_told(plugins: Plugins) -> None:
@@ -475,10 +475,10 @@ def test_unknown_serializer_is_told(plugins: Plugins) -> None:
 
 def test_accept_must_hold_the_serializer(plugins: Plugins) -> None:
     """A cluster that cannot read what it enqueues is of no use."""
-    assert faults_of(plugins, accept=["json"]) == [
+    assert faults_of(plugins, accept_serializers=["json"]) == [
         (
-            "accept: got ['json']; it must hold the serializer too, or nothing that is enqueued here can be "
-            "read: add 'msgpack', or change serializer"
+            "accept_serializers: got ['json']; it must hold the serializer too, or nothing that is enqueued "
+            "here can be read: add 'msgpack', or change serializer"
         )
     ]
 
@@ -487,11 +487,13 @@ def test_unsafe_serializer_must_be_accepted_by_name(plugins: Plugins) -> None:
     """Choosing pickle for writing is not yet trusting whatever comes in."""
     assert faults_of(plugins, serializer="pickle") == [
         (
-            "accept: missing; 'pickle' can run any code when it is read: choose another serializer, or trust "
-            "whoever holds the key and set accept = ['pickle']"
+            "accept_serializers: missing; 'pickle' can run any code when it is read: choose another "
+            "serializer, or trust whoever holds the key and set accept_serializers = ['pickle']"
         )
     ]
-    assert Config.from_dict({"serializer": "pickle", "accept": ["pickle"]}, plugins).accept == ("pickle",)
+    assert Config.from_dict(
+        {"serializer": "pickle", "accept_serializers": ["pickle"]}, plugins
+    ).accept_serializers == ("pickle",)
 
 
 def test_serializer_that_cannot_be_made_is_told() -> None:
@@ -528,7 +530,7 @@ def test_broker_that_cannot_renew_needs_a_timeout_below_retry(plugins: Plugins) 
 
 def test_a_retry_of_none_is_for_brokers_that_hand_out_once(plugins: Plugins) -> None:
     """With 0 nothing is presented again, which only some brokers can promise."""
-    config = Config.from_dict({"retry": 0, "timeout": 90, "renew": False}, plugins)
+    config = Config.from_dict({"retry": 0, "timeout": 90, "renew_leases": False}, plugins)
 
     assert config.check_broker(attrs.evolve(CAN, receipts=False)) == ()
     assert config.check_broker(CAN) == (
@@ -568,7 +570,7 @@ def test_configuration_crosses_a_pipe_unchanged(plugins: Plugins) -> None:
         {
             "workers": 3,
             "cached": 5,
-            "accept": ["msgpack", "json"],
+            "accept_serializers": ["msgpack", "json"],
             "tasks_allowed": ["a.*"],
             "error_reporter": {"tracker": {"list": [1, {"deep": None}]}},
             "server": {"host": "db", "password": "hunter2"},

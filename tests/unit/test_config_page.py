@@ -24,7 +24,7 @@ ROW = re.compile(
 #: what the page says of defaults that are worked out
 WORKED_OUT = {
     "workers": "CPUs this process may use",
-    "accept": "[`serializer`]",
+    "accept_serializers": "[`serializer`]",
 }
 
 

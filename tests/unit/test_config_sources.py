@@ -86,11 +86,11 @@ def test_each_layer_lies_over_the_one_before(plugins: Plugins, folder: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("timeout", None), ("recycle", 0), ("renew", False), ("label", "")]
+    ("key", "value"), [("timeout", None), ("recycle", 0), ("renew_leases", False), ("label", "")]
 )
 def test_falsy_override_overrides(plugins: Plugins, folder: Path, key: str, value: Any) -> None:
     """None, 0, False and an empty text are values like any other."""
-    (folder / "qcore.toml").write_text('timeout = 5\nrecycle = 7\nrenew = true\nlabel = "file"\n')
+    (folder / "qcore.toml").write_text('timeout = 5\nrecycle = 7\nrenew_leases = true\nlabel = "file"\n')
 
     assert getattr(Config.load(env={}, plugins=plugins, **{key: value}), key) == value
 
@@ -211,13 +211,13 @@ def test_fault_names_the_file_it_comes_from(plugins: Plugins, folder: Path) -> N
         ("QCORE_TIMEOUT", "0.5", "timeout", 0.5),
         ("QCORE_TIMEOUT", "None", "timeout", None),
         ("QCORE_SYNC", "YES", "sync", True),
-        ("QCORE_RENEW", "0", "renew", False),
+        ("QCORE_RENEW_LEASES", "0", "renew_leases", False),
         ("QCORE_CACHED", "true", "cached", True),
         ("QCORE_CACHED", "1", "cached", 1.0),
         ("QCORE_LABEL", "4", "label", "4"),
         ("QCORE_LABEL", "[x", "label", "[x"),
-        ("QCORE_ACCEPT", "msgpack, json", "accept", ("msgpack", "json")),
-        ("QCORE_ACCEPT", '["msgpack"]', "accept", ("msgpack",)),
+        ("QCORE_ACCEPT_SERIALIZERS", "msgpack, json", "accept_serializers", ("msgpack", "json")),
+        ("QCORE_ACCEPT_SERIALIZERS", '["msgpack"]', "accept_serializers", ("msgpack",)),
         ("QCORE_TASKS_ALLOWED", "none", "tasks_allowed", None),
         ("QCORE_SECRET_KEY", KEY, "secret_key", (KEY,)),
         ("QCORE_SECRET_KEY", f'["{KEY}", "{KEY}{KEY}"]', "secret_key", (KEY, KEY * 2)),
@@ -306,9 +306,12 @@ def test_other_variables_are_left_alone(plugins: Plugins) -> None:
             f"store: got a text from QCORE_STORE; it begins like a JSON table but is none; {CHECK}",
         ),
         (
-            "QCORE_ACCEPT",
+            "QCORE_ACCEPT_SERIALIZERS",
             "[msgpack]",
-            f"accept: got '[msgpack]' from QCORE_ACCEPT; it begins like JSON but is none; {CHECK}",
+            (
+                "accept_serializers: got '[msgpack]' from QCORE_ACCEPT_SERIALIZERS; it begins like JSON but "
+                f"is none; {CHECK}"
+            ),
         ),
         ("QCORE___X", "1", "QCORE___X: not the name of a setting; write QCORE_KEY or QCORE_SECTION__KEY"),
     ],

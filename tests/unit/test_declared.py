@@ -15,7 +15,7 @@ import qcore
 from qcore import App, Config, When, cron, every
 from qcore.errors import EncodeError, ScheduleError
 from qcore.schedules.declared import gather, reconcile
-from qcore.schedules.scheduled import message
+from qcore.schedules.messages import message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class Shop:
     def start(self, now: float | None = None) -> dict[str, Schedule]:
         """Start a cluster; return what is kept then, by name."""
         data = gather(self._config, self.app.runtime.plugins)
-        with self.app.runtime.schedulers.lend() as store:
+        with self.app.runtime.schedule_stores.connection() as store:
             reconcile(store, data, time.time() if now is None else now)
         return self.kept()
 
@@ -61,7 +61,7 @@ class Shop:
 
     def put(self, one: Schedule, **fields: Any) -> None:
         """Keep a schedule as it may have become."""
-        with self.app.runtime.schedulers.lend() as store:
+        with self.app.runtime.schedule_stores.connection() as store:
             store.add(attrs.evolve(one, **fields))
 
 

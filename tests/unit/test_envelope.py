@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcore.errors import BadSignature, EnvelopeError, PayloadTooLarge, Undecodable, UnknownKey
+from qcore.errors import BadSignature, EnvelopeError, MalformedMessage, PayloadTooLarge, UnknownKey
 from qcore.messages.envelope import (
     COMPRESS_FROM,
     COMPRESSED,
@@ -123,7 +123,9 @@ def test_a_flipped_bit_is_refused_wherever_it_is(
 
     body[bit // 8] ^= 1 << bit % 8
 
-    error = Undecodable if bit // 8 < FLAGS else UnknownKey if KEY_ID <= bit // 8 < CREATED else BadSignature
+    error = (
+        MalformedMessage if bit // 8 < FLAGS else UnknownKey if KEY_ID <= bit // 8 < CREATED else BadSignature
+    )
     with pytest.raises(error) as raised:
         envelope().open(bytes(body))
     assert type(raised.value) is error
@@ -147,7 +149,7 @@ def test_a_shortened_message_is_refused(message: dict[str, Any], data: st.DataOb
     body = envelope().seal(**message)
     size = data.draw(st.integers(0, len(body) - 1))
 
-    with pytest.raises(BadSignature if size >= END + MAC_SIZE else Undecodable):
+    with pytest.raises(BadSignature if size >= END + MAC_SIZE else MalformedMessage):
         envelope().open(body[:size])
 
 
@@ -161,7 +163,7 @@ def test_a_lengthened_message_is_refused(message: dict[str, Any], more: bytes) -
 @given(st.binary(max_size=400))
 def test_noise_is_refused_with_an_envelope_error(data: bytes) -> None:
     """Bytes of any kind give one of three errors and no other."""
-    with pytest.raises((Undecodable, UnknownKey, BadSignature)):
+    with pytest.raises((MalformedMessage, UnknownKey, BadSignature)):
         envelope().open(data)
 
 
@@ -170,7 +172,7 @@ def test_noise_behind_a_good_beginning_is_refused(data: bytes) -> None:
     """Bytes that begin as a message and name our key are no message yet."""
     beginning = envelope().seal(ID_, b"", b"", 1, 0)[:CREATED]
 
-    with pytest.raises((Undecodable, BadSignature)):
+    with pytest.raises((MalformedMessage, BadSignature)):
         envelope().open(beginning + data)
 
 
@@ -220,7 +222,7 @@ def test_another_version_is_not_guessed_at(version: int) -> None:
     data = bytearray(envelope().seal(ID_, b"", b"", 1, 0)[:-MAC_SIZE])
     data[VERSION] = version
 
-    with pytest.raises(Undecodable, match="not an envelope of version 1"):
+    with pytest.raises(MalformedMessage, match="not an envelope of version 1"):
         envelope().open(resign(bytes(data)))
 
 
@@ -229,7 +231,7 @@ def test_another_version_is_not_guessed_at(version: int) -> None:
 )
 def test_a_tail_that_is_not_there_is_refused(section: bytes) -> None:
     """A message that says it has one has one, whole."""
-    with pytest.raises(Undecodable, match="a tail of"):
+    with pytest.raises(MalformedMessage, match="a tail of"):
         envelope().open(forged(TAIL, b"", section, len(section)))
 
 
@@ -244,7 +246,7 @@ def test_messages_without_a_tail_cost_nothing_more() -> None:
 @pytest.mark.parametrize("flag", [16, 32, 64, 128])
 def test_an_unknown_flag_is_not_passed_over(flag: int) -> None:
     """What a flag means must be known before anything is read."""
-    with pytest.raises(Undecodable, match="flags"):
+    with pytest.raises(MalformedMessage, match="flags"):
         envelope().open(forged(flag, b"", b"", 0))
 
 
@@ -256,7 +258,7 @@ def test_lengths_that_contradict_each_other_are_refused() -> None:
         forged(NAMED, b"head", b"", 0, head_size=5),
         forged(0, b"head", b"", 0, head_size=65535),
     ):
-        with pytest.raises(Undecodable):
+        with pytest.raises(MalformedMessage):
             envelope().open(bad)
 
 
@@ -265,7 +267,7 @@ def test_a_bomb_is_cut_off_at_the_length_it_claims() -> None:
     packer = zlib.compressobj(9)
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(64)) + packer.flush()
 
-    with pytest.raises(Undecodable, match="do not inflate to the 100 bytes"):
+    with pytest.raises(MalformedMessage, match="do not inflate to the 100 bytes"):
         envelope().open(forged(COMPRESSED, b"", bomb, 100))
 
 
@@ -273,7 +275,7 @@ def test_a_bomb_that_admits_its_size_is_refused_unopened() -> None:
     """More than `max_raw` is not inflated at all."""
     bomb = zlib.compress(bytes(1 << 20), 9)
 
-    with pytest.raises(Undecodable, match="1048576 bytes"):
+    with pytest.raises(MalformedMessage, match="1048576 bytes"):
         envelope(max_raw=1 << 19).open(forged(COMPRESSED, b"", bomb, 1 << 20))
 
 
@@ -291,7 +293,7 @@ def test_what_does_not_inflate_exactly_is_refused(spoil: Any) -> None:
     """Cut short, with something behind it, twice, or not compressed: each is refused."""
     raw = b"arguments" * 300
 
-    with pytest.raises(Undecodable, match="inflate"):
+    with pytest.raises(MalformedMessage, match="inflate"):
         envelope().open(forged(COMPRESSED, b"", spoil(zlib.compress(raw)), len(raw)))
 
 
@@ -309,7 +311,7 @@ def test_a_message_of_the_largest_size_passes_and_one_more_byte_does_not() -> No
     assert bytes(room) == box.open(body).arguments
     with pytest.raises(PayloadTooLarge, match="1001 bytes, max_message allows 1000"):
         box.seal(ID_, b"", bytes(room + 1), 1, 0)
-    with pytest.raises(Undecodable, match="1001 bytes"):
+    with pytest.raises(MalformedMessage, match="1001 bytes"):
         box.open(body + b"x")
 
 
@@ -320,7 +322,7 @@ def test_a_head_of_the_largest_size_passes_and_one_more_byte_does_not() -> None:
     assert len(box.open(box.seal(ID_, bytes(MAX_HEAD), b"", 1, 0)).head) == MAX_HEAD
     with pytest.raises(PayloadTooLarge, match="shorten its name, group, label or headers"):
         box.seal(ID_, bytes(MAX_HEAD + 1), b"", 1, 0)
-    with pytest.raises(Undecodable):
+    with pytest.raises(MalformedMessage):
         box.open(forged(0, bytes(MAX_HEAD + 1), b"", 0))
 
 
@@ -402,14 +404,14 @@ def test_a_head_of_an_earlier_qcore_is_read_with_defaults() -> None:
 @settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_a_head_that_is_none_is_refused_with_one_error(data: bytes) -> None:
-    """Whatever the bytes are, the error is Undecodable or there is none."""
-    with contextlib.suppress(Undecodable):
+    """Whatever the bytes are, the error is MalformedMessage or there is none."""
+    with contextlib.suppress(MalformedMessage):
         assert isinstance(read_head(data), Head)
 
 
 def test_a_head_nested_without_end_is_refused() -> None:
     """Depth is no way to kill a worker."""
-    with pytest.raises(Undecodable):
+    with pytest.raises(MalformedMessage):
         read_head(b"\x91" * 8000)
 
 

@@ -14,15 +14,15 @@ import attrs
 import msgspec
 import pytest
 
-from qcore.builtin.serializers.messagepack import MsgpackSerializer
+from qcore.builtin.msgpack_serializer import MsgpackSerializer
 from qcore.errors import DecodeError, SkipTask, TaskTimeout
 from qcore.messages.envelope import Head, Opened, encode_head
 from qcore.model import Kind, Outcome
 from qcore.settle import Retry, Rules
-from qcore.tasks.describe import MAX_ERROR, MAX_TRACEBACK, describe, trace
 from qcore.tasks.execute import Executor
-from qcore.tasks.plan import Plan, Planner
-from qcore.testing.processes import Child
+from qcore.tasks.plan import Planner, TaskPlan
+from qcore.tasks.tracebacks import MAX_ERROR, MAX_TRACEBACK, describe, trace
+from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,7 +78,7 @@ class TellsOwn(Exception):
         return Told("own text")
 
 
-def plan_of(function: Callable[..., Any] | str, rules: Rules | None = None, **options: Any) -> Plan:
+def plan_of(function: Callable[..., Any] | str, rules: Rules | None = None, **options: Any) -> TaskPlan:
     """Return the plan to run a function of this file, or a name."""
     name = function if isinstance(function, str) else f"{HERE}.{function.__name__}"
     planner = Planner(rules or Rules(), timeout=None, save=True, allowed=None)
@@ -683,7 +683,7 @@ def test_a_failure_is_reported_with_its_exception() -> None:
 def test_a_task_called_off_ends_so_whatever_it_makes_of_that() -> None:
     """By its flag, not by what is raised; the next task is not meant."""
     asked = [True, True, False]
-    executor = Executor({PACK.code: PACK}, called_off=lambda: asked.pop(0))
+    executor = Executor({PACK.code: PACK}, cancelled=lambda: asked.pop(0))
     before = signal.signal(signal.SIGALRM, executor.alarm)
 
     def rings(kind: str) -> str:
@@ -708,7 +708,7 @@ def test_a_task_called_off_ends_so_whatever_it_makes_of_that() -> None:
 
 def test_an_alarm_between_tasks_interrupts_nothing() -> None:
     """One that comes too late is nobody's."""
-    executor = Executor({PACK.code: PACK}, called_off=lambda: True)
+    executor = Executor({PACK.code: PACK}, cancelled=lambda: True)
 
     executor.alarm()
 

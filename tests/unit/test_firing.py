@@ -13,15 +13,16 @@ import pytest
 
 from qcore import App, Config, ScheduleError, SkipTask
 from qcore.builtin import plugin as builtin
-from qcore.builtin.memory.results import MemoryResults, ResultTable
 from qcore.errors import BadSignature, NotSupported
 from qcore.hookspecs import hookimpl
 from qcore.messages.envelope import read_head
-from qcore.messages.tail import read_tail
+from qcore.messages.workflow import read_workflow
 from qcore.model import State, StoredResult
 from qcore.plugins import Plugins
 from qcore.schedules.firing import Firing
-from qcore.schedules.scheduled import lateness, message, slot_id
+from qcore.schedules.messages import lateness, message, slot_id
+from qcore_testing import plugin as memory
+from qcore_testing.memory.results import MemoryResults, ResultTable
 from tests.unit.test_schedules import make
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def fire(app: App) -> Iterator[Callable[[], None]]:
     firing = Firing(app.runtime)
 
     def once() -> None:
-        with app.runtime.schedulers.lend() as store:
+        with app.runtime.schedule_stores.connection() as store:
             for one in store.claim_due(time.time(), 100, 0.0):
                 firing.fire(store, one)
 
@@ -55,7 +56,7 @@ def fire(app: App) -> Iterator[Callable[[], None]]:
 
 def leased(app: App) -> list[Opened]:
     """Take every message that is ready and return it opened."""
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         return [app.runtime.envelope.open(one.body) for one in broker.lease(100, 0.0)]
 
 
@@ -67,14 +68,14 @@ def heads(found: Sequence[Opened]) -> list[Head]:
 def due_again(app: App, name: str) -> None:
     """Make the next slot of a schedule have come."""
     one = next(one for one in app.schedules() if one.name == name)
-    with app.runtime.schedulers.lend() as store:
+    with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(one, next_run=time.time() - 1))
 
 
 def ended(app: App, id: bytes, state: State) -> None:
     """Store how a task ended, without giving its place up: as one whose worker died then."""
     runtime = app.runtime
-    with runtime.stores.lend() as store:
+    with runtime.stores.connection() as store:
         store.save([StoredResult(id, state, b"", "a.task", finished=time.time())])
 
 
@@ -88,8 +89,8 @@ def test_a_slot_is_left_out_while_an_earlier_one_has_not_ended(app: App, fire: C
     fire()
     assert leased(app) == []
 
-    (place,) = read_tail(first.tail).places
-    with app.runtime.stores.lend() as store:
+    (place,) = read_workflow(first.tail).places
+    with app.runtime.stores.connection() as store:
         assert store.notes is not None
         store.notes.release([(place, first.id)])
     due_again(app, "tick")
@@ -111,7 +112,7 @@ def test_one_slot_waits_behind_the_one_that_runs(app: App, fire: Callable[[], No
 
     assert len(found) == 2
     assert {(one.concurrency, one.limit_key) for one in heads(found)} == {(1, "schedule:tick")}
-    assert [read_tail(one.tail).places for one in found] == [["schedule:tick"]] * 2
+    assert [read_workflow(one.tail).places for one in found] == [["schedule:tick"]] * 2
 
 
 @pytest.mark.parametrize(("state", "count"), [(State.SUCCESS, 1), (State.FAILED, 1), (State.RETRYING, 0)])
@@ -134,7 +135,7 @@ def test_a_schedule_whose_task_was_purged_fires_again(app: App, fire: Callable[[
     """Its place is kept for a task that is nowhere; it is not while the queue holds anything."""
     app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 300, overlap="skip")
     fire()
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         assert broker.purge() == 1
     other = app.enqueue("a.task")
     due_again(app, "tick")
@@ -151,7 +152,7 @@ def test_a_schedule_whose_task_was_purged_fires_again(app: App, fire: Callable[[
 def test_a_place_taken_before_a_crash_is_not_lost(app: App, fire: Callable[[], None]) -> None:
     """Whoever fires the slot in the end makes the same holder."""
     made = app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         assert store.notes is not None
         assert store.notes.acquire("schedule:tick", slot_id(made, made.next_run), 1, 60.0) is None
 
@@ -164,7 +165,7 @@ def test_a_schedule_edited_in_the_instant_leaves_no_place_taken(app: App) -> Non
     """Its slots are fired by the next look, under their new ids."""
     app.schedule("a.task", 1, name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     firing = Firing(app.runtime)
-    with app.runtime.schedulers.lend() as store:
+    with app.runtime.schedule_stores.connection() as store:
         (claimed,) = store.claim_due(time.time(), 1, 0.0)
         app.reschedule("tick", args=[2])
 
@@ -187,13 +188,13 @@ def test_a_task_left_out_by_a_hook_takes_no_place() -> None:
     spy = SimpleNamespace(qcore_pre_enqueue=qcore_pre_enqueue)
     app = App(
         Config.from_dict({"name": "plans", "secret_key": "k" * 40, "memory": {}}),
-        plugins=Plugins.of({"builtin": builtin, "spy": spy}),
+        plugins=Plugins.of({"builtin": builtin, "memory": memory, "spy": spy}),
     )
     made = app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     firing = Firing(app.runtime)
-    with app.runtime.schedulers.lend() as store:
+    with app.runtime.schedule_stores.connection() as store:
         firing.fire(store, made)
-    with app.runtime.stores.lend() as results:
+    with app.runtime.stores.connection() as results:
         assert results.notes is not None
         assert results.notes.acquire("schedule:tick", b"another", 1, 60.0) is None
     firing.close()
@@ -215,9 +216,9 @@ def test_overlap_needs_notes() -> None:
     app = App(
         Config.from_dict(
             {"name": "plans", "secret_key": "k" * 40, "memory": {}, "result_store": "plain"},
-            Plugins.of({"builtin": builtin, "plain": plain}),
+            Plugins.of({"builtin": builtin, "memory": memory, "plain": plain}),
         ),
-        plugins=Plugins.of({"builtin": builtin, "plain": plain}),
+        plugins=Plugins.of({"builtin": builtin, "memory": memory, "plain": plain}),
     )
 
     with pytest.raises(NotSupported, match="overlap='skip' needs a result store that keeps notes"):
@@ -263,7 +264,7 @@ def test_a_jittered_task_waits(app: App, fire: Callable[[], None]) -> None:
 
     fire()
     size = None
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         size = broker.size()
 
     assert (size.ready, size.delayed) == (0, 1)
@@ -280,12 +281,12 @@ def test_a_task_is_put_on_the_queue_it_is_for(app: App, fire: Callable[[], None]
 
     assert leased(app) == []
     other = app.runtime.of("mail")
-    with other.brokers.lend() as broker:
+    with other.brokers.connection() as broker:
         (found,) = broker.lease(10, 0.0)
     opened = other.envelope.open(found.body)
-    tail = read_tail(opened.tail)
+    tail = read_workflow(opened.tail)
     assert (tail.home, tail.places) == ("plans", ["schedule:tick@plans"])
-    with other.stores.lend() as store:
+    with other.stores.connection() as store:
         assert store.notes is not None
         assert store.notes.acquire("schedule:tick@plans", b"another", 1, 60.0) == opened.id
     assert app.schedules()[0].cluster == "mail"
@@ -327,7 +328,7 @@ def test_what_is_left_out_of_what_was_missed_is_told(
     app.schedule("a.task", name="clock", cron="* * * * *", next_run=start - 1800)
     firing = Firing(app.runtime)
 
-    with app.runtime.schedulers.lend() as store, caplog.at_level(logging.WARNING):
+    with app.runtime.schedule_stores.connection() as store, caplog.at_level(logging.WARNING):
         for one in store.all():
             firing.fire(store, one)
 

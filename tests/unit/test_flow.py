@@ -10,15 +10,16 @@ import pytest
 from qcore import App, Chain, Config, ResultNotReady, Retry, SkipTask, State, TaskFailed
 from qcore.builtin import plugin as builtin
 from qcore.errors import NotSupported, PayloadTooLarge, TaskNameError
-from qcore.flows.continuation import KEPT, Continuation, Unmet, lead
-from qcore.flows.weave import chain_ids, member_id, new_flow
+from qcore.flows.builder import chain_ids, member_id, new_flow
+from qcore.flows.continuation import KEPT, ContinuationBuilder, UpstreamFailed, upstream_args
 from qcore.hookspecs import EnqueueEvent, hookimpl
 from qcore.messages.envelope import Head, encode_head, read_head
-from qcore.messages.tail import Gathered, Link, Member, Tail, derived, read_tail
+from qcore.messages.workflow import GroupMember, GroupResults, Link, WorkflowHeader, derived, read_workflow
 from qcore.model import Kind, Outcome, Result
 from qcore.plugins import Plugins
-from qcore.tasks.call import DEFAULT, evolve
+from qcore.tasks.call import DEFAULT, with_options
 from qcore.testing import captured, inline
+from qcore_sqlite import plugin as sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +86,7 @@ def broken(result: Result) -> None:
 def test_chains_run_to_their_end_inline(app: App) -> None:
     """In order, handing on values, with the handle of the whole."""
     with inline(app):
-        chain = app.chain([(double, (1,)), double, (double, [])], feed=True)
+        chain = app.chain([(double, (1,)), double, (double, [])], pipe_result=True)
 
     assert (8, 3, ["double 1", "double 2", "double 4"]) == (chain.result(), chain.current(), SEEN)
 
@@ -94,7 +95,7 @@ def test_a_chain_stops_inline_and_says_where(app: App) -> None:
     """Unless the link may fail."""
     with inline(app):
         stopped = app.chain([(double, (1,)), refuse, (double, (2,))])
-        gone_on = app.chain([app.task(refuse).using(go_on=True), (double, (2,))])
+        gone_on = app.chain([app.task(refuse).using(continue_on_failure=True), (double, (2,))])
 
     with pytest.raises(TaskFailed, match=r"stopped at link 2 of 3 \(.*refuse\): ValueError: no"):
         stopped.result()
@@ -168,7 +169,7 @@ def test_what_is_no_flow_is_refused(app: App) -> None:
         app.chain([])
     with pytest.raises(ValueError, match=r"a step is \(function, args, kwargs\), and .* has 4 parts"):
         app.chain([(double, (), {}, None)])
-    with app.runtime.brokers.lend() as broker, pytest.raises(NotSupported, match="links of chain="):
+    with app.runtime.brokers.connection() as broker, pytest.raises(NotSupported, match="links of chain="):
         app.async_task(double, 1, chain=[double], broker=broker)
     with pytest.raises(TypeError, match="no task option 'hoook'"):
         app.iter(double, [], hoook=None)
@@ -197,7 +198,7 @@ def test_a_group_whose_results_were_forgotten_says_that_they_may_be(app: App) ->
     """Nobody can tell what has not ended from what ended and was not kept; the message names both."""
     with inline(app):
         group = app.group([(double, (1,)), (double, (2,))]).enqueue()
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         store.prune(1)
 
     with pytest.raises(
@@ -235,7 +236,7 @@ def test_hooks_before_the_enqueuing_see_every_link(tmp_path: Path) -> None:
             raise SkipTask
 
     gate = SimpleNamespace(qcore_pre_enqueue=qcore_pre_enqueue)
-    plugins = Plugins.of({"builtin": builtin, "gate": gate})
+    plugins = Plugins.of({"builtin": builtin, "sqlite": sqlite, "gate": gate})
     app = App(Config.from_dict(table(tmp_path), plugins=plugins), plugins=plugins)
 
     with captured(app) as queue:
@@ -265,33 +266,33 @@ def test_only_the_members_own_results_are_gathered(app: App) -> None:
         ).body  # fmt: skip
 
     own, others = sealed(member_id(flow, 0)), sealed(member_id(new_flow(), 0))
-    tail = Tail(gathered=Gathered(flow, 1))
+    tail = WorkflowHeader(gathered=GroupResults(flow, 1))
 
-    made = lead(results, tail, {0: own})
+    made = upstream_args(results, tail, {0: own})
 
     assert made is not None
     assert ([member_id(flow, 0).hex()],) == made()
     for wrong in (others, own[:-1] + bytes([own[-1] ^ 1])):
-        with pytest.raises(Unmet, match="the result of #1 cannot be trusted"):
-            lead(results, tail, {0: wrong})
+        with pytest.raises(UpstreamFailed, match="the result of #1 cannot be trusted"):
+            upstream_args(results, tail, {0: wrong})
     with pytest.raises(
-        Unmet, match=f"of the results of 1 tasks 0 are left; they are kept {KEPT / 86400:.0f} days"
+        UpstreamFailed, match=f"of the results of 1 tasks 0 are left; they are kept {KEPT / 86400:.0f} days"
     ):
-        lead(results, tail, {})
+        upstream_args(results, tail, {})
 
 
 def test_the_callback_is_the_same_message_whoever_completes_the_gathering(app: App) -> None:
     """But for its time and the member that enqueued it."""
     flow = new_flow()
     link = Link(derived(flow, "callback"), encode_head(Head("a.b")))
-    continuation = Continuation(app.runtime)
+    continuation = ContinuationBuilder(app.runtime)
 
-    messages = [continuation.callback(Member(flow, index, 2, link)) for index in range(2)]
+    messages = [continuation.callback(GroupMember(flow, index, 2, link)) for index in range(2)]
 
     opened = [app.runtime.envelope.open(message.body) for message in messages]
     assert {link.id} == {message.id for message in messages}
     assert [True, True] == [one.derived for one in opened]
-    gathered = [read_tail(one.tail).gathered for one in opened]
+    gathered = [read_workflow(one.tail).gathered for one in opened]
     assert [member_id(flow, 0), member_id(flow, 1)] == [one.by for one in gathered if one is not None]
 
 
@@ -313,24 +314,24 @@ def test_ids_of_links_are_made_from_the_last() -> None:
 )
 def test_a_rate_is_a_count_and_seconds(rate: Any, expected: Any) -> None:
     """In the head of the message."""
-    assert expected == read_head(evolve(DEFAULT, {"rate": rate}).head("a.b")).rate
+    assert expected == read_head(with_options(DEFAULT, {"rate": rate}).head("a.b")).rate
 
 
 @pytest.mark.parametrize("rate", ["10", "x/s", "10/y", "0/s", "/s"])
 def test_what_is_no_rate_is_refused(rate: str) -> None:
     """With what one looks like."""
     with pytest.raises(ValueError, match=f"no rate: '{rate}'; write '10/s'"):
-        evolve(DEFAULT, {"rate": rate}).head("a.b")
+        with_options(DEFAULT, {"rate": rate}).head("a.b")
 
 
 def test_a_hook_is_named_by_function_task_or_text(app: App) -> None:
     """A task by the name it was given."""
     named = app.task(name="other.name")(hook)
 
-    heads = [read_head(evolve(DEFAULT, {"hook": one}).head("a.b")) for one in (hook, named, "x.y")]
+    heads = [read_head(with_options(DEFAULT, {"hook": one}).head("a.b")) for one in (hook, named, "x.y")]
 
     assert [f"{HERE}.hook", "other.name", "x.y"] == [head.hook for head in heads]
-    assert read_head(evolve(DEFAULT, {"retry": Retry()}).head("a.b")).hook is None
+    assert read_head(with_options(DEFAULT, {"retry": Retry()}).head("a.b")).hook is None
 
 
 @pytest.mark.parametrize("made", [Chain(["builtins.len"]), ["builtins.len"]], ids=["Chain", "list"])
@@ -365,4 +366,4 @@ def test_a_step_is_not_enqueued_already(app: App) -> None:
 def test_a_chain_object_runs_on_its_own(app: App) -> None:
     """It says itself whether it feeds."""
     with inline(app):
-        assert app.chain(Chain([(double, (1,)), double], feed=True)).result() == 4
+        assert app.chain(Chain([(double, (1,)), double], pipe_result=True)).result() == 4

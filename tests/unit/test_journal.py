@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.journal.held import Ended, Held, Leaving, WorkerState
 from qcore.journal.pages import PAGE, Journal, Page
+from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, WorkerState
 from qcore.model import Action, Settlement, State, StoredResult
-from qcore.testing.processes import Child
+from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,15 +30,17 @@ def journal() -> Iterator[Journal]:
     journal.close()
 
 
-def held(number: int, *, head: bytes = b"head") -> Held:
+def held(number: int, *, head: bytes = b"head") -> HeldMessage:
     """Return a message whose fields all tell its number."""
-    return Held(b"%d" % number, number.to_bytes(16, "big"), head, number, number, number, number)
+    return HeldMessage(b"%d" % number, number.to_bytes(16, "big"), head, number, number, number, number)
 
 
-def ended(index: int, number: int, *, size: int = 0) -> Ended:
+def ended(index: int, number: int, *, size: int = 0) -> FinishedMessage:
     """Return an outcome whose fields all tell its number."""
     record = StoredResult(number.to_bytes(16, "big"), State.FAILED, b"r" * size, str(number), finished=number)
-    return Ended(index, Settlement(b"%d" % number, Action.BURY, number, str(number), number, number), record)
+    return FinishedMessage(
+        index, Settlement(b"%d" % number, Action.DEAD_LETTER, number, str(number), number, number), record
+    )
 
 
 # -- one process ------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ def test_an_outcome_too_large_is_refused_and_a_small_one_still_fits(journal: Jou
         while page.note(ended(0, 1, size=size)):
             pass
 
-    assert page.note(Ended(1, Settlement(b"receipt", Action.RETRY, crashes=1)))
+    assert page.note(FinishedMessage(1, Settlement(b"receipt", Action.RETRY, crashes=1)))
     assert (page.read(page.look()) or ([], []))[1][-1].index == 1
 
 
@@ -173,7 +175,7 @@ def test_a_page_is_empty_for_the_next_worker_and_numbers_go_on(journal: Journal)
     """A word meant for the worker before never fits a batch of the next one's."""
     old = journal.page(0)
     old.hold([held(1)], 0)
-    old.say(WorkerState.LEAVING, Leaving.MEMORY)
+    old.say(WorkerState.LEAVING, ExitReason.MEMORY)
     old.limit(old.seq, 0)
     late = old.look()
 
@@ -217,7 +219,7 @@ def _hammer(page: Page, tell: Callable[[str], None]) -> None:
         page.settled(size)
 
 
-def _torn(found: tuple[list[Held], list[Ended]], count: int) -> bool:
+def _torn(found: tuple[list[HeldMessage], list[FinishedMessage]], count: int) -> bool:
     """Return whether parts of different batches were read as one."""
     messages, outcomes = found
     numbers = {one.created for one in messages} | {int(one.settlement.receipt) for one in outcomes}

@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from qcore.builtin.log_reporter import LogReporter, printable
-from qcore.model import Task
+from qcore.model import TaskInfo
 
-TASK = Task(id="ab" * 16, name="shop.tasks.pay", attempt=3, args=("secret",), kwargs={"card": "1234"})
+TASK = TaskInfo(id="ab" * 16, name="shop.tasks.pay", attempt=3, args=("secret",), kwargs={"card": "1234"})
 
 
 def test_a_failure_is_one_error_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,15 +6,16 @@ import attrs
 import cattrs
 import pytest
 
-from qcore.builtin import plugin
+from qcore.builtin import plugin as builtin
 from qcore.builtin.log_reporter import LogReporter
-from qcore.builtin.memory import MemorySettings, make_broker, make_results, make_schedules
-from qcore.builtin.memory.notes import MemoryNotes
-from qcore.builtin.memory.queue import MemoryQueue
-from qcore.builtin.memory.results import MemoryResults, ResultTable
+from qcore.coordination import BarrierMember
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
-from qcore.notes import Arrival
+from qcore_testing import plugin
+from qcore_testing.memory import MemorySettings, make_broker, make_results, make_schedules
+from qcore_testing.memory.coordination import MemoryCoordination
+from qcore_testing.memory.queue import MemoryQueue
+from qcore_testing.memory.results import MemoryResults, ResultTable
 
 
 class Clock:
@@ -148,12 +149,12 @@ def test_a_buried_message_keeps_its_id_taken() -> None:
     queue = MemoryQueue()
     queue.put([message(b"once")])
     (leased,) = queue.take(1, 0.0, 60.0)
-    queue.settle([Settlement(leased.receipt, Action.BURY, reason="no")])
+    queue.settle([Settlement(leased.receipt, Action.DEAD_LETTER, reason="no")])
 
     queue.put([message(b"once")])
     assert queue.size().ready == 0
 
-    queue.forget([letter.id for letter in queue.buried(9, None)])
+    queue.forget([letter.id for letter in queue.dead_letters(9, None)])
     queue.put([message(b"once")])
     assert queue.size().ready == 1
 
@@ -162,22 +163,20 @@ def test_the_plugin_offers_what_the_configuration_names() -> None:
     """Each name the built-in plugin offers leads to a factory that works."""
     section = settings(MemorySettings())
 
-    assert set(plugin.qcore_settings()) == {"sqlite", "memory"}
-    assert set(plugin.qcore_brokers()) == {"sqlite", "memory"}
-    assert set(plugin.qcore_result_stores()) == {"sqlite", "memory"}
-    assert set(plugin.qcore_schedulers()) == {"sqlite", "memory"}
+    assert set(plugin.qcore_settings()) == {"memory"}
+    assert set(plugin.qcore_local_brokers()) == {"memory"}
     assert plugin.qcore_brokers()["memory"](section).info() == "memory of this process"
     assert sum(plugin.qcore_result_stores()["memory"](section).counts().values()) == 0
-    assert list(plugin.qcore_schedulers()["memory"](section).all()) == []
-    codes = {name: make().code for name, make in plugin.qcore_serializers().items()}
-    assert codes == {"msgpack": 1, "json": 2, "pickle": 3}
-    assert isinstance(plugin.qcore_error_reporters()["log"](logger="shop.failures"), LogReporter)
+    assert list(plugin.qcore_schedule_stores()["memory"](section).all()) == []
+    codes = {name: make().code for name, make in builtin.qcore_serializers().items()}
+    assert codes == {"msgpack": 1}
+    assert isinstance(builtin.qcore_error_reporters()["log"](logger="shop.failures"), LogReporter)
 
 
 def test_a_turn_is_kept_for_a_day() -> None:
     """A turn that was given, or waited for in vain for a day, is forgotten."""
     wall = Clock()
-    notes = MemoryNotes(wall)
+    notes = MemoryCoordination(wall)
     assert [notes.reserve("rate", holder, 100.0, 1) for holder in (b"given", b"late", b"gone")] == [
         0,
         100,
@@ -198,17 +197,17 @@ def test_outlived_notes_are_cleared_away_by_prune() -> None:
     wall = Clock()
     table = ResultTable(wall)
     for key, ttl in (("short", 10.0), ("long", 1000.0)):
-        table.notes.put(key, b"value", ttl)
+        table.notes.set_flag(key, b"value", ttl)
         table.notes.acquire(key, b"holder", 1, ttl)
         table.notes.reserve(key, b"holder", ttl, 1)
-        table.notes.arrive([Arrival(key, 0)], ttl)
+        table.notes.join_barrier([BarrierMember(key, 0)], ttl)
     wall.now += 20.0
 
     assert MemoryResults(table, backend="test").prune(-1) == 0
 
     kept = (table.notes._marks, table.notes._places, table.notes._rates, table.notes._gatherings)
     assert [list(kind) for kind in kept] == [["long"]] * 4
-    assert table.notes.look(["long"]) == [b"value"]
+    assert table.notes.get_flags(["long"]) == [b"value"]
 
 
 def test_a_withdrawn_message_leaves_the_order_alone() -> None:
@@ -217,7 +216,7 @@ def test_a_withdrawn_message_leaves_the_order_alone() -> None:
     queue = MemoryQueue(clock)
     queue.put([message(b"%d" % number, delay=number % 3) for number in range(12)])
 
-    taken = queue.withdraw([b"%d" % number + b" " * 15 for number in (0, 4, 8, 9)])
+    taken = queue.remove_messages([b"%d" % number + b" " * 15 for number in (0, 4, 8, 9)])
     clock.now += 3
 
     assert sorted(taken) == [b"0", b"4", b"8", b"9"]

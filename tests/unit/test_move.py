@@ -14,12 +14,12 @@ import pytest
 
 import qcore.cli
 from qcore import App, Config
-from qcore.builtin.sqlite import make_broker
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.errors import BackendUnavailable, QcoreError
 from qcore.model import ID_AT, Outgoing
 from qcore.move import Mover
 from qcore.runtime import Runtime
+from qcore_sqlite import make_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,7 +136,7 @@ def test_what_the_target_does_not_take_stays(pair: tuple[Broker, Broker]) -> Non
     assert sorted(numbers(target)) == [1, 3]
 
 
-class Gone(Small):
+class WorkerExit(Small):
     """A broker whose answer to the second batch is lost after it was taken."""
 
     calls = 0
@@ -155,7 +155,7 @@ def test_an_answer_that_was_lost_doubles_nothing(pair: tuple[Broker, Broker]) ->
     source.enqueue([message(number) for number in range(1, 601)])
 
     with pytest.raises(BackendUnavailable):
-        list(Mover(source, Gone(target, 10**6)).run())  # type: ignore[arg-type]  # as above
+        list(Mover(source, WorkerExit(target, 10**6)).run())  # type: ignore[arg-type]  # as above
     list(Mover(source, target).run())
 
     assert sorted(numbers(target)) == list(range(1, 601))
@@ -208,7 +208,7 @@ def test_a_moved_task_is_still_signed(move: Callable[..., tuple[int, str, str]],
     code, out, _ = move("--from", "qcore.toml", "--to", "sqlite:there.db", "--json")
 
     there = App(Config.from_dict({"name": "cli", "secret_key": KEY, "sqlite": {"path": "there.db"}}))
-    with there.runtime.brokers.lend() as broker:
+    with there.runtime.brokers.connection() as broker:
         bodies = [one.body for one in broker.lease(10, 0)]
     told = json.loads(out)
     assert (code, told["moved"], told["refused"], told["left"]["delayed"]) == (Exit.OK, 2, 0, 1)

@@ -12,7 +12,7 @@ import pytest
 
 from qcore import App, Config, Options, Retry
 from qcore.messages.envelope import decode_head
-from qcore.tasks.call import CHECKS
+from qcore.tasks.call import VALIDATORS
 from qcore.testing import captured
 
 
@@ -59,7 +59,7 @@ def app() -> App:
         ({"save": "yes"}, r"^save must be True or False, got 'yes' of type str; give bool\(\) of it$"),
         ({"ack_failure": "x"}, r"^ack_failure must be True or False, got 'x'"),
         ({"sync": 1}, r"^sync must be True or False, got 1"),
-        ({"go_on": None}, r"^go_on must be True or False, got None"),
+        ({"continue_on_failure": None}, r"^continue_on_failure must be True or False, got None"),
         ({"unique": 5}, r"^unique must be True, False or a key, got 5 of type int; a key is a text"),
         ({"concurrency": 1.5}, r"^concurrency must be a whole number, got 1.5 of type float; give an int$"),
         ({"concurrency": "1"}, r"^concurrency must be a whole number, got '1'"),
@@ -149,7 +149,7 @@ def test_texts_and_numbers_of_a_class_of_their_own_are_written_as_what_they_are(
 
 def test_every_option_is_looked_at() -> None:
     """A new field is given its check; a hook is looked at when it is named."""
-    assert {field.name for field in attrs.fields(Options)} - CHECKS.keys() == {"hook"}
+    assert {field.name for field in attrs.fields(Options)} - VALIDATORS.keys() == {"hook"}
 
 
 @pytest.mark.parametrize(

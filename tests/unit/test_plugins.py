@@ -14,7 +14,7 @@ from qcore import hookspecs, installed
 from qcore.errors import PluginBroken, PluginError, PluginNotFound, SkipTask
 from qcore.hookspecs import ExecuteEvent, SettledEvent, hookimpl
 from qcore.installed import Plugin, by_hand, check_distribution, from_metadata
-from qcore.model import Task
+from qcore.model import TaskInfo
 from qcore.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -93,10 +93,10 @@ def test_entry_points_are_read_with_their_distribution() -> None:
 
 def test_module_given_by_hand_replaces_an_entry_point() -> None:
     """What a user passes explicitly takes the place of what is installed under that name."""
-    plugins = Plugins.discover(extra={"builtin": offering("qcore_brokers", "sqlite")})
+    plugins = Plugins.discover(extra={"sqlite": offering("qcore_brokers", "sqlite")})
 
-    assert "memory" not in plugins.names("qcore_brokers")
-    assert only(plugins, "builtin").offers == {"qcore_brokers": {"sqlite": object}}
+    assert "sqlite" not in plugins.names("qcore_result_stores")
+    assert only(plugins, "sqlite").offers == {"qcore_brokers": {"sqlite": object}}
 
 
 def test_stranger_of_our_name_is_recognised() -> None:
@@ -137,7 +137,7 @@ def test_qcore_that_is_not_installed_says_so() -> None:
         ("qcore_result_stores", "result_store"),
         ("qcore_serializers", "serializer"),
         ("qcore_error_reporters", "error_reporter"),
-        ("qcore_schedulers", "scheduler"),
+        ("qcore_schedule_stores", "scheduler"),
         ("qcore_settings", "setting"),
         ("qcore_urls", "url"),
     ],
@@ -490,7 +490,7 @@ def test_skip_task_gets_out_of_the_hooks_that_may_skip(name: str) -> None:
     [hook] = Plugins.of({"mine": module(**{name: skip})}).hooks(name)
 
     with pytest.raises(SkipTask, match="not today"):
-        hook(ExecuteEvent(task=Task(id="0123", name="math.pi")))
+        hook(ExecuteEvent(task=TaskInfo(id="0123", name="math.pi")))
 
 
 def test_interruption_gets_out_of_a_hook() -> None:

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from qcore.journal.held import Leaving, WorkerState
 from qcore.journal.pages import Journal
+from qcore.journal.records import ExitReason, WorkerState
 from qcore.supervision.pool import affinity
-from qcore.supervision.slot import Gone, Slot
+from qcore.supervision.slot import Slot, WorkerExit
 from qcore.supervision.zygote import Notice
 
 
@@ -39,21 +39,21 @@ def test_processors_are_dealt_round_and_round(
 @pytest.mark.parametrize(
     ("state", "reason", "killed", "status", "cause", "death"),
     [
-        (WorkerState.BUSY, Leaving.NOT, "", -signal.SIGKILL, "crashed", "killed by SIGKILL (9), perhaps"),
-        (WorkerState.BUSY, Leaving.NOT, "", -signal.SIGSEGV, "crashed", "killed by SIGSEGV (11)"),
-        (WorkerState.BUSY, Leaving.NOT, "", -63, "crashed", "an unknown signal"),
-        (WorkerState.BUSY, Leaving.NOT, "", 0, "crashed", "exit code 0"),
-        (WorkerState.BUSY, Leaving.NOT, "", 70, "crashed", "exit code 70"),
-        (WorkerState.BUSY, Leaving.NOT, "timeout", -9, "timeout", "killed"),
-        (WorkerState.BUSY, Leaving.NOT, "stop", -9, "stopped", "killed"),
-        (WorkerState.LEAVING, Leaving.RECYCLED, "", 0, "recycled", "exit code 0"),
-        (WorkerState.LEAVING, Leaving.MEMORY, "", 0, "memory", "exit code 0"),
-        (WorkerState.LEAVING, Leaving.STOPPED, "", 0, "stopped", "exit code 0"),
-        (WorkerState.LEAVING, Leaving.RECYCLED, "", -9, "crashed", "killed"),
+        (WorkerState.BUSY, ExitReason.NOT, "", -signal.SIGKILL, "crashed", "killed by SIGKILL (9), perhaps"),
+        (WorkerState.BUSY, ExitReason.NOT, "", -signal.SIGSEGV, "crashed", "killed by SIGSEGV (11)"),
+        (WorkerState.BUSY, ExitReason.NOT, "", -63, "crashed", "an unknown signal"),
+        (WorkerState.BUSY, ExitReason.NOT, "", 0, "crashed", "exit code 0"),
+        (WorkerState.BUSY, ExitReason.NOT, "", 70, "crashed", "exit code 70"),
+        (WorkerState.BUSY, ExitReason.NOT, "timeout", -9, "timeout", "killed"),
+        (WorkerState.BUSY, ExitReason.NOT, "stop", -9, "stopped", "killed"),
+        (WorkerState.LEAVING, ExitReason.RECYCLED, "", 0, "recycled", "exit code 0"),
+        (WorkerState.LEAVING, ExitReason.MEMORY, "", 0, "memory", "exit code 0"),
+        (WorkerState.LEAVING, ExitReason.STOPPED, "", 0, "stopped", "exit code 0"),
+        (WorkerState.LEAVING, ExitReason.RECYCLED, "", -9, "crashed", "killed"),
     ],
 )
 def test_the_end_of_a_worker_is_told_as_it_was(  # noqa: PLR0917 - the columns of the table above
-    state: WorkerState, reason: Leaving, killed: str, status: int, cause: str, death: str
+    state: WorkerState, reason: ExitReason, killed: str, status: int, cause: str, death: str
 ) -> None:
     """By what it said last, whether we killed it, and how its process ended."""
     journal = Journal.create(1)
@@ -61,7 +61,7 @@ def test_the_end_of_a_worker_is_told_as_it_was(  # noqa: PLR0917 - the columns o
     slot.page.say(state, reason)
     slot.killed = killed
 
-    gone = Gone(slot, Notice("down", 0, 1, status))
+    gone = WorkerExit(slot, Notice("down", 0, 1, status))
 
     assert cause == gone.cause
     assert death in gone.death

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import pytest
 
-from qcore.errors import MainReached, TaskNameError, TaskNotAllowed, TaskNotFound
+from qcore.errors import ImportedMainReached, TaskNameError, TaskNotAllowed, TaskNotFound
 from qcore.tasks.resolve import IMPORTING_MAIN, Script, ScriptFinder, convert_arguments, name_of, resolve
 
 if TYPE_CHECKING:
@@ -342,9 +342,9 @@ def test_a_script_is_imported_up_to_the_line_that_would_work(script: Callable[[s
     """What stands above is defined; what stands below is never done."""
     script(
         """
-        from qcore.errors import MainReached
+        from qcore.errors import ImportedMainReached
         def above(): return __name__
-        raise MainReached
+        raise ImportedMainReached
         def below(): pass
         """
     )
@@ -372,7 +372,7 @@ def test_only_the_import_of_the_script_counts_as_one(script: Callable[[str], Non
 
 def test_main_reached_is_not_caught_by_a_users_except() -> None:
     """`except Exception` around an enqueue in a script does not let the import go on."""
-    assert not issubclass(MainReached, Exception)
+    assert not issubclass(ImportedMainReached, Exception)
 
 
 # -- arguments to the annotated types ---------------------------------------------------------

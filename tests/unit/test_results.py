@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.builtin.serializers.jsontext import JsonSerializer
-from qcore.builtin.serializers.messagepack import MsgpackSerializer
-from qcore.errors import BadSignature, DecodeError, QcoreError, Undecodable, UnknownKey
+from qcore.builtin.msgpack_serializer import MsgpackSerializer
+from qcore.errors import BadSignature, DecodeError, MalformedMessage, QcoreError, UnknownKey
 from qcore.messages.envelope import Head
 from qcore.messages.results import Results, decode_result
 from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, State
+from qcore_json.serializer import JsonSerializer
 
 SECRET: Final = "a secret of more than thirty-two characters"
 ID: Final = bytes(range(16))
@@ -74,7 +74,7 @@ def test_a_result_that_cannot_be_written_is_told_as_such(value: object) -> None:
 
     assert (
         outcome.kind, data, outcome.retryable, outcome.started, outcome.finished,
-    ) == (Kind.UNSAVABLE, b"", False, 10.0, 12.0)  # fmt: skip
+    ) == (Kind.RESULT_NOT_STORABLE, b"", False, 10.0, 12.0)  # fmt: skip
     assert outcome.error.startswith("the task returned, but its result cannot be kept: ")
 
 
@@ -85,7 +85,7 @@ def test_a_result_of_the_largest_size_is_kept_and_a_larger_one_is_told() -> None
 
     assert Kind.SUCCESS is results(max_result=size).dump(Outcome(Kind.SUCCESS, value))[0].kind
     outcome, data = results(max_result=size - 1).dump(Outcome(Kind.SUCCESS, value))
-    assert (outcome.kind, data) == (Kind.UNSAVABLE, b"")
+    assert (outcome.kind, data) == (Kind.RESULT_NOT_STORABLE, b"")
     assert f"the result has {size} bytes, max_result allows {size - 1}" in outcome.error
 
 
@@ -181,7 +181,7 @@ def test_an_older_key_still_reads() -> None:
 
 def test_a_value_of_a_serializer_that_is_not_accepted_is_not_read() -> None:
     """A reader that does not accept pickle never unpickles."""
-    with pytest.raises(DecodeError, match="serializer 1, which `accept` does not list"):
+    with pytest.raises(DecodeError, match="serializer 1, which `accept_serializers` does not list"):
         results(accept={JsonSerializer().code: JsonSerializer()}).read(sealed(results()))
 
 
@@ -189,7 +189,7 @@ def test_a_sealed_record_of_no_known_shape_is_refused() -> None:
     """Well sealed, but no result: said so."""
     body = Sealer([SECRET], "result", "queue").seal(ID, b"\xc1 no msgpack")
 
-    with pytest.raises(Undecodable, match="not a result of a known version"):
+    with pytest.raises(MalformedMessage, match="not a result of a known version"):
         results().read(msgspec.structs.replace(sealed(results()), body=body))
 
 

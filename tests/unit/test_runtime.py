@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.builtin.memory.results import MemoryResults
-from qcore.builtin.memory.schedules import MemorySchedules
-from qcore.builtin.sqlite.schedules import SqliteSchedules
 from qcore.config import Config
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
 from qcore.runtime import Runtime
+from qcore_sqlite.schedules import SqliteSchedules
+from qcore_testing.memory.results import MemoryResults
+from qcore_testing.memory.schedules import MemorySchedules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ def test_schedules_are_kept_where_results_are_unless_the_broker_keeps_them(
     }
     runtime = Runtime(Config.from_dict(told, plugins), plugins)
 
-    scheduler = runtime.make_scheduler()
+    scheduler = runtime.make_schedule_store()
 
     assert type(scheduler) is kind
     scheduler.close()
@@ -58,7 +58,7 @@ def test_schedules_stay_with_a_broker_that_keeps_them(tmp_path: Path) -> None:
     told = {"sqlite": {"path": str(tmp_path / "queue.db")}, "result_store": "memory"}
     runtime = Runtime(Config.from_dict(told, plugins), plugins)
 
-    scheduler = runtime.make_scheduler()
+    scheduler = runtime.make_schedule_store()
 
     assert type(scheduler) is SqliteSchedules
     scheduler.close()

@@ -14,13 +14,14 @@ import pytest
 
 from qcore import App, Config, Schedule, ScheduleError, SkipTask, every
 from qcore.builtin import plugin as builtin
-from qcore.builtin.memory import MemorySchedules
 from qcore.errors import BadSignature, DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
-from qcore.schedules import cadence
-from qcore.schedules.due import CatchUp, due
-from qcore.schedules.scheduled import message, slot_id
+from qcore.schedules import rules
+from qcore.schedules.messages import message, slot_id
+from qcore.schedules.slots import CatchUp, due
+from qcore_testing import plugin as memory
+from qcore_testing.memory import MemorySchedules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,7 +175,7 @@ def test_the_slots_time_is_an_argument_if_asked_for(app: App) -> None:
 
 def test_a_serializer_that_runs_code_gets_no_slots_time() -> None:
     """A supervisor never reads what could run code."""
-    app = make(serializer="pickle", accept=["pickle"])
+    app = make(serializer="pickle", accept_serializers=["pickle"])
 
     with pytest.raises(ScheduleError, match="can run code"):
         app.schedule("a.task", intended_date_kwarg="when")
@@ -196,7 +197,7 @@ def test_arguments_of_a_serializer_no_longer_accepted_are_told(app: App) -> None
     made = app.schedule("a.task", 1)
     other = make(serializer="json")
 
-    with pytest.raises(DecodeError, match="which `accept` does not list"):
+    with pytest.raises(DecodeError, match="which `accept_serializers` does not list"):
         message(other.runtime, made, 0.0, bytes(16))
 
 
@@ -210,7 +211,7 @@ def test_hooks_see_a_slots_task_and_may_leave_it_out() -> None:
         event.headers["trace"] = f"of {event.task.name}"
 
     spy = SimpleNamespace(qcore_pre_enqueue=qcore_pre_enqueue)
-    plugins = Plugins.of({"builtin": builtin, "spy": spy})
+    plugins = Plugins.of({"builtin": builtin, "memory": memory, "spy": spy})
     app = App(Config.from_dict(SETTINGS), plugins=plugins)
 
     assert b"of a.task" in opened(app, app.schedule("a.task", 1))[0]
@@ -248,16 +249,16 @@ def test_a_window_shorter_than_the_rule_walks_no_slots(
     """The newest missed slot is found from now, not from the first of them on."""
     now = 1_767_225_690.5
     made = attrs.evolve(app.schedule("a.task"), rule=rule, next_run=now // 60 * 60 - 30 * 86400, anchor=0.0)
-    walked = cadence.slots(cadence.parse(rule), now - 2 * 86400, cadence.zone(made.time_zone), 0.0)
+    walked = rules.slots(rules.parse(rule), now - 2 * 86400, rules.zone(made.time_zone), 0.0)
     *_, newest = itertools.takewhile(lambda slot: slot <= now, walked)
     asked = []
-    real = cadence.next_slot
+    real = rules.next_slot
 
     def spied(*told: Any) -> float | None:
         asked.append(told)
         return real(*told)
 
-    monkeypatch.setattr(cadence, "next_slot", spied)
+    monkeypatch.setattr(rules, "next_slot", spied)
     slots, after = due(made, now, CatchUp(window=0.2), 100)
 
     assert slots == [newest]
@@ -312,7 +313,7 @@ def test_a_paused_schedule_goes_on_where_it_should(app: App) -> None:
 def test_a_schedule_that_is_done_is_not_resumed(app: App) -> None:
     """It has no slots left."""
     app.schedule("a.task", name="tick")
-    with app.runtime.schedulers.lend() as store:
+    with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(store.all()[0], repeats=0))
 
     with pytest.raises(ScheduleError, match="is done"):
@@ -322,7 +323,7 @@ def test_a_schedule_that_is_done_is_not_resumed(app: App) -> None:
 def test_a_broken_schedule_is_resumed(app: App) -> None:
     """Once its cause is mended."""
     made = app.schedule("a.task", name="tick", next_run=in_a())
-    with app.runtime.schedulers.lend() as store:
+    with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(made, fault="no such thing"))
 
     assert app.resume("tick") == made
@@ -350,7 +351,7 @@ def test_saying_the_same_again_does_not_begin_the_count_anew(app: App) -> None:
     """Nor while it is paused; fewer are fewer, and another rule has its own count."""
     said: dict[str, Any] = {"name": "tick", "minutes": 60}
     made = app.schedule("a.task", repeats=5, **said)
-    with app.runtime.schedulers.lend() as store:
+    with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(made, repeats=2))
 
     assert app.schedule("a.task", repeats=5, **said).repeats == 2

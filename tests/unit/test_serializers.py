@@ -19,9 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qcore.builtin.serializers import JsonSerializer, MsgpackSerializer, PickleSerializer
-from qcore.builtin.serializers.tags import TAGS
+from qcore.builtin.msgpack_serializer import MsgpackSerializer
 from qcore.errors import DecodeError, EncodeError
+from qcore.serializing.tags import TAGS
+from qcore_json import JsonSerializer
+from qcore_pickle import PickleSerializer
 
 if TYPE_CHECKING:
     from qcore.interfaces import Serializer

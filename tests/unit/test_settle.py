@@ -18,10 +18,10 @@ from qcore.settle import (
     Retry,
     Rules,
     decide,
-    worn_out,
+    redelivery_limit_reason,
 )
 
-ACK, RETRY, RELEASE, BURY = Action.ACK, Action.RETRY, Action.RELEASE, Action.BURY
+ACK, RETRY, RELEASE, DEAD_LETTER = Action.ACK, Action.RETRY, Action.RELEASE, Action.DEAD_LETTER
 SUCCESS, FAILED, RETRYING = State.SUCCESS, State.FAILED, State.RETRYING
 
 #: how the run ended, what is special about the rules, what was charged before, what becomes of it
@@ -38,12 +38,12 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     (Kind.FAILURE, {}, {"failures": 10_000}, RETRY, RETRYING),
     (Kind.FAILURE, {"max_attempts": 3}, {"failures": 1}, RETRY, RETRYING),
     # attempts used up
-    (Kind.FAILURE, {"max_attempts": 1}, {}, BURY, FAILED),
-    (Kind.FAILURE, {"max_attempts": 3}, {"failures": 2}, BURY, FAILED),
-    (Kind.TIMEOUT, {"max_attempts": 3}, {"failures": 2}, BURY, FAILED),
-    (Kind.FAILURE, {"max_attempts": 3}, {"failures": 7}, BURY, FAILED),
+    (Kind.FAILURE, {"max_attempts": 1}, {}, DEAD_LETTER, FAILED),
+    (Kind.FAILURE, {"max_attempts": 3}, {"failures": 2}, DEAD_LETTER, FAILED),
+    (Kind.TIMEOUT, {"max_attempts": 3}, {"failures": 2}, DEAD_LETTER, FAILED),
+    (Kind.FAILURE, {"max_attempts": 3}, {"failures": 7}, DEAD_LETTER, FAILED),
     # the task's own policy asks for no other run
-    (Kind.FAILURE, {"max_attempts": 9}, {"retryable": False}, BURY, FAILED),
+    (Kind.FAILURE, {"max_attempts": 9}, {"retryable": False}, DEAD_LETTER, FAILED),
     (Kind.FAILURE, {"max_attempts": 9, "ack_failures": True}, {"retryable": False}, ACK, FAILED),
     # nothing can be presented again
     (Kind.FAILURE, {"receipts": False}, {}, ACK, FAILED),
@@ -52,13 +52,13 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     # crashes have a budget of their own
     (Kind.CRASH, {}, {}, RETRY, RETRYING),
     (Kind.CRASH, {}, {"crashes": 1}, RETRY, RETRYING),
-    (Kind.CRASH, {}, {"crashes": 2}, BURY, FAILED),
-    (Kind.CRASH, {"max_crashes": 1}, {}, BURY, FAILED),
+    (Kind.CRASH, {}, {"crashes": 2}, DEAD_LETTER, FAILED),
+    (Kind.CRASH, {"max_crashes": 1}, {}, DEAD_LETTER, FAILED),
     (Kind.CRASH, {"max_crashes": 0}, {"crashes": 10_000}, RETRY, RETRYING),
     (Kind.CRASH, {"ack_failures": True}, {}, RETRY, RETRYING),
     (Kind.CRASH, {"max_attempts": 1}, {}, RETRY, RETRYING),
     # it ran, and that is no verdict on the task
-    (Kind.UNSAVABLE, {}, {}, ACK, FAILED),
+    (Kind.RESULT_NOT_STORABLE, {}, {}, ACK, FAILED),
     (Kind.EXPIRED, {}, {}, ACK, FAILED),
     (Kind.SKIPPED, {}, {}, ACK, FAILED),
     # called off: whatever was charged before, and whatever is left of its budgets
@@ -68,16 +68,16 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     # a stop burns nothing
     (Kind.INTERRUPTED, {}, {"failures": 4, "crashes": 2}, RELEASE, None),
     # never executed, never deleted silently
-    (Kind.REJECTED, {}, {"reason": "BadSignature: altered"}, BURY, None),
-    (Kind.REJECTED, {"ack_failures": True}, {}, BURY, None),
+    (Kind.REJECTED, {}, {"reason": "BadSignature: altered"}, DEAD_LETTER, None),
+    (Kind.REJECTED, {"ack_failures": True}, {}, DEAD_LETTER, None),
     # a new key may be on its way to this worker
     (Kind.UNKNOWN_KEY, {}, {"deliveries": 1}, RETRY, None),
     (Kind.UNKNOWN_KEY, {}, {"deliveries": MAX_UNKNOWN_KEY - 1}, RETRY, None),
-    (Kind.UNKNOWN_KEY, {}, {"deliveries": MAX_UNKNOWN_KEY}, BURY, None),
+    (Kind.UNKNOWN_KEY, {}, {"deliveries": MAX_UNKNOWN_KEY}, DEAD_LETTER, None),
     # it came back although it has ended
     (Kind.ALREADY_SUCCEEDED, {}, {"deliveries": 2}, ACK, None),
     (Kind.ALREADY_FAILED, {"ack_failures": True}, {"deliveries": 2}, ACK, None),
-    (Kind.ALREADY_FAILED, {}, {"deliveries": 2}, BURY, None),
+    (Kind.ALREADY_FAILED, {}, {"deliveries": 2}, DEAD_LETTER, None),
 ]
 
 counters = st.integers(0, 50)
@@ -122,11 +122,11 @@ def test_the_rows_name_every_kind_of_end() -> None:
 
 @given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
 def test_counters_never_decrease(kind: Kind, rules: Rules, call: dict[str, Any]) -> None:
-    """What RETRY and BURY write is what was charged before, or one more of one kind."""
+    """What RETRY and DEAD_LETTER write is what was charged before, or one more of one kind."""
     decision = decide(kind, rules, **call)
 
     more = (decision.failures - call["failures"], decision.crashes - call["crashes"])
-    if decision.action in {RETRY, BURY} and kind is not Kind.ALREADY_FAILED:
+    if decision.action in {RETRY, DEAD_LETTER} and kind is not Kind.ALREADY_FAILED:
         charged = {Kind.FAILURE: (1, 0), Kind.TIMEOUT: (1, 0), Kind.CRASH: (0, 1)}
         assert charged.get(kind, (0, 0)) == more
 
@@ -136,7 +136,7 @@ def test_nothing_is_buried_without_a_reason(kind: Kind, rules: Rules, call: dict
     """A dead letter always says why it is one, and nothing else carries a reason."""
     decision = decide(kind, rules, **call)
 
-    assert (decision.action is BURY) == bool(decision.reason)
+    assert (decision.action is DEAD_LETTER) == bool(decision.reason)
 
 
 @given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
@@ -145,7 +145,7 @@ def test_without_receipts_no_run_is_ever_presented_again(
 ) -> None:
     """A broker without receipts is never asked for another run of what has run."""
     ran = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH}
-    ran |= {Kind.UNSAVABLE, Kind.SKIPPED, Kind.CANCELLED}
+    ran |= {Kind.RESULT_NOT_STORABLE, Kind.SKIPPED, Kind.CANCELLED}
     decision = decide(kind, attrs.evolve(rules, receipts=False), **call)
 
     if kind in ran:
@@ -159,7 +159,7 @@ def test_a_run_leaves_a_result_before_it_is_acknowledged(
     """What ends a message after a run stores a terminal result; what presents it again does not."""
     decision = decide(kind, rules, **call)
 
-    ended = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH, Kind.UNSAVABLE, Kind.EXPIRED}
+    ended = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH, Kind.RESULT_NOT_STORABLE, Kind.EXPIRED}
     if kind in ended | {Kind.CANCELLED}:
         expected = {RETRYING} if decision.action is RETRY else {SUCCESS, FAILED}
         assert decision.state in expected
@@ -184,12 +184,12 @@ def test_the_budgets_are_exact_and_counted_apart(rules: Rules, ends: list[Kind])
         crashes += kind is Kind.CRASH
         budget, spent = (rules.max_crashes, crashes) if kind is Kind.CRASH else (rules.max_attempts, failures)
 
-        assert (BURY if spent == budget else RETRY, failures, crashes) == (
+        assert (DEAD_LETTER if spent == budget else RETRY, failures, crashes) == (
             decision.action,
             decision.failures,
             decision.crashes,
         )
-        if decision.action is BURY:
+        if decision.action is DEAD_LETTER:
             return
 
 
@@ -237,7 +237,7 @@ def test_a_rejected_message_keeps_the_reason_given() -> None:
     """The dead letter says what was wrong with it."""
     decision = decide(Kind.REJECTED, Rules(), failures=2, crashes=1, reason="BadSignature: altered")
 
-    assert Decision(BURY, None, 0.0, "BadSignature: altered", 2, 1) == decision
+    assert Decision(DEAD_LETTER, None, 0.0, "BadSignature: altered", 2, 1) == decision
 
 
 def test_an_interruption_leaves_every_counter_alone() -> None:
@@ -258,7 +258,7 @@ def test_a_message_is_worn_out_by_crashes_or_by_silent_ends(
     rules: Rules, deliveries: int, failures: int, crashes: int
 ) -> None:
     """Crashes count against their budget, unexplained deliveries against theirs, failures against neither."""
-    why = worn_out(rules, deliveries=deliveries, failures=failures, crashes=crashes)
+    why = redelivery_limit_reason(rules, deliveries=deliveries, failures=failures, crashes=crashes)
 
     silent = deliveries - 1 - failures - crashes
     crashed = rules.max_crashes and crashes >= rules.max_crashes
@@ -268,15 +268,17 @@ def test_a_message_is_worn_out_by_crashes_or_by_silent_ends(
 
 def test_a_message_that_fails_for_ever_is_not_worn_out() -> None:
     """Runs that ended in a verdict are no silent ends, however many there are."""
-    assert worn_out(Rules(), deliveries=10_001, failures=10_000, crashes=0) == ""
+    assert redelivery_limit_reason(Rules(), deliveries=10_001, failures=10_000, crashes=0) == ""
 
 
 def test_a_message_nobody_survives_is_given_up() -> None:
     """Machines that die on it leave no trace but deliveries; they are bounded."""
     deliveries = MAX_DELIVERIES + 1
 
-    assert worn_out(Rules(), deliveries=deliveries - 1, failures=0, crashes=0) == ""
-    assert "presented 11 times" in worn_out(Rules(), deliveries=deliveries, failures=0, crashes=0)
+    assert redelivery_limit_reason(Rules(), deliveries=deliveries - 1, failures=0, crashes=0) == ""
+    assert "presented 11 times" in redelivery_limit_reason(
+        Rules(), deliveries=deliveries, failures=0, crashes=0
+    )
 
 
 # -- the policy a user writes -----------------------------------------------------------------

@@ -10,9 +10,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from qcore.builtin.sqlite import SqliteBroker, SqliteResults, make_broker, make_results
 from qcore.model import ID_AT, Action, Delivery, QueueSize, Settlement
-from tests.unit.sqlite_bench import LONG, bodies, outgoing, result, settings_for, settle_all
+from qcore_sqlite import SqliteBroker, SqliteResults, make_broker, make_results
+from tests.unit.sqlite_base import LONG, bodies, outgoing, result, settings_for, settle_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def test_a_new_message_is_ready_though_the_lease_before_it_shrank(broker: Sqlite
     broker.enqueue(outgoing(b"d", b"e"))
 
     assert bodies(broker.lease(10, 0)) == [b"d", b"e"]
-    assert QueueSize(ready=0, leased=3, delayed=1, buried=0) == broker.size()
+    assert QueueSize(ready=0, leased=3, delayed=1, dead_letters=0) == broker.size()
 
 
 def test_a_part_of_a_lease_can_be_extended(broker: SqliteBroker) -> None:
@@ -85,7 +85,7 @@ def test_a_part_of_a_lease_can_be_extended(broker: SqliteBroker) -> None:
 
     assert bodies(broker.lease(10, 0)) == [b"a", b"c", b"e"]
     settle_all(broker, leased)
-    assert QueueSize(ready=0, leased=3, delayed=0, buried=0) == broker.size()
+    assert QueueSize(ready=0, leased=3, delayed=0, dead_letters=0) == broker.size()
 
 
 def test_an_outlived_lease_says_since_when_it_was_available(path: Path) -> None:
@@ -115,11 +115,11 @@ def test_of_two_settlements_of_one_receipt_the_first_holds(broker: SqliteBroker)
         [
             Settlement(delivery.receipt, Action.RETRY, failures=1),
             Settlement(delivery.receipt),
-            Settlement(delivery.receipt, Action.BURY),
+            Settlement(delivery.receipt, Action.DEAD_LETTER),
         ]
     )
 
-    assert QueueSize(ready=1, leased=0, delayed=0, buried=0) == broker.size()
+    assert QueueSize(ready=1, leased=0, delayed=0, dead_letters=0) == broker.size()
 
 
 @pytest.mark.parametrize("receipt", [b"", b"short", bytes(16), b"\xff" * 16, b"x" * 500])
@@ -134,7 +134,7 @@ def test_what_never_was_a_receipt_is_passed_over(
     broker.settle([Settlement(receipt, action)])
     broker.extend([receipt], 1)
 
-    assert QueueSize(ready=1, leased=1, delayed=0, buried=0) == broker.size()
+    assert QueueSize(ready=1, leased=1, delayed=0, dead_letters=0) == broker.size()
 
 
 @pytest.mark.parametrize("number", ["", "0", "-1", "no number", "9" * 40, "\u0663"])
@@ -155,13 +155,15 @@ def test_an_exchange_is_one_transaction(
 
     monkeypatch.setattr(broker, "_claim", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        broker.exchange(store, [result(bytes(16))], [Settlement(delivery.receipt)], 1)
+        broker.commit_and_lease(store, [result(bytes(16))], [Settlement(delivery.receipt)], 1)
     monkeypatch.undo()
 
     assert store.get([bytes(16)]) == [None]
-    assert QueueSize(ready=1, leased=1, delayed=0, buried=0) == broker.size()
-    assert bodies(broker.exchange(store, [result(bytes(16))], [Settlement(delivery.receipt)], 1)) == [b"b"]
-    assert QueueSize(ready=0, leased=1, delayed=0, buried=0) == broker.size()
+    assert QueueSize(ready=1, leased=1, delayed=0, dead_letters=0) == broker.size()
+    assert bodies(broker.commit_and_lease(store, [result(bytes(16))], [Settlement(delivery.receipt)], 1)) == [
+        b"b"
+    ]
+    assert QueueSize(ready=0, leased=1, delayed=0, dead_letters=0) == broker.size()
 
 
 def test_results_of_another_file_are_saved_there(broker: SqliteBroker, tmp_path: Path) -> None:
@@ -170,7 +172,7 @@ def test_results_of_another_file_are_saved_there(broker: SqliteBroker, tmp_path:
     broker.enqueue(outgoing(b"a", b"b"))
     (delivery,) = broker.lease(1, 0)
 
-    leased = broker.exchange(other, [result(bytes(16))], [Settlement(delivery.receipt)], 5)
+    leased = broker.commit_and_lease(other, [result(bytes(16))], [Settlement(delivery.receipt)], 5)
     (saved,) = other.get([bytes(16)])
     other.close()
 
@@ -200,7 +202,7 @@ def test_a_look_at_an_empty_queue_writes_nothing(path: Path, broker: SqliteBroke
 
     for _ in range(10):
         assert bodies(broker.lease(10, 0)) == []
-        broker.exchange(None, (), (), 10)
+        broker.commit_and_lease(None, (), (), 10)
 
     assert before == log.read_bytes()
 
@@ -221,7 +223,7 @@ class Machine(RuleBasedStateMachine):
         self.ready: dict[bytes, tuple[int, int, int]] = {}
         self.delayed: set[bytes] = set()
         self.leased: dict[bytes, Delivery] = {}
-        self.buried: set[bytes] = set()
+        self.dead_letters: set[bytes] = set()
         self.stale: list[bytes] = []
 
     def teardown(self) -> None:
@@ -268,8 +270,8 @@ class Machine(RuleBasedStateMachine):
         for body in chosen:
             delivery = self.leased.pop(body)
             self.stale.append(delivery.receipt)
-            if action is Action.BURY:
-                self.buried.add(body)
+            if action is Action.DEAD_LETTER:
+                self.dead_letters.add(body)
             elif action is not Action.ACK and delay:
                 self.delayed.add(body)
             elif action is Action.RETRY:
@@ -310,30 +312,30 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.ready or self.delayed)
     @rule(data=st.data())
-    def withdraw(self, data: st.DataObject) -> None:
+    def remove_messages(self, data: st.DataObject) -> None:
         """Take some messages back; what is leased or buried stays."""
         waiting = {*self.ready, *self.delayed}
-        chosen = data.draw(st.sets(st.sampled_from(sorted({*waiting, *self.leased, *self.buried}))))
-        taken = self.broker.withdraw([body[ID_AT] for body in chosen])
+        chosen = data.draw(st.sets(st.sampled_from(sorted({*waiting, *self.leased, *self.dead_letters}))))
+        taken = self.broker.remove_messages([body[ID_AT] for body in chosen])
         assert sorted(chosen & waiting) == sorted(taken)
         self.delayed -= chosen
         for body in chosen:
             self.ready.pop(body, None)
 
-    @precondition(lambda self: self.buried)
+    @precondition(lambda self: self.dead_letters)
     @rule(data=st.data())
     def requeue(self, data: st.DataObject) -> None:
         """Make some dead letters ready."""
-        chosen = data.draw(st.sets(st.sampled_from(sorted(self.buried)), min_size=1))
-        ids = [letter.id for letter in self.broker.buried() if letter.body in chosen]
+        chosen = data.draw(st.sets(st.sampled_from(sorted(self.dead_letters)), min_size=1))
+        ids = [letter.id for letter in self.broker.dead_letters() if letter.body in chosen]
         assert len(chosen) == self.broker.requeue(ids)
-        self.buried -= chosen
+        self.dead_letters -= chosen
         self.ready.update(dict.fromkeys(chosen, (0, 0, 0)))
 
     @invariant()
     def counts_agree(self) -> None:
         """The broker counts what the model counts."""
-        expected = QueueSize(len(self.ready), len(self.leased), len(self.delayed), len(self.buried))
+        expected = QueueSize(len(self.ready), len(self.leased), len(self.delayed), len(self.dead_letters))
 
         assert expected == self.broker.size()
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.builtin.memory import MemoryResults, MemoryServer
-from qcore.builtin.sqlite import SqliteBroker, SqliteResults, make_broker, make_results
 from qcore.errors import BackendUnavailable
 from qcore.model import ID_AT, QueueSize, Settlement, State
-from tests.unit.sqlite_bench import LONG, bodies, outgoing, python, result, settings_for, settle_all
+from qcore_sqlite import SqliteBroker, SqliteResults, make_broker, make_results
+from qcore_testing.memory import MemoryResults, MemoryServer
+from tests.unit.sqlite_base import LONG, bodies, outgoing, python, result, settings_for, settle_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 CHAIN = """
 import os, signal, sys
 from pathlib import Path
-from qcore.builtin.sqlite import broker as module, leases, make_results
+from qcore_sqlite import broker as module, leases, make_results
 from qcore.model import Settlement
-from tests.unit.sqlite_bench import outgoing, result, settings_for
+from tests.unit.sqlite_base import outgoing, result, settings_for
 
 settings, point = settings_for(Path(sys.argv[1]), retry=-1.0), sys.argv[2]
 broker, store = module.make_broker(settings), make_results(settings)
@@ -51,7 +51,7 @@ elif point == "lease":
 elif point == "commit":
     broker._database.write = deadly(broker._database.write)
 results, settlements, then = [], [], []
-while leased := broker.exchange(store, results, settlements, 2, then):
+while leased := broker.commit_and_lease(store, results, settlements, 2, then):
     steps = [delivery.body.split(b":") for delivery in leased]
     results = [result(delivery.body.rjust(16)) for delivery in leased]
     then = outgoing(*(b"%s:%d" % (chain, int(number) + 1) for chain, number in steps))
@@ -136,10 +136,12 @@ def test_what_follows_is_leased_in_the_same_call(broker: SqliteBroker, store: Sq
     broker.enqueue(outgoing(b"first"))
     (first,) = broker.lease(1, 0)
 
-    taken = broker.exchange(store, [result(bytes(16))], [Settlement(first.receipt)], 5, outgoing(b"next"))
+    taken = broker.commit_and_lease(
+        store, [result(bytes(16))], [Settlement(first.receipt)], 5, outgoing(b"next")
+    )
 
     assert bodies(taken) == [b"next"]
-    assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, buried=0)
+    assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, dead_letters=0)
 
 
 def test_what_follows_and_does_not_fit_leaves_all_as_it_was(
@@ -153,12 +155,12 @@ def test_what_follows_and_does_not_fit_leaves_all_as_it_was(
     connection.execute(f"pragma max_page_count = {connection.execute('pragma page_count').fetchone()[0] + 3}")
 
     with pytest.raises(BackendUnavailable, match="is full; nothing was changed"):
-        broker.exchange(
+        broker.commit_and_lease(
             store, [result(bytes(16))], [Settlement(first.receipt)], 5, outgoing(b"small", bytes(50_000))
         )
 
     assert store.get([bytes(16)]) == [None]
-    assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, buried=0)
+    assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, dead_letters=0)
 
 
 def test_results_kept_elsewhere_are_kept_first(broker: SqliteBroker, path: Path) -> None:
@@ -171,11 +173,11 @@ def test_results_kept_elsewhere_are_kept_first(broker: SqliteBroker, path: Path)
 
     broker._database._begin()
     with pytest.raises(BackendUnavailable, match="is locked"):
-        impatient.exchange(elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next"))
+        impatient.commit_and_lease(elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next"))
     broker._database._undo()
     assert elsewhere.get([bytes(16)]) == [kept]
-    assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, buried=0)
-    again = impatient.exchange(elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next"))
+    assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, dead_letters=0)
+    again = impatient.commit_and_lease(elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next"))
     impatient.close()
 
     assert bodies(again) == [b"next"]
@@ -195,7 +197,7 @@ def test_others_are_woken_only_for_what_is_left_to_them(
     monkeypatch.setattr(broker._database.work, "ring", lambda: rung.append(True))
 
     then = [message for delay in delays for message in outgoing(b"next", delay=delay)]
-    broker.exchange(None, (), [Settlement(delivery.receipt) for delivery in leased], limit, then)
+    broker.commit_and_lease(None, (), [Settlement(delivery.receipt) for delivery in leased], limit, then)
 
     assert len(rung) == expected
 
@@ -205,7 +207,7 @@ def test_a_withdrawn_number_that_is_given_out_again_is_counted(broker: SqliteBro
     sent = [b"%042d" % number for number in range(6)]
     broker.enqueue(outgoing(*sent))
 
-    broker.withdraw([sent[5][ID_AT], sent[2][ID_AT]])
+    broker.remove_messages([sent[5][ID_AT], sent[2][ID_AT]])
     broker.enqueue(outgoing(b"new"))
     before = broker.size().ready
     leased = broker.lease(10, 0)

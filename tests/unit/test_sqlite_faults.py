@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.builtin.sqlite import (
+from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
+from qcore.interfaces import Settings
+from qcore.model import QueueSize, Settlement
+from qcore_sqlite import (
     SqliteBroker,
     SqliteSettings,
     default_path,
@@ -19,12 +22,9 @@ from qcore.builtin.sqlite import (
     make_results,
     make_schedules,
 )
-from qcore.builtin.sqlite.faults import translate
-from qcore.builtin.sqlite.schema import VERSION
-from qcore.errors import BackendRefused, BackendUnavailable, PayloadTooLarge
-from qcore.interfaces import Settings
-from qcore.model import QueueSize, Settlement
-from tests.unit.sqlite_bench import bodies, outgoing, result, settings_for, settle_all
+from qcore_sqlite.error_mapping import translate
+from qcore_sqlite.schema import VERSION
+from tests.unit.sqlite_base import bodies, outgoing, result, settings_for, settle_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ def test_a_file_that_is_there_keeps_its_permissions(path: Path) -> None:
 
 def test_memory_is_refused() -> None:
     """The name `:memory:` would be another queue in each process."""
-    with pytest.raises(BackendRefused, match="use the memory broker"):
+    with pytest.raises(BackendRejected, match="use the memory broker"):
         make_broker(settings_for(Path(":memory:")))
 
 
@@ -101,7 +101,7 @@ def test_a_place_where_nothing_can_be_made_is_refused(make: Callable[[Settings],
     """A directory that cannot be made is named with the setting to change."""
     path.touch()
 
-    with pytest.raises(BackendRefused, match=r"queue.db/below/q.db: .*`sqlite.path`"):
+    with pytest.raises(BackendRejected, match=r"queue.db/below/q.db: .*`sqlite.path`"):
         make(settings_for(path / "below" / "q.db"))
 
 
@@ -109,7 +109,7 @@ def test_a_directory_is_refused(path: Path) -> None:
     """The path of a directory is no file."""
     path.mkdir()
 
-    with pytest.raises(BackendRefused, match="is not a file"):
+    with pytest.raises(BackendRejected, match="is not a file"):
         make_broker(settings_for(path))
 
 
@@ -121,7 +121,7 @@ def test_what_may_only_be_read_is_refused(path: Path, what: str) -> None:
     place = path if what == "file" else path.parent
     place.chmod(0o500)
 
-    with pytest.raises(BackendRefused, match="no permission to write"):
+    with pytest.raises(BackendRejected, match="no permission to write"):
         make_broker(settings_for(path))
     place.chmod(0o700)
 
@@ -133,7 +133,7 @@ def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
     """A text file is neither used nor overwritten."""
     path.write_text("dear diary, " * 100)
 
-    with pytest.raises(BackendRefused, match=r"queue.db is damaged or not a SQLite database"):
+    with pytest.raises(BackendRejected, match=r"queue.db is damaged or not a SQLite database"):
         make_broker(settings_for(path))
     assert path.read_text() == "dear diary, " * 100
 
@@ -145,7 +145,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(path: Path) -
     other.close()
     before = path.read_bytes()
 
-    with pytest.raises(BackendRefused, match="the database of another program"):
+    with pytest.raises(BackendRejected, match="the database of another program"):
         make_broker(settings_for(path))
     assert path.read_bytes() == before
 
@@ -163,7 +163,7 @@ def test_tables_of_another_version_are_refused(path: Path, version: int, remedy:
     other.close()
 
     with pytest.raises(
-        BackendRefused,
+        BackendRejected,
         match=f"of version {version}, this one knows {VERSION}; {remedy}, or give `sqlite.path`",
     ):
         make_broker(settings_for(path))
@@ -179,7 +179,7 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
         file.write(os.urandom(path.stat().st_size - 4096))
 
     broker = make_broker(settings_for(path))
-    with pytest.raises(BackendRefused, match="is damaged"):
+    with pytest.raises(BackendRejected, match="is damaged"):
         broker.lease(2000, 0)
     broker.close()
 
@@ -191,7 +191,7 @@ def test_a_queue_is_not_begun_anew_where_its_file_was_taken_away(path: Path) -> 
     used.close()
     path.unlink()
 
-    with pytest.raises(BackendRefused, match=r"was deleted.*or delete .*-work"):
+    with pytest.raises(BackendRejected, match=r"was deleted.*or delete .*-work"):
         make_broker(settings_for(path))
 
     assert not path.exists()
@@ -208,9 +208,9 @@ def test_a_file_that_was_deleted_under_a_running_process_is_noticed(
     other = make_broker(settings_for(path)) if again else None
     broker._database._look_again = 0.0
 
-    with pytest.raises(BackendRefused, match="was deleted or replaced while it was in use"):
+    with pytest.raises(BackendRejected, match="was deleted or replaced while it was in use"):
         broker.enqueue(outgoing(b"b"))
-    with pytest.raises(BackendRefused, match="was deleted or replaced while it was in use"):
+    with pytest.raises(BackendRejected, match="was deleted or replaced while it was in use"):
         broker.lease(1, 0)
     assert path.exists() is again
     if other:
@@ -229,7 +229,7 @@ def test_a_queue_can_be_moved_to_another_place(path: Path, tmp_path: Path) -> No
     size, leased = copy.size(), copy.lease(5, 0)
     copy.close()
 
-    assert size == QueueSize(ready=1, leased=1, delayed=0, buried=0)
+    assert size == QueueSize(ready=1, leased=1, delayed=0, dead_letters=0)
     assert bodies(leased) == [b"b"]
 
 
@@ -297,12 +297,12 @@ def test_results_that_do_not_fit_leave_the_leases_as_they_are(path: Path, broker
 
     for _ in range(2):
         with pytest.raises(BackendUnavailable, match="is full"):
-            broker.exchange(store, [large], [Settlement(delivery.receipt)], 5)
+            broker.commit_and_lease(store, [large], [Settlement(delivery.receipt)], 5)
     size, kept = broker.size(), store.get([bytes(16)])
-    leased = broker.exchange(store, [result(bytes(16))], [Settlement(delivery.receipt)], 5)
+    leased = broker.commit_and_lease(store, [result(bytes(16))], [Settlement(delivery.receipt)], 5)
     store.close()
 
-    assert size == QueueSize(ready=accepted - 1, leased=1, delayed=0, buried=0)
+    assert size == QueueSize(ready=accepted - 1, leased=1, delayed=0, dead_letters=0)
     assert kept == [None]
     assert len(leased) == min(5, accepted - 1)
 
@@ -319,17 +319,17 @@ def fault(kind: type[sqlite3.Error], code: int) -> sqlite3.Error:
     [
         (fault(sqlite3.OperationalError, sqlite3.SQLITE_IOERR_WRITE), BackendUnavailable, "look at the disk"),
         (fault(sqlite3.OperationalError, sqlite3.SQLITE_BUSY_SNAPSHOT), BackendUnavailable, "is locked"),
-        (fault(sqlite3.OperationalError, sqlite3.SQLITE_READONLY_DBMOVED), BackendRefused, "permissions"),
-        (fault(sqlite3.OperationalError, sqlite3.SQLITE_CANTOPEN), BackendRefused, "permissions"),
-        (fault(sqlite3.DatabaseError, sqlite3.SQLITE_CORRUPT_INDEX), BackendRefused, "from a backup"),
+        (fault(sqlite3.OperationalError, sqlite3.SQLITE_READONLY_DBMOVED), BackendRejected, "permissions"),
+        (fault(sqlite3.OperationalError, sqlite3.SQLITE_CANTOPEN), BackendRejected, "permissions"),
+        (fault(sqlite3.DatabaseError, sqlite3.SQLITE_CORRUPT_INDEX), BackendRejected, "from a backup"),
         (fault(sqlite3.DataError, sqlite3.SQLITE_TOOBIG), PayloadTooLarge, "send a reference"),
         (OverflowError("it says"), PayloadTooLarge, "send a reference"),
         (
             fault(sqlite3.OperationalError, sqlite3.SQLITE_ERROR),
-            BackendRefused,
+            BackendRejected,
             "made or changed by something else",
         ),
-        (sqlite3.ProgrammingError("it says"), BackendRefused, "made or changed by something else"),
+        (sqlite3.ProgrammingError("it says"), BackendRejected, "made or changed by something else"),
     ],
 )
 def test_each_fault_says_what_to_do(
@@ -363,7 +363,7 @@ def test_closing_twice_is_harmless(make: Callable[[Settings], SqliteBroker], pat
     store.close()
     store.close()
 
-    with pytest.raises(BackendRefused, match="was closed; make a new one"):
+    with pytest.raises(BackendRejected, match="was closed; make a new one"):
         store._database.read(lambda connection: connection)
 
 

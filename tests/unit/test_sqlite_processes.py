@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.builtin.sqlite import SqliteBroker, make_broker, make_results
 from qcore.model import Action, QueueSize, State
-from tests.unit.sqlite_bench import LONG, bodies, outgoing, python, settings_for, settle_all
+from qcore_sqlite import SqliteBroker, make_broker, make_results
+from tests.unit.sqlite_base import LONG, bodies, outgoing, python, settings_for, settle_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 #: leases by tens until nothing comes any more, and prints what it got
 DRAIN = """
 import sys
-from qcore.builtin.sqlite import make_broker
+from qcore_sqlite import make_broker
 from qcore.model import Settlement
-from tests.unit.sqlite_bench import settings_for
+from tests.unit.sqlite_base import settings_for
 from pathlib import Path
 broker = make_broker(settings_for(Path(sys.argv[1])))
 sys.stdin.readline()
 settlements = []
-while leased := broker.exchange(None, (), settlements, 10):
+while leased := broker.commit_and_lease(None, (), settlements, 10):
     settlements = [Settlement(delivery.receipt) for delivery in leased]
     print(*(delivery.body.decode() for delivery in leased), sep="\\n")
 """
@@ -39,9 +39,9 @@ while leased := broker.exchange(None, (), settlements, 10):
 WORK = """
 import os, signal, sys, time
 from pathlib import Path
-from qcore.builtin.sqlite import broker as module, leases, make_results
+from qcore_sqlite import broker as module, leases, make_results
 from qcore.model import Settlement
-from tests.unit.sqlite_bench import result, settings_for
+from tests.unit.sqlite_base import result, settings_for
 
 settings, point = settings_for(Path(sys.argv[1]), retry=-1.0), sys.argv[2]
 broker, store = module.make_broker(settings), make_results(settings)
@@ -66,7 +66,7 @@ elif point == "lease":
 elif point == "commit":
     broker._database.write = deadly(broker._database.write)
 results, settlements = [], []
-while leased := broker.exchange(store, results, settlements, 7):
+while leased := broker.commit_and_lease(store, results, settlements, 7):
     results = [result(delivery.body.rjust(16)) for delivery in leased]
     settlements = [Settlement(delivery.receipt) for delivery in leased]
     if point == "any":
@@ -77,8 +77,8 @@ while leased := broker.exchange(store, results, settlements, 7):
 OPEN = """
 import sys
 from pathlib import Path
-from qcore.builtin.sqlite import make_broker
-from tests.unit.sqlite_bench import outgoing, settings_for
+from qcore_sqlite import make_broker
+from tests.unit.sqlite_base import outgoing, settings_for
 print("ready", flush=True)
 sys.stdin.readline()
 make_broker(settings_for(Path(sys.argv[1]))).enqueue(outgoing(b"hello"))
@@ -88,9 +88,9 @@ make_broker(settings_for(Path(sys.argv[1]))).enqueue(outgoing(b"hello"))
 ECHO = """
 import sys
 from pathlib import Path
-from qcore.builtin.sqlite import make_broker, wakeup
+from qcore_sqlite import make_broker, wakeup
 from qcore.model import Settlement
-from tests.unit.sqlite_bench import LONG, outgoing, settings_for
+from tests.unit.sqlite_base import LONG, outgoing, settings_for
 wakeup.SAFETY = LONG
 here, there = (make_broker(settings_for(Path(path), poll=LONG)) for path in sys.argv[1:3])
 print("ready", flush=True)
@@ -126,7 +126,7 @@ def test_two_processes_share_two_thousand_messages(path: Path, broker: SqliteBro
         actual = one.end() + other.end()
 
     assert sorted(actual) == sorted(body.decode() for body in expected)
-    assert broker.size() == QueueSize(ready=0, leased=0, delayed=0, buried=0)
+    assert broker.size() == QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
 
 
 @pytest.mark.parametrize("point", ["save", "settle", "lease", "commit"])
@@ -191,7 +191,7 @@ def test_processes_that_open_a_new_queue_at_once_agree(path: Path) -> None:
 
 def test_no_wake_up_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand times to and fro, with no look at the queue but those the bell asks for."""
-    monkeypatch.setattr("qcore.builtin.sqlite.wakeup.SAFETY", LONG)
+    monkeypatch.setattr("qcore_sqlite.wakeup.SAFETY", LONG)
     there, here = (make_broker(settings_for(tmp_path / name, poll=LONG)) for name in ("a.db", "b.db"))
 
     with python(ECHO, tmp_path / "a.db", tmp_path / "b.db", 1000) as echo:
@@ -235,7 +235,7 @@ def test_a_child_leaves_a_waiting_thread_of_its_parent_alone(
     path: Path, broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that waits for work gets it although another one forked meanwhile."""
-    monkeypatch.setattr("qcore.builtin.sqlite.wakeup.SAFETY", LONG)
+    monkeypatch.setattr("qcore_sqlite.wakeup.SAFETY", LONG)
     leased: list[bytes] = []
     waiting = threading.Event()
     wait = broker._database.work.wait

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from qcore.builtin.sqlite import SqliteResults, make_results, results
 from qcore.model import State
-from tests.unit.sqlite_bench import result, settings_for
+from qcore_sqlite import SqliteResults, make_results, results
+from tests.unit.sqlite_base import result, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

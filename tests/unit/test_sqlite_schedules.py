@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from qcore.builtin.sqlite import SqliteSchedules, make_schedules
 from qcore.model import Schedule
-from tests.unit.sqlite_bench import python, settings_for
+from qcore_sqlite import SqliteSchedules, make_schedules
+from tests.unit.sqlite_base import python, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 CLAIM = """
 import sys
 from pathlib import Path
-from qcore.builtin.sqlite import make_schedules
-from tests.unit.sqlite_bench import settings_for
+from qcore_sqlite import make_schedules
+from tests.unit.sqlite_base import settings_for
 store = make_schedules(settings_for(Path(sys.argv[1])))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.builtin.sqlite import make_broker, make_results, wakeup
-from qcore.builtin.sqlite.wakeup import Bell, watch
 from qcore.model import Action, State
-from tests.unit.sqlite_bench import LONG, bodies, outgoing, result, settings_for, settle_all
+from qcore_sqlite import make_broker, make_results, wakeup
+from qcore_sqlite.wakeup import Bell, watch
+from tests.unit.sqlite_base import LONG, bodies, outgoing, result, settings_for, settle_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,7 +193,7 @@ def test_a_result_wakes_who_waits_for_it(path: Path, by_exchange: bool) -> None:
 
     saving.save([result(bytes(16), State.RETRYING)])
     if by_exchange:
-        broker.exchange(saving, [result(bytes(16))], (), 0)
+        broker.commit_and_lease(saving, [result(bytes(16))], (), 0)
     else:
         saving.save([result(bytes(16))])
     thread.join()
@@ -212,7 +212,7 @@ def test_acknowledgements_wake_nobody(path: Path) -> None:
     bell.wait(0)
 
     settle_all(broker, leased)
-    broker.exchange(None, (), (), 5)
+    broker.commit_and_lease(None, (), (), 5)
 
     assert seconds_of(lambda: bell.wait(0.02)) >= 0.02
     bell.close()

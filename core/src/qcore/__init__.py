@@ -13,11 +13,11 @@ from qcore.errors import (
     TaskFailed,
     TaskTimeout,
 )
-from qcore.flows.flow import Chain, Group
+from qcore.flows.app_api import Chain, Group
 from qcore.flows.handles import CallbackJob, ChainJob, GroupJob
 from qcore.journal.progress import progress
+from qcore.lazy import on_demand
 from qcore.model import QueueSize, Result, Schedule, State
-from qcore.ondemand import on_demand
 from qcore.schedules.when import When, cron, every
 from qcore.settle import Retry
 from qcore.status import ClusterStatus, Progress, TaskStatus

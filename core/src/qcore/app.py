@@ -5,27 +5,34 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from qcore.bounds import text
 from qcore.config import Config
-from qcore.errors import MainReached, NotSupported
-from qcore.flows.flow import Flowing
-from qcore.reading import Reading
+from qcore.control_api import Steering
+from qcore.errors import ImportedMainReached, NotSupported
+from qcore.flows.app_api import Flowing
+from qcore.results_api import Reading
 from qcore.runtime import Runtime
-from qcore.schedules.scheduled import destination
-from qcore.schedules.scheduling import Scheduling
-from qcore.steering import Steering
-from qcore.tasks.call import DEFAULT, SPECIFIED, Call, evolve, laid_over, specified
+from qcore.schedules.app_api import Scheduling
+from qcore.schedules.messages import destination
+from qcore.tasks.call import (
+    DEFAULT,
+    DJANGO_Q_OPTIONS,
+    Call,
+    merge_options,
+    options_from_django_q,
+    with_options,
+)
 from qcore.tasks.producer import seal_calls
 from qcore.tasks.resolve import IMPORTING_MAIN, name_of
 from qcore.tasks.task import Job, Sender, Task
-from qcore.tasks.unique import give_back
+from qcore.tasks.unique import release_keys
+from qcore.validators import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from qcore.interfaces import Broker
     from qcore.plugins import Plugins
-    from qcore.schedules.scheduling import Declaration
+    from qcore.schedules.app_api import Declaration
     from qcore.schedules.when import When
     from qcore.tasks.call import Options, Sealed
 
@@ -121,7 +128,7 @@ class App(Flowing, Scheduling, Reading, Steering):
             ValueError: the value of an option is out of range.
 
         """
-        made = evolve(DEFAULT, options)
+        made = with_options(DEFAULT, options)
         if name is not None:
             text("name", name)
             name_of(name)
@@ -161,11 +168,11 @@ class App(Flowing, Scheduling, Reading, Steering):
         has is passed on to the function when it also stands among the keyword arguments.
         """
         given = dict(q_options or {})
-        for key in SPECIFIED:
+        for key in DJANGO_Q_OPTIONS:
             if key in kwargs and key not in given:
                 given[key] = kwargs.pop(key)
         broker, chain = given.pop("broker", None), given.pop("chain", None)
-        call = self._bound(func, args, kwargs, specified(given))
+        call = self._bound(func, args, kwargs, options_from_django_q(given))
         if chain and broker is not None:
             msg = "async_task: broker= takes one message, and the links of chain= are enqueued by workers"
             raise NotSupported(msg)
@@ -176,7 +183,7 @@ class App(Flowing, Scheduling, Reading, Steering):
     def send(self, calls: Sequence[Call], *, broker: Broker | None = None) -> list[Job]:
         """Seal calls and hand them to the broker, or run them here where `sync` says so."""
         if IMPORTING_MAIN.get():
-            raise MainReached
+            raise ImportedMainReached
         for call in calls:
             if call.options.cluster is not None:
                 return self._send_apart(calls, broker)
@@ -200,11 +207,11 @@ class App(Flowing, Scheduling, Reading, Steering):
             elif wanted:
                 self._deliver(wanted)
         except Exception:
-            give_back(app.runtime, wanted)
+            release_keys(app.runtime, wanted)
             raise
         except BaseException:
             # Interrupted: what was to run here will not, of the others nobody knows.
-            give_back(app.runtime, [one for one in wanted if one.sync])
+            release_keys(app.runtime, [one for one in wanted if one.sync])
             raise
         if len(wanted) == len(sealed):
             return [Job(app, one.message.id.hex()) for one in sealed]
@@ -217,7 +224,7 @@ class App(Flowing, Scheduling, Reading, Steering):
 
     def _send_flow(self, sealed: Sequence[Sealed], *, gathers: bool, delays: bool) -> None:
         if IMPORTING_MAIN.get():
-            raise MainReached
+            raise ImportedMainReached
         if not sealed:
             return
         runtime = self.runtime.of(sealed[0].queue)
@@ -226,14 +233,14 @@ class App(Flowing, Scheduling, Reading, Steering):
             self._deliver(sealed)
             return
         if gathers:
-            with runtime.stores.lend() as store:
+            with runtime.stores.connection() as store:
                 if store.notes is None:
                     msg = (
                         f"{type(store).__name__} cannot gather the results of a group; choose a result_store "
                         "that can, such as sqlite, or enqueue the group without a callback"
                     )
                     raise NotSupported(msg)
-        with runtime.brokers.lend() as broker:
+        with runtime.brokers.connection() as broker:
             capabilities = broker.capabilities
         if delays and not capabilities.delay:
             msg = f"{type(broker).__name__} keeps no delays; leave delay= out of the chain or group"
@@ -259,7 +266,7 @@ class App(Flowing, Scheduling, Reading, Steering):
     ) -> Call:
         if isinstance(function, Sender):
             # The declared task's own options hold where the call gives none.
-            merged = function.options if options is DEFAULT else laid_over(function.options, options)
+            merged = function.options if options is DEFAULT else merge_options(function.options, options)
             return Call(function.name, args, kwargs, merged, merged.head(function.name))
         name = name_of(function)
         return Call(name, args, kwargs, options, options.head(name))

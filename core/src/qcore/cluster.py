@@ -15,7 +15,7 @@ import msgspec
 
 from qcore.app import App
 from qcore.config import Config
-from qcore.errors import ClusterError, ConfigError, MainReached, QcoreError, StartFailed
+from qcore.errors import ClusterError, ConfigError, ImportedMainReached, QcoreError, StartFailed
 from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.status import ClusterStatus
@@ -80,7 +80,7 @@ class Cluster:
 
         """
         if IMPORTING_MAIN.get():
-            raise MainReached
+            raise ImportedMainReached
         if self.pid is not None:
             msg = f"the cluster runs already (supervisor {self.pid}); stop it first"
             raise ClusterError(msg)

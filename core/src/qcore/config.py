@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from qcore import faults
+from qcore import wording
 from qcore.errors import ConfigError
 from qcore.interfaces import Settings
 from qcore.plugins import Plugins
@@ -19,6 +19,8 @@ from qcore.settings.rules import told as told_of
 from qcore.settings.sources import Layers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qcore.interfaces import Capabilities
 
 __all__ = ["UNSET", "Config"]
@@ -29,11 +31,15 @@ class Config(options.Options):
     """What producers and clusters are told; made by `from_dict` or `load`, which check it."""
 
     #: the configuration key that selects the broker, or `broker_class`
-    broker: str = crosscheck.EMBEDDED
+    broker: str = ""
     #: plugins' keys as they were written
     raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     #: plugins' keys in the plugins' own types
     sections: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
+    # finds the file of a queue that needs no server, beside which its key is kept
+    _find_file: Callable[[Settings], Path | None] | None = attrs.field(
+        default=None, alias="find_file", repr=False, eq=False
+    )
     # keys once read or made, so that a process has one set of them
     _keys: list[tuple[str, ...]] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
@@ -102,12 +108,12 @@ class Config(options.Options):
         chosen, wrong = crosscheck.broker_of(config, given, plugins)
         bad |= {"secret_key"} if wrong else set()
         told += [*wrong, *crosscheck.between(config, chosen, bad, plugins)]
-        if "accept" not in values and not {"serializer", "accept"} & bad:
+        if "accept_serializers" not in values and not {"serializer", "accept_serializers"} & bad:
             told += crosscheck.safety(config, plugins)
         if told:
-            secrets = faults.secrets_of(layers.values)
-            raise ConfigError([faults.without(fault, secrets) for fault in told])
-        return attrs.evolve(config, broker=chosen)
+            secrets = wording.secrets_of(layers.values)
+            raise ConfigError([wording.without(fault, secrets) for fault in told])
+        return attrs.evolve(config, broker=chosen, find_file=plugins.local_brokers().get(chosen))
 
     # -- what is asked of it --------------------------------------------------------------
 
@@ -115,6 +121,10 @@ class Config(options.Options):
     def result_ttl(self) -> float | None:
         """Seconds a result is kept; None = as long as `save_limit` lets it."""
         return None if isinstance(self.cached, bool) else self.cached
+
+    def queue_file(self, name: str) -> Path | None:
+        """Return the file that holds the queue `name`, None if no file does."""
+        return None if self._find_file is None else self._find_file(attrs.evolve(self.settings(), name=name))
 
     def settings(self) -> Settings:
         """Return what brokers and stores are told."""
@@ -146,19 +156,11 @@ class Config(options.Options):
     def _read_keys(self) -> tuple[str, ...]:
         if self.secret_key:
             return keyfile.resolved(self.secret_key)
-        if self.broker == crosscheck.MEMORY:
-            return (keyfile.new(),)
-        if self.broker != crosscheck.EMBEDDED:
+        if self._find_file is None:
             raise Wrong(f"missing; the broker {self.broker!r} needs one: make one with 'qcore keys new'")
-        return keyfile.read_or_make(self._database().with_suffix(".key"))
-
-    def _database(self) -> Path:
-        """Return the file of the embedded broker."""
-        # The plugin decides where; it is imported by the broker in any case.
-        from qcore.builtin.sqlite import default_path  # noqa: PLC0415 - as said above
-
-        path = getattr(self.sections.get(crosscheck.EMBEDDED), "path", None)
-        return Path(os.path.realpath(Path(path).expanduser() if path else default_path(self.name)))
+        file = self._find_file(self.settings())
+        # A queue that lives in one process needs no key that lives longer.
+        return (keyfile.new(),) if file is None else keyfile.read_or_make(file.with_suffix(".key"))
 
     def as_dict(self) -> dict[str, Any]:
         """Return a table of plain values that `from_dict` turns into an equal Config."""
@@ -169,4 +171,4 @@ class Config(options.Options):
 
     def redacted(self) -> dict[str, Any]:
         """Return `as_dict()` with every secret hidden."""
-        return {name: faults.redacted(value, name) for name, value in self.as_dict().items()}
+        return {name: wording.redacted(value, name) for name, value in self.as_dict().items()}

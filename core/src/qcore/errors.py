@@ -51,15 +51,15 @@ class BackendUnavailable(BackendError):
     """The backend does not answer at the moment; the same call may work later."""
 
 
-class BackendRefused(BackendError):
+class BackendRejected(BackendError):
     """The backend will not do this however often it is asked."""
 
 
-class PayloadTooLarge(BackendRefused):
+class PayloadTooLarge(BackendRejected):
     """The message is larger than the broker or the configuration allows."""
 
 
-class NotSupported(BackendRefused):
+class NotSupported(BackendRejected):
     """The broker or store in use cannot do this."""
 
 
@@ -78,7 +78,7 @@ class EnvelopeError(QcoreError):
     """A message is not one this cluster may execute."""
 
 
-class Undecodable(EnvelopeError):
+class MalformedMessage(EnvelopeError):
     """The message is not a qcore envelope of a known version."""
 
 
@@ -149,7 +149,7 @@ class StartFailed(ClusterError):
     """The cluster did not start."""
 
 
-class MainReached(BaseException):
+class ImportedMainReached(BaseException):
     """A worker that imports the user's script has come to the line that starts or uses the cluster."""
 
     # Ends the import there: what stands above the line is defined, what it does is not done twice.

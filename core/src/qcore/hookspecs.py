@@ -9,9 +9,10 @@ import pluggy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from qcore.interfaces import Broker, ErrorReporter, ResultStore, Scheduler, Serializer, Settings
-    from qcore.model import Outcome, Task
+    from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
+    from qcore.model import Outcome, TaskInfo
     from qcore.status import ClusterStatus
 
 hookspec = pluggy.HookspecMarker("qcore")
@@ -33,6 +34,16 @@ def qcore_brokers() -> Mapping[str, Callable[[Settings], Broker]]:  # type: igno
 
 
 @hookspec
+def qcore_local_brokers() -> Mapping[str, Callable[[Settings], Path | None]]:  # type: ignore[empty-body]  # as above
+    """Say which brokers need no server: key -> function that returns the file of a queue.
+
+    The secret key of such a queue is made by itself and kept beside that file. The first broker
+    with a file is taken when none is named. None instead of a file means that the queue lives
+    and dies with its process, and its key with it.
+    """
+
+
+@hookspec
 def qcore_result_stores() -> Mapping[str, Callable[[Settings], ResultStore]]:  # type: ignore[empty-body]  # as above
     """Offer result stores: name -> factory; the broker's own name makes it that broker's default."""
 
@@ -48,7 +59,7 @@ def qcore_error_reporters() -> Mapping[str, Callable[..., ErrorReporter]]:  # ty
 
 
 @hookspec
-def qcore_schedulers() -> Mapping[str, Callable[[Settings], Scheduler]]:  # type: ignore[empty-body]  # as above
+def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]:  # type: ignore[empty-body]  # as above
     """Offer schedule stores: name -> factory; the broker's own name makes it that broker's default."""
 
 
@@ -59,7 +70,10 @@ def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:  # type: i
 
 @hookspec
 def qcore_commands() -> Mapping[str, Callable[[], Any]]:  # type: ignore[empty-body]  # as above
-    """Offer commands of `qcore`: name -> factory of a click command."""
+    """Offer commands of `qcore`: name -> factory of a click command.
+
+    The first line of the factory's docstring is the command's line in `qcore --help`.
+    """
 
 
 @hookspec
@@ -92,7 +106,7 @@ class WorkerEvent:
 class EnqueueEvent:
     """A task is about to be sealed, in the producer; `headers` may be added to."""
 
-    task: Task
+    task: TaskInfo
     headers: dict[str, str]
 
 
@@ -100,7 +114,7 @@ class EnqueueEvent:
 class ExecuteEvent:
     """A task is about to run or has run, in its worker."""
 
-    task: Task
+    task: TaskInfo
     #: None before the run
     outcome: Outcome | None = None
 

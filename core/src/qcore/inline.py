@@ -6,22 +6,22 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from qcore.flows.continuation import Continuation, Unmet, lead
-from qcore.messages.tail import key_of, read_tail
+from qcore.flows.continuation import ContinuationBuilder, UpstreamFailed, upstream_args
+from qcore.messages.workflow import key_of, read_workflow
 from qcore.model import Kind, Outcome, State
 from qcore.tasks.execute import Executor
-from qcore.tasks.limits import notes_of, release
+from qcore.tasks.limits import coordination_of, release
 from qcore.tasks.plan import Planner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from qcore.messages.envelope import Opened
-    from qcore.messages.tail import Tail, Then
+    from qcore.messages.workflow import FollowUp, WorkflowHeader
     from qcore.model import Outgoing
     from qcore.runtime import Runtime
     from qcore.tasks.call import Sealed
-    from qcore.tasks.plan import Plan
+    from qcore.tasks.plan import TaskPlan
 
 
 def run_inline(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
@@ -49,7 +49,7 @@ class _Here:
             save=runtime.save_successes,
             allowed=runtime.config.tasks_allowed,
         )
-        self._continuation = Continuation(runtime)
+        self._continuation = ContinuationBuilder(runtime)
         #: what members brought, by the key of their gathering
         self._brought: dict[str, dict[int, bytes]] = {}
 
@@ -62,7 +62,7 @@ class _Here:
     def _run(self, message: Outgoing) -> Sequence[Outgoing]:
         opened = self._runtime.envelope.open(message.body)
         plan = self._planner.plan(opened.head)
-        tail = read_tail(opened.tail) if opened.tail else None
+        tail = read_workflow(opened.tail) if opened.tail else None
         outcome, value = self._runtime.results.dump(self._outcome(opened, plan, tail))
         # Nobody presents it again: what failed here has failed.
         state = State.SUCCESS if outcome.kind is Kind.SUCCESS else State.FAILED
@@ -73,26 +73,26 @@ class _Here:
         then = self._continuation.after(plan.head, tail, record, opened.created)
         records += then.results
         if records:
-            with self._runtime.stores.lend() as store:
+            with self._runtime.stores.connection() as store:
                 store.save(records)
         if then.places:
-            with self._runtime.stores.lend() as store:
-                release(notes_of(store, "unique="), then.places)
-        return [*then.messages, *self._arrive(then)]
+            with self._runtime.stores.connection() as store:
+                release(coordination_of(store, "unique="), then.places)
+        return [*then.messages, *self._join_barrier(then)]
 
-    def _outcome(self, opened: Opened, plan: Plan, tail: Tail | None) -> Outcome:
+    def _outcome(self, opened: Opened, plan: TaskPlan, tail: WorkflowHeader | None) -> Outcome:
         before = None
         if tail is not None:
             gathered = tail.gathered
             brought = {} if gathered is None else self._brought.pop(key_of(gathered.flow), {})
             try:
-                before = lead(self._runtime.results, tail, brought)
-            except Unmet as exc:
+                before = upstream_args(self._runtime.results, tail, brought)
+            except UpstreamFailed as exc:
                 now = time.time()
                 return Outcome(Kind.SKIPPED, error=str(exc), started=now, finished=now)
         return self._executor.run(opened, plan, 1, 0, before)
 
-    def _arrive(self, then: Then) -> Sequence[Outgoing]:
+    def _join_barrier(self, then: FollowUp) -> Sequence[Outgoing]:
         """Gather here: these processes share nothing, and need not."""
         arrival, member = then.arrival, then.member
         if arrival is None or member is None:

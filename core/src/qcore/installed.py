@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from qcore import faults, hookspecs
+from qcore import hookspecs, wording
 from qcore.errors import PluginError
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ KNOWN: Final = {
     "sentry": "qcore-sentry",
     "rollbar": "qcore-rollbar",
 }
+#: the same for names of serializers, and for the broker of tests
+KNOWN_OTHERS: Final = {"json": "qcore-json", "pickle": "qcore-pickle", "memory": "qcore-testing"}
+#: the same for commands
+KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor"}
 _SPECIFIED = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_"))
 
 
@@ -73,6 +77,11 @@ class Plugin:
     def ours(self) -> bool:
         """Whether it is what comes with qcore, or was put in its place by hand."""
         return self.name == BUILTIN and self.distribution in {OURS, None}
+
+
+def distribution_of(name: str) -> str | None:
+    """Return the distribution that is known to offer a name, None if none is known."""
+    return KNOWN.get(name) or KNOWN_OTHERS.get(name)
 
 
 def from_metadata(points: Iterable[metadata.EntryPoint] | None = None) -> Iterator[Plugin]:
@@ -124,7 +133,7 @@ def check_hooks(module: object) -> None:
         if options is None:
             raise PluginError(f"its function {name!r} is not marked; put @qcore.hookspecs.hookimpl above it")
         if name not in _SPECIFIED and not options.get("optionalhook") and not options.get("specname"):
-            hint = faults.did_you_mean(name, _SPECIFIED) or f"; there are {faults.listed(_SPECIFIED)}"
+            hint = wording.did_you_mean(name, _SPECIFIED) or f"; there are {wording.listed(_SPECIFIED)}"
             raise PluginError(f"it implements an unknown hook {name!r}{hint}")
         if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
             raise PluginError(f"its hook {name!r} is a coroutine or generator; write it as a plain function")

@@ -10,8 +10,9 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from qcore.coordination import CoordinationStore
     from qcore.model import (
-        Buried,
+        DeadLetter,
         Delivery,
         Outgoing,
         QueueSize,
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
         Settlement,
         State,
         StoredResult,
-        Task,
+        TaskInfo,
     )
-    from qcore.notes import Notes
 
 
 #: what successes are counted by when their number is limited, fields of `StoredResult`
@@ -40,7 +40,7 @@ class Settings:
     bulk: int | None = None
     #: seconds between looks at an empty queue, where the backend cannot wake us
     poll: float = 0.2
-    #: random bytes that name the process whose leases this connection takes, see `Broker.reclaim`
+    #: random bytes that name the process whose leases this connection takes, see `Broker.release_owner`
     owner: bytes = b""
     #: the plugin's own keys, each already structured into the type it was declared with
     sections: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
@@ -52,7 +52,7 @@ class Settings:
 
 @attrs.frozen(kw_only=True)
 class Capabilities:
-    """What a broker can do; each claim is tried by `qcore.testing.BrokerContract`."""
+    """What a broker can do; each claim is tried by `qcore_testing.BrokerContract`."""
 
     #: a leased message comes back unless it is settled
     receipts: bool
@@ -68,7 +68,7 @@ class Capabilities:
     blocking: bool = False
     #: a settlement of an outlived lease changes nothing (False: the service may let it through)
     fenced: bool = True
-    #: each settlement is one step (False: a crash amid RETRY, RELEASE or BURY may leave the message
+    #: each settlement is one step (False: a crash amid RETRY, RELEASE or DEAD_LETTER may leave the message
     #: in the old state and in the new one, never in none)
     atomic: bool = True
     #: `extend` prolongs by `Settings.retry`, whatever seconds it is given, and a lease lasts as its
@@ -86,8 +86,8 @@ class Capabilities:
     text_only: bool = False
     #: `publish_status` and `statuses` work
     status: bool = False
-    #: `withdraw` takes messages back that are not leased
-    withdraw: bool = False
+    #: `remove_messages` takes messages back that are not leased
+    remove_messages: bool = False
     #: other processes see the same queue; without it there can be no cluster
     processes: bool = True
     #: names the database behind it; a store with the same one can be written in one step with it
@@ -99,8 +99,8 @@ class Broker(ABC):
 
     An instance is used by one thread of one process at a time and never crosses a fork.
     An obstacle that may pass is raised as `BackendUnavailable`, one that will not as
-    `BackendRefused`; both say what to do. What the capabilities exclude (a delay, `extend`,
-    BURY) is refused with `NotSupported`.
+    `BackendRejected`; both say what to do. What the capabilities exclude (a delay, `extend`,
+    DEAD_LETTER) is refused with `NotSupported`.
     """
 
     #: what this broker can do; may be set by `__init__`
@@ -136,7 +136,7 @@ class Broker(ABC):
         - ACK removes the message for good.
         - RETRY presents it again after `delay`, with the counters given.
         - RELEASE presents it again after `delay`; this lease is not counted in `deliveries`.
-        - BURY keeps it among the dead letters with its reason and counters.
+        - DEAD_LETTER keeps it among the dead letters with its reason and counters.
         - Repeating a settlement changes nothing.
         - A receipt whose lease has ended, or that never was one, is passed over in silence.
         - The step from leased to the new state is atomic: a crash leaves one or the other, or
@@ -162,7 +162,7 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List dead letters, oldest first, starting behind the one whose id is `after`."""
 
     @abstractmethod
@@ -191,7 +191,7 @@ class Broker(ABC):
 
     # -- what a broker may do better than the default ---------------------------------------
 
-    def identity(self) -> str | None:
+    def queue_id(self) -> str | None:
         """Name the queue it leads to, by every address of it the same; never a password.
 
         `qcore move` asks, lest it drain a queue into itself. The backend may be asked for it; None
@@ -199,7 +199,7 @@ class Broker(ABC):
         """
         return self.capabilities.backend
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -223,7 +223,7 @@ class Broker(ABC):
             self.settle(settlements)
         return self.lease(limit, 0.0) if limit else ()
 
-    def reclaim(self, owner: bytes) -> int:
+    def release_owner(self, owner: bytes) -> int:
         """Release every lease taken by connections made with `Settings.owner` = `owner`.
 
         - Called once that process is dead, so that what it leased in its last instant, before
@@ -233,14 +233,14 @@ class Broker(ABC):
         del owner
         return 0
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Take messages back that are not leased; return their bodies.
 
         - A ready or delayed message of one of these ids is removed for good.
         - A leased, buried or unknown one stays as it is.
 
         A body bears its id at `model.ID_AT`. It is asked for seldom and may read the whole queue;
-        a broker that cannot returns nothing and does not claim `Capabilities.withdraw`.
+        a broker that cannot returns nothing and does not claim `Capabilities.remove_messages`.
         """
         del ids
         return ()
@@ -264,7 +264,7 @@ class ResultStore(ABC):
     #: other processes see the same results
     processes: bool = True
     #: what else it can keep, on the same connection; None = it cannot
-    notes: Notes | None = None
+    notes: CoordinationStore | None = None
 
     @abstractmethod
     def save(self, results: Sequence[StoredResult]) -> None:
@@ -352,7 +352,7 @@ class ErrorReporter(ABC):
     """Tells an error tracker of failed runs."""
 
     @abstractmethod
-    def report(self, task: Task, error: BaseException | None, text: str) -> None:
+    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
         """Take note of a failed run; `error` is None when the worker died.
 
         - It does not raise.
@@ -364,7 +364,7 @@ class ErrorReporter(ABC):
         """Send what is waiting, for at most `seconds`."""
 
 
-class Scheduler(ABC):
+class ScheduleStore(ABC):
     """Schedules by name; the same rules of threads, forks and errors hold as for `Broker`."""
 
     #: names the database behind it, see `Capabilities.backend`

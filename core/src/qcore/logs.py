@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from qcore.harmless import clean
+from qcore.sanitize import clean
 
 
 class Harmless(logging.Formatter):

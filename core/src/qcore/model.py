@@ -55,7 +55,7 @@ class Action(enum.IntEnum):
     #: present it again after `delay` as if it had never been leased
     RELEASE = 3
     #: keep it among the dead letters with `reason`
-    BURY = 4
+    DEAD_LETTER = 4
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -65,14 +65,14 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     action: Action = Action.ACK
     #: seconds, for RETRY and RELEASE
     delay: float = 0.0
-    #: for BURY
+    #: for DEAD_LETTER
     reason: str = ""
-    #: new absolute counters, for RETRY and BURY
+    #: new absolute counters, for RETRY and DEAD_LETTER
     failures: int = 0
     crashes: int = 0
 
 
-class Buried(msgspec.Struct, frozen=True):
+class DeadLetter(msgspec.Struct, frozen=True):
     """A dead letter."""
 
     #: the broker's name for it, given to `requeue` and `delete`
@@ -80,7 +80,7 @@ class Buried(msgspec.Struct, frozen=True):
     body: bytes
     reason: str
     #: epoch seconds
-    buried_at: float
+    dead_since: float
     failures: int = 0
     crashes: int = 0
 
@@ -91,7 +91,7 @@ class QueueSize(msgspec.Struct, frozen=True):
     ready: int
     leased: int | None = None
     delayed: int | None = None
-    buried: int | None = None
+    dead_letters: int | None = None
 
 
 class State(enum.IntEnum):
@@ -131,7 +131,7 @@ class Kind(enum.Enum):
     #: it raised
     FAILURE = "failure"
     #: it ran, but its result could not be written
-    UNSAVABLE = "unsavable"
+    RESULT_NOT_STORABLE = "unsavable"
     TIMEOUT = "timeout"
     #: its worker died
     CRASH = "crash"
@@ -169,7 +169,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 @attrs.frozen(kw_only=True)
-class Task:
+class TaskInfo:
     """One task on its way: what hooks and error reporters see."""
 
     #: 32 hexadecimal digits, ordered by time of enqueuing

@@ -113,7 +113,7 @@ class Mover:
     def _move(self, batch: Sequence[Delivery]) -> int:
         again = [_id(one) for one in batch if one.deliveries > 1]
         if again:
-            self._target.withdraw(again)
+            self._target.remove_messages(again)
         fits = [one for one in batch if self._largest is None or len(one.body) <= self._largest]
         taken = self._put(fits)
         self._source.settle([Settlement(one.receipt) for one in taken])

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import pluggy
 
-from qcore import faults, hookspecs, installed
+from qcore import hookspecs, installed, wording
 from qcore.errors import PluginBroken, PluginError, PluginNotFound, SkipTask
+from qcore.interfaces import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
+    from pathlib import Path
 
     from qcore.installed import Plugin
-    from qcore.interfaces import Broker, ErrorReporter, ResultStore, Scheduler, Serializer, Settings
+    from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer
 
 _log = logging.getLogger("qcore.plugins")
 
@@ -25,10 +27,11 @@ _log = logging.getLogger("qcore.plugins")
 KINDS: Final = {
     "qcore_settings": "setting",
     "qcore_brokers": "broker",
+    "qcore_local_brokers": "local broker",
     "qcore_result_stores": "result store",
     "qcore_serializers": "serializer",
     "qcore_error_reporters": "error reporter",
-    "qcore_schedulers": "schedule store",
+    "qcore_schedule_stores": "schedule store",
     "qcore_urls": "URL scheme",
     "qcore_commands": "command",
     "qcore_checks": "check",
@@ -92,7 +95,7 @@ class Plugins:
         plugins = cls([*found, *installed.by_hand(given)], off)
         names = {plugin.name for plugin in plugins.listing()}
         for name in sorted(off - names):
-            _log.warning("no plugin named %r to switch off%s", name, faults.did_you_mean(name, names))
+            _log.warning("no plugin named %r to switch off%s", name, wording.did_you_mean(name, names))
         return plugins
 
     @classmethod
@@ -106,6 +109,26 @@ class Plugins:
         """Return the factory of a broker, by the configuration key that selects it."""
         return self._find("qcore_brokers", name)  # type: ignore[no-any-return]  # hookspecs says what it is
 
+    def local_brokers(self) -> dict[str, Callable[[Settings], Path | None]]:
+        """Return what finds the file of a queue, for each broker that needs no server."""
+        return self._all("qcore_local_brokers")
+
+    def default_broker(self) -> str:
+        """Return the broker that is taken when none is named.
+
+        Raises:
+            PluginNotFound: no plugin offers one.
+
+        """
+        found = self.local_brokers()
+        for name in found:
+            if found[name](Settings(name="default")) is not None:
+                return name
+        raise PluginNotFound(
+            "no broker is named, and no plugin offers one that needs no server; name one by its key, "
+            f"such as redis{self.troubles()}"
+        )
+
     def result_store(self, name: str) -> Callable[[Settings], ResultStore]:
         """Return the factory of a result store."""
         return self._find("qcore_result_stores", name)  # type: ignore[no-any-return]  # as above
@@ -118,9 +141,9 @@ class Plugins:
         """Return the factory of an error reporter."""
         return self._find("qcore_error_reporters", name)  # type: ignore[no-any-return]  # as above
 
-    def scheduler(self, name: str) -> Callable[[Settings], Scheduler]:
+    def scheduler(self, name: str) -> Callable[[Settings], ScheduleStore]:
         """Return the factory of a schedule store."""
-        return self._find("qcore_schedulers", name)  # type: ignore[no-any-return]  # as above
+        return self._find("qcore_schedule_stores", name)  # type: ignore[no-any-return]  # as above
 
     def setting(self, key: str) -> Any:  # noqa: ANN401 - a type, or what cattrs takes for one
         """Return the type of a plugin's configuration key."""
@@ -149,7 +172,7 @@ class Plugins:
     def hooks(self, name: str) -> tuple[BoundHook, ...]:
         """Return the implementations of a lifecycle hook, in the order they run."""
         if name not in _LIFECYCLE:
-            raise PluginError(f"no hook named {name!r}{faults.did_you_mean(name, _LIFECYCLE)}")
+            raise PluginError(f"no hook named {name!r}{wording.did_you_mean(name, _LIFECYCLE)}")
         caller: pluggy.HookCaller = getattr(self._manager.hook, name)
         return tuple(
             BoundHook(
@@ -172,7 +195,7 @@ class Plugins:
         for plugin in self._plugins:
             if plugin.broken or plugin.blocked:
                 if plugin.name == name or (
-                    plugin.distribution and plugin.distribution == installed.KNOWN.get(name)
+                    plugin.distribution and plugin.distribution == installed.distribution_of(name)
                 ):
                     return plugin
         return None
@@ -188,11 +211,11 @@ class Plugins:
                 f"the plugin {plugin.title} is switched off; take it out of QCORE_DISABLE_PLUGINS"
             )
         choices = self.names(next(hook for hook, title in KINDS.items() if title == kind))
-        hint = faults.did_you_mean(name, choices)
-        if name in installed.KNOWN:
-            hint = f". pip install {installed.KNOWN[name]}"
+        hint = wording.did_you_mean(name, choices)
+        if distribution := installed.distribution_of(name):
+            hint = f". pip install {distribution}"
         return PluginNotFound(
-            f"no {kind} named {name!r}; installed: {faults.listed(choices)}{hint}{self.troubles()}"
+            f"no {kind} named {name!r}; installed: {wording.listed(choices)}{hint}{self.troubles()}"
         )
 
     # -- how they get in ------------------------------------------------------------------
@@ -222,7 +245,7 @@ class Plugins:
             self._drop(plugin, str(error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a stranger's module raises
             _log.debug("plugin broken: %s", plugin.title, exc_info=True)
-            self._drop(plugin, faults.reason(error))
+            self._drop(plugin, wording.reason(error))
 
     def _register(self, plugin: Plugin, module: object) -> None:
         if plugin.name == installed.BUILTIN and not plugin.ours:
@@ -262,7 +285,7 @@ class Plugins:
 def _names(hook: str, offered: object) -> dict[str, Any]:
     """Return what a registration hook answered, if it is a table of names."""
     if not isinstance(offered, Mapping) or not all(isinstance(name, str) and name for name in offered):
-        raise PluginError(f"its hook {hook!r} returned {faults.shown(offered)}; it must be a dict of names")
+        raise PluginError(f"its hook {hook!r} returned {wording.shown(offered)}; it must be a dict of names")
     return dict(offered)
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from qcore.config import Config
-    from qcore.interfaces import ErrorReporter, ResultStore, Scheduler, Serializer, Settings
-    from qcore.model import Task
+    from qcore.interfaces import ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
+    from qcore.model import TaskInfo
     from qcore.plugins import BoundHook
 
 _log = logging.getLogger("qcore.runtime")
@@ -31,10 +31,10 @@ _log = logging.getLogger("qcore.runtime")
 #: Seconds error reporters get to send what waits when a process ends.
 FLUSH_SECONDS: Final = 2.0
 
-_T = TypeVar("_T", bound="Broker | ResultStore | Scheduler")
+_T = TypeVar("_T", bound="Broker | ResultStore | ScheduleStore")
 
 
-class Lender(Generic[_T]):
+class ConnectionPool(Generic[_T]):
     """Connections for any number of threads: one at a time each, made anew after a fork."""
 
     def __init__(self, make: Callable[[], _T]) -> None:
@@ -58,7 +58,7 @@ class Lender(Generic[_T]):
         self._idle.append(connection)
 
     @contextmanager
-    def lend(self) -> Iterator[_T]:
+    def connection(self) -> Iterator[_T]:
         """Lend a connection for a block."""
         connection = self.take()
         try:
@@ -99,9 +99,9 @@ class Runtime:
         self.schedule_sealer = Sealer(secrets, "schedule", config.name)
         self.status_sealer = Sealer(secrets, "status", config.name)
         self.control_sealer = Sealer(secrets, "control", config.name)
-        self.brokers: Lender[Broker] = Lender(self.make_broker)
-        self.stores: Lender[ResultStore] = Lender(self.make_store)
-        self.schedulers: Lender[Scheduler] = Lender(self.make_scheduler)
+        self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker)
+        self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store)
+        self.schedule_stores: ConnectionPool[ScheduleStore] = ConnectionPool(self.make_schedule_store)
 
     def of(self, name: str) -> Runtime:
         """Return the same configuration's runtime for another queue."""
@@ -140,12 +140,12 @@ class Runtime:
 
     @property
     def result_store(self) -> str:
-        """The name of the result store: the one configured, else the broker's own, else SQLite."""
+        """The name of the result store: the one configured, else the broker's own, else the default."""
         return self.config.result_store or self._first("qcore_result_stores", self._own)
 
-    def make_scheduler(self) -> Scheduler:
-        """Connect to the schedule store: the broker's own, else that of `result_store`, else SQLite."""
-        name = self._first("qcore_schedulers", self._own, self.config.result_store)
+    def make_schedule_store(self) -> ScheduleStore:
+        """Connect to the schedule store: the broker's, else that of `result_store`, else the default."""
+        name = self._first("qcore_schedule_stores", self._own, self.config.result_store)
         return self.plugins.scheduler(name)(self._settings())
 
     @property
@@ -154,14 +154,14 @@ class Runtime:
 
     def _first(self, hook: str, *names: str | None) -> str:
         offered = self.plugins.names(hook)
-        return next((name for name in names if name in offered), "sqlite")
+        return next((name for name in names if name in offered), None) or self.plugins.default_broker()
 
     def _settings(self) -> Settings:
         return attrs.evolve(self.config.settings(), owner=self._owner)
 
     def _accepted(self) -> dict[int, Serializer]:
         found = {}
-        for name in self.config.accept:
+        for name in self.config.accept_serializers:
             serializer = self.plugins.serializer(name)()
             found[serializer.code] = serializer
         return found
@@ -177,7 +177,7 @@ class Runtime:
             max_crashes=config.max_crashes,
             retry=config.retry,
             # Without renewal a long task is presented again and again by design.
-            max_deliveries=MAX_DELIVERIES if config.renew and extend else 0,
+            max_deliveries=MAX_DELIVERIES if config.renew_leases and extend else 0,
             receipts=receipts,
         )
 
@@ -205,7 +205,7 @@ class Runtime:
         """Close idle connections."""
         self.brokers.close()
         self.stores.close()
-        self.schedulers.close()
+        self.schedule_stores.close()
         while self._others:
             self._others.popitem()[1].close()
 
@@ -220,7 +220,7 @@ class Reporters:
         """Whether there are any."""
         return bool(self._reporters)
 
-    def report(self, task: Task, error: BaseException | None, text: str) -> None:
+    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
         """Tell all of them."""
         for name, reporter in self._reporters:
             try:

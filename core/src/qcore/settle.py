@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from qcore.bounds import count, flag, refuse, seconds
 from qcore.model import Action, Kind, State
+from qcore.validators import count, flag, refuse, seconds
 
 #: The longest a task waits for another run, seconds, unless its own policy says otherwise.
 DEFAULT_MAX_DELAY = 3600.0
@@ -97,7 +97,7 @@ class Decision:
 
 
 #: it did run, or is not to run any more: it failed, and its message is done with
-_FINAL = frozenset({Kind.UNSAVABLE, Kind.EXPIRED, Kind.SKIPPED, Kind.CANCELLED})
+_FINAL = frozenset({Kind.RESULT_NOT_STORABLE, Kind.EXPIRED, Kind.SKIPPED, Kind.CANCELLED})
 
 
 def decide(
@@ -133,17 +133,19 @@ def decide(
     if kind is Kind.UNKNOWN_KEY and deliveries < MAX_UNKNOWN_KEY:
         return Decision(Action.RETRY, None, rules.retry, "", failures, crashes)
     if kind is Kind.REJECTED or kind is Kind.UNKNOWN_KEY:
-        return Decision(Action.BURY, None, 0.0, reason or kind.value, failures, crashes)
+        return Decision(Action.DEAD_LETTER, None, 0.0, reason or kind.value, failures, crashes)
     if kind is Kind.INTERRUPTED:
         return Decision(Action.RELEASE)
     if kind is Kind.ALREADY_FAILED and not rules.ack_failures:
-        return Decision(Action.BURY, None, 0.0, "it failed for good before it came back", failures, crashes)
+        return Decision(
+            Action.DEAD_LETTER, None, 0.0, "it failed for good before it came back", failures, crashes
+        )
     if kind in _FINAL:
         return Decision(Action.ACK, State.FAILED)
     return Decision(Action.ACK)
 
 
-def worn_out(rules: Rules, *, deliveries: int, failures: int, crashes: int) -> str:
+def redelivery_limit_reason(rules: Rules, *, deliveries: int, failures: int, crashes: int) -> str:
     """Return why a message must not be run once more before it is tried, or an empty text."""
     if 0 < rules.max_crashes <= crashes:
         return f"crashed its worker {crashes} times (max_crashes {rules.max_crashes})"
@@ -161,7 +163,7 @@ def _failed(
     used_up = 0 < rules.max_attempts <= failures
     if used_up or not retryable:
         why = f"{kind.value} in attempt {failures}" + ("" if retryable else ", not worth another")
-        return Decision(Action.BURY, State.FAILED, 0.0, why, failures, crashes)
+        return Decision(Action.DEAD_LETTER, State.FAILED, 0.0, why, failures, crashes)
     return Decision(
         Action.RETRY, State.RETRYING, _delay(rules, failures, chance), failures=failures, crashes=crashes
     )
@@ -172,7 +174,7 @@ def _crashed(rules: Rules, failures: int, crashes: int) -> Decision:
         return Decision(Action.ACK, State.FAILED, failures=failures, crashes=crashes)
     if 0 < rules.max_crashes <= crashes:
         why = f"crashed its worker {crashes} times"
-        return Decision(Action.BURY, State.FAILED, 0.0, why, failures, crashes)
+        return Decision(Action.DEAD_LETTER, State.FAILED, 0.0, why, failures, crashes)
     # The first crash is most often not the task's own fault: the machine was short of memory,
     # or somebody killed the worker. It runs again at once.
     delay = 0.0 if crashes == 1 else min(MAX_CRASH_DELAY, 2.0 ** min(crashes - 1, 64))

@@ -19,7 +19,7 @@ class Progress:
 
 
 @attrs.frozen(kw_only=True)
-class Spread:
+class Percentiles:
     """How long things took: seconds that half, and 99 of 100, stayed below."""
 
     p50: float
@@ -75,8 +75,8 @@ class ClusterStatus:
     rate: float = 0.0
     #: seconds tasks ran, and waited from their enqueuing, over the last minute; waits of tasks
     #: enqueued with a delay, and of those tried before, are not among them
-    run_time: Spread | None = None
-    wait_time: Spread | None = None
+    run_time: Percentiles | None = None
+    wait_time: Percentiles | None = None
     #: it takes no new tasks because the queue is paused
     paused: bool = False
     #: of the supervisor, bytes; 0 = not known

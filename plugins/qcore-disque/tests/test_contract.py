@@ -58,7 +58,7 @@ def quick() -> Iterator[Server]:
 class TestDisqueBroker(BrokerContract):
     """DisqueBroker keeps to Broker; Disque counts whole seconds, which are quarters here."""
 
-    tick = 1 / QUICKER
+    time_unit = 1 / QUICKER
 
     @pytest.fixture
     def make(self, quick: Server) -> Callable[..., DisqueBroker]:

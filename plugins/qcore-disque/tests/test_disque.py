@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import App, Cluster, Config
-from qcore.errors import BackendRefused, BackendUnavailable, ConfigError, NotSupported
+from qcore.errors import BackendRejected, BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
 from qcore_disque import DisqueBroker, plugin
@@ -56,7 +56,7 @@ def test_a_wrong_password_is_told(start: Callable[..., Server], told: str | None
     """It will not be right a moment later, and it is not shown."""
     broker = broker_on(start(password="open sesame").node, auth=told)
 
-    with pytest.raises(BackendRefused, match=wanted) as raised:
+    with pytest.raises(BackendRejected, match=wanted) as raised:
         broker.ping()
 
     assert "wrong" not in str(raised.value).replace("wrong number", "")
@@ -135,9 +135,9 @@ def test_a_late_settlement_of_a_retry_changes_nothing(start: Callable[..., Serve
     (first,) = broker.lease(1, 1.0)
     (second,) = broker.lease(1, 10.0)
 
-    broker.settle([Settlement(first.receipt, Action.BURY, reason="late")])
+    broker.settle([Settlement(first.receipt, Action.DEAD_LETTER, reason="late")])
 
-    assert (second.deliveries, list(broker.buried())) == (2, [])
+    assert (second.deliveries, list(broker.dead_letters())) == (2, [])
 
 
 def test_fastack_acknowledges_too(start: Callable[..., Server]) -> None:
@@ -171,7 +171,7 @@ def test_with_retry_0_a_message_is_handed_out_once(
     fields = dict(zip(shown[::2], shown[1::2], strict=True))
     assert fields[b"retry"] == 0
     with pytest.raises(NotSupported):
-        broker.settle([Settlement(delivery.receipt, Action.BURY)])
+        broker.settle([Settlement(delivery.receipt, Action.DEAD_LETTER)])
 
 
 # -- a whole cluster --------------------------------------------------------------------------

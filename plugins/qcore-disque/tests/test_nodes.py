@@ -140,20 +140,20 @@ def test_two_brokers_on_one_queue_are_known_to_be(start: Callable[..., Server]) 
     """`qcore move` would go round in a circle; which address of a cluster is given matters not."""
     one, other = start(), start()
     same = one.node.replace("127.0.0.1", "localhost")
-    names = [broker_on(node).identity() for node in (one.node, same, other.node)]
+    names = [broker_on(node).queue_id() for node in (one.node, same, other.node)]
 
     assert names[0] is not None
     assert names[0] == names[1] != names[2]
-    assert broker_on(one.node, name="others").identity() != names[0]
+    assert broker_on(one.node, name="others").queue_id() != names[0]
 
 
 def test_all_nodes_of_a_cluster_name_it_alike(start: Callable[..., Server]) -> None:
     """Each names itself first, and the others in an order of its own."""
     one, other = start(2).nodes
 
-    assert broker_on(one).identity() == broker_on(other).identity() == broker_on(other, one).identity()
+    assert broker_on(one).queue_id() == broker_on(other).queue_id() == broker_on(other, one).queue_id()
 
 
 def test_a_cluster_nobody_answers_for_has_no_name() -> None:
     """A broker can be made before its nodes are there."""
-    assert broker_on("127.0.0.1:1").identity() is None
+    assert broker_on("127.0.0.1:1").queue_id() is None

@@ -95,7 +95,7 @@ def kill_letters(nodes: Nodes, *bodies: bytes) -> None:
         broker = nodes.brokers[node % 3]
         broker.enqueue([message(body)])
         (delivery,) = broker.lease(1, PATIENCE)
-        broker.settle([Settlement(delivery.receipt, Action.BURY, reason="no use", failures=2)])
+        broker.settle([Settlement(delivery.receipt, Action.DEAD_LETTER, reason="no use", failures=2)])
 
 
 # -- what is removed stays removed ------------------------------------------------------------
@@ -218,9 +218,11 @@ def test_a_dead_letter_is_made_by_a_node_without_a_copy(nodes: Nodes) -> None:
     nodes.enqueue(1, 0, 0)
     delivery, without = nodes.lease()
 
-    nodes.brokers[without].settle([Settlement(delivery.receipt, Action.BURY, reason="worn out", crashes=2)])
+    nodes.brokers[without].settle(
+        [Settlement(delivery.receipt, Action.DEAD_LETTER, reason="worn out", crashes=2)]
+    )
 
-    (letter,) = nodes.brokers[0].buried()
+    (letter,) = nodes.brokers[0].dead_letters()
     assert (letter.body, letter.reason, letter.crashes) == (delivery.body, "worn out", 2)
     assert nodes.left() == []
 
@@ -315,7 +317,9 @@ def test_sizes_are_those_of_all_nodes(nodes: Nodes) -> None:
     nodes.enqueue(3, 4, 5)
     kill_letters(nodes, b"a", b"b", b"c", b"d")
 
-    assert {(size.ready, size.buried) for size in (broker.size() for broker in nodes.brokers)} == {(12, 4)}
+    assert {(size.ready, size.dead_letters) for size in (broker.size() for broker in nodes.brokers)} == {
+        (12, 4)
+    }
 
 
 def test_dead_letters_are_those_of_all_nodes(nodes: Nodes) -> None:
@@ -323,22 +327,22 @@ def test_dead_letters_are_those_of_all_nodes(nodes: Nodes) -> None:
     kill_letters(nodes, *(b"%d" % number for number in range(7)))
 
     for broker in nodes.brokers:
-        first = broker.buried(4)
-        rest = broker.buried(4, after=first[-1].id)
+        first = broker.dead_letters(4)
+        rest = broker.dead_letters(4, after=first[-1].id)
         assert [letter.body for letter in (*first, *rest)] == [b"%d" % number for number in range(7)]
 
 
 def test_dead_letters_are_requeued_and_removed_from_any_node(nodes: Nodes) -> None:
     """And no copy of them ever comes back."""
     kill_letters(nodes, *(b"%d" % number for number in range(6)))
-    ids = [letter.id for letter in nodes.brokers[0].buried()]
+    ids = [letter.id for letter in nodes.brokers[0].dead_letters()]
 
     assert nodes.brokers[2].requeue([*ids[:3], "D-00000000-AAAAAAAAAAAAAAAAAAAAAAAA-05a1"]) == 3
     assert nodes.brokers[1].delete([*ids[3:], "no id"]) == 3
 
     nodes.server.advance(LONG)
     assert nodes.lengths("alone:buried") == [0, 0, 0]
-    assert list(nodes.brokers[0].buried()) == []
+    assert list(nodes.brokers[0].dead_letters()) == []
     assert sorted(nodes.left()) == [b"0", b"1", b"2"]
 
 
@@ -351,7 +355,7 @@ def test_a_dead_letter_outlives_its_node(nodes: Nodes) -> None:
     nodes.server.down(node)
     nodes.server.advance(LONG, node=other)
 
-    (letter,) = nodes.brokers[other].buried()
+    (letter,) = nodes.brokers[other].dead_letters()
     assert (letter.body, letter.reason, letter.failures) == (b"kept", "no use", 2)
     assert nodes.brokers[other].requeue([letter.id]) == 1
 
@@ -368,7 +372,7 @@ def test_a_node_that_does_not_answer_is_told_once(nodes: Nodes, caplog: pytest.L
     assert caplog.text.count("does not answer") == 1
     nodes.server.up(2)
     nodes.brokers[2].enqueue([message()])
-    nodes.brokers[0].buried()
+    nodes.brokers[0].dead_letters()
     assert nodes.brokers[0].size().ready == 6
 
 
@@ -414,8 +418,8 @@ def test_a_task_that_kills_its_worker_is_tried_no_more_often_than_set(
         for _ in range(3):
             app.enqueue("os.system", command)
         deadline = time.monotonic() + PATIENCE
-        while app.runtime.make_broker().size().buried < 3 and time.monotonic() < deadline:
+        while app.runtime.make_broker().size().dead_letters < 3 and time.monotonic() < deadline:
             pass
 
-    assert app.runtime.make_broker().size().buried == 3
+    assert app.runtime.make_broker().size().dead_letters == 3
     assert len(runs.read_text().splitlines()) == 6

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qcore.interfaces import Settings
-from qcore.testing import BrokerContract, ErrorReporterContract
 from qcore_example import FileReporter, SpoolBroker, SpoolSettings
+from qcore_testing import BrokerContract, ErrorReporterContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable

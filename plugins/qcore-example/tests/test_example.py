@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.errors import BackendRefused, BackendUnavailable
+from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.interfaces import Settings
-from qcore.model import Outgoing, Task
+from qcore.model import Outgoing, TaskInfo
 from qcore_example import FileReporter, SpoolBroker, SpoolSettings, plugin
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def test_the_plugin_offers_a_reporter_with_a_path(tmp_path: Path) -> None:
     path = tmp_path / "failures.jsonl"
     reporter = plugin.qcore_error_reporters()["example"](path=str(path))
 
-    reporter.report(Task(id="ab", name="shop.pay", attempt=2), ValueError("no"), "line\nline")
-    reporter.report(Task(id="cd", name="shop.pay"), None, "died")
+    reporter.report(TaskInfo(id="ab", name="shop.pay", attempt=2), ValueError("no"), "line\nline")
+    reporter.report(TaskInfo(id="cd", name="shop.pay"), None, "died")
 
     first, second = map(json.loads, path.read_text().splitlines())
     assert first == {
@@ -50,7 +50,7 @@ def test_the_plugin_offers_a_reporter_with_a_path(tmp_path: Path) -> None:
 
 def test_a_reporter_that_cannot_write_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A failure that cannot be told is logged, not raised."""
-    FileReporter(str(tmp_path / "missing" / "file")).report(Task(id="ab", name="shop.pay"), None, "died")
+    FileReporter(str(tmp_path / "missing" / "file")).report(TaskInfo(id="ab", name="shop.pay"), None, "died")
 
     assert "failure not written: task ab" in caplog.text
 
@@ -68,7 +68,7 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     """An obstacle that will not pass is told as such, with the folder."""
     (tmp_path / "spool").write_text("not a folder")
 
-    with pytest.raises(BackendRefused, match="cannot use the spool "):
+    with pytest.raises(BackendRejected, match="cannot use the spool "):
         broker(tmp_path / "spool")
 
 

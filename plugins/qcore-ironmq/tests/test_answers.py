@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.errors import BackendRefused, BackendUnavailable
+from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, Settlement
 from qcore_ironmq import IronBroker, IronSettings
@@ -44,7 +44,7 @@ def test_a_project_that_is_not_there_is_told(ironmq: Server, ask: Callable[[Iron
     """It is no empty queue: host and project are named, whatever was asked."""
     broker = broker_on(ironmq, project_id="another")
 
-    with pytest.raises(BackendRefused, match=r"127\.0\.0\.1.*project another.*iron_mq\.project_id"):
+    with pytest.raises(BackendRejected, match=r"127\.0\.0\.1.*project another.*iron_mq\.project_id"):
         ask(broker)
 
 
@@ -58,7 +58,7 @@ def test_what_is_no_ironmq_is_told(start: Callable[..., Server], text: str) -> N
         server.fail(at, 200, text=text)
 
     for ask in (lambda: broker.enqueue([message()]), lambda: broker.lease(1, 0), broker.ping):
-        with pytest.raises(BackendRefused, match=rf"127\.0\.0\.1:{server.port}.* is no IronMQ"):
+        with pytest.raises(BackendRejected, match=rf"127\.0\.0\.1:{server.port}.* is no IronMQ"):
             ask()
 
 
@@ -68,7 +68,7 @@ def test_a_redirection_is_not_taken_for_an_answer(start: Callable[..., Server]) 
     broker = broker_on(server)
     server.fail("POST messages", 302, text="{}")
 
-    with pytest.raises(BackendRefused, match="is no IronMQ: it answers HTTP 302"):
+    with pytest.raises(BackendRejected, match="is no IronMQ: it answers HTTP 302"):
         broker.enqueue([message()])
 
 
@@ -78,7 +78,7 @@ def test_an_error_without_a_message_is_told_by_its_number(start: Callable[..., S
     server = start()
     server.fail("POST messages", 400, text=text)
 
-    with pytest.raises(BackendRefused, match="refuses: HTTP 400"):
+    with pytest.raises(BackendRejected, match="refuses: HTTP 400"):
         broker_on(server).enqueue([message()])
 
 
@@ -107,7 +107,7 @@ def test_a_clean_up_that_fails_does_not_hide_why(start: Callable[..., Server], s
     for _ in range(10):
         server.fail("DELETE messages", status)
 
-    with pytest.raises(BackendRefused, match="too many") as raised:
+    with pytest.raises(BackendRejected, match="too many") as raised:
         broker.enqueue([message() for _ in range(101)])
 
     assert "cannot be deleted" in raised.value.__notes__[0]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qcore.interfaces import Settings
-from qcore.testing import BrokerContract
 from qcore_ironmq import IronBroker, IronSettings
+from qcore_testing import BrokerContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ class ImpatientBroker(IronBroker):
 class TestIronBroker(BrokerContract):
     """IronBroker keeps to Broker; IronMQ counts whole seconds."""
 
-    tick = 1.0
+    time_unit = 1.0
 
     @pytest.fixture
     def make(self, ironmq: Server) -> Callable[..., IronBroker]:

@@ -11,7 +11,7 @@ import iron_mq
 import pytest
 
 from qcore import App, Cluster, Config
-from qcore.errors import BackendRefused, BackendUnavailable
+from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
 from qcore_ironmq import IronBroker, IronSettings
@@ -43,7 +43,7 @@ def test_a_token_is_shown_nowhere(start: Callable[..., Server]) -> None:
     sections = {"iron_mq": IronSettings(**{**server.settings, "token": "wrong-token"})}
     broker = IronBroker(Settings(name="alone", sections=sections))
 
-    with pytest.raises(BackendRefused, match=r"see iron_mq\.token and iron_mq\.project_id") as raised:
+    with pytest.raises(BackendRejected, match=r"see iron_mq\.token and iron_mq\.project_id") as raised:
         broker.ping()
 
     shown = f"{raised.value}{broker.info()}{sections}{Place.of(sections['iron_mq'])}"
@@ -58,14 +58,14 @@ def test_a_lease_the_service_would_not_give_is_refused(start: Callable[..., Serv
     server = start()
     for retry in (5.0, 90_000.0):
         with pytest.raises(
-            BackendRefused, match=f"retry is {retry:g}; IronMQ reserves a message for 30 to 86400"
+            BackendRejected, match=f"retry is {retry:g}; IronMQ reserves a message for 30 to 86400"
         ):
             broker_on(server, retry=retry)
 
 
 def test_a_longer_delay_is_refused(start: Callable[..., Server]) -> None:
     """A week at most."""
-    with pytest.raises(BackendRefused, match="delays by 604800 at most"):
+    with pytest.raises(BackendRejected, match="delays by 604800 at most"):
         broker_on(start()).enqueue([Outgoing(b"i" * 16, b"late", 700_000.0)])
 
 
@@ -161,10 +161,12 @@ def test_many_dead_letters_are_listed(start: Callable[..., Server]) -> None:
     broker = broker_on(server)
     for start_ in range(0, 230, 100):
         broker.enqueue([message(b"%03d" % number) for number in range(start_, min(230, start_ + 100))])
-        broker.settle([Settlement(one.receipt, Action.BURY, reason="no") for one in broker.lease(100, 0)])
+        broker.settle(
+            [Settlement(one.receipt, Action.DEAD_LETTER, reason="no") for one in broker.lease(100, 0)]
+        )
 
-    first = broker.buried(150)
-    rest = broker.buried(150, after=first[-1].id)
+    first = broker.dead_letters(150)
+    rest = broker.dead_letters(150, after=first[-1].id)
 
     assert [letter.body for letter in (*first, *rest)] == [b"%03d" % number for number in range(230)]
     assert broker.requeue([letter.id for letter in rest]) == 80

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import Config
-from qcore.errors import BackendRefused, ConfigError
+from qcore.errors import BackendRejected, ConfigError
 from qcore.interfaces import Settings
 from qcore_ironmq import IronBroker, IronSettings, plugin
 from qcore_ironmq.settings import Place
@@ -52,14 +52,14 @@ def test_what_is_not_said_is_found_where_the_client_finds_it(
 
 def test_what_is_missing_is_told(nowhere: Path) -> None:
     """With the three ways to say it; a file that is named must be there."""
-    with pytest.raises(BackendRefused, match="token is missing; set it, or IRON_MQ_TOKEN, or write it"):
+    with pytest.raises(BackendRejected, match="token is missing; set it, or IRON_MQ_TOKEN, or write it"):
         Place.of(IronSettings(project_id="p"))
-    with pytest.raises(BackendRefused, match="no file"):
+    with pytest.raises(BackendRejected, match="no file"):
         Place.of(IronSettings(config_file="none.json"))
     (nowhere / "iron.json").write_text("[")
-    with pytest.raises(BackendRefused, match=r"iron\.json cannot be read"):
+    with pytest.raises(BackendRejected, match=r"iron\.json cannot be read"):
         Place.of(IronSettings())
-    with pytest.raises(BackendRefused, match="keystone"):
+    with pytest.raises(BackendRejected, match="keystone"):
         Place.of(IronSettings(keystone={"server": "x"}))
 
 
@@ -103,7 +103,7 @@ def test_two_brokers_on_one_queue_are_known_to_be(
         section = {**usual, **told}
         name = section.pop("name")
         broker = IronBroker(Settings(name=name, sections={"iron_mq": IronSettings(**section)}, retry=30.0))
-        names.append(broker.identity())
+        names.append(broker.queue_id())
 
     assert all(names)
     assert (names[0] == names[1]) is same

@@ -118,7 +118,7 @@ def judge(app: App, jobs: list[Any], path: Path) -> None:
     assert {State.SUCCESS} == {one and one.state for one in found}
     assert list(range(len(jobs))) == [one and one.value for one in found]
     assert set(range(len(jobs))) == set(runs(path))
-    empty = QueueSize(ready=0, leased=0, delayed=0, buried=0)
+    empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
     until(lambda: app.sizes() == empty, "an empty queue")
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore.interfaces import Settings
-from qcore.testing import (
+from qcore_mongo import MongoBroker, MongoResults, MongoSchedules, MongoSettings
+from qcore_testing import (
     BrokerContract,
-    ExchangeContract,
+    CommitContract,
     FireContract,
     ResultStoreContract,
-    SchedulerContract,
+    ScheduleStoreContract,
 )
-from qcore_mongo import MongoBroker, MongoResults, MongoSchedules, MongoSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ class TestMongoResults(_Fresh, ResultStoreContract):
         return lambda **fields: MongoResults(settings(**fields))
 
 
-class TestMongoExchange(_Fresh, ExchangeContract):
+class TestMongoExchange(_Fresh, CommitContract):
     """Broker and store of one queue keep their order."""
 
     @pytest.fixture
@@ -63,7 +63,7 @@ class TestMongoExchange(_Fresh, ExchangeContract):
         return lambda **fields: (MongoBroker(settings(**fields)), MongoResults(settings(**fields)))
 
 
-class TestMongoSchedules(_Fresh, SchedulerContract):
+class TestMongoSchedules(_Fresh, ScheduleStoreContract):
     """MongoSchedules keeps to Scheduler."""
 
     @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.errors import BackendRefused, BackendUnavailable, PayloadTooLarge
+from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, State, StoredResult
 from qcore_mongo import MongoBroker, MongoResults, MongoSchedules, MongoSettings, messages
@@ -42,7 +42,7 @@ def test_indexes_are_made_once_and_asked_for_by_name(
     broker.enqueue([Outgoing(bytes(16), b"one")])
     broker.publish_status("a", b"status", 60.0)
     results.recent()
-    results.notes.look(["a"])
+    results.notes.get_flags(["a"])
     schedules.all()
 
     found = look(land)
@@ -64,7 +64,7 @@ def test_an_index_that_is_another_is_told(
     look(land)[Kind.MESSAGES.collection("q")].create_index("body", name="qcore_ready")
     broker = MongoBroker(settings())
 
-    with pytest.raises(BackendRefused, match=r"index of this name .* drop it"):
+    with pytest.raises(BackendRejected, match=r"index of this name .* drop it"):
         broker.enqueue([Outgoing(bytes(16), b"one")])
     broker.close()
 
@@ -112,7 +112,7 @@ def test_a_file_of_certificates_that_is_not_there_is_told(settings: Callable[...
     """The how-to teaches the option; its file missing is the user's matter, not a fault of ours."""
     broker = MongoBroker(settings(host="127.0.0.1", port=1, tls=True, tlsCAFile="/nowhere/ca.pem"))
 
-    with pytest.raises(BackendRefused, match=r"^`mongo`: .*No such file or directory"):
+    with pytest.raises(BackendRejected, match=r"^`mongo`: .*No such file or directory"):
         broker.ping()
     broker.close()
 
@@ -134,9 +134,9 @@ def test_the_largest_message_can_fail_and_be_buried(settings: Callable[..., Sett
     broker.settle([Settlement(first.receipt, Action.RETRY, failures=2**31 - 1, crashes=2**31 - 1)])
     (again,) = broker.lease(1, 0.0)
 
-    broker.settle([Settlement(again.receipt, Action.BURY, reason="\N{SNOWMAN}\0$" * 20_000)])
+    broker.settle([Settlement(again.receipt, Action.DEAD_LETTER, reason="\N{SNOWMAN}\0$" * 20_000)])
 
-    (letter,) = broker.buried()
+    (letter,) = broker.dead_letters()
     assert (letter.body, letter.failures) == (body, 0)
     assert letter.reason.startswith("\N{SNOWMAN}\\0$")
     broker.close()
@@ -151,12 +151,12 @@ def test_a_reason_is_no_expression(settings: Callable[..., Settings]) -> None:
 
     broker.settle(
         [
-            Settlement(one.receipt, Action.BURY, reason=reason)
+            Settlement(one.receipt, Action.DEAD_LETTER, reason=reason)
             for one, reason in zip(found, reasons, strict=True)
         ]
     )
 
-    assert [one.reason for one in broker.buried()] == ["$body", "$$NOW", "half \\ud800 of a character"]
+    assert [one.reason for one in broker.dead_letters()] == ["$body", "$$NOW", "half \\ud800 of a character"]
     broker.close()
 
 
@@ -187,7 +187,7 @@ def test_the_server_forgets_by_itself(
     broker, results = MongoBroker(settings()), MongoResults(settings())
     broker.publish_status("a", b"status", 0.1)
     results.save([StoredResult(bytes(16), State.FAILED, b"", "a.task", expires=time.time() - 1)])
-    results.notes.put("a", b"mark", 0.1)
+    results.notes.set_flag("a", b"mark", 0.1)
 
     database, end = look(land), time.monotonic() + 90
     kinds = (Kind.STATUSES, Kind.RESULTS, Kind.NOTES)
@@ -344,7 +344,7 @@ def test_hidden_messages_are_no_messages(settings: Callable[..., Settings]) -> N
 
     assert list(broker.lease(1, 0.0)) == []
     assert (broker.size().ready, broker.purge()) == (0, 0)
-    assert list(broker.withdraw([sent.id])) == []
+    assert list(broker.remove_messages([sent.id])) == []
     broker.enqueue([sent])
     assert [one.body for one in broker.lease(2, 0.0)] == [b"slot"]
     messages.show(broker._link.collection(Kind.MESSAGES), [sent.id])

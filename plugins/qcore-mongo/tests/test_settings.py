@@ -10,9 +10,9 @@ import pytest
 from pymongo import MongoClient, common
 
 from qcore import App, Cluster, Config
-from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
+from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
 from qcore.model import Outgoing, Settlement
-from qcore_mongo import MongoBroker, MongoSettings, finding, plugin
+from qcore_mongo import MongoBroker, MongoSettings, address, plugin
 from qcore_mongo.checks import check
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def settings(value: Any, database: str | None = None) -> Settings:
 )
 def test_a_table_or_a_uri_leads_to_a_database(value: Any, database: str | None, where: str) -> None:
     """`mongo_db` comes first, then the URI's own database, then `qcore`."""
-    assert finding.find(settings(value, database)).title == where
+    assert address.find(settings(value, database)).title == where
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_table_or_a_uri_leads_to_a_database(value: Any, database: str | None, 
 )
 def test_a_named_replica_set_is_waited_in(value: Any, named: bool) -> None:
     """What needs a replica set is claimed where the configuration names one."""
-    place = finding.find(settings(value))
+    place = address.find(settings(value))
 
     assert place.replicated is named
     assert place.keywords["serverSelectionTimeoutMS"] == (15_000 if named else 5_000)
@@ -88,7 +88,7 @@ def test_a_named_replica_set_is_waited_in(value: Any, named: bool) -> None:
 
 def test_a_uri_keeps_its_own_times() -> None:
     """A default does not stand above what the URI says."""
-    place = finding.find(settings("mongodb://db/?socketTimeoutMS=2000&serverSelectionTimeoutMS=7"))
+    place = address.find(settings("mongodb://db/?socketTimeoutMS=2000&serverSelectionTimeoutMS=7"))
 
     assert place.timeout == 2.0
     assert not place.keywords.keys() & {"socketTimeoutMS", "serverSelectionTimeoutMS"}
@@ -115,7 +115,7 @@ def test_a_mistyped_key_is_told() -> None:
 def test_a_strange_value_is_refused_without_its_password(value: Any) -> None:
     """The error names what is wrong; it never shows a password."""
     made = settings(value)
-    with pytest.raises(BackendRefused, match="mongo") as caught:
+    with pytest.raises(BackendRejected, match="mongo") as caught:
         MongoBroker(made).ping()
 
     shown: BaseException | None = caught.value
@@ -127,7 +127,7 @@ def test_a_strange_value_is_refused_without_its_password(value: Any) -> None:
 def test_a_password_is_not_shown() -> None:
     """Neither the settings nor the place show what opens the database."""
     made = settings({"host": "mongodb://user:hidden@db/orders", "password": "hidden"})
-    place = finding.find(made)
+    place = address.find(made)
 
     assert "hidden" not in f"{made!r} {made.section('mongo')!r} {place!r} {place.title}"
 
@@ -144,7 +144,7 @@ def test_a_closed_broker_says_so(alone: Any) -> None:
     broker = MongoBroker(settings(alone.settings))
     broker.ping()
     broker.close()
-    with pytest.raises(BackendRefused, match="was closed"):
+    with pytest.raises(BackendRejected, match="was closed"):
         broker.ping()
 
 
@@ -188,7 +188,7 @@ def test_the_plugin_offers_each_door_by_one_name(alone: Any, database: str) -> N
     made = settings(alone.settings, database)
     broker = plugin.qcore_brokers()["mongo"](made)
     store = plugin.qcore_result_stores()["mongo"](made)
-    schedules = plugin.qcore_schedulers()["mongo"](made)
+    schedules = plugin.qcore_schedule_stores()["mongo"](made)
 
     assert broker.capabilities.backend == store.backend == schedules.backend
     assert database in (store.backend or "")
@@ -300,9 +300,9 @@ def test_a_user_of_the_one_database_is_enough(
     assert broker._waker._stream is not None
     assert broker.size().ready == 0
     broker.close()
-    with pytest.raises(BackendRefused, match="does not take this user name and password") as caught:
+    with pytest.raises(BackendRejected, match="does not take this user name and password") as caught:
         MongoBroker(settings({**told, "password": "wrong"}, database)).ping()
     assert "wrong" not in str(caught.value)
-    with pytest.raises(BackendRefused, match="may not do this; give it the role readWrite"):
+    with pytest.raises(BackendRejected, match="may not do this; give it the role readWrite"):
         MongoBroker(settings({**told, "password": "hi/dden"}, "other")).enqueue([Outgoing(bytes(16), b"one")])
     land.close()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, Settlement, State, StoredResult
-from qcore.testing.processes import Child
 from qcore_mongo import MongoBroker, MongoResults, MongoSettings
+from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def test_nothing_is_lost_while_primaries_change(three: Any, database: str) -> No
                 StoredResult(b"%016d" % int(one.body), State.SUCCESS, one.body, "a.task") for one in found
             ]
             done = [Settlement(one.receipt) for one in found]
-            insistently(lambda: broker.exchange(store, results, done, 0))  # noqa: B023 - used at once
+            insistently(lambda: broker.commit_and_lease(store, results, done, 0))  # noqa: B023 - used at once
             for one in found:
                 tell(one.body.decode())
 
@@ -94,7 +94,7 @@ def test_nothing_is_lost_while_primaries_change(three: Any, database: str) -> No
 
     found = insistently(lambda: store.get([b"%016d" % number for number in range(MANY)]))
     assert [b"%d" % number for number in range(MANY)] == [kept and kept.body for kept in found]
-    assert size.buried == 0
+    assert size.dead_letters == 0
     broker.close()
     store.close()
 

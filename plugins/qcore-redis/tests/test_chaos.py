@@ -141,7 +141,7 @@ class Scene:
 
     def drained(self) -> None:
         """Wait until nothing is ready, leased or delayed."""
-        empty = QueueSize(ready=0, leased=0, delayed=0, buried=0)
+        empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
         until(lambda: self.app.sizes() == empty, "the queue to be empty")
 
     def judge(self) -> None:

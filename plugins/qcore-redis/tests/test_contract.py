@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore.interfaces import Settings
-from qcore.testing import (
+from qcore_redis import RedisBroker, RedisResults, RedisSchedules, RedisSettings
+from qcore_testing import (
     BrokerContract,
-    ExchangeContract,
+    CommitContract,
     FireContract,
     ResultStoreContract,
-    SchedulerContract,
+    ScheduleStoreContract,
 )
-from qcore_redis import RedisBroker, RedisResults, RedisSchedules, RedisSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ class TestRedisResults(_Fresh, ResultStoreContract):
         return lambda **fields: RedisResults(settings(**fields))
 
 
-class TestRedisExchange(_Fresh, ExchangeContract):
+class TestRedisExchange(_Fresh, CommitContract):
     """Broker and store of one queue keep their order."""
 
     @pytest.fixture
@@ -63,7 +63,7 @@ class TestRedisExchange(_Fresh, ExchangeContract):
         return lambda **fields: (RedisBroker(settings(**fields)), RedisResults(settings(**fields)))
 
 
-class TestRedisSchedules(_Fresh, SchedulerContract):
+class TestRedisSchedules(_Fresh, ScheduleStoreContract):
     """RedisSchedules keeps to Scheduler."""
 
     @pytest.fixture

@@ -49,7 +49,7 @@ def alone(path):
     note(path, "out")
 """
 
-EMPTY = QueueSize(ready=0, leased=0, delayed=0, buried=0)
+EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
 PATIENCE = 60.0
 
 
@@ -108,7 +108,7 @@ def begin(app: App, path: Path) -> tuple[list[Any], list[Any]]:
                 (f"{tasks}.step", (f"c{number} ", str(path), "a")),
                 *[(f"{tasks}.step", (str(path), text)) for text in "bcd"],
             ],
-            feed=True,
+            pipe_result=True,
         )
         for number in range(20)
     ]

@@ -11,8 +11,8 @@ import pytest
 from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import ID_AT, Action, Outgoing, QueueSize, Settlement, State, StoredResult
-from qcore.testing.processes import Child
 from qcore_redis import RedisBroker, RedisResults, RedisSettings
+from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,12 +60,12 @@ def test_what_follows_may_be_of_any_kind(make: Callable[..., tuple[RedisBroker, 
     broker, store = make()
     then = [message(b"second"), message(bytes(20_000)), message(b"later", 60.0), message(b"third")]
 
-    found = list(broker.exchange(store, [result()], [Settlement(taken(broker).receipt)], 10, then))
+    found = list(broker.commit_and_lease(store, [result()], [Settlement(taken(broker).receipt)], 10, then))
     while len(found) < 3:
-        found += broker.exchange(None, (), (), 10)
+        found += broker.commit_and_lease(None, (), (), 10)
 
     assert [one.body for one in found] == [b"second", bytes(20_000), b"third"]
-    assert broker.size() == QueueSize(ready=0, leased=3, delayed=1, buried=0)
+    assert broker.size() == QueueSize(ready=0, leased=3, delayed=1, dead_letters=0)
     assert store.counts() == {State.SUCCESS: 1}
 
 
@@ -82,7 +82,7 @@ def test_it_wakes_one_that_waits(make: Callable[..., tuple[RedisBroker, RedisRes
     with Child(work, patience=30) as child:
         assert child.line() == "waits"
         since = time.monotonic()
-        broker.exchange(None, (), [Settlement(held.receipt)], 0, [message(b"second")])
+        broker.commit_and_lease(None, (), [Settlement(held.receipt)], 0, [message(b"second")])
 
         assert child.line() == "second"
         assert time.monotonic() - since < 10
@@ -95,8 +95,8 @@ def test_results_kept_elsewhere_come_first(make: Callable[..., tuple[RedisBroker
     many = [result() for _ in range(1500)]
     held = taken(broker)
 
-    found = broker.exchange(far, many[:5], [Settlement(held.receipt)], 1, [message(b"second")])
-    found = broker.exchange(near, many, [Settlement(found[0].receipt)], 1, [message(b"third")])
+    found = broker.commit_and_lease(far, many[:5], [Settlement(held.receipt)], 1, [message(b"second")])
+    found = broker.commit_and_lease(near, many, [Settlement(found[0].receipt)], 1, [message(b"third")])
 
     assert [one.body for one in found] == [b"third"]
     assert far.counts() == {State.SUCCESS: 5}
@@ -115,7 +115,7 @@ def test_what_follows_is_put_in_by_a_full_server(start: Callable[..., Any], kind
     with server.client() as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
 
-    found = broker.exchange(None, (), [Settlement(held.receipt)], 1, [message(b"second")])
+    found = broker.commit_and_lease(None, (), [Settlement(held.receipt)], 1, [message(b"second")])
 
     assert [one.body for one in found] == [b"second"]
 
@@ -125,7 +125,7 @@ def test_a_thousand_follow_at_once(make: Callable[..., tuple[RedisBroker, RedisR
     broker, _ = make()
     then = [message(b"%d" % number) for number in range(5000)]
 
-    broker.exchange(None, (), [Settlement(taken(broker).receipt)], 0, then)
+    broker.commit_and_lease(None, (), [Settlement(taken(broker).receipt)], 0, then)
 
     assert broker.size().ready == 5000
     assert broker.lease(1, 0.0)[0].body == b"0"
@@ -152,17 +152,17 @@ def test_a_lost_answer_says_that_it_may_be_in(behind: tuple[Any, RedisBroker, Re
     broker.enqueue([message(b"first")])
     (held,) = broker.lease(1, 0.0)
     ends = [Settlement(held.receipt)]
-    broker.exchange(None, (), (), 0, [message(b"the script is known")])
+    broker.commit_and_lease(None, (), (), 0, [message(b"the script is known")])
 
     proxy.answer = False
     with pytest.raises(BackendUnavailable, match="the messages may have been accepted"):
-        broker.exchange(store, [result()], ends, 0, [message(b"second")])
+        broker.commit_and_lease(store, [result()], ends, 0, [message(b"second")])
     proxy.answer = True
-    broker.exchange(store, (), [Settlement(held.receipt, Action.RETRY)], 0)
+    broker.commit_and_lease(store, (), [Settlement(held.receipt, Action.RETRY)], 0)
 
     assert store.counts() == {State.SUCCESS: 1}
     assert [one.body for one in broker.lease(10, 0.0)] == [b"the script is known", b"second"]
-    assert broker.size() == QueueSize(ready=0, leased=2, delayed=0, buried=0)
+    assert broker.size() == QueueSize(ready=0, leased=2, delayed=0, dead_letters=0)
 
 
 def test_it_is_there_or_not_with_the_results_it_follows_from(lasting: Any) -> None:
@@ -178,7 +178,7 @@ def test_it_is_there_or_not_with_the_results_it_follows_from(lasting: Any) -> No
         for _ in range(3000):
             told = result()
             ends = [Settlement(one.receipt) for one in held]
-            held = mine.exchange(
+            held = mine.commit_and_lease(
                 kept, [told], ends, 1, [Outgoing(told.id, bytes(ID_AT.start) + told.id, 60.0)]
             )
             tell("one")
@@ -193,4 +193,4 @@ def test_it_is_there_or_not_with_the_results_it_follows_from(lasting: Any) -> No
     assert size.delayed == count >= 123
     assert size.ready == 3000 - count - (size.leased or 0)
     ids = [one.id for one in store.recent(limit=3000)]
-    assert sorted(body[ID_AT] for body in broker.withdraw(ids)) == sorted(ids)
+    assert sorted(body[ID_AT] for body in broker.remove_messages(ids)) == sorted(ids)

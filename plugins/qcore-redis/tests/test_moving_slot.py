@@ -13,12 +13,12 @@ import attrs
 import pytest
 
 import qcore_redis
+from qcore.coordination import BarrierMember
 from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Schedule, Settlement, State, StoredResult
-from qcore.notes import Arrival
-from qcore_redis import RedisBroker, RedisResults, RedisSchedules, items, records, settling
-from qcore_redis.link import Link
+from qcore_redis import RedisBroker, RedisResults, RedisSchedules, codec, records, settlements
+from qcore_redis.client import Client
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PARTS: Final = {"prelude", "put", "leases", "results", "schedules"}
 SCRIPTS: Final = sorted(
     {path.stem for path in (Path(qcore_redis.__file__).parent / "lua").glob("*.lua")} - PARTS
 )
-LARGE: Final = bytes(items.LARGE + 1)
+LARGE: Final = bytes(codec.LARGE + 1)
 
 
 def settings(url: str) -> Settings:
@@ -50,7 +50,7 @@ def result(state: State, group: str | None = None, ends: float = 0.0) -> StoredR
 
 
 @attrs.frozen
-class Held:
+class HeldMessage:
     """What a queue held of which every key exists."""
 
     #: key -> what the server wrote of it, and the milliseconds it has left
@@ -66,7 +66,7 @@ class Held:
         return sorted(self.dumped)
 
 
-def populate(nodes: Any) -> Held:
+def populate(nodes: Any) -> HeldMessage:
     """Fill the queue on the first node by way of the public interface, and take it down."""
     made = settings(nodes.url)
     broker, store, schedules = RedisBroker(made), RedisResults(made), RedisSchedules(made)
@@ -77,7 +77,7 @@ def populate(nodes: Any) -> Held:
     broker.settle([Settlement(leased[0].receipt, Action.ACK)])
     broker.enqueue([message(LARGE), message(LARGE)])
     for one in broker.lease(2, 0.0):
-        broker.settle([Settlement(one.receipt, Action.BURY, reason="so")])
+        broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="so")])
     broker.enqueue([message(LARGE), message(b"ended")])
     short = RedisBroker(attrs.evolve(made, retry=0.001))
     short.lease(2, 0.0)
@@ -86,7 +86,7 @@ def populate(nodes: Any) -> Held:
     found += [result(state, None, time.time() + 600) for state in State]
     store.save(found)
     # two that wait, one of them was woken
-    link = Link(made.section("redis"), PREFIX + b"q")
+    link = Client(made.section("redis"), PREFIX + b"q")
     woken = result(State.SUCCESS)
     for waited in (woken.id, bytes(16)):
         link.run(script("results", "await"), waited, b"waiter", 600_000)
@@ -95,30 +95,30 @@ def populate(nodes: Any) -> Held:
     notes.acquire("limit", b"holder", 1, 600.0)
     assert [notes.reserve("rate", b"holder", 600.0, 1) for _ in range(2)][1:]
     notes.reserve("rate", b"other", 600.0, 1)
-    notes.arrive([Arrival("flow", 0, b"came")], 600.0)
+    notes.join_barrier([BarrierMember("flow", 0, b"came")], 600.0)
     schedule = Schedule(name="due", task="a.task", rule="every 60 seconds", next_run=time.time() - 60)
     schedules.add(schedule)
     (schedule,) = schedules.claim_due(time.time(), 1, 600.0)
     broker.publish_status("one", b"status", 600.0)
-    assert broker.withdraw([]) == []
+    assert broker.remove_messages([]) == []
     client = nodes.clients[0]
     client.set(PREFIX + b"k", 3, ex=600)
     client.pexpire(PREFIX + b"a:waiter", 600_000)
     dumped = {key: (client.dump(key), max(0, client.pttl(key))) for key in client.keys(PREFIX + b"*")}
-    letters = [one.id for one in broker.buried()]
+    letters = [one.id for one in broker.dead_letters()]
     for one in (broker, short, store, schedules):
         one.close()
     link.close()
-    return Held(dumped, [one.receipt for one in leased], found, schedule, letters)
+    return HeldMessage(dumped, [one.receipt for one in leased], found, schedule, letters)
 
 
-def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
+def calls(state: HeldMessage) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
     """Return each script by its name: its files and what it is told, so that it writes all it can."""
     token, ids = state.receipts[0][:-2], [one.id for one in state.results]
-    fresh = [items.token(b"owner", b"process!", number) for number in (1, 2)]
+    fresh = [codec.token(b"owner", b"process!", number) for number in (1, 2)]
     saved, told = records.words([result(one, "group") for one in State] + state.results)
-    put = list(items.words([message(b"now"), message(b"later", 60.0), message(LARGE)]))
-    count, leases = settling.words(
+    put = list(codec.words([message(b"now"), message(b"later", 60.0), message(LARGE)]))
+    count, leases = settlements.words(
         [
             Settlement(state.receipts[1], Action.ACK),
             Settlement(state.receipts[2], Action.RETRY, delay=5.0, failures=1),
@@ -148,7 +148,7 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
         "prune_each": (("results", "prune_each"), [before, -1, "group", 10, *ids]),
         "publish": (("publish",), ["two", 60_000, b"status"]),
         "purge": (("leases", "purge"), [10]),
-        "reclaim": (("reclaim",), [items.owner_prefix(b"owner")]),
+        "reclaim": (("reclaim",), [codec.owner_prefix(b"owner")]),
         "release": (("release",), ["limit", b"holder"]),
         "reserve": (("reserve",), ["rate", b"third", repr(60e6), 1]),
         "save": (("results", "save"), [saved, *told]),
@@ -166,7 +166,7 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
     }
 
 
-def test_each_script_is_tried(nodes: Any, populated: Held) -> None:
+def test_each_script_is_tried(nodes: Any, populated: HeldMessage) -> None:
     """A script that is added is tried here as well, and every kind of key is there."""
     del nodes
     kinds = {key[len(PREFIX) :].split(b":")[0] for key in populated.keys}
@@ -176,13 +176,13 @@ def test_each_script_is_tried(nodes: Any, populated: Held) -> None:
 
 
 @pytest.fixture(scope="module")
-def populated(nodes: Any) -> Held:
+def populated(nodes: Any) -> HeldMessage:
     """Return a queue of which every key exists."""
     return populate(nodes)
 
 
 @pytest.fixture
-def placed(nodes: Any, populated: Held) -> Iterator[Callable[[Sequence[bytes]], None]]:
+def placed(nodes: Any, populated: HeldMessage) -> Iterator[Callable[[Sequence[bytes]], None]]:
     """Return a function that puts the queue on the first node and some of its keys on the second."""
 
     def restore(moved: Sequence[bytes]) -> None:
@@ -214,11 +214,11 @@ def partings(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_changes_nothing_while_its_slot_is_moved(
-    nodes: Any, populated: Held, placed: Callable[[Sequence[bytes]], None], name: str
+    nodes: Any, populated: HeldMessage, placed: Callable[[Sequence[bytes]], None], name: str
 ) -> None:
     """Whichever keys are on the other node: it fails, may be asked again, and has written nothing."""
     files, words = calls(populated)[name]
-    link = Link(settings(nodes.url).section("redis"), PREFIX + b"q")
+    link = Client(settings(nodes.url).section("redis"), PREFIX + b"q")
     torn = []
     for moved in partings(populated.keys):
         placed(moved)

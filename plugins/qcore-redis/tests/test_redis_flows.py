@@ -101,9 +101,9 @@ class Scene:
         found = self.folder / "witness"
         return found.read_text().splitlines() if found.exists() else []
 
-    def drained(self, buried: int = 0) -> None:
+    def drained(self, dead_letters: int = 0) -> None:
         """Wait until nothing is left but dead letters."""
-        wanted = QueueSize(ready=0, leased=0, delayed=0, buried=buried)
+        wanted = QueueSize(ready=0, leased=0, delayed=0, dead_letters=dead_letters)
         until(lambda: self.app.sizes() == wanted, "the queue to be empty")
 
     def leave(self) -> None:
@@ -147,7 +147,7 @@ def test_a_hook_is_called_once_a_task_stored_or_not(scene: Scene) -> None:
     falling.using(**hooked).enqueue(scene.path)
     until(lambda: "crash None WorkerDied" in scene.lines, "the hook of a crash")
 
-    scene.drained(buried=2)
+    scene.drained(dead_letters=2)
     assert [
         "success 4 ",
         *["no"] * 3,
@@ -162,7 +162,7 @@ def test_a_chain_runs_in_order_and_hands_values_on(scene: Scene) -> None:
     scene.cluster(save_limit=-1)
     steps = [("flow_tasks_here.step", (scene.path, "a")), ("flow_tasks_here.after", (scene.path, "b"))]
 
-    scene.app.chain([*steps, ("flow_tasks_here.after", (scene.path, "c"))], feed=True)
+    scene.app.chain([*steps, ("flow_tasks_here.after", (scene.path, "c"))], pipe_result=True)
 
     until(lambda: scene.lines == ["a", "a+b", "a+b+c"], "the chain to end")
     scene.drained()
@@ -178,7 +178,7 @@ def test_a_chain_stops_where_a_link_fails_or_falls(scene: Scene) -> None:
         with pytest.raises(TaskFailed, match=rf"stopped at link 1 of 2 \(.*{name}\): {error}"):
             chain.result(wait=45)
 
-    scene.drained(buried=2)
+    scene.drained(dead_letters=2)
     assert ["no", "fell"] == scene.lines
 
 
@@ -203,7 +203,8 @@ def test_a_callback_is_not_called_when_a_member_failed(scene: Scene) -> None:
     with pytest.raises(TaskFailed, match="1 of 2 failed, the first is #2: ValueError: no"):
         scene.app.group(members).then(("flow_tasks_here.total", (scene.path,))).result(wait=45)
     fed = Chain(
-        [("flow_tasks_here.step", (scene.path, "a")), ("flow_tasks_here.after", (scene.path, "b"))], feed=True
+        [("flow_tasks_here.step", (scene.path, "a")), ("flow_tasks_here.after", (scene.path, "b"))],
+        pipe_result=True,
     )
     told = scene.app.group([*members, fed]).then("flow_tasks_here.tell", results=True)
 
@@ -274,6 +275,6 @@ def test_results_are_read_and_forgotten_by_group(scene: Scene) -> None:
 
 
 def _gathered(app: App, flow: str) -> Any:
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         assert store.notes is not None
-        return store.notes.gathered(f"flow:{flow}")
+        return store.notes.barrier_members(f"flow:{flow}")

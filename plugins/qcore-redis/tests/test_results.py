@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.errors import BackendRefused
+from qcore.errors import BackendRejected
 from qcore.interfaces import Settings
 from qcore.model import State, StoredResult
-from qcore.testing.processes import Child
 from qcore_redis import RedisResults, RedisSettings, pruning
+from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ def test_what_the_first_version_stored_is_read(
         StoredResult(grouped, State.FAILED, b"", "a.task", "g", 2.5),
     ]
     assert store.prune(0, "name") == 1
-    with pytest.raises(BackendRefused, match=r"later version of qcore-redis; upgrade"):
+    with pytest.raises(BackendRejected, match=r"later version of qcore-redis; upgrade"):
         store.get([later])
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import Config
-from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
+from qcore.coordination import BarrierMember
+from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
-from qcore.notes import Arrival
-from qcore_redis import RedisBroker, RedisResults, RedisSettings, finding, plugin
+from qcore_redis import RedisBroker, RedisResults, RedisSettings, parse_settings, plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def section(value: Any) -> Any:
 
 def title(value: Any) -> str:
     """Return where a section leads."""
-    return finding.find(section(value)).title
+    return parse_settings.find(section(value)).title
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_table_or_a_url_leads_to_a_server(value: Any, where: str) -> None:
 
 def test_a_url_carries_its_keywords() -> None:
     """User, password and what stands behind the question mark are kept."""
-    found = finding.find("redis://me:pa%40ss@db?socket_timeout=1.5&client_name=x")
+    found = parse_settings.find("redis://me:pa%40ss@db?socket_timeout=1.5&client_name=x")
 
     assert found._keywords["username"] == "me"
     assert found._keywords["password"] == "pa@ss"
@@ -86,8 +86,8 @@ def test_a_url_carries_its_keywords() -> None:
 )
 def test_a_strange_url_is_refused_without_its_password(value: str) -> None:
     """The error names what is wrong; it never shows the URL whole."""
-    with pytest.raises(BackendRefused, match="`redis`: ") as caught:
-        finding.find(value)
+    with pytest.raises(BackendRejected, match="`redis`: ") as caught:
+        parse_settings.find(value)
     assert "hidden" not in str(caught.value)
 
 
@@ -109,7 +109,7 @@ def test_a_closed_broker_says_so(shared: Any) -> None:
     sections = {"redis": RedisSettings(unix_socket_path=shared.path)}
     broker = RedisBroker(Settings(name="q", sections=sections))
     broker.close()
-    with pytest.raises(BackendRefused, match="was closed"):
+    with pytest.raises(BackendRejected, match="was closed"):
         broker.ping()
 
 
@@ -118,7 +118,7 @@ def test_the_plugin_offers_each_door_by_one_name(shared: Any) -> None:
     made = Settings(name="q", sections={"redis": RedisSettings(unix_socket_path=shared.path)})
     broker = plugin.qcore_brokers()["redis"](made)
     store = plugin.qcore_result_stores()["redis"](made)
-    schedules = plugin.qcore_schedulers()["redis"](made)
+    schedules = plugin.qcore_schedule_stores()["redis"](made)
 
     assert broker.capabilities.backend == store.backend == schedules.backend
     assert broker.info().startswith("Redis 7")
@@ -129,7 +129,7 @@ def test_a_server_that_evicts_is_told(start: Callable[..., Any]) -> None:
     """The doctor refuses a policy that throws messages away."""
     server = start("redis7", "--maxmemory-policy", "allkeys-lru")
     made = Settings(name="q", sections={"redis": RedisSettings(unix_socket_path=server.path)})
-    with pytest.raises(BackendRefused, match="allkeys-lru"):
+    with pytest.raises(BackendRejected, match="allkeys-lru"):
         plugin.qcore_checks()["redis"](made)
 
 
@@ -138,7 +138,7 @@ def there_and_back(url: str) -> list[bytes]:
     broker = RedisBroker(Settings(name="q", sections={"redis": url}))
     broker.enqueue([Outgoing(bytes(16), b"small"), Outgoing(bytes(16), bytes(20_000))])
     found = [*broker.lease(10, 0.0)]
-    found += broker.exchange(None, (), [], 10)
+    found += broker.commit_and_lease(None, (), [], 10)
     found += broker.lease(1, 0.05)
     broker.close()
     return [one.body for one in found]
@@ -159,15 +159,17 @@ def test_a_cluster_is_used(start: Callable[..., Any], free_ports: tuple[int, int
     assert there_and_back(url) == [b"small", bytes(20_000)]
     made = Settings(name="q", sections={"redis": url})
     broker, notes = RedisBroker(made), RedisResults(made).notes
-    broker.exchange(None, (), (), 0, [Outgoing(bytes(16), bytes(20_000)), Outgoing(bytes(16), bytes(99))])
-    assert list(broker.withdraw([bytes(16)])) == [bytes(99), bytes(20_000)]
-    notes.put("{a}", b"x", 60.0)
-    notes.put("{b}", b"y", 60.0)
-    assert list(notes.look(["{a}", "{b}"])) == [b"x", b"y"]
+    broker.commit_and_lease(
+        None, (), (), 0, [Outgoing(bytes(16), bytes(20_000)), Outgoing(bytes(16), bytes(99))]
+    )
+    assert list(broker.remove_messages([bytes(16)])) == [bytes(99), bytes(20_000)]
+    notes.set_flag("{a}", b"x", 60.0)
+    notes.set_flag("{b}", b"y", 60.0)
+    assert list(notes.get_flags(["{a}", "{b}"])) == [b"x", b"y"]
     assert notes.acquire("{c}", b"a", 1, 60.0) is None
-    assert list(notes.arrive([Arrival("{d}", 0), Arrival("{e}", 0)], 60.0)) == [1, 1]
+    assert list(notes.join_barrier([BarrierMember("{d}", 0), BarrierMember("{e}", 0)], 60.0)) == [1, 1]
     assert notes.reserve("{f}", b"a", 1.0, 1) == 0.0
-    notes.disband(["{d}", "{e}"])
+    notes.delete_barriers(["{d}", "{e}"])
 
 
 def test_a_server_is_reached_by_tls(

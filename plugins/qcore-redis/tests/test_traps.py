@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.errors import BackendRefused, BackendUnavailable
+from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, State, StoredResult
-from qcore_redis import RedisBroker, RedisResults, RedisSettings, faults
-from qcore_redis import link as link_module
+from qcore_redis import RedisBroker, RedisResults, RedisSettings, error_mapping
+from qcore_redis import client as link_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +90,7 @@ def test_scripts_are_loaded_again(any_server: Any) -> None:
         while taken:
             client.script_flush()
             found += [one.body for one in taken]
-            taken = broker.exchange(None, (), acks(taken), 7)
+            taken = broker.commit_and_lease(None, (), acks(taken), 7)
         client.script_flush()
 
     assert list(broker.lease(1, 0.05)) == []
@@ -202,7 +202,7 @@ def test_a_full_server_is_drained(start: Callable[..., Any], kind: str) -> None:
         count = 0
         while taken:
             count += len(taken)
-            taken = list(broker.exchange(store, [result(b"r") for _ in taken], acks(taken), 100))
+            taken = list(broker.commit_and_lease(store, [result(b"r") for _ in taken], acks(taken), 100))
         client.config_set("maxmemory", 0)
 
     assert count == 1000
@@ -253,10 +253,10 @@ def test_what_nobody_learnt_of_is_not_held(behind: Any) -> None:
     first = broker.lease(2, 0.0)
     proxy.answer = False
     with pytest.raises(BackendUnavailable):
-        broker.exchange(None, (), acks(first), 5)
+        broker.commit_and_lease(None, (), acks(first), 5)
 
     proxy.answer = True
-    again = [*broker.exchange(None, (), acks(first), 5), *broker.lease(5, 0.0)]
+    again = [*broker.commit_and_lease(None, (), acks(first), 5), *broker.lease(5, 0.0)]
 
     assert [one.body for one in again] == [b"2", b"3", b"4"]
     assert {one.deliveries for one in again} == {1}
@@ -312,21 +312,21 @@ def test_an_unsure_enqueue_says_so(behind: Any) -> None:
         ("OOM command not allowed when used memory > 'maxmemory'.", BackendUnavailable, "maxmemory"),
         ("ERR max number of clients reached", BackendUnavailable, "maxclients"),
         ("MISCONF Errors writing to the AOF file", BackendUnavailable, "disk"),
-        ("NOAUTH Authentication required.", BackendRefused, "redis.password"),
-        ("WRONGPASS invalid username-password pair", BackendRefused, "redis.username"),
-        ("NOPERM this user has no permissions", BackendRefused, "ACL"),
-        ("WRONGTYPE Operation against a key", BackendRefused, "another program"),
+        ("NOAUTH Authentication required.", BackendRejected, "redis.password"),
+        ("WRONGPASS invalid username-password pair", BackendRejected, "redis.username"),
+        ("NOPERM this user has no permissions", BackendRejected, "ACL"),
+        ("WRONGTYPE Operation against a key", BackendRejected, "another program"),
         (
             "ERR Error running script (call to f_1): @user_script:4: -READONLY no",
             BackendUnavailable,
             "replica",
         ),
-        ("ERR unknown command", BackendRefused, "unknown command"),
+        ("ERR unknown command", BackendRejected, "unknown command"),
     ],
 )
 def test_an_error_says_what_to_do(text: str, kind: type[Exception], told: str) -> None:
     """What may pass is unavailable, what will not is refused; both in words."""
-    error = faults.refused(Exception(text), "db:6379/0")
+    error = error_mapping.refused(Exception(text), "db:6379/0")
 
     assert type(error) is kind
     assert told in str(error)
@@ -342,7 +342,7 @@ def test_a_missing_or_wrong_password_is_refused(start: Callable[..., Any]) -> No
         RedisSettings(unix_socket_path=server.path),
         RedisSettings(unix_socket_path=server.path, password="not-the-secret"),
     ):
-        with pytest.raises(BackendRefused, match=r"redis\.password") as caught:
+        with pytest.raises(BackendRejected, match=r"redis\.password") as caught:
             RedisBroker(named("kit", section)).ping()
         assert "secret" not in str(caught.value).replace("redis.password", "")
 
@@ -373,9 +373,9 @@ def test_settled_messages_leave_nothing(any_server: Any) -> None:
         while taken := broker.lease(9, 0.2):
             results = [result(b"r") for _ in taken]
             kept += [one.id for one in results]
-            broker.exchange(store, results, acks(taken[:-1]), 0)
-            broker.settle([Settlement(taken[-1].receipt, Action.BURY, reason="no")])
-        letters = broker.buried(1000)
+            broker.commit_and_lease(store, results, acks(taken[:-1]), 0)
+            broker.settle([Settlement(taken[-1].receipt, Action.DEAD_LETTER, reason="no")])
+        letters = broker.dead_letters(1000)
         assert {len(letter.body) for letter in letters} <= {5, 20_000, 30_000}
         assert broker.delete([letter.id for letter in letters]) == len(letters)
         assert store.delete(kept) == len(kept) == 42
@@ -479,9 +479,9 @@ def test_a_reason_that_is_no_text_is_kept(shared: Any) -> None:
     put(broker, b"bad")
     (one,) = broker.lease(1, 0.0)
 
-    broker.settle([Settlement(one.receipt, Action.BURY, reason="ValueError: \ud800")])
+    broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="ValueError: \ud800")])
 
-    assert [letter.reason for letter in broker.buried()] == ["ValueError: \\ud800"]
+    assert [letter.reason for letter in broker.dead_letters()] == ["ValueError: \\ud800"]
 
 
 def test_a_server_that_still_reads_its_data_is_waited_for(start: Callable[..., Any]) -> None:

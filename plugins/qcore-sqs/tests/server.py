@@ -73,7 +73,7 @@ class Wrongs:
 
 
 @dataclass
-class Held:
+class HeldMessage:
     """The last lease of a message."""
 
     handle: str
@@ -92,7 +92,7 @@ class Server:
         self.wrongs = Wrongs()
         self.asked: Counter[str] = Counter()
         #: message id -> its last lease
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, HeldMessage] = {}
         #: any handle ever given -> message id
         self._owner: dict[str, str] = {}
         self._deleted: set[str] = set()
@@ -214,7 +214,7 @@ class Server:
         for message in answer.get("Messages", []) if operation == "ReceiveMessage" else []:
             handle, owner = message["ReceiptHandle"], message["MessageId"]
             self._owner[handle] = owner
-            self._held[owner] = Held(handle, now + float(told.get("VisibilityTimeout", 30)))
+            self._held[owner] = HeldMessage(handle, now + float(told.get("VisibilityTimeout", 30)))
             if self.wrongs.twice > 0:
                 self.wrongs.twice -= 1
                 again = {"QueueUrl": told["QueueUrl"], "ReceiptHandle": handle, "VisibilityTimeout": 0}

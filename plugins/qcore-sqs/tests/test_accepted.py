@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.errors import BackendError, BackendRefused, BackendUnavailable, PayloadTooLarge
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable, PayloadTooLarge
 from qcore.model import Action, Outgoing, Settlement
-from qcore_sqs import link
+from qcore_sqs import client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def at_batch(
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"fail": {"SendMessageBatch": ["AccessDenied", 403, 1]}}, (BackendRefused, "may not do this")),
+        ({"fail": {"SendMessageBatch": ["AccessDenied", 403, 1]}}, (BackendRejected, "may not do this")),
         ({"fail": {"SendMessageBatch": ["MessageTooLong", 400, 1]}}, (PayloadTooLarge, "too large")),
         ({"fail": {"SendMessageBatch": ["InternalError", 500, 1]}}, (BackendUnavailable, "of its own")),
         ({"hangup": {"SendMessageBatch": 1}}, (BackendUnavailable, "may have been accepted all the same")),
@@ -58,7 +58,7 @@ def test_an_error_after_a_batch_says_how_many_were_accepted(
     expected: tuple[type[Exception], str],
 ) -> None:
     """The caller learns of it, whatever the error; its kind stays what it is."""
-    monkeypatch.setattr(link, "_PATIENCE", (3, 0.01, 0.01))
+    monkeypatch.setattr(client, "_PATIENCE", (3, 0.01, 0.01))
     broker = new()
     at_batch(broker, 3, lambda: sqs.tell(**wrong), monkeypatch)
 
@@ -89,13 +89,13 @@ def test_what_can_no_more_be_asked_alone_is_counted_too(
 
     def refused(operation: str, **fields: Any) -> Any:
         if operation == "send_message":
-            raise BackendRefused("no AWS credentials")
+            raise BackendRejected("no AWS credentials")
         return ask(operation, **fields)
 
     monkeypatch.setattr(broker._queues.link, "ask", refused)
     sqs.tell(partial={"SendMessageBatch": 1})
 
-    with pytest.raises(BackendRefused, match="no AWS credentials; 8 of 10 messages were accepted"):
+    with pytest.raises(BackendRejected, match="no AWS credentials; 8 of 10 messages were accepted"):
         broker.enqueue(numbered(10))
 
 
@@ -122,7 +122,7 @@ def test_a_service_that_stays_out_of_order_is_told(
     sqs: Any, new: New, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After some tries whoever asked decides."""
-    monkeypatch.setattr(link, "_PATIENCE", (3, 0.01, 0.01))
+    monkeypatch.setattr(client, "_PATIENCE", (3, 0.01, 0.01))
     broker = new()
     sqs.tell(fail={"SendMessageBatch": ["ServiceUnavailable", 503, 9]})
     with pytest.raises(BackendUnavailable, match="out of order"):
@@ -137,14 +137,14 @@ def test_letters_requeued_half_way_are_counted_and_not_requeued_again(
     broker = new()
     broker.enqueue(numbered(20))
     leased = [*broker.lease(10, 0.0), *broker.lease(10, 0.0)]
-    broker.settle([Settlement(one.receipt, Action.BURY, reason="no") for one in leased])
-    ids = [letter.id for letter in broker.buried()]
+    broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="no") for one in leased])
+    ids = [letter.id for letter in broker.dead_letters()]
     wrong = {"SendMessageBatch": ["InternalError", 500, 1]}
     at_batch(broker, 2, lambda: sqs.tell(fail=wrong), monkeypatch)
 
     with pytest.raises(BackendUnavailable, match="; 10 of 20 letters were requeued before that"):
         broker.requeue(ids)
 
-    assert (broker.size().ready, len(broker.buried())) == (10, 10)
+    assert (broker.size().ready, len(broker.dead_letters())) == (10, 10)
     assert broker.requeue(ids) == 10
     assert broker.size().ready == 20

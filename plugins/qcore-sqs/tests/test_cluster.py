@@ -122,7 +122,7 @@ def test_a_task_that_kills_its_workers_is_buried(
     path = tmp_path / "witness"
     job = app.enqueue("sqs_tasks.fall", str(path), times=99)
 
-    (letter,) = until(lambda: _buried(app))
+    (letter,) = until(lambda: _dead_letters(app))
 
     assert len(path.read_text().splitlines()) == 2
     found = job.fetch(PATIENCE)
@@ -137,7 +137,7 @@ def test_failures_are_counted(running: Callable[..., App], tmp_path: Path, until
     path = tmp_path / "witness"
     app.enqueue("sqs_tasks.fail", str(path))
 
-    (letter,) = until(lambda: _buried(app))
+    (letter,) = until(lambda: _dead_letters(app))
 
     assert len(path.read_text().splitlines()) == 2
     assert "attempt 2" in letter.reason
@@ -173,7 +173,7 @@ def test_a_stopped_worker_gives_back_what_it_held(
     with Cluster(config(workers=1, shutdown_timeout=0.2)):
         job = app.enqueue("sqs_tasks.sleep", 60, str(began))
         until(began.exists)
-    with app.runtime.brokers.lend() as broker:
+    with app.runtime.brokers.connection() as broker:
         (found,) = broker.lease(1, PATIENCE)
 
     assert (found.deliveries, found.failures, found.crashes) == (1, 0, 0)
@@ -200,6 +200,6 @@ def test_a_drain_takes_about_a_fifth_of_a_request_a_task(
     app.close()
 
 
-def _buried(app: App) -> Any:
-    with app.runtime.brokers.lend() as broker:
-        return broker.buried()
+def _dead_letters(app: App) -> Any:
+    with app.runtime.brokers.connection() as broker:
+        return broker.dead_letters()

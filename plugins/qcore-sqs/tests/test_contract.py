@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from qcore.interfaces import Settings
-from qcore.testing import BrokerContract
 from qcore_sqs import SqsBroker
+from qcore_testing import BrokerContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ class _Sqs(BrokerContract):
     """What holds for all queues of SQS."""
 
     #: SQS counts in whole seconds
-    tick: ClassVar[float] = 1.0
+    time_unit: ClassVar[float] = 1.0
     #: it keeps no order, even if moto does
     ordered: ClassVar[bool] = False
     crowd: ClassVar[int] = 120

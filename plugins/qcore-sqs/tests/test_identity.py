@@ -40,7 +40,7 @@ def test_two_brokers_on_one_queue_are_known_to_be(
     new: New, one: dict[str, Any], other: dict[str, Any], *, same: bool
 ) -> None:
     """`qcore move` would take out what it has just put in; however it is written, it is one queue."""
-    names = [new(**told).identity() for told in (one, other)]
+    names = [new(**told).queue_id() for told in (one, other)]
 
     assert all(names)
     assert (names[0] == names[1]) is same
@@ -48,7 +48,7 @@ def test_two_brokers_on_one_queue_are_known_to_be(
 
 def test_the_queue_is_named_without_asking_and_without_secrets(sqs: Any, new: New) -> None:
     """It is SQS's own name, unlike any store's, and may stand in a log."""
-    named = new(endpoint_url=sqs.url.replace("//", "//user:hidden@")).identity()
+    named = new(endpoint_url=sqs.url.replace("//", "//user:hidden@")).queue_id()
 
     assert named is not None
     assert named.startswith("sqs:")
@@ -59,13 +59,13 @@ def test_the_queue_is_named_without_asking_and_without_secrets(sqs: Any, new: Ne
 
 def test_the_same_key_is_the_same_wherever_boto3_finds_it(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
     """One side of a move may name its key, the other find it in the environment."""
-    named = new().identity()
+    named = new().queue_id()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id-of-these-tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-these-tests")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     nothing = dict.fromkeys(("aws_region", "aws_access_key_id", "aws_secret_access_key"), None)
 
-    assert new(**nothing).identity() == named
+    assert new(**nothing).queue_id() == named
 
 
 def test_the_same_role_is_the_same_whatever_key_it_has_got(
@@ -79,7 +79,7 @@ def test_the_same_role_is_the_same_whatever_key_it_has_got(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     nothing = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), None)
-    names = [new(**nothing, aws_profile=one).identity() for one in ("ours", "ours", "theirs")]
+    names = [new(**nothing, aws_profile=one).queue_id() for one in ("ours", "ours", "theirs")]
 
     assert None not in names
     assert names[0] == names[1] != names[2]
@@ -88,4 +88,4 @@ def test_the_same_role_is_the_same_whatever_key_it_has_got(
 @pytest.mark.parametrize("fields", [{"aws_region": None}, {"aws_profile": "nobody"}, {"endpoint_url": "no"}])
 def test_what_boto3_cannot_use_has_no_name(new: New, fields: dict[str, Any]) -> None:
     """To make a broker is no error; its first use says what is wrong."""
-    assert new(**fields).identity() is None
+    assert new(**fields).queue_id() is None

@@ -23,7 +23,7 @@ def bury(broker: SqsBroker, count: int) -> None:
     left = count
     while left:
         leased = broker.lease(10, 5.0)
-        broker.settle([Settlement(one.receipt, Action.BURY, reason="why") for one in leased])
+        broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="why") for one in leased])
         left -= len(leased)
 
 
@@ -57,7 +57,7 @@ def test_letters_that_come_again_while_they_are_read_end_the_reading(
     bury(broker, count)
     seen = asked(broker, VisibilityTimeout=0)
 
-    letters = broker.buried()
+    letters = broker.dead_letters()
     assert {one.body for one in letters} == {b"%03d" % number for number in range(min(count, 10))}
     assert broker.delete([letters[0].id, "of no letter"]) == 1
 
@@ -71,9 +71,9 @@ def test_letters_stay_out_of_sight_as_long_as_so_many_take(
     broker = new()
     bury(broker, 1)
     seen = asked(broker)
-    broker.buried()
+    broker.dead_letters()
     monkeypatch.setattr(broker._queues, "attributes", lambda *_: {"ApproximateNumberOfMessages": "100000"})
-    broker.buried()
+    broker.dead_letters()
 
     assert 60 <= seen[0]["VisibilityTimeout"] <= 61
     # ten at a time, some of them a second
@@ -84,7 +84,7 @@ def test_no_more_letters_are_read_than_it_takes_to_find_those_that_are_wanted(sq
     """Whoever requeues one of many does not wait until all were read."""
     broker = new()
     bury(broker, 35)
-    first, *rest = broker.buried()
+    first, *rest = broker.dead_letters()
     before = sqs.asked()["ReceiveMessage"]
 
     assert broker.requeue([first.id]) == 1
@@ -92,4 +92,4 @@ def test_no_more_letters_are_read_than_it_takes_to_find_those_that_are_wanted(sq
 
     # four for all that are left and two that find no more, once
     assert sqs.asked()["ReceiveMessage"] - before <= 1 + 6
-    assert [one.id for one in broker.buried()] == [one.id for one in rest]
+    assert [one.id for one in broker.dead_letters()] == [one.id for one in rest]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import App, Config
-from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
+from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_sqs import SqsBroker, SqsSettings, checks, names, plugin
@@ -116,7 +116,7 @@ def test_other_names_are_mapped_and_stay_apart() -> None:
     odd = ["a.b", "a:b", "a_b", ".", ":", "x" * 80, "x" * 79, "x-buried", "shop.eu:2"]
     for fifo in (False, True):
         mapped = [names.queue_name(name, fifo=fifo) for name in odd]
-        mapped += [names.buried_name(name) for name in mapped]
+        mapped += [names.dead_letters_name(name) for name in mapped]
 
         assert len(set(mapped)) == 2 * len(odd)
         assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name.removesuffix(".fifo")) for name in mapped)
@@ -130,7 +130,7 @@ def test_queues_of_other_names_are_apart(new: Callable[..., SqsBroker]) -> None:
         new(name=name).enqueue([message(name.encode())])
 
     assert [one.body for one in new(name="a:b").lease(5, 0.0)] == [b"a:b"]
-    assert new(name="x").size().buried == 0
+    assert new(name="x").size().dead_letters == 0
 
 
 # -- queues -------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_a_missing_queue_is_refused_where_none_may_be_made(new: Callable[..., Sq
     """The error names the queue and the setting."""
     broker = new(create=False)
     for attempt in (lambda: broker.enqueue([message()]), lambda: broker.lease(1, 0.0), broker.ping):
-        with pytest.raises(BackendRefused, match=r"no queue 'mail' .* sqs\.create = true"):
+        with pytest.raises(BackendRejected, match=r"no queue 'mail' .* sqs\.create = true"):
             attempt()
 
 
@@ -185,7 +185,7 @@ def test_a_check_tells_how_long_messages_are_kept(section: Callable[..., SqsSett
     assert checks.check(settings) == "mail keeps a message for 14 days; dead letters go to mail-buried"
 
     strict = Settings(name="mail", sections={"sqs": section(create=False)})
-    with pytest.raises(BackendRefused, match="missing: mail-buried"):
+    with pytest.raises(BackendRejected, match="missing: mail-buried"):
         checks.check(strict)
     broker.close()
 
@@ -210,7 +210,7 @@ def test_credentials_are_shown_nowhere(
     broker = new(**table)
     said = [repr(SqsSettings(**table)), repr(config), str(config.redacted()), broker.info()]
     sqs.tell(fail={"SendMessageBatch": ["SignatureDoesNotMatch", 403, 1]})
-    with pytest.raises(BackendRefused, match=r"sqs\.aws_secret_access_key") as caught:
+    with pytest.raises(BackendRejected, match=r"sqs\.aws_secret_access_key") as caught:
         broker.enqueue([message()])
     broker.enqueue([message()])
 
@@ -232,7 +232,7 @@ def test_an_endpoint_s_password_is_not_shown_when_it_does_not_answer(
 ) -> None:
     """Neither the error nor what led to it has more than the place."""
     broker = new(**table)
-    with pytest.raises((BackendUnavailable, BackendRefused)) as caught:
+    with pytest.raises((BackendUnavailable, BackendRejected)) as caught:
         broker.ping()
 
     assert not re.search("user|hid|den", "".join(traceback.format_exception(caught.value, limit=0)))
@@ -264,7 +264,7 @@ def test_whitespace_in_a_credential_of_the_environment_is_told(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     # of a place of its own: clients are shared
     broker = new(aws_region="eu-north-1", aws_access_key_id=None, aws_secret_access_key=None)
-    with pytest.raises(BackendRefused, match="end of line in them") as caught:
+    with pytest.raises(BackendRejected, match="end of line in them") as caught:
         broker.ping()
     assert "hidden" not in "".join(traceback.format_exception(caught.value, limit=0))
 
@@ -272,7 +272,7 @@ def test_whitespace_in_a_credential_of_the_environment_is_told(
 def test_without_credentials_it_says_how_to_give_them(sqs: Any, new: Callable[..., SqsBroker]) -> None:
     """Whatever boto3 finds will do; if it finds nothing, that is told."""
     broker = new(aws_access_key_id=None, aws_secret_access_key=None)
-    with pytest.raises(BackendRefused, match=r"no AWS credentials: set sqs\.aws_access_key_id"):
+    with pytest.raises(BackendRejected, match=r"no AWS credentials: set sqs\.aws_access_key_id"):
         broker.enqueue([message()])
 
 
@@ -308,7 +308,7 @@ def test_what_boto3_cannot_use_is_refused(
 ) -> None:
     """A later call will not find it better."""
     broker = new(**fields)
-    with pytest.raises(BackendRefused, match=said):
+    with pytest.raises(BackendRejected, match=said):
         broker.ping()
 
 
@@ -323,7 +323,7 @@ def test_a_closed_broker_says_so(new: Callable[..., SqsBroker]) -> None:
     broker = new()
     broker.ping()
     broker.close()
-    with pytest.raises(BackendRefused, match="was closed"):
+    with pytest.raises(BackendRejected, match="was closed"):
         broker.ping()
 
 

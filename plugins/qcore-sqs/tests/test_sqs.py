@@ -13,10 +13,10 @@ import attrs
 import pytest
 
 from qcore import App, Config
-from qcore.errors import BackendRefused, BackendUnavailable, NotSupported, PayloadTooLarge
+from qcore.errors import BackendRejected, BackendUnavailable, NotSupported, PayloadTooLarge
 from qcore.model import Action, Outgoing, Settlement
 from qcore_sqs import broker as broker_module
-from qcore_sqs import link, moving, parcel
+from qcore_sqs import client, codec, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,9 +59,9 @@ def test_draining_takes_a_fifth_of_a_request_a_task(sqs: Any, new: New) -> None:
     before = Counter(sqs.asked())
 
     seen: set[bytes] = set()
-    while leased := broker.exchange(None, (), (), 10):
+    while leased := broker.commit_and_lease(None, (), (), 10):
         seen |= {found.body for found in leased}
-        broker.exchange(None, (), acks(leased), 0)
+        broker.commit_and_lease(None, (), acks(leased), 0)
         if len(seen) == 200:
             break
 
@@ -82,7 +82,7 @@ def test_a_message_above_the_limit_is_refused_unsent(sqs: Any, new: New) -> None
     """The error names the size, and nothing of the call is accepted."""
     broker = new()
     with pytest.raises(PayloadTooLarge, match=r"has 780289 bytes; SQS takes 1048576 .* 780288 for the body"):
-        broker.enqueue([message(), message(bytes(parcel.MAX_BYTES + 1))])
+        broker.enqueue([message(), message(bytes(codec.MAX_BYTES + 1))])
     assert "SendMessageBatch" not in sqs.asked()
 
 
@@ -136,7 +136,7 @@ def test_throttling_is_waited_out(sqs: Any, new: New) -> None:
 
 def test_throttling_that_does_not_end_is_told(sqs: Any, new: New, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some tries whoever asked decides."""
-    monkeypatch.setattr(link, "_PATIENCE", (3, 0.01, 0.01))
+    monkeypatch.setattr(client, "_PATIENCE", (3, 0.01, 0.01))
     broker = new()
     broker.enqueue([message()])
     sqs.tell(throttle={"*": 1000})
@@ -149,11 +149,11 @@ def test_throttling_that_does_not_end_is_told(sqs: Any, new: New, monkeypatch: p
 @pytest.mark.parametrize(
     ("fault", "kind", "said"),
     [
-        (("AccessDenied", 403), BackendRefused, "these credentials may not do this"),
-        (("InvalidClientTokenId", 403), BackendRefused, "does not know this access key"),
-        (("RequestExpired", 400), BackendRefused, "clock"),
-        (("KmsDisabled", 400), BackendRefused, "the queue's key is disabled"),
-        (("UnheardOf", 400), BackendRefused, "UnheardOf: told to fail"),
+        (("AccessDenied", 403), BackendRejected, "these credentials may not do this"),
+        (("InvalidClientTokenId", 403), BackendRejected, "does not know this access key"),
+        (("RequestExpired", 400), BackendRejected, "clock"),
+        (("KmsDisabled", 400), BackendRejected, "the queue's key is disabled"),
+        (("UnheardOf", 400), BackendRejected, "UnheardOf: told to fail"),
         (("ExpiredToken", 403), BackendUnavailable, "temporary credentials have expired"),
         (("OverLimit", 403), BackendUnavailable, "as many messages are leased as it allows"),
         (("ServiceUnavailable", 503), BackendUnavailable, "out of order"),
@@ -284,7 +284,7 @@ def test_a_late_ack_does_what_the_service_makes_of_it(sqs: Any, new: New, late: 
     assert other.size().leased == 0
 
 
-@pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.BURY])
+@pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.DEAD_LETTER])
 def test_a_late_settlement_sends_no_copy(new: New, action: Action) -> None:
     """Whether the lease is still ours is asked before anything is sent."""
     broker, other = new(retry=1.0), new()
@@ -294,7 +294,7 @@ def test_a_late_settlement_sends_no_copy(new: New, action: Action) -> None:
 
     broker.settle([Settlement(outlived.receipt, action, reason="late")])
 
-    assert (other.size().ready, other.size().leased, other.size().buried) == (0, 1, 0)
+    assert (other.size().ready, other.size().leased, other.size().dead_letters) == (0, 1, 0)
     other.settle(acks([current]))
 
 
@@ -303,7 +303,7 @@ def test_what_was_not_ours_is_refused_by_whoever_reads_it(new: New) -> None:
     broker = new()
     broker.lease(1, 0.0)
     queue = broker._queues
-    note = {parcel.ATTRIBUTE: {"DataType": "String", "StringValue": "{not ours"}}
+    note = {codec.ATTRIBUTE: {"DataType": "String", "StringValue": "{not ours"}}
     queue.link.call("send_message", QueueUrl=queue.main(), MessageBody="{é}", MessageAttributes=note)
 
     assert one(broker).body == "{é}".encode()
@@ -312,18 +312,18 @@ def test_what_was_not_ours_is_refused_by_whoever_reads_it(new: New) -> None:
 # -- copies -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.BURY])
+@pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.DEAD_LETTER])
 def test_what_a_settlement_left_behind_is_never_handed_out(sqs: Any, new: New, action: Action) -> None:
     """The copy is sent, then its process dies: whoever finds the copy removes the old message."""
     broker, other = new(retry=4.0), new()
     broker.enqueue([message(b"once")])
     leased = one(broker)
     sqs.tell(fail={"DeleteMessageBatch": ["AccessDenied", 403, 1]})
-    with pytest.raises(BackendRefused):
+    with pytest.raises(BackendRejected):
         broker.settle([Settlement(leased.receipt, action, reason="why", failures=1)])
 
-    if action is Action.BURY:
-        assert [letter.body for letter in other.buried()] == [b"once"]
+    if action is Action.DEAD_LETTER:
+        assert [letter.body for letter in other.dead_letters()] == [b"once"]
     else:
         again = one(other)
         assert (again.failures, again.deliveries) == ((1, 2) if action is Action.RETRY else (0, 1))
@@ -336,16 +336,16 @@ def test_a_letter_that_was_sent_twice_is_one_letter(sqs: Any, new: New) -> None:
     """A settlement that is made up for by another process doubles nothing that is listed."""
     broker, other = new(), new()
     broker.enqueue([message(b"once")])
-    bury = Settlement(one(broker).receipt, Action.BURY, reason="why")
+    bury = Settlement(one(broker).receipt, Action.DEAD_LETTER, reason="why")
     sqs.tell(fail={"DeleteMessageBatch": ["AccessDenied", 403, 1]})
-    with pytest.raises(BackendRefused):
+    with pytest.raises(BackendRejected):
         broker.settle([bury])
 
     other.settle([bury])
-    (letter,) = other.buried()
+    (letter,) = other.dead_letters()
 
     assert other.requeue([letter.id]) == 1
-    assert list(other.buried()) == []
+    assert list(other.dead_letters()) == []
     assert one(other).body == b"once"
     assert not other.lease(1, 0.0)
 
@@ -360,13 +360,13 @@ def test_any_process_can_put_back_what_another_leased(new: New) -> None:
     other.settle(
         [
             Settlement(first.receipt, Action.RETRY, failures=2, crashes=1),
-            Settlement(second.receipt, Action.BURY, reason="no", crashes=3),
+            Settlement(second.receipt, Action.DEAD_LETTER, reason="no", crashes=3),
         ]
     )
 
     again = one(other)
     assert (again.failures, again.crashes, again.deliveries) == (2, 1, 2)
-    assert [letter.crashes for letter in other.buried()] == [3]
+    assert [letter.crashes for letter in other.dead_letters()] == [3]
 
 
 def test_a_large_message_of_another_process_is_put_back_uncounted(
@@ -395,7 +395,7 @@ def test_a_delay_beyond_fifteen_minutes_is_kept(new: New, monkeypatch: pytest.Mo
     """A message that comes before its time is put back with the rest, as if it had never come."""
     # so that the test takes seconds: SQS delays 900 at most
     monkeypatch.setattr(broker_module, "LONGEST_DELAY", 1)
-    monkeypatch.setattr(moving, "LONGEST_DELAY", 1)
+    monkeypatch.setattr(transfer, "LONGEST_DELAY", 1)
     broker, other = new(), new()
     since = time.time()
     broker.enqueue([message(b"later", 3.5)])
@@ -414,7 +414,7 @@ def test_a_lease_is_extended_to_what_is_left_of_twelve_hours(
     new: New, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """SQS counts them from the lease; that it ends then is told."""
-    monkeypatch.setattr(moving, "LONGEST_LEASE", 20)
+    monkeypatch.setattr(transfer, "LONGEST_LEASE", 20)
     broker = new()
     broker.enqueue([message()])
     leased = one(broker)
@@ -505,7 +505,7 @@ def test_the_queue_s_own_redrive_policy_serves(new: New) -> None:
         assert one(broker).body == b"hopeless"
 
     assert not broker.lease(1, 3.0)
-    (letter,) = broker.buried()
+    (letter,) = broker.dead_letters()
 
     assert (letter.body, "redrive policy" in letter.reason) == (b"hopeless", True)
     assert broker.requeue([letter.id]) == 1
@@ -582,8 +582,8 @@ def test_a_retry_is_no_duplicate(new: New, deduplication: str) -> None:
     broker.enqueue([message()])
     for failures in range(1, 4):
         broker.settle([Settlement(one(broker).receipt, Action.RETRY, failures=failures)])
-    broker.settle([Settlement(one(broker).receipt, Action.BURY, reason="no")])
-    assert broker.requeue([letter.id for letter in broker.buried()]) == 1
+    broker.settle([Settlement(one(broker).receipt, Action.DEAD_LETTER, reason="no")])
+    assert broker.requeue([letter.id for letter in broker.dead_letters()]) == 1
     assert one(broker).deliveries == 1
 
 
@@ -627,13 +627,13 @@ def test_the_last_broker_closes_the_client(new: New) -> None:
     second.ping()
     # what others have left behind is not counted
     gc.collect()
-    before = len(link._CLIENTS)
+    before = len(client._CLIENTS)
 
     first.close()
-    assert len(link._CLIENTS) == before
+    assert len(client._CLIENTS) == before
     second.close()
     gc.collect()
-    assert len(link._CLIENTS) == before - 1
+    assert len(client._CLIENTS) == before - 1
 
 
 def test_boto_s_chatter_is_silenced_only_where_nobody_asked_for_it(new: New) -> None:

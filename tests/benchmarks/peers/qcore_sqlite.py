@@ -73,10 +73,10 @@ def stop() -> None:
 def waiting() -> int:
     """Return how many tasks are not done with: ready, leased, delayed or buried."""
     size = app.sizes()
-    return size.ready + (size.leased or 0) + (size.delayed or 0) + (size.buried or 0)
+    return size.ready + (size.leased or 0) + (size.delayed or 0) + (size.dead_letters or 0)
 
 
 def stored() -> int:
     """Return how many results are stored."""
-    with app.runtime.stores.lend() as store:
+    with app.runtime.stores.connection() as store:
         return sum(store.counts().values())

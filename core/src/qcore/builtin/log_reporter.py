@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qcore.interfaces import ErrorReporter
 
 if TYPE_CHECKING:
-    from qcore.model import Task
+    from qcore.model import TaskInfo
 
 #: what could forge a line or move a terminal's cursor: control and bidirectional characters,
 #: line separators, and lone surrogates, which no stream can write
@@ -24,7 +24,7 @@ class LogReporter(ErrorReporter):
     def __init__(self, logger: str = "qcore.reports") -> None:
         self._log = logging.getLogger(logger)
 
-    def report(self, task: Task, error: BaseException | None, text: str) -> None:
+    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
         """Write ids, type of the error and traceback in one line."""
         self._log.error(
             "task failed: id=%s name=%s attempt=%d error=%s: %s",

@@ -12,7 +12,7 @@
 | 130 | interrupted by Ctrl-C |
 """
 
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.cli.group import command, main
 
 __all__ = ["Exit", "command", "main"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.cli.result import as_task_id
 from qcore.cli.text import say, say_json
 

@@ -6,9 +6,9 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from qcore import faults
-from qcore.cli import symptoms
-from qcore.cli.finding import Finding, Verdict
+from qcore import wording
+from qcore.cli import system_checks
+from qcore.cli.check_result import CheckResult, Verdict
 from qcore.errors import QcoreError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qcore.installed import Plugin
     from qcore.interfaces import Settings
 
-    _Look = Callable[[Session], Iterator["str | Finding"]]
+    _Look = Callable[[Session], Iterator["str | CheckResult"]]
 
 #: hooks that offer what a configuration chooses by name
 _CHOSEN: Final = (
@@ -30,28 +30,28 @@ _CHOSEN: Final = (
 )
 
 
-def examine(session: Session) -> Iterator[Finding]:
+def examine(session: Session) -> Iterator[CheckResult]:
     """Look at everything, from what the rest stands on upwards; stop where the ground is missing."""
     for about, look in (
-        ("interpreter", symptoms.interpreter),
-        ("shared memory", symptoms.memory),
-        ("plugins", symptoms.plugins),
+        ("interpreter", system_checks.interpreter),
+        ("shared memory", system_checks.memory),
+        ("plugins", system_checks.plugins),
     ):
         yield from _looked(about, look, session)
     for about, look in (
-        ("configuration", symptoms.configuration),
-        ("secret key", symptoms.keys),
-        ("broker", symptoms.broker),
+        ("configuration", system_checks.configuration),
+        ("secret key", system_checks.keys),
+        ("broker", system_checks.broker),
     ):
         found = list(_looked(about, look, session))
         yield from found
         if any(finding.verdict is Verdict.FAIL for finding in found):
             return
     for about, look in (
-        ("results", symptoms.store),
-        ("clusters", symptoms.clusters),
-        ("workers", symptoms.workers),
-        ("schedules", symptoms.schedules),
+        ("results", system_checks.store),
+        ("clusters", system_checks.clusters),
+        ("workers", system_checks.workers),
+        ("schedules", system_checks.schedules),
     ):
         yield from _looked(about, look, session)
     for plugin in session.plugins.listing():
@@ -63,7 +63,7 @@ def examine(session: Session) -> Iterator[Finding]:
 def _in_use(plugin: Plugin, session: Session) -> bool:
     """Whether anything a plugin offers is chosen: a service nobody uses need not answer."""
     config = session.config
-    chosen = {config.broker, config.result_store, config.serializer, *config.accept}
+    chosen = {config.broker, config.result_store, config.serializer, *config.accept_serializers}
     chosen |= {*config.error_reporter, *config.sections}
     offered = {name for hook in _CHOSEN for name in plugin.offers.get(hook, ())}
     return not offered or not offered.isdisjoint(chosen)
@@ -76,21 +76,22 @@ def _of_plugin(check: Callable[[Settings], str]) -> _Look:
     return look
 
 
-def _looked(about: str, look: _Look, session: Session) -> Iterator[Finding]:
+def _looked(about: str, look: _Look, session: Session) -> Iterator[CheckResult]:
     """Make findings of what a look tells, logs and raises."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     with _overheard() as warnings:
         try:
             found.extend(
-                one if isinstance(one, Finding) else Finding(Verdict.OK, about, one) for one in look(session)
+                one if isinstance(one, CheckResult) else CheckResult(Verdict.OK, about, one)
+                for one in look(session)
             )
         except QcoreError as exc:
-            found.append(Finding(Verdict.FAIL, about, str(exc)))
+            found.append(CheckResult(Verdict.FAIL, about, str(exc)))
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - a doctor does not fall ill of what it finds
-            found.append(Finding(Verdict.FAIL, about, faults.reason(exc)))
+            found.append(CheckResult(Verdict.FAIL, about, wording.reason(exc)))
     yield from found
     for text in warnings:
-        yield Finding(Verdict.WARN, about, text)
+        yield CheckResult(Verdict.WARN, about, text)
 
 
 @contextmanager

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qcore.cli.exits import Exit
-from qcore.cli.gathering import Chaos, Gathering, Parsed
+from qcore.cli.demo_run import Chaos, DemoRun, Parsed
+from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
 from qcore.cli.text import fit, say, say_json
 from qcore.config import Config
-from qcore.harmless import line
+from qcore.sanitize import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ _NOT_OURS: Final = frozenset({"site-packages", "dist-packages"})
 def command(path: Path | None, chaos: bool, workers: int | None, as_json: bool) -> int:
     """Parse every Python file under PATH, or the standard library, in a pool of workers.
 
-    The queue is a temporary SQLite file. Exit code 1 if a file was lost.
+    The queue is a temporary one. Exit code 1 if a file was lost.
     """
     unread: list[str] = []
     root = path or Path(sysconfig.get_path("stdlib"))
@@ -50,7 +50,7 @@ def command(path: Path | None, chaos: bool, workers: int | None, as_json: bool) 
             count = f"{len(files):,} files" if len(files) > 1 else "1 file"
             say(fit(f"parsing {count}: {line(str(root))}", error=True), error=True)
         with progress(len(files), "files", silent=as_json) as bar:
-            done = Gathering(config, files, bar, Chaos() if chaos else None).run()
+            done = DemoRun(config, files, bar, Chaos() if chaos else None).run()
     if as_json:
         say_json(done.figures())
     else:
@@ -59,11 +59,12 @@ def command(path: Path | None, chaos: bool, workers: int | None, as_json: bool) 
 
 
 def _config(folder: str, workers: int | None, *, chaos: bool) -> Config:
+    # Where the default broker keeps its files, whichever it is; processes of the cluster inherit it.
+    os.environ["XDG_STATE_HOME"] = folder
     settings: dict[str, Any] = {
         "name": "demo",
         "secret_key": secrets.token_urlsafe(32),
-        "sqlite": {"path": str(Path(folder) / "queue.db")},
-        "preload": ["qcore.cli.parsing"],
+        "preload": ["qcore.cli.demo_task"],
         # all results are read
         "save_limit": 0,
         # what a worker held in its last instant comes back soon

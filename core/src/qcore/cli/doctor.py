@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import click
 
+from qcore.cli.check_result import Verdict
 from qcore.cli.checks import examine
-from qcore.cli.exits import Exit
-from qcore.cli.finding import Verdict
+from qcore.cli.exit_codes import Exit
 from qcore.cli.text import say, say_json
-from qcore.harmless import clean
+from qcore.sanitize import clean
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qcore import faults
-from qcore.cli.exits import Exit, exit_of
+from qcore import installed, wording
+from qcore.cli.exit_codes import Exit, exit_of
 from qcore.cli.session import Session
 from qcore.cli.text import say
 from qcore.errors import PluginError, QcoreError
-from qcore.harmless import clean
+from qcore.sanitize import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: verb -> what it does: the help is printed without importing any of them
 VERBS: Final = MappingProxyType(
@@ -33,12 +33,10 @@ VERBS: Final = MappingProxyType(
         "cancel": "Call a task off.",
         "group": "Show or delete the results of a group.",
         "info": "Show broker, queue, results and clusters.",
-        "monitor": "Watch the queue on the whole screen.",
-        "memory": "Show the memory of clusters and workers.",
         "pause": "Have clusters take no new tasks.",
         "resume": "Have clusters take tasks again.",
         "health": "Say whether the queue is worked on.",
-        "buried": "List, show, requeue or drop dead letters.",
+        "dead-letters": "List, show, requeue or drop dead letters.",
         "purge": "Remove every task that waits.",
         "move": "Drain the queue into another broker.",
         "plugins": "List the plugins and what they offer.",
@@ -47,7 +45,7 @@ VERBS: Final = MappingProxyType(
     }
 )
 #: verb -> its file, where that has another name
-_FILES: Final = MappingProxyType({"group": "grouped"})
+_FILES: Final = MappingProxyType({"group": "grouped", "dead-letters": "dead_letters"})
 #: set to anything but nothing or 0: errors come with their traceback
 DEBUG: Final = "QCORE_DEBUG"
 
@@ -70,21 +68,31 @@ class Verbs(click.Group):
             return None
         offered = session(ctx).plugins.commands()
         if cmd_name not in offered:
-            near = faults.did_you_mean(cmd_name, [*VERBS, *offered])
+            near = wording.did_you_mean(cmd_name, [*VERBS, *offered])
+            if cmd_name in installed.KNOWN_COMMANDS:
+                near = (
+                    f"; the package {installed.KNOWN_COMMANDS[cmd_name]} offers it, and it is not installed"
+                )
             msg = f"no command {cmd_name!r}{near or '; qcore --help lists them'}"
             raise click.UsageError(msg, ctx)
         try:
             made: click.Command = offered[cmd_name]()
         except (Exception, SystemExit) as exc:
-            msg = f"the plugin's command {cmd_name!r} cannot be used: {faults.reason(exc)}"
+            msg = f"the plugin's command {cmd_name!r} cannot be used: {wording.reason(exc)}"
             raise PluginError(msg) from exc
         return made
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
-        rows = [(name, VERBS.get(name, "A plugin's command.")) for name in self.list_commands(ctx)]
+        offered = session(ctx).plugins.commands()
+        rows = [(name, VERBS.get(name) or _help_of(offered[name])) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _help_of(factory: Callable[[], Any]) -> str:
+    """Return the first line of the docstring of a plugin's factory, which is not called for it."""
+    return (factory.__doc__ or "A plugin's command.").strip().partition("\n")[0]
 
 
 def session(ctx: click.Context) -> Session:
@@ -148,7 +156,7 @@ def _code(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except Exception as exc:  # noqa: BLE001 - the last frame: a traceback helps nobody who did not ask for it
-        told = f"a fault of qcore's own: {faults.reason(exc)}; {DEBUG}=1 shows where, please report it"
+        told = f"a fault of qcore's own: {wording.reason(exc)}; {DEBUG}=1 shows where, please report it"
         return _complain(told, Exit.SOFTWARE)
     return done if isinstance(done, int) else Exit.OK
 

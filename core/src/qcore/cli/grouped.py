@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import click
 
-from qcore.cli.exits import Exit
-from qcore.cli.figures import span
+from qcore.cli.exit_codes import Exit
+from qcore.cli.formatting import span
 from qcore.cli.purge import sure
 from qcore.cli.text import plain, say, say_json, shown, table
-from qcore.harmless import line
+from qcore.sanitize import line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from qcore.cli.exits import Exit
-from qcore.cli.figures import busy
-from qcore.cli.looking import look
+from qcore.cli.exit_codes import Exit
+from qcore.cli.formatting import busy
+from qcore.cli.overview import look
 from qcore.cli.text import say, say_json
-from qcore.harmless import line
+from qcore.sanitize import line
 
 if TYPE_CHECKING:
-    from qcore.cli.looking import Sight
+    from qcore.cli.overview import QueueOverview
     from qcore.cli.session import Session
 
 #: Seconds between two looks at a queue that does not move.
@@ -51,7 +51,7 @@ def command(session: Session, patience: float, as_json: bool) -> int:
     return Exit.FAILED if faults else Exit.OK
 
 
-def examine(session: Session, first: Sight, patience: float) -> list[str]:
+def examine(session: Session, first: QueueOverview, patience: float) -> list[str]:
     """Return what is wrong, nothing if all is well, beginning with what was seen first."""
     if not first.status:
         if _moves(session, first, patience):
@@ -77,7 +77,7 @@ def examine(session: Session, first: Sight, patience: float) -> list[str]:
     return faults
 
 
-def _moves(session: Session, first: Sight, patience: float) -> bool:
+def _moves(session: Session, first: QueueOverview, patience: float) -> bool:
     """Wait until something is taken or runs, or there is nothing to take."""
     end = time.monotonic() + patience
     now = before = first
@@ -94,5 +94,5 @@ def _moves(session: Session, first: Sight, patience: float) -> bool:
         before, now = now, look(session.app)
 
 
-def _done(found: Sight) -> int:
+def _done(found: QueueOverview) -> int:
     return sum(one.finished for one in found.clusters)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final, TypedDict
 import click
 import msgspec
 
-from qcore.cli.exits import Exit
-from qcore.cli.figures import busy, causes, progress_line, rate, short, span, spread
-from qcore.cli.looking import look
+from qcore.cli.exit_codes import Exit
+from qcore.cli.formatting import busy, causes, progress_line, rate, short, span, spread
+from qcore.cli.overview import look
 from qcore.cli.text import columns, cut, room, say, say_json, seconds
-from qcore.harmless import clean, line
+from qcore.sanitize import clean, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qcore.cli.looking import Sight
+    from qcore.cli.overview import QueueOverview
     from qcore.cli.session import Session
     from qcore.status import ClusterStatus, WorkerStatus
 
@@ -58,7 +58,7 @@ def command(session: Session, ids: bool, with_config: bool, as_json: bool) -> in
     return Exit.OK
 
 
-def _tell_ids(found: Sight, *, as_json: bool) -> Exit:
+def _tell_ids(found: QueueOverview, *, as_json: bool) -> Exit:
     if as_json:
         say_json({"ids": [one.id for one in found.clusters]})
     else:
@@ -69,7 +69,7 @@ def _tell_ids(found: Sight, *, as_json: bool) -> Exit:
     return Exit.OK if found.clusters else Exit.FAILED
 
 
-def told_of(found: Sight, room: int | None = None) -> Iterator[str]:
+def told_of(found: QueueOverview, room: int | None = None) -> Iterator[str]:
     """Yield the lines that tell of a queue, its clusters and what they run."""
     fitting: _Fitting = {"right": _NUMBERS, "soft": _SOFT, "room": room}
     yield from columns(_rows(found))
@@ -88,9 +88,12 @@ def told_of(found: Sight, room: int | None = None) -> Iterator[str]:
             yield f"trouble of {line(one.label)} (pid {one.pid}): {line(trouble)}"
 
 
-def _rows(found: Sight) -> Iterator[tuple[str, str]]:
+def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
     queue = msgspec.to_builtins(found.queue)
-    sizes = [f"{'?' if count is None else f'{count:,}'} {state}" for state, count in queue.items()]
+    sizes = [
+        f"{'?' if count is None else f'{count:,}'} {state.replace('_', ' ')}"
+        for state, count in queue.items()
+    ]
     results = [f"{count:,} {state}" for state, count in found.record()["results"].items()]
     yield "queue", found.name + (" (paused)" if found.paused else "")
     yield "broker", found.broker

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.cli.text import say
 
 

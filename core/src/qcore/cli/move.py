@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from qcore.app import App
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
 from qcore.cli.text import say, say_json
 from qcore.config import Config
@@ -84,7 +84,7 @@ def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:
             bar.show(moved)
     left = source.size()
     if as_json:
-        told = {"leased": left.leased, "delayed": left.delayed, "buried": left.buried}
+        told = {"leased": left.leased, "delayed": left.delayed, "dead_letters": left.dead_letters}
         say_json({"queue": name, "moved": moved, "refused": mover.refused, "left": told})
     else:
         say(f"{moved:,} tasks moved from {source.info()} to {target.info()}")
@@ -95,7 +95,7 @@ def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:
 
 
 def _tell_left(left: QueueSize) -> None:
-    states = (("leased", left.leased), ("delayed", left.delayed), ("buried", left.buried))
+    states = (("leased", left.leased), ("delayed", left.delayed), ("dead_letters", left.dead_letters))
     there = [f"{count:,} {state}" for state, count in states if count]
     if there:
         say(f"left behind: {', '.join(there)}; what was delayed or leased can be moved when it is ready")
@@ -109,8 +109,8 @@ def _refuse(source: Broker, target: Broker) -> None:
     if not source.capabilities.receipts:
         msg = f"{source.info()} has no receipts: what is taken from it would be lost if the move died"
         raise QcoreError(msg)
-    same = source.identity()
-    if same is not None and same == target.identity():
+    same = source.queue_id()
+    if same is not None and same == target.queue_id():
         msg = f"both are the same queue: {source.info()}"
         raise QcoreError(msg)
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.cli.text import say, say_json
-from qcore.harmless import line
+from qcore.sanitize import line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

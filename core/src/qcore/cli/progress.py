@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import click
@@ -38,16 +37,10 @@ class Progress(Protocol):
 
 
 def progress(total: int, what: str, *, silent: bool = False) -> Progress:
-    """Return what suits standard error: rich's bar if it is installed, a plain bar, lines, nothing."""
+    """Return what suits standard error: a bar on a terminal, lines in a pipe, or nothing."""
     if silent:
         return Silent()
-    if not sys.stderr.isatty():
-        return Lines(total, what)
-    if find_spec("rich") is not None:
-        from qcore.cli.richbar import RichBar  # noqa: PLC0415 - heavy, and only for a terminal
-
-        return RichBar(total, what)
-    return Bar(total, what)
+    return Bar(total, what) if sys.stderr.isatty() else Lines(total, what)
 
 
 class Silent:

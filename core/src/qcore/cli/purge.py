@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.cli.text import say, say_json
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(session: Session, yes: bool, as_json: bool) -> int:
     """Remove every task that waits, those delayed included; running ones and dead letters stay."""
-    with session.runtime.brokers.lend() as broker:
+    with session.runtime.brokers.connection() as broker:
         if not yes:
             size = broker.size()
             waiting = size.ready + (size.delayed or 0)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.cli.text import plain, say, say_json, shown
-from qcore.harmless import clean, line
 from qcore.model import State
+from qcore.sanitize import clean, line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qcore import faults
+from qcore import wording
 from qcore.app import App
 from qcore.cli import pid1
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.cli.session import Session
 from qcore.cluster import boot_of, refuse_private
 from qcore.config import Config
 from qcore.errors import ConfigError
-from qcore.harmless import line
 from qcore.logs import configure_logging
 from qcore.runtime import Runtime
+from qcore.sanitize import line
 from qcore.supervision.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -111,15 +111,17 @@ def _app(module: str, name: str) -> App:
     if not name:
         if len(apps) == 1:
             return next(iter(apps.values()))
-        msg = f"{module} has {len(apps)} apps ({faults.listed(apps)}); write {module}:NAME"
+        msg = f"{module} has {len(apps)} apps ({wording.listed(apps)}); write {module}:NAME"
         raise click.UsageError(msg)
     for part in name.split("."):
         if not hasattr(found, part):
-            msg = f"{module} has no {name!r}; its apps: {faults.listed(apps)}"
+            msg = f"{module} has no {name!r}; its apps: {wording.listed(apps)}"
             raise click.UsageError(msg)
         found = getattr(found, part)
     if not isinstance(found, App):
-        msg = f"{module}:{name} is no qcore.App but a {type(found).__name__}; its apps: {faults.listed(apps)}"
+        msg = (
+            f"{module}:{name} is no qcore.App but a {type(found).__name__}; its apps: {wording.listed(apps)}"
+        )
         raise click.UsageError(msg)
     return found
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from qcore.cli.enqueue import WithNumbers, as_arguments, as_named
-from qcore.cli.exits import Exit
+from qcore.cli.exit_codes import Exit
 from qcore.cli.purge import sure
 from qcore.cli.text import say, say_json, table
 from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
 from qcore.errors import QcoreError, ScheduleError
-from qcore.harmless import line
-from qcore.schedules import cadence
+from qcore.sanitize import line
+from qcore.schedules import rules
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
@@ -209,7 +209,7 @@ def _ways(one: Schedule) -> str:
 
 def _next(one: Schedule) -> str:
     try:
-        return _shown(datetime.fromtimestamp(one.next_run, cadence.zone(one.time_zone)))
+        return _shown(datetime.fromtimestamp(one.next_run, rules.zone(one.time_zone)))
     except ScheduleError as exc:
         return str(exc)
     except (ValueError, OverflowError):

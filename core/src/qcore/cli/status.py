@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from qcore.cli.exits import Exit
-from qcore.cli.figures import progress_line, when
+from qcore.cli.exit_codes import Exit
+from qcore.cli.formatting import progress_line, when
 from qcore.cli.result import as_task_id
 from qcore.cli.text import say, say_json, seconds
-from qcore.harmless import line
+from qcore.sanitize import line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

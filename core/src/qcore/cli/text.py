@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qcore.harmless import JOINERS, clean, line
+from qcore.sanitize import JOINERS, clean, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

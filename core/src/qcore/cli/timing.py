@@ -11,7 +11,7 @@ import click
 
 from qcore.app import App
 from qcore.cli.enqueue import as_named
-from qcore.schedules import cadence
+from qcore.schedules import rules
 from qcore.schedules.when import Overlap
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _F = TypeVar("_F", bound="Callable[..., Any]")
 _OPTIONS: Final = (
     click.option("--every", metavar="SECONDS", type=click.IntRange(min=1), help="A real cadence."),
     click.option("--cron", metavar="TEXT", help="An expression such as '*/5 * * * *'."),
-    click.option("--type", type=click.Choice(cadence.NAMES), help="A step on the calendar."),
+    click.option("--type", type=click.Choice(rules.NAMES), help="A step on the calendar."),
     click.option("--next-run", metavar="TIME", help="First slot, such as '2030-01-31 09:00'."),
     click.option("--repeats", type=click.IntRange(min=-1), help="How many slots; -1 = no limit."),
     click.option("--time-zone", metavar="ZONE", help="Whose wall clock, such as Europe/Paris."),

@@ -8,10 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.app import App
-from qcore.flows.flow import collected
-from qcore.messages.tail import COLLECTED
+from qcore.flows.app_api import collected
+from qcore.messages.workflow import COLLECTED
 from qcore.model import State
-from qcore.tasks.call import SPECIFIED, evolve, laid_over, specified
+from qcore.tasks.call import DJANGO_Q_OPTIONS, merge_options, options_from_django_q, with_options
 from qcore.tasks.resolve import name_of
 from qcore.tasks.task import Sender
 
@@ -32,7 +32,7 @@ _TYPES: Final = {
     "BM": "bimonthly", "Q": "quarterly", "Y": "yearly", "C": "cron",
 }  # fmt: skip
 #: said of one call of several, and not for its function
-_OURS: Final = SPECIFIED - {"broker", "chain", "iter_count", "iter_cached"}
+_OURS: Final = DJANGO_Q_OPTIONS - {"broker", "chain", "iter_count", "iter_cached"}
 #: said of the whole of an iter, and not of its parts
 _WHOLE: Final = frozenset({"group", "save", "cached", "task_name"})
 
@@ -57,8 +57,10 @@ def async_iter(func: Callable[..., Any] | str, args_iter: Iterable[Any], **kwarg
     options.pop("hook", None)
     items = [item if isinstance(item, tuple | list) else (item,) for item in args_iter]
     # What is collected is the result that was asked for; its parts are not kept beside it.
-    part = evolve(specified({key: options[key] for key in options if key not in _WHOLE}), {"save": False})
-    whole = evolve(specified(options), {"save": True})
+    part = with_options(
+        options_from_django_q({key: options[key] for key in options if key not in _WHOLE}), {"save": False}
+    )
+    whole = with_options(options_from_django_q(options), {"save": True})
     each = sender(func, part)
     return app().group([each.bind(*item, **kwargs) for item in items]).then(sender(COLLECTED, whole)).id
 
@@ -75,7 +77,7 @@ def async_chain(
     del broker
     group = str(group or os.urandom(16).hex())
     told = {"group": group, "cached": cached, "sync": sync, **options}
-    made = specified({key: value for key, value in told.items() if value is not None})
+    made = options_from_django_q({key: value for key, value in told.items() if value is not None})
     steps = map(step_of, chain)
     app().chain([sender(function, made).bind(*args, **kwargs) for function, args, kwargs in steps])
     return group
@@ -252,6 +254,6 @@ def step_of(step: Any) -> tuple[Callable[..., Any] | str, Sequence[Any], Mapping
 def sender(function: Callable[..., Any] | Sender[..., Any] | str, options: Options) -> Sender[..., Any]:
     """Return any function as a task with these options."""
     if isinstance(function, Sender):
-        return Sender(app(), collected, function.name, laid_over(function.options, options))
+        return Sender(app(), collected, function.name, merge_options(function.options, options))
     # It is called by its name, by whoever runs it: the object given here is never used.
     return Sender(app(), collected, name_of(function), options)

@@ -6,30 +6,40 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from qcore.coordination import BarrierMember
 from qcore.errors import EnvelopeError, PayloadTooLarge
 from qcore.messages.envelope import Head, encode_head, read_head
-from qcore.messages.tail import Ending, Fed, Gathered, Link, Tail, Then, derived, encode_tail, key_of
+from qcore.messages.workflow import (
+    FinalResult,
+    FollowUp,
+    GroupResults,
+    Link,
+    PreviousResult,
+    WorkflowHeader,
+    derived,
+    encode_tail,
+    key_of,
+)
 from qcore.model import Kind, Outcome, Outgoing, State, StoredResult
-from qcore.notes import Arrival
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from qcore.messages.results import ResultBody, Results
-    from qcore.messages.tail import Member
+    from qcore.messages.workflow import GroupMember
     from qcore.runtime import Runtime
 
 _log = logging.getLogger("qcore.flow")
 
 
-def wants_value(head: Head, tail: Tail | None) -> bool:
+def wants_value(head: Head, tail: WorkflowHeader | None) -> bool:
     """Return whether what a task returns is needed although it is not stored."""
     if head.hook is not None:
         return True
-    return tail is not None and (tail.member is not None or (tail.feed and bool(tail.links)))
+    return tail is not None and (tail.member is not None or (tail.pipe_result and bool(tail.links)))
 
 
-class Continuation:
+class ContinuationBuilder:
     """Makes what follows from terminal results; the same from the same, whoever asks."""
 
     def __init__(self, runtime: Runtime, max_bytes: int | None = None) -> None:
@@ -38,7 +48,7 @@ class Continuation:
         self.results = runtime.results
         self._max_bytes = max_bytes
 
-    def after(self, head: Head, tail: Tail | None, record: StoredResult, created: int) -> Then:
+    def after(self, head: Head, tail: WorkflowHeader | None, record: StoredResult, created: int) -> FollowUp:
         """Return what is to be done once a terminal result is stored.
 
         Args:
@@ -53,7 +63,7 @@ class Continuation:
         if head.hook is not None:
             self._hook(head, record, messages, results)
         if tail is None:
-            return Then(messages, results)
+            return FollowUp(messages, results)
         places = [(key, record.id) for key in tail.places]
         if tail.links:
             try:
@@ -62,23 +72,23 @@ class Continuation:
             except PayloadTooLarge as exc:
                 following, why = None, f"its result cannot be handed on: {exc}"
             if following is not None:
-                return Then([*messages, following], results, places=places)
+                return FollowUp([*messages, following], results, places=places)
             record = self._stopped(head, tail, record, created, why)
             results.append(record)
             last = read_head(tail.links[-1].head)
             if last.hook is not None:
                 self._hook(last, record, messages, results)
         member = tail.member
-        arrival = None if member is None else Arrival(key_of(member.flow), member.index, record.body)
-        return Then(messages, results, arrival, member, tail.gathered, places)
+        arrival = None if member is None else BarrierMember(key_of(member.flow), member.index, record.body)
+        return FollowUp(messages, results, arrival, member, tail.gathered, places)
 
-    def callback(self, member: Member) -> Outgoing:
+    def callback(self, member: GroupMember) -> Outgoing:
         """Return the message that waited for all members, enqueued by this one."""
         by = derived(member.flow, "member", member.index)
-        gathered = Gathered(member.flow, member.count, member.whole, by)
-        return self.seal(member.callback, Tail(gathered=gathered))
+        gathered = GroupResults(member.flow, member.count, member.whole, by)
+        return self.seal(member.callback, WorkflowHeader(gathered=gathered))
 
-    def seal(self, link: Link, tail: Tail | None) -> Outgoing:
+    def seal(self, link: Link, tail: WorkflowHeader | None) -> Outgoing:
         """Return a link as a message.
 
         Raises:
@@ -110,30 +120,32 @@ class Continuation:
             link.id, read_head(link.head), State.FAILED, outcome, b"", created=created, attempts=0, crashes=0
         )
 
-    def _next(self, tail: Tail, record: StoredResult) -> Outgoing | None:
-        if record.state is not State.SUCCESS and not tail.go_on:
+    def _next(self, tail: WorkflowHeader, record: StoredResult) -> Outgoing | None:
+        if record.state is not State.SUCCESS and not tail.continue_on_failure:
             return None
         link, *links = tail.links
         fed = None
-        if tail.feed:
+        if tail.pipe_result:
             body = self.results.open(record.id, record.body)
-            fed = Fed(body.serializer, body.value)
+            fed = PreviousResult(body.serializer, body.value)
         if not links and fed is None and tail.member is None:
             return self.seal(link, None)
         return self.seal(
             link,
-            Tail(
+            WorkflowHeader(
                 links=links,
-                feed=tail.feed,
+                pipe_result=tail.pipe_result,
                 position=tail.position + 1,
                 total=tail.total,
-                go_on=link.go_on,
+                continue_on_failure=link.continue_on_failure,
                 member=tail.member,
                 fed=fed,
             ),
         )
 
-    def _stopped(self, head: Head, tail: Tail, record: StoredResult, created: int, why: str) -> StoredResult:
+    def _stopped(
+        self, head: Head, tail: WorkflowHeader, record: StoredResult, created: int, why: str
+    ) -> StoredResult:
         body = self.results.open(record.id, record.body)
         text = f"stopped at link {tail.position} of {tail.total} ({head.name}): {why or body.error}"
         # Who calls a link off calls off the chain.
@@ -147,18 +159,20 @@ class Continuation:
         called = Head(head.hook or "", max_attempts=1, ack_failure=True, save=False, headers=head.headers)
         link = Link(derived(record.id, "hook"), encode_head(called))
         try:
-            messages.append(self.seal(link, Tail(ending=Ending(record.id, record.body))))
+            messages.append(self.seal(link, WorkflowHeader(ending=FinalResult(record.id, record.body))))
         except PayloadTooLarge as exc:
             why = f"the hook of task {record.id.hex()} cannot be called with its result: {exc}"
             _log.error("%s", why)
             results.append(self.failed(link, why, int(record.finished * 1000)))
 
 
-class Unmet(Exception):
+class UpstreamFailed(Exception):
     """What a task waited for did not come to a good end."""
 
 
-def lead(results: Results, tail: Tail, brought: Mapping[int, bytes]) -> Callable[[], Sequence[Any]] | None:
+def upstream_args(
+    results: Results, tail: WorkflowHeader, brought: Mapping[int, bytes]
+) -> Callable[[], Sequence[Any]] | None:
     """Return what gives the values that stand before a task's arguments, None if there are none.
 
     They are decoded when it is called, and verified now.
@@ -191,14 +205,14 @@ KEPT: Final = 30 * 86400.0
 
 
 def _members(
-    results: Results, gathered: Gathered, brought: Mapping[int, bytes]
+    results: Results, gathered: GroupResults, brought: Mapping[int, bytes]
 ) -> list[tuple[bytes, ResultBody]]:
     if len(brought) != gathered.count:
         msg = (
             f"of the results of {gathered.count} tasks {len(brought)} are left;"
             f" they are kept {KEPT / 86400:.0f} days"
         )
-        raise Unmet(msg)
+        raise UpstreamFailed(msg)
     members = []
     for index in sorted(brought):
         # The id is made anew and not read: no other task's result passes for this one's.
@@ -207,10 +221,10 @@ def _members(
             members.append((id_, results.open(id_, brought[index])))
         except EnvelopeError as exc:
             msg = f"the result of #{index + 1} cannot be trusted: {exc}"
-            raise Unmet(msg) from exc
+            raise UpstreamFailed(msg) from exc
     failed = [(index, body) for index, (_, body) in enumerate(members, 1) if body.state is not State.SUCCESS]
     if failed and not gathered.whole:
         index, first = failed[0]
         msg = f"{len(failed)} of {gathered.count} failed, the first is #{index}: {first.error}"
-        raise Unmet(msg)
+        raise UpstreamFailed(msg)
     return members

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from qcore.journal.gauges import GAUGES_END, Gauges
-from qcore.journal.held import Ended, Held, Leaving, Snapshot, WorkerState
-from qcore.journal.orders import TAG, Orders
+from qcore.journal.commands import TAG, WorkerCommands
+from qcore.journal.metrics import GAUGES_END, Metrics
+from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, PageSnapshot, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +49,8 @@ _LENGTH: Final = struct.Struct("I")
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_held = msgspec.msgpack.Decoder(list[Held]).decode
-_decode_ended = msgspec.msgpack.Decoder(Ended).decode
+_decode_held = msgspec.msgpack.Decoder(list[HeldMessage]).decode
+_decode_ended = msgspec.msgpack.Decoder(FinishedMessage).decode
 
 
 _SNAPSHOT: Final = struct.Struct("12q")
@@ -92,8 +92,8 @@ class Page:
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
-        self.orders = Orders(memory)
-        self.gauges = Gauges(memory)
+        self.orders = WorkerCommands(memory)
+        self.gauges = Metrics(memory)
         #: each written by one store. struct's `pack_into` wipes all it is about to write first, and
         #: who looked in between saw a task that had begun at the beginning of time.
         self._words = memory.cast("q")
@@ -103,7 +103,7 @@ class Page:
 
     # -- the worker writes --------------------------------------------------------------------
 
-    def hold(self, batch: Sequence[Held], leased: int) -> bool:
+    def hold(self, batch: Sequence[HeldMessage], leased: int) -> bool:
         """Note down a leased batch; return False, holding nothing, if it is too large for the page.
 
         Args:
@@ -163,7 +163,7 @@ class Page:
         words[_STARTED] = 0
         words[_TOTAL] = total
 
-    def note(self, ended: Ended) -> bool:
+    def note(self, ended: FinishedMessage) -> bool:
         """Keep an outcome for the supervisor, in case we die first; False if there is no room."""
         data = _encode(ended)
         start = self._next
@@ -182,7 +182,7 @@ class Page:
         self._next = self._body
         self._words[_OUTCOMES] = self._body
 
-    def say(self, state: WorkerState, reason: Leaving = Leaving.NOT) -> None:
+    def say(self, state: WorkerState, reason: ExitReason = ExitReason.NOT) -> None:
         """Tell the supervisor how we are."""
         self._words[_REASON] = reason
         self._words[_STATE] = state
@@ -214,18 +214,18 @@ class Page:
 
     # -- the supervisor reads -----------------------------------------------------------------
 
-    def look(self) -> Snapshot:
+    def look(self) -> PageSnapshot:
         """Read the words, all of them of one batch."""
         while True:
-            seen = Snapshot(*_SNAPSHOT.unpack_from(self._memory, 0))
+            seen = PageSnapshot(*_SNAPSHOT.unpack_from(self._memory, 0))
             # We may have been put to sleep between two words, for as long as many batches take.
             if self._words[_SEQ] == seen.seq:
                 return seen
 
-    def read(self, seen: Snapshot) -> tuple[list[Held], list[Ended]] | None:
+    def read(self, seen: PageSnapshot) -> tuple[list[HeldMessage], list[FinishedMessage]] | None:
         """Read what the worker holds and has noted; None if it has moved on meanwhile."""
-        held: list[Held] = []
-        ended: list[Ended] = []
+        held: list[HeldMessage] = []
+        ended: list[FinishedMessage] = []
         try:
             if seen.count:
                 size = _LENGTH.unpack_from(self._memory, _BODY)[0]
@@ -238,11 +238,11 @@ class Page:
             return None
         return (held, ended) if self._still(seen) else None
 
-    def _still(self, seen: Snapshot) -> bool:
+    def _still(self, seen: PageSnapshot) -> bool:
         now = self.look()
         return (now.seq, now.count, now.settled) == (seen.seq, seen.count, seen.settled)
 
-    def _outcomes(self, at: int, stop: int) -> list[Ended]:
+    def _outcomes(self, at: int, stop: int) -> list[FinishedMessage]:
         found = []
         while at + _LENGTH.size <= stop:
             size = _LENGTH.unpack_from(self._memory, at)[0]

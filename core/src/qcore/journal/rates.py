@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from qcore.journal.gauges import spread
+from qcore.journal.metrics import spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.journal.pages import Page
-    from qcore.status import Spread
+    from qcore.status import Percentiles
 
 #: Seconds that are looked back, and between two samples kept.
 _LATELY: Final = 60.0
@@ -31,13 +31,13 @@ class _Sample:
 
 
 @attrs.frozen
-class Pace:
+class Throughput:
     """How fast it goes."""
 
     #: tasks a second
     rate: float = 0.0
-    run_time: Spread | None = None
-    wait_time: Spread | None = None
+    run_time: Percentiles | None = None
+    wait_time: Percentiles | None = None
 
 
 class Rates:
@@ -47,7 +47,7 @@ class Rates:
         self._pages = pages
         self._samples = deque([self._sample(0)])
 
-    def now(self, finished: int) -> Pace:
+    def now(self, finished: int) -> Throughput:
         """Return the pace of about the last minute; `finished` counts tasks since the start."""
         sample = self._sample(finished)
         samples = self._samples
@@ -56,7 +56,7 @@ class Rates:
         first = samples[0]
         if sample.at - samples[-1].at >= _APART:
             samples.append(sample)
-        return Pace(
+        return Throughput(
             (sample.finished - first.finished) / max(sample.at - first.at, 1.0),
             spread(_grown(first.runs, sample.runs)),
             spread(_grown(first.waits, sample.waits)),

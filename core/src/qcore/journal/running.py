@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qcore.journal.held import Held, Snapshot
     from qcore.journal.pages import Page
+    from qcore.journal.records import HeldMessage, PageSnapshot
 
 
 class Running:
@@ -16,9 +16,9 @@ class Running:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._place = (0, 0)
-        self._held: Held | None = None
+        self._held: HeldMessage | None = None
 
-    def look(self, seen: Snapshot, longer: float) -> Held | None:
+    def look(self, seen: PageSnapshot, longer: float) -> HeldMessage | None:
         """Return the message that has been running for longer than so many seconds, if one has."""
         if seen.running < 0 or time.monotonic_ns() - seen.started < longer * 1e9:
             return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from qcore.errors import BadSignature, PayloadTooLarge, Undecodable, UnknownKey
+from qcore.errors import BadSignature, MalformedMessage, PayloadTooLarge, UnknownKey
 from qcore.messages.signing import MAC_SIZE, KeyRing, same
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ COMPRESSED: Final = 1
 NAMED: Final = 2
 #: the id is made from what caused the message, so that whoever enqueues it again makes the same
 DERIVED: Final = 4
-#: the arguments stand behind the length of a tail, four bytes, and the tail, see `qcore.messages.tail`
+#: the arguments stand behind the length of a tail, four bytes, and the tail, see `qcore.messages.workflow`
 TAIL: Final = 8
 _UNKNOWN_FLAGS: Final = ~(COMPRESSED | NAMED | DERIVED | TAIL)
 #: what a message that belongs to no other has neither of
@@ -108,7 +108,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     expires: int = 0
     #: see `DERIVED`
     derived: bool = False
-    #: encoded `Tail`; empty = it has none
+    #: encoded `WorkflowHeader`; empty = it has none
     tail: bytes = b""
 
 
@@ -158,7 +158,7 @@ class Envelope:
             named: see `NAMED`.
             expires: epoch milliseconds, 0 = never.
             derived: see `DERIVED`.
-            tail: encoded `Tail`; empty = none.
+            tail: encoded `WorkflowHeader`; empty = none.
 
         Raises:
             PayloadTooLarge: beyond `max_message`, or a head beyond 8 KiB.
@@ -196,7 +196,7 @@ class Envelope:
         """Verify a message, then take it apart; nothing is decoded before the MAC is good.
 
         Raises:
-            Undecodable: not an envelope of this version.
+            MalformedMessage: not an envelope of this version.
             UnknownKey: the key id is in no key of ours.
             BadSignature: altered, or sealed for another queue.
 
@@ -204,13 +204,13 @@ class Envelope:
         size = len(body)
         if not _SMALLEST <= size <= self._max_message:
             msg = f"a message of {size} bytes, an envelope has {_SMALLEST} to {self._max_message}"
-            raise Undecodable(msg)
+            raise MalformedMessage(msg)
         magic, version, algorithm, flags, serializer, kid, created, expires, id_, raw, head_size = (
             _HEADER.unpack_from(body)
         )
         if magic != _MAGIC or version != _VERSION or algorithm != _HMAC_SHA256:
             msg = f"not an envelope of version {_VERSION}: it begins with {body[:4].hex()}"
-            raise Undecodable(msg)
+            raise MalformedMessage(msg)
         mac = self._keys.get(kid)
         if mac is None:
             msg = f"signed with key {kid.hex()}, which is not in secret_key; add it to the list to accept it"
@@ -221,13 +221,13 @@ class Envelope:
         start = _HEADER_SIZE + head_size
         if flags & _UNKNOWN_FLAGS or start > end or head_size > MAX_HEAD or raw > self._max_raw:
             msg = f"an envelope with flags {flags:#x}, head {head_size} and arguments {raw} bytes"
-            raise Undecodable(msg)
+            raise MalformedMessage(msg)
         arguments = body[start:end]
         if flags & COMPRESSED:
             arguments = _inflate(arguments, raw)
         elif len(arguments) != raw:
             msg = f"{len(arguments)} bytes of arguments where the header says {raw}"
-            raise Undecodable(msg)
+            raise MalformedMessage(msg)
         head, named = body[_HEADER_SIZE:start], bool(flags & NAMED)
         if not flags & _TIED:
             return Opened(id_, head, arguments, serializer, named, created, expires)
@@ -260,7 +260,7 @@ def _untie(data: bytes) -> tuple[bytes, bytes]:
     size = _TAIL_SIZE.unpack_from(data)[0] if len(data) >= at else -1
     if not 0 < size <= len(data) - at:
         msg = f"a tail of {size} bytes in a section of {len(data)}"
-        raise Undecodable(msg)
+        raise MalformedMessage(msg)
     return data[at : at + size], data[at + size :]
 
 
@@ -271,10 +271,10 @@ def _inflate(data: bytes, size: int) -> bytes:
         raw = inflater.decompress(data, size + 1)
     except zlib.error as exc:
         msg = f"the arguments do not inflate: {exc}"
-        raise Undecodable(msg) from exc
+        raise MalformedMessage(msg) from exc
     if len(raw) != size or inflater.unconsumed_tail or inflater.unused_data or not inflater.eof:
         msg = f"the arguments do not inflate to the {size} bytes the header says"
-        raise Undecodable(msg)
+        raise MalformedMessage(msg)
     return raw
 
 
@@ -282,11 +282,11 @@ def read_head(data: bytes) -> Head:
     """Read a head whose signature was verified.
 
     Raises:
-        Undecodable: not a head of a version we know.
+        MalformedMessage: not a head of a version we know.
 
     """
     try:
         return decode_head(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         msg = f"not a head of a known version: {exc}"
-        raise Undecodable(msg) from exc
+        raise MalformedMessage(msg) from exc

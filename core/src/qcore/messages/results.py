@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qcore.errors import BackendRefused, DecodeError, EncodeError, PayloadTooLarge, Undecodable, UnknownKey
+from qcore.errors import (
+    BackendRejected,
+    DecodeError,
+    EncodeError,
+    MalformedMessage,
+    PayloadTooLarge,
+    UnknownKey,
+)
 from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, Result, State, StoredResult
 
@@ -59,14 +66,14 @@ def decode_result(data: bytes) -> ResultBody:
     """Read the sealed part of a result.
 
     Raises:
-        Undecodable: not a result of a version we know.
+        MalformedMessage: not a result of a version we know.
 
     """
     try:
         return _decode_result(data)
     except (msgspec.MsgspecError, ValueError) as exc:
         msg = f"not a result of a known version: {exc}"
-        raise Undecodable(msg) from exc
+        raise MalformedMessage(msg) from exc
 
 
 class Results:
@@ -107,7 +114,7 @@ class Results:
         except (EncodeError, PayloadTooLarge) as exc:
             text = f"the task returned, but its result cannot be kept: {exc}"
             failed = Outcome(
-                Kind.UNSAVABLE,
+                Kind.RESULT_NOT_STORABLE,
                 error=text,
                 started=outcome.started,
                 finished=outcome.finished,
@@ -174,14 +181,14 @@ class Results:
             head.label[:_INDEXED] if head.label else None,
         )
 
-    def reduced(self, record: StoredResult, refusal: BackendRefused) -> StoredResult:
+    def reduced(self, record: StoredResult, refusal: BackendRejected) -> StoredResult:
         """Return the least that tells how a task ended, of a record that a store refuses."""
         body = self.open(record.id, record.body)
         text = body.error.partition("\n")[0]
         if body.state is State.SUCCESS:
             text = f"the task returned, but its result cannot be kept: {refusal}"
         state = State.FAILED if body.state is State.SUCCESS else body.state
-        kind = Kind.UNSAVABLE.value if body.state is State.SUCCESS else body.kind
+        kind = Kind.RESULT_NOT_STORABLE.value if body.state is State.SUCCESS else body.kind
         least = ResultBody(
             state,
             body.name[:_INDEXED],
@@ -205,7 +212,7 @@ class Results:
         Raises:
             BadSignature: it was altered, or belongs to another task or queue.
             UnknownKey: it was sealed with none of our keys.
-            Undecodable: not a result of a version we know.
+            MalformedMessage: not a result of a version we know.
 
         """
         try:
@@ -259,7 +266,7 @@ class Results:
             return None
         serializer = self._serializers.get(code)
         if serializer is None:
-            msg = f"the result was written by serializer {code}, which `accept` does not list"
+            msg = f"the result was written by serializer {code}, which `accept_serializers` does not list"
             raise DecodeError(msg)
         return serializer.loads(data)
 
@@ -268,16 +275,16 @@ def save_each(store: ResultStore, results: Sequence[StoredResult], sealing: Resu
     """Save results; of one the store will not take, save that it ended and why no more is known.
 
     Raises:
-        BackendRefused: it does not even take that.
+        BackendRejected: it does not even take that.
 
     """
     try:
         store.save(results)
-    except BackendRefused:
+    except BackendRejected:
         for one in results:
             try:
                 store.save([one])
-            except BackendRefused as exc:
+            except BackendRejected as exc:
                 # Its message would be presented again, and run again, for as long as it is refused.
                 _log.error("the result of task %s is refused, that it ended is kept: %s", one.id.hex(), exc)
                 store.save([sealing.reduced(one, exc)])

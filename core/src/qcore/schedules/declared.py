@@ -13,19 +13,19 @@ import msgspec
 from qcore.errors import ConfigError, ScheduleError
 from qcore.model import Schedule  # noqa: TC001 - read at run time, when what is found is decoded
 from qcore.runtime import Runtime
-from qcore.schedules import cadence
-from qcore.schedules.draft import draft
-from qcore.schedules.due import fresh
-from qcore.schedules.scheduling import Scheduling
+from qcore.schedules import rules
+from qcore.schedules.app_api import Scheduling
+from qcore.schedules.build import draft
+from qcore.schedules.slots import fresh
 from qcore.tasks.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qcore.config import Config
-    from qcore.interfaces import Scheduler
+    from qcore.interfaces import ScheduleStore
     from qcore.plugins import Plugins
-    from qcore.schedules.scheduling import Declaration
+    from qcore.schedules.app_api import Declaration
 
 _log = logging.getLogger("qcore.declared")
 
@@ -121,7 +121,7 @@ def _made(runtime: Runtime, one: Declaration) -> Schedule:
 # -- where schedules are fired ----------------------------------------------------------------
 
 
-def reconcile(store: Scheduler, data: bytes, now: float) -> None:
+def reconcile(store: ScheduleStore, data: bytes, now: float) -> None:
     """Add what is new, change what has changed, drop what is declared no more.
 
     What was made by hand is left alone, and so is what modules declare that this cluster does
@@ -138,7 +138,7 @@ def reconcile(store: Scheduler, data: bytes, now: float) -> None:
             _drop(store, before)
 
 
-def _keep(store: Scheduler, one: Schedule, now: float) -> None:
+def _keep(store: ScheduleStore, one: Schedule, now: float) -> None:
     for _ in range(_TRIES):
         before = store.get(one.name)
         if before is None:
@@ -157,7 +157,7 @@ def _keep(store: Scheduler, one: Schedule, now: float) -> None:
             return
 
 
-def _drop(store: Scheduler, before: Schedule) -> None:
+def _drop(store: ScheduleStore, before: Schedule) -> None:
     one: Schedule | None = before
     for _ in range(_TRIES):
         if one is None or one.declared != before.declared:
@@ -171,7 +171,7 @@ def _drop(store: Scheduler, before: Schedule) -> None:
 def _renewed(before: Schedule, made: Schedule, now: float) -> Schedule:
     """Return a declared schedule as its module declares it now; where it stands it goes on."""
     same = (before.rule, before.time_zone) == (made.rule, made.time_zone)
-    if before.anchor != made.anchor and not cadence.parse(made.rule).cron:
+    if before.anchor != made.anchor and not rules.parse(made.rule).cron:
         # The same cadence at other times.
         same = False
     where = attrs.evolve(made, next_run=before.next_run, anchor=before.anchor) if same else made

@@ -7,18 +7,18 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError, NotSupported
-from qcore.interfaces import Scheduler
+from qcore.interfaces import ScheduleStore
 from qcore.messages.envelope import read_head
 from qcore.model import State
-from qcore.schedules.due import CatchUp, dropped, due
-from qcore.schedules.scheduled import destination, open_body, place_of, slot_message
+from qcore.schedules.messages import destination, open_body, permit_key_of, slot_message
+from qcore.schedules.slots import CatchUp, dropped, due
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore
     from qcore.model import Outgoing, Schedule
-    from qcore.notes import Notes
     from qcore.runtime import Runtime
 
 _log = logging.getLogger("qcore.timekeeper")
@@ -45,7 +45,7 @@ class Outlet:
         self.broker: Broker = runtime.make_broker()
         self._store: ResultStore | None = None
 
-    def store(self) -> tuple[ResultStore, Notes]:
+    def store(self) -> tuple[ResultStore, CoordinationStore]:
         """Return the store of their results, and its notes.
 
         Raises:
@@ -80,7 +80,7 @@ class Firing:
             each=config.catch_up, limit=config.catch_up_limit, window=config.catch_up_window
         )
 
-    def fire(self, kept: Scheduler, schedule: Schedule) -> None:
+    def fire(self, kept: ScheduleStore, schedule: Schedule) -> None:
         """Enqueue what a claimed schedule's slots ask for, and move it on.
 
         Raises:
@@ -128,7 +128,7 @@ class Firing:
 
     def _put(
         self,
-        kept: Scheduler,
+        kept: ScheduleStore,
         there: Outlet,
         messages: Sequence[Outgoing],
         schedule: Schedule,
@@ -137,7 +137,7 @@ class Firing:
         if there.runtime is self._runtime:
             return kept.fire(there.broker, messages, schedule, after)
         # One step would put them on the schedule's own queue.
-        return Scheduler.fire(kept, there.broker, messages, schedule, after)
+        return ScheduleStore.fire(kept, there.broker, messages, schedule, after)
 
     def _granted(
         self, schedule: Schedule, slots: Sequence[float], there: Outlet, places: list[tuple[str, bytes]]
@@ -145,7 +145,7 @@ class Firing:
         """Return the messages of the slots that are given a place; they hold it from now on."""
         store, notes = there.store()
         key, limit, seconds = (
-            place_of(self._runtime, schedule),
+            permit_key_of(self._runtime, schedule),
             _PLACES[schedule.overlap],
             self._hold(schedule),
         )

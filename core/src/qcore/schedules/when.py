@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_ar
 import attrs
 
 from qcore.errors import ScheduleError
-from qcore.schedules import cadence
+from qcore.schedules import rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from zoneinfo import ZoneInfo
 
-    from qcore.schedules.cadence import Rule
+    from qcore.schedules.rules import Rule
 
 #: what is done with a slot while an earlier slot's task has not ended
 Overlap = Literal["allow", "skip", "queue"]
@@ -88,7 +88,7 @@ class When:
         check_catch_up(self.catch_up)
         check_date_kwarg(self.intended_date_kwarg)
         if self.time_zone is not None:
-            cadence.zone(self.time_zone)
+            rules.zone(self.time_zone)
         check_jitter(self.jitter, self.rule())
 
     def rule(self) -> Rule:
@@ -107,13 +107,13 @@ class When:
             )
             raise ScheduleError(msg)
         if self.every is not None:
-            return cadence.every(self.every)
+            return rules.every(self.every)
         if kind == "minutes":
-            return cadence.every(1 if self.minutes is None else self.minutes, "minutes")
-        if self.cron is None and kind not in cadence.NAMES:
-            msg = f"type={kind!r} is no type of schedule; there are cron, minutes, {', '.join(cadence.NAMES)}"
+            return rules.every(1 if self.minutes is None else self.minutes, "minutes")
+        if self.cron is None and kind not in rules.NAMES:
+            msg = f"type={kind!r} is no type of schedule; there are cron, minutes, {', '.join(rules.NAMES)}"
             raise ScheduleError(msg)
-        found = cadence.parse(kind if self.cron is None else self.cron)
+        found = rules.parse(kind if self.cron is None else self.cron)
         if self.cron is not None and not found.cron:
             msg = f"cron={self.cron!r} is no cron expression; say type={self.cron!r}"
             raise ScheduleError(msg)
@@ -123,7 +123,7 @@ class When:
         """Return the first slot: what is said, else now, or with cron the next time that fits."""
         if self.next_run is not None:
             return instant(self.next_run, where)
-        found = cadence.next_slot(rule, now, where, now) if rule.cron else now
+        found = rules.next_slot(rule, now, where, now) if rule.cron else now
         assert found is not None  # a cron expression without any slot is refused by `parse`
         return found
 
@@ -180,7 +180,7 @@ def instant(when: datetime | float, where: ZoneInfo) -> float:
     if isinstance(when, datetime):
         # Without a zone of its own it is what the schedule's wall clock shows.
         when = (when if when.tzinfo else when.replace(tzinfo=where)).timestamp()
-    elif not cadence.is_number(when):
+    elif not rules.is_number(when):
         msg = f"next_run={when!r}: give seconds since 1970 or a datetime"
         raise ScheduleError(msg)
     if not _BEGIN <= when < _END:
@@ -242,12 +242,12 @@ def check_date_kwarg(name: object) -> None:
 
 def check_jitter(jitter: float, rule: Rule) -> None:
     """Refuse a delay that would carry a slot's task behind the next slot."""
-    if not cadence.is_number(jitter):
+    if not rules.is_number(jitter):
         msg = f"jitter={jitter!r}: give a number of seconds"
         raise ScheduleError(msg)
     if not jitter:
         return
-    step = cadence.step(rule, cadence.zone("UTC"), _SAMPLE)
+    step = rules.step(rule, rules.zone("UTC"), _SAMPLE)
     if not 0 < jitter <= step:
         msg = (
             f"jitter={jitter!r}: slots of {rule.text!r} are {step:g} seconds apart; "

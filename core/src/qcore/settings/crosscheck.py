@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from qcore import faults, installed
+from qcore import installed, wording
 from qcore.errors import PluginError
 
 if TYPE_CHECKING:
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from qcore.plugins import Plugins
     from qcore.settings.options import Options
 
-#: the broker that needs no server, taken when none is named
-EMBEDDED: Final = "sqlite"
-#: lives and dies with its process, so its key may too
-MEMORY: Final = "memory"
 #: settings of later versions of the specification's library, and what to do instead
 _FORMER: Final = {
     "ALT_CLUSTERS": "write a configuration for each queue",
@@ -41,15 +37,18 @@ def broker_of(options: Options, given: Collection[str], plugins: Plugins) -> tup
         return found[0], [
             f"{_choice(found)}; keep one, and if another only stores results, name it in result_store"
         ]
-    chosen = found[0] if found else EMBEDDED
+    try:
+        chosen = found[0] if found else plugins.default_broker()
+    except PluginError as error:
+        return "", [str(error)]
     return chosen, list(_missing(chosen, plugins.broker, chosen))
 
 
 def between(options: Options, broker: str, bad: Collection[str], plugins: Plugins) -> Iterator[str]:
     """Yield what is wrong between settings, leaving out those in `bad`, whose values are not known."""
-    if not {"timeout", "retry", "renew"} & set(bad) and not options.renew:
-        yield from _lease(options, "with renew off", "set renew = true")
-    if "secret_key" not in bad and not options.secret_key and broker not in {EMBEDDED, MEMORY}:
+    if not {"timeout", "retry", "renew_leases"} & set(bad) and not options.renew_leases:
+        yield from _lease(options, "with renew_leases off", "set renew_leases = true")
+    if "secret_key" not in bad and not options.secret_key and broker not in plugins.local_brokers():
         yield (
             f"secret_key: missing; every process that uses the broker {broker!r} must have the same key: "
             "make one with 'qcore keys new' and set secret_key or QCORE_SECRET_KEY"
@@ -60,23 +59,24 @@ def between(options: Options, broker: str, bad: Collection[str], plugins: Plugin
         yield from _missing(
             _got("result_store", options.result_store), plugins.result_store, options.result_store
         )
-    if not {"serializer", "accept"} & set(bad):
+    if not {"serializer", "accept_serializers"} & set(bad):
         yield from _serializers(options, plugins)
 
 
 def safety(options: Options, plugins: Plugins) -> Iterator[str]:
-    """Yield a fault if the serializer can run code and `accept` was left to its default."""
+    """Yield a fault if the serializer can run code and `accept_serializers` was left to its default."""
     try:
         unsafe = plugins.serializer(options.serializer)().unsafe
     except PluginError:
         return  # `between` tells of it
     except Exception as error:  # noqa: BLE001 - whatever a stranger's factory raises
-        yield f"{_got('serializer', options.serializer)}; it cannot be made: {faults.reason(error)}"
+        yield f"{_got('serializer', options.serializer)}; it cannot be made: {wording.reason(error)}"
         return
     if unsafe:
         yield (
-            f"accept: missing; {options.serializer!r} can run any code when it is read: choose another "
-            f"serializer, or trust whoever holds the key and set accept = [{options.serializer!r}]"
+            f"accept_serializers: missing; {options.serializer!r} can run any code when it is read: choose "
+            "another serializer, or trust whoever holds the key and set "
+            f"accept_serializers = [{options.serializer!r}]"
         )
 
 
@@ -99,10 +99,10 @@ def unknown(key: str, known: Collection[str], plugins: Plugins, origin: str) -> 
         return f"{key}: not a setting of qcore; {_FORMER[key]}"
     if plugins.suspect(key):
         return f"{key}: {plugins.missing('setting', key)}"
-    if key in installed.KNOWN:
-        return f"{key}: no installed plugin offers it; pip install {installed.KNOWN[key]}{plugins.troubles()}"
+    if distribution := installed.distribution_of(key):
+        return f"{key}: no installed plugin offers it; pip install {distribution}{plugins.troubles()}"
     names = {*known, *plugins.settings(), *plugins.names("qcore_brokers"), *installed.KNOWN}
-    hint = faults.did_you_mean(key, names) or "; no plugin that is installed offers it"
+    hint = wording.did_you_mean(key, names) or "; no plugin that is installed offers it"
     return f"{key}: unknown setting{origin and f' from {origin}'}{hint}{plugins.troubles()}"
 
 
@@ -115,22 +115,24 @@ def _lease(options: Options, when: str, remedy: str) -> Iterator[str]:
 
 
 def _serializers(options: Options, plugins: Plugins) -> Iterator[str]:
-    names = dict.fromkeys(options.accept, "accept") | {options.serializer: "serializer"}
+    names = dict.fromkeys(options.accept_serializers, "accept_serializers") | {
+        options.serializer: "serializer"
+    }
     for name, path in names.items():
         yield from _missing(_got(path, name), plugins.serializer, name)
-    if options.serializer not in options.accept:
+    if options.serializer not in options.accept_serializers:
         yield (
-            f"accept: got {[*options.accept]}; it must hold the serializer too, or "
+            f"accept_serializers: got {[*options.accept_serializers]}; it must hold the serializer too, or "
             f"nothing that is enqueued here can be read: add {options.serializer!r}, or change serializer"
         )
 
 
 def _choice(found: list[str]) -> str:
-    return f"{found[0]}: there are {len(found)} brokers: {faults.listed(found)}"
+    return f"{found[0]}: there are {len(found)} brokers: {wording.listed(found)}"
 
 
 def _got(path: str, value: object) -> str:
-    return f"{path}: got {faults.shown(value, path)}"
+    return f"{path}: got {wording.shown(value, path)}"
 
 
 def _missing(path: str, find: Callable[[str], object], name: str) -> Iterator[str]:

@@ -117,7 +117,7 @@ class Options:
     #: writes arguments and results
     serializer: str = _set(text("must be the name of a serializer", r".+"), default="msgpack")
     #: serializers whose bytes are read
-    accept: tuple[str, ...] = _set(
+    accept_serializers: tuple[str, ...] = _set(
         texts("must be a list of names of serializers", r".+", none=UNSET),
         default=attrs.Factory(lambda self: (self.serializer,), takes_self=True),
     )
@@ -133,7 +133,7 @@ class Options:
     #: crashes of its worker after which a task is buried; 0 = no limit
     max_crashes: int = _set(integer(0, "0 is no limit", unit="runs"), default=3)
     #: prolong the lease of a task that still runs
-    renew: bool = _set(flag(), default=True)
+    renew_leases: bool = _set(flag(), default=True)
     #: seconds running tasks are given when a cluster stops
     shutdown_timeout: float = _set(seconds("0 ends running tasks at once", least=0), default=25.0)
     #: modules imported once, before workers are forked

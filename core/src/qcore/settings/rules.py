@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from qcore import faults
+from qcore import wording
 
 
 class _Unset:
@@ -65,8 +65,8 @@ def is_none(value: object) -> bool:
 
 def told(path: str, value: object, error: Wrong, origin: str = "") -> str:
     """Return the sentence for a value that breaks a rule."""
-    seen = faults.described(value) if isinstance(error, NotATable) else faults.shown(value, path)
-    return faults.fault(path, seen, str(error), origin)
+    seen = wording.described(value) if isinstance(error, NotATable) else wording.shown(value, path)
+    return wording.fault(path, seen, str(error), origin)
 
 
 def boolean(value: object) -> bool | None:
@@ -181,14 +181,14 @@ def texts(wrong: str, pattern: str, *, none: object, empty: object = Wrong) -> R
             value = [part.strip() for part in value.split(",")]
         value = parsed(value)
         if isinstance(value, str):
-            raise Wrong(f"must be a list; write [{faults.shown(value)}]")
+            raise Wrong(f"must be a list; write [{wording.shown(value)}]")
         if isinstance(value, list | tuple) and not value and empty is not Wrong:
             return empty
         if not isinstance(value, list | tuple) or not value:
             raise Wrong(wrong)
         for item in value:
             if not isinstance(item, str) or not shape.fullmatch(item) or not _encodable(item):
-                raise Wrong(f"{wrong}; {faults.shown(item)} does not fit")
+                raise Wrong(f"{wrong}; {wording.shown(item)} does not fit")
         return tuple(str(item) for item in value)
 
     return Rule("list of texts", read)
@@ -206,7 +206,7 @@ def level() -> Rule:
     def read(value: object) -> str:
         if isinstance(value, str) and value.upper() in names:
             return value.upper()
-        hint = faults.did_you_mean(value.upper(), names) if isinstance(value, str) else ""
+        hint = wording.did_you_mean(value.upper(), names) if isinstance(value, str) else ""
         raise Wrong(f"must be one of {', '.join(names)}{hint}")
 
     return Rule("text", read)
@@ -220,7 +220,7 @@ def choice(names: Sequence[str], advice: str) -> Rule:
             return None
         if isinstance(value, str) and value.lower() in names:
             return value.lower()
-        hint = faults.did_you_mean(value, names) if isinstance(value, str) else ""
+        hint = wording.did_you_mean(value, names) if isinstance(value, str) else ""
         raise Wrong(f"must be one of {', '.join(names)}{hint}; {advice}")
 
     return Rule("text", read)
@@ -239,7 +239,7 @@ def zone() -> Rule:
         # hundreds of names: only read when one is wrong
         from zoneinfo import available_timezones  # noqa: PLC0415 - as said above
 
-        hint = faults.did_you_mean(value, available_timezones()) if isinstance(value, str) else ""
+        hint = wording.did_you_mean(value, available_timezones()) if isinstance(value, str) else ""
         raise Wrong(f"must be a time zone of the IANA database such as 'Europe/Paris' or 'UTC'{hint}")
 
     return Rule("text", read)
@@ -272,7 +272,7 @@ def tables() -> Rule:
             raise NotATable(wrong)
         for name, inner in value.items():
             if not isinstance(name, str) or not isinstance(inner, Mapping):
-                raise Wrong(f"{wrong}; {faults.shown(name)} leads to {faults.described(inner)}")
+                raise Wrong(f"{wrong}; {wording.shown(name)} leads to {wording.described(inner)}")
         return {str(name): plain(inner) for name, inner in value.items()}
 
     return Rule("table", read)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from qcore import faults
+from qcore import wording
 from qcore.errors import PluginError
 from qcore.settings import crosscheck
 from qcore.settings.rules import (
@@ -86,7 +86,7 @@ def structure(raw: object, kind: Any, path: str, origin: Callable[[str], str]) -
         # Text of the environment has no type of its own: keep what it turned out to be.
         return section, plain(converter.unstructure(section) if _from_environment(raw) else raw)
     except StructureHandlerNotFoundError as error:
-        found = [f"{path}: its plugin declares a type that cannot be read; {faults.reason(error)}"]
+        found = [f"{path}: its plugin declares a type that cannot be read; {wording.reason(error)}"]
     except Exception as error:  # noqa: BLE001 - validators and converters of a plugin raise what they like
         found = list(_told(error, raw, path, origin))
     # Outside of the handler: the error below it may show a password.
@@ -197,7 +197,7 @@ def _choice(value: object, choices: Sequence[object]) -> object:
             isinstance(value, EnvText) and str(choice) == value
         ):
             return choice
-    hint = faults.did_you_mean(value, map(str, choices)) if isinstance(value, str) else ""
+    hint = wording.did_you_mean(value, map(str, choices)) if isinstance(value, str) else ""
     raise Wrong(f"must be one of {', '.join(map(repr, choices))}{hint}")
 
 
@@ -261,7 +261,7 @@ def _told(error: BaseException, value: object, path: str, origin: Callable[[str]
     if isinstance(error, errors.ForbiddenExtraKeysError):
         known = _keys(error.cl)
         for extra in sorted(map(str, error.extra_fields)):
-            hint = faults.did_you_mean(extra, known) or f"; there are {faults.listed(known)}"
+            hint = wording.did_you_mean(extra, known) or f"; there are {wording.listed(known)}"
             source = origin(f"{path}.{extra}")
             yield f"{path}.{extra}: unknown key{source and f' from {source}'}{hint}"
     elif isinstance(error, errors.ClassValidationError | errors.IterableValidationError):
@@ -287,7 +287,7 @@ def _complaint(error: BaseException, value: object, path: str, origin: Callable[
     said = re.match(r"'(\w+)' (must .*?)(?: \(got .*|: .*)?$", text, re.DOTALL)
     if said and isinstance(value, Mapping) and said[1] in value:
         path, value, text = f"{path}.{said[1]}", value[said[1]], said[2]
-    return faults.fault(path, faults.shown(value, path), text, origin(path))
+    return wording.fault(path, wording.shown(value, path), text, origin(path))
 
 
 def _keys(kind: type) -> list[str]:

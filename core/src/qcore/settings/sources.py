@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from qcore import faults
+from qcore import wording
 from qcore.settings.rules import UNSET, EnvText, NotATable, Wrong, told
 
 PREFIX = "QCORE_"
@@ -40,7 +40,7 @@ class Layers:
     def lay(self, values: Any, origin: str = "") -> None:  # noqa: ANN401 - it is found out here
         """Lay settings over those there are; a table is laid over a table key by key."""
         if not isinstance(values, Mapping):
-            self.faults.append(f"configuration: got {faults.shown(values)}; must be a table of settings")
+            self.faults.append(f"configuration: got {wording.shown(values)}; must be a table of settings")
             return
         if _is_deep(values):
             self.faults.append("configuration: its tables are nested too deeply; no setting needs that")
@@ -82,7 +82,7 @@ class Layers:
             why = (
                 (error.strerror or "")
                 if isinstance(error, OSError)
-                else faults.reason(error).partition(": ")[2]
+                else wording.reason(error).partition(": ")[2]
             )
             remedy = "check the path" if isinstance(error, OSError) else "correct it there"
             self.faults.append(f"{said}the configuration file {str(path)!r} cannot be read: {why}; {remedy}")

@@ -28,7 +28,7 @@ def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
         except OSError as exc:
             _log.debug("the program that started the cluster is gone: %s", exc)
 
-    def heed() -> None:
+    def cancel_requested() -> None:
         try:
             data = control.recv(65536)
         except ConnectionResetError:
@@ -54,7 +54,7 @@ def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
 
     # One of the two notices the end of the program, never both: a second stop ends running tasks.
     watched = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else None
-    supervisor.watch(control, heed)
+    supervisor.watch(control, cancel_requested)
     if watched is not None:
         supervisor.watch(watched, orphaned)
     try:

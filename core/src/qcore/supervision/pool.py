@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import StartFailed
 from qcore.supervision.forked import Forked
-from qcore.supervision.slot import Gone, Slot
+from qcore.supervision.slot import Slot, WorkerExit
 from qcore.supervision.zygote import Boot, Notice, Order, decode_notice, die_with_parent, encode
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Pool:
         except BrokenPipeError:
             _log.debug("the new zygote is gone; its end is noticed by itself")
 
-    def _zygote_gone(self) -> list[Gone]:
+    def _zygote_gone(self) -> list[WorkerExit]:
         """Take note that the zygote died: the kernel has killed its workers with it."""
         status = self._zygote.wait()
         self.channel.close()
@@ -127,7 +127,7 @@ class Pool:
             self.start_zygote()
         return gone
 
-    def receive(self) -> list[Gone]:
+    def receive(self) -> list[WorkerExit]:
         """Take in one notice; return the workers that are gone.
 
         Raises:
@@ -234,11 +234,11 @@ class Pool:
         except (BrokenPipeError, ConnectionResetError):
             _log.debug("the zygote is gone; its end is noticed by itself")
 
-    def _lose(self, slot: Slot, notice: Notice) -> Gone:
-        gone = Gone(slot, notice)
+    def _lose(self, slot: Slot, notice: Notice) -> WorkerExit:
+        gone = WorkerExit(slot, notice)
         slot.pid = 0
         slot.ordered = False
-        slot.warned = slot.condemned = slot.called_off = (0, 0)
+        slot.warned = slot.killed_for = slot.cancelled = (0, 0)
         slot.page.reset()
         self.reincarnations[gone.cause] += 1
         return gone

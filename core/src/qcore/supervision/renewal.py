@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError, BackendUnavailable
-from qcore.journal.held import WorkerState
+from qcore.journal.records import WorkerState
 from qcore.messages.envelope import read_head
-from qcore.supervision.patience import Patience
-from qcore.tasks.limits import PLACE, limit_of, release
+from qcore.supervision.backoff import Backoff
+from qcore.tasks.limits import PERMIT_TTL, limit_of, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,13 +38,13 @@ class Renewal:
         self._slots = slots
         self._lease = runtime.config.retry
         self._broker: Broker | None = None
-        self._patience = Patience()
+        self._patience = Backoff()
         self._closing = threading.Event()
         #: what the broker last complained of, empty when it answers
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="qcore-renewal", daemon=True)
         # With retry 0 nothing is leased.
-        if runtime.config.renew and self._lease:
+        if runtime.config.renew_leases and self._lease:
             self._thread.start()
 
     def close(self, seconds: float) -> None:
@@ -77,7 +77,7 @@ class Renewal:
         if text and text != self.trouble:
             _log.warning("leases cannot be renewed, tried again: %s", text)
         if not text:
-            self._patience = Patience()
+            self._patience = Backoff()
         self.trouble = text
         return period
 
@@ -106,9 +106,9 @@ class Renewal:
         return found
 
 
-def keep_places(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> None:
+def keep_permits(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> None:
     """Prolong the places of tasks under a limit that have been running for a while."""
-    old = time.monotonic_ns() - int(PLACE / RENEWALS / 2 * 1e9)
+    old = time.monotonic_ns() - int(PERMIT_TTL / RENEWALS / 2 * 1e9)
     for slot in slots:
         seen = slot.page.look()
         if not slot.pid or seen.running < 0 or seen.started > old:
@@ -120,7 +120,7 @@ def keep_places(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> None
         limit = limit_of(read_head(held.head))
         notes = store().notes if limit is not None and limit.concurrency else None
         if limit is not None and notes is not None:
-            notes.acquire(limit.place, held.id, limit.concurrency, PLACE)
+            notes.acquire(limit.place, held.id, limit.concurrency, PERMIT_TTL)
             now = slot.page.look()
             if (now.seq, now.begun, now.running) != (seen.seq, seen.begun, seen.running):
                 # It ended meanwhile, and may have given the place up before we took it.

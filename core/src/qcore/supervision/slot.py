@@ -6,7 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from qcore.journal.held import Leaving, Snapshot, WorkerState
+from qcore.journal.records import ExitReason, PageSnapshot, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,15 +36,15 @@ class Slot:
         #: the batch and position a soft timeout was sent for
         self.warned: tuple[int, int] = (0, 0)
         #: the batch and position the worker was killed for
-        self.condemned: tuple[int, int] = (0, 0)
+        self.killed_for: tuple[int, int] = (0, 0)
         #: the batch and position that was called off, monotonic nanoseconds when it was, and
         #: when the worker was last told
-        self.called_off: tuple[int, int] = (0, 0)
+        self.cancelled: tuple[int, int] = (0, 0)
         self.called_at = 0
-        self.nudged_at = 0
+        self.signalled_at = 0
 
 
-class Gone:
+class WorkerExit:
     """A worker that is no more, and what its page said at the end."""
 
     def __init__(self, slot: Slot, notice: Notice) -> None:
@@ -52,13 +52,13 @@ class Gone:
         self.pid = slot.pid
         self.owner = slot.owner
         self.killed = slot.killed
-        self.condemned = slot.condemned
-        self.called_off = slot.called_off
+        self.killed_for = slot.killed_for
+        self.cancelled = slot.cancelled
         #: monotonic nanoseconds when its leases were last prolonged, 0 = not yet
         self.renewed = slot.page.orders.renewed
         #: as of `os.waitstatus_to_exitcode`
         self.status = notice.status
-        self.seen: Snapshot = slot.page.look()
+        self.seen: PageSnapshot = slot.page.look()
         #: read before the page is reused
         self.left = slot.page.read(self.seen) or ([], [])
         self.lived = time.monotonic() - slot.started
@@ -69,7 +69,7 @@ class Gone:
         if self.killed:
             return "stopped" if self.killed == "stop" else self.killed
         if self.status == 0 and self.seen.state == WorkerState.LEAVING:
-            return Leaving(self.seen.reason).name.lower()
+            return ExitReason(self.seen.reason).name.lower()
         return "crashed"
 
     @property

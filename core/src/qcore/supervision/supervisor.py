@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import StartFailed
 from qcore.hookspecs import ClusterEvent
-from qcore.journal.held import WorkerState
 from qcore.journal.pages import Journal
-from qcore.schedules.timekeeper import Timekeeper
+from qcore.journal.records import WorkerState
+from qcore.schedules.scheduler_thread import SchedulerThread
 from qcore.supervision import zygote
-from qcore.supervision.caretaker import Caretaker
-from qcore.supervision.guard import Guard
-from qcore.supervision.overview import LONG, Overview
+from qcore.supervision.deadlines import Watchdog
+from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.pool import Pool
+from qcore.supervision.status_report import LONG, StatusReport
 
 if TYPE_CHECKING:
     import socket
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from qcore.runtime import Runtime
     from qcore.status import ClusterStatus
-    from qcore.supervision.slot import Gone
+    from qcore.supervision.slot import WorkerExit
     from qcore.supervision.zygote import Boot
 
 _log = logging.getLogger("qcore.cluster")
@@ -59,10 +59,10 @@ class Supervisor:
         #: whether a worker has something to do, and whether one has had the same for long
         self._busy = self._long = False
         self._pool: Pool
-        self._overview: Overview
-        self._caretaker: Caretaker
-        self._guard: Guard
-        self._timekeeper: Timekeeper | None = None
+        self._overview: StatusReport
+        self._caretaker: Maintenance
+        self._guard: Watchdog
+        self._timekeeper: SchedulerThread | None = None
 
     # -- from start to stop ---------------------------------------------------------------------
 
@@ -83,9 +83,9 @@ class Supervisor:
             lambda channel: self._become_zygote(channel, journal),
         )
         self._selector.register(self._pool.channel, selectors.EVENT_READ, self._notice)
-        self._overview = Overview(self._config, self._pool)
-        self._caretaker = Caretaker(self._runtime, self._pool.slots, self._overview.memory)
-        self._guard = Guard(self._pool, self._caretaker)
+        self._overview = StatusReport(self._config, self._pool)
+        self._caretaker = Maintenance(self._runtime, self._pool.slots, self._overview.memory)
+        self._guard = Watchdog(self._pool, self._caretaker)
         with self._signals():
             for slot in self._pool.slots:
                 self._pool.want(slot)
@@ -152,7 +152,7 @@ class Supervisor:
         self._pool.fill()
         busy = self._state == "starting"
         now = time.monotonic_ns()
-        self._guard.heed()
+        self._guard.cancel_requested()
         self._busy = self._long = False
         for slot in self._pool.alive():
             seen = slot.page.look()
@@ -160,7 +160,7 @@ class Supervisor:
             if seen.running >= 0:
                 busy = True
                 self._long = self._long or now - seen.started > LONG * 1e9
-                self._guard.watch_over(slot, seen, now)
+                self._guard.check(slot, seen, now)
         if self._state == "starting":
             self._look_whether_ready()
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
@@ -177,7 +177,7 @@ class Supervisor:
         if len(pages) == len(self._pool.slots) and all(page.state != WorkerState.STARTING for page in pages):
             self._state = "running"
             if self._config.scheduler:
-                self._timekeeper = Timekeeper(self._runtime, self._pool.declared)
+                self._timekeeper = SchedulerThread(self._runtime, self._pool.declared)
             _log.info(
                 "cluster %s is ready: %d workers, supervisor %d", self._config.name, len(pages), os.getpid()
             )
@@ -208,7 +208,7 @@ class Supervisor:
         for one in gone:
             self._bury_worker(one)
 
-    def _bury_worker(self, gone: Gone) -> None:
+    def _bury_worker(self, gone: WorkerExit) -> None:
         slot = self._pool.slots[gone.slot]
         self._guard.forget(gone.pid)
         self._overview.lose(gone)
@@ -219,7 +219,7 @@ class Supervisor:
         else:
             _log.debug("worker %d (pid %d) left: %s", gone.slot, gone.pid, gone.cause)
         if not gone.clean:
-            self._caretaker.rescue(gone)
+            self._caretaker.recover(gone)
         if self._state == "stopping":
             return
         if gone.crashed:
@@ -227,7 +227,7 @@ class Supervisor:
         else:
             self._pool.want(slot)
 
-    def _give_up_if_none_starts(self, gone: Gone) -> None:
+    def _give_up_if_none_starts(self, gone: WorkerExit) -> None:
         """Fail the start when workers die before they are ready, instead of trying for ever."""
         if gone.seen.state == WorkerState.STARTING and self._pool.reincarnations["crashed"] > len(
             self._pool.slots

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 import msgspec
 
-from qcore.bounds import NUMBER, count, flag, refuse, seconds, text, word
 from qcore.errors import NotSupported
 from qcore.messages.envelope import Head, encode_head
 from qcore.settle import Retry
 from qcore.tasks.resolve import name_of
+from qcore.validators import NUMBER, count, flag, refuse, seconds, text, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,7 +110,7 @@ class Options:
     #: what `concurrency` and `rate` count by; None = the task's name
     limit_key: str | None = None
     #: a chain goes on behind it although it failed
-    go_on: bool = False
+    continue_on_failure: bool = False
 
     def __attrs_post_init__(self) -> None:
         # A validator of each field takes five times as long, and options are often made for one call.
@@ -206,7 +206,7 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
 
 _FIELDS: Final = frozenset(field.name for field in attrs.fields(Options))
 #: what refuses a wrong value, by field; a hook is looked at when its name is looked for
-CHECKS: Final[Mapping[str, Callable[[str, Any], None]]] = {
+VALIDATORS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "delay": seconds,
     "timeout": _timeout,
     "retry": _retry,
@@ -223,15 +223,17 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "concurrency": count,
     "rate": _rate,
     "limit_key": text,
-    "go_on": flag,
+    "continue_on_failure": flag,
 }
 #: with the default of each, which is right
 _CHECKED: Final = tuple(
-    (field.name, field.default, CHECKS[field.name]) for field in attrs.fields(Options) if field.name in CHECKS
+    (field.name, field.default, VALIDATORS[field.name])
+    for field in attrs.fields(Options)
+    if field.name in VALIDATORS
 )
 DEFAULT: Final = Options()
 #: the specification's options this version acts on
-SPECIFIED: Final = frozenset(
+DJANGO_Q_OPTIONS: Final = frozenset(
     {
         "group",
         "save",
@@ -252,7 +254,7 @@ SPECIFIED: Final = frozenset(
 _NOT_YET: Final = frozenset({"iter_count", "iter_cached"})
 
 
-def evolve(options: Options, changes: Mapping[str, Any]) -> Options:
+def with_options(options: Options, changes: Mapping[str, Any]) -> Options:
     """Return options with some fields changed.
 
     Raises:
@@ -268,7 +270,7 @@ def evolve(options: Options, changes: Mapping[str, Any]) -> Options:
     return attrs.evolve(options, **changes)
 
 
-def laid_over(base: Options, above: Options) -> Options:
+def merge_options(base: Options, above: Options) -> Options:
     """Return `base` with all that `above` sets."""
     changed = {
         field.name: getattr(above, field.name)
@@ -278,15 +280,15 @@ def laid_over(base: Options, above: Options) -> Options:
     return attrs.evolve(base, **changed)
 
 
-def specified(given: dict[str, Any]) -> Options:
+def options_from_django_q(given: dict[str, Any]) -> Options:
     """Translate the specification's options."""
     refused = sorted(key for key in given.keys() & _NOT_YET if given[key] not in (None, False))
     if refused:
         msg = f"async_task: the option {refused[0]!r} is not offered by this version of qcore"
         raise NotSupported(msg)
-    unknown = sorted(given.keys() - SPECIFIED)
+    unknown = sorted(given.keys() - DJANGO_Q_OPTIONS)
     if unknown:
-        known = ", ".join(sorted(SPECIFIED - _NOT_YET))
+        known = ", ".join(sorted(DJANGO_Q_OPTIONS - _NOT_YET))
         msg = f"async_task: no option {unknown[0]!r} in q_options; there are {known}"
         raise TypeError(msg)
     plain = ("group", "save", "sync", "ack_failure", "hook", "cluster")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
-from qcore.model import Kind, Outcome, Task
-from qcore.tasks.describe import describe, trace
+from qcore.model import Kind, Outcome, TaskInfo
+from qcore.tasks.tracebacks import describe, trace
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Serializer
     from qcore.messages.envelope import Opened
-    from qcore.tasks.plan import Plan
+    from qcore.tasks.plan import TaskPlan
 
 _NANO: Final = 1_000_000_000
 #: The deadline of a task that has none, monotonic nanoseconds: in three hundred years.
@@ -35,10 +35,10 @@ class Executor:
         serializers: Mapping[int, Serializer],
         pre: Sequence[Callable[[ExecuteEvent], None]] = (),
         post: Sequence[Callable[[ExecuteEvent], None]] = (),
-        report: Callable[[Task, BaseException | None, str], None] | None = None,
+        report: Callable[[TaskInfo, BaseException | None, str], None] | None = None,
         *,
         let_out: tuple[type[BaseException], ...] = (),
-        called_off: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self._loads = {code: serializer.loads for code, serializer in serializers.items()}
         self._pre = pre
@@ -47,7 +47,7 @@ class Executor:
         #: what is not the task's own: the user's Ctrl-C where tasks run in the user's process
         self._let_out = let_out
         #: whether the running task is to end although its time is not over
-        self._called_off = called_off
+        self._called_off = cancelled
         self._pid = os.getpid()
         self._loop: asyncio.Runner | None = None
         self._current: asyncio.Task[Any] | None = None
@@ -59,10 +59,10 @@ class Executor:
     def run(
         self,
         opened: Opened,
-        plan: Plan,
+        plan: TaskPlan,
         attempt: int,
         deadline: int,
-        lead: Callable[[], Sequence[Any]] | None = None,
+        upstream_args: Callable[[], Sequence[Any]] | None = None,
     ) -> Outcome:
         """Call the function and tell how it ended; nothing the function does is raised.
 
@@ -71,7 +71,7 @@ class Executor:
             plan: for its head.
             attempt: number of this run, from 1.
             deadline: monotonic nanoseconds, 0 = none.
-            lead: returns the values that stand before the arguments.
+            upstream_args: returns the values that stand before the arguments.
 
         """
         if plan.call is None and not plan.fault:
@@ -80,7 +80,7 @@ class Executor:
         if call is None:
             return Outcome(Kind.FAILURE, error=plan.fault, started=time.time(), finished=time.time())
         try:
-            args, kwargs = self._arguments(opened, plan, lead)
+            args, kwargs = self._arguments(opened, plan, upstream_args)
         except _Unfit as exc:
             return _failure(exc.cause, plan, time.time())
         except BaseException as exc:  # noqa: BLE001 - a plugin's serializer, or an unpickled object's own code
@@ -140,7 +140,7 @@ class Executor:
             self._loop.close()
 
     def _arguments(
-        self, opened: Opened, plan: Plan, lead: Callable[[], Sequence[Any]] | None
+        self, opened: Opened, plan: TaskPlan, upstream_args: Callable[[], Sequence[Any]] | None
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         data = opened.arguments
         args: Sequence[Any] = ()
@@ -148,7 +148,7 @@ class Executor:
         if data:
             loads = self._loads.get(opened.serializer)
             if loads is None:
-                msg = f"written by serializer {opened.serializer}, which `accept` does not list"
+                msg = f"written by serializer {opened.serializer}, which `accept_serializers` does not list"
                 raise DecodeError(msg)
             args = loads(data)
             if opened.named:
@@ -157,10 +157,10 @@ class Executor:
                 except (TypeError, ValueError) as exc:
                     msg = "they are no pair of positional and named ones"
                     raise DecodeError(msg) from exc
-        elif lead is None:
+        elif upstream_args is None:
             return args, kwargs
-        if lead is not None:
-            args = [*lead(), *args]
+        if upstream_args is not None:
+            args = [*upstream_args(), *args]
         if plan.convert is not None:
             try:
                 args, kwargs = plan.convert(args, kwargs)
@@ -239,7 +239,7 @@ class Executor:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    def _raised(self, exc: BaseException, plan: Plan, started: float) -> Outcome:
+    def _raised(self, exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
         # Whatever the task made of the interruption.
         if self._stopped is Kind.CANCELLED:
             text = "TaskCancelled: the task was called off while it ran"
@@ -253,10 +253,10 @@ class Executor:
         return _failure(exc, plan, started)
 
     def _task(
-        self, opened: Opened, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], attempt: int
-    ) -> Task:
+        self, opened: Opened, plan: TaskPlan, args: Sequence[Any], kwargs: Mapping[str, Any], attempt: int
+    ) -> TaskInfo:
         head = plan.head
-        return Task(
+        return TaskInfo(
             id=opened.id.hex(),
             name=head.name,
             args=tuple(args),
@@ -282,14 +282,14 @@ class _Unfit(Exception):
 _NO_KWARGS: Final[dict[str, Any]] = {}
 
 
-def _failure(exc: BaseException, plan: Plan, started: float) -> Outcome:
+def _failure(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
     return Outcome(
         Kind.FAILURE,
         None,
         describe(exc),
         trace(exc),
         # SystemExit and the like are failures too; only the task's own policy narrows them.
-        retryable=plan.worth_another(exc),
+        retryable=plan.is_retryable(exc),
         started=started,
         finished=time.time(),
     )

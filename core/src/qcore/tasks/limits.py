@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from qcore.errors import BackendError, NotSupported
-from qcore.tasks.crowd import Crowd
+from qcore.tasks.limit_backoff import ConcurrencyBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import ResultStore
     from qcore.messages.envelope import Head
-    from qcore.notes import Notes
 
 _log = logging.getLogger("qcore.limits")
 
 #: Seconds a place is held without a sign of life of whoever holds it. Supervisors prolong it; when
 #: one dies with its workers, the next task may begin after this.
-PLACE: Final = 60.0
+PERMIT_TTL: Final = 60.0
 #: A longer key is kept by its hash, characters.
 _LONGEST: Final = 300
 
@@ -57,7 +57,7 @@ def short(key: str) -> str:
     return key if len(key) <= _LONGEST else hashlib.sha256(key.encode()).hexdigest()
 
 
-def notes_of(store: ResultStore, what: str) -> Notes:
+def coordination_of(store: ResultStore, what: str) -> CoordinationStore:
     """Return the notes of a store.
 
     Raises:
@@ -73,12 +73,12 @@ def notes_of(store: ResultStore, what: str) -> Notes:
     return store.notes
 
 
-class Gate:
+class Limiter:
     """Lets tasks begin, or tells them when to come again."""
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
-        self._crowd = Crowd()
+        self._crowd = ConcurrencyBackoff()
 
     def enter(self, id: bytes, limit: Limit) -> float:
         """Return 0.0 if a task may begin, else the seconds after which it may ask again.
@@ -90,8 +90,8 @@ class Gate:
         """
         if limit.concurrency and self._crowd.full(limit.place):
             return self._crowd.wait(limit.place, known=True)
-        notes = notes_of(self._store, "concurrency= or rate=")
-        if limit.concurrency and notes.acquire(limit.place, id, limit.concurrency, PLACE) is not None:
+        notes = coordination_of(self._store, "concurrency= or rate=")
+        if limit.concurrency and notes.acquire(limit.place, id, limit.concurrency, PERMIT_TTL) is not None:
             return self._crowd.wait(limit.place, known=False)
         if limit.interval:
             # Told of the same turn however often it asks, so those that wait do not crowd.
@@ -102,13 +102,13 @@ class Gate:
         return 0.0
 
     def leave(self, id: bytes, limit: Limit) -> None:
-        """Give a task's place to the next; what cannot be said now is so after `PLACE` seconds."""
+        """Give a task's place to the next; what cannot be said now is so after `PERMIT_TTL` seconds."""
         if limit.concurrency and self._store.notes is not None:
             self._crowd.freed(limit.place)
             release(self._store.notes, [(limit.place, id)])
 
 
-def release(notes: Notes, places: Sequence[tuple[str, bytes]]) -> None:
+def release(notes: CoordinationStore, places: Sequence[tuple[str, bytes]]) -> None:
     """Give places up, as far as the store answers."""
     try:
         if places:

@@ -9,11 +9,11 @@ import attrs
 
 from qcore.errors import TaskNotFound
 from qcore.messages.envelope import read_head
-from qcore.messages.tail import COLLECTED
+from qcore.messages.workflow import COLLECTED
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
-from qcore.tasks.describe import describe
 from qcore.tasks.limits import limit_of
 from qcore.tasks.resolve import convert_arguments, resolve
+from qcore.tasks.tracebacks import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ _PLANS: Final = 1024
 _NANO: Final = 1_000_000_000
 
 
-class Plan:
+class TaskPlan:
     """All that is the same for every message with the same head."""
 
     __slots__ = (
@@ -84,14 +84,14 @@ class Plan:
         # What `App.task` makes carries its function and its policy; anything else is called as it is.
         function = getattr(found, "__wrapped__", found) if hasattr(found, "__qcore_retry__") else found
         policy: Retry | None = getattr(found, "__qcore_retry__", None)
-        if policy is not None and self._says_nothing_of_retries():
+        if policy is not None and self._has_no_retry_options():
             # Enqueued by its dotted name: the producer did not know what the task declares.
             self._follow(policy)
         self.is_async = inspect.iscoroutinefunction(function)
         self.convert = convert_arguments(function)
         self.call = function
 
-    def worth_another(self, exc: BaseException) -> bool:
+    def is_retryable(self, exc: BaseException) -> bool:
         """Return whether the policy asks for another run after this exception."""
         if self.on is None:
             return True
@@ -101,7 +101,7 @@ class Plan:
             for name in (exception_name(kind), kind.__qualname__)
         )
 
-    def _says_nothing_of_retries(self) -> bool:
+    def _has_no_retry_options(self) -> bool:
         head = self.head
         said = (head.max_attempts, head.backoff, head.max_delay, head.jitter, head.on)
         return all(one is None for one in said)
@@ -133,15 +133,15 @@ class Planner:
         self._timeout = timeout
         self._save = save
         self._allowed = allowed
-        self._plans: dict[bytes, Plan] = {}
+        self._plans: dict[bytes, TaskPlan] = {}
         #: looked up directly by the worker
         self.cached = self._plans.get
 
-    def plan(self, head: bytes) -> Plan:
+    def plan(self, head: bytes) -> TaskPlan:
         """Return the plan for a verified head; its function is looked for when it is to run.
 
         Raises:
-            Undecodable: the head is of a version we do not know.
+            MalformedMessage: the head is of a version we do not know.
 
         """
         plan = self._plans.get(head)
@@ -152,10 +152,10 @@ class Planner:
             self._plans[head] = plan
         return plan
 
-    def outline(self, head: Head) -> Plan:
+    def outline(self, head: Head) -> TaskPlan:
         """Return a plan of its own: enough to settle for the dead."""
         ours = self.rules
-        plan = Plan(
+        plan = TaskPlan(
             head,
             Rules(
                 max_attempts=ours.max_attempts if head.max_attempts is None else head.max_attempts,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EncodeError, NotSupported, SkipTask
 from qcore.hookspecs import EnqueueEvent
-from qcore.messages.tail import Link, Tail, encode_tail
-from qcore.model import Outgoing, Task
+from qcore.messages.workflow import Link, WorkflowHeader, encode_tail
+from qcore.model import Outgoing, TaskInfo
 from qcore.tasks.call import Sealed, Unset
-from qcore.tasks.unique import check_limits, claim, give_back, key_of
+from qcore.tasks.unique import check_limits, claim, key_of, release_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list
             sealed.append(Sealed(call, Outgoing(id_, body, delay), sync=sync, queue=queue, unique=unique))
     except BaseException:
         # None of them is enqueued: who asks again must not be told that they are.
-        give_back(runtime, sealed)
+        release_keys(runtime, sealed)
         raise
     return sealed
 
@@ -92,7 +92,9 @@ def _special(runtime: Runtime, call: Call, arguments: bytes) -> tuple[str, bytes
     if options.limited:
         check_limits(runtime, call)
     unique = key_of(call, arguments)
-    return unique, encode_tail(Tail(places=[unique])) if unique and options.unique_for is None else b""
+    return unique, encode_tail(
+        WorkflowHeader(places=[unique])
+    ) if unique and options.unique_for is None else b""
 
 
 def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
@@ -123,7 +125,7 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
         bool(call.kwargs),
         options.delay,
         options.expires,
-        options.go_on,
+        options.continue_on_failure,
     )
 
 
@@ -151,7 +153,7 @@ def _culprit(call: Call, dumps: Callable[[Any], bytes], error: EncodeError) -> E
 def _with_headers(call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[Any], None]]) -> bytes | None:
     """Let hooks see the task and add headers; None if one of them leaves it out."""
     timeout = call.options.timeout
-    task = Task(
+    task = TaskInfo(
         id=id_.hex(),
         name=call.name,
         args=call.args,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from qcore.errors import MainReached, TaskNameError, TaskNotAllowed, TaskNotFound
+from qcore.errors import ImportedMainReached, TaskNameError, TaskNotAllowed, TaskNotFound
 from qcore.model import Result
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _ScriptLoader(SourceFileLoader):
         token = IMPORTING_MAIN.set(True)
         try:
             super().exec_module(module)
-        except MainReached:
+        except ImportedMainReached:
             # What stands above that line is defined, and that is what was wanted.
             vars(module)["__qcore_cut__"] = True
         finally:

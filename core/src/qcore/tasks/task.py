@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
-from qcore.tasks.call import Call, Options, evolve
+from qcore.tasks.call import Call, Options, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +130,7 @@ class Sender(Generic[_P, _R]):
 
     def using(self, **options: Any) -> Sender[_P, _R]:
         """Return this task with other options, the fields of `Options`."""
-        return Sender(self._app, self._function, self.name, evolve(self.options, options))
+        return Sender(self._app, self._function, self.name, with_options(self.options, options))
 
 
 class Task(Sender[_P, _R]):

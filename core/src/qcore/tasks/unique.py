@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import NotSupported
 from qcore.model import State
-from qcore.tasks.limits import notes_of, release, short
+from qcore.tasks.limits import coordination_of, release, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +40,8 @@ def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
     options = call.options
     # A task that waits for its delay has its day from then on.
     kept = _KEPT + options.delay if options.unique_for is None else options.unique_for
-    with runtime.stores.lend() as store:
-        notes = notes_of(store, f"unique= of {call.name}")
+    with runtime.stores.connection() as store:
+        notes = coordination_of(store, f"unique= of {call.name}")
         holder = notes.acquire(key, id, 1, kept)
         if holder is None or options.unique_for is not None:
             return holder
@@ -53,12 +53,12 @@ def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
         return notes.acquire(key, id, 1, kept)
 
 
-def give_back(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+def release_keys(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
     """Let others have the keys of calls that could not be enqueued."""
     places = [(one.unique, one.message.id) for one in sealed if one.unique]
     if places:
-        with runtime.stores.lend() as store:
-            release(notes_of(store, "unique="), places)
+        with runtime.stores.connection() as store:
+            release(coordination_of(store, "unique="), places)
 
 
 def check_limits(runtime: Runtime, call: Call) -> None:
@@ -68,9 +68,9 @@ def check_limits(runtime: Runtime, call: Call) -> None:
         NotSupported: the store or the broker cannot do what that takes.
 
     """
-    with runtime.stores.lend() as store:
-        notes_of(store, f"concurrency= or rate= of {call.name}")
-    with runtime.brokers.lend() as broker:
+    with runtime.stores.connection() as store:
+        coordination_of(store, f"concurrency= or rate= of {call.name}")
+    with runtime.brokers.connection() as broker:
         if not broker.capabilities.delay:
             msg = (
                 f"concurrency= or rate= of {call.name} needs a broker that can delay a message, which"

@@ -8,17 +8,17 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError, BackendRefused, BackendUnavailable, NotSupported
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable, NotSupported
 from qcore.hookspecs import WorkerEvent
-from qcore.journal.held import Leaving, WorkerState
 from qcore.journal.progress import PAGE
+from qcore.journal.records import ExitReason, WorkerState
 from qcore.runtime import Runtime
 from qcore.tasks.execute import Executor
-from qcore.tasks.limits import Gate
+from qcore.tasks.limits import Limiter
 from qcore.tasks.plan import Planner
 from qcore.workers.batch import Batch
-from qcore.workers.handlers import Handlers
 from qcore.workers.prefetch import TARGET, Prefetch
+from qcore.workers.signals import SignalHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from qcore.model import Delivery
     from qcore.plugins import Plugins
     from qcore.tasks.limits import Limit
-    from qcore.workers.entry import Entry
+    from qcore.workers.leased import LeasedMessage
 
 _log = logging.getLogger("qcore.worker")
 
@@ -64,7 +64,7 @@ class Worker:
         self._slot = slot
         self._stopping = False
         self._waiting = False
-        self._reason = Leaving.NOT
+        self._reason = ExitReason.NOT
         self._total = 0
         self._home = os.open(".", os.O_RDONLY)
         self._umask = os.umask(0)
@@ -73,13 +73,13 @@ class Worker:
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
         """Work until told to stop or due to leave; return the exit code."""
         self._page.say(WorkerState.STARTING)
-        self._handlers = Handlers(self._on_stop)
+        self._handlers = SignalHandlers(self._on_stop)
         if cpus:
             _process().cpu_affinity(list(cpus))
         try:
             self._assemble(owner)
         except _Stop:
-            self._page.say(WorkerState.LEAVING, Leaving.STOPPED)
+            self._page.say(WorkerState.LEAVING, ExitReason.STOPPED)
             return 0
         self._handlers.look_after_forks()
         PAGE.set(self._page)
@@ -90,8 +90,8 @@ class Worker:
         try:
             self._work()
         except _Stop:
-            self._reason = Leaving.STOPPED
-        self._page.say(WorkerState.LEAVING, self._reason or Leaving.STOPPED)
+            self._reason = ExitReason.STOPPED
+        self._page.say(WorkerState.LEAVING, self._reason or ExitReason.STOPPED)
         for hook in self._runtime.hooks("qcore_worker_stop"):
             hook(event)
         self._reporters.flush()
@@ -109,7 +109,7 @@ class Worker:
             runtime.hooks("qcore_pre_execute"),
             runtime.hooks("qcore_post_execute"),
             self._reporters.report if self._reporters else None,
-            called_off=lambda: self._page.orders.called_off(*self._page.place()),
+            cancelled=lambda: self._page.orders.cancelled(*self._page.place()),
         )
         self._handlers.ring(self._executor.alarm)
         self._connect()
@@ -119,7 +119,7 @@ class Worker:
             rules, timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
         )
         self._prefetch = Prefetch(config, capabilities.bulk)
-        self._gate = Gate(self._store)
+        self._gate = Limiter(self._store)
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
 
     def _connect(self) -> None:
@@ -155,7 +155,7 @@ class Worker:
                 0 if self._stopping or self._page.orders.paused else self._prefetch.next(self._total)
             )
 
-    def _run(self, entries: Sequence[Entry], now: int) -> None:
+    def _run(self, entries: Sequence[LeasedMessage], now: int) -> None:
         """Run a batch, task by task."""
         page, batch, executor = self._page, self._batch, self._executor
         began = now
@@ -183,7 +183,7 @@ class Worker:
                     page.end(index + 1, self._total)
                     continue
             started = now
-            outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.lead)
+            outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.upstream_args)
             self._total += 1
             roomy = batch.finish(index, entry, outcome)
             if plan.limit is not None:
@@ -206,7 +206,7 @@ class Worker:
         if ran := self._total - counted:
             page.gauges.ran(ran, (now - began) // ran)
         page.end(batch.ended, self._total)
-        batch.give_back()
+        batch.release_unstarted()
 
     def _enter(self, id: bytes, limit: Limit) -> float:
         """Return the seconds for which a task under a limit has to wait, 0.0 if it may begin."""
@@ -222,7 +222,7 @@ class Worker:
                 _log.error("task %s is not run before this is mended: %s", id.hex(), exc)
                 return self._config.retry
 
-    def _measure_wait(self, entries: Sequence[Entry]) -> None:
+    def _measure_wait(self, entries: Sequence[LeasedMessage]) -> None:
         """Take for all of a batch what its first message has waited, if its age tells."""
         if entries and entries[0].deliveries == 1 and not entries[0].plan.head.delayed:
             waited = time.time_ns() - entries[0].opened.created * 1_000_000
@@ -249,7 +249,7 @@ class Worker:
                 self._waiting = False
             if deliveries and self._page.orders.paused:
                 # It was paused while we waited.
-                self._batch.put_back(deliveries)
+                self._batch.release_untaken(deliveries)
                 self._settle(0)
             elif deliveries:
                 self._page.say(WorkerState.BUSY)
@@ -262,7 +262,7 @@ class Worker:
             time.sleep(patience)
             patience = min(patience * 2, _PAUSED)
 
-    def _take(self, deliveries: Sequence[Delivery]) -> Sequence[Entry]:
+    def _take(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
         """Note down what was leased, once the result store says what of it has ended before."""
         end = time.monotonic() + self._config.retry
         patience = _PATIENCE[0]
@@ -273,7 +273,7 @@ class Worker:
                 patience = self._be_patient(exc, patience)
                 if self._stopping or time.monotonic() > end:
                     # Not noted down, so not renewed: somebody else may have them by now.
-                    self._batch.put_back(deliveries)
+                    self._batch.release_untaken(deliveries)
                     return self._batch.take(())
 
     def _settle(self, limit: int) -> Sequence[Delivery]:
@@ -287,7 +287,7 @@ class Worker:
                 if self._stopping:
                     # What is not settled is in the journal: the supervisor goes on with it.
                     raise _Stop from exc
-            except BackendRefused as exc:
+            except BackendRejected as exc:
                 # Dying over it would have everything else tried again as well, in vain.
                 count = self._batch.abandon()
                 _log.error(
@@ -307,10 +307,10 @@ class Worker:
     def _due_to_leave(self) -> bool:
         config = self._config
         if config.recycle and self._total >= config.recycle:
-            self._reason = Leaving.RECYCLED
+            self._reason = ExitReason.RECYCLED
         elif config.max_rss and _process().memory_info().rss >= config.max_rss * 1024:
-            self._reason = Leaving.MEMORY
-        return self._reason is not Leaving.NOT
+            self._reason = ExitReason.MEMORY
+        return self._reason is not ExitReason.NOT
 
     def _on_stop(self, *_: object) -> None:
         self._stopping = True

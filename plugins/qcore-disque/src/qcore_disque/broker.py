@@ -12,9 +12,9 @@ import redis
 from qcore.errors import BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
-from qcore_disque import faults
+from qcore_disque import error_mapping
+from qcore_disque.codec import Item
 from qcore_disque.copies import Copies
-from qcore_disque.items import Item
 from qcore_disque.lease import Lease, job_of
 from qcore_disque.node import checked
 from qcore_disque.nodes import Nodes
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qcore.interfaces import Settings
-    from qcore.model import Buried, Delivery, Outgoing, Settlement
+    from qcore.model import DeadLetter, Delivery, Outgoing, Settlement
     from qcore_disque.copies import Copy
     from qcore_disque.node import Node
 
@@ -114,7 +114,7 @@ class DisqueBroker(Broker):
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases: what goes on is added anew first, so that nothing is lost in between."""
-        if not self.capabilities.dead_letter and any(one.action is Action.BURY for one in settlements):
+        if not self.capabilities.dead_letter and any(one.action is Action.DEAD_LETTER for one in settlements):
             raise NotSupported("with retry 0 disque hands out a message once: there is nothing to bury")
         told = {lease.job: (lease, one) for one in settlements if (lease := Lease.read(one.receipt))}
         again = [lease for lease, one in told.values() if one.action is not Action.ACK]
@@ -138,14 +138,14 @@ class DisqueBroker(Broker):
 
     def size(self) -> QueueSize:
         """Count what is ready and what is buried, on all nodes; Disque does not count the rest."""
-        ready = buried = 0
+        ready = dead_letters = 0
         for node in self._nodes.every():
             replies = self._nodes.ask(node, [(b"QLEN", self._queue), (b"QLEN", self._letters)])
-            ready, buried = (
+            ready, dead_letters = (
                 before + count(reply, node.place)
-                for before, reply in zip((ready, buried), replies or (0, 0), strict=True)
+                for before, reply in zip((ready, dead_letters), replies or (0, 0), strict=True)
             )
-        return QueueSize(ready=ready, buried=buried)
+        return QueueSize(ready=ready, dead_letters=dead_letters)
 
     def purge(self) -> int:
         """Remove what is ready or delayed from all nodes, until none has anything left."""
@@ -165,9 +165,9 @@ class DisqueBroker(Broker):
 
     # -- dead letters -------------------------------------------------------------------------
 
-    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List the dead letters of all nodes in the order they were buried."""
-        found: dict[str, Buried] = {}
+        found: dict[str, DeadLetter] = {}
         self._nodes.look_again()
         for node in self._nodes.every():
             for length in self._nodes.ask(node, [(b"QLEN", self._letters)]):
@@ -194,7 +194,7 @@ class DisqueBroker(Broker):
         """Ask for a sign of life."""
         self._nodes.call(b"PING")
 
-    def identity(self) -> str | None:
+    def queue_id(self) -> str | None:
         """Name the cluster and the queue, whichever of its nodes are given; None if none answers."""
         cluster = self._nodes.cluster()
         return f"disque:{cluster}#{self._queue.decode()}" if cluster else None
@@ -305,7 +305,7 @@ class DisqueBroker(Broker):
                 case [bytes() as cursor, list() as jobs] if cursor.isdigit():
                     yield jobs
                 case _:
-                    raise faults.stranger(node.place, "JSCAN tells no list")
+                    raise error_mapping.stranger(node.place, "JSCAN tells no list")
             if int(cursor) == 0:
                 return
 
@@ -315,5 +315,5 @@ def _delayed(delay: float) -> tuple[bytes | int, ...]:
     return (b"DELAY", math.ceil(delay)) if delay > 0 else ()
 
 
-def _age(letter: Buried) -> tuple[float, str]:
-    return letter.buried_at, letter.id
+def _age(letter: DeadLetter) -> tuple[float, str]:
+    return letter.dead_since, letter.id

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import redis
 
-from qcore_disque.items import Item
+from qcore_disque.codec import Item
 from qcore_disque.lease import Lease
 from qcore_disque.node import PREFIX
 from qcore_disque.replies import fields

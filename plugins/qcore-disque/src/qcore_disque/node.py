@@ -9,7 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from qcore_disque import faults
+from qcore_disque import error_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ class Node:
             self.meet()
         except redis.AuthenticationError as exc:
             self.close()
-            raise faults.refused(_plain(exc), self.place) from exc
+            raise error_mapping.refused(_plain(exc), self.place) from exc
         except BaseException:
             self.close()
             raise
@@ -86,17 +86,19 @@ class Node:
 
     def meet(self) -> None:
         """Ask who the nodes of the cluster are."""
-        (hello,) = self.exchange([(b"HELLO",)])
+        (hello,) = self.commit_and_lease([(b"HELLO",)])
         checked(hello, self.place)
         nodes = hello[2:] if isinstance(hello, list) else []
         found = [one for node in nodes if (one := _introduced(node, self.address.host))]
         if not found or not isinstance(hello[1], bytes):
-            raise faults.stranger(self.place, "its HELLO names no nodes")
+            raise error_mapping.stranger(self.place, "its HELLO names no nodes")
         self.id = hello[1]
         # whoever is asked may not know under which address it is reached
         self.members = {**dict(found), self.id: self.address}
 
-    def exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
+    def commit_and_lease(
+        self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = ""
+    ) -> list[Any]:
         """Send commands in one go; return their replies, errors as objects."""
         connection = self._connection
         try:
@@ -104,11 +106,11 @@ class Node:
             return [self._read(timeout) for _ in commands]
         except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
             self.close()
-            raise faults.lost(exc, self.place, doubt=doubt) from exc
+            raise error_mapping.lost(exc, self.place, doubt=doubt) from exc
         except (redis.RedisError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as exc:
             # what redis-py raises for bytes that are no reply depends on what they are
             self.close()
-            raise faults.stranger(self.place, f"its answer is no reply: {exc!r}") from exc
+            raise error_mapping.stranger(self.place, f"its answer is no reply: {exc!r}") from exc
         except BaseException:
             # a signal came in the middle of an answer: what is still to come belongs to no question
             self.close()
@@ -140,7 +142,7 @@ class Node:
 def checked(reply: Any, place: str) -> Any:  # noqa: ANN401 - a reply of any kind
     """Return a reply that is no error."""
     if isinstance(reply, redis.ResponseError):
-        raise faults.refused(reply, place) from None
+        raise error_mapping.refused(reply, place) from None
     return reply
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from qcore.errors import BackendError, BackendRefused, BackendUnavailable
-from qcore_disque import faults
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable
+from qcore_disque import error_mapping
 from qcore_disque.node import TIMEOUT, Address, Node, checked
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class Nodes:
 
     def refused(self, reply: redis.ResponseError) -> BackendError:
         """Return the error to raise for one of the replies; the node is left if it takes nothing."""
-        error = faults.refused(reply, self.place)
-        if faults.is_of_node(reply):
+        error = error_mapping.refused(reply, self.place)
+        if error_mapping.is_of_node(reply):
             self._avoided[self.place] = time.monotonic() + _AVOIDED
             self._drop()
         return error
@@ -84,7 +84,7 @@ class Nodes:
             return self._current
         self._drop()
         if self._closed:
-            raise BackendRefused(f"this connection to disque at {self.title} was closed; make a new one")
+            raise BackendRejected(f"this connection to disque at {self.title} was closed; make a new one")
         last: BaseException | None = None
         for address in self._order():
             self.place = str(address)
@@ -94,7 +94,7 @@ class Nodes:
                 last = exc
             else:
                 return self._current
-        raise faults.lost(last or OSError("no node is known"), self.title) from last
+        raise error_mapping.lost(last or OSError("no node is known"), self.title) from last
 
     def close(self) -> None:
         """Give the connections up for good."""
@@ -138,7 +138,7 @@ class Nodes:
     def ask(self, node: Node, commands: Sequence[Command]) -> list[Any]:
         """Send commands to one node; return their replies, or nothing if it is lost meanwhile."""
         try:
-            return node.exchange(commands) if commands else []
+            return node.commit_and_lease(commands) if commands else []
         except BackendUnavailable as exc:
             self._miss(node.id, exc)
             return []
@@ -158,13 +158,13 @@ class Nodes:
     def _exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
         node = self.current()
         try:
-            return node.exchange(commands, timeout, doubt)
+            return node.commit_and_lease(commands, timeout, doubt)
         except BaseException:
             self._drop()
             raise
 
     def _checked(self, reply: Any) -> Any:  # noqa: ANN401 - a reply of any kind
-        if isinstance(reply, redis.ResponseError) and faults.is_of_node(reply):
+        if isinstance(reply, redis.ResponseError) and error_mapping.is_of_node(reply):
             raise self.refused(reply) from None
         return checked(reply, self.place)
 

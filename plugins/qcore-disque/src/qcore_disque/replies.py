@@ -6,9 +6,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from qcore.model import Buried, Delivery
-from qcore_disque import faults
-from qcore_disque.items import Item
+from qcore.model import DeadLetter, Delivery
+from qcore_disque import error_mapping
+from qcore_disque.codec import Item
 from qcore_disque.lease import Lease, job_of
 from qcore_disque.node import checked
 
@@ -48,7 +48,7 @@ def count(reply: Any, place: str) -> int:  # noqa: ANN401 - what should be a num
     """Return a number that the node at this place tells."""
     number = checked(reply, place)
     if not isinstance(number, int):
-        raise faults.stranger(place, "a count is no number")
+        raise error_mapping.stranger(place, "a count is no number")
     return number
 
 
@@ -63,13 +63,13 @@ def waiting(reply: Any) -> bytes:  # noqa: ANN401 - one of what JSCAN says
     return b""
 
 
-def listed(reply: Any) -> Iterator[Buried]:  # noqa: ANN401 - what QPEEK says
+def listed(reply: Any) -> Iterator[DeadLetter]:  # noqa: ANN401 - what QPEEK says
     """Yield the dead letters of a list; what cannot be one is told and ignored."""
     for job in reply if isinstance(reply, list) else []:
         match job:
             case [bytes(), bytes() as id_, bytes() as body] if job_of(id_):
                 item = Item.read(body)
-                yield Buried(
+                yield DeadLetter(
                     id_.decode(), item.body, item.reason, item.written_at, item.failures, item.crashes
                 )
             case _:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qcore.errors import BackendRefused, BackendUnavailable
+from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.interfaces import Broker, Capabilities
-from qcore.model import ID_AT, Action, Buried, Delivery, QueueSize
-from qcore_example.spool import BURIED, LEASED, REASONS, SECOND, WAITING, Name, Spool, token
+from qcore.model import ID_AT, Action, DeadLetter, Delivery, QueueSize
+from qcore_example.spool import DEAD_LETTERS, LEASED, REASONS, SECOND, WAITING, Name, Spool, token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class SpoolBroker(Broker):
     """Keeps each message as a file, for processes of one machine."""
 
     capabilities = Capabilities(
-        receipts=True, extend=True, delay=True, counts_attempts=True, dead_letter=True, withdraw=True
+        receipts=True, extend=True, delay=True, counts_attempts=True, dead_letter=True, remove_messages=True
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -88,7 +88,7 @@ class SpoolBroker(Broker):
                 ready=sum(waiting),
                 leased=len(self._spool.names(LEASED)),
                 delayed=len(waiting) - sum(waiting),
-                buried=len(self._spool.names(BURIED)),
+                dead_letters=len(self._spool.names(DEAD_LETTERS)),
             )
 
     def purge(self) -> int:
@@ -97,7 +97,7 @@ class SpoolBroker(Broker):
             self._take_back(time.time_ns())
             return sum(self._spool.remove(WAITING, name) for name in self._spool.names(WAITING))
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Read the waiting files and remove those of these ids."""
         wanted = frozenset(ids)
         with _in_words(self._folder):
@@ -108,20 +108,20 @@ class SpoolBroker(Broker):
                 body for name, body in found if body[ID_AT] in wanted and self._spool.remove(WAITING, name)
             ]
 
-    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """Read dead letters; their names begin with the time."""
         with _in_words(self._folder):
-            names = [name for name in self._spool.names(BURIED) if name > (after or "")]
+            names = [name for name in self._spool.names(DEAD_LETTERS) if name > (after or "")]
             return [self._letter(name) for name in names[:limit]]
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Move dead letters back, with counters at zero."""
         with _in_words(self._folder):
-            known = frozenset(self._spool.names(BURIED))
+            known = frozenset(self._spool.names(DEAD_LETTERS))
             found = [name for name in ids if name in known]
             now = time.time_ns()
             moved = [
-                self._spool.move(BURIED, name, WAITING, Name(now + number, token()))
+                self._spool.move(DEAD_LETTERS, name, WAITING, Name(now + number, token()))
                 for number, name in enumerate(found)
             ]
             self._forget_reasons(found)
@@ -130,9 +130,9 @@ class SpoolBroker(Broker):
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters and their reasons."""
         with _in_words(self._folder):
-            known = frozenset(self._spool.names(BURIED))
+            known = frozenset(self._spool.names(DEAD_LETTERS))
             found = [name for name in ids if name in known]
-            removed = sum(self._spool.remove(BURIED, name) for name in found)
+            removed = sum(self._spool.remove(DEAD_LETTERS, name) for name in found)
             self._forget_reasons(found)
             return removed
 
@@ -205,16 +205,16 @@ class SpoolBroker(Broker):
             letter = counted._replace(when=now)
             # the reason first: a dead letter without one would say nothing
             self._spool.write(REASONS, str(letter), settlement.reason.encode())
-            if not self._spool.move(LEASED, receipt, BURIED, letter):
+            if not self._spool.move(LEASED, receipt, DEAD_LETTERS, letter):
                 self._forget_reasons([str(letter)])
 
-    def _letter(self, name: str) -> Buried:
+    def _letter(self, name: str) -> DeadLetter:
         told = Name.read(name)
-        return Buried(
+        return DeadLetter(
             id=name,
-            body=self._spool.read(BURIED, name),
+            body=self._spool.read(DEAD_LETTERS, name),
             reason=self._spool.read(REASONS, name).decode(),
-            buried_at=told.when / SECOND,
+            dead_since=told.when / SECOND,
             failures=told.failures,
             crashes=told.crashes,
         )
@@ -231,5 +231,5 @@ def _in_words(folder: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         if exc.errno in _LASTING:
-            raise BackendRefused(f"cannot use the spool {folder}: {exc.strerror}; check its owner") from exc
+            raise BackendRejected(f"cannot use the spool {folder}: {exc.strerror}; check its owner") from exc
         raise BackendUnavailable(f"cannot use the spool {folder}: {exc.strerror}") from exc

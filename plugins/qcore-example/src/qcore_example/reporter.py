@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qcore.interfaces import ErrorReporter
 
 if TYPE_CHECKING:
-    from qcore.model import Task
+    from qcore.model import TaskInfo
 
 _log = logging.getLogger("qcore_example.reporter")
 
@@ -21,7 +21,7 @@ class FileReporter(ErrorReporter):
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def report(self, task: Task, error: BaseException | None, text: str) -> None:
+    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
         """Append one line; arguments are left out, they may be secrets."""
         line = json.dumps(
             {

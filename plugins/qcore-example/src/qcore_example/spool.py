@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WAITING, LEASED, BURIED, REASONS, NEW = "waiting", "leased", "buried", "reasons", "new"
+WAITING, LEASED, DEAD_LETTERS, REASONS, NEW = "waiting", "leased", "buried", "reasons", "new"
 SECOND = 10**9
 
 
@@ -45,7 +45,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for state in (WAITING, LEASED, BURIED, REASONS, NEW):
+        for state in (WAITING, LEASED, DEAD_LETTERS, REASONS, NEW):
             (folder / state).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def names(self, state: str) -> list[str]:

@@ -6,22 +6,22 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from qcore.errors import BackendError, BackendRefused, PayloadTooLarge
+from qcore.errors import BackendError, BackendRejected, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
-from qcore_ironmq.items import ROOM, Item, text
-from qcore_ironmq.lasting import Lasting
-from qcore_ironmq.letters import Letters
-from qcore_ironmq.link import Gone, Link
-from qcore_ironmq.reservation import Reservation, by_owner
+from qcore_ironmq.client import Client, WorkerExit
+from qcore_ironmq.codec import ROOM, Item, text
+from qcore_ironmq.dead_letters import Letters
+from qcore_ironmq.receipt import Reservation, by_owner
+from qcore_ironmq.reservations import Tickets
+from qcore_ironmq.retention import Lasting
 from qcore_ironmq.settings import Place
-from qcore_ironmq.tickets import Tickets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.interfaces import Settings
-    from qcore.model import Buried, Outgoing, Settlement
+    from qcore.model import DeadLetter, Outgoing, Settlement
 
 #: messages in one request at most
 BULK: Final = 100
@@ -43,11 +43,11 @@ class IronBroker(Broker):
 
     def __init__(self, settings: Settings) -> None:
         self._place = Place.of(settings.section("iron_mq"))
-        self._link = Link(self._place)
+        self._link = Client(self._place)
         self._queue = settings.name
         self._lease = math.ceil(settings.retry)
         if not self.least_lease <= self._lease <= _LONGEST_LEASE:
-            raise BackendRefused(
+            raise BackendRejected(
                 f"retry is {settings.retry:g}; IronMQ reserves a message for {self.least_lease} to"
                 f" {_LONGEST_LEASE} seconds"
             )
@@ -120,7 +120,7 @@ class IronBroker(Broker):
 
     def size(self) -> QueueSize:
         """Count what is ready and what is buried; IronMQ does not tell the rest apart."""
-        return QueueSize(ready=self._ready(), buried=self._letters.count())
+        return QueueSize(ready=self._ready(), dead_letters=self._letters.count())
 
     def purge(self) -> int:
         """Remove what is ready; IronMQ has no way to what is delayed but by removing what is reserved too."""
@@ -133,7 +133,7 @@ class IronBroker(Broker):
 
     # -- dead letters -------------------------------------------------------------------------
 
-    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List dead letters in the order they were buried; all of them are read for it."""
         return self._letters.listed(limit, after)
 
@@ -151,7 +151,7 @@ class IronBroker(Broker):
         """Ask about the queue."""
         self._ready()
 
-    def identity(self) -> str:
+    def queue_id(self) -> str:
         """Name project and queue, however the address is written; nobody is asked."""
         return f"ironmq:{self._place.project}#{self._queue}"
 
@@ -184,7 +184,7 @@ class IronBroker(Broker):
                 for start in range(0, len(posted), BULK):
                     ids = [{"id": one} for one in posted[start : start + BULK]]
                     self._link.call("DELETE", where, "/messages", {"ids": ids})
-            except (BackendError, Gone) as also:
+            except (BackendError, WorkerExit) as also:
                 exc.add_note(f"what was posted before may still run, for it cannot be deleted: {also}")
             raise
 
@@ -193,7 +193,7 @@ class IronBroker(Broker):
         how: dict[str, Any] = {"promised": "messages", "wait": wait}
         try:
             found = self._link.call("POST", self._queue, "/reservations", asked, **how)
-        except Gone:
+        except WorkerExit:
             # nobody has posted anything yet: a queue has to be there to be waited at
             self._lasting.make(self._queue)
             found = self._link.call("POST", self._queue, "/reservations", asked, **how)
@@ -211,7 +211,7 @@ class IronBroker(Broker):
         try:
             path = f"/messages/{held.message}/touch"
             told = self._link.call("POST", self._queue, path, body, promised="reservation_id")
-        except Gone:
+        except WorkerExit:
             return ""
         newest[held.message] = str(told)
         return newest[held.message]
@@ -221,7 +221,7 @@ class IronBroker(Broker):
         path = f"/messages/{held.message}"
         try:
             told = self._link.call("GET", self._queue, path, promised="message")
-        except Gone:
+        except WorkerExit:
             return False
         # only when it is touched the service says whether the reservation still holds
         touched = self._touch(held, self._lease, newest)
@@ -237,7 +237,7 @@ class IronBroker(Broker):
         if one.action is Action.RETRY:
             self._post([(counted, one.delay)])
         else:
-            letter = counted._replace(buried_at=time.time(), reason=one.reason)
+            letter = counted._replace(dead_since=time.time(), reason=one.reason)
             self._post([(letter, 0.0)], self._letters.queue)
         return True
 
@@ -247,25 +247,25 @@ class IronBroker(Broker):
             ids = [{"id": one.message, "reservation_id": one.id} for one in batch]
             try:
                 self._link.call("DELETE", self._queue, "/messages", {"ids": ids})
-            except Gone:
+            except WorkerExit:
                 for one in batch:
                     self._delete_one(one)
 
     def _delete_one(self, held: Reservation) -> None:
         try:
             self._link.call("DELETE", self._queue, f"/messages/{held.message}", {"reservation_id": held.id})
-        except Gone:
+        except WorkerExit:
             return
 
     def _ready(self) -> int:
         try:
             return int(self._link.call("GET", self._queue, promised="queue").get("size", 0))
-        except Gone:
+        except WorkerExit:
             return 0
 
 
 def _message(item: Item, delay: float) -> dict[str, object]:
     if delay > _LONGEST_DELAY:
-        raise BackendRefused(f"a delay of {delay:g} seconds; IronMQ delays by {_LONGEST_DELAY} at most")
+        raise BackendRejected(f"a delay of {delay:g} seconds; IronMQ delays by {_LONGEST_DELAY} at most")
     # whole seconds, and never too early
     return {"body": text(item), "delay": math.ceil(max(0.0, delay))}

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from qcore.errors import BackendRefused, ConfigError
+from qcore.errors import BackendRejected, ConfigError
 
 #: taken when nobody says otherwise
 _HOST: Final = "mq-aws-us-east-1-1.iron.io"
@@ -103,11 +103,11 @@ class Place:
 
         Raises:
             ConfigError: what is found cannot be right.
-            BackendRefused: there is no token or project, or a file cannot be read.
+            BackendRejected: there is no token or project, or a file cannot be read.
 
         """
         if settings.keystone is not None:
-            raise BackendRefused(
+            raise BackendRejected(
                 "iron_mq.keystone: tokens of a Keystone server are not offered; give iron_mq.token"
             )
         found = _from_file(Path("~/.iron.json").expanduser())
@@ -125,7 +125,7 @@ class Place:
         told = {key: value for key, (value, _) in found.items()}
         for key in ("token", "project_id"):
             if not told.get(key):
-                raise BackendRefused(
+                raise BackendRejected(
                     f"iron_mq.{key} is missing; set it, or IRON_MQ_{key.upper()}, or write it to iron.json"
                 )
         return cls(url=_url(told), project_id=str(told["project_id"]), token=str(told["token"]))
@@ -155,8 +155,8 @@ def _from_file(path: Path, *, needed: bool = False) -> dict[str, tuple[Any, str]
         told: dict[str, Any] = {**data, **data.get("iron_mq", {})}
     except FileNotFoundError as exc:
         if needed:
-            raise BackendRefused(f"iron_mq.config_file: no file {path}") from exc
+            raise BackendRejected(f"iron_mq.config_file: no file {path}") from exc
         return {}
     except (OSError, ValueError, AttributeError, TypeError) as exc:
-        raise BackendRefused(f"{path} cannot be read as settings of IronMQ: {exc}") from exc
+        raise BackendRejected(f"{path} cannot be read as settings of IronMQ: {exc}") from exc
     return {key: (told[key], f"{path}: {key}") for key in _FOUND_ELSEWHERE if told.get(key)}

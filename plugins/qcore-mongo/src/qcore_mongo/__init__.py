@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from qcore.ondemand import on_demand
+from qcore.lazy import on_demand
 
 if TYPE_CHECKING:
     from qcore_mongo.broker import MongoBroker
-    from qcore_mongo.notes import MongoNotes
+    from qcore_mongo.coordination import MongoCoordination
     from qcore_mongo.results import MongoResults
     from qcore_mongo.schedules import MongoSchedules
     from qcore_mongo.settings import MongoSettings
@@ -14,10 +14,10 @@ else:
     __getattr__ = on_demand(
         __name__,
         MongoBroker="broker",
-        MongoNotes="notes",
+        MongoCoordination="notes",
         MongoResults="results",
         MongoSchedules="schedules",
         MongoSettings="settings",
     )
 
-__all__ = ["MongoBroker", "MongoNotes", "MongoResults", "MongoSchedules", "MongoSettings"]
+__all__ = ["MongoBroker", "MongoCoordination", "MongoResults", "MongoSchedules", "MongoSettings"]

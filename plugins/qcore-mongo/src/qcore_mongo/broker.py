@@ -13,16 +13,16 @@ import pymongo
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
-from qcore_mongo import letters, messages, pending
+from qcore_mongo import dead_letters, messages, pending
+from qcore_mongo.client import FAREWELL, Client, Document
 from qcore_mongo.indexes import READY, Kind
-from qcore_mongo.link import FAREWELL, Document, Link
-from qcore_mongo.waking import Waker
+from qcore_mongo.wakeup import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.interfaces import Settings
-    from qcore.model import Buried, Outgoing, Settlement
+    from qcore.model import DeadLetter, Outgoing, Settlement
 
 _log = logging.getLogger("qcore_mongo.broker")
 
@@ -46,7 +46,7 @@ class MongoBroker(Broker):
     """A queue in MongoDB, for any number of machines."""
 
     def __init__(self, settings: Settings) -> None:
-        self._link = Link(settings)
+        self._link = Client(settings)
         self._lasts = settings.retry
         self._owner = settings.owner
         self._waker = Waker(self._link, settings)
@@ -66,7 +66,7 @@ class MongoBroker(Broker):
             bulk=BULK,
             max_bytes=messages.MAX_BYTES,
             status=True,
-            withdraw=True,
+            remove_messages=True,
             backend=self._link.backend,
         )
 
@@ -161,7 +161,7 @@ class MongoBroker(Broker):
             collection = self._link.collection(Kind.MESSAGES)
             self._link.do(lambda: collection.bulk_write(steps, ordered=False), again=True)
 
-    def reclaim(self, owner: bytes) -> int:
+    def release_owner(self, owner: bytes) -> int:
         """Release every lease of a dead process."""
         if not owner:
             return 0
@@ -170,7 +170,7 @@ class MongoBroker(Broker):
         change = messages.giving_back()
         return self._link.do(lambda: collection.update_many(theirs, change), again=True).modified_count
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Take messages back by their ids, which the documents bear."""
         collection = self._link.collection(Kind.MESSAGES)
         found = []
@@ -197,11 +197,13 @@ class MongoBroker(Broker):
             pipeline.append({"$unionWith": {"coll": collection.name, "pipeline": part}})
         counts = self._link.do(lambda: list(collection.aggregate(pipeline)), again=True)
         found = {one["name"]: one["count"] for one in counts}
-        waiting, leased, buried = (found.get(name, 0) for name in filters)
+        waiting, leased, dead_letters = (found.get(name, 0) for name in filters)
         ready = found.get("ready", 0)
         if ready == _COUNTED:
-            ready = self._link.do(collection.estimated_document_count) - waiting - buried
-        return QueueSize(ready=ready, leased=leased, delayed=max(0, waiting - leased), buried=buried)
+            ready = self._link.do(collection.estimated_document_count) - waiting - dead_letters
+        return QueueSize(
+            ready=ready, leased=leased, delayed=max(0, waiting - leased), dead_letters=dead_letters
+        )
 
     def purge(self) -> int:
         """Remove what is not leased or buried, some thousands at a time."""
@@ -215,17 +217,17 @@ class MongoBroker(Broker):
             wanted = {"_id": {"$in": ids}, **_NOT_LEASED}
             count += self._link.do(lambda: collection.delete_many(wanted)).deleted_count  # noqa: B023 - used at once
 
-    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List dead letters in the order they were buried."""
-        return letters.listed(self._link, limit, after)
+        return dead_letters.listed(self._link, limit, after)
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Make dead letters ready again."""
-        return letters.requeue(self._link, ids)
+        return dead_letters.requeue(self._link, ids)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters for good."""
-        return letters.delete(self._link, ids)
+        return dead_letters.delete(self._link, ids)
 
     def ping(self) -> None:
         """Ask for a sign of life of the server that takes writes."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qcore.errors import BackendRefused
-from qcore_mongo.link import Link
+from qcore.errors import BackendRejected
+from qcore_mongo.client import Client
 
 if TYPE_CHECKING:
     from qcore.interfaces import Settings
@@ -16,12 +16,12 @@ _OLDEST = 13
 
 def check(settings: Settings) -> str:
     """Return what is well; raise what would lose messages or does not work."""
-    link = Link(settings)
+    link = Client(settings)
     try:
         hello = link.hello()
         place = link.place.title
         if hello.get("maxWireVersion", 0) < _OLDEST:
-            raise BackendRefused(f"mongodb at {place} is older than 5.0; update it")
+            raise BackendRejected(f"mongodb at {place} is older than 5.0; update it")
         concern = link.database.write_concern.document
         if link.replicated:
             return f"writes wait for w={concern.get('w', 1)}; idle workers are woken by change streams"

@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from qcore.errors import PayloadTooLarge
 from qcore.model import Action, Delivery
-from qcore_mongo import faults
+from qcore_mongo import error_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from qcore.model import Outgoing, Settlement
-    from qcore_mongo.link import Document
+    from qcore_mongo.client import Document
 
 # A message is one document:
 #   _id      the message's id, 16 bytes
@@ -93,7 +93,7 @@ def put(collection: Collection[Document], messages: Sequence[Outgoing]) -> None:
         elif prompt:
             collection.insert_many(prompt, ordered=False)
     except (DuplicateKeyError, BulkWriteError) as exc:
-        if not faults.is_duplicate(exc):
+        if not error_mapping.is_duplicate(exc):
             raise
         show(collection, [one.id for one in messages if one.delay <= 0])
     delayed = [_holding(one, {"at": later(one.delay)}) for one in messages if one.delay > 0]

@@ -9,7 +9,7 @@ from qcore_mongo import messages
 from qcore_mongo.indexes import Kind
 
 if TYPE_CHECKING:
-    from qcore_mongo.link import Document, Link
+    from qcore_mongo.client import Client, Document
 
 _log = logging.getLogger("qcore_mongo.pending")
 
@@ -20,7 +20,7 @@ _log = logging.getLogger("qcore_mongo.pending")
 # them twice changes nothing, even if they have run meanwhile.
 
 
-def show(link: Link, wanted: Document | None = None) -> None:
+def show(link: Client, wanted: Document | None = None) -> None:
     """Show what fired schedules have noted, and forget those that are done."""
     kept = link.collection(Kind.SCHEDULES)
     found = kept.find({**(wanted or {}), "pending": {"$exists": True}}, {"pending": 1, "schedule": 1})
@@ -28,7 +28,7 @@ def show(link: Link, wanted: Document | None = None) -> None:
         _show(link, one)
 
 
-def _show(link: Link, one: Document) -> None:
+def _show(link: Client, one: Document) -> None:
     kept, queue = link.collection(Kind.SCHEDULES), link.collection(Kind.MESSAGES)
     there = {"_id": one["_id"], "pending": {"$exists": True}}
     ids = one["pending"]

@@ -10,7 +10,7 @@ from qcore_mongo.indexes import Kind
 
 if TYPE_CHECKING:
     from qcore.interfaces import Per
-    from qcore_mongo.link import Document, Link
+    from qcore_mongo.client import Client, Document
 
 #: results removed in one step
 _BULK: Final = 5000
@@ -18,7 +18,7 @@ _NEWEST: Final = {"finished": -1, "_id": -1}
 _SUCCESS: Final[Document] = {"state": int(State.SUCCESS)}
 
 
-def prune(link: Link, keep: int, per: Per | None) -> int:
+def prune(link: Client, keep: int, per: Per | None) -> int:
     """Forget what has expired, and the oldest successes beyond `keep`; return how many."""
     results = link.collection(Kind.RESULTS)
     expired = {"gone": {"$lte": datetime.now(UTC)}}

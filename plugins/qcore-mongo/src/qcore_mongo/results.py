@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from qcore.errors import BackendRefused, PayloadTooLarge
+from qcore.errors import BackendRejected, PayloadTooLarge
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
-from qcore_mongo import faults, pruning
+from qcore_mongo import error_mapping, pruning
+from qcore_mongo.client import Client, Document
+from qcore_mongo.coordination import MongoCoordination
 from qcore_mongo.indexes import Kind
-from qcore_mongo.link import Document, Link
 from qcore_mongo.messages import MAX_BYTES
-from qcore_mongo.notes import MongoNotes
 from qcore_mongo.stream import Stream
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class MongoResults(ResultStore):
     """Results beside the queue of the same name."""
 
     def __init__(self, settings: Settings) -> None:
-        self._link = Link(settings)
+        self._link = Client(settings)
         self._poll = settings.poll
         #: change streams are not for this user
         self._refused = False
         self.backend = self._link.backend
-        self.notes = MongoNotes(self._link)
+        self.notes = MongoCoordination(self._link)
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results: one command for new ones, one more for those that were there."""
@@ -93,7 +93,7 @@ class MongoResults(ResultStore):
             return False
         try:
             stream.wait(seconds)
-        except BackendRefused as exc:
+        except BackendRejected as exc:
             self._refused = True
             _log.warning("change streams are not to be had, so results are polled: %s", exc)
             return False
@@ -160,7 +160,7 @@ def _insert(collection: Collection[Document], documents: list[Document]) -> list
     except DuplicateKeyError:
         return [documents[0]["_id"]]
     except BulkWriteError as exc:
-        if not faults.is_duplicate(exc):
+        if not error_mapping.is_duplicate(exc):
             raise
         return [documents[error["index"]]["_id"] for error in (exc.details or {})["writeErrors"]]
     return []
@@ -171,7 +171,7 @@ def _replace(collection: Collection[Document], steps: list[ReplaceOne[Document]]
         collection.bulk_write(steps, ordered=False)
     except BulkWriteError as exc:
         # what is of a higher rank does not match, and stays
-        if not faults.is_duplicate(exc):
+        if not error_mapping.is_duplicate(exc):
             raise
 
 

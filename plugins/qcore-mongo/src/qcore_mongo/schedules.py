@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from pymongo import ReturnDocument
 
-from qcore.interfaces import Scheduler
+from qcore.interfaces import ScheduleStore
 from qcore.model import Schedule
 from qcore_mongo import messages, pending
+from qcore_mongo.client import Client, Document
 from qcore_mongo.indexes import Kind
-from qcore_mongo.link import Document, Link
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +29,11 @@ _KEPT: Final[Document] = {"schedule": {"$exists": True}}
 #
 
 
-class MongoSchedules(Scheduler):
+class MongoSchedules(ScheduleStore):
     """Schedules beside the queue of the same name."""
 
     def __init__(self, settings: Settings) -> None:
-        self._link = Link(settings)
+        self._link = Client(settings)
         self._decode = msgspec.msgpack.Decoder(Schedule).decode
         self.backend = self._link.backend
 

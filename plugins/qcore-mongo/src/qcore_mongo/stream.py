@@ -10,14 +10,14 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from qcore.errors import BackendError
-from qcore_mongo import faults
-from qcore_mongo.link import FAREWELL
+from qcore_mongo import error_mapping
+from qcore_mongo.client import FAREWELL
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
 
+    from qcore_mongo.client import Client, Document
     from qcore_mongo.indexes import Kind
-    from qcore_mongo.link import Document, Link
 
 #: seconds of one wait in the server at most
 LONGEST: Final = 5.0
@@ -31,7 +31,7 @@ class Stream:
     The driver's own would wait as long as it was told when it was opened; this one is told each time.
     """
 
-    def __init__(self, link: Link, kind: Kind, wanted: Document) -> None:
+    def __init__(self, link: Client, kind: Kind, wanted: Document) -> None:
         self._link = link
         self._kind = kind
         self._pipeline = [{"$changeStream": {}}, {"$match": wanted}, {"$project": {"_id": 1}}]
@@ -61,7 +61,7 @@ class Stream:
         except PyMongoError as exc:
             self._drop()
             fault = self._link.fault(exc)
-            if faults.is_passing(exc):
+            if error_mapping.is_passing(exc):
                 # a primary that steps down takes its cursors along: the next wait watches anew
                 return
             raise fault from exc

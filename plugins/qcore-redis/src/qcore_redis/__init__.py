@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from qcore.ondemand import on_demand
+from qcore.lazy import on_demand
 
 if TYPE_CHECKING:
     from qcore_redis.broker import RedisBroker

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
-from qcore_redis import items, letters, records, settling, withdrawing
-from qcore_redis.link import SHORTEST, Link
+from qcore_redis import codec, dead_letters, records, removal
+from qcore_redis.client import SHORTEST, Client
 from qcore_redis.results import RedisResults
 from qcore_redis.scripts import script
+from qcore_redis.settlements import words as settlement_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.interfaces import ResultStore, Settings
-    from qcore.model import Buried, Outgoing, Settlement, StoredResult
+    from qcore.model import DeadLetter, Outgoing, Settlement, StoredResult
 
 _log = logging.getLogger("qcore_redis.broker")
 
@@ -36,7 +37,7 @@ class RedisBroker(Broker):
 
     def __init__(self, settings: Settings) -> None:
         self._queue = queue_key(settings)
-        self._link = Link(settings.section("redis"), self._queue)
+        self._link = Client(settings.section("redis"), self._queue)
         self._lasts = max(1, round(settings.retry * 1000))
         self._longest = min(LONGEST, max(1.0, settings.retry / 4))
         self._owner = settings.owner
@@ -57,7 +58,7 @@ class RedisBroker(Broker):
             blocking=True,
             bulk=BULK,
             status=True,
-            withdraw=True,
+            remove_messages=True,
             backend=backend,
         )
         # all that a script defines costs, at each run
@@ -70,15 +71,15 @@ class RedisBroker(Broker):
         """Accept messages: one command, whatever their number."""
         bodies = []
         for message in messages:
-            if message.delay > 0 or len(message.body) > items.LARGE:
+            if message.delay > 0 or len(message.body) > codec.LARGE:
                 self._enqueue_odd(messages)
                 return
             bodies.append(b"\0" + message.body)
         if bodies:
-            self._link.call(b"RPUSH", self._queue, *bodies, doubt=items.DOUBT)
+            self._link.call(b"RPUSH", self._queue, *bodies, doubt=codec.DOUBT)
 
     def _enqueue_odd(self, messages: Sequence[Outgoing]) -> None:
-        self._link.run(script("put", "enqueue", fills=True), *items.words(messages), doubt=items.DOUBT)
+        self._link.run(script("put", "enqueue", fills=True), *codec.words(messages), doubt=codec.DOUBT)
 
     # -- taking out -------------------------------------------------------------------------
 
@@ -102,7 +103,7 @@ class RedisBroker(Broker):
         if settlements:
             self._turn((), settlements, 0, 0.0)
 
-    def exchange(
+    def commit_and_lease(
         self,
         store: ResultStore | None,
         results: Sequence[StoredResult],
@@ -143,13 +144,13 @@ class RedisBroker(Broker):
         waited = self._waited
         token = self._token() if limit else b""
         saved, told = records.words(results) if results else (0, [])
-        count, leases = settling.words(settlements) if settlements else (0, ())
+        count, leases = settlement_words(settlements) if settlements else (0, ())
         head = (min(limit, BULK), token, self._lasts, int(sweep), int(wait * 1000))
         if token:
             self._doubtful.append(token)
         if then:
-            words = (*head, saved, len(then), count, *told, *items.words(then), *leases)
-            reply = self._link.run(self._exchange_then, *words, doubt=items.DOUBT)
+            words = (*head, saved, len(then), count, *told, *codec.words(then), *leases)
+            reply = self._link.run(self._exchange_then, *words, doubt=codec.DOUBT)
         else:
             reply = self._link.run(self._exchange_script, *head, saved, 0, count, *told, *leases)
         if isinstance(reply, int):
@@ -183,7 +184,7 @@ class RedisBroker(Broker):
             token, self._waited = self._waited, b""
             return token
         self._number += 1
-        return items.token(self._owner, self._process, self._number)
+        return codec.token(self._owner, self._process, self._number)
 
     def _lease_key(self, token: bytes) -> bytes:
         return self._queue[:-1] + b"l:" + token
@@ -195,11 +196,11 @@ class RedisBroker(Broker):
             self._doubtful.clear()
 
     def _deliveries(self, token: bytes, found: list[bytes]) -> list[Delivery]:
-        deliveries = items.deliveries(token, found)
+        deliveries = codec.deliveries(token, found)
         if len(deliveries) < len(found) and not deliveries:
             # nothing but a nudge
             self._link.post(script("unwait"), token)
-        far = [number for number, one in enumerate(deliveries) if items.is_far(one.receipt)]
+        far = [number for number, one in enumerate(deliveries) if codec.is_far(one.receipt)]
         if far:
             keys = [self._queue[:-1] + b"b:" + deliveries[number].body for number in far]
             for number, body in zip(far, self._link.call(b"MGET", *keys), strict=True):
@@ -218,23 +219,23 @@ class RedisBroker(Broker):
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Make leases last; messages that were leased together last together."""
-        tokens = {receipt[:-2] for receipt in receipts if items.is_receipt(receipt)}
+        tokens = {receipt[:-2] for receipt in receipts if codec.is_receipt(receipt)}
         if tokens:
             self._link.run(script("extend"), max(1, round(seconds * 1000)), *tokens)
 
-    def reclaim(self, owner: bytes) -> int:
+    def release_owner(self, owner: bytes) -> int:
         """Release every lease of a dead process."""
         if not owner:
             return 0
-        count: int = self._link.run(script("reclaim"), items.owner_prefix(owner))
+        count: int = self._link.run(script("reclaim"), codec.owner_prefix(owner))
         return count
 
     # -- looking ----------------------------------------------------------------------------
 
     def size(self) -> QueueSize:
         """Count the messages; what is ready is not counted one by one."""
-        ready, leased, delayed, buried = self._link.run(script("size"))
-        return QueueSize(ready=ready, leased=leased, delayed=delayed, buried=buried)
+        ready, leased, delayed, dead_letters = self._link.run(script("size"))
+        return QueueSize(ready=ready, leased=leased, delayed=delayed, dead_letters=dead_letters)
 
     def purge(self) -> int:
         """Remove what is ready or delayed, some thousands at a time."""
@@ -245,17 +246,17 @@ class RedisBroker(Broker):
             if not seen:
                 return count
 
-    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List dead letters in the order they were buried."""
-        return letters.listed(self._link, self._queue[:-1], limit, after)
+        return dead_letters.listed(self._link, self._queue[:-1], limit, after)
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Make dead letters ready again."""
-        return letters.end(self._link, "requeue", ids)
+        return dead_letters.end(self._link, "requeue", ids)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters for good."""
-        return letters.end(self._link, "delete", ids)
+        return dead_letters.end(self._link, "delete", ids)
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -281,9 +282,9 @@ class RedisBroker(Broker):
             _log.debug("leases end by themselves, they are not given back: %s", exc)
         self._link.close()
 
-    def withdraw(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Take messages back; the queue is read whole, some hundreds of messages in one step."""
-        return withdrawing.withdraw(self._link, ids)
+        return removal.remove_messages(self._link, ids)
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep a status, and drop those that are outlived."""
@@ -300,6 +301,6 @@ def queue_key(settings: Settings) -> bytes:
     return b"{qcore:%s}:q" % settings.name.encode()
 
 
-def backend_of(link: Link, settings: Settings) -> str:
+def backend_of(link: Client, settings: Settings) -> str:
     """Return the name of this queue's keys, the same in every process."""
     return f"redis:{link.place.title}#{settings.name}"

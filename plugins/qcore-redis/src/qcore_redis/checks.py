@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qcore.errors import BackendError, BackendRefused
-from qcore_redis.link import Link
+from qcore.errors import BackendError, BackendRejected
+from qcore_redis.client import Client
 
 if TYPE_CHECKING:
     from qcore.interfaces import Settings
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 def check(settings: Settings) -> str:
     """Return what is well; raise what would lose messages."""
-    link = Link(settings.section("redis"), b"{qcore:%s}:q" % settings.name.encode())
+    link = Client(settings.section("redis"), b"{qcore:%s}:q" % settings.name.encode())
     try:
         policy = _setting(link, "maxmemory-policy")
         if policy not in ("noeviction", ""):
-            raise BackendRefused(
+            raise BackendRejected(
                 f"redis at {link.place.title} has maxmemory-policy {policy!r} and throws messages away"
                 " when its memory is full; set it to noeviction"
             )
@@ -30,11 +30,11 @@ def check(settings: Settings) -> str:
         link.close()
 
 
-def _setting(link: Link, name: str) -> str:
+def _setting(link: Client, name: str) -> str:
     """Return a setting of the server, empty where it does not tell."""
     try:
         found = link.call(b"CONFIG", b"GET", name)
-    except BackendRefused:
+    except BackendRejected:
         # hosted servers hide their settings
         return ""
     except BackendError:

@@ -11,7 +11,7 @@ from qcore.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from qcore.interfaces import Broker, ResultStore, Scheduler, Settings
+    from qcore.interfaces import Broker, ResultStore, ScheduleStore, Settings
 
 
 @hookimpl
@@ -35,7 +35,7 @@ def qcore_result_stores() -> Mapping[str, Callable[[Settings], ResultStore]]:
 
 
 @hookimpl
-def qcore_schedulers() -> Mapping[str, Callable[[Settings], Scheduler]]:
+def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]:
     """Offer a schedule store in the same Redis."""
     return {"redis": _schedules}
 
@@ -64,7 +64,7 @@ def _results(settings: Settings) -> ResultStore:
     return RedisResults(settings)
 
 
-def _schedules(settings: Settings) -> Scheduler:
+def _schedules(settings: Settings) -> ScheduleStore:
     from qcore_redis.schedules import RedisSchedules
 
     return RedisSchedules(settings)

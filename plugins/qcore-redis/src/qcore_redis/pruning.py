@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qcore.interfaces import Per
-    from qcore_redis.link import Link
+    from qcore_redis.client import Client
 
 #: results forgotten in one step at most
 _BULK: Final = 1000
@@ -22,7 +22,7 @@ _SEEN: Final = 500
 _EXPIRES: Final = struct.Struct(">d")
 
 
-def prune(link: Link, keep: int, per: Per | None) -> int:
+def prune(link: Client, keep: int, per: Per | None) -> int:
     """Forget what has expired and the oldest successes beyond `keep`; return how many went."""
     count: int
     pruned = 0
@@ -32,7 +32,7 @@ def prune(link: Link, keep: int, per: Per | None) -> int:
     return pruned if per is None or keep < 0 else pruned + _prune_each(link, keep, per)
 
 
-def _prune_each(link: Link, keep: int, per: Per) -> int:
+def _prune_each(link: Client, keep: int, per: Per) -> int:
     """Walk all successes, for nobody has counted them: the newest of each kind fill a heap of its own."""
     #: group, label or name -> time and id of the newest
     kept: dict[bytes, list[bytes]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendRefused
+from qcore.errors import BackendRejected
 from qcore.model import State, StoredResult
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def read(value: bytes | None, now: float) -> StoredResult | None:
     """Return the result a value tells of, None if there is none or it has expired.
 
     Raises:
-        BackendRefused: a later version has written it.
+        BackendRejected: a later version has written it.
 
     """
     if value is None:
@@ -80,7 +80,7 @@ def read(value: bytes | None, now: float) -> StoredResult | None:
         group = value[middle:end].decode()
     if length > _NAME:
         if length & _UNKNOWN:
-            raise BackendRefused(
+            raise BackendRejected(
                 f"the result {id_.hex()} was stored by a later version of qcore-redis; upgrade"
             )
         if length & _LEFT:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from qcore.interfaces import ResultStore
 from qcore.model import State
 from qcore_redis import pruning, records
-from qcore_redis.link import SHORTEST, Link
-from qcore_redis.notes import RedisNotes
+from qcore_redis.client import SHORTEST, Client
+from qcore_redis.coordination import RedisCoordination
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class RedisResults(ResultStore):
 
     def __init__(self, settings: Settings) -> None:
         self._prefix = b"{qcore:%s}:" % settings.name.encode()
-        self._link = Link(settings.section("redis"), self._prefix + b"q")
+        self._link = Client(settings.section("redis"), self._prefix + b"q")
         self.backend = f"redis:{self._link.place.title}#{settings.name}"
-        self.notes: RedisNotes = RedisNotes(self._link, self._prefix)
+        self.notes: RedisCoordination = RedisCoordination(self._link, self._prefix)
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results; those of one thousand in one step."""
@@ -118,7 +118,7 @@ class RedisResults(ResultStore):
         return [one for one in self.get(list(dict.fromkeys(ids))) if one is not None]
 
 
-def save(link: Link, results: Sequence[StoredResult]) -> None:
+def save(link: Client, results: Sequence[StoredResult]) -> None:
     """Keep results, a thousand in one step."""
     for start in range(0, len(results), BULK):
         count, told = records.words(results[start : start + BULK])

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import msgspec
 
-from qcore.interfaces import Scheduler
+from qcore.interfaces import ScheduleStore
 from qcore.model import Schedule
-from qcore_redis import items
-from qcore_redis.link import Link
+from qcore_redis import codec
+from qcore_redis.client import Client
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ _FIELDS: Final = frozenset(field.name for field in attrs.fields(Schedule))
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class RedisSchedules(Scheduler):
+class RedisSchedules(ScheduleStore):
     """Schedules beside the queue of the same name."""
 
     def __init__(self, settings: Settings) -> None:
         prefix = b"{qcore:%s}:" % settings.name.encode()
         self._key = prefix + b"c"
-        self._link = Link(settings.section("redis"), prefix + b"q")
+        self._link = Client(settings.section("redis"), prefix + b"q")
         self._decode = msgspec.msgpack.Decoder(Schedule).decode
         self.backend = f"redis:{self._link.place.title}#{settings.name}"
 
@@ -71,9 +71,9 @@ class RedisSchedules(Scheduler):
         if broker.capabilities.backend != self.backend:
             return super().fire(broker, messages, before, after)
         then = ("", "", 0) if after is None else _words(after)
-        told = (before.name, _packed(before), *then, *items.words(messages))
+        told = (before.name, _packed(before), *then, *codec.words(messages))
         fire = script("put", "schedules", "schedule_fire", fills=True)
-        return bool(self._link.run(fire, *told, doubt=items.DOUBT))
+        return bool(self._link.run(fire, *told, doubt=codec.DOUBT))
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 
-from qcore.errors import BackendRefused, BackendUnavailable, ConfigError, NotSupported
+from qcore.errors import BackendRejected, BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
-from qcore_sqs import parcel
+from qcore_sqs import codec
+from qcore_sqs.codec import Note
+from qcore_sqs.dead_letters import Letters
 from qcore_sqs.leasing import Leaser
-from qcore_sqs.letters import Letters
-from qcore_sqs.moving import LONGEST_DELAY, LONGEST_LEASE, Move, Mover, change, left, remove
-from qcore_sqs.parcel import Note
 from qcore_sqs.purging import Purger
 from qcore_sqs.queues import Queues
 from qcore_sqs.sending import send
 from qcore_sqs.settings import LONGEST_POLL
+from qcore_sqs.transfer import LONGEST_DELAY, LONGEST_LEASE, Move, Mover, change, left, remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qcore.interfaces import Settings
-    from qcore.model import Buried, Delivery, Outgoing, Settlement
-    from qcore_sqs.parcel import Lease
+    from qcore.model import DeadLetter, Delivery, Outgoing, Settlement
+    from qcore_sqs.codec import Lease
 
 _log = logging.getLogger("qcore_sqs.broker")
 
@@ -86,8 +86,8 @@ class SqsBroker(Broker):
             fenced=False,
             # a copy is sent, then the old message removed
             atomic=False,
-            bulk=parcel.BATCH,
-            max_bytes=parcel.MAX_BYTES,
+            bulk=codec.BATCH,
+            max_bytes=codec.MAX_BYTES,
             text_only=True,
         )
 
@@ -101,17 +101,17 @@ class SqsBroker(Broker):
         send(self._queues, entries, [], doubt=_DOUBT, told="messages were accepted")
 
     def _entry(self, message: Outgoing, call: str) -> dict[str, Any]:
-        text = parcel.text_of(message.body)
+        text = codec.text_of(message.body)
         if self._queues.fifo:
             if message.delay > 0:
                 raise NotSupported(
                     f"a FIFO queue of SQS cannot delay a task; got a delay of {message.delay:g} seconds: "
                     "enqueue without one, or use a standard queue"
                 )
-            return parcel.entry(text) | self._fifo(message.id.hex(), call)
+            return codec.entry(text) | self._fifo(message.id.hex(), call)
         delay = min(LONGEST_DELAY, math.ceil(max(0.0, message.delay)))
         due = time.time() + message.delay if message.delay > delay else 0.0
-        return parcel.entry(text, Note(due=due, delayed=delay > 0), delay)
+        return codec.entry(text, Note(due=due, delayed=delay > 0), delay)
 
     def _fifo(self, id: str, call: str) -> dict[str, str]:
         settings = self._queues.settings
@@ -149,7 +149,7 @@ class SqsBroker(Broker):
         shown: list[tuple[Lease, float]] = []
         seen: set[str] = set()
         for number, one in enumerate(settlements):
-            lease = parcel.lease_of(one.receipt)
+            lease = codec.lease_of(one.receipt)
             # of several settlements of one lease the first counts
             if lease is None or lease.handle in seen:
                 continue
@@ -160,7 +160,7 @@ class SqsBroker(Broker):
             body = self._leaser.body(lease)
             if body is None:
                 _log.warning("a message of %s is put back uncounted: it is large and was another's", lease.id)
-                shown.append((lease, 0.0 if one.action is Action.BURY else one.delay))
+                shown.append((lease, 0.0 if one.action is Action.DEAD_LETTER else one.delay))
             else:
                 moves.append(_move(lease, body, one, time.time() + number / 1e6))
         try:
@@ -173,7 +173,7 @@ class SqsBroker(Broker):
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Make leases last, as far as SQS lets them."""
         wanted = []
-        for lease in filter(None, map(parcel.lease_of, receipts)):
+        for lease in filter(None, map(codec.lease_of, receipts)):
             rest = left(lease)
             if rest < seconds:
                 _log.warning("a lease ends in %.0f s, for SQS lets none last longer than 12 hours", rest)
@@ -192,7 +192,7 @@ class SqsBroker(Broker):
             ready=int(told.get(name, 0)),
             leased=int(told.get(f"{name}NotVisible", 0)),
             delayed=self._purger.delayed(told),
-            buried=self._letters.count(),
+            dead_letters=self._letters.count(),
         )
 
     @_anew
@@ -201,7 +201,7 @@ class SqsBroker(Broker):
         return self._purger.run()
 
     @_anew
-    def buried(self, limit: int = 100, after: str | None = None) -> Sequence[Buried]:
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List dead letters; all of them are read for it."""
         return self._letters.listed(limit, after)
 
@@ -219,17 +219,17 @@ class SqsBroker(Broker):
         """Ask where the queue is."""
         self._queues.forget()
         if self._queues.find(self._queues.name) is None and not self._queues.settings.create:
-            raise BackendRefused(
+            raise BackendRejected(
                 f"there is no queue {self._queues.name!r} at {self._queues.link.place}, and sqs.create is "
                 "false; make it, or set sqs.create = true"
             )
 
-    def identity(self) -> str | None:
+    def queue_id(self) -> str | None:
         """Name the queue, however its address is written, without asking SQS.
 
         None where boto3 cannot be used as it is set up.
         """
-        return self._queues.link.identity()
+        return self._queues.link.queue_id()
 
     def info(self) -> str:
         """Say which queue, and where."""
@@ -253,7 +253,10 @@ def _move(lease: Lease, body: bytes, one: Settlement, now: float) -> Move:
     note = Note(lease.deliveries, one.failures, one.crashes)
     if one.action is Action.RETRY:
         return Move(lease, body, note, one.delay)
-    reason = parcel.shortened(one.reason)
+    reason = codec.shortened(one.reason)
     return Move(
-        lease, body, msgspec.structs.replace(note, letter=lease.id, reason=reason, buried=now), away=True
+        lease,
+        body,
+        msgspec.structs.replace(note, letter=lease.id, reason=reason, dead_letters=now),
+        away=True,
     )

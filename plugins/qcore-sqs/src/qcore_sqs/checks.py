@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendRefused
+from qcore.errors import BackendRejected
 from qcore_sqs.queues import Queues
 
 if TYPE_CHECKING:
@@ -18,18 +18,19 @@ def check(settings: Settings) -> str:
     """Return how long messages are kept.
 
     Raises:
-        BackendRefused: a queue is missing that is not to be made.
+        BackendRejected: a queue is missing that is not to be made.
 
     """
     queues = Queues(settings)
     try:
-        missing = [name for name in (queues.name, queues.buried_name) if queues.find(name) is None]
+        missing = [name for name in (queues.name, queues.dead_letters_name) if queues.find(name) is None]
         if missing and not queues.settings.create:
-            raise BackendRefused(f"missing: {', '.join(missing)}; make it, or set sqs.create = true")
+            raise BackendRejected(f"missing: {', '.join(missing)}; make it, or set sqs.create = true")
         if queues.name in missing:
             return f"{queues.name} is made when the first task comes"
         told = queues.attributes(queues.name, "MessageRetentionPeriod", "KmsMasterKeyId")
         days = int(told.get("MessageRetentionPeriod", 4 * _DAY)) / _DAY
-        return f"{queues.name} keeps a message for {days:.3g} days; dead letters go to {queues.buried_name}"
+        kept = f"{queues.name} keeps a message for {days:.3g} days"
+        return f"{kept}; dead letters go to {queues.dead_letters_name}"
     finally:
         queues.link.close()

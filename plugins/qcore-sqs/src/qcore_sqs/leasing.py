@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.model import Delivery
-from qcore_sqs import parcel
-from qcore_sqs.moving import LONGEST_LEASE, Move, change, remove
+from qcore_sqs import codec
+from qcore_sqs.transfer import LONGEST_LEASE, Move, change, remove
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore_sqs.moving import Mover
-    from qcore_sqs.parcel import Arrival
+    from qcore_sqs.codec import Arrival
     from qcore_sqs.purging import Purger
     from qcore_sqs.queues import Queues
+    from qcore_sqs.transfer import Mover
 
 #: seconds a message is out of sight that comes at the end of a wait, until its receiver says that
 #: it has it: SQS also hands out to those who died or were told to stop while they waited
@@ -44,25 +44,25 @@ class Leaser:
             "receive_message",
             again=False,
             QueueUrl=self._queues.main(),
-            MaxNumberOfMessages=min(limit, parcel.BATCH),
+            MaxNumberOfMessages=min(limit, codec.BATCH),
             WaitTimeSeconds=wait,
             VisibilityTimeout=BRIEF if brief else self._lasts,
             MessageSystemAttributeNames=_ATTRIBUTES,
-            MessageAttributeNames=[parcel.ATTRIBUTE],
+            MessageAttributeNames=[codec.ATTRIBUTE],
         )
-        came = [parcel.arrival(message) for message in answer.get("Messages", ())]
+        came = [codec.arrival(message) for message in answer.get("Messages", ())]
         if came and brief:
             missed = change(self._queues, [(one.handle, self._lasts) for one in came])
             came = [one for index, one in enumerate(came) if index not in missed]
         return [self._delivery(one) for one in self._due(came)]
 
-    def body(self, lease: parcel.Lease) -> bytes | None:
+    def body(self, lease: codec.Lease) -> bytes | None:
         """Return the body of a leased message, None if another process leased it and it is large."""
         return lease.body if lease.body is not None else self._bodies.get(lease.id)
 
     def _due(self, came: Sequence[Arrival]) -> Sequence[Arrival]:
         """Leave out what is not to be handed out now."""
-        if all(one.note is parcel.PLAIN for one in came):
+        if all(one.note is codec.PLAIN for one in came):
             return came
         remove(self._queues, [one.note.instead for one in came if one.note.instead])
         came = self._purger.kept(came)
@@ -86,20 +86,18 @@ class Leaser:
         ]
         remove(self._queues, self._mover.move(moves))
 
-    def _lease(self, one: Arrival, now: float) -> parcel.Lease:
+    def _lease(self, one: Arrival, now: float) -> codec.Lease:
         deliveries = one.note.deliveries + one.receives
-        return parcel.Lease(
-            one.handle, one.id, deliveries, one.note.failures, one.note.crashes, now, one.body
-        )
+        return codec.Lease(one.handle, one.id, deliveries, one.note.failures, one.note.crashes, now, one.body)
 
     def _delivery(self, one: Arrival) -> Delivery:
         note = one.note
         deliveries = note.deliveries + one.receives - self._put_backs(one)
-        given = parcel.receipt(one, deliveries, time.time())
-        if len(one.body) > parcel.IN_RECEIPT:
+        given = codec.receipt(one, deliveries, time.time())
+        if len(one.body) > codec.IN_RECEIPT:
             self._bodies.pop(one.id, None)
             self._bodies[one.id] = one.body
-            while len(self._bodies) > 2 * parcel.BATCH:
+            while len(self._bodies) > 2 * codec.BATCH:
                 del self._bodies[next(iter(self._bodies))]
         return Delivery(one.body, given, deliveries, note.failures, note.crashes)
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore import exceptions as boto  # type: ignore[import-untyped]  # it comes without types
 
-from qcore_sqs import faults, parcel
-from qcore_sqs.moving import LONGEST_DELAY, remove
+from qcore_sqs import codec, error_mapping
+from qcore_sqs.transfer import LONGEST_DELAY, remove
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore_sqs.parcel import Arrival
+    from qcore_sqs.codec import Arrival
     from qcore_sqs.queues import Queues
 
 _log = logging.getLogger("qcore_sqs.purging")
@@ -87,10 +87,12 @@ class Purger:
         try:
             told = self._queues.link.ask("list_queue_tags", QueueUrl=self._queues.main()).get("Tags", {})
         except boto.ClientError as exc:
-            if faults.passes(exc):
-                raise faults.answered(exc, self._queues.link.place) from exc
+            if error_mapping.passes(exc):
+                raise error_mapping.answered(exc, self._queues.link.place) from exc
             self._told = False
-            _log.warning("tags of the queue cannot be read, so no purge is known: %s", faults.reply_code(exc))
+            _log.warning(
+                "tags of the queue cannot be read, so no purge is known: %s", error_mapping.reply_code(exc)
+            )
             return 0.0, 0
         with contextlib.suppress(ValueError):
             mark, _, count = told.get(_TAG, "").partition("/")
@@ -113,7 +115,7 @@ class Purger:
             answer = self._queues.link.call(
                 "receive_message",
                 QueueUrl=url,
-                MaxNumberOfMessages=parcel.BATCH,
+                MaxNumberOfMessages=codec.BATCH,
                 WaitTimeSeconds=0 if not empty else 1,
                 VisibilityTimeout=_REMOVAL,
             )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore import exceptions as boto  # type: ignore[import-untyped]  # it comes without types
 
-from qcore.errors import BackendRefused, BackendUnavailable, ConfigError
-from qcore_sqs import faults
-from qcore_sqs.link import Link
-from qcore_sqs.names import buried_name, queue_name
-from qcore_sqs.parcel import LIMIT
+from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
+from qcore_sqs import error_mapping
+from qcore_sqs.client import Link
+from qcore_sqs.codec import LIMIT
+from qcore_sqs.names import dead_letters_name, queue_name
 from qcore_sqs.settings import SqsSettings
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Queues:
         self.settings: SqsSettings = section
         self.fifo = section.is_fifo
         self.name = section.queue or queue_name(settings.name, fifo=self.fifo)
-        self.buried_name = section.buried_queue or buried_name(self.name)
-        if self.name == self.buried_name:
+        self.dead_letters_name = section.buried_queue or dead_letters_name(self.name)
+        if self.name == self.dead_letters_name:
             fault = f"sqs.buried_queue: got {self.name!r}, which is the queue itself; give another name"
             raise ConfigError([fault])
         self.link = Link(section, self.name)
@@ -43,7 +43,7 @@ class Queues:
 
     def letters(self) -> str:
         """Return the URL of the queue of the dead letters, as above."""
-        return self._urls.get(self.buried_name) or self._ready(self.buried_name)
+        return self._urls.get(self.dead_letters_name) or self._ready(self.dead_letters_name)
 
     def find(self, name: str) -> str | None:
         """Return the URL of a queue, None if there is none."""
@@ -51,9 +51,9 @@ class Queues:
             try:
                 self._urls[name] = self.link.ask("get_queue_url", QueueName=name)["QueueUrl"]
             except boto.ClientError as exc:
-                if faults.reply_code(exc) in faults.MISSING:
+                if error_mapping.reply_code(exc) in error_mapping.MISSING:
                     return None
-                raise faults.answered(exc, self.link.place) from exc
+                raise error_mapping.answered(exc, self.link.place) from exc
         return self._urls[name]
 
     def attributes(self, name: str, *wanted: str) -> dict[str, str]:
@@ -64,10 +64,10 @@ class Queues:
         try:
             told = self.link.ask("get_queue_attributes", QueueUrl=url, AttributeNames=list(wanted))
         except boto.ClientError as exc:
-            if faults.reply_code(exc) in faults.MISSING:
+            if error_mapping.reply_code(exc) in error_mapping.MISSING:
                 self.forget()
                 return {}
-            raise faults.answered(exc, self.link.place) from exc
+            raise error_mapping.answered(exc, self.link.place) from exc
         found: dict[str, str] = told.get("Attributes", {})
         return found
 
@@ -79,7 +79,7 @@ class Queues:
         found = self.find(name)
         if found is None:
             if not self.settings.create:
-                raise BackendRefused(
+                raise BackendRejected(
                     f"there is no queue {name!r} at {self.link.place}, and sqs.create is false; make it, or "
                     "set sqs.create = true"
                 )
@@ -99,22 +99,24 @@ class Queues:
         try:
             made: dict[str, Any] = self.link.ask("create_queue", QueueName=name, Attributes=told)
         except boto.ClientError as exc:
-            if faults.reply_code(exc) in {"QueueNameExists", "QueueAlreadyExists"}:
+            if error_mapping.reply_code(exc) in {"QueueNameExists", "QueueAlreadyExists"}:
                 # somebody else has just made it, with another `retry`
                 if url := self.find(name):
                     return url
-            raise faults.answered(exc, self.link.place) from exc
+            raise error_mapping.answered(exc, self.link.place) from exc
         return str(made["QueueUrl"])
 
     def _by_content(self) -> bool:
         return self.settings.deduplication == "content"
 
     def _redrive(self, name: str) -> dict[str, str]:
-        if self.settings.max_receives is None or name == self.buried_name:
+        if self.settings.max_receives is None or name == self.dead_letters_name:
             return {}
         self.letters()
-        arn = self.attributes(self.buried_name, "QueueArn").get("QueueArn")
+        arn = self.attributes(self.dead_letters_name, "QueueArn").get("QueueArn")
         if arn is None:
-            raise BackendUnavailable(f"the queue {self.buried_name!r} was made but is not to be seen yet")
+            raise BackendUnavailable(
+                f"the queue {self.dead_letters_name!r} was made but is not to be seen yet"
+            )
         policy = f'{{"deadLetterTargetArn":"{arn}","maxReceiveCount":{self.settings.max_receives}}}'
         return {"RedrivePolicy": policy}

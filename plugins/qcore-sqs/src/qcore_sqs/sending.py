@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qcore.errors import BackendError
-from qcore_sqs import parcel
+from qcore_sqs import codec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ def send(
 
     Args:
         queues: where to.
-        entries: the messages, as `parcel.entry` makes them.
+        entries: the messages, as `codec.entry` makes them.
         accepted: the positions of those that were accepted are added to it, also if an error is raised.
         doubt: what to say where nobody knows whether they were.
         told: what to call them if an error is raised after some were.
@@ -28,7 +28,7 @@ def send(
     """
     start = 0
     try:
-        for batch in parcel.batches(entries):
+        for batch in codec.batches(entries):
             failures = queues.link.batch(
                 "send_message_batch", queues.main(), batch, again=queues.fifo, doubt=doubt
             )

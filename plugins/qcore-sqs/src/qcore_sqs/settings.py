@@ -8,7 +8,7 @@ from typing import Literal
 
 import attrs
 
-from qcore_sqs.names import FIFO, buried_name
+from qcore_sqs.names import FIFO, dead_letters_name
 
 #: seconds SQS lets one receive wait
 LONGEST_POLL = 20
@@ -110,7 +110,7 @@ class SqsSettings:
             raise ValueError(f"buried_queue {must} end in {FIFO}, for the queue {is_} FIFO queue")
         if self.queue and self.queue == self.buried_queue:
             raise ValueError("queue and buried_queue are the same; dead letters take a queue of their own")
-        if self.queue and not self.buried_queue and len(buried_name(self.queue)) > _LONGEST_NAME:
+        if self.queue and not self.buried_queue and len(dead_letters_name(self.queue)) > _LONGEST_NAME:
             raise ValueError(
                 "buried_queue: missing, and none can be made from queue, for it would have more than "
                 f"{_LONGEST_NAME} characters; set it"

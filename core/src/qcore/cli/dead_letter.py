@@ -1,0 +1,100 @@
+"""What may be read of a dead letter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from qcore.errors import DecodeError, EnvelopeError
+from qcore.messages.envelope import read_head, task_id
+
+if TYPE_CHECKING:
+    from qcore.model import DeadLetter
+    from qcore.runtime import Runtime
+
+
+@attrs.frozen(kw_only=True)
+class DeadLetterView:
+    """A dead letter, without its arguments."""
+
+    #: the broker's name for it
+    id: str
+    #: what the message claims, unverified where there is a fault
+    task_id: str
+    #: empty where there is a fault
+    task: str
+    #: why it cannot be read
+    fault: str
+    reason: str
+    #: epoch seconds
+    dead_since: float
+    failures: int
+    crashes: int
+    #: bytes of the message
+    size: int
+    group: str | None = None
+    label: str | None = None
+    #: epoch seconds
+    enqueued: float | None = None
+
+    @property
+    def called(self) -> str:
+        """Return the task's name, or why there is none."""
+        return self.task or f"({self.fault})"
+
+    def record(self) -> dict[str, Any]:
+        """Return what a machine reads."""
+        return attrs.asdict(self)
+
+
+def read(runtime: Runtime, dead_letters: DeadLetter) -> DeadLetterView:
+    """Verify a dead letter and read its head; the arguments are left alone."""
+    common: dict[str, Any] = {
+        "id": dead_letters.id,
+        "reason": dead_letters.reason,
+        "dead_since": dead_letters.dead_since,
+        "failures": dead_letters.failures,
+        "crashes": dead_letters.crashes,
+        "size": len(dead_letters.body),
+    }
+    try:
+        opened = runtime.envelope.open(dead_letters.body)
+        head = read_head(opened.head)
+    except EnvelopeError as exc:
+        return DeadLetterView(
+            **common, task_id=task_id(dead_letters.body), task="", fault=f"unreadable: {exc}"
+        )
+    return DeadLetterView(
+        **common,
+        task_id=opened.id.hex(),
+        task=head.name,
+        fault="",
+        group=head.group,
+        label=head.label,
+        enqueued=opened.created / 1000,
+    )
+
+
+def read_arguments(runtime: Runtime, dead_letters: DeadLetter) -> tuple[list[Any], dict[str, Any]]:
+    """Decode the arguments of a dead letter.
+
+    Raises:
+        EnvelopeError: it is not signed by us; nothing is decoded.
+        DecodeError: its serializer is not accepted here, or reading it could run code.
+
+    """
+    opened = runtime.envelope.open(dead_letters.body)
+    if not opened.arguments:
+        return [], {}
+    serializer = runtime.serializers.get(opened.serializer)
+    if serializer is None:
+        number = opened.serializer
+        msg = f"the arguments were written by serializer {number}, which `accept_serializers` does not list"
+        raise DecodeError(msg)
+    if serializer.unsafe:
+        msg = "the arguments are not shown: reading what this serializer wrote can run code"
+        raise DecodeError(msg)
+    found = serializer.loads(opened.arguments)
+    args, kwargs = found if opened.named else (found, {})
+    return list(args), dict(kwargs)

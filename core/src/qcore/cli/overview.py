@@ -1,0 +1,115 @@
+"""What is known of a queue, its results and its clusters."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from qcore.errors import EnvelopeError, NotSupported
+from qcore.messages.sealer import STATUS
+from qcore.model import QueueSize, State
+from qcore.status import ClusterStatus, WorkerStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from qcore.app import App
+    from qcore.runtime import Runtime
+
+_decode = msgspec.json.Decoder(ClusterStatus).decode
+
+
+@attrs.frozen(kw_only=True)
+class QueueOverview:
+    """A queue as it is now."""
+
+    name: str
+    #: what the broker says of itself
+    broker: str
+    queue: QueueSize
+    #: results by state
+    results: Mapping[State, int]
+    clusters: tuple[ClusterStatus, ...]
+    #: clusters whose status is not signed by us
+    unreadable: int
+    #: the broker keeps what clusters publish; without it nobody knows of any
+    status: bool = True
+    #: no cluster takes new tasks, until the queue is resumed
+    paused: bool = False
+
+    @property
+    def rate(self) -> float:
+        """Tasks finished a second, by all clusters."""
+        return sum(one.rate for one in self.clusters)
+
+    def running(self) -> Iterator[tuple[ClusterStatus, WorkerStatus]]:
+        """Yield the workers that run a task we know the name of, the longest running first."""
+        found = [(one, worker) for one in self.clusters for worker in one.workers if worker.task]
+        yield from sorted(found, key=lambda pair: -pair[1].running_for)
+
+    @property
+    def nobody(self) -> str:
+        """What is said where no cluster is seen."""
+        if not self.status:
+            return "not known: this broker keeps nothing of what clusters publish"
+        return "none; start one with: qcore run MODULE:APP"
+
+    def record(self) -> dict[str, Any]:
+        """Return what a machine reads."""
+        return {
+            "name": self.name,
+            "broker": self.broker,
+            "queue": msgspec.to_builtins(self.queue),
+            "paused": self.paused,
+            "results": {state.name.lower(): self.results.get(state, 0) for state in reversed(State)},
+            "clusters": [attrs.asdict(one) for one in self.clusters],
+            "unreadable_clusters": self.unreadable,
+        }
+
+
+def look(app: App) -> QueueOverview:
+    """Ask broker and store for what can be known of a queue."""
+    runtime = app.runtime
+    with runtime.brokers.connection() as broker, runtime.stores.connection() as store:
+        broker.ping()
+        clusters, unreadable = statuses(runtime, broker.statuses())
+        return QueueOverview(
+            name=runtime.config.name,
+            broker=broker.info(),
+            queue=broker.size(),
+            results=store.counts(),
+            clusters=tuple(clusters),
+            unreadable=unreadable,
+            status=broker.capabilities.status,
+            paused=paused(app, clusters),
+        )
+
+
+def paused(app: App, clusters: Iterable[ClusterStatus]) -> bool:
+    """Return whether a queue is paused: by the mark that says so, or by what its clusters say."""
+    try:
+        return app.queue_paused()
+    except NotSupported:
+        return any(one.paused for one in clusters)
+
+
+def statuses(runtime: Runtime, bodies: Iterable[bytes]) -> tuple[list[ClusterStatus], int]:
+    """Return the clusters whose status is signed with our key, and how many others there are."""
+    found, unreadable = [], 0
+    for body in bodies:
+        try:
+            found.append(_decode(runtime.status_sealer.open(STATUS, body)))
+        except (EnvelopeError, msgspec.MsgspecError):
+            unreadable += 1
+    return sorted(found, key=_order), unreadable
+
+
+def _order(one: ClusterStatus) -> tuple[list[int | str], str, int]:
+    """Put night-2 before night-10."""
+    parts = re.split(r"([0-9]+)", one.label)
+    # Every second part is a number.
+    label = [int(part) if place % 2 else part for place, part in enumerate(parts)]
+    return label, one.host, one.pid

@@ -1,0 +1,231 @@
+"""What is well, what is not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from qcore.cli.check_result import CheckResult, Verdict
+from qcore.cli.overview import statuses
+from qcore.journal.pages import Journal
+from qcore.messages.envelope import Head
+from qcore.model import Kind, Outcome, State
+from qcore.settings import keyfile, sources
+from qcore.settings.cpus import available
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qcore.cli.session import Session
+
+#: Seconds by which clocks of two machines may differ before it is told.
+_SKEW: Final = 5.0
+#: Different characters a random key of 32 has at the very least.
+_DIFFERENT: Final = 10
+#: Epoch seconds: a clock that shows less is not set (January 2026).
+_RECENT: Final = 1_767_225_600
+
+
+# -- this machine -----------------------------------------------------------------------------
+
+
+def interpreter(_: Session) -> Iterator[str | CheckResult]:
+    """Look at Python, the system and its clock."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    text = f"{python} on {platform.system()}, {sys.executable}"
+    if not hasattr(os, "fork"):
+        yield CheckResult(Verdict.FAIL, "interpreter", f"{text}; this system cannot fork, use Linux or macOS")
+    elif not hasattr(os, "pidfd_open"):
+        yield f"{text}; without pidfd, deaths are noticed by polling"
+    else:
+        yield text
+    if time.time() < _RECENT:
+        today = time.strftime("%Y-%m-%d")
+        yield CheckResult(
+            Verdict.FAIL, "clock", f"it says {today}; set it: leases and results are timed by it"
+        )
+
+
+def memory(_: Session) -> Iterator[str | CheckResult]:
+    """Look whether processes can share memory."""
+    where = "memfd" if hasattr(os, "memfd_create") else "a temporary file"
+    try:
+        journal = Journal.create(1)
+        journal.page(0).look()
+        journal.close()
+    except OSError as exc:
+        told = f"{where} cannot be made ({exc.strerror}); supervisor and workers share one, allow it"
+        yield CheckResult(Verdict.FAIL, "shared memory", told)
+    else:
+        yield where
+
+
+def plugins(session: Session) -> Iterator[str | CheckResult]:
+    """Look which plugins cannot be used."""
+    usable = [plugin for plugin in session.plugins.listing() if not plugin.broken and not plugin.blocked]
+    yield ", ".join(plugin.title for plugin in usable)
+    for plugin in session.plugins.listing():
+        if plugin.broken:
+            remedy = f"; pip install --upgrade {plugin.distribution}" if plugin.distribution else ""
+            yield CheckResult(
+                Verdict.WARN, "plugins", f"{plugin.title} cannot be used: {plugin.broken}{remedy}"
+            )
+
+
+def workers(session: Session) -> Iterator[str | CheckResult]:
+    """Compare the number of workers with that of CPUs."""
+    workers, cpus = session.config.workers, available()
+    text = f"{workers} for {cpus} CPUs"
+    if workers > 4 * cpus:
+        yield CheckResult(
+            Verdict.WARN, "workers", f"{text}; they wait for one another unless tasks wait for the network"
+        )
+    else:
+        yield text
+
+
+# -- configuration and keys -------------------------------------------------------------------
+
+
+def configuration(session: Session) -> Iterator[str | CheckResult]:
+    """Look whether the configuration loads, and from where."""
+    config = session.config
+    file = _file(session)
+    where = f"from {file}" if file else "without a file"
+    yield f"queue {config.name!r}, {where}"
+
+
+def _file(session: Session) -> Path | None:
+    """Return the configuration file that is read."""
+    if named := session.config_file or os.environ.get("QCORE_CONFIG"):
+        return Path(named)
+    return next(filter(Path.exists, (sources.DEFAULT_FILE, sources.PROJECT_FILE)), None)
+
+
+def _private(file: Path) -> Iterator[CheckResult]:
+    try:
+        mode = file.expanduser().stat().st_mode
+    except OSError as exc:
+        yield CheckResult(Verdict.FAIL, "secret key", f"{file} cannot be read: {exc.strerror}")
+        return
+    if mode & 0o077:
+        told = f"{file} holds the key and can be read by others; chmod 600 {file}"
+        yield CheckResult(Verdict.WARN, "secret key", told)
+
+
+def keys(session: Session) -> Iterator[str | CheckResult]:
+    """Look how strong the keys are and who can read them."""
+    keys = session.config.keys()
+    count = "one key" if len(keys) == 1 else f"{len(keys)} keys, the first signs"
+    yield f"{count}, {min(map(len, keys))} characters or more"
+    if any(len(set(key)) < _DIFFERENT for key in keys):
+        told = "a key repeats a few characters and can be guessed; make another with qcore keys new"
+        yield CheckResult(Verdict.WARN, "secret key", told)
+    if len(set(keys)) < len(keys):
+        yield CheckResult(Verdict.WARN, "secret key", "one key is listed twice; leave it out once")
+    given, file = session.config.secret_key, _file(session)
+    in_clear = any(not key.startswith(keyfile.FILE) for key in given)
+    if file and in_clear and "QCORE_SECRET_KEY" not in os.environ:
+        yield from _private(file)
+    for key in given:
+        if key.startswith(keyfile.FILE):
+            yield from _private(Path(key.removeprefix(keyfile.FILE)))
+
+
+# -- broker, store, clusters ------------------------------------------------------------------
+
+
+def broker(session: Session) -> Iterator[str | CheckResult]:
+    """Look whether the broker answers and what it can do."""
+    with session.runtime.brokers.connection() as broker:
+        began = time.perf_counter()
+        broker.ping()
+        took = (time.perf_counter() - began) * 1000
+        yield f"{broker.info()}; answers in {took:.1f} ms"
+        if not broker.capabilities.receipts:
+            yield CheckResult(
+                Verdict.WARN, "broker", "it has no receipts: a task is lost with the worker that runs it"
+            )
+        if not broker.capabilities.processes:
+            yield CheckResult(
+                Verdict.WARN, "broker", "it lives in one process and cannot feed a cluster; for tests only"
+            )
+        size = broker.size()
+        yield CheckResult(Verdict.OK, "queue", f"{size.ready:,} ready, {size.delayed or 0:,} delayed")
+        if size.dead_letters:
+            told = f"{size.dead_letters:,} dead letters; qcore dead-letters list shows them"
+            yield CheckResult(Verdict.WARN, "queue", told)
+
+
+def store(session: Session) -> Iterator[str | CheckResult]:
+    """Save a result, read and forget it."""
+    runtime = session.runtime
+    id_, now = os.urandom(16), time.time()
+    sample = Outcome(Kind.SUCCESS, started=now, finished=now)
+    sealed = runtime.results.seal(
+        id_,
+        Head("qcore.doctor", result_ttl=60.0),
+        State.SUCCESS,
+        sample,
+        runtime.serializer.dumps("well"),
+        created=int(now * 1000),
+        attempts=1,
+        crashes=0,
+    )
+    with runtime.stores.connection() as store:
+        store.save([sealed])
+        found = store.get([id_])[0]
+        store.delete([id_])
+    if found is None or runtime.results.read(found).value != "well":
+        yield CheckResult(
+            Verdict.FAIL, "results", "what was saved did not come back; look at the result store"
+        )
+    else:
+        yield "saved, read and deleted one"
+    local = runtime.plugins.local_brokers()
+    if runtime.result_store in local and runtime.config.broker not in local:
+        told = (
+            f"the broker {runtime.config.broker!r} may serve several machines, but results lie in a file of"
+            " this one: name a store that all of them share in result_store, such as redis"
+        )
+        yield CheckResult(Verdict.WARN, "results", told)
+
+
+def clusters(session: Session) -> Iterator[str | CheckResult]:
+    """Look who works on the queue, and how."""
+    runtime = session.runtime
+    with runtime.brokers.connection() as broker:
+        if not broker.capabilities.status:
+            yield "this broker cannot tell"
+            return
+        found, unreadable = statuses(runtime, broker.statuses())
+    if unreadable:
+        told = f"{unreadable} signed with a key that is not in secret_key; add it, or stop them"
+        yield CheckResult(Verdict.WARN, "clusters", told)
+    if not found:
+        yield CheckResult(
+            Verdict.WARN, "clusters", "none works on this queue; qcore run MODULE:APP starts one"
+        )
+    for one in found:
+        ahead = one.published - time.time()
+        yield f"{one.label} on {one.host}, pid {one.pid}: {one.state}, {len(one.workers)} workers"
+        if ahead > _SKEW:
+            told = f"the clock of {one.host} is {ahead:.0f} seconds ahead of ours; set both by NTP"
+            yield CheckResult(Verdict.WARN, "clock", told)
+        for trouble in one.troubles:
+            yield CheckResult(Verdict.WARN, "clusters", f"{one.label} on {one.host}: {trouble}")
+
+
+def schedules(session: Session) -> Iterator[str | CheckResult]:
+    """Look for schedules that rest because of a fault."""
+    found = session.app.schedules()
+    broken = [one for one in found if one.fault]
+    if not broken:
+        yield f"{len(found)}, none of them broken"
+    for one in broken:
+        told = f"{one.name} rests: {one.fault}; mend it, then qcore schedule resume {one.name}"
+        yield CheckResult(Verdict.WARN, "schedules", told)

@@ -1,0 +1,152 @@
+"""Calls of a flow into its first messages."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from qcore.errors import PayloadTooLarge
+from qcore.flows.continuation import ContinuationBuilder
+from qcore.messages.workflow import GroupMember, GroupResults, WorkflowHeader, derived, encode_tail
+from qcore.model import Outgoing
+from qcore.tasks.call import Sealed
+from qcore.tasks.producer import link_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.messages.workflow import Link
+    from qcore.runtime import Runtime
+    from qcore.tasks.call import Call
+
+
+#: Bytes of arguments that what waits for a group may have however many members carry them: any
+#: of them may be the last, and the queue is all they share.
+CARRIED: Final = 64 << 10
+#: Bytes that all the copies of larger ones may take in the queue.
+CARRIED_IN_ALL: Final = 16 << 20
+
+
+def new_flow() -> bytes:
+    """Return an id that the ids of a flow's tasks are made from."""
+    return (time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10)
+
+
+def member_id(flow: bytes, index: int) -> bytes:
+    """Return the id of a member, which is that of the last link if it is a chain."""
+    return derived(flow, "member", index)
+
+
+def callback_id(flow: bytes) -> bytes:
+    """Return the id of what waits for the members."""
+    return derived(flow, "callback")
+
+
+def chain_ids(last: bytes, count: int) -> list[bytes]:
+    """Return the ids of a chain's links."""
+    return [*(derived(last, "link", number) for number in range(1, count)), last]
+
+
+class FlowBuilder:
+    """Makes the messages of one flow."""
+
+    def __init__(self, runtime: Runtime, queue: str, calls: Sequence[Call]) -> None:
+        self._runtime = runtime
+        self._queue = queue
+        self._now = time.time_ns() // 1_000_000
+        said = {call.options.sync for call in calls} - {None}
+        #: all of it is run here, or nothing
+        self.sync = runtime.config.sync if not said else True in said
+        #: something that is enqueued later has a delay
+        self.delays = any(call.options.delay for call in calls)
+
+    def chain(self, calls: Sequence[Call], last: bytes, *, pipe_result: bool) -> list[Sealed]:
+        """Return the first message of a chain; none if a hook leaves a link out."""
+        links = self._links(calls, last)
+        return [self._first(calls[0], links, pipe_result, None)] if links else []
+
+    def group(
+        self,
+        members: Sequence[tuple[Sequence[Call], bool]],
+        flow: bytes,
+        callback: Call | None,
+        *,
+        whole: bool,
+    ) -> list[Sealed]:
+        """Return the first messages of all members; of none, the callback's.
+
+        Args:
+            members: the calls of each chain, and whether it feeds.
+            flow: id of the flow.
+            callback: what waits for them.
+            whole: see `GroupResults`.
+
+        Raises:
+            PayloadTooLarge: what waits for them has arguments too large to be carried by each.
+
+        """
+        last = None if callback is None else link_of(self._runtime, callback, callback_id(flow))
+        drawn = []
+        for index, (calls, pipe_result) in enumerate(members):
+            links = self._links(calls, member_id(flow, index))
+            if links:
+                drawn.append((index, calls[0], links, pipe_result))
+        if last is not None and callback is not None:
+            _see_size(callback.name, len(last.arguments), len(drawn))
+        sealed = []
+        for index, call, links, pipe_result in drawn:
+            member = None if last is None else GroupMember(flow, index, len(drawn), last, whole)
+            sealed.append(self._first(call, links, pipe_result, member))
+        if last is not None and callback is not None and not drawn:
+            tail = WorkflowHeader(gathered=GroupResults(flow, 0, whole))
+            message = ContinuationBuilder(self._runtime).seal(last, tail)
+            sealed.append(Sealed(callback, message, sync=self.sync, queue=self._queue))
+        return sealed
+
+    def _links(self, calls: Sequence[Call], last: bytes) -> list[Link]:
+        """Return the links of a chain; none if a hook leaves one out, for the others need it."""
+        links = [
+            link_of(self._runtime, call, id_)
+            for call, id_ in zip(calls, chain_ids(last, len(calls)), strict=True)
+        ]
+        made = [link for link in links if link is not None]
+        return made if len(made) == len(links) else []
+
+    def _first(self, call: Call, links: list[Link], pipe_result: bool, member: GroupMember | None) -> Sealed:  # noqa: FBT001 - a part of what is made
+        first, *rest = links
+        tail = b""
+        if rest or member is not None:
+            tail = encode_tail(
+                WorkflowHeader(
+                    links=rest,
+                    pipe_result=pipe_result,
+                    position=1,
+                    total=len(links),
+                    continue_on_failure=first.continue_on_failure,
+                    member=member,
+                )
+            )
+        body = self._runtime.envelope.seal(
+            first.id,
+            first.head,
+            first.arguments,
+            first.serializer,
+            self._now,
+            named=first.named,
+            expires=self._now + int(first.expires * 1000) if first.expires else 0,
+            tail=tail,
+        )
+        message = Outgoing(first.id, body, first.delay)
+        return Sealed(call, message, sync=self.sync, queue=self._queue)
+
+
+def _see_size(name: str, size: int, members: int) -> None:
+    """Refuse what would fill the queue with copies of itself."""
+    if size > CARRIED and size * members > CARRIED_IN_ALL:
+        msg = (
+            f"the arguments of {name} are {size} bytes, and each of {members} members carries them, "
+            f"{size * members} in all; at most {CARRIED} bytes each or {CARRIED_IN_ALL} in all; "
+            "keep what is large elsewhere and give its key"
+        )
+        raise PayloadTooLarge(msg)

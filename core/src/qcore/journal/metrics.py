@@ -1,0 +1,126 @@
+"""What a worker tells of its work: how far, how fast."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Final
+
+from qcore.journal.commands import TAG
+from qcore.status import Percentiles, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Where it stands in a page, between the words and the held messages. None of it is wiped for
+#: the next worker: progress is tagged with its task, and the counts of a slot only ever grow.
+_PROGRESS: Final = 320
+_NOTE: Final = 360
+_RUNS: Final = 1024
+_WAITS: Final = 2048
+#: Where the held messages may begin.
+GAUGES_END: Final = 4096
+
+_WORD: Final = struct.Struct("q")
+_STEP: Final = struct.Struct("qddq")  # tag, done, total, bytes of the note
+_VERSION: Final = _PROGRESS // _WORD.size
+#: Characters of a note, of at most four bytes each.
+_MOST: Final = 120
+
+#: Two buckets an octave, from a microsecond to thirteen days: half of what is in one lies
+#: within a fifth of what the bucket is taken for.
+_BUCKETS: Final = 80
+_LEAST: Final = 1024
+_LEAST_BITS: Final = 11
+_COUNTS: Final = struct.Struct(f"{_BUCKETS}q")
+
+
+class Metrics:
+    """How far the running task is, and how long tasks ran and waited."""
+
+    __slots__ = ("_memory", "_words")
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        #: words written by one store: `pack_into` wipes what it is about to write, and a reader
+        #: would take the nought in between for a version
+        self._words = memory.cast("q")
+
+    # -- the worker writes --------------------------------------------------------------------
+
+    def ran(self, count: int, each: int) -> None:
+        """Count tasks that ran for so many nanoseconds each."""
+        self._count(_RUNS, count, each)
+
+    def waited(self, count: int, each: int) -> None:
+        """Count tasks that had waited for so many nanoseconds each."""
+        self._count(_WAITS, count, each)
+
+    def advance(self, seq: int, begun: int, done: float, total: float, note: str) -> None:
+        """Say how far the running task is."""
+        memory = self._memory
+        text = note[:_MOST].encode("utf-8", "replace")
+        # Odd while it is written; a task that was interrupted here leaves it odd until the next.
+        version = self._words[_VERSION] | 1
+        self._words[_VERSION] = version
+        _STEP.pack_into(memory, _PROGRESS + _WORD.size, seq * TAG + begun, done, total, len(text))
+        memory[_NOTE : _NOTE + len(text)] = text
+        self._words[_VERSION] = version + 1
+
+    def _count(self, start: int, count: int, each: int) -> None:
+        self._words[start // _WORD.size + bucket(each)] += count
+
+    # -- the supervisor reads -----------------------------------------------------------------
+
+    def progress(self, seq: int, begun: int) -> Progress | None:
+        """Return how far a running task is, None if it does not say."""
+        memory = self._memory
+        # A writer is done within a microsecond, unless it was put to sleep: then the next look tells.
+        for _ in range(3):
+            version = self._words[_VERSION]
+            tag, done, total, size = _STEP.unpack_from(memory, _PROGRESS + _WORD.size)
+            note = bytes(memory[_NOTE : _NOTE + size])
+            if version % 2 == 0 and self._words[_VERSION] == version:
+                if tag != seq * TAG + begun or not (math.isfinite(done) and math.isfinite(total)):
+                    return None
+                return Progress(done=done, total=total, note=note.decode("utf-8", "replace"))
+        return None
+
+    def runs(self) -> Sequence[int]:
+        """Return how many tasks ran for how long, by bucket, since the page was made."""
+        return _COUNTS.unpack_from(self._memory, _RUNS)
+
+    def waits(self) -> Sequence[int]:
+        """Return how many tasks had waited for how long, by bucket, since the page was made."""
+        return _COUNTS.unpack_from(self._memory, _WAITS)
+
+
+def bucket(nanoseconds: int) -> int:
+    """Return the bucket that so many nanoseconds fall into."""
+    if nanoseconds < _LEAST:
+        return 0
+    bits = nanoseconds.bit_length()
+    found = 2 * (bits - _LEAST_BITS) + (nanoseconds >> (bits - 2) & 1)
+    return found if found < _BUCKETS else _BUCKETS - 1
+
+
+def middle(bucket: int) -> float:
+    """Return the seconds that everything in a bucket is taken for."""
+    octave, half = divmod(bucket, 2)
+    return float(_LEAST * 2**octave * math.sqrt(3.0 if half else 1.5) / 1e9)
+
+
+def spread(counts: Sequence[int]) -> Percentiles | None:
+    """Return the median and the 99th percentile of counts by bucket, None if there are none."""
+    whole = sum(counts)
+    if whole <= 0:
+        return None
+    found = []
+    for part in (0.5, 0.99):
+        passed = 0
+        for number, count in enumerate(counts):
+            passed += count
+            if passed >= whole * part:
+                found.append(middle(number))
+                break
+    return Percentiles(p50=found[0], p99=found[1])

@@ -1,0 +1,86 @@
+"""What a worker says of itself in shared memory: states and records."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from qcore.messages.workflow import FollowUp  # noqa: TC001 - read at run time by msgspec
+from qcore.model import Settlement, StoredResult  # noqa: TC001 - read at run time by msgspec
+
+
+class WorkerState(enum.IntEnum):
+    """What a worker says of itself."""
+
+    STARTING = 0
+    IDLE = 1
+    BUSY = 2
+    LEAVING = 3
+
+
+class ExitReason(enum.IntEnum):
+    """Why a worker left of its own accord."""
+
+    NOT = 0
+    RECYCLED = 1
+    MEMORY = 2
+    STOPPED = 3
+    #: it could not go on: its connections were closed under it, say
+    BROKEN = 4
+
+
+class HeldMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One message a worker holds, with all that is needed to settle it for the dead."""
+
+    receipt: bytes
+    id: bytes
+    #: encoded and verified `Head`
+    head: bytes
+    deliveries: int
+    failures: int
+    crashes: int
+    #: epoch milliseconds
+    created: int
+    #: something is to be done between its result and its acknowledgement
+    has_follow_ups: bool = False
+
+
+class FinishedMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One finished message that needs more than a plain ACK."""
+
+    #: position in the batch
+    index: int
+    settlement: Settlement
+    result: StoredResult | None = None
+    #: what follows from it, where its message cannot be presented once more
+    then: FollowUp | None = None
+    #: something follows from it that stands in its message
+    has_follow_ups: bool = False
+
+
+class PageSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """The words of a page at one moment."""
+
+    seq: int
+    count: int
+    begun: int
+    ended: int
+    #: monotonic nanoseconds
+    started: int
+    #: monotonic nanoseconds, 0 = none
+    deadline: int
+    #: monotonic nanoseconds when the batch was leased
+    leased: int
+    outcomes: int
+    state: int
+    reason: int
+    #: tasks finished by this process
+    total: int
+    #: how many of the batch the worker itself has settled
+    settled: int
+
+    @property
+    def running(self) -> int:
+        """Position of the running message, -1 if none runs."""
+        return self.begun - 1 if self.begun > self.ended else -1

@@ -1,0 +1,68 @@
+"""The marks by which tasks are called off and queues paused."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from qcore.errors import EnvelopeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.interfaces import ResultStore
+    from qcore.messages.sealer import Sealer
+
+_log = logging.getLogger("qcore.marks")
+
+#: The queue is paused; workers take nothing new.
+PAUSED: Final = "paused"
+#: Seconds a paused queue stays so unless it is resumed: ten years.
+PAUSE_TTL: Final = 315_360_000.0
+#: Seconds a task that is to end stays called off.
+CANCEL_TTL: Final = 86_400.0
+
+
+def cancel_key(id: bytes) -> str:
+    """Return the key of the mark that calls a task off."""
+    return f"cancel:{id.hex()}"
+
+
+class ControlFlags:
+    """Signs marks and tells genuine ones: who can write to the store alone stops nothing."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+        #: keys whose marks were found wrong, each complained of once
+        self._wrong: set[str] = set()
+
+    def make(self, key: str) -> bytes:
+        """Return what to keep under a key."""
+        return self._sealer.seal(key.encode(), b"")
+
+    def holds(self, key: str, value: bytes | None) -> bool:
+        """Whether what is kept under a key is a mark of ours."""
+        if value is None:
+            return False
+        try:
+            self._sealer.open(key.encode(), value)
+        except EnvelopeError as exc:
+            if key not in self._wrong:
+                self._wrong.add(key)
+                _log.warning("the mark %r is passed over: %s", key, exc)
+            return False
+        self._wrong.discard(key)
+        return True
+
+    def cancelled(self, store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:
+        """Return which of these tasks are to end; an earlier run may have been too short for that.
+
+        Raises:
+            BackendUnavailable: the store does not answer.
+
+        """
+        if store.notes is None or not ids:
+            return set()
+        keys = [cancel_key(id) for id in ids]
+        found = store.notes.get_flags(keys)
+        return {id for id, key, value in zip(ids, keys, found, strict=True) if self.holds(key, value)}

@@ -1,0 +1,172 @@
+"""The part of an App that reads results and counts what waits."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore.errors import ResultNotReady, TaskFailed
+from qcore.model import State
+from qcore.tasks.task import id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.model import QueueSize, Result, StoredResult
+    from qcore.runtime import Runtime
+
+
+#: Results asked for at once.
+_BULK: Final = 1000
+#: Seconds between two looks at a group that is waited for: from, to, doubling.
+_PAUSES: Final = (0.01, 0.25)
+
+
+class Reading:
+    """What an App says of results and of its queue."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def runtime(self) -> Runtime:
+            """The assembled configuration."""
+
+    def result(self, task_id: str, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
+        """Return what a task returned.
+
+        Args:
+            task_id: 32 hexadecimal digits.
+            wait: most seconds to wait for it.
+
+        Raises:
+            ResultNotReady: there is no final result within that time.
+            TaskFailed: the task failed for good.
+            ValueError: it is no task id.
+
+        """
+        result = self.fetch(task_id, wait)
+        if result is None:
+            msg = f"task {task_id} has no result yet after waiting {wait:g} seconds"
+            raise ResultNotReady(msg)
+        if result.state is State.RETRYING:
+            msg = f"task {task_id} failed in attempt {result.attempts} and will run again: {result.error}"
+            raise ResultNotReady(msg)
+        if result.state is State.FAILED:
+            msg = f"task {task_id} ({result.name}) failed: {result.error}"
+            raise TaskFailed(msg, result)
+        return result.value
+
+    def fetch(self, task_id: str, wait: float = 0.0) -> Result | None:
+        """Return the whole `Result` of a task, or None if there is none.
+
+        A task that failed and will run again has one too, with the state RETRYING.
+
+        Args:
+            task_id: 32 hexadecimal digits.
+            wait: most seconds to wait for a final one.
+
+        Raises:
+            BadSignature: what is stored was not written by this project.
+            ValueError: it is no task id.
+
+        """
+        key = id_of(task_id)
+        with self.runtime.stores.connection() as store:
+            stored = store.wait(key, wait) if wait > 0 else store.get([key])[0]
+        return None if stored is None else self.runtime.results.read(stored)
+
+    def fetch_many(self, task_ids: Sequence[str], wait: float = 0.0) -> list[Result | None]:
+        """Return the whole `Result` of each task, in their order, None where there is none; see `fetch`.
+
+        Args:
+            task_ids: 32 hexadecimal digits each.
+            wait: most seconds to wait until all of them have a final one.
+
+        """
+        keys = [id_of(one) for one in task_ids]
+        found: dict[bytes, StoredResult] = {}
+        end = time.monotonic() + wait
+        with self.runtime.stores.connection() as store:
+            while True:
+                missing = [key for key in keys if key not in found or found[key].state is State.RETRYING]
+                for start in range(0, len(missing), _BULK):
+                    some = store.get(missing[start : start + _BULK])
+                    found.update((one.id, one) for one in some if one is not None)
+                # The last of them is most often the last to end.
+                last = next((key for key in reversed(missing) if not _final(found.get(key))), None)
+                left = end - time.monotonic()
+                if last is None or left <= 0:
+                    break
+                store.wait(last, left)
+        read = self.runtime.results.read
+        return [None if (one := found.get(key)) is None else read(one) for key in keys]
+
+    def delete(self, task_id: str) -> bool:
+        """Forget a task's result; return whether there was one."""
+        with self.runtime.stores.connection() as store:
+            return bool(store.delete([id_of(task_id)]))
+
+    # -- groups by label ------------------------------------------------------------------------
+
+    def result_group(
+        self, group: str, *, failures: bool = False, wait: float = 0.0, count: int | None = None
+    ) -> list[Any]:
+        """Return what the tasks of a group returned, in the order they finished.
+
+        Args:
+            group: as in the option `group`.
+            failures: the errors of those that failed stand among them.
+            wait: most seconds to wait for `count` of them, or for any.
+            count: how many to wait for.
+
+        """
+        found = self.fetch_group(group, failures=failures, wait=wait, count=count)
+        return [one.value if one.success else one.error for one in found]
+
+    def fetch_group(
+        self, group: str, *, failures: bool = True, wait: float = 0.0, count: int | None = None
+    ) -> list[Result]:
+        """Return the final results of a group, in the order they finished; see `result_group`."""
+        end = time.monotonic() + wait
+        pause = _PAUSES[0]
+        with self.runtime.stores.connection() as store:
+            while True:
+                found = [one for one in store.group(group) if _wanted(one, failures=failures)]
+                left = end - time.monotonic()
+                if len(found) >= (1 if count is None else count) or left <= 0:
+                    break
+                time.sleep(min(pause, left))
+                pause = min(pause * 2, _PAUSES[1])
+        return [self.runtime.results.read(one) for one in found]
+
+    def count_group(self, group: str, *, failures: bool = False) -> int:
+        """Return how many tasks of a group have ended, or with `failures` how many failed."""
+        with self.runtime.stores.connection() as store:
+            found = [one.state for one in store.group(group) if one.state is not State.RETRYING]
+        return found.count(State.FAILED) if failures else len(found)
+
+    def delete_group(self, group: str, *, tasks: bool = False) -> int:
+        """Take results out of a group, or with `tasks` forget them; return how many there were."""
+        with self.runtime.stores.connection() as store:
+            if not tasks:
+                return store.ungroup(group)
+            return store.delete([one.id for one in store.group(group)])
+
+    # -- the queue ------------------------------------------------------------------------------
+
+    def queue_size(self) -> int:
+        """Return how many tasks are ready to be worked on."""
+        return self.sizes().ready
+
+    def sizes(self) -> QueueSize:
+        """Return how many messages are ready, leased, delayed and buried."""
+        with self.runtime.brokers.connection() as broker:
+            return broker.size()
+
+
+def _final(stored: StoredResult | None) -> bool:
+    return stored is not None and stored.state is not State.RETRYING
+
+
+def _wanted(stored: StoredResult, *, failures: bool) -> bool:
+    return stored.state is State.SUCCESS or (failures and stored.state is State.FAILED)

@@ -1,0 +1,147 @@
+"""Which slots are due, and what their schedule is then."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from qcore.schedules import rules
+from qcore.schedules.rules import slots as following
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from qcore.model import Schedule
+    from qcore.schedules.rules import Rule
+
+#: Slots of a wall clock that are counted before the rest is only called more.
+_COUNTED: Final = 1000
+
+
+@attrs.frozen(kw_only=True)
+class CatchUp:
+    """How much of what was missed is made up for."""
+
+    #: each missed slot, or one for all of them; a schedule may say otherwise
+    each: bool = True
+    #: most slots of one schedule
+    limit: int = 1000
+    #: seconds; what was missed longer ago is left but for the newest; None = nothing is
+    window: float | None = None
+
+
+def due(schedule: Schedule, now: float, catch_up: CatchUp, most: int) -> tuple[list[float], Schedule | None]:
+    """Return the slots to fire now, oldest first, and what the schedule is then; None = removed.
+
+    Args:
+        schedule: one whose slot has come.
+        now: epoch seconds.
+        catch_up: what to make up for.
+        most: slots at once.
+
+    Raises:
+        ScheduleError: its rule or its zone is none.
+
+    """
+    rule, where = rules.parse(schedule.rule), rules.zone(schedule.time_zone)
+    first, anchor = schedule.next_run, schedule.anchor
+    then: float | None
+    if catch_up.each if schedule.catch_up is None else schedule.catch_up:
+        slots = missed_slots(rule, first, now, where, anchor, bound=catch_up.limit, window=catch_up.window)
+        then = rules.next_slot(rule, slots[-1], where, anchor)
+    else:
+        slots = [first]
+        then = rules.next_slot(rule, max(first, now), where, anchor)
+    most = min(most, schedule.repeats) if schedule.repeats > 0 else most
+    if len(slots) > most:
+        slots, then = slots[:most], slots[most]
+    return slots, _later(schedule, len(slots), then)
+
+
+def fresh(schedule: Schedule, now: float) -> Schedule:
+    """Return a schedule whose next slot is to come: those up to `now` are not made up for."""
+    if schedule.next_run > now:
+        return schedule
+    rule, where = rules.parse(schedule.rule), rules.zone(schedule.time_zone)
+    slot = rules.next_slot(rule, now, where, schedule.anchor)
+    return schedule if slot is None else attrs.evolve(schedule, next_run=slot)
+
+
+def dropped(schedule: Schedule, slots: list[float]) -> str:
+    """Return how many slots before these are not made up for; empty = none."""
+    if slots[0] <= schedule.next_run:
+        return ""
+    rule, where = rules.parse(schedule.rule), rules.zone(schedule.time_zone)
+    first, anchor = schedule.next_run, schedule.anchor
+    if rule.seconds:
+        # A first slot that was set by hand need not be one of the rule's own.
+        count = math.ceil((slots[0] - anchor) / rule.seconds) - math.floor((first - anchor) / rule.seconds)
+        return str(count)
+    count = 1
+    for slot in following(rule, first, where, anchor):
+        if slot >= slots[0]:
+            break
+        if count == _COUNTED:
+            return f"more than {count}"
+        count += 1
+    return str(count)
+
+
+def missed_slots(
+    rule: Rule,
+    first: float,
+    now: float,
+    where: ZoneInfo,
+    anchor: float,
+    *,
+    bound: int,
+    window: float | None = None,
+) -> list[float]:
+    """Return the slots from `first` to `now` to make up for, oldest first.
+
+    Of more than `bound` the newest are kept, and of those older than `window` seconds only the
+    newest, if there is no younger one. `first` is a slot whatever the rule says.
+    """
+    window = math.inf if window is None else window
+    start = now - window
+    span = float(bound)
+    # Of a wide window only the end may count: look at the last seconds first, then at twice as many.
+    while span < window and first < now - span:
+        if len(found := _between(rule, now - span, now, where, anchor)) >= bound:
+            return found[-bound:]
+        span *= 2
+    found = _between(rule, max(first, start), now, where, anchor)
+    if first >= start:
+        found.insert(0, first)
+    return found[-bound:] or [_newest(rule, first, now, where, anchor)]
+
+
+def _between(rule: Rule, after: float, until: float, where: ZoneInfo, anchor: float) -> list[float]:
+    found = []
+    for slot in following(rule, after, where, anchor):
+        if slot > until:
+            break
+        found.append(slot)
+    return found
+
+
+def _newest(rule: Rule, first: float, now: float, where: ZoneInfo, anchor: float) -> float:
+    """Return the last slot up to `now` of a rule that had none for long."""
+    # As in `missed_slots`: what lies between may be a month of minutes.
+    span = 1.0
+    while first < now - span:
+        if found := _between(rule, now - span, now, where, anchor):
+            return found[-1]
+        span *= 2
+    return [first, *_between(rule, first, now, where, anchor)][-1]
+
+
+def _later(schedule: Schedule, fired: int, then: float | None) -> Schedule | None:
+    if schedule.rule == "once" and schedule.repeats < 0:
+        return None
+    left = max(0, schedule.repeats - fired) if schedule.repeats > 0 else -1
+    if then is None or left == 0:
+        return attrs.evolve(schedule, repeats=0, kept=0)
+    return attrs.evolve(schedule, next_run=then, repeats=left)

@@ -1,0 +1,1 @@
+"""What serializers share: which values travel, and in what form."""

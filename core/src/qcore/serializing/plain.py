@@ -1,0 +1,176 @@
+"""Turns a value into what a format holds, or names the culprit."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from qcore.errors import EncodeError
+from qcore.serializing.tags import BY_TYPE, tag_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from qcore.serializing.tags import Tag
+
+
+@attrs.frozen(kw_only=True)
+class Form:
+    """What one format can hold."""
+
+    #: whether a value goes in as it stands
+    fits: Callable[[Any], bool]
+    #: whether a key of a mapping goes in as it stands
+    fits_key: Callable[[Any], bool]
+    #: puts a mark on a plainer value
+    mark: Callable[[Tag, Any], Any]
+
+
+class _Culprit(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.path: list[str] = []
+
+
+def plain(value: object, form: Form) -> Any:  # noqa: ANN401 - whatever the format takes
+    """Return what a format can hold in place of `value`.
+
+    Raises:
+        EncodeError: something in it cannot be written; the message begins with its path.
+    """
+    try:
+        return _plain(value, form)
+    except _Culprit as culprit:
+        path = "".join(reversed(culprit.path))
+        raise EncodeError(f"{path}: {culprit.text}" if path else culprit.text) from culprit.__cause__
+    except RecursionError as exc:
+        raise EncodeError("cannot write a value that contains itself or is nested too deeply") from exc
+
+
+def fits_plainly(value: object) -> bool:
+    """Return whether every format holds it: None, bool, int of 64 bits, writable text."""
+    if type(value) is str:
+        return value.isascii() or _is_text(value)
+    if type(value) is int:
+        return -(2**63) <= value < 2**64
+    return value is None or type(value) is bool
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # a lone surrogate: a file name that is not UTF-8, for example
+        return False
+    return True
+
+
+def _plain(value: Any, form: Form) -> Any:  # noqa: ANN401 - as above
+    if form.fits(value):
+        return value
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, form)
+    kind = type(value)
+    tag = tag_of(kind)
+    if isinstance(value, list):
+        return _items(value, form)
+    if isinstance(value, dict):
+        return _mapping(value, form)
+    if tag is not None:
+        return _tagged(value, tag, form)
+    if isinstance(value, (bytearray, memoryview)):
+        return _plain(bytes(value), form)
+    names = _field_names(kind)
+    if names is None:
+        raise _Culprit(f"cannot write an object of type {kind.__name__}")
+    return _fields(value, names, form)
+
+
+def _tagged(value: Any, tag: Tag, form: Form) -> Any:  # noqa: ANN401 - as above
+    exact = _exact(value, tag.type)
+    if exact is not value and form.fits(exact):
+        return exact
+    try:
+        plainer = tag.write(exact)
+    except Exception as exc:
+        raise _unreadable(value, exc) from exc
+    return form.mark(tag, _plain(plainer, form))
+
+
+def _exact(value: Any, base: type) -> Any:  # noqa: ANN401 - as above
+    """Return the plain value of a str, int, float or bytes subclass, whatever it overrides."""
+    if type(value) is base or base not in (str, int, float, bytes):
+        return value
+    if base is str:
+        return str.__str__(value)
+    if base is bytes:
+        return bytes(memoryview(value))
+    return int.__pos__(value) if base is int else float.__pos__(value)
+
+
+def _items(items: Iterable[Any], form: Form) -> list[Any]:
+    written = []
+    for number, item in enumerate(items):
+        try:
+            written.append(_plain(item, form))
+        except _Culprit as culprit:
+            culprit.path.append(f"[{number}]")
+            raise
+    return written
+
+
+def _mapping(mapping: dict[Any, Any], form: Form) -> Any:  # noqa: ANN401 - as above
+    pairs = []
+    plain_keys = True
+    for key, item in mapping.items():
+        plain_keys = plain_keys and form.fits_key(key)
+        try:
+            written = _plain(item, form)
+        except _Culprit as culprit:
+            culprit.path.append(_step(key))
+            raise
+        pairs.append([key, written])
+    if plain_keys:
+        return dict(pairs)
+    try:
+        for pair in pairs:
+            pair[0] = _plain(pair[0], form)
+    except _Culprit as culprit:
+        culprit.path.append("{key}")
+        raise
+    return form.mark(BY_TYPE[dict], pairs)
+
+
+def _fields(value: object, names: Iterable[str], form: Form) -> Any:  # noqa: ANN401 - as above
+    try:
+        fields = {name: getattr(value, name) for name in names}
+    except Exception as exc:
+        raise _unreadable(value, exc) from exc
+    return _mapping(fields, form)
+
+
+def _field_names(kind: type) -> Iterable[str] | None:
+    if issubclass(kind, msgspec.Struct):
+        return kind.__struct_fields__
+    if attrs.has(kind):
+        return [field.name for field in attrs.fields(kind)]
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return None
+
+
+def _unreadable(value: object, exc: Exception) -> _Culprit:
+    # the text of a stranger's exception may hold anything, so only its type is told
+    kind = type(value).__name__
+    return _Culprit(f"cannot write an object of type {kind}: reading it raised {type(exc).__name__}")
+
+
+def _step(key: object) -> str:
+    if isinstance(key, str):
+        return f".{key}" if key.isidentifier() else f"[{key[:40]!a}]"
+    return f"[{key!r}]" if type(key) in (int, bool, type(None)) else f"[{type(key).__name__}]"

@@ -1,0 +1,97 @@
+"""What a supervisor tells of its cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+from qcore.journal.rates import Rates
+from qcore.journal.records import WorkerState
+from qcore.journal.running import Running
+from qcore.messages.envelope import read_head
+from qcore.status import ClusterStatus, WorkerStatus
+from qcore.supervision.memory import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.config import Config
+    from qcore.supervision.pool import Pool
+    from qcore.supervision.slot import Slot, WorkerExit
+
+#: Seconds a task runs before the status names it.
+LONG: Final = 0.5
+
+
+class StatusReport:
+    """Makes the status of a cluster from what its pages say."""
+
+    def __init__(self, config: Config, pool: Pool) -> None:
+        self._config = config
+        self._pool = pool
+        self._id = os.urandom(16).hex()
+        self._began = time.monotonic()
+        self._running = [Running(slot.page) for slot in pool.slots]
+        self._rates = Rates([slot.page for slot in pool.slots])
+        #: tasks finished by workers that are gone
+        self._finished = 0
+        self.memory = Memory()
+
+    def lose(self, gone: WorkerExit) -> None:
+        """Take over what a worker that is gone had counted."""
+        self._finished += gone.seen.total
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """The workers there are."""
+        return [slot.pid for slot in self._pool.slots]
+
+    def status(self, state: str, *, paused: bool, troubles: tuple[str, ...]) -> ClusterStatus:
+        """Return what is seen of the cluster now."""
+        workers = tuple(self._worker(slot) for slot in self._pool.slots)
+        finished = self._finished + sum(one.done for one in workers)
+        pace = self._rates.now(finished)
+        config = self._config
+        return self.memory.attach(
+            ClusterStatus(
+                id=self._id,
+                name=config.name,
+                label=config.label,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                state=state,
+                workers=workers,
+                finished=finished,
+                reincarnations=dict(self._pool.reincarnations),
+                uptime=time.monotonic() - self._began,
+                published=time.time(),
+                rate=pace.rate,
+                run_time=pace.run_time,
+                wait_time=pace.wait_time,
+                paused=paused,
+                max_rss=(config.max_rss or 0) * 1024,
+                troubles=troubles,
+            )
+        )
+
+    def _worker(self, slot: Slot) -> WorkerStatus:
+        seen = slot.page.look()
+        state = WorkerState(seen.state).name.lower() if slot.pid else "stopped"
+        running = 0.0
+        held = progress = None
+        if slot.pid and seen.running >= 0:
+            running = max(0.0, (time.monotonic_ns() - seen.started) / 1e9)
+            held = self._running[slot.number].look(seen, LONG)
+            progress = slot.page.gauges.progress(seen.seq, seen.begun)
+        return WorkerStatus(
+            slot=slot.number,
+            pid=slot.pid,
+            state=state,
+            task=read_head(held.head).name if held else "",
+            running_for=running,
+            done=seen.total,
+            task_id=held.id.hex() if held else "",
+            progress=progress,
+        )

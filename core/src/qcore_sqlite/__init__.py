@@ -1,0 +1,18 @@
+"""Hands on the built-in SQLite broker, result store and schedule store."""
+
+from qcore_sqlite.broker import SqliteBroker, make_broker
+from qcore_sqlite.database import SqliteSettings
+from qcore_sqlite.path import default_path
+from qcore_sqlite.results import SqliteResults, make_results
+from qcore_sqlite.schedules import SqliteSchedules, make_schedules
+
+__all__ = [
+    "SqliteBroker",
+    "SqliteResults",
+    "SqliteSchedules",
+    "SqliteSettings",
+    "default_path",
+    "make_broker",
+    "make_results",
+    "make_schedules",
+]

@@ -1,0 +1,182 @@
+"""Decides which results are kept and for how long."""
+
+from __future__ import annotations
+
+import time
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from qcore.interfaces import ResultStore
+from qcore.model import State, StoredResult
+from qcore_sqlite.coordination import SqliteCoordination
+from qcore_sqlite.database import Database
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from qcore.interfaces import Per, Settings
+
+#: results forgotten in one transaction: the workers want to write meanwhile
+PRUNE = 5000
+
+_SAVE = f"""insert into result (id, state, finished, expires, name, grp, label, body)
+    values (?, ?, ?, ?, ?, ?, ?, ?)
+    on conflict (id) do update set state = excluded.state, finished = excluded.finished,
+    expires = excluded.expires, name = excluded.name, grp = excluded.grp, label = excluded.label,
+    body = excluded.body
+    where excluded.state >= state and state < {int(State.SUCCESS)}
+    or expires > 0 and expires <= (julianday('now') - 2440587.5) * 86400"""  # noqa: S608 - a constant of ours
+_COLUMNS = "select id, state, body, name, grp, finished, expires, label from result"
+_ALIVE = "(expires = 0 or expires > ?)"
+_GET = f"{_COLUMNS} where id = ? and {_ALIVE}"
+_GROUP = f"{_COLUMNS} where grp = ? and {_ALIVE} order by finished, id"
+_RECENT = f"{_COLUMNS} where state = ? and {_ALIVE} order by finished desc, id desc limit ?"
+_COUNTS = """select state, count(*) from result group by state
+    union all select state, -count(*) from result where expires > 0 and expires <= ? group by state"""
+
+_UNGROUP = f"update result set grp = null where grp = ? and {_ALIVE}"  # noqa: S608 - constants of ours
+
+_EXPIRED = "select id from result where expires > 0 and expires <= ? limit ?"
+_NEWEST_TO_GO = (
+    "select finished, id from result where state = ? order by finished desc, id desc limit 1 offset ?"
+)
+_BEYOND = "select id from result where state = ? and (finished, id) <= (?, ?) limit ?"
+_SURPLUS = """select id from (select id, row_number() over
+    (partition by {column} order by finished desc, id desc) as place from result where state = ?)
+    where place > ? limit ?"""
+_COLUMN: Final[Mapping[Per, str]] = MappingProxyType({"group": "grp", "label": "label", "name": "name"})
+
+
+def make_results(settings: Settings) -> SqliteResults:
+    """Open the result store named by the settings."""
+    return SqliteResults(settings)
+
+
+class SqliteResults(ResultStore):
+    """Results in the queue's own file."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._database = Database(settings)
+        self.backend = self._database.backend
+        self.notes: SqliteCoordination = SqliteCoordination(self._database)
+
+    def save(self, results: Sequence[StoredResult]) -> None:
+        """Keep results, in one transaction."""
+        if results:
+            self._database.write(save, results)
+            self._database.done.ring()
+
+    def get(self, ids: Sequence[bytes]) -> Sequence[StoredResult | None]:
+        """Return results in the order of `ids`, None where there is none."""
+        return self._database.read(_get, ids)
+
+    def wait(self, id: bytes, seconds: float) -> StoredResult | None:
+        """Return the result once it is terminal; waits for the bell of whoever saves it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            (result,) = self._database.read(_get, (id,))
+            remaining = deadline - time.monotonic()
+            if (result is not None and result.state > State.RETRYING) or remaining <= 0:
+                return result
+            self._database.done.wait(remaining)
+
+    def group(self, group: str) -> Sequence[StoredResult]:
+        """Return the results of a group in the order they finished."""
+        return self._database.read(_group, group)
+
+    def recent(self, state: State | None = None, limit: int = 50) -> Sequence[StoredResult]:
+        """Return the newest results, newest first."""
+        found = self._database.read(_recent, list(State) if state is None else [state], limit)
+        return sorted(found, key=lambda result: (result.finished, result.id), reverse=True)[:limit]
+
+    def delete(self, ids: Sequence[bytes]) -> int:
+        """Forget results."""
+        return self._database.write(_delete, [(id_,) for id_ in ids])
+
+    def counts(self) -> Mapping[State, int]:
+        """Count results by state."""
+        return self._database.read(_counts)
+
+    def ungroup(self, group: str) -> int:
+        """Take the results of a group out of it."""
+        return self._database.write(_ungroup, group)
+
+    def prune(self, keep: int, per: Per | None = None) -> int:
+        """Forget what has expired and the oldest successes, a few thousand at a time; outlived notes too."""
+        self.notes.sweep()
+        pruned = self._delete_all(_EXPIRED, (time.time(),))
+        if keep < 0:
+            return pruned
+        if per is not None:
+            surplus = _SURPLUS.format(column=_COLUMN[per])
+            return pruned + self._delete_all(surplus, (int(State.SUCCESS), keep))
+        newest = self._database.read(_newest_to_go, keep)
+        if newest is not None:
+            pruned += self._delete_all(_BEYOND, (int(State.SUCCESS), *newest))
+        return pruned
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _delete_all(self, selection: str, values: tuple[object, ...]) -> int:
+        deleted = 0
+        while ids := self._database.read(_ids, selection, (*values, PRUNE)):
+            deleted += self._database.write(_delete, ids)
+        return deleted
+
+
+def save(connection: sqlite3.Connection, results: Sequence[StoredResult]) -> None:
+    """Write results; part of a transaction of the broker's or of ours."""
+    connection.executemany(
+        _SAVE,
+        # int(): sqlite3 binds a plain int five times faster than an enum
+        [(r.id, int(r.state), r.finished, r.expires, r.name, r.group, r.label, r.body) for r in results],
+    )
+
+
+def _read(row: tuple[bytes, int, bytes, str, str | None, float, float, str | None]) -> StoredResult:
+    id_, state, body, name, group, finished, expires, label = row
+    return StoredResult(id_, State(state), body, name, group, finished, expires, label)
+
+
+def _get(connection: sqlite3.Connection, ids: Sequence[bytes]) -> list[StoredResult | None]:
+    now = time.time()
+    rows = [connection.execute(_GET, (id_, now)).fetchone() for id_ in ids]
+    return [None if row is None else _read(row) for row in rows]
+
+
+def _group(connection: sqlite3.Connection, group: str) -> list[StoredResult]:
+    return [_read(row) for row in connection.execute(_GROUP, (group, time.time()))]
+
+
+def _ungroup(connection: sqlite3.Connection, group: str) -> int:
+    return connection.execute(_UNGROUP, (group, time.time())).rowcount
+
+
+def _recent(connection: sqlite3.Connection, states: Sequence[State], limit: int) -> list[StoredResult]:
+    now = time.time()
+    return [_read(row) for state in states for row in connection.execute(_RECENT, (int(state), now, limit))]
+
+
+def _counts(connection: sqlite3.Connection) -> dict[State, int]:
+    counts: dict[State, int] = {}
+    for state, count in connection.execute(_COUNTS, (time.time(),)):
+        counts[State(state)] = counts.get(State(state), 0) + count
+    return {state: count for state, count in counts.items() if count}
+
+
+def _newest_to_go(connection: sqlite3.Connection, keep: int) -> tuple[float, bytes] | None:
+    found: tuple[float, bytes] | None = connection.execute(
+        _NEWEST_TO_GO, (int(State.SUCCESS), keep)
+    ).fetchone()
+    return found
+
+
+def _ids(connection: sqlite3.Connection, selection: str, values: tuple[object, ...]) -> list[tuple[bytes]]:
+    return connection.execute(selection, values).fetchall()
+
+
+def _delete(connection: sqlite3.Connection, ids: Sequence[tuple[bytes]]) -> int:
+    return max(0, connection.executemany("delete from result where id = ?", ids).rowcount)

@@ -1,0 +1,26 @@
+"""What this plugin offers, by name."""
+
+# ruff: noqa: PLC0415 - what a factory needs is imported when it is asked for, not before
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qcore.interfaces import Serializer
+
+
+@hookimpl
+def qcore_serializers() -> Mapping[str, Callable[[], Serializer]]:
+    """Offer the serializer `json`."""
+    return {"json": _json}
+
+
+def _json() -> Serializer:
+    from qcore_json.serializer import JsonSerializer
+
+    return JsonSerializer()

@@ -1,0 +1,1 @@
+"""The screen for whoever watches a queue."""

@@ -1,0 +1,82 @@
+"""Decides how marks, places, turns and gatherings live in Redis."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from qcore.coordination import CoordinationStore
+from qcore_redis.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qcore.coordination import BarrierMember
+    from qcore_redis.client import Client
+
+#: keys, places or arrivals in one step at most
+_BULK: Final = 1000
+#: said where the answer to a reservation was lost
+_DOUBT: Final = "a turn may have been given all the same, and is then nobody's"
+
+
+class RedisCoordination(CoordinationStore):
+    """Notes beside the queue of the same name; time is the server's, and every key expires."""
+
+    def __init__(self, link: Client, prefix: bytes) -> None:
+        self._link = link
+        self._prefix = prefix
+
+    def set_flag(self, key: str, value: bytes, ttl: float) -> None:
+        """Keep a value for `ttl` seconds; b"" removes it."""
+        self._link.run(script("mark"), key, value, _milliseconds(ttl))
+
+    def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """Return values in the order of `keys`."""
+        found: list[bytes | None] = []
+        for start in range(0, len(keys), _BULK):
+            names = (self._prefix + b"m:" + key.encode() for key in keys[start : start + _BULK])
+            found += self._link.call(b"MGET", *names)
+        return found
+
+    def acquire(self, key: str, holder: bytes, limit: int, ttl: float) -> bytes | None:
+        """Take a place, or learn who was first of those who have them all."""
+        first: bytes | None = self._link.run(script("acquire"), key, holder, limit, _milliseconds(ttl))
+        return first
+
+    def release(self, places: Sequence[tuple[str, bytes]]) -> None:
+        """Give places up, a thousand in one step."""
+        for start in range(0, len(places), _BULK):
+            words = (word for place in places[start : start + _BULK] for word in place)
+            self._link.run(script("release"), *words)
+
+    def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
+        """Return the seconds until it is the holder's turn, to the microsecond."""
+        words = (key, holder, repr(interval * 1e6), burst)
+        left: int = self._link.run(script("reserve"), *words, doubt=_DOUBT)
+        return left / 1e6
+
+    def join_barrier(self, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int]:
+        """Note that members have come, a thousand in one step."""
+        counts: list[int] = []
+        for start in range(0, len(arrivals), _BULK):
+            some = arrivals[start : start + _BULK]
+            words = (word for one in some for word in (one.key, one.index, one.body))
+            counts += self._link.run(script("arrive"), _milliseconds(ttl), *words)
+        return counts
+
+    def barrier_members(self, key: str) -> Mapping[int, bytes]:
+        """Return what the members of a gathering brought, by index."""
+        found = self._link.call(b"HGETALL", self._prefix + b"z:" + key.encode())
+        return dict(sorted(zip(map(int, found[::2]), found[1::2], strict=True)))
+
+    def delete_barriers(self, keys: Sequence[str]) -> None:
+        """Forget gatherings."""
+        for start in range(0, len(keys), _BULK):
+            names = (self._prefix + b"z:" + key.encode() for key in keys[start : start + _BULK])
+            self._link.call(b"UNLINK", *names)
+
+
+def _milliseconds(ttl: float) -> int:
+    """Return a time to live; one that is over leaves nothing for long."""
+    return max(1, math.ceil(ttl * 1000))

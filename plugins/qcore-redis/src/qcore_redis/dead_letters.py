@@ -1,0 +1,45 @@
+"""How dead letters are listed, made ready again and removed."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from qcore.model import DeadLetter
+from qcore_redis.codec import APART
+from qcore_redis.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore_redis.client import Client
+
+#: dead letters in one step
+_BULK: Final = 1000
+#: when it was buried, failures, crashes, length of the reason
+_LETTER: Final = struct.Struct(">dIII")
+
+
+def listed(link: Client, prefix: bytes, limit: int, after: str | None) -> list[DeadLetter]:
+    """Return dead letters, oldest first, from behind `after`."""
+    behind = after if after and after.isascii() and after.isdigit() else "0"
+    found = link.run(script("buried"), behind, limit)
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return [_letter(link, prefix, id_.decode(), text) for id_, text in pairs]
+
+
+def end(link: Client, how: str, ids: Sequence[str]) -> int:
+    """Requeue or delete dead letters; return how many there were."""
+    count = 0
+    for start in range(0, len(ids), _BULK):
+        count += link.run(script("letters"), how, *ids[start : start + _BULK])
+    return count
+
+
+def _letter(link: Client, prefix: bytes, id_: str, text: bytes) -> DeadLetter:
+    at, failures, crashes, length = _LETTER.unpack_from(text)
+    start = _LETTER.size + length
+    reason, flags, body = text[_LETTER.size : start], text[start], text[start + 1 :]
+    if flags & APART:
+        body = link.call(b"GET", prefix + b"b:" + body) or b""
+    return DeadLetter(id_, body, reason.decode(errors="replace"), at, failures, crashes)

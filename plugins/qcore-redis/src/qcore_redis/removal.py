@@ -1,0 +1,36 @@
+"""How messages are taken back from a queue that others use meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qcore_redis.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore_redis.client import Client
+
+#: ids that are looked for at once
+_IDS: Final = 5000
+#: messages seen in one step, fewer if they are large: the workers want the server meanwhile
+_SEEN: Final = 1000
+#: said where the answer was lost
+_DOUBT: Final = "some of the messages may have been removed all the same"
+
+
+def remove_messages(link: Client, ids: Sequence[bytes]) -> list[bytes]:
+    """Remove what is delayed or ready of these ids; return the bodies."""
+    bodies: list[bytes] = []
+    # a message that is too short for an id bears an empty one
+    known = [id_ for id_ in ids if id_]
+    for start in range(0, len(known), _IDS):
+        wanted = known[start : start + _IDS]
+        # What is due meanwhile moves to the front of the ready ones, which is seen last.
+        for where in ("d", "q"):
+            seen = taken = 0
+            while seen >= 0:
+                told = (where, seen, taken, _SEEN, *wanted)
+                seen, taken, *found = link.run(script("leases", "withdraw"), *told, doubt=_DOUBT)
+                bodies += found
+    return bodies

@@ -1,0 +1,55 @@
+"""Contracts: the tests that a plugin of qcore must pass."""
+
+from typing import TYPE_CHECKING
+
+from qcore.lazy import on_demand
+
+if TYPE_CHECKING:
+    from qcore_testing.broker import BrokerContract
+    from qcore_testing.commit import CommitContract
+    from qcore_testing.fire import FireContract
+    from qcore_testing.reporters import ErrorReporterContract
+    from qcore_testing.results import ResultStoreContract
+    from qcore_testing.schedules import ScheduleStoreContract
+    from qcore_testing.serializers import SerializerContract
+else:
+    _find = on_demand(
+        __name__,
+        BrokerContract="broker",
+        ErrorReporterContract="reporters",
+        CommitContract="commit",
+        FireContract="fire",
+        ResultStoreContract="results",
+        ScheduleStoreContract="schedules",
+        SerializerContract="serializers",
+    )
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            import pytest  # noqa: PLC0415 - where qcore runs, nobody asks for a contract
+
+            # Before they are imported: an assertion that fails then shows its values.
+            pytest.register_assert_rewrite(*(f"{__name__}.{one}" for one in _MODULES))
+        return _find(name)
+
+
+_MODULES = (
+    "broker",
+    "commit",
+    "coordination",
+    "fire",
+    "reporters",
+    "results",
+    "schedules",
+    "serializers",
+)
+
+__all__ = [
+    "BrokerContract",
+    "CommitContract",
+    "ErrorReporterContract",
+    "FireContract",
+    "ResultStoreContract",
+    "ScheduleStoreContract",
+    "SerializerContract",
+]

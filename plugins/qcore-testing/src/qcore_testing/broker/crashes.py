@@ -1,0 +1,159 @@
+"""Processes die at any moment; no message is lost or doubled."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from qcore.model import Action, Settlement
+from qcore_testing.broker.base import BrokerTests, acks, chunks, numbered
+from qcore_testing.contract import MOMENTS, skip_unless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qcore.interfaces import Broker
+    from qcore_testing.broker.base import MakeBroker
+
+
+class CrashRules(BrokerTests):
+    """What is left when a process is killed with SIGKILL."""
+
+    #: messages in a test that kills at a moment it does not choose
+    crowd: ClassVar[int] = 240
+
+    @pytest.fixture(autouse=True)
+    def _processes(self, request: pytest.FixtureRequest) -> None:
+        if request.function.__name__ in vars(CrashRules):
+            new: MakeBroker = request.getfixturevalue("new")
+            skip_unless(new().capabilities.processes, "is not seen by other processes")
+            skip_unless(new().capabilities.receipts, "gives no receipts")
+
+    def test_a_message_outlives_the_consumer(self, new: MakeBroker) -> None:
+        """After that time it is handed out again under another receipt, by itself."""
+        self.put(new(retry=8 * self.time_unit), b"held by the dead")
+
+        def consume(tell: Callable[[str], None]) -> None:
+            tell(self.one(new(retry=8 * self.time_unit)).body.decode())
+            signal.pause()
+
+        with self.child(consume) as child:
+            assert child.line() == "held by the dead"
+            child.kill()
+
+        self.nothing(new())
+        assert self.one(new()).body == b"held by the dead"
+
+    def test_a_waiting_consumer_takes_nothing_with_it(self, new: MakeBroker) -> None:
+        """After that time it is handed out again under another receipt, by itself."""
+
+        def consume(tell: Callable[[str], None]) -> None:
+            broker = new(retry=self.time_unit)
+            tell("waiting")
+            broker.lease(1, self.patience)
+            signal.pause()
+
+        with self.child(consume) as child:
+            assert child.line() == "waiting"
+            self.nothing(new(), self.time_unit)
+            child.kill()
+        self.put(new(), b"for the living")
+
+        assert self.one(new()).body == b"for the living"
+
+    def test_accepted_batches_are_whole(self, new: MakeBroker) -> None:
+        """When it returns, every message survives the death of the calling process."""
+        size = min(10, new().capabilities.bulk)
+        batches = chunks(numbered(self.crowd), size)
+
+        def produce(tell: Callable[[str], None]) -> None:
+            broker = new()
+            for number, batch in enumerate(batches):
+                self.put(broker, *batch)
+                tell(str(number))
+
+        for at in MOMENTS:
+            with self.child(produce) as child:
+                accepted = len(self.kill_amid(child, 4, at))
+            found = self.drain(new(), self.time_unit)
+            assert set(numbered(accepted * size)) <= set(found)
+            assert set(found.values()) == {1}
+
+    def test_every_settlement_is_whole_or_not_at_all(self, new: MakeBroker) -> None:
+        """Each settlement is whole, or as if it had not been.
+
+        The step from leased to the new state is atomic: a crash leaves one or the other, or
+        both where the capabilities say so.
+        """
+        sent = numbered(self.crowd)
+        for batch in chunks(sent, new().capabilities.bulk):
+            self.put(new(retry=4 * self.time_unit), *batch)
+        actions = list(Action) if new().capabilities.dead_letter else list(Action)[:3]
+
+        def consume(tell: Callable[[str], None]) -> None:
+            broker = new(retry=4 * self.time_unit)
+            for turn in range(self.crowd):
+                taken = broker.lease(min(8, broker.capabilities.bulk), 0.0)
+                chosen = [actions[(turn + number) % len(actions)] for number in range(len(taken))]
+                pairs = list(zip(taken, chosen, strict=True))
+                done = [one.body.decode() for one, action in pairs if action is Action.ACK]
+                tell(" ".join(["before", *done]))
+                broker.settle([Settlement(one.receipt, action) for one, action in pairs])
+                tell(" ".join(["after", *done]))
+            signal.pause()
+
+        told: list[str] = []
+        for at in MOMENTS:
+            with self.child(consume) as child:
+                told += self.kill_amid(child, 6, 2 * at)
+
+        broker = new()
+        dead_letters = (
+            [letter.body for letter in broker.dead_letters(self.crowd)] if len(actions) == 4 else []
+        )
+        found = self.drain(broker, 8 * self.time_unit) + Counter(dead_letters)
+        removed, may_be_gone = self.told(told, "after"), self.told(told, "before")
+        assert removed
+        # a settlement of two steps may leave the messages of the batch that was cut short twice, and
+        # the second of them when the first was done with
+        doubled = sum(count - 1 for count in found.values()) + len(removed & set(found))
+        assert doubled <= (0 if broker.capabilities.atomic else 8 * len(MOMENTS))
+        assert set(sent) - may_be_gone <= set(found)
+
+    def test_many_die_and_nothing_is_lost(self, new: MakeBroker) -> None:
+        """After that time it is handed out again under another receipt, by itself."""
+        sent = numbered(self.crowd)
+        for batch in chunks(sent, new().capabilities.bulk):
+            self.put(new(retry=4 * self.time_unit), *batch)
+
+        def consume(tell: Callable[[str], None]) -> None:
+            broker = new(retry=4 * self.time_unit)
+            while taken := broker.lease(1, self.time_unit):
+                broker.settle(acks(taken))
+                tell(taken[0].body.decode())
+
+        done: list[str] = []
+        for at in MOMENTS:
+            with self.child(consume) as child:
+                done += self.kill_amid(child, self.crowd // 12, at)
+
+        assert len(done) == len(set(done))
+        left = self.drain(new(), 8 * self.time_unit)
+        assert not {body.encode() for body in done} & set(left)
+        # each of them may have died between its settlement and its word
+        assert len(done) + len(left) >= len(sent) - len(MOMENTS)
+
+    def told(self, lines: list[str], word: str) -> set[bytes]:
+        """Return the bodies in the lines that begin with a word."""
+        return {body.encode() for line in lines if line.startswith(word) for body in line.split()[1:]}
+
+    def drain(self, broker: Broker, wait: float) -> Counter[bytes]:
+        """Take what is there, and what comes back from the leases of the dead within `wait`."""
+        found: Counter[bytes] = Counter()
+        while taken := broker.lease(min(100, broker.capabilities.bulk), wait):
+            found.update(delivery.body for delivery in taken)
+            broker.settle(acks(taken))
+        return found

@@ -1,0 +1,277 @@
+"""Rules of `Broker.lease` and `Broker.extend`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qcore.model import Action
+from qcore_testing.broker.base import BrokerTests, acks, bodies, message, numbered
+from qcore_testing.contract import Stopwatch, skip_unless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from qcore.model import Delivery
+    from qcore_testing.broker.base import MakeBroker
+
+
+class Rung(Exception):
+    """Raised by a signal handler."""
+
+
+class LeaseRules(BrokerTests):
+    """What is handed out, to whom and for how long."""
+
+    def test_a_leased_message_is_nobody_elses(self, new: MakeBroker) -> None:
+        """A leased message is handed to nobody else for `Settings.retry` seconds."""
+        broker, other = new(retry=8 * self.time_unit), new(retry=8 * self.time_unit)
+        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        self.put(broker, b"mine")
+
+        since = Stopwatch()
+        self.one(broker)
+        self.nothing(other)
+        self.nothing(broker, self.time_unit)
+        self.one(other)
+
+        assert since.seconds >= 8 * self.time_unit - self.tolerance
+
+    def test_an_outlived_lease_goes_to_another(self, new: MakeBroker) -> None:
+        """After that time it is handed out again under another receipt, by itself."""
+        broker, other = new(retry=4 * self.time_unit), new(retry=60.0)
+        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        self.put(broker, b"lost")
+
+        first = self.one(broker)
+        second = self.one(other)
+
+        assert second.body == b"lost"
+        assert first.receipt != second.receipt
+        self.nothing(broker, self.time_unit)
+
+    def test_each_lease_has_a_receipt_of_its_own(self, new: MakeBroker) -> None:
+        """After that time it is handed out again under another receipt, by itself."""
+        broker = new()
+        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        self.put(broker, *numbered(10))
+
+        assert len({delivery.receipt for delivery in self.some(broker, 10)}) == 10
+
+    def test_deliveries_counts_the_leases(self, new: MakeBroker) -> None:
+        """`deliveries` counts the leases of the message, 1 at the first."""
+        broker = new(retry=self.time_unit)
+        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.counts_attempts, "does not count")
+        self.put(broker, b"again and again")
+
+        assert [self.one(broker).deliveries for _ in range(3)] == [1, 2, 3]
+
+    def test_what_is_ready_is_handed_out_at_once(self, new: MakeBroker) -> None:
+        """It returns at once when anything is ready, with what is ready."""
+        broker = new()
+        self.put(broker, b"one", b"two")
+
+        since = Stopwatch()
+        found = list(broker.lease(min(10, broker.capabilities.bulk), 2 * self.patience))
+        found += self.some(broker, 2 - len(found)) if len(found) < 2 else []
+
+        assert {b"one", b"two"} == set(bodies(found))
+        assert since.seconds < self.patience
+
+    def test_no_more_is_handed_out_than_asked_for(self, new: MakeBroker) -> None:
+        """Hand out up to `limit` messages, waiting up to `wait` seconds for the first."""
+        broker = new()
+        self.put(broker, *numbered(5))
+
+        assert len(broker.lease(1, self.patience)) == 1
+        assert len(broker.lease(2, self.patience)) in (1, 2)
+
+    def test_a_waiting_lease_gets_what_comes(self, new: MakeBroker, make: MakeBroker) -> None:
+        """Hand out up to `limit` messages, waiting up to `wait` seconds for the first."""
+        got: list[Delivery] = []
+        began = threading.Event()
+
+        def consume() -> None:
+            # a connection belongs to the thread that made it
+            broker = make()
+            began.set()
+            got.extend(broker.lease(1, self.patience))
+            broker.close()
+
+        thread = threading.Thread(target=consume)
+        thread.start()
+        began.wait(self.patience)
+        producer = new()
+        self.nothing_left_waiting(thread)
+        self.put(producer, b"at last")
+        thread.join(self.patience)
+
+        assert bodies(got) == [b"at last"]
+
+    def nothing_left_waiting(self, thread: threading.Thread) -> None:
+        """Give the other thread time to begin its wait; it must not return from it."""
+        thread.join(self.time_unit)
+        assert thread.is_alive(), "it did not wait"
+
+    def test_an_empty_queue_is_waited_for(self, new: MakeBroker) -> None:
+        """An empty queue gives an empty sequence once `wait` is over, not before."""
+        broker = new()
+
+        since = Stopwatch()
+        assert list(broker.lease(1, 2 * self.time_unit)) == []
+
+        assert 2 * self.time_unit - self.tolerance <= since.seconds < self.patience
+
+    def test_no_wait_is_no_wait(self, new: MakeBroker) -> None:
+        """An empty queue gives an empty sequence once `wait` is over, not before."""
+        broker = new(poll=60.0)
+
+        since = Stopwatch()
+        assert list(broker.lease(1, 0.0)) == []
+
+        assert since.seconds < self.patience
+
+    def test_a_signal_gets_out_of_the_wait(self, new: MakeBroker) -> None:
+        """A signal that raises in the waiting thread gets out."""
+        broker = new()
+
+        def ring(signum: int, frame: FrameType | None) -> None:
+            del signum, frame
+            raise Rung
+
+        before = signal.signal(signal.SIGUSR1, ring)
+        main = threading.main_thread().ident or 0
+        alarm = threading.Timer(self.time_unit, signal.pthread_kill, (main, signal.SIGUSR1))
+        since = Stopwatch()
+        try:
+            alarm.start()
+            with pytest.raises(Rung):
+                broker.lease(1, 2 * self.patience)
+        finally:
+            alarm.join()
+            signal.signal(signal.SIGUSR1, before)
+
+        assert since.seconds < self.patience
+        self.put(new(), b"still here")
+        assert self.one(new()).body == b"still here"
+
+    def test_every_message_goes_to_one_of_many(self, new: MakeBroker) -> None:
+        """A leased message is handed to nobody else for `Settings.retry` seconds."""
+        skip_unless(new().capabilities.processes, "is not seen by other processes")
+        sent = numbered(200)
+        self.put(new(), *sent)
+
+        def consume(tell: Callable[[str], None]) -> None:
+            broker = new()
+            while taken := broker.lease(min(7, broker.capabilities.bulk), 4 * self.time_unit):
+                for delivery in taken:
+                    tell(delivery.body.decode())
+                broker.settle(acks(taken))
+
+        children = [self.child(consume) for _ in range(4)]
+        leased = []
+        for child in children:
+            with child:
+                leased += child.lines()
+                assert child.join() == 0
+
+        assert [body.decode() for body in sent] == sorted(leased)
+
+    # -- reclaim --------------------------------------------------------------------------
+
+    def test_leases_of_the_dead_are_released(self, new: MakeBroker) -> None:
+        """Called once that process is dead.
+
+        Called once that process is dead, so that what it leased in its last instant, before
+        it could note it down, need not wait for the lease to end.
+        """
+        dead, alive = new(owner=b"d" * 16), new(owner=b"a" * 16)
+        skip_unless(dead.capabilities.receipts, "gives no receipts")
+        self.put(dead, *numbered(4))
+        lost, held = self.some(dead, 2), self.some(alive, 2)
+
+        count = new().release_owner(b"d" * 16)
+        if not count:
+            pytest.skip("it cannot tell whose leases they are")
+
+        back = self.some(alive, 2)
+        assert count == 2
+        assert sorted(bodies(back)) == sorted(bodies(lost))
+        assert {delivery.deliveries for delivery in back} == {1}
+        # the living still hold what they held
+        dead.settle(acks(lost))
+        alive.settle(acks([*held, *back]))
+        self.nothing(new())
+
+    def test_only_leases_of_the_dead_are_released(self, new: MakeBroker) -> None:
+        """A broker that cannot tell returns 0 and lets the leases run out."""
+        broker, other = new(owner=b"a" * 16, retry=4 * self.time_unit), new()
+        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        self.put(broker, b"held")
+        self.one(broker)
+
+        assert other.release_owner(b"d" * 16) == 0
+
+        self.nothing(other)
+        assert self.one(other).body == b"held"
+
+    # -- extend -----------------------------------------------------------------------------
+
+    def test_an_extended_lease_lasts(self, new: MakeBroker) -> None:
+        """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed."""
+        broker, other = new(retry=8 * self.time_unit), new()
+        skip_unless(broker.capabilities.extend, "extends nothing")
+        self.put(broker, b"slow", b"slower")
+        leased = self.some(broker, 2)
+
+        self.let_pass(4 * self.time_unit)
+        broker.extend([delivery.receipt for delivery in leased], 60.0)
+
+        self.nothing(other, 6 * self.time_unit)
+        broker.settle(acks(leased))
+        assert broker.size().ready == 0
+
+    def test_an_extended_lease_ends(self, new: MakeBroker) -> None:
+        """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed."""
+        broker, other = new(retry=60.0), new()
+        skip_unless(broker.capabilities.extend, "extends nothing")
+        skip_unless(not broker.capabilities.fixed_lease, "has leases of one length")
+        self.put(broker, b"slow")
+        leased = self.one(broker)
+
+        since = Stopwatch()
+        broker.extend([leased.receipt], 4 * self.time_unit)
+        assert self.one(other).body == b"slow"
+
+        assert since.seconds >= 4 * self.time_unit - self.tolerance
+
+    def test_an_ended_lease_is_not_extended(self, new: MakeBroker) -> None:
+        """An ended or unknown receipt is passed over in silence."""
+        broker, other = new(retry=self.time_unit), new(retry=60.0)
+        skip_unless(broker.capabilities.extend, "extends nothing")
+        self.put(broker, b"lost")
+        outlived = self.one(broker)
+        current = self.one(other)
+
+        broker.extend([outlived.receipt, b"", b"unknown", bytes(16), b"\xff" * 40], 60.0)
+        self.settle(other, current, Action.RETRY)
+        broker.extend([current.receipt], 60.0)
+
+        assert self.one(other).body == b"lost"
+
+    def test_ended_receipts_do_not_stop_the_others(self, new: MakeBroker) -> None:
+        """An ended or unknown receipt is passed over in silence."""
+        broker, other = new(retry=8 * self.time_unit), new()
+        skip_unless(broker.capabilities.extend, "extends nothing")
+        broker.enqueue([message(b"mine")])
+        mine = self.one(broker)
+
+        self.let_pass(4 * self.time_unit)
+        broker.extend([b"unknown", mine.receipt, b"unknown too"], 60.0)
+
+        self.nothing(other, 6 * self.time_unit)

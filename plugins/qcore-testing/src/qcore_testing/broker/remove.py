@@ -1,0 +1,176 @@
+"""Rules of `remove_messages`: what waits is taken back."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from qcore.model import ID_AT, Action, Outgoing
+from qcore_testing.broker.base import BrokerTests, acks, bodies, chunks
+from qcore_testing.contract import skip_unless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qcore.interfaces import Broker
+    from qcore_testing.broker.base import MakeBroker
+
+
+class RemoveRules(BrokerTests):
+    """One test for each obligation of taking messages back."""
+
+    def test_ready_messages_are_withdrawn(self, new: MakeBroker) -> None:
+        """Take messages back that are not leased; return their bodies.
+
+        A ready or delayed message of one of these ids is removed for good.
+        """
+        broker = self.removing(new)
+        sent = self.send(broker, 9)
+        chosen = [sent[place] for place in (0, 3, 4, 8)]
+
+        taken = new().remove_messages([os.urandom(16), *(body[ID_AT] for body in chosen)])
+
+        assert sorted(chosen) == sorted(taken)
+        assert list(new().remove_messages([body[ID_AT] for body in chosen])) == []
+        left = [body for body in sent if body not in chosen]
+        assert broker.size().ready == len(left)
+        found = bodies(self.some(broker, len(left)))
+        assert left == (found if self.ordered else sorted(found, key=left.index))
+        self.nothing(broker)
+
+    def test_delayed_messages_are_withdrawn(self, new: MakeBroker) -> None:
+        """A ready or delayed message of one of these ids is removed for good."""
+        broker, other = self.removing(new), new()
+        skip_unless(broker.capabilities.delay, "cannot wait")
+        (never,) = self.send(broker, 1, delay=600.0)
+        (soon, later) = self.send(broker, 2, delay=4 * self.time_unit)
+
+        assert sorted([never, soon]) == sorted(other.remove_messages([never[ID_AT], soon[ID_AT]]))
+
+        assert bodies(self.some(broker, 1)) == [later]
+        self.nothing(broker, 2 * self.time_unit)
+        assert not broker.size().delayed
+
+    def test_returned_messages_are_withdrawn(self, new: MakeBroker) -> None:
+        """A ready or delayed message of one of these ids is removed for good."""
+        broker = self.removing(new)
+        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        self.send(broker, 2)
+        for action, leased in zip((Action.RETRY, Action.RELEASE), self.some(broker, 2), strict=True):
+            self.settle(broker, leased, action)
+            assert list(new().remove_messages([leased.body[ID_AT]])) == [leased.body]
+
+        self.nothing(broker)
+        assert broker.size().ready == 0
+
+    def test_an_outlived_lease_does_not_hold_a_message(self, new: MakeBroker) -> None:
+        """A ready or delayed message of one of these ids is removed for good."""
+        broker = self.removing(new, retry=4 * self.time_unit)
+        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        (sent,) = self.send(broker, 1)
+        outlived = self.one(broker)
+
+        assert any(list(new().remove_messages([sent[ID_AT]])) == [sent] for _ in self.deadline())
+
+        self.settle(broker, outlived, Action.RELEASE)
+        self.nothing(broker)
+
+    def test_leased_messages_stay(self, new: MakeBroker) -> None:
+        """A leased, buried or unknown one stays as it is."""
+        broker, other = self.removing(new), new()
+        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        sent = self.send(broker, 2)
+        first, second = self.some(broker, 2)
+        self.settle(broker, first, Action.RETRY)
+        again = self.one(broker)
+
+        assert list(other.remove_messages([body[ID_AT] for body in sent])) == []
+
+        self.settle(broker, again, Action.RETRY)
+        self.settle(broker, second, Action.RELEASE)
+        assert set(sent) == {delivery.body for delivery in self.some(other, 2)}
+
+    def test_buried_messages_stay(self, new: MakeBroker) -> None:
+        """A leased, buried or unknown one stays as it is."""
+        broker = self.removing(new)
+        skip_unless(broker.capabilities.dead_letter, "keeps no dead letters")
+        (dead,) = self.send(broker, 1)
+        self.settle(broker, self.one(broker), Action.DEAD_LETTER, reason="no use")
+        before = list(broker.dead_letters())
+
+        assert list(new().remove_messages([dead[ID_AT]])) == []
+
+        assert before == list(broker.dead_letters())
+
+    def test_an_unknown_message_is_passed_over(self, new: MakeBroker) -> None:
+        """A leased, buried or unknown one stays as it is."""
+        broker = self.removing(new)
+        # an id that stands elsewhere in a body, and a body too short to bear one
+        (known,) = self.send(broker, 1)
+        broker.enqueue([Outgoing(os.urandom(16), b"short"), Outgoing(os.urandom(16), known[ID_AT] * 2)])
+
+        assert list(broker.remove_messages([os.urandom(16), known[:16]])) == []
+        assert list(broker.remove_messages([])) == []
+
+        assert len(self.some(broker, 3)) == 3
+
+    def test_what_was_withdrawn_may_come_again(self, new: MakeBroker) -> None:
+        """A ready or delayed message of one of these ids is removed for good."""
+        broker = self.removing(new)
+        (sent,) = self.send(broker, 1)
+        broker.remove_messages([sent[ID_AT]])
+
+        broker.enqueue([Outgoing(sent[ID_AT], sent)])
+
+        assert bodies(self.some(new(), 1)) == [sent]
+
+    def test_a_message_is_leased_or_withdrawn(self, new: MakeBroker) -> None:
+        """A leased, buried or unknown one stays as it is.
+
+        Of one that is leased at the same moment, one side has it, never both or none.
+        """
+        broker = self.removing(new)
+        skip_unless(broker.capabilities.processes, "is not seen by other processes")
+        sent = [body for _ in range(20) for body in self.send(broker, 10)]
+
+        def consume(tell: Callable[[str], None]) -> None:
+            consumer = new()
+            while taken := consumer.lease(1, self.time_unit):
+                consumer.settle(acks(taken))
+                tell(taken[0].body.hex())
+
+        with self.child(consume) as one, self.child(consume) as other:
+            withdrawn = [
+                body
+                for some in chunks(sent[::-1], 20)
+                for body in broker.remove_messages([body[ID_AT] for body in some])
+            ]
+            leased = [bytes.fromhex(line) for child in (one, other) for line in child.lines()]
+
+        assert sorted(sent) == sorted([*withdrawn, *leased])
+        self.nothing(broker)
+
+    def test_without_the_claim_nothing_is_withdrawn(self, new: MakeBroker) -> None:
+        """Take messages back that are not leased; return their bodies.
+
+        A broker that cannot returns nothing and does not claim `Capabilities.remove_messages`.
+        """
+        broker = new()
+        skip_unless(not broker.capabilities.remove_messages, "takes messages back")
+        (sent,) = self.send(broker, 1)
+
+        assert list(broker.remove_messages([sent[ID_AT]])) == []
+
+        assert bodies(self.some(broker, 1)) == [sent]
+
+    def removing(self, new: MakeBroker, retry: float = 60.0) -> Broker:
+        """Return a broker that can, or skip the test."""
+        broker = new(retry=retry)
+        skip_unless(broker.capabilities.remove_messages, "takes no message back")
+        return broker
+
+    def send(self, broker: Broker, count: int, *, delay: float = 0.0) -> list[bytes]:
+        """Enqueue messages that bear their ids as envelopes do; return the bodies."""
+        sent = [os.urandom(ID_AT.start) + os.urandom(16) + b"the rest" for _ in range(count)]
+        broker.enqueue([Outgoing(body[ID_AT], body, delay) for body in sent])
+        return sent

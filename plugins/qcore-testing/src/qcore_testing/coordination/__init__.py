@@ -1,0 +1,1 @@
+"""Whether a coordination store keeps to its interface."""

@@ -1,0 +1,97 @@
+"""A queue for one process: tests and `sync`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore.interfaces import Broker, Capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.model import DeadLetter, Delivery, Outgoing, QueueSize, Settlement
+    from qcore_testing.memory.queue import MemoryQueue
+
+
+class MemoryBroker(Broker):
+    """Hands out what is in a `MemoryQueue`; its threads see it, other processes do not."""
+
+    def __init__(self, queue: MemoryQueue, *, retry: float, backend: str, owner: bytes = b"") -> None:
+        self._queue = queue
+        self._owner = owner
+        self._retry = retry
+        self.capabilities = Capabilities(
+            receipts=True,
+            extend=True,
+            delay=True,
+            counts_attempts=True,
+            dead_letter=True,
+            blocking=True,
+            unique_ids=True,
+            status=True,
+            remove_messages=True,
+            processes=False,
+            backend=backend,
+        )
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Accept messages; they die with this process."""
+        self._queue.put(messages)
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Hand out up to `limit` messages, waiting up to `wait` seconds for the first."""
+        return self._queue.take(limit, wait, self._retry, self._owner)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """End leases."""
+        self._queue.settle(settlements)
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Make leases last `seconds` from now."""
+        self._queue.extend(receipts, seconds)
+
+    def size(self) -> QueueSize:
+        """Count the messages by state."""
+        return self._queue.size()
+
+    def purge(self) -> int:
+        """Remove every message that is not leased or buried."""
+        return self._queue.purge()
+
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
+        """List dead letters, oldest first."""
+        return self._queue.dead_letters(limit, after)
+
+    def requeue(self, ids: Sequence[str]) -> int:
+        """Make dead letters ready again."""
+        return self._queue.requeue(ids)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove dead letters for good."""
+        return self._queue.forget(ids)
+
+    def ping(self) -> None:
+        """Return: memory always answers."""
+
+    def info(self) -> str:
+        """Say what it is."""
+        return "memory of this process"
+
+    def close(self) -> None:
+        """Leave the queue as it is, for its other brokers."""
+
+    def release_owner(self, owner: bytes) -> int:
+        """Release every lease taken by brokers of this owner."""
+        return self._queue.release_owner(owner)
+
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Take messages back that are not leased."""
+        return self._queue.remove_messages(ids)
+
+    def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
+        """Keep sealed bytes about a cluster for `ttl` seconds."""
+        self._queue.publish(cluster, body, ttl)
+
+    def statuses(self) -> Sequence[bytes]:
+        """Return what is published and not outlived."""
+        return self._queue.statuses()

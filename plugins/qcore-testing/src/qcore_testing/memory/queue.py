@@ -1,0 +1,271 @@
+"""Which state a message in memory is in, and when it changes."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qcore.model import Action, DeadLetter, Delivery, QueueSize, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from qcore.model import Outgoing
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message and what is known of it."""
+
+    id: bytes
+    body: bytes
+    #: place in the queue; kept when a lease is released, so that nothing is overtaken
+    place: int
+    #: when it may be leased, by the queue's clock
+    due: float
+    deliveries: int = 0
+    failures: int = 0
+    crashes: int = 0
+    #: name of the lease that holds, b"" = none
+    receipt: bytes = b""
+    #: when that lease ends, by the queue's clock
+    until: float = 0.0
+    #: names the process that holds that lease
+    owner: bytes = b""
+    #: epoch seconds when the last lease ran out, 0.0 = it was settled
+    available: float = 0.0
+
+
+class MemoryQueue:
+    """One queue, shared by every broker and thread that knows it."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.changed = threading.Condition()
+        self._clock = clock
+        self._wall = wall
+        self._numbers = itertools.count(1)
+        #: ready and delayed messages, a heap by due time and place
+        self._waiting: list[tuple[float, int, Message]] = []
+        self._leased: dict[bytes, Message] = {}
+        #: when to look at a lease, a heap; outdated entries are passed over
+        self._ends: list[tuple[float, bytes]] = []
+        self._dead_letters: dict[str, tuple[Message, str, float]] = {}
+        self._ids: set[bytes] = set()
+        self._status: dict[str, tuple[bytes, float]] = {}
+
+    # -- producers --------------------------------------------------------------------------
+
+    def put(self, messages: Sequence[Outgoing]) -> None:
+        """Take messages in, but for those whose id is here already."""
+        with self.changed:
+            now = self._clock()
+            for message in messages:
+                if message.id not in self._ids:
+                    self._ids.add(message.id)
+                    due = now + max(0.0, message.delay)
+                    self._wait(Message(message.id, message.body, next(self._numbers), due))
+            self.changed.notify_all()
+
+    def purge(self) -> int:
+        """Drop what is neither leased nor buried."""
+        with self.changed:
+            self._return_ended(self._clock())
+            dropped = len(self._waiting)
+            self._ids.difference_update(message.id for _, _, message in self._waiting)
+            self._waiting.clear()
+            return dropped
+
+    def remove_messages(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Drop what is neither leased nor buried of these ids; return the bodies."""
+        with self.changed:
+            self._return_ended(self._clock())
+            wanted = frozenset(ids)
+            found = [message for _, _, message in self._waiting if message.id in wanted]
+            gone = {message.id for message in found}
+            self._ids -= gone
+            self._waiting = [entry for entry in self._waiting if entry[2].id not in gone]
+            heapq.heapify(self._waiting)
+            return [message.body for message in found]
+
+    # -- consumers --------------------------------------------------------------------------
+
+    def take(self, limit: int, wait: float, lease: float, owner: bytes = b"") -> list[Delivery]:
+        """Lease up to `limit` messages for `lease` seconds, waiting up to `wait` for the first."""
+        with self.changed:
+            now = self._clock()
+            deadline = now + wait
+            while True:
+                self._return_ended(now)
+                taken = [self._lease(message, now + lease, owner) for message in self._due(limit, now)]
+                if taken or now >= deadline:
+                    return taken
+                self.changed.wait(min(deadline, self._next_change()) - now)
+                now = self._clock()
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """End leases; one that has ended already is passed over."""
+        with self.changed:
+            now = self._clock()
+            self._return_ended(now)
+            for settlement in settlements:
+                message = self._leased.pop(settlement.receipt, None)
+                if message is not None:
+                    self._settle(message, settlement, now)
+            self.changed.notify_all()
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Let leases end `seconds` from now."""
+        with self.changed:
+            now = self._clock()
+            self._return_ended(now)
+            for receipt in receipts:
+                message = self._leased.get(receipt)
+                if message is not None:
+                    message.until = now + seconds
+                    heapq.heappush(self._ends, (message.until, receipt))
+            # a lease may end sooner now than those who wait believe
+            self.changed.notify_all()
+
+    def release_owner(self, owner: bytes) -> int:
+        """Release every lease of a process that is gone."""
+        with self.changed:
+            held = [receipt for receipt, message in self._leased.items() if message.owner == owner]
+            self.settle([Settlement(receipt, Action.RELEASE) for receipt in held])
+            return len(held)
+
+    # -- dead letters -----------------------------------------------------------------------
+
+    def dead_letters(self, limit: int, after: str | None) -> list[DeadLetter]:
+        """List dead letters, oldest first."""
+        with self.changed:
+            behind = int(after) if after and after.isdecimal() else 0
+            names = [name for name in self._dead_letters if int(name) > behind]
+            return [self._dead_letter(name) for name in names[:limit]]
+
+    def requeue(self, ids: Sequence[str]) -> int:
+        """Make dead letters ready, as if new."""
+        with self.changed:
+            found = self._exhume(ids)
+            now = self._clock()
+            for message in found:
+                self._wait(Message(message.id, message.body, next(self._numbers), now))
+            self.changed.notify_all()
+            return len(found)
+
+    def forget(self, ids: Sequence[str]) -> int:
+        """Drop dead letters."""
+        with self.changed:
+            found = self._exhume(ids)
+            self._ids.difference_update(message.id for message in found)
+            return len(found)
+
+    # -- looking on -------------------------------------------------------------------------
+
+    def size(self) -> QueueSize:
+        """Count the messages by state."""
+        with self.changed:
+            now = self._clock()
+            self._return_ended(now)
+            ready = sum(due <= now for due, _, _ in self._waiting)
+            return QueueSize(
+                ready=ready,
+                leased=len(self._leased),
+                delayed=len(self._waiting) - ready,
+                dead_letters=len(self._dead_letters),
+            )
+
+    def publish(self, cluster: str, body: bytes, ttl: float) -> None:
+        """Keep a status for `ttl` seconds."""
+        with self.changed:
+            self._status.pop(cluster, None)
+            if body:
+                self._status[cluster] = (body, self._clock() + ttl)
+
+    def statuses(self) -> list[bytes]:
+        """Return what is published and not outlived."""
+        with self.changed:
+            now = self._clock()
+            return [body for body, until in self._status.values() if until > now]
+
+    # -- under the lock ---------------------------------------------------------------------
+
+    def _wait(self, message: Message) -> None:
+        heapq.heappush(self._waiting, (message.due, message.place, message))
+
+    def _due(self, limit: int, now: float) -> Iterator[Message]:
+        while limit > 0 and self._waiting and self._waiting[0][0] <= now:
+            limit -= 1
+            yield heapq.heappop(self._waiting)[2]
+
+    def _lease(self, message: Message, until: float, owner: bytes) -> Delivery:
+        message.receipt = next(self._numbers).to_bytes(8, "big")
+        message.until = until
+        message.owner = owner
+        message.deliveries += 1
+        self._leased[message.receipt] = message
+        heapq.heappush(self._ends, (until, message.receipt))
+        return Delivery(
+            body=message.body,
+            receipt=message.receipt,
+            deliveries=message.deliveries,
+            failures=message.failures,
+            crashes=message.crashes,
+            available=message.available,
+        )
+
+    def _return_ended(self, now: float) -> None:
+        while self._ends and self._ends[0][0] <= now:
+            _, receipt = heapq.heappop(self._ends)
+            message = self._leased.get(receipt)
+            if message is not None and message.until <= now:
+                del self._leased[receipt]
+                message.available = self._wall() - (now - message.until)
+                self._wait(message)
+
+    def _next_change(self) -> float:
+        return min(heap[0][0] if heap else float("inf") for heap in (self._waiting, self._ends))
+
+    def _settle(self, message: Message, settlement: Settlement, now: float) -> None:
+        message.available = 0.0
+        if settlement.action is Action.ACK:
+            self._ids.discard(message.id)
+            return
+        if settlement.action is Action.RELEASE:
+            message.deliveries -= 1
+            # without delay it goes back to its old place, in front of what came later
+            if settlement.delay > 0:
+                message.due = now + settlement.delay
+            self._wait(message)
+            return
+        message.failures = settlement.failures
+        message.crashes = settlement.crashes
+        if settlement.action is Action.DEAD_LETTER:
+            name = str(next(self._numbers))
+            self._dead_letters[name] = (message, settlement.reason, self._wall())
+            return
+        message.due = now + max(0.0, settlement.delay)
+        message.place = next(self._numbers)
+        self._wait(message)
+
+    def _dead_letter(self, name: str) -> DeadLetter:
+        message, reason, at = self._dead_letters[name]
+        return DeadLetter(
+            id=name,
+            body=message.body,
+            reason=reason,
+            dead_since=at,
+            failures=message.failures,
+            crashes=message.crashes,
+        )
+
+    def _exhume(self, ids: Sequence[str]) -> list[Message]:
+        found = (self._dead_letters.pop(name, None) for name in ids)
+        return [entry[0] for entry in found if entry is not None]

@@ -1,0 +1,222 @@
+"""Whether a schedule store keeps to its interface."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from qcore.model import Schedule
+from qcore_testing.contract import Contract, skip_unless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from qcore.interfaces import ScheduleStore
+
+
+class MakeScheduleStore(Protocol):
+    """The fixture `make` of `ScheduleStoreContract`."""
+
+    def __call__(self) -> ScheduleStore:
+        """Return a new store of the same schedules."""
+
+
+def schedule(name: str, *, due: float = -60.0, **fields: object) -> Schedule:
+    """Return a schedule whose slot is `due` seconds from now."""
+    # a whole number: not every database keeps the last bits of a float
+    made = Schedule(name=name, task="a.task", rule="every 60", next_run=float(int(time.time()) + due))
+    return attrs.evolve(made, **fields)  # type: ignore[arg-type]  # its fields
+
+
+def names(schedules: Iterable[Schedule]) -> list[str]:
+    """Return the names in the order given."""
+    return [one.name for one in schedules]
+
+
+class ScheduleStoreContract(Contract):
+    """What every schedule store must keep to, one test a sentence of `qcore.interfaces.ScheduleStore`.
+
+    Override the fixture `make`: it returns a function that returns a new store; every store it
+    returns in one test keeps the same schedules, none at the start.
+    """
+
+    def test_a_schedule_is_kept_whole(self, new: MakeScheduleStore) -> None:
+        """Keep a schedule; one of the same name is replaced."""
+        full = schedule(
+            "a'b; --\N{SNOWMAN}",
+            body=bytes(range(256)),
+            time_zone="Europe/Paris",
+            anchor=1e9,
+            repeats=7,
+            kept=3,
+            catch_up=False,
+            overlap="queue",
+            jitter=2.5,
+            cluster="other",
+            declared="app.tasks",
+            fault="no such zone",
+        )
+        new().add(full)
+        new().add(schedule("plain", catch_up=None))
+
+        assert [full] == [one for one in new().all() if one.name == full.name]
+
+    def test_a_schedule_is_replaced_by_name(self, new: MakeScheduleStore) -> None:
+        """Keep a schedule; one of the same name is replaced."""
+        new().add(schedule("nightly", task="old"))
+        later = schedule("nightly", due=60.0, task="new")
+
+        new().add(later)
+
+        assert [later] == list(new().all())
+
+    def test_a_schedule_is_removed(self, new: MakeScheduleStore) -> None:
+        """Forget a schedule; return whether there was one."""
+        new().add(schedule("nightly"))
+        new().add(schedule("daily"))
+
+        assert new().remove("nightly") is True
+        assert new().remove("nightly") is False
+
+        assert names(new().all()) == ["daily"]
+
+    def test_schedules_are_listed_by_name(self, new: MakeScheduleStore) -> None:
+        """Return every schedule, by name."""
+        for name in ("b", "c", "a"):
+            new().add(schedule(name, due=60.0, repeats=0 if name == "a" else -1))
+
+        assert names(new().all()) == ["a", "b", "c"]
+
+    def test_a_schedule_is_found_by_name(self, new: MakeScheduleStore) -> None:
+        """Return the schedule of this name, None if there is none."""
+        name = "a'b; --\N{SNOWMAN}"
+        kept = schedule(name, body=bytes(range(256)), repeats=0, fault="no such zone")
+        new().add(schedule("a"))
+        new().add(kept)
+
+        assert kept == new().get(name)
+        assert new().get("b") is None
+        new().remove(name)
+        assert new().get(name) is None
+
+    def test_due_schedules_are_claimed(self, new: MakeScheduleStore) -> None:
+        """Return schedules whose `next_run` is at or before `now`, the longest due first."""
+        now = float(int(time.time()))
+        for name, due in (("later", 60.0), ("due", -10.0), ("long due", -600.0), ("hardly due", -1.0)):
+            new().add(schedule(name, due=due))
+        new().add(schedule("now", next_run=now))
+
+        assert names(new().claim_due(now, 2, 60.0)) == ["long due", "due"]
+        assert names(new().claim_due(now, 10, 60.0)) == ["hardly due", "now"]
+
+    def test_a_claimed_schedule_is_nobody_elses(self, new: MakeScheduleStore) -> None:
+        """A claimed schedule is claimed by nobody else for `hold` seconds."""
+        new().add(schedule("nightly"))
+
+        first = new().claim_due(time.time(), 10, 60.0)
+
+        assert names(first) == ["nightly"]
+        assert list(new().claim_due(time.time(), 10, 60.0)) == []
+
+    def test_an_abandoned_claim_comes_back(self, new: MakeScheduleStore) -> None:
+        """A claimed schedule is claimed by nobody else for `hold` seconds."""
+        new().add(schedule("nightly"))
+        new().claim_due(time.time(), 10, self.time_unit)
+
+        assert any(names(new().claim_due(time.time(), 10, 60.0)) == ["nightly"] for _ in self.deadline())
+
+    def test_one_of_many_claims_a_slot(self, new: MakeScheduleStore) -> None:
+        """A claimed schedule is claimed by nobody else for `hold` seconds."""
+        skip_unless(new().processes, "is not seen by other processes")
+        for number in range(40):
+            new().add(schedule(f"{number:02}"))
+
+        def claim(tell: Callable[[str], None]) -> None:
+            store = new()
+            while claimed := store.claim_due(time.time(), 3, 60.0):
+                for one in claimed:
+                    tell(one.name)
+
+        children = [self.child(claim) for _ in range(4)]
+        claimed = []
+        for child in children:
+            with child:
+                claimed += child.lines()
+                assert child.join() == 0
+
+        assert [f"{number:02}" for number in range(40)] == sorted(claimed)
+
+    def test_paused_and_broken_schedules_are_left(self, new: MakeScheduleStore) -> None:
+        """A paused (`repeats` 0) or broken (`fault`) schedule is not returned."""
+        new().add(schedule("paused", repeats=0))
+        new().add(schedule("broken", fault="no such task"))
+        new().add(schedule("last time", repeats=1))
+
+        assert names(new().claim_due(time.time(), 10, 60.0)) == ["last time"]
+
+    def test_a_claimed_schedule_is_advanced(self, new: MakeScheduleStore) -> None:
+        """Replace a claimed schedule by its next state, or remove it with None."""
+        new().add(schedule("nightly", repeats=3))
+        (claimed,) = new().claim_due(time.time(), 10, 60.0)
+        after = attrs.evolve(claimed, next_run=claimed.next_run + 30, repeats=2)
+
+        assert new().advance(claimed, after) is True
+
+        assert [after] == list(new().all())
+        # the next slot is due as well and free
+        assert [after] == list(new().claim_due(time.time(), 10, 60.0))
+
+    def test_a_schedule_that_is_done_is_removed(self, new: MakeScheduleStore) -> None:
+        """Replace a claimed schedule by its next state, or remove it with None."""
+        new().add(schedule("once", repeats=1))
+        (claimed,) = new().claim_due(time.time(), 10, 60.0)
+
+        assert new().advance(claimed, None) is True
+
+        assert list(new().all()) == []
+
+    def test_a_slot_is_advanced_once(self, new: MakeScheduleStore) -> None:
+        """It changes nothing and returns False unless `before` is still what is kept."""
+        new().add(schedule("nightly"))
+        (claimed,) = new().claim_due(time.time(), 10, self.time_unit)
+        after = attrs.evolve(claimed, next_run=claimed.next_run + 3600)
+        new().advance(claimed, after)
+
+        assert new().advance(claimed, attrs.evolve(after, repeats=0)) is False
+        assert new().advance(claimed, None) is False
+        assert [after] == list(new().all())
+
+        new().remove("nightly")
+        assert new().advance(after, after) is False
+        assert list(new().all()) == []
+
+    def test_an_edited_schedule_is_not_advanced(self, new: MakeScheduleStore) -> None:
+        """It changes nothing and returns False unless `before` is still what is kept."""
+        new().add(schedule("nightly", body=b"old"))
+        (claimed,) = new().claim_due(time.time(), 10, 60.0)
+        after = attrs.evolve(claimed, next_run=claimed.next_run + 3600)
+
+        for edited in (
+            attrs.evolve(claimed, repeats=0, kept=-1),
+            attrs.evolve(claimed, body=b"new"),
+            attrs.evolve(claimed, overlap="skip"),
+            attrs.evolve(claimed, jitter=0.5),
+            attrs.evolve(claimed, cluster="other"),
+            attrs.evolve(claimed, declared="app.tasks"),
+        ):
+            new().add(edited)
+
+            assert new().advance(claimed, after) is False
+            assert [edited] == list(new().all())
+
+    def test_close_may_be_repeated(self, new: MakeScheduleStore) -> None:
+        """Let go of connections; calling it twice is harmless."""
+        store = new()
+        store.add(schedule("nightly"))
+
+        store.close()
+        store.close()
+
+        assert names(new().all()) == ["nightly"]

@@ -1,0 +1,162 @@
+"""Whether a serializer keeps to its interface."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from qcore.errors import DecodeError, EncodeError
+from qcore_testing.contract import Contract, skip_unless
+
+if TYPE_CHECKING:
+    from qcore.interfaces import Serializer
+
+
+class MakeSerializer(Protocol):
+    """The fixture `make` of `SerializerContract`."""
+
+    def __call__(self) -> Serializer:
+        """Return a new serializer."""
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
+)
+#: what every serializer must write
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=25
+)
+#: the fixture holds no state, and the tests are inherited by many classes
+EVERYWHERE = settings(
+    deadline=None,
+    database=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+
+
+class SerializerContract(Contract):
+    """What every serializer must keep to, one test a sentence of `qcore.interfaces.Serializer`.
+
+    Override the fixture `make`: it returns a function that returns a new serializer.
+    """
+
+    # Each kind of value is tried in every run; chance adds to them.
+    @EVERYWHERE
+    @given(value=VALUES)
+    @example(value=None)
+    @example(value=0.5)
+    @example(value=[True, -(2**63), 2**63 - 1, "\u00e9\n\x00"])
+    @example(value={"": [], "nested": {"a": [{}, 1.5e300]}})
+    def test_plain_values_come_back(self, new: MakeSerializer, value: object) -> None:
+        """Every value comes back.
+
+        `loads(dumps(x)) == x` for None, bool, int of 64 bits, float, str, and lists and
+        string-keyed dicts of them.
+        """
+        data = new().dumps(value)
+
+        assert type(data) is bytes
+        assert same(value, new().loads(data))
+
+    @EVERYWHERE
+    @given(data=st.binary(max_size=200))
+    def test_bad_bytes_raise_decode_error(self, new: MakeSerializer, data: bytes) -> None:
+        """Bytes it cannot read raise `DecodeError` and nothing else."""
+        serializer = new()
+        skip_unless(not serializer.unsafe, "may run what it reads, so it is not fed with anything")
+
+        self.read(serializer, data)
+
+    @EVERYWHERE
+    @given(value=VALUES, changes=st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=4))
+    def test_damaged_bytes_raise_decode_error(
+        self, new: MakeSerializer, value: object, changes: list[tuple[int, int]]
+    ) -> None:
+        """Bytes it cannot read raise `DecodeError` and nothing else."""
+        serializer = new()
+        skip_unless(not serializer.unsafe, "may run what it reads, so it is not fed with anything")
+        data = bytearray(serializer.dumps(value))
+        for place, byte in changes:
+            data[place % len(data)] = byte
+
+        self.read(serializer, bytes(data))
+        self.read(serializer, bytes(data[: len(data) // 2]))
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"[" * 200_000,
+            b"\x91" * 200_000,
+            b'{"a":' * 100_000,
+            b"\xdd\xff\xff\xff\xff",
+            b"\xff" * 9,
+            b"9" * 10_000 + b"x",
+            b'"\\ud800',
+            b"\xc1",
+            b"cnowhere\nnothing\n.",
+        ],
+        ids=lambda data: repr(data[:12]),
+    )
+    def test_hostile_bytes_raise_decode_error(self, new: MakeSerializer, data: bytes) -> None:
+        """Bytes it cannot read raise `DecodeError` and nothing else."""
+        with pytest.raises(DecodeError):
+            new().loads(data)
+
+    @pytest.mark.parametrize(
+        ("value", "path"),
+        [
+            (threading.Lock(), ""),
+            ([1, threading.Lock()], "[1]"),
+            ([[0, {"user": {"lock": threading.Lock()}}]], "[0][1].user.lock"),
+            ({"a": [threading.Lock()]}, ".a[0]"),
+        ],
+        ids=["itself", "item", "deep", "member"],
+    )
+    def test_the_culprit_is_named(self, new: MakeSerializer, value: object, path: str) -> None:
+        """Anything it cannot write raises `EncodeError` naming the path of the culprit."""
+        with pytest.raises(EncodeError) as caught:
+            new().dumps(value)
+
+        assert str(caught.value).startswith(f"{path}: " if path else "cannot")
+        assert "lock" in str(caught.value)
+
+    def test_a_value_without_end_is_refused(self, new: MakeSerializer) -> None:
+        """Anything it cannot write raises `EncodeError` naming the path of the culprit."""
+        serializer = new()
+        skip_unless(not serializer.unsafe, "writes values that contain themselves")
+        endless: list[Any] = []
+        endless.append(endless)
+
+        with pytest.raises(EncodeError):
+            serializer.dumps(endless)
+
+    def test_the_code_is_one_byte(self, new: MakeSerializer) -> None:
+        """`code`: one byte in the envelope; 1-31 are qcore's own, 128-255 are free for plugins."""
+        serializer = new()
+        own = type(serializer).__module__.partition(".")[0] in {"qcore", "qcore_json", "qcore_pickle"}
+
+        assert serializer.code in (range(1, 32) if own else range(128, 256))
+
+    def read(self, serializer: Serializer, data: bytes) -> None:
+        """Read bytes; they give a value or `DecodeError`."""
+        try:
+            serializer.loads(data)
+        except DecodeError:
+            return
+
+
+def same(one: object, other: object) -> bool:
+    """Return whether two values are equal and of the same types, all the way down."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other

@@ -1,0 +1,73 @@
+"""Chains, groups and callbacks are called off as a whole, at whatever point they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore.tasks.task import Job
+from tests.integration import flow_tasks
+from tests.integration.land import final, finals, lines
+
+if TYPE_CHECKING:
+    from tests.integration.land import Land
+
+
+def test_a_chain_called_off_before_it_began_never_begins(land: Land) -> None:
+    """Its handle says that it was called off, and counts no link as ended."""
+    app = land.app()
+    chain = app.chain([(flow_tasks.step, (str(land.file()), text)) for text in "abc"])
+
+    assert chain.cancel()
+    assert not chain.cancel()
+    land.cluster()
+
+    assert final(chain).cancelled
+    assert "stopped at link 1 of 3" in final(chain).error
+    assert chain.current() == 0
+    assert lines(land.file()) == []
+
+
+def test_a_chain_that_goes_on_behind_failures_does_not_when_called_off(land: Land) -> None:
+    """Links behind the one taken out of the queue end without a run, however short they are."""
+    app = land.app()
+    step = app.task(flow_tasks.step).using(continue_on_failure=True)
+    chain = app.chain([step.bind(str(land.file()), text) for text in "abc"])
+
+    assert chain.cancel()
+    land.cluster()
+
+    assert final(chain).cancelled
+    assert lines(land.file()) == []
+
+
+def test_a_callback_called_off_while_it_waits_is_not_called(land: Land) -> None:
+    """It is not enqueued yet, and short enough to end before anybody could stop it."""
+    app = land.app()
+    job = app.group([(flow_tasks.double, (number,)) for number in range(3)]).then(
+        (flow_tasks.total, (str(land.file()),))
+    )
+
+    assert Job.cancel(job)
+    land.cluster()
+
+    assert final(job).cancelled
+    assert [one.value for one in finals(job.members)] == [0, 2, 4]
+    assert lines(land.file()) == []
+
+
+def test_a_large_group_is_called_off_in_few_steps(land: Land) -> None:
+    """Chains among its members too; of a member that has ended nothing is left to call off."""
+    app, cluster = land.both(ack_failures=True)
+    ended = [(flow_tasks.refuse, (str(land.file()),)), flow_tasks.double]
+    first = app.group([ended]).enqueue()
+    assert not final(first.jobs[0]).success
+    assert cluster.stop()
+    members = [(flow_tasks.double, (number,)) for number in range(1000)]
+    group = app.group([*members, [(flow_tasks.double, (1,)), flow_tasks.double]]).enqueue()
+
+    assert first.cancel() == 0
+    assert group.cancel() == 1001
+    assert group.cancel() == 0
+
+    assert all(one is not None and one.cancelled for one in group.fetch())
+    assert app.queue_size() == 0

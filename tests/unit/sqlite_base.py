@@ -1,0 +1,90 @@
+"""What the tests of the SQLite backend do over and over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qcore.interfaces import Settings
+from qcore.model import Action, Delivery, Outgoing, Settlement, State, StoredResult
+from qcore_sqlite import SqliteSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qcore_sqlite import SqliteBroker
+
+#: seconds no test lives to see
+LONG = 10_000.0
+
+
+def settings_for(
+    path: Path | None, *, retry: float = LONG, poll: float = 0.2, busy_timeout: float = 10.0
+) -> Settings:
+    """Return the settings of a queue in the file `path`."""
+    own = SqliteSettings(path=None if path is None else str(path), busy_timeout=busy_timeout)
+    return Settings(name="test", retry=retry, poll=poll, sections={"sqlite": own})
+
+
+def outgoing(*bodies: bytes, delay: float = 0.0) -> list[Outgoing]:
+    """Return messages with these bodies."""
+    return [Outgoing(os.urandom(16), body, delay) for body in bodies]
+
+
+def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:
+    """Return the bodies in the order they were handed out."""
+    return [delivery.body for delivery in deliveries]
+
+
+def settle_all(broker: SqliteBroker, deliveries: Sequence[Delivery], action: Action = Action.ACK) -> None:
+    """End these leases in one call."""
+    broker.settle([Settlement(delivery.receipt, action) for delivery in deliveries])
+
+
+def result(
+    id_: bytes, state: State = State.SUCCESS, body: bytes = b"sealed", **fields: float | str
+) -> StoredResult:
+    """Return a result of this task."""
+    return StoredResult(id_, state, body, "tasks.add", **fields)  # type: ignore[arg-type]  # its fields
+
+
+@contextlib.contextmanager
+def python(script: str, *arguments: object) -> Iterator[Child]:
+    """Run `script` in another process, which ends with the block."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        try:
+            yield Child(process)
+        finally:
+            process.kill()
+
+
+class Child:
+    """Another process that runs a script."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def go(self) -> None:
+        """Give it the line it waits for."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def ready(self) -> None:
+        """Wait for a line of its own."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline()
+
+    def end(self) -> list[str]:
+        """Wait until it is over and return the words it printed."""
+        return self.process.communicate(timeout=60)[0].split()

@@ -1,0 +1,91 @@
+"""What a supervisor settles for a worker in mid-task is settled by one of the two, never by both."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from qcore.journal.records import WorkerState
+from qcore.supervision.recovery import Recovery
+from qcore.supervision.slot import Slot
+from tests.unit.test_batch import DONE, Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from qcore.model import Delivery
+
+#: seconds one thread gives the other
+PATIENCE = 45.0
+
+
+def hook(result: object) -> None:
+    """Stand for a hook."""
+
+
+class Slow:
+    """A broker whose answer to an exchange takes until it is told to go on."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.reached = threading.Event()
+        self.continue_on_failure = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def commit_and_lease(self, *what: Any) -> Sequence[Delivery]:
+        """Exchange, and answer later."""
+        found: Sequence[Delivery] = self._inner.commit_and_lease(*what)
+        self.reached.set()
+        assert self.continue_on_failure.wait(PATIENCE)
+        return found
+
+
+def test_a_worker_that_goes_on_waits_for_what_is_being_settled_for_it(tmp_path: Path) -> None:
+    """Else what follows from its tasks is enqueued by it, and again by whoever finds them ended."""
+    bench = Bench(tmp_path)
+    short, long = bench.take(2, hook=hook)
+    bench.page.say(WorkerState.BUSY)
+    bench.page.begin(0, 1, 0)
+    bench.batch.finish(0, short, DONE)
+    bench.page.begin(1, 1, 0)
+    slow = Slow(bench.runtime.make_broker())
+    rescuer = Recovery(bench.runtime, lambda: (slow, bench.runtime.make_store()))  # type: ignore[arg-type, return-value]  # it stands before one
+    slot = Slot(0, bench.journal.page(0), [])
+    slot.pid = 1
+
+    tending = threading.Thread(target=rescuer.flush, args=(slot.page, 1, slot, slot.page.look()))
+    tending.start()
+    assert slow.reached.wait(PATIENCE)
+    bench.batch.finish(1, long, DONE)
+    bench.page.end(2, 2)
+    threading.Timer(0.2, slow.continue_on_failure.set).start()
+    bench.batch.settle(0)
+    tending.join(PATIENCE)
+
+    # Whoever is given the first once more finds its end, and goes on from that.
+    told = []
+    other = bench.batch_with(bench.broker, bench.store)
+    while found := bench.broker.lease(10, 0):
+        for index, entry in enumerate(other.take(found)):
+            told.append(entry.plan.name)
+            other.finish(index, entry, DONE)
+        other.settle(0)
+    bench.close()
+    assert told == [f"{__name__}.hook"] * 2
+
+
+def test_a_worker_that_has_held_nothing_waits_for_nobody(tmp_path: Path) -> None:
+    """It gives back what came while its queue was paused."""
+    bench = Bench(tmp_path)
+    bench.app.async_task("builtins.print")
+    began = time.monotonic()
+
+    bench.batch.release_untaken(bench.broker.lease(1, 0))
+    bench.batch.settle(0)
+
+    assert time.monotonic() - began < 4
+    bench.close()

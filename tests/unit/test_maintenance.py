@@ -1,0 +1,179 @@
+"""What the caretaker does while something does not answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore import App, Config, progress
+from qcore.errors import BackendUnavailable, NotSupported
+from qcore.journal.commands import Pause
+from qcore.journal.pages import Journal
+from qcore.journal.records import HeldMessage, WorkerState
+from qcore.model import Action, Settlement
+from qcore.runtime import Runtime
+from qcore.supervision.maintenance import Maintenance
+from qcore.supervision.memory import Memory
+from qcore.supervision.slot import Slot, WorkerExit
+from qcore.supervision.zygote import Notice
+from tests.integration.land import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from qcore.interfaces import ResultStore
+
+#: seconds of a lease in these tests
+LEASE = 1.5
+
+
+class Torn(Runtime):
+    """A runtime whose result store may be out of reach, or silent."""
+
+    fault: Exception | None = None
+    silence: threading.Event | None = None
+
+    def make_store(self) -> ResultStore:
+        """Connect, or not."""
+        if self.fault is not None:
+            raise self.fault
+        if self.silence is not None:
+            assert self.silence.wait(60)
+        return super().make_store()
+
+
+class Scene:
+    """A queue in a file, its caretaker, and two slots with a worker each."""
+
+    def __init__(self, folder: Path) -> None:
+        config = Config.from_dict(
+            {
+                "name": "care",
+                "secret_key": "k" * 40,
+                "retry": LEASE,
+                "timeout": 1,
+                "sqlite": {"path": str(folder / "queue.db")},
+            }
+        )
+        self.app = App(config)
+        self.runtime = Torn(config)
+        self.journal = Journal.create(2)
+        self.slots = [Slot(number, self.journal.page(number), []) for number in range(2)]
+        self.broker = self.runtime.make_broker()
+        self.caretaker: Maintenance | None = None
+
+    def start(self) -> Maintenance:
+        """Set the caretaker to work."""
+        self.caretaker = Maintenance(self.runtime, self.slots, Memory())
+        return self.caretaker
+
+    def hold(self, slot: Slot) -> bytes:
+        """Have a worker in the middle of a task; return its receipt."""
+        self.app.enqueue(progress)
+        (delivery,) = self.broker.lease(1, 5)
+        opened = self.runtime.envelope.open(delivery.body)
+        slot.pid = 1000 + slot.number
+        page = slot.page
+        page.hold(
+            [HeldMessage(delivery.receipt, opened.id, opened.head, 1, 0, 0, opened.created)],
+            time.monotonic_ns(),
+        )
+        page.say(WorkerState.BUSY)
+        page.begin(0, time.monotonic_ns(), 0)
+        return delivery.receipt
+
+    def close(self) -> None:
+        """Let go."""
+        if self.caretaker is not None:
+            assert self.caretaker.close(20)
+        self.broker.close()
+        self.app.close()
+        self.runtime.close()
+        self.journal.close()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """Yield a scene."""
+    made = Scene(tmp_path)
+    yield made
+    made.runtime.fault = None
+    made.close()
+
+
+def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> None:
+    """A store that is down keeps results from being written, not tasks from being held."""
+    living, dead = scene.slots
+    scene.runtime.fault = BackendUnavailable("the store is down")
+    caretaker = scene.start()
+    held = scene.hold(living)
+    scene.hold(dead)
+    caretaker.recover(WorkerExit(dead, Notice("down", 1, 1001, -9)))
+    until(lambda: caretaker.trouble == "the store is down")
+
+    began = time.monotonic_ns()
+    until(lambda: living.page.orders.renewed > began + 3 * LEASE * 1e9, "renewals beyond the lease")
+
+    assert scene.app.sizes().leased == 2
+    # Whoever leases now gets the dead one's message, whose lease nobody prolongs.
+    assert [one.receipt for one in scene.broker.lease(5, 0.0)] != [held]
+    scene.broker.settle([Settlement(held, Action.ACK)])
+    assert scene.app.sizes().leased == 1
+    scene.runtime.fault = None
+    until(lambda: not caretaker.trouble)
+
+
+def test_leases_are_renewed_while_the_store_is_silent(scene: Scene) -> None:
+    """Whoever waits for an answer that does not come, it is not the one who renews."""
+    scene.runtime.silence = threading.Event()
+    scene.start()
+    scene.hold(scene.slots[0])
+
+    began = time.monotonic_ns()
+    until(lambda: scene.slots[0].page.orders.renewed > began + 2 * LEASE * 1e9, "renewals")
+
+    assert scene.slots[0].page.orders.paused is Pause.UNKNOWN
+    assert not scene.broker.lease(1, 0.0)
+    scene.runtime.silence.set()
+    until(lambda: scene.slots[0].page.orders.paused is Pause.NO)
+
+
+def test_workers_wait_for_the_first_look(scene: Scene) -> None:
+    """Nobody knows whether the queue is paused before the store has answered."""
+    scene.runtime.fault = BackendUnavailable("the store is down")
+    scene.app.pause_queue()
+    caretaker = scene.start()
+    until(lambda: caretaker.trouble)
+    assert [slot.page.orders.paused for slot in scene.slots] == [Pause.UNKNOWN, Pause.UNKNOWN]
+
+    scene.runtime.fault = None
+    until(lambda: caretaker.lookout.paused)
+    assert [slot.page.orders.paused for slot in scene.slots] == [Pause.YES, Pause.YES]
+    scene.app.resume_queue()
+    until(lambda: not caretaker.lookout.paused)
+    assert [slot.page.orders.paused for slot in scene.slots] == [Pause.NO, Pause.NO]
+
+
+@pytest.mark.parametrize("fault", [NotSupported("no marks here"), RuntimeError("a fault of the plugin's")])
+def test_a_store_that_cannot_be_asked_stops_nobody(
+    scene: Scene, fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Workers go on as if it was not paused; it is complained of once, not each second."""
+
+    def refuse(*_: Any) -> None:
+        raise fault
+
+    with scene.runtime.stores.connection() as store:
+        monkeypatch.setattr(type(store.notes), "get_flags", refuse)
+    caretaker = scene.start()
+
+    until(lambda: scene.slots[1].page.orders.paused is Pause.NO)
+
+    until(lambda: str(fault) in caretaker.trouble)
+    began = time.monotonic()
+    until(lambda: time.monotonic() > began + 2.5)
+    assert len([one for one in caplog.records if one.name == "qcore.caretaker"]) == 1

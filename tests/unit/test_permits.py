@@ -1,0 +1,57 @@
+"""A place is given up once, and nobody takes it again for a task that is over."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from qcore.messages.envelope import read_head
+from qcore.supervision.renewal import keep_permits
+from qcore.supervision.slot import Slot
+from qcore.tasks.limits import Limiter, limit_of
+from tests.unit.test_batch import Bench
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_place_given_up_while_it_is_prolonged_stays_free(tmp_path: Path) -> None:
+    """The supervisor had read that the task runs; else the next would wait for a minute."""
+    bench = Bench(tmp_path)
+    bench.app.task(len).using(concurrency=1).enqueue([])
+    (entry,) = bench.batch.take(bench.broker.lease(1, 0))
+    gate, limit = Limiter(bench.store), limit_of(read_head(entry.opened.head))
+    assert limit is not None
+    assert gate.enter(entry.opened.id, limit) == 0.0
+    long_ago = time.monotonic_ns() - 60 * 1_000_000_000
+    bench.page.begin(0, long_ago, 0)
+    slot = Slot(0, bench.journal.page(0), [])
+    slot.pid = 1
+
+    def late() -> Any:
+        bench.page.end(1, 1)
+        gate.leave(entry.opened.id, limit)
+        return SimpleNamespace(notes=bench.store.notes)
+
+    keep_permits([slot], late)
+
+    assert gate.enter(bytes(16), limit) == 0.0
+    bench.close()
+
+
+def test_the_place_of_a_task_that_runs_is_prolonged(tmp_path: Path) -> None:
+    """It stays its own."""
+    bench = Bench(tmp_path)
+    bench.app.task(len).using(concurrency=1).enqueue([])
+    (entry,) = bench.batch.take(bench.broker.lease(1, 0))
+    limit = limit_of(read_head(entry.opened.head))
+    assert limit is not None
+    bench.page.begin(0, time.monotonic_ns() - 60 * 1_000_000_000, 0)
+    slot = Slot(0, bench.journal.page(0), [])
+    slot.pid = 1
+
+    keep_permits([slot], lambda: bench.store)
+
+    assert Limiter(bench.store).enter(bytes(16), limit) > 0
+    bench.close()
