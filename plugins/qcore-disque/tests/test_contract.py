@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from qcore.interfaces import Settings
-from qcore.testing import BrokerContract
 from qcore_disque import DisqueBroker
+from qcore_testing import BrokerContract
 
 from .conftest import Server
 

@@ -50,7 +50,7 @@ def result(state: State, group: str | None = None, ends: float = 0.0) -> StoredR
 
 
 @attrs.frozen
-class HeldMessage:
+class Held:
     """What a queue held of which every key exists."""
 
     #: key -> what the server wrote of it, and the milliseconds it has left
@@ -66,7 +66,7 @@ class HeldMessage:
         return sorted(self.dumped)
 
 
-def populate(nodes: Any) -> HeldMessage:
+def populate(nodes: Any) -> Held:
     """Fill the queue on the first node by way of the public interface, and take it down."""
     made = settings(nodes.url)
     broker, store, schedules = RedisBroker(made), RedisResults(made), RedisSchedules(made)
@@ -91,7 +91,7 @@ def populate(nodes: Any) -> HeldMessage:
     for waited in (woken.id, bytes(16)):
         link.run(script("results", "await"), waited, b"waiter", 600_000)
     store.save([woken])
-    notes.put("mark", b"set", 600.0)
+    notes.set_flag("mark", b"set", 600.0)
     notes.acquire("limit", b"holder", 1, 600.0)
     assert [notes.reserve("rate", b"holder", 600.0, 1) for _ in range(2)][1:]
     notes.reserve("rate", b"other", 600.0, 1)
@@ -109,10 +109,10 @@ def populate(nodes: Any) -> HeldMessage:
     for one in (broker, short, store, schedules):
         one.close()
     link.close()
-    return HeldMessage(dumped, [one.receipt for one in leased], found, schedule, letters)
+    return Held(dumped, [one.receipt for one in leased], found, schedule, letters)
 
 
-def calls(state: HeldMessage) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
+def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
     """Return each script by its name: its files and what it is told, so that it writes all it can."""
     token, ids = state.receipts[0][:-2], [one.id for one in state.results]
     fresh = [codec.token(b"owner", b"process!", number) for number in (1, 2)]
@@ -166,7 +166,7 @@ def calls(state: HeldMessage) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
     }
 
 
-def test_each_script_is_tried(nodes: Any, populated: HeldMessage) -> None:
+def test_each_script_is_tried(nodes: Any, populated: Held) -> None:
     """A script that is added is tried here as well, and every kind of key is there."""
     del nodes
     kinds = {key[len(PREFIX) :].split(b":")[0] for key in populated.keys}
@@ -176,13 +176,13 @@ def test_each_script_is_tried(nodes: Any, populated: HeldMessage) -> None:
 
 
 @pytest.fixture(scope="module")
-def populated(nodes: Any) -> HeldMessage:
+def populated(nodes: Any) -> Held:
     """Return a queue of which every key exists."""
     return populate(nodes)
 
 
 @pytest.fixture
-def placed(nodes: Any, populated: HeldMessage) -> Iterator[Callable[[Sequence[bytes]], None]]:
+def placed(nodes: Any, populated: Held) -> Iterator[Callable[[Sequence[bytes]], None]]:
     """Return a function that puts the queue on the first node and some of its keys on the second."""
 
     def restore(moved: Sequence[bytes]) -> None:
@@ -214,7 +214,7 @@ def partings(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_changes_nothing_while_its_slot_is_moved(
-    nodes: Any, populated: HeldMessage, placed: Callable[[Sequence[bytes]], None], name: str
+    nodes: Any, populated: Held, placed: Callable[[Sequence[bytes]], None], name: str
 ) -> None:
     """Whichever keys are on the other node: it fails, may be asked again, and has written nothing."""
     files, words = calls(populated)[name]

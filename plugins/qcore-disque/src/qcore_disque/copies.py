@@ -130,12 +130,12 @@ class Copies:
 
 def _copy(node: Node, told: Mapping[bytes, object]) -> Copy | None:
     queue, state, body = told.get(b"queue"), told.get(b"state"), told.get(b"body")
-    counts = told.get(b"nacks"), told.get(b"additional-deliveries")
-    if not isinstance(state, bytes) or not all(isinstance(count, int) for count in counts):
+    nacks, additional = told.get(b"nacks"), told.get(b"additional-deliveries")
+    if not (isinstance(state, bytes) and isinstance(nacks, int) and isinstance(additional, int)):
         return None
     # of a job it knows only the end of, a node tells no more
     item = Item.read(body if isinstance(body, bytes) else b"")
-    return Copy(node, queue if isinstance(queue, bytes) else b"", state, item, *counts)
+    return Copy(node, queue if isinstance(queue, bytes) else b"", state, item, nacks, additional)
 
 
 def _giver(lease: Lease) -> bytes:

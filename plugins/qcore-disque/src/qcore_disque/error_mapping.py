@@ -54,9 +54,9 @@ def lost(error: BaseException, places: str, *, doubt: str = "") -> BackendUnavai
     return BackendUnavailable(f"disque at {places} does not answer: {told}{doubt and '; '}{doubt}"[:500])
 
 
-def stranger(place: str, why: str) -> BackendRefused:
+def stranger(place: str, why: str) -> BackendRejected:
     """Return the error to raise for an answer that Disque does not give."""
-    return BackendRefused(f"what answers at {place} is no Disque: {why}; see `disque_nodes`"[:500])
+    return BackendRejected(f"what answers at {place} is no Disque: {why}; see `disque_nodes`"[:500])
 
 
 def _whole(error: BaseException | str) -> str:

@@ -86,7 +86,7 @@ class Node:
 
     def meet(self) -> None:
         """Ask who the nodes of the cluster are."""
-        (hello,) = self.commit_and_lease([(b"HELLO",)])
+        (hello,) = self.exchange([(b"HELLO",)])
         checked(hello, self.place)
         nodes = hello[2:] if isinstance(hello, list) else []
         found = [one for node in nodes if (one := _introduced(node, self.address.host))]
@@ -96,9 +96,7 @@ class Node:
         # whoever is asked may not know under which address it is reached
         self.members = {**dict(found), self.id: self.address}
 
-    def commit_and_lease(
-        self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = ""
-    ) -> list[Any]:
+    def exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
         """Send commands in one go; return their replies, errors as objects."""
         connection = self._connection
         try:

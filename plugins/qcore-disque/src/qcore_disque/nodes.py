@@ -138,7 +138,7 @@ class Nodes:
     def ask(self, node: Node, commands: Sequence[Command]) -> list[Any]:
         """Send commands to one node; return their replies, or nothing if it is lost meanwhile."""
         try:
-            return node.commit_and_lease(commands) if commands else []
+            return node.exchange(commands) if commands else []
         except BackendUnavailable as exc:
             self._miss(node.id, exc)
             return []
@@ -158,7 +158,7 @@ class Nodes:
     def _exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
         node = self.current()
         try:
-            return node.commit_and_lease(commands, timeout, doubt)
+            return node.exchange(commands, timeout, doubt)
         except BaseException:
             self._drop()
             raise

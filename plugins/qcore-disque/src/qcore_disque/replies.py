@@ -35,6 +35,8 @@ def taken(job: Any, node: bytes) -> tuple[Lease, Item] | None:  # noqa: ANN401 -
         ]:
             if job_of(id_):
                 return Lease(id_, node, nacks, additional), Item.read(body)
+        case _:
+            pass
     return None
 
 
