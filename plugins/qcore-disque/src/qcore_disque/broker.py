@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from qcore.errors import BackendUnavailable, ConfigError, NotSupported
+from qcore.errors import BackendError, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
 from qcore_disque import error_mapping
 from qcore_disque.codec import Item
 from qcore_disque.copies import Copies
+from qcore_disque.dead_letters import DeadLetters
 from qcore_disque.lease import Lease, job_of
 from qcore_disque.node import checked
 from qcore_disque.nodes import Nodes
-from qcore_disque.replies import count, delivery, listed, taken, waiting
+from qcore_disque.replies import bytes_of, count, delivery, taken, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,6 +71,7 @@ class DisqueBroker(Broker):
         self._retry = math.ceil(settings.retry)
         again = self._retry > 0
         self._copies = Copies(self._nodes)
+        self._dead = DeadLetters(self._nodes, self._copies, self._letters)
         # at most once can only be promised by a single node
         self._kept: int | None = settings.section("disque_replicate") if again else 1
         if self._kept is not None and not 1 <= self._kept <= _MOST_COPIES:
@@ -109,8 +112,10 @@ class DisqueBroker(Broker):
                 b"GETJOB", *how, b"COUNT", min(limit, BULK), b"WITHCOUNTERS", b"FROM", self._queue,
                 seconds=max(0.0, left),
             )  # fmt: skip
+            if not isinstance(found, list | None):
+                raise error_mapping.stranger(self._nodes.place, "GETJOB tells no list")
             if found or time.monotonic() >= deadline:
-                return self._handed_out(found)
+                return self._handed_out(found or ())
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases: what goes on is added anew first, so that nothing is lost in between."""
@@ -166,29 +171,18 @@ class DisqueBroker(Broker):
     # -- dead letters -------------------------------------------------------------------------
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
-        """List the dead letters of all nodes in the order they were buried."""
-        found: dict[str, DeadLetter] = {}
-        self._nodes.look_again()
-        for node in self._nodes.every():
-            for length in self._nodes.ask(node, [(b"QLEN", self._letters)]):
-                peek = (b"QPEEK", self._letters, max(1, count(length, node.place)))
-                for reply in self._nodes.ask(node, [peek]):
-                    found |= {letter.id: letter for letter in listed(checked(reply, node.place))}
-        letters = sorted(found.values(), key=_age)
-        if after is not None:
-            names = [letter.id for letter in letters]
-            letters = letters[names.index(after) + 1 :] if after in names else letters
-        return letters[:limit]
+        """List the dead letters of all nodes in the order they died."""
+        return self._dead.listed(limit, after)
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Add dead letters anew, then remove them."""
-        letters = self._dead(ids)
+        letters = self._dead.find(ids)
         self._add([(self._queue, Item(copy.item.body), 0.0) for copy in letters.values()])
         return self._remove(letters)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters for good."""
-        return self._remove(self._dead(ids))
+        return self._remove(self._dead.find(ids))
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -201,9 +195,9 @@ class DisqueBroker(Broker):
 
     def info(self) -> str:
         """Say which version, and where."""
-        text: str = self._nodes.call(b"INFO", b"server").decode()
-        told = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-        return f"Disque {told.get('disque_version', 'of unknown version')}, {self._nodes.title}"[:200]
+        found = re.search(rb"disque_version:([!-~]{1,40})", bytes_of(self._nodes.call(b"INFO", b"server")))
+        version = found[1].decode() if found else "of unknown version"
+        return f"Disque {version}, {self._nodes.title}"[:200]
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -221,12 +215,14 @@ class DisqueBroker(Broker):
             for queue, item, delay in items
         ]
         replies = self._nodes.many(commands, _DOUBT)
-        wrong = [reply for reply in replies if isinstance(reply, redis.ResponseError)]
-        if wrong:
-            added = [Lease(reply) for reply in replies if isinstance(reply, bytes) and job_of(reply)]
+        added = [Lease(reply) for reply in replies if isinstance(reply, bytes) and job_of(reply)]
+        if len(added) < len(items):
+            wrong = [reply for reply in replies if isinstance(reply, redis.ResponseError)]
             # each node with a copy would hand it out in its time: all of them have to learn of it
             self._end(added, b"ACKJOB")
-            raise self._nodes.refused(wrong[0])
+            if wrong:
+                raise self._nodes.refused(wrong[0])
+            raise error_mapping.stranger(self._nodes.place, "ADDJOB tells no id")
 
     def _replicas(self) -> int:
         """Return how many nodes have to have a copy of a job before it counts as added."""
@@ -247,23 +243,26 @@ class DisqueBroker(Broker):
             return reply, node.place
         return self._nodes.call(*words), self._nodes.place
 
-    def _handed_out(self, found: Any) -> list[Delivery]:  # noqa: ANN401 - what GETJOB says
+    def _handed_out(self, found: Sequence[Any]) -> list[Delivery]:
         """Return what was leased; what has spent much of its time on the queue begins it anew."""
-        node = self._nodes.current()
-        deliveries, old = [], []
-        for job in found if isinstance(found, list) else []:
-            one = taken(job, node.prefix)
+        deliveries, old, strange = [], [], []
+        for job in found:
+            one = taken(job, self._nodes.prefix)
             if one is None:
-                _log.error("disque at %s hands out what is no job and is ignored: %.200r", node.place, job)
+                strange.append(job)
                 continue
             lease, item = one
             deliveries.append(delivery(lease, item))
             if not 0 <= time.time() - item.written_at < self._retry * _SPENT:
                 old.append(lease)
+        if strange:
+            what = "%d jobs cannot be read and are ignored, at %s; the first is %.200r"
+            _log.error(what, len(strange), self._nodes.place, strange[0])
         if old and self._retry:
             try:
                 self._copies.work_on(old)
-            except BackendUnavailable as exc:
+            except BackendError as exc:
+                # they are leased all the same, and may be worked on
                 _log.warning("%d leases may end sooner than they should: %s", len(old), exc)
         return deliveries
 
@@ -288,11 +287,6 @@ class DisqueBroker(Broker):
             return self._queue, counted, one.delay
         return self._letters, counted._replace(reason=one.reason), 0.0
 
-    def _dead(self, ids: Sequence[str]) -> dict[bytes, Copy]:
-        jobs = dict.fromkeys(job for text in ids if (job := job_of(text.encode("utf-8", "replace"))))
-        self._nodes.look_again()
-        return self._copies.queued(self._letters, list(jobs)) if jobs else {}
-
     def _remove(self, letters: dict[bytes, Copy]) -> int:
         return self._end([Lease(job, copy.node.prefix) for job, copy in letters.items()], b"ACKJOB")
 
@@ -313,7 +307,3 @@ class DisqueBroker(Broker):
 def _delayed(delay: float) -> tuple[bytes | int, ...]:
     # whole seconds, and never too early
     return (b"DELAY", math.ceil(delay)) if delay > 0 else ()
-
-
-def _age(letter: DeadLetter) -> tuple[float, str]:
-    return letter.dead_since, letter.id

@@ -29,7 +29,7 @@ class Item(NamedTuple):
 
     def write(self) -> bytes:
         """Return it as a job's body."""
-        reason = self.reason.encode()[:_REASON]
+        reason = self.reason.encode("utf-8", "replace")[:_REASON]
         counters = (min(count, _MOST) for count in (self.failures, self.crashes, self.deliveries))
         return _HEAD.pack(_MARK, *counters, self.written_at, len(reason)) + reason + self.body
 

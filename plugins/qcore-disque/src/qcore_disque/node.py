@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from qcore.errors import ConfigError
 from qcore_disque import error_mapping
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ _PORT: Final = 7711
 TIMEOUT: Final = 5.0
 #: hex digits of a node's id that stand in the ids of its jobs
 PREFIX: Final = 8
+
+#: what nodes call themselves, and addresses they may tell of each other
+_NODE_ID: Final = re.compile(r"[0-9a-f]{40}")
+_HOST: Final = re.compile(r"[A-Za-z0-9_.:-]{0,255}")
 
 #: one command: its words
 Command = tuple[bytes | str | float, ...]
@@ -35,8 +41,10 @@ class Address(NamedTuple):
     def of(cls, text: str) -> Address:
         """Read `host:port`, or a host alone."""
         host, colon, port = text.strip().rpartition(":")
-        if not colon or not port.isdigit():
+        if not colon or not (port.isascii() and port.isdigit()):
             host, port = text.strip(), str(_PORT)
+        if not _is_port(port):
+            raise ConfigError([f"disque_nodes: got {text[:80]!r}; its port must be 1 to 65535"])
         return cls(host.strip("[]") or "localhost", int(port))
 
     def __str__(self) -> str:
@@ -90,7 +98,7 @@ class Node:
         checked(hello, self.place)
         nodes = hello[2:] if isinstance(hello, list) else []
         found = [one for node in nodes if (one := _introduced(node, self.address.host))]
-        if not found or not isinstance(hello[1], bytes):
+        if not isinstance(hello, list) or hello[1:2] not in [[id_] for id_, _ in found]:
             raise error_mapping.stranger(self.place, "its HELLO names no nodes")
         self.id = hello[1]
         # whoever is asked may not know under which address it is reached
@@ -148,9 +156,14 @@ def _introduced(node: Any, host: str) -> tuple[bytes, Address] | None:  # noqa: 
     """Return id and address of a node; one that knows no address of its own is where we asked."""
     if not (isinstance(node, list) and len(node) >= 3 and all(isinstance(word, bytes) for word in node)):
         return None
-    if not (node[0] and node[2].isdigit() and len(node[2]) <= 5 and node[1].isascii()):
+    id_, name, port = (word.decode("ascii", "replace") for word in node[:3])
+    if not (_NODE_ID.fullmatch(id_) and _HOST.fullmatch(name) and _is_port(port)):
         return None
-    return node[0], Address(node[1].decode("ascii") or host, int(node[2]))
+    return node[0], Address(name or host, int(port))
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65_535
 
 
 def _plain(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from qcore.errors import BackendError, BackendRejected, BackendUnavailable
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable, ConfigError
 from qcore_disque import error_mapping
 from qcore_disque.node import TIMEOUT, Address, Node, checked
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore_disque.nodes")
 
+#: what a connection that cannot be made raises; a name that no resolver takes is a UnicodeError
+_LOST: Final = (redis.ConnectionError, redis.TimeoutError, OSError, UnicodeError)
 #: seconds a node that takes nothing, or does not answer, is not chosen while there is another
 _AVOIDED: Final = 10.0
 #: seconds the nodes of the cluster are taken as known
@@ -36,6 +38,8 @@ class Nodes:
 
     def __init__(self, nodes: Sequence[str], auth: str | None) -> None:
         self._given = [Address.of(node) for node in nodes]
+        if not self._given:
+            raise ConfigError(["disque_nodes: got an empty list; name at least one node, as host:port"])
         self._auth = auth
         self._current: Node | None = None
         #: connections to other nodes, by id
@@ -43,8 +47,9 @@ class Nodes:
         self._closed = False
         #: the nodes that were given, for messages; never with the password
         self.title = ",".join(map(str, self._given))
-        #: the node spoken to last
+        #: the node spoken to last, and the part of its id that stands in receipts
         self.place = self.title
+        self.prefix = b""
         #: of all nodes of the cluster, as the last one told
         self._members: dict[bytes, Address] = {}
         #: where a node was reached, which may not be where the others see it
@@ -90,7 +95,7 @@ class Nodes:
             self.place = str(address)
             try:
                 self._current = self._connect(address)
-            except (BackendUnavailable, redis.ConnectionError, redis.TimeoutError, OSError) as exc:
+            except (BackendUnavailable, *_LOST) as exc:
                 last = exc
             else:
                 return self._current
@@ -136,10 +141,13 @@ class Nodes:
             self._avoided.pop(str(self._where(id_)), None)
 
     def ask(self, node: Node, commands: Sequence[Command]) -> list[Any]:
-        """Send commands to one node; return their replies, or nothing if it is lost meanwhile."""
+        """Send commands to one node; return their replies, or nothing if another than ours is lost."""
         try:
             return node.exchange(commands) if commands else []
-        except BackendUnavailable as exc:
+        except BackendError as exc:
+            if node is self._current:
+                self._drop()
+                raise
             self._miss(node.id, exc)
             return []
 
@@ -157,6 +165,7 @@ class Nodes:
 
     def _exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
         node = self.current()
+        self.prefix = node.prefix
         try:
             return node.exchange(commands, timeout, doubt)
         except BaseException:
@@ -203,7 +212,7 @@ class Nodes:
             return None
         try:
             node = Node(self._where(id_), self._auth)
-        except (BackendError, redis.ConnectionError, redis.TimeoutError, OSError) as exc:
+        except (BackendError, *_LOST) as exc:
             self._miss(id_, exc)
             return None
         if node.id != id_:

@@ -33,7 +33,7 @@ def taken(job: Any, node: bytes) -> tuple[Lease, Item] | None:  # noqa: ANN401 -
             bytes(),
             int() as additional,
         ]:
-            if job_of(id_):
+            if job_of(id_) and nacks >= 0 and additional >= 0:
                 return Lease(id_, node, nacks, additional), Item.read(body)
         case _:
             pass
@@ -42,7 +42,7 @@ def taken(job: Any, node: bytes) -> tuple[Lease, Item] | None:  # noqa: ANN401 -
 
 def delivery(lease: Lease, item: Item) -> Delivery:
     """Return a job as it is handed on."""
-    deliveries = min(_MOST_COUNTED, item.deliveries + 1 + max(0, lease.additional))
+    deliveries = min(_MOST_COUNTED, item.deliveries + 1 + lease.additional)
     return Delivery(item.body, lease.receipt, deliveries, item.failures, item.crashes)
 
 
@@ -83,3 +83,8 @@ def fields(reply: Any) -> Mapping[bytes, Any]:  # noqa: ANN401 - what SHOW says:
     if not isinstance(reply, list) or len(reply) % 2:
         return {}
     return {key: value for key, value in zip(reply[::2], reply[1::2], strict=True) if isinstance(key, bytes)}
+
+
+def bytes_of(reply: Any) -> bytes:  # noqa: ANN401 - what should be a text
+    """Return a text that a node tells, nothing if it tells none."""
+    return reply if isinstance(reply, bytes) else b""

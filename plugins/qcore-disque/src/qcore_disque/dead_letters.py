@@ -1,0 +1,48 @@
+"""Decides how dead letters are found on all nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore_disque.lease import job_of
+from qcore_disque.node import checked
+from qcore_disque.replies import count, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.model import DeadLetter
+    from qcore_disque.copies import Copies, Copy
+    from qcore_disque.nodes import Nodes
+
+
+class DeadLetters:
+    """The dead letters of a queue: jobs of a queue of their own, which nobody leases."""
+
+    def __init__(self, nodes: Nodes, copies: Copies, queue: bytes) -> None:
+        self._nodes, self._copies, self._queue = nodes, copies, queue
+
+    def listed(self, limit: int, after: str | None) -> Sequence[DeadLetter]:
+        """Return letters of all nodes in the order they died, behind the one of this id."""
+        found: dict[str, DeadLetter] = {}
+        self._nodes.look_again()
+        for node in self._nodes.every():
+            for length in self._nodes.ask(node, [(b"QLEN", self._queue)]):
+                peek = (b"QPEEK", self._queue, max(1, count(length, node.place)))
+                for reply in self._nodes.ask(node, [peek]):
+                    found |= {letter.id: letter for letter in listed(checked(reply, node.place))}
+        letters = sorted(found.values(), key=_age)
+        if after is not None:
+            names = [letter.id for letter in letters]
+            letters = letters[names.index(after) + 1 :] if after in names else letters
+        return letters[:limit]
+
+    def find(self, ids: Sequence[str]) -> dict[bytes, Copy]:
+        """Return a copy of each letter of these ids that is there."""
+        jobs = dict.fromkeys(job for text in ids if (job := job_of(text.encode("utf-8", "replace"))))
+        self._nodes.look_again()
+        return self._copies.queued(self._queue, list(jobs)) if jobs else {}
+
+
+def _age(letter: DeadLetter) -> tuple[float, str]:
+    return letter.dead_since, letter.id
