@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from qcore_sqlite.coordination import SqliteCoordination
     from qcore_testing.contract import Contract
 
+pytestmark = pytest.mark.waits
+
 CONTRACTS: Final = {
     interfaces.Broker: (BrokerContract, CommitContract),
     interfaces.ResultStore: (ResultStoreContract,),

@@ -186,8 +186,8 @@ def replicated(start: Callable[..., Land]) -> Iterator[Land]:
     made.close()
 
 
-#: what depends on the server does not depend on the interpreter: alone on the oldest Python only
-@pytest.fixture(params=[pytest.param("alone", marks=pytest.mark.slow), "replicated"])
+#: a server alone is the further one: it has no transactions, and is asked anew what can differ by that
+@pytest.fixture(params=[pytest.param("alone", marks=pytest.mark.further), "replicated"])
 def land(request: pytest.FixtureRequest) -> Land:
     """Return a server alone, then a replica set."""
     found: Land = request.getfixturevalue(request.param)

