@@ -1,4 +1,4 @@
-"""The broker and the reporter keep to qcore's interfaces."""
+"""The broker and the reporter fulfil the contracts of their interfaces."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class TestSpoolBroker(BrokerContract):
-    """SpoolBroker keeps to Broker."""
+    """SpoolBroker fulfils the contract of Broker."""
 
     @pytest.fixture
     def make(self, tmp_path: Path) -> Callable[..., SpoolBroker]:
-        """Return a maker of brokers of one queue."""
+        """Return a factory of brokers of one queue."""
         sections = {"spool": SpoolSettings(path=str(tmp_path))}
         return lambda **fields: SpoolBroker(Settings(name="kit", sections=sections, **fields))
 
 
 class TestFileReporter(ErrorReporterContract):
-    """FileReporter keeps to ErrorReporter."""
+    """FileReporter fulfils the contract of ErrorReporter."""
 
     @pytest.fixture
     def make(self, tmp_path: Path) -> Callable[..., FileReporter]:
-        """Return a maker of reporters."""
+        """Return a factory of reporters."""
         return partial(FileReporter, path=str(tmp_path / "failures.jsonl"))

@@ -1,4 +1,4 @@
-"""What is this plugin's alone."""
+"""What only this plugin does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def broker(path: Path, name: str = "mail") -> SpoolBroker:
-    """Return a broker of a queue in that folder."""
+    """Return a broker of the queue `name` in the folder `path`."""
     return SpoolBroker(Settings(name=name, sections={"spool": SpoolSettings(path=str(path))}))
 
 
@@ -49,14 +49,14 @@ def test_the_plugin_offers_a_reporter_with_a_path(tmp_path: Path) -> None:
 
 
 def test_a_reporter_that_cannot_write_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A failure that cannot be told is logged, not raised."""
+    """A failure that cannot be reported is logged, not raised."""
     FileReporter(str(tmp_path / "missing" / "file")).report(TaskInfo(id="ab", name="shop.pay"), None, "died")
 
-    assert "failure not written: task ab" in caplog.text
+    assert "failure not reported task=ab" in caplog.text
 
 
-def test_queues_of_other_names_are_apart(tmp_path: Path) -> None:
-    """A queue sees its own messages, whatever its name."""
+def test_queues_of_different_names_are_separate(tmp_path: Path) -> None:
+    """A queue has only its own messages, whatever its name is."""
     for name in ("one", "..", "a:b"):
         broker(tmp_path / "spool", name).enqueue([Outgoing(bytes(16), name.encode())])
 
@@ -64,20 +64,20 @@ def test_queues_of_other_names_are_apart(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["spool"]
 
 
-def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
-    """An obstacle that will not pass is told as such, with the folder."""
+def test_a_file_instead_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """A permanent error is raised as BackendRejected and names the folder."""
     (tmp_path / "spool").write_text("not a folder")
 
     with pytest.raises(BackendRejected, match="cannot use the spool "):
         broker(tmp_path / "spool")
 
 
-def test_a_folder_that_is_gone_is_unavailable(tmp_path: Path) -> None:
-    """An obstacle that may pass is told as such: the folder may be mounted again."""
+def test_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
+    """An error that may pass is raised as BackendUnavailable: the folder may be mounted again."""
     made = broker(tmp_path / "spool")
     (tmp_path / "spool").rename(tmp_path / "elsewhere")
 
     with pytest.raises(BackendUnavailable):
         made.lease(1, 0.0)
-    with pytest.raises(BackendUnavailable, match="make it or mount it"):
+    with pytest.raises(BackendUnavailable, match="create or mount it"):
         made.ping()

@@ -1,4 +1,4 @@
-"""The serializer `json` keeps to its interface."""
+"""JsonSerializer fulfils the contract of its interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TestJson(SerializerContract):
-    """JsonSerializer keeps to Serializer."""
+    """JsonSerializer fulfils the contract of Serializer."""
 
     @pytest.fixture
     def make(self) -> Callable[[], Serializer]:

@@ -1,4 +1,4 @@
-"""The serializer `pickle` keeps to its interface."""
+"""PickleSerializer fulfils the contract of its interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TestPickle(SerializerContract):
-    """PickleSerializer keeps to Serializer."""
+    """PickleSerializer fulfils the contract of Serializer."""
 
     @pytest.fixture
     def make(self) -> Callable[[], Serializer]:

@@ -1,4 +1,4 @@
-"""A broker and an error reporter made of files."""
+"""Exports the broker and the error reporter that use files."""
 
 from qcore_example.broker import SpoolBroker
 from qcore_example.reporter import FileReporter

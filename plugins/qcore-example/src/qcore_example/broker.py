@@ -1,4 +1,4 @@
-"""A queue in a folder: what each call does to its files."""
+"""Decides what each call of the broker does to files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import ID_AT, Action, DeadLetter, Delivery, QueueSize
-from qcore_example.spool import DEAD_LETTERS, LEASED, REASONS, SECOND, WAITING, Name, Spool, token
+from qcore_example.spool import DEAD_LETTERS, LEASED, NS_PER_SECOND, REASONS, WAITING, Name, Spool, token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,50 +19,50 @@ if TYPE_CHECKING:
     from qcore.interfaces import Settings
     from qcore.model import Outgoing, Settlement
 
-#: obstacles that no later call will find gone
-_LASTING = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG})
+#: errors that do not pass by waiting
+_PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 
 class SpoolBroker(Broker):
-    """Keeps each message as a file, for processes of one machine."""
+    """Keeps each message in a file, for the processes of one machine."""
 
     capabilities = Capabilities(
         receipts=True, extend=True, delay=True, counts_attempts=True, dead_letter=True, remove_messages=True
     )
 
     def __init__(self, settings: Settings) -> None:
-        # a queue may be named `..`; a folder that begins with a word of ours may not
+        # with a prefix, because a queue may be named `..`
         self._folder = Path(settings.section("spool").path) / f"queue-{settings.name}"
         self._retry = settings.retry
         self._poll = settings.poll
-        #: names seen in the last look at the folder and not tried yet, the next one last
+        #: names from the last listing of the folder that were not tried yet, the next one last
         self._seen: list[str] = []
-        with _in_words(self._folder):
+        with _mapping_errors(self._folder):
             self._spool = Spool(self._folder)
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
-        """Write files; each appears in its folder whole."""
+        """Write files; each appears in its folder only when it is complete."""
         now = time.time_ns()
-        with _in_words(self._folder):
+        with _mapping_errors(self._folder):
             for number, message in enumerate(messages):
-                # a nanosecond apart, so that they stay in order
-                due = now + number + int(max(0.0, message.delay) * SECOND)
+                # one nanosecond apart, so that they stay in order
+                due = now + number + int(max(0.0, message.delay) * NS_PER_SECOND)
                 self._spool.write(WAITING, str(Name(due, token())), message.body)
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """Move files to the leased ones, looking again every `poll` seconds."""
+        """Move files to the folder `leased`; while none is ready, look again every `poll` seconds."""
         deadline = time.monotonic() + wait
-        with _in_words(self._folder):
-            while not (taken := self._take(limit)):
+        with _mapping_errors(self._folder):
+            while not (deliveries := self._lease_ready(limit)):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
                 time.sleep(min(left, self._poll))
-            return taken
+            return deliveries
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Move or remove the files of leases; the name of an ended lease leads nowhere."""
-        with _in_words(self._folder):
+        """Move or remove leased files; the receipt of an expired lease names no file and changes nothing."""
+        with _mapping_errors(self._folder):
             leased = frozenset(self._spool.names(LEASED))
             for settlement in settlements:
                 receipt = settlement.receipt.decode("ascii", "replace")
@@ -70,18 +70,18 @@ class SpoolBroker(Broker):
                     self._settle(receipt, settlement)
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
-        """Set the time at which leases end."""
-        with _in_words(self._folder):
-            end = time.time_ns() + int(seconds * SECOND)
+        """Set the time at which leases end, `seconds` from now."""
+        with _mapping_errors(self._folder):
+            end = time.time_ns() + int(seconds * NS_PER_SECOND)
             leased = frozenset(self._spool.names(LEASED))
             for receipt in receipts:
                 name = receipt.decode("ascii", "replace")
                 if name in leased:
-                    self._spool.set_end(LEASED, name, end)
+                    self._spool.set_lease_end(LEASED, name, end)
 
     def size(self) -> QueueSize:
-        """Count files."""
-        with _in_words(self._folder):
+        """Count the files in each folder."""
+        with _mapping_errors(self._folder):
             now = time.time_ns()
             waiting = [Name.read(name).when <= now for name in self._spool.names(WAITING)]
             return QueueSize(
@@ -93,30 +93,30 @@ class SpoolBroker(Broker):
 
     def purge(self) -> int:
         """Remove the waiting files."""
-        with _in_words(self._folder):
-            self._take_back(time.time_ns())
+        with _mapping_errors(self._folder):
+            self._release_expired(time.time_ns())
             return sum(self._spool.remove(WAITING, name) for name in self._spool.names(WAITING))
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Read the waiting files and remove those of these ids."""
         wanted = frozenset(ids)
-        with _in_words(self._folder):
-            self._take_back(time.time_ns())
+        with _mapping_errors(self._folder):
+            self._release_expired(time.time_ns())
             found = ((name, self._spool.read(WAITING, name)) for name in self._spool.names(WAITING))
-            # whoever leases one in between moves it, and it is not ours to remove
+            # a file that another process leases meanwhile has a new name, so it is not removed
             return [
                 body for name, body in found if body[ID_AT] in wanted and self._spool.remove(WAITING, name)
             ]
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
-        """Read dead letters; their names begin with the time."""
-        with _in_words(self._folder):
+        """Return dead letters, oldest first: their file names begin with the time."""
+        with _mapping_errors(self._folder):
             names = [name for name in self._spool.names(DEAD_LETTERS) if name > (after or "")]
-            return [self._letter(name) for name in names[:limit]]
+            return [self._dead_letter(name) for name in names[:limit]]
 
     def requeue(self, ids: Sequence[str]) -> int:
-        """Move dead letters back, with counters at zero."""
-        with _in_words(self._folder):
+        """Move dead letters to the folder `waiting`, with all counters at 0."""
+        with _mapping_errors(self._folder):
             known = frozenset(self._spool.names(DEAD_LETTERS))
             found = [name for name in ids if name in known]
             now = time.time_ns()
@@ -129,7 +129,7 @@ class SpoolBroker(Broker):
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters and their reasons."""
-        with _in_words(self._folder):
+        with _mapping_errors(self._folder):
             known = frozenset(self._spool.names(DEAD_LETTERS))
             found = [name for name in ids if name in known]
             removed = sum(self._spool.remove(DEAD_LETTERS, name) for name in found)
@@ -137,12 +137,12 @@ class SpoolBroker(Broker):
             return removed
 
     def ping(self) -> None:
-        """Look whether the folder is there."""
+        """Check that the folder exists."""
         if not self._folder.is_dir():
-            raise BackendUnavailable(f"no folder {self._folder}; make it or mount it")
+            raise BackendUnavailable(f"the folder {self._folder} does not exist; create or mount it")
 
     def info(self) -> str:
-        """Say which folder it is."""
+        """Return which folder holds the queue."""
         return f"spool folder {self._folder}"[:200]
 
     def close(self) -> None:
@@ -150,29 +150,29 @@ class SpoolBroker(Broker):
 
     # -- one message --------------------------------------------------------------------------
 
-    def _take(self, limit: int) -> list[Delivery]:
+    def _lease_ready(self, limit: int) -> list[Delivery]:
         now = time.time_ns()
-        self._take_back(now)
-        taken: list[Delivery] = []
+        self._release_expired(now)
+        deliveries: list[Delivery] = []
         looked = False
-        while len(taken) < limit:
+        while len(deliveries) < limit:
             if not self._seen or Name.read(self._seen[-1]).when > now:
                 if looked:
                     break
                 self._seen = self._spool.names(WAITING)[::-1]
                 looked = True
                 continue
-            taken += self._lease_one(self._seen.pop(), now + int(self._retry * SECOND))
-        return taken
+            deliveries += self._lease_file(self._seen.pop(), now + int(self._retry * NS_PER_SECOND))
+        return deliveries
 
-    def _lease_one(self, name: str, end: int) -> Iterator[Delivery]:
+    def _lease_file(self, name: str, end: int) -> Iterator[Delivery]:
         old = Name.read(name)
         new = old._replace(token=token(), deliveries=old.deliveries + 1)
-        # before the move, for who looks between them must not find an old time; and after it,
-        # for another who lost the race may have set its own time
-        self._spool.set_end(WAITING, name, end)
+        # Before the move, because a process that looks between the two must not find an old time. After
+        # it as well, because another process that lost the race may have set its own time.
+        self._spool.set_lease_end(WAITING, name, end)
         if self._spool.move(WAITING, name, LEASED, new):
-            self._spool.set_end(LEASED, str(new), end)
+            self._spool.set_lease_end(LEASED, str(new), end)
             yield Delivery(
                 body=self._spool.read(LEASED, str(new)),
                 receipt=str(new).encode(),
@@ -181,14 +181,14 @@ class SpoolBroker(Broker):
                 crashes=new.crashes,
             )
 
-    def _take_back(self, now: int) -> None:
-        for name in self._spool.ended(now):
+    def _release_expired(self, now: int) -> None:
+        for name in self._spool.expired(now):
             self._spool.move(LEASED, name, WAITING, Name.read(name)._replace(token=token()))
 
     def _settle(self, receipt: str, settlement: Settlement) -> None:
         old = Name.read(receipt)
         now = time.time_ns()
-        later = now + int(max(0.0, settlement.delay) * SECOND)
+        later = now + int(max(0.0, settlement.delay) * NS_PER_SECOND)
         counted = old._replace(
             when=later, token=token(), failures=settlement.failures, crashes=settlement.crashes
         )
@@ -197,26 +197,26 @@ class SpoolBroker(Broker):
         elif settlement.action is Action.RETRY:
             self._spool.move(LEASED, receipt, WAITING, counted)
         elif settlement.action is Action.RELEASE:
-            # without delay it goes back to its old place
+            # without a delay the message returns to its old position
             when = later if settlement.delay > 0 else old.when
             new = old._replace(when=when, token=token(), deliveries=old.deliveries - 1)
             self._spool.move(LEASED, receipt, WAITING, new)
         else:
             letter = counted._replace(when=now)
-            # the reason first: a dead letter without one would say nothing
+            # the reason is written first, so that no dead letter is ever without one
             self._spool.write(REASONS, str(letter), settlement.reason.encode())
             if not self._spool.move(LEASED, receipt, DEAD_LETTERS, letter):
                 self._forget_reasons([str(letter)])
 
-    def _letter(self, name: str) -> DeadLetter:
-        told = Name.read(name)
+    def _dead_letter(self, name: str) -> DeadLetter:
+        name_fields = Name.read(name)
         return DeadLetter(
             id=name,
             body=self._spool.read(DEAD_LETTERS, name),
             reason=self._spool.read(REASONS, name).decode(),
-            dead_since=told.when / SECOND,
-            failures=told.failures,
-            crashes=told.crashes,
+            dead_since=name_fields.when / NS_PER_SECOND,
+            failures=name_fields.failures,
+            crashes=name_fields.crashes,
         )
 
     def _forget_reasons(self, names: Sequence[str]) -> None:
@@ -225,11 +225,13 @@ class SpoolBroker(Broker):
 
 
 @contextmanager
-def _in_words(folder: Path) -> Iterator[None]:
-    """Raise an obstacle as qcore's errors, saying which folder it is about."""
+def _mapping_errors(folder: Path) -> Iterator[None]:
+    """Raise an OSError as one of qcore's errors that names the folder."""
     try:
         yield
     except OSError as exc:
-        if exc.errno in _LASTING:
-            raise BackendRejected(f"cannot use the spool {folder}: {exc.strerror}; check its owner") from exc
+        if exc.errno in _PERMANENT:
+            raise BackendRejected(
+                f"cannot use the spool {folder}: {exc.strerror}; check its owner and permissions"
+            ) from exc
         raise BackendUnavailable(f"cannot use the spool {folder}: {exc.strerror}") from exc

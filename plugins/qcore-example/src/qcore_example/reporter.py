@@ -1,4 +1,4 @@
-"""How a file is told of a failed run."""
+"""Decides how a failed run is written to a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FileReporter(ErrorReporter):
         self._path = path
 
     def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
-        """Append one line; arguments are left out, they may be secrets."""
+        """Append one line of JSON; the arguments are left out because they may be secret."""
         line = json.dumps(
             {
                 "id": task.id,
@@ -35,12 +35,12 @@ class FileReporter(ErrorReporter):
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                # in one write, so that the lines of several workers do not mix
+                # in one write, so that the lines of several workers are not mixed
                 os.write(file, line.encode("ascii") + b"\n")
             finally:
                 os.close(file)
         except OSError as exc:
-            _log.warning("failure not written: task %s, %s: %s", task.id, self._path, exc.strerror)
+            _log.warning("failure not reported task=%s path=%s: %s", task.id, self._path, exc.strerror)
 
     def flush(self, seconds: float) -> None:
         """Do nothing: each line is written at once."""

@@ -1,4 +1,4 @@
-"""What a user may write under the key `spool`."""
+"""Defines the configuration key `spool`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpoolSettings:
-    """The key `spool`."""
+    """The configuration key `spool`."""
 
-    #: the folder the queues lie in; made if it is not there
+    #: the folder that holds the queues; it is created if it does not exist
     path: str

@@ -1,4 +1,4 @@
-"""Files that change their state by moving from folder to folder."""
+"""Decides how files change their state by moving between folders."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WAITING, LEASED, DEAD_LETTERS, REASONS, NEW = "waiting", "leased", "buried", "reasons", "new"
-SECOND = 10**9
+WAITING, LEASED, DEAD_LETTERS, REASONS, NEW = "waiting", "leased", "dead-letters", "reasons", "new"
+NS_PER_SECOND = 10**9
 
 
 class Name(NamedTuple):
-    """What the name of a message's file tells."""
+    """The fields in the name of a message's file."""
 
-    #: nanoseconds since the epoch from when it may be leased; for a dead letter: when it was buried
+    #: nanoseconds since the epoch: from when it may be leased; of a dead letter: when it was dead-lettered
     when: int
-    #: names the message, and a lease of it: made anew with each lease
+    #: identifies the message and its lease; each lease gets a new one
     token: str
     deliveries: int = 0
     failures: int = 0
@@ -30,18 +30,18 @@ class Name(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Return what a file's name tells."""
+        """Return the fields in a file's name."""
         when, token, *counters = text.split("-")
         return cls(int(when), token, *map(int, counters))
 
 
 def token() -> str:
-    """Return a name that was never used before."""
+    """Return a name that was never used before: 24 hexadecimal digits."""
     return os.urandom(12).hex()
 
 
 class Spool:
-    """One queue: a folder with a folder for each state."""
+    """One queue: a folder that has a folder for each state."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,24 +49,24 @@ class Spool:
             (folder / state).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def names(self, state: str) -> list[str]:
-        """Return the files of one state, the oldest first."""
+        """Return the names of the files in one state, the oldest first."""
         return sorted(os.listdir(self.folder / state))  # noqa: PTH208 - names are wanted, not paths
 
     def write(self, state: str, name: str, body: bytes) -> None:
-        """Put a file there whole."""
+        """Write a file, which appears in its folder only when it is complete."""
         draft = self.folder / NEW / token()
         draft.write_bytes(body)
         draft.rename(self.folder / state / name)
 
     def read(self, state: str, name: str) -> bytes:
-        """Return what is in a file, b"" if there is none."""
+        """Return the content of a file, b"" if the file does not exist."""
         try:
             return (self.folder / state / name).read_bytes()
         except FileNotFoundError:
             return b""
 
     def move(self, state: str, name: str, to: str, new: Name) -> bool:
-        """Change a state: whole or not at all, and by one process only; return whether it was us."""
+        """Change a file's state atomically; return whether this process did it, and not another one."""
         try:
             (self.folder / state / name).rename(self.folder / to / str(new))
         except FileNotFoundError:
@@ -74,20 +74,20 @@ class Spool:
         return True
 
     def remove(self, state: str, name: str) -> bool:
-        """Remove a file; return whether it was us."""
+        """Remove a file; return whether this process did it, and not another one."""
         try:
             (self.folder / state / name).unlink()
         except FileNotFoundError:
             return False
         return True
 
-    def set_end(self, state: str, name: str, end: int) -> None:
-        """Let the lease of a file end then."""
+    def set_lease_end(self, state: str, name: str, end: int) -> None:
+        """Set when the lease of a file ends, in nanoseconds since the epoch."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.folder / state / name, ns=(end, end))
 
-    def ended(self, now: int) -> Iterator[str]:
-        """Yield the files whose lease is over."""
+    def expired(self, now: int) -> Iterator[str]:
+        """Yield the names of the leased files whose lease has expired."""
         for entry in os.scandir(self.folder / LEASED):
             with contextlib.suppress(FileNotFoundError):
                 if entry.stat().st_mtime_ns <= now:

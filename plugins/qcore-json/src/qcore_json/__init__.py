@@ -1,4 +1,4 @@
-"""The serializer `json`."""
+"""Exports the serializer `json`."""
 
 from typing import TYPE_CHECKING
 

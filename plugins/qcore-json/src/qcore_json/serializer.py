@@ -1,4 +1,4 @@
-"""JSON: readable by anyone, marks where JSON has no form."""
+"""Decides how values are written as JSON, with tags where needed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from qcore.serializing.tags import BY_NAME
 if TYPE_CHECKING:
     from qcore.serializing.tags import Tag
 
-#: how a mark begins; a mapping of a user's with such a key is written as pairs
-_MARK = "$"
-_MARK_BYTES = b'"$'
+#: the first character of a tag's key; a user's mapping with such a key is written as a list of pairs
+_TAG_PREFIX = "$"
+_TAG_BYTES = b'"$'
 
 
 class JsonSerializer(Serializer):
-    """JSON; a tuple is `{"$tuple": [...]}`, and so on for every type MessagePack knows here."""
+    """JSON with tags: a tuple is `{"$tuple": [...]}`; each type that `msgpack` supports here has a tag."""
 
     code = 2
 
     def __init__(self) -> None:
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder().decode
-        self._form = Form(fits=_fits, fits_key=_fits_key, mark=_mark)
+        self._form = Form(fits=_fits, fits_key=_fits_key, mark=_tagged)
 
-    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - any value of a user's
-        """Return the bytes of `value`."""
-        data = self._if_plain(value)
+    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - a user's value may be of any type
+        """Return `value` as JSON.
+
+        Raises:
+            EncodeError: it contains an object of a type without a JSON form.
+        """
+        data = self._encode_plain(value)
         if data is not None:
             return data
         try:
@@ -40,45 +44,49 @@ class JsonSerializer(Serializer):
         except EncodeError:
             raise
         except Exception as exc:
-            raise EncodeError(f"cannot write the value: {type(exc).__name__}: {exc}") from exc
+            raise EncodeError(f"cannot write the value as JSON: {type(exc).__name__}: {exc}") from exc
 
-    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - any value of a user's
-        """Return the value of `data`."""
+    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - a user's value may be of any type
+        """Return the value written in `data`.
+
+        Raises:
+            DecodeError: it is not JSON, or has an unknown tag.
+        """
         try:
             value = self._decode(data)
-            return _read(value) if _MARK_BYTES in data else value
+            return _read(value) if _TAG_BYTES in data else value
         except Exception as exc:
-            raise DecodeError(f"not JSON of qcore: {type(exc).__name__}: {exc}") from exc
+            raise DecodeError(f"cannot read the value as JSON: {type(exc).__name__}: {exc}") from exc
 
-    def _if_plain(self, value: object) -> bytes | None:
-        """Return the bytes of a value that needs no marks: what reads back equal was written whole."""
+    def _encode_plain(self, value: object) -> bytes | None:
+        """Return the JSON of a value that needs no tags, else None; it must decode to an equal value."""
         try:
             data = self._encode(value)
-            return data if _MARK_BYTES not in data and self._decode(data) == value else None
-        except Exception:  # noqa: BLE001 - the long way round writes it, or tells what is wrong
+            return data if _TAG_BYTES not in data and self._decode(data) == value else None
+        except Exception:  # noqa: BLE001 - the slower way with tags writes it, or raises the error
             return None
 
 
-def _mark(tag: Tag, value: object) -> dict[str, Any]:
-    return {_MARK + tag.name: value}
+def _tagged(tag: Tag, value: object) -> dict[str, Any]:
+    return {_TAG_PREFIX + tag.name: value}
 
 
-def _read(value: Any) -> Any:  # noqa: ANN401 - any value of a user's
+def _read(value: Any) -> Any:  # noqa: ANN401 - a user's value may be of any type
     if isinstance(value, list):
         return [_read(item) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) == 1:
         ((key, item),) = value.items()
-        if key.startswith(_MARK):
-            return _read_tag(key, item)
+        if key.startswith(_TAG_PREFIX):
+            return _read_tagged(key, item)
     return {key: _read(item) for key, item in value.items()}
 
 
-def _read_tag(key: str, item: object) -> Any:  # noqa: ANN401 - any value of a user's
-    tag = BY_NAME.get(key.removeprefix(_MARK))
+def _read_tagged(key: str, item: object) -> Any:  # noqa: ANN401 - a user's value may be of any type
+    tag = BY_NAME.get(key.removeprefix(_TAG_PREFIX))
     if tag is None:
-        raise DecodeError(f"unknown mark {key[:40]!a}")
+        raise DecodeError(f"unknown tag {key[:40]!a}")
     return tag.read(_read(item))
 
 
@@ -87,4 +95,4 @@ def _fits(value: object) -> bool:
 
 
 def _fits_key(value: object) -> bool:
-    return type(value) is str and not value.startswith(_MARK) and fits_plainly(value)
+    return type(value) is str and not value.startswith(_TAG_PREFIX) and fits_plainly(value)

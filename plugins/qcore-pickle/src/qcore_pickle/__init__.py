@@ -1,4 +1,4 @@
-"""The serializer `pickle`."""
+"""Exports the serializer `pickle`."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Pickle: any Python object, for those who trust every producer."""
+"""Decides how Python objects are written and read as pickle."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from qcore.interfaces import Serializer
 class PickleSerializer(Serializer):
     """Pickle, protocol 5.
 
-    Whoever can write a valid message can run any code in the process that reads it. Messages
-    are signed, so that is whoever has the secret key; a worker reads pickle only if its own
-    configuration accepts it by name.
+    Reading a pickle can run any code, so everyone who can write a valid message can run code in the
+    process that reads it. Messages are signed, so this means everyone who has the secret key. A worker
+    reads pickle only if its own configuration names it in `accept_serializers`.
     """
 
     code = 3
     unsafe = True
 
-    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - any value of a user's
-        """Return the bytes of `value`."""
+    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - a user's value may be of any type
+        """Return `value` as a pickle.
+
+        Raises:
+            EncodeError: it contains an object that cannot be pickled; the message names where.
+        """
         try:
             return pickle.dumps(value, protocol=5)
         except Exception as exc:
@@ -29,20 +33,24 @@ class PickleSerializer(Serializer):
             text = f"cannot write an object of type {type(culprit).__name__}"
             raise EncodeError(f"{path}: {text}" if path else text) from exc
 
-    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - any value of a user's
-        """Return the value of `data`."""
+    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - a user's value may be of any type
+        """Return the value written in `data`.
+
+        Raises:
+            DecodeError: it is not a pickle, or needs a class that this process cannot import.
+        """
         try:
-            return pickle.loads(data)  # noqa: S301 - that is what it is for; see the class
+            return pickle.loads(data)  # noqa: S301 - reading pickles is the purpose of this class; see its docstring
         except Exception as exc:
-            raise DecodeError(f"not a pickle this process can read: {type(exc).__name__}: {exc}") from exc
+            raise DecodeError(f"cannot read the pickle: {type(exc).__name__}: {exc}") from exc
 
 
 def _culprit(value: object) -> tuple[str, object]:
-    """Follow the first item that cannot be pickled down to the last container."""
+    """Return the innermost item that cannot be pickled, and the path to it."""
     path = ""
-    # bounded, for a list may contain itself
+    # bounded, because a list may contain itself
     for _ in range(100):
-        step = next(((name, item) for name, item in _parts(value) if not _can(item)), None)
+        step = next(((name, item) for name, item in _parts(value) if not _is_picklable(item)), None)
         if step is None:
             break
         path += step[0]
@@ -59,9 +67,9 @@ def _parts(value: object) -> list[tuple[str, object]]:
     return []
 
 
-def _can(value: object) -> bool:
+def _is_picklable(value: object) -> bool:
     try:
         pickle.dumps(value, protocol=5)
-    except Exception:  # noqa: BLE001 - whatever it raises, it cannot
+    except Exception:  # noqa: BLE001 - any error means that it cannot be pickled
         return False
     return True
