@@ -168,20 +168,30 @@ class Nodes:
         """Send a command to one of them, whose errors are raised."""
         return self.clients[node].execute_command(*words)
 
-    def begin(self, slot: int) -> None:
-        """Let the slot be moved from the first to the second."""
-        self.tell(1, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[0])
-        self.tell(0, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.ids[1])
+    def begin(self, slot: int, source: int = 0) -> None:
+        """Let the slot be moved from one to the other."""
+        self.tell(1 - source, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[source])
+        self.tell(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.ids[1 - source])
 
-    def move(self, keys: Sequence[bytes]) -> None:
+    def move(self, keys: Sequence[bytes], source: int = 0) -> None:
         """Move some of its keys, in one step."""
         if keys:
-            self.tell(0, "MIGRATE", "127.0.0.1", self.ports[1], "", 0, 20_000, "KEYS", *keys)
+            self.tell(source, "MIGRATE", "127.0.0.1", self.ports[1 - source], "", 0, 20_000, "KEYS", *keys)
 
-    def end(self, slot: int) -> None:
-        """Say that it is the second's from now on."""
-        for node in (1, 0):
-            self.tell(node, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[1])
+    def move_all(self, slot: int, source: int = 0) -> None:
+        """Move what is there, ten keys in one step."""
+        while keys := self.tell(source, "CLUSTER", "GETKEYSINSLOT", slot, 10):
+            self.move(keys, source)
+
+    def end(self, slot: int, owner: int = 1) -> None:
+        """Say whose it is from now on."""
+        for node in (owner, 1 - owner):
+            self.tell(node, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[owner])
+
+    def refusals(self) -> int:
+        """Return how often either of them refused something."""
+        told = [client.info("errorstats") for client in self.clients]
+        return sum(int(count["count"]) for one in told for count in one.values())
 
     def reset(self, slot: int) -> None:
         """Empty both, and give the slot back to the first."""

@@ -129,8 +129,8 @@ def test_a_turn_that_was_told_stays(make: Callable[[], RedisCoordination]) -> No
 def test_what_is_past_its_time_is_gone(make: Callable[[], RedisCoordination]) -> None:
     """Marks, places and gatherings end by themselves; a place that is asked for again lasts."""
     one, other = make(), make()
-    one.put("mark", b"x", 0.5)
-    one.put("lasting", b"y", 60.0)
+    one.set_flag("mark", b"x", 0.5)
+    one.set_flag("lasting", b"y", 60.0)
     one.join_barrier([BarrierMember("fan", 0, b"z")], 0.5)
     assert one.acquire("short", b"a", 1, 0.5) is None
     assert one.acquire("long", b"a", 1, 0.5) is None
@@ -140,7 +140,7 @@ def test_what_is_past_its_time_is_gone(make: Callable[[], RedisCoordination]) ->
     until(lambda: other.acquire("short", b"b", 1, 60.0) is None)
     until(lambda: not one.barrier_members("fan"))
 
-    assert one.look(["mark", "lasting", "none"]) == [None, b"y", None]
+    assert one.get_flags(["mark", "lasting", "none"]) == [None, b"y", None]
     assert other.acquire("long", b"b", 1, 60.0) == b"a"
     assert other.join_barrier([BarrierMember("fan", 1)], 60.0) == [1]
 

@@ -13,7 +13,7 @@ from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, State, StoredResult
 from qcore_redis import RedisBroker, RedisResults, RedisSettings, error_mapping
-from qcore_redis import client as link_module
+from qcore_redis import connection as connection_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,7 +118,9 @@ def test_leases_survive_the_server(own: Any) -> None:
 
 def silent(link: Any) -> None:
     """Wait until a connection is looked at before it is used; a server can be back sooner."""
-    while time.monotonic() - link._answered <= link_module._SILENCE:
+    while any(
+        time.monotonic() - connection._answered <= connection_module._SILENCE for connection in link._cell
+    ):
         pass
 
 
@@ -310,7 +312,18 @@ def test_an_unsure_enqueue_says_so(behind: Any) -> None:
         ("MASTERDOWN Link with MASTER is down", BackendUnavailable, "lost its primary"),
         ("CLUSTERDOWN The cluster is down", BackendUnavailable, "cluster is down"),
         ("TRYAGAIN Multiple keys request during rehashing", BackendUnavailable, "moving"),
-        ("MOVED 1 127.0.0.1:7000", BackendUnavailable, "moved"),
+        ("MOVED 1 127.0.0.1:7000", BackendUnavailable, "redis+cluster://"),
+        ("ASK 1 127.0.0.1:7000", BackendUnavailable, "moving"),
+        (
+            "ERR Script attempted to access a non local key in a cluster node script: f, on @user_script:15.",
+            BackendUnavailable,
+            "moving",
+        ),
+        (
+            "ERR Script attempted to execute a command while the cluster is down",
+            BackendUnavailable,
+            "is down",
+        ),
         ("OOM command not allowed when used memory > 'maxmemory'.", BackendUnavailable, "maxmemory"),
         ("ERR max number of clients reached", BackendUnavailable, "maxclients"),
         ("MISCONF Errors writing to the AOF file", BackendUnavailable, "disk"),
@@ -330,7 +343,7 @@ def test_an_error_says_what_to_do(text: str, kind: type[Exception], told: str) -
     """What may pass is unavailable, what will not is refused; both in words."""
     error = error_mapping.refused(Exception(text), "db:6379/0")
 
-    assert type(error) is kind
+    assert isinstance(error, kind)
     assert told in str(error)
     assert "db:6379/0" in str(error)
 

@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import socket
+import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import attrs
 import hiredis
 
 from qcore_redis import error_mapping
+from qcore_redis.connection import Connection
+from qcore_redis.pool import MOST
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-#: seconds for a connection, and for an answer beyond the time it was asked to wait
+#: seconds for a connection, and for a call beyond the time it was asked to wait
 PATIENCE: Final = 5.0
+#: seconds that replicas get to confirm, unless `wait_replicas_timeout` says otherwise
+CONFIRM: Final = 1.0
 #: seconds between signs of life on a silent connection, and how many may be missed
 KEEPALIVE: Final = (15, 5, 3)
-
-
-@attrs.frozen
-class Opened:
-    """A connection that is ready for commands."""
-
-    socket: socket.socket
-    close: Callable[[], object]
+#: keywords that are ours, not redis-py's
+OWN: Final = ("max_connections", "wait_replicas", "wait_replicas_timeout")
 
 
 class Address(ABC):
     """A server that connections lead to, described without its password."""
 
+    #: whether it can go where a cluster says the queue is
+    follows = False
+
     def __init__(self, keywords: dict[str, Any], title: str) -> None:
         self.title = title
-        #: seconds an answer may take
+        #: seconds a whole call may take
         self.timeout = float(keywords.get("socket_timeout") or PATIENCE)
+        #: seconds of it in which a cluster that is being changed is asked again
+        self.patience = self.timeout
+        #: connections of one process
+        self.most = int(keywords.get("max_connections") or MOST)
+        #: replicas that must have what is enqueued, and the seconds they get
+        self.replicas = int(keywords.get("wait_replicas") or 0)
+        self.replicas_timeout = float(keywords.get("wait_replicas_timeout") or CONFIRM)
         self._patience = float(keywords.get("socket_connect_timeout") or PATIENCE)
-        self._keywords = keywords
+        self._keywords = {name: value for name, value in keywords.items() if name not in OWN}
 
     @abstractmethod
-    def open(self, key: bytes) -> Opened:
+    def open(self, key: bytes, deadline: float) -> Connection:
         """Return a new connection to the server that has `key`.
 
         Raises:
@@ -48,49 +53,67 @@ class Address(ABC):
 
         """
 
+    def identity(self, key: bytes) -> tuple[object, ...]:
+        """Return what is equal for places whose connections serve each other."""
+        del key
+        told = {name: value for name, value in self._keywords.items() if not name.endswith("_timeout")}
+        return (type(self), self.title, repr(sorted(told.items())), self.most)
+
     def forget(self) -> None:
         """Look anew which server it is, next time."""
+
+    def lead(self, node: str) -> None:
+        """Take note that a cluster has the queue at `node`, as `host:port`."""
+
+    def at(self, node: str, deadline: float) -> Connection | None:
+        """Return a connection to another node of the cluster, None where there is none."""
+        del node, deadline
+        return None
 
 
 class Server(Address):
     """One server, at an address or a socket, without TLS."""
 
-    def open(self, key: bytes) -> Opened:
+    def open(self, key: bytes, deadline: float) -> Connection:
         """Connect; redis-py is not needed for it, and its import takes longer than many a task."""
         del key
         told = self._keywords
         try:
-            made = self._connect(told)
+            made = self._connect(told, deadline)
         except OSError as exc:
             raise error_mapping.lost(exc, self.title) from exc
+        connection = Connection(made, made.close)
         try:
-            self._enter(made, told)
+            self._enter(connection, told, deadline)
         except OSError as exc:
-            made.close()
+            connection.close()
             raise error_mapping.lost(exc, self.title) from exc
         except BaseException:
-            made.close()
+            connection.close()
             raise
-        return Opened(made, made.close)
+        return connection
 
-    def _connect(self, told: dict[str, Any]) -> socket.socket:
+    def _connect(self, told: dict[str, Any], deadline: float) -> socket.socket:
+        seconds = min(self._patience, deadline - time.monotonic())
+        if seconds <= 0:
+            raise TimeoutError("timed out")
         if path := told.get("unix_socket_path"):
             made = socket.socket(socket.AF_UNIX)
             try:
-                made.settimeout(self._patience)
+                made.settimeout(seconds)
                 made.connect(path)
             except BaseException:
                 made.close()
                 raise
             return made
         address = (told.get("host", "localhost"), int(told.get("port", 6379)))
-        made = socket.create_connection(address, self._patience)
+        made = socket.create_connection(address, seconds)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if told.get("socket_keepalive", True):
             keep_alive(made)
         return made
 
-    def _enter(self, made: socket.socket, told: dict[str, Any]) -> None:
+    def _enter(self, connection: Connection, told: dict[str, Any], deadline: float) -> None:
         commands: list[tuple[str, ...]] = []
         if told.get("password"):
             user = (told["username"],) if told.get("username") else ()
@@ -99,14 +122,8 @@ class Server(Address):
             commands.append(("SELECT", str(told["db"])))
         if told.get("client_name"):
             commands.append(("CLIENT", "SETNAME", told["client_name"]))
-        reader = hiredis.Reader()
         for command in commands:
-            made.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]  # it is typed for one word
-            while (reply := reader.gets()) is False:
-                piece = made.recv(65536)
-                if not piece:
-                    raise ConnectionResetError("it closed the connection")
-                reader.feed(piece)
+            reply = connection.ask(command, deadline)
             if isinstance(reply, hiredis.ReplyError):
                 raise error_mapping.refused(reply, self.title)
 

@@ -12,6 +12,7 @@ from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_redis import codec, dead_letters, records, removal
 from qcore_redis.client import SHORTEST, Client
+from qcore_redis.error_mapping import ClusterChanging
 from qcore_redis.results import RedisResults
 from qcore_redis.scripts import script
 from qcore_redis.settlements import words as settlement_words
@@ -76,10 +77,11 @@ class RedisBroker(Broker):
                 return
             bodies.append(b"\0" + message.body)
         if bodies:
-            self._link.call(b"RPUSH", self._queue, *bodies, doubt=codec.DOUBT)
+            self._link.call(b"RPUSH", self._queue, *bodies, doubt=codec.DOUBT, replicated=True)
 
     def _enqueue_odd(self, messages: Sequence[Outgoing]) -> None:
-        self._link.run(script("put", "enqueue", fills=True), *codec.words(messages), doubt=codec.DOUBT)
+        put = script("put", "enqueue", fills=True)
+        self._link.run(put, *codec.words(messages), doubt=codec.DOUBT, replicated=True)
 
     # -- taking out -------------------------------------------------------------------------
 
@@ -90,7 +92,7 @@ class RedisBroker(Broker):
         deadline = time.monotonic() + wait
         while True:
             left = max(0.0, deadline - time.monotonic())
-            found = self._turn((), (), limit, min(left, self._longest))
+            found = self._turn((), (), limit, min(left, self._link.longest(self._longest)))
             if isinstance(found, int):
                 found = self._wait(found) if found > 0 and left > 0 else []
             if found:
@@ -166,9 +168,13 @@ class RedisBroker(Broker):
         """Wait with the lease that the script has noted down."""
         token = self._doubtful[-1]
         seconds = max(milliseconds / 1000, SHORTEST)
-        item = self._link.block(
-            b"BLMOVE", self._queue, self._lease_key(token), b"LEFT", b"RIGHT", seconds, seconds=seconds
-        )
+        words = (b"BLMOVE", self._queue, self._lease_key(token), b"LEFT", b"RIGHT", seconds)
+        try:
+            item = self._link.block(*words, seconds=seconds)
+        except ClusterChanging as exc:
+            # all who wait at a node are sent away when the queue has left it
+            _log.debug("nothing came: %s", exc)
+            item = None
         found: list[Delivery] = []
         if item is None:
             self._waited = token

@@ -1,41 +1,40 @@
-"""What a connection sends and reads, and when it is given up."""
+"""What is asked again elsewhere or later, and what is an error."""
 
 from __future__ import annotations
 
-import contextlib
-import select
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
 
-from qcore.errors import BackendRejected
+from qcore.errors import BackendRejected, BackendUnavailable
 from qcore_redis import error_mapping
 from qcore_redis.parse_settings import find
+from qcore_redis.pool import connection_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from socket import socket
 
-    from qcore_redis.address import Opened
+    from qcore_redis.connection import Connection, Word
     from qcore_redis.scripts import Script
 
-#: bytes read at once: a batch of messages comes in few pieces
-_PIECE: Final = 262_144
 #: seconds of the shortest wait in the server: Redis 6.2 cuts 0.001 down to 0, which is without end
 SHORTEST: Final = 0.002
-#: seconds of silence after which a connection is looked at before something is sent
-_SILENCE: Final = 0.01
-
-# its own annotation takes tuples of one
-_pack: Callable[[tuple[bytes | str | int | float, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # see above
+#: seconds before a cluster that is being changed is asked again: from, to, doubling
+_PAUSES: Final = (0.02, 0.25)
+#: seconds of one wait in the server while connections are scarce
+_SHARED: Final = 0.1
+#: commands with one key: while it is moved it is on one node or the other, and each can be asked
+_ONE_KEY: Final = frozenset(
+    {b"RPUSH", b"HMGET", b"HGET", b"HVALS", b"HGETALL", b"ZRANGE", b"LRANGE", b"BLPOP"}
+)
 
 
 class Client:
-    """A connection that is made when it is needed, and anew after it was lost.
+    """Asks a server, by a connection that is made when it is needed and anew after it was lost.
 
-    Nothing is sent twice: who calls knows what may be repeated. Commands go straight to the socket,
-    for redis-py costs more per command than the server.
+    A question whose answer was lost is not repeated: who calls knows whether it may be. What a cluster
+    refused because it is being changed was not done, and is asked again until the call's time is over.
     """
 
     def __init__(self, section: object, key: bytes) -> None:
@@ -46,157 +45,215 @@ class Client:
         # it half-way at the first that is there. The second key never exists: while a slot is moved, a server
         # refuses a script that names a key it has not got, before the script begins.
         self._keys = (b"2", key, key + b"-")
-        self._opened: Opened | None = None
-        self._socket: socket
-        self._reader: hiredis.Reader
-        self._poll: select.poll
-        #: when the last answer came
-        self._answered = 0.0
-        #: replies that are still to come and that nobody needs
-        self._owed = 0
-        #: scripts the server has taken
-        self._known: set[Script] = set()
+        #: the connection that was used last, while it is idle
+        self._cell: list[Connection] = []
+        self._pool = connection_pool(self.place, key)
+        self._pool.join(self._cell)
         self._plain = False
         self._closed = False
 
     # -- asking -----------------------------------------------------------------------------
 
-    def call(self, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - a reply of any kind
-        """Send a command and return its reply."""
-        return self._checked(self._follow(words, self.place.timeout, doubt))
+    def call(self, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - a reply of any kind
+        """Send a command and return its reply; `replicated`: once replicas have it, if that is wanted."""
+        return self._checked(self._ask(words, self._deadline(), doubt=doubt, replicated=replicated))
 
-    def block(self, *words: bytes | str | float, seconds: float) -> Any:  # noqa: ANN401 - as above
-        """Send a command that waits up to `seconds` in the server."""
-        return self._checked(self._follow(words, seconds + self.place.timeout, ""))
+    def block(self, *words: Word, seconds: float) -> Any:  # noqa: ANN401 - as above
+        """Send a command that waits up to `seconds` in the server; nothing of it is asked again."""
+        return self._checked(self._once(words, self._deadline() + seconds))
 
-    def run(self, script: Script, *words: bytes | str | float, doubt: str = "") -> Any:  # noqa: ANN401 - as above
+    def run(self, script: Script, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - as above
         """Run a script, loading it into a server that does not know it."""
-        form = script.plain if self._plain else script.flagged
-        reply = self._follow((b"EVALSHA", form.sha, *self._keys, *words), self.place.timeout, doubt)
+        deadline = self._deadline()
+        return self._run(script, words, deadline, self._ask, doubt=doubt, replicated=replicated)
+
+    def run_now(self, script: Script, *words: Word) -> Any:  # noqa: ANN401 - as above
+        """Run a script, and do not ask again while a cluster is being changed."""
+        return self._run(script, words, self._deadline(), self._once)
+
+    def _run(
+        self,
+        script: Script,
+        words: tuple[Word, ...],
+        deadline: float,
+        ask: Callable[..., Any],
+        **how: Any,
+    ) -> Any:  # noqa: ANN401 - as above
+        reply = ask(self._told(script, words), deadline, **how)
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             # it was not run: asking once more doubles nothing
-            form = self._load(script)
-            reply = self._follow((b"EVALSHA", form.sha, *self._keys, *words), self.place.timeout, doubt)
+            self._load(script, deadline)
+            reply = ask(self._told(script, words), deadline, **how)
         return self._checked(reply)
 
-    def post(self, script: Script, *words: bytes | str | float) -> None:
+    def post(self, script: Script, *words: Word) -> None:
         """Run a script whose reply nobody needs; it is read with the next one."""
-        form = script.plain if self._plain else script.flagged
-        if self._opened is None:
+        try:
+            connection = self._cell.pop()
+        except IndexError:
             return
-        if script not in self._known:
+        if script not in connection.known:
+            self._keep(connection)
             self.run(script, *words)
-            self._known.add(script)
+            connection.known.add(script)
             return
         try:
-            self._socket.sendall(_pack((b"EVALSHA", form.sha, *self._keys, *words)))
-            self._owed += 1
+            connection.post(self._told(script, words))
         except BaseException as exc:
-            self.drop()
+            connection.close()
             if not isinstance(exc, OSError):
                 raise
+        else:
+            self._keep(connection)
+
+    def longest(self, seconds: float) -> float:
+        """Return how long one wait in the server may take, while others may need the connection."""
+        return min(seconds, _SHARED) if self._pool.scarce else seconds
 
     def drop(self) -> None:
-        """Give the connection up: what it would still say belongs to no question."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            with contextlib.suppress(OSError):
-                opened.close()
+        """Give the connection up, if there is one."""
+        while self._cell:
+            self._cell.pop().close()
 
     def close(self) -> None:
         """Give it up for good."""
-        self.drop()
         self._closed = True
+        self._pool.leave(self._cell)
+        self.drop()
 
     def __del__(self) -> None:
         # a producer may be forgotten by whoever made it
-        if hasattr(self, "_opened"):
-            self.drop()
+        if hasattr(self, "_pool"):
+            self._pool.leave(self._cell)
 
-    # -- the connection ---------------------------------------------------------------------
+    # -- the way ----------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        if self._is_there():
-            return
+    def _deadline(self) -> float:
+        return time.monotonic() + self.place.timeout
+
+    def _told(self, script: Script, words: tuple[Word, ...]) -> tuple[Word, ...]:
+        form = script.plain if self._plain else script.flagged
+        return (b"EVALSHA", form.sha, *self._keys, *words)
+
+    def _ask(
+        self, words: tuple[Word, ...], deadline: float, *, doubt: str = "", replicated: bool = False
+    ) -> Any:  # noqa: ANN401 - as above
+        """Ask, and again while a cluster is being changed: elsewhere at once, or here after a pause."""
+        reply = self._once(words, deadline, doubt=doubt, replicated=replicated)
+        pause, followed = _PAUSES[0], False
+        patience = deadline - self.place.timeout + self.place.patience
+        while isinstance(reply, hiredis.ReplyError) and error_mapping.is_changing(reply):
+            word, node = error_mapping.redirection(reply)
+            if word == "MOVED" and not self.place.follows:
+                return reply
+            if word == "ASK" and words[0] in _ONE_KEY:
+                reply = self._elsewhere(node, words, deadline, doubt=doubt, replicated=replicated)
+                if not (isinstance(reply, hiredis.ReplyError) and error_mapping.is_changing(reply)):
+                    return reply
+            if word != "MOVED" or followed:
+                if time.monotonic() + pause >= patience:
+                    return reply
+                time.sleep(pause)
+                pause = min(pause * 2, _PAUSES[1])
+            followed = followed or word == "MOVED"
+            reply = self._once(words, deadline, doubt=doubt, replicated=replicated)
+        return reply
+
+    def _once(
+        self, words: tuple[Word, ...], deadline: float, *, doubt: str = "", replicated: bool = False
+    ) -> Any:  # noqa: ANN401 - as above
+        try:
+            connection = self._cell.pop()
+        except IndexError:
+            connection = self._another(deadline)
+        else:
+            if not connection.is_there():
+                connection.close()
+                connection = self._another(deadline)
+        reply = self._by(connection, words, deadline, doubt=doubt, replicated=replicated)
+        if isinstance(reply, hiredis.ReplyError) and error_mapping.is_moved(reply):
+            connection.close()
+            self.place.forget()
+            word, node = error_mapping.redirection(reply)
+            if word == "MOVED":
+                self.place.lead(node)
+        elif self._pool.waiting or self._closed:
+            self._keep(connection)
+        else:
+            self._cell.append(connection)
+        return reply
+
+    def _elsewhere(
+        self, node: str, words: tuple[Word, ...], deadline: float, *, doubt: str, replicated: bool
+    ) -> Any:  # noqa: ANN401 - as above
+        """Ask the node that a key was moved to, while the slot is not yet its own."""
+        connection = self.place.at(node, deadline)
+        if connection is None:
+            return hiredis.ReplyError(f"ASK {self._key.decode(errors='replace')} {node}")
+        try:
+            self._by(connection, (b"ASKING",), deadline, doubt="")
+            return self._by(connection, words, deadline, doubt=doubt, replicated=replicated)
+        finally:
+            connection.close()
+
+    def _by(
+        self,
+        connection: Connection,
+        words: tuple[Word, ...],
+        deadline: float,
+        doubt: str,
+        *,
+        replicated: bool = False,
+    ) -> Any:  # noqa: ANN401 - as above
+        place = self.place
+        try:
+            reply = connection.ask(words, deadline)
+            if replicated and place.replicas and not isinstance(reply, hiredis.ReplyError):
+                told = (b"WAIT", place.replicas, max(1, round(place.replicas_timeout * 1000)))
+                have = connection.ask(told, deadline + place.replicas_timeout)
+            else:
+                return reply
+        except OSError as exc:
+            connection.close()
+            raise error_mapping.lost(exc, place.title, doubt=doubt) from exc
+        except BaseException:
+            # a signal came in the middle of an answer
+            connection.close()
+            raise
+        if isinstance(have, hiredis.ReplyError):
+            return have
+        if have < place.replicas:
+            raise BackendUnavailable(
+                f"redis at {place.title} has it, but {have} of {place.replicas} replicas confirmed within"
+                f" {place.replicas_timeout:g} s (redis.wait_replicas); {doubt}"
+            )
+        return reply
+
+    def _another(self, deadline: float) -> Connection:
         if self._closed:
             raise BackendRejected(
                 f"this connection to redis at {self.place.title} was closed; make a new one"
             )
-        opened = self.place.open(self._key)
-        self._socket = opened.socket
-        self._reader = hiredis.Reader()
-        self._poll = select.poll()
-        self._poll.register(opened.socket, select.POLLIN)
-        self._answered = time.monotonic()
-        self._owed = 0
-        self._known.clear()
-        self._opened = opened
+        return self._pool.take(self._open, deadline, self.place.title)
 
-    def _is_there(self) -> bool:
-        """Return whether it may be used; one that was closed in silence would swallow what is sent."""
-        if self._opened is None:
-            return False
-        if self._owed or time.monotonic() - self._answered < _SILENCE or not self._poll.poll(0):
-            return True
-        # nobody owes us anything: what can be read now is its end
-        self.drop()
-        return False
+    def _open(self, deadline: float) -> Connection:
+        return self.place.open(self._key, deadline)
 
-    def _exchange(self, words: tuple[bytes | str | int | float, ...], timeout: float, doubt: str) -> Any:  # noqa: ANN401 - as above
-        self._open()
-        try:
-            self._socket.settimeout(timeout)
-            self._socket.sendall(_pack(words))
-            while self._owed:
-                if isinstance(self._read(), hiredis.ReplyError):
-                    # the server has forgotten a script: the next one is not posted blindly
-                    self._known.clear()
-                self._owed -= 1
-            reply = self._read()
-            self._answered = time.monotonic()
-        except OSError as exc:
-            self.drop()
-            raise error_mapping.lost(exc, self.place.title, doubt=doubt) from exc
-        except BaseException:
-            # a signal came in the middle of an answer
-            self.drop()
-            raise
-        if isinstance(reply, hiredis.ReplyError) and error_mapping.is_moved(reply):
-            self.drop()
-            self.place.forget()
-        return reply
-
-    def _follow(self, words: tuple[bytes | str | int | float, ...], timeout: float, doubt: str) -> Any:  # noqa: ANN401 - as above
-        """Ask, and once more where a cluster says that the queue is with another node by now."""
-        reply = self._exchange(words, timeout, doubt)
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("MOVED "):
-            reply = self._exchange(words, timeout, doubt)
-        return reply
-
-    def _read(self) -> Any:  # noqa: ANN401 - as above
-        reader = self._reader
-        reply = reader.gets()
-        while reply is False:
-            piece = self._socket.recv(_PIECE)
-            if not piece:
-                raise ConnectionResetError("it closed the connection")
-            reader.feed(piece)
-            reply = reader.gets()
-        return reply
+    def _keep(self, connection: Connection) -> None:
+        if self._closed:
+            connection.close()
+        else:
+            self._pool.give(connection, self._cell)
 
     def _checked(self, reply: Any) -> Any:  # noqa: ANN401 - as above
         if isinstance(reply, hiredis.ReplyError):
             raise error_mapping.refused(reply, self.place.title) from None
         return reply
 
-    def _load(self, script: Script) -> Any:  # noqa: ANN401 - a form
-        reply = self._exchange((b"SCRIPT", b"LOAD", script.flagged.text), self.place.timeout, "")
-        if isinstance(reply, hiredis.ReplyError) and "compil" in str(reply):
+    def _load(self, script: Script, deadline: float) -> None:
+        reply = self._once((b"SCRIPT", b"LOAD", script.flagged.text), deadline)
+        self._plain = isinstance(reply, hiredis.ReplyError) and "compil" in str(reply)
+        if self._plain:
             # Redis 6.2 knows no flags
-            reply = self._exchange((b"SCRIPT", b"LOAD", script.plain.text), self.place.timeout, "")
-            self._checked(reply)
-            self._plain = True
-            return script.plain
+            reply = self._once((b"SCRIPT", b"LOAD", script.plain.text), deadline)
         self._checked(reply)
-        self._plain = False
-        return script.flagged

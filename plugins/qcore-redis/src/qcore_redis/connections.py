@@ -1,17 +1,18 @@
-"""What redis-py knows the way to: TLS, sentinels, clusters."""
+"""What redis-py knows the way to: TLS and sentinels."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from qcore_redis import error_mapping
-from qcore_redis.address import Address, Opened
+from qcore_redis.address import Address
+from qcore_redis.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ class Secure(Address):
         super().__init__(keywords, title)
         self._keywords = {
             "socket_keepalive": True,
-            **keywords,
+            **self._keywords,
             "socket_timeout": self.timeout,
             "socket_connect_timeout": self._patience,
             # answers are read by us, and nothing is sent twice
@@ -32,10 +33,15 @@ class Secure(Address):
             "retry": Retry(NoBackoff(), 0),
         }
 
-    def open(self, key: bytes) -> Opened:
+    def open(self, key: bytes, deadline: float) -> Connection:
         """Let redis-py connect, and take its socket."""
+        del key
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise error_mapping.lost(TimeoutError("timed out"), self.title)
+        limits = {"socket_timeout": seconds, "socket_connect_timeout": min(seconds, self._patience)}
         try:
-            connection = self._client(key).connection_pool.make_connection()
+            connection = self._client(limits).connection_pool.make_connection()
             connection.connect()
         except redis.AuthenticationError as exc:
             raise error_mapping.refused(_with_word(exc, "WRONGPASS"), self.title) from exc
@@ -47,11 +53,10 @@ class Secure(Address):
         except redis.RedisError as exc:
             raise error_mapping.refused(exc, self.title) from exc
         # redis-py has no public name for it
-        return Opened(connection._sock, connection.disconnect)  # noqa: SLF001 - see above
+        return Connection(connection._sock, connection.disconnect)  # noqa: SLF001 - see above
 
-    def _client(self, key: bytes) -> Any:  # noqa: ANN401 - a client of redis-py
-        del key
-        return redis.Redis(**self._keywords)
+    def _client(self, limits: dict[str, float]) -> Any:  # noqa: ANN401 - a client of redis-py
+        return redis.Redis(**{**self._keywords, **limits})
 
 
 class Watched(Secure):
@@ -63,33 +68,9 @@ class Watched(Secure):
         options = {key: self._keywords[key] for key in ("socket_connect_timeout", "socket_timeout", "retry")}
         self._sentinel = Sentinel(nodes, **options, protocol=2)  # type: ignore[no-untyped-call]  # it has no types
 
-    def _client(self, key: bytes) -> Any:  # noqa: ANN401 - a client of redis-py
-        del key
+    def _client(self, limits: dict[str, float]) -> Any:  # noqa: ANN401 - a client of redis-py
         host, port = self._sentinel.discover_master(self._service)  # type: ignore[no-untyped-call]  # as above
-        return redis.Redis(**{**self._keywords, "host": host, "port": port})
-
-
-class Sharded(Secure):
-    """The node of a cluster that has this queue."""
-
-    def __init__(self, nodes: Sequence[tuple[str, int]], keywords: dict[str, Any]) -> None:
-        super().__init__(keywords, ",".join(f"{host}:{port}" for host, port in nodes))
-        self._keywords.pop("db", None)
-        self._nodes = nodes
-        self._cluster: Any = None
-
-    def forget(self) -> None:
-        """Ask the cluster anew where the queue is."""
-        cluster, self._cluster = self._cluster, None
-        if cluster is not None:
-            cluster.close()
-
-    def _client(self, key: bytes) -> Any:  # noqa: ANN401 - a client of redis-py
-        if self._cluster is None:
-            nodes = [ClusterNode(*one) for one in self._nodes]  # type: ignore[no-untyped-call]  # it has no types
-            self._cluster = RedisCluster(startup_nodes=nodes, **self._keywords)
-        node = self._cluster.get_node_from_key(key)
-        return redis.Redis(**{**self._keywords, "host": node.host, "port": node.port})
+        return redis.Redis(**{**self._keywords, **limits, "host": host, "port": port})
 
 
 def _with_word(error: BaseException, word: str) -> Exception:

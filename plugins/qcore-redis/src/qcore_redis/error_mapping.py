@@ -19,7 +19,7 @@ _PASSING: Final = {
     "CLUSTERDOWN": "its cluster is down; see `CLUSTER INFO`",
     "TRYAGAIN": "its cluster is moving this queue to another node",
     "ASK": "its cluster is moving this queue to another node",
-    "MOVED": "its cluster has moved this queue to another node",
+    "MOVED": "its cluster has this queue on another node; name the cluster, as redis+cluster://host:port",
     "non local key": "its cluster is moving this queue to another node",
     "BUSY": "a script of somebody's keeps it busy; see `SCRIPT KILL`",
     "OOM": "it is at its `maxmemory` and takes nothing new; let the workers drain it or give it more",
@@ -36,6 +36,16 @@ _LASTING: Final = {
     "WRONGTYPE": "a key of this queue holds something else; does another program write to it",
 }
 
+_CHANGING: Final = {"CLUSTERDOWN", "TRYAGAIN", "ASK", "MOVED", "non local key"}
+
+
+class ClusterChanging(BackendUnavailable):
+    """The cluster is being changed; nothing was done."""
+
+
+class Crowded(BackendUnavailable):
+    """All connections of this process are in use; nothing was asked."""
+
 
 def refused(error: BaseException, place: str) -> BackendError:
     """Return the error to raise for an error reply of the server."""
@@ -50,12 +60,24 @@ def refused(error: BaseException, place: str) -> BackendError:
     elif "cluster is down" in text:
         word = "CLUSTERDOWN"
     if word in _PASSING:
-        return BackendUnavailable(f"redis at {place} refuses: {_PASSING[word]} ({text})"[:500])
+        kind = ClusterChanging if word in _CHANGING else BackendUnavailable
+        return kind(f"redis at {place} refuses: {_PASSING[word]} ({text})"[:500])
     if text.startswith("ERR invalid password"):
         word = "WRONGPASS"
     if word in _LASTING:
         return BackendRejected(f"redis at {place} refuses: {_LASTING[word]} ({text})"[:500])
     return BackendRejected(f"redis at {place} refuses: {text}"[:500])
+
+
+def is_changing(error: BaseException) -> bool:
+    """Return whether a cluster did nothing, because it is being changed; it may be asked again."""
+    return str(error).startswith(("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"))
+
+
+def redirection(error: BaseException) -> tuple[str, str]:
+    """Return the word of an error and the node that it names, as `host:port`, or nothing."""
+    word, *rest = str(error).split(" ")
+    return word, rest[1] if word in {"MOVED", "ASK"} and len(rest) > 1 else ""
 
 
 def lost(error: BaseException, place: str, *, doubt: str = "") -> BackendUnavailable:

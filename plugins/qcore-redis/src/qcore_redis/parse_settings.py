@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import attrs
 
 from qcore.errors import BackendRejected
-from qcore_redis.address import Server
+from qcore_redis.address import OWN, Server
+from qcore_redis.nodes import Sharded
 from qcore_redis.settings import RedisSettings
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _PLAIN: Final = frozenset(
         "socket_connect_timeout",
         "socket_keepalive",
         "client_name",
+        *OWN,
     }
 )
 _SCHEMES: Final = ("redis", "redis+cluster", "redis+sentinel", "rediss", "rediss+cluster", "unix")
@@ -84,16 +86,16 @@ def _by_url(url: SplitResult, keywords: dict[str, Any]) -> Address:
         number = int(path.strip("/") or 0)
         host, port = nodes[0]
         return server({"host": host, "port": port, **({"db": number} if number else {}), **told})
-    from qcore_redis import connections  # noqa: PLC0415 - it imports redis-py
-
     if url.scheme == "redis+sentinel":
+        from qcore_redis import connections  # noqa: PLC0415 - it imports redis-py
+
         service, _, number_text = path.strip("/").partition("/")
         if not service:
             raise BackendRejected(
                 "`redis`: the URL names no service; write redis+sentinel://host:port,host:port/service/db"
             )
         return connections.Watched(nodes, service, {"db": int(number_text or 0), **told})
-    return connections.Sharded(nodes, told)
+    return Sharded(nodes, told, server)
 
 
 def _user(url: SplitResult) -> dict[str, Any]:

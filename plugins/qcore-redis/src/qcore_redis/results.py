@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import os
 import time
@@ -12,6 +14,7 @@ from qcore.model import State
 from qcore_redis import pruning, records
 from qcore_redis.client import SHORTEST, Client
 from qcore_redis.coordination import RedisCoordination
+from qcore_redis.error_mapping import ClusterChanging, Crowded
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -20,10 +23,14 @@ if TYPE_CHECKING:
     from qcore.interfaces import Per, Settings
     from qcore.model import StoredResult
 
+_log = logging.getLogger("qcore_redis.results")
+
 #: results in one call at most
 BULK: Final = 1000
 #: seconds of one wait in the server
 LONGEST: Final = 5.0
+#: seconds between looks where the server cannot wake us: from, to, doubling
+PAUSES: Final = (0.02, 0.25)
 #: results that leave their group in one step
 _UNGROUPED: Final = 500
 #: successes may be this far from the order in which they finished
@@ -55,16 +62,28 @@ class RedisResults(ResultStore):
         """Return the result once it is terminal; whoever saves it wakes us."""
         deadline = time.monotonic() + seconds
         waiter = os.urandom(12)
+        pause = PAUSES[0]
         while True:
             left = deadline - time.monotonic()
-            turn = min(max(left, 0.0), LONGEST)
+            turn = min(max(left, 0.0), self._link.longest(LONGEST))
             if turn <= 0:
                 return self.get([id])[0]
-            value = self._link.run(script("results", "await"), id, waiter, math.ceil(turn * 1000) + 1000)
-            result = records.read(value, time.time())
-            if result is not None and result.state > State.RETRYING:
-                return result
-            self._link.block(b"BLPOP", self._prefix + b"a:" + waiter, max(turn, SHORTEST), seconds=turn)
+            try:
+                value = self._link.run_now(
+                    script("results", "await"), id, waiter, math.ceil(turn * 1000) + 1000
+                )
+                result = records.read(value, time.time())
+                if result is not None and result.state > State.RETRYING:
+                    return result
+                self._link.block(b"BLPOP", self._prefix + b"a:" + waiter, max(turn, SHORTEST), seconds=turn)
+            except (ClusterChanging, Crowded) as exc:
+                _log.debug("the result %s is looked for without being woken: %s", id.hex(), exc)
+                time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+                pause = min(pause * 2, PAUSES[1])
+                with contextlib.suppress(ClusterChanging, Crowded):
+                    result = self.get([id])[0]
+                    if result is not None and result.state > State.RETRYING:
+                        return result
 
     def group(self, group: str) -> Sequence[StoredResult]:
         """Return the results of a group in the order they finished."""

@@ -9,7 +9,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class RedisSettings:
-    """The key `redis` as a table: the keywords of redis-py; None = not said."""
+    """The key `redis` as a table: the keywords of redis-py and a few of ours; None = not said."""
 
     #: name or address; empty = localhost
     host: str | None = None
@@ -21,13 +21,19 @@ class RedisSettings:
     unix_socket_path: str | None = None
     #: instead of all of these; redis, rediss, unix, redis+sentinel or redis+cluster
     url: str | None = attrs.field(default=None, repr=False)
-    #: seconds an answer may take; None = 5
+    #: seconds a whole call may take, beyond the time it asks the server to wait; None = 5
     socket_timeout: float | None = None
     #: seconds a connection may take; None = 5
     socket_connect_timeout: float | None = None
     socket_keepalive: bool | None = None
     socket_keepalive_options: dict[str, Any] | None = None
     client_name: str | None = None
+    #: connections of one process to one server; who needs one more waits; None = 100
+    max_connections: int | None = None
+    #: replicas that must confirm what is enqueued; None = 0, none
+    wait_replicas: int | None = None
+    #: seconds they get; None = 1
+    wait_replicas_timeout: float | None = None
     ssl: bool | None = None
     ssl_keyfile: str | None = None
     ssl_certfile: str | None = None
@@ -59,7 +65,6 @@ class RedisSettings:
     retry_on_error: Any = None
     retry: Any = None
     connection_pool: Any = None
-    max_connections: int | None = None
     single_connection_client: bool | None = None
     health_check_interval: float | None = None
     socket_read_size: int | None = None
@@ -68,7 +73,7 @@ class RedisSettings:
     lib_version: str | None = None
 
     def keywords(self) -> dict[str, Any]:
-        """Return what redis-py is to be told."""
+        """Return what is said and used."""
         return {
             field.name: value
             for field in attrs.fields(type(self))
@@ -88,7 +93,6 @@ _UNUSED = frozenset(
         "retry_on_error",
         "retry",
         "connection_pool",
-        "max_connections",
         "single_connection_client",
         "health_check_interval",
         "socket_read_size",
