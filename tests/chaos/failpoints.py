@@ -115,7 +115,7 @@ def _deadly(owner: type, name: str, step: str, *, before: bool = False) -> None:
 
 
 if os.environ.get(STEP):
-    _deadly(SqliteCoordination, "arrive", "arrived")
+    _deadly(SqliteCoordination, "join_barrier", "arrived")
     _deadly(Page, "hold", "held")
     _deadly(Page, "begin", "begun")
     _deadly(Executor, "run", "ran")

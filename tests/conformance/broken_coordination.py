@@ -20,7 +20,7 @@ DAY = 86400.0
 class PutKeepsTheFirst(MemoryCoordination):
     """Never changes its mind."""
 
-    def put(self, key: str, value: bytes, ttl: float) -> None:
+    def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Look first."""
         if not value or self.get_flags([key]) == [None]:
             super().set_flag(key, value, ttl)
@@ -29,7 +29,7 @@ class PutKeepsTheFirst(MemoryCoordination):
 class MarksStay(MemoryCoordination):
     """Knows no end of a mark."""
 
-    def put(self, key: str, value: bytes, ttl: float) -> None:
+    def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Add a day."""
         super().set_flag(key, value, ttl + DAY)
 
@@ -37,7 +37,7 @@ class MarksStay(MemoryCoordination):
 class MarksEndEarly(MemoryCoordination):
     """Forgets before the time."""
 
-    def put(self, key: str, value: bytes, ttl: float) -> None:
+    def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Keep it for half as long."""
         super().set_flag(key, value, ttl / 2)
 
@@ -45,7 +45,7 @@ class MarksEndEarly(MemoryCoordination):
 class LookLeavesOut(MemoryCoordination):
     """Returns what there is, whatever it was asked for."""
 
-    def look(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+    def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Drop what is not there."""
         return [value for value in super().get_flags(keys) if value is not None]
 
@@ -244,7 +244,7 @@ class ArriveIsTwoSteps(SqliteCoordination):
 class NotesAreInMemory(SqliteCoordination):
     """Keeps marks for this process only."""
 
-    def put(self, key: str, value: bytes, ttl: float) -> None:
+    def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Leave out what others would see, but the word to begin."""
         if key == "start":
             super().set_flag(key, value, ttl)

@@ -204,7 +204,7 @@ SERIALIZERS: Final = [
 
 def run(contract: type[Contract], test: str, make: Callable[..., Any], parameters: Sequence[object]) -> None:
     """Run one test of a contract, in a hurry: what is broken need not be waited for."""
-    hurried = type("Hurried", (contract,), {"tick": 0.1, "patience": 1.0})()
+    hurried = type("Hurried", (contract,), {"time_unit": 0.1, "patience": 1.0})()
     function = getattr(hurried, test)
     given = [make for name in inspect.signature(function).parameters if name in {"new", "make"}]
     function(*given, *parameters)

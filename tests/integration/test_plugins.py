@@ -169,7 +169,7 @@ def test_crash_and_refusal_are_told_to_hooks(land: Land, diary: Path) -> None:
     """What the supervisor settles for a dead worker, and what is buried unread, is told too."""
     app, _ = land.both(workers=1, max_crashes=1)
     final(app.enqueue(tasks.die, "kill"))
-    until(lambda: ["settled", "bury", "crash"] in entries(diary))
+    until(lambda: ["settled", "dead_letter", "crash"] in entries(diary))
     with app.runtime.brokers.connection() as broker:
         broker.enqueue([Outgoing(b"\1" * 16, b"rubbish")])
 

@@ -125,7 +125,7 @@ class SettledEvent:
 
     task_id: str
     name: str
-    #: `ack`, `retry`, `release` or `bury`
+    #: `ack`, `retry`, `release` or `dead_letter`
     action: str
     #: how the run ended, a value of `Kind`
     kind: str
