@@ -275,8 +275,8 @@ class Machine(RuleBasedStateMachine):
         found = {}
         for table, columns in (
             ("queue", "0, 0"),
-            ("back", "failures, crashes"),
-            ("buried", "failures, crashes"),
+            ("returned", "failures, crashes"),
+            ("dead_letter", "failures, crashes"),
         ):
             for body, *counted in self.view.execute(f"select body, {columns} from {table}"):  # noqa: S608 - ours
                 id_ = task_id(body)
@@ -307,7 +307,7 @@ class Machine(RuleBasedStateMachine):
     def budgets_are_kept(self) -> None:
         """No message waits to run that has used up a budget."""
         for table, failures, crashes in self.counters().values():
-            if table != "buried":
+            if table != "dead_letter":
                 assert failures < ATTEMPTS
                 assert crashes < CRASHES
 
@@ -355,7 +355,7 @@ class Machine(RuleBasedStateMachine):
                 break
             self.clock.now += LEASE * 1.1
         self.nothing_is_lost()
-        left = {id_ for id_, (table, *_) in self.counters().items() if table != "buried"}
+        left = {id_ for id_, (table, *_) in self.counters().items() if table != "dead_letter"}
         assert not left, "L1: tasks that never end"
         stored = self.store.get([bytes.fromhex(id_) for id_ in self.accepted])
         assert all(one is not None and one.state is not State.RETRYING for one in stored)

@@ -1,4 +1,4 @@
-"""What the tests of the SQLite backend do over and over."""
+"""Settings, messages and child processes for the tests of the SQLite backend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qcore_sqlite import SqliteBroker
 
-#: seconds no test lives to see
+#: seconds, longer than any test runs
 LONG = 10_000.0
 
 
@@ -26,8 +26,8 @@ def settings_for(
     path: Path | None, *, retry: float = LONG, poll: float = 0.2, busy_timeout: float = 10.0
 ) -> Settings:
     """Return the settings of a queue in the file `path`."""
-    own = SqliteSettings(path=None if path is None else str(path), busy_timeout=busy_timeout)
-    return Settings(name="test", retry=retry, poll=poll, sections={"sqlite": own})
+    section = SqliteSettings(path=None if path is None else str(path), busy_timeout=busy_timeout)
+    return Settings(name="test", retry=retry, poll=poll, sections={"sqlite": section})
 
 
 def outgoing(*bodies: bytes, delay: float = 0.0) -> list[Outgoing]:
@@ -36,25 +36,25 @@ def outgoing(*bodies: bytes, delay: float = 0.0) -> list[Outgoing]:
 
 
 def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:
-    """Return the bodies in the order they were handed out."""
+    """Return the bodies in the order in which they were leased."""
     return [delivery.body for delivery in deliveries]
 
 
 def settle_all(broker: SqliteBroker, deliveries: Sequence[Delivery], action: Action = Action.ACK) -> None:
-    """End these leases in one call."""
+    """Settle these leases in one call."""
     broker.settle([Settlement(delivery.receipt, action) for delivery in deliveries])
 
 
 def result(
     id_: bytes, state: State = State.SUCCESS, body: bytes = b"sealed", **fields: float | str
 ) -> StoredResult:
-    """Return a result of this task."""
+    """Return a result of the task with this id."""
     return StoredResult(id_, state, body, "tasks.add", **fields)  # type: ignore[arg-type]  # its fields
 
 
 @contextlib.contextmanager
 def python(script: str, *arguments: object) -> Iterator[Child]:
-    """Run `script` in another process, which ends with the block."""
+    """Run `script` in another process, which is killed at the end of the block."""
     with subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -75,16 +75,16 @@ class Child:
         self.process = process
 
     def go(self) -> None:
-        """Give it the line it waits for."""
+        """Write the line that it waits for."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
     def ready(self) -> None:
-        """Wait for a line of its own."""
+        """Wait until it prints a line."""
         assert self.process.stdout is not None
         assert self.process.stdout.readline()
 
     def end(self) -> list[str]:
-        """Wait until it is over and return the words it printed."""
+        """Wait until it ends and return the words it printed."""
         return self.process.communicate(timeout=60)[0].split()

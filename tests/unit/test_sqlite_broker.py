@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the queue of this test lies."""
+    """Return the file of this test's queue."""
     return tmp_path / "queue.db"
 
 
 @pytest.fixture
 def broker(path: Path) -> Iterator[SqliteBroker]:
-    """Yield a broker whose leases outlast the test."""
+    """Yield a broker whose leases do not expire during the test."""
     broker = make_broker(settings_for(path))
     yield broker
     broker.close()
@@ -53,7 +53,7 @@ def test_order_survives_batches_of_one_millisecond(broker: SqliteBroker) -> None
 
 
 def test_a_receipt_of_a_partly_settled_lease_never_fits_a_new_message(broker: SqliteBroker) -> None:
-    """SQLite gives a deleted highest row number out again; a lease does not cover its new owner."""
+    """SQLite reuses the highest row number once deleted; an old lease does not cover the new message."""
     broker.enqueue(outgoing(b"a", b"b", b"c"))
     old = broker.lease(3, 0)
     broker.settle([Settlement(old[2].receipt)])
@@ -65,7 +65,7 @@ def test_a_receipt_of_a_partly_settled_lease_never_fits_a_new_message(broker: Sq
 
 
 def test_a_new_message_is_ready_though_the_lease_before_it_shrank(broker: SqliteBroker) -> None:
-    """What is enqueued while the last messages of a lease are settled is not taken for leased."""
+    """A message enqueued after the last messages of a lease were settled is ready, not leased."""
     broker.enqueue(outgoing(b"a", b"b", b"c"))
     old = broker.lease(3, 0)
     broker.settle([Settlement(old[1].receipt), Settlement(old[2].receipt, Action.RELEASE, delay=LONG)])
@@ -76,7 +76,7 @@ def test_a_new_message_is_ready_though_the_lease_before_it_shrank(broker: Sqlite
 
 
 def test_a_part_of_a_lease_can_be_extended(broker: SqliteBroker) -> None:
-    """The messages whose receipts are given last longer, their neighbours do not."""
+    """Only the leases of the given receipts are extended, not their neighbours'."""
     broker.enqueue(outgoing(b"a", b"b", b"c", b"d", b"e"))
     leased = broker.lease(5, 0)
     broker.extend([delivery.receipt for delivery in leased], -1)
@@ -88,8 +88,8 @@ def test_a_part_of_a_lease_can_be_extended(broker: SqliteBroker) -> None:
     assert QueueSize(ready=0, leased=3, delayed=0, dead_letters=0) == broker.size()
 
 
-def test_an_outlived_lease_says_since_when_it_was_available(path: Path) -> None:
-    """A message whose lease ran out tells when; one that was put back or delayed does not."""
+def test_an_expired_lease_says_since_when_the_message_was_available(path: Path) -> None:
+    """A delivery after an expired lease has the time of expiry; after a release or a delay it has none."""
     broker = make_broker(settings_for(path, retry=-5.0))
     broker.enqueue(outgoing(b"a"))
 
@@ -106,8 +106,8 @@ def test_an_outlived_lease_says_since_when_it_was_available(path: Path) -> None:
     assert [d[0].deliveries for d in (first, again, third, released)] == [1, 2, 3, 3]
 
 
-def test_of_two_settlements_of_one_receipt_the_first_holds(broker: SqliteBroker) -> None:
-    """Settlements act in the order given, also in one call."""
+def test_of_two_settlements_of_one_receipt_the_first_takes_effect(broker: SqliteBroker) -> None:
+    """Of two settlements of one receipt the first takes effect, in one call as well."""
     broker.enqueue(outgoing(b"a"))
     (delivery,) = broker.lease(1, 0)
 
@@ -124,10 +124,10 @@ def test_of_two_settlements_of_one_receipt_the_first_holds(broker: SqliteBroker)
 
 @pytest.mark.parametrize("receipt", [b"", b"short", bytes(16), b"\xff" * 16, b"x" * 500])
 @pytest.mark.parametrize("action", Action)
-def test_what_never_was_a_receipt_is_passed_over(
+def test_bytes_that_are_not_a_receipt_are_ignored(
     broker: SqliteBroker, receipt: bytes, action: Action
 ) -> None:
-    """Any bytes may be given as a receipt."""
+    """Any bytes may be given as a receipt; those that are not one change nothing."""
     broker.enqueue(outgoing(b"a", b"b"))
     broker.lease(1, 0)
 
@@ -137,16 +137,16 @@ def test_what_never_was_a_receipt_is_passed_over(
     assert QueueSize(ready=1, leased=1, delayed=0, dead_letters=0) == broker.size()
 
 
-@pytest.mark.parametrize("number", ["", "0", "-1", "no number", "9" * 40, "\u0663"])
-def test_what_is_no_id_of_a_dead_letter_is_passed_over(broker: SqliteBroker, number: str) -> None:
-    """Any text may be given as the id of a dead letter."""
+@pytest.mark.parametrize("number", ["", "0", "-1", "not a number", "9" * 40, "\u0663"])
+def test_a_text_that_is_not_the_id_of_a_dead_letter_is_ignored(broker: SqliteBroker, number: str) -> None:
+    """Any text may be given as the id of a dead letter; one that is not changes nothing."""
     assert (broker.requeue([number]), broker.delete([number])) == (0, 0)
 
 
-def test_an_exchange_is_one_transaction(
+def test_commit_and_lease_is_one_transaction(
     broker: SqliteBroker, store: SqliteResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the lease fails, neither results nor settlements of the same exchange are kept."""
+    """If the lease fails, neither the results nor the settlements of the same call are kept."""
     broker.enqueue(outgoing(b"a", b"b"))
     (delivery,) = broker.lease(1, 0)
 
@@ -167,7 +167,7 @@ def test_an_exchange_is_one_transaction(
 
 
 def test_results_of_another_file_are_saved_there(broker: SqliteBroker, tmp_path: Path) -> None:
-    """An exchange with a store of another database saves the results there."""
+    """Results are saved to the given store if it uses another database."""
     other = make_results(settings_for(tmp_path / "other.db"))
     broker.enqueue(outgoing(b"a", b"b"))
     (delivery,) = broker.lease(1, 0)
@@ -180,8 +180,8 @@ def test_results_of_another_file_are_saved_there(broker: SqliteBroker, tmp_path:
     assert saved is not None
 
 
-def test_two_spellings_of_one_file_are_one_backend(path: Path, broker: SqliteBroker) -> None:
-    """A symbolic link to the file is the same queue."""
+def test_two_names_of_one_file_are_one_queue(path: Path, broker: SqliteBroker) -> None:
+    """A symbolic link to the file opens the same queue."""
     link = path.with_name("link.db")
     link.symlink_to(path)
     broker.enqueue(outgoing(b"a"))
@@ -194,8 +194,8 @@ def test_two_spellings_of_one_file_are_one_backend(path: Path, broker: SqliteBro
     assert broker.capabilities.backend == other.capabilities.backend
 
 
-def test_a_look_at_an_empty_queue_writes_nothing(path: Path, broker: SqliteBroker) -> None:
-    """An idle worker leaves the log as it is."""
+def test_leasing_from_an_empty_queue_writes_nothing(path: Path, broker: SqliteBroker) -> None:
+    """An idle worker does not change the write-ahead log."""
     broker.enqueue(outgoing(b"a", delay=LONG))
     log = path.with_name("queue.db-wal")
     before = log.read_bytes()
@@ -210,14 +210,14 @@ def test_a_look_at_an_empty_queue_writes_nothing(path: Path, broker: SqliteBroke
 class Machine(RuleBasedStateMachine):
     """Any sequence of calls leaves each message in exactly one state, with the right counters."""
 
-    place: Path
+    database: Path
 
     def __init__(self) -> None:
         super().__init__()
-        self.place.unlink(missing_ok=True)
-        for rest in ("-wal", "-shm", "-work", "-done"):
-            self.place.with_name(self.place.name + rest).unlink(missing_ok=True)
-        self.broker = make_broker(settings_for(self.place))
+        self.database.unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm", "-work", "-done"):
+            self.database.with_name(self.database.name + suffix).unlink(missing_ok=True)
+        self.broker = make_broker(settings_for(self.database))
         self.number = 0
         #: body -> (deliveries, failures, crashes) of the last lease
         self.ready: dict[bytes, tuple[int, int, int]] = {}
@@ -232,7 +232,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 4), delay=st.sampled_from([0.0, LONG]))
     def enqueue(self, count: int, delay: float) -> None:
-        """Accept some messages."""
+        """Enqueue some messages."""
         names = [b"%042d" % (self.number + i) for i in range(count)]
         self.number += count
         self.broker.enqueue(outgoing(*names, delay=delay))
@@ -243,7 +243,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 6))
     def lease(self, limit: int) -> None:
-        """Take some messages; each has the counters it should have."""
+        """Lease some messages; each has the expected counters."""
         leased = self.broker.lease(limit, 0)
 
         assert min(limit, len(self.ready)) == len(leased)
@@ -259,7 +259,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.leased)
     @rule(data=st.data(), action=st.sampled_from(Action), delay=st.sampled_from([0.0, LONG]))
     def settle(self, data: st.DataObject, action: Action, delay: float) -> None:
-        """End some leases, in one way."""
+        """Settle some leases, all by the same action."""
         chosen = data.draw(st.sets(st.sampled_from(sorted(self.leased)), min_size=1))
         self.broker.settle(
             [
@@ -282,13 +282,13 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.stale)
     @rule(data=st.data(), action=st.sampled_from(Action))
     def settle_again(self, data: st.DataObject, action: Action) -> None:
-        """End a lease that has ended: nothing changes."""
+        """Settle a lease that was settled before: nothing changes."""
         self.broker.settle([Settlement(data.draw(st.sampled_from(self.stale)), action)])
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
-    def outlive(self, data: st.DataObject) -> None:
-        """Let some leases run out, and take their messages."""
+    def expire(self, data: st.DataObject) -> None:
+        """Let some leases expire, and lease their messages again."""
         chosen = data.draw(st.sets(st.sampled_from(sorted(self.leased)), min_size=1))
         self.broker.extend([self.leased[body].receipt for body in chosen], -1)
         for body in chosen:
@@ -299,13 +299,13 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
     def extend(self, data: st.DataObject) -> None:
-        """Prolong some leases: nobody sees it."""
+        """Extend some leases: the counts do not change."""
         chosen = data.draw(st.sets(st.sampled_from(sorted(self.leased)), min_size=1))
         self.broker.extend([self.leased[body].receipt for body in chosen], LONG)
 
     @rule()
     def purge(self) -> None:
-        """Remove what waits."""
+        """Remove the ready and delayed messages."""
         assert len(self.ready) + len(self.delayed) == self.broker.purge()
         self.ready.clear()
         self.delayed.clear()
@@ -316,8 +316,8 @@ class Machine(RuleBasedStateMachine):
         """Take some messages back; what is leased or buried stays."""
         waiting = {*self.ready, *self.delayed}
         chosen = data.draw(st.sets(st.sampled_from(sorted({*waiting, *self.leased, *self.dead_letters}))))
-        taken = self.broker.remove_messages([body[ID_AT] for body in chosen])
-        assert sorted(chosen & waiting) == sorted(taken)
+        removed = self.broker.remove_messages([body[ID_AT] for body in chosen])
+        assert sorted(chosen & waiting) == sorted(removed)
         self.delayed -= chosen
         for body in chosen:
             self.ready.pop(body, None)
@@ -325,7 +325,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.dead_letters)
     @rule(data=st.data())
     def requeue(self, data: st.DataObject) -> None:
-        """Make some dead letters ready."""
+        """Make some dead letters ready again."""
         chosen = data.draw(st.sets(st.sampled_from(sorted(self.dead_letters)), min_size=1))
         ids = [letter.id for letter in self.broker.dead_letters() if letter.body in chosen]
         assert len(chosen) == self.broker.requeue(ids)
@@ -344,7 +344,7 @@ def test_any_sequence_of_calls_leaves_each_message_in_one_state(tmp_path: Path) 
     """See `Machine`."""
 
     class Here(Machine):
-        place = tmp_path / "machine.db"
+        database = tmp_path / "machine.db"
 
     case = Here.TestCase
     case.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)

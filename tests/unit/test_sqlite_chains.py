@@ -1,4 +1,4 @@
-"""Results, what follows, settlements and leases in one transaction of SQLite."""
+"""Results, follow-up messages, settlements and leases in one SQLite transaction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: takes each chain a step further at a time; dies at a chosen point of its third exchange
+#: runs one step of each chain at a time; dies at a chosen point of its third transaction
 CHAIN = """
 import os, signal, sys
 from pathlib import Path
@@ -63,13 +63,13 @@ while leased := broker.commit_and_lease(store, results, settlements, 2, then):
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the queue of this test lies."""
+    """Return the file of this test's queue."""
     return tmp_path / "queue.db"
 
 
 @pytest.fixture
 def broker(path: Path) -> Iterator[SqliteBroker]:
-    """Yield a broker whose leases outlast the test."""
+    """Yield a broker whose leases do not expire during the test."""
     broker = make_broker(settings_for(path))
     yield broker
     broker.close()
@@ -84,37 +84,37 @@ def store(path: Path) -> Iterator[SqliteResults]:
 
 
 @pytest.mark.parametrize("point", ["save", "put", "settle", "lease", "commit"])
-def test_death_in_the_middle_of_an_exchange_breaks_no_chain(
+def test_death_in_the_middle_of_a_transaction_breaks_no_chain(
     broker: SqliteBroker, store: SqliteResults, path: Path, point: str
 ) -> None:
-    """Of a step and the one that follows from it exactly one is queued, and the step before has a result."""
+    """Exactly one step of each chain is queued, and each step before it has a result."""
     broker.enqueue(outgoing(*(b"%d:0" % chain for chain in range(5))))
 
     with python(CHAIN, path, point) as worker:
         worker.end()
 
     assert worker.process.returncode == -signal.SIGKILL
-    assert sum(whole(broker, store, 5)) > 0
+    assert sum(check_chains(broker, store, 5)) > 0
 
 
 def test_death_at_any_moment_breaks_no_chain(broker: SqliteBroker, store: SqliteResults, path: Path) -> None:
-    """A worker is killed again and again while it works, and no step is lost or made twice."""
+    """A worker is killed repeatedly while it works, and no step is lost or enqueued twice."""
     broker.enqueue(outgoing(*(b"%d:0" % chain for chain in range(5))))
 
     for _ in range(8):
-        # one at a time: its leases run out at once, so that the next one need not wait for them
+        # one at a time; its leases expire at once, so that the next worker need not wait for them
         with python(CHAIN, path, "any") as worker:
             worker.ready()
-            # once it has got somewhere; on a busy machine that takes a while
+            # killed once it has saved a result, which takes a while on a busy machine
             end = time.monotonic() + 20
             while not store.recent(State.SUCCESS, 1) and time.monotonic() < end:
                 time.sleep(0.001)
 
-    assert sum(whole(broker, store, 5)) > 0
+    assert sum(check_chains(broker, store, 5)) > 0
 
 
-def whole(broker: SqliteBroker, store: SqliteResults, chains: int) -> list[int]:
-    """See that each chain is at one step and all before it have results; return the steps."""
+def check_chains(broker: SqliteBroker, store: SqliteResults, chains: int) -> list[int]:
+    """Check that one step of each chain is queued and all before it have results; return those steps."""
     queued = {int(chain): int(step) for chain, step in (body.split(b":") for body in drain(broker))}
     kept = sorted(found.id.strip() for found in store.recent(State.SUCCESS, 100_000))
     assert sorted(queued) == list(range(chains))
@@ -123,7 +123,7 @@ def whole(broker: SqliteBroker, store: SqliteResults, chains: int) -> list[int]:
 
 
 def drain(broker: SqliteBroker) -> list[bytes]:
-    """Lease all there is; each body once."""
+    """Lease all messages; each body occurs once."""
     found: list[bytes] = []
     while leased := broker.lease(100, 0):
         found += bodies(leased)
@@ -131,8 +131,8 @@ def drain(broker: SqliteBroker) -> list[bytes]:
     return found
 
 
-def test_what_follows_is_leased_in_the_same_call(broker: SqliteBroker, store: SqliteResults) -> None:
-    """The next step of a chain needs no second look at the queue."""
+def test_a_follow_up_message_is_leased_in_the_same_call(broker: SqliteBroker, store: SqliteResults) -> None:
+    """The next step of a chain needs no second call to lease it."""
     broker.enqueue(outgoing(b"first"))
     (first,) = broker.lease(1, 0)
 
@@ -144,17 +144,17 @@ def test_what_follows_is_leased_in_the_same_call(broker: SqliteBroker, store: Sq
     assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, dead_letters=0)
 
 
-def test_what_follows_and_does_not_fit_leaves_all_as_it_was(
+def test_a_follow_up_message_that_does_not_fit_rolls_everything_back(
     broker: SqliteBroker, store: SqliteResults
 ) -> None:
-    """A step that cannot be enqueued keeps the result and the settlement back as well."""
+    """If a step cannot be enqueued, neither the result nor the settlement is kept."""
     broker.enqueue(outgoing(b"first"))
     (first,) = broker.lease(1, 0)
     connection = broker._database._open
     assert connection is not None
     connection.execute(f"pragma max_page_count = {connection.execute('pragma page_count').fetchone()[0] + 3}")
 
-    with pytest.raises(BackendUnavailable, match="is full; nothing was changed"):
+    with pytest.raises(BackendUnavailable, match="is full and nothing was changed"):
         broker.commit_and_lease(
             store, [result(bytes(16))], [Settlement(first.receipt)], 5, outgoing(b"small", bytes(50_000))
         )
@@ -163,8 +163,8 @@ def test_what_follows_and_does_not_fit_leaves_all_as_it_was(
     assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, dead_letters=0)
 
 
-def test_results_kept_elsewhere_are_kept_first(broker: SqliteBroker, path: Path) -> None:
-    """A store of another kind has the result before anything is written here."""
+def test_results_of_another_store_are_saved_first(broker: SqliteBroker, path: Path) -> None:
+    """A store of another kind has the result before anything is written to this file."""
     impatient = make_broker(settings_for(path, busy_timeout=0.0))
     elsewhere = MemoryResults(MemoryServer().results("test"), backend="elsewhere")
     impatient.enqueue(outgoing(b"first"))
@@ -174,7 +174,7 @@ def test_results_kept_elsewhere_are_kept_first(broker: SqliteBroker, path: Path)
     broker._database._begin()
     with pytest.raises(BackendUnavailable, match="is locked"):
         impatient.commit_and_lease(elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next"))
-    broker._database._undo()
+    broker._database._rollback()
     assert elsewhere.get([bytes(16)]) == [kept]
     assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, dead_letters=0)
     again = impatient.commit_and_lease(elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next"))
@@ -187,23 +187,23 @@ def test_results_kept_elsewhere_are_kept_first(broker: SqliteBroker, path: Path)
     ("limit", "delays", "expected"),
     [(0, [0.0], 1), (1, [0.0], 1), (2, [0.0], 0), (2, [0.0, 0.0, 0.0], 1), (5, [LONG], 1), (5, [], 0)],
 )
-def test_others_are_woken_only_for_what_is_left_to_them(
+def test_other_workers_are_woken_only_for_messages_that_are_left(
     broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch, limit: int, delays: list[float], expected: int
 ) -> None:
-    """A chain that one worker takes from step to step does not wake all others at each."""
+    """A worker that runs a chain step by step does not wake all other workers at each step."""
     broker.enqueue(outgoing(b"first"))
     leased = broker.lease(1, 0)
-    rung = []
-    monkeypatch.setattr(broker._database.work, "ring", lambda: rung.append(True))
+    notified = []
+    monkeypatch.setattr(broker._database.work_added, "notify", lambda: notified.append(True))
 
     then = [message for delay in delays for message in outgoing(b"next", delay=delay)]
     broker.commit_and_lease(None, (), [Settlement(delivery.receipt) for delivery in leased], limit, then)
 
-    assert len(rung) == expected
+    assert len(notified) == expected
 
 
-def test_a_withdrawn_number_that_is_given_out_again_is_counted(broker: SqliteBroker) -> None:
-    """SQLite gives a deleted highest number out again: it is a hole no longer."""
+def test_a_removed_number_that_is_reused_is_counted(broker: SqliteBroker) -> None:
+    """SQLite reuses the highest number once deleted, which is then no longer a gap."""
     sent = [b"%042d" % number for number in range(6)]
     broker.enqueue(outgoing(*sent))
 
@@ -217,4 +217,4 @@ def test_a_withdrawn_number_that_is_given_out_again_is_counted(broker: SqliteBro
     assert before == 5
     assert bodies(leased) == [sent[0], sent[1], sent[3], sent[4], b"new"]
     assert broker.size().ready == 6
-    assert broker._database.read(lambda connection: connection.execute("select * from hole").fetchall()) == []
+    assert broker._database.read(lambda connection: connection.execute("select * from gap").fetchall()) == []

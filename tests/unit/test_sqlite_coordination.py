@@ -1,4 +1,4 @@
-"""What notes in SQLite do beyond the contract: whoever dies, and when they are cleared away."""
+"""Coordination records in SQLite: deaths of processes, and sweeping."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from qcore_sqlite.coordination import SqliteCoordination
 
-#: makes notes without end, after a word for each round; dies where a statement begins, if one is named
+#: writes records for ever and prints a word after each round; dies at the statement that is named, if any
 WORK = """
 import itertools, os, signal, sys
 from pathlib import Path
@@ -29,7 +29,7 @@ from qcore.coordination import BarrierMember
 from tests.unit.sqlite_base import settings_for
 
 notes = make_results(settings_for(Path(sys.argv[1]))).notes
-name, beginning = sys.argv[2:4]
+process, beginning = sys.argv[2:4]
 
 def trace(statement):
     if statement.startswith(beginning):
@@ -38,84 +38,84 @@ def trace(statement):
 if beginning:
     notes.get_flags(["open"])
     notes._database._open.set_trace_callback(trace)
-for turn in itertools.count():
-    holder = f"{name} {turn}".encode()
-    if notes.acquire("place", holder, 2, 1000.0) is None and turn % 2:
-        notes.release([("place", holder)])
+for round_number in itertools.count():
+    holder = f"{process} {round_number}".encode()
+    if notes.acquire("permit", holder, 2, 1000.0) is None and round_number % 2:
+        notes.release([("permit", holder)])
     notes.reserve("rate", holder, 10.0, 3)
-    first = 10**6 * int(name) + 3 * turn
-    notes.join_barrier([BarrierMember("gathering", first + more, holder) for more in range(3)], 1000.0)
-    notes.set_flag("mark", holder, 1000.0)
-    if turn % 10 == 9:
+    first = 10**6 * int(process) + 3 * round_number
+    notes.join_barrier([BarrierMember("barrier", first + more, holder) for more in range(3)], 1000.0)
+    notes.set_flag("flag", holder, 1000.0)
+    if round_number % 10 == 9:
         notes.join_barrier([BarrierMember(f"done {holder}", more) for more in range(5)], 1000.0)
         notes.delete_barriers([f"done {holder}"])
-    print("noted", flush=True)
+    print("written", flush=True)
 """
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the notes of this test lie."""
+    """Return the file of this test's records."""
     return tmp_path / "queue.db"
 
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteResults]:
-    """Yield the store whose notes are tried."""
+    """Yield the result store of the tested file."""
     store = make_results(settings_for(path))
     yield store
     store.close()
 
 
 @pytest.fixture
-def look(path: Path) -> Iterator[Callable[..., list[tuple[object, ...]]]]:
-    """Yield a function that asks the file itself."""
+def query_file(path: Path) -> Iterator[Callable[..., list[tuple[object, ...]]]]:
+    """Yield a function that queries the file itself."""
     connection = sqlite3.connect(path, isolation_level=None)
 
-    def ask(query: str) -> list[tuple[object, ...]]:
+    def query_rows(query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
-    yield ask
+    yield query_rows
     connection.close()
 
 
-def fill(notes: SqliteCoordination, name: str, ttl: float) -> None:
-    """Make a note of every kind."""
-    notes.set_flag(name, b"value", ttl)
-    notes.acquire(name, b"holder", 1, ttl)
-    notes.join_barrier([BarrierMember(name, number) for number in range(3)], ttl)
+def fill(notes: SqliteCoordination, key: str, ttl: float) -> None:
+    """Write a flag, a permit and a barrier."""
+    notes.set_flag(key, b"value", ttl)
+    notes.acquire(key, b"holder", 1, ttl)
+    notes.join_barrier([BarrierMember(key, number) for number in range(3)], ttl)
 
 
-def test_what_is_outlived_is_cleared_away_by_prune(
-    store: SqliteResults, look: Callable[..., list[tuple[object, ...]]], monkeypatch: pytest.MonkeyPatch
+def test_prune_deletes_expired_records(
+    store: SqliteResults, query_file: Callable[..., list[tuple[object, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No row stays for ever, however many there are; what is still valid stays."""
-    monkeypatch.setattr("qcore_sqlite.coordination.SWEEP", 3)
-    monkeypatch.setattr("qcore_sqlite.coordination.GATHERINGS", 3)
+    """All expired rows are deleted, however many there are; valid rows stay."""
+    monkeypatch.setattr("qcore_sqlite.coordination.SWEEP_BATCH", 3)
+    monkeypatch.setattr("qcore_sqlite.coordination.BARRIER_BATCH", 3)
     for number in range(10):
         fill(store.notes, f"old {number}", -1.0)
         store.notes.reserve(f"old {number}", b"given", 1e-9, 1)
     fill(store.notes, "kept", LONG)
-    for holder in (b"given", b"waiting", b"gone for a day"):
+    for holder in (b"given", b"waiting", b"away for a day"):
         store.notes.reserve("kept", holder, LONG, 1)
-    look("update turn set at = at - 2 * 86400 where holder = cast('gone for a day' as blob)")
+    query_file("update rate_slot set at = at - 2 * 86400 where holder = cast('away for a day' as blob)")
 
     assert store.prune(-1) == 0
 
-    for table in ("mark", "place", "rate", "gathering"):
-        assert look(f"select key from {table}") == [("kept",)]  # noqa: S608 - names of ours
-    assert look("select key, holder from turn") == [("kept", b"waiting")]
-    assert look("select count(*) from member") == [(3,)]
+    for table in ("flag", "permit", "rate", "barrier"):
+        assert query_file(f"select key from {table}") == [("kept",)]  # noqa: S608 - names of ours
+    assert query_file("select key, holder from rate_slot") == [("kept", b"waiting")]
+    assert query_file("select count(*) from barrier_member") == [(3,)]
 
 
-def test_a_turn_that_nobody_took_is_forgotten_after_a_day(
-    store: SqliteResults, look: Callable[..., list[tuple[object, ...]]]
+def test_an_unused_rate_slot_is_deleted_after_a_day(
+    store: SqliteResults, query_file: Callable[..., list[tuple[object, ...]]]
 ) -> None:
-    """A turn that was given, or waited for in vain for a day, is forgotten."""
+    """A rate slot that its holder has not used for a day is deleted; a new one is assigned."""
     for holder in (b"given", b"late", b"too late"):
         store.notes.reserve("rate", holder, 100_000.0, 1)
-    look("update turn set at = at - 100000 - 80000 where holder = cast('late' as blob)")
-    look("update turn set at = at - 200000 - 90000 where holder = cast('too late' as blob)")
+    query_file("update rate_slot set at = at - 100000 - 80000 where holder = cast('late' as blob)")
+    query_file("update rate_slot set at = at - 200000 - 90000 where holder = cast('too late' as blob)")
 
     waits = [store.notes.reserve("rate", holder, 100_000.0, 1) for holder in (b"late", b"too late")]
 
@@ -123,8 +123,8 @@ def test_a_turn_that_nobody_took_is_forgotten_after_a_day(
     assert waits[1] == pytest.approx(300_000, abs=60)
 
 
-def test_a_gathering_that_began_anew_is_not_cleared_away(store: SqliteResults) -> None:
-    """Numbers of rows are given out again; only what is outlived goes."""
+def test_a_barrier_that_was_restarted_is_not_swept(store: SqliteResults) -> None:
+    """Ids of rows are reused; only expired barriers are deleted."""
     store.notes.join_barrier([BarrierMember("g", number) for number in range(5)], -1.0)
     store.notes.join_barrier([BarrierMember("g", 7, b"anew")], LONG)
     store.notes.join_barrier([BarrierMember("h", 0)], -1.0)
@@ -134,16 +134,16 @@ def test_a_gathering_that_began_anew_is_not_cleared_away(store: SqliteResults) -
     assert store.notes.barrier_members("g") == {7: b"anew"}
 
 
-def test_a_locked_file_is_told_of_and_nothing_is_half_done(path: Path) -> None:
-    """Who only looks needs no lock; who writes is told, and may try again."""
+def test_a_locked_file_raises_and_changes_nothing(path: Path) -> None:
+    """Reading needs no lock; writing raises BackendUnavailable and can be repeated."""
     store = make_results(settings_for(path, busy_timeout=0.05))
     fill(store.notes, "before", LONG)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("begin immediate")
     writers: list[Callable[[], object]] = [
-        lambda: store.notes.set_flag("mark", b"value", LONG),
+        lambda: store.notes.set_flag("flag", b"value", LONG),
         lambda: store.notes.set_flag("before", b"", LONG),
-        lambda: store.notes.acquire("place", b"holder", 1, LONG),
+        lambda: store.notes.acquire("permit", b"holder", 1, LONG),
         lambda: store.notes.release([("before", b"holder")]),
         lambda: store.notes.reserve("rate", b"holder", 1.0, 1),
         lambda: store.notes.join_barrier([BarrierMember("before", 9)], LONG),
@@ -153,7 +153,7 @@ def test_a_locked_file_is_told_of_and_nothing_is_half_done(path: Path) -> None:
     for write in writers:
         with pytest.raises(BackendUnavailable, match="is locked by another process"):
             write()
-    assert store.notes.get_flags(["before", "mark"]) == [b"value", None]
+    assert store.notes.get_flags(["before", "flag"]) == [b"value", None]
     assert store.notes.barrier_members("before") == {0: b"", 1: b"", 2: b""}
     holder.execute("rollback")
     holder.close()
@@ -166,54 +166,56 @@ def test_a_locked_file_is_told_of_and_nothing_is_half_done(path: Path) -> None:
 @pytest.mark.parametrize(
     "beginning",
     [
-        "delete from place where key",
-        "insert into place",
+        "delete from permit where key",
+        "insert into permit",
         "insert or replace into rate",
-        "insert or replace into turn",
-        "insert or ignore into member",
-        "update gathering",
-        "delete from gathering",
+        "insert or replace into rate_slot",
+        "insert or ignore into barrier_member",
+        "update barrier",
+        "delete from barrier where",
         "commit",
     ],
 )
-def test_death_in_the_middle_of_a_call_leaves_nothing_half_done(
-    path: Path, store: SqliteResults, look: Callable[..., list[tuple[object, ...]]], beginning: str
+def test_death_in_the_middle_of_a_call_changes_nothing(
+    path: Path, store: SqliteResults, query_file: Callable[..., list[tuple[object, ...]]], beginning: str
 ) -> None:
-    """Whoever is killed between two statements has done nothing, and holds no lock."""
-    store.notes.acquire("place", b"first", 2, LONG)
+    """A process that is killed between two statements has changed nothing and holds no lock."""
+    store.notes.acquire("permit", b"first", 2, LONG)
 
     with python(WORK, path, 1, beginning) as worker:
         worker.end()
 
     assert worker.process.returncode == -signal.SIGKILL
-    sound(look)
-    assert store.notes.acquire("place", b"next", 3, LONG) is None
+    check_tables(query_file)
+    assert store.notes.acquire("permit", b"next", 3, LONG) is None
 
 
-def test_death_at_any_moment_leaves_nothing_half_done(
-    path: Path, store: SqliteResults, look: Callable[..., list[tuple[object, ...]]]
+def test_death_at_any_moment_leaves_consistent_tables(
+    path: Path, store: SqliteResults, query_file: Callable[..., list[tuple[object, ...]]]
 ) -> None:
-    """Processes that make notes at once are killed again and again, and what is left is sound."""
+    """Processes that write at the same time are killed repeatedly, and the tables stay consistent."""
     for number in range(6):
         with python(WORK, path, 2 * number, "") as one, python(WORK, path, 2 * number + 1, "") as other:
             for _ in range(3):
                 one.ready()
                 other.ready()
-        sound(look)
+        check_tables(query_file)
 
-    assert store.notes.get_flags(["mark"]) != [None]
+    assert store.notes.get_flags(["flag"]) != [None]
 
 
-def sound(look: Callable[..., list[tuple[object, ...]]]) -> None:
-    """See that what several tables say agrees."""
-    assert look("pragma integrity_check") == [("ok",)]
-    assert look("select count(*) from place where key = 'place' having count(*) > 2") == []
-    counted = look("select number, count from gathering order by number")
-    assert counted == look("select gathering, count(*) from member group by gathering order by gathering")
-    # every call brought three, or five that are disbanded
+def check_tables(query_file: Callable[..., list[tuple[object, ...]]]) -> None:
+    """Check that the tables agree with each other."""
+    assert query_file("pragma integrity_check") == [("ok",)]
+    assert query_file("select count(*) from permit where key = 'permit' having count(*) > 2") == []
+    counted = query_file("select id, count from barrier order by id")
+    assert counted == query_file(
+        "select barrier, count(*) from barrier_member group by barrier order by barrier"
+    )
+    # every call added three members, or five to a barrier that is deleted
     assert all(count % 3 == 0 or count == 5 for _, count in counted if isinstance(count, int))
-    # each turn but the first three is kept until it comes, ten seconds after the one before
-    turns = [at for (at,) in look("select at from turn order by at") if isinstance(at, float)]
-    assert [at for (at,) in look("select at from rate")][: len(turns)] == turns[-1:]
-    assert all(10 - 1e-3 < later - sooner for sooner, later in itertools.pairwise(turns))
-    assert len(turns) < 2 or turns[-1] - turns[0] == pytest.approx(10 * (len(turns) - 1), abs=1)
+    # each rate slot but the first three is kept until it comes, ten seconds after the one before
+    slots = [at for (at,) in query_file("select at from rate_slot order by at") if isinstance(at, float)]
+    assert [at for (at,) in query_file("select at from rate")][: len(slots)] == slots[-1:]
+    assert all(10 - 1e-3 < later - earlier for earlier, later in itertools.pairwise(slots))
+    assert len(slots) < 2 or slots[-1] - slots[0] == pytest.approx(10 * (len(slots) - 1), abs=1)

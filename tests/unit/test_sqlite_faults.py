@@ -1,4 +1,4 @@
-"""What the SQLite backend says to files it cannot use, and what it loses: nothing."""
+"""Errors of the SQLite backend: unusable files, full disks, locks."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ STORES = [make_broker, make_results, make_schedules]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the queue of this test lies."""
+    """Return the file of this test's queue."""
     return tmp_path / "queue.db"
 
 
 @pytest.fixture
 def broker(path: Path) -> Iterator[SqliteBroker]:
-    """Yield a broker whose leases outlast the test."""
+    """Yield a broker whose leases do not expire during the test."""
     broker = make_broker(settings_for(path))
     yield broker
     broker.close()
@@ -51,13 +51,13 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# -- the place ------------------------------------------------------------------------------
+# -- the path -------------------------------------------------------------------------------
 
 
 def test_without_a_path_the_queue_is_in_the_state_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XDG_STATE_HOME is honoured, and what is made there is for its owner only."""
+    """XDG_STATE_HOME is used, and only the owner may read the files created there."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     before = os.umask(0)
 
@@ -80,8 +80,8 @@ def test_the_state_directory_is_in_the_home_directory(monkeypatch: pytest.Monkey
     assert default_path("emails") == Path.home() / ".local" / "state" / "qcore" / "emails.db"
 
 
-def test_a_file_that_is_there_keeps_its_permissions(path: Path) -> None:
-    """Who shares a queue with a group may go on doing so."""
+def test_an_existing_file_keeps_its_permissions(path: Path) -> None:
+    """A file that is shared with a group stays shared."""
     make_broker(settings_for(path)).close()
     path.chmod(0o660)
 
@@ -91,14 +91,14 @@ def test_a_file_that_is_there_keeps_its_permissions(path: Path) -> None:
 
 
 def test_memory_is_refused() -> None:
-    """The name `:memory:` would be another queue in each process."""
+    """The name `:memory:` would be a different queue in each process."""
     with pytest.raises(BackendRejected, match="use the memory broker"):
         make_broker(settings_for(Path(":memory:")))
 
 
 @pytest.mark.parametrize("make", STORES)
-def test_a_place_where_nothing_can_be_made_is_refused(make: Callable[[Settings], object], path: Path) -> None:
-    """A directory that cannot be made is named with the setting to change."""
+def test_a_path_that_cannot_be_created_is_refused(make: Callable[[Settings], object], path: Path) -> None:
+    """The error names the path that cannot be created and the setting to change."""
     path.touch()
 
     with pytest.raises(BackendRejected, match=r"queue.db/below/q.db: .*`sqlite.path`"):
@@ -106,7 +106,7 @@ def test_a_place_where_nothing_can_be_made_is_refused(make: Callable[[Settings],
 
 
 def test_a_directory_is_refused(path: Path) -> None:
-    """The path of a directory is no file."""
+    """A path that is a directory is refused."""
     path.mkdir()
 
     with pytest.raises(BackendRejected, match="is not a file"):
@@ -115,21 +115,21 @@ def test_a_directory_is_refused(path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.parametrize("what", ["file", "directory"])
-def test_what_may_only_be_read_is_refused(path: Path, what: str) -> None:
-    """A queue that cannot be written is refused when it is opened, not at the first message."""
+def test_a_read_only_file_or_directory_is_refused(path: Path, what: str) -> None:
+    """A queue that cannot be written is refused when it is opened, not later at the first message."""
     make_broker(settings_for(path)).close()
-    place = path if what == "file" else path.parent
-    place.chmod(0o500)
+    read_only = path if what == "file" else path.parent
+    read_only.chmod(0o500)
 
     with pytest.raises(BackendRejected, match="no permission to write"):
         make_broker(settings_for(path))
-    place.chmod(0o700)
+    read_only.chmod(0o700)
 
 
 # -- the content ----------------------------------------------------------------------------
 
 
-def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_unchanged(path: Path) -> None:
     """A text file is neither used nor overwritten."""
     path.write_text("dear diary, " * 100)
 
@@ -138,8 +138,8 @@ def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
     assert path.read_text() == "dear diary, " * 100
 
 
-def test_the_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
-    """A database with tables of somebody else is neither used nor changed."""
+def test_the_database_of_another_program_is_refused_and_unchanged(path: Path) -> None:
+    """A database with tables of another program is neither used nor changed."""
     with sqlite3.connect(path) as other:
         other.execute("create table mine (x)")
     other.close()
@@ -152,11 +152,11 @@ def test_the_database_of_another_program_is_refused_and_left_alone(path: Path) -
 
 @pytest.mark.parametrize(
     ("version", "remedy"),
-    [(99, "upgrade qcore"), (2, "let the qcore that wrote it finish what is queued")],
+    [(99, "upgrade qcore"), (2, "let that version of qcore finish what is queued")],
     ids=["newer", "older"],
 )
 def test_tables_of_another_version_are_refused(path: Path, version: int, remedy: str) -> None:
-    """A queue written by a later or an earlier qcore is not guessed at."""
+    """A file written by a later or an earlier version of qcore is refused."""
     make_broker(settings_for(path)).close()
     with sqlite3.connect(path) as other:
         other.execute(f"pragma user_version = {version}")
@@ -164,13 +164,13 @@ def test_tables_of_another_version_are_refused(path: Path, version: int, remedy:
 
     with pytest.raises(
         BackendRejected,
-        match=f"of version {version}, this one knows {VERSION}; {remedy}, or give `sqlite.path`",
+        match=f"have version {version}, this one needs {VERSION}; {remedy}, or set `sqlite.path`",
     ):
         make_broker(settings_for(path))
 
 
 def test_a_damaged_file_is_refused(path: Path) -> None:
-    """Pages that were overwritten are told of, not read as messages."""
+    """Overwritten pages raise an error and are not read as messages."""
     broker = make_broker(settings_for(path))
     broker.enqueue(outgoing(*(b"%d" % number for number in range(2000))))
     broker.close()
@@ -184,8 +184,8 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
     broker.close()
 
 
-def test_a_queue_is_not_begun_anew_where_its_file_was_taken_away(path: Path) -> None:
-    """A new process beside older ones that hold the deleted file would work on apart from them."""
+def test_a_deleted_file_is_not_replaced_by_an_empty_queue(path: Path) -> None:
+    """A new process would use another queue than the processes that still have the deleted file open."""
     used = make_broker(settings_for(path))
     used.enqueue(outgoing(b"a"))
     used.close()
@@ -197,27 +197,27 @@ def test_a_queue_is_not_begun_anew_where_its_file_was_taken_away(path: Path) -> 
     assert not path.exists()
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_a_file_that_was_deleted_under_a_running_process_is_noticed(
-    path: Path, broker: SqliteBroker, again: bool
+@pytest.mark.parametrize("reopened", [False, True])
+def test_a_file_that_is_deleted_while_in_use_is_noticed(
+    path: Path, broker: SqliteBroker, reopened: bool
 ) -> None:
-    """Messages are not written into a file without a name, nor is a new one begun in silence."""
+    """Messages are not written to a deleted file, and no new file is created silently."""
     broker.enqueue(outgoing(b"a"))
     for file in path.parent.iterdir():
         file.unlink()
-    other = make_broker(settings_for(path)) if again else None
-    broker._database._look_again = 0.0
+    other = make_broker(settings_for(path)) if reopened else None
+    broker._database._check_identity_at = 0.0
 
     with pytest.raises(BackendRejected, match="was deleted or replaced while it was in use"):
         broker.enqueue(outgoing(b"b"))
     with pytest.raises(BackendRejected, match="was deleted or replaced while it was in use"):
         broker.lease(1, 0)
-    assert path.exists() is again
+    assert path.exists() is reopened
     if other:
         other.close()
 
 
-def test_a_queue_can_be_moved_to_another_place(path: Path, tmp_path: Path) -> None:
+def test_a_queue_can_be_moved_to_another_file(path: Path, tmp_path: Path) -> None:
     """A copy of the file of a stopped cluster is the same queue."""
     broker = make_broker(settings_for(path))
     broker.enqueue(outgoing(b"a", b"b"))
@@ -233,11 +233,11 @@ def test_a_queue_can_be_moved_to_another_place(path: Path, tmp_path: Path) -> No
     assert bodies(leased) == [b"b"]
 
 
-# -- obstacles that may pass ----------------------------------------------------------------
+# -- errors that may pass -------------------------------------------------------------------
 
 
 def test_a_locked_file_is_unavailable_and_then_works(path: Path) -> None:
-    """A process that holds the lock too long is waited for, then told of."""
+    """A call waits for another process that holds the lock, then raises, and works once it is free."""
     broker = make_broker(settings_for(path, busy_timeout=0.05))
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("begin immediate")
@@ -258,7 +258,7 @@ def test_a_locked_file_is_unavailable_and_then_works(path: Path) -> None:
 
 
 def fill(broker: SqliteBroker) -> int:
-    """Let the file grow no more, enqueue until it is full and return how many messages it took."""
+    """Limit the size of the file, enqueue until it is full and return how many messages fitted."""
     broker.enqueue(outgoing(b"first"))
     connection = broker._database._open
     assert connection is not None
@@ -270,14 +270,14 @@ def fill(broker: SqliteBroker) -> int:
         except BackendUnavailable:
             return count
         count += 1
-    pytest.fail("it never was full")
+    pytest.fail("the file was never full")
 
 
-def test_a_full_disk_takes_nothing_and_loses_nothing(broker: SqliteBroker) -> None:
-    """What was accepted stays, what was not is reported, and it works again once there is room."""
+def test_a_full_disk_accepts_nothing_and_loses_nothing(broker: SqliteBroker) -> None:
+    """Accepted messages stay, others raise an error, and it works again once there is room."""
     accepted = fill(broker)
 
-    with pytest.raises(BackendUnavailable, match="is full; nothing was changed, make room"):
+    with pytest.raises(BackendUnavailable, match="is full and nothing was changed; make room"):
         broker.enqueue(outgoing(*[bytes(2000)] * 10))
     assert broker.size().ready == accepted
 
@@ -289,7 +289,7 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(broker: SqliteBroker) -> No
 
 
 def test_results_that_do_not_fit_leave_the_leases_as_they_are(path: Path, broker: SqliteBroker) -> None:
-    """A result that cannot be kept does not let its message go."""
+    """A message whose result cannot be saved stays leased."""
     accepted = fill(broker)
     store = make_results(settings_for(path))
     (delivery,) = broker.lease(1, 0)
@@ -307,9 +307,9 @@ def test_results_that_do_not_fit_leave_the_leases_as_they_are(path: Path, broker
     assert len(leased) == min(5, accepted - 1)
 
 
-def fault(kind: type[sqlite3.Error], code: int) -> sqlite3.Error:
+def sqlite_error(kind: type[sqlite3.Error], code: int) -> sqlite3.Error:
     """Return an error as SQLite would raise it."""
-    error = kind("it says")
+    error = kind("details")
     error.sqlite_errorcode = code
     return error
 
@@ -317,25 +317,37 @@ def fault(kind: type[sqlite3.Error], code: int) -> sqlite3.Error:
 @pytest.mark.parametrize(
     ("error", "expected", "says"),
     [
-        (fault(sqlite3.OperationalError, sqlite3.SQLITE_IOERR_WRITE), BackendUnavailable, "look at the disk"),
-        (fault(sqlite3.OperationalError, sqlite3.SQLITE_BUSY_SNAPSHOT), BackendUnavailable, "is locked"),
-        (fault(sqlite3.OperationalError, sqlite3.SQLITE_READONLY_DBMOVED), BackendRejected, "permissions"),
-        (fault(sqlite3.OperationalError, sqlite3.SQLITE_CANTOPEN), BackendRejected, "permissions"),
-        (fault(sqlite3.DatabaseError, sqlite3.SQLITE_CORRUPT_INDEX), BackendRejected, "from a backup"),
-        (fault(sqlite3.DataError, sqlite3.SQLITE_TOOBIG), PayloadTooLarge, "send a reference"),
-        (OverflowError("it says"), PayloadTooLarge, "send a reference"),
         (
-            fault(sqlite3.OperationalError, sqlite3.SQLITE_ERROR),
-            BackendRejected,
-            "made or changed by something else",
+            sqlite_error(sqlite3.OperationalError, sqlite3.SQLITE_IOERR_WRITE),
+            BackendUnavailable,
+            "check the disk",
         ),
-        (sqlite3.ProgrammingError("it says"), BackendRejected, "made or changed by something else"),
+        (
+            sqlite_error(sqlite3.OperationalError, sqlite3.SQLITE_BUSY_SNAPSHOT),
+            BackendUnavailable,
+            "is locked",
+        ),
+        (
+            sqlite_error(sqlite3.OperationalError, sqlite3.SQLITE_READONLY_DBMOVED),
+            BackendRejected,
+            "permissions",
+        ),
+        (sqlite_error(sqlite3.OperationalError, sqlite3.SQLITE_CANTOPEN), BackendRejected, "permissions"),
+        (sqlite_error(sqlite3.DatabaseError, sqlite3.SQLITE_CORRUPT_INDEX), BackendRejected, "from a backup"),
+        (sqlite_error(sqlite3.DataError, sqlite3.SQLITE_TOOBIG), PayloadTooLarge, "send a reference"),
+        (OverflowError("details"), PayloadTooLarge, "send a reference"),
+        (
+            sqlite_error(sqlite3.OperationalError, sqlite3.SQLITE_ERROR),
+            BackendRejected,
+            "another program created or changed it",
+        ),
+        (sqlite3.ProgrammingError("details"), BackendRejected, "another program created or changed it"),
     ],
 )
-def test_each_fault_says_what_to_do(
+def test_each_error_says_what_to_do(
     error: sqlite3.Error | OverflowError, expected: type[Exception], says: str
 ) -> None:
-    """Faults that may pass are unavailable, others refused; each message tells what it was."""
+    """Errors that may pass are BackendUnavailable, others BackendRejected; each says what to do."""
     translated = translate(error, "/q.db", 10.0)
 
     assert type(translated) is expected
@@ -343,7 +355,7 @@ def test_each_fault_says_what_to_do(
 
 
 def test_a_message_too_large_for_sqlite_is_refused(broker: SqliteBroker) -> None:
-    """The limit of SQLite itself has an error of its own."""
+    """SQLite's own limit is raised as PayloadTooLarge."""
     connection = broker._database._open
     assert connection is not None
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1000)
@@ -352,12 +364,12 @@ def test_a_message_too_large_for_sqlite_is_refused(broker: SqliteBroker) -> None
         broker.enqueue(outgoing(bytes(2000)))
 
 
-# -- the end --------------------------------------------------------------------------------
+# -- closing --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", STORES)
-def test_closing_twice_is_harmless(make: Callable[[Settings], SqliteBroker], path: Path) -> None:
-    """A closed store stays closed and says so."""
+def test_closing_twice_does_nothing(make: Callable[[Settings], SqliteBroker], path: Path) -> None:
+    """A closed store stays closed, and its error says so."""
     store = make(settings_for(path))
 
     store.close()
@@ -367,8 +379,8 @@ def test_closing_twice_is_harmless(make: Callable[[Settings], SqliteBroker], pat
         store._database.read(lambda connection: connection)
 
 
-def test_descriptors_are_given_back(path: Path) -> None:
-    """Whoever opens, waits and closes a hundred times holds no more files than before."""
+def test_descriptors_are_closed(path: Path) -> None:
+    """A process that opens, waits and closes a hundred times has no more open files than before."""
     make_broker(settings_for(path)).close()
     descriptors = Path("/proc/self/fd")
     before = len(list(descriptors.iterdir()))
@@ -385,15 +397,15 @@ def test_descriptors_are_given_back(path: Path) -> None:
 
 @pytest.mark.parametrize("fields", [{"synchronous": "off"}, {"busy_timeout": -1.0}])
 def test_settings_out_of_range_are_refused(fields: dict[str, object]) -> None:
-    """What SQLite would take for something else is refused where it is written."""
+    """Values that SQLite would misread are refused in the settings."""
     with pytest.raises(ValueError, match=next(iter(fields))):
-        SqliteSettings(**fields)  # type: ignore[arg-type]  # that is what is tested
+        SqliteSettings(**fields)  # type: ignore[arg-type]  # wrong values are tested
 
 
-def test_full_synchronisation_can_be_asked_for(path: Path) -> None:
-    """With `synchronous = full` a power failure takes nothing either."""
-    own = SqliteSettings(path=str(path), synchronous="full")
-    broker = make_broker(Settings(name="test", sections={"sqlite": own}))
+def test_full_synchronisation_can_be_set(path: Path) -> None:
+    """`synchronous = full` reaches SQLite, so that a power failure loses nothing either."""
+    section = SqliteSettings(path=str(path), synchronous="full")
+    broker = make_broker(Settings(name="test", sections={"sqlite": section}))
 
     level = broker._database.read(lambda connection: connection.execute("pragma synchronous").fetchone())
     broker.close()

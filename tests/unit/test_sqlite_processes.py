@@ -1,4 +1,4 @@
-"""What many processes with one SQLite queue may rely on."""
+"""Guarantees for many processes that use one SQLite queue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: leases by tens until nothing comes any more, and prints what it got
+#: leases ten messages at a time until there are none, and prints their bodies
 DRAIN = """
 import sys
 from qcore_sqlite import make_broker
@@ -35,7 +35,7 @@ while leased := broker.commit_and_lease(None, (), settlements, 10):
     print(*(delivery.body.decode() for delivery in leased), sep="\\n")
 """
 
-#: leases, keeps results and acknowledges; dies at a chosen point of its third exchange
+#: leases, saves results and acknowledges; dies at a chosen point of its third transaction
 WORK = """
 import os, signal, sys, time
 from pathlib import Path
@@ -73,7 +73,7 @@ while leased := broker.commit_and_lease(store, results, settlements, 7):
         print("working", flush=True)
 """
 
-#: opens the queue when it is told to, and enqueues
+#: opens the queue when it gets a line, and enqueues
 OPEN = """
 import sys
 from pathlib import Path
@@ -84,14 +84,14 @@ sys.stdin.readline()
 make_broker(settings_for(Path(sys.argv[1]))).enqueue(outgoing(b"hello"))
 """
 
-#: sends back what it gets, as often as it is told
+#: sends each message back, as often as the third argument says
 ECHO = """
 import sys
 from pathlib import Path
 from qcore_sqlite import make_broker, wakeup
 from qcore.model import Settlement
 from tests.unit.sqlite_base import LONG, outgoing, settings_for
-wakeup.SAFETY = LONG
+wakeup.MAX_WAIT = LONG
 here, there = (make_broker(settings_for(Path(path), poll=LONG)) for path in sys.argv[1:3])
 print("ready", flush=True)
 for _ in range(int(sys.argv[3])):
@@ -103,13 +103,13 @@ for _ in range(int(sys.argv[3])):
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the queue of this test lies."""
+    """Return the file of this test's queue."""
     return tmp_path / "queue.db"
 
 
 @pytest.fixture
 def broker(path: Path) -> Iterator[SqliteBroker]:
-    """Yield a broker whose leases outlast the test."""
+    """Yield a broker whose leases do not expire during the test."""
     broker = make_broker(settings_for(path))
     yield broker
     broker.close()
@@ -130,10 +130,10 @@ def test_two_processes_share_two_thousand_messages(path: Path, broker: SqliteBro
 
 
 @pytest.mark.parametrize("point", ["save", "settle", "lease", "commit"])
-def test_death_in_the_middle_of_an_exchange_loses_nothing(
+def test_death_in_the_middle_of_a_transaction_loses_nothing(
     path: Path, broker: SqliteBroker, point: str
 ) -> None:
-    """What is no longer queued has its result, and what has a result of a whole exchange is not queued."""
+    """Each message is either queued or has a result, never both and never neither."""
     expected = {b"%d" % number for number in range(100)}
     broker.enqueue(outgoing(*sorted(expected)))
 
@@ -148,7 +148,7 @@ def test_death_in_the_middle_of_an_exchange_loses_nothing(
 
 
 def test_death_at_any_moment_loses_nothing(path: Path, broker: SqliteBroker) -> None:
-    """Workers are killed again and again while they work, and no message vanishes."""
+    """Workers are killed repeatedly while they work, and no message is lost."""
     expected = {b"%d" % number for number in range(5000)}
     broker.enqueue(outgoing(*sorted(expected)))
 
@@ -171,7 +171,7 @@ def done_and_queued(path: Path, broker: SqliteBroker) -> tuple[set[bytes], set[b
 
 
 def test_processes_that_open_a_new_queue_at_once_agree(path: Path) -> None:
-    """The tables are made once, whoever comes first, and nobody's message is lost."""
+    """The tables are created once, whichever process is first, and no message is lost."""
     with contextlib.ExitStack() as stack:
         openers = [stack.enter_context(python(OPEN, path)) for _ in range(6)]
         for opener in openers:
@@ -190,8 +190,8 @@ def test_processes_that_open_a_new_queue_at_once_agree(path: Path) -> None:
 
 
 def test_no_wake_up_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand times to and fro, with no look at the queue but those the bell asks for."""
-    monkeypatch.setattr("qcore_sqlite.wakeup.SAFETY", LONG)
+    """A message is sent to and fro a thousand times by notifications alone, without polling."""
+    monkeypatch.setattr("qcore_sqlite.wakeup.MAX_WAIT", LONG)
     there, here = (make_broker(settings_for(tmp_path / name, poll=LONG)) for name in ("a.db", "b.db"))
 
     with python(ECHO, tmp_path / "a.db", tmp_path / "b.db", 1000) as echo:
@@ -206,8 +206,8 @@ def test_no_wake_up_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     here.close()
 
 
-def test_a_fork_may_use_what_its_parent_had_open(path: Path, broker: SqliteBroker) -> None:
-    """Parent and child each have a connection of their own after a fork, with locks of their own."""
+def test_a_child_can_use_the_broker_of_its_parent(path: Path, broker: SqliteBroker) -> None:
+    """After a fork the parent and the child have separate connections with separate locks."""
     broker.enqueue(outgoing(b"before"))
 
     pid = in_a_child(lambda: broker.enqueue(outgoing(b"child")))
@@ -217,8 +217,8 @@ def test_a_fork_may_use_what_its_parent_had_open(path: Path, broker: SqliteBroke
     assert set(bodies(broker.lease(10, 0))) == {b"before", b"child", b"parent"}
 
 
-def test_a_child_that_ends_takes_nothing_from_its_parent(path: Path, broker: SqliteBroker) -> None:
-    """A child that closes the broker leaves log, locks and wake-ups of its parent alone."""
+def test_a_child_that_closes_the_broker_does_not_affect_its_parent(path: Path, broker: SqliteBroker) -> None:
+    """A child that closes the broker does not touch the log, the locks and the wake-ups of its parent."""
     assert list(broker.lease(1, 0.01)) == []
 
     pid = in_a_child(broker.close)
@@ -231,20 +231,20 @@ def test_a_child_that_ends_takes_nothing_from_its_parent(path: Path, broker: Sql
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_child_leaves_a_waiting_thread_of_its_parent_alone(
+def test_a_fork_does_not_affect_a_waiting_thread_of_the_parent(
     path: Path, broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that waits for work gets it although another one forked meanwhile."""
-    monkeypatch.setattr("qcore_sqlite.wakeup.SAFETY", LONG)
+    """A thread that waits for a message gets it although another thread forked meanwhile."""
+    monkeypatch.setattr("qcore_sqlite.wakeup.MAX_WAIT", LONG)
     leased: list[bytes] = []
     waiting = threading.Event()
-    wait = broker._database.work.wait
+    wait = broker._database.work_added.wait
 
-    def tell(seconds: float) -> None:
+    def signal_and_wait(seconds: float) -> None:
         waiting.set()
         wait(seconds)
 
-    monkeypatch.setattr(broker._database.work, "wait", tell)
+    monkeypatch.setattr(broker._database.work_added, "wait", signal_and_wait)
     thread = threading.Thread(target=lambda: leased.extend(bodies(broker.lease(1, 30))))
     thread.start()
     assert waiting.wait(10)
@@ -260,7 +260,7 @@ def test_a_child_leaves_a_waiting_thread_of_its_parent_alone(
 
 
 def in_a_child(work: Callable[[], object]) -> int:
-    """Do `work` in a forked process and return its pid; it exits 1 if anything is raised."""
+    """Call `work` in a forked process and return its pid; it exits with 1 if anything is raised."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -272,16 +272,16 @@ def in_a_child(work: Callable[[], object]) -> int:
     return pid
 
 
-def test_a_signal_gets_out_of_a_wait(broker: SqliteBroker) -> None:
-    """A handler that raises ends the wait, and the broker stays usable."""
+def test_a_signal_handler_that_raises_ends_a_wait(broker: SqliteBroker) -> None:
+    """A signal handler that raises ends the wait, and the broker stays usable."""
 
     class Alarm(Exception):
         pass
 
-    def ring(*_: object) -> None:
+    def raise_alarm(*_: object) -> None:
         raise Alarm
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, raise_alarm)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     started = time.monotonic()
     try:
@@ -297,23 +297,23 @@ def test_a_signal_gets_out_of_a_wait(broker: SqliteBroker) -> None:
 
 
 def test_interruptions_at_any_moment_leave_no_transaction_open(path: Path, broker: SqliteBroker) -> None:
-    """A handler that raises anywhere inside a call never leaves the file locked for others."""
+    """A signal handler that raises anywhere inside a call never leaves the file locked."""
 
     class Alarm(Exception):
         pass
 
-    def ring(*_: object) -> None:
+    def raise_alarm(*_: object) -> None:
         raise Alarm
 
     other = make_broker(settings_for(path, busy_timeout=0.0))
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, raise_alarm)
     interrupted = 0
-    # what is raised in a callback of the collector is lost, and hypothesis has one
+    # an exception raised in a callback of the garbage collector is lost, and hypothesis has such a callback
     gc.disable()
     try:
         for number in range(300):
             try:
-                # again each second: one that falls into a callback of the interpreter is lost
+                # repeated each second, because one that is raised in a callback of the interpreter is lost
                 signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 50 * 0.00001, 1)
                 while True:
                     broker.enqueue(outgoing(b"a", b"b"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: a time of day that is over
+#: epoch seconds, long ago
 PAST = 1.0
 
 
@@ -29,18 +29,18 @@ def store(tmp_path: Path) -> Iterator[SqliteResults]:
 
 
 def id_of(number: int) -> bytes:
-    """Return 16 bytes."""
+    """Return the 16 bytes of an id."""
     return number.to_bytes(16, "big")
 
 
-def left(store: SqliteResults, count: int) -> list[int]:
-    """Return the numbers that are still there."""
+def stored_numbers(store: SqliteResults, count: int) -> list[int]:
+    """Return the numbers of the results that are still stored."""
     found = store.get([id_of(number) for number in range(count)])
     return [int.from_bytes(one.id, "big") for one in found if one]
 
 
 def test_every_field_comes_back(store: SqliteResults) -> None:
-    """What was saved is what is found."""
+    """A stored result equals the saved one in every field."""
     expected = result(id_of(1), State.FAILED, b"\x00\xff", group="g", finished=1.5, expires=time.time() + 60)
 
     store.save([expected])
@@ -48,39 +48,37 @@ def test_every_field_comes_back(store: SqliteResults) -> None:
     assert store.get([id_of(1)]) == [expected]
 
 
-def test_the_oldest_by_time_of_finishing_are_forgotten(store: SqliteResults) -> None:
-    """Neither the order of ids nor that of saving counts, also where times are equal."""
+def test_prune_deletes_the_results_that_finished_first(store: SqliteResults) -> None:
+    """The order is by the time of finishing, not by id or by saving; equal times are ordered by id."""
     finished = [5.0, 1.0, 4.0, 1.0, 3.0, 1.0]
     store.save([result(id_of(number), finished=at) for number, at in enumerate(finished)])
 
     counts = [store.prune(4), store.prune(4), store.prune(2)]
 
     assert counts == [2, 0, 2]
-    assert left(store, 6) == [0, 2]
+    assert stored_numbers(store, 6) == [0, 2]
 
 
-def test_pruning_goes_on_behind_its_first_portion(
-    store: SqliteResults, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However many there are, one call leaves what is to be kept, in portions that let others write."""
-    monkeypatch.setattr(results, "PRUNE", 10)
+def test_prune_deletes_in_many_batches(store: SqliteResults, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call deletes all surplus results, in batches that let other processes write in between."""
+    monkeypatch.setattr(results, "PRUNE_BATCH", 10)
     store.save([result(id_of(number), finished=float(number)) for number in range(55)])
     store.save([result(id_of(number), finished=1.0, expires=PAST) for number in range(100, 125)])
 
     assert store.prune(7) == 55 - 7 + 25
-    assert left(store, 200) == list(range(48, 55))
+    assert stored_numbers(store, 200) == list(range(48, 55))
 
 
-def test_zero_keeps_no_success_but_every_failure(store: SqliteResults) -> None:
-    """Failures are not counted, and those that will be retried neither."""
+def test_prune_to_zero_keeps_failures(store: SqliteResults) -> None:
+    """Failed and retrying results are neither counted nor deleted."""
     states = [State.SUCCESS, State.FAILED, State.RETRYING, State.SUCCESS]
     store.save([result(id_of(number), state) for number, state in enumerate(states)])
 
     assert store.prune(0) == 2
-    assert left(store, 4) == [1, 2]
+    assert stored_numbers(store, 4) == [1, 2]
 
 
-def test_what_has_expired_is_nowhere(store: SqliteResults) -> None:
+def test_an_expired_result_is_not_returned(store: SqliteResults) -> None:
     """An expired result is neither found, listed, nor counted, even before it is pruned."""
     store.save(
         [
@@ -96,8 +94,8 @@ def test_what_has_expired_is_nowhere(store: SqliteResults) -> None:
     assert store.prune(-1) == 2
 
 
-def test_the_newest_of_all_states_come_mixed(store: SqliteResults) -> None:
-    """Without a state the newest are told apart by time only."""
+def test_recent_mixes_all_states(store: SqliteResults) -> None:
+    """Without a state, the newest results of all states are returned in the order of time."""
     states = [State.SUCCESS, State.FAILED, State.RETRYING] * 3
     store.save([result(id_of(number), state, finished=float(number)) for number, state in enumerate(states)])
 
@@ -108,7 +106,7 @@ def test_the_newest_of_all_states_come_mixed(store: SqliteResults) -> None:
 @pytest.mark.parametrize("before", State)
 @pytest.mark.parametrize("after", State)
 def test_only_an_equal_or_higher_state_replaces(store: SqliteResults, before: State, after: State) -> None:
-    """A success stays for ever, a failure is never taken back."""
+    """A success is never replaced, and a failure is replaced only by a failure or a success."""
     old, new = result(id_of(1), before, b"old", finished=1.0), result(id_of(1), after, b"new", finished=2.0)
     expected = new if after >= before and before is not State.SUCCESS else old
 
@@ -119,7 +117,7 @@ def test_only_an_equal_or_higher_state_replaces(store: SqliteResults, before: St
 
 
 def test_nothing_is_written_while_there_is_nothing_to_prune(store: SqliteResults, tmp_path: Path) -> None:
-    """A cluster that is idle prunes without touching the log."""
+    """An idle cluster prunes without changing the write-ahead log."""
     store.save([result(id_of(number), finished=float(number)) for number in range(5)])
     log = tmp_path / "queue.db-wal"
     before = log.read_bytes()
@@ -128,17 +126,17 @@ def test_nothing_is_written_while_there_is_nothing_to_prune(store: SqliteResults
     assert log.read_bytes() == before
 
 
-def test_forgetting_counts_what_was_there(store: SqliteResults) -> None:
-    """Unknown ids are passed over."""
+def test_delete_counts_the_results_that_existed(store: SqliteResults) -> None:
+    """Unknown and repeated ids are not counted."""
     store.save([result(id_of(1)), result(id_of(2))])
 
     assert store.delete([id_of(1), id_of(9), id_of(1)]) == 1
     assert store.delete([]) == 0
-    assert left(store, 5) == [2]
+    assert stored_numbers(store, 5) == [2]
 
 
-def test_a_wait_returns_what_there_is_when_it_is_over(store: SqliteResults) -> None:
-    """A result that is not terminal is better than none."""
+def test_a_wait_that_times_out_returns_a_retrying_result(store: SqliteResults) -> None:
+    """After the timeout a result that is not final is returned, None if there is none."""
     store.save([result(id_of(1), State.RETRYING)])
 
     found = store.wait(id_of(1), 0.02)

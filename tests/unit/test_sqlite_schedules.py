@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: claims what is due when it is told to, and prints the names
+#: claims due schedules when it gets a line, and prints their names
 CLAIM = """
 import sys
 from pathlib import Path
@@ -45,14 +45,14 @@ def schedule(name: str = "nightly", next_run: float = 10.0, repeats: int = -1, f
 
 
 def names(schedules: object) -> list[str]:
-    """Return their names in the order given."""
+    """Return the names of schedules in the order given."""
     assert isinstance(schedules, list | tuple)
     return [one.name for one in schedules]
 
 
 @pytest.mark.parametrize("catch_up", [None, True, False])
 def test_every_field_comes_back(store: SqliteSchedules, catch_up: bool | None) -> None:
-    """What was added is what is found."""
+    """A stored schedule equals the added one in every field."""
     expected = attrs.evolve(
         schedule(),
         body=b"\x00\xff",
@@ -72,7 +72,7 @@ def test_every_field_comes_back(store: SqliteSchedules, catch_up: bool | None) -
 
 
 def test_the_longest_due_come_first(store: SqliteSchedules) -> None:
-    """What may not fire is not claimed, nor what is not due."""
+    """The longest due are claimed first; paused and broken schedules and those not due are not claimed."""
     for one in (
         schedule("b", 5.0),
         schedule("a", 9.0),
@@ -90,7 +90,7 @@ def test_the_longest_due_come_first(store: SqliteSchedules) -> None:
 
 
 def test_an_advanced_schedule_can_be_claimed_at_its_next_slot(store: SqliteSchedules) -> None:
-    """The hold ends with the slot it was for."""
+    """Advancing a schedule ends the claim."""
     before = schedule(next_run=10.0)
     after = attrs.evolve(before, next_run=20.0, repeats=4)
     store.add(before)
@@ -101,7 +101,7 @@ def test_an_advanced_schedule_can_be_claimed_at_its_next_slot(store: SqliteSched
 
 
 def test_a_slot_advances_once(store: SqliteSchedules) -> None:
-    """Whoever comes second changes nothing, be it to go on or to remove."""
+    """A second advance or removal of the same slot changes nothing."""
     before = schedule(next_run=10.0)
     after = attrs.evolve(before, next_run=20.0)
     store.add(before)
@@ -117,7 +117,7 @@ def test_a_slot_advances_once(store: SqliteSchedules) -> None:
 
 
 def test_a_schedule_changed_meanwhile_is_not_overwritten(store: SqliteSchedules) -> None:
-    """Who edits a schedule while it fires is not undone by its next state."""
+    """An edit of a schedule that is firing is not overwritten by its next state."""
     before = schedule(next_run=10.0)
     edited = attrs.evolve(before, next_run=15.0, rule="0 4 * * *")
     store.add(before)
@@ -129,14 +129,14 @@ def test_a_schedule_changed_meanwhile_is_not_overwritten(store: SqliteSchedules)
 
 
 def test_removing_tells_whether_there_was_one(store: SqliteSchedules) -> None:
-    """A schedule can be removed once."""
+    """Remove returns True the first time and False the second time."""
     store.add(schedule())
 
     assert [store.remove("nightly"), store.remove("nightly")] == [True, False]
 
 
 def test_nothing_is_written_while_nothing_is_due(store: SqliteSchedules, tmp_path: Path) -> None:
-    """A cluster that waits for a slot leaves the log as it is."""
+    """A cluster that waits for a slot does not change the write-ahead log."""
     store.add(schedule(next_run=10.0))
     log = tmp_path / "queue.db-wal"
     before = log.read_bytes()
@@ -146,7 +146,7 @@ def test_nothing_is_written_while_nothing_is_due(store: SqliteSchedules, tmp_pat
 
 
 def test_two_clusters_never_fire_one_slot(store: SqliteSchedules, tmp_path: Path) -> None:
-    """Processes that claim at once share what is due."""
+    """Each due schedule is claimed by exactly one of several processes."""
     expected = [f"every-{number:03}" for number in range(200)]
     for name in expected:
         store.add(schedule(name))

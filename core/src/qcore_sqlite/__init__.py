@@ -1,4 +1,4 @@
-"""Hands on the built-in SQLite broker, result store and schedule store."""
+"""Exports the built-in SQLite broker, result store and schedule store."""
 
 from qcore_sqlite.broker import SqliteBroker, make_broker
 from qcore_sqlite.database import SqliteSettings

@@ -1,4 +1,4 @@
-"""Decides what waits, what is leased and what is dead."""
+"""Decides which messages are ready, leased, delayed or dead-lettered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qcore.interfaces import Broker, Capabilities
 from qcore.model import DeadLetter, Delivery
 from qcore_sqlite import counts, leases
 from qcore_sqlite.database import IDENTITY, Database
-from qcore_sqlite.leases import HEAD
+from qcore_sqlite.leases import LAST_LEASED
 from qcore_sqlite.results import SqliteResults, save
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from qcore.interfaces import ResultStore, Settings
     from qcore.model import Outgoing, QueueSize, Settlement, StoredResult
 
-#: messages in one transaction at most: others wait for the lock no longer than some milliseconds
-BULK = 1000
+#: most messages in one transaction, so that other processes wait a few milliseconds for the lock at most
+MAX_BATCH = 1000
 
 _ENQUEUE = "insert into queue (body) values (?)"
-_ENQUEUE_LATER = "insert into back (at, body) values (?, ?)"
-_LOOK = f"""select exists (select 1 from queue where seq > {HEAD}),
-    (select min(at) from back), (select min(until) from lease)"""  # noqa: S608 - no values in it
-_READY = f"select seq, body from queue where seq > {HEAD} order by seq limit ?"  # noqa: S608 - as above
-# a token that is still there is one of a lease that ran out
+_ENQUEUE_LATER = "insert into returned (at, body) values (?, ?)"
+_LOOK = f"""select exists (select 1 from queue where seq > {LAST_LEASED}),
+    (select min(at) from returned), (select min(until) from lease)"""  # noqa: S608 - no values in it
+_READY = f"select seq, body from queue where seq > {LAST_LEASED} order by seq limit ?"  # noqa: S608 - as above
+# a row that still has a token belongs to a lease that has expired
 _RETURNED = """select key, body, deliveries + 1, failures, crashes,
-    case when token is null then 0.0 else at end from back where at <= ? order by at, key limit ?"""
-_CLAIM_RETURNED = "update back set at = ?, token = ?, deliveries = deliveries + 1 where key = ?"
+    case when token is null then 0.0 else at end from returned where at <= ? order by at, key limit ?"""
+_CLAIM_RETURNED = "update returned set at = ?, token = ?, deliveries = deliveries + 1 where key = ?"
 
 
 def make_broker(settings: Settings) -> SqliteBroker:
@@ -45,7 +45,7 @@ class SqliteBroker(Broker):
         self._database = Database(settings)
         self._retry = settings.retry
         self._owner = leases.owner_number(settings.owner)
-        #: epoch seconds from when on outlived leases are looked for although there is other work
+        #: epoch seconds; from then on expired leases are looked for even if there is other work
         self._expire_at = 0.0
         self.capabilities = Capabilities(
             receipts=True,
@@ -54,24 +54,24 @@ class SqliteBroker(Broker):
             counts_attempts=True,
             dead_letter=True,
             blocking=True,
-            bulk=BULK,
+            bulk=MAX_BATCH,
             status=True,
             remove_messages=True,
             backend=self._database.backend,
         )
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
-        """Accept messages, all of them in one transaction."""
+        """Accept all messages in one transaction."""
         if not messages:
             return
         if len(messages) == 1 and messages[0].delay <= 0:
             self._database.insert(_ENQUEUE, (messages[0].body,))
         else:
             self._database.write(put, messages)
-        self._database.work.ring()
+        self._database.work_added.notify()
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """Hand out messages; an idle wait neither writes nor takes processor time."""
+        """Lease messages; waiting for one neither writes to the file nor takes processor time."""
         deadline = time.monotonic() + wait
         while limit > 0:
             pause = self._database.read(_seconds_to_next)
@@ -82,16 +82,16 @@ class SqliteBroker(Broker):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
-            self._database.work.wait(min(remaining, pause))
+            self._database.work_added.wait(min(remaining, pause))
         return ()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases in one transaction."""
         if not settlements:
             return
-        back = self._database.write(leases.settle, settlements, time.time())
-        if back:
-            self._database.work.ring()
+        any_returned = self._database.write(leases.settle, settlements, time.time())
+        if any_returned:
+            self._database.work_added.notify()
 
     def commit_and_lease(
         self,
@@ -101,7 +101,7 @@ class SqliteBroker(Broker):
         limit: int,
         then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
-        """Do it all in one transaction, but for results that are kept elsewhere."""
+        """Do everything in one transaction, except saving results to a store of another kind or file."""
         if results and store is not None:
             if not (isinstance(store, SqliteResults) and store.backend == self._database.backend):
                 store.save(results)
@@ -110,50 +110,52 @@ class SqliteBroker(Broker):
             results = ()
         if not (results or settlements or then):
             return self.lease(limit, 0.0) if limit else ()
-        deliveries, more = self._database.write(self._commit_and_lease, results, then, settlements, limit)
+        deliveries, others_needed = self._database.write(
+            self._commit_and_lease, results, then, settlements, limit
+        )
         if results:
-            self._database.done.ring()
-        if more:
-            self._database.work.ring()
+            self._database.result_saved.notify()
+        if others_needed:
+            self._database.work_added.notify()
         return deliveries
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
-        """Make leases last `seconds` from now."""
+        """Let leases end `seconds` from now."""
         if receipts:
             self._database.write(leases.extend, receipts, time.time() + seconds)
 
     def release_owner(self, owner: bytes) -> int:
-        """Release what a dead process held."""
+        """Release the messages that a dead process had leased; return how many."""
         count = (
             self._database.write(leases.release_owner, leases.owner_number(owner), time.time())
             if owner
             else 0
         )
         if count:
-            self._database.work.ring()
+            self._database.work_added.notify()
         return count
 
     def size(self) -> QueueSize:
-        """Count the messages; what is ready is not counted one by one."""
+        """Count the messages by state; ready messages are not counted one by one."""
         return self._database.read(counts.size)
 
     def purge(self) -> int:
-        """Remove what is ready or delayed."""
+        """Remove ready and delayed messages; return how many."""
         return self._database.write(counts.purge)
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
-        """List dead letters in the order they were buried."""
+        """Return dead letters in the order in which they were dead-lettered."""
         return self._database.read(_dead_letters, limit, _number(after or "0"))
 
     def requeue(self, ids: Sequence[str]) -> int:
-        """Make dead letters ready again."""
+        """Make dead letters ready again; return how many."""
         count = self._database.write(_requeue, ids)
         if count:
-            self._database.work.ring()
+            self._database.work_added.notify()
         return count
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove dead letters for good."""
+        """Remove dead letters; return how many."""
         return self._database.write(_delete, ids)
 
     def ping(self) -> None:
@@ -161,7 +163,7 @@ class SqliteBroker(Broker):
         self._database.read(counts.size)
 
     def info(self) -> str:
-        """Say which SQLite and which file."""
+        """Return the version of SQLite and the path of the file."""
         return f"SQLite {sqlite3.sqlite_version}, {self._database.path}"
 
     def close(self) -> None:
@@ -169,23 +171,23 @@ class SqliteBroker(Broker):
         self._database.close()
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Take messages back; looked for without a lock, and removed a thousand at a time."""
+        """Remove messages that are not leased, `MAX_BATCH` in one transaction; finding them takes no lock."""
         if not ids:
             return ()
         self._database.write(leases.expire, time.time())
         found = self._database.read(counts.find, ids)
         return [
             body
-            for start in range(0, len(found), BULK)
-            for body in self._database.write(counts.remove_messages, found[start : start + BULK])
+            for start in range(0, len(found), MAX_BATCH)
+            for body in self._database.write(counts.remove_messages, found[start : start + MAX_BATCH])
         ]
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
-        """Keep a status, and drop those that are outlived."""
+        """Store a status for `ttl` seconds, and delete those that have expired."""
         self._database.write(_publish, cluster, body, time.time() + ttl)
 
     def statuses(self) -> Sequence[bytes]:
-        """Return the statuses that are not outlived."""
+        """Return the statuses that have not expired."""
         return self._database.read(_statuses)
 
     def _commit_and_lease(
@@ -196,17 +198,17 @@ class SqliteBroker(Broker):
         settlements: Sequence[Settlement],
         limit: int,
     ) -> tuple[Sequence[Delivery], bool]:
-        """Return what was leased, and whether others must be told of what was not."""
+        """Return the leased messages, and whether to wake other processes for those left in the queue."""
         if results:
             save(connection, results)
         if then:
             put(connection, then)
-        more = bool(settlements) and leases.settle(connection, settlements, time.time())
+        others_needed = bool(settlements) and leases.settle(connection, settlements, time.time())
         deliveries = self._claim(connection, limit) if limit else ()
-        if then and not more:
-            # with fewer than could be had, this lease took all that is ready
-            more = len(deliveries) >= limit or any(message.delay > 0 for message in then)
-        return deliveries, more
+        if then and not others_needed:
+            # a lease of fewer messages than `limit` took everything that was ready
+            others_needed = len(deliveries) >= limit or any(message.delay > 0 for message in then)
+        return deliveries, others_needed
 
     def _claim(self, connection: sqlite3.Connection, limit: int) -> list[Delivery]:
         now = time.time()
@@ -222,7 +224,7 @@ class SqliteBroker(Broker):
 
 
 def put(connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> None:
-    """Accept messages as part of a transaction; whoever commits it rings the bell."""
+    """Accept messages as part of the caller's transaction; the caller notifies waiting processes."""
     now = time.time()
     connection.executemany(_ENQUEUE, [(message.body,) for message in messages if message.delay <= 0])
     later = [(now + message.delay, message.body) for message in messages if message.delay > 0]
@@ -231,7 +233,7 @@ def put(connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> None:
 
 
 def _seconds_to_next(connection: sqlite3.Connection) -> float:
-    """Return 0 if there is something to lease, else the seconds until that may be so by itself."""
+    """Return 0 if a message can be leased, else the seconds until a delay or a lease ends."""
     ready, due, expiry = connection.execute(_LOOK).fetchone()
     if ready:
         return 0.0
@@ -257,14 +259,14 @@ def _claim_ready(connection: sqlite3.Connection, limit: int, until: float, token
             (rows[0][0], rows[-1][0], token, until),
         )
         if rows[-1][0] - rows[0][0] >= len(rows):
-            connection.execute("delete from hole where seq <= ?", (rows[-1][0],))
+            connection.execute("delete from gap where seq <= ?", (rows[-1][0],))
     pack = leases.RECEIPT.pack
     return [Delivery(body, pack(token, seq)) for seq, body in rows]
 
 
 def _dead_letters(connection: sqlite3.Connection, limit: int, after: int) -> list[DeadLetter]:
     rows = connection.execute(
-        "select id, body, reason, at, failures, crashes from buried where id > ? order by id limit ?",
+        "select id, body, reason, at, failures, crashes from dead_letter where id > ? order by id limit ?",
         (after, limit),
     )
     return [DeadLetter(str(number), *rest) for number, *rest in rows]
@@ -273,15 +275,15 @@ def _dead_letters(connection: sqlite3.Connection, limit: int, after: int) -> lis
 def _requeue(connection: sqlite3.Connection, ids: Sequence[str]) -> int:
     numbers = [(_number(text),) for text in ids]
     moved = connection.executemany(
-        "insert into queue (body) select body from buried where id = ?", list(dict.fromkeys(numbers))
+        "insert into queue (body) select body from dead_letter where id = ?", list(dict.fromkeys(numbers))
     ).rowcount
-    connection.executemany("delete from buried where id = ?", numbers)
+    connection.executemany("delete from dead_letter where id = ?", numbers)
     return max(0, moved)
 
 
 def _delete(connection: sqlite3.Connection, ids: Sequence[str]) -> int:
     numbers = [(_number(text),) for text in ids]
-    return max(0, connection.executemany("delete from buried where id = ?", numbers).rowcount)
+    return max(0, connection.executemany("delete from dead_letter where id = ?", numbers).rowcount)
 
 
 def _number(text: str) -> int:

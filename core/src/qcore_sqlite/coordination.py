@@ -1,4 +1,4 @@
-"""Decides how marks, places, turns and gatherings lie in tables."""
+"""Decides how flags, permits, rate slots and barriers are stored in tables."""
 
 from __future__ import annotations
 
@@ -14,111 +14,111 @@ if TYPE_CHECKING:
     from qcore.coordination import BarrierMember
     from qcore_sqlite.database import Database
 
-#: seconds a turn is kept for a holder that does not ask again
-DAY: Final = 86400.0
-#: outlived rows removed in one transaction: the workers want to write meanwhile
-SWEEP: Final = 5000
-#: as above; each of them may have thousands of members
-GATHERINGS: Final = 20
+#: seconds for which a rate slot is kept for a holder that does not ask again
+SLOT_TTL: Final = 86400.0
+#: expired rows deleted in one transaction, so that workers can write in between
+SWEEP_BATCH: Final = 5000
+#: expired barriers deleted in one transaction; each may have thousands of members
+BARRIER_BATCH: Final = 20
 
-_PUT = "insert or replace into mark (key, until, value) values (?, ?, ?)"
-_REMOVE = "delete from mark where key = ?"
-_LOOK = "select value from mark where key = ? and until > ?"
+_SET_FLAG = "insert or replace into flag (key, until, value) values (?, ?, ?)"
+_CLEAR_FLAG = "delete from flag where key = ?"
+_GET_FLAG = "select value from flag where key = ? and until > ?"
 
-_VACATE = "delete from place where key = ? and until <= ?"
-_KEEP = "update place set until = ? where key = ? and holder = ?"
-_TAKEN = "select count(*), coalesce(max(came), 0) from place where key = ?"
-_FIRST = "select holder from place where key = ? order by came limit 1"
-_TAKE = "insert into place (key, holder, came, until) values (?, ?, ?, ?)"
-_RELEASE = "delete from place where key = ? and holder = ?"
+_EXPIRE_PERMITS = "delete from permit where key = ? and until <= ?"
+_EXTEND_PERMIT = "update permit set until = ? where key = ? and holder = ?"
+_COUNT_PERMITS = "select count(*), coalesce(max(number), 0) from permit where key = ?"
+_FIRST_HOLDER = "select holder from permit where key = ? order by number limit 1"
+_ADD_PERMIT = "insert into permit (key, holder, number, until) values (?, ?, ?, ?)"
+_RELEASE = "delete from permit where key = ? and holder = ?"
 
-_TURN = "select at from turn where key = ? and holder = ? and at > ?"
-_GIVEN = "delete from turn where key = ? and holder = ?"
-_WAIT = "insert or replace into turn (key, holder, at) values (?, ?, ?)"
-_LATEST = "select at from rate where key = ?"
-_COUNT = "insert or replace into rate (key, at, until) values (?, ?, ?)"
+_GET_SLOT = "select at from rate_slot where key = ? and holder = ? and at > ?"
+_DELETE_SLOT = "delete from rate_slot where key = ? and holder = ?"
+_ADD_SLOT = "insert or replace into rate_slot (key, holder, at) values (?, ?, ?)"
+_GET_LATEST_SLOT = "select at from rate where key = ?"
+_SET_LATEST_SLOT = "insert or replace into rate (key, at, until) values (?, ?, ?)"
 
-_GATHERING = "select number, count, until from gathering where key = ?"
-_FOUND = "insert into gathering (key, count, until) values (?, 0, ?)"
-_JOIN = "insert or ignore into member (gathering, place, body) values (?, ?, ?)"
-_COME = "update gathering set count = ?, until = ? where number = ?"
-_GATHERED = """select place, body from member join gathering on gathering = number
-    where key = ? and until > ? order by place"""
-_LEAVE = "delete from member where gathering = ?"
-_DISBAND = "delete from gathering where number = ?"
+_GET_BARRIER = "select id, count, until from barrier where key = ?"
+_ADD_BARRIER = "insert into barrier (key, count, until) values (?, 0, ?)"
+_ADD_MEMBER = "insert or ignore into barrier_member (barrier, member, body) values (?, ?, ?)"
+_SET_MEMBER_COUNT = "update barrier set count = ?, until = ? where id = ?"
+_GET_MEMBERS = """select member, body from barrier_member join barrier on barrier = id
+    where key = ? and until > ? order by member"""
+_DELETE_MEMBERS = "delete from barrier_member where barrier = ?"
+_DELETE_BARRIER = "delete from barrier where id = ?"
 
-#: what has outlived its time, and how it is removed; by rows that nothing makes valid again
-_OUTLIVED: Final = (
+#: how expired rows are found and deleted; a row that was renewed meanwhile has another time and stays
+_EXPIRED: Final = (
     (
-        "select key, until from mark where until <= ? limit ?",
-        "delete from mark where key = ? and until = ?",
+        "select key, until from flag where until <= ? limit ?",
+        "delete from flag where key = ? and until = ?",
     ),
     (
-        "select key, holder, until from place where until <= ? limit ?",
-        "delete from place where key = ? and holder = ? and until = ?",
+        "select key, holder, until from permit where until <= ? limit ?",
+        "delete from permit where key = ? and holder = ? and until = ?",
     ),
     (
-        f"select key, holder, at from turn where at + {DAY} <= ? limit ?",  # noqa: S608 - a constant of ours
-        "delete from turn where key = ? and holder = ? and at = ?",
+        f"select key, holder, at from rate_slot where at + {SLOT_TTL} <= ? limit ?",  # noqa: S608 - a constant
+        "delete from rate_slot where key = ? and holder = ? and at = ?",
     ),
     (
         "select key, until from rate where until <= ? limit ?",
         "delete from rate where key = ? and until = ?",
     ),
 )
-_FORGOTTEN = "select number from gathering where until <= ? limit ?"
+_EXPIRED_BARRIERS = "select id from barrier where until <= ? limit ?"
 
 
 class SqliteCoordination(CoordinationStore):
-    """Notes in the queue's own file; each call is one transaction."""
+    """The coordination store in the queue's file; each call is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep a value for `ttl` seconds; b"" removes it."""
+        """Store a value for `ttl` seconds; b"" deletes it."""
         if value:
-            self._database.insert(_PUT, (key, time.time() + ttl, value))
+            self._database.insert(_SET_FLAG, (key, time.time() + ttl, value))
         else:
-            self._database.insert(_REMOVE, (key,))
+            self._database.insert(_CLEAR_FLAG, (key,))
 
     def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return values in the order of `keys`."""
-        return self._database.read(_look, keys)
+        return self._database.read(_get_flags, keys)
 
     def acquire(self, key: str, holder: bytes, limit: int, ttl: float) -> bytes | None:
-        """Take a place; return None, or the first holder if all are taken."""
+        """Acquire a permit for `ttl` seconds; return None, or the first holder if all are taken."""
         return self._database.write(_acquire, key, holder, limit, ttl)
 
-    def release(self, places: Sequence[tuple[str, bytes]]) -> None:
-        """Give places up."""
-        if places:
-            self._database.write(_run, _RELEASE, places)
+    def release(self, permits: Sequence[tuple[str, bytes]]) -> None:
+        """Release permits, given as (key, holder)."""
+        if permits:
+            self._database.write(_run, _RELEASE, permits)
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
-        """Return the seconds until it is the holder's turn."""
+        """Return the seconds until the holder's rate slot; 0 if it may start now."""
         return self._database.write(_reserve, key, holder, interval, burst)
 
-    def join_barrier(self, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int]:
-        """Note that members have come; return how many there are by then."""
-        return self._database.write(_join_barrier, arrivals, ttl) if arrivals else ()
+    def join_barrier(self, members: Sequence[BarrierMember], ttl: float) -> Sequence[int]:
+        """Add members to barriers; return the number of members after each."""
+        return self._database.write(_join_barrier, members, ttl) if members else ()
 
     def barrier_members(self, key: str) -> Mapping[int, bytes]:
-        """Return what the members of a gathering brought, by index."""
-        return self._database.read(_gathered, key)
+        """Return the bodies of a barrier's members by index."""
+        return self._database.read(_get_members, key)
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
-        """Forget gatherings."""
+        """Delete barriers with their members."""
         if keys:
-            self._database.write(_disband, keys)
+            self._database.write(_delete_barriers, keys)
 
     def sweep(self) -> None:
-        """Remove what has outlived its time, a few thousand rows at a time."""
-        for selection, removal in _OUTLIVED:
-            while rows := self._database.read(_select, selection, (time.time(), SWEEP)):
+        """Delete expired rows, `SWEEP_BATCH` in one transaction."""
+        for selection, removal in _EXPIRED:
+            while rows := self._database.read(_select, selection, (time.time(), SWEEP_BATCH)):
                 self._database.write(_run, removal, rows)
-        while self._database.read(_select, _FORGOTTEN, (time.time(), 1)):
-            self._database.write(_sweep_gatherings, time.time())
+        while self._database.read(_select, _EXPIRED_BARRIERS, (time.time(), 1)):
+            self._database.write(_sweep_barriers, time.time())
 
 
 def _select(
@@ -131,86 +131,88 @@ def _run(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[ob
     connection.executemany(statement, rows)
 
 
-def _look(connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
+def _get_flags(connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
     now = time.time()
-    rows = [connection.execute(_LOOK, (key, now)).fetchone() for key in keys]
+    rows = [connection.execute(_GET_FLAG, (key, now)).fetchone() for key in keys]
     return [None if row is None else row[0] for row in rows]
 
 
 def _acquire(connection: sqlite3.Connection, key: str, holder: bytes, limit: int, ttl: float) -> bytes | None:
     now = time.time()
-    connection.execute(_VACATE, (key, now))
-    if connection.execute(_KEEP, (now + ttl, key, holder)).rowcount:
+    connection.execute(_EXPIRE_PERMITS, (key, now))
+    if connection.execute(_EXTEND_PERMIT, (now + ttl, key, holder)).rowcount:
         return None
-    taken, latest = connection.execute(_TAKEN, (key,)).fetchone()
+    taken, latest = connection.execute(_COUNT_PERMITS, (key,)).fetchone()
     if taken >= limit:
-        found = connection.execute(_FIRST, (key,)).fetchone()
+        found = connection.execute(_FIRST_HOLDER, (key,)).fetchone()
         return b"" if found is None else bytes(found[0])
-    connection.execute(_TAKE, (key, holder, latest + 1, now + ttl))
+    connection.execute(_ADD_PERMIT, (key, holder, latest + 1, now + ttl))
     return None
 
 
 def _reserve(connection: sqlite3.Connection, key: str, holder: bytes, interval: float, burst: int) -> float:
     now = time.time()
-    known = connection.execute(_TURN, (key, holder, now - DAY)).fetchone()
+    known = connection.execute(_GET_SLOT, (key, holder, now - SLOT_TTL)).fetchone()
     if known is not None:
         if known[0] <= now:
-            connection.execute(_GIVEN, (key, holder))
+            connection.execute(_DELETE_SLOT, (key, holder))
         return max(0.0, float(known[0]) - now)
-    latest = connection.execute(_LATEST, (key,)).fetchone()
-    # with the whole burst unused, its turns lie in the past but for the last one
+    latest = connection.execute(_GET_LATEST_SLOT, (key,)).fetchone()
+    # while the whole burst is unused, all its slots except the last are in the past
     at = now - (burst - 1) * interval
     if latest is not None:
         at = max(at, latest[0] + interval)
-    connection.execute(_COUNT, (key, at, at + burst * interval))
+    connection.execute(_SET_LATEST_SLOT, (key, at, at + burst * interval))
     if at <= now:
         return 0.0
-    connection.execute(_WAIT, (key, holder, at))
+    connection.execute(_ADD_SLOT, (key, holder, at))
     return at - now
 
 
-def _join_barrier(connection: sqlite3.Connection, arrivals: Sequence[BarrierMember], ttl: float) -> list[int]:
+def _join_barrier(connection: sqlite3.Connection, members: Sequence[BarrierMember], ttl: float) -> list[int]:
     now = time.time()
-    #: number and count of the gatherings met so far
+    #: barrier key -> its id and number of members
     known: dict[str, tuple[int, int]] = {}
     counts = []
-    for arrival in arrivals:
-        number, count = known.get(arrival.key) or _gathering(connection, arrival.key, now)
-        count += connection.execute(_JOIN, (number, arrival.index, arrival.body)).rowcount
-        known[arrival.key] = (number, count)
+    for member in members:
+        barrier, count = known.get(member.key) or _get_or_add_barrier(connection, member.key, now)
+        count += connection.execute(_ADD_MEMBER, (barrier, member.index, member.body)).rowcount
+        known[member.key] = (barrier, count)
         counts.append(count)
-    connection.executemany(_COME, [(count, now + ttl, number) for number, count in known.values()])
+    connection.executemany(
+        _SET_MEMBER_COUNT, [(count, now + ttl, barrier) for barrier, count in known.values()]
+    )
     return counts
 
 
-def _gathering(connection: sqlite3.Connection, key: str, now: float) -> tuple[int, int]:
-    """Return the number and the count of a gathering, a new one if there is none."""
-    found = connection.execute(_GATHERING, (key,)).fetchone()
+def _get_or_add_barrier(connection: sqlite3.Connection, key: str, now: float) -> tuple[int, int]:
+    """Return the id and the number of members of a barrier; add the barrier if there is none."""
+    found = connection.execute(_GET_BARRIER, (key,)).fetchone()
     if found is not None:
-        number, count, until = found
+        barrier, count, until = found
         if until > now:
-            return number, count
-        _forget(connection, number)
-    return connection.execute(_FOUND, (key, now)).lastrowid or 0, 0
+            return barrier, count
+        _delete_barrier(connection, barrier)
+    return connection.execute(_ADD_BARRIER, (key, now)).lastrowid or 0, 0
 
 
-def _gathered(connection: sqlite3.Connection, key: str) -> dict[int, bytes]:
-    return dict(connection.execute(_GATHERED, (key, time.time())))
+def _get_members(connection: sqlite3.Connection, key: str) -> dict[int, bytes]:
+    return dict(connection.execute(_GET_MEMBERS, (key, time.time())))
 
 
-def _disband(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
+def _delete_barriers(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
     for key in keys:
-        found = connection.execute(_GATHERING, (key,)).fetchone()
+        found = connection.execute(_GET_BARRIER, (key,)).fetchone()
         if found is not None:
-            _forget(connection, found[0])
+            _delete_barrier(connection, found[0])
 
 
-def _sweep_gatherings(connection: sqlite3.Connection, now: float) -> None:
-    # looked up again: numbers are given out anew
-    for (number,) in connection.execute(_FORGOTTEN, (now, GATHERINGS)).fetchall():
-        _forget(connection, number)
+def _sweep_barriers(connection: sqlite3.Connection, now: float) -> None:
+    # selected again inside the transaction, because ids are reused
+    for (barrier,) in connection.execute(_EXPIRED_BARRIERS, (now, BARRIER_BATCH)).fetchall():
+        _delete_barrier(connection, barrier)
 
 
-def _forget(connection: sqlite3.Connection, number: int) -> None:
-    connection.execute(_LEAVE, (number,))
-    connection.execute(_DISBAND, (number,))
+def _delete_barrier(connection: sqlite3.Connection, barrier: int) -> None:
+    connection.execute(_DELETE_MEMBERS, (barrier,))
+    connection.execute(_DELETE_BARRIER, (barrier,))

@@ -1,4 +1,4 @@
-"""Decides how messages are counted, purged and taken back."""
+"""Decides how messages are counted, purged and removed by id."""
 
 from __future__ import annotations
 
@@ -7,66 +7,70 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qcore.model import ID_AT, QueueSize
 from qcore_sqlite import leases
-from qcore_sqlite.leases import HEAD
+from qcore_sqlite.leases import LAST_LEASED
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection
 
-# ready rows have no gaps but the holes, see the schema: counting them would read the whole queue
-_SIZE = f"""with ready as (
-    select (select min(seq) from queue where seq > {HEAD}) as first, (select max(seq) from queue) as last)
+# not by counting rows, which would read the whole queue: ready rows have no gaps between them except
+# those in `gap`, see the schema
+_SIZE = f"""with ready as (select
+    (select min(seq) from queue where seq > {LAST_LEASED}) as first,
+    (select max(seq) from queue) as last)
     select
     (select coalesce(last + 1 - first, 0) from ready)
-    - (select count(*) from hole, ready where seq between first and last
-    and not exists (select 1 from queue where queue.seq = hole.seq)),
+    - (select count(*) from gap, ready where seq between first and last
+    and not exists (select 1 from queue where queue.seq = gap.seq)),
     (select count(*) from lease join queue on seq between first and last where until > :now),
     (select count(*) from lease join queue on seq between first and last where until <= :now)
-    + (select count(*) from back where at <= :now),
-    (select count(*) from back where at > :now and token is not null),
-    (select count(*) from back where at > :now and token is null),
-    (select count(*) from buried)"""  # noqa: S608 - no values in it
+    + (select count(*) from returned where at <= :now),
+    (select count(*) from returned where at > :now and token is not null),
+    (select count(*) from returned where at > :now and token is null),
+    (select count(*) from dead_letter)"""  # noqa: S608 - no values in it
 
 _ID: Final = f"substr(body, {ID_AT.start + 1}, {ID_AT.stop - ID_AT.start})"
-_READY_IDS = f"select seq, {_ID} from queue where seq > {HEAD}"  # noqa: S608 - as above
-_RETURNED_IDS = f"select key, {_ID} from back where token is null or at <= ?"  # noqa: S608 - as above
-# looked at again: since it was found another process may have leased it and given its number away
-_READY = f"select body from queue where seq = ? and {_ID} = ? and seq > {HEAD}"  # noqa: S608 - as above
-_RETURNED = f"select body from back where key = ? and {_ID} = ? and (token is null or at <= ?)"  # noqa: S608 - as above
-_FILLED = f"""delete from hole where exists (select 1 from queue where queue.seq = hole.seq)
+_READY_IDS = f"select seq, {_ID} from queue where seq > {LAST_LEASED}"  # noqa: S608 - as above
+_RETURNED_IDS = f"select key, {_ID} from returned where token is null or at <= ?"  # noqa: S608 - as above
+# checked again, because another process may have leased the message and reused its number
+_READY = f"select body from queue where seq = ? and {_ID} = ? and seq > {LAST_LEASED}"  # noqa: S608 - as above
+_RETURNED = f"select body from returned where key = ? and {_ID} = ? and (token is null or at <= ?)"  # noqa: S608 - as above
+_OUTDATED_GAPS = f"""delete from gap where exists (select 1 from queue where queue.seq = gap.seq)
     or seq > (select coalesce(max(seq), 0) from queue)
-    or seq < (select coalesce(min(seq), 0) from queue where seq > {HEAD})"""  # noqa: S608 - as above
+    or seq < (select coalesce(min(seq), 0) from queue where seq > {LAST_LEASED})"""  # noqa: S608 - as above
 
 
 class Found(NamedTuple):
-    """A message that was not leased when it was looked for."""
+    """A message that was not leased when it was found."""
 
     id: bytes
-    #: `seq` of `queue`, or `key` of `back`
+    #: `seq` of `queue` if `fresh`, else `key` of `returned`
     row: int
     fresh: bool
 
 
 def size(connection: sqlite3.Connection) -> QueueSize:
     """Count the messages by state."""
-    ready, taken, back, retaken, delayed, dead_letters = connection.execute(
+    ready, leased, returned, leased_again, delayed, dead_letters = connection.execute(
         _SIZE, {"now": time.time()}
     ).fetchone()
-    return QueueSize(ready=ready + back, leased=taken + retaken, delayed=delayed, dead_letters=dead_letters)
+    return QueueSize(
+        ready=ready + returned, leased=leased + leased_again, delayed=delayed, dead_letters=dead_letters
+    )
 
 
 def purge(connection: sqlite3.Connection) -> int:
-    """Remove what is ready or delayed; return how many."""
+    """Remove ready and delayed messages; return how many."""
     now = time.time()
     leases.expire(connection, now)
-    fresh = connection.execute(f"delete from queue where seq > {HEAD}").rowcount  # noqa: S608 - no values in it
-    returned = connection.execute("delete from back where token is null or at <= ?", (now,)).rowcount
-    connection.execute("delete from hole")
+    fresh = connection.execute(f"delete from queue where seq > {LAST_LEASED}").rowcount  # noqa: S608 - no values in it
+    returned = connection.execute("delete from returned where token is null or at <= ?", (now,)).rowcount
+    connection.execute("delete from gap")
     return fresh + returned
 
 
 def find(connection: sqlite3.Connection, ids: Collection[bytes]) -> list[Found]:
-    """Look the whole queue through, which blocks nobody: the lock for writing is not needed."""
+    """Find messages by id in the whole queue; it takes no write lock, so it blocks no other process."""
     wanted = frozenset(ids)
     fresh = connection.execute(_READY_IDS)
     found = [Found(id_, row, fresh=True) for row, id_ in fresh if id_ in wanted]
@@ -75,7 +79,7 @@ def find(connection: sqlite3.Connection, ids: Collection[bytes]) -> list[Found]:
 
 
 def remove_messages(connection: sqlite3.Connection, found: Collection[Found]) -> list[bytes]:
-    """Remove what was found and is still not leased; return the bodies."""
+    """Remove the messages that are still not leased; return their bodies."""
     now = time.time()
     bodies = []
     for id_, row, fresh in found:
@@ -84,8 +88,8 @@ def remove_messages(connection: sqlite3.Connection, found: Collection[Found]) ->
             bodies.append(body)
             if fresh:
                 connection.execute("delete from queue where seq = ?", (row,))
-                connection.execute("insert or ignore into hole (seq) values (?)", (row,))
+                connection.execute("insert or ignore into gap (seq) values (?)", (row,))
             else:
-                connection.execute("delete from back where key = ?", (row,))
-    connection.execute(_FILLED)
+                connection.execute("delete from returned where key = ?", (row,))
+    connection.execute(_OUTDATED_GAPS)
     return bodies

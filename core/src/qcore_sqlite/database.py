@@ -1,4 +1,4 @@
-"""Decides how a process holds the database: connections, transactions, forks."""
+"""Decides how a process opens, shares and closes the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qcore_sqlite import schema
 from qcore_sqlite.error_mapping import BUSY, primary_code, translate
 from qcore_sqlite.forks import FORKS
 from qcore_sqlite.path import database_path, prepare
-from qcore_sqlite.wakeup import Bell
+from qcore_sqlite.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
-#: pages of the write-ahead log after which it is copied into the database, which costs two fsyncs
+#: pages of the write-ahead log after which SQLite copies it into the database, which costs two fsyncs
 CHECKPOINT = 4000
-#: bytes the log is cut back to after a burst
+#: bytes to which the log is truncated after a burst
 LOG_LIMIT = 64 * 1024 * 1024
-#: seconds between looks whether the file is still the one that was opened
+#: seconds between checks that the file is still the one that was opened
 IDENTITY = 1.0
-#: seconds of the first and the longest pause before a locked database is tried again
+#: the first and the longest pause before a locked database is tried again, in seconds
 PAUSES = (0.0001, 0.01)
-#: seconds to wait before a fork for another thread that is in the middle of a transaction
-FORK_PATIENCE = 5.0
+#: seconds to wait before a fork for another thread to finish its transaction
+FORK_TIMEOUT = 5.0
 
 
 @attrs.frozen(kw_only=True)
@@ -48,34 +48,34 @@ class SqliteSettings:
     synchronous: Literal["normal", "full"] = attrs.field(
         default="normal", validator=attrs.validators.in_(("normal", "full"))
     )
-    #: seconds to wait for other processes that are writing
+    #: seconds to wait for a lock that another process holds
     busy_timeout: float = attrs.field(default=10.0, validator=attrs.validators.ge(0))
 
 
 class Database:
     """One connection to the database file.
 
-    It is closed before this process forks and opened again at the next use, in both processes:
-    SQLite keeps its locks in tables a child would inherit and believe.
+    It is closed before this process forks, and both processes open it again at the next use, because
+    a child would inherit SQLite's tables of locks although it does not have the locks.
     """
 
     def __init__(self, settings: Settings) -> None:
-        own = settings.section("sqlite") or SqliteSettings()
-        if own.path == ":memory:":
+        section = settings.section("sqlite") or SqliteSettings()
+        if section.path == ":memory:":
             msg = "`sqlite.path` ':memory:' cannot be shared by processes; use the memory broker for tests"
             raise BackendRejected(msg)
-        #: the file, without symbolic links: processes that mean the same file must say the same
+        #: the file, with symbolic links resolved, so that every process uses the same name for it
         self.path = str(database_path(settings))
-        #: rung when there is something to lease
-        self.work = Bell(f"{self.path}-work", settings.poll)
-        #: rung when a result was stored
-        self.done = Bell(f"{self.path}-done", settings.poll)
-        self._own = own
+        #: notified when there is a message to lease
+        self.work_added = Wakeup(f"{self.path}-work", settings.poll)
+        #: notified when a result was saved
+        self.result_saved = Wakeup(f"{self.path}-done", settings.poll)
+        self._settings = section
         self._lock = threading.RLock()
         self._open: sqlite3.Connection | None = None
         self._closed = False
         self._identity = (0, 0)
-        self._look_again = 0.0
+        self._check_identity_at = 0.0
         FORKS.add(self)
         self.read(_nothing)
 
@@ -87,52 +87,64 @@ class Database:
     def read(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call `work` with the connection, again if another process was in its way."""
+        """Call `work` with the connection; repeat it while another process holds the lock.
+
+        Raises:
+            BackendError: SQLite failed; the message names the file and what to do.
+        """
 
         def reading() -> T:
             return work(self._connection(), *args, **kwargs)
 
         with self._lock:
             try:
-                return self._patiently(reading)
+                return self._while_locked(reading)
             except (sqlite3.Error, OverflowError) as exc:
-                raise translate(exc, self.path, self._own.busy_timeout) from exc
+                raise translate(exc, self.path, self._settings.busy_timeout) from exc
 
     def write(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call `work` inside a transaction of its own, which is undone if anything is raised."""
+        """Call `work` in a transaction of its own, which is rolled back if anything is raised.
+
+        Raises:
+            BackendError: SQLite failed; the message names the file and what to do.
+        """
         with self._lock:
             # The transaction begins inside the try: a signal handler may raise between any two lines.
             try:
-                connection = self._patiently(self._begin)
+                connection = self._while_locked(self._begin)
                 value = work(connection, *args, **kwargs)
                 connection.execute("commit")
             except BaseException as exc:
-                self._undo()
+                self._rollback()
                 if isinstance(exc, (sqlite3.Error, OverflowError)):
-                    raise translate(exc, self.path, self._own.busy_timeout) from exc
+                    raise translate(exc, self.path, self._settings.busy_timeout) from exc
                 raise
             return value
 
     def insert(self, statement: str, values: tuple[object, ...]) -> None:
-        """Run one statement as its own transaction: half the cost of one with `begin` and `commit`."""
+        """Run one statement as its own transaction, at half the cost of one with `begin` and `commit`.
+
+        Raises:
+            BackendError: SQLite failed; the message names the file and what to do.
+        """
         with self._lock:
             try:
-                self._patiently(self._execute, statement, values)
+                self._while_locked(self._execute, statement, values)
             except (sqlite3.Error, OverflowError) as exc:
-                raise translate(exc, self.path, self._own.busy_timeout) from exc
+                raise translate(exc, self.path, self._settings.busy_timeout) from exc
 
     def close(self) -> None:
-        """Close the connection and give the descriptors back; calling it twice is harmless."""
+        """Close the connection and its descriptors; a second call does nothing."""
         with self._lock:
             self._closed = True
-            self._let_go()
-            self.work.close()
-            self.done.close()
+            self._disconnect()
+            self.work_added.close()
+            self.result_saved.close()
 
     def __del__(self) -> None:
-        """Close what was forgotten, as a program does that just ends."""
+        """Close the connection if the program did not."""
         if "_lock" in vars(self):
             self.close()
 
@@ -140,7 +152,7 @@ class Database:
 
     def _connection(self) -> sqlite3.Connection:
         connection = self._open
-        if connection is not None and time.monotonic() < self._look_again:
+        if connection is not None and time.monotonic() < self._check_identity_at:
             return connection
         if self._closed:
             msg = f"this connection to {self.path} was closed; make a new one"
@@ -167,16 +179,16 @@ class Database:
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        # in one transaction: another process may be making the tables between two looks
+        # in one transaction, because another process may be creating the tables meanwhile
         connection.execute("begin")
         ready = schema.is_ready(connection, self.path)
         connection.execute("commit")
-        # also for a ready one: a copy made by `vacuum into` has lost the mode
+        # set for an existing file as well, because a copy made by `vacuum into` is not in this mode
         mode = connection.execute("pragma journal_mode = wal").fetchone()[0]
         if mode != "wal":
             msg = f"the file system of {self.path} has no shared memory (a network share?); use a local disk"
             raise BackendRejected(msg)
-        connection.execute(f"pragma synchronous = {self._own.synchronous}")
+        connection.execute(f"pragma synchronous = {self._settings.synchronous}")
         connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT}")
         connection.execute(f"pragma journal_size_limit = {LOG_LIMIT}")
         connection.execute("pragma temp_store = memory")
@@ -193,9 +205,9 @@ class Database:
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         self._connection().execute(statement, values)
 
-    def _patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        # SQLite could wait by itself, but no signal handler of Python's would run meanwhile, and its
-        # first pause is long enough for a whole batch of another worker.
+    def _while_locked(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        # SQLite could wait by itself, but Python would run no signal handler meanwhile, and SQLite's
+        # first pause is as long as a whole batch of another worker takes.
         deadline = 0.0
         pause, longest = PAUSES
         while True:
@@ -205,13 +217,13 @@ class Database:
                 if primary_code(exc) not in BUSY:
                     raise
                 now = time.monotonic()
-                deadline = deadline or now + self._own.busy_timeout
+                deadline = deadline or now + self._settings.busy_timeout
                 if now >= deadline:
                     raise
             time.sleep(pause)
             pause = min(pause * 2, longest)
 
-    def _undo(self) -> None:
+    def _rollback(self) -> None:
         if self._open is not None and self._open.in_transaction:
             self._open.execute("rollback")
 
@@ -227,37 +239,37 @@ class Database:
     def _check_identity(self) -> None:
         if self._current_identity() != self._identity:
             msg = (
-                f"{self.path} was deleted or replaced while it was in use; what is written now would be lost."
-                " Put the file back, or restart every process that uses it"
+                f"{self.path} was deleted or replaced while it was in use; what is written now would be lost;"
+                " put the file back, or restart every process that uses it"
             )
             raise BackendRejected(msg)
-        self._look_again = time.monotonic() + IDENTITY
+        self._check_identity_at = time.monotonic() + IDENTITY
 
     # -- forks ------------------------------------------------------------------------------
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._open = self._open, None
         if connection is not None:
             connection.close()
 
     def before_fork(self) -> None:
-        """Leave nothing open that a child could inherit."""
-        if self._lock.acquire(timeout=FORK_PATIENCE) and not (self._open and self._open.in_transaction):
-            self._let_go()
+        """Close everything that a child would inherit."""
+        if self._lock.acquire(timeout=FORK_TIMEOUT) and not (self._open and self._open.in_transaction):
+            self._disconnect()
 
     def after_fork_in_child(self) -> None:
-        """Give back what is shared with the parent: one of two that wait would take the other's wake-up."""
-        self.work.close()
-        self.done.close()
+        """Close what is shared with the parent, because one process would consume the other's wake-up."""
+        self.work_added.close()
+        self.result_saved.close()
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Let other threads go on."""
+        """Let other threads use the database again."""
         try:
             self._lock.release()
         except RuntimeError:
-            return  # `before_fork` did not get it
+            return  # `before_fork` did not get the lock
 
 
 def _nothing(connection: sqlite3.Connection) -> None:
-    """Do nothing but open the connection."""
+    """Do nothing; calling it opens the connection."""

@@ -43,7 +43,7 @@ def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]
 
 @hookimpl
 def qcore_local_brokers() -> Mapping[str, Callable[[Settings], Path | None]]:
-    """Say which file holds the queue: it needs no server, so it is taken when no broker is named."""
+    """Return the file of the queue; this broker needs no server, so it is used when none is named."""
     return {"sqlite": _file}
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Per, Settings
 
-#: results forgotten in one transaction: the workers want to write meanwhile
-PRUNE = 5000
+#: results deleted in one transaction, so that workers can write in between
+PRUNE_BATCH = 5000
 
 _SAVE = f"""insert into result (id, state, finished, expires, name, grp, label, body)
     values (?, ?, ?, ?, ?, ?, ?, ?)
@@ -38,13 +38,13 @@ _COUNTS = """select state, count(*) from result group by state
 _UNGROUP = f"update result set grp = null where grp = ? and {_ALIVE}"  # noqa: S608 - constants of ours
 
 _EXPIRED = "select id from result where expires > 0 and expires <= ? limit ?"
-_NEWEST_TO_GO = (
+_FIRST_BEYOND = (
     "select finished, id from result where state = ? order by finished desc, id desc limit 1 offset ?"
 )
 _BEYOND = "select id from result where state = ? and (finished, id) <= (?, ?) limit ?"
 _SURPLUS = """select id from (select id, row_number() over
-    (partition by {column} order by finished desc, id desc) as place from result where state = ?)
-    where place > ? limit ?"""
+    (partition by {column} order by finished desc, id desc) as rank from result where state = ?)
+    where rank > ? limit ?"""
 _COLUMN: Final[Mapping[Per, str]] = MappingProxyType({"group": "grp", "label": "label", "name": "name"})
 
 
@@ -62,24 +62,24 @@ class SqliteResults(ResultStore):
         self.notes: SqliteCoordination = SqliteCoordination(self._database)
 
     def save(self, results: Sequence[StoredResult]) -> None:
-        """Keep results, in one transaction."""
+        """Save results in one transaction."""
         if results:
             self._database.write(save, results)
-            self._database.done.ring()
+            self._database.result_saved.notify()
 
     def get(self, ids: Sequence[bytes]) -> Sequence[StoredResult | None]:
         """Return results in the order of `ids`, None where there is none."""
         return self._database.read(_get, ids)
 
     def wait(self, id: bytes, seconds: float) -> StoredResult | None:
-        """Return the result once it is terminal; waits for the bell of whoever saves it."""
+        """Return the result once it is final, or what there is after `seconds`; saving it ends the wait."""
         deadline = time.monotonic() + seconds
         while True:
             (result,) = self._database.read(_get, (id,))
             remaining = deadline - time.monotonic()
             if (result is not None and result.state > State.RETRYING) or remaining <= 0:
                 return result
-            self._database.done.wait(remaining)
+            self._database.result_saved.wait(remaining)
 
     def group(self, group: str) -> Sequence[StoredResult]:
         """Return the results of a group in the order they finished."""
@@ -91,7 +91,7 @@ class SqliteResults(ResultStore):
         return sorted(found, key=lambda result: (result.finished, result.id), reverse=True)[:limit]
 
     def delete(self, ids: Sequence[bytes]) -> int:
-        """Forget results."""
+        """Delete results; return how many."""
         return self._database.write(_delete, [(id_,) for id_ in ids])
 
     def counts(self) -> Mapping[State, int]:
@@ -103,7 +103,7 @@ class SqliteResults(ResultStore):
         return self._database.write(_ungroup, group)
 
     def prune(self, keep: int, per: Per | None = None) -> int:
-        """Forget what has expired and the oldest successes, a few thousand at a time; outlived notes too."""
+        """Delete expired results, the oldest successes and expired coordination records, in small batches."""
         self.notes.sweep()
         pruned = self._delete_all(_EXPIRED, (time.time(),))
         if keep < 0:
@@ -111,7 +111,7 @@ class SqliteResults(ResultStore):
         if per is not None:
             surplus = _SURPLUS.format(column=_COLUMN[per])
             return pruned + self._delete_all(surplus, (int(State.SUCCESS), keep))
-        newest = self._database.read(_newest_to_go, keep)
+        newest = self._database.read(_first_beyond, keep)
         if newest is not None:
             pruned += self._delete_all(_BEYOND, (int(State.SUCCESS), *newest))
         return pruned
@@ -122,16 +122,16 @@ class SqliteResults(ResultStore):
 
     def _delete_all(self, selection: str, values: tuple[object, ...]) -> int:
         deleted = 0
-        while ids := self._database.read(_ids, selection, (*values, PRUNE)):
+        while ids := self._database.read(_ids, selection, (*values, PRUNE_BATCH)):
             deleted += self._database.write(_delete, ids)
         return deleted
 
 
 def save(connection: sqlite3.Connection, results: Sequence[StoredResult]) -> None:
-    """Write results; part of a transaction of the broker's or of ours."""
+    """Save results as part of the caller's transaction."""
     connection.executemany(
         _SAVE,
-        # int(): sqlite3 binds a plain int five times faster than an enum
+        # int(), because sqlite3 binds a plain int five times faster than an enum
         [(r.id, int(r.state), r.finished, r.expires, r.name, r.group, r.label, r.body) for r in results],
     )
 
@@ -167,9 +167,9 @@ def _counts(connection: sqlite3.Connection) -> dict[State, int]:
     return {state: count for state, count in counts.items() if count}
 
 
-def _newest_to_go(connection: sqlite3.Connection, keep: int) -> tuple[float, bytes] | None:
+def _first_beyond(connection: sqlite3.Connection, keep: int) -> tuple[float, bytes] | None:
     found: tuple[float, bytes] | None = connection.execute(
-        _NEWEST_TO_GO, (int(State.SUCCESS), keep)
+        _FIRST_BEYOND, (int(State.SUCCESS), keep)
     ).fetchone()
     return found
 

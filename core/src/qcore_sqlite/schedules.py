@@ -1,4 +1,4 @@
-"""Decides which schedule is due and who may fire it."""
+"""Decides which schedules are due and which process may fire them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _FIELDS = """name, task, body, rule, time_zone, next_run, anchor, repeats, kept,
 _ADD = f"""insert or replace into schedule ({_FIELDS})
     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608 - no values in it
 _ALL = f"select {_FIELDS} from schedule order by name"  # noqa: S608 - as above
-_DUE = f"""select {_FIELDS} from schedule where next_run <= ? and held <= ? and repeats <> 0 and fault = ''
+_DUE = f"""select {_FIELDS} from schedule
+    where next_run <= ? and claimed_until <= ? and repeats <> 0 and fault = ''
     order by next_run, name limit ?"""  # noqa: S608 - as above
-_HOLD = "update schedule set held = ? where name = ?"
-_NAMED = f"select {_FIELDS} from schedule where name = ?"  # noqa: S608 - as above
+_CLAIM = "update schedule set claimed_until = ? where name = ?"
+_GET = f"select {_FIELDS} from schedule where name = ?"  # noqa: S608 - as above
 
 
 def make_schedules(settings: Settings) -> SqliteSchedules:
@@ -40,11 +41,11 @@ class SqliteSchedules(ScheduleStore):
         self.backend = self._database.backend
 
     def add(self, schedule: Schedule) -> None:
-        """Keep a schedule; one of the same name is replaced."""
+        """Store a schedule; it replaces one of the same name."""
         self._database.write(_add, schedule)
 
     def remove(self, name: str) -> bool:
-        """Forget a schedule."""
+        """Delete a schedule; return whether it existed."""
         return self._database.write(_remove, name)
 
     def all(self) -> Sequence[Schedule]:
@@ -53,17 +54,17 @@ class SqliteSchedules(ScheduleStore):
 
     def get(self, name: str) -> Schedule | None:
         """Return the schedule of this name."""
-        found = self._database.read(_select, _NAMED, (name,))
+        found = self._database.read(_select, _GET, (name,))
         return found[0] if found else None
 
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
-        """Claim what is due; nothing is written while nothing is."""
+        """Claim due schedules for `hold` seconds; write nothing if none is due."""
         if not self._database.read(_select, _DUE, (now, now, 1)):
             return ()
         return self._database.write(_claim_due, now, limit, hold)
 
     def advance(self, before: Schedule, after: Schedule | None) -> bool:
-        """Replace a schedule by its next state, or remove it, if `before` is still what is kept."""
+        """Replace a schedule by `after`, or delete it, if the stored one still equals `before`."""
         return self._database.write(_advance, before, after)
 
     def fire(
@@ -74,7 +75,7 @@ class SqliteSchedules(ScheduleStore):
             return super().fire(broker, messages, before, after)
         fired = self._database.write(_fire, messages, before, after)
         if fired and messages:
-            self._database.work.ring()
+            self._database.work_added.notify()
         return fired
 
     def close(self) -> None:
@@ -96,12 +97,12 @@ def _select(connection: sqlite3.Connection, query: str, values: tuple[object, ..
 
 def _claim_due(connection: sqlite3.Connection, now: float, limit: int, hold: float) -> list[Schedule]:
     due = _select(connection, _DUE, (now, now, limit))
-    connection.executemany(_HOLD, [(now + hold, schedule.name) for schedule in due])
+    connection.executemany(_CLAIM, [(now + hold, schedule.name) for schedule in due])
     return due
 
 
 def _advance(connection: sqlite3.Connection, before: Schedule, after: Schedule | None) -> bool:
-    if _select(connection, _NAMED, (before.name,)) != [before]:
+    if _select(connection, _GET, (before.name,)) != [before]:
         return False
     _remove(connection, before.name)
     if after is not None:

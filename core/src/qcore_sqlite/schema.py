@@ -1,4 +1,4 @@
-"""Decides what the tables look like and whose file it is."""
+"""Decides which tables the file has and whether it is ours."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from qcore.errors import BackendRejected
 if TYPE_CHECKING:
     import sqlite3
 
-#: "Qcor" in ASCII; stands in the file's header, so that no other program's database is taken for ours
+#: "Qcor" in ASCII; written to the file's header, to tell our database from another program's
 APPLICATION_ID = 0x51636F72
 
-#: raised by one whenever the tables change
-VERSION = 3
+#: increased whenever the tables change
+VERSION = 4
 
-#: A message waits in `queue` until its first lease. A lease is a range of `queue` in `lease`: the
-#: messages themselves are not touched again before they are deleted, so the happy path writes each of
-#: them once and removes it once. What has a delay or came back lives in `back`, with its counters.
+#: A message is stored in `queue` until its first lease ends. A lease is a range of rows of `queue`, stored
+#: in `lease`. The messages themselves are not written again before they are deleted, so a task that
+#: succeeds at once costs one insert and one delete. Messages that have a delay or were leased before are
+#: stored in `returned`, with their counters.
 #:
-#: Two things always hold, and all that is fast here rests on them. Every row of `queue` up to the
-#: highest `lease.last` belongs to a lease; those above it are ready, without gaps between them but for
-#: the numbers in `hole`. The row `lease.last` exists, because SQLite gives a deleted highest `seq` out a
-#: second time.
+#: Two invariants make this fast. (1) Every row of `queue` up to the highest `lease.last` belongs to a
+#: lease. The rows above it are ready; no number is missing between them except those in `gap`. (2) The
+#: row `lease.last` exists, because SQLite reuses the highest `seq` once it is deleted.
 TABLES = (
     "create table queue (seq integer primary key, body blob not null)",
     """create table lease (first integer primary key, last integer not null, token integer not null,
     until real not null)""",
-    # ready messages that were withdrawn; a number that is in `queue` as well was given out again
-    "create table hole (seq integer primary key)",
-    # `at` is when it may be leased: the end of its delay, or of its lease while it has a token
-    """create table back (key integer primary key, at real not null, token integer,
+    # numbers of ready messages that were removed; one that is in `queue` as well was reused
+    "create table gap (seq integer primary key)",
+    # `at` is when the message may be leased: the end of its delay, or of its lease if it has a token
+    """create table returned (key integer primary key, at real not null, token integer,
     deliveries integer not null default 0, failures integer not null default 0,
     crashes integer not null default 0, body blob not null)""",
-    "create index back_at on back (at)",
-    "create index back_token on back (token) where token is not null",
-    # autoincrement: an id that was listed is never another message later
-    """create table buried (id integer primary key autoincrement, at real not null,
+    "create index returned_at on returned (at)",
+    "create index returned_token on returned (token) where token is not null",
+    # autoincrement, so that the id of a dead letter is never reused
+    """create table dead_letter (id integer primary key autoincrement, at real not null,
     reason text not null, failures integer not null, crashes integer not null, body blob not null)""",
     "create table status (cluster text primary key, expires real not null, body blob not null) without rowid",
-    # with a rowid: a row beyond a quarter of a page would take pages of its own without one
+    # with a rowid, because without one a row larger than a quarter of a page would take extra pages
     """create table result (id blob primary key not null, state integer not null, finished real not null,
     expires real not null, name text not null, grp text, label text, body blob not null)""",
     "create index result_state on result (state, finished)",
@@ -49,51 +49,51 @@ TABLES = (
     rule text not null, time_zone text not null, next_run real not null, anchor real not null,
     repeats integer not null, kept integer not null, catch_up integer, overlap text not null,
     jitter real not null, cluster text not null, declared text not null, fault text not null,
-    held real not null default 0) without rowid""",
-    # notes, see qcore.coordination; `until` and `at` are epoch seconds
-    "create table mark (key text primary key, until real not null, value blob not null) without rowid",
-    "create index mark_until on mark (until)",
-    # `came` is the order in which the holders of one key took their places
-    """create table place (key text not null, holder blob not null, came integer not null,
+    claimed_until real not null default 0) without rowid""",
+    # the coordination store, see qcore.coordination; `until` and `at` are epoch seconds
+    "create table flag (key text primary key, until real not null, value blob not null) without rowid",
+    "create index flag_until on flag (until)",
+    # `number` is the order in which the holders of one key acquired their permits
+    """create table permit (key text not null, holder blob not null, number integer not null,
     until real not null, primary key (key, holder)) without rowid""",
-    # the latest turn of each key, and those that were told and are still to come
+    # the latest rate slot of each key, and the slots that were assigned and have not come yet
     "create table rate (key text primary key, at real not null, until real not null) without rowid",
-    """create table turn (key text not null, holder blob not null, at real not null,
+    """create table rate_slot (key text not null, holder blob not null, at real not null,
     primary key (key, holder)) without rowid""",
-    # `count` spares counting the members at each arrival
-    """create table gathering (number integer primary key, key text not null unique,
+    # `count` saves counting the members whenever one joins
+    """create table barrier (id integer primary key, key text not null unique,
     count integer not null, until real not null)""",
-    "create index gathering_until on gathering (until)",
-    """create table member (gathering integer not null, place integer not null, body blob not null,
-    primary key (gathering, place))""",
+    "create index barrier_until on barrier (until)",
+    """create table barrier_member (barrier integer not null, member integer not null, body blob not null,
+    primary key (barrier, member))""",
 )
 
 
 def is_ready(connection: sqlite3.Connection, path: str) -> bool:
-    """Return whether the tables are there, False for an empty file.
+    """Return whether the tables exist; False for an empty file.
 
     Raises:
-        BackendRejected: it is another program's database, or one of a newer qcore.
+        BackendRejected: the database belongs to another program or to another version of qcore.
     """
     application = connection.execute("pragma application_id").fetchone()[0]
     version = connection.execute("pragma user_version").fetchone()[0]
     if application == APPLICATION_ID and version == VERSION:
         return True
     if application == APPLICATION_ID:
-        remedy = "upgrade qcore" if version > VERSION else "let the qcore that wrote it finish what is queued"
+        remedy = "upgrade qcore" if version > VERSION else "let that version of qcore finish what is queued"
         msg = (
-            f"{path} was written by another version of qcore: its tables are of version {version},"
-            f" this one knows {VERSION}; {remedy}, or give `sqlite.path` another file"
+            f"{path} was written by another version of qcore: its tables have version {version},"
+            f" this one needs {VERSION}; {remedy}, or set `sqlite.path` to another file"
         )
         raise BackendRejected(msg)
     if application or version or connection.execute("select count(*) from sqlite_master").fetchone()[0]:
-        msg = f"{path} is the database of another program; give `sqlite.path` a file of its own"
+        msg = f"{path} is the database of another program; set `sqlite.path` to another file"
         raise BackendRejected(msg)
     return False
 
 
 def create(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables, unless another process was faster; to be called inside a transaction."""
+    """Create the tables unless another process did; call it inside a write transaction."""
     if is_ready(connection, path):
         return
     for statement in TABLES:

@@ -1,4 +1,4 @@
-"""Decides how one process learns that another has written."""
+"""Decides how one process learns that another one has written."""
 
 from __future__ import annotations
 
@@ -11,75 +11,77 @@ import time
 
 logger = logging.getLogger("qcore_sqlite")
 
-#: seconds between looks at the database although the bell was silent: a process may be killed between
-#: its commit and the ring
-SAFETY = 1.0
+#: longest wait without a notification, in seconds, because a process may be killed between its commit and
+#: its notification
+MAX_WAIT = 1.0
 
 _IN_MODIFY = 0x2
-#: more than the kernel ever hands over for the one watch of an instance
+#: bytes; more than the kernel ever returns for one watch
 _EVENTS = 4096
 
 
-class Bell:
-    """A one-byte file beside the database; writing it wakes whoever watches.
+class Wakeup:
+    """A one-byte file beside the database; writing to it wakes the processes that watch it.
 
-    It is rung after the commit, when the work is there to be seen. SQLite's own files do not serve:
-    the log is written before the commit becomes visible, so its watchers come too early and must look
-    again and again, and they are woken by every acknowledgement as well.
+    It is written after the commit, when the change is visible. SQLite's own files cannot be used: the
+    log is written before the commit becomes visible, so its watchers would wake too early and have to
+    poll, and every acknowledgement would wake them as well.
     """
 
     def __init__(self, path: str, poll: float) -> None:
         self._path = path
         self._poll = poll
-        self._ring: int | None = None
-        self._watch: int | None = None
-        self._deaf = not sys.platform.startswith("linux")
+        self._write_descriptor: int | None = None
+        self._watch_descriptor: int | None = None
+        self._must_poll = not sys.platform.startswith("linux")
 
-    def ring(self) -> None:
-        """Wake every process that waits; never fails, for what it tells of has already happened."""
+    def notify(self) -> None:
+        """Wake every waiting process; an error is logged, because the change is committed already."""
         try:
-            if self._ring is None:
-                self._ring = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.pwrite(self._ring, b"\0", 0)
+            if self._write_descriptor is None:
+                self._write_descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.pwrite(self._write_descriptor, b"\0", 0)
         except OSError as exc:
-            logger.debug("bell not rung path=%s: %s", self._path, exc)
+            logger.debug("waiting processes not notified path=%s: %s", self._path, exc)
 
     def wait(self, seconds: float) -> None:
-        """Return when it is rung, or may have been since the last call, or `seconds` are over."""
-        if self._deaf:
+        """Return after `seconds`, or earlier if a process notified, or may have since the last call."""
+        if self._must_poll:
             time.sleep(max(0.0, min(seconds, self._poll)))
             return
-        if self._watch is None:
-            # what was written before the watch stood is for the caller to see, at once
-            self._listen()
+        if self._watch_descriptor is None:
+            # what was written before the watch began is visible to the caller at once
+            self._start_watching()
             return
         poller = select.poll()
-        poller.register(self._watch, select.POLLIN)
-        if poller.poll(max(0.0, min(seconds, max(self._poll, SAFETY))) * 1000):
-            os.read(self._watch, _EVENTS)
+        poller.register(self._watch_descriptor, select.POLLIN)
+        if poller.poll(max(0.0, min(seconds, max(self._poll, MAX_WAIT))) * 1000):
+            os.read(self._watch_descriptor, _EVENTS)
 
     def close(self) -> None:
-        """Give the descriptors back; the bell can be used again."""
-        for descriptor in (self._ring, self._watch):
+        """Close the descriptors; the object can be used again."""
+        for descriptor in (self._write_descriptor, self._watch_descriptor):
             if descriptor is not None:
                 os.close(descriptor)
-        self._ring = self._watch = None
+        self._write_descriptor = self._watch_descriptor = None
 
-    def _listen(self) -> None:
+    def _start_watching(self) -> None:
         try:
-            # the file has to be there before it can be watched
+            # the file has to exist before it can be watched
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._watch = watch(self._path)
+            self._watch_descriptor = watch(self._path)
         except OSError as exc:
-            self._deaf = True
-            logger.info("looking every %s s at %s, it cannot be watched: %s", self._poll, self._path, exc)
+            self._must_poll = True
+            logger.info(
+                "polling every %s s, the file cannot be watched path=%s: %s", self._poll, self._path, exc
+            )
 
 
 def watch(path: str) -> int:
-    """Return a descriptor that becomes readable when the file is written to.
+    """Return an inotify descriptor that becomes readable when the file is written to.
 
     Raises:
-        OSError: the user has too many of them already, 128 by default.
+        OSError: the file does not exist, or the user has too many inotify instances, 128 by default.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
