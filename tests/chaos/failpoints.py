@@ -116,8 +116,8 @@ def _deadly(owner: type, name: str, step: str, *, before: bool = False) -> None:
 
 if os.environ.get(STEP):
     _deadly(SqliteCoordination, "join_barrier", "arrived")
-    _deadly(Page, "hold", "held")
+    _deadly(Page, "write_batch", "held")
     _deadly(Page, "begin", "begun")
     _deadly(Executor, "run", "ran")
-    _deadly(Page, "note", "noted")
+    _deadly(Page, "add_finished", "noted")
     _deadly(Batch, "settle", "unsettled", before=True)

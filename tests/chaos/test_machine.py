@@ -106,7 +106,7 @@ class Hand:
 
     def lease(self, count: int) -> None:
         """Take messages and note them down."""
-        self.entries = self.batch.take(self.broker.lease(count, 0))
+        self.entries = self.batch.accept(self.broker.lease(count, 0))
         self.position = 0
 
     def begin(self) -> LeasedMessage:
@@ -130,7 +130,7 @@ class Hand:
             self.batch.settle(0)
         self.ended = self.entries[: self.position]
         self.entries, self.position = (), 0
-        self.batch.take(())
+        self.batch.accept(())
 
     def close(self) -> None:
         """Let go."""

@@ -55,8 +55,14 @@ ROOMS: Final = {
         {"zygote"},
         {"forked", "memory", "backoff"},
     ),
-    "workers": ({"worker"}, {"batch"}, {"events"}, {"leased", "signals", "prefetch", "lease_check"}),
-    "flows": ({"app_api"}, {"builder", "commit"}, {"continuation", "handles"}),
+    "workers": (
+        {"worker"},
+        {"batch"},
+        {"screening"},
+        {"events"},
+        {"leased", "signals", "prefetch", "lease_check"},
+    ),
+    "flows": ({"app_api"}, {"builder", "commit"}, {"completion", "continuation", "handles"}),
     "schedules": (
         {"scheduler_thread"},
         {"declared"},

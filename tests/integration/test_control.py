@@ -29,7 +29,7 @@ def ended(job: Job) -> Result:
     """Return the result of a task that was called off."""
     result = final(job)
     assert (State.FAILED, "cancelled") == (result.state, result.kind), result
-    assert result.error.startswith("TaskCancelled: the task was called off")
+    assert result.error.startswith("TaskCancelled: the task was cancelled")
     return result
 
 

@@ -52,7 +52,7 @@ class Bench:
         """Enqueue so many tasks and take them."""
         for number in range(count):
             self.app.async_task(name, number, **options)
-        return self.batch.take(self.broker.lease(count, 0))
+        return self.batch.accept(self.broker.lease(count, 0))
 
     def state(self, entry: LeasedMessage) -> State | None:
         """Return how far a task has come."""
@@ -89,7 +89,7 @@ def test_what_ends_is_saved_and_acknowledged(bench: Bench) -> None:
     deliveries = bench.batch.settle(5)
 
     assert (State.SUCCESS, 1) == (bench.state(one), len(deliveries))
-    assert bench.page.look().settled == 1
+    assert bench.page.snapshot().settled == 1
 
 
 def test_what_did_not_begin_is_given_back_uncounted(bench: Bench) -> None:
@@ -108,7 +108,7 @@ def test_a_message_that_is_none_is_buried_with_its_reason_and_the_others_run(ben
     bench.broker.enqueue([Outgoing(bytes(16), bytes(body)), Outgoing(bytes(16), b"no envelope")])
     bench.app.async_task("builtins.print")
 
-    entries = bench.batch.take(bench.broker.lease(5, 0))
+    entries = bench.batch.accept(bench.broker.lease(5, 0))
     bench.batch.release_unstarted()
     bench.batch.settle(0)
 
@@ -127,7 +127,7 @@ def test_an_expired_message_is_not_run(bench: Bench) -> None:
     while time.time() * 1000 <= opened.expires + 1 and time.monotonic() < end:
         pass
 
-    assert [] == list(bench.batch.take([delivery]))
+    assert [] == list(bench.batch.accept([delivery]))
     bench.batch.settle(0)
 
     (found,) = bench.store.get([opened.id])
@@ -142,7 +142,7 @@ def test_a_result_too_large_for_the_journal_is_settled_at_once_and_noted_as_not_
 
     roomy = bench.batch.finish(0, one, Outcome(Kind.SUCCESS, bytes(PAGE)))
 
-    _, ended = bench.page.read(bench.page.look()) or ([], [])
+    _, ended = bench.page.read(bench.page.snapshot()) or ([], [])
     assert not roomy
     assert [(0, Action.RETRY, 1, None)] == [
         (note.index, note.settlement.action, note.settlement.crashes, note.result) for note in ended
@@ -165,10 +165,15 @@ def test_what_has_ended_before_is_not_run_again(bench: Bench) -> None:
     """A lost acknowledgement costs nothing but another."""
     (one,) = bench.take(1)
     bench.batch.finish(0, one, DONE)
-    bench.store.save([bench.batch._results[0]])
+    bench.store.save(results_of(bench.batch))
     bench.broker.settle([_again(one)])
 
-    assert [] == list(bench.batch_with(bench.broker, bench.store).take(bench.broker.lease(1, 0)))
+    assert [] == list(bench.batch_with(bench.broker, bench.store).accept(bench.broker.lease(1, 0)))
+
+
+def results_of(batch: Batch) -> list[StoredResult]:
+    """Return the results that a batch has yet to save."""
+    return [one.result for one in batch._finished if one.result is not None]
 
 
 def _again(entry: LeasedMessage) -> Settlement:
@@ -207,7 +212,7 @@ def test_an_outage_while_settling_forgets_nothing(bench: Bench, spoil: str) -> N
         store.backend = "another"
     one, two = bench.take(2)
     bench.batch = batch = bench.batch_with(broker, store)
-    batch.take([])
+    batch.accept([])
     batch.finish(0, one, DONE)
     batch.finish(1, two, Outcome(Kind.RESULT_NOT_STORABLE, error="no"))
 
@@ -224,17 +229,17 @@ def test_an_outage_of_the_store_while_a_batch_is_taken_leaves_it_to_be_taken_aga
     """Nothing is noted down, settled or charged before the store has answered."""
     bench.take(1)
     bench.batch.release_unstarted()
-    bench.broker.settle([_again(one) for one in bench.batch._entries])
+    bench.broker.settle([_again(one) for one in bench.batch._messages])
     store: Any = Moody(bench.store, "get", [BackendUnavailable()])
     batch = bench.batch_with(bench.broker, store)
     deliveries = bench.broker.lease(1, 0)
 
     with pytest.raises(BackendUnavailable):
-        batch.take(deliveries)
-    entries = batch.take(deliveries)
+        batch.accept(deliveries)
+    entries = batch.accept(deliveries)
 
     assert 2 == entries[0].deliveries
-    batch.release_untaken(deliveries)
+    batch.release_unaccepted(deliveries)
     batch.settle(0)
     assert [2] == [delivery.deliveries for delivery in bench.broker.lease(1, 0)]
 
@@ -245,7 +250,7 @@ def test_a_record_the_store_refuses_does_not_hold_up_its_neighbours(bench: Bench
     store: Any = Moody(bench.store, "save", [BackendRejected()])
     store.backend = "another"
     batch = bench.batch_with(bench.broker, store)
-    batch.take([])
+    batch.accept([])
     batch.finish(0, one, DONE)
     batch.finish(1, two, DONE)
 
@@ -276,7 +281,7 @@ def test_of_a_record_no_store_takes_its_end_is_kept(bench: Bench) -> None:
     """The task ran: without a record it would run again, and its worker would die over it each time."""
     one, two = bench.take(2)
     batch = bench.batch_with(bench.broker, Choosy(bench.store, 2000))  # type: ignore[arg-type]  # as a store
-    batch.take([])
+    batch.accept([])
     batch.finish(0, one, Outcome(Kind.SUCCESS, "x" * 5000))
     batch.finish(1, two, Outcome(Kind.FAILURE, error="ValueError: it " + "y" * 5000, retryable=False))
 
@@ -296,17 +301,44 @@ def test_what_a_broker_refuses_is_left_to_come_back(bench: Bench) -> None:
     """The worker forgets it and goes on; nobody settles it in its place."""
     (one,) = bench.take(1)
     bench.batch.finish(0, one, DONE)
-    bench.batch._writer._broker = Moody(
-        bench.broker, "commit_and_lease", [BackendRejected(), BackendRejected()]
-    )  # type: ignore[assignment]  # as a broker
+    bench.batch._committer._broker = Refusing(bench.broker, one.receipt)  # type: ignore[assignment]  # as a broker
 
-    with pytest.raises(BackendRejected):
-        bench.batch.settle(0)
-
-    assert 1 == bench.batch.abandon()
+    assert () == tuple(bench.batch.settle(0))
     assert () == tuple(bench.batch.settle(0))
     assert 1 == bench.broker.size().leased
-    assert bench.page.look().settled == 1
+    assert bench.page.snapshot().settled == 1
+
+
+class Refusing:
+    """A broker that never takes the settlement of one receipt."""
+
+    def __init__(self, inner: Broker, receipt: bytes) -> None:
+        self._inner = inner
+        self._receipt = receipt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def commit_and_lease(self, store: Any, results: Any, settlements: Any, *others: Any) -> Any:
+        """Do all of it, or nothing if that settlement is among the others."""
+        if any(one.receipt == self._receipt for one in settlements):
+            raise BackendRejected("no dead letters here")
+        return self._inner.commit_and_lease(store, results, settlements, *others)
+
+
+def test_a_refused_settlement_does_not_take_its_neighbours_along(bench: Bench) -> None:
+    """The worker settles them one by one; only the refused message comes back when its lease ends."""
+    entries = bench.take(5)
+    batch = bench.batch_with(Refusing(bench.broker, entries[2].receipt), bench.store)  # type: ignore[arg-type]  # as a broker
+    batch.accept([])
+    for index, entry in enumerate(entries):
+        batch.finish(index, entry, DONE)
+
+    batch.settle(0)
+
+    assert empty(leased=1) == bench.broker.size()
+    assert [State.SUCCESS] * 5 == [bench.state(entry) for entry in entries]
+    assert () == tuple(batch.settle(0))
 
 
 def test_what_the_supervisor_has_settled_is_not_settled_again(bench: Bench) -> None:
@@ -316,7 +348,7 @@ def test_what_the_supervisor_has_settled_is_not_settled_again(bench: Bench) -> N
     bench.page.mark_flushed(bench.page.seq, 1)
     bench.batch.finish(1, two, DONE)
     heard = Listened(bench.broker)
-    bench.batch._writer._broker = heard  # type: ignore[assignment]  # as a broker
+    bench.batch._committer._broker = heard  # type: ignore[assignment]  # as a broker
 
     bench.batch.settle(0)
 
@@ -346,7 +378,7 @@ def follow(bench: Bench, **options: Any) -> LeasedMessage:
     """Take the first link of a chain of two."""
     first = bench.app.task(name="builtins.abs")(abs).using(**options)
     bench.app.chain([first.bind(-1), "builtins.repr"], pipe_result=True)
-    (entry,) = bench.batch.take(bench.broker.lease(1, 0))
+    (entry,) = bench.batch.accept(bench.broker.lease(1, 0))
     return entry
 
 
@@ -370,11 +402,11 @@ def test_an_end_that_is_found_stored_is_gone_on_from(bench: Bench) -> None:
     """Whoever ran it died before he had."""
     entry = follow(bench)
     bench.batch.finish(0, entry, DONE)
-    bench.store.save([bench.batch._results[0]])
+    bench.store.save(results_of(bench.batch))
     bench.broker.settle([_again(entry)])
     batch = bench.batch_with(bench.broker, bench.store)
 
-    assert [] == list(batch.take(bench.broker.lease(1, 0)))
+    assert [] == list(batch.accept(bench.broker.lease(1, 0)))
     batch.settle(0)
 
     (following,) = waiting(bench)
@@ -387,7 +419,7 @@ def test_a_stored_end_that_is_not_ours_is_passed_over(bench: Bench) -> None:
     bench.store.save([StoredResult(entry.opened.id, State.SUCCESS, b"forged" * 20, "builtins.abs")])
     bench.broker.settle([_again(entry)])
 
-    (again,) = bench.batch_with(bench.broker, bench.store).take(bench.broker.lease(1, 0))
+    (again,) = bench.batch_with(bench.broker, bench.store).accept(bench.broker.lease(1, 0))
 
     assert entry.opened.id == again.opened.id
 
@@ -399,11 +431,11 @@ def test_of_what_was_enqueued_twice_the_copy_is_acknowledged_and_not_gone_on_fro
     bench.batch.settle(0)
     (delivery,) = bench.broker.lease(1, 0)
     bench.broker.enqueue([Outgoing(bytes(16), delivery.body)])
-    (second,) = bench.batch.take([delivery])
+    (second,) = bench.batch.accept([delivery])
     bench.batch.finish(0, second, DONE)
     bench.batch.settle(0)
 
-    assert [] == list(bench.batch.take(bench.broker.lease(1, 0)))
+    assert [] == list(bench.batch.accept(bench.broker.lease(1, 0)))
     bench.batch.settle(0)
 
     assert empty() == bench.broker.size()
@@ -416,7 +448,7 @@ def test_what_was_perhaps_enqueued_is_left_to_the_next_who_takes_the_message(
     """An exchange that was made and not answered must not be made again."""
     entry = follow(bench, save=save)
     batch = bench.batch = bench.batch_with(Unanswered(bench.broker), bench.store)  # type: ignore[arg-type]  # as a broker
-    batch.take([])
+    batch.accept([])
     batch.finish(0, entry, Outcome(Kind.SUCCESS, 1, finished=time.time()))
 
     with pytest.raises(BackendUnavailable):
@@ -451,11 +483,11 @@ def test_the_journal_says_that_something_follows(bench: Bench) -> None:
     entry = follow(bench, save=False)
     bench.batch.finish(0, entry, DONE)
 
-    held, ended = bench.page.read(bench.page.look()) or ([], [])
+    held, ended = bench.page.read(bench.page.snapshot()) or ([], [])
 
     assert ([True], [(True, None)]) == (
         [one.has_follow_ups for one in held],
-        [(one.has_follow_ups, one.then) for one in ended],
+        [(one.has_follow_ups, one.follow_up) for one in ended],
     )
     record = ended[0].result
     assert record is not None
@@ -470,9 +502,9 @@ def test_where_no_message_comes_back_the_journal_holds_what_follows(bench: Bench
     batch = bench.batch_with(broker, bench.store)
     batch.finish(0, entry, DONE)
 
-    _, ended = bench.page.read(bench.page.look()) or ([], [])
+    _, ended = bench.page.read(bench.page.snapshot()) or ([], [])
 
-    assert [1] == [len(one.then.messages) for one in ended if one.then is not None]
+    assert [1] == [len(one.follow_up.messages) for one in ended if one.follow_up is not None]
 
 
 def test_a_member_whose_store_gathers_nothing_lets_the_callback_fail(bench: Bench) -> None:
@@ -481,7 +513,7 @@ def test_a_member_whose_store_gathers_nothing_lets_the_callback_fail(bench: Benc
     store: Any = Moody(bench.store, "", [])
     store.notes = None
     batch = bench.batch_with(bench.broker, store)
-    (entry,) = batch.take(bench.broker.lease(1, 0))
+    (entry,) = batch.accept(bench.broker.lease(1, 0))
     batch.finish(0, entry, DONE)
 
     batch.settle(0)
@@ -498,7 +530,7 @@ def test_more_follows_than_the_broker_takes_at_once(bench: Bench) -> None:
     for _ in range(8):
         bench.app.async_task("builtins.abs", 1, hook="builtins.print")
     batch = bench.batch_with(broker, bench.store)
-    entries = batch.take(bench.broker.lease(8, 0))
+    entries = batch.accept(bench.broker.lease(8, 0))
     for index, entry in enumerate(entries):
         batch.finish(index, entry, DONE)
 

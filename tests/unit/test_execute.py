@@ -702,7 +702,7 @@ def test_a_task_called_off_ends_so_whatever_it_makes_of_that() -> None:
         executor.close()
 
     assert [Kind.CANCELLED, Kind.CANCELLED, Kind.SUCCESS] == [one.kind for one in outcomes]
-    assert [one.error for one in outcomes[:2]] == ["TaskCancelled: the task was called off while it ran"] * 2
+    assert [one.error for one in outcomes[:2]] == ["TaskCancelled: the task was cancelled while it ran"] * 2
     assert "TaskCancelled" in outcomes[0].traceback
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.journal.records import WorkerState
 from qcore.supervision.recovery import Recovery
-from qcore.supervision.slot import Slot
-from tests.unit.test_batch import DONE, Bench
+from qcore.supervision.slot import Slot, WorkerExit
+from qcore.supervision.zygote import Notice
+from tests.unit.test_batch import DONE, Bench, Refusing, empty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ def test_a_worker_that_goes_on_waits_for_what_is_being_settled_for_it(tmp_path: 
     """Else what follows from its tasks is enqueued by it, and again by whoever finds them ended."""
     bench = Bench(tmp_path)
     short, long = bench.take(2, hook=hook)
-    bench.page.say(WorkerState.BUSY)
+    bench.page.set_state(WorkerState.BUSY)
     bench.page.begin(0, 1, 0)
     bench.batch.finish(0, short, DONE)
     bench.page.begin(1, 1, 0)
@@ -57,7 +58,7 @@ def test_a_worker_that_goes_on_waits_for_what_is_being_settled_for_it(tmp_path: 
     slot = Slot(0, bench.journal.page(0), [])
     slot.pid = 1
 
-    tending = threading.Thread(target=rescuer.flush, args=(slot.page, 1, slot, slot.page.look()))
+    tending = threading.Thread(target=rescuer.flush, args=(slot.page, 1, slot, slot.page.snapshot()))
     tending.start()
     assert slow.reached.wait(PATIENCE)
     bench.batch.finish(1, long, DONE)
@@ -70,7 +71,7 @@ def test_a_worker_that_goes_on_waits_for_what_is_being_settled_for_it(tmp_path: 
     told = []
     other = bench.batch_with(bench.broker, bench.store)
     while found := bench.broker.lease(10, 0):
-        for index, entry in enumerate(other.take(found)):
+        for index, entry in enumerate(other.accept(found)):
             told.append(entry.plan.name)
             other.finish(index, entry, DONE)
         other.settle(0)
@@ -84,8 +85,26 @@ def test_a_worker_that_has_held_nothing_waits_for_nobody(tmp_path: Path) -> None
     bench.app.async_task("builtins.print")
     began = time.monotonic()
 
-    bench.batch.release_untaken(bench.broker.lease(1, 0))
+    bench.batch.release_unaccepted(bench.broker.lease(1, 0))
     bench.batch.settle(0)
 
     assert time.monotonic() - began < 4
+    bench.close()
+
+
+def test_a_refused_settlement_of_a_dead_worker_does_not_take_its_neighbours_along(tmp_path: Path) -> None:
+    """The supervisor settles the others one by one; only the refused message comes back."""
+    bench = Bench(tmp_path)
+    entries = bench.take(5)
+    for index, entry in enumerate(entries):
+        bench.page.begin(index, 1, 0)
+        bench.batch.finish(index, entry, DONE)
+    bench.page.end(5, 5)
+    broker = Refusing(bench.runtime.make_broker(), entries[2].receipt)
+    recovery = Recovery(bench.runtime, lambda: (broker, bench.runtime.make_store()))  # type: ignore[arg-type, return-value]  # it stands before one
+    slot = Slot(0, bench.journal.page(0), [])
+
+    recovery.recover(WorkerExit(slot, Notice("down", 0, 1, -9)))
+
+    assert empty(leased=1) == bench.broker.size()
     bench.close()

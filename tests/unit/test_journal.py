@@ -50,8 +50,8 @@ def test_an_untouched_page_holds_nothing(journal: Journal) -> None:
     """A worker that died before its first lease leaves nothing to settle."""
     page = journal.page(1)
 
-    assert ([], []) == page.read(page.look())
-    assert (0, -1) == (page.look().count, page.look().running)
+    assert ([], []) == page.read(page.snapshot())
+    assert (0, -1) == (page.snapshot().count, page.snapshot().running)
 
 
 @given(numbers=st.lists(st.integers(0, 10**9), max_size=20), done=st.integers(0, 20), data=st.data())
@@ -63,26 +63,26 @@ def test_what_is_held_and_noted_is_read(numbers: list[int], done: int, data: st.
     outcomes = [ended(index, number) for index, number in enumerate(numbers[:done])]
     noted = [one for one in outcomes if data.draw(st.booleans())]
 
-    assert page.hold(batch, 1)
+    assert page.write_batch(batch, 1)
     for one in noted:
-        assert page.note(one)
+        assert page.add_finished(one)
 
-    assert (batch, noted if batch else []) == journal.page(0).read(page.look())
+    assert (batch, noted if batch else []) == journal.page(0).read(page.snapshot())
     journal.close()
 
 
 def test_the_running_message_is_told_from_those_before_and_behind(journal: Journal) -> None:
     """At each moment at most one message runs, and the supervisor knows which and until when."""
     page = journal.page(0)
-    page.hold([held(1), held(2)], 5)
+    page.write_batch([held(1), held(2)], 5)
 
-    seen = [page.look()]
+    seen = [page.snapshot()]
     page.begin(0, 100, 200)
-    seen.append(page.look())
+    seen.append(page.snapshot())
     page.begin(1, 300, 0)
-    seen.append(page.look())
+    seen.append(page.snapshot())
     page.end(2, 7)
-    seen.append(page.look())
+    seen.append(page.snapshot())
 
     assert [(-1, 0, 0), (0, 100, 200), (1, 300, 0), (-1, 0, 0)] == [
         (one.running, one.started, one.deadline) for one in seen
@@ -93,69 +93,69 @@ def test_the_running_message_is_told_from_those_before_and_behind(journal: Journ
 def test_settled_messages_are_not_held_any_more(journal: Journal) -> None:
     """What was settled in the middle of a batch frees the room of its outcomes."""
     page = journal.page(0)
-    page.hold([held(1), held(2)], 0)
-    page.note(ended(0, 1))
-    page.settled(1)
-    page.note(ended(1, 2))
+    page.write_batch([held(1), held(2)], 0)
+    page.add_finished(ended(0, 1))
+    page.mark_settled(1)
+    page.add_finished(ended(1, 2))
 
-    seen = page.look()
+    seen = page.snapshot()
     assert (1, ([held(1), held(2)], [ended(1, 2)])) == (seen.settled, page.read(seen))
 
 
 def test_a_batch_too_large_for_the_page_is_refused_and_nothing_is_held(journal: Journal) -> None:
     """The worker then takes half of it; what was held before is not spoilt."""
     page = journal.page(0)
-    page.hold([held(1)], 0)
-    before = page.look()
+    page.write_batch([held(1)], 0)
+    before = page.snapshot()
 
-    assert not page.hold([held(2, head=bytes(8192))] * 64, 0)
-    assert (before, ([held(1)], [])) == (page.look(), page.read(before))
+    assert not page.write_batch([held(2, head=bytes(8192))] * 64, 0)
+    assert (before, ([held(1)], [])) == (page.snapshot(), page.read(before))
 
 
 def test_a_batch_that_just_fits_leaves_room_for_outcomes(journal: Journal) -> None:
     """Half of the page is kept free of messages."""
     page = journal.page(0)
-    most = max(count for count in range(64) if page.hold([held(2, head=bytes(8192))] * count, 0))
+    most = max(count for count in range(64) if page.write_batch([held(2, head=bytes(8192))] * count, 0))
 
     assert 60 < most < 64
-    assert page.note(ended(0, 1, size=PAGE // 4))
+    assert page.add_finished(ended(0, 1, size=PAGE // 4))
 
 
 def test_an_outcome_too_large_is_refused_and_a_small_one_still_fits(journal: Journal) -> None:
     """There is always room to say that a message has ended."""
     page = journal.page(0)
-    page.hold([held(1), held(2)], 0)
+    page.write_batch([held(1), held(2)], 0)
     size = PAGE // 4
-    while page.note(ended(0, 1, size=size)):
+    while page.add_finished(ended(0, 1, size=size)):
         pass
     while size:
         size //= 2
-        while page.note(ended(0, 1, size=size)):
+        while page.add_finished(ended(0, 1, size=size)):
             pass
 
-    assert page.note(FinishedMessage(1, Settlement(b"receipt", Action.RETRY, crashes=1)))
-    assert (page.read(page.look()) or ([], []))[1][-1].index == 1
+    assert page.add_finished(FinishedMessage(1, Settlement(b"receipt", Action.RETRY, crashes=1)))
+    assert (page.read(page.snapshot()) or ([], []))[1][-1].index == 1
 
 
 def test_no_message_begins_beyond_the_limit(journal: Journal) -> None:
     """What the supervisor takes away is not begun, and the page says so at once."""
     page, ours = journal.page(0), journal.page(0)
-    page.hold([held(1), held(2), held(3)], 0)
+    page.write_batch([held(1), held(2), held(3)], 0)
     assert page.begin(0, 10, 0)
 
-    ours.limit(ours.look().seq, 1)
+    ours.limit_batch(ours.snapshot().seq, 1)
 
     assert not page.begin(1, 20, 0)
-    assert (1, 1, -1) == (page.look().begun, page.look().ended, page.look().running)
+    assert (1, 1, -1) == (page.snapshot().begun, page.snapshot().ended, page.snapshot().running)
 
 
 def test_a_limit_for_an_earlier_batch_is_ignored(journal: Journal) -> None:
     """A late word of the supervisor's about a batch that is over holds nobody up."""
     page = journal.page(0)
-    page.hold([held(1)], 0)
-    page.limit(page.look().seq, 0)
-    page.mark_flushed(page.look().seq, 1)
-    page.hold([held(2)], 0)
+    page.write_batch([held(1)], 0)
+    page.limit_batch(page.snapshot().seq, 0)
+    page.mark_flushed(page.snapshot().seq, 1)
+    page.write_batch([held(2)], 0)
 
     assert page.begin(0, 0, 0)
     assert page.flushed() == 0
@@ -164,7 +164,7 @@ def test_a_limit_for_an_earlier_batch_is_ignored(journal: Journal) -> None:
 def test_what_the_supervisor_settled_is_told(journal: Journal) -> None:
     """The worker need not settle it again."""
     page = journal.page(0)
-    page.hold([held(1), held(2), held(3)], 0)
+    page.write_batch([held(1), held(2), held(3)], 0)
 
     journal.page(0).mark_flushed(page.seq, 2)
 
@@ -174,27 +174,27 @@ def test_what_the_supervisor_settled_is_told(journal: Journal) -> None:
 def test_a_page_is_empty_for_the_next_worker_and_numbers_go_on(journal: Journal) -> None:
     """A word meant for the worker before never fits a batch of the next one's."""
     old = journal.page(0)
-    old.hold([held(1)], 0)
-    old.say(WorkerState.LEAVING, ExitReason.MEMORY)
-    old.limit(old.seq, 0)
-    late = old.look()
+    old.write_batch([held(1)], 0)
+    old.set_state(WorkerState.LEAVING, ExitReason.MEMORY)
+    old.limit_batch(old.seq, 0)
+    late = old.snapshot()
 
     old.reset()
     new = journal.page(0)
-    new.hold([held(2)], 0)
+    new.write_batch([held(2)], 0)
 
-    assert new.look().seq > late.seq
-    assert WorkerState.STARTING == new.look().state
+    assert new.snapshot().seq > late.seq
+    assert WorkerState.STARTING == new.snapshot().state
     assert old.read(late) is None
-    new.limit(late.seq, 0)
+    new.limit_batch(late.seq, 0)
     assert new.begin(0, 0, 0)
 
 
 def test_pages_do_not_touch_each_other(journal: Journal) -> None:
     """One worker's batch is not another's."""
-    journal.page(0).hold([held(1, head=bytes(8192))] * 50, 0)
+    journal.page(0).write_batch([held(1, head=bytes(8192))] * 50, 0)
 
-    assert journal.page(1).look() == Journal.create(1).page(0).look()
+    assert journal.page(1).snapshot() == Journal.create(1).page(0).snapshot()
 
 
 # -- two processes ----------------------------------------------------------------------------
@@ -207,16 +207,16 @@ def _hammer(page: Page, tell: Callable[[str], None]) -> None:
     while True:
         number += 1
         size = number % 7
-        page.hold([held(number)] * size, number)
+        page.write_batch([held(number)] * size, number)
         for index in range(size):
             if not page.begin(index, number, number):
                 break
-            page.note(ended(index, number, size=number % 300))
+            page.add_finished(ended(index, number, size=number % 300))
             if index == 3:
                 page.end(4, number)
-                page.settled(4)
+                page.mark_settled(4)
         page.end(size, number)
-        page.settled(size)
+        page.mark_settled(size)
 
 
 def _torn(found: tuple[list[HeldMessage], list[FinishedMessage]], count: int) -> bool:
@@ -238,7 +238,7 @@ def test_a_reader_never_sees_half_of_one_batch_and_half_of_another(journal: Jour
         assert child.line() == "ready"
         end = time.monotonic() + HAMMER
         while time.monotonic() < end or not good:
-            seen = page.look()
+            seen = page.snapshot()
             found = page.read(seen)
             if found is not None:
                 good += 1
@@ -252,7 +252,7 @@ def test_a_running_message_is_never_seen_without_its_own_start(journal: Journal)
 
     def work(tell: Callable[[str], None]) -> None:
         own = journal.page(0)
-        own.hold([held(0)] * count, time.monotonic_ns())
+        own.write_batch([held(0)] * count, time.monotonic_ns())
         tell("ready")
         while True:
             for index in range(count):
@@ -264,7 +264,7 @@ def test_a_running_message_is_never_seen_without_its_own_start(journal: Journal)
         began = time.monotonic_ns()
         end, running = time.monotonic() + HAMMER, 0
         while time.monotonic() < end or running < 1000:
-            seen = page.look()
+            seen = page.snapshot()
             if seen.running >= 0:
                 running += 1
                 assert 0 <= seen.ended <= seen.begun <= count
@@ -282,7 +282,7 @@ def test_a_message_taken_away_is_never_begun(journal: Journal) -> None:
         own = journal.page(0)
         tell("ready")
         for number in range(1, 10**9):
-            own.hold([held(number)] * 200, number)
+            own.write_batch([held(number)] * 200, number)
             for index in range(200):
                 if not own.begin(index, 0, 0):
                     # The batch is over once the supervisor has had its look.
@@ -290,25 +290,25 @@ def test_a_message_taken_away_is_never_begun(journal: Journal) -> None:
                         pass
                     break
                 # tells that it really runs: a beginning is seen before it is taken back
-                own.settled(index + 1)
+                own.mark_settled(index + 1)
             own.end(0, 0)
 
     with Child(work) as child:
         assert child.line() == "ready"
         end = time.monotonic() + HAMMER
         while time.monotonic() < end or taken < 10:
-            seen = page.look()
-            page.limit(seen.seq, seen.begun)
+            seen = page.snapshot()
+            page.limit_batch(seen.seq, seen.begun)
             # what the caretaker waits, made shorter: the writer has seen the limit by then
             until = time.monotonic_ns() + 300_000
             while time.monotonic_ns() < until:
                 pass
-            now = page.look()
+            now = page.snapshot()
             while now.seq == seen.seq and now.begun and time.monotonic_ns() < until + 200_000:
-                again = page.look()
+                again = page.snapshot()
                 assert again.settled <= now.begun or again.seq != now.seq
                 taken += 0 < again.begun < 200
-            page.mark_flushed(page.look().seq, 1)
+            page.mark_flushed(page.snapshot().seq, 1)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -323,7 +323,7 @@ def test_a_worker_killed_at_any_moment_leaves_a_page_that_can_be_read(seed: int)
             pass
         child.kill()
 
-    seen = page.look()
+    seen = page.snapshot()
     found = page.read(seen)
 
     assert found is not None
@@ -331,7 +331,7 @@ def test_a_worker_killed_at_any_moment_leaves_a_page_that_can_be_read(seed: int)
     assert -1 <= seen.running < max(1, seen.count)
     assert not seen.count or seen.settled <= seen.count
     page.reset()
-    assert page.look().count == 0
+    assert page.snapshot().count == 0
     journal.close()
 
 
@@ -339,7 +339,7 @@ def test_the_memory_vanishes_with_its_last_process() -> None:
     """Nothing of the journal is left in the file system or among our files."""
     before = set(os.listdir("/dev/fd"))
     journal = Journal.create(3)
-    journal.page(0).hold([held(1)], 0)
+    journal.page(0).write_batch([held(1)], 0)
     journal.close()
     del journal
 

@@ -78,11 +78,11 @@ class Scene:
         opened = self.runtime.envelope.open(delivery.body)
         slot.pid = 1000 + slot.number
         page = slot.page
-        page.hold(
+        page.write_batch(
             [HeldMessage(delivery.receipt, opened.id, opened.head, 1, 0, 0, opened.created)],
             time.monotonic_ns(),
         )
-        page.say(WorkerState.BUSY)
+        page.set_state(WorkerState.BUSY)
         page.begin(0, time.monotonic_ns(), 0)
         return delivery.receipt
 
@@ -116,7 +116,7 @@ def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> Non
     until(lambda: caretaker.trouble == "the store is down")
 
     began = time.monotonic_ns()
-    until(lambda: living.page.orders.renewed > began + 3 * LEASE * 1e9, "renewals beyond the lease")
+    until(lambda: living.page.commands.renewed > began + 3 * LEASE * 1e9, "renewals beyond the lease")
 
     assert scene.app.sizes().leased == 2
     # Whoever leases now gets the dead one's message, whose lease nobody prolongs.
@@ -134,12 +134,12 @@ def test_leases_are_renewed_while_the_store_is_silent(scene: Scene) -> None:
     scene.hold(scene.slots[0])
 
     began = time.monotonic_ns()
-    until(lambda: scene.slots[0].page.orders.renewed > began + 2 * LEASE * 1e9, "renewals")
+    until(lambda: scene.slots[0].page.commands.renewed > began + 2 * LEASE * 1e9, "renewals")
 
-    assert scene.slots[0].page.orders.paused is Pause.UNKNOWN
+    assert scene.slots[0].page.commands.paused is Pause.UNKNOWN
     assert not scene.broker.lease(1, 0.0)
     scene.runtime.silence.set()
-    until(lambda: scene.slots[0].page.orders.paused is Pause.NO)
+    until(lambda: scene.slots[0].page.commands.paused is Pause.NO)
 
 
 def test_workers_wait_for_the_first_look(scene: Scene) -> None:
@@ -148,14 +148,14 @@ def test_workers_wait_for_the_first_look(scene: Scene) -> None:
     scene.app.pause_queue()
     caretaker = scene.start()
     until(lambda: caretaker.trouble)
-    assert [slot.page.orders.paused for slot in scene.slots] == [Pause.UNKNOWN, Pause.UNKNOWN]
+    assert [slot.page.commands.paused for slot in scene.slots] == [Pause.UNKNOWN, Pause.UNKNOWN]
 
     scene.runtime.fault = None
     until(lambda: caretaker.lookout.paused)
-    assert [slot.page.orders.paused for slot in scene.slots] == [Pause.YES, Pause.YES]
+    assert [slot.page.commands.paused for slot in scene.slots] == [Pause.YES, Pause.YES]
     scene.app.resume_queue()
     until(lambda: not caretaker.lookout.paused)
-    assert [slot.page.orders.paused for slot in scene.slots] == [Pause.NO, Pause.NO]
+    assert [slot.page.commands.paused for slot in scene.slots] == [Pause.NO, Pause.NO]
 
 
 @pytest.mark.parametrize("fault", [NotSupported("no marks here"), RuntimeError("a fault of the plugin's")])
@@ -171,7 +171,7 @@ def test_a_store_that_cannot_be_asked_stops_nobody(
         monkeypatch.setattr(type(store.notes), "get_flags", refuse)
     caretaker = scene.start()
 
-    until(lambda: scene.slots[1].page.orders.paused is Pause.NO)
+    until(lambda: scene.slots[1].page.commands.paused is Pause.NO)
 
     until(lambda: str(fault) in caretaker.trouble)
     began = time.monotonic()

@@ -36,7 +36,7 @@ def page() -> Iterator[Page]:
     """Yield the page of a worker with two messages, the first of which runs."""
     journal = Journal.create(1)
     page = journal.page(0)
-    page.hold(
+    page.write_batch(
         [HeldMessage(b"r", bytes(16), b"h", 1, 0, 0, 0), HeldMessage(b"s", b"s" * 16, b"h", 1, 0, 0, 0)], 0
     )
     page.begin(0, time.monotonic_ns(), 0)
@@ -46,8 +46,8 @@ def page() -> Iterator[Page]:
 
 def said(page: Page) -> Progress | None:
     """Return what is seen of the running task's progress."""
-    seen = page.look()
-    return page.gauges.progress(seen.seq, seen.begun)
+    seen = page.snapshot()
+    return page.metrics.progress(seen.seq, seen.begun)
 
 
 # -- progress ---------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_progress_belongs_to_the_task_that_says_it(page: Page) -> None:
     assert said(page) is None
     context.run(progress, 0.5)
     assert said(page) == Progress(done=0.5)
-    page.hold([HeldMessage(b"t", bytes(16), b"h", 1, 0, 0, 0)], 0)
+    page.write_batch([HeldMessage(b"t", bytes(16), b"h", 1, 0, 0, 0)], 0)
     page.begin(0, 0, 0)
     assert said(page) is None
     context.run(progress, 1)
@@ -119,10 +119,10 @@ def test_any_note_is_cut_to_120_characters(note: str) -> None:
     """Whatever they are, and however many bytes they take."""
     journal = Journal.create(1)
     page = journal.page(0)
-    page.hold([HeldMessage(b"r", bytes(16), b"h", 1, 0, 0, 0)], 0)
+    page.write_batch([HeldMessage(b"r", bytes(16), b"h", 1, 0, 0, 0)], 0)
     page.begin(0, 0, 0)
 
-    page.gauges.advance(*page.place(), 1, 2, note)
+    page.metrics.advance(*page.position(), 1, 2, note)
 
     found = said(page)
     assert found
@@ -133,7 +133,7 @@ def test_any_note_is_cut_to_120_characters(note: str) -> None:
 @pytest.mark.parametrize("done", [math.nan, math.inf])
 def test_progress_that_is_no_number_is_not_shown(page: Page, done: float) -> None:
     """It could not be published."""
-    page.gauges.advance(*page.place(), done, 1, "")
+    page.metrics.advance(*page.position(), done, 1, "")
 
     assert said(page) is None
 
@@ -143,7 +143,7 @@ def _count(page: Page, tell: Callable[[str], None]) -> None:
     number = 0
     while True:
         number += 1
-        page.gauges.advance(1, 1, number, number, str(number))
+        page.metrics.advance(1, 1, number, number, str(number))
 
 
 def test_progress_is_never_read_half_written() -> None:
@@ -155,14 +155,14 @@ def test_progress_is_never_read_half_written() -> None:
         assert child.line() == "ready"
         end = time.monotonic() + HAMMER
         while time.monotonic() < end or not good:
-            found = page.gauges.progress(1, 1)
+            found = page.metrics.progress(1, 1)
             if found is not None:
                 good += 1
                 assert found.done == found.total == float(found.note)
         child.kill()
-    page.gauges.advance(1, 1, 5, 6, "anew")
+    page.metrics.advance(1, 1, 5, 6, "anew")
 
-    assert page.gauges.progress(1, 1) == Progress(done=5.0, total=6.0, note="anew")
+    assert page.metrics.progress(1, 1) == Progress(done=5.0, total=6.0, note="anew")
     journal.close()
 
 
@@ -183,7 +183,7 @@ def test_what_is_in_a_bucket_is_taken_for_something_near(nanoseconds: int) -> No
 def test_percentiles_are_of_tasks_not_of_batches() -> None:
     """Half of them stayed below the one, 99 of 100 below the other."""
     journal = Journal.create(1)
-    gauges = journal.page(0).gauges
+    gauges = journal.page(0).metrics
     gauges.ran(990, 1_000_000)
     gauges.ran(9, 1_000_000_000)
     gauges.ran(1, 100_000_000_000)
@@ -209,14 +209,14 @@ def test_the_pace_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) ->
     pages = [journal.page(0), journal.page(1)]
     rates = Rates(pages)
 
-    pages[0].gauges.ran(1000, 2_000_000)
+    pages[0].metrics.ran(1000, 2_000_000)
     clock[0] += 10
     assert rates.now(1000).rate == 100.0
     pages[0].reset()
     for _ in range(30):
         clock[0] += 3
-        pages[1].gauges.ran(30, 500_000_000)
-        pages[1].gauges.waited(30, 5_000_000)
+        pages[1].metrics.ran(30, 500_000_000)
+        pages[1].metrics.waited(30, 5_000_000)
         pace = rates.now(1000)
     assert (pace.rate, bool(pace.run_time), bool(pace.wait_time)) == (0.0, True, True)
     assert pace.run_time
@@ -235,35 +235,35 @@ def test_what_runs_is_named_once_it_has_run_for_a_while(page: Page) -> None:
     """The message is read from the page once, and never that of another."""
     running = Running(page)
 
-    assert running.look(page.look(), 60.0) is None
-    held = running.look(page.look(), 0.0)
+    assert running.message(page.snapshot(), 60.0) is None
+    held = running.message(page.snapshot(), 0.0)
     assert held
     assert held.receipt == b"r"
-    assert running.look(page.look(), 0.0) is held
+    assert running.message(page.snapshot(), 0.0) is held
     page.begin(1, time.monotonic_ns(), 0)
-    held = running.look(page.look(), 0.0)
+    held = running.message(page.snapshot(), 0.0)
     assert held
     assert held.receipt == b"s"
-    late = page.look()
+    late = page.snapshot()
     page.end(2, 2)
-    assert running.look(page.look(), 0.0) is None
-    page.hold([HeldMessage(b"t", bytes(16), b"h", 1, 0, 0, 0)], 0)
-    assert Running(page).look(late, 0.0) is None
+    assert running.message(page.snapshot(), 0.0) is None
+    page.write_batch([HeldMessage(b"t", bytes(16), b"h", 1, 0, 0, 0)], 0)
+    assert Running(page).message(late, 0.0) is None
 
 
 def test_orders_are_heard_by_the_task_they_are_meant_for(page: Page) -> None:
     """One that comes late ends nobody else; a pause is for whoever works in the slot."""
-    page.orders.cancel(*page.place())
-    assert page.orders.cancelled(*page.place())
+    page.commands.cancel(*page.position())
+    assert page.commands.cancelled(*page.position())
     page.begin(1, 0, 0)
-    assert not page.orders.cancelled(*page.place())
+    assert not page.commands.cancelled(*page.position())
 
-    page.orders.pause(Pause.YES)
-    page.orders.renew(5)
+    page.commands.pause(Pause.YES)
+    page.commands.renew(5)
     page.reset()
 
-    assert (page.orders.paused, page.orders.renewed) == (Pause.YES, 0)
-    assert not page.orders.cancelled(*page.place())
+    assert (page.commands.paused, page.commands.renewed) == (Pause.YES, 0)
+    assert not page.commands.cancelled(*page.position())
 
 
 def test_memory_is_looked_at_seldom() -> None:

@@ -20,7 +20,7 @@ def test_a_place_given_up_while_it_is_prolonged_stays_free(tmp_path: Path) -> No
     """The supervisor had read that the task runs; else the next would wait for a minute."""
     bench = Bench(tmp_path)
     bench.app.task(len).using(concurrency=1).enqueue([])
-    (entry,) = bench.batch.take(bench.broker.lease(1, 0))
+    (entry,) = bench.batch.accept(bench.broker.lease(1, 0))
     gate, limit = Limiter(bench.store), limit_of(read_head(entry.opened.head))
     assert limit is not None
     assert gate.enter(entry.opened.id, limit) == 0.0
@@ -44,7 +44,7 @@ def test_the_place_of_a_task_that_runs_is_prolonged(tmp_path: Path) -> None:
     """It stays its own."""
     bench = Bench(tmp_path)
     bench.app.task(len).using(concurrency=1).enqueue([])
-    (entry,) = bench.batch.take(bench.broker.lease(1, 0))
+    (entry,) = bench.batch.accept(bench.broker.lease(1, 0))
     limit = limit_of(read_head(entry.opened.head))
     assert limit is not None
     bench.page.begin(0, time.monotonic_ns() - 60 * 1_000_000_000, 0)

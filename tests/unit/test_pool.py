@@ -58,7 +58,7 @@ def test_the_end_of_a_worker_is_told_as_it_was(  # noqa: PLR0917 - the columns o
     """By what it said last, whether we killed it, and how its process ended."""
     journal = Journal.create(1)
     slot = Slot(0, journal.page(0), [])
-    slot.page.say(state, reason)
+    slot.page.set_state(state, reason)
     slot.killed = killed
 
     gone = WorkerExit(slot, Notice("down", 0, 1, status))

@@ -9,6 +9,7 @@ import msgspec
 
 from qcore.errors import BackendError, EnvelopeError, NotSupported
 from qcore.flows.commit import Committer
+from qcore.flows.completion import Completion
 from qcore.flows.continuation import ContinuationBuilder
 from qcore.messages.control import CANCEL_TTL, PAUSE_TTL, PAUSED, ControlFlags, cancel_key
 from qcore.messages.envelope import read_head
@@ -182,7 +183,7 @@ class Steering:
         continuation = ContinuationBuilder(runtime, broker.capabilities.max_bytes)
         opened = [runtime.envelope.open(body) for body in bodies]
         tried = store.get([one.id for one in opened])
-        records, follow_ups = [], []
+        completions = []
         for one, stored in zip(opened, tried, strict=True):
             head, tail = read_head(one.head), read_workflow(one.tail) if one.tail else None
             before = None if stored is None else runtime.results.read(stored)
@@ -190,17 +191,18 @@ class Steering:
                 one.id,
                 head,
                 State.FAILED,
-                Outcome(Kind.CANCELLED, error="TaskCancelled: the task was called off", finished=time.time()),
+                Outcome(Kind.CANCELLED, error="TaskCancelled: the task was cancelled", finished=time.time()),
                 b"",
                 created=one.created,
                 attempts=before.attempts if before else 0,
                 crashes=before.crashes if before else 0,
             )
-            records.append(record)
+            completion = Completion(result=record)
             if head.hook is not None or tail is not None:
-                follow_ups.append(continuation.after(head, tail, record, one.created))
-        if records:
-            Committer(broker, store, continuation).write(records, follow_ups, (), 0)
+                completion.follow_up = continuation.after(head, tail, record, one.created)
+            completions.append(completion)
+        if completions:
+            Committer(broker, store, continuation).commit(completions, 0)
 
     # -- the queue ------------------------------------------------------------------------------
 

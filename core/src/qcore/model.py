@@ -104,6 +104,11 @@ class State(enum.IntEnum):
     #: terminal, and never replaced
     SUCCESS = 3
 
+    @property
+    def final(self) -> bool:
+        """Whether no further run follows."""
+        return self is not State.RETRYING
+
 
 class StoredResult(msgspec.Struct, frozen=True, gc=False):
     """A result as a store keeps it: what it may index in the clear, and sealed bytes."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
-from qcore.model import Action, Kind, State
+from qcore.model import Action, Kind, Settlement, State
 from qcore.validators import count, flag, refuse, seconds
 
 #: The longest a task waits for another run, seconds, unless its own policy says otherwise.
@@ -95,8 +97,39 @@ class Decision:
     failures: int = 0
     crashes: int = 0
 
+    def settlement(self, receipt: bytes) -> Settlement:
+        """Return this decision as the settlement of one lease."""
+        return Settlement(receipt, self.action, self.delay, self.reason, self.failures, self.crashes)
 
-#: it did run, or is not to run any more: it failed, and its message is done with
+    def because(self, error: str) -> Decision:
+        """Return this decision with the error behind its reason, if the message is dead-lettered."""
+        if self.action is not Action.DEAD_LETTER:
+            return self
+        return attrs.evolve(self, reason=f"{self.reason}: {error}")
+
+
+#: The message is removed from the queue.
+ACKNOWLEDGE: Final = Decision(Action.ACK)
+#: The message is ready again at once; this delivery is not counted.
+RELEASE: Final = Decision(Action.RELEASE)
+
+
+def release_after(seconds: float) -> Decision:
+    """Return what releases a message that is not to run yet."""
+    return Decision(Action.RELEASE, delay=seconds)
+
+
+def redeliver(failures: int, crashes: int) -> Decision:
+    """Return what redelivers a message with these counters; nothing is stored, no run is judged."""
+    return Decision(Action.RETRY, failures=failures, crashes=crashes)
+
+
+def dead_letter(reason: str, failures: int, crashes: int) -> Decision:
+    """Return what fails a message for good whatever its rules say, because it reached a limit."""
+    return Decision(Action.DEAD_LETTER, State.FAILED, 0.0, reason, failures, crashes)
+
+
+#: The task ran, or must not run any more: it failed, and its message is acknowledged.
 _FINAL = frozenset({Kind.RESULT_NOT_STORABLE, Kind.EXPIRED, Kind.SKIPPED, Kind.CANCELLED})
 
 

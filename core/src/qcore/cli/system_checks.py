@@ -55,7 +55,7 @@ def memory(_: Session) -> Iterator[str | CheckResult]:
     where = "memfd" if hasattr(os, "memfd_create") else "a temporary file"
     try:
         journal = Journal.create(1)
-        journal.page(0).look()
+        journal.page(0).snapshot()
         journal.close()
     except OSError as exc:
         told = f"{where} cannot be made ({exc.strerror}); supervisor and workers share one, allow it"

@@ -1,4 +1,4 @@
-"""The order of writes: results, then what follows from them, then acknowledgements."""
+"""The order of writes: results, then follow-up messages, then settlements."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from qcore.errors import BackendError, BackendRejected
 from qcore.flows.continuation import KEPT
 from qcore.messages.results import save_each
 from qcore.messages.workflow import derived, key_of
-from qcore.model import Action, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.flows.completion import Completion
     from qcore.flows.continuation import ContinuationBuilder
     from qcore.interfaces import Broker, ResultStore
     from qcore.messages.workflow import FollowUp
-    from qcore.model import Delivery, Outgoing, StoredResult
+    from qcore.model import Delivery, Outgoing, Settlement, StoredResult
 
 _log = logging.getLogger("qcore.flow")
 
-#: Seconds for which it is known who completed a gathering: longer than anybody may take to
-#: write down that he did.
+#: Seconds for which it is known which member completed a fan-in barrier: longer than anybody may
+#: take to enqueue the callback.
 _COMPLETED: Final = 86400.0
-#: Seconds the record of a success that is not to be stored is kept, where its message is
-#: presented once more for the sake of what follows.
+#: Seconds a success that is not to be stored is kept nevertheless, where the message is
+#: redelivered because of its follow-up messages.
 _UNSTORED: Final = 3600.0
 
 
 class Committer:
-    """Writes down what came of tasks; every step may be repeated."""
+    """Writes what came of tasks; every step may be repeated."""
 
     def __init__(self, broker: Broker, store: ResultStore, continuation: ContinuationBuilder) -> None:
         self._broker = broker
@@ -41,42 +41,59 @@ class Committer:
         backend = broker.capabilities.backend
         self._together = backend is not None and backend == store.backend
 
-    def write(
-        self,
-        results: Sequence[StoredResult],
-        follow_ups: Sequence[FollowUp],
-        settlements: Sequence[Settlement],
-        limit: int,
-    ) -> Sequence[Delivery]:
-        """Save, enqueue what follows, settle, and lease up to `limit` more.
+    def commit(self, completions: Sequence[Completion], limit: int) -> Sequence[Delivery]:
+        """Save, enqueue follow-up messages, settle, and lease up to `limit` more.
 
         Raises:
-            BackendUnavailable: some of it may be done; call it again with the same.
+            BackendUnavailable: a part of it may be done; call it again with the same.
+            BackendRejected: a part of it may be done, and some of it the backend never takes;
+                `commit_each` finds out which.
 
         """
+        results = [one.result for one in completions if one.result is not None]
+        settlements = [one.settlement for one in completions if one.settlement is not None]
+        follow_ups = [one.follow_up for one in completions if one.follow_up is not None]
         if not follow_ups:
             return self._commit_and_lease(results, settlements, limit, ())
-        results = [*results, *(one for then in follow_ups for one in then.results)]
-        messages = [one for then in follow_ups for one in then.messages]
-        arrived = [then for then in follow_ups if then.arrival is not None]
-        if arrived:
-            # Whoever is told that all have come must find that their results are stored.
+        results += [result for one in follow_ups for result in one.results]
+        messages = [message for one in follow_ups for message in one.messages]
+        joining = [one for one in follow_ups if one.arrival is not None]
+        if joining:
+            # Whoever learns that all members have ended must find their results stored.
             self._save(results)
-            results = ()
-            called, failed = self._join_barrier(arrived)
-            messages += called
+            results = []
+            callbacks, failed = self._join_barriers(joining)
+            messages += callbacks
             if failed:
                 self._save(failed)
         bulk = self._broker.capabilities.bulk
         if len(messages) > bulk:
             self._save(results)
-            results = ()
+            results = []
         while len(messages) > bulk:
             self._broker.enqueue(messages[:bulk])
             messages = messages[bulk:]
         deliveries = self._commit_and_lease(results, settlements, limit, messages)
-        self._let_go(follow_ups)
+        self._release_locks(follow_ups)
         return deliveries
+
+    def commit_each(self, completions: Sequence[Completion]) -> list[Completion]:
+        """Commit one message at a time after a rejection; return those that the backend refuses.
+
+        A refused message comes back when its lease ends; its neighbours do not.
+
+        Raises:
+            BackendUnavailable: a part of it may be done; call it again with the same.
+
+        """
+        refused = []
+        for one in completions:
+            try:
+                self.commit([one], 0)
+            except BackendRejected as exc:
+                refused.append(one)
+                _log.error("a message comes back when its lease ends, its end is refused: %s", exc)
+        return refused
 
     def _commit_and_lease(
         self,
@@ -93,67 +110,55 @@ class Committer:
         try:
             return broker.commit_and_lease(store, results, settlements, limit, messages)
         except BackendRejected:
-            # One record the store will not take must not hold up its neighbours.
+            # One record that the store refuses must not hold up its neighbours.
             self._save(results)
             return broker.commit_and_lease(None, (), settlements, limit, messages)
 
     def _save(self, results: Sequence[StoredResult]) -> None:
         save_each(self._store, results, self._continuation.results)
 
-    def _join_barrier(self, follow_ups: Sequence[FollowUp]) -> tuple[list[Outgoing], list[StoredResult]]:
-        """Note that members have ended; return the messages that waited for the last of them."""
+    def _join_barriers(self, follow_ups: Sequence[FollowUp]) -> tuple[list[Outgoing], list[StoredResult]]:
+        """Record that group members have ended; return the callbacks of groups that are complete."""
         notes = self._store.notes
         if notes is None:
             why = f"the result store {type(self._store).__name__} cannot gather results"
-            lost = [then.member for then in follow_ups if then.member is not None]
-            _log.error("%s; %d tasks are waited for in vain", why, len(lost))
+            lost = [one.member for one in follow_ups if one.member is not None]
+            _log.error("%s; group members whose callback cannot be called: %d", why, len(lost))
             return [], [self._continuation.failed(member.callback, why, 0) for member in lost]
-        arrivals = [then.arrival for then in follow_ups if then.arrival is not None]
+        arrivals = [one.arrival for one in follow_ups if one.arrival is not None]
         counts = notes.join_barrier(arrivals, KEPT)
-        called = []
-        for then, count in zip(follow_ups, counts, strict=True):
-            member = then.member
+        callbacks = []
+        for one, count in zip(follow_ups, counts, strict=True):
+            member = one.member
             if member is None or count < member.count:
                 continue
-            # A member that comes again is told the full number as well: only who was the
-            # first to hear it, and whoever finishes in his place, enqueues.
+            # A member that joins again is given the full number as well. Only the first one to
+            # complete the barrier, and whoever finishes in its place, enqueues the callback.
             holder = derived(member.flow, "member", member.index)
-            if notes.acquire(_place(member.flow), holder, 1, _COMPLETED) is None:
-                called.append(self._continuation.callback(member))
-        return called, []
+            if notes.acquire(_completion_lock(member.flow), holder, 1, _COMPLETED) is None:
+                callbacks.append(self._continuation.callback(member))
+        return callbacks, []
 
-    def _let_go(self, follow_ups: Sequence[FollowUp]) -> None:
-        """Forget gatherings whose callback has ended, and give places up; what a death leaves expires."""
-        gone = [then.gathered for then in follow_ups if then.gathered is not None]
-        places = [place for then in follow_ups for place in then.places]
-        places += [(_place(one.flow), one.by) for one in gone]
+    def _release_locks(self, follow_ups: Sequence[FollowUp]) -> None:
+        """Delete the barriers of ended callbacks and release permits; after a crash they expire."""
+        ended = [one.gathered for one in follow_ups if one.gathered is not None]
+        permits = [permit for one in follow_ups for permit in one.places]
+        permits += [(_completion_lock(one.flow), one.by) for one in ended]
         notes = self._store.notes
-        if not places or notes is None:
+        if not permits or notes is None:
             return
         try:
-            if gone:
-                notes.delete_barriers([key_of(one.flow) for one in gone])
-            notes.release(places)
+            if ended:
+                notes.delete_barriers([key_of(one.flow) for one in ended])
+            notes.release(permits)
         except BackendError as exc:
-            _log.warning("%d places and gatherings are kept until they expire: %s", len(places), exc)
-
-
-def again(settlement: Settlement) -> Settlement:
-    """Return what presents a message once more whose end is stored, in the place of what ends it.
-
-    What follows may have been enqueued already, in a call that was made and not answered, or by
-    a worker that died before it could say so. The lease tells: if it has ended, nothing happens;
-    else whoever takes the message next finds the end, and goes on from it.
-    """
-    return Settlement(
-        settlement.receipt, Action.RETRY, failures=settlement.failures, crashes=settlement.crashes
-    )
+            _log.warning("permits and barriers stay until they expire (%d): %s", len(permits), exc)
 
 
 def expiring_success(record: StoredResult) -> StoredResult:
-    """Return the record of a success that is not to be kept, to be kept until what follows is done."""
+    """Return the record of a success that is stored only until its follow-up messages are enqueued."""
     return msgspec.structs.replace(record, expires=record.finished + _UNSTORED)
 
 
-def _place(flow: bytes) -> str:
+def _completion_lock(flow: bytes) -> str:
     return f"{key_of(flow)}:complete"

@@ -1,4 +1,4 @@
-"""What a worker tells of its work: how far, how fast."""
+"""What a worker reports of its work: progress and durations."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from qcore.status import Percentiles, Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Where it stands in a page, between the words and the held messages. None of it is wiped for
-#: the next worker: progress is tagged with its task, and the counts of a slot only ever grow.
+#: Offsets in a page, between the words and the leased messages. None of this is cleared for the
+#: next worker: progress is tagged with its task, and the counts of a slot only ever grow.
 _PROGRESS: Final = 320
 _NOTE: Final = 360
 _RUNS: Final = 1024
 _WAITS: Final = 2048
-#: Where the held messages may begin.
-GAUGES_END: Final = 4096
+#: Where the leased messages may begin.
+METRICS_END: Final = 4096
 
 _WORD: Final = struct.Struct("q")
 _STEP: Final = struct.Struct("qddq")  # tag, done, total, bytes of the note
 _VERSION: Final = _PROGRESS // _WORD.size
-#: Characters of a note, of at most four bytes each.
-_MOST: Final = 120
+#: Most characters of a note, each of at most four bytes.
+_NOTE_CHARS: Final = 120
 
-#: Two buckets an octave, from a microsecond to thirteen days: half of what is in one lies
-#: within a fifth of what the bucket is taken for.
+#: Two buckets per octave, from a microsecond to thirteen days: a duration differs by at most a
+#: fifth from the value its bucket stands for.
 _BUCKETS: Final = 80
 _LEAST: Final = 1024
 _LEAST_BITS: Final = 11
@@ -36,14 +36,14 @@ _COUNTS: Final = struct.Struct(f"{_BUCKETS}q")
 
 
 class Metrics:
-    """How far the running task is, and how long tasks ran and waited."""
+    """The progress of the running task, and how long tasks ran and waited."""
 
     __slots__ = ("_memory", "_words")
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
-        #: words written by one store: `pack_into` wipes what it is about to write, and a reader
-        #: would take the nought in between for a version
+        #: Words are written by one store: `pack_into` first clears what it is about to write, and a
+        #: reader would take the zero in between for a version.
         self._words = memory.cast("q")
 
     # -- the worker writes --------------------------------------------------------------------
@@ -57,10 +57,10 @@ class Metrics:
         self._count(_WAITS, count, each)
 
     def advance(self, seq: int, begun: int, done: float, total: float, note: str) -> None:
-        """Say how far the running task is."""
+        """Record the progress of the running task."""
         memory = self._memory
-        text = note[:_MOST].encode("utf-8", "replace")
-        # Odd while it is written; a task that was interrupted here leaves it odd until the next.
+        text = note[:_NOTE_CHARS].encode("utf-8", "replace")
+        # The version is odd while this is written. A task interrupted here leaves it odd until the next call.
         version = self._words[_VERSION] | 1
         self._words[_VERSION] = version
         _STEP.pack_into(memory, _PROGRESS + _WORD.size, seq * TAG + begun, done, total, len(text))
@@ -73,9 +73,9 @@ class Metrics:
     # -- the supervisor reads -----------------------------------------------------------------
 
     def progress(self, seq: int, begun: int) -> Progress | None:
-        """Return how far a running task is, None if it does not say."""
+        """Return the progress of a running task, None if it has reported none."""
         memory = self._memory
-        # A writer is done within a microsecond, unless it was put to sleep: then the next look tells.
+        # A writer is done within a microsecond, unless it was suspended; then the next call reads it.
         for _ in range(3):
             version = self._words[_VERSION]
             tag, done, total, size = _STEP.unpack_from(memory, _PROGRESS + _WORD.size)
@@ -87,11 +87,11 @@ class Metrics:
         return None
 
     def runs(self) -> Sequence[int]:
-        """Return how many tasks ran for how long, by bucket, since the page was made."""
+        """Return how many tasks ran for how long, by bucket, since the page was created."""
         return _COUNTS.unpack_from(self._memory, _RUNS)
 
     def waits(self) -> Sequence[int]:
-        """Return how many tasks had waited for how long, by bucket, since the page was made."""
+        """Return how many tasks had waited for how long, by bucket, since the page was created."""
         return _COUNTS.unpack_from(self._memory, _WAITS)
 
 
@@ -105,7 +105,7 @@ def bucket(nanoseconds: int) -> int:
 
 
 def middle(bucket: int) -> float:
-    """Return the seconds that everything in a bucket is taken for."""
+    """Return the seconds that a bucket stands for."""
     octave, half = divmod(bucket, 2)
     return float(_LEAST * 2**octave * math.sqrt(3.0 if half else 1.5) / 1e9)
 

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.journal.commands import TAG, WorkerCommands
-from qcore.journal.metrics import GAUGES_END, Metrics
+from qcore.journal.metrics import METRICS_END, Metrics
 from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, PageSnapshot, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# One page a worker: words, gauges, then what is held. Every word is eight aligned bytes written
-# at once, so a reader sees the old or the new value. What belongs to one batch is tagged with its
-# number where the other side writes it, so a late word is recognised and ignored.
+# One page per worker: words, metrics, then the leased messages. Every word is eight aligned bytes
+# written at once, so a reader sees the old or the new value. Where the other side writes a word that
+# belongs to one batch, it tags the word with the batch's number, so a late word is ignored.
 
-#: Bytes of a page. Untouched memory costs nothing; a batch that does not fit is cut short.
+#: Bytes of a page. Untouched memory costs nothing; a batch that does not fit is split.
 PAGE: Final = 1 << 20
-#: The words wiped for the next worker of a slot, and where the held messages begin.
+#: Bytes of words that are cleared for the next worker of a slot, and where the messages begin.
 _WORDS: Final = 256
-_BODY: Final = GAUGES_END
-#: Kept free for the last note of a batch, one without a result.
+_BODY: Final = METRICS_END
+#: Bytes reserved for the last record of a batch, one without a result.
 _SPARE: Final = 8192
 
 #: The words, by their numbers.
@@ -67,7 +67,7 @@ class Journal:
 
     @classmethod
     def create(cls, slots: int) -> Journal:
-        """Make the memory for `slots` workers; it vanishes with the last process that maps it."""
+        """Create the memory for `slots` workers; it is freed with the last process that maps it."""
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("qcore-journal")
         else:
@@ -81,21 +81,21 @@ class Journal:
         return Page(memoryview(self._memory)[slot * PAGE : (slot + 1) * PAGE])
 
     def close(self) -> None:
-        """Let go of the file; mapped pages stay until the process ends."""
+        """Close the file; mapped pages stay until the process ends."""
         os.close(self.fd)
 
 
 class Page:
     """One worker's page."""
 
-    __slots__ = ("_body", "_memory", "_next", "_words", "gauges", "orders", "seq")
+    __slots__ = ("_body", "_memory", "_next", "_words", "commands", "metrics", "seq")
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
-        self.orders = WorkerCommands(memory)
-        self.gauges = Metrics(memory)
-        #: each written by one store. struct's `pack_into` wipes all it is about to write first, and
-        #: who looked in between saw a task that had begun at the beginning of time.
+        self.commands = WorkerCommands(memory)
+        self.metrics = Metrics(memory)
+        #: Each is written by one store. `struct.pack_into` first clears all it is about to write, and
+        #: a reader in between saw a task that had begun at time zero.
         self._words = memory.cast("q")
         self.seq: int = self._words[_SEQ]
         self._body = _BODY
@@ -103,8 +103,8 @@ class Page:
 
     # -- the worker writes --------------------------------------------------------------------
 
-    def hold(self, batch: Sequence[HeldMessage], leased: int) -> bool:
-        """Note down a leased batch; return False, holding nothing, if it is too large for the page.
+    def write_batch(self, batch: Sequence[HeldMessage], leased: int) -> bool:
+        """Record a leased batch; return False, with nothing changed, if it is too large for the page.
 
         Args:
             batch: verified messages in the order they will run.
@@ -114,11 +114,11 @@ class Page:
         data = _encode(batch)
         end = _BODY + _LENGTH.size + len(data)
         memory, words = self._memory, self._words
-        # Half of the page is kept for outcomes.
+        # Half of the page is reserved for the records of finished messages.
         if end > PAGE // 2:
             return False
-        # The count goes to zero first and the number of the batch is written last but for the
-        # count: a worker that dies between two of these lines holds nothing or all.
+        # The count is set to zero first and to its new value last: a worker that dies between two of
+        # these lines has recorded nothing or everything.
         words[_COUNT] = 0
         _LENGTH.pack_into(memory, _BODY, len(data))
         memory[_BODY + _LENGTH.size : end] = data
@@ -132,7 +132,7 @@ class Page:
         return True
 
     def begin(self, index: int, started: int, deadline: int) -> bool:
-        """Note that message `index` begins; return False if the supervisor has taken it away.
+        """Record that message `index` begins; return False if the supervisor has released it.
 
         Args:
             index: position in the batch.
@@ -141,14 +141,14 @@ class Page:
 
         """
         words = self._words
-        # In this order nobody ever sees a running message with another's start or deadline.
+        # In this order no reader sees a running message with another one's start or deadline.
         words[_DEADLINE] = 0
         words[_STARTED] = started
         words[_ENDED] = index
         words[_BEGUN] = index + 1
         words[_DEADLINE] = deadline
         tagged = words[_LIMIT]
-        # Written before the limit is read: the supervisor looks again a while after setting it.
+        # This was written before the limit is read: the supervisor reads again after setting it.
         if tagged // TAG == self.seq and index >= tagged % TAG:
             words[_BEGUN] = index
             words[_DEADLINE] = words[_STARTED] = 0
@@ -156,19 +156,19 @@ class Page:
         return True
 
     def end(self, ended: int, total: int) -> None:
-        """Note that `ended` messages of the batch are over, `total` since the process began."""
+        """Record that `ended` messages of the batch have ended, `total` since the process began."""
         words = self._words
         words[_DEADLINE] = 0
         words[_BEGUN] = words[_ENDED] = ended
         words[_STARTED] = 0
         words[_TOTAL] = total
 
-    def note(self, ended: FinishedMessage) -> bool:
-        """Keep an outcome for the supervisor, in case we die first; False if there is no room."""
+    def add_finished(self, ended: FinishedMessage) -> bool:
+        """Record a finished message, in case this process dies before it is settled; False if full."""
         data = _encode(ended)
         start = self._next
         stop = start + _LENGTH.size + len(data)
-        if stop > (PAGE if ended.result is None and ended.then is None else PAGE - _SPARE):
+        if stop > (PAGE if ended.result is None and ended.follow_up is None else PAGE - _SPARE):
             return False
         _LENGTH.pack_into(self._memory, start, len(data))
         self._memory[start + _LENGTH.size : stop] = data
@@ -176,14 +176,14 @@ class Page:
         self._words[_OUTCOMES] = stop
         return True
 
-    def settled(self, count: int) -> None:
-        """Note that the first `count` messages of the batch are settled; their outcomes may go."""
+    def mark_settled(self, count: int) -> None:
+        """Record that the first `count` messages of the batch are settled; their records are dropped."""
         self._words[_SETTLED] = count
         self._next = self._body
         self._words[_OUTCOMES] = self._body
 
-    def say(self, state: WorkerState, reason: ExitReason = ExitReason.NOT) -> None:
-        """Tell the supervisor how we are."""
+    def set_state(self, state: WorkerState, reason: ExitReason = ExitReason.NOT) -> None:
+        """Tell the supervisor the state of this worker."""
         self._words[_REASON] = reason
         self._words[_STATE] = state
 
@@ -192,20 +192,20 @@ class Page:
         tagged = self._words[_FLUSHED]
         return tagged % TAG if tagged // TAG == self.seq else 0
 
-    def place(self) -> tuple[int, int]:
-        """Return the number of our batch and how many of its messages have begun."""
+    def position(self) -> tuple[int, int]:
+        """Return the number of this worker's batch and how many of its messages have begun."""
         return self.seq, self._words[_BEGUN]
 
     # -- the supervisor writes ----------------------------------------------------------------
 
     def reset(self) -> None:
-        """Empty the page for the next worker of this slot; batch numbers go on."""
+        """Clear the page for the next worker of this slot; the numbers of batches continue."""
         seq = self._words[_SEQ]
         self._memory[:_WORDS] = bytes(_WORDS)
         self._words[_SEQ] = seq + 1
 
-    def limit(self, seq: int, count: int) -> None:
-        """Forbid batch `seq` to begin messages from position `count` on."""
+    def limit_batch(self, seq: int, count: int) -> None:
+        """Forbid the worker to begin messages of batch `seq` from position `count` on."""
         self._words[_LIMIT] = seq * TAG + count
 
     def mark_flushed(self, seq: int, count: int) -> None:
@@ -214,16 +214,16 @@ class Page:
 
     # -- the supervisor reads -----------------------------------------------------------------
 
-    def look(self) -> PageSnapshot:
-        """Read the words, all of them of one batch."""
+    def snapshot(self) -> PageSnapshot:
+        """Read the words, all of the same batch."""
         while True:
             seen = PageSnapshot(*_SNAPSHOT.unpack_from(self._memory, 0))
-            # We may have been put to sleep between two words, for as long as many batches take.
+            # This process may have been suspended between two words, for many batches.
             if self._words[_SEQ] == seen.seq:
                 return seen
 
     def read(self, seen: PageSnapshot) -> tuple[list[HeldMessage], list[FinishedMessage]] | None:
-        """Read what the worker holds and has noted; None if it has moved on meanwhile."""
+        """Read the leased and the finished messages; None if the worker has moved on meanwhile."""
         held: list[HeldMessage] = []
         ended: list[FinishedMessage] = []
         try:
@@ -239,7 +239,7 @@ class Page:
         return (held, ended) if self._still(seen) else None
 
     def _still(self, seen: PageSnapshot) -> bool:
-        now = self.look()
+        now = self.snapshot()
         return (now.seq, now.count, now.settled) == (seen.seq, seen.count, seen.settled)
 
     def _outcomes(self, at: int, stop: int) -> list[FinishedMessage]:

@@ -1,4 +1,4 @@
-"""How a task says how far it has come."""
+"""How a task reports its progress."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ PAGE: Final[ContextVar[Page | None]] = ContextVar("qcore.page", default=None)
 
 
 def progress(done: float, total: float = 0, note: object = "") -> None:
-    """Say how far the running task has come; outside a worker it does nothing.
+    """Report how far the running task has come; outside a worker this does nothing.
 
-    It costs about a microsecond: the numbers are written to shared memory, from where the
-    supervisor publishes them once a second. A thread that the task starts is part of it if it
-    is run in a copy of the task's context, as `asyncio.to_thread` does.
+    A call costs about a microsecond: the numbers are written to shared memory, and the supervisor
+    publishes them once a second. A thread that the task starts counts as part of the task if it
+    runs in a copy of the task's context, as with `asyncio.to_thread`.
 
     Args:
-        done: what is done so far.
-        total: what there is to do; 0 = not known.
-        note: a word to who watches, of which 120 characters are shown.
+        done: how much is done so far.
+        total: how much there is to do; 0 = not known.
+        note: a text for whoever watches, of which 120 characters are shown.
 
     Raises:
-        TypeError: what is done, or to do, is no number.
+        TypeError: `done` or `total` is not a number.
 
     """
-    # Before anything is written, and outside a worker too: there a task is tried.
+    # Checked before anything is written, and outside a worker too, because tasks are tried there.
     part = _number("done", done, "give an int or a float")
     whole = _number("total", total, "0 is not known")
     page = PAGE.get()
     if page is not None:
-        page.gauges.advance(*page.place(), part, whole, "" if note is None else str(note))
+        page.metrics.advance(*page.position(), part, whole, "" if note is None else str(note))
 
 
 def _number(name: str, value: object, fix: str) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]  # what it refuses is told below
+        return float(value)  # type: ignore[arg-type]  # what it refuses is an error below
     except (TypeError, ValueError, OverflowError) as exc:
         msg = f"{name} of progress must be a number, got {value!r:.80} of type {type(value).__name__}; {fix}"
         raise TypeError(msg) from exc

@@ -1,4 +1,4 @@
-"""How many tasks a second, and how long they take, lately."""
+"""How many tasks end per second lately, and how long they take."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from qcore.journal.pages import Page
     from qcore.status import Percentiles
 
-#: Seconds that are looked back, and between two samples kept.
-_LATELY: Final = 60.0
-_APART: Final = 3.0
+#: Seconds that the rates cover, and seconds between two samples.
+_WINDOW: Final = 60.0
+_SAMPLE_INTERVAL: Final = 3.0
 
 
 @attrs.frozen
@@ -32,7 +32,7 @@ class _Sample:
 
 @attrs.frozen
 class Throughput:
-    """How fast it goes."""
+    """The rates of a cluster."""
 
     #: tasks a second
     rate: float = 0.0
@@ -41,39 +41,39 @@ class Throughput:
 
 
 class Rates:
-    """Compares what the pages count now with what they counted a minute ago."""
+    """Compares the counts of the pages now with those of a minute ago."""
 
     def __init__(self, pages: Sequence[Page]) -> None:
         self._pages = pages
         self._samples = deque([self._sample(0)])
 
     def now(self, finished: int) -> Throughput:
-        """Return the pace of about the last minute; `finished` counts tasks since the start."""
+        """Return the rates of about the last minute; `finished` counts tasks since the start."""
         sample = self._sample(finished)
         samples = self._samples
-        while len(samples) > 1 and sample.at - samples[1].at >= _LATELY:
+        while len(samples) > 1 and sample.at - samples[1].at >= _WINDOW:
             samples.popleft()
         first = samples[0]
-        if sample.at - samples[-1].at >= _APART:
+        if sample.at - samples[-1].at >= _SAMPLE_INTERVAL:
             samples.append(sample)
         return Throughput(
             (sample.finished - first.finished) / max(sample.at - first.at, 1.0),
-            spread(_grown(first.runs, sample.runs)),
-            spread(_grown(first.waits, sample.waits)),
+            spread(_difference(first.runs, sample.runs)),
+            spread(_difference(first.waits, sample.waits)),
         )
 
     def _sample(self, finished: int) -> _Sample:
         return _Sample(
             time.monotonic(),
             finished,
-            _together([page.gauges.runs() for page in self._pages]),
-            _together([page.gauges.waits() for page in self._pages]),
+            _sum([page.metrics.runs() for page in self._pages]),
+            _sum([page.metrics.waits() for page in self._pages]),
         )
 
 
-def _together(counts: Sequence[Sequence[int]]) -> Sequence[int]:
+def _sum(counts: Sequence[Sequence[int]]) -> Sequence[int]:
     return [sum(one) for one in zip(*counts, strict=True)]
 
 
-def _grown(before: Sequence[int], after: Sequence[int]) -> Sequence[int]:
+def _difference(before: Sequence[int], after: Sequence[int]) -> Sequence[int]:
     return [late - early for early, late in zip(before, after, strict=True)]

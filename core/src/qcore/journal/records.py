@@ -1,4 +1,4 @@
-"""What a worker says of itself in shared memory: states and records."""
+"""What a worker writes to shared memory: states and records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qcore.model import Settlement, StoredResult  # noqa: TC001 - read at run ti
 
 
 class WorkerState(enum.IntEnum):
-    """What a worker says of itself."""
+    """What a worker is doing."""
 
     STARTING = 0
     IDLE = 1
@@ -20,18 +20,18 @@ class WorkerState(enum.IntEnum):
 
 
 class ExitReason(enum.IntEnum):
-    """Why a worker left of its own accord."""
+    """Why a worker ended by itself."""
 
     NOT = 0
     RECYCLED = 1
     MEMORY = 2
     STOPPED = 3
-    #: it could not go on: its connections were closed under it, say
+    #: it could not continue, for example because its connections were closed
     BROKEN = 4
 
 
 class HeldMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One message a worker holds, with all that is needed to settle it for the dead."""
+    """One leased message, with all that is needed to settle it for a dead worker."""
 
     receipt: bytes
     id: bytes
@@ -42,7 +42,7 @@ class HeldMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     crashes: int
     #: epoch milliseconds
     created: int
-    #: something is to be done between its result and its acknowledgement
+    #: follow-up messages are enqueued between its result and its acknowledgement
     has_follow_ups: bool = False
 
 
@@ -53,9 +53,9 @@ class FinishedMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     index: int
     settlement: Settlement
     result: StoredResult | None = None
-    #: what follows from it, where its message cannot be presented once more
-    then: FollowUp | None = None
-    #: something follows from it that stands in its message
+    #: its follow-up messages, where the broker cannot redeliver the message
+    follow_up: FollowUp | None = None
+    #: it has follow-up messages, which can be made from the message itself
     has_follow_ups: bool = False
 
 
@@ -79,6 +79,11 @@ class PageSnapshot(msgspec.Struct, frozen=True, gc=False):
     total: int
     #: how many of the batch the worker itself has settled
     settled: int
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The number of the batch and how many of its messages have begun: names a run of this slot."""
+        return self.seq, self.begun
 
     @property
     def running(self) -> int:

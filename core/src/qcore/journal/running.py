@@ -1,4 +1,4 @@
-"""Which task a worker is in the middle of."""
+"""Which message a worker is running."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ if TYPE_CHECKING:
 
 
 class Running:
-    """Reads from a page what runs, once for each task; for one thread."""
+    """Reads the running message from a page, once for each task; for use by one thread."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._place = (0, 0)
+        self._position = (0, 0)
         self._held: HeldMessage | None = None
 
-    def look(self, seen: PageSnapshot, longer: float) -> HeldMessage | None:
-        """Return the message that has been running for longer than so many seconds, if one has."""
+    def message(self, seen: PageSnapshot, longer: float) -> HeldMessage | None:
+        """Return the message that has been running for longer than so many seconds, or None."""
         if seen.running < 0 or time.monotonic_ns() - seen.started < longer * 1e9:
             return None
-        place = (seen.seq, seen.begun)
-        if self._place != place:
+        if self._position != seen.position:
             left = self._page.read(seen)
             if left is None:
-                # It has moved on meanwhile.
+                # The worker has moved on meanwhile.
                 return None
-            self._place, self._held = place, left[0][seen.running]
+            self._position, self._held = seen.position, left[0][seen.running]
         return self._held

@@ -37,7 +37,7 @@ class ControlPoller:
         self.cancelled: deque[tuple[int, int, int]] = deque()
         for slot in slots:
             # Until the first look nobody knows; a queue that is paused is not begun to be worked on.
-            slot.page.orders.pause(Pause.UNKNOWN)
+            slot.page.commands.pause(Pause.UNKNOWN)
 
     def look(self, store: ResultStore) -> None:
         """Ask whether the queue is paused and which of the tasks that run are called off.
@@ -49,8 +49,8 @@ class ControlPoller:
         asked: dict[str, tuple[int, int, int]] = {}
         for slot, running in self._slots:
             pid = slot.pid
-            seen = slot.page.look()
-            held = running.look(seen, _LONG) if pid else None
+            seen = slot.page.snapshot()
+            held = running.message(seen, _LONG) if pid else None
             if held is not None:
                 asked[cancel_key(held.id)] = (pid, seen.seq, seen.begun)
         found = self._ask(store, [PAUSED, *asked])
@@ -76,4 +76,4 @@ class ControlPoller:
             _log.info("the queue is %s", "paused" if paused else "resumed")
         self.paused = paused
         for slot, _ in self._slots:
-            slot.page.orders.pause(Pause.YES if paused else Pause.NO)
+            slot.page.commands.pause(Pause.YES if paused else Pause.NO)

@@ -45,7 +45,7 @@ class Watchdog:
                     slot.cancelled = (seq, begun)
                     slot.called_at = time.monotonic_ns()
                     slot.signalled_at = 0
-                    slot.page.orders.cancel(seq, begun)
+                    slot.page.commands.cancel(seq, begun)
 
     def check(self, slot: Slot, seen: PageSnapshot, now: int) -> None:
         """Look at a worker in mid-task: is it to end, is it late, does it hold up others?"""

@@ -101,7 +101,7 @@ class Maintenance:
     def flush(self, slot: Slot, seen: PageSnapshot) -> None:
         """Settle what a worker busy with a long task has finished; give back what it has not begun."""
         page, pid = slot.page, slot.pid
-        page.limit(seen.seq, seen.begun)
+        page.limit_batch(seen.seq, seen.begun)
         self._jobs.put(lambda: self._rescuer.flush(page, pid, slot, seen))
 
     def publish(self, status: ClusterStatus) -> None:

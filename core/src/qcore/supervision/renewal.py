@@ -92,13 +92,13 @@ class Renewal:
             self._broker.extend([receipt for _, receipts in held for receipt in receipts], self._lease)
             for page, _ in held:
                 # As of before the call: nobody knows how long the answer took.
-                page.orders.renew(now)
+                page.commands.renew(now)
 
     def _held(self, young: int) -> list[tuple[Page, list[bytes]]]:
         """Return what living workers hold since before `young`, monotonic nanoseconds."""
         found = []
         for slot in self._slots:
-            seen = slot.page.look()
+            seen = slot.page.snapshot()
             busy = slot.pid and seen.count > seen.settled and seen.state == WorkerState.BUSY
             left = slot.page.read(seen) if busy and seen.leased < young else None
             if left is not None:
@@ -110,7 +110,7 @@ def keep_permits(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> Non
     """Prolong the places of tasks under a limit that have been running for a while."""
     old = time.monotonic_ns() - int(PERMIT_TTL / RENEWALS / 2 * 1e9)
     for slot in slots:
-        seen = slot.page.look()
+        seen = slot.page.snapshot()
         if not slot.pid or seen.running < 0 or seen.started > old:
             continue
         left = slot.page.read(seen)
@@ -121,7 +121,7 @@ def keep_permits(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> Non
         notes = store().notes if limit is not None and limit.concurrency else None
         if limit is not None and notes is not None:
             notes.acquire(limit.place, held.id, limit.concurrency, PERMIT_TTL)
-            now = slot.page.look()
+            now = slot.page.snapshot()
             if (now.seq, now.begun, now.running) != (seen.seq, seen.begun, seen.running):
                 # It ended meanwhile, and may have given the place up before we took it.
                 release(notes, [(limit.place, held.id)])

@@ -55,10 +55,10 @@ class WorkerExit:
         self.killed_for = slot.killed_for
         self.cancelled = slot.cancelled
         #: monotonic nanoseconds when its leases were last prolonged, 0 = not yet
-        self.renewed = slot.page.orders.renewed
+        self.renewed = slot.page.commands.renewed
         #: as of `os.waitstatus_to_exitcode`
         self.status = notice.status
-        self.seen: PageSnapshot = slot.page.look()
+        self.seen: PageSnapshot = slot.page.snapshot()
         #: read before the page is reused
         self.left = slot.page.read(self.seen) or ([], [])
         self.lived = time.monotonic() - slot.started

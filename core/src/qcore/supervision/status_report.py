@@ -77,14 +77,14 @@ class StatusReport:
         )
 
     def _worker(self, slot: Slot) -> WorkerStatus:
-        seen = slot.page.look()
+        seen = slot.page.snapshot()
         state = WorkerState(seen.state).name.lower() if slot.pid else "stopped"
         running = 0.0
         held = progress = None
         if slot.pid and seen.running >= 0:
             running = max(0.0, (time.monotonic_ns() - seen.started) / 1e9)
-            held = self._running[slot.number].look(seen, LONG)
-            progress = slot.page.gauges.progress(seen.seq, seen.begun)
+            held = self._running[slot.number].message(seen, LONG)
+            progress = slot.page.metrics.progress(seen.seq, seen.begun)
         return WorkerStatus(
             slot=slot.number,
             pid=slot.pid,

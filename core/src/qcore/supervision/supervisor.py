@@ -155,7 +155,7 @@ class Supervisor:
         self._guard.cancel_requested()
         self._busy = self._long = False
         for slot in self._pool.alive():
-            seen = slot.page.look()
+            seen = slot.page.snapshot()
             self._busy = self._busy or seen.state == WorkerState.BUSY
             if seen.running >= 0:
                 busy = True
@@ -173,7 +173,7 @@ class Supervisor:
             key.data()
 
     def _look_whether_ready(self) -> None:
-        pages = [slot.page.look() for slot in self._pool.slots if slot.pid]
+        pages = [slot.page.snapshot() for slot in self._pool.slots if slot.pid]
         if len(pages) == len(self._pool.slots) and all(page.state != WorkerState.STARTING for page in pages):
             self._state = "running"
             if self._config.scheduler:

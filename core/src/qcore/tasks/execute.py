@@ -242,7 +242,7 @@ class Executor:
     def _raised(self, exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
         # Whatever the task made of the interruption.
         if self._stopped is Kind.CANCELLED:
-            text = "TaskCancelled: the task was called off while it ran"
+            text = "TaskCancelled: the task was cancelled while it ran"
             return Outcome(Kind.CANCELLED, None, text, trace(exc), started=started, finished=time.time())
         if self._stopped is Kind.TIMEOUT:
             seconds = plan.timeout / _NANO

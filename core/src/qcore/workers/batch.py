@@ -1,4 +1,4 @@
-"""The messages one worker holds: from leased to settled."""
+"""The messages one worker has leased: from leased to settled."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from qcore.errors import BackendUnavailable, EnvelopeError
-from qcore.flows.commit import Committer, again, expiring_success
+from qcore.errors import BackendRejected, BackendUnavailable, EnvelopeError
+from qcore.flows.commit import Committer, expiring_success
+from qcore.flows.completion import Completion
 from qcore.flows.continuation import ContinuationBuilder, wants_value
-from qcore.hookspecs import RejectedEvent
+from qcore.hookspecs import RejectedEvent, SettledEvent
 from qcore.journal.records import FinishedMessage
-from qcore.messages.control import ControlFlags
 from qcore.messages.results import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.schedules.quarantine import quarantine_schedule
-from qcore.settle import Decision, decide
+from qcore.settle import RELEASE, decide, redeliver, release_after
 from qcore.workers import leased
-from qcore.workers.events import SettledEvents, log_failed, log_skipped
-from qcore.workers.lease_check import LeaseDeadline, undecided
+from qcore.workers.events import SettledEvents, log_failed
+from qcore.workers.lease_check import LeaseDeadline
 from qcore.workers.leased import LeasedMessage
+from qcore.workers.screening import Screening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal.pages import Page
-    from qcore.messages.workflow import FollowUp
-    from qcore.model import StoredResult
     from qcore.runtime import Runtime
     from qcore.tasks.plan import Planner
 
@@ -36,285 +35,239 @@ _log = logging.getLogger("qcore.worker")
 
 
 class Batch:
-    """Verifies, notes down, and settles; knows nothing of how tasks are run."""
+    """Verifies messages, records them in the journal and settles them; tasks are run elsewhere."""
 
     def __init__(
         self, runtime: Runtime, broker: Broker, store: ResultStore, planner: Planner, page: Page
     ) -> None:
         self._runtime = runtime
         self._open = runtime.envelope.open
+        self._results = runtime.results
         self._store = store
         self._continuation = ContinuationBuilder(runtime, broker.capabilities.max_bytes)
-        self._writer = Committer(broker, store, self._continuation)
-        #: a message that is not settled comes back
-        self._lasting = broker.capabilities.receipts
+        self._committer = Committer(broker, store, self._continuation)
+        #: a message that is not settled is redelivered
+        self._redelivers = broker.capabilities.receipts
         self._planner = planner
         self._page = page
-        self._renew = runtime.config.renew_leases
-        self._tenure = LeaseDeadline(runtime.config, broker)
-        self._marks = ControlFlags(runtime.control_sealer)
+        self._lease = LeaseDeadline(runtime.config, broker)
         self._events = SettledEvents(runtime.hooks("qcore_settled"))
+        self._screening = Screening(runtime, store, self._continuation, self._events)
         self._on_rejected = runtime.hooks("qcore_rejected")
-        self._entries: list[LeasedMessage] = []
-        #: of this batch: settled by now, and finished by now
+        self._messages: list[LeasedMessage] = []
+        #: how many of the batch are settled, and how many have finished
         self._settled = 0
         self.ended = 0
-        self._settlements: list[Settlement] = []
-        self._results: list[StoredResult] = []
-        #: settlements of messages that never came to be entries
-        self._rejected: list[Settlement] = []
-        #: what follows from these, and from the other settlements, by their places
-        self._skipped: list[tuple[int, FollowUp]] = []
-        self._follow_ups: list[tuple[int, FollowUp, StoredResult]] = []
+        #: what is to be written of messages in the journal, in their order, from `_settled` on
+        self._finished: list[Completion] = []
+        #: what is to be written of messages that did not run
+        self._unrun: list[Completion] = []
         #: ids of tasks that failed at their first delivery and will run again
         self._retrying: list[bytes] = []
-        #: epoch seconds when this batch was taken
-        self._taken = 0.0
+        #: epoch seconds when this batch was leased
+        self._leased = 0.0
 
-    def take(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
-        """Verify leased messages and note them down; what must not run is settled unrun.
+    def accept(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
+        """Verify leased messages and record them in the journal; settle those that must not run.
 
         Raises:
             BackendUnavailable: the result store does not answer; nothing is done, call it again.
 
         """
-        entries = []
-        strange: list[tuple[Delivery, EnvelopeError]] = []
-        back = False
+        messages = []
+        malformed: list[tuple[Delivery, EnvelopeError]] = []
+        needs_check = False
         cached = self._planner.cached
         for delivery in deliveries:
             try:
                 opened = self._open(delivery.body)
                 plan = cached(opened.head) or self._planner.plan(opened.head)
-                entries.append(LeasedMessage(delivery, opened, plan))
+                messages.append(LeasedMessage(delivery, opened, plan))
             except EnvelopeError as exc:
-                strange.append((delivery, exc))
+                malformed.append((delivery, exc))
                 continue
             if delivery.deliveries > 1 or opened.expires or opened.derived or opened.tail:
-                back = True
-        if back:
-            entries = self._fit_to_run(entries, {one.receipt: one for one in deliveries})
-        for delivery, fault in strange:
+                needs_check = True
+        if needs_check:
+            messages = self._screening.runnable(messages, deliveries, self._unrun)
+        for delivery, fault in malformed:
             self._reject(delivery, fault)
-        while not self._page.hold(leased.journal_records(entries), time.monotonic_ns()):
-            keep = len(entries) // 2
-            self._rejected += [Settlement(one.receipt, Action.RELEASE) for one in entries[keep:]]
-            entries = entries[:keep]
-        self._entries = entries
-        self._taken = time.time()
+        while not self._page.write_batch(leased.journal_records(messages), time.monotonic_ns()):
+            half = len(messages) // 2
+            self._release(messages[half:])
+            messages = messages[:half]
+        self._messages = messages
+        self._leased = time.time()
         self._settled = self.ended = 0
-        return entries
+        return messages
 
     def _reject(self, delivery: Delivery, exc: EnvelopeError) -> None:
-        settlement = leased.rejected(delivery, exc, self._planner.rules)
-        self._rejected.append(settlement)
-        if settlement.action is Action.DEAD_LETTER:
+        decision = leased.reject(delivery, exc, self._planner.rules)
+        self._unrun.append(Completion(decision.settlement(delivery.receipt)))
+        if decision.action is Action.DEAD_LETTER:
             for hook in self._on_rejected:
-                hook(RejectedEvent(reason=settlement.reason, size=len(delivery.body)))
+                hook(RejectedEvent(reason=decision.reason, size=len(delivery.body)))
 
-    def _fit_to_run(self, entries: list[LeasedMessage], came: dict[bytes, Delivery]) -> list[LeasedMessage]:
-        """Leave out what has expired, what already ended, and what nobody survives."""
-        again = [one for one in entries if one.deliveries > 1 or one.opened.derived]
-        before = leased.stored(again, self._store, self._runtime.results)
-        brought = leased.gather(entries, self._store)
-        cancelled = self._marks.cancelled(self._store, [x.opened.id for x in again if x.may_be_cancelled])
-        now = time.time()
-        fit = []
-        seen: set[bytes] = set()
-        for one in entries:
-            if one.opened.derived and one.opened.id in seen:
-                # It was enqueued twice: how its twin ends is known when it comes again.
-                self._rejected.append(Settlement(one.receipt, Action.RELEASE))
-                continue
-            seen.add(one.opened.id)
-            found = before.get(one.opened.id)
-            kind, text = leased.skip_reason(one, found, came[one.receipt], now, renew=self._renew)
-            upstream = brought.get(one.opened.id, {})
-            if kind is None and (text := leased.bind_upstream_results(one, self._runtime.results, upstream)):
-                kind = Kind.SKIPPED
-            if kind is None and one.opened.id in cancelled:
-                kind, text = Kind.CANCELLED, "TaskCancelled: the task was called off"
-            if kind is None:
-                fit.append(one)
-            else:
-                self._end_unrun(one, kind, text, now, found)
-        return fit
+    def _release(self, messages: Sequence[LeasedMessage] | Sequence[Delivery]) -> None:
+        self._unrun += [Completion(RELEASE.settlement(one.receipt)) for one in messages]
 
-    def _end_unrun(
-        self, one: LeasedMessage, kind: Kind, text: str, now: float, found: StoredResult | None
-    ) -> None:
-        log_skipped(one, text or kind.value)
-        decision = decide(kind, one.plan.rules)
-        if kind is Kind.CRASH:
-            # Worn out: it is buried whatever its budget says.
-            decision = Decision(Action.DEAD_LETTER, State.FAILED, reason=text)
-        action, state, reason = decision.action, decision.state, decision.reason
-        if state is not None:
-            outcome = Outcome(kind, error=text, started=now, finished=now)
-            found = self._record(one, state, outcome, b"", one.failures, one.crashes)
-            self._results.append(found)
-        if one.has_follow_ups and found is not None and (one.deliveries > 1 or state is not None):
-            # Of one that ended before: whoever ran it may have died before he had done this.
-            # Of one that was only enqueued twice, whoever holds the other one does it.
-            then = self._continuation.after(one.plan.head, one.tail, found, one.opened.created)
-            self._skipped.append((len(self._rejected), then))
-            if kind is Kind.ALREADY_FAILED and reason:
-                reason = f"{reason}: {self._runtime.results.open(found.id, found.body).error}"
-        self._rejected.append(Settlement(one.receipt, action, 0.0, reason, one.failures, one.crashes))
-        self._events.add(one, action, kind, reason)
-
-    def finish(self, index: int, entry: LeasedMessage, outcome: Outcome) -> bool:
-        """Note how a message ended; return False if it is to be settled before the next."""
+    def finish(self, index: int, message: LeasedMessage, outcome: Outcome) -> bool:
+        """Record how a message ended; return False if it must be settled before the next begins."""
         self.ended = index + 1
-        value = b""
-        plan = entry.plan
-        save = plan.save
         if outcome.kind is Kind.SUCCESS:
-            if not save and not entry.has_follow_ups:
-                self._settlements.append(Settlement(entry.receipt))
-                if self._events.wanted:
-                    self._events.add(entry, Action.ACK, outcome.kind, "")
+            plan = message.plan
+            if not plan.save and not message.has_follow_ups:
+                self._finished.append(self._acknowledge(message))
                 return True
-            if save or wants_value(plan.head, entry.tail):
-                outcome, value = self._runtime.results.dump(outcome)
-        if outcome.kind is Kind.SUCCESS:
-            settlement = Settlement(entry.receipt)
-            state: State | None = State.SUCCESS
-            if self._events.wanted:
-                self._events.add(entry, Action.ACK, outcome.kind, "")
-        else:
-            settlement, state = self._settle_failed(entry, outcome)
-        result = then = None
+            value = b""
+            if plan.save or wants_value(plan.head, message.tail):
+                outcome, value = self._results.dump(outcome)
+            if outcome.kind is Kind.SUCCESS:
+                return self._record(index, message, self._acknowledge(message), State.SUCCESS, outcome, value)
+        done, state = self._fail(message, outcome)
+        return self._record(index, message, done, state, outcome, b"")
+
+    def _acknowledge(self, message: LeasedMessage) -> Completion:
+        done = Completion(Settlement(message.receipt))
+        if self._events.wanted:
+            done.event = self._event(message, Action.ACK, Kind.SUCCESS)
+        return done
+
+    def _record(  # noqa: PLR0917 - what a record is made of
+        self,
+        index: int,
+        message: LeasedMessage,
+        done: Completion,
+        state: State | None,
+        outcome: Outcome,
+        value: bytes,
+    ) -> bool:
+        """Complete what is written of a message and record it in the journal; False if that is full."""
+        result = None
         has_follow_ups = False
         if state is not None:
-            result = self._record(entry, state, outcome, value, entry.failures + 1, entry.crashes)
-            has_follow_ups = entry.has_follow_ups and state is not State.RETRYING
-            if state is State.SUCCESS and not save:
+            result = leased.seal_result(self._results, message, state, outcome, value, message.failures + 1)
+            has_follow_ups = message.has_follow_ups and state.final
+            if state is State.SUCCESS and not message.plan.save:
                 result = expiring_success(result)
             else:
-                self._results.append(result)
+                done.result = result
             if has_follow_ups:
-                then = self._continuation.after(entry.plan.head, entry.tail, result, entry.opened.created)
-                self._follow_ups.append((len(self._settlements), then, result))
-        self._settlements.append(settlement)
-        kept = None if self._lasting else then
-        if self._page.note(FinishedMessage(index, settlement, result, kept, has_follow_ups)):
+                done.reopened_result = result
+                done.follow_up = self._continuation.after(
+                    message.plan.head, message.tail, result, message.opened.created
+                )
+        self._finished.append(done)
+        journalled = None if self._redelivers else done.follow_up
+        if done.settlement is None or self._page.add_finished(
+            FinishedMessage(index, done.settlement, result, journalled, has_follow_ups)
+        ):
             return True
-        # Its record does not fit. It is settled before the next begins; if we die over that, it
-        # must not pass for one that needs no record, and not be tried for ever either.
-        again = Settlement(entry.receipt, Action.RETRY, failures=entry.failures, crashes=entry.crashes + 1)
-        self._page.note(FinishedMessage(index, again))
+        # The record does not fit into the page, so the message is settled before the next begins.
+        # If this process dies meanwhile, the message must not pass for one that needs no record,
+        # and must not be tried for ever either.
+        again = redeliver(message.failures, message.crashes + 1).settlement(message.receipt)
+        self._page.add_finished(FinishedMessage(index, again))
         return False
 
-    def _settle_failed(self, entry: LeasedMessage, outcome: Outcome) -> tuple[Settlement, State | None]:
-        if self._tenure.over(self._page.look().leased, self._page.orders.renewed):
-            _log.warning("task %s failed, but its lease was over: not told", entry.opened.id.hex())
-            return undecided(entry.receipt, entry.failures, entry.crashes), None
-        if entry.plan.missing and entry.plan.head.schedule:
-            outcome = quarantine_schedule(self._runtime, entry.opened, entry.plan, outcome, entry.failures)
+    def _fail(self, message: LeasedMessage, outcome: Outcome) -> tuple[Completion, State | None]:
+        """Return what is written of a message whose run did not succeed, and the state of its result."""
+        if self._lease.expired(self._page.snapshot().leased, self._page.commands.renewed):
+            text = "task %s failed after its lease had expired: nothing is reported"
+            _log.warning(text, message.opened.id.hex())
+            decision = redeliver(message.failures, message.crashes)
+            return Completion(decision.settlement(message.receipt)), None
+        if message.plan.missing and message.plan.head.schedule:
+            outcome = quarantine_schedule(
+                self._runtime, message.opened, message.plan, outcome, message.failures
+            )
         decision = decide(
             outcome.kind,
-            entry.plan.rules,
-            deliveries=entry.deliveries,
-            failures=entry.failures,
-            crashes=entry.crashes,
+            message.plan.rules,
+            deliveries=message.deliveries,
+            failures=message.failures,
+            crashes=message.crashes,
             retryable=outcome.retryable,
             chance=random.random(),  # noqa: S311 - jitter
             reason=outcome.error,
         )
-        log_failed(entry, outcome, decision)
-        if decision.state is State.RETRYING and entry.deliveries == 1:
-            self._retrying.append(entry.opened.id)
-        reason = decision.reason
-        if decision.action is Action.DEAD_LETTER and outcome.kind is not Kind.REJECTED:
-            reason = f"{reason}: {outcome.error}"
-        self._events.add(entry, decision.action, outcome.kind, reason)
-        settlement = Settlement(
-            entry.receipt, decision.action, decision.delay, reason, decision.failures, decision.crashes
-        )
-        # The message was ours and its producer waits: undecodable arguments are told as a failure.
-        state = State.FAILED if outcome.kind is Kind.REJECTED else decision.state
-        return settlement, state
+        log_failed(message, outcome, decision)
+        if decision.state is State.RETRYING and message.deliveries == 1:
+            self._retrying.append(message.opened.id)
+        # The message was signed with our key and its producer waits for a result: arguments that
+        # cannot be decoded are a failure.
+        state: State | None = State.FAILED
+        if outcome.kind is not Kind.REJECTED:
+            state, decision = decision.state, decision.because(outcome.error)
+        event = self._event(message, decision.action, outcome.kind, decision.reason)
+        return Completion(decision.settlement(message.receipt), event=event), state
 
-    def defer(self, index: int, entry: LeasedMessage, seconds: float) -> bool:
-        """Note that a message is not to run yet, which was no attempt; False if there is no room to."""
-        settlement = Settlement(entry.receipt, Action.RELEASE, seconds)
-        if not self._page.note(FinishedMessage(index, settlement)):
-            # Unnoted it would pass for one that needs nothing but an ACK.
+    def defer(self, index: int, message: LeasedMessage, seconds: float) -> bool:
+        """Release a message that must not run yet, uncounted; return False if the journal has no room."""
+        settlement = release_after(seconds).settlement(message.receipt)
+        if not self._page.add_finished(FinishedMessage(index, settlement)):
+            # Without a record it would pass for one that needs nothing but an ACK.
             return False
         self.ended = index + 1
-        self._settlements.append(settlement)
+        self._finished.append(Completion(settlement))
         return True
 
-    def release_untaken(self, deliveries: Sequence[Delivery]) -> None:
-        """Release messages that could not be taken."""
-        self._rejected += [Settlement(one.receipt, Action.RELEASE) for one in deliveries]
+    def release_unaccepted(self, deliveries: Sequence[Delivery]) -> None:
+        """Release messages that could not be accepted."""
+        self._release(deliveries)
 
     def release_unstarted(self) -> None:
-        """Release what was not begun."""
-        for one in self._entries[self.ended :]:
-            self._rejected.append(Settlement(one.receipt, Action.RELEASE))
+        """Release the messages that have not begun."""
+        self._release(self._messages[self.ended :])
 
     def settle(self, limit: int) -> Sequence[Delivery]:
-        """Save results, settle what ended, and lease up to `limit` more, in one exchange.
+        """Save results, settle what has ended, and lease up to `limit` more, in one exchange.
+
+        If the broker refuses a part of it, messages are settled one by one and nothing is leased.
+        Only a refused message comes back when its lease ends.
 
         Raises:
             BackendUnavailable: nothing is forgotten; call it again.
-            BackendRejected: some of it will never be taken; `abandon` leaves it.
 
         """
         if self._retrying:
-            forget_failures(self._store, self._retrying, before=self._taken)
+            forget_failures(self._store, self._retrying, before=self._leased)
             self._retrying = []
-        # What the supervisor settled for us while a task ran long is not settled again.
-        self._page.orders.await_flush(self._page.seq)
-        skip = max(0, self._page.flushed() - self._settled)
-        settlements = self._settlements[skip:] + self._rejected
-        follow_ups = [then for at, then, _ in self._follow_ups if at >= skip]
-        follow_ups += [then for _, then in self._skipped]
+        # What the supervisor settled for this worker during a long task is not settled again.
+        self._page.commands.await_flush(self._page.seq)
+        flushed = max(0, self._page.flushed() - self._settled)
+        completions = self._finished[flushed:] + self._unrun
         try:
-            deliveries = self._writer.write(self._results, follow_ups, settlements, limit)
+            deliveries = self._committer.commit(completions, limit)
         except BackendUnavailable:
-            self._leave_open()
+            self._reopen()
             raise
-        self._forget()
+        except BackendRejected:
+            deliveries = ()
+            self._commit_each(completions)
         if self._events.wanted:
-            self._events.flush()
+            self._events.emit(self._unrun + self._finished)
+        self._settled = self.ended
+        self._page.mark_settled(self.ended)
+        self._finished, self._unrun = [], []
         return deliveries
 
-    def abandon(self) -> int:
-        """Let what ended come back when its lease ends; return how many messages that are."""
-        count = len(self._settlements) + len(self._rejected)
-        self._forget()
-        self._events.clear()
-        return count
+    def _commit_each(self, completions: Sequence[Completion]) -> None:
+        try:
+            refused = self._committer.commit_each(completions)
+        except BackendUnavailable:
+            self._reopen()
+            raise
+        for one in refused:
+            one.event = None
 
-    def _forget(self) -> None:
-        self._settled = self.ended
-        self._page.settled(self.ended)
-        self._settlements, self._results, self._rejected = [], [], []
-        self._follow_ups, self._skipped = [], []
+    def _reopen(self) -> None:
+        """Have messages with follow-up messages redelivered: those may have been enqueued, or not."""
+        if self._redelivers:
+            for one in self._finished + self._unrun:
+                one.reopen()
 
-    def _leave_open(self) -> None:
-        """Have what something follows from presented once more: that may be enqueued, or not."""
-        if self._lasting:
-            for place, _, record in self._follow_ups:
-                self._settlements[place] = again(self._settlements[place])
-                self._results.append(record)
-            for place, _ in self._skipped:
-                self._rejected[place] = again(self._rejected[place])
-            self._follow_ups, self._skipped = [], []
-
-    def _record(  # noqa: PLR0917 - what a record is made of
-        self, one: LeasedMessage, state: State, outcome: Outcome, value: bytes, attempts: int, crashes: int
-    ) -> StoredResult:
-        return self._runtime.results.seal(
-            one.opened.id,
-            one.plan.head,
-            state,
-            outcome,
-            value,
-            created=one.opened.created,
-            attempts=attempts,
-            crashes=crashes,
-        )
+    def _event(
+        self, message: LeasedMessage, action: Action, kind: Kind, reason: str = ""
+    ) -> SettledEvent | None:
+        return self._events.event(message.opened.id, message.plan.name, action, kind, reason)

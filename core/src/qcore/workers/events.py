@@ -1,4 +1,4 @@
-"""What log and hooks are told of what became of tasks."""
+"""What logs and hooks are told about settled messages."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from qcore.model import Action
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from qcore.flows.completion import Completion
     from qcore.model import Kind, Outcome
     from qcore.settle import Decision
     from qcore.workers.leased import LeasedMessage
@@ -20,52 +21,47 @@ _log = logging.getLogger("qcore.worker")
 
 
 class SettledEvents:
-    """Events of a batch, which hooks see once they are true."""
+    """Makes the events of settled messages, and gives them to hooks once the settlements are durable."""
 
     def __init__(self, hooks: Sequence[Callable[[SettledEvent], None]]) -> None:
         self._hooks = hooks
-        #: whether anybody listens
+        #: whether there are hooks
         self.wanted = bool(hooks)
-        self._kept: list[SettledEvent] = []
 
-    def add(self, one: LeasedMessage, action: Action, kind: Kind, reason: str = "") -> None:
-        """Keep what became of a message until it is true."""
+    def event(
+        self, task_id: bytes, name: str, action: Action, kind: Kind, reason: str = ""
+    ) -> SettledEvent | None:
+        """Return the event of one message, None if there are no hooks."""
+        if not self.wanted:
+            return None
+        return SettledEvent(
+            task_id=task_id.hex(), name=name, action=action.name.lower(), kind=kind.value, reason=reason
+        )
+
+    def emit(self, completions: Iterable[Completion]) -> None:
+        """Call the hooks for messages whose settlements are durable."""
         if self.wanted:
-            self._kept.append(
-                SettledEvent(
-                    task_id=one.opened.id.hex(),
-                    name=one.plan.name,
-                    action=action.name.lower(),
-                    kind=kind.value,
-                    reason=reason,
-                )
-            )
-
-    def clear(self) -> None:
-        """Forget what was added, because it did not come true."""
-        self._kept = []
-
-    def flush(self) -> None:
-        """Call the hooks for what was added."""
-        kept, self._kept = self._kept, []
-        for event in kept:
-            for hook in self._hooks:
-                hook(event)
+            for event in [one.event for one in completions if one.event is not None]:
+                for hook in self._hooks:
+                    hook(event)
 
 
-def log_skipped(one: LeasedMessage, why: str) -> None:
-    """Say that a message is settled without a run."""
-    _log.warning("task %s (%s) is not run: %s", one.opened.id.hex(), line(one.plan.name), line(why))
+def log_skipped(message: LeasedMessage, why: str) -> None:
+    """Log that a message is settled without a run."""
+    _log.warning("task %s (%s) is not run: %s", message.opened.id.hex(), line(message.plan.name), line(why))
 
 
-def log_failed(one: LeasedMessage, outcome: Outcome, decision: Decision) -> None:
-    """Say how a run failed, in one line, and what becomes of its message."""
-    then = f"again in {decision.delay:.3g} s" if decision.action is Action.RETRY else decision.action.name
+def log_failed(message: LeasedMessage, outcome: Outcome, decision: Decision) -> None:
+    """Log in one line how a run failed, and what becomes of the message."""
+    if decision.action is Action.RETRY:
+        next_step = f"again in {decision.delay:.3g} s"
+    else:
+        next_step = decision.action.name
     _log.warning(
         "task %s (%s) attempt %d: %s; %s",
-        one.opened.id.hex(),
-        line(one.plan.name),
-        one.failures + 1,
+        message.opened.id.hex(),
+        line(message.plan.name),
+        message.failures + 1,
         line(outcome.error.partition("\n")[0]),
-        then,
+        next_step,
     )

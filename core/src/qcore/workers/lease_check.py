@@ -1,11 +1,9 @@
-"""Whether a worker still has what it leased."""
+"""Whether a worker still has the lease of a message."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
-
-from qcore.model import Action, Settlement
 
 if TYPE_CHECKING:
     from qcore.config import Config
@@ -13,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class LeaseDeadline:
-    """Judges by the time of the lease and of its last renewal; where leases are not renewed, not at all.
+    """Compares the clock with the time of the lease and of its last renewal.
 
-    Without renewal the specification holds to the letter: a task may run longer than its lease,
-    and how it ends is told.
+    Where leases are not renewed nothing ever counts as expired, because Django-Q's rule holds there:
+    a task may run longer than its lease, and its result is reported.
     """
 
     def __init__(self, config: Config, broker: Broker) -> None:
         self._lease = int(config.retry * 1e9) if config.renew_leases and broker.capabilities.extend else 0
 
-    def over(self, leased: int, renewed: int) -> bool:
-        """Return whether others may have the message by now.
+    def expired(self, leased: int, renewed: int) -> bool:
+        """Return whether another worker may have the message by now.
 
         Args:
             leased: monotonic nanoseconds.
@@ -31,8 +29,3 @@ class LeaseDeadline:
 
         """
         return bool(self._lease) and time.monotonic_ns() > max(leased, renewed) + self._lease
-
-
-def undecided(receipt: bytes, failures: int, crashes: int) -> Settlement:
-    """Return what presents a message once more, if nobody else has it, as often as is bounded."""
-    return Settlement(receipt, Action.RETRY, failures=failures, crashes=crashes)

@@ -1,4 +1,4 @@
-"""One leased message, and whether it may run."""
+"""A leased message, and whether it may run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qcore.errors import EnvelopeError, UnknownKey
 from qcore.flows.continuation import UpstreamFailed, upstream_args
 from qcore.journal.records import HeldMessage
 from qcore.messages.workflow import key_of, read_workflow
-from qcore.model import Action, Kind, Settlement, State
+from qcore.model import Action, Kind, State
 from qcore.settle import decide, redelivery_limit_reason
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from qcore.messages.envelope import Opened
     from qcore.messages.results import ResultBody, Results
     from qcore.messages.workflow import WorkflowHeader
-    from qcore.model import Delivery, StoredResult
-    from qcore.settle import Rules
+    from qcore.model import Delivery, Outcome, StoredResult
+    from qcore.settle import Decision, Rules
     from qcore.tasks.plan import TaskPlan
 
 
@@ -50,24 +50,24 @@ class LeasedMessage:
         self.failures = delivery.failures
         self.crashes = delivery.crashes
         self.tail: WorkflowHeader | None = None
-        #: something is to be done between its result and its acknowledgement
+        #: follow-up messages are enqueued between its result and its acknowledgement
         self.has_follow_ups = plan.hooked
         if opened.tail:
             self.tail = read_workflow(opened.tail)
             self.has_follow_ups = True
-        #: returns the values that stand before its arguments; None = there are none
+        #: returns the values that are passed before its arguments; None = there are none
         self.upstream_args: Callable[[], Sequence[Any]] | None = None
 
     @property
     def may_be_cancelled(self) -> bool:
-        """Whether it may have been called off before it came: it has come before, or had a handle by then."""
+        """Whether a user may have cancelled it already: it came before, or has had a handle since."""
         if self.deliveries > 1:
             return True
         return self.opened.derived and (self.tail is None or self.tail.ending is None)
 
 
-def journal_records(entries: Sequence[LeasedMessage]) -> list[HeldMessage]:
-    """Return what the supervisor must know of messages."""
+def journal_records(messages: Sequence[LeasedMessage]) -> list[HeldMessage]:
+    """Return what the supervisor must know about messages."""
     return [
         HeldMessage(
             one.receipt,
@@ -79,35 +79,35 @@ def journal_records(entries: Sequence[LeasedMessage]) -> list[HeldMessage]:
             opened.created,
             one.has_follow_ups,
         )
-        for one in entries
+        for one in messages
     ]
 
 
 def skip_reason(
-    one: LeasedMessage, before: StoredResult | None, came: Delivery, now: float, *, renew: bool
+    one: LeasedMessage, before: StoredResult | None, delivery: Delivery, now: float, *, renew: bool
 ) -> tuple[Kind | None, str]:
-    """Return why a message is not to be run, None if it is.
+    """Return why a message must not run, None if it may.
 
     Args:
         one: the message.
-        before: what is stored of an earlier run.
-        came: its delivery.
+        before: the stored result of an earlier run.
+        delivery: its delivery.
         now: epoch seconds.
-        renew: leases are prolonged while a task runs.
+        renew: leases are extended while a task runs.
 
     """
     if before is not None and before.state is State.SUCCESS:
-        # Without renewal the specification holds to the letter: a message that was waiting
-        # again before the success came is run. At its first delivery it was enqueued twice.
-        known = one.opened.derived if one.deliveries == 1 else not 0 < came.available < before.finished
+        # Without renewal Django-Q's rule holds: a message that was ready again before the success
+        # was stored is run. At its first delivery, a message with a success was enqueued twice.
+        known = one.opened.derived if one.deliveries == 1 else not 0 < delivery.available < before.finished
         if known or (renew and one.deliveries > 1):
             return Kind.ALREADY_SUCCEEDED, ""
     elif before is not None and before.state is State.FAILED and one.deliveries > 1:
-        # At its first delivery that cannot be said: it may have been requeued since.
+        # At its first delivery this cannot be known: it may have been requeued since.
         return Kind.ALREADY_FAILED, ""
     if 0 < one.opened.expires < now * 1000:
         late = now - one.opened.expires / 1000
-        return Kind.EXPIRED, f"it expired {late:.1f} seconds before a worker came to it"
+        return Kind.EXPIRED, f"it expired {late:.1f} seconds before a worker leased it"
     if one.deliveries == 1:
         return None, ""
     why = redelivery_limit_reason(
@@ -116,56 +116,62 @@ def skip_reason(
     return (Kind.CRASH, why) if why else (None, "")
 
 
-def stored(
-    entries: Sequence[LeasedMessage], store: ResultStore, results: Results
+def previous_results(
+    messages: Sequence[LeasedMessage], store: ResultStore, results: Results
 ) -> dict[bytes, StoredResult]:
-    """Return what is stored of these messages' tasks, by id; what goes on from it must be genuine."""
+    """Return the stored results of these messages' tasks, by id.
+
+    Where follow-up messages are made from a result, its signature is verified first.
+    """
     found = {}
-    records = store.get([one.opened.id for one in entries]) if entries else ()
-    for one, record in zip(entries, records, strict=True):
+    records = store.get([one.opened.id for one in messages]) if messages else ()
+    for one, record in zip(messages, records, strict=True):
         if record is None:
             continue
         try:
             body = results.open(record.id, record.body) if one.has_follow_ups or one.opened.derived else None
         except EnvelopeError as exc:
-            _log.error("task %s: its stored result is passed over: %s", record.id.hex(), exc)
+            _log.error("task %s: its stored result is ignored: %s", record.id.hex(), exc)
         else:
-            if body is None or not _left_behind(one, body):
+            if body is None or not _skipped_by_chain(one, body):
                 found[record.id] = record
     return found
 
 
-def _left_behind(one: LeasedMessage, body: ResultBody) -> bool:
-    """Return whether that is no end of this task's: it waits for no others, and never came to a run.
+def _skipped_by_chain(one: LeasedMessage, body: ResultBody) -> bool:
+    """Return whether a stored result only says that an earlier link stopped the chain.
 
-    A link before it stopped the chain, and has been requeued since.
+    That link has been requeued since, so this task may run after all. A callback is different: it
+    is skipped because of the group it waits for.
     """
     waits = one.tail is not None and one.tail.gathered is not None
     return body.kind == Kind.SKIPPED.value and not body.attempts and not waits
 
 
-def gather(entries: Sequence[LeasedMessage], store: ResultStore) -> dict[bytes, Mapping[int, bytes]]:
-    """Return what the tasks that messages waited for have left, by the message's id."""
+def upstream_results(
+    messages: Sequence[LeasedMessage], store: ResultStore
+) -> dict[bytes, Mapping[int, bytes]]:
+    """Return the sealed results of the group members that messages waited for, by the message's id."""
     found: dict[bytes, Mapping[int, bytes]] = {}
-    for one in entries:
+    for one in messages:
         if one.tail is not None and one.tail.gathered is not None and one.tail.gathered.count:
             key = key_of(one.tail.gathered.flow)
             found[one.opened.id] = store.notes.barrier_members(key) if store.notes is not None else {}
     return found
 
 
-def bind_upstream_results(one: LeasedMessage, results: Results, brought: Mapping[int, bytes]) -> str:
-    """Find what a message is given of tasks that ended before; return why it is not to be run."""
+def bind_upstream_results(one: LeasedMessage, results: Results, members: Mapping[int, bytes]) -> str:
+    """Attach the results that a message is called with; return why it must not run, or an empty text."""
     if one.tail is not None:
         try:
-            one.upstream_args = upstream_args(results, one.tail, brought)
+            one.upstream_args = upstream_args(results, one.tail, members)
         except (UpstreamFailed, EnvelopeError) as exc:
             return str(exc)
     return ""
 
 
-def rejected(delivery: Delivery, exc: EnvelopeError, rules: Rules) -> Settlement:
-    """Return what becomes of a message that is not to be read."""
+def reject(delivery: Delivery, exc: EnvelopeError, rules: Rules) -> Decision:
+    """Return what becomes of a message that must not be read."""
     kind = Kind.UNKNOWN_KEY if isinstance(exc, UnknownKey) else Kind.REJECTED
     reason = f"{type(exc).__name__}: {exc}"
     decision = decide(
@@ -177,14 +183,23 @@ def rejected(delivery: Delivery, exc: EnvelopeError, rules: Rules) -> Settlement
         reason=reason,
     )
     if decision.action is Action.DEAD_LETTER:
-        _log.error("a message of %d bytes is buried unread: %s", len(delivery.body), reason)
+        _log.error("a message of %d bytes is dead-lettered unread: %s", len(delivery.body), reason)
     else:
-        _log.warning("a message is put back for %.3g s: %s", decision.delay, reason)
-    return Settlement(
-        delivery.receipt,
-        decision.action,
-        decision.delay,
-        decision.reason,
-        decision.failures,
-        decision.crashes,
+        _log.warning("a message is released for %.3g s: %s", decision.delay, reason)
+    return decision
+
+
+def seal_result(  # noqa: PLR0917 - what a record is made of
+    results: Results, one: LeasedMessage, state: State, outcome: Outcome, value: bytes, attempts: int
+) -> StoredResult:
+    """Return how a message ended as the result store keeps it."""
+    return results.seal(
+        one.opened.id,
+        one.plan.head,
+        state,
+        outcome,
+        value,
+        created=one.opened.created,
+        attempts=attempts,
+        crashes=one.crashes,
     )

@@ -8,7 +8,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError, BackendRejected, BackendUnavailable, NotSupported
+from qcore.errors import BackendError, BackendUnavailable, NotSupported
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.progress import PAGE
 from qcore.journal.records import ExitReason, WorkerState
@@ -72,26 +72,26 @@ class Worker:
 
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
         """Work until told to stop or due to leave; return the exit code."""
-        self._page.say(WorkerState.STARTING)
+        self._page.set_state(WorkerState.STARTING)
         self._handlers = SignalHandlers(self._on_stop)
         if cpus:
             _process().cpu_affinity(list(cpus))
         try:
             self._assemble(owner)
         except _Stop:
-            self._page.say(WorkerState.LEAVING, ExitReason.STOPPED)
+            self._page.set_state(WorkerState.LEAVING, ExitReason.STOPPED)
             return 0
         self._handlers.look_after_forks()
         PAGE.set(self._page)
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
         for hook in self._runtime.hooks("qcore_worker_start"):
             hook(event)
-        self._page.say(WorkerState.IDLE)
+        self._page.set_state(WorkerState.IDLE)
         try:
             self._work()
         except _Stop:
             self._reason = ExitReason.STOPPED
-        self._page.say(WorkerState.LEAVING, self._reason or ExitReason.STOPPED)
+        self._page.set_state(WorkerState.LEAVING, self._reason or ExitReason.STOPPED)
         for hook in self._runtime.hooks("qcore_worker_stop"):
             hook(event)
         self._reporters.flush()
@@ -109,7 +109,7 @@ class Worker:
             runtime.hooks("qcore_pre_execute"),
             runtime.hooks("qcore_post_execute"),
             self._reporters.report if self._reporters else None,
-            cancelled=lambda: self._page.orders.cancelled(*self._page.place()),
+            cancelled=lambda: self._page.commands.cancelled(*self._page.position()),
         )
         self._handlers.ring(self._executor.alarm)
         self._connect()
@@ -152,7 +152,7 @@ class Worker:
                 self._settle(0)
                 return
             deliveries = self._settle(
-                0 if self._stopping or self._page.orders.paused else self._prefetch.next(self._total)
+                0 if self._stopping or self._page.commands.paused else self._prefetch.next(self._total)
             )
 
     def _run(self, entries: Sequence[LeasedMessage], now: int) -> None:
@@ -195,16 +195,16 @@ class Worker:
             now = time.monotonic_ns()
             if not roomy or now - began > TARGET:
                 # The last one alone may have taken most of it.
-                page.gauges.ran(1, now - started)
+                page.metrics.ran(1, now - started)
                 if others := self._total - counted - 1:
-                    page.gauges.ran(others, (started - began) // others)
+                    page.metrics.ran(others, (started - began) // others)
                 counted = self._total
                 page.end(index + 1, self._total)
                 self._settle(0)
                 # However long that took, it is not the next task's time.
                 began = now = time.monotonic_ns()
         if ran := self._total - counted:
-            page.gauges.ran(ran, (now - began) // ran)
+            page.metrics.ran(ran, (now - began) // ran)
         page.end(batch.ended, self._total)
         batch.release_unstarted()
 
@@ -226,11 +226,11 @@ class Worker:
         """Take for all of a batch what its first message has waited, if its age tells."""
         if entries and entries[0].deliveries == 1 and not entries[0].plan.head.delayed:
             waited = time.time_ns() - entries[0].opened.created * 1_000_000
-            self._page.gauges.waited(len(entries), waited)
+            self._page.metrics.waited(len(entries), waited)
 
     def _lease(self) -> Sequence[Delivery]:
         """Wait at an empty queue."""
-        self._page.say(WorkerState.IDLE)
+        self._page.set_state(WorkerState.IDLE)
         self._prefetch.begin_anew()
         patience = _PATIENCE[0]
         while True:
@@ -247,18 +247,18 @@ class Worker:
                 continue
             finally:
                 self._waiting = False
-            if deliveries and self._page.orders.paused:
+            if deliveries and self._page.commands.paused:
                 # It was paused while we waited.
-                self._batch.release_untaken(deliveries)
+                self._batch.release_unaccepted(deliveries)
                 self._settle(0)
             elif deliveries:
-                self._page.say(WorkerState.BUSY)
+                self._page.set_state(WorkerState.BUSY)
                 return deliveries
 
     def _rest(self) -> None:
         """Wait while the queue is paused, or nobody knows yet whether it is; a stop breaks it."""
         patience = _UNKNOWN
-        while self._page.orders.paused:
+        while self._page.commands.paused:
             time.sleep(patience)
             patience = min(patience * 2, _PAUSED)
 
@@ -268,13 +268,13 @@ class Worker:
         patience = _PATIENCE[0]
         while True:
             try:
-                return self._batch.take(deliveries)
+                return self._batch.accept(deliveries)
             except BackendUnavailable as exc:
                 patience = self._be_patient(exc, patience)
                 if self._stopping or time.monotonic() > end:
                     # Not noted down, so not renewed: somebody else may have them by now.
-                    self._batch.release_untaken(deliveries)
-                    return self._batch.take(())
+                    self._batch.release_unaccepted(deliveries)
+                    return self._batch.accept(())
 
     def _settle(self, limit: int) -> Sequence[Delivery]:
         """Make what is finished durable and take the next batch, however long it takes."""
@@ -287,13 +287,6 @@ class Worker:
                 if self._stopping:
                     # What is not settled is in the journal: the supervisor goes on with it.
                     raise _Stop from exc
-            except BackendRejected as exc:
-                # Dying over it would have everything else tried again as well, in vain.
-                count = self._batch.abandon()
-                _log.error(
-                    "%d messages come back when their lease ends, for they are refused: %s", count, exc
-                )
-                return ()
 
     def _be_patient(self, exc: BackendError, patience: float) -> float:
         _log.warning("worker %d waits %.2g s: %s", self._slot, patience, exc)

@@ -1,0 +1,108 @@
+"""Which leased messages may run, and how the others end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from qcore.flows.completion import Completion
+from qcore.messages.control import ControlFlags
+from qcore.model import Kind, Outcome
+from qcore.settle import RELEASE, dead_letter, decide
+from qcore.workers.events import log_skipped
+from qcore.workers.leased import (
+    bind_upstream_results,
+    previous_results,
+    seal_result,
+    skip_reason,
+    upstream_results,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.flows.continuation import ContinuationBuilder
+    from qcore.interfaces import ResultStore
+    from qcore.model import Delivery, StoredResult
+    from qcore.runtime import Runtime
+    from qcore.workers.events import SettledEvents
+    from qcore.workers.leased import LeasedMessage
+
+
+class Screening:
+    """Checks messages that were delivered before, expire, or belong to a flow."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        store: ResultStore,
+        continuation: ContinuationBuilder,
+        events: SettledEvents,
+    ) -> None:
+        self._results = runtime.results
+        self._renew = runtime.config.renew_leases
+        self._control = ControlFlags(runtime.control_sealer)
+        self._store = store
+        self._continuation = continuation
+        self._events = events
+
+    def runnable(
+        self, messages: Sequence[LeasedMessage], deliveries: Sequence[Delivery], unrun: list[Completion]
+    ) -> list[LeasedMessage]:
+        """Return the messages that may run; add the others to `unrun`, skipped or released.
+
+        Raises:
+            BackendUnavailable: the result store does not answer; nothing was added, call it again.
+
+        """
+        by_receipt = {one.receipt: one for one in deliveries}
+        known = [one for one in messages if one.deliveries > 1 or one.opened.derived]
+        stored = previous_results(known, self._store, self._results)
+        members = upstream_results(messages, self._store)
+        cancelled = self._control.cancelled(
+            self._store, [one.opened.id for one in known if one.may_be_cancelled]
+        )
+        now = time.time()
+        runnable = []
+        seen: set[bytes] = set()
+        for one in messages:
+            if one.opened.derived and one.opened.id in seen:
+                # It was enqueued twice. How its duplicate ended is known when it is delivered again.
+                unrun.append(Completion(RELEASE.settlement(one.receipt)))
+                continue
+            seen.add(one.opened.id)
+            before = stored.get(one.opened.id)
+            kind, text = skip_reason(one, before, by_receipt[one.receipt], now, renew=self._renew)
+            upstream = members.get(one.opened.id, {})
+            if kind is None and (text := bind_upstream_results(one, self._results, upstream)):
+                kind = Kind.SKIPPED
+            if kind is None and one.opened.id in cancelled:
+                kind, text = Kind.CANCELLED, "TaskCancelled: the task was cancelled"
+            if kind is None:
+                runnable.append(one)
+            else:
+                unrun.append(self._skip(one, kind, text, now, before))
+        return runnable
+
+    def _skip(
+        self, one: LeasedMessage, kind: Kind, text: str, now: float, stored: StoredResult | None
+    ) -> Completion:
+        """Return what is written of a message that must not run."""
+        log_skipped(one, text or kind.value)
+        if kind is Kind.CRASH:
+            decision = dead_letter(text, one.failures, one.crashes)
+        else:
+            decision = decide(kind, one.plan.rules, failures=one.failures, crashes=one.crashes)
+        result = None
+        if decision.state is not None:
+            outcome = Outcome(kind, error=text, started=now, finished=now)
+            stored = result = seal_result(self._results, one, decision.state, outcome, b"", one.failures)
+        follow_up = None
+        if one.has_follow_ups and stored is not None and (one.deliveries > 1 or result is not None):
+            # Whoever ran it may have died before enqueueing its follow-up messages. If it was only
+            # enqueued twice, whoever holds the other copy enqueues them.
+            follow_up = self._continuation.after(one.plan.head, one.tail, stored, one.opened.created)
+            if kind is Kind.ALREADY_FAILED:
+                decision = decision.because(self._results.open(stored.id, stored.body).error)
+        event = self._events.event(one.opened.id, one.plan.name, decision.action, kind, decision.reason)
+        return Completion(decision.settlement(one.receipt), result, follow_up, result, event)
