@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 TOKEN = "token-of-the-tests"
 PROJECT = "5000000000000000000000aa"
+#: never by a proxy
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 #: what a service says that is busy
 _BUSY = '{"msg": "Service unavailable"}'
 
@@ -23,9 +25,10 @@ _BUSY = '{"msg": "Service unavailable"}'
 class Server:
     """A stand-in that can be killed."""
 
-    def __init__(self, least: int = 30) -> None:
+    def __init__(self, least: int = 30, speed: float = 1.0) -> None:
         program = Path(__file__).parent / "standin" / "ironmq.py"
-        self._process = subprocess.Popen([sys.executable, str(program), str(least)], stdout=subprocess.PIPE)
+        command = [sys.executable, str(program), str(least), str(speed)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
 
@@ -39,13 +42,17 @@ class Server:
         """Answer the next such request with this, or with nothing if `status` is 0."""
         self._ask("/faults", {"at": at, "status": status, "done": done, "text": text})
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass for it."""
+        self._ask("/clock", {"seconds": seconds})
+
     def requests(self) -> int:
         """Return how many requests there were."""
         return int(self._ask("/requests")["requests"])
 
     def _ask(self, path: str, told: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if told is None else json.dumps(told).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", data, 10) as answer:
+        with _direct.open(f"http://127.0.0.1:{self.port}{path}", data, 10) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 
@@ -59,8 +66,8 @@ class Server:
 
 @pytest.fixture(scope="session")
 def ironmq() -> Iterator[Server]:
-    """Return a server for the contract; it reserves for a second too, where the service takes thirty."""
-    server = Server(least=1)
+    """Return a server for tests that share one."""
+    server = Server()
     yield server
     server.kill()
 
@@ -70,10 +77,18 @@ def start() -> Iterator[Callable[..., Server]]:
     """Return what starts servers of a test's own, which keep the limits of the service."""
     made: list[Server] = []
 
-    def start(least: int = 30) -> Server:
-        made.append(Server(least))
+    def start(least: int = 30, **how: Any) -> Server:
+        made.append(Server(least, **how))
         return made[-1]
 
     yield start
     for server in made:
         server.kill()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reach the stand-in without a proxy, whatever the environment of who runs the tests says."""
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,7 @@ def test_a_clean_up_that_fails_does_not_hide_why(start: Callable[..., Server], s
     broker = broker_on(server)
     broker.enqueue([message()])
     # the first hundred is taken, then one is refused
-    server.fail("POST messages", 200, text='{"ids": ["1"]}')
+    server.fail("POST messages", 200, text=json.dumps({"ids": [str(number) for number in range(100)]}))
     server.fail("POST messages", 400, text='{"msg": "too many"}')
     for _ in range(10):
         server.fail("DELETE messages", status)

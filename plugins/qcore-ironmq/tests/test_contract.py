@@ -1,43 +1,76 @@
-"""The broker keeps to qcore's interface, on a stand-in for IronMQ."""
+"""The broker keeps to qcore's interface, on a stand-in for IronMQ with a quicker clock."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import pytest
 
 from qcore.interfaces import Settings
 from qcore_ironmq import IronBroker, IronSettings
 from qcore_testing import BrokerContract
 
+from .conftest import Server
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-    from .conftest import Server
+    from qcore.model import Outgoing, Settlement
 
-#: IronMQ counts whole seconds: minutes, on the oldest Python only
+#: every Python asks the built-in brokers the same: this takes the oldest one only
 pytestmark = pytest.mark.slow
+
+#: seconds of the stand-in in one second of the tests: IronMQ counts whole seconds
+QUICKER: Final = 4
 
 _numbers = itertools.count()
 
 
-class ImpatientBroker(IronBroker):
-    """Reserves for less than the service lets it, so that the tests need not wait."""
+class QuickBroker(IronBroker):
+    """Speaks of seconds of the stand-in's quicker clock where a caller speaks of the tests'."""
 
+    # less than the service takes, so that the tests need not wait
     least_lease = 1
+
+    def __init__(self, settings: Settings) -> None:
+        fields: dict[str, Any] = {
+            name: getattr(settings, name) for name in ("name", "bulk", "poll", "owner", "sections")
+        }
+        super().__init__(Settings(retry=settings.retry * QUICKER, **fields))
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Delay by as many seconds of the stand-in."""
+        super().enqueue([msgspec.structs.replace(one, delay=one.delay * QUICKER) for one in messages])
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Delay by as many seconds of the stand-in."""
+        super().settle([msgspec.structs.replace(one, delay=one.delay * QUICKER) for one in settlements])
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Prolong by as many seconds of the stand-in."""
+        super().extend(receipts, seconds * QUICKER)
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[Server]:
+    """Return a server whose seconds are shorter, and which reserves for one of them too."""
+    server = Server(least=1, speed=QUICKER)
+    yield server
+    server.kill()
 
 
 class TestIronBroker(BrokerContract):
-    """IronBroker keeps to Broker; IronMQ counts whole seconds."""
+    """IronBroker keeps to Broker; IronMQ counts whole seconds, which are quarters here."""
 
-    time_unit = 1.0
+    time_unit = 1 / QUICKER
 
     @pytest.fixture
-    def make(self, ironmq: Server) -> Callable[..., IronBroker]:
+    def make(self, quick: Server) -> Callable[..., IronBroker]:
         """Return a maker of brokers of a queue of this test alone."""
         # a name that has to be quoted
         name = f"kit:{os.getpid()}.{next(_numbers)}"
-        sections = {"iron_mq": IronSettings(**ironmq.settings)}
-        return lambda **fields: ImpatientBroker(Settings(name=name, sections=sections, **fields))
+        sections = {"iron_mq": IronSettings(**quick.settings)}
+        return lambda **fields: QuickBroker(Settings(name=name, sections=sections, **fields))

@@ -218,6 +218,7 @@ def test_the_specifications_example_runs(start: Callable[..., Server], tmp_path:
     assert "token-of-the-tests" not in str(config.redacted())
 
 
+@pytest.mark.slow
 def test_a_task_longer_than_its_lease_runs_once(start: Callable[..., Server], tmp_path: Path) -> None:
     """The reservation is touched while it runs, and the worker settles with the newest one."""
     server = start(1)
@@ -225,7 +226,7 @@ def test_a_task_longer_than_its_lease_runs_once(start: Callable[..., Server], tm
     app = App(config)
 
     with Cluster(config).start():
-        job = app.enqueue("time.sleep", 13.0)
+        job = app.enqueue("time.sleep", 11.0)
         result = job.fetch(wait=60)
         deadline = time.monotonic() + 45
         while app.runtime.brokers.take().size().ready and time.monotonic() < deadline:

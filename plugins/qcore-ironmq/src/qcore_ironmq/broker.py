@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from qcore.errors import BackendError, BackendRejected, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
-from qcore_ironmq.client import Client, WorkerExit
+from qcore_ironmq.answers import Told, read, readable
+from qcore_ironmq.client import Client, NotFound
 from qcore_ironmq.codec import ROOM, Item, text
 from qcore_ironmq.dead_letters import Letters
 from qcore_ironmq.receipt import Reservation, by_owner
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Settings
     from qcore.model import DeadLetter, Outgoing, Settlement
+
+_log = logging.getLogger("qcore_ironmq.broker")
 
 #: messages in one request at most
 BULK: Final = 100
@@ -175,35 +179,41 @@ class IronBroker(Broker):
         try:
             for start in range(0, len(messages), BULK):
                 body = {"messages": messages[start : start + BULK]}
-                posted += map(
-                    str, self._link.call("POST", where, "/messages", body, promised="ids", doubt=True)
-                )
+                ids = self._link.call("POST", where, "/messages", body, promised="ids", doubt=True)
+                posted += map(str, ids)
+                self._check(ids, body["messages"])
         except BaseException as exc:
             # all are accepted, or none
             try:
                 for start in range(0, len(posted), BULK):
-                    ids = [{"id": one} for one in posted[start : start + BULK]]
-                    self._link.call("DELETE", where, "/messages", {"ids": ids})
-            except (BackendError, WorkerExit) as also:
+                    again = [{"id": one} for one in posted[start : start + BULK]]
+                    self._link.call("DELETE", where, "/messages", {"ids": again})
+            except (BackendError, NotFound) as also:
                 exc.add_note(f"what was posted before may still run, for it cannot be deleted: {also}")
             raise
+
+    def _check(self, ids: Sequence[object], messages: Sequence[object]) -> None:
+        if len(ids) != len(messages):
+            raise self._link.stranger(f"it gives {len(ids)} ids to {len(messages)} messages")
 
     def _reserve(self, limit: int, wait: int) -> list[Delivery]:
         asked = {"n": limit, "timeout": self._lease, "wait": wait, "delete": False}
         how: dict[str, Any] = {"promised": "messages", "wait": wait}
         try:
             found = self._link.call("POST", self._queue, "/reservations", asked, **how)
-        except WorkerExit:
+        except NotFound:
             # nobody has posted anything yet: a queue has to be there to be waited at
             self._lasting.make(self._queue)
             found = self._link.call("POST", self._queue, "/reservations", asked, **how)
-        return [self._delivery(one) for one in found]
+        good, strange = readable(found, reserved=True)
+        if strange:
+            what = "%d messages of queue %s cannot be read and are ignored; the first is %.200r"
+            _log.error(what, len(strange), self._queue, strange[0])
+        return [self._delivery(one) for one in good]
 
-    def _delivery(self, told: dict[str, str]) -> Delivery:
-        item = Item.of_text(told["body"])
-        held = Reservation(str(told["id"]), str(told["reservation_id"]), self._owner)
-        deliveries = item.deliveries + int(told.get("reserved_count", 1))
-        return Delivery(item.body, held.write(), deliveries, item.failures, item.crashes)
+    def _delivery(self, told: Told) -> Delivery:
+        item, held = told.item, Reservation(told.id, told.reservation, self._owner)
+        return Delivery(item.body, held.write(), told.deliveries, item.failures, item.crashes)
 
     def _touch(self, held: Reservation, timeout: int, newest: dict[str, str]) -> str:
         """Prolong a reservation; return the one that takes its place, nothing if it has ended."""
@@ -211,7 +221,7 @@ class IronBroker(Broker):
         try:
             path = f"/messages/{held.message}/touch"
             told = self._link.call("POST", self._queue, path, body, promised="reservation_id")
-        except WorkerExit:
+        except NotFound:
             return ""
         newest[held.message] = str(told)
         return newest[held.message]
@@ -220,16 +230,17 @@ class IronBroker(Broker):
         """Post anew what takes the place of a message; return False if it is another's by now."""
         path = f"/messages/{held.message}"
         try:
-            told = self._link.call("GET", self._queue, path, promised="message")
-        except WorkerExit:
+            told = read(self._link.call("GET", self._queue, path, promised="message"))
+        except NotFound:
             return False
+        if told is None:
+            raise self._link.stranger(f"its message {held.message} has no id")
         # only when it is touched the service says whether the reservation still holds
         touched = self._touch(held, self._lease, newest)
         if not touched:
             return False
         held.id = touched
-        item = Item.of_text(told["body"])
-        before = item.deliveries + int(told.get("reserved_count", 1))
+        item, before = told.item, told.deliveries
         if one.action is Action.RELEASE:
             self._post([(item._replace(deliveries=before - 1), one.delay)])
             return True
@@ -247,21 +258,18 @@ class IronBroker(Broker):
             ids = [{"id": one.message, "reservation_id": one.id} for one in batch]
             try:
                 self._link.call("DELETE", self._queue, "/messages", {"ids": ids})
-            except WorkerExit:
+            except NotFound:
                 for one in batch:
                     self._delete_one(one)
 
     def _delete_one(self, held: Reservation) -> None:
         try:
             self._link.call("DELETE", self._queue, f"/messages/{held.message}", {"reservation_id": held.id})
-        except WorkerExit:
+        except NotFound:
             return
 
     def _ready(self) -> int:
-        try:
-            return int(self._link.call("GET", self._queue, promised="queue").get("size", 0))
-        except WorkerExit:
-            return 0
+        return self._link.size(self._queue)
 
 
 def _message(item: Item, delay: float) -> dict[str, object]:

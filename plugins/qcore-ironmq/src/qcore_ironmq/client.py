@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 from http import HTTPStatus
@@ -12,6 +13,8 @@ from urllib.parse import quote
 import urllib3
 
 from qcore.errors import BackendRejected, BackendUnavailable
+from qcore_ironmq.keystone import Keystone
+from qcore_ironmq.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +27,18 @@ _ANSWER: Final = 10.0
 #: told when the answer to messages that were sent is lost
 _DOUBT: Final = "the messages may have been accepted nevertheless"
 #: no connection was made: nothing has been sent
-_UNSENT: Final = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+_UNSENT: Final = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.ProxyError,
+)
+#: what urllib3 raises for answers that do not come, end too soon or are no HTTP
+_LOST: Final = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Content-Type": "application/json",
+    "User-Agent": "qcore-ironmq",
+}
 #: what the service says with a 404; another one is the address's or the project's
 _NOT_FOUND: Final = ("queue not found", "message not found")
 #: what an answer may hold, and of which kind it is then
@@ -43,7 +57,7 @@ _PASSING: Final = frozenset(
 )
 
 
-class WorkerExit(Exception):
+class NotFound(Exception):
     """What was asked for is not there, or the reservation is another's by now."""
 
 
@@ -52,17 +66,17 @@ class Client:
 
     def __init__(self, place: Place) -> None:
         self._base = f"{place.url}/projects/{quote(place.project_id, safe='')}/queues/"
-        self._headers = {
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "Authorization": f"OAuth {place.token}",
-            "User-Agent": "qcore-ironmq",
-        }
+        self._token = place.token
+        self._keystone = Keystone(place.keystone) if place.keystone else None
+        self._proxy = place.proxy
         #: where it is, for messages; never with the token
         self.title = f"{place.url}, project {place.project_id}"
-        self._pool: urllib3.PoolManager | None = None
+        #: connections, by the URL they lead to
+        self._pools: dict[str, urllib3.PoolManager] = {}
         self._pid = 0
         self._closed = False
+        # what is wrong with a proxy is told before anything is asked
+        Proxy.of(self._proxy, self._base)
 
     def call(
         self,
@@ -85,56 +99,98 @@ class Client:
         """
         url = self._base + quote(queue, safe="") + path
         data = None if body is None else json.dumps(body).encode()
+        answer = self._send(method, url, data, wait=wait, doubt=doubt)
+        if answer.status == HTTPStatus.UNAUTHORIZED and self._keystone is not None:
+            # a token may end before its time, and what bears it is not done
+            self._keystone.forget()
+            answer = self._send(method, url, data, wait=wait, doubt=doubt)
+        return self._read(answer, promised)
+
+    def size(self, queue: str) -> int:
+        """Return how many messages of a queue are ready; one that is not there has none."""
         try:
-            answer = self._the_pool().request(
-                method,
-                url,
-                body=data,
-                headers=self._headers,
-                # what is sent twice is there twice: whoever calls knows what may be repeated
-                retries=False,
-                timeout=urllib3.Timeout(connect=_CONNECT, read=_ANSWER + wait),
-            )
-        except urllib3.exceptions.HTTPError as exc:
+            size = self.call("GET", queue, promised="queue").get("size", 0)
+        except NotFound:
+            return 0
+        if type(size) is not int or size < 0:
+            raise self.stranger("the size of its queue is no number")
+        return size
+
+    def stranger(self, why: str) -> BackendRejected:
+        """Return the error to raise for an answer that IronMQ does not give."""
+        told = f"what answers at {self.title} is no IronMQ: {why}; see iron_mq.host and iron_mq.port"
+        return BackendRejected(told[:500])
+
+    def close(self) -> None:
+        """Let go of the connections for good."""
+        self._closed = True
+        for pool in self._pools.values():
+            pool.clear()
+
+    def _send(
+        self, method: str, url: str, data: bytes | None, *, wait: float, doubt: bool
+    ) -> urllib3.BaseHTTPResponse:
+        token = self._keystone.token(self._ask_keystone) if self._keystone else self._token
+        headers = _HEADERS | {"Authorization": f"OAuth {token}"}
+        try:
+            return self._request(self._pool(self._base), method, url, data, headers=headers, wait=wait)
+        except _LOST as exc:
             doubtful = doubt and not isinstance(exc, _UNSENT)
             told = f"IronMQ at {self.title} does not answer: {exc}{f'; {_DOUBT}' if doubtful else ''}"
             raise BackendUnavailable(told[:500]) from exc
-        return self._read(answer, promised)
 
-    def close(self) -> None:
-        """Let go of the connection for good."""
-        self._closed = True
-        if self._pool is not None:
-            self._pool.clear()
+    def _ask_keystone(self, url: str, data: bytes) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._request(self._pool(url), "POST", url, data, headers=_HEADERS, wait=0.0)
+        except _LOST as exc:
+            raise BackendUnavailable(f"Keystone at {url} does not answer: {exc}"[:500]) from exc
 
-    def _the_pool(self) -> urllib3.PoolManager:
+    @staticmethod
+    def _request(
+        pool: urllib3.PoolManager,
+        method: str,
+        url: str,
+        data: bytes | None,
+        *,
+        headers: dict[str, str],
+        wait: float,
+    ) -> urllib3.BaseHTTPResponse:
+        return pool.request(
+            method,
+            url,
+            body=data,
+            headers=headers,
+            # what is sent twice is there twice: whoever calls knows what may be repeated
+            retries=False,
+            timeout=urllib3.Timeout(connect=_CONNECT, read=_ANSWER + wait),
+        )
+
+    def _pool(self, to: str) -> urllib3.PoolManager:
         if self._closed:
             raise BackendRejected(f"this connection to IronMQ at {self.title} was closed; make a new one")
-        if self._pool is None or self._pid != os.getpid():
-            self._pool = urllib3.PoolManager(num_pools=1, maxsize=1)
-            self._pid = os.getpid()
-        return self._pool
+        if self._pid != os.getpid():
+            self._pools, self._pid = {}, os.getpid()
+        if to not in self._pools:
+            proxy = Proxy.of(self._proxy, to)
+            self._pools[to] = proxy.pool() if proxy else urllib3.PoolManager(num_pools=1, maxsize=1)
+        return self._pools[to]
 
     def _read(self, answer: urllib3.BaseHTTPResponse, promised: str) -> Any:  # noqa: ANN401 - as above
         try:
             told = json.loads(answer.data)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise self._error(answer.status, told)
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-            raise self._stranger(f"it answers HTTP {answer.status}")
+            raise self.stranger(f"it answers HTTP {answer.status}")
         if not isinstance(told, dict):
-            raise self._stranger("its answer is no JSON object")
+            raise self.stranger("its answer is no JSON object")
         if not promised:
             return told
         if not isinstance(told.get(promised), _KINDS[promised]):
-            raise self._stranger(f"its answer has no {promised}")
+            raise self.stranger(f"its answer has no {promised}")
         return told[promised]
-
-    def _stranger(self, why: str) -> BackendRejected:
-        told = f"what answers at {self.title} is no IronMQ: {why}; see iron_mq.host and iron_mq.port"
-        return BackendRejected(told[:500])
 
     def _error(self, status: int, told: object) -> Exception:
         """Return what to raise for an answer that is an error."""
@@ -142,11 +198,14 @@ class Client:
         why = msg if msg and isinstance(msg, str) else f"HTTP {status}"
         if status == HTTPStatus.NOT_FOUND:
             if why.lower().startswith(_NOT_FOUND):
-                return WorkerExit(why)
+                return NotFound(why)
             told = f"IronMQ at {self.title} is not there: {why}; see iron_mq.host and iron_mq.project_id"
             return BackendRejected(told[:500])
         if status == HTTPStatus.FORBIDDEN and "eserv" in why:
-            return WorkerExit(why)
+            return NotFound(why)
+        if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            told = "the proxy wants a user and a password; see iron_mq.proxy, or HTTPS_PROXY"
+            return BackendRejected(f"IronMQ at {self.title} cannot be reached: {told}"[:500])
         if status in _PASSING:
             return BackendUnavailable(f"IronMQ at {self.title} asks to come again: {why}"[:500])
         where = ""

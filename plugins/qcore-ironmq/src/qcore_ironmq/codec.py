@@ -12,6 +12,8 @@ _HEAD: Final = struct.Struct(">BHHHdH")
 #: first byte of what we have written; an envelope begins with a letter
 _MARK: Final = 1
 _MOST: Final = 0xFFFF
+#: epoch seconds beyond which there is no date
+_LAST: Final = 253_402_300_799.0
 #: bytes of a reason that are kept
 _REASON: Final = 1000
 
@@ -29,7 +31,7 @@ class Item(NamedTuple):
 
     def write(self) -> bytes:
         """Return it as bytes."""
-        reason = self.reason.encode()[:_REASON]
+        reason = self.reason.encode("utf-8", "replace")[:_REASON]
         counters = (min(count, _MOST) for count in (self.failures, self.crashes, self.deliveries))
         return _HEAD.pack(_MARK, *counters, self.dead_since, len(reason)) + reason + self.body
 
@@ -39,6 +41,8 @@ class Item(NamedTuple):
         if len(data) < _HEAD.size or data[0] != _MARK:
             return cls(data)
         _, failures, crashes, deliveries, dead_since, size = _HEAD.unpack_from(data)
+        # who else writes may write anything: a time that no clock shows is none
+        dead_since = dead_since if 0 <= dead_since < _LAST else 0.0
         end = _HEAD.size + size
         reason = data[_HEAD.size : end].decode("utf-8", "ignore")
         return cls(data[end:], failures, crashes, deliveries, dead_since, reason)
@@ -49,7 +53,8 @@ class Item(NamedTuple):
         try:
             return cls.read(base64.b64decode(told, validate=True))
         except (binascii.Error, ValueError):
-            return cls(told.encode())
+            # half of a surrogate pair is a text to JSON, and none to UTF-8
+            return cls(told.encode("utf-8", "surrogatepass"))
 
 
 #: bytes that stand before a body at most

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+import logging
+from typing import TYPE_CHECKING, Final
 
 from qcore.model import DeadLetter
-from qcore_ironmq.client import WorkerExit
-from qcore_ironmq.codec import Item
+from qcore_ironmq.answers import Told, read, readable
+from qcore_ironmq.client import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore_ironmq.client import Client
+    from qcore_ironmq.codec import Item
+
+_log = logging.getLogger("qcore_ironmq.dead_letters")
 
 #: messages the service shows at most
 _SHOWN: Final = 100
@@ -29,10 +33,7 @@ class Letters:
 
     def count(self) -> int:
         """Return how many there are."""
-        try:
-            return int(self._link.call("GET", self.queue, promised="queue").get("size", 0))
-        except WorkerExit:
-            return 0
+        return self._link.size(self.queue)
 
     def listed(self, limit: int, after: str | None) -> Sequence[DeadLetter]:
         """Return letters in the order they were buried, behind the one of this id."""
@@ -48,43 +49,54 @@ class Letters:
         found = {}
         for id_ in dict.fromkeys(ids):
             if id_.isascii() and id_.isalnum():
-                with contextlib.suppress(WorkerExit):
+                with contextlib.suppress(NotFound):
                     told = self._link.call("GET", self.queue, f"/messages/{id_}", promised="message")
-                    found[id_] = Item.of_text(told["body"])
+                    if letter := read({**told, "id": id_}):
+                        found[id_] = letter.item
         return found
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove letters; return how many were there."""
         count = 0
         for id_ in ids:
-            with contextlib.suppress(WorkerExit):
+            with contextlib.suppress(NotFound):
                 self._link.call("DELETE", self.queue, f"/messages/{id_}", {})
                 count += 1
         return count
 
-    def _peeked(self) -> list[dict[str, Any]]:
+    def _peeked(self) -> list[Told]:
         try:
             path = f"/messages?n={_SHOWN}"
-            found: list[dict[str, Any]] = self._link.call("GET", self.queue, path, promised="messages")
-        except WorkerExit:
+            found = self._link.call("GET", self.queue, path, promised="messages")
+        except NotFound:
             return []
-        return found
+        return self._readable(found, reserved=False)
 
-    def _reserved(self) -> list[dict[str, Any]]:
+    def _reserved(self) -> list[Told]:
         """Return all letters: the service shows a hundred, so they are reserved and given back."""
-        found: list[dict[str, Any]] = []
+        found: list[Told] = []
         asked = {"n": _SHOWN, "timeout": _LISTED, "wait": 0, "delete": False}
         try:
             while batch := self._link.call("POST", self.queue, "/reservations", asked, promised="messages"):
-                found += batch
+                good = self._readable(batch, reserved=True)
+                found += good
+                if not good:
+                    break
         finally:
             for one in found:
-                with contextlib.suppress(WorkerExit):
-                    body = {"reservation_id": one["reservation_id"], "delay": 0}
-                    self._link.call("POST", self.queue, f"/messages/{one['id']}/release", body)
+                with contextlib.suppress(NotFound):
+                    body = {"reservation_id": one.reservation, "delay": 0}
+                    self._link.call("POST", self.queue, f"/messages/{one.id}/release", body)
         return found
 
+    def _readable(self, found: list[object], *, reserved: bool) -> list[Told]:
+        good, strange = readable(found, reserved=reserved)
+        if strange:
+            what = "%d dead letters of queue %s cannot be read and are ignored; the first is %.200r"
+            _log.error(what, len(strange), self.queue, strange[0])
+        return good
 
-def _letter(told: dict[str, Any]) -> DeadLetter:
-    item = Item.of_text(told["body"])
-    return DeadLetter(str(told["id"]), item.body, item.reason, item.dead_since, item.failures, item.crashes)
+
+def _letter(told: Told) -> DeadLetter:
+    item = told.item
+    return DeadLetter(told.id, item.body, item.reason, item.dead_since, item.failures, item.crashes)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from qcore_ironmq.answers import WORD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qcore.model import Settlement
-
-#: what each part of a receipt of ours is made of
-_WORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Reservation:
@@ -33,7 +31,7 @@ class Reservation:
     def read(cls, receipt: bytes) -> Reservation | None:
         """Return what a receipt tells, None if it is none of ours."""
         parts = receipt.decode("utf-8", "replace").split(":")
-        if len(parts) != 3 or not all(map(_WORD.fullmatch, parts)):
+        if len(parts) != 3 or not all(map(WORD.fullmatch, parts)):
             return None
         owner, message, id_ = parts
         return cls(message, id_, owner)

@@ -86,7 +86,8 @@ class Tickets:
 def _read(file: IO[str]) -> dict[str, str]:
     try:
         known = json.load(file)
-    except ValueError:
+    except (ValueError, RecursionError):
         # new, or its writer died amid a word: what it knew comes back when its time is over
         return {}
-    return known if isinstance(known, dict) else {}
+    pairs = known.items() if isinstance(known, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, str)}

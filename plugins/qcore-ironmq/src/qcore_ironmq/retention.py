@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendRejected
-from qcore_ironmq.client import WorkerExit
+from qcore_ironmq.client import NotFound
 
 if TYPE_CHECKING:
     from qcore_ironmq.client import Client
@@ -34,7 +34,7 @@ class Lasting:
             return
         try:
             found = self._link.call("GET", queue, promised="queue")
-        except WorkerExit:
+        except NotFound:
             self.make(queue)
             return
         lasts = found.get("message_expiration", 0)

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 
 from qcore.errors import BackendRejected, ConfigError
+from qcore_ironmq.proxy import wrong as wrong_proxy
 
 #: taken when nobody says otherwise
 _HOST: Final = "mq-aws-us-east-1-1.iron.io"
-_FOUND_ELSEWHERE: Final = (
-    "host",
-    "token",
-    "project_id",
-    "protocol",
-    "port",
-    "api_version",
-    "path_prefix",
-    "cloud",
-)
 
 
 def _fault(key: str, value: object) -> str:
     """Return what is wrong with a value, nothing if it is right; a token is never shown."""
+    if key == "keystone":
+        right = _is_keystone(value) and _is_url(str(value["server"]))  # type: ignore[index]  # it is a table
+        return "" if right else "must have server (a URL), tenant, username and password, each a text"
     text = str(value)
+    if key == "proxy":
+        return wrong_proxy(text)
     if key == "token" and not (text.isascii() and text.isprintable() and " " not in text):
         return "must be printable ASCII without whitespace, for it travels in a header"
     if key == "port" and not (re.fullmatch(r"[0-9]{1,5}", text) and 1 <= int(text) <= 65_535):
@@ -41,6 +34,12 @@ def _fault(key: str, value: object) -> str:
     return ""
 
 
+def _is_keystone(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(key), str) and value[key] for key in ("server", "tenant", "username", "password")
+    )
+
+
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
@@ -50,7 +49,7 @@ def _is_url(text: str) -> bool:
 
 
 def _right(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value not in {None, ""} and (fault := _fault(attribute.name, value)):
+    if value not in (None, "") and (fault := _fault(attribute.name, value)):
         raise ValueError(f"{attribute.name}: {fault}")
 
 
@@ -70,8 +69,10 @@ class IronSettings:
     cloud: str | None = attrs.field(default=None, validator=_right)
     #: a file like iron.json
     config_file: str | None = None
-    #: of a self-hosted IronMQ; not offered
-    keystone: dict[str, str] | None = attrs.field(default=None, repr=False)
+    #: server, tenant, username and password of a Keystone that gives out the tokens
+    keystone: dict[str, str] | None = attrs.field(default=None, repr=False, validator=_right)
+    #: a URL; None = as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say
+    proxy: str | None = attrs.field(default=None, repr=False, validator=_right)
     #: how the client calls itself; taken and not used
     name: str | None = None
 
@@ -83,7 +84,10 @@ class Place:
     #: without a slash at its end
     url: str
     project_id: str
+    #: empty where Keystone gives it out
     token: str = attrs.field(repr=False)
+    keystone: dict[str, str] | None = attrs.field(default=None, repr=False)
+    proxy: str | None = attrs.field(default=None, repr=False)
 
     @property
     def project(self) -> str:
@@ -96,39 +100,40 @@ class Place:
 
     @classmethod
     def of(cls, settings: IronSettings) -> Place:
-        """Find what is not said, in the order of the iron-mq client.
+        """Find what is not said, where the official client finds it.
 
-        What is written here wins over `config_file`, that over iron.json in the working
-        directory, that over IRON_MQ_* and IRON_* variables and ~/.iron.json.
+        What is written here wins over what is found. As with that client, Keystone wins over a token.
 
         Raises:
             ConfigError: what is found cannot be right.
             BackendRejected: there is no token or project, or a file cannot be read.
 
         """
-        if settings.keystone is not None:
-            raise BackendRejected(
-                "iron_mq.keystone: tokens of a Keystone server are not offered; give iron_mq.token"
-            )
-        found = _from_file(Path("~/.iron.json").expanduser())
-        found |= _from_environment("IRON_") | _from_environment("IRON_MQ_")
-        found |= _from_file(Path("iron.json"))
-        if settings.config_file:
-            found |= _from_file(Path(settings.config_file), needed=True)
-        given = {key: getattr(settings, key) for key in _FOUND_ELSEWHERE}
-        found |= {key: (value, f"iron_mq.{key}") for key, value in given.items() if value not in {None, ""}}
+        # the official client brings an HTTP library of its own: only who uses IronMQ imports it
+        from qcore_ironmq import lookup  # noqa: PLC0415 - see above
+
+        found = lookup.found(settings.config_file)
+        given = {key: getattr(settings, key) for key in lookup.KEYS}
+        found |= {key: (value, f"iron_mq.{key}") for key, value in given.items() if value not in (None, "")}
         faults = [
             f"{where}: {fault}" for key, (value, where) in found.items() if (fault := _fault(key, value))
         ]
         if faults:
             raise ConfigError(faults)
         told = {key: value for key, (value, _) in found.items()}
-        for key in ("token", "project_id"):
+        wanted = ("project_id",) if told.get("keystone") else ("token", "project_id")
+        for key in wanted:
             if not told.get(key):
                 raise BackendRejected(
                     f"iron_mq.{key} is missing; set it, or IRON_MQ_{key.upper()}, or write it to iron.json"
                 )
-        return cls(url=_url(told), project_id=str(told["project_id"]), token=str(told["token"]))
+        return cls(
+            url=_url(told),
+            project_id=str(told["project_id"]),
+            token=str(told.get("token") or ""),
+            keystone=told.get("keystone"),
+            proxy=settings.proxy,
+        )
 
 
 def _url(told: dict[str, Any]) -> str:
@@ -140,23 +145,3 @@ def _url(told: dict[str, Any]) -> str:
         protocol, host, port, prefix = parts.scheme, parts.hostname or "", parts.port, parts.path
     where = f"{host}:{int(port)}" if port else host
     return f"{protocol}://{where}{prefix.rstrip('/')}/{told.get('api_version') or 3}"
-
-
-def _from_environment(prefix: str) -> dict[str, tuple[Any, str]]:
-    """Return what variables say, and which one says it."""
-    names = {key: prefix + key.upper() for key in _FOUND_ELSEWHERE}
-    return {key: (os.environ[name], name) for key, name in names.items() if os.environ.get(name)}
-
-
-def _from_file(path: Path, *, needed: bool = False) -> dict[str, tuple[Any, str]]:
-    """Return what a file says of every product of Iron's, and above it of IronMQ; and which file it is."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        told: dict[str, Any] = {**data, **data.get("iron_mq", {})}
-    except FileNotFoundError as exc:
-        if needed:
-            raise BackendRejected(f"iron_mq.config_file: no file {path}") from exc
-        return {}
-    except (OSError, ValueError, AttributeError, TypeError) as exc:
-        raise BackendRejected(f"{path} cannot be read as settings of IronMQ: {exc}") from exc
-    return {key: (told[key], f"{path}: {key}") for key in _FOUND_ELSEWHERE if told.get(key)}

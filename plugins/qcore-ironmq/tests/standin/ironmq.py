@@ -1,4 +1,4 @@
-"""A stand-in for IronMQ: runs it. `python ironmq.py LEAST_TIMEOUT` prints its port."""
+"""Runs the stand-in for IronMQ: `python ironmq.py LEAST_TIMEOUT SPEED` prints its port."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    service = Service(least=int(sys.argv[1]) if len(sys.argv) > 1 else 30)
+    told = [float(word) for word in sys.argv[1:]]
+    least, speed = told + [30.0, 1.0][len(told) :]
+    service = Service(least=int(least), speed=speed)
     server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"service": service}))
     print(server.server_address[1], flush=True)
     server.serve_forever()

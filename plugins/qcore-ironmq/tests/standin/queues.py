@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clock import Clock
 
 #: of the service
 LONGEST_LEASE, LONGEST_DELAY, MOST, LARGEST = 86_400, 604_800, 100, 256 * 1024
@@ -29,20 +31,21 @@ class Refused(Exception):
 class Message:
     """One message."""
 
-    def __init__(self, body: str, delay: float, life: float) -> None:
+    def __init__(self, body: str, delay: float, life: float, clock: Clock) -> None:
+        self.clock = clock
         # 19 digits
         self.id = str(secrets.randbelow(9 * 10**18) + 10**18)
         self.body = body
         self.reserved_count = 0
         self.reservation_id = ""
         #: when it may be reserved
-        self.at = time.monotonic() + delay
+        self.at = clock.now() + delay
         #: when it is forgotten
-        self.ends = time.monotonic() + life
+        self.ends = clock.now() + life
 
     def free(self) -> bool:
         """Return whether it may be reserved now."""
-        return time.monotonic() >= self.at
+        return self.clock.now() >= self.at
 
     def reserved(self) -> bool:
         """Return whether somebody has it now."""
@@ -57,8 +60,9 @@ class Message:
 class Queue:
     """One queue; messages that come back stand at its front."""
 
-    def __init__(self, name: str, least: int) -> None:
+    def __init__(self, name: str, least: int, clock: Clock) -> None:
         self.name = name
+        self.clock = clock
         self.least = least
         self.messages: list[Message] = []
         self.total = 0
@@ -89,7 +93,7 @@ class Queue:
             if not 0 <= one.get("delay", 0) <= LONGEST_DELAY:
                 raise Refused(400, "Delay must be between 0 and 604800 seconds")
         life = self.settings["message_expiration"]
-        made = [Message(one["body"], one.get("delay", 0), life) for one in messages]
+        made = [Message(one["body"], one.get("delay", 0), life, self.clock) for one in messages]
         with self.changed:
             self.messages += made
             self.total += len(made)
@@ -108,14 +112,14 @@ class Queue:
             for one in found:
                 one.reserved_count += 1
                 one.reservation_id = secrets.token_hex(16)
-                one.at = time.monotonic() + timeout
+                one.at = self.clock.now() + timeout
             if delete:
                 self.messages = [one for one in self.messages if one not in found]
             return [one.shown(reservation=True) for one in found]
 
     def come_back(self) -> None:
         """Forget what is too old, and put what timed out to the front."""
-        self.messages = [one for one in self.messages if time.monotonic() < one.ends]
+        self.messages = [one for one in self.messages if self.clock.now() < one.ends]
         back = [one for one in self.messages if one.reservation_id and one.free()]
         for one in back:
             one.reservation_id = ""
@@ -130,7 +134,7 @@ class Queue:
     def find(self, id_: str) -> Message:
         """Return a message."""
         for one in self.messages:
-            if one.id == id_ and time.monotonic() < one.ends:
+            if one.id == id_ and self.clock.now() < one.ends:
                 return one
         raise Refused(404, "Message not found")
 
@@ -163,7 +167,7 @@ class Queue:
         with self.changed:
             one = self.held(id_, reservation)
             one.reservation_id = secrets.token_hex(16)
-            one.at = time.monotonic() + timeout
+            one.at = self.clock.now() + timeout
             return one.reservation_id
 
     def release(self, id_: str, reservation: str, delay: int) -> None:
@@ -173,7 +177,7 @@ class Queue:
         with self.changed:
             one = self.held(id_, reservation)
             one.reservation_id = ""
-            one.at = time.monotonic() + delay
+            one.at = self.clock.now() + delay
             self.messages.remove(one)
             self.messages.insert(0, one)
             self.changed.notify_all()

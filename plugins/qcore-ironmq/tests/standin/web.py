@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from clock import Clock
 from queues import Queue, Refused
 
 TOKEN = "token-of-the-tests"
@@ -19,8 +20,9 @@ PROJECT = "5000000000000000000000aa"
 class Service:
     """All queues."""
 
-    def __init__(self, least: int) -> None:
+    def __init__(self, least: int, speed: float) -> None:
         self.least = least
+        self.clock = Clock(speed)
         self.queues: dict[str, Queue] = {}
         #: answers to give instead: method and end of path, status, whether it is done nevertheless, text
         self.faults: list[dict[str, Any]] = []
@@ -31,12 +33,12 @@ class Service:
         if name not in self.queues:
             if not make:
                 raise Refused(404, "Queue not found")
-            self.queues[name] = Queue(name, self.least)
+            self.queues[name] = Queue(name, self.least, self.clock)
         return self.queues[name]
 
     def put(self, name: str, told: dict[str, Any]) -> dict[str, Any]:
         """Make or change a queue; one that is refused is not made."""
-        queue = self.queues.get(name) or Queue(name, self.least)
+        queue = self.queues.get(name) or Queue(name, self.least, self.clock)
         shown = queue.configure(told)
         self.queues.setdefault(name, queue)
         return shown
@@ -96,6 +98,9 @@ class Handler(BaseHTTPRequestHandler):
         """Return status and answer."""
         if path == "/faults":
             self.service.faults.append(told)
+            return 200, {}
+        if path == "/clock":
+            self.service.clock.advance(told["seconds"])
             return 200, {}
         if path == "/requests":
             return 200, {"requests": self.service.requests}

@@ -1,0 +1,65 @@
+"""Decides what a message in an answer is, whoever posted it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from qcore_ironmq.codec import Item
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: what ids are made of; others could not be named in a path or a receipt
+WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
+#: deliveries beyond which nothing is counted
+MOST: Final = 0xFFFF
+
+
+class Told(NamedTuple):
+    """One message as the service shows it."""
+
+    id: str
+    item: Item
+    #: how often it was reserved, this time included
+    reserved: int
+    #: empty where none is told
+    reservation: str
+
+    @property
+    def deliveries(self) -> int:
+        """Return how often it was handed out, before it was posted anew too."""
+        return min(MOST, self.item.deliveries + self.reserved)
+
+
+def read(told: object) -> Told | None:
+    """Return a message; None if nothing could be done with it, for it has no id."""
+    if not isinstance(told, dict):
+        return None
+    id_, reservation = (_word(told.get(key)) for key in ("id", "reservation_id"))
+    if not id_:
+        return None
+    body, count = told.get("body"), told.get("reserved_count")
+    # what is no text was posted by nobody we know; as one it can be dead-lettered
+    item = Item.of_text(body) if isinstance(body, str) else Item(json.dumps(body).encode())
+    reserved = count if type(count) is int and count > 0 else 1
+    return Told(id_, item, min(MOST, reserved), reservation)
+
+
+def readable(found: Iterable[object], *, reserved: bool) -> tuple[list[Told], list[object]]:
+    """Return messages, and what is none."""
+    good: list[Told] = []
+    strange: list[object] = []
+    for one in found:
+        told = read(one)
+        if told is None or (reserved and not told.reservation):
+            strange.append(one)
+        else:
+            good.append(told)
+    return good, strange
+
+
+def _word(value: object) -> str:
+    text = str(value) if type(value) in {str, int} else ""
+    return text if WORD.fullmatch(text) else ""
