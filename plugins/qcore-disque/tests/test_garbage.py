@@ -6,12 +6,14 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from qcore import App, Cluster, Config
 from qcore.errors import BackendError, BackendRejected, ConfigError
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
@@ -20,6 +22,7 @@ from qcore_disque.codec import Item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from .conftest import Server
 
@@ -280,3 +283,35 @@ def test_addresses_that_cannot_be_are_faults_of_the_configuration(nodes: list[st
     """They are told before anything is asked."""
     with pytest.raises(ConfigError, match=wanted):
         DisqueBroker(Settings(name="alone", sections={"disque_nodes": nodes}))
+
+
+def test_a_cluster_runs_what_is_good(disque: Server, tmp_path: Path) -> None:
+    """Beside a hundred jobs that nobody signed: each of them is dead-lettered, and no worker ends."""
+    name = f"cluster-{os.urandom(6).hex()}"
+    config = Config.from_dict(
+        {
+            "name": name,
+            "workers": 2,
+            "retry": 60,
+            "disque_nodes": [disque.node],
+            "secret_key": "a key of the tests of qcore-disque",
+            "result_store": "sqlite",
+            "sqlite": {"path": str(tmp_path / "r.db")},
+        }
+    )
+    app = App(config)
+    for number in range(100):
+        disque.ask("ADDJOB", name, os.urandom(number) if number % 2 else b"\x01" + os.urandom(number), 0)
+    jobs = [app.enqueue("math.sqrt", number * number) for number in range(10)]
+
+    with Cluster(config).start() as cluster, contextlib.closing(broker_on(disque.node, name)) as broker:
+        assert [job.result(wait=PATIENCE) for job in jobs] == [float(number) for number in range(10)]
+        deadline = time.monotonic() + PATIENCE
+        while broker.size().dead_letters != 100 and time.monotonic() < deadline:
+            pass
+        letters = broker.dead_letters(200)
+        replaced = sum(cluster.status().reincarnations.values())
+
+    assert len(letters) == 100
+    assert all(letter.reason for letter in letters)
+    assert replaced == 0

@@ -193,6 +193,14 @@ def test_a_number_of_copies_that_cannot_be_is_refused(told: int) -> None:
         DisqueBroker(Settings(name="alone", sections=sections))
 
 
+def test_what_is_handed_out_once_has_one_copy() -> None:
+    """A setting that asks for more beside `retry = 0` is refused, where it would have no effect."""
+    sections = {"disque_nodes": ["127.0.0.1:1"], "disque_replicate": 2}
+
+    with pytest.raises(ConfigError, match="disque_replicate: got 2; must be 1 to 1, for retry is 0"):
+        DisqueBroker(Settings(name="alone", retry=0.0, sections=sections))
+
+
 # -- settlements find a copy ------------------------------------------------------------------
 
 
@@ -423,3 +431,25 @@ def test_a_task_that_kills_its_worker_is_tried_no_more_often_than_set(
 
     assert app.runtime.make_broker().size().dead_letters == 3
     assert len(runs.read_text().splitlines()) == 6
+
+
+def test_tasks_outlive_the_node_they_were_added_to(start: Callable[..., Server], tmp_path: Path) -> None:
+    """The node is gone before any worker saw them: the other copies are queued in their time."""
+    server = start(3)
+    settings = {
+        "name": "outliving",
+        "workers": 2,
+        "retry": 60,
+        "secret_key": "a key of the tests of qcore-disque",
+        "result_store": "sqlite",
+        "sqlite": {"path": str(tmp_path / "r.db")},
+    }
+    app = App(Config.from_dict({**settings, "disque_nodes": server.nodes[:1]}))
+    jobs = [app.enqueue("math.sqrt", number * number) for number in range(20)]
+    server.down(0)
+
+    with Cluster(Config.from_dict({**settings, "disque_nodes": server.nodes})).start():
+        server.advance(61, node=1)
+        results = [job.result(wait=PATIENCE) for job in jobs]
+
+    assert results == [float(number) for number in range(20)]

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -14,6 +15,7 @@ import urllib3
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from qcore import App, Cluster, Config
 from qcore.errors import BackendError, BackendRejected
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 #: what a broker may raise
 ALLOWED = BackendError
+PATIENCE: Final = 45.0
 RECEIPT: Final = b"owner:4611686018427387904:00ff"
 
 quickly = settings(
@@ -302,3 +305,34 @@ def test_messages_count_as_accepted_only_by_an_id_for_each(
 
         with pytest.raises(BackendRejected, match=rf"it gives {len(ids)} ids to 2 messages"):
             broker.enqueue([Outgoing(bytes(16), b"one"), Outgoing(bytes(16), b"two")])
+
+
+def test_a_cluster_runs_what_is_good(ironmq: Server, tmp_path: Path) -> None:
+    """Beside a hundred messages that nobody signed: each is dead-lettered, and no worker ends."""
+    name = f"cluster-{os.urandom(6).hex()}"
+    config = Config.from_dict(
+        {
+            "name": name,
+            "workers": 2,
+            "retry": 60,
+            "iron_mq": ironmq.settings,
+            "secret_key": "a key of the tests of qcore-ironmq",
+            "result_store": "sqlite",
+            "sqlite": {"path": str(tmp_path / "r.db")},
+        }
+    )
+    app = App(config)
+    post(ironmq, name, ["\ud800", "AQ==", *(os.urandom(number).hex() for number in range(98))])
+    jobs = [app.enqueue("math.sqrt", number * number) for number in range(10)]
+
+    with Cluster(config).start() as cluster, contextlib.closing(broker_at(ironmq.settings, name)) as broker:
+        assert [job.result(wait=PATIENCE) for job in jobs] == [float(number) for number in range(10)]
+        deadline = time.monotonic() + PATIENCE
+        while broker.size().dead_letters != 100 and time.monotonic() < deadline:
+            pass
+        letters = broker.dead_letters(200)
+        replaced = sum(cluster.status().reincarnations.values())
+
+    assert len(letters) == 100
+    assert all(letter.reason for letter in letters)
+    assert replaced == 0

@@ -73,10 +73,12 @@ class DisqueBroker(Broker):
         self._copies = Copies(self._nodes)
         self._dead = DeadLetters(self._nodes, self._copies, self._letters)
         # at most once can only be promised by a single node
-        self._kept: int | None = settings.section("disque_replicate") if again else 1
-        if self._kept is not None and not 1 <= self._kept <= _MOST_COPIES:
-            fault = f"disque_replicate: got {self._kept}; must be 1 to {_MOST_COPIES}, the copies of each job"
-            raise ConfigError([fault])
+        told: int | None = settings.section("disque_replicate")
+        most = _MOST_COPIES if again else 1
+        if told is not None and not 1 <= told <= most:
+            why = "the copies of each job" if again else "for retry is 0, and a second copy could run too"
+            raise ConfigError([f"disque_replicate: got {told}; must be 1 to {most}, {why}"])
+        self._kept = told if again else 1
         if not again:
             _log.warning(
                 "retry is 0: disque hands out each message at most once, and what a worker that dies has"
