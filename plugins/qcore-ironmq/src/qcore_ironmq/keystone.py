@@ -1,4 +1,4 @@
-"""Decides which token a request bears: the user's own, or one of Keystone's."""
+"""Decides which token a request bears where Keystone gives it out."""
 
 from __future__ import annotations
 
