@@ -141,6 +141,25 @@ def test_a_settlement_whose_answer_is_lost_is_repeated(start: Callable[..., Serv
     assert broker._letters.count() == 0
 
 
+@pytest.mark.parametrize("at", ["GET messages/{}", "DELETE messages"])
+def test_a_settlement_that_fails_half_way_is_repeated(start: Callable[..., Server], at: str) -> None:
+    """What was posted anew by then is not posted a second time, only deleted."""
+    server = start()
+    broker = broker_on(server)
+    broker.enqueue([message(b"%d" % number) for number in range(3)])
+    leased = broker.lease(3, 0)
+    settlements = [Settlement(one.receipt, Action.RETRY, failures=1) for one in leased]
+    server.fail(at.format(leased[1].receipt.split(b":")[1].decode()))
+    with pytest.raises(BackendUnavailable):
+        broker.settle(settlements)
+
+    broker.settle(settlements)
+
+    server.advance(31)
+    found = sorted((one.body, one.failures) for one in broker.lease(10, 0))
+    assert found == [(b"0", 1), (b"1", 1), (b"2", 1)]
+
+
 def test_a_prolonged_reservation_is_known_to_its_worker(start: Callable[..., Server]) -> None:
     """The supervisor touches, which gives another reservation; the worker settles with that one."""
     server = start(1)

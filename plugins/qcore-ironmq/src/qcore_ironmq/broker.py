@@ -111,6 +111,7 @@ class IronBroker(Broker):
                 self._delete(done)
                 for held in done:
                     newest.pop(held.message, None)
+                    newest.pop(_posted(held), None)
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Touch reservations; the one each gets instead is noted for whoever settles it."""
@@ -228,6 +229,9 @@ class IronBroker(Broker):
 
     def _move(self, one: Settlement, held: Reservation, newest: dict[str, str]) -> bool:
         """Post anew what takes the place of a message; return False if it is another's by now."""
+        if _posted(held) in newest:
+            # by a call that failed later: only the deletion is left to be done
+            return True
         path = f"/messages/{held.message}"
         try:
             told = read(self._link.call("GET", self._queue, path, promised="message"))
@@ -243,13 +247,14 @@ class IronBroker(Broker):
         item, before = told.item, told.deliveries
         if one.action is Action.RELEASE:
             self._post([(item._replace(deliveries=before - 1), one.delay)])
-            return True
-        counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
-        if one.action is Action.RETRY:
+        elif one.action is Action.RETRY:
+            counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
             self._post([(counted, one.delay)])
         else:
+            counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
             letter = counted._replace(dead_since=time.time(), reason=one.reason)
             self._post([(letter, 0.0)], self._letters.queue)
+        newest[_posted(held)] = held.id
         return True
 
     def _delete(self, held: Sequence[Reservation]) -> None:
@@ -270,6 +275,11 @@ class IronBroker(Broker):
 
     def _ready(self) -> int:
         return self._link.size(self._queue)
+
+
+def _posted(held: Reservation) -> str:
+    """Return under which name it is noted that a message was posted anew; no id has a colon."""
+    return f"{held.message}:posted"
 
 
 def _message(item: Item, delay: float) -> dict[str, object]:
