@@ -122,7 +122,7 @@ class DisqueBroker(Broker):
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases: what goes on is added anew first, so that nothing is lost in between."""
         if not self.capabilities.dead_letter and any(one.action is Action.DEAD_LETTER for one in settlements):
-            raise NotSupported("with retry 0 disque hands out a message once: there is nothing to bury")
+            raise NotSupported("with retry 0 disque hands out a message once and keeps no dead letters")
         told = {lease.job: (lease, one) for one in settlements if (lease := Lease.read(one.receipt))}
         again = [lease for lease, one in told.values() if one.action is not Action.ACK]
         copies = self._copies.leased(again)
@@ -144,7 +144,7 @@ class DisqueBroker(Broker):
                 raise self._nodes.refused(reply)
 
     def size(self) -> QueueSize:
-        """Count what is ready and what is buried, on all nodes; Disque does not count the rest."""
+        """Count ready messages and dead letters on all nodes; Disque does not count the rest."""
         ready = dead_letters = 0
         for node in self._nodes.every():
             replies = self._nodes.ask(node, [(b"QLEN", self._queue), (b"QLEN", self._letters)])
@@ -272,8 +272,8 @@ class DisqueBroker(Broker):
         """Tell of leases that may not have ended: nodes that could know of them do not answer."""
         if leases and (absent := self._nodes.absent()):
             _log.warning(
-                "%d messages are presented again without what was noted of this run, if a node that does"
-                " not answer (%s) has them",
+                "%d messages are redelivered without counting this run, if a node that does not answer"
+                " (%s) has them",
                 len(leases),
                 ", ".join(absent),
             )

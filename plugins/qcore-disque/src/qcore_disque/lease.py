@@ -17,7 +17,7 @@ _RECEIPT: Final = re.compile(
 
 
 class Lease(NamedTuple):
-    """One lease of a job: Disque counts how often it was given back and presented again."""
+    """One lease of a job: Disque counts how often it was released and redelivered."""
 
     job: bytes
     #: beginning of the id of the node that handed it out, and has a copy for that

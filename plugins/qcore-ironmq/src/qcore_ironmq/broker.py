@@ -124,7 +124,7 @@ class IronBroker(Broker):
                         self._touch(one.newest(newest), timeout, newest)
 
     def size(self) -> QueueSize:
-        """Count what is ready and what is buried; IronMQ does not tell the rest apart."""
+        """Count ready messages and dead letters; IronMQ does not tell the rest apart."""
         return QueueSize(ready=self._ready(), dead_letters=self._letters.count())
 
     def purge(self) -> int:
@@ -139,7 +139,7 @@ class IronBroker(Broker):
     # -- dead letters -------------------------------------------------------------------------
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
-        """List dead letters in the order they were buried; all of them are read for it."""
+        """List dead letters in the order they died; all of them are read for it."""
         return self._letters.listed(limit, after)
 
     def requeue(self, ids: Sequence[str]) -> int:

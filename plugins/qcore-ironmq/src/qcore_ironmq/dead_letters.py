@@ -36,7 +36,7 @@ class Letters:
         return self._link.size(self.queue)
 
     def listed(self, limit: int, after: str | None) -> Sequence[DeadLetter]:
-        """Return letters in the order they were buried, behind the one of this id."""
+        """Return letters in the order they died, behind the one of this id."""
         found = self._peeked() if self.count() <= _SHOWN else self._reserved()
         letters = sorted((_letter(one) for one in found), key=lambda letter: (letter.dead_since, letter.id))
         if after is not None:
