@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError
+from qcore.errors import BackendError, BackendRejected
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_redis import codec, dead_letters, records, removal
@@ -269,11 +269,15 @@ class RedisBroker(Broker):
         self._link.call(b"PING")
 
     def info(self) -> str:
-        """Say which server of which version, and where."""
-        text = self._link.call(b"INFO", b"server").decode()
-        told = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-        name = told.get("server_name", "redis").capitalize()
-        version = told.get(f"{name.lower()}_version", "of unknown version")
+        """Say which server of which version, and where; who may not ask that learns where."""
+        try:
+            # INFO is for administrators; whoever may connect may say HELLO
+            words = self._link.call(b"HELLO")
+        except BackendRejected:
+            return f"Redis, {self._link.place.title}"[:200]
+        told = dict(zip(words[::2], words[1::2], strict=False))
+        name = bytes(told.get(b"server", b"redis")).decode(errors="replace").capitalize()
+        version = bytes(told.get(b"version", b"of unknown version")).decode(errors="replace")
         return f"{name} {version}, {self._link.place.title}"[:200]
 
     def close(self) -> None:
