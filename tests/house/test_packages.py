@@ -155,3 +155,11 @@ def test_ci_runs_what_the_readme_says() -> None:
 
     assert len(commands) == 1
     assert commands[0] in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_environments_need_nothing_that_is_there_by_chance() -> None:
+    """Whatever comes as source is built apart with the builder it names, never with what lies around."""
+    text = (ROOT / "tox.ini").read_text(encoding="utf-8")
+
+    assert "tox-uv" in text
+    assert "no-build" + "-isolation" not in text
