@@ -271,6 +271,17 @@ def test_what_is_no_disque_is_told(liar: Liar) -> None:
         broker.ping()
 
 
+def test_a_password_that_is_wanted_amid_the_work_is_told(liar: Liar) -> None:
+    """However many answers are still to come: redis-py hangs up at the first."""
+    liar.says = b"-NOAUTH Authentication required.\r\n" * 2
+
+    with (
+        contextlib.closing(broker_on(liar.node)) as broker,
+        pytest.raises(BackendRejected, match="wants a password"),
+    ):
+        broker.size()
+
+
 @pytest.mark.parametrize(
     ("nodes", "wanted"),
     [

@@ -12,6 +12,7 @@ from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_disque import DisqueBroker
+from qcore_disque.node import Address, Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,3 +158,13 @@ def test_all_nodes_of_a_cluster_name_it_alike(start: Callable[..., Server]) -> N
 def test_a_cluster_nobody_answers_for_has_no_name() -> None:
     """A broker can be made before its nodes are there."""
     assert broker_on("127.0.0.1:1").queue_id() is None
+
+
+def test_a_node_that_was_lost_is_not_connected_to_again_unasked(start: Callable[..., Server]) -> None:
+    """redis-py connects by itself where it is only asked whether something can be read."""
+    node = Node(Address.of(start().node), None)
+    assert node.is_there()
+
+    node.close()
+
+    assert not node.is_there()

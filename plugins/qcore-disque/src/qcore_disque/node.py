@@ -27,6 +27,17 @@ PREFIX: Final = 8
 _NODE_ID: Final = re.compile(r"[0-9a-f]{40}")
 _HOST: Final = re.compile(r"[A-Za-z0-9_.:-]{0,255}")
 
+#: what redis-py raises for bytes that are no reply
+_UNREADABLE: Final = (
+    redis.RedisError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+)
+
 #: one command: its words
 Command = tuple[bytes | str | float, ...]
 
@@ -63,6 +74,7 @@ class Node:
         self.place = str(address)
         #: what it calls itself
         self.id = b""
+        self._closed = False
         #: it and the other nodes of its cluster, by id, as it told last
         self.members: dict[bytes, Address] = {}
         #: Any: redis-py has no types for what it is asked here
@@ -113,7 +125,7 @@ class Node:
         except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
             self.close()
             raise error_mapping.lost(exc, self.place, doubt=doubt) from exc
-        except (redis.RedisError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as exc:
+        except _UNREADABLE as exc:
             # what redis-py raises for bytes that are no reply depends on what they are
             self.close()
             raise error_mapping.stranger(self.place, f"its answer is no reply: {exc!r}") from exc
@@ -124,6 +136,9 @@ class Node:
 
     def is_there(self) -> bool:
         """Return whether it may be used; one that was closed in silence would swallow what is sent."""
+        if self._closed:
+            # redis-py would connect again, without HELLO and at once after each failure
+            return False
         try:
             # nobody owes us anything: what can be read now is its end
             return not self._connection.can_read(timeout=0)
@@ -131,7 +146,8 @@ class Node:
             return False
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up for good."""
+        self._closed = True
         with contextlib.suppress(OSError, redis.RedisError):
             self._connection.disconnect()
 
@@ -139,8 +155,8 @@ class Node:
         try:
             return self._connection.read_response(timeout=timeout, disable_decoding=True)
         except redis.AuthenticationError as exc:
-            # redis-py takes it for the loss of the connection, and cuts its first word off
-            return redis.ResponseError(_plain(exc))
+            # redis-py cuts its first word off and hangs up: what else was asked is not answered
+            raise error_mapping.refused(_plain(exc), self.place) from exc
         except redis.ResponseError as exc:
             return exc
 
