@@ -52,7 +52,9 @@ def test_faulty_configuration_is_told_by_path_and_value(
     with pytest.raises(ConfigError) as error:
         land.app(**settings)
 
-    assert any(fault.startswith(told) or told in fault for fault in error.value.faults), error.value.faults
+    assert any(fault.startswith(told) or told in fault for fault in error.value.problems), (
+        error.value.problems
+    )
 
 
 def test_task_that_cannot_be_imported_fails_with_the_reason(land: Land) -> None:

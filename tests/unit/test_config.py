@@ -1,4 +1,4 @@
-"""Settings are read, defaulted, checked together and handed on."""
+"""Settings are read, get their defaults and are checked together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY = "an old song of the sea, sung twice"
 
 @attrs.frozen(kw_only=True)
 class Server:
-    """What a made-up broker is told."""
+    """The settings of a broker of this test."""
 
     host: str = "localhost"
     port: int = 6379
@@ -49,15 +49,15 @@ def server_plugin() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def plugins() -> Plugins:
-    """Return the built-in plugin and a made-up one."""
+    """Return the built-in plugin and one of this test."""
     return Plugins.discover(extra={"server": server_plugin()}, env={})
 
 
-def faults_of(plugins: Plugins, **settings: object) -> list[str]:
-    """Return what is wrong with these settings."""
+def problems_of(plugins: Plugins, **settings: object) -> list[str]:
+    """Return the problems of these settings."""
     with pytest.raises(ConfigError) as caught:
         Config.from_dict(settings, plugins)
-    return list(caught.value.faults)
+    return list(caught.value.problems)
 
 
 # -- every key --------------------------------------------------------------------------------
@@ -167,14 +167,14 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
     ],
 )
 def test_setting_is_kept(plugins: Plugins, key: str, given: object, kept: object) -> None:
-    """Each key takes the values the specification and the reference give it."""
+    """Each key takes the values that Django-Q and the reference document."""
     value = getattr(Config.from_dict({key: given}, plugins), key)
 
     assert (value, type(value)) == (kept, type(kept))
 
 
 def test_broker_class_is_kept(plugins: Plugins) -> None:
-    """A class named by its path is the broker, whatever sections there are for it."""
+    """A class named by its path is the broker, whatever other brokers' sections there are."""
     config = Config.from_dict(
         {"broker_class": "shop.queues.Mine", "server": {}, "bare": {}, "secret_key": KEY}, plugins
     )
@@ -207,7 +207,7 @@ WRONG = [
     ("workers", 1.5, f"got 1.5; {WHOLE} 1 or more; {EACH_CPU}"),
     ("workers", 10**400, f"got a very large number; {WHOLE} 1 or more; {EACH_CPU}"),
     ("daemonize_workers", 1, f"got 1; {FLAG}"),
-    ("recycle", -1, f"got -1; {WHOLE} 0 or more; 0 replaces a worker never"),
+    ("recycle", -1, f"got -1; {WHOLE} 0 or more; 0 never replaces a worker"),
     ("max_rss", -1, f"got -1; {WHOLE} 1 or more; leave it out for no limit"),
     ("timeout", 0, f"got 0; {SECONDS}, more than 0; leave it out for no limit"),
     ("timeout", -5, f"got -5; {SECONDS}, more than 0; leave it out for no limit"),
@@ -237,7 +237,7 @@ WRONG = [
     ("catch_up", 0, f"got 0; {FLAG}"),
     ("bulk", 0, f"got 0; {WHOLE} 1 or more; leave it out to adapt to the tasks"),
     ("poll", 0, f"got 0; {SECONDS}, more than 0; 0.2 suits most"),
-    ("cached", 0, f"got 0; {SECONDS}, more than 0; or true for as long as save_limit lets them, or false"),
+    ("cached", 0, f"got 0; {SECONDS}, more than 0; or true or false, for as long as save_limit allows"),
     ("catch_up_limit", 0, f"got 0; {WHOLE} 1 or more; 1000 suits most"),
     ("catch_up_window", 0, f"got 0; {SECONDS}, more than 0; leave it out for no window"),
     ("scheduler", "on", f"got 'on'; {FLAG}"),
@@ -245,7 +245,7 @@ WRONG = [
     (
         "error_reporter",
         {"tracker": "hunter2"},
-        (f"got a table; {TABLES}; 'tracker' leads to a text"),
+        (f"got a table; {TABLES}; 'tracker' is a text"),
     ),
     ("cpu_affinity", -1, f"got -1; {WHOLE} 0 or more; 0 lets a worker use every CPU"),
     ("broker_class", "Mine()", f"got 'Mine()'; {DOTTED}"),
@@ -264,48 +264,52 @@ WRONG = [
     (
         "tasks_allowed",
         ["shop.*", ""],
-        f"got a list; {PATTERNS}; '' does not fit",
+        f"got a list; {PATTERNS}; '' is not one",
     ),
     ("max_crashes", -1, f"got -1; {WHOLE} 0 or more; 0 is no limit"),
     ("renew_leases", "off", f"got 'off'; {FLAG}"),
     ("shutdown_timeout", -1, f"got -1; {SECONDS}, 0 or more; 0 ends running tasks at once"),
-    ("preload", ["shop tasks"], f"got a list; {MODULES}; 'shop tasks' does not fit"),
+    ("preload", ["shop tasks"], f"got a list; {MODULES}; 'shop tasks' is not one"),
     ("result_store", "", "got ''; must be the name of a result store"),
     ("max_message", 0, f"got 0; {WHOLE} 1 or more; 8388608 is 8 MiB"),
     ("max_result", 0.5, f"got 0.5; {WHOLE} 1 or more; 16777216 is 16 MiB"),
     ("secret_key", 5, f"got ***; must be a text or a list of texts, the first signs, all verify; {MAKE}"),
-    ("secret_key", "hunter2hunter2", f"got ***; it has 14 characters, 16 are needed and 32 better; {MAKE}"),
+    (
+        "secret_key",
+        "hunter2hunter2",
+        f"got ***; it has 14 characters, 16 are needed and 32 are better; {MAKE}",
+    ),
     (
         "secret_key",
         [KEY, "Change-me! change-me! change-me!"],
-        f"got ***; key 2 of 2: it is a placeholder that everybody knows; {MAKE}",
+        f"got ***; key 2 of 2: it is a well-known placeholder; {MAKE}",
     ),
     ("secret_key", "file:", "got ***; it names no file; write 'file:PATH'"),
-    ("secret_key", "\ud800" * 40, f"got ***; it holds characters that cannot be encoded; {MAKE}"),
+    ("secret_key", "\ud800" * 40, f"got ***; it contains characters that cannot be encoded; {MAKE}"),
 ]
 
 
 @pytest.mark.parametrize(("key", "given", "message"), WRONG)
-def test_wrong_value_is_told(plugins: Plugins, key: str, given: object, message: str) -> None:
-    """A message says where, which value, what is wrong and what to do."""
-    assert faults_of(plugins, **{key: given}) == [f"{key}: {message}"]
+def test_wrong_value_is_reported(plugins: Plugins, key: str, given: object, message: str) -> None:
+    """A message names the setting and the value, and says what is wrong and what to do."""
+    assert problems_of(plugins, **{key: given}) == [f"{key}: {message}"]
 
 
-# -- keys that are none -----------------------------------------------------------------------
+# -- unknown keys -----------------------------------------------------------------------------
 
 
-def test_misspelt_setting_is_told_with_the_nearest_and_without_its_value(plugins: Plugins) -> None:
-    """A key that is not one may be a secret that lost a letter."""
-    assert faults_of(plugins, wokers=4, secret_kye="hunter2") == [
+def test_misspelt_setting_is_reported_with_the_nearest_and_without_its_value(plugins: Plugins) -> None:
+    """The value of an unknown key is not shown, because it may be a secret."""
+    assert problems_of(plugins, wokers=4, secret_kye="hunter2") == [
         "wokers: unknown setting; did you mean 'workers'?",
         "secret_kye: unknown setting; did you mean 'secret_key'?",
     ]
 
 
-def test_setting_that_nobody_knows_is_told(plugins: Plugins) -> None:
-    """A key that resembles nothing says so."""
-    assert faults_of(plugins, frobnicate=True) == [
-        "frobnicate: unknown setting; no plugin that is installed offers it"
+def test_unknown_setting_is_reported(plugins: Plugins) -> None:
+    """An unknown key that resembles no other is reported without a suggestion."""
+    assert problems_of(plugins, frobnicate=True) == [
+        "frobnicate: unknown setting; no installed plugin offers it"
     ]
 
 
@@ -314,16 +318,16 @@ def test_setting_that_nobody_knows_is_told(plugins: Plugins) -> None:
     [("redis", "qcore-redis"), ("mongo_db", "qcore-mongo"), ("django_redis", "qcore-django")],
 )
 def test_setting_of_a_plugin_that_is_not_installed_says_what_to_install(key: str, distribution: str) -> None:
-    """The specification's own keys are known by name."""
+    """Django-Q's own keys are known by name."""
     alone = Plugins.of({"server": server_plugin()})
 
-    assert f"{key}: no installed plugin offers it; pip install {distribution}" in faults_of(
+    assert f"{key}: no installed plugin offers it; pip install {distribution}" in problems_of(
         alone, **{key: {}}
     )
 
 
 def test_setting_of_a_broken_plugin_gives_its_reason() -> None:
-    """What is missing is the plugin's own dependency."""
+    """The message says what the plugin could not import."""
 
     class Broken:
         @hookimpl
@@ -332,7 +336,7 @@ def test_setting_of_a_broken_plugin_gives_its_reason() -> None:
 
     broken = Plugins.discover(extra={"redis": Broken()}, env={})
 
-    assert faults_of(broken, redis={}) == [
+    assert problems_of(broken, redis={}) == [
         "redis: the plugin redis could not be used: ModuleNotFoundError: No module named 'redis'"
     ]
 
@@ -346,58 +350,58 @@ def test_setting_of_a_broken_plugin_gives_its_reason() -> None:
     ],
 )
 def test_setting_of_another_version_says_what_to_do_instead(plugins: Plugins, key: str, message: str) -> None:
-    """Who comes from elsewhere is told where to go."""
-    assert faults_of(plugins, **{key: "x"}) == [message]
+    """Settings of later versions of Django-Q are reported with the replacement."""
+    assert problems_of(plugins, **{key: "x"}) == [message]
 
 
-def test_setting_whose_name_is_no_text_is_told(plugins: Plugins) -> None:
-    """A table of Python may have any key."""
+def test_setting_whose_name_is_not_a_text_is_reported(plugins: Plugins) -> None:
+    """The keys of a table may be of any type, but settings have names."""
     with pytest.raises(ConfigError) as caught:
         Config.from_dict({7: "x"}, plugins)  # type: ignore[dict-item]  # what this test is about
 
-    assert caught.value.faults == ("7: the name of a setting must be a text",)
+    assert caught.value.problems == ("7: the name of a setting must be a text",)
 
 
-def test_configuration_that_is_no_table_is_told(plugins: Plugins) -> None:
-    """Something else where a table is due is a fault like any other."""
+def test_configuration_that_is_not_a_table_is_reported(plugins: Plugins) -> None:
+    """A configuration of another type is reported like any other problem."""
     with pytest.raises(ConfigError) as caught:
         Config.from_dict(["name"], plugins)  # type: ignore[arg-type]  # what this test is about
 
-    assert caught.value.faults == ("configuration: got a list; must be a table of settings",)
+    assert caught.value.problems == ("configuration: got a list; must be a table of settings",)
 
 
-def test_bottomless_table_is_told(plugins: Plugins) -> None:
-    """Tables within tables end somewhere."""
+def test_endlessly_nested_table_is_reported(plugins: Plugins) -> None:
+    """A table that contains itself is reported."""
     bottomless: dict[str, object] = {}
     bottomless["server"] = bottomless
 
-    assert "configuration: its tables are nested too deeply; no setting needs that" in faults_of(
+    assert "configuration: its tables are nested too deeply; no setting needs that" in problems_of(
         plugins, **bottomless
     )
 
 
-def test_all_faults_are_told_at_once(plugins: Plugins) -> None:
-    """One start of the cluster is enough to learn everything that is wrong."""
+def test_all_problems_are_reported_at_once(plugins: Plugins) -> None:
+    """One start of the cluster reports every problem of the configuration."""
     settings = {"workers": 0, "wokers": 1, "server": {"prt": 1}, "retry": "x", "secret_key": "short"}
 
-    told = faults_of(plugins, **settings, accept_serializers=["xml"])
+    problems = problems_of(plugins, **settings, accept_serializers=["xml"])
 
-    paths = {fault.partition(":")[0] for fault in told}
+    paths = {fault.partition(":")[0] for fault in problems}
     assert paths == {"workers", "wokers", "server.prt", "retry", "secret_key", "accept_serializers"}
 
 
-# -- what must hold between settings ----------------------------------------------------------
+# -- problems between settings ----------------------------------------------------------------
 
 
 def test_broker_is_the_one_whose_key_is_there(plugins: Plugins) -> None:
-    """A broker is chosen by its key, and is the embedded one without any."""
+    """A broker is selected by its key; without one the embedded broker is used."""
     assert Config.from_dict({"server": {}, "secret_key": KEY}, plugins).broker == "server"
     assert Config.from_dict({"server": None}, plugins).broker == "sqlite"
 
 
 def test_two_brokers_are_an_error(plugins: Plugins) -> None:
-    """Which of two is meant is not guessed."""
-    assert faults_of(plugins, server={}, memory={}, bare={}) == [
+    """Two brokers are an error, because qcore does not guess."""
+    assert problems_of(plugins, server={}, memory={}, bare={}) == [
         (
             "bare: there are 3 brokers: bare, memory, server; keep one, and if another only stores results, "
             "name it in result_store"
@@ -406,7 +410,7 @@ def test_two_brokers_are_an_error(plugins: Plugins) -> None:
 
 
 def test_key_of_the_result_store_is_not_taken_for_the_broker(plugins: Plugins) -> None:
-    """Results may be kept elsewhere than the queue."""
+    """Results may be stored in another backend than the queue."""
     config = Config.from_dict(
         {"server": {}, "sqlite": {"path": "q.db"}, "result_store": "server", "secret_key": KEY}, plugins
     )
@@ -415,8 +419,8 @@ def test_key_of_the_result_store_is_not_taken_for_the_broker(plugins: Plugins) -
 
 
 def test_shared_broker_needs_a_key(plugins: Plugins) -> None:
-    """Processes of other machines cannot read a file made on this one."""
-    assert faults_of(plugins, server={}) == [
+    """Processes on other machines cannot read a key file on this one."""
+    assert problems_of(plugins, server={}) == [
         (
             "secret_key: missing; every process that uses the broker 'server' must have the same key: "
             "make one with 'qcore keys new' and set secret_key or QCORE_SECRET_KEY"
@@ -425,18 +429,18 @@ def test_shared_broker_needs_a_key(plugins: Plugins) -> None:
 
 
 def test_broker_without_settings_takes_an_empty_table_only(plugins: Plugins) -> None:
-    """A broker may have nothing to set."""
+    """A broker without settings accepts an empty table and nothing else."""
     assert Config.from_dict({"bare": True, "secret_key": KEY}, plugins).broker == "bare"
-    assert faults_of(plugins, bare={"host": "x"}, secret_key=KEY) == [
+    assert problems_of(plugins, bare={"host": "x"}, secret_key=KEY) == [
         "bare: got a table; this broker has no settings; write an empty table"
     ]
 
 
 def test_timeout_must_be_less_than_retry_without_renewal(plugins: Plugins) -> None:
-    """Else the broker presents a task again while it runs."""
-    assert faults_of(plugins, timeout=60, renew_leases=False) == [
+    """Otherwise the broker redelivers a task while it runs."""
+    assert problems_of(plugins, timeout=60, renew_leases=False) == [
         (
-            "timeout: got 60; with renew_leases off it must be less than retry (60), or a long task is run "
+            "timeout: got 60; with renew_leases off it must be less than retry (60), or a long task runs "
             "twice: set renew_leases = true, or raise retry above 60"
         )
     ]
@@ -444,51 +448,51 @@ def test_timeout_must_be_less_than_retry_without_renewal(plugins: Plugins) -> No
     assert Config.from_dict({"retry": 5, "workers": 4, "renew_leases": False}, plugins).retry == 5
 
 
-def test_wrong_value_causes_no_further_faults(plugins: Plugins) -> None:
-    """What follows from a value that is not known is not told."""
-    assert len(faults_of(plugins, timeout=70, retry="x", renew_leases=False)) == 1
-    assert len(faults_of(plugins, server={}, secret_key="short")) == 1
-    assert len(faults_of(plugins, serializer=1, accept_serializers=["json"])) == 1
+def test_wrong_value_causes_no_further_problems(plugins: Plugins) -> None:
+    """Problems that follow from an invalid value are not reported."""
+    assert len(problems_of(plugins, timeout=70, retry="x", renew_leases=False)) == 1
+    assert len(problems_of(plugins, server={}, secret_key="short")) == 1
+    assert len(problems_of(plugins, serializer=1, accept_serializers=["json"])) == 1
 
 
-def test_unknown_reporter_is_told(plugins: Plugins) -> None:
-    """A reporter that is not installed is not passed over."""
-    told = faults_of(plugins, error_reporter={"traker": {}, "sentry": {}})
+def test_unknown_reporter_is_reported(plugins: Plugins) -> None:
+    """A reporter that is not installed is an error."""
+    problems = problems_of(plugins, error_reporter={"traker": {}, "sentry": {}})
 
-    assert told[0].startswith("error_reporter.traker: no error reporter named 'traker'; installed: ")
-    assert "did you mean 'tracker'?" in told[0]
-
-
-def test_unknown_result_store_is_told(plugins: Plugins) -> None:
-    """The name of a store must be one that is installed."""
-    [told] = faults_of(plugins, result_store="servr")
-
-    assert told.startswith("result_store: got 'servr'; no result store named 'servr'; installed: ")
+    assert problems[0].startswith("error_reporter.traker: no error reporter named 'traker'; installed: ")
+    assert "did you mean 'tracker'?" in problems[0]
 
 
-def test_unknown_serializer_is_told(plugins: Plugins) -> None:
-    """The name of a serializer must be one that is installed."""
-    [told] = faults_of(plugins, serializer="msgpck")
+def test_unknown_result_store_is_reported(plugins: Plugins) -> None:
+    """A result store that is not installed is an error."""
+    [problems] = problems_of(plugins, result_store="servr")
 
-    assert told.startswith("serializer: got 'msgpck'; no serializer named 'msgpck'; installed: ")
+    assert problems.startswith("result_store: got 'servr'; no result store named 'servr'; installed: ")
 
 
-def test_accept_must_hold_the_serializer(plugins: Plugins) -> None:
-    """A cluster that cannot read what it enqueues is of no use."""
-    assert faults_of(plugins, accept_serializers=["json"]) == [
+def test_unknown_serializer_is_reported(plugins: Plugins) -> None:
+    """A serializer that is not installed is an error."""
+    [problems] = problems_of(plugins, serializer="msgpck")
+
+    assert problems.startswith("serializer: got 'msgpck'; no serializer named 'msgpck'; installed: ")
+
+
+def test_accept_serializers_must_contain_the_serializer(plugins: Plugins) -> None:
+    """A cluster must be able to read what it enqueues."""
+    assert problems_of(plugins, accept_serializers=["json"]) == [
         (
-            "accept_serializers: got ['json']; it must hold the serializer too, or nothing that is enqueued "
-            "here can be read: add 'msgpack', or change serializer"
+            "accept_serializers: got ['json']; it must contain the serializer, or no worker can read "
+            "what is enqueued here: add 'msgpack', or change serializer"
         )
     ]
 
 
 def test_unsafe_serializer_must_be_accepted_by_name(plugins: Plugins) -> None:
-    """Choosing pickle for writing is not yet trusting whatever comes in."""
-    assert faults_of(plugins, serializer="pickle") == [
+    """Writing pickle does not imply reading it from others."""
+    assert problems_of(plugins, serializer="pickle") == [
         (
-            "accept_serializers: missing; 'pickle' can run any code when it is read: choose another "
-            "serializer, or trust whoever holds the key and set accept_serializers = ['pickle']"
+            "accept_serializers: missing; 'pickle' can run any code when it reads a message: choose another "
+            "serializer, or trust everyone who has the key and set accept_serializers = ['pickle']"
         )
     ]
     assert Config.from_dict(
@@ -496,8 +500,8 @@ def test_unsafe_serializer_must_be_accepted_by_name(plugins: Plugins) -> None:
     ).accept_serializers == ("pickle",)
 
 
-def test_serializer_that_cannot_be_made_is_told() -> None:
-    """A factory that raises is a fault, not a crash."""
+def test_serializer_that_cannot_be_created_is_reported() -> None:
+    """A factory that raises is reported and not raised."""
 
     class Odd:
         @hookimpl
@@ -506,8 +510,8 @@ def test_serializer_that_cannot_be_made_is_told() -> None:
 
     odd = Plugins.discover(extra={"odd": Odd()}, env={})
 
-    assert faults_of(odd, serializer="odd") == [
-        "serializer: got 'odd'; it cannot be made: ZeroDivisionError: division by zero"
+    assert problems_of(odd, serializer="odd") == [
+        "serializer: got 'odd'; it cannot be created: ZeroDivisionError: division by zero"
     ]
 
 
@@ -515,57 +519,57 @@ CAN = Capabilities(receipts=True, extend=True, delay=True, counts_attempts=True,
 
 
 def test_broker_that_cannot_renew_needs_a_timeout_below_retry(plugins: Plugins) -> None:
-    """What renewal forgives must hold to the letter without it."""
+    """Without renewal of leases a timeout must be less than retry."""
     config = Config.from_dict({"timeout": 90, "retry": 60}, plugins)
 
     assert config.check_broker(CAN) == ()
     assert config.check_broker(attrs.evolve(CAN, extend=False)) == (
         (
-            "timeout: got 90; with 'sqlite', which cannot prolong a lease, it must be less than "
-            "retry (60), or a long task is run twice: lower timeout, or raise retry above 90"
+            "timeout: got 90; with 'sqlite', which cannot extend a lease, it must be less than "
+            "retry (60), or a long task runs twice: lower timeout, or raise retry above 90"
         ),
     )
     assert config.check_broker(attrs.evolve(CAN, extend=False, receipts=False)) == ()
 
 
-def test_a_retry_of_none_is_for_brokers_that_hand_out_once(plugins: Plugins) -> None:
-    """With 0 nothing is presented again, which only some brokers can promise."""
+def test_a_retry_of_zero_is_for_brokers_that_do_not_redeliver(plugins: Plugins) -> None:
+    """With 0 nothing is redelivered, which only some brokers can promise."""
     config = Config.from_dict({"retry": 0, "timeout": 90, "renew_leases": False}, plugins)
 
     assert config.check_broker(attrs.evolve(CAN, receipts=False)) == ()
     assert config.check_broker(CAN) == (
         (
-            "retry: got 0; the broker 'sqlite' presents a message again, so it has to know after how many"
+            "retry: got 0; the broker 'sqlite' redelivers a message, so it must know after how many"
             " seconds: leave it out for 60"
         ),
     )
 
 
-def test_bulk_beyond_what_the_broker_gives_is_told(plugins: Plugins) -> None:
-    """A broker that hands out ten at once is not asked for fifty."""
+def test_bulk_above_the_limit_of_the_broker_is_reported(plugins: Plugins) -> None:
+    """A broker that leases ten messages at once is not asked for fifty."""
     config = Config.from_dict({"bulk": 50}, plugins)
 
-    assert config.check_broker(CAN) == ("bulk: got 50; the broker 'sqlite' gives at most 10 at once",)
+    assert config.check_broker(CAN) == ("bulk: got 50; the broker 'sqlite' leases at most 10 at once",)
 
 
-# -- what is asked of it ----------------------------------------------------------------------
+# -- values -----------------------------------------------------------------------------------
 
 
 def test_result_ttl_comes_from_cached(plugins: Plugins) -> None:
-    """Seconds are seconds; a switch says nothing of time."""
+    """A number is a time in seconds; true and false set no time."""
     assert Config.from_dict({"cached": 60}, plugins).result_ttl == 60
     assert Config.from_dict({"cached": True}, plugins).result_ttl is None
 
 
 def test_settings_carry_structured_sections(plugins: Plugins) -> None:
-    """A broker's factory is handed its own type and nothing of the rest."""
+    """A broker's factory gets its own type and no other settings."""
     config = Config.from_dict({"name": "q", "retry": 9, "server": {"port": 1}, "secret_key": KEY}, plugins)
 
     assert config.settings() == Settings(name="q", retry=9.0, sections={"server": Server(port=1)})
 
 
 def test_configuration_crosses_a_pipe_unchanged(plugins: Plugins) -> None:
-    """The supervisor gets what its starter has, by JSON or MessagePack."""
+    """The supervisor gets an equal configuration, by JSON or MessagePack."""
     config = Config.from_dict(
         {
             "workers": 3,
@@ -660,9 +664,11 @@ def test_secret_in_a_plugins_own_message_is_hidden() -> None:
     kind = attrs.make_class("Picky", {"password": attrs.field(type=str, validator=refuse)})
     made.qcore_settings = hookimpl(lambda: {"picky": kind})  # type: ignore[attr-defined]  # a module made by hand
 
-    [told] = faults_of(Plugins.discover(extra={"picky": made}, env={}), picky={"password": "a\"b'c" + SECRET})
+    [problem] = problems_of(
+        Plugins.discover(extra={"picky": made}, env={}), picky={"password": "a\"b'c" + SECRET}
+    )
 
-    assert told == "picky: got a table; no such thing as '***'"
+    assert problem == "picky: got a table; no such thing as '***'"
 
 
 def test_short_key_is_warned_of(plugins: Plugins, caplog: pytest.LogCaptureFixture) -> None:

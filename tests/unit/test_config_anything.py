@@ -43,7 +43,7 @@ def judged(make: Any, plugins: Plugins) -> None:
     try:
         config: Config = make()
     except ConfigError as error:
-        told = error.faults or ("no fault",)
+        told = error.problems or ("no fault",)
     else:
         assert Config.from_dict(config.as_dict(), plugins) == config
         attrs.asdict(config.settings())

@@ -39,19 +39,19 @@ def fault_of(config: Config) -> str:
     """Return what is wrong with the keys."""
     with pytest.raises(ConfigError) as caught:
         config.keys()
-    [told] = caught.value.faults
-    return told
+    [message] = caught.value.problems
+    return message
 
 
 def test_declaring_makes_no_file(plugins: Plugins, state: Path) -> None:
-    """A module that is only imported leaves no trace."""
+    """Creating a configuration creates no file."""
     Config.from_dict({}, plugins)
 
     assert not state.parent.exists()
 
 
 def test_key_is_made_beside_the_default_queue(plugins: Plugins, state: Path) -> None:
-    """Nothing has to be configured, and nobody else may read the key."""
+    """A key is created without configuration, and only its owner may read it."""
     [key] = Config.from_dict({"name": "mail.v2"}, plugins).keys()
 
     path = state / "mail.v2.key"
@@ -62,21 +62,21 @@ def test_key_is_made_beside_the_default_queue(plugins: Plugins, state: Path) -> 
 
 
 def test_key_is_made_beside_the_queue_that_was_named(plugins: Plugins, tmp_path: Path) -> None:
-    """Whoever takes the queue along finds its key there."""
+    """The key file is next to the queue's file, so that they can be moved together."""
     config = Config.from_dict({"sqlite": {"path": "shop/queue.db"}}, plugins)
 
     assert config.keys() == tuple((tmp_path / "shop" / "queue.key").read_text().split())
 
 
 def test_key_stays_the_same(plugins: Plugins) -> None:
-    """A second process, or the next start, reads what the first has made."""
+    """A second process, or the next start, reads the key that the first one created."""
     first = Config.from_dict({}, plugins).keys()
 
     assert Config.from_dict({}, plugins).keys() == first
 
 
 def test_processes_that_start_at_once_get_one_key(plugins: Plugins, state: Path) -> None:
-    """Whoever comes second reads the first's key, never half of it."""
+    """A second process reads the key of the first one, never a part of it."""
     program = "from qcore.config import Config; input(); print(*Config.from_dict({}).keys())"
     started = [
         subprocess.Popen(
@@ -95,13 +95,13 @@ def test_processes_that_start_at_once_get_one_key(plugins: Plugins, state: Path)
 def test_threads_that_start_at_once_get_one_key(state: Path) -> None:
     """The same holds within one process."""
     with ThreadPoolExecutor(8) as threads:
-        found = set(threads.map(lambda _: keyfile.read_or_make(state / "x.key"), range(50)))
+        found = set(threads.map(lambda _: keyfile.read_or_create(state / "x.key"), range(50)))
 
     assert len(found) == 1
 
 
 def test_memory_broker_has_a_key_of_its_process(plugins: Plugins, state: Path) -> None:
-    """What dies with the process needs no file."""
+    """A queue that exists only in one process needs no key file."""
     config = Config.from_dict({"memory": {}}, plugins)
 
     assert config.keys() == config.keys()
@@ -137,50 +137,50 @@ def test_key_is_read_once(plugins: Plugins, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "cannot be read (No such file or directory); make one with 'qcore keys new'"),
-        (b"", "is empty; remove it to have a new key made, or put yours back"),
+        (b"", "is empty; delete it to create a new key, or restore yours"),
         (b"\xff\xfe", "cannot be read (it is not text); make one with 'qcore keys new'"),
     ],
 )
-def test_file_without_a_key_is_told(
+def test_file_without_a_key_is_reported(
     plugins: Plugins, tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     """A key file that cannot be used is named."""
     if content is not None:
         (tmp_path / "key").write_bytes(content)
 
-    told = fault_of(Config.from_dict({"secret_key": "file:key"}, plugins))
+    reported = fault_of(Config.from_dict({"secret_key": "file:key"}, plugins))
 
-    assert told == f"secret_key: the key file 'key' {message}"
+    assert reported == f"secret_key: the key file 'key' {message}"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("short", "it has 5 characters, 16 are needed and 32 better; make one with 'qcore keys new'"),
-        ("change-me-change-me-change-me-now-please"[:34], "it is a placeholder that everybody knows"),
-        ("file:/another/file/altogether", "it leads to another file; put the key there"),
+        ("short", "it has 5 characters, 16 are needed and 32 are better; make one with 'qcore keys new'"),
+        ("change-me-change-me-change-me-now-please"[:34], "it is a well-known placeholder"),
+        ("file:/another/file/altogether", "it names another file; write the key itself"),
     ],
 )
-def test_bad_key_in_a_file_is_told_without_it(
+def test_bad_key_in_a_file_is_reported_without_it(
     plugins: Plugins, tmp_path: Path, content: str, message: str
 ) -> None:
     """A key in a file is judged like any other."""
     (tmp_path / "key").write_text(content if "placeholder" not in message else "change-me-" * 4)
 
-    told = fault_of(Config.from_dict({"secret_key": "file:key"}, plugins))
+    reported = fault_of(Config.from_dict({"secret_key": "file:key"}, plugins))
 
-    assert told.startswith(f"secret_key: the key in the file 'key' cannot be used: {message}")
-    assert content not in told
+    assert reported.startswith(f"secret_key: the key in the file 'key' cannot be used: {message}")
+    assert content not in reported
 
 
-def test_key_that_cannot_be_made_is_told(plugins: Plugins, tmp_path: Path) -> None:
+def test_key_that_cannot_be_made_is_reported(plugins: Plugins, tmp_path: Path) -> None:
     """Without a place for the key there is a way out."""
     (tmp_path / "file").write_text("")
 
-    told = fault_of(Config.from_dict({"sqlite": {"path": "file/queue.db"}}, plugins))
+    reported = fault_of(Config.from_dict({"sqlite": {"path": "file/queue.db"}}, plugins))
 
-    assert told == (
-        f"secret_key: the key file '{tmp_path}/file/queue.key' cannot be made (File exists); "
+    assert reported == (
+        f"secret_key: the key file '{tmp_path}/file/queue.key' cannot be created (File exists); "
         "make the folder writable, or set secret_key yourself: make one with 'qcore keys new'"
     )
 
@@ -195,11 +195,11 @@ def test_key_file_that_others_can_read_is_warned_of(
     Config.from_dict({}, plugins).keys()
 
     path = os.path.realpath(state / "default.key")
-    assert caplog.messages == [f"key file can be read by others: {path}; chmod 600 it"]
+    assert caplog.messages == [f"other users can read the key file path={path}; run chmod 600 on it"]
 
 
 def test_configuration_made_past_the_checks_needs_a_key() -> None:
     """A shared broker never gets a key of its own making."""
-    told = fault_of(Config(broker="redis"))
+    reported = fault_of(Config(broker="redis"))
 
-    assert told == "secret_key: missing; the broker 'redis' needs one: make one with 'qcore keys new'"
+    assert reported == "secret_key: missing; the broker 'redis' needs one: make one with 'qcore keys new'"

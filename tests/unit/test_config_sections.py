@@ -81,11 +81,11 @@ def plugins() -> Plugins:
     return Plugins.discover(extra={"offer": Offer()}, env={})
 
 
-def faults_of(plugins: Plugins, **settings: object) -> list[str]:
+def problems_of(plugins: Plugins, **settings: object) -> list[str]:
     """Return what is wrong with these settings."""
     with pytest.raises(ConfigError) as caught:
         Config.from_dict(settings, plugins)
-    return list(caught.value.faults)
+    return list(caught.value.problems)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_section_is_structured_into_its_type(
 )
 def test_fault_in_a_section_has_its_path(plugins: Plugins, settings: object, messages: list[str]) -> None:
     """Every fault of a section is told at once, each where it is."""
-    assert faults_of(plugins, full=settings) == messages
+    assert problems_of(plugins, full=settings) == messages
 
 
 @pytest.mark.parametrize(
@@ -178,19 +178,19 @@ def test_fault_in_a_section_has_its_path(plugins: Plugins, settings: object, mes
         ("either", "x", "either: got 'x'; must be a whole number or true or false"),
     ],
 )
-def test_wrong_section_is_told(plugins: Plugins, key: str, raw: object, message: str) -> None:
+def test_wrong_section_is_reported(plugins: Plugins, key: str, raw: object, message: str) -> None:
     """A section of the wrong shape says which shape is due."""
-    assert faults_of(plugins, **{key: raw}) == [message]
+    assert problems_of(plugins, **{key: raw}) == [message]
 
 
 def test_type_that_cannot_be_read_is_the_plugins_fault(plugins: Plugins) -> None:
     """A plugin may declare what no table can become."""
-    [told] = faults_of(plugins, unreadable={})
+    [told] = problems_of(plugins, unreadable={})
 
-    assert told.startswith("unreadable: its plugin declares a type that cannot be read; ")
+    assert told.startswith("unreadable: its plugin declares a type that qcore cannot read; ")
 
 
-def test_key_that_two_plugins_offer_is_told(plugins: Plugins) -> None:
+def test_key_that_two_plugins_offer_is_reported(plugins: Plugins) -> None:
     """Whose type is meant is not guessed."""
 
     class Other:
@@ -201,7 +201,7 @@ def test_key_that_two_plugins_offer_is_told(plugins: Plugins) -> None:
 
     both = Plugins.discover(extra={"offer": Offer(), "other": Other()}, env={})
 
-    assert faults_of(both, plain={}) == [
+    assert problems_of(both, plain={}) == [
         (
             "plain: the setting 'plain' is offered by offer and other; uninstall one of them, "
             "or switch one off by name in QCORE_DISABLE_PLUGINS"
@@ -211,6 +211,6 @@ def test_key_that_two_plugins_offer_is_told(plugins: Plugins) -> None:
 
 def test_value_of_python_alone_is_told_by_its_type(plugins: Plugins) -> None:
     """A table of Python may hold what no file can."""
-    assert faults_of(plugins, plain={"port": object()}) == [
+    assert problems_of(plugins, plain={"port": object()}) == [
         "plain.port: got a value of type object; must be a whole number"
     ]

@@ -65,11 +65,11 @@ def load(plugins: Plugins, env: Mapping[str, str]) -> Config:
     return Config.load(env=env, plugins=plugins)
 
 
-def faults_of(plugins: Plugins, **env: str) -> list[str]:
-    """Return what is wrong with the file found here and these variables."""
+def problems_of(plugins: Plugins, **env: str) -> list[str]:
+    """Return the problems of the file in the working directory and these variables."""
     with pytest.raises(ConfigError) as caught:
         Config.load(env=env, plugins=plugins)
-    return list(caught.value.faults)
+    return list(caught.value.problems)
 
 
 # -- layers -----------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_falsy_override_overrides(plugins: Plugins, folder: Path, key: str, valu
 
 
 def test_unset_overrides_nothing(plugins: Plugins, folder: Path) -> None:
-    """A command line passes on what it was not told."""
+    """A command line passes UNSET for options that were not given."""
     (folder / "qcore.toml").write_text("workers = 3\n[store]\nport = 4\n")
 
     config = Config.load(env={}, plugins=plugins, workers=UNSET, store={"port": UNSET, "path": "x"})
@@ -115,7 +115,7 @@ def test_section_is_laid_over_a_section_key_by_key(plugins: Plugins, folder: Pat
 
 
 def test_none_takes_a_section_away(plugins: Plugins, folder: Path) -> None:
-    """An override can do without what the file asks for."""
+    """An override of None removes a section of the file."""
     (folder / "qcore.toml").write_text('[store]\npath = "file"\n')
 
     assert Config.load(env={}, plugins=plugins, store=None).sections == {}
@@ -126,7 +126,7 @@ def test_none_takes_a_section_away(plugins: Plugins, folder: Path) -> None:
 
 
 def test_file_is_found_by_argument_variable_and_place(plugins: Plugins, folder: Path) -> None:
-    """The nearest word counts: argument, QCORE_CONFIG, qcore.toml, pyproject.toml."""
+    """The first of these is used: argument, QCORE_CONFIG, qcore.toml, pyproject.toml."""
     (folder / "pyproject.toml").write_text('[tool.qcore]\nname = "project"\n')
     assert Config.load(env={}, plugins=plugins).name == "project"
 
@@ -149,9 +149,9 @@ def test_project_without_our_table_sets_nothing(plugins: Plugins, folder: Path) 
     assert Config.load(env={}, plugins=plugins).name == "default"
 
 
-def test_file_that_is_not_there_is_told(plugins: Plugins, folder: Path) -> None:
-    """A file that was named must be there."""
-    assert faults_of(plugins, QCORE_CONFIG="gone.toml") == [
+def test_missing_file_is_reported(plugins: Plugins, folder: Path) -> None:
+    """A file that is named must exist."""
+    assert problems_of(plugins, QCORE_CONFIG="gone.toml") == [
         (
             "QCORE_CONFIG: the configuration file 'gone.toml' cannot be read: No such file or directory; "
             "check the path"
@@ -159,40 +159,40 @@ def test_file_that_is_not_there_is_told(plugins: Plugins, folder: Path) -> None:
     ]
 
 
-def test_file_that_is_no_toml_is_told_with_its_place(plugins: Plugins, folder: Path) -> None:
-    """Where the reader stumbled is what the writer needs."""
+def test_file_that_is_not_toml_is_reported_with_line_and_column(plugins: Plugins, folder: Path) -> None:
+    """The message says where the error in the file is."""
     (folder / "qcore.toml").write_text("workers = \n")
 
-    assert faults_of(plugins) == [
+    assert problems_of(plugins) == [
         (
             "the configuration file 'qcore.toml' cannot be read: Invalid value (at line 1, column 11); "
-            "correct it there"
+            "correct the file"
         )
     ]
 
 
-def test_file_that_is_no_text_is_told(plugins: Plugins, folder: Path) -> None:
-    """Any bytes may stand where a file is due."""
+def test_file_that_is_not_text_is_reported(plugins: Plugins, folder: Path) -> None:
+    """A file with any bytes is reported as unreadable."""
     (folder / "qcore.toml").write_bytes(b"\xff\xfe\x00")
 
-    [told] = faults_of(plugins)
-    assert told.startswith("the configuration file 'qcore.toml' cannot be read: ")
+    [problems] = problems_of(plugins)
+    assert problems.startswith("the configuration file 'qcore.toml' cannot be read: ")
 
 
 def test_table_of_the_project_must_be_a_table(plugins: Plugins, folder: Path) -> None:
-    """`qcore = ...` below `[tool]` is a slip."""
+    """`qcore = ...` below `[tool]` is reported as a mistake."""
     (folder / "pyproject.toml").write_text("[tool]\nqcore = 1\n")
 
-    assert faults_of(plugins) == ["tool.qcore: must be a table in 'pyproject.toml'; write [tool.qcore]"]
+    assert problems_of(plugins) == ["tool.qcore: must be a table in 'pyproject.toml'; write [tool.qcore]"]
 
 
-def test_fault_names_the_file_it_comes_from(plugins: Plugins, folder: Path) -> None:
-    """With several layers it must be said which one to mend."""
+def test_problem_names_the_file_or_variable_it_comes_from(plugins: Plugins, folder: Path) -> None:
+    """With several sources the message says which one to correct."""
     (folder / "qcore.toml").write_text('retry = -1\nwokers = 1\n[store]\nport = "x"\npth = 1\n')
 
-    told = faults_of(plugins, QCORE_POLL="x")
+    problems = problems_of(plugins, QCORE_POLL="x")
 
-    assert [fault.partition(";")[0] for fault in told] == [
+    assert [fault.partition(";")[0] for fault in problems] == [
         "retry: got -1 from qcore.toml",
         "poll: got 'x' from QCORE_POLL",
         "wokers: unknown setting from qcore.toml",
@@ -303,19 +303,19 @@ def test_other_variables_are_left_alone(plugins: Plugins) -> None:
         (
             "QCORE_STORE",
             '{"path": "hunter2"',
-            f"store: got a text from QCORE_STORE; it begins like a JSON table but is none; {CHECK}",
+            f"store: got a text from QCORE_STORE; it begins like a JSON table but is not valid JSON; {CHECK}",
         ),
         (
             "QCORE_ACCEPT_SERIALIZERS",
             "[msgpack]",
             (
                 "accept_serializers: got '[msgpack]' from QCORE_ACCEPT_SERIALIZERS; it begins like JSON but "
-                f"is none; {CHECK}"
+                f"is not valid JSON; {CHECK}"
             ),
         ),
         ("QCORE___X", "1", "QCORE___X: not the name of a setting; write QCORE_KEY or QCORE_SECTION__KEY"),
     ],
 )
-def test_wrong_variable_is_told(plugins: Plugins, variable: str, text: str, message: str) -> None:
+def test_wrong_variable_is_reported(plugins: Plugins, variable: str, text: str, message: str) -> None:
     """A message names the variable."""
-    assert faults_of(plugins, **{variable: text}) == [message]
+    assert problems_of(plugins, **{variable: text}) == [message]

@@ -170,4 +170,4 @@ def test_example_without_its_plugin_says_what_to_install(broker: str, example: d
         Config.from_dict({**example, **KEY}, Plugins.of(CORE))
 
     assert f"{broker}: no installed plugin offers it; pip install qcore-" in str(caught.value)
-    assert all("; pip install qcore-" in fault for fault in caught.value.faults)
+    assert all("; pip install qcore-" in fault for fault in caught.value.problems)

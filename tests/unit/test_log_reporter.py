@@ -20,7 +20,7 @@ def test_a_failure_is_one_error_line(caplog: pytest.LogCaptureFixture) -> None:
     assert record.levelno == logging.ERROR
     assert record.name == "qcore.reports"
     assert record.getMessage() == (
-        f"task failed: id={TASK.id} name=shop.tasks.pay attempt=3 error=ValueError:"
+        f"task failed id={TASK.id} name=shop.tasks.pay attempt=3 error=ValueError:"
         r" Traceback:\n  line 1\nValueError: no"
     )
 

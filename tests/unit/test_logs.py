@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 
-from qcore.logs import Harmless
+from qcore.logs import SanitizingFormatter
 
 #: sets the title, clears the screen, writes to the clipboard, goes back in the line, turns text round
 HOSTILE = "\x1b]0;PWNED\x07a\x1b[2Jb\x1b]52;c;eA==\x07c\rd\u202ee\x9b31mf"
@@ -26,7 +26,7 @@ def test_a_terminal_obeys_nothing_in_a_log_line() -> None:
     """Escape sequences, carriage returns and changes of direction are left out."""
     record = logging.LogRecord("qcore.worker", logging.WARNING, "", 0, "%s", (HOSTILE,), None)
 
-    assert Harmless("%(message)s").format(record) == "abcdef"
+    assert SanitizingFormatter("%(message)s").format(record) == "abcdef"
 
 
 def test_a_traceback_keeps_its_lines_and_loses_the_rest() -> None:

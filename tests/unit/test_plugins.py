@@ -123,7 +123,7 @@ def test_qcore_that_is_not_installed_says_so() -> None:
     def find(name: str) -> metadata.Distribution:
         raise metadata.PackageNotFoundError(name)
 
-    with pytest.raises(PluginError, match=r"is imported from .* but not installed.*pip install"):
+    with pytest.raises(PluginError, match=r"is imported from .* but is not installed.*pip install"):
         check_distribution(find)
 
 
@@ -276,7 +276,7 @@ def test_unmarked_hook_is_an_error_of_its_plugin() -> None:
 
     assert (
         only(plugins, "mine").broken
-        == "its function 'qcore_settled' is not marked; put @qcore.hookspecs.hookimpl above it"
+        == "its function 'qcore_settled' is not marked as a hook; write @qcore.hookspecs.hookimpl above it"
     )
 
 

@@ -1,4 +1,4 @@
-"""The face: hands on names, `Cluster` when it is asked for."""
+"""Exports the public names, and imports `Cluster` when it is used."""
 
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from qcore.tasks.task import Job, Task
 if TYPE_CHECKING:
     from qcore.cluster import Cluster
 else:
-    # a program that only enqueues does without what starts workers
+    # a program that only enqueues does not need the modules that start workers
     __getattr__ = on_demand(__name__, Cluster="cluster")
 
 

@@ -1,4 +1,4 @@
-"""The configuration: layers checked together, and what is asked of them."""
+"""Decides whether a configuration is valid, and holds its values."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from qcore.errors import ConfigError
 from qcore.interfaces import Settings
 from qcore.plugins import Plugins
 from qcore.settings import crosscheck, keyfile, options, sections
-from qcore.settings.rules import UNSET, Wrong, is_none
-from qcore.settings.rules import told as told_of
+from qcore.settings.rules import UNSET, Wrong, is_none, problem_with
 from qcore.settings.sources import Layers
 
 if TYPE_CHECKING:
@@ -28,19 +27,19 @@ __all__ = ["UNSET", "Config"]
 
 @attrs.frozen(kw_only=True)
 class Config(options.Options):
-    """What producers and clusters are told; made by `from_dict` or `load`, which check it."""
+    """The checked settings of producers and clusters; `from_dict` and `load` create it."""
 
-    #: the configuration key that selects the broker, or `broker_class`
+    #: the configuration key that selects the broker, or the value of `broker_class`
     broker: str = ""
-    #: plugins' keys as they were written
+    #: values of plugins' keys as they were written
     raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-    #: plugins' keys in the plugins' own types
+    #: values of plugins' keys as the plugins' own types
     sections: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
-    # finds the file of a queue that needs no server, beside which its key is kept
+    # returns the file of a queue that needs no server; its secret key is stored beside that file
     _find_file: Callable[[Settings], Path | None] | None = attrs.field(
         default=None, alias="find_file", repr=False, eq=False
     )
-    # keys once read or made, so that a process has one set of them
+    # the keys once they were read or created, so that a process always uses the same ones
     _keys: list[tuple[str, ...]] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     @classmethod
@@ -48,11 +47,11 @@ class Config(options.Options):
         """Check a table of settings and return its Config.
 
         Raises:
-            ConfigError: with every fault there is.
+            ConfigError: with all problems.
 
         """
         layers = Layers()
-        layers.lay(mapping)
+        layers.merge(mapping)
         return cls._checked(layers, plugins or Plugins.discover())
 
     @classmethod
@@ -64,34 +63,34 @@ class Config(options.Options):
         plugins: Plugins | None = None,
         **overrides: Any,
     ) -> Self:
-        """Lay a file, QCORE_* variables and overrides over the defaults and check the whole.
+        """Merge a file, QCORE_* variables and overrides over the defaults, and check the result.
 
         The file is `path`, else `$QCORE_CONFIG`, else `qcore.toml`, else `[tool.qcore]` of
-        `pyproject.toml` in the working directory. An override that is UNSET overrides nothing.
+        `pyproject.toml` in the working directory. An override that is UNSET has no effect.
 
         Raises:
-            ConfigError: with every fault there is.
+            ConfigError: with all problems.
 
         """
         env = os.environ if env is None else env
         layers = Layers()
         layers.file(path, env)
         layers.environment(env)
-        layers.lay(overrides)
+        layers.merge(overrides)
         return cls._checked(layers, plugins or Plugins.discover(env=env))
 
     @classmethod
     def _checked(cls, layers: Layers, plugins: Plugins) -> Self:
-        told = list(layers.faults)
+        problems = list(layers.problems)
         rules = options.every()
         values: dict[str, Any] = {}
-        bad: set[str] = set()
+        invalid: set[str] = set()
         for key, value in layers.values.items():
             try:
                 values |= {key: rules[key].read(value)} if key in rules else {}
             except Wrong as error:
-                bad.add(key)
-                told.append(told_of(key, value, error, layers.origin(key)))
+                invalid.add(key)
+                problems.append(problem_with(key, value, error, layers.origin(key)))
         values = {key: value for key, value in values.items() if value is not UNSET}
         given = {
             key: value for key, value in layers.values.items() if key not in rules and not is_none(value)
@@ -101,49 +100,49 @@ class Config(options.Options):
         for key, value in given.items():
             try:
                 structured[key], raw[key] = sections.read(key, value, [*rules], plugins, layers.origin)
-            except sections.Faulty as error:
-                told += error.faults
+            except sections.InvalidSection as error:
+                problems += error.problems
 
         config = cls(**values, raw=raw, sections=structured)
         chosen, wrong = crosscheck.broker_of(config, given, plugins)
-        bad |= {"secret_key"} if wrong else set()
-        told += [*wrong, *crosscheck.between(config, chosen, bad, plugins)]
-        if "accept_serializers" not in values and not {"serializer", "accept_serializers"} & bad:
-            told += crosscheck.safety(config, plugins)
-        if told:
+        invalid |= {"secret_key"} if wrong else set()
+        problems += [*wrong, *crosscheck.between(config, chosen, invalid, plugins)]
+        if "accept_serializers" not in values and not {"serializer", "accept_serializers"} & invalid:
+            problems += crosscheck.safety(config, plugins)
+        if problems:
             secrets = wording.secrets_of(layers.values)
-            raise ConfigError([wording.without(fault, secrets) for fault in told])
+            raise ConfigError([wording.without(problem, secrets) for problem in problems])
         return attrs.evolve(config, broker=chosen, find_file=plugins.local_brokers().get(chosen))
 
-    # -- what is asked of it --------------------------------------------------------------
+    # -- values ---------------------------------------------------------------------------
 
     @property
     def result_ttl(self) -> float | None:
-        """Seconds a result is kept; None = as long as `save_limit` lets it."""
+        """Seconds for which a result is stored; None = as long as `save_limit` allows."""
         return None if isinstance(self.cached, bool) else self.cached
 
     def queue_file(self, name: str) -> Path | None:
-        """Return the file that holds the queue `name`, None if no file does."""
+        """Return the file that holds the queue `name`, None if the broker uses no file."""
         return None if self._find_file is None else self._find_file(attrs.evolve(self.settings(), name=name))
 
     def settings(self) -> Settings:
-        """Return what brokers and stores are told."""
+        """Return the settings that brokers and stores get."""
         return Settings(
             name=self.name, retry=self.retry, bulk=self.bulk, poll=self.poll, sections=dict(self.sections)
         )
 
     def check_broker(self, capabilities: Capabilities) -> tuple[str, ...]:
-        """Return the faults that only show once it is known what the broker can do."""
+        """Return the problems between the settings and what the broker can do."""
         return tuple(crosscheck.broker(self, self.broker, capabilities))
 
     def keys(self) -> tuple[str, ...]:
         """Return the secret keys: the first signs, all verify.
 
-        Reads the files named by `secret_key`. Without one, the embedded broker's key is read
-        from the file beside its database, which is made if it is not there.
+        Reads the files named by `secret_key`. If it is not set, the key of an embedded broker
+        is read from a file beside its database, which is created if it does not exist.
 
         Raises:
-            ConfigError: a file cannot be read or made, or holds no usable key.
+            ConfigError: a file cannot be read or created, or contains no valid key.
 
         """
         if not self._keys:
@@ -159,11 +158,11 @@ class Config(options.Options):
         if self._find_file is None:
             raise Wrong(f"missing; the broker {self.broker!r} needs one: make one with 'qcore keys new'")
         file = self._find_file(self.settings())
-        # A queue that lives in one process needs no key that lives longer.
-        return (keyfile.new(),) if file is None else keyfile.read_or_make(file.with_suffix(".key"))
+        # A queue that exists only in one process needs no stored key.
+        return (keyfile.new(),) if file is None else keyfile.read_or_create(file.with_suffix(".key"))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a table of plain values that `from_dict` turns into an equal Config."""
+        """Return a table of plain values from which `from_dict` creates an equal Config."""
         values = {name: getattr(self, name) for name in options.every()}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         reporters = {name: dict(settings) for name, settings in self.error_reporter.items()}

@@ -1,4 +1,4 @@
-"""Every error qcore raises; a class's docstring is its default message."""
+"""Defines every error of qcore; its docstring is the default message."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class QcoreError(Exception):
 class ConfigError(QcoreError):
     """The configuration is not valid."""
 
-    def __init__(self, faults: Sequence[str] = ()) -> None:
-        #: one sentence for each fault, each beginning with the path of the setting
-        self.faults = tuple(faults)
-        lines = "".join(f"\n  - {fault}" for fault in self.faults)
-        super().__init__(f"the configuration is not valid:{lines}" if faults else None)
+    def __init__(self, problems: Sequence[str] = ()) -> None:
+        #: one sentence for each problem, which begins with the path of the setting
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"the configuration is not valid:{lines}" if problems else None)
 
 
 class PluginError(QcoreError):
@@ -33,26 +33,26 @@ class PluginError(QcoreError):
 
 
 class PluginNotFound(PluginError):
-    """No installed plugin offers what was asked for."""
+    """No installed plugin has the requested name."""
 
 
 class PluginBroken(PluginError):
-    """A plugin that was asked for could not be loaded."""
+    """The requested plugin could not be loaded."""
 
 
 # -- brokers and stores -------------------------------------------------------------------
 
 
 class BackendError(QcoreError):
-    """A broker, result store or schedule store could not do what it was asked."""
+    """A broker or store failed."""
 
 
 class BackendUnavailable(BackendError):
-    """The backend does not answer at the moment; the same call may work later."""
+    """The backend does not answer; the same call may work later."""
 
 
 class BackendRejected(BackendError):
-    """The backend will not do this however often it is asked."""
+    """The backend rejects the call; repeating it will not help."""
 
 
 class PayloadTooLarge(BackendRejected):
@@ -67,15 +67,15 @@ class NotSupported(BackendRejected):
 
 
 class EncodeError(QcoreError):
-    """A value cannot be written by the serializer."""
+    """The serializer cannot write a value."""
 
 
 class DecodeError(QcoreError):
-    """Bytes cannot be read by the serializer."""
+    """The serializer cannot read the bytes."""
 
 
 class EnvelopeError(QcoreError):
-    """A message is not one this cluster may execute."""
+    """This cluster must not execute the message."""
 
 
 class MalformedMessage(EnvelopeError):
@@ -83,7 +83,7 @@ class MalformedMessage(EnvelopeError):
 
 
 class UnknownKey(EnvelopeError):
-    """The message was signed with a key that is not in this configuration's secret_key."""
+    """The message was signed with a key that is not in secret_key."""
 
 
 class BadSignature(EnvelopeError):
@@ -94,15 +94,15 @@ class BadSignature(EnvelopeError):
 
 
 class TaskNotFound(QcoreError):
-    """The name of the task does not lead to something that can be called."""
+    """The name of the task is not that of a callable."""
 
 
 class TaskNotAllowed(TaskNotFound):
-    """The name of the task is not among tasks_allowed."""
+    """The name of the task does not match tasks_allowed."""
 
 
 class TaskNameError(QcoreError):
-    """A worker process could not import this function by name."""
+    """A worker process cannot import this function by name."""
 
 
 class TaskFailed(QcoreError):
@@ -115,7 +115,7 @@ class TaskFailed(QcoreError):
 
 
 class ScheduleError(QcoreError):
-    """The schedule is not one that can be kept or fired."""
+    """The schedule is not valid."""
 
 
 class ResultNotReady(QcoreError):
@@ -123,17 +123,17 @@ class ResultNotReady(QcoreError):
 
 
 class SkipTask(QcoreError):
-    """Raised by a pre_enqueue or pre_execute hook: leave this task out."""
+    """A pre_enqueue or pre_execute hook skips this task."""
 
 
 class TaskTimeout(BaseException):
     """The task ran longer than its timeout."""
 
-    # Not a QcoreError and not an Exception: `except Exception` in a task must not eat it.
+    # Not an Exception, because `except Exception` in a task must not catch it.
 
 
 class TaskCancelled(BaseException):
-    """The task was called off."""
+    """The task was cancelled."""
 
     # As above.
 
@@ -142,7 +142,7 @@ class TaskCancelled(BaseException):
 
 
 class ClusterError(QcoreError):
-    """The cluster could not do what it was asked."""
+    """The cluster failed."""
 
 
 class StartFailed(ClusterError):
@@ -150,6 +150,6 @@ class StartFailed(ClusterError):
 
 
 class ImportedMainReached(BaseException):
-    """A worker that imports the user's script has come to the line that starts or uses the cluster."""
+    """A worker that imports the user's script reached the line that starts or uses the cluster."""
 
-    # Ends the import there: what stands above the line is defined, what it does is not done twice.
+    # It ends the import there: everything above the line is defined, and nothing below runs twice.

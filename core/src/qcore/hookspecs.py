@@ -1,4 +1,4 @@
-"""Everything a plugin may say, in one file."""
+"""Defines every hook that a plugin can implement."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from qcore.status import ClusterStatus
 
 hookspec = pluggy.HookspecMarker("qcore")
-#: marks a function of a plugin's module as the implementation of a hook
+#: marks a function of a plugin's module as an implementation of a hook
 hookimpl = pluggy.HookimplMarker("qcore")
 
 
-# -- registration: asked once, answered with names; heavy imports belong inside the factories
+# -- registration: called once to get names; heavy imports belong inside the factories
 
 
 @hookspec
 def qcore_settings() -> Mapping[str, Any]:  # type: ignore[empty-body]  # a specification has no body
-    """Offer configuration keys: key -> type (an attrs class, or any type cattrs can structure)."""
+    """Offer configuration keys: key -> type (an attrs class, or any type that cattrs can structure)."""
 
 
 @hookspec
@@ -35,17 +35,17 @@ def qcore_brokers() -> Mapping[str, Callable[[Settings], Broker]]:  # type: igno
 
 @hookspec
 def qcore_local_brokers() -> Mapping[str, Callable[[Settings], Path | None]]:  # type: ignore[empty-body]  # as above
-    """Say which brokers need no server: key -> function that returns the file of a queue.
+    """Offer brokers that need no server: key -> function that returns the file of a queue.
 
-    The secret key of such a queue is made by itself and kept beside that file. The first broker
-    with a file is taken when none is named. None instead of a file means that the queue lives
-    and dies with its process, and its key with it.
+    The secret key of such a queue is created automatically and stored beside that file. The first
+    broker with a file is used when the configuration names none. None instead of a file means that
+    the queue and its key exist only in one process.
     """
 
 
 @hookspec
 def qcore_result_stores() -> Mapping[str, Callable[[Settings], ResultStore]]:  # type: ignore[empty-body]  # as above
-    """Offer result stores: name -> factory; the broker's own name makes it that broker's default."""
+    """Offer result stores: name -> factory; a store with a broker's name is that broker's default."""
 
 
 @hookspec
@@ -60,7 +60,7 @@ def qcore_error_reporters() -> Mapping[str, Callable[..., ErrorReporter]]:  # ty
 
 @hookspec
 def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]:  # type: ignore[empty-body]  # as above
-    """Offer schedule stores: name -> factory; the broker's own name makes it that broker's default."""
+    """Offer schedule stores: name -> factory; a store with a broker's name is that broker's default."""
 
 
 @hookspec
@@ -72,16 +72,16 @@ def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:  # type: i
 def qcore_commands() -> Mapping[str, Callable[[], Any]]:  # type: ignore[empty-body]  # as above
     """Offer commands of `qcore`: name -> factory of a click command.
 
-    The first line of the factory's docstring is the command's line in `qcore --help`.
+    The first line of the factory's docstring describes the command in `qcore --help`.
     """
 
 
 @hookspec
 def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:  # type: ignore[empty-body]  # as above
-    """Offer checks of `qcore doctor`: name -> function that returns what is well or raises what is not."""
+    """Offer checks of `qcore doctor`: name -> function that returns a text, or raises if the check fails."""
 
 
-# -- lifecycle: one argument each, so that a new field breaks nobody
+# -- lifecycle: one argument each, so that a new field breaks no plugin
 
 
 @attrs.frozen(kw_only=True)
@@ -104,7 +104,7 @@ class WorkerEvent:
 
 @attrs.define(kw_only=True)
 class EnqueueEvent:
-    """A task is about to be sealed, in the producer; `headers` may be added to."""
+    """A task is about to be signed, in the producer; a hook may add to `headers`."""
 
     task: TaskInfo
     headers: dict[str, str]
@@ -121,7 +121,7 @@ class ExecuteEvent:
 
 @attrs.frozen(kw_only=True)
 class SettledEvent:
-    """What became of a message is written down."""
+    """The settlement of a message is durable."""
 
     task_id: str
     name: str
@@ -134,18 +134,18 @@ class SettledEvent:
 
 @attrs.frozen(kw_only=True)
 class RejectedEvent:
-    """A message was refused unread."""
+    """A message was rejected without being decoded."""
 
     reason: str
-    #: bytes of the refused message
+    #: bytes of the rejected message
     size: int
 
 
 class Hook(Protocol):
     """A bound lifecycle hook."""
 
-    def __call__(self, event: Any, /) -> None:  # noqa: ANN401 - one class of event a hook
-        """Take note of the event."""
+    def __call__(self, event: Any, /) -> None:  # noqa: ANN401 - each hook has its own class of event
+        """Handle the event."""
 
 
 @hookspec
@@ -155,7 +155,7 @@ def qcore_cluster_start(event: ClusterEvent) -> None:
 
 @hookspec
 def qcore_cluster_stop(event: ClusterEvent) -> None:
-    """Run in the supervisor when the workers are gone."""
+    """Run in the supervisor when the workers have ended."""
 
 
 @hookspec
@@ -165,12 +165,12 @@ def qcore_worker_start(event: WorkerEvent) -> None:
 
 @hookspec
 def qcore_worker_stop(event: WorkerEvent) -> None:
-    """Run in a worker that leaves of its own accord, after its last settlement."""
+    """Run in a worker that ends by itself, after its last settlement."""
 
 
 @hookspec
 def qcore_pre_enqueue(event: EnqueueEvent) -> None:
-    """Run in the producer before a task is sealed; SkipTask leaves the task out."""
+    """Run in the producer before a task is signed; SkipTask skips the task."""
 
 
 @hookspec
@@ -180,14 +180,14 @@ def qcore_pre_execute(event: ExecuteEvent) -> None:
 
 @hookspec
 def qcore_post_execute(event: ExecuteEvent) -> None:
-    """Run in the worker after the function, however it ended."""
+    """Run in the worker after the function, whether it returned or raised."""
 
 
 @hookspec
 def qcore_settled(event: SettledEvent) -> None:
-    """Run once the settlement of a message is durable, in the worker or, for a dead one, the supervisor."""
+    """Run once a settlement is durable, in the worker or, for a dead worker, in the supervisor."""
 
 
 @hookspec
 def qcore_rejected(event: RejectedEvent) -> None:
-    """Run when a message is refused: not signed by us, altered, or not an envelope."""
+    """Run when a message is rejected: signed by an unknown key, altered, or not an envelope."""

@@ -1,4 +1,4 @@
-"""What is installed: distributions, entry points, modules given by hand."""
+"""Finds plugins: entry points of distributions, and given modules."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qcore.errors import PluginError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-#: the distribution, and the group of entry points that plugins announce themselves in
+#: name of the distribution, and of the group of entry points for plugins
 OURS = "qcore"
-#: the entry point of the brokers, stores and serializers that come with qcore
+#: the entry point of what is built into qcore
 BUILTIN = "builtin"
-#: ours are numbered by year from here on; the index holds an unrelated `qcore` 1.x
+#: the first year in our version numbers; the public index has an unrelated `qcore` 1.x
 FIRST_VERSION = 26
-#: what to install for names that are known to come from elsewhere
+#: configuration key -> the distribution that offers it
 KNOWN: Final = {
     "redis": "qcore-redis",
     "sqs": "qcore-sqs",
@@ -39,53 +39,53 @@ KNOWN: Final = {
     "sentry": "qcore-sentry",
     "rollbar": "qcore-rollbar",
 }
-#: the same for names of serializers, and for the broker of tests
+#: name of a serializer, or of the broker for tests -> the distribution that offers it
 KNOWN_OTHERS: Final = {"json": "qcore-json", "pickle": "qcore-pickle", "memory": "qcore-testing"}
-#: the same for commands
+#: name of a command -> the distribution that offers it
 KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor"}
-_SPECIFIED = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_"))
+_HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_"))
 
 
 @attrs.define(kw_only=True)
 class Plugin:
-    """One plugin: where it comes from, what it offers, or why it cannot be used."""
+    """One plugin: its distribution, what it offers, or why it cannot be used."""
 
     name: str
-    #: None for a plugin given by hand
+    #: None for a module that was passed to `Plugins`
     distribution: str | None = None
     version: str | None = None
     file: str = ""
-    #: hook -> name -> what is offered
+    #: registration hook -> name -> factory or type
     offers: dict[str, dict[str, Any]] = attrs.field(factory=dict, repr=False)
-    #: lifecycle hooks it implements
+    #: names of the lifecycle hooks it implements
     hooks: tuple[str, ...] = ()
-    #: why it cannot be used; empty while it can
+    #: why it cannot be used; "" if it can
     broken: str = ""
-    #: switched off by the user
+    #: disabled by the user
     blocked: bool = False
-    #: what was registered
+    #: the registered module
     module: object = attrs.field(default=None, repr=False, eq=False)
-    #: imports it
+    #: imports the module
     load: Callable[[], object] = attrs.field(repr=False, eq=False)
 
     @property
     def title(self) -> str:
-        """Name it as a message does: `sqs (qcore-sqs 26.11.0)`."""
+        """The name in messages: `sqs (qcore-sqs 26.11.0)`."""
         return f"{self.name} ({self.distribution} {self.version})" if self.distribution else self.name
 
     @property
     def ours(self) -> bool:
-        """Whether it is what comes with qcore, or was put in its place by hand."""
+        """Whether it is the built-in plugin, or a module that replaces it."""
         return self.name == BUILTIN and self.distribution in {OURS, None}
 
 
 def distribution_of(name: str) -> str | None:
-    """Return the distribution that is known to offer a name, None if none is known."""
+    """Return the distribution that offers a name, None if it is not known."""
     return KNOWN.get(name) or KNOWN_OTHERS.get(name)
 
 
 def from_metadata(points: Iterable[metadata.EntryPoint] | None = None) -> Iterator[Plugin]:
-    """Yield what the installed distributions announce, ours first, then by name."""
+    """Yield the plugins of the installed distributions, the built-in one first, then by name."""
     found = metadata.entry_points(group=OURS) if points is None else points
     plugins = [
         Plugin(
@@ -100,40 +100,50 @@ def from_metadata(points: Iterable[metadata.EntryPoint] | None = None) -> Iterat
 
 
 def by_hand(modules: Mapping[str, object]) -> Iterator[Plugin]:
-    """Yield the modules a user gives, by the names they are given."""
+    """Yield plugins for modules that a user passes by name."""
     for name, module in modules.items():
         yield Plugin(name=name, load=lambda module=module: module)  # type: ignore[misc]  # binds the loop's value
 
 
 def check_distribution(find: Callable[[str], metadata.Distribution] = metadata.distribution) -> None:
-    """Raise PluginError unless the installed distribution `qcore` is this one."""
+    """Check that the installed distribution `qcore` is this one.
+
+    Raises:
+        PluginError: it is not installed, or it is the unrelated library.
+    """
     try:
         version = str(find(OURS).version)
     except metadata.PackageNotFoundError:
         raise PluginError(
-            f"qcore is imported from {hookspecs.__file__} but not installed, so that its built-in plugin "
-            "cannot be found; install it, for example with: pip install -e ./core"
+            f"qcore is imported from {hookspecs.__file__} but is not installed, so its built-in plugin "
+            "cannot be found; install it, for example by: pip install -e ./core"
         ) from None
     year = version.partition(".")[0]
     if not year.isdigit() or int(year) < FIRST_VERSION:
         raise PluginError(
             f"the installed distribution 'qcore' is version {version}, an unrelated library of the same "
-            "name, and the two cannot live in one environment. "
+            "name, and one environment cannot have both; "
             f"pip install --force-reinstall 'qcore>={FIRST_VERSION}.11'"
         )
 
 
 def check_hooks(module: object) -> None:
-    """Raise PluginError for a function of a plugin that looks like a hook and would never be called."""
+    """Check that every function of a plugin whose name begins with `qcore_` is a valid hook.
+
+    Raises:
+        PluginError: one is not marked, has an unknown name, or is a coroutine or a generator.
+    """
     for name in [name for name in dir(module) if name.startswith("qcore_")]:
         function = getattr(module, name)
         if not callable(function) or hasattr(function, "qcore_spec"):
             continue
         options = getattr(function, "qcore_impl", None)
         if options is None:
-            raise PluginError(f"its function {name!r} is not marked; put @qcore.hookspecs.hookimpl above it")
-        if name not in _SPECIFIED and not options.get("optionalhook") and not options.get("specname"):
-            hint = wording.did_you_mean(name, _SPECIFIED) or f"; there are {wording.listed(_SPECIFIED)}"
+            raise PluginError(
+                f"its function {name!r} is not marked as a hook; write @qcore.hookspecs.hookimpl above it"
+            )
+        if name not in _HOOKS and not options.get("optionalhook") and not options.get("specname"):
+            hint = wording.did_you_mean(name, _HOOKS) or f"; known are {wording.listed(_HOOKS)}"
             raise PluginError(f"it implements an unknown hook {name!r}{hint}")
         if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
             raise PluginError(f"its hook {name!r} is a coroutine or generator; write it as a plain function")

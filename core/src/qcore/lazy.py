@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are asked for."""
+"""Imports names of a package when they are first used."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 
 def on_demand(package: str, **where: str) -> Callable[[str], object]:
-    """Return the `__getattr__` of a package whose names cost something to import.
+    """Return the `__getattr__` of a package whose names are slow to import.
 
-    The package of a plugin is imported wherever qcore runs, with the module its entry point
-    names; what it needs to speak to a service should not be.
+    Every process that uses qcore imports the packages of its plugins, so they should not import
+    the client libraries of services at once.
 
     Args:
         package: its `__name__`.
-        where: the module within it of each name.
+        where: name -> the module in the package that defines it.
 
     """
 
     def find(name: str) -> object:
-        """Import what is asked for, see https://peps.python.org/pep-0562/."""
+        """Import the name, see https://peps.python.org/pep-0562/."""
         if name not in where:
             msg = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(msg)

@@ -1,4 +1,4 @@
-"""How log lines are written unless the program sets up logging itself."""
+"""Decides how log lines look if the program does not configure logging."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import logging
 from qcore.sanitize import clean
 
 
-class Harmless(logging.Formatter):
-    """Leaves out what a terminal would obey: texts of tasks and of their errors are anybody's."""
+class SanitizingFormatter(logging.Formatter):
+    """Removes terminal control characters, because names and errors of tasks may contain anything."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the lines of a record, a traceback with its line ends."""
+        """Return the text of a record; a traceback keeps its line ends."""
         return clean(super().format(record))
 
 
 def configure_logging(level: str) -> None:
-    """Write log lines to standard error unless the program has set up logging itself."""
+    """Write log lines to standard error, unless the program has configured logging."""
     if not logging.getLogger().handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(Harmless("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
+        handler.setFormatter(SanitizingFormatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
         logging.basicConfig(handlers=[handler], level=level)
     logging.getLogger("qcore").setLevel(level)

@@ -1,4 +1,4 @@
-"""Text from strangers, without what a terminal would obey."""
+"""Removes terminal control characters from untrusted text."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import re
 import unicodedata
 from typing import Final
 
-#: what a terminal would obey: escape sequences whole, with the text they carry
+#: escape sequences that a terminal executes, including the text they carry
 _ESCAPES: Final = re.compile(
     r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: titles, clipboard, links
     r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x9c]*(?:\x1b\\|\x9c)?"  # DCS, SOS, PM, APC
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
     r"|\x1b[ -/]*[0-~]?"
 )
-#: invisible, and yet part of words and of emoji
+#: invisible, but part of words and of emoji
 JOINERS: Final = "\u200c\u200d"
 #: control, format, surrogate, private use, line and paragraph separators
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def clean(text: str, keep: str = "\n\t") -> str:
-    """Return text without what a terminal would obey: control characters, ANSI, changes of direction."""
+    """Return text without control characters, escape sequences and changes of text direction."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char for char in _ESCAPES.sub("", text) if char in keep or _seen(char))
+    return "".join(char for char in _ESCAPES.sub("", text) if char in keep or _visible(char))
 
 
 def line(text: str) -> str:
-    """Return text cleaned and on one line; its line ends are shown as blanks."""
+    """Return cleaned text on one line, with blanks for line ends."""
     return clean(" ".join(text.split()), keep="")
 
 
-def _seen(char: str) -> bool:
-    return char in JOINERS or unicodedata.category(char) not in _UNSEEN
+def _visible(char: str) -> bool:
+    return char in JOINERS or unicodedata.category(char) not in _INVISIBLE

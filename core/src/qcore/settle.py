@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 from qcore.model import Action, Kind, Settlement, State
-from qcore.validators import count, flag, refuse, seconds
+from qcore.validators import boolean, integer, refuse, seconds
 
 #: The longest a task waits for another run, seconds, unless its own policy says otherwise.
 DEFAULT_MAX_DELAY = 3600.0
@@ -38,11 +38,11 @@ class Retry:
 
     def __attrs_post_init__(self) -> None:
         if self.max_attempts is not None:
-            count("max_attempts", self.max_attempts, least=0)
+            integer("max_attempts", self.max_attempts, least=0)
         if self.backoff is not None:
             seconds("backoff", self.backoff)
         seconds("max_delay", self.max_delay)
-        flag("jitter", self.jitter)
+        boolean("jitter", self.jitter)
         _exceptions("on", self.on)
 
     def names(self) -> list[str] | None:

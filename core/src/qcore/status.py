@@ -1,4 +1,4 @@
-"""What a cluster tells of itself."""
+"""Defines the status that clusters and tasks report."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """How far a running task says it has come."""
+    """The progress that a running task reported."""
 
     done: float
-    #: 0 = it does not say
+    #: 0 = not reported
     total: float = 0.0
     #: at most 120 characters
     note: str = ""
@@ -20,7 +20,7 @@ class Progress:
 
 @attrs.frozen(kw_only=True)
 class Percentiles:
-    """How long things took: seconds that half, and 99 of 100, stayed below."""
+    """Durations in seconds: half of all values are at most `p50`, 99 of 100 at most `p99`."""
 
     p50: float
     p99: float
@@ -34,16 +34,16 @@ class WorkerStatus:
     pid: int
     #: `starting`, `idle`, `busy` or `stopped`
     state: str
-    #: name of the task that runs
+    #: name of the running task
     task: str = ""
     #: seconds it has been running
     running_for: float = 0.0
     #: tasks finished by this process
     done: int = 0
-    #: id of the task that runs, once it has been running for half a second
+    #: id of the running task, once it has been running for half a second
     task_id: str = ""
     progress: Progress | None = None
-    #: resident and proportional memory, and the most it ever had, bytes; 0 = not known
+    #: bytes of resident memory, proportional memory and peak resident memory; 0 = not known
     rss: int = 0
     pss: int = 0
     peak: int = 0
@@ -53,9 +53,9 @@ class WorkerStatus:
 class ClusterStatus:
     """One cluster, as its supervisor sees it."""
 
-    #: random, new at each start
+    #: random, different after each start
     id: str
-    #: the queue it works on
+    #: name of the queue
     name: str
     label: str
     host: str
@@ -63,45 +63,45 @@ class ClusterStatus:
     #: `starting`, `idle`, `working`, `stopping` or `stopped`
     state: str
     workers: tuple[WorkerStatus, ...] = ()
-    #: tasks finished since the start, by how they ended
+    #: tasks finished since the start
     finished: int = 0
     #: workers replaced since the start, by cause: recycled, memory, timeout, crashed, cancelled
     reincarnations: Mapping[str, int] = attrs.field(factory=dict)
     #: seconds since the start
     uptime: float = 0.0
-    #: epoch seconds when this was written
+    #: epoch seconds at which this status was published
     published: float = 0.0
     #: tasks finished a second, over the last minute
     rate: float = 0.0
-    #: seconds tasks ran, and waited from their enqueuing, over the last minute; waits of tasks
-    #: enqueued with a delay, and of those tried before, are not among them
+    #: how long tasks ran, and waited since they were enqueued, over the last minute; tasks that were
+    #: enqueued with a delay or ran before do not count for the wait
     run_time: Percentiles | None = None
     wait_time: Percentiles | None = None
-    #: it takes no new tasks because the queue is paused
+    #: the queue is paused, so the cluster starts no new tasks
     paused: bool = False
-    #: of the supervisor, bytes; 0 = not known
+    #: bytes of the supervisor's memory; 0 = not known
     rss: int = 0
     pss: int = 0
-    #: memory at which a worker is replaced, bytes; 0 = no limit
+    #: bytes of memory from which a worker is replaced; 0 = no limit
     max_rss: int = 0
-    #: memory of the machine, bytes
+    #: bytes of the machine's memory
     memory_total: int = 0
     memory_available: int = 0
-    #: messages that say what is wrong at the moment, empty when all is well
+    #: current problems, one sentence each; empty if there are none
     troubles: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class TaskStatus:
-    """How far one task has come; see `App.status`."""
+    """The state of one task; see `App.status`."""
 
     id: str
     #: `queued`, `running`, `retrying`, `succeeded`, `failed`, `cancelled` or `unknown`
     state: str
-    #: epoch seconds since when; 0.0 = not known
+    #: epoch seconds at which this state began; 0.0 = not known
     since: float = 0.0
-    #: `host:pid` of the worker that runs it or ran it last
+    #: `host:pid` of the worker that runs the task or ran it last
     worker: str = ""
-    #: id of the cluster that runs it
+    #: id of the cluster that runs the task
     cluster: str = ""
     progress: Progress | None = None

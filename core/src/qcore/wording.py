@@ -1,4 +1,4 @@
-"""How a fault is worded: what is shown, hidden and suggested."""
+"""Decides which values messages show, hide and suggest."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: what stands in the place of a secret
+#: shown instead of a secret
 HIDDEN = "***"
-#: a setting whose name holds one of these words is never shown
+#: a setting whose name contains one of these words is never shown
 _SECRET_NAME = re.compile(r"passw|secret|token|key|auth|dsn|credential", re.IGNORECASE)
-#: user and password of a URL; greedy, because a password may hold an `@` of its own
+#: user and password of a URL; greedy, because a password may contain `@`
 _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
-#: most characters of a value that a message repeats
-_SHOWN = 60
-#: a word shorter than this is not searched for in messages: it would tear holes into plain text
-_SHORTEST_SECRET = 4
+#: most characters of a value that a message shows
+_MAX_SHOWN = 60
+#: characters; shorter secrets are not hidden in messages, because common words would be hidden as well
+_MIN_SECRET = 4
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the choice nearest to `name`, or nothing."""
+    """Return `; did you mean 'x'?` for the choice nearest to `name`, "" if none is near."""
     near = difflib.get_close_matches(name, sorted(choices), n=1, cutoff=0.7)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -31,12 +31,12 @@ def listed(names: Iterable[str]) -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether a setting of this name is kept out of sight."""
+    """Return whether the value of a setting with this name is hidden."""
     return bool(_SECRET_NAME.search(name))
 
 
 def shown(value: object, path: str = "") -> str:
-    """Return `value` as a message may show it, when it stands at `path`."""
+    """Return the value of the setting at `path` as a message may show it."""
     if is_secret(path) and value is not None and not isinstance(value, bool):
         return HIDDEN
     if isinstance(value, Mapping):
@@ -49,19 +49,19 @@ def shown(value: object, path: str = "") -> str:
         return f"a value of type {type(value).__name__}"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    # str.__str__ takes the text out of subclasses, whose repr might be another
+    # str.__str__ returns the text of a subclass, whose repr may be different
     text = repr(_USERINFO.sub(f"{HIDDEN}@", str.__str__(value)) if isinstance(value, str) else value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]}...{text[-1]}"
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 4]}...{text[-1]}"
 
 
 def described(value: object) -> str:
-    """Return what kind of thing `value` is, where it may be a secret."""
+    """Return the type of `value` in words, for a value that may be a secret."""
     if isinstance(value, str):
         return "a text"
     return "a number" if isinstance(value, int | float) and not isinstance(value, bool) else shown(value)
 
 
-def redacted(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever stands in a section
+def redacted(value: Any, name: str = "") -> Any:  # noqa: ANN401 - a section may contain any value
     """Return a copy of `value`, the setting `name`, without its secrets."""
     if value is None or isinstance(value, bool):
         return value
@@ -75,7 +75,7 @@ def redacted(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever stan
 
 
 def secrets_of(value: object, name: str = "") -> set[str]:
-    """Collect every text in `value`, the setting `name`, that must not be shown."""
+    """Return every text in `value`, the setting `name`, that must not be shown."""
     if isinstance(value, Mapping):
         return {text for key, inner in value.items() for text in secrets_of(inner, f"{name}.{key}")}
     if isinstance(value, list | tuple):
@@ -83,22 +83,22 @@ def secrets_of(value: object, name: str = "") -> set[str]:
     if not isinstance(value, str):
         return set()
     if is_secret(name):
-        # where a key stands is no secret, and is what has to be looked at
+        # the path of a key file is not a secret, and the user has to see it
         return set() if value.startswith("file:") else {str(value)}
     return {part[:-1] for part in _USERINFO.findall(value)}
 
 
 def without(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` with every secret in it hidden, also where it stands as a repr."""
+    """Return `text` with every secret in it hidden, in its repr form as well."""
     forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1])}
     for form in sorted(forms, key=len, reverse=True):
-        if len(form) >= _SHORTEST_SECRET:
+        if len(form) >= _MIN_SECRET:
             text = text.replace(form, HIDDEN)
     return text
 
 
 def fault(path: str, value: str, what: str, origin: str = "") -> str:
-    """Return the sentence for a bad value: where, which (as `shown`), what is wrong and what to do."""
+    """Return the sentence for a bad value: setting, value as `shown`, what is wrong and what to do."""
     source = f" from {origin}" if origin else ""
     return f"{path}: got {value}{source}; {what}"
 

@@ -1,1 +1,1 @@
-"""What qcore brings along: a plugin like any other."""
+"""The built-in plugin: the serializer `msgpack` and the reporter `log`."""

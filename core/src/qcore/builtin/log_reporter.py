@@ -1,4 +1,4 @@
-"""How a failed run is told to the log: one line."""
+"""Decides how a failed run is logged: in one line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from qcore.interfaces import ErrorReporter
 if TYPE_CHECKING:
     from qcore.model import TaskInfo
 
-#: what could forge a line or move a terminal's cursor: control and bidirectional characters,
+#: characters that could forge a line or move a terminal's cursor: control and bidirectional characters,
 #: line separators, and lone surrogates, which no stream can write
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-#: a traceback of a deep recursion must not fill a log
-_LONGEST = 16_384
+#: most characters of a traceback, which may be very long after a deep recursion
+_MAX_TEXT = 16_384
 
 
 class LogReporter(ErrorReporter):
@@ -25,23 +25,23 @@ class LogReporter(ErrorReporter):
         self._log = logging.getLogger(logger)
 
     def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
-        """Write ids, type of the error and traceback in one line."""
+        """Log the id, the name, the type of the error and the traceback in one line."""
         self._log.error(
-            "task failed: id=%s name=%s attempt=%d error=%s: %s",
+            "task failed id=%s name=%s attempt=%d error=%s: %s",
             printable(task.id),
             printable(task.name),
             task.attempt,
             "worker died" if error is None else type(error).__name__,
-            printable(text[-_LONGEST:]),
+            printable(text[-_MAX_TEXT:]),
         )
 
     def flush(self, seconds: float) -> None:
-        """Flush the handlers of the logger, which do not take a time."""
+        """Flush the handlers of the logger; they take no time limit, so `seconds` is ignored."""
         del seconds
         for handler in self._log.handlers:
             handler.flush()
 
 
 def printable(text: str) -> str:
-    r"""Return the text with control characters written out, a line feed as `\n`."""
+    r"""Return the text with control characters escaped, a line feed as `\n`."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -1,4 +1,4 @@
-"""MessagePack: the default, exact for the types people use."""
+"""Decides how values are written as MessagePack, the default."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ class MsgpackSerializer(Serializer):
     """MessagePack with extension types for tuple, set, datetime, UUID, Decimal and the like.
 
     Dataclasses, attrs classes, msgspec structs and enumerations are written as mappings and
-    values; who reads them rebuilds them from the annotations of the task.
+    values; the worker rebuilds them from the annotations of the task.
     """
 
     code = 1
 
     def __init__(self) -> None:
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(ext_hook=self._read_tag).decode
-        self._form = Form(fits=_fits, fits_key=_fits, mark=self._mark)
+        self._decode = msgspec.msgpack.Decoder(ext_hook=self._read_tagged).decode
+        self._form = Form(fits=_fits, fits_key=_fits, mark=self._tagged)
 
-    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - any value of a user's
-        """Return the bytes of `value`."""
-        data = self._if_plain(value)
+    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - a user's value may be of any type
+        """Return `value` as MessagePack.
+
+        Raises:
+            EncodeError: it contains an object of a type without a MessagePack form.
+        """
+        data = self._encode_plain(value)
         if data is not None:
             return data
         try:
@@ -39,34 +43,38 @@ class MsgpackSerializer(Serializer):
         except EncodeError:
             raise
         except Exception as exc:
-            raise EncodeError(f"cannot write the value: {type(exc).__name__}: {exc}") from exc
+            raise EncodeError(f"cannot write the value as MessagePack: {type(exc).__name__}: {exc}") from exc
 
-    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - any value of a user's
-        """Return the value of `data`."""
+    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - a user's value may be of any type
+        """Return the value written in `data`.
+
+        Raises:
+            DecodeError: it is not MessagePack, or has an unknown extension type.
+        """
         try:
             return self._decode(data)
         except Exception as exc:
-            raise DecodeError(f"not MessagePack of qcore: {type(exc).__name__}: {exc}") from exc
+            raise DecodeError(f"cannot read the value as MessagePack: {type(exc).__name__}: {exc}") from exc
 
-    def _if_plain(self, value: object) -> bytes | None:
-        """Return the bytes of a value that needs no marks.
+    def _encode_plain(self, value: object) -> bytes | None:
+        """Return the MessagePack of a value that needs no tags, else None.
 
-        msgspec writes a tuple as an array and a date as a text without asking. What reads back
-        equal was written whole: encoding, decoding and comparing in C is as fast as a look at
-        each type in Python, and cannot forget one.
+        msgspec silently writes a tuple as an array and a date as a text, so the bytes are decoded and
+        compared with the value. In C this is as fast as checking each type in Python, and no type
+        can be forgotten.
         """
         try:
             data = self._encode(value)
-            # MessagePack's own time stamps begin so; they read back equal, but in UTC
+            # MessagePack's own time stamps begin so; they compare equal, but have the time zone UTC
             stamped = b"\xd6\xff" in data or b"\xd7\xff" in data or b"\xc7\x0c\xff" in data
             return data if not stamped and self._decode(data) == value else None
-        except Exception:  # noqa: BLE001 - the long way round writes it, or tells what is wrong
+        except Exception:  # noqa: BLE001 - the slower way with tags writes it, or raises the error
             return None
 
-    def _mark(self, tag: Tag, value: object) -> msgspec.msgpack.Ext:
+    def _tagged(self, tag: Tag, value: object) -> msgspec.msgpack.Ext:
         return msgspec.msgpack.Ext(tag.code, self._encode(value))
 
-    def _read_tag(self, code: int, data: memoryview) -> Any:  # noqa: ANN401 - any value of a user's
+    def _read_tagged(self, code: int, data: memoryview) -> Any:  # noqa: ANN401 - a user's value may be of any type
         tag = BY_CODE.get(code)
         if tag is None:
             raise DecodeError(f"unknown extension type {code}")

@@ -1,6 +1,6 @@
-"""What this plugin offers, by name."""
+"""Lists what the built-in plugin offers, by name."""
 
-# ruff: noqa: PLC0415 - what a factory needs is imported when it is asked for, not before
+# ruff: noqa: PLC0415 - a factory imports its module only when it is called
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What serializers share: which values travel, and in what form."""
+"""Decides which values serializers can write, and how."""

@@ -1,4 +1,4 @@
-"""Turns a value into what a format holds, or names the culprit."""
+"""Decides how a value is converted for a format."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Form:
-    """What one format can hold."""
+    """Which values one format can write."""
 
-    #: whether a value goes in as it stands
+    #: returns whether the format can write a value without conversion
     fits: Callable[[Any], bool]
-    #: whether a key of a mapping goes in as it stands
+    #: returns whether the format can write a key of a mapping without conversion
     fits_key: Callable[[Any], bool]
-    #: puts a mark on a plainer value
+    #: adds a tag to a converted value
     mark: Callable[[Tag, Any], Any]
 
 
@@ -37,8 +37,8 @@ class _Culprit(Exception):
         self.path: list[str] = []
 
 
-def plain(value: object, form: Form) -> Any:  # noqa: ANN401 - whatever the format takes
-    """Return what a format can hold in place of `value`.
+def plain(value: object, form: Form) -> Any:  # noqa: ANN401 - depends on the format
+    """Return `value` converted to what the format can write.
 
     Raises:
         EncodeError: something in it cannot be written; the message begins with its path.
@@ -53,19 +53,19 @@ def plain(value: object, form: Form) -> Any:  # noqa: ANN401 - whatever the form
 
 
 def fits_plainly(value: object) -> bool:
-    """Return whether every format holds it: None, bool, int of 64 bits, writable text."""
+    """Return whether every format can write the value: None, bool, 64-bit int, text without surrogates."""
     if type(value) is str:
-        return value.isascii() or _is_text(value)
+        return value.isascii() or _is_encodable(value)
     if type(value) is int:
         return -(2**63) <= value < 2**64
     return value is None or type(value) is bool
 
 
-def _is_text(value: str) -> bool:
+def _is_encodable(value: str) -> bool:
     try:
         value.encode()
     except UnicodeEncodeError:
-        # a lone surrogate: a file name that is not UTF-8, for example
+        # a lone surrogate, for example from a file name that is not UTF-8
         return False
     return True
 
@@ -103,7 +103,7 @@ def _tagged(value: Any, tag: Tag, form: Form) -> Any:  # noqa: ANN401 - as above
 
 
 def _exact(value: Any, base: type) -> Any:  # noqa: ANN401 - as above
-    """Return the plain value of a str, int, float or bytes subclass, whatever it overrides."""
+    """Return the plain value of a str, int, float or bytes subclass, without calling its methods."""
     if type(value) is base or base not in (str, int, float, bytes):
         return value
     if base is str:
@@ -165,7 +165,7 @@ def _field_names(kind: type) -> Iterable[str] | None:
 
 
 def _unreadable(value: object, exc: Exception) -> _Culprit:
-    # the text of a stranger's exception may hold anything, so only its type is told
+    # the text of an unknown exception may contain anything, so only its type is shown
     kind = type(value).__name__
     return _Culprit(f"cannot write an object of type {kind}: reading it raised {type(exc).__name__}")
 

@@ -1,4 +1,4 @@
-"""How types without a form of their own are written and read."""
+"""Decides how types that a format lacks are written and read."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Tag:
-    """A type that is written as a mark and a plainer value."""
+    """A type that is written as a tag and a simpler value."""
 
-    #: the mark in JSON, behind a `$`
+    #: the tag in JSON, after a `$`
     name: str
-    #: the mark in MessagePack; codes are never given to another type
+    #: the extension type in MessagePack; a code is never reused for another type
     code: int
     type: type
-    #: value -> plainer value
+    #: value -> simpler value
     write: Callable[[Any], Any]
-    #: plainer value -> value; whatever it raises means that the bytes are bad
+    #: simpler value -> value; any exception means that the bytes are not valid
     read: Callable[[Any], Any]
 
 
 def _zone(value: dt.datetime | dt.time) -> list[Any] | None:
-    """Return name and offset: the offset serves where the name is not known."""
+    """Return the name and the offset in microseconds, which is used if the reader does not know the name."""
     if value.tzinfo is None:
         return None
     offset = value.utcoffset()
@@ -95,7 +95,7 @@ def _read_text(plain: str) -> str:
 
 
 def _write_int(value: int) -> str:
-    # hexadecimal: decimal digits take quadratic time and are limited to some thousands
+    # hexadecimal, because decimal digits take quadratic time and Python limits their number
     return format(value, "x")
 
 
@@ -107,7 +107,7 @@ def _read_dict(plain: list[list[Any]]) -> dict[Any, Any]:
     return {key: value for key, value in plain}  # noqa: C416 - dict() would split two-letter texts
 
 
-#: every type with a mark; a subclass comes before its base
+#: every type with a tag; a subclass comes before its base
 TAGS = (
     Tag("tuple", 1, tuple, list, tuple),
     Tag("set", 2, set, list, set),
@@ -119,12 +119,12 @@ TAGS = (
     Tag("uuid", 8, uuid.UUID, lambda v: v.hex, uuid.UUID),
     Tag("decimal", 9, decimal.Decimal, str, decimal.Decimal),
     Tag("complex", 10, complex, lambda v: [v.real, v.imag], _read_complex),
-    # plain types with values that the format cannot hold
+    # simple types with values that the format cannot write
     Tag("int", 11, int, _write_int, _read_int),
     Tag("text", 12, str, _write_text, _read_text),
     Tag("float", 13, float, repr, float),
     Tag("bytes", 14, bytes, _write_bytes, _read_bytes),
-    # a mapping whose keys are not what the format allows as keys, as pairs
+    # a mapping with keys that the format does not allow, as a list of pairs
     Tag("dict", 15, dict, lambda v: [[key, item] for key, item in v.items()], _read_dict),
 )
 BY_NAME: Final = {tag.name: tag for tag in TAGS}
@@ -133,7 +133,7 @@ BY_TYPE: Final = {tag.type: tag for tag in TAGS}
 
 
 def tag_of(kind: type) -> Tag | None:
-    """Return the tag a type or the nearest of its bases is written with."""
+    """Return the tag of a type or of the nearest of its bases, None if there is none."""
     for base in kind.__mro__:
         tag = BY_TYPE.get(base)
         if tag is not None:

@@ -1,1 +1,1 @@
-"""What the user may set, and what must hold between it."""
+"""Defines the settings, their sources and their rules."""

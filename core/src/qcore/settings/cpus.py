@@ -1,4 +1,4 @@
-"""How many CPUs this process may use."""
+"""Decides how many CPUs this process may use."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: where Linux shows control groups
+#: where Linux lists control groups
 _CGROUPS = Path("/sys/fs/cgroup")
-#: which groups this process is in
+#: lists the groups this process is in
 _MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def available() -> int:
-    """Return the smallest of the CPUs there are, our affinity and our control groups' quotas."""
-    # not every system has affinity; macOS has not
+    """Return the smallest of: the CPUs of the machine, the affinity, the quotas of the control groups."""
+    # not every system has affinity; macOS does not
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([allowed, *(math.ceil(quota) for quota in quotas())]))
 
 
 def quotas(root: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> Iterator[float]:
-    """Yield the CPUs that each control group around this process may use, where it has a limit."""
+    """Yield the number of CPUs that each control group of this process may use, if it has a limit."""
     for line in _text(membership).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            for folder in _around(root, path):
-                yield from _ratio(_text(folder / "cpu.max").split())
+            for folder in _group_folders(root, path):
+                yield from _cpus_of(_text(folder / "cpu.max").split())
         elif "cpu" in controllers.split(","):
-            for folder in _around(root / controllers, path):
-                yield from _ratio(
+            for folder in _group_folders(root / controllers, path):
+                yield from _cpus_of(
                     [_text(folder / f"cpu.cfs_{part}_us").strip() for part in ("quota", "period")]
                 )
 
 
-def _around(top: Path, path: str) -> Iterator[Path]:
-    """Yield the folder of a group and of every group around it, up to `top`."""
-    # Inside a container the path may be the host's and not be there; `top` is then our own group.
+def _group_folders(top: Path, path: str) -> Iterator[Path]:
+    """Yield the folder of a group and of all its parent groups, up to `top`."""
+    # Inside a container the path may be the host's and not exist; `top` is then our own group.
     folder = top / path.lstrip("/")
     yield folder
     yield from (parent for parent in folder.parents if parent.is_relative_to(top))
 
 
-def _ratio(words: list[str]) -> Iterator[float]:
+def _cpus_of(words: list[str]) -> Iterator[float]:
     # `max` and -1 mean no limit
     if len(words) == 2 and all(word.isdigit() and int(word) > 0 for word in words):
         yield int(words[0]) / int(words[1])

@@ -1,4 +1,4 @@
-"""What must hold between settings, and between settings and plugins."""
+"""Checks settings against each other and against plugins."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from qcore.plugins import Plugins
     from qcore.settings.options import Options
 
-#: settings of later versions of the specification's library, and what to do instead
-_FORMER: Final = {
+#: settings of later versions of Django-Q that qcore does not have, and what to do instead
+_DJANGO_Q_ONLY: Final = {
     "ALT_CLUSTERS": "write a configuration for each queue",
     "cluster_name": "a queue has one name: set name",
     "testing": "use qcore.testing",
@@ -23,10 +23,10 @@ _FORMER: Final = {
 
 
 def broker_of(options: Options, given: Collection[str], plugins: Plugins) -> tuple[str, list[str]]:
-    """Return what the broker is chosen by, and what is wrong with the choice.
+    """Return the name of the chosen broker, and the problems with the choice.
 
-    `given` are the plugins' keys in the configuration. A key that is needed for results only
-    is told from the broker's by `result_store`.
+    `given` are the plugins' keys in the configuration. `result_store` tells which of them is only
+    for results.
     """
     if options.broker_class:
         return options.broker_class, []
@@ -44,11 +44,11 @@ def broker_of(options: Options, given: Collection[str], plugins: Plugins) -> tup
     return chosen, list(_missing(chosen, plugins.broker, chosen))
 
 
-def between(options: Options, broker: str, bad: Collection[str], plugins: Plugins) -> Iterator[str]:
-    """Yield what is wrong between settings, leaving out those in `bad`, whose values are not known."""
-    if not {"timeout", "retry", "renew_leases"} & set(bad) and not options.renew_leases:
+def between(options: Options, broker: str, invalid: Collection[str], plugins: Plugins) -> Iterator[str]:
+    """Yield the problems between settings, except those in `invalid`, which have no valid value."""
+    if not {"timeout", "retry", "renew_leases"} & set(invalid) and not options.renew_leases:
         yield from _lease(options, "with renew_leases off", "set renew_leases = true")
-    if "secret_key" not in bad and not options.secret_key and broker not in plugins.local_brokers():
+    if "secret_key" not in invalid and not options.secret_key and broker not in plugins.local_brokers():
         yield (
             f"secret_key: missing; every process that uses the broker {broker!r} must have the same key: "
             "make one with 'qcore keys new' and set secret_key or QCORE_SECRET_KEY"
@@ -59,50 +59,50 @@ def between(options: Options, broker: str, bad: Collection[str], plugins: Plugin
         yield from _missing(
             _got("result_store", options.result_store), plugins.result_store, options.result_store
         )
-    if not {"serializer", "accept_serializers"} & set(bad):
+    if not {"serializer", "accept_serializers"} & set(invalid):
         yield from _serializers(options, plugins)
 
 
 def safety(options: Options, plugins: Plugins) -> Iterator[str]:
-    """Yield a fault if the serializer can run code and `accept_serializers` was left to its default."""
+    """Yield a problem if the serializer can run code and `accept_serializers` was not set."""
     try:
         unsafe = plugins.serializer(options.serializer)().unsafe
     except PluginError:
-        return  # `between` tells of it
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's factory raises
-        yield f"{_got('serializer', options.serializer)}; it cannot be made: {wording.reason(error)}"
+        return  # `between` reports it
+    except Exception as error:  # noqa: BLE001 - a plugin's factory may raise anything
+        yield f"{_got('serializer', options.serializer)}; it cannot be created: {wording.reason(error)}"
         return
     if unsafe:
         yield (
-            f"accept_serializers: missing; {options.serializer!r} can run any code when it is read: choose "
-            "another serializer, or trust whoever holds the key and set "
+            f"accept_serializers: missing; {options.serializer!r} can run any code when it reads a message:"
+            " choose another serializer, or trust everyone who has the key and set "
             f"accept_serializers = [{options.serializer!r}]"
         )
 
 
 def broker(options: Options, name: str, capabilities: Capabilities) -> Iterator[str]:
-    """Yield what the broker in use cannot do that the settings ask for."""
+    """Yield the problems between the settings and what the broker can do."""
     if capabilities.receipts and not options.retry:
         yield (
-            f"{_got('retry', options.retry)}; the broker {name!r} presents a message again, so it has to know"
-            " after how many seconds: leave it out for 60"
+            f"{_got('retry', options.retry)}; the broker {name!r} redelivers a message, so it must know after"
+            " how many seconds: leave it out for 60"
         )
     if capabilities.receipts and not capabilities.extend:
-        yield from _lease(options, f"with {name!r}, which cannot prolong a lease,", "lower timeout")
+        yield from _lease(options, f"with {name!r}, which cannot extend a lease,", "lower timeout")
     if options.bulk is not None and options.bulk > capabilities.bulk:
-        yield f"{_got('bulk', options.bulk)}; the broker {name!r} gives at most {capabilities.bulk} at once"
+        yield f"{_got('bulk', options.bulk)}; the broker {name!r} leases at most {capabilities.bulk} at once"
 
 
 def unknown(key: str, known: Collection[str], plugins: Plugins, origin: str) -> str:
-    """Return what is wrong with a key that is neither a setting nor a plugin's."""
-    if key in _FORMER:
-        return f"{key}: not a setting of qcore; {_FORMER[key]}"
+    """Return the problem with a key that is neither a setting nor a plugin's."""
+    if key in _DJANGO_Q_ONLY:
+        return f"{key}: not a setting of qcore; {_DJANGO_Q_ONLY[key]}"
     if plugins.suspect(key):
         return f"{key}: {plugins.missing('setting', key)}"
     if distribution := installed.distribution_of(key):
         return f"{key}: no installed plugin offers it; pip install {distribution}{plugins.troubles()}"
     names = {*known, *plugins.settings(), *plugins.names("qcore_brokers"), *installed.KNOWN}
-    hint = wording.did_you_mean(key, names) or "; no plugin that is installed offers it"
+    hint = wording.did_you_mean(key, names) or "; no installed plugin offers it"
     return f"{key}: unknown setting{origin and f' from {origin}'}{hint}{plugins.troubles()}"
 
 
@@ -110,7 +110,7 @@ def _lease(options: Options, when: str, remedy: str) -> Iterator[str]:
     if options.timeout is not None and 0 < options.retry <= options.timeout:
         yield (
             f"{_got('timeout', options.timeout)}; {when} it must be less than retry ({options.retry:g}), "
-            f"or a long task is run twice: {remedy}, or raise retry above {options.timeout:g}"
+            f"or a long task runs twice: {remedy}, or raise retry above {options.timeout:g}"
         )
 
 
@@ -122,8 +122,8 @@ def _serializers(options: Options, plugins: Plugins) -> Iterator[str]:
         yield from _missing(_got(path, name), plugins.serializer, name)
     if options.serializer not in options.accept_serializers:
         yield (
-            f"accept_serializers: got {[*options.accept_serializers]}; it must hold the serializer too, or "
-            f"nothing that is enqueued here can be read: add {options.serializer!r}, or change serializer"
+            f"accept_serializers: got {[*options.accept_serializers]}; it must contain the serializer, or "
+            f"no worker can read what is enqueued here: add {options.serializer!r}, or change serializer"
         )
 
 

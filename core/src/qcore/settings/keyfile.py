@@ -1,4 +1,4 @@
-"""Secret keys: which are refused, and files that hold them."""
+"""Decides which secret keys are valid, and reads key files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qcore.settings.rules import Rule, Wrong, is_none, parsed
 
 _log = logging.getLogger("qcore.config")
 
-#: a key of fewer characters can be searched for
-SHORTEST = 16
-#: a key of fewer characters is warned of
+#: characters; a shorter key can be found by brute force
+MIN_LENGTH = 16
+#: characters; a shorter key logs a warning
 RECOMMENDED = 32
-#: begins the name of a file that holds keys, one a line
+#: prefix of the path of a file that holds keys, one a line
 FILE = "file:"
-#: nothing but the words of which templates and tutorials make the text that stands for the key
+#: matches keys that consist only of words that templates and tutorials use as placeholders
 _PLACEHOLDER: Final = re.compile(
     r"(?:a|change|default|example|here|insert|is|key|me|my|password|placeholder|please|put|replace|secret"
     r"|some|super|the|this|top|very|your)+"
@@ -28,7 +28,7 @@ _MAKE_ONE: Final = "make one with 'qcore keys new'"
 
 
 def rule() -> Rule:
-    """Make the rule of `secret_key`; the keys are kept as a tuple."""
+    """Return the rule of `secret_key`, whose value is a tuple of keys."""
 
     def read(value: object) -> tuple[str, ...]:
         if is_none(value):
@@ -37,37 +37,39 @@ def rule() -> Rule:
         keys = [value] if isinstance(value, str) else value
         if not isinstance(keys, list | tuple) or not keys or not all(isinstance(key, str) for key in keys):
             raise Wrong(f"must be a text or a list of texts, the first signs, all verify; {_MAKE_ONE}")
-        for place, key in enumerate(keys):
-            if why := complaint(key):
-                raise Wrong(f"key {place + 1} of {len(keys)}: {why}" if len(keys) > 1 else why)
+        for number, key in enumerate(keys, 1):
+            if why := problem_of(key):
+                raise Wrong(f"key {number} of {len(keys)}: {why}" if len(keys) > 1 else why)
         return tuple(str(key) for key in keys)
 
     return Rule("text or list of texts", read)
 
 
-def complaint(key: str) -> str:
-    """Say why a key cannot be used, or nothing."""
+def problem_of(key: str) -> str:
+    """Return why a key cannot be used, "" if it can."""
     if key.startswith(FILE):
         return "" if key.removeprefix(FILE).strip() else "it names no file; write 'file:PATH'"
     if any("\ud800" <= char <= "\udfff" for char in key):
-        return f"it holds characters that cannot be encoded; {_MAKE_ONE}"
+        return f"it contains characters that cannot be encoded; {_MAKE_ONE}"
     if _PLACEHOLDER.fullmatch(re.sub(r"[^a-z]", "", key.lower())):
-        return f"it is a placeholder that everybody knows; {_MAKE_ONE}"
-    if len(key) < SHORTEST:
-        return f"it has {len(key)} characters, {SHORTEST} are needed and {RECOMMENDED} better; {_MAKE_ONE}"
+        return f"it is a well-known placeholder; {_MAKE_ONE}"
+    if len(key) < MIN_LENGTH:
+        return (
+            f"it has {len(key)} characters, {MIN_LENGTH} are needed and {RECOMMENDED} are better; {_MAKE_ONE}"
+        )
     return ""
 
 
 def new() -> str:
-    """Return a fresh random key."""
+    """Return a new random key of 64 characters."""
     return secrets.token_urlsafe(48)
 
 
 def resolved(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Return keys with those that stand in files read.
+    """Return keys, with each `file:PATH` replaced by the keys in the file.
 
     Raises:
-        Wrong: a file cannot be read or holds no usable key.
+        Wrong: a file cannot be read or contains no valid key.
 
     """
     found: list[str] = []
@@ -83,7 +85,7 @@ def read_file(path: Path) -> tuple[str, ...]:
     """Return the keys in a file, one a line.
 
     Raises:
-        Wrong: it cannot be read or holds no usable key.
+        Wrong: it cannot be read or contains no valid key.
 
     """
     try:
@@ -95,39 +97,37 @@ def read_file(path: Path) -> tuple[str, ...]:
         ) from None
     keys = [line.strip() for line in lines if line.strip()]
     if not keys:
-        raise Wrong(
-            f"the key file {str(path)!r} is empty; remove it to have a new key made, or put yours back"
-        )
+        raise Wrong(f"the key file {str(path)!r} is empty; delete it to create a new key, or restore yours")
     for key in keys:
-        if why := "it leads to another file; put the key there" if key.startswith(FILE) else complaint(key):
+        if why := "it names another file; write the key itself" if key.startswith(FILE) else problem_of(key):
             raise Wrong(f"the key in the file {str(path)!r} cannot be used: {why}")
     return tuple(keys)
 
 
-def read_or_make(path: Path) -> tuple[str, ...]:
-    """Return the keys in a file, making it with a fresh key if it is not there.
+def read_or_create(path: Path) -> tuple[str, ...]:
+    """Return the keys in a file; create it with a new key if it does not exist.
 
-    However many processes do this at once, all get the same key.
+    All processes that do this at the same time get the same key.
 
     Raises:
-        Wrong: it cannot be read or made.
+        Wrong: it cannot be read or created.
 
     """
     if not path.exists():
         try:
-            _make(path)
+            _create(path)
         except OSError as error:
             raise Wrong(
-                f"the key file {str(path)!r} cannot be made ({error.strerror}); "
+                f"the key file {str(path)!r} cannot be created ({error.strerror}); "
                 f"make the folder writable, or set secret_key yourself: {_MAKE_ONE}"
             ) from None
     keys = read_file(path)
     if path.stat().st_mode & 0o077:
-        _log.warning("key file can be read by others: %s; chmod 600 it", path)
+        _log.warning("other users can read the key file path=%s; run chmod 600 on it", path)
     return keys
 
 
-def _make(path: Path) -> None:
+def _create(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -136,10 +136,10 @@ def _make(path: Path) -> None:
             file.write(f"{new()}\n")
             file.flush()
             os.fsync(handle)
-        # A link appears whole or not at all and never replaces: whoever comes second reads the first's.
+        # A link is atomic and never replaces a file: a second process reads the key of the first.
         os.link(draft, path)
-        _log.info("made a new key: %s", path)
+        _log.info("created a new key path=%s", path)
     except FileExistsError:
-        _log.debug("another process made the key: %s", path)
+        _log.debug("another process created the key path=%s", path)
     finally:
         draft.unlink()

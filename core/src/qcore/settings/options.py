@@ -1,4 +1,4 @@
-"""Every setting: its type, its default and its rule."""
+"""Defines every setting: type, default and rule."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from qcore.settings.rules import (
     zone,
 )
 
-#: a queue's name becomes a table, a key, a file or a URL with one broker or another
+#: brokers use a queue's name in keys, file names and URLs
 _NAME: Final = r"[A-Za-z0-9_.:-]{1,80}"
 _DOTTED: Final = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _MIB: Final = 1024 * 1024
-#: the specification's words for what successes are counted by -> the fields of a stored result
+#: Django-Q's words for what successes are counted by -> fields of a stored result
 PER: Final[Mapping[str, Per]] = MappingProxyType({"func": "name", "group": "group", "name": "label"})
 
 
@@ -40,52 +40,52 @@ def _set(rule: Rule, **default: Any) -> Any:  # noqa: ANN401 - like attrs.field 
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What producers and clusters may be told, apart from plugins' keys."""
+    """The settings of producers and clusters, without the keys of plugins."""
 
-    #: name of the queue; whoever has the same broker, name and key works together
+    #: name of the queue; processes with the same broker, name and key work together
     name: str = _set(text("must be 1 to 80 letters, digits or _ . : -", _NAME), default="default")
-    #: processes that run tasks; one for each CPU this process may use
+    #: processes that run tasks; by default one for each CPU that this process may use
     workers: int = _set(integer(1, "leave it out for one for each CPU", none=UNSET), factory=available)
-    #: workers may not start multiprocessing children of their own
+    #: workers cannot start multiprocessing children
     daemonize_workers: bool = _set(flag(), default=True)
     #: tasks a worker runs before it is replaced; 0 = never
-    recycle: int = _set(integer(0, "0 replaces a worker never", none=0, unit="tasks"), default=500)
-    #: resident memory at which a worker is replaced after its task; None = never
+    recycle: int = _set(integer(0, "0 never replaces a worker", none=0, unit="tasks"), default=500)
+    #: KiB of resident memory from which a worker is replaced after its task; None = never
     max_rss: int | None = _set(
         integer(1, "leave it out for no limit", none=None, unit="KiB", zero=None), default=None
     )
     #: seconds a task may run; None = no limit
     timeout: float | None = _set(seconds("leave it out for no limit", above=0, none=None), default=None)
-    #: a failed task counts as delivered and is not run again
+    #: acknowledge a failed task, so that it does not run again
     ack_failures: bool = _set(flag(), default=False)
-    #: runs of a failing task, the first included; 0 = no limit
+    #: most runs of a failing task, including the first; 0 = no limit
     max_attempts: int = _set(integer(0, "0 is no limit", unit="runs"), default=0)
-    #: seconds without a sign of life after which a message is presented again; 0 = never, where a
-    #: broker can promise that
+    #: seconds of a lease: a message whose worker shows no sign of life for so long is redelivered;
+    #: 0 = never, with brokers that do not redeliver
     retry: float = _set(seconds("it is how long a broker waits for a task", least=0), default=60.0)
-    #: compress large messages
+    #: compress the arguments of large messages
     compress: bool = _set(flag(), default=False)
-    #: successes kept; 0 = all, -1 = none
+    #: number of successes that are stored; 0 = all, -1 = none
     save_limit: int = _set(integer(-1, "0 keeps all successes, -1 none", unit="results"), default=250)
-    #: what save_limit counts apart: `group`, `name` (of a task, its label) or `func`; None = nothing
+    #: count `save_limit` separately for each `group`, `name` (a task's label) or `func`; None = for all
     save_limit_per: str | None = _set(
         choice(tuple(PER), "leave it out to count all successes together"), default=None
     )
-    #: longest sleep of the supervisor between two looks at its workers
+    #: most seconds between two checks of the workers by the supervisor
     guard_cycle: float = _set(seconds("0.5 suits most", above=0, below=60), default=0.5)
-    #: run tasks at once, in the process that enqueues them
+    #: run tasks immediately in the process that enqueues them
     sync: bool = _set(flag(), default=False)
     #: most messages a cluster holds in memory; None = as many as the workers keep up with
     queue_limit: int | None = _set(
         integer(1, "leave it out to adapt to the tasks", none=None, unit="messages"), default=None
     )
-    #: what a cluster is called where people see it
+    #: name of a cluster in the monitor and in logs
     label: str = _set(text("must be a text without control characters"), default="qcore")
-    #: schedules make up for slots they missed
+    #: run the slots that a schedule missed
     catch_up: bool = _set(flag(), default=True)
-    #: most slots of one schedule made up for; the oldest beyond are left out
+    #: most missed slots of one schedule that are run; older ones are skipped
     catch_up_limit: int = _set(integer(1, "1000 suits most", unit="slots"), default=1000)
-    #: slots missed longer ago are left out, but for the newest; None = however long ago
+    #: seconds; slots missed longer ago are skipped, except the newest; None = no limit
     catch_up_window: float | None = _set(
         seconds("leave it out for no window", above=0, none=None), default=None
     )
@@ -93,11 +93,11 @@ class Options:
     bulk: int | None = _set(
         integer(1, "leave it out to adapt to the tasks", none=None, unit="messages"), default=None
     )
-    #: seconds between looks at an empty queue, with brokers that cannot wait
+    #: seconds between two checks of an empty queue, with brokers that cannot wait
     poll: float = _set(seconds("0.2 suits most", above=0), default=0.2)
-    #: how long results are kept: True = as long as save_limit lets them, or seconds
+    #: seconds for which results are stored; True or False = as long as `save_limit` allows
     cached: bool | float = _set(retention(), default=False)
-    #: enqueue what schedules say
+    #: run the schedules of the queue
     scheduler: bool = _set(flag(), default=True)
     #: error reporters by name, each with its settings
     error_reporter: Mapping[str, Mapping[str, Any]] = _set(tables(), factory=dict, repr=False)
@@ -108,20 +108,20 @@ class Options:
         text("must be the dotted path of a class, such as 'myproject.queues.MyBroker'", _DOTTED, none=None),
         default=None,
     )
-    #: least level of what is logged
+    #: lowest level of log lines that are written
     log_level: str = _set(level(), default="INFO")
-    #: where schedules take their hours from
+    #: time zone of schedules
     time_zone: str = _set(zone(), default="UTC")
-    #: the first signs, all verify; each at least 16 characters, or `file:PATH`
+    #: keys that sign messages; the first signs, all verify; each 16 or more characters, or `file:PATH`
     secret_key: tuple[str, ...] = _set(keyfile.rule(), default=(), repr=False)
-    #: writes arguments and results
+    #: serializer that writes arguments and results
     serializer: str = _set(text("must be the name of a serializer", r".+"), default="msgpack")
-    #: serializers whose bytes are read
+    #: serializers that arguments and results are read with
     accept_serializers: tuple[str, ...] = _set(
         texts("must be a list of names of serializers", r".+", none=UNSET),
         default=attrs.Factory(lambda self: (self.serializer,), takes_self=True),
     )
-    #: patterns (`*` `?` `[...]`) of names that may be run; None = every name
+    #: patterns (`*` `?` `[...]`) of names of tasks that may run; None = every name
     tasks_allowed: tuple[str, ...] | None = _set(
         texts(
             "must be a list of patterns such as 'myproject.tasks.*'; leave it out to allow all",
@@ -130,26 +130,26 @@ class Options:
         ),
         default=None,
     )
-    #: crashes of its worker after which a task is buried; 0 = no limit
+    #: crashes of its worker after which a task is dead-lettered; 0 = no limit
     max_crashes: int = _set(integer(0, "0 is no limit", unit="runs"), default=3)
-    #: prolong the lease of a task that still runs
+    #: extend the lease of a task that is still running
     renew_leases: bool = _set(flag(), default=True)
-    #: seconds running tasks are given when a cluster stops
+    #: seconds that running tasks may take to end when a cluster stops
     shutdown_timeout: float = _set(seconds("0 ends running tasks at once", least=0), default=25.0)
-    #: modules imported once, before workers are forked
+    #: modules that are imported once, before workers are forked
     preload: tuple[str, ...] = _set(
         texts("must be a list of modules such as 'myproject.tasks'", _DOTTED, none=(), empty=()), default=()
     )
-    #: name of the store for results; None = the broker's own, else sqlite
+    #: name of the result store; None = the broker's own, else sqlite
     result_store: str | None = _set(
         text("must be the name of a result store", r".+", none=None), default=None
     )
-    #: largest message
+    #: bytes of the largest message
     max_message: int = _set(integer(1, "8388608 is 8 MiB", unit="bytes"), default=8 * _MIB)
-    #: largest result
+    #: bytes of the largest result
     max_result: int = _set(integer(1, "16777216 is 16 MiB", unit="bytes"), default=16 * _MIB)
 
 
 def every() -> dict[str, Rule]:
-    """Return the rules of all settings by name."""
+    """Return the rule of each setting by name."""
     return {field.name: field.metadata["rule"] for field in attrs.fields(Options)}

@@ -1,4 +1,4 @@
-"""What the value of each kind of setting may be."""
+"""Decides which values each kind of setting may have."""
 
 from __future__ import annotations
 
@@ -15,62 +15,62 @@ from qcore import wording
 
 
 class _Unset:
-    """The one value that means: nothing was said, keep what is there."""
+    """The type of UNSET, the value that means: keep the value of the layer below."""
 
     def __repr__(self) -> str:
         return "UNSET"
 
 
-#: an override with this value overrides nothing; None, False, 0 and "" do
+#: an override with this value has no effect; None, False, 0 and "" do have one
 UNSET: Final = _Unset()
 
 
 class EnvText(str):
-    """Text from an environment variable: it may stand for a number, a list or nothing."""
+    """Text of an environment variable, which may mean a number, a list or None."""
 
     __slots__ = ()
 
 
 class Wrong(ValueError):
-    """A value breaks a rule; the message says what is wrong and what to do."""
+    """A value breaks a rule; the message says how, and what to do."""
 
 
 class NotATable(Wrong):
-    """Something else stands where a table is due; it may be a password that slipped."""
+    """A value is not a table although one is needed; it is not shown, because it may be a password."""
 
 
 @attrs.frozen
 class Rule:
-    """What one setting may be."""
+    """Which values one setting may have."""
 
-    #: how the documents name it
+    #: the type as the documents name it
     kind: str
-    #: returns the value as it is kept, or raises Wrong
+    #: returns the parsed value, or raises Wrong
     read: Callable[[object], Any]
-    #: what the value counts, if it counts anything
+    #: the unit of the value, "" if it has none
     unit: str = ""
 
 
-#: beyond this a float no longer tells neighbours apart; nothing here is that large in earnest
-_MOST = 2**53
+#: above this a float cannot represent every whole number, and no setting is that large
+_MAX_NUMBER = 2**53
 _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
 _NONE = frozenset({"none", "null"})
 
 
 def is_none(value: object) -> bool:
-    """Tell whether a value stands for None."""
+    """Return whether a value means None."""
     return value is None or (isinstance(value, EnvText) and value.strip().lower() in _NONE)
 
 
-def told(path: str, value: object, error: Wrong, origin: str = "") -> str:
-    """Return the sentence for a value that breaks a rule."""
+def problem_with(path: str, value: object, error: Wrong, origin: str = "") -> str:
+    """Return the sentence that reports a value that breaks a rule."""
     seen = wording.described(value) if isinstance(error, NotATable) else wording.shown(value, path)
     return wording.fault(path, seen, str(error), origin)
 
 
 def boolean(value: object) -> bool | None:
-    """Return what a value says if it says yes or no, else None."""
+    """Return the value as True or False, None if it is neither."""
     if isinstance(value, bool):
         return value
     if isinstance(value, EnvText):
@@ -80,34 +80,38 @@ def boolean(value: object) -> bool | None:
 
 
 def numeric(value: object) -> int | float | None:
-    """Return a value that is a number, or text of the environment that reads as one, else None."""
+    """Return the value as a number, None if it is not one; text of the environment may be one."""
     if isinstance(value, EnvText):
         try:
             value = float(value) if not value.strip().lstrip("+-").isdigit() else int(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST <= value <= _MOST:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not -_MAX_NUMBER <= value <= _MAX_NUMBER
+    ):
         return None
     return value
 
 
 def unquoted(value: object) -> str:
-    """Return the hint for a number that stands in quotes, or nothing."""
+    """Return the hint for a number in quotes, "" for other values."""
     return ", without quotes" if isinstance(value, str) and numeric(EnvText(value)) is not None else ""
 
 
 def parsed(value: object) -> object:
-    """Return what text of the environment says as JSON, if it is a JSON list or table."""
+    """Return the value, decoded if it is text of the environment with a JSON list or table."""
     if isinstance(value, EnvText) and value.lstrip()[:1] in {"[", "{"}:
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            raise Wrong("it begins like JSON but is none; check quotes and commas") from None
+            raise Wrong("it begins like JSON but is not valid JSON; check quotes and commas") from None
     return value
 
 
 def flag() -> Rule:
-    """Make the rule of a switch."""
+    """Return the rule of a setting that is true or false."""
 
     def read(value: object) -> bool:
         found = boolean(value)
@@ -119,7 +123,7 @@ def flag() -> Rule:
 
 
 def integer(least: int, advice: str, *, unit: str = "", none: object = Wrong, zero: object = 0) -> Rule:
-    """Make the rule of a whole number; `none` and `zero` say what None and 0 stand for."""
+    """Return the rule of a whole number; `none` and `zero` are the values of None and 0."""
 
     def read(value: object) -> object:
         if is_none(value) and none is not Wrong:
@@ -140,7 +144,7 @@ def seconds(
     below: float | None = None,
     none: object = Wrong,
 ) -> Rule:
-    """Make the rule of a number of seconds; `none` says what None stands for."""
+    """Return the rule of a number of seconds; `none` is the value of None."""
     low = f"{least:g} or more" if above is None else f"more than {above:g}"
     high = "" if below is None else f" and less than {below:g}"
 
@@ -157,7 +161,7 @@ def seconds(
 
 
 def text(wrong: str, pattern: str = r"[^\x00-\x1f]*", *, none: object = Wrong) -> Rule:
-    """Make the rule of a text that matches `pattern` as a whole."""
+    """Return the rule of a text that matches `pattern` completely."""
     shape = re.compile(pattern)
 
     def read(value: object) -> object:
@@ -171,7 +175,7 @@ def text(wrong: str, pattern: str = r"[^\x00-\x1f]*", *, none: object = Wrong) -
 
 
 def texts(wrong: str, pattern: str, *, none: object, empty: object = Wrong) -> Rule:
-    """Make the rule of a list of texts, each matching `pattern`; it is kept as a tuple."""
+    """Return the rule of a list of texts that match `pattern`; its value is a tuple."""
     shape = re.compile(pattern)
 
     def read(value: object) -> object:
@@ -188,19 +192,19 @@ def texts(wrong: str, pattern: str, *, none: object, empty: object = Wrong) -> R
             raise Wrong(wrong)
         for item in value:
             if not isinstance(item, str) or not shape.fullmatch(item) or not _encodable(item):
-                raise Wrong(f"{wrong}; {wording.shown(item)} does not fit")
+                raise Wrong(f"{wrong}; {wording.shown(item)} is not one")
         return tuple(str(item) for item in value)
 
     return Rule("list of texts", read)
 
 
 def _encodable(value: str) -> bool:
-    # lone surrogates come in through JSON and cannot be sent anywhere
+    # JSON may contain lone surrogates, which cannot be encoded
     return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def level() -> Rule:
-    """Make the rule of a logging level."""
+    """Return the rule of a logging level."""
     names = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
     def read(value: object) -> str:
@@ -213,7 +217,7 @@ def level() -> Rule:
 
 
 def choice(names: Sequence[str], advice: str) -> Rule:
-    """Make the rule of a setting that is one of a few words, or nothing."""
+    """Return the rule of a setting that is one of a few words, or None."""
 
     def read(value: object) -> str | None:
         if is_none(value):
@@ -227,7 +231,7 @@ def choice(names: Sequence[str], advice: str) -> Rule:
 
 
 def zone() -> Rule:
-    """Make the rule of a time zone."""
+    """Return the rule of a time zone."""
 
     def read(value: object) -> str:
         try:
@@ -235,9 +239,9 @@ def zone() -> Rule:
                 ZoneInfo(value)
                 return str(value)
         except (KeyError, ValueError, OSError):
-            pass  # told below, with the nearest name
-        # hundreds of names: only read when one is wrong
-        from zoneinfo import available_timezones  # noqa: PLC0415 - as said above
+            pass  # raised below, with the nearest name
+        # hundreds of names, read only if a name is wrong
+        from zoneinfo import available_timezones  # noqa: PLC0415 - see above
 
         hint = wording.did_you_mean(value, available_timezones()) if isinstance(value, str) else ""
         raise Wrong(f"must be a time zone of the IANA database such as 'Europe/Paris' or 'UTC'{hint}")
@@ -246,11 +250,11 @@ def zone() -> Rule:
 
 
 def retention() -> Rule:
-    """Make the rule of `cached`: a switch, or how many seconds results are kept."""
-    period = seconds("or true for as long as save_limit lets them, or false", above=0)
+    """Return the rule of `cached`: true, false or the seconds for which results are stored."""
+    period = seconds("or true or false, for as long as save_limit allows", above=0)
 
     def read(value: object) -> object:
-        # in the environment 1 is a second, not a yes
+        # in the environment 1 means one second, not true
         if isinstance(value, bool) or (isinstance(value, EnvText) and numeric(value) is None):
             found = boolean(value)
             if found is not None:
@@ -261,7 +265,7 @@ def retention() -> Rule:
 
 
 def tables() -> Rule:
-    """Make the rule of `error_reporter`: a table of settings for each name."""
+    """Return the rule of `error_reporter`: a table of settings for each name."""
     wrong = "must be a table with a table of settings for each reporter, such as {'log': {}}"
 
     def read(value: object) -> dict[str, dict[str, Any]]:
@@ -272,14 +276,14 @@ def tables() -> Rule:
             raise NotATable(wrong)
         for name, inner in value.items():
             if not isinstance(name, str) or not isinstance(inner, Mapping):
-                raise Wrong(f"{wrong}; {wording.shown(name)} leads to {wording.described(inner)}")
+                raise Wrong(f"{wrong}; {wording.shown(name)} is {wording.described(inner)}")
         return {str(name): plain(inner) for name, inner in value.items()}
 
     return Rule("table", read)
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401 - whatever stands in a table
-    """Copy a value; text of the environment becomes text."""
+def plain(value: Any) -> Any:  # noqa: ANN401 - a table may contain any value
+    """Return a copy of a value in which text of the environment is plain text."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

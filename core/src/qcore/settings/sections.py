@@ -1,4 +1,4 @@
-"""Plugins' settings: raw tables structured into the plugins' own types."""
+"""Decides how plugins' settings become the plugins' own types."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from qcore.settings.rules import (
     numeric,
     parsed,
     plain,
-    told,
+    problem_with,
     unquoted,
 )
 
@@ -36,46 +36,46 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.config")
 
-# cattrs is imported where it is used: a process that only enqueues has no use for its memory.
+# cattrs is imported where it is used, because a process that only enqueues does not need it.
 
 
-class Faulty(Exception):
-    """A section cannot be structured."""
+class InvalidSection(Exception):
+    """A plugin's settings are not valid; `problems` has a sentence for each problem."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__(*faults)
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(*problems)
 
 
 def read(
     key: str, value: object, settings: Sequence[str], plugins: Plugins, origin: Callable[[str], str]
 ) -> tuple[Any, Any]:
-    """Return a plugin's key structured into its type, and as it was written.
+    """Return the value of a plugin's key as the plugin's type, and as it was written.
 
     Raises:
-        Faulty: with every fault there is.
+        InvalidSection: with all problems.
 
     """
     if not isinstance(key, str):
-        raise Faulty([f"{key!r}: the name of a setting must be a text"])
+        raise InvalidSection([f"{key!r}: the name of a setting must be a text"])
     try:
         if key in plugins.settings():
             return structure(value, plugins.setting(key), key, origin)
         if key not in plugins.names("qcore_brokers"):
-            raise Faulty([crosscheck.unknown(key, settings, plugins, origin(key))])
+            raise InvalidSection([crosscheck.unknown(key, settings, plugins, origin(key))])
     except PluginError as error:
-        raise Faulty([f"{key}: {error}"]) from None
+        raise InvalidSection([f"{key}: {error}"]) from None
     if value not in ({}, True):
         nothing = NotATable("this broker has no settings; write an empty table")
-        raise Faulty([told(key, value, nothing, origin(key))])
+        raise InvalidSection([problem_with(key, value, nothing, origin(key))])
     return None, {}
 
 
 def structure(raw: object, kind: Any, path: str, origin: Callable[[str], str]) -> tuple[Any, Any]:  # noqa: ANN401 - a plugin's type
-    """Return the structured section, and its raw form without traces of the environment.
+    """Return the section as the plugin's type, and in its raw form without EnvText.
 
     Raises:
-        Faulty: with every fault there is.
+        InvalidSection: with all problems.
 
     """
     from cattrs.errors import StructureHandlerNotFoundError  # noqa: PLC0415 - see above
@@ -83,14 +83,14 @@ def structure(raw: object, kind: Any, path: str, origin: Callable[[str], str]) -
     converter = _converter()
     try:
         section = converter.structure(raw, kind)
-        # Text of the environment has no type of its own: keep what it turned out to be.
+        # Text of the environment has no type, so the raw form has the types it was converted to.
         return section, plain(converter.unstructure(section) if _from_environment(raw) else raw)
     except StructureHandlerNotFoundError as error:
-        found = [f"{path}: its plugin declares a type that cannot be read; {wording.reason(error)}"]
-    except Exception as error:  # noqa: BLE001 - validators and converters of a plugin raise what they like
-        found = list(_told(error, raw, path, origin))
-    # Outside of the handler: the error below it may show a password.
-    raise Faulty(found)
+        found = [f"{path}: its plugin declares a type that qcore cannot read; {wording.reason(error)}"]
+    except Exception as error:  # noqa: BLE001 - validators and converters of a plugin may raise anything
+        found = list(_problems(error, raw, path, origin))
+    # Raised outside the handler, because the handled error may show a password.
+    raise InvalidSection(found)
 
 
 def _from_environment(raw: object) -> bool:
@@ -100,7 +100,7 @@ def _from_environment(raw: object) -> bool:
 
 
 def _converter() -> Converter:
-    """Make a converter that takes nothing for what it is not."""
+    """Return a converter that does not convert between types silently."""
     from cattrs import Converter  # noqa: PLC0415 - see above
     from cattrs.cols import is_mapping, is_sequence, list_structure_factory  # noqa: PLC0415 - see above
     from cattrs.gen import make_dict_structure_fn, make_mapping_structure_fn  # noqa: PLC0415 - see above
@@ -206,19 +206,19 @@ def _is_union(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
 
 
 def _union(converter: Converter, value: object, kind: Any) -> Any:  # noqa: ANN401 - a plugin's type
-    """Read a value as the first member of a union that takes it."""
+    """Return a value as the first member of a union that accepts it."""
     members = typing.get_args(kind)
     if is_none(value) and type(None) in members:
         return None
     shape = _shape_of(parsed(value))
     fitting = [member for member in members if _shape(member) == shape]
     if len(fitting) == 1 and shape:
-        # what is wrong inside of it is told with its own path
+        # a problem inside it is reported with its own path
         return converter.structure(value, fitting[0])
     for member in fitting:
         try:
             return converter.structure(value, member)
-        except Exception as error:  # noqa: BLE001 - a plugin's type may raise what it likes
+        except Exception as error:  # noqa: BLE001 - a plugin's type may raise anything
             _log.debug("not %s: %s", member, type(error).__name__)
     said = f"must be {' or '.join(dict.fromkeys(map(_name, members)))}"
     if "table" in map(_shape, members):
@@ -231,7 +231,7 @@ def _shape_of(value: object) -> str:
 
 
 def _shape(kind: Any) -> str:  # noqa: ANN401 - a plugin's type
-    """Return whether a type reads a table, a list or, empty, a single value."""
+    """Return "table" or "list" for a type that is read from one, "" for other types."""
     origin = typing.get_origin(kind) or kind
     if _is_class(kind) or typing.is_typeddict(kind) or origin in {dict, Mapping}:
         return "table"
@@ -251,11 +251,11 @@ def _name(kind: Any) -> str:  # noqa: ANN401 - a plugin's type
     return "nothing" if kind is type(None) else plain_names.get(kind, str(kind))
 
 
-# -- what went wrong, with its path -----------------------------------------------------------
+# -- problems, each with its path -----------------------------------------------------------
 
 
-def _told(error: BaseException, value: object, path: str, origin: Callable[[str], str]) -> Iterator[str]:
-    """Yield a fault for each leaf of cattrs' tree of errors."""
+def _problems(error: BaseException, value: object, path: str, origin: Callable[[str], str]) -> Iterator[str]:
+    """Yield a sentence for each leaf of cattrs' tree of errors."""
     from cattrs import errors  # noqa: PLC0415 - see above
 
     if isinstance(error, errors.ForbiddenExtraKeysError):
@@ -269,20 +269,20 @@ def _told(error: BaseException, value: object, path: str, origin: Callable[[str]
         for inner, note in noted:
             key = note.name if isinstance(note, errors.AttributeValidationNote) else note.index
             step = f".{key}" if isinstance(key, str) else f"[{key}]"
-            yield from _told(inner, _item(value, key), path + step, origin)
+            yield from _problems(inner, _item(value, key), path + step, origin)
         for inner in others:
-            yield from _told(inner, value, path, origin)
+            yield from _problems(inner, value, path, origin)
     elif isinstance(error, KeyError) and path.endswith(f".{error.args[0]}"):
         yield f"{path}: missing; it has no default"
     elif isinstance(error, Wrong):
-        yield told(path, value, error, origin(path))
+        yield problem_with(path, value, error, origin(path))
     else:
-        yield _complaint(error, value, path, origin)
+        yield _plugin_problem(error, value, path, origin)
 
 
-def _complaint(error: BaseException, value: object, path: str, origin: Callable[[str], str]) -> str:
-    """Return the fault for what a plugin's own validator or converter raised."""
-    # attrs' validators put more arguments behind the text, and the value into it
+def _plugin_problem(error: BaseException, value: object, path: str, origin: Callable[[str], str]) -> str:
+    """Return the sentence for an error of a plugin's validator or converter."""
+    # attrs' validators add more arguments after the text, and write the value into it
     text = str(error.args[0]) if error.args else type(error).__name__
     said = re.match(r"'(\w+)' (must .*?)(?: \(got .*|: .*)?$", text, re.DOTALL)
     if said and isinstance(value, Mapping) and said[1] in value:
@@ -291,7 +291,7 @@ def _complaint(error: BaseException, value: object, path: str, origin: Callable[
 
 
 def _keys(kind: type) -> list[str]:
-    """Return the keys a class of settings takes."""
+    """Return the keys that a class of settings has."""
     if attrs.has(kind):
         return [field.alias for field in attrs.fields(kind) if field.init]
     return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

@@ -11,7 +11,7 @@ from qcore.errors import NotSupported
 from qcore.messages.envelope import Head, encode_head
 from qcore.settle import Retry
 from qcore.tasks.resolve import name_of
-from qcore.validators import NUMBER, count, flag, refuse, seconds, text, word
+from qcore.validators import NUMBER, boolean, integer, refuse, seconds, text, text_or_int
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,7 +66,7 @@ def _rate(name: str, value: object) -> None:
         return
     if not isinstance(value, tuple | list) or len(value) != 2:
         refuse(name, "(count, seconds) or a text such as '10/s'", value, "give both numbers")
-    count(f"the count of {name}", value[0])
+    integer(f"the count of {name}", value[0])
     seconds(f"the time of {name}", value[1])
     if not value[1]:
         msg = f"the time of {name} must be above 0 seconds, got {value[1]!r}"
@@ -210,20 +210,20 @@ VALIDATORS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "delay": seconds,
     "timeout": _timeout,
     "retry": _retry,
-    "ack_failure": flag,
-    "save": flag,
+    "ack_failure": boolean,
+    "save": boolean,
     "result_ttl": seconds,
     "group": text,
     "label": text,
     "expires": seconds,
-    "sync": flag,
+    "sync": boolean,
     "cluster": text,
     "unique": _unique,
     "unique_for": seconds,
-    "concurrency": count,
+    "concurrency": integer,
     "rate": _rate,
     "limit_key": text,
-    "continue_on_failure": flag,
+    "continue_on_failure": boolean,
 }
 #: with the default of each, which is right
 _CHECKED: Final = tuple(
@@ -294,11 +294,11 @@ def options_from_django_q(given: dict[str, Any]) -> Options:
     plain = ("group", "save", "sync", "ack_failure", "hook", "cluster")
     changes: dict[str, Any] = {key: given[key] for key in plain if given.get(key) is not None}
     if "group" in changes:
-        changes["group"] = word("group", changes["group"])
+        changes["group"] = text_or_int("group", changes["group"])
     if "timeout" in given:
         changes["timeout"] = _unlimited(given["timeout"])
     if given.get("task_name") is not None:
-        changes["label"] = word("task_name", given["task_name"])
+        changes["label"] = text_or_int("task_name", given["task_name"])
     cached = given.get("cached")
     if cached is not None and cached is not False:
         changes["result_ttl"] = _kept(cached)
