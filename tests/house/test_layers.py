@@ -40,7 +40,7 @@ LAYERS: Final = (
     {"coordination"},
     # ground
     {"model", "status"},
-    {"validators", "errors", "sanitize", "lazy"},
+    {"validators", "errors", "sanitize", "lazy", "backoff"},
 )
 
 #: The same for the files of each room that has more than one layer of its own.
@@ -53,7 +53,7 @@ ROOMS: Final = {
         {"recovery", "renewal", "control_poll", "pool"},
         {"slot"},
         {"zygote"},
-        {"forked", "memory", "backoff"},
+        {"forked", "memory"},
     ),
     "workers": (
         {"worker"},
@@ -70,7 +70,7 @@ ROOMS: Final = {
         {"service"},
         {"build", "firing"},
         {"messages", "slots", "when"},
-        {"rules"},
+        {"rules", "swap"},
     ),
     "tasks": (
         {"producer"},

@@ -233,7 +233,7 @@ def test_a_value_too_large_to_be_handed_on_stops_the_chain(land: Land) -> None:
 
     chain = app.chain([(flow_tasks.large, (8192,)), "builtins.len"], pipe_result=True)
 
-    with pytest.raises(TaskFailed, match=r"its result cannot be handed on: the message has .* max_message"):
+    with pytest.raises(TaskFailed, match=r"its result cannot be passed on: the message has .* max_message"):
         chain.result(wait=45)
     assert bytes(8192) == chain.jobs[0].result()
 

@@ -95,7 +95,7 @@ def test_own_policy_of_a_task_says_when_and_whether_it_runs_again(land: Land) ->
     assert 0.2 <= first < 0.4 <= second < 1.5
     with app.runtime.brokers.connection() as broker:
         reasons = [letter.reason for letter in broker.dead_letters()]
-    assert "failure in attempt 1, not worth another: ValueError: value" in reasons
+    assert "failure in attempt 1, not to be retried: ValueError: value" in reasons
 
 
 def test_jitter_shortens_a_wait_by_half_at_most(land: Land) -> None:

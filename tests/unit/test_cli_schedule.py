@@ -13,7 +13,7 @@ import qcore.cli
 from qcore import App, Config
 from qcore.cli import Exit
 from qcore.messages.envelope import read_head
-from qcore.schedules.messages import message
+from qcore.schedules.messages import OpenedSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,7 +212,7 @@ def test_an_edit_may_take_away(verb: Callable[..., Ended], app: App) -> None:
 
     one = app.schedules()[0]
     assert (one.task, one.rule) == ("math.pow", "every 60")
-    message_ = message(app.runtime, one, 0.0, bytes(16))
+    message_ = OpenedSchedule(app.runtime, one).message(0.0, bytes(16))
     assert message_ is not None
     assert read_head(app.runtime.envelope.open(message_.body).head).hook is None
 

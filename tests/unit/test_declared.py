@@ -15,7 +15,7 @@ import qcore
 from qcore import App, Config, When, cron, every
 from qcore.errors import EncodeError, ScheduleError
 from qcore.schedules.declared import gather, reconcile
-from qcore.schedules.messages import message
+from qcore.schedules.messages import OpenedSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ def test_what_is_declared_is_kept_once_a_cluster_starts(shop: Shop) -> None:
     assert (report.rule, report.time_zone) == ("30 3 * * MON-FRI", "America/New_York")
     assert (report.catch_up, report.overlap, report.declared) == (False, "skip", "shop_tasks")
     assert (sweep.rule, sweep.jitter, sweep.time_zone) == ("every 300", 60.0, "Europe/Amsterdam")
-    sent = message(shop.app.runtime, sweep, 0.0, bytes(16))
+    sent = OpenedSchedule(shop.app.runtime, sweep).message(0.0, bytes(16))
     assert sent is not None
     got = shop.app.runtime.envelope.open(sent.body)
     assert shop.app.runtime.serializer.loads(got.arguments) == [[1], {"deep": True}]

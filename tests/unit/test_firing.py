@@ -19,8 +19,9 @@ from qcore.messages.envelope import read_head
 from qcore.messages.workflow import read_workflow
 from qcore.model import State, StoredResult
 from qcore.plugins import Plugins
+from qcore.schedules import messages
 from qcore.schedules.firing import Firing
-from qcore.schedules.messages import lateness, message, slot_id
+from qcore.schedules.messages import OpenedSchedule, lateness, slot_id
 from qcore_testing import plugin as memory
 from qcore_testing.memory.results import MemoryResults, ResultTable
 from tests.unit.test_schedules import make
@@ -268,7 +269,7 @@ def test_a_jittered_task_waits(app: App, fire: Callable[[], None]) -> None:
         size = broker.size()
 
     assert (size.ready, size.delayed) == (0, 1)
-    by_hand = message(app.runtime, made, 0.0, bytes(16))
+    by_hand = OpenedSchedule(app.runtime, made).message(0.0, bytes(16))
     assert by_hand is not None
     assert by_hand.delay == 0.0
 
@@ -291,7 +292,7 @@ def test_a_task_is_put_on_the_queue_it_is_for(app: App, fire: Callable[[], None]
         assert store.notes.acquire("schedule:tick@plans", b"another", 1, 60.0) == opened.id
     assert app.schedules()[0].cluster == "mail"
     with pytest.raises(BadSignature):
-        message(app.runtime, attrs.evolve(app.schedules()[0], cluster="other"), 0.0, bytes(16))
+        OpenedSchedule(app.runtime, attrs.evolve(app.schedules()[0], cluster="other")).message(0.0, bytes(16))
 
 
 def test_its_own_queue_is_no_other(app: App) -> None:
@@ -312,10 +313,37 @@ def test_a_schedules_options_are_its_tasks(app: App) -> None:
     """A hook, and what `async_task` takes."""
     made = app.schedule("a.task", hook="a.hook", q_options={"timeout": 7, "group": "tens"})
 
-    found = message(app.runtime, made, 0.0, bytes(16))
+    found = OpenedSchedule(app.runtime, made).message(0.0, bytes(16))
     assert found is not None
     head = read_head(app.runtime.envelope.open(found.body).head)
     assert (head.hook, head.timeout, head.group, head.label) == ("a.hook", 7, "tens", "a.task")
+
+
+@pytest.mark.parametrize("overlap", ["allow", "queue"])
+def test_a_body_is_verified_and_decoded_once_for_all_slots(
+    monkeypatch: pytest.MonkeyPatch, overlap: Any
+) -> None:
+    """A schedule that catches up a thousand slots opens its sealed body once."""
+    app = make()
+    app.schedule("a.task", 1, name="tick", minutes=1, next_run=time.time() - 600, overlap=overlap)
+    opened = []
+    for name in ("open_body", "read_arguments"):
+        inner = getattr(messages, name)
+
+        def counted(*args: Any, name: str = name, inner: Callable[..., Any] = inner) -> Any:
+            opened.append(name)
+            return inner(*args)
+
+        monkeypatch.setattr(messages, name, counted)
+    firing = Firing(app.runtime)
+
+    with app.runtime.schedule_stores.connection() as store:
+        firing.fire(store, *store.all())
+
+    assert len(leased(app)) == {"allow": 11, "queue": 2}[overlap]
+    assert opened == ["open_body", "read_arguments"]
+    firing.close()
+    app.close()
 
 
 def test_what_is_left_out_of_what_was_missed_is_told(
@@ -335,7 +363,7 @@ def test_what_is_left_out_of_what_was_missed_is_told(
     assert len(leased(app)) == 6
     told = sorted(record.getMessage() for record in caplog.records)
     assert [text for text in told if "'tick'" in text] == [
-        "schedule 'tick': 8 slots that were missed are not made up for"
+        "schedule 'tick': missed slots that are not caught up: 8"
     ]
     assert len(told) == 2
     firing.close()

@@ -113,7 +113,7 @@ def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> Non
     held = scene.hold(living)
     scene.hold(dead)
     caretaker.recover(WorkerExit(dead, Notice("down", 1, 1001, -9)))
-    until(lambda: caretaker.trouble == "the store is down")
+    until(lambda: caretaker.last_error == "the store is down")
 
     began = time.monotonic_ns()
     until(lambda: living.page.commands.renewed > began + 3 * LEASE * 1e9, "renewals beyond the lease")
@@ -124,7 +124,7 @@ def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> Non
     scene.broker.settle([Settlement(held, Action.ACK)])
     assert scene.app.sizes().leased == 1
     scene.runtime.fault = None
-    until(lambda: not caretaker.trouble)
+    until(lambda: not caretaker.last_error)
 
 
 def test_leases_are_renewed_while_the_store_is_silent(scene: Scene) -> None:
@@ -147,14 +147,14 @@ def test_workers_wait_for_the_first_look(scene: Scene) -> None:
     scene.runtime.fault = BackendUnavailable("the store is down")
     scene.app.pause_queue()
     caretaker = scene.start()
-    until(lambda: caretaker.trouble)
+    until(lambda: caretaker.last_error)
     assert [slot.page.commands.paused for slot in scene.slots] == [Pause.UNKNOWN, Pause.UNKNOWN]
 
     scene.runtime.fault = None
-    until(lambda: caretaker.lookout.paused)
+    until(lambda: caretaker.control.paused)
     assert [slot.page.commands.paused for slot in scene.slots] == [Pause.YES, Pause.YES]
     scene.app.resume_queue()
-    until(lambda: not caretaker.lookout.paused)
+    until(lambda: not caretaker.control.paused)
     assert [slot.page.commands.paused for slot in scene.slots] == [Pause.NO, Pause.NO]
 
 
@@ -173,7 +173,7 @@ def test_a_store_that_cannot_be_asked_stops_nobody(
 
     until(lambda: scene.slots[1].page.commands.paused is Pause.NO)
 
-    until(lambda: str(fault) in caretaker.trouble)
+    until(lambda: str(fault) in caretaker.last_error)
     began = time.monotonic()
     until(lambda: time.monotonic() > began + 2.5)
-    assert len([one for one in caplog.records if one.name == "qcore.caretaker"]) == 1
+    assert len([one for one in caplog.records if one.name == "qcore.maintenance"]) == 1

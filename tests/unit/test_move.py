@@ -167,7 +167,7 @@ def test_two_addresses_of_one_queue_are_noticed(tmp_path: Path, count: int) -> N
     ours = opened(tmp_path / "one.db")
     ours.enqueue([message(number) for number in range(1, count + 1)])
 
-    with pytest.raises(QcoreError, match=r"what was moved comes back from SQLite .* the same queue"):
+    with pytest.raises(QcoreError, match=r"moved messages come back from SQLite .* the same queue"):
         list(Mover(ours, opened(tmp_path / "one.db")).run())
 
     while ours.size().leased:

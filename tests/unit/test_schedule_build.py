@@ -11,7 +11,7 @@ import pytest
 
 from qcore import App, Config, Retry, ScheduleError
 from qcore.messages.envelope import Head, read_head
-from qcore.schedules.messages import message
+from qcore.schedules.messages import OpenedSchedule
 from qcore.schedules.slots import CatchUp, due
 from tests.unit.test_schedules import make
 
@@ -31,7 +31,7 @@ def app() -> Iterator[App]:
 
 def called(app: App, one: Schedule) -> tuple[Head, Any]:
     """Return the head and the arguments of a schedule's task."""
-    sent = message(app.runtime, one, 0.0, bytes(16))
+    sent = OpenedSchedule(app.runtime, one).message(0.0, bytes(16))
     assert sent is not None
     got = app.runtime.envelope.open(sent.body)
     return read_head(got.head), app.runtime.serializer.loads(got.arguments) if got.arguments else None
@@ -208,7 +208,7 @@ def test_what_cannot_be_changed_is_told(app: App) -> None:
     """And nothing is changed."""
     made = app.schedule("a.task", name="tick", minutes=5)
 
-    with pytest.raises(TypeError, match="no part of a schedule 'colour'; there are args, catch_up"):
+    with pytest.raises(TypeError, match="not a part of a schedule: 'colour'; there are args, catch_up"):
         app.reschedule("tick", colour="red")
     with pytest.raises(TypeError, match="'name'"):
         app.reschedule("tick", name="tock")

@@ -266,7 +266,7 @@ def test_what_happens_once_is_made_up_for_once() -> None:
 )
 def test_what_is_no_rule_is_refused(text: str) -> None:
     """The message repeats it and says what there is."""
-    with pytest.raises(ScheduleError, match=r"is no rule of a schedule \(.+\); give a cron expression"):
+    with pytest.raises(ScheduleError, match=r"is not a rule of a schedule \(.+\); give a cron expression"):
         parse(text)
 
 

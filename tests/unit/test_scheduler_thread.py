@@ -16,7 +16,7 @@ from qcore.errors import BackendRejected
 from qcore.hookspecs import hookimpl
 from qcore.model import Kind, Outcome
 from qcore.plugins import Plugins
-from qcore.schedules.messages import slot_message
+from qcore.schedules.messages import OpenedSchedule
 from qcore.schedules.quarantine import quarantine_schedule
 from qcore.schedules.scheduler_thread import SchedulerThread
 from qcore.settle import Rules
@@ -90,9 +90,9 @@ def test_broken_schedules_are_marked_and_the_others_fire(
     # signed with a key that another cluster may have: it is nobody's to condemn
     assert not found["c"]
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert sum("is broken and rests" in text for text in told) == 3
-    assert sum("is passed over" in text for text in told) >= 1
-    assert keeper.trouble == ""
+    assert sum("is disabled until" in text for text in told) == 3
+    assert sum("is skipped" in text for text in told) >= 1
+    assert keeper.last_error == ""
 
 
 class StrictBroker(MemoryBroker):
@@ -158,8 +158,8 @@ def test_what_the_broker_refuses_of_one_schedule_stops_no_other(
     assert [one.fault for one in strict.schedules() if one.fault] == [
         "BackendRejected: delays by a week at most"
     ]
-    assert keeper.trouble == ""
-    assert caplog.text.count("is broken and rests") == 1
+    assert keeper.last_error == ""
+    assert caplog.text.count("is disabled until") == 1
     assert keeper.close(10)
 
 
@@ -171,9 +171,9 @@ def test_a_broker_that_refuses_everything_marks_no_schedule(
     strict.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5)
     keeper = SchedulerThread(strict.runtime)
 
-    until(lambda: keeper.trouble, "it to be told")
+    until(lambda: keeper.last_error, "it to be told")
 
-    assert keeper.trouble == "the password is wrong"
+    assert keeper.last_error == "the password is wrong"
     assert [one.fault for one in strict.schedules()] == [""]
     assert keeper.close(10)
 
@@ -244,7 +244,7 @@ def test_a_slot_is_tried_like_any_task_before_its_schedule_is_marked(
 ) -> None:
     """A worker of an earlier release may have taken it, which does not know the function yet."""
     made = app.schedule("no.such.function", name="tick", minutes=5)
-    sent = slot_message(app.runtime, made, made.next_run)
+    sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
 
     ended = fail(app, sent.body, failures, **rules)
@@ -256,7 +256,7 @@ def test_a_slot_is_tried_like_any_task_before_its_schedule_is_marked(
 def test_a_schedule_of_another_queue_is_marked_where_it_is_kept(app: App) -> None:
     """A worker of the queue its tasks are put on finds that the function is not there."""
     made = app.schedule("no.such.function", name="tick", minutes=5, cluster="mail")
-    sent = slot_message(app.runtime, made, made.next_run)
+    sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
 
     ended = fail(app.of("mail"), sent.body)
@@ -268,7 +268,7 @@ def test_a_schedule_of_another_queue_is_marked_where_it_is_kept(app: App) -> Non
 def test_only_the_schedule_that_was_fired_is_marked(app: App, caplog: pytest.LogCaptureFixture) -> None:
     """Not one of the same name that calls something else by now; its error is told once."""
     made = app.schedule("no.such.function", name="tick", minutes=5)
-    sent = slot_message(app.runtime, made, made.next_run)
+    sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
 
     app.reschedule("tick", func="math.sqrt")
@@ -279,7 +279,7 @@ def test_only_the_schedule_that_was_fired_is_marked(app: App, caplog: pytest.Log
     for _ in range(2):
         fail(app, sent.body)
     assert "no task 'no.such.function'" in app.schedules()[0].fault
-    assert caplog.text.count("is broken and rests") == 1
+    assert caplog.text.count("is disabled until") == 1
     app.unschedule("tick")
     assert not fail(app, sent.body).retryable
 
@@ -299,6 +299,6 @@ def test_another_queue_out_of_reach_holds_up_only_its_own(
     until(lambda: app.queue_size() == 1, "the other to fire")
 
     assert [one.name for one in app.schedules()] == ["elsewhere"]
-    assert "schedule 'elsewhere' is passed over" in caplog.text
+    assert "schedule 'elsewhere' is skipped" in caplog.text
     assert keeper.close(10)
     app.close()

@@ -18,7 +18,7 @@ from qcore.errors import BadSignature, DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
 from qcore.schedules import rules
-from qcore.schedules.messages import message, slot_id
+from qcore.schedules.messages import OpenedSchedule, slot_id
 from qcore.schedules.slots import CatchUp, due
 from qcore_testing import plugin as memory
 from qcore_testing.memory import MemorySchedules
@@ -56,7 +56,7 @@ def stamp(when: datetime) -> float:
 
 def opened(app: App, schedule: Schedule, slot: float = 0.0) -> tuple[Any, Any]:
     """Return the head's bytes and the arguments of a slot's message."""
-    made = message(app.runtime, schedule, slot, bytes(16))
+    made = OpenedSchedule(app.runtime, schedule).message(slot, bytes(16))
     assert made is not None
     got = app.runtime.envelope.open(made.body)
     return got.head, app.runtime.serializer.loads(got.arguments) if got.arguments else None
@@ -90,7 +90,7 @@ def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) 
 @pytest.mark.parametrize(
     ("told", "fault"),
     [
-        ({"type": "fortnightly"}, "type='fortnightly' is no type of schedule"),
+        ({"type": "fortnightly"}, "type='fortnightly' is not a type of schedule"),
         ({"type": "cron"}, "no cron"),
         ({"type": "daily", "cron": "* * * * *"}, "one rule"),
         ({"every": timedelta(days=1), "minutes": 3}, "one rule"),
@@ -105,7 +105,7 @@ def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) 
         ({"every": "60"}, "every='60': give a timedelta, or seconds"),
         ({"every": True}, "every=True: give a timedelta"),
         ({"cron": 5}, "cron=5: give an expression"),
-        ({"cron": ""}, "'' is no rule of a schedule"),
+        ({"cron": ""}, "'' is not a rule of a schedule"),
         ({"repeats": -2}, "repeats=-2: give a whole number of slots; -1 is no limit"),
         ({"repeats": "5"}, "repeats='5': give a whole number"),
         ({"repeats": None}, "repeats=None: give a whole number"),
@@ -116,7 +116,7 @@ def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) 
         ({"time_zone": 5}, "no time zone 5; give a name"),
         ({"catch_up": "no"}, "catch_up='no': give True, False"),
         ({"intended_date_kwarg": 5}, "intended_date_kwarg=5: give the name of an argument"),
-        ({"name": 5}, "5 is no name of a schedule"),
+        ({"name": 5}, "5 is not a name of a schedule"),
         ({"time_zone": "Mars/Base"}, "no time zone"),
         ({"next_run": "soon"}, "next_run='soon': give seconds since 1970 or a datetime"),
         ({"next_run": True}, "next_run=True: give seconds"),
@@ -124,7 +124,7 @@ def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) 
         ({"next_run": float("nan")}, "next_run=nan is in no year"),
         ({"next_run": float("inf")}, "next_run=inf is in no year"),
         ({"next_run": -1e12}, "next_run=-1000000000000.0 is in no year"),
-        ({"next_run": datetime(9999, 12, 31, tzinfo=UTC)}, "is in no year from 1 to 8999"),
+        ({"next_run": datetime(9999, 12, 31, tzinfo=UTC)}, "is not in the years 1 to 8999"),
         ({"name": "a\nb"}, "no name of a schedule"),
         ({"name": "a" * 201}, "no name of a schedule"),
     ],
@@ -187,9 +187,9 @@ def test_what_is_sealed_belongs_to_one_name(app: App) -> None:
     made = app.schedule("a.task", name="one")
 
     with pytest.raises(BadSignature):
-        message(app.runtime, attrs.evolve(made, name="other"), 0.0, bytes(16))
+        OpenedSchedule(app.runtime, attrs.evolve(made, name="other")).message(0.0, bytes(16))
     with pytest.raises(BadSignature):
-        message(app.runtime, attrs.evolve(made, body=made.body + b"x"), 0.0, bytes(16))
+        OpenedSchedule(app.runtime, attrs.evolve(made, body=made.body + b"x")).message(0.0, bytes(16))
 
 
 def test_arguments_of_a_serializer_no_longer_accepted_are_told(app: App) -> None:
@@ -198,7 +198,7 @@ def test_arguments_of_a_serializer_no_longer_accepted_are_told(app: App) -> None
     other = make(serializer="json")
 
     with pytest.raises(DecodeError, match="which `accept_serializers` does not list"):
-        message(other.runtime, made, 0.0, bytes(16))
+        OpenedSchedule(other.runtime, made).message(0.0, bytes(16))
 
 
 def test_hooks_see_a_slots_task_and_may_leave_it_out() -> None:
@@ -215,7 +215,7 @@ def test_hooks_see_a_slots_task_and_may_leave_it_out() -> None:
     app = App(Config.from_dict(SETTINGS), plugins=plugins)
 
     assert b"of a.task" in opened(app, app.schedule("a.task", 1))[0]
-    assert message(app.runtime, app.schedule("a.task", 0), 0.0, bytes(16)) is None
+    assert OpenedSchedule(app.runtime, app.schedule("a.task", 0)).message(0.0, bytes(16)) is None
 
 
 def test_a_slot_has_one_id(app: App) -> None:
@@ -395,7 +395,7 @@ def test_a_cadence_may_be_told_in_seconds() -> None:
     """The likeliest way to say it; together with the words for it a number says nothing clear."""
     assert [str(every(one).rule()) for one in (60, 60.0, timedelta(minutes=1))] == ["every 60"] * 3
     assert str(every(timedelta(minutes=1), seconds=30).rule()) == "every 90"
-    with pytest.raises(ScheduleError, match="is told seconds twice"):
+    with pytest.raises(ScheduleError, match="is given seconds twice"):
         every(60, minutes=1)
     for none in ("60", 0, None):
         with pytest.raises(ScheduleError, match="every="):

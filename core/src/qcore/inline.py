@@ -1,4 +1,4 @@
-"""Messages run where they were made, and what follows from them."""
+"""Runs messages and their follow-up messages in this process."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def run_inline(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
-    """Run messages in this process as a worker would, and all that follows from them; store the results."""
+    """Run messages as a worker would, and their follow-up messages too; store the results."""
     for queue in dict.fromkeys(one.queue for one in sealed):
-        there = _Here(runtime.of(queue))
-        there.run(one.message for one in sealed if one.queue == queue)
+        worker = _InlineQueue(runtime.of(queue))
+        worker.run(one.message for one in sealed if one.queue == queue)
 
 
-class _Here:
-    """One queue worked off without a broker."""
+class _InlineQueue:
+    """One queue, without a broker."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -50,8 +50,8 @@ class _Here:
             allowed=runtime.config.tasks_allowed,
         )
         self._continuation = ContinuationBuilder(runtime)
-        #: what members brought, by the key of their gathering
-        self._brought: dict[str, dict[int, bytes]] = {}
+        #: sealed results of group members, by the key of their fan-in barrier
+        self._members: dict[str, dict[int, bytes]] = {}
 
     def run(self, messages: Iterable[Outgoing]) -> None:
         waiting = deque(messages)
@@ -64,7 +64,7 @@ class _Here:
         plan = self._planner.plan(opened.head)
         tail = read_workflow(opened.tail) if opened.tail else None
         outcome, value = self._runtime.results.dump(self._outcome(opened, plan, tail))
-        # Nobody presents it again: what failed here has failed.
+        # Nothing is redelivered here, so a failure is final.
         state = State.SUCCESS if outcome.kind is Kind.SUCCESS else State.FAILED
         record = self._runtime.results.seal(
             opened.id, plan.head, state, outcome, value, created=opened.created, attempts=1, crashes=0
@@ -81,22 +81,22 @@ class _Here:
         return [*then.messages, *self._join_barrier(then)]
 
     def _outcome(self, opened: Opened, plan: TaskPlan, tail: WorkflowHeader | None) -> Outcome:
-        before = None
+        upstream = None
         if tail is not None:
             gathered = tail.gathered
-            brought = {} if gathered is None else self._brought.pop(key_of(gathered.flow), {})
+            members = {} if gathered is None else self._members.pop(key_of(gathered.flow), {})
             try:
-                before = upstream_args(self._runtime.results, tail, brought)
+                upstream = upstream_args(self._runtime.results, tail, members)
             except UpstreamFailed as exc:
                 now = time.time()
                 return Outcome(Kind.SKIPPED, error=str(exc), started=now, finished=now)
-        return self._executor.run(opened, plan, 1, 0, before)
+        return self._executor.run(opened, plan, 1, 0, upstream)
 
     def _join_barrier(self, then: FollowUp) -> Sequence[Outgoing]:
-        """Gather here: these processes share nothing, and need not."""
+        """Collect results in this process, which shares nothing with others."""
         arrival, member = then.arrival, then.member
         if arrival is None or member is None:
             return ()
-        brought = self._brought.setdefault(arrival.key, {})
-        brought[arrival.index] = arrival.body
-        return [self._continuation.callback(member)] if len(brought) == member.count else ()
+        members = self._members.setdefault(arrival.key, {})
+        members[arrival.index] = arrival.body
+        return [self._continuation.callback(member)] if len(members) == member.count else ()

@@ -1,4 +1,4 @@
-"""The pure table: how a run ended -> what becomes of its message."""
+"""The pure table: how a run ended, and what becomes of its message."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from qcore.validators import boolean, integer, refuse, seconds
 DEFAULT_MAX_DELAY = 3600.0
 #: Back-off after the second and later crashes of one task doubles up to this, seconds.
 MAX_CRASH_DELAY = 60.0
-#: Deliveries of one message that ended neither in a verdict nor in a noticed crash: whole
-#: machines die on it, or it is older than any lease. Then it is buried.
+#: Deliveries of one message that ended neither in a result nor in a known crash, because whole
+#: machines die on it, or it is older than any lease. After these it is dead-lettered.
 MAX_DELIVERIES = 10
-#: Deliveries of a message signed with an unknown key before it is buried: a new key reaches
-#: the last worker of a rolling rotation within two waits of `retry` seconds.
+#: Deliveries of a message signed with an unknown key before it is dead-lettered. In a rolling
+#: rotation a new key reaches the last worker within two waits of `retry` seconds.
 MAX_UNKNOWN_KEY = 3
 
 
@@ -25,7 +25,7 @@ MAX_UNKNOWN_KEY = 3
 class Retry:
     """When and how often a task runs again after it failed."""
 
-    #: runs in all, the first included; 0 = no limit; None = as the configuration says
+    #: runs in all, including the first; 0 = no limit; None = the configuration's
     max_attempts: int | None = None
     #: seconds before the second run, doubled for each further one; None = `retry` of the configuration
     backoff: float | None = None
@@ -33,7 +33,7 @@ class Retry:
     max_delay: float = DEFAULT_MAX_DELAY
     #: spread the wait evenly between half of it and all of it
     jitter: bool = False
-    #: exceptions worth another run, their subclasses too; anything else is final at once
+    #: exceptions, with their subclasses, after which the task runs again; any other is final at once
     on: tuple[type[BaseException], ...] = (Exception,)
 
     def __attrs_post_init__(self) -> None:
@@ -46,7 +46,7 @@ class Retry:
         _exceptions("on", self.on)
 
     def names(self) -> list[str] | None:
-        """Return the names of the exceptions in `on`; None = every one."""
+        """Return the names of the exceptions in `on`; None = all exceptions."""
         return None if self.on == (Exception,) else [exception_name(one) for one in self.on]
 
 
@@ -58,10 +58,10 @@ def _exceptions(name: str, value: object) -> None:
 
 
 def exception_name(kind: type[BaseException]) -> str:
-    """Return the name by which an exception is told from others in another process.
+    """Return the name by which another process recognises an exception.
 
-    A script is `__main__` where it was started and has its own name in a worker, so of a
-    script's own exceptions the class alone counts.
+    A script is `__main__` where it was started and has its own name in a worker, so for a script's
+    own exceptions only the name of the class counts.
     """
     module = kind.__module__
     return kind.__qualname__ if module == "__main__" else f"{module}.{kind.__qualname__}"
@@ -69,28 +69,28 @@ def exception_name(kind: type[BaseException]) -> str:
 
 @attrs.frozen(kw_only=True)
 class Rules:
-    """What the configuration, the task and the broker say about settling one message."""
+    """The rules of the configuration, the task and the broker for settling one message."""
 
     max_attempts: int = 0
     ack_failures: bool = False
     max_crashes: int = 3
-    #: seconds, from the configuration: wait before a failed task is presented again
+    #: seconds, from the configuration, before a failed task is redelivered
     retry: float = 60.0
     backoff: float | None = None
     max_delay: float = DEFAULT_MAX_DELAY
     jitter: bool = False
-    #: 0 = no bound
+    #: 0 = no limit
     max_deliveries: int = MAX_DELIVERIES
-    #: the broker has receipts; without them nothing can be presented again
+    #: the broker has receipts; without them nothing can be redelivered
     receipts: bool = True
 
 
 @attrs.frozen
 class Decision:
-    """What becomes of a message, and the rank its result is stored with."""
+    """What becomes of a message, and the state its result is stored with."""
 
     action: Action
-    #: None = nothing is stored
+    #: None = no result is stored
     state: State | None = None
     delay: float = 0.0
     reason: str = ""
@@ -152,7 +152,7 @@ def decide(
         deliveries: leases of the message so far, this one included.
         failures: failed runs before this one.
         crashes: crashed runs before this one.
-        retryable: the task's own policy asks for another run after this exception.
+        retryable: the task's own policy allows another run after this exception.
         chance: random number in [0, 1) for jitter.
         reason: why a message was rejected.
 
@@ -171,7 +171,7 @@ def decide(
         return Decision(Action.RELEASE)
     if kind is Kind.ALREADY_FAILED and not rules.ack_failures:
         return Decision(
-            Action.DEAD_LETTER, None, 0.0, "it failed for good before it came back", failures, crashes
+            Action.DEAD_LETTER, None, 0.0, "it failed for good before it was redelivered", failures, crashes
         )
     if kind in _FINAL:
         return Decision(Action.ACK, State.FAILED)
@@ -179,12 +179,12 @@ def decide(
 
 
 def redelivery_limit_reason(rules: Rules, *, deliveries: int, failures: int, crashes: int) -> str:
-    """Return why a message must not be run once more before it is tried, or an empty text."""
+    """Return why a message must not be run again, or an empty text."""
     if 0 < rules.max_crashes <= crashes:
         return f"crashed its worker {crashes} times (max_crashes {rules.max_crashes})"
-    silent = deliveries - 1 - failures - crashes
-    if 0 < rules.max_deliveries <= silent:
-        return f"presented {deliveries} times without ever ending"
+    unexplained = deliveries - 1 - failures - crashes
+    if 0 < rules.max_deliveries <= unexplained:
+        return f"delivered {deliveries} times without ever ending"
     return ""
 
 
@@ -195,7 +195,7 @@ def _failed(
         return Decision(Action.ACK, State.FAILED, failures=failures, crashes=crashes)
     used_up = 0 < rules.max_attempts <= failures
     if used_up or not retryable:
-        why = f"{kind.value} in attempt {failures}" + ("" if retryable else ", not worth another")
+        why = f"{kind.value} in attempt {failures}" + ("" if retryable else ", not to be retried")
         return Decision(Action.DEAD_LETTER, State.FAILED, 0.0, why, failures, crashes)
     return Decision(
         Action.RETRY, State.RETRYING, _delay(rules, failures, chance), failures=failures, crashes=crashes
@@ -208,8 +208,8 @@ def _crashed(rules: Rules, failures: int, crashes: int) -> Decision:
     if 0 < rules.max_crashes <= crashes:
         why = f"crashed its worker {crashes} times"
         return Decision(Action.DEAD_LETTER, State.FAILED, 0.0, why, failures, crashes)
-    # The first crash is most often not the task's own fault: the machine was short of memory,
-    # or somebody killed the worker. It runs again at once.
+    # The first crash is most often not the task's fault: the machine was short of memory, or somebody
+    # killed the worker. So the task runs again at once.
     delay = 0.0 if crashes == 1 else min(MAX_CRASH_DELAY, 2.0 ** min(crashes - 1, 64))
     return Decision(Action.RETRY, State.RETRYING, delay, failures=failures, crashes=crashes)
 
@@ -218,6 +218,6 @@ def _delay(rules: Rules, failures: int, chance: float) -> float:
     if rules.backoff is None:
         delay = rules.retry
     else:
-        # 2**64 seconds is beyond every cap; a larger exponent would overflow a float
+        # 2**64 seconds is beyond every maximum; a larger exponent would overflow a float.
         delay = min(rules.max_delay, rules.backoff * 2.0 ** min(failures - 1, 64))
     return delay * (0.5 + chance / 2) if rules.jitter else delay

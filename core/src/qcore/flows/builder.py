@@ -1,4 +1,4 @@
-"""Calls of a flow into its first messages."""
+"""How the calls of a flow become its first messages."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from qcore.tasks.call import Call
 
 
-#: Bytes of arguments that what waits for a group may have however many members carry them: any
-#: of them may be the last, and the queue is all they share.
+#: Bytes of arguments that the callback of a group may have however many members there are. Each
+#: member's message carries them, because any of them may be the last to end.
 CARRIED: Final = 64 << 10
-#: Bytes that all the copies of larger ones may take in the queue.
+#: Bytes that all copies of larger arguments may take in the queue.
 CARRIED_IN_ALL: Final = 16 << 20
 
 
 def new_flow() -> bytes:
-    """Return an id that the ids of a flow's tasks are made from."""
+    """Return an id that the ids of a flow's tasks are derived from."""
     return (time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10)
 
 
 def member_id(flow: bytes, index: int) -> bytes:
-    """Return the id of a member, which is that of the last link if it is a chain."""
+    """Return the id of a group member; for a chain it is the id of the last link."""
     return derived(flow, "member", index)
 
 
 def callback_id(flow: bytes) -> bytes:
-    """Return the id of what waits for the members."""
+    """Return the id of the callback of a group."""
     return derived(flow, "callback")
 
 
@@ -55,14 +55,14 @@ class FlowBuilder:
         self._runtime = runtime
         self._queue = queue
         self._now = time.time_ns() // 1_000_000
-        said = {call.options.sync for call in calls} - {None}
-        #: all of it is run here, or nothing
-        self.sync = runtime.config.sync if not said else True in said
-        #: something that is enqueued later has a delay
+        given = {call.options.sync for call in calls} - {None}
+        #: the whole flow is run in this process
+        self.sync = runtime.config.sync if not given else True in given
+        #: a call that is enqueued later has a delay
         self.delays = any(call.options.delay for call in calls)
 
     def chain(self, calls: Sequence[Call], last: bytes, *, pipe_result: bool) -> list[Sealed]:
-        """Return the first message of a chain; none if a hook leaves a link out."""
+        """Return the first message of a chain; none if a hook skips a link."""
         links = self._links(calls, last)
         return [self._first(calls[0], links, pipe_result, None)] if links else []
 
@@ -74,38 +74,38 @@ class FlowBuilder:
         *,
         whole: bool,
     ) -> list[Sealed]:
-        """Return the first messages of all members; of none, the callback's.
+        """Return the first messages of all members; without members, that of the callback.
 
         Args:
-            members: the calls of each chain, and whether it feeds.
+            members: the calls of each chain, and whether it passes results on.
             flow: id of the flow.
-            callback: what waits for them.
+            callback: what is called once all members have ended.
             whole: see `GroupResults`.
 
         Raises:
-            PayloadTooLarge: what waits for them has arguments too large to be carried by each.
+            PayloadTooLarge: the arguments of the callback are too large to be carried by each member.
 
         """
         last = None if callback is None else link_of(self._runtime, callback, callback_id(flow))
-        drawn = []
+        built = []
         for index, (calls, pipe_result) in enumerate(members):
             links = self._links(calls, member_id(flow, index))
             if links:
-                drawn.append((index, calls[0], links, pipe_result))
+                built.append((index, calls[0], links, pipe_result))
         if last is not None and callback is not None:
-            _see_size(callback.name, len(last.arguments), len(drawn))
+            _check_size(callback.name, len(last.arguments), len(built))
         sealed = []
-        for index, call, links, pipe_result in drawn:
-            member = None if last is None else GroupMember(flow, index, len(drawn), last, whole)
+        for index, call, links, pipe_result in built:
+            member = None if last is None else GroupMember(flow, index, len(built), last, whole)
             sealed.append(self._first(call, links, pipe_result, member))
-        if last is not None and callback is not None and not drawn:
+        if last is not None and callback is not None and not built:
             tail = WorkflowHeader(gathered=GroupResults(flow, 0, whole))
             message = ContinuationBuilder(self._runtime).seal(last, tail)
             sealed.append(Sealed(callback, message, sync=self.sync, queue=self._queue))
         return sealed
 
     def _links(self, calls: Sequence[Call], last: bytes) -> list[Link]:
-        """Return the links of a chain; none if a hook leaves one out, for the others need it."""
+        """Return the links of a chain; none if a hook skips one, because the others need it."""
         links = [
             link_of(self._runtime, call, id_)
             for call, id_ in zip(calls, chain_ids(last, len(calls)), strict=True)
@@ -113,7 +113,7 @@ class FlowBuilder:
         made = [link for link in links if link is not None]
         return made if len(made) == len(links) else []
 
-    def _first(self, call: Call, links: list[Link], pipe_result: bool, member: GroupMember | None) -> Sealed:  # noqa: FBT001 - a part of what is made
+    def _first(self, call: Call, links: list[Link], pipe_result: bool, member: GroupMember | None) -> Sealed:  # noqa: FBT001 - a part of what is built
         first, *rest = links
         tail = b""
         if rest or member is not None:
@@ -141,12 +141,12 @@ class FlowBuilder:
         return Sealed(call, message, sync=self.sync, queue=self._queue)
 
 
-def _see_size(name: str, size: int, members: int) -> None:
-    """Refuse what would fill the queue with copies of itself."""
+def _check_size(name: str, size: int, members: int) -> None:
+    """Refuse arguments whose copies would fill the queue."""
     if size > CARRIED and size * members > CARRIED_IN_ALL:
         msg = (
             f"the arguments of {name} are {size} bytes, and each of {members} members carries them, "
             f"{size * members} in all; at most {CARRIED} bytes each or {CARRIED_IN_ALL} in all; "
-            "keep what is large elsewhere and give its key"
+            "store large values elsewhere and pass their key"
         )
         raise PayloadTooLarge(msg)

@@ -1,4 +1,4 @@
-"""What follows from the end of a task: hook, next link, gathering."""
+"""The follow-up messages of an ended task: callback, next link, group."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _log = logging.getLogger("qcore.flow")
 
 
 def wants_value(head: Head, tail: WorkflowHeader | None) -> bool:
-    """Return whether what a task returns is needed although it is not stored."""
+    """Return whether the value of a task is needed although it is not stored."""
     if head.hook is not None:
         return True
     return tail is not None and (tail.member is not None or (tail.pipe_result and bool(tail.links)))
 
 
 class ContinuationBuilder:
-    """Makes what follows from terminal results; the same from the same, whoever asks."""
+    """Makes the follow-up messages of final results; they are the same whoever makes them."""
 
     def __init__(self, runtime: Runtime, max_bytes: int | None = None) -> None:
         self._envelope = runtime.envelope
@@ -49,13 +49,13 @@ class ContinuationBuilder:
         self._max_bytes = max_bytes
 
     def after(self, head: Head, tail: WorkflowHeader | None, record: StoredResult, created: int) -> FollowUp:
-        """Return what is to be done once a terminal result is stored.
+        """Return what is written after a final result is stored.
 
         Args:
             head: of the message that ended.
-            tail: its tail.
-            record: its terminal result, as it is or would be stored.
-            created: epoch milliseconds of its enqueuing.
+            tail: its workflow header.
+            record: its final result, as it is or would be stored.
+            created: epoch milliseconds when it was enqueued.
 
         """
         messages: list[Outgoing] = []
@@ -70,7 +70,7 @@ class ContinuationBuilder:
                 following = self._next(tail, record)
                 why = ""
             except PayloadTooLarge as exc:
-                following, why = None, f"its result cannot be handed on: {exc}"
+                following, why = None, f"its result cannot be passed on: {exc}"
             if following is not None:
                 return FollowUp([*messages, following], results, places=places)
             record = self._stopped(head, tail, record, created, why)
@@ -83,7 +83,7 @@ class ContinuationBuilder:
         return FollowUp(messages, results, arrival, member, tail.gathered, places)
 
     def callback(self, member: GroupMember) -> Outgoing:
-        """Return the message that waited for all members, enqueued by this one."""
+        """Return the callback of a group, enqueued by this member."""
         by = derived(member.flow, "member", member.index)
         gathered = GroupResults(member.flow, member.count, member.whole, by)
         return self.seal(member.callback, WorkflowHeader(gathered=gathered))
@@ -113,7 +113,7 @@ class ContinuationBuilder:
         return Outgoing(link.id, body, link.delay)
 
     def failed(self, link: Link, why: str, created: int, kind: Kind = Kind.SKIPPED) -> StoredResult:
-        """Return the record of a link that will not run."""
+        """Return the result of a link that will not run."""
         now = time.time()
         outcome = Outcome(kind, error=why, started=now, finished=now)
         return self.results.seal(
@@ -148,14 +148,14 @@ class ContinuationBuilder:
     ) -> StoredResult:
         body = self.results.open(record.id, record.body)
         text = f"stopped at link {tail.position} of {tail.total} ({head.name}): {why or body.error}"
-        # Who calls a link off calls off the chain.
+        # Cancelling a link cancels the chain.
         kind = Kind.CANCELLED if body.kind == Kind.CANCELLED.value else Kind.SKIPPED
         return self.failed(tail.links[-1], text, created, kind)
 
     def _hook(
         self, head: Head, record: StoredResult, messages: list[Outgoing], results: list[StoredResult]
     ) -> None:
-        # One attempt: a hook is told of the end, it is no part of the work.
+        # One attempt only, because a callback learns of the end and is not part of the work.
         called = Head(head.hook or "", max_attempts=1, ack_failure=True, save=False, headers=head.headers)
         link = Link(derived(record.id, "hook"), encode_head(called))
         try:
@@ -167,23 +167,23 @@ class ContinuationBuilder:
 
 
 class UpstreamFailed(Exception):
-    """What a task waited for did not come to a good end."""
+    """A task that this one waited for has failed."""
 
 
 def upstream_args(
     results: Results, tail: WorkflowHeader, brought: Mapping[int, bytes]
 ) -> Callable[[], Sequence[Any]] | None:
-    """Return what gives the values that stand before a task's arguments, None if there are none.
+    """Return a function that returns the values before a task's arguments, None if there are none.
 
-    They are decoded when it is called, and verified now.
+    The values are verified now, and decoded when the function is called.
 
     Args:
         results: of the queue.
-        tail: of the task's message.
-        brought: what the members it waited for brought.
+        tail: workflow header of the task's message.
+        brought: the sealed results of the group members it waited for.
 
     Raises:
-        Unmet: it is not to be called; the text says why.
+        UpstreamFailed: the task must not be called; the text says why.
 
     """
     ending, fed, gathered = tail.ending, tail.fed, tail.gathered
@@ -200,7 +200,7 @@ def upstream_args(
     return None
 
 
-#: Seconds a gathering is kept after the last arrival: 30 days.
+#: Seconds a fan-in barrier is kept after the last member joined it: 30 days.
 KEPT: Final = 30 * 86400.0
 
 
@@ -215,7 +215,7 @@ def _members(
         raise UpstreamFailed(msg)
     members = []
     for index in sorted(brought):
-        # The id is made anew and not read: no other task's result passes for this one's.
+        # The id is derived here and not read, so no other task's result passes for this one's.
         id_ = derived(gathered.flow, "member", index)
         try:
             members.append((id_, results.open(id_, brought[index])))

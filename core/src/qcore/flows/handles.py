@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: states of a task that has ended
 _ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
-#: kinds of what may have ended without an attempt
+#: kinds of results of tasks that may not have run
 _UNRUN: Final = frozenset({Kind.SKIPPED.value, Kind.CANCELLED.value})
 
 
@@ -38,7 +38,7 @@ class ChainJob(Job):
         return max(ended, default=0)
 
     def status(self) -> TaskStatus:
-        """Return how far the link has come whose turn it is; see `App.status`."""
+        """Return the status of the current link; see `App.status`."""
         found = super().status()
         if found.state in _ENDED:
             return found
@@ -46,7 +46,7 @@ class ChainJob(Job):
         return next((one for one in each if one.state not in _ENDED), found)
 
     def cancel(self) -> bool:
-        """Call off the link whose turn it is and those behind it; return False if the chain has ended.
+        """Cancel the current link and those after it; return False if the chain has ended.
 
         See `App.cancel`.
         """
@@ -80,12 +80,12 @@ class GroupJob:
             wait: most seconds to wait for all of them.
 
         Raises:
-            ResultNotReady: some have no final result within that time, or it is not kept any more.
-            TaskFailed: some failed for good; the first of them is told of.
+            ResultNotReady: some have no final result within that time, or it is not stored any more.
+            TaskFailed: some failed for good; the error names the first.
 
         """
         found = self.fetch(wait)
-        open_ = sum(one is None or one.state is State.RETRYING for one in found)
+        open_ = sum(one is None or not one.state.final for one in found)
         failed = [
             (number, one)
             for number, one in enumerate(found, 1)
@@ -99,9 +99,9 @@ class GroupJob:
             raise TaskFailed(msg, first)
         if open_:
             msg = (
-                f"{open_} of {len(found)} have no result yet after waiting {wait:g} seconds, or theirs is "
-                "not kept any more: see save_limit, cached and result_ttl; what then() and App.iter gather "
-                "is kept in any case"
+                f"{open_} of {len(found)} have no result yet after waiting {wait:g} seconds, or it is "
+                "not stored any more: see save_limit, cached and result_ttl; the results that then() and "
+                "App.iter collect are kept in any case"
             )
             raise ResultNotReady(msg)
         return [None if one is None else one.value for one in found]
@@ -111,14 +111,14 @@ class GroupJob:
         return self._app.fetch_many([job.id for job in self.jobs], wait)
 
     def cancel(self) -> int:
-        """Call off all members that have not ended; return how many they are. See `App.cancel`."""
-        done = dict(zip(ids := self._left(), self._app.cancel_many(ids), strict=True))
+        """Cancel all members that have not ended; return how many. See `App.cancel`."""
+        done = dict(zip(ids := self._open_ids(), self._app.cancel_many(ids), strict=True))
         return sum(any(done.get(one.id) for one in _jobs(job)) for job in self.jobs)
 
-    def _left(self) -> list[str]:
+    def _open_ids(self) -> list[str]:
         """Return the ids of the tasks of members that have not ended."""
-        ended = [one is not None and one.state is not State.RETRYING for one in self.fetch()]
-        left = [job for job, over in zip(self.jobs, ended, strict=True) if not over]
+        ended = [one is not None and one.state.final for one in self.fetch()]
+        left = [job for job, done in zip(self.jobs, ended, strict=True) if not done]
         return [one.id for job in left for one in _jobs(job)]
 
     def __len__(self) -> int:
@@ -132,21 +132,21 @@ class GroupJob:
 
 
 class CallbackJob(Job):
-    """A handle on what is called with the results of a group: its own result is the whole's."""
+    """A handle on the callback of a group: its result is the result of the whole."""
 
     __slots__ = ("members",)
 
     def __init__(self, app: Queue, id: str, members: GroupJob) -> None:
         super().__init__(app, id)
-        #: what it waits for
+        #: the group it waits for
         self.members = members
 
     def cancel(self) -> bool:
-        """Call off what it waits for, and itself; return False if it has ended already."""
+        """Cancel the members and the callback; return False if the callback has ended already."""
         if self.status().state in _ENDED:
             return False
-        done = any(self._app.cancel_many([*self.members._left(), self.id]))  # noqa: SLF001 - its own members
-        # If all of them were waiting it is by now.
+        done = any(self._app.cancel_many([*self.members._open_ids(), self.id]))  # noqa: SLF001 - its own members
+        # If all members were waiting, the callback is cancelled by now.
         return super().cancel() or done
 
     def __repr__(self) -> str:
@@ -158,7 +158,7 @@ def _jobs(job: Job) -> Sequence[Job]:
 
 
 def _ran(result: Result) -> bool:
-    """Return whether this is the end of a run, and not what a link before it left here."""
-    if result.state is State.RETRYING:
+    """Return whether this result is of a run, and not of an earlier link that stopped the chain."""
+    if not result.state.final:
         return False
     return bool(result.attempts) or result.kind not in _UNRUN

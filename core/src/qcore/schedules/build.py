@@ -1,4 +1,4 @@
-"""A call and its times, made into the schedule that is kept."""
+"""How a call and its times become a stored schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qcore.errors import ScheduleError
 from qcore.messages.envelope import encode_head, read_head
 from qcore.model import Schedule
 from qcore.schedules import messages, rules
-from qcore.schedules.slots import fresh
+from qcore.schedules.slots import skip_missed
 from qcore.schedules.when import When, check_jitter, check_name
 from qcore.tasks.call import DEFAULT, with_options
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from qcore.schedules.messages import Body
     from qcore.tasks.call import Call, Options
 
-#: what a change may be told beside the fields of `When`
-_BESIDE: Final = frozenset({"func", "cluster", "hook", "q_options"})
-#: what `hook` and `q_options` say in a head; the rest is its task's own
-_TOLD: Final = ("hook", "label", "group", "timeout", "save", "ack_failure", "result_ttl")
-#: what makes a rule
+#: what a change takes beside the fields of `When`
+_OTHER_CHANGES: Final = frozenset({"func", "cluster", "hook", "q_options"})
+#: what `hook` and `q_options` set in a head; the other fields belong to its task
+_SCHEDULE_FIELDS: Final = ("hook", "label", "group", "timeout", "save", "ack_failure", "result_ttl")
+#: what gives a rule
 _RULE: Final = frozenset({"every", "cron", "type", "minutes"})
 
 
@@ -38,8 +38,8 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
 
     Raises:
         EncodeError: an argument cannot be serialised.
-        NotSupported: tasks of another queue could not be told from ours.
-        ScheduleError: it is none that can be kept.
+        NotSupported: the queue of its tasks could not be told from this one.
+        ScheduleError: it is not valid.
 
     """
     name = when.name or call.name
@@ -70,25 +70,25 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
 
 
 def check_changes(changes: Mapping[str, Any]) -> None:
-    """Refuse words that change nothing of a schedule."""
-    known = {field.name for field in attrs.fields(When)} - {"name"} | _BESIDE
+    """Refuse names that are not parts of a schedule."""
+    known = {field.name for field in attrs.fields(When)} - {"name"} | _OTHER_CHANGES
     wrong = sorted(set(changes) - known)
     if wrong:
-        msg = f"no part of a schedule {', '.join(map(repr, wrong))}; there are {', '.join(sorted(known))}"
+        msg = f"not a part of a schedule: {', '.join(map(repr, wrong))}; there are {', '.join(sorted(known))}"
         raise TypeError(msg)
 
 
 def edited(
     runtime: Runtime, before: Schedule, changes: Mapping[str, Any], options: Options, call: Call | None
 ) -> Schedule:
-    """Return a schedule with some of its parts changed; the others stay, and so does its next slot if it can.
+    """Return a schedule with some of its parts changed; its next slot stays if possible.
 
     Args:
         runtime: of its queue.
         before: the schedule.
-        changes: parts of it by name, see `check_changes`.
-        options: for its task; what is unset stays.
-        call: what it is to call, if that changes.
+        changes: its changed parts by name, see `check_changes`.
+        options: for its task; unset ones stay as they are.
+        call: what it calls, if that changes.
 
     """
     when = _when(before, changes)
@@ -114,20 +114,20 @@ def edited(
     if "next_run" in changes or (rule.text, zone_name) != (before.rule, before.time_zone):
         first = _first(before, when, zone_name)
         return attrs.evolve(changed, next_run=first, anchor=first)
-    if _done(before) and changed.repeats:
+    if _has_ended(before) and changed.repeats:
         return _revived(before, changed)
-    # What it missed while it was broken is not made up for.
-    return fresh(changed, time.time()) if before.fault else changed
+    # Slots missed while it was disabled are not caught up.
+    return skip_missed(changed, time.time()) if before.fault else changed
 
 
-def _done(one: Schedule) -> bool:
-    """Whether it has no slots left: its next slot is one that was fired."""
+def _has_ended(one: Schedule) -> bool:
+    """Return whether it has no slots left: its next slot was fired already."""
     return one.repeats == one.kept == 0
 
 
 def _revived(before: Schedule, changed: Schedule) -> Schedule:
-    """Return a schedule that was done and has slots again: they come behind the last one it fired."""
-    one = fresh(changed, max(before.next_run, time.time()))
+    """Return a schedule that had ended and has slots again, after the last one that was fired."""
+    one = skip_missed(changed, max(before.next_run, time.time()))
     if one.next_run == before.next_run:
         msg = f"schedule {one.name!r} has fired the last slot of its rule {one.rule!r}; give next_run="
         raise ScheduleError(msg)
@@ -135,7 +135,7 @@ def _revived(before: Schedule, changed: Schedule) -> Schedule:
 
 
 def _counted(before: Schedule, changed: Schedule, repeats: int) -> Schedule:
-    """Return a schedule with another number of slots; what is paused stays so."""
+    """Return a schedule with another number of slots; a paused one stays paused."""
     if repeats == 0:
         return attrs.evolve(changed, repeats=0, kept=before.repeats or before.kept)
     if before.repeats == 0 and before.kept:
@@ -144,27 +144,27 @@ def _counted(before: Schedule, changed: Schedule, repeats: int) -> Schedule:
 
 
 def _when(before: Schedule, changes: Mapping[str, Any]) -> When:
-    told = {key: value for key, value in changes.items() if key not in _BESIDE}
-    if not _RULE & told.keys():
+    given = {key: value for key, value in changes.items() if key not in _OTHER_CHANGES}
+    if not _RULE & given.keys():
         rule = rules.parse(before.rule)
         if rule.text.startswith("every"):
-            told["every"] = timedelta(seconds=rule.seconds)
+            given["every"] = timedelta(seconds=rule.seconds)
         else:
-            told["cron" if rule.cron else "type"] = rule.text
+            given["cron" if rule.cron else "type"] = rule.text
     stays = {
         "time_zone": before.time_zone,
         "catch_up": before.catch_up,
         "overlap": before.overlap,
         "jitter": before.jitter,
     }
-    return When(**(stays | told))
+    return When(**(stays | given))
 
 
 def _first(before: Schedule, when: When, zone_name: str) -> float:
-    """Return the first slot by a new rule: what is said, what fits, or the one that was planned."""
+    """Return the first slot of a new rule: `next_run`, the next that fits, or the one that was planned."""
     where, now = rules.zone(zone_name), float(int(time.time()))
     if when.next_run is None and not when.rule().cron:
-        return max(before.next_run + 1 if _done(before) else before.next_run, now)
+        return max(before.next_run + 1 if _has_ended(before) else before.next_run, now)
     return when.first(when.rule(), where, now)
 
 
@@ -194,8 +194,8 @@ def _edited_body(
 
 
 def _another(head: Head, other: Head) -> Head:
-    """Return the head of another task that is told what the schedule tells the one it takes the place of."""
-    stays = {key: getattr(head, key) for key in _TOLD if getattr(other, key) is None}
+    """Return the head of another task with the options that the schedule sets."""
+    stays = {key: getattr(head, key) for key in _SCHEDULE_FIELDS if getattr(other, key) is None}
     return msgspec.structs.replace(other, **stays)
 
 
@@ -216,8 +216,8 @@ def _edited_arguments(runtime: Runtime, name: str, body: Body, changes: Mapping[
 
 def _check_options(options: Options, concurrency: int | None, overlap: str) -> None:
     if options.unique:
-        msg = "a schedule's slots are each enqueued once, unique= says nothing of them; say overlap='skip'"
+        msg = "each slot of a schedule is enqueued once, so unique= has no meaning for it; use overlap='skip'"
         raise ScheduleError(msg)
     if overlap == "queue" and concurrency is not None:
-        msg = "overlap='queue' lets one task run at a time, which the task's own concurrency= would undo"
+        msg = "overlap='queue' lets one task run at a time, which conflicts with the task's own concurrency="
         raise ScheduleError(msg)

@@ -1,4 +1,4 @@
-"""Schedules that code declares, brought into line with those kept."""
+"""How declared schedules replace those in the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from qcore.runtime import Runtime
 from qcore.schedules import rules
 from qcore.schedules.app_api import Scheduling
 from qcore.schedules.build import draft
-from qcore.schedules.slots import fresh
+from qcore.schedules.slots import skip_missed
+from qcore.schedules.swap import swap
 from qcore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -29,14 +30,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.declared")
 
-#: Changes of others that one change of ours gives way to.
-_TRIES: Final = 20
-
 
 class Declared(msgspec.Struct):
     """What the modules of one cluster declare."""
 
-    #: those it has imported
+    #: the modules that it has imported
     modules: list[str] = []
     schedules: list[Schedule] = []
 
@@ -49,7 +47,7 @@ _decode: Final = msgspec.msgpack.Decoder(Declared).decode
 
 
 def gather(config: Config, plugins: Plugins) -> bytes:
-    """Return what the modules imported by this process declare for a queue; no backend is asked.
+    """Return the schedules that the imported modules declare for a queue; no backend is asked.
 
     Raises:
         EncodeError: an argument cannot be serialised.
@@ -75,10 +73,10 @@ def gather(config: Config, plugins: Plugins) -> bytes:
 
 
 def _apps() -> Iterator[Scheduling]:
-    """Yield every App that a module holds, or that a task in a module belongs to, once."""
+    """Yield once each App that is an attribute of a module or belongs to a task in one."""
     seen: set[int] = set()
-    # Tens of thousands of values are of some hundred types: each is looked at once. By its type,
-    # for what stands there may be a proxy that wakes up when it is asked.
+    # Tens of thousands of values have some hundred types, and each type is checked once. A value is
+    # not asked itself, because it may be a proxy that loads something when it is.
     kinds: dict[type, bool] = {}
     for module in list(sys.modules.values()):
         for value in list(getattr(module, "__dict__", {}).values()):
@@ -88,24 +86,24 @@ def _apps() -> Iterator[Scheduling]:
                 ours = kinds[kind] = issubclass(kind, Scheduling | Task)
             if not ours:
                 continue
-            app = value._app if issubclass(kind, Task) else value  # noqa: SLF001 - its own, which no module need hold
+            app = value._app if issubclass(kind, Task) else value  # noqa: SLF001 - the task's App, which need not be in any module
             if isinstance(app, Scheduling) and id(app) not in seen:
                 seen.add(id(app))
                 yield app
 
 
 def _is_for(app: Scheduling, config: Config) -> bool:
-    """Whether an App's queue is this cluster's."""
+    """Return whether an App is for the queue of this cluster."""
     names = [one.name for one in app.declarations]
     try:
         its = app.config
     except ConfigError as exc:
-        _log.warning("schedules %s are not kept: their App has no configuration: %s", names, exc)
+        _log.warning("schedules %s are ignored: their App has no configuration: %s", names, exc)
         return False
-    # Not by the whole of it: a path may be written in two ways.
+    # The whole configuration is not compared, because a path may be written in two ways.
     same = (its.name, its.broker) == (config.name, config.broker)
     if not same:
-        text = "schedules %s are not kept here: their App is for the queue %r on %s"
+        text = "schedules %s are ignored here: their App is for the queue %r on %s"
         _log.warning(text, names, its.name, its.broker)
     return same
 
@@ -113,66 +111,67 @@ def _is_for(app: Scheduling, config: Config) -> bool:
 def _made(runtime: Runtime, one: Declaration) -> Schedule:
     when = attrs.evolve(one.when, name=one.name)
     made = draft(runtime, one.task.bind(*when.args, **(when.kwargs or {})), when)
-    # Whoever declares it means the same slots: those of a cadence are counted from the epoch.
+    # All processes that declare it must mean the same slots, so a fixed interval counts from the epoch.
     anchor = made.anchor if when.next_run is not None else 0.0
-    return fresh(attrs.evolve(made, anchor=anchor, declared=one.module), time.time())
+    return skip_missed(attrs.evolve(made, anchor=anchor, declared=one.module), time.time())
 
 
 # -- where schedules are fired ----------------------------------------------------------------
 
 
 def reconcile(store: ScheduleStore, data: bytes, now: float) -> None:
-    """Add what is new, change what has changed, drop what is declared no more.
+    """Add new declared schedules, update changed ones, remove those that are not declared any more.
 
-    What was made by hand is left alone, and so is what modules declare that this cluster does
-    not import. If two clusters do so at once, either may be the one whose change holds.
+    Schedules made by hand are left alone, and so are those of modules that this cluster does not
+    import. If two clusters do this at once, either change may be the one that stays.
     """
     found = _decode(data)
-    kept = store.all()
+    stored = store.all()
     for one in found.schedules:
-        _keep(store, one, now)
+        _update(store, one, now)
     names = {one.name for one in found.schedules}
     modules = set(found.modules)
-    for before in kept:
+    for before in stored:
         if before.declared in modules and before.name not in names:
-            _drop(store, before)
+            _remove(store, before)
 
 
-def _keep(store: ScheduleStore, one: Schedule, now: float) -> None:
-    for _ in range(_TRIES):
-        before = store.get(one.name)
+def _update(store: ScheduleStore, one: Schedule, now: float) -> None:
+    added = by_hand = False
+
+    def declared(before: Schedule | None) -> Schedule:
+        nonlocal added, by_hand
+        added, by_hand = before is None, before is not None and not before.declared
         if before is None:
-            store.add(fresh(one, now))
-            _log.info("schedule %r is added: %s declares it", one.name, one.declared)
-            return
-        if not before.declared:
-            text = "schedule %r of %s is not kept: one of this name was made by hand; delete that one first"
-            _log.warning(text, one.name, one.declared)
-            return
-        after = _renewed(before, one, now)
-        if after == before:
-            return
-        if store.advance(before, after):
-            _log.info("schedule %r is changed as %s declares it", one.name, one.declared)
-            return
+            return skip_missed(one, now)
+        return before if by_hand else _updated(before, one, now)
+
+    _, changed = swap(store, one.name, declared)
+    if by_hand:
+        text = "schedule %r of %s is ignored: one of this name was made by hand; delete that one first"
+        _log.warning(text, one.name, one.declared)
+    elif changed:
+        _log.info(
+            "schedule %r is %s: %s declares it", one.name, "added" if added else "changed", one.declared
+        )
 
 
-def _drop(store: ScheduleStore, before: Schedule) -> None:
-    one: Schedule | None = before
-    for _ in range(_TRIES):
-        if one is None or one.declared != before.declared:
-            return
-        if store.advance(one, None):
-            _log.info("schedule %r is dropped: %s declares it no more", one.name, one.declared)
-            return
-        one = store.get(before.name)
+def _remove(store: ScheduleStore, stored: Schedule) -> None:
+    _, changed = swap(
+        store,
+        stored.name,
+        lambda before: None if before is not None and before.declared == stored.declared else before,
+    )
+    if changed:
+        text = "schedule %r is removed: %s does not declare it any more"
+        _log.info(text, stored.name, stored.declared)
 
 
-def _renewed(before: Schedule, made: Schedule, now: float) -> Schedule:
-    """Return a declared schedule as its module declares it now; where it stands it goes on."""
+def _updated(before: Schedule, made: Schedule, now: float) -> Schedule:
+    """Return a declared schedule as its module declares it now; with the same rule it keeps its next slot."""
     same = (before.rule, before.time_zone) == (made.rule, made.time_zone)
     if before.anchor != made.anchor and not rules.parse(made.rule).cron:
-        # The same cadence at other times.
+        # It is the same interval at other times.
         same = False
     where = attrs.evolve(made, next_run=before.next_run, anchor=before.anchor) if same else made
     if before.repeats == before.kept == 0 and same:
@@ -180,8 +179,8 @@ def _renewed(before: Schedule, made: Schedule, now: float) -> Schedule:
     left = before.repeats or before.kept
     repeats = min(left, made.repeats) if same and left > 0 else made.repeats
     if before.repeats == 0:
-        # Paused by hand, and what code says does not wake it.
+        # It was paused by hand, and a declaration does not resume it.
         after = attrs.evolve(where, repeats=0, kept=repeats)
     else:
         after = attrs.evolve(where, repeats=repeats)
-    return after if same and not before.fault else fresh(after, now)
+    return after if same and not before.fault else skip_missed(after, now)

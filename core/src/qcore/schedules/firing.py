@@ -1,4 +1,4 @@
-"""Which slots of a schedule are enqueued, and how."""
+"""Which slots of a schedule are fired, and how."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError, NotSupported
 from qcore.interfaces import ScheduleStore
-from qcore.messages.envelope import read_head
-from qcore.model import State
-from qcore.schedules.messages import destination, open_body, permit_key_of, slot_message
+from qcore.schedules.messages import OpenedSchedule, destination
 from qcore.schedules.slots import CatchUp, dropped, due
 
 if TYPE_CHECKING:
@@ -21,24 +19,24 @@ if TYPE_CHECKING:
     from qcore.model import Outgoing, Schedule
     from qcore.runtime import Runtime
 
-_log = logging.getLogger("qcore.timekeeper")
+_log = logging.getLogger("qcore.scheduler")
 
-#: Most slots of one schedule made up for in one step.
+#: Most slots of one schedule fired in one step.
 _SLOTS: Final = 1000
-#: Tasks of a schedule at a time, the one that runs and those that wait, by its `overlap`.
-_PLACES: Final = {"skip": 1, "queue": 2}
-#: Seconds after which a place nobody gave up is taken for a dead one's: longer than a task runs
-#: that nobody stops. What has a timeout is given all its attempts, if that is longer.
-_DEAD: Final = 86400.0
-#: Seconds after which it is seen in the size of a queue that a slot's task is there; some brokers
-#: only estimate it.
-_SURE: Final = 120.0
-#: Seconds within which nobody else can have fired what we have claimed.
-_OURS: Final = 5.0
+#: Permits of a schedule, for the task that runs and those that wait, by its `overlap`.
+_PERMITS: Final = {"skip": 1, "queue": 2}
+#: Seconds after which a permit expires that was not released, because its task is taken for dead:
+#: longer than a task runs that has no timeout. A task with a timeout is given the time of all its
+#: attempts, if that is longer.
+_PERMIT_TTL: Final = 86400.0
+#: Seconds after which the size of a queue includes a slot's task; some brokers only estimate it.
+_SIZE_DELAY: Final = 120.0
+#: Seconds within which no other cluster can have fired what this one has claimed.
+_CLAIMED: Final = 5.0
 
 
 class Outlet:
-    """Connections to a queue that tasks of schedules are put on."""
+    """The connections to a queue that tasks of schedules are enqueued on."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -46,10 +44,10 @@ class Outlet:
         self._store: ResultStore | None = None
 
     def store(self) -> tuple[ResultStore, CoordinationStore]:
-        """Return the store of their results, and its notes.
+        """Return the result store of the tasks and its coordination store.
 
         Raises:
-            NotSupported: it keeps none.
+            NotSupported: it has none.
 
         """
         if self._store is None:
@@ -61,14 +59,14 @@ class Outlet:
         return self._store, notes
 
     def close(self) -> None:
-        """Let go of them."""
+        """Close the connections."""
         self.broker.close()
         if self._store is not None:
             self._store.close()
 
 
 class Firing:
-    """Fires schedules of one queue, onto whichever queue they say."""
+    """Fires the schedules of one queue, each onto the queue it names."""
 
     def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.time) -> None:
         self._runtime = runtime
@@ -80,12 +78,12 @@ class Firing:
             each=config.catch_up, limit=config.catch_up_limit, window=config.catch_up_window
         )
 
-    def fire(self, kept: ScheduleStore, schedule: Schedule) -> None:
-        """Enqueue what a claimed schedule's slots ask for, and move it on.
+    def fire(self, store: ScheduleStore, schedule: Schedule) -> None:
+        """Enqueue the tasks of a claimed schedule's due slots, and store its next slot.
 
         Raises:
             BackendError: a backend does not answer, or refuses.
-            QcoreError: what the schedule says cannot be done.
+            QcoreError: the schedule cannot be fired.
 
         """
         began = time.monotonic()
@@ -93,22 +91,23 @@ class Firing:
         most = min(_SLOTS, there.broker.capabilities.bulk)
         slots, after = due(schedule, self._clock(), self._catch_up, most)
         if lost := dropped(schedule, slots):
-            _log.warning("schedule %r: %s slots that were missed are not made up for", schedule.name, lost)
-        places: list[tuple[str, bytes]] = []
+            _log.warning("schedule %r: missed slots that are not caught up: %s", schedule.name, lost)
+        opened = OpenedSchedule(self._runtime, schedule)
+        permits: list[tuple[str, bytes]] = []
         if schedule.overlap == "allow":
-            made = [slot_message(self._runtime, schedule, slot) for slot in slots]
+            made = [opened.slot_message(slot) for slot in slots]
             messages = [one for one in made if one is not None]
         else:
-            messages = self._granted(schedule, slots, there, places)
-        if self._put(kept, there, messages, schedule, after):
+            messages = self._permitted(schedule, opened, slots, there, permits)
+        if self._put(store, there, messages, schedule, after):
             _log.debug("schedule %r fired, %d of %d slots", schedule.name, len(messages), len(slots))
-        elif places and time.monotonic() - began < _OURS:
-            # It was edited in this instant: these slots are nobody's. Later it may as well have been
-            # fired by another, whose tasks hold their places rightly.
-            there.store()[1].release(places)
+        elif permits and time.monotonic() - began < _CLAIMED:
+            # The schedule was edited just now, so these slots were not fired. After a longer time
+            # another cluster may have fired them, and then its tasks hold these permits.
+            there.store()[1].release(permits)
 
     def answers(self, cluster: str) -> bool:
-        """Return whether the queue that tasks are put on lets us in at all."""
+        """Return whether the broker of the queue that tasks are enqueued on answers at all."""
         try:
             self._outlet(cluster).broker.size()
         except BackendError:
@@ -116,7 +115,7 @@ class Firing:
         return True
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all connections."""
         while self._outlets:
             self._outlets.popitem()[1].close()
 
@@ -128,65 +127,70 @@ class Firing:
 
     def _put(
         self,
-        kept: ScheduleStore,
+        store: ScheduleStore,
         there: Outlet,
         messages: Sequence[Outgoing],
         schedule: Schedule,
         after: Schedule | None,
     ) -> bool:
         if there.runtime is self._runtime:
-            return kept.fire(there.broker, messages, schedule, after)
-        # One step would put them on the schedule's own queue.
-        return ScheduleStore.fire(kept, there.broker, messages, schedule, after)
+            return store.fire(there.broker, messages, schedule, after)
+        # In one step the messages would be enqueued on the schedule's own queue.
+        return ScheduleStore.fire(store, there.broker, messages, schedule, after)
 
-    def _granted(
-        self, schedule: Schedule, slots: Sequence[float], there: Outlet, places: list[tuple[str, bytes]]
+    def _permitted(
+        self,
+        schedule: Schedule,
+        opened: OpenedSchedule,
+        slots: Sequence[float],
+        there: Outlet,
+        permits: list[tuple[str, bytes]],
     ) -> list[Outgoing]:
-        """Return the messages of the slots that are given a place; they hold it from now on."""
+        """Return the messages of the slots that get a permit; add the permits they hold to `permits`."""
         store, notes = there.store()
         key, limit, seconds = (
-            permit_key_of(self._runtime, schedule),
-            _PLACES[schedule.overlap],
-            self._hold(schedule),
+            opened.permit_key,
+            _PERMITS[schedule.overlap],
+            self._permit_ttl(schedule, opened),
         )
         messages = []
         for slot in slots:
-            message = slot_message(self._runtime, schedule, slot)
+            message = opened.slot_message(slot)
             if message is None:
                 continue
-            # A slot that was given its place by one who died before it was fired keeps it.
+            # A slot whose permit was acquired by a process that died before firing it keeps the permit.
             first = notes.acquire(key, message.id, limit, seconds)
-            ours = (key, first) in places
+            ours = (key, first) in permits
             if first is not None and not ours and (_ended(store, first) or self._purged(there, first)):
-                # Its worker died between the end and giving the place up, or it never came to one.
+                # Its worker died before it released the permit, or the task was purged unrun.
                 notes.release([(key, first)])
                 first = notes.acquire(key, message.id, limit, seconds)
             if first is not None:
                 left = len(slots) - slots.index(slot)
-                text = "schedule %r: %d slots are passed over, task %s has not ended"
-                _log.info(text, schedule.name, left, first.hex())
+                text = "schedule %r: slots skipped because task %s has not ended: %d"
+                _log.info(text, schedule.name, first.hex(), left)
                 break
-            places.append((key, message.id))
+            permits.append((key, message.id))
             messages.append(message)
         return messages
 
     def _purged(self, there: Outlet, id: bytes) -> bool:
-        """Return whether a slot's task cannot be in the queue any more, for there is none."""
-        if self._clock() - int.from_bytes(id[:6], "big") / 1000 < _SURE:
+        """Return whether a slot's task cannot be in the queue any more, because the queue is empty."""
+        if self._clock() - int.from_bytes(id[:6], "big") / 1000 < _SIZE_DELAY:
             return False
         size = there.broker.size()
         return (size.ready, size.leased, size.delayed) == (0, 0, 0)
 
-    def _hold(self, schedule: Schedule) -> float:
-        """Return the seconds after which a place is taken for a dead one's."""
-        body = open_body(self._runtime, schedule)
-        head, config = read_head(body.head), self._runtime.config
+    def _permit_ttl(self, schedule: Schedule, opened: OpenedSchedule) -> float:
+        """Return the seconds after which a permit expires that is not released."""
+        head, config = opened.head, self._runtime.config
         timeout = config.timeout if head.timeout is None else head.timeout
         attempts = head.max_attempts or config.max_attempts or 1
         wait = config.retry if head.max_delay is None else head.max_delay
-        return max(_DEAD, attempts * ((timeout or 0.0) + wait)) + body.delay + schedule.jitter
+        longest = max(_PERMIT_TTL, attempts * ((timeout or 0.0) + wait))
+        return longest + opened.body.delay + schedule.jitter
 
 
 def _ended(store: ResultStore, id: bytes) -> bool:
     (found,) = store.get([id])
-    return found is not None and found.state is not State.RETRYING
+    return found is not None and found.state.final

@@ -1,4 +1,4 @@
-"""What a schedule holds sealed, and the messages its slots become."""
+"""The sealed body of a schedule, and the messages of its slots."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qcore.messages.envelope import encode_head, read_head
 from qcore.messages.workflow import WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.schedules import rules
-from qcore.settings import options
+from qcore.settings import options as settings
 from qcore.settings.rules import Wrong
 
 if TYPE_CHECKING:
@@ -36,19 +36,19 @@ class Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     #: encoded `Head`
     head: bytes
-    #: serialised; empty for a call without any
+    #: serialised; empty for a call without arguments
     arguments: bytes
     #: code of the serializer
     serializer: int
-    #: the arguments are positional ones and named ones
+    #: there are named arguments beside the positional ones
     named: bool
-    #: the argument that is given the slot's time
+    #: the named argument that is given the time of the slot
     date_kwarg: str | None = None
-    #: seconds behind the slot
+    #: seconds after the slot
     delay: float = 0.0
-    #: seconds after which it is not started any more; 0 = never
+    #: seconds after which it expires; 0 = never
     expires: float = 0.0
-    #: queue its tasks are put on; empty = the schedule's own
+    #: queue its tasks are enqueued on; empty = the schedule's own
     cluster: str = ""
 
 
@@ -57,15 +57,15 @@ _decode: Final = msgspec.msgpack.Decoder(Body).decode
 
 
 def body_of(runtime: Runtime, call: Call, date_kwarg: str | None, cluster: str) -> Body:
-    """Return a call as a schedule keeps it, not sealed yet.
+    """Return the body of a schedule that makes this call, not sealed yet.
 
     Raises:
         EncodeError: an argument cannot be serialised.
 
     """
     arguments, named = pack(runtime.serializer, call.args, dict(call.kwargs))
-    told, code = call.options, runtime.serializer.code
-    return Body(call.head, arguments, code, named, date_kwarg, told.delay, told.expires, cluster)
+    options, code = call.options, runtime.serializer.code
+    return Body(call.head, arguments, code, named, date_kwarg, options.delay, options.expires, cluster)
 
 
 def pack(serializer: Serializer, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[bytes, bool]:
@@ -76,10 +76,10 @@ def pack(serializer: Serializer, args: Sequence[Any], kwargs: dict[str, Any]) ->
 
 
 def seal(runtime: Runtime, name: str, body: Body) -> bytes:
-    """Return a body as the schedule of this name keeps it.
+    """Return a body sealed for the schedule of this name.
 
     Raises:
-        ScheduleError: the time of the slot could not be put among the arguments.
+        ScheduleError: the time of the slot could not be added to the arguments.
 
     """
     used = runtime.serializers.get(body.serializer)
@@ -93,12 +93,12 @@ def seal(runtime: Runtime, name: str, body: Body) -> bytes:
 
 
 def open_body(runtime: Runtime, schedule: Schedule) -> Body:
-    """Return what a schedule holds sealed.
+    """Verify and decode the sealed body of a schedule.
 
     Raises:
         BadSignature: it was altered, or belongs to another schedule or queue.
-        UnknownKey: signed with none of our keys.
-        MalformedMessage: not of a version we know.
+        UnknownKey: it is signed with a key that is not configured.
+        MalformedMessage: its version is unknown.
 
     """
     data = runtime.schedule_sealer.open(schedule.name.encode(), schedule.body)
@@ -108,47 +108,40 @@ def open_body(runtime: Runtime, schedule: Schedule) -> Body:
         msg = f"schedule {schedule.name!r} is not of a known version: {exc}"
         raise MalformedMessage(msg) from exc
     if body.cluster != schedule.cluster:
-        # Else whoever can write to the store could have it signed for a queue it was not made for.
-        msg = f"it is kept for the queue {schedule.cluster!r}, and was made for {body.cluster!r}"
+        # Otherwise whoever can write to the store could have it signed for another queue.
+        msg = f"it is stored for the queue {schedule.cluster!r}, but was made for {body.cluster!r}"
         raise BadSignature(msg)
     return body
 
 
 def slot_id(schedule: Schedule, slot: float) -> bytes:
-    """Return the id of a slot's task: whoever fires it makes the same."""
+    """Return the id of a slot's task; it is the same whoever fires the slot."""
     when = _SLOT.pack(slot)
     noise = hashlib.sha256(schedule.name.encode() + b"\0" + when + schedule.body).digest()
-    # Ordered by time, as all ids are.
+    # Ids are ordered by time.
     return max(0, int(slot * 1000)).to_bytes(6, "big") + noise[:10]
 
 
 def lateness(schedule: Schedule, id: bytes) -> float:
-    """Return the seconds by which a slot's task is delayed; whoever fires it finds the same."""
+    """Return the seconds by which a slot's task is delayed; they are the same whoever fires it."""
     if not schedule.jitter:
         return 0.0
     noise = hashlib.sha256(b"jitter\0" + id).digest()
     return int.from_bytes(noise[:6], "big") / 2**48 * schedule.jitter
 
 
-def permit_key_of(runtime: Runtime, schedule: Schedule) -> str:
-    """Return the key of the places that tasks of a schedule share which are not to overlap."""
-    # On another queue there may be one of the same name.
-    home = f"@{runtime.config.name}" if schedule.cluster else ""
-    return f"schedule:{schedule.name}{home}"
-
-
 def destination(runtime: Runtime, cluster: str) -> Runtime:
-    """Return the runtime of the queue a schedule's tasks are put on.
+    """Return the runtime of the queue a schedule's tasks are enqueued on.
 
     Raises:
-        NotSupported: it could not be told from ours.
-        ScheduleError: there is no queue of such a name.
+        NotSupported: that queue could not be told from this one.
+        ScheduleError: the name of the queue is not valid.
 
     """
     if not cluster or cluster == runtime.config.name:
         return runtime
     try:
-        options.every()["name"].read(cluster)
+        settings.every()["name"].read(cluster)
     except Wrong as exc:
         msg = f"cluster={cluster!r}: the name of a queue {exc}"
         raise ScheduleError(msg) from exc
@@ -163,81 +156,8 @@ def destination(runtime: Runtime, cluster: str) -> Runtime:
     return runtime.of(cluster)
 
 
-def message(runtime: Runtime, schedule: Schedule, slot: float, id: bytes) -> Outgoing | None:
-    """Return the message of a run by hand, None if a hook leaves it out.
-
-    Raises:
-        EnvelopeError: what is sealed cannot be trusted or read.
-        DecodeError: the arguments cannot be read.
-
-    """
-    return _sealed(runtime, schedule, slot, id, slotted=False)
-
-
-def slot_message(runtime: Runtime, schedule: Schedule, slot: float) -> Outgoing | None:
-    """Return the message of a slot, None if a hook leaves it out; raises what `message` does."""
-    return _sealed(runtime, schedule, slot, slot_id(schedule, slot), slotted=True)
-
-
-def _sealed(
-    runtime: Runtime, schedule: Schedule, slot: float, id: bytes, *, slotted: bool
-) -> Outgoing | None:
-    body = open_body(runtime, schedule)
-    there, serializer = destination(runtime, body.cluster), runtime.serializers.get(body.serializer)
-    if serializer is None:
-        number = body.serializer
-        msg = f"its arguments are written by serializer {number}, which `accept_serializers` does not list"
-        raise DecodeError(msg)
-    args, kwargs = read_arguments(body, serializer)
-    arguments, named = body.arguments, body.named
-    if body.date_kwarg is not None:
-        intended = datetime.fromtimestamp(slot, rules.zone(schedule.time_zone)).isoformat()
-        kwargs = {**kwargs, body.date_kwarg: intended}
-        arguments, named = pack(serializer, args, kwargs)
-    now = time.time_ns() // 1_000_000
-    head = _head(runtime, schedule, body)
-    hooks = runtime.hooks("qcore_pre_enqueue")
-    if hooks:
-        event = EnqueueEvent(task=_task(id, head, args, kwargs, now), headers={})
-        try:
-            for hook in hooks:
-                hook(event)
-        except SkipTask:
-            return None
-        if event.headers:
-            head = msgspec.structs.replace(head, headers=event.headers)
-    sealed = there.envelope.seal(
-        id,
-        encode_head(head),
-        arguments,
-        body.serializer,
-        now,
-        named=named,
-        expires=now + int(body.expires * 1000) if body.expires else 0,
-        derived=slotted,
-        tail=_tail(runtime, schedule) if slotted else b"",
-    )
-    return Outgoing(id, sealed, body.delay + (lateness(schedule, id) if slotted else 0.0))
-
-
-def _head(runtime: Runtime, schedule: Schedule, body: Body) -> Head:
-    head = msgspec.structs.replace(read_head(body.head), schedule=schedule.name)
-    if schedule.overlap == "queue":
-        # One of the two that have a place waits until the other has ended.
-        key = permit_key_of(runtime, schedule)
-        head = msgspec.structs.replace(head, concurrency=1, limit_key=key)
-    return head
-
-
-def _tail(runtime: Runtime, schedule: Schedule) -> bytes:
-    if schedule.overlap == "allow" and not schedule.cluster:
-        return b""
-    places = [] if schedule.overlap == "allow" else [permit_key_of(runtime, schedule)]
-    return encode_tail(WorkflowHeader(places=places, home=runtime.config.name if schedule.cluster else ""))
-
-
 def read_arguments(body: Body, serializer: Serializer) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Read the arguments, unless that could run code: then only a worker reads them."""
+    """Decode the arguments, unless that could run code: then only a worker decodes them."""
     if not body.arguments or serializer.unsafe:
         return (), {}
     found = serializer.loads(body.arguments)
@@ -245,8 +165,97 @@ def read_arguments(body: Body, serializer: Serializer) -> tuple[Sequence[Any], d
         args, kwargs = found if body.named else (found, {})
         return tuple(args), dict(kwargs)
     except (TypeError, ValueError) as exc:
-        msg = "the arguments are no list of positional and map of named ones"
+        msg = "the arguments are not a list of positional and a map of named ones"
         raise DecodeError(msg) from exc
+
+
+class OpenedSchedule:
+    """A schedule whose sealed body was verified and decoded, once for all slots that are fired."""
+
+    def __init__(self, runtime: Runtime, schedule: Schedule) -> None:
+        """Open a schedule.
+
+        Raises:
+            EnvelopeError: the sealed body cannot be trusted or read.
+            DecodeError: the arguments cannot be read.
+            NotSupported: its tasks' queue could not be told from this one.
+            ScheduleError: its tasks' queue has no valid name.
+
+        """
+        self._home = runtime
+        self._schedule = schedule
+        self.body = open_body(runtime, schedule)
+        #: of the queue its tasks are enqueued on
+        self.runtime = destination(runtime, self.body.cluster)
+        # On another queue there may be a schedule of the same name.
+        home = f"@{runtime.config.name}" if schedule.cluster else ""
+        #: names the permits of tasks that must not overlap
+        self.permit_key = f"schedule:{schedule.name}{home}"
+        serializer = runtime.serializers.get(self.body.serializer)
+        if serializer is None:
+            number = self.body.serializer
+            msg = (
+                f"its arguments are written by serializer {number}, which `accept_serializers` does not list"
+            )
+            raise DecodeError(msg)
+        self._serializer = serializer
+        self._args, self._kwargs = read_arguments(self.body, serializer)
+        self.head = self._read_head()
+
+    def message(self, slot: float, id: bytes) -> Outgoing | None:
+        """Return the message of a run by hand, None if a hook skips it."""
+        return self._seal(slot, id, slotted=False)
+
+    def slot_message(self, slot: float) -> Outgoing | None:
+        """Return the message of a slot, None if a hook skips it."""
+        return self._seal(slot, slot_id(self._schedule, slot), slotted=True)
+
+    def _seal(self, slot: float, id: bytes, *, slotted: bool) -> Outgoing | None:
+        schedule, body, kwargs = self._schedule, self.body, self._kwargs
+        arguments, named = body.arguments, body.named
+        if body.date_kwarg is not None:
+            intended = datetime.fromtimestamp(slot, rules.zone(schedule.time_zone)).isoformat()
+            kwargs = {**kwargs, body.date_kwarg: intended}
+            arguments, named = pack(self._serializer, self._args, kwargs)
+        now = time.time_ns() // 1_000_000
+        head = self.head
+        hooks = self._home.hooks("qcore_pre_enqueue")
+        if hooks:
+            event = EnqueueEvent(task=_task(id, head, self._args, kwargs, now), headers={})
+            try:
+                for hook in hooks:
+                    hook(event)
+            except SkipTask:
+                return None
+            if event.headers:
+                head = msgspec.structs.replace(head, headers=event.headers)
+        sealed = self.runtime.envelope.seal(
+            id,
+            encode_head(head),
+            arguments,
+            body.serializer,
+            now,
+            named=named,
+            expires=now + int(body.expires * 1000) if body.expires else 0,
+            derived=slotted,
+            tail=self._workflow() if slotted else b"",
+        )
+        return Outgoing(id, sealed, body.delay + (lateness(schedule, id) if slotted else 0.0))
+
+    def _read_head(self) -> Head:
+        head = msgspec.structs.replace(read_head(self.body.head), schedule=self._schedule.name)
+        if self._schedule.overlap == "queue":
+            # Of the two tasks that hold a permit, one waits until the other has ended.
+            head = msgspec.structs.replace(head, concurrency=1, limit_key=self.permit_key)
+        return head
+
+    def _workflow(self) -> bytes:
+        schedule = self._schedule
+        if schedule.overlap == "allow" and not schedule.cluster:
+            return b""
+        places = [] if schedule.overlap == "allow" else [self.permit_key]
+        home = self._home.config.name if schedule.cluster else ""
+        return encode_tail(WorkflowHeader(places=places, home=home))
 
 
 def _task(id: bytes, head: Head, args: Sequence[Any], kwargs: dict[str, Any], now: int) -> TaskInfo:

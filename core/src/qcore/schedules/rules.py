@@ -20,30 +20,30 @@ from qcore.errors import ScheduleError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Slots looked at to tell how far apart those of a rule are: a week of the hours of a day.
+#: Slots that are compared to find the shortest time between two: a week of hours.
 _SAMPLE: Final = 168
 
-#: what counts days on the calendar, and what counts months
+#: rules that count calendar days, and rules that count calendar months
 _DAYS: Final = MappingProxyType({"daily": 1, "weekly": 7, "biweekly": 14})
 _MONTHS: Final = MappingProxyType({"monthly": 1, "bimonthly": 2, "quarterly": 3, "yearly": 12})
-#: the rules that are one word
+#: rules that are one word
 NAMES: Final = ("once", "hourly", *_DAYS, *_MONTHS)
-#: the longest real cadence, seconds: what the pattern below has digits for
+#: the longest fixed interval, seconds: as many digits as the pattern below allows
 _LONGEST: Final = 999_999_999
 _EVERY: Final = re.compile(r"every ([1-9]\d{0,8})")
-#: No zone changes its offset twice within this time, seconds.
+#: Seconds within which no time zone changes its offset twice.
 _STRIDE: Final = 43200
-#: Slots of this many years are on the calendar, those beyond are not.
+#: The year in which rules end.
 _LAST_YEAR: Final = 9000
 
 
 @attrs.frozen
 class Rule:
-    """A rule that was understood; made by `parse`."""
+    """A parsed rule; made by `parse`."""
 
-    #: as it is stored: `every N` seconds, one of `NAMES`, or a cron expression
+    #: as stored: `every N` seconds, one of `NAMES`, or a cron expression
     text: str
-    #: a real cadence, seconds; 0 = it follows the wall clock
+    #: a fixed interval, seconds; 0 = the rule follows the wall clock
     seconds: int = 0
     days: int = 0
     months: int = 0
@@ -54,14 +54,14 @@ class Rule:
 
 
 def every(interval: timedelta | float, said: str = "every") -> Rule:
-    """Return the rule that fires at this real cadence.
+    """Return the rule that fires at this fixed interval.
 
     Args:
-        interval: a time, or seconds.
-        said: the argument that was given, for the error; `minutes` counts them.
+        interval: a timedelta, or seconds.
+        said: the name of the argument, for errors; with `minutes` the number counts minutes.
 
     Raises:
-        ScheduleError: it is no whole number of seconds, or less than one.
+        ScheduleError: it is not a whole number of seconds, or less than one.
 
     """
     if isinstance(interval, timedelta):
@@ -78,16 +78,16 @@ def every(interval: timedelta | float, said: str = "every") -> Rule:
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a number; True and False are none."""
+    """Return whether a value is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Rule:
-    """Read a rule.
+    """Parse a rule.
 
     Raises:
-        ScheduleError: it is none.
+        ScheduleError: it is not valid.
 
     """
     if text == "once":
@@ -105,7 +105,7 @@ def parse(text: str) -> Rule:
     except (CronSimError, StopIteration, ValueError) as exc:
         why = str(exc) or "no day is ever like that"
         msg = (
-            f"{text!r} is no rule of a schedule ({why}); "
+            f"{text!r} is not a rule of a schedule ({why}); "
             f"give a cron expression, `every N` or one of {', '.join(NAMES)}"
         )
         raise ScheduleError(msg) from exc
@@ -116,7 +116,7 @@ def zone(name: str) -> ZoneInfo:
     """Return a time zone.
 
     Raises:
-        ScheduleError: there is none of this name.
+        ScheduleError: there is no time zone of this name.
 
     """
     try:
@@ -129,14 +129,14 @@ def zone(name: str) -> ZoneInfo:
 def next_slot(rule: Rule, after: float, where: ZoneInfo, anchor: float) -> float | None:
     """Return the first slot later than `after`, None if there is none.
 
-    A rule that follows the wall clock fires once on each of its times: one the clocks skip
-    comes at the first instant behind the gap, one they show twice the first time. A real
-    cadence knows no clock.
+    A rule that follows the wall clock fires once at each of its times: a time that the clocks skip
+    fires at the first instant after the gap, a time that they show twice fires the first time. A
+    fixed interval does not depend on clocks.
 
     Args:
-        rule: what to follow.
+        rule: the rule.
         after: epoch seconds.
-        where: whose wall clock.
+        where: time zone of the wall clock.
         anchor: the first slot, from which intervals and calendars count; whole epoch seconds.
 
     """
@@ -150,12 +150,12 @@ def next_slot(rule: Rule, after: float, where: ZoneInfo, anchor: float) -> float
             return anchor + ((after - anchor) // rule.seconds + 1) * rule.seconds
         return _on_the_calendar(rule, after, where, anchor) if rule.days or rule.months else None
     except (StopIteration, OverflowError):
-        # The calendar of datetime ends with the year 9999.
+        # The calendar of `datetime` ends with the year 9999.
         return None
 
 
 def slots(rule: Rule, after: float, where: ZoneInfo, anchor: float) -> Iterator[float]:
-    """Yield the slots later than `after`, in their order."""
+    """Yield the slots later than `after`, in order."""
     slot = next_slot(rule, after, where, anchor)
     while slot is not None:
         yield slot
@@ -174,7 +174,7 @@ def step(rule: Rule, where: ZoneInfo, anchor: float) -> float:
 
 
 def _wall(instant: float, where: ZoneInfo) -> datetime:
-    """Return what the clock on the wall shows."""
+    """Return what the wall clock shows."""
     return datetime.fromtimestamp(instant, where).replace(tzinfo=None, fold=0)
 
 
@@ -184,12 +184,12 @@ def _offset(instant: float, where: ZoneInfo) -> float:
 
 
 def _instant(wall: datetime, where: ZoneInfo) -> float:
-    """Return when the wall clock first shows this, or the end of the gap that it skips it in."""
+    """Return when the wall clock first shows this, or the end of the gap in which it is skipped."""
     aware = wall.replace(tzinfo=where, fold=0)
     instant = aware.timestamp()
     if _wall(instant, where) == wall:
         return instant
-    # In a gap, fold 1 is counted with the later offset and so lies before the gap.
+    # In a gap, fold 1 is counted with the later offset, so it is before the gap.
     return _change(wall.replace(tzinfo=where, fold=1).timestamp(), instant, where)
 
 
@@ -211,7 +211,7 @@ def _on_the_calendar(rule: Rule, after: float, where: ZoneInfo, anchor: float) -
         count = (now - first).days // rule.days
     else:
         count = ((now.year - first.year) * 12 + now.month - first.month) // rule.months
-    # One before: a clock that was set back may have shown a later day already.
+    # One less, because a clock that was set back may have shown a later day already.
     count = max(1, count - 1)
     while (wall := _date(rule, first, count)).year < _LAST_YEAR:
         if (slot := _instant(wall, where)) > after:
@@ -233,13 +233,13 @@ def _date(rule: Rule, first: datetime, count: int) -> datetime:
 
 
 def _is_steady(text: str) -> bool:
-    """Whether an expression names a cadence, not times of the day: as Debian's cron tells them apart."""
+    """Return whether an expression means an interval, not times of the day, as Debian's cron decides it."""
     minute, hour = text.split()[-5:-3]
     return minute.startswith("*") or hour.startswith("*")
 
 
 def _on_the_clock(text: str, after: float, where: ZoneInfo) -> float:
-    """Return the next of some times of the day."""
+    """Return the next slot of an expression that means times of the day."""
     for wall in CronSim(text, _wall(after, where)):
         if (slot := _instant(wall, where)) > after:
             return slot
@@ -250,7 +250,7 @@ def _running(text: str, after: float, where: ZoneInfo) -> float:
     """Return the next instant at which the wall clock shows what the expression says."""
     begin, shown = after, _wall(after, where)
     while True:
-        # Up to the next change of the offset, instants and the wall clock run alike.
+        # Up to the next change of the offset, instants and the wall clock advance together.
         offset = _offset(begin, where)
         wall = next(CronSim(text, shown))
         slot = wall.replace(tzinfo=UTC).timestamp() - offset
@@ -258,7 +258,7 @@ def _running(text: str, after: float, where: ZoneInfo) -> float:
         if change is None:
             return slot
         begin = change
-        # One second before: the change itself may be a slot.
+        # One second earlier, because the change itself may be a slot.
         shown = datetime.fromtimestamp(change - 1 + _offset(change, where), UTC).replace(tzinfo=None)
 
 

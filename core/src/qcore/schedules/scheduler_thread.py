@@ -1,4 +1,4 @@
-"""The supervisor's thread that fires schedules, apart from all that guards workers."""
+"""The supervisor's thread that fires schedules."""
 
 from __future__ import annotations
 
@@ -30,45 +30,45 @@ if TYPE_CHECKING:
     from qcore.model import Schedule
     from qcore.runtime import Runtime
 
-_log = logging.getLogger("qcore.timekeeper")
+_log = logging.getLogger("qcore.scheduler")
 
 #: Schedules claimed at once.
 _CLAIM: Final = 100
-#: Seconds a claim holds. Only a courtesy: a slot is fired by whoever advances its schedule.
+#: Seconds a claim holds. It only saves work: a slot is fired by whoever advances its schedule.
 _HOLD: Final = 10.0
-#: What is wrong with the schedule itself, and will be tomorrow.
-_BROKEN: Final = (ScheduleError, DecodeError, EncodeError, EnvelopeError, PayloadTooLarge, NotSupported)
+#: Errors of the schedule itself, which will not pass by themselves.
+_LASTING: Final = (ScheduleError, DecodeError, EncodeError, EnvelopeError, PayloadTooLarge, NotSupported)
 
 
 class SchedulerThread:
-    """Fires what is due, once a second, in a thread with connections of its own.
+    """Fires due schedules once a second, with connections of its own.
 
-    Any number of clusters may do so for one queue: a slot belongs to whoever replaces its
-    schedule by the next state, and where queue and schedules share a backend its tasks are
-    enqueued in that same step. A clock that jumps fires nothing twice, for a slot that was
-    fired is no longer kept.
+    Any number of clusters may do this for one queue: a slot belongs to whoever replaces the schedule
+    by its next state. Where queue and schedules share a backend, the slot's tasks are enqueued in
+    that same step. If the clock jumps nothing is fired twice, because a schedule in the store only
+    has slots that were not fired.
     """
 
     def __init__(self, runtime: Runtime, declared: bytes = b"") -> None:
         self._runtime = runtime
-        #: what the user's modules declare, until it is kept
+        #: the schedules that the user's modules declare, until they are stored
         self._declared = declared
         self._firing = Firing(runtime)
         self._store: ScheduleStore | None = None
         self._reporters = runtime.reporters()
         self._halted = False
         self._closing = threading.Event()
-        #: what a backend last complained of, empty when it answers
-        self.trouble = ""
-        self._thread = threading.Thread(target=self._run, name="qcore-timekeeper", daemon=True)
+        #: the last error of a backend, empty when it answers
+        self.last_error = ""
+        self._thread = threading.Thread(target=self._run, name="qcore-scheduler", daemon=True)
         self._thread.start()
 
     def halt(self) -> None:
-        """Fire nothing more; no lock is taken, for a signal handler may ask."""
+        """Fire nothing more; no lock is taken, because a signal handler may call this."""
         self._halted = True
 
     def close(self, seconds: float) -> bool:
-        """Let go of everything; return whether the thread ended within `seconds`."""
+        """Stop the thread; return whether it ended within `seconds`."""
         self._halted = True
         self._closing.set()
         self._thread.join(seconds)
@@ -77,65 +77,65 @@ class SchedulerThread:
     # -- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        # Slots are whole seconds: the time to look is just behind one.
+        # Slots are whole seconds, so this wakes up just after one.
         while not self._closing.wait(1.0 - time.time() % 1.0):
             if self._halted:
                 continue
             try:
-                self._look()
+                self._fire_due()
             except BackendError as exc:
-                if self.trouble != str(exc):
-                    self.trouble = str(exc)
-                    _log.warning("schedules rest until their store and the broker answer: %s", exc)
+                if self.last_error != str(exc):
+                    self.last_error = str(exc)
+                    _log.warning("schedules wait until their store and the broker answer: %s", exc)
             except Exception:  # noqa: BLE001 - logged; the next second is another try
-                _log.exception("a fault of qcore's own; schedules are looked at again")
+                _log.exception("an internal error of qcore; schedules are fired again in a second")
             else:
-                self.trouble = ""
+                self.last_error = ""
         self._reporters.flush()
         self._firing.close()
         if self._store is not None:
             self._store.close()
 
-    def _look(self) -> None:
+    def _fire_due(self) -> None:
         if self._store is None:
             self._store = self._runtime.make_schedule_store()
         if self._declared:
-            # Before anything is fired: what is declared no more must not be.
+            # This comes first, because a schedule that is not declared any more must not fire.
             reconcile(self._store, self._declared, time.time())
             self._declared = b""
         claimed = self._store.claim_due(time.time(), _CLAIM, _HOLD)
         while claimed and not self._halted:
             for schedule in claimed:
                 self._attempt(self._store, schedule)
-            # What was caught up with is not due any more; what failed is held.
+            # Fired schedules are not due any more, and those that failed are still claimed.
             claimed = self._store.claim_due(time.time(), _CLAIM, _HOLD)
 
     def _attempt(self, store: ScheduleStore, schedule: Schedule) -> None:
-        """Fire a schedule; one that cannot be fired is marked or passed over, and the others go on."""
+        """Fire a schedule; if that fails, disable it or try again later, so that the others fire."""
         try:
             self._firing.fire(store, schedule)
         except UnknownKey as exc:
-            # Another cluster of a rolling rotation may have it already.
-            _log.warning("schedule %r is passed over: %s", schedule.name, exc)
-        except _BROKEN as exc:
-            self._mark(store, schedule, exc)
+            # During a rolling key rotation another cluster may have the key already.
+            _log.warning("schedule %r is skipped: %s", schedule.name, exc)
+        except _LASTING as exc:
+            self._disable(store, schedule, exc)
         except BackendError as exc:
             if isinstance(exc, BackendRejected) and self._firing.answers(schedule.cluster):
-                # What it refuses is this schedule's, and would hold up the others for ever.
-                self._mark(store, schedule, exc)
+                # The broker refuses this schedule's messages, which must not hold up the others.
+                self._disable(store, schedule, exc)
                 return
             if not schedule.cluster:
                 raise
-            # Another queue's backend need not hold up what goes to ours.
-            _log.warning("schedule %r is passed over and tried again: %s", schedule.name, exc)
+            # The backend of another queue must not hold up the schedules of this one.
+            _log.warning("schedule %r is skipped and tried again later: %s", schedule.name, exc)
         except Exception as exc:  # noqa: BLE001 - logged and reported; a hook must not stop the others
             _log.exception("schedule %r could not be fired; it is tried again", schedule.name)
             self._report(schedule, exc, f"{type(exc).__name__}: {exc}")
 
-    def _mark(self, store: ScheduleStore, schedule: Schedule, error: Exception) -> None:
+    def _disable(self, store: ScheduleStore, schedule: Schedule, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
         store.advance(schedule, attrs.evolve(schedule, fault=text[:500]))
-        _log.error("schedule %r is broken and rests until it is resumed: %s", schedule.name, text)
+        _log.error("schedule %r is disabled until it is resumed: %s", schedule.name, text)
         self._report(schedule, error, text)
 
     def _report(self, schedule: Schedule, error: Exception, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Which schedules there are: made, changed, listed, paused, resumed, run, removed."""
+"""The schedules of a queue: add, change, list, pause, resume, run, remove."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import itertools
 import os
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
-from qcore.errors import BackendUnavailable, NotSupported, ScheduleError
+from qcore.errors import NotSupported, ScheduleError
 from qcore.schedules import messages, rules
 from qcore.schedules.build import draft
-from qcore.schedules.slots import fresh
+from qcore.schedules.slots import skip_missed
+from qcore.schedules.swap import swap
 from qcore.schedules.when import check_count
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from qcore.schedules.when import When
     from qcore.tasks.call import Call
 
-#: Changes of others that one change of ours gives way to.
-_TRIES: Final = 20
-
 
 class ScheduleService:
     """The schedules of one queue."""
@@ -36,20 +34,16 @@ class ScheduleService:
         self._runtime = runtime
 
     def add(self, call: Call, when: When) -> Schedule:
-        """Keep a schedule, in the place of one of the same name."""
+        """Store a schedule; one of the same name is replaced."""
         made = draft(self._runtime, call, when)
         self._check(made)
-        for _ in range(_TRIES):
-            with self._runtime.schedule_stores.connection() as store:
-                before = store.get(made.name)
-                if before is None:
-                    store.add(made)
-                    return made
-                after = made if when.next_run is not None else going_on(before, made)
-                # A cluster may be firing it: what has moved on meanwhile is not put back.
-                if after == before or store.advance(before, after):
-                    return after
-        raise _restless(made.name)
+
+        def replaced(before: Schedule | None) -> Schedule:
+            return made if before is None or when.next_run is not None else replacement(before, made)
+
+        with self._runtime.schedule_stores.connection() as store:
+            after, _ = swap(store, made.name, replaced)
+        return made if after is None else after
 
     def edit(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
         """Change a schedule."""
@@ -69,25 +63,21 @@ class ScheduleService:
     def get(self, name: str) -> Schedule:
         """Return the schedule of this name."""
         with self._runtime.schedule_stores.connection() as store:
-            found = _kept(store, name)
-        if found is None:
-            msg = f"no schedule {name!r}; qcore schedule list shows those there are"
-            raise ScheduleError(msg)
-        return found
+            return _existing(_stored(store, name), name)
 
     def remove(self, name: str) -> bool:
-        """Forget a schedule."""
+        """Remove a schedule."""
         with self._runtime.schedule_stores.connection() as store:
             return store.remove(name)
 
     def pause(self, name: str) -> Schedule:
-        """Let a schedule rest; how often it is to run is kept."""
+        """Pause a schedule; the number of its remaining runs is kept."""
         return self._change(
             name, lambda one: attrs.evolve(one, repeats=0, kept=one.repeats) if one.repeats else one
         )
 
     def resume(self, name: str) -> Schedule:
-        """Let a paused or broken schedule go on with its next slot from now."""
+        """Resume a schedule that is paused or disabled, with its next slot from now."""
         return self._change(name, _resumed)
 
     def run(self, name: str) -> tuple[str, str]:
@@ -95,10 +85,10 @@ class ScheduleService:
         now = time.time()
         id_ = int(now * 1000).to_bytes(6, "big") + os.urandom(10)
         one = self.get(name)
-        message = messages.message(self._runtime, one, float(int(now)), id_)
+        opened = messages.OpenedSchedule(self._runtime, one)
+        message = opened.message(float(int(now)), id_)
         if message is not None:
-            there = messages.destination(self._runtime, one.cluster)
-            with there.brokers.connection() as broker:
+            with opened.runtime.brokers.connection() as broker:
                 broker.enqueue([message])
         return one.cluster, id_.hex()
 
@@ -106,7 +96,7 @@ class ScheduleService:
         """Return the next slots of a schedule, or of a rule."""
         check_count(count)
         with self._runtime.schedule_stores.connection() as store:
-            one = _kept(store, what)
+            one = _stored(store, what)
         if one is not None:
             where, first = rules.zone(one.time_zone), one.next_run
             following = rules.slots(rules.parse(one.rule), first, where, one.anchor)
@@ -118,21 +108,18 @@ class ScheduleService:
         try:
             return [datetime.fromtimestamp(slot, where) for slot in itertools.islice(found, count)]
         except (ValueError, OverflowError) as exc:
-            msg = f"{what!r} has a slot that is no time: {exc}; change its next_run"
+            msg = f"{what!r} has a slot that is not a valid time: {exc}; change its next_run"
             raise ScheduleError(msg) from exc
 
     def _change(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
         """Change a schedule that clusters may be firing at the same time."""
-        for _ in range(_TRIES):
-            before = self.get(name)
-            after = change(before)
-            with self._runtime.schedule_stores.connection() as store:
-                if after == before or store.advance(before, after):
-                    return after
-        raise _restless(name)
+        with self._runtime.schedule_stores.connection() as store:
+            _existing(_stored(store, name), name)
+            after, _ = swap(store, name, lambda before: change(_existing(before, name)))
+        return _existing(after, name)
 
     def _check(self, made: Schedule) -> None:
-        """Refuse what the broker or the store of its tasks cannot do.
+        """Refuse what the broker or the result store of its tasks cannot do.
 
         Raises:
             NotSupported: they cannot.
@@ -157,38 +144,41 @@ class ScheduleService:
                     raise NotSupported(msg)
 
 
-def _kept(store: ScheduleStore, name: str) -> Schedule | None:
-    """Return the schedule of this name; what cannot name any, a backend need not be able to write."""
+def _stored(store: ScheduleStore, name: str) -> Schedule | None:
+    """Return the schedule of this name; text that cannot be a name is not given to the backend."""
     return store.get(name) if name.isprintable() else None
 
 
-def going_on(before: Schedule, made: Schedule) -> Schedule:
-    """Return a schedule that takes the place of another; with the same rule it stands where that one does.
+def _existing(found: Schedule | None, name: str) -> Schedule:
+    if found is None:
+        msg = f"no schedule {name!r}; qcore schedule list shows those there are"
+        raise ScheduleError(msg)
+    return found
 
-    A program that says at each start what it wants neither starts the count anew nor resumes
-    what was paused by hand; what was missed while that one was broken is not made up for.
+
+def replacement(before: Schedule, made: Schedule) -> Schedule:
+    """Return a schedule that replaces another; with the same rule it keeps that one's next slot.
+
+    A program that declares its schedules at each start neither resets their counts nor resumes what
+    was paused by hand. Slots missed while the old one was disabled are not caught up.
     """
     if before.repeats == before.kept == 0:
         return made
     same = (before.rule, before.time_zone) == (made.rule, made.time_zone)
-    left, told = before.repeats or before.kept, made.repeats or made.kept
-    left = min(left, told) if same and left > 0 and told > 0 else told
+    left, wanted = before.repeats or before.kept, made.repeats or made.kept
+    left = min(left, wanted) if same and left > 0 and wanted > 0 else wanted
     paused = 0 in (before.repeats, made.repeats)
     after = attrs.evolve(made, repeats=0, kept=left) if paused else attrs.evolve(made, repeats=left)
     if not same:
         return after
     after = attrs.evolve(after, next_run=before.next_run, anchor=before.anchor)
-    return fresh(after, time.time()) if before.fault else after
+    return skip_missed(after, time.time()) if before.fault else after
 
 
 def _resumed(one: Schedule) -> Schedule:
     if one.repeats == 0 and one.kept == 0:
-        msg = f"schedule {one.name!r} is done: it has no slots left; schedule it anew"
+        msg = f"schedule {one.name!r} has ended: it has no slots left; create it again"
         raise ScheduleError(msg)
     if one.repeats and not one.fault:
         return one
-    return fresh(attrs.evolve(one, repeats=one.repeats or one.kept, kept=0, fault=""), time.time())
-
-
-def _restless(name: str) -> BackendUnavailable:
-    return BackendUnavailable(f"schedule {name!r} changes all the time; try again")
+    return skip_missed(attrs.evolve(one, repeats=one.repeats or one.kept, kept=0, fault=""), time.time())

@@ -1,4 +1,4 @@
-"""Which slots are due, and what their schedule is then."""
+"""Which slots are due, and the next state of their schedule."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
     from qcore.model import Schedule
     from qcore.schedules.rules import Rule
 
-#: Slots of a wall clock that are counted before the rest is only called more.
+#: Most missed slots of a wall clock that are counted for a log line.
 _COUNTED: Final = 1000
 
 
 @attrs.frozen(kw_only=True)
 class CatchUp:
-    """How much of what was missed is made up for."""
+    """Which missed slots are caught up."""
 
-    #: each missed slot, or one for all of them; a schedule may say otherwise
+    #: fire each missed slot, or one for all of them; a schedule may override it
     each: bool = True
     #: most slots of one schedule
     limit: int = 1000
-    #: seconds; what was missed longer ago is left but for the newest; None = nothing is
+    #: seconds; of slots missed longer ago only the newest is fired; None = no limit
     window: float | None = None
 
 
 def due(schedule: Schedule, now: float, catch_up: CatchUp, most: int) -> tuple[list[float], Schedule | None]:
-    """Return the slots to fire now, oldest first, and what the schedule is then; None = removed.
+    """Return the slots to fire now, oldest first, and the schedule's next state; None = removed.
 
     Args:
-        schedule: one whose slot has come.
+        schedule: one that is due.
         now: epoch seconds.
-        catch_up: what to make up for.
-        most: slots at once.
+        catch_up: which missed slots to fire.
+        most: slots to fire at once.
 
     Raises:
-        ScheduleError: its rule or its zone is none.
+        ScheduleError: its rule or its time zone is not valid.
 
     """
     rule, where = rules.parse(schedule.rule), rules.zone(schedule.time_zone)
@@ -57,11 +57,11 @@ def due(schedule: Schedule, now: float, catch_up: CatchUp, most: int) -> tuple[l
     most = min(most, schedule.repeats) if schedule.repeats > 0 else most
     if len(slots) > most:
         slots, then = slots[:most], slots[most]
-    return slots, _later(schedule, len(slots), then)
+    return slots, _next_state(schedule, len(slots), then)
 
 
-def fresh(schedule: Schedule, now: float) -> Schedule:
-    """Return a schedule whose next slot is to come: those up to `now` are not made up for."""
+def skip_missed(schedule: Schedule, now: float) -> Schedule:
+    """Return a schedule whose next slot is after `now`: earlier slots are not caught up."""
     if schedule.next_run > now:
         return schedule
     rule, where = rules.parse(schedule.rule), rules.zone(schedule.time_zone)
@@ -70,13 +70,13 @@ def fresh(schedule: Schedule, now: float) -> Schedule:
 
 
 def dropped(schedule: Schedule, slots: list[float]) -> str:
-    """Return how many slots before these are not made up for; empty = none."""
+    """Return as text how many slots before these are not caught up; empty = none."""
     if slots[0] <= schedule.next_run:
         return ""
     rule, where = rules.parse(schedule.rule), rules.zone(schedule.time_zone)
     first, anchor = schedule.next_run, schedule.anchor
     if rule.seconds:
-        # A first slot that was set by hand need not be one of the rule's own.
+        # A first slot that was set by hand need not follow the rule.
         count = math.ceil((slots[0] - anchor) / rule.seconds) - math.floor((first - anchor) / rule.seconds)
         return str(count)
     count = 1
@@ -99,15 +99,15 @@ def missed_slots(
     bound: int,
     window: float | None = None,
 ) -> list[float]:
-    """Return the slots from `first` to `now` to make up for, oldest first.
+    """Return the slots from `first` to `now` to catch up, oldest first.
 
-    Of more than `bound` the newest are kept, and of those older than `window` seconds only the
-    newest, if there is no younger one. `first` is a slot whatever the rule says.
+    If there are more than `bound`, the newest are returned. If all are older than `window` seconds,
+    only the newest is. `first` is a slot whatever the rule says.
     """
     window = math.inf if window is None else window
     start = now - window
     span = float(bound)
-    # Of a wide window only the end may count: look at the last seconds first, then at twice as many.
+    # Only the end of a wide window may be needed: read the last seconds first, then twice as many.
     while span < window and first < now - span:
         if len(found := _between(rule, now - span, now, where, anchor)) >= bound:
             return found[-bound:]
@@ -128,8 +128,8 @@ def _between(rule: Rule, after: float, until: float, where: ZoneInfo, anchor: fl
 
 
 def _newest(rule: Rule, first: float, now: float, where: ZoneInfo, anchor: float) -> float:
-    """Return the last slot up to `now` of a rule that had none for long."""
-    # As in `missed_slots`: what lies between may be a month of minutes.
+    """Return the last slot up to `now` of a rule that has had none for long."""
+    # As in `missed_slots`: in between there may be a month of minutes.
     span = 1.0
     while first < now - span:
         if found := _between(rule, now - span, now, where, anchor):
@@ -138,7 +138,7 @@ def _newest(rule: Rule, first: float, now: float, where: ZoneInfo, anchor: float
     return [first, *_between(rule, first, now, where, anchor)][-1]
 
 
-def _later(schedule: Schedule, fired: int, then: float | None) -> Schedule | None:
+def _next_state(schedule: Schedule, fired: int, then: float | None) -> Schedule | None:
     if schedule.rule == "once" and schedule.repeats < 0:
         return None
     left = max(0, schedule.repeats - fired) if schedule.repeats > 0 else -1

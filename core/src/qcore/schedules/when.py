@@ -1,4 +1,4 @@
-"""When a call is to be made, as a program says it."""
+"""When a schedule makes its call, as a program declares it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
     from qcore.schedules.rules import Rule
 
-#: what is done with a slot while an earlier slot's task has not ended
+#: what becomes of a slot while an earlier slot's task has not ended
 Overlap = Literal["allow", "skip", "queue"]
 
 #: Longest name of a schedule, characters.
 _NAME: Final = 200
-#: Any instant will do to look how far apart the slots of a rule are: 2026-01-01.
+#: Any instant, from which the shortest time between two slots is measured: 2026-01-01.
 _SAMPLE: Final = 1_767_225_600.0
-#: What a wall clock anywhere can show, epoch seconds: the year 1, and the year 9000 in which rules end.
+#: The first and the last time of a slot, epoch seconds: the year 1, and the year 9000 in which rules end.
 _BEGIN: Final = datetime(1, 1, 2, tzinfo=UTC).timestamp()
 _END: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
 
-class Told(TypedDict, total=False):
-    """What `cron` and `every` may be told beside their rule: the fields of `When`."""
+class WhenFields(TypedDict, total=False):
+    """The fields of `When` that `cron` and `every` take beside their rule."""
 
     name: str | None
     args: Sequence[Any]
@@ -43,39 +43,39 @@ class Told(TypedDict, total=False):
 
 
 def _zone_name(where: str | ZoneInfo | None) -> str | None:
-    """Return the name of a zone, which an object of `zoneinfo` knows."""
+    """Return the name of a time zone, also of a `zoneinfo` object."""
     key = getattr(where, "key", None)
     return key if isinstance(where, tzinfo) and isinstance(key, str) else where  # type: ignore[return-value]  # refused by `zone`
 
 
 @attrs.frozen(kw_only=True)
 class When:
-    """When a call is to be made: one rule, and what goes with it."""
+    """When a schedule makes its call: one rule and its options."""
 
     #: of the schedule; the task's own by default
     name: str | None = None
-    #: a real cadence, whole seconds: a time, or their number
+    #: a fixed interval, whole seconds: a timedelta, or a number of seconds
     every: timedelta | float | None = None
-    #: an expression of five fields, or six with seconds in front
+    #: an expression of five fields, or six with the seconds first
     cron: str | None = None
     #: once (the default), minutes, hourly, daily ... yearly or cron
     type: str | None = None
-    #: a real cadence
+    #: a fixed interval, minutes
     minutes: int | None = None
-    #: for the function, of a schedule declared in code
+    #: for the function, where the schedule is declared in code
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] | None = None
-    #: how many slots; -1 = no limit, 0 = paused
+    #: number of slots; -1 = no limit, 0 = paused
     repeats: int = -1
     #: the first slot
     next_run: datetime | float | None = None
-    #: whose wall clock the rule follows; the configuration's by default
+    #: time zone of the wall clock that the rule follows; the configuration's by default
     time_zone: str | None = attrs.field(default=None, converter=_zone_name)
-    #: whether each missed slot is made up for; the configuration's by default
+    #: whether each missed slot is caught up; the configuration's by default
     catch_up: bool | None = None
-    #: what is done with a slot while an earlier slot's task has not ended
+    #: what becomes of a slot while an earlier slot's task has not ended
     overlap: Overlap = "allow"
-    #: seconds at most by which a slot's task is delayed, evenly spread
+    #: most seconds by which a slot's task is delayed, evenly spread
     jitter: float = 0.0
     #: argument that is given the slot's time, ISO 8601
     intended_date_kwarg: str | None = None
@@ -92,17 +92,17 @@ class When:
         check_jitter(self.jitter, self.rule())
 
     def rule(self) -> Rule:
-        """Return the one rule it names.
+        """Return the one rule that is given.
 
         Raises:
             ScheduleError: there is none, or more than one.
 
         """
-        told = [key for key in ("every", "cron", "minutes") if getattr(self, key) is not None]
-        kind = self.type or (told[0] if told else "once")
-        if told not in ([], [kind]) or (kind == "cron" and not told) or (kind == "every" and not told):
+        given = [key for key in ("every", "cron", "minutes") if getattr(self, key) is not None]
+        kind = self.type or (given[0] if given else "once")
+        if given not in ([], [kind]) or (kind == "cron" and not given) or (kind == "every" and not given):
             msg = (
-                f"a schedule has one rule, not type={self.type!r} with {' and '.join(told) or 'no cron'};"
+                f"a schedule has one rule, not type={self.type!r} with {' and '.join(given) or 'no cron'};"
                 " give every=, cron=, minutes= or type="
             )
             raise ScheduleError(msg)
@@ -111,33 +111,35 @@ class When:
         if kind == "minutes":
             return rules.every(1 if self.minutes is None else self.minutes, "minutes")
         if self.cron is None and kind not in rules.NAMES:
-            msg = f"type={kind!r} is no type of schedule; there are cron, minutes, {', '.join(rules.NAMES)}"
+            msg = (
+                f"type={kind!r} is not a type of schedule; there are cron, minutes, {', '.join(rules.NAMES)}"
+            )
             raise ScheduleError(msg)
         found = rules.parse(kind if self.cron is None else self.cron)
         if self.cron is not None and not found.cron:
-            msg = f"cron={self.cron!r} is no cron expression; say type={self.cron!r}"
+            msg = f"cron={self.cron!r} is not a cron expression; say type={self.cron!r}"
             raise ScheduleError(msg)
         return found
 
     def first(self, rule: Rule, where: ZoneInfo, now: float) -> float:
-        """Return the first slot: what is said, else now, or with cron the next time that fits."""
+        """Return the first slot: `next_run`, otherwise now, or with cron the next time that fits."""
         if self.next_run is not None:
             return instant(self.next_run, where)
         found = rules.next_slot(rule, now, where, now) if rule.cron else now
-        assert found is not None  # a cron expression without any slot is refused by `parse`
+        assert found is not None  # `parse` refuses a cron expression without any slot
         return found
 
 
-def cron(expression: str, *, tz: str | None = None, **options: Unpack[Told]) -> When:
-    """Return when a task is to be run, for `App.task(schedule=...)`: at the times of a cron expression.
+def cron(expression: str, *, tz: str | None = None, **options: Unpack[WhenFields]) -> When:
+    """Return a schedule for `App.task(schedule=...)` that fires at the times of a cron expression.
 
     Args:
-        expression: five fields, or six with seconds in front.
-        tz: whose wall clock; the configuration's by default.
+        expression: five fields, or six with the seconds first.
+        tz: time zone of the wall clock; the configuration's by default.
         **options: fields of `When`.
 
     Raises:
-        ScheduleError: it is no cron expression, or there is no such zone.
+        ScheduleError: it is not a cron expression, or there is no such time zone.
 
     """
     return When(cron=expression, time_zone=tz, **options)
@@ -150,22 +152,22 @@ def every(
     minutes: float = 0,
     hours: float = 0,
     days: float = 0,
-    **options: Unpack[Told],
+    **options: Unpack[WhenFields],
 ) -> When:
-    """Return when a task is to be run, for `App.task(schedule=...)`: at a real cadence, whole seconds.
+    """Return a schedule for `App.task(schedule=...)` that fires at a fixed interval of whole seconds.
 
-    A number is one of seconds. It is counted from 1970-01-01 00:00 UTC unless `next_run` says
-    otherwise, so that whoever declares it means the same slots.
+    A number means seconds. The interval counts from 1970-01-01 00:00 UTC unless `next_run` is given,
+    so that all processes that declare it mean the same slots.
 
     Raises:
-        ScheduleError: it is no whole number of seconds, or less than one.
+        ScheduleError: it is not a whole number of seconds, or less than one.
 
     """
     step = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
     if interval is None or not step:
         return When(every=step if interval is None else interval, **options)
     if not isinstance(interval, timedelta):
-        msg = f"every({interval!r}) is told seconds twice; give it a number alone, or seconds= and its kin"
+        msg = f"every({interval!r}) is given seconds twice; give it a number alone, or seconds= and the like"
         raise ScheduleError(msg)
     return When(every=interval + step, **options)
 
@@ -174,17 +176,17 @@ def instant(when: datetime | float, where: ZoneInfo) -> float:
     """Return whole epoch seconds.
 
     Raises:
-        ScheduleError: it is no time.
+        ScheduleError: it is not a valid time.
 
     """
     if isinstance(when, datetime):
-        # Without a zone of its own it is what the schedule's wall clock shows.
+        # Without a time zone of its own it is a time of the schedule's wall clock.
         when = (when if when.tzinfo else when.replace(tzinfo=where)).timestamp()
     elif not rules.is_number(when):
         msg = f"next_run={when!r}: give seconds since 1970 or a datetime"
         raise ScheduleError(msg)
     if not _BEGIN <= when < _END:
-        msg = f"next_run={when!r} is in no year from 1 to 8999: give seconds since 1970 or a datetime"
+        msg = f"next_run={when!r} is not in the years 1 to 8999: give seconds since 1970 or a datetime"
         raise ScheduleError(msg)
     return float(int(when))
 
@@ -194,40 +196,40 @@ def check_name(name: object) -> None:
     if name is not None and (
         not isinstance(name, str) or not name or not name.isprintable() or len(name) > _NAME
     ):
-        msg = f"{name!r} is no name of a schedule: at most {_NAME} printable characters"
+        msg = f"{name!r} is not a name of a schedule: at most {_NAME} printable characters"
         raise ScheduleError(msg)
 
 
 def check_repeats(repeats: object) -> None:
-    """Refuse what is no number of slots."""
+    """Refuse what is not a number of slots."""
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < -1:
         msg = f"repeats={repeats!r}: give a whole number of slots; -1 is no limit, 0 is paused"
         raise ScheduleError(msg)
 
 
 def check_count(count: object) -> None:
-    """Refuse what is no number of slots to show."""
+    """Refuse what is not a number of slots to show."""
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         msg = f"count={count!r}: give a whole number of slots, 0 or more"
         raise ScheduleError(msg)
 
 
 def check_overlap(overlap: str) -> None:
-    """Refuse what is no way to deal with overlapping slots."""
+    """Refuse an unknown way to treat overlapping slots."""
     if overlap not in get_args(Overlap):
         msg = f"overlap={overlap!r}: give allow, skip (leave the slot out) or queue (one waits)"
         raise ScheduleError(msg)
 
 
 def check_cron(expression: object) -> None:
-    """Refuse what is no text."""
+    """Refuse what is not text."""
     if expression is not None and not isinstance(expression, str):
         msg = f"cron={expression!r}: give an expression such as '*/5 * * * *'"
         raise ScheduleError(msg)
 
 
 def check_catch_up(catch_up: object) -> None:
-    """Refuse what is neither yes nor no."""
+    """Refuse what is not a boolean."""
     if not isinstance(catch_up, bool | None):
         msg = f"catch_up={catch_up!r}: give True, False, or None for what the configuration says"
         raise ScheduleError(msg)
@@ -241,7 +243,7 @@ def check_date_kwarg(name: object) -> None:
 
 
 def check_jitter(jitter: float, rule: Rule) -> None:
-    """Refuse a delay that would carry a slot's task behind the next slot."""
+    """Refuse a delay that would move a slot's task beyond the next slot."""
     if not rules.is_number(jitter):
         msg = f"jitter={jitter!r}: give a number of seconds"
         raise ScheduleError(msg)

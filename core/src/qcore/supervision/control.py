@@ -1,4 +1,4 @@
-"""The line between a supervisor and the program that started it."""
+"""The channel between a supervisor and the program that started it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _log = logging.getLogger("qcore.cluster")
 
 
 def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
-    """Run a supervisor for the process at the other end of `control`, and stop when that ends."""
-    told = msgspec.json.Encoder()
+    """Run a supervisor for the process at the other end of `control`, and stop when that process ends."""
+    encoder = msgspec.json.Encoder()
 
-    def say(**what: object) -> None:
+    def send(**answer: object) -> None:
         try:
-            control.sendall(told.encode(what) + b"\n")
+            control.sendall(encoder.encode(answer) + b"\n")
         except OSError as exc:
-            _log.debug("the program that started the cluster is gone: %s", exc)
+            _log.debug("the program that started the cluster has ended: %s", exc)
 
-    def cancel_requested() -> None:
+    def receive() -> None:
         try:
             data = control.recv(65536)
         except ConnectionResetError:
-            # It ended with an answer of ours unread.
+            # It ended with an answer unread.
             data = b""
         if not data:
             supervisor.unwatch(control)
@@ -42,47 +42,47 @@ def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
         for line in data.splitlines():
             request = msgspec.json.decode(line)
             if request["do"] == "status":
-                say(status=supervisor.status())
+                send(status=supervisor.status())
             elif request["do"] == "stop":
                 supervisor.stop(request.get("timeout"))
 
     def orphaned() -> None:
         if watched is not None:
             supervisor.unwatch(watched)
-        _log.warning("the program that started the cluster (pid %d) is gone; the cluster stops", parent)
+        _log.warning("the program that started the cluster (pid %d) has ended; the cluster stops", parent)
         supervisor.stop()
 
-    # One of the two notices the end of the program, never both: a second stop ends running tasks.
+    # Only one of the two reports the end of the program, because a second stop ends running tasks.
     watched = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else None
-    supervisor.watch(control, cancel_requested)
+    supervisor.watch(control, receive)
     if watched is not None:
         supervisor.watch(watched, orphaned)
     try:
-        supervisor.run(on_ready=lambda: say(ready=True))
+        supervisor.run(on_ready=lambda: send(ready=True))
     except StartFailed as exc:
-        say(failed=str(exc))
+        send(failed=str(exc))
 
 
 class Control:
-    """The program's end of the line: one request, one answer, both a line of JSON."""
+    """The program's end of the channel: one request, one answer, each a line of JSON."""
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self._pending = b""
 
     def hand_over(self, data: bytes) -> None:
-        """Send what the new supervisor is to run."""
+        """Send the new supervisor what it needs to run."""
         self._line.sendall(len(data).to_bytes(4, "big") + data)
 
     def ask(self, **what: object) -> None:
-        """Send a request; one that has no answer any more is seen by its absence."""
+        """Send a request; if the supervisor has ended, its answer is missing."""
         try:
             self._line.sendall(msgspec.json.encode(what) + b"\n")
         except OSError as exc:
             _log.debug("the supervisor has just ended: %s", exc)
 
     def answer(self, seconds: float) -> dict[str, Any]:
-        """Return the next answer, empty if there is none within `seconds` or the line is dead."""
+        """Return the next answer, empty if there is none within `seconds` or the supervisor has ended."""
         self._line.settimeout(seconds)
         while b"\n" not in self._pending:
             try:
@@ -97,12 +97,12 @@ class Control:
         return found
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the channel."""
         self._line.close()
 
 
 def take_over(line: socket.socket) -> bytes:
-    """Return what `Control.hand_over` sent, empty if the program is gone."""
+    """Return what `Control.hand_over` sent, empty if the program has ended."""
     size = int.from_bytes(_exactly(line, 4), "big")
     return _exactly(line, size)
 

@@ -1,4 +1,4 @@
-"""Watches for what users say of a queue: paused, called off."""
+"""Polls the store for queues that users pause and tasks they cancel."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from qcore.runtime import Runtime
     from qcore.supervision.slot import Slot
 
-_log = logging.getLogger("qcore.lookout")
+_log = logging.getLogger("qcore.control")
 
-#: Seconds a task runs before anybody asks whether it is called off.
+#: Seconds a task runs before the store is asked whether it was cancelled.
 _LONG: Final = 0.3
 
 
 class ControlPoller:
-    """Asks the store once a second, in one call, whatever the number of workers."""
+    """Reads all control flags in one call, whatever the number of workers."""
 
     def __init__(self, runtime: Runtime, slots: Sequence[Slot]) -> None:
-        self._marks = ControlFlags(runtime.control_sealer)
+        self._flags = ControlFlags(runtime.control_sealer)
         self._slots = [(slot, Running(slot.page)) for slot in slots]
         #: whether the queue is paused
         self.paused = False
-        #: what is to end: pid of the worker, number of its batch, how many had begun. The
-        #: supervisor takes them out
+        #: runs that must end: pid of the worker, number of its batch, how many had begun. The
+        #: supervisor removes them
         self.cancelled: deque[tuple[int, int, int]] = deque()
         for slot in slots:
-            # Until the first look nobody knows; a queue that is paused is not begun to be worked on.
+            # Until the first poll it is unknown whether the queue is paused, so workers wait for it.
             slot.page.commands.pause(Pause.UNKNOWN)
 
-    def look(self, store: ResultStore) -> None:
-        """Ask whether the queue is paused and which of the tasks that run are called off.
+    def poll(self, store: ResultStore) -> None:
+        """Ask whether the queue is paused and which running tasks were cancelled.
 
         Raises:
-            BackendUnavailable: all stays as it was.
+            BackendUnavailable: nothing changes.
 
         """
         asked: dict[str, tuple[int, int, int]] = {}
@@ -54,10 +54,10 @@ class ControlPoller:
             if held is not None:
                 asked[cancel_key(held.id)] = (pid, seen.seq, seen.begun)
         found = self._ask(store, [PAUSED, *asked])
-        self._pause(paused=self._marks.holds(PAUSED, found[0]))
-        for (key, place), value in zip(asked.items(), found[1:], strict=True):
-            if self._marks.holds(key, value):
-                self.cancelled.append(place)
+        self._pause(paused=self._flags.holds(PAUSED, found[0]))
+        for (key, run), value in zip(asked.items(), found[1:], strict=True):
+            if self._flags.holds(key, value):
+                self.cancelled.append(run)
 
     def _ask(self, store: ResultStore, keys: Sequence[str]) -> Sequence[bytes | None]:
         if store.notes is None:
@@ -67,7 +67,7 @@ class ControlPoller:
         except BackendUnavailable:
             raise
         except Exception:
-            # Workers wait for the first look: a store that cannot be asked must not stop them.
+            # Workers wait for the first poll, and a store that cannot be asked must not stop them.
             self._pause(paused=self.paused)
             raise
 

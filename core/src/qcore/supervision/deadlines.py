@@ -1,4 +1,4 @@
-"""What is done about tasks late, long, or called off."""
+"""What is done about tasks that are late, long or cancelled."""
 
 from __future__ import annotations
 
@@ -15,71 +15,69 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.cluster")
 
-#: A task running longer than this has its finished neighbours settled and its waiting ones
-#: given back, nanoseconds.
+#: When a task runs longer than this, the finished messages of its batch are settled and the waiting
+#: ones released, nanoseconds.
 _LONG: Final = 20_000_000
-#: Between the exception in a late task, or one that was called off, and the end of its worker,
-#: nanoseconds.
+#: Between the exception in a late or cancelled task and the end of its worker, nanoseconds.
 _GRACE: Final = 1_000_000_000
-#: Between two signals to a task that was called off: the first may come before it can be
-#: interrupted. A task that was is not so again.
+#: Between two signals to a cancelled task, nanoseconds: the first may come before the task can be
+#: interrupted. A task is interrupted only once.
 _SIGNAL_INTERVAL: Final = 200_000_000
 
 
 class Watchdog:
-    """Watches over workers in mid-task, for the supervisor's loop."""
+    """Watches workers that are running a task, for the supervisor's loop."""
 
-    def __init__(self, pool: Pool, caretaker: Maintenance) -> None:
+    def __init__(self, pool: Pool, maintenance: Maintenance) -> None:
         self._pool = pool
-        self._caretaker = caretaker
-        #: by worker, the batch and position whose neighbours were seen to
-        self._tended: dict[int, tuple[int, int]] = {}
+        self._maintenance = maintenance
+        #: by worker, the run whose neighbours were flushed, see `PageSnapshot.position`
+        self._flushed: dict[int, tuple[int, int]] = {}
 
     def cancel_requested(self) -> None:
-        """Take note of the tasks that users have called off."""
-        cancelled = self._caretaker.lookout.cancelled
+        """Take in the tasks that users have cancelled."""
+        cancelled = self._maintenance.control.cancelled
         while cancelled:
             pid, seq, begun = cancelled.popleft()
             for slot in self._pool.alive():
                 if slot.pid == pid and slot.cancelled != (seq, begun):
                     slot.cancelled = (seq, begun)
-                    slot.called_at = time.monotonic_ns()
+                    slot.cancelled_at = time.monotonic_ns()
                     slot.signalled_at = 0
                     slot.page.commands.cancel(seq, begun)
 
     def check(self, slot: Slot, seen: PageSnapshot, now: int) -> None:
-        """Look at a worker in mid-task: is it to end, is it late, does it hold up others?"""
-        place = (seen.seq, seen.begun)
-        if slot.cancelled == place:
-            self._call_off(slot, now)
+        """Check a running task: was it cancelled, is it late, does it hold up its batch?"""
+        position = seen.position
+        if slot.cancelled == position:
+            self._cancel(slot, now)
         elif seen.deadline and now >= seen.deadline:
             self._soft_timeout(slot, seen, now)
         if now - seen.started > _LONG and (seen.ended > seen.settled or seen.count > seen.begun):
-            if self._tended.get(slot.pid) != place:
-                self._tended[slot.pid] = place
-                self._caretaker.flush(slot, seen)
+            if self._flushed.get(slot.pid) != position:
+                self._flushed[slot.pid] = position
+                self._maintenance.flush(slot, seen)
 
     def forget(self, pid: int) -> None:
-        """Forget a worker that is gone."""
-        self._tended.pop(pid, None)
+        """Forget a worker that has ended."""
+        self._flushed.pop(pid, None)
 
-    def _call_off(self, slot: Slot, now: int) -> None:
-        if now < slot.called_at + _GRACE:
+    def _cancel(self, slot: Slot, now: int) -> None:
+        if now < slot.cancelled_at + _GRACE:
             if now - slot.signalled_at > _SIGNAL_INTERVAL:
                 slot.signalled_at = now
                 self._pool.signal(slot, signal.SIGALRM)
         elif not slot.killed:
-            self._kill(slot, slot.cancelled, "cancelled", "does not end its task that was called off")
+            self._kill(slot, slot.cancelled, "cancelled", "does not end its cancelled task")
 
     def _soft_timeout(self, slot: Slot, seen: PageSnapshot, now: int) -> None:
-        place = (seen.seq, seen.begun)
-        if slot.warned != place:
-            slot.warned = place
+        if slot.soft_timeout_for != seen.position:
+            slot.soft_timeout_for = seen.position
             self._pool.signal(slot, signal.SIGALRM)
         elif now >= seen.deadline + _GRACE and not slot.killed:
-            self._kill(slot, place, "timeout", "does not end its late task")
+            self._kill(slot, seen.position, "timeout", "does not end its late task")
 
-    def _kill(self, slot: Slot, place: tuple[int, int], why: str, text: str) -> None:
+    def _kill(self, slot: Slot, position: tuple[int, int], why: str, text: str) -> None:
         _log.error("worker %d (pid %d) %s; it is killed", slot.number, slot.pid, text)
-        slot.killed_for = place
+        slot.killed_for = position
         self._pool.signal(slot, signal.SIGKILL, why)

@@ -1,4 +1,4 @@
-"""A child of this process that was forked, not started."""
+"""A child process that was forked, not started as a program."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.pool")
 
-#: Exit code of a child that could not go on (sysexits.h EX_SOFTWARE).
+#: Exit code of a child that could not continue (sysexits.h EX_SOFTWARE).
 EX_SOFTWARE: Final = 70
 
 
 class Forked:
-    """A forked child, with the little of `subprocess.Popen` that is needed here."""
+    """A forked child, with the part of `subprocess.Popen` that is needed here."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -36,12 +36,12 @@ class Forked:
             work()
             code = 0
         except BaseException:  # noqa: BLE001 - the last frame of the process
-            _log.critical("the process that forks workers could not go on", exc_info=True)
+            _log.critical("the process that forks workers could not continue", exc_info=True)
         finally:
             os._exit(code)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit status, below 0 a signal, once it has ended."""
+        """Return the exit status once the child has ended; below 0 it is a signal."""
         end = None if timeout is None else time.monotonic() + timeout
         while self._status is None:
             pid, status = os.waitpid(self.pid, 0 if end is None else os.WNOHANG)
@@ -54,6 +54,6 @@ class Forked:
         return self._status
 
     def kill(self) -> None:
-        """End it; only we reap it, so the number is still its own."""
+        """Kill the child; only this process reaps it, so the pid is still its own."""
         if self._status is None:
             os.kill(self.pid, signal.SIGKILL)

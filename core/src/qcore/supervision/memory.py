@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from qcore.status import ClusterStatus
 
-#: Seconds between two measurements: the kernel counts every page of every process for one.
+#: Seconds between two measurements, because for each the kernel counts every page of every process.
 _EVERY: Final = 10.0
 _PROC: Final = Path("/proc")
 _KIB: Final = 1024
@@ -26,14 +26,14 @@ class Usage:
     """Memory of one process, bytes; 0 = not known."""
 
     rss: int = 0
-    #: each shared page counted in parts
+    #: a shared page counts in part for each process that shares it
     pss: int = 0
     #: the most that was ever resident
     peak: int = 0
 
 
 class Memory:
-    """The last measurement of a cluster's processes, seldom renewed; for one thread that measures."""
+    """The last measurement of a cluster's processes; only one thread measures."""
 
     def __init__(self) -> None:
         self._usage: dict[int, Usage] = {}
@@ -41,7 +41,7 @@ class Memory:
         self._measured = -_EVERY
 
     def measure(self, pids: Iterable[int]) -> None:
-        """Look at processes anew, unless that was done a moment ago."""
+        """Measure processes again, unless that was done a moment ago."""
         now = time.monotonic()
         if now - self._measured >= _EVERY:
             self._measured = now
@@ -49,7 +49,7 @@ class Memory:
             self._machine = machine()
 
     def attach(self, status: ClusterStatus) -> ClusterStatus:
-        """Return a status with what was measured."""
+        """Return a status with the last measurement."""
         usage = self._usage
         none = Usage()
         ours = usage.get(os.getpid(), none)
@@ -70,17 +70,17 @@ class Memory:
 
 
 def usage_of(pid: int) -> Usage:
-    """Return the memory of a process as the kernel tells it; nothing where there is no /proc."""
-    said = _kilobytes(_PROC / str(pid) / "status")
-    # It may belong to somebody else, or have just ended.
+    """Return the memory of a process as the kernel reports it; zeros where there is no /proc."""
+    status = _kilobytes(_PROC / str(pid) / "status")
+    # It may belong to another user, or have just ended.
     rolled = _kilobytes(_PROC / str(pid) / "smaps_rollup")
-    return Usage(said.get("VmRSS", 0), rolled.get("Pss", 0), said.get("VmHWM", 0))
+    return Usage(status.get("VmRSS", 0), rolled.get("Pss", 0), status.get("VmHWM", 0))
 
 
 def machine() -> tuple[int, int]:
-    """Return the memory of the machine and how much of it could be had; zeros where it does not tell."""
-    said = _kilobytes(_PROC / "meminfo")
-    return said.get("MemTotal", 0), said.get("MemAvailable", 0)
+    """Return the memory of the machine and how much of it is available; zeros where that is unknown."""
+    found = _kilobytes(_PROC / "meminfo")
+    return found.get("MemTotal", 0), found.get("MemAvailable", 0)
 
 
 def _kilobytes(file: Path) -> dict[str, int]:

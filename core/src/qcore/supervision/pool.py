@@ -1,4 +1,4 @@
-"""Start, signal and replace workers through the zygote."""
+"""Starts, signals and replaces workers through the zygote."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _log = logging.getLogger("qcore.pool")
 
 #: Most bytes of one notice.
 _MESSAGE: Final = 1 << 20
-#: A worker that dies within this many seconds of its start, with no task done, did not get to work.
+#: A worker that dies within this many seconds of its start, with no task finished, never worked.
 _EARLY: Final = 1.0
-#: So many early deaths within `_STORM_SECONDS` and new workers wait, 1 to 60 seconds.
+#: After this many early deaths within `_STORM_SECONDS` new workers wait, 1 to 60 seconds.
 _STORM: Final = 10
 _STORM_SECONDS: Final = 60.0
-#: So many new zygotes in a row may die before they are ready; then the cluster gives up.
-_STILLBORN: Final = 5
-#: Seconds a worker whose zygote was killed is given to die with it.
-_LAST_BREATH: Final = 1.0
+#: How many zygotes in a row may die before they are ready until the cluster gives up.
+_MOST_FAILED: Final = 5
+#: Seconds that workers are given to die with their zygote.
+_DEATH_TIMEOUT: Final = 1.0
 
 
 class Pool:
@@ -52,23 +52,23 @@ class Pool:
         become_zygote: Callable[[socket.socket], None] | None = None,
     ) -> None:
         self._boot = boot
-        #: what the first zygote runs, forked from this process; later ones are processes of their own
+        #: what the first zygote runs, forked from this process; later ones are started as programs
         self._become_zygote = become_zygote
         self._journal = journal
-        places = affinity(_usable_cpus() if cpu_affinity else (), boot.slots, cpu_affinity)
-        self.slots = [Slot(number, journal.page(number), places[number]) for number in range(boot.slots)]
+        cpus = affinity(_usable_cpus() if cpu_affinity else (), boot.slots, cpu_affinity)
+        self.slots = [Slot(number, journal.page(number), cpus[number]) for number in range(boot.slots)]
         #: workers replaced, by cause
         self.reincarnations: Counter[str] = Counter()
         self._early: deque[float] = deque(maxlen=_STORM)
         #: how often new workers had to wait in a row
         self._storms = 0
         self.ready = False
-        #: no worker is to be started any more, and one that comes up late is to leave
+        #: no worker is started any more, and one that comes up late is stopped
         self.stopping = False
-        #: whether a zygote was ever ready, and how many in a row were not
+        #: whether a zygote was ever ready, and how many in a row died before they were
         self._served = False
-        self._stillborn = 0
-        #: what the user's modules declare, whole once the zygote is ready
+        self._failed_zygotes = 0
+        #: the schedules that the user's modules declare, complete once the zygote is ready
         self.declared = b""
         self._zygote: subprocess.Popen[bytes] | Forked
         self.channel: socket.socket
@@ -83,8 +83,8 @@ class Pool:
         self.ready = False
         self.declared = b""
         become, self._become_zygote = self._become_zygote, None
-        # Nothing but the one thread has run yet: what is imported here is shared with the zygote
-        # and its workers, and it is there at once. Later there are threads, and no fork.
+        # Only one thread has run yet, so this process can fork: the zygote and its workers share what
+        # is imported here and start at once. Later there are threads, and no fork.
         if become is not None and threading.active_count() == 1:
             self._zygote = Forked.run(lambda: _in_child(self._boot.parent, ours, theirs, become))
             theirs.close()
@@ -95,7 +95,7 @@ class Pool:
             f"import sys; sys.path.append({source!r}); from qcore.supervision.zygote import main; "
             f"main({theirs.fileno()}, {self._journal.fd})"
         )
-        self._zygote = subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
+        self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter and a program written here
             [sys.executable, "-c", program],
             pass_fds=(theirs.fileno(), self._journal.fd),
             stdin=subprocess.DEVNULL,
@@ -105,30 +105,30 @@ class Pool:
         try:
             ours.send(encode(self._boot))
         except BrokenPipeError:
-            _log.debug("the new zygote is gone; its end is noticed by itself")
+            _log.debug("the new zygote has ended; that is noticed elsewhere")
 
     def _zygote_gone(self) -> list[WorkerExit]:
-        """Take note that the zygote died: the kernel has killed its workers with it."""
+        """Handle the death of the zygote, with which the kernel has killed its workers."""
         status = self._zygote.wait()
         self.channel.close()
-        self._stillborn = 0 if self.ready else self._stillborn + 1
-        if self._stillborn and (not self._served or self._stillborn >= _STILLBORN):
+        self._failed_zygotes = 0 if self.ready else self._failed_zygotes + 1
+        if self._failed_zygotes and (not self._served or self._failed_zygotes >= _MOST_FAILED):
             msg = f"the process that forks workers ended with status {status} before it was ready"
             raise StartFailed(msg)
         self.ready = False
         _await_end([slot.pid for slot in self.slots if slot.pid])
         _log.error("the process that forks workers died with status %s; a new one is started", status)
         gone = [
-            self._lose(slot, Notice("down", slot.number, slot.pid, -9))
+            self._worker_gone(slot, Notice("down", slot.number, slot.pid, -9))
             for slot in self.slots
-            if slot.pid or slot.ordered
+            if slot.pid or slot.spawning
         ]
         if not self.stopping:
             self.start_zygote()
         return gone
 
     def receive(self) -> list[WorkerExit]:
-        """Take in one notice; return the workers that are gone.
+        """Handle one notice; return the workers that have ended.
 
         Raises:
             StartFailed: a module to preload raised; the text is its traceback.
@@ -137,7 +137,7 @@ class Pool:
         try:
             data = self.channel.recv(_MESSAGE)
         except ConnectionResetError:
-            # It died with something unread: its boot, or an order.
+            # The zygote died with something unread: its boot, or an order.
             data = b""
         if not data:
             return self._zygote_gone()
@@ -152,7 +152,7 @@ class Pool:
             self.ready = self._served = True
             return []
         slot = self.slots[notice.slot]
-        slot.ordered = False
+        slot.spawning = False
         if notice.what == "up":
             slot.pid = notice.pid
             if self.stopping:
@@ -160,33 +160,33 @@ class Pool:
             return []
         if notice.text:
             _log.error("worker %d: %s", slot.number, notice.text)
-        gone = self._lose(slot, notice)
-        # One that has finished a task did get to work: whatever killed it will not kill all.
-        if gone.crashed and gone.lived < _EARLY and not gone.seen.total:
+        gone = self._worker_gone(slot, notice)
+        # A worker that has finished a task did work, so its death is no reason for others to wait.
+        if gone.crashed and gone.lifetime < _EARLY and not gone.seen.total:
             self._early.append(time.monotonic())
         return [gone]
 
     # -- workers --------------------------------------------------------------------------------
 
     def fill(self) -> None:
-        """Start a worker in every slot whose time has come."""
+        """Start a worker in every slot that is due."""
         if not self.ready:
             return
         now = time.monotonic()
         for slot in self.slots:
-            if slot.due is not None and slot.due <= now:
-                slot.due = None
+            if slot.start_at is not None and slot.start_at <= now:
+                slot.start_at = None
                 slot.owner = os.urandom(8)
                 slot.started = now
                 slot.killed = ""
-                slot.ordered = True
+                slot.spawning = True
                 self._order(Order(slot.number, 0, slot.owner, slot.cpus))
 
-    def want(self, slot: Slot) -> None:
+    def start_soon(self, slot: Slot) -> None:
         """Have a worker started in a slot at once."""
-        slot.due = time.monotonic()
+        slot.start_at = time.monotonic()
 
-    def want_after_crash(self, slot: Slot) -> None:
+    def start_after_crash(self, slot: Slot) -> None:
         """Have a worker started in a slot, at once unless workers keep dying."""
         now = time.monotonic()
         wait = 0.0
@@ -195,18 +195,18 @@ class Pool:
             self._storms += 1
         else:
             self._storms = 0
-        slot.due = now + wait
+        slot.start_at = now + wait
 
     @property
-    def trouble(self) -> str:
-        """Say that workers keep dying, empty if they do not."""
+    def problem(self) -> str:
+        """A text if workers keep dying, empty if they do not."""
         now = time.monotonic()
-        if not any(slot.due is not None and slot.due > now for slot in self.slots):
+        if not any(slot.start_at is not None and slot.start_at > now for slot in self.slots):
             return ""
         return f"{_STORM} workers died within {_EARLY:g} s of their start with no task done; new ones wait"
 
     def signal(self, slot: Slot, number: int, why: str = "") -> None:
-        """Send a worker a signal; `why` marks it as killed by us."""
+        """Send a worker a signal; `why` records that the supervisor kills it."""
         if slot.pid:
             slot.killed = slot.killed or why
             self._order(Order(slot.number, number))
@@ -215,12 +215,12 @@ class Pool:
         """Return the slots with a worker."""
         return [slot for slot in self.slots if slot.pid]
 
-    def deserted(self) -> bool:
-        """Whether there is no worker, and none on its way."""
-        return not any(slot.pid or slot.ordered for slot in self.slots)
+    def is_empty(self) -> bool:
+        """Whether there is no worker, and none is being started."""
+        return not any(slot.pid or slot.spawning for slot in self.slots)
 
     def close(self) -> None:
-        """Let the zygote go and kill what is left."""
+        """Let the zygote end, and kill it if it does not."""
         self.channel.close()
         try:
             self._zygote.wait(5)
@@ -232,13 +232,13 @@ class Pool:
         try:
             self.channel.send(encode(order))
         except (BrokenPipeError, ConnectionResetError):
-            _log.debug("the zygote is gone; its end is noticed by itself")
+            _log.debug("the zygote has ended; that is noticed elsewhere")
 
-    def _lose(self, slot: Slot, notice: Notice) -> WorkerExit:
+    def _worker_gone(self, slot: Slot, notice: Notice) -> WorkerExit:
         gone = WorkerExit(slot, notice)
         slot.pid = 0
-        slot.ordered = False
-        slot.warned = slot.killed_for = slot.cancelled = (0, 0)
+        slot.spawning = False
+        slot.soft_timeout_for = slot.killed_for = slot.cancelled = (0, 0)
         slot.page.reset()
         self.reincarnations[gone.cause] += 1
         return gone
@@ -253,9 +253,9 @@ def _in_child(
 
 
 def affinity(cpus: Sequence[int], workers: int, each: int) -> list[list[int]]:
-    """Return the processors of each worker: the next `each`, round and round.
+    """Return the processors of each worker: the next `each` of them, in a circle.
 
-    With `each` 0, or at least as many as there are, workers are left alone: an empty list.
+    If `each` is 0, or not less than the number of processors, each list is empty: no affinity is set.
     """
     if each <= 0 or each >= len(cpus):
         return [[] for _ in range(workers)]
@@ -263,10 +263,10 @@ def affinity(cpus: Sequence[int], workers: int, each: int) -> list[list[int]]:
 
 
 def _await_end(pids: Sequence[int]) -> None:
-    """Wait until processes that are no children of ours and were killed have ended."""
+    """Wait until killed processes have ended that are not children of this process."""
     if not hasattr(os, "pidfd_open"):
         return
-    end = time.monotonic() + _LAST_BREATH
+    end = time.monotonic() + _DEATH_TIMEOUT
     for pid in pids:
         try:
             fd = os.pidfd_open(pid)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from qcore.supervision.slot import Slot, WorkerExit
     from qcore.tasks.plan import TaskPlan
 
-_log = logging.getLogger("qcore.caretaker")
+_log = logging.getLogger("qcore.maintenance")
 
 #: Seconds a worker is given to notice that its waiting messages were taken from it.
 _SETTLE_DOWN: Final = 0.002

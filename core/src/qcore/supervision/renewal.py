@@ -1,4 +1,4 @@
-"""Prolongs the leases and places of what living workers hold."""
+"""Extends the leases and permits of living workers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from qcore.backoff import Backoff
 from qcore.errors import BackendError, BackendUnavailable
 from qcore.journal.records import WorkerState
 from qcore.messages.envelope import read_head
-from qcore.supervision.backoff import Backoff
 from qcore.tasks.limits import PERMIT_TTL, limit_of, release
 
 if TYPE_CHECKING:
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from qcore.runtime import Runtime
     from qcore.supervision.slot import Slot
 
-_log = logging.getLogger("qcore.caretaker")
+_log = logging.getLogger("qcore.maintenance")
 
-#: Renewals happen each this part of the lease: two may be missed.
+#: Renewals per lease: two may be missed.
 RENEWALS: Final = 3.0
+#: Seconds before the broker is asked again after a failure: the shortest and the longest wait.
+_BACKOFF: Final = (0.1, 5.0)
 
 
 class Renewal:
-    """A thread with a connection of its own, for nothing else may hold a renewal up.
+    """A thread with a connection of its own, because nothing else may hold up a renewal.
 
-    The connection is made when a task has been running for long enough to need it.
+    The connection is opened when a task has been running for long enough to need it.
     """
 
     def __init__(self, runtime: Runtime, slots: Sequence[Slot]) -> None:
@@ -38,17 +40,17 @@ class Renewal:
         self._slots = slots
         self._lease = runtime.config.retry
         self._broker: Broker | None = None
-        self._patience = Backoff()
+        self._backoff = Backoff(*_BACKOFF)
         self._closing = threading.Event()
-        #: what the broker last complained of, empty when it answers
-        self.trouble = ""
+        #: the last error of the broker, empty when it answers
+        self.last_error = ""
         self._thread = threading.Thread(target=self._run, name="qcore-renewal", daemon=True)
-        # With retry 0 nothing is leased.
+        # With retry 0 there are no leases.
         if runtime.config.renew_leases and self._lease:
             self._thread.start()
 
     def close(self, seconds: float) -> None:
-        """Renew nothing more; wait for at most `seconds`."""
+        """Stop renewing; wait for the thread at most `seconds`."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join(seconds)
@@ -68,17 +70,17 @@ class Renewal:
             self._renew()
         except BackendUnavailable as exc:
             text = str(exc)
-            period = min(period, self._patience.next())
+            period = min(period, self._backoff.next())
         except BackendError as exc:
             text = str(exc)
         except Exception as exc:  # noqa: BLE001 - logged; the next renewal is another try
             text = f"{type(exc).__name__}: {exc}"
-            _log.exception("a fault of qcore's own; leases are renewed again")
-        if text and text != self.trouble:
-            _log.warning("leases cannot be renewed, tried again: %s", text)
+            _log.exception("an internal error of qcore; leases are renewed again")
+        if text and text != self.last_error:
+            _log.warning("leases cannot be renewed; tried again: %s", text)
         if not text:
-            self._patience = Backoff()
-        self.trouble = text
+            self._backoff.reset()
+        self.last_error = text
         return period
 
     def _renew(self) -> None:
@@ -91,11 +93,11 @@ class Renewal:
         if self._broker.capabilities.extend:
             self._broker.extend([receipt for _, receipts in held for receipt in receipts], self._lease)
             for page, _ in held:
-                # As of before the call: nobody knows how long the answer took.
+                # The time before the call, because it is unknown how long the answer took.
                 page.commands.renew(now)
 
     def _held(self, young: int) -> list[tuple[Page, list[bytes]]]:
-        """Return what living workers hold since before `young`, monotonic nanoseconds."""
+        """Return the receipts that living workers have held since before `young`, monotonic nanoseconds."""
         found = []
         for slot in self._slots:
             seen = slot.page.snapshot()
@@ -107,7 +109,7 @@ class Renewal:
 
 
 def keep_permits(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> None:
-    """Prolong the places of tasks under a limit that have been running for a while."""
+    """Extend the permits of tasks under a limit that have been running for a while."""
     old = time.monotonic_ns() - int(PERMIT_TTL / RENEWALS / 2 * 1e9)
     for slot in slots:
         seen = slot.page.snapshot()
@@ -122,6 +124,6 @@ def keep_permits(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> Non
         if limit is not None and notes is not None:
             notes.acquire(limit.place, held.id, limit.concurrency, PERMIT_TTL)
             now = slot.page.snapshot()
-            if (now.seq, now.begun, now.running) != (seen.seq, seen.begun, seen.running):
-                # It ended meanwhile, and may have given the place up before we took it.
+            if (now.position, now.running) != (seen.position, seen.running):
+                # The task ended meanwhile, and may have released its permit before it was extended.
                 release(notes, [(limit.place, held.id)])

@@ -1,4 +1,4 @@
-"""One place in the pool, and what a worker left there."""
+"""A slot of the pool, and the exit of its worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Slot:
-    """One place in the pool and the worker in it."""
+    """One slot of the pool and the worker in it."""
 
     def __init__(self, number: int, page: Page, cpus: Sequence[int]) -> None:
         self.number = number
@@ -27,25 +27,25 @@ class Slot:
         self.owner = b""
         #: monotonic seconds
         self.started = 0.0
-        #: monotonic seconds at which a new worker is to be started; None = not at all
-        self.due: float | None = None
-        #: why we killed it: `timeout`, `cancelled` or `stop`, empty if we did not
+        #: monotonic seconds at which a new worker is started; None = not at all
+        self.start_at: float | None = None
+        #: why the supervisor killed it: `timeout`, `cancelled` or `stop`, empty if it did not
         self.killed = ""
-        #: a worker was ordered, and no word of it has come yet
-        self.ordered = False
-        #: the batch and position a soft timeout was sent for
-        self.warned: tuple[int, int] = (0, 0)
-        #: the batch and position the worker was killed for
+        #: the zygote was asked for a worker, and has not answered yet
+        self.spawning = False
+        #: the run a soft timeout was sent for, see `PageSnapshot.position`
+        self.soft_timeout_for: tuple[int, int] = (0, 0)
+        #: the run the worker was killed for
         self.killed_for: tuple[int, int] = (0, 0)
-        #: the batch and position that was called off, monotonic nanoseconds when it was, and
-        #: when the worker was last told
+        #: the run that was cancelled, monotonic nanoseconds when it was, and when the worker last got
+        #: a signal for it
         self.cancelled: tuple[int, int] = (0, 0)
-        self.called_at = 0
+        self.cancelled_at = 0
         self.signalled_at = 0
 
 
 class WorkerExit:
-    """A worker that is no more, and what its page said at the end."""
+    """A worker that has ended, and its page at that time."""
 
     def __init__(self, slot: Slot, notice: Notice) -> None:
         self.slot = slot.number
@@ -54,14 +54,14 @@ class WorkerExit:
         self.killed = slot.killed
         self.killed_for = slot.killed_for
         self.cancelled = slot.cancelled
-        #: monotonic nanoseconds when its leases were last prolonged, 0 = not yet
+        #: monotonic nanoseconds when its leases were last extended, 0 = not yet
         self.renewed = slot.page.commands.renewed
-        #: as of `os.waitstatus_to_exitcode`
+        #: as `os.waitstatus_to_exitcode` returns it
         self.status = notice.status
         self.seen: PageSnapshot = slot.page.snapshot()
         #: read before the page is reused
         self.left = slot.page.read(self.seen) or ([], [])
-        self.lived = time.monotonic() - slot.started
+        self.lifetime = time.monotonic() - slot.started
 
     @property
     def cause(self) -> str:
@@ -74,20 +74,20 @@ class WorkerExit:
 
     @property
     def crashed(self) -> bool:
-        """Whether it ended by a fault, and not as planned or because we ended it."""
+        """Whether it ended by an error, neither as planned nor because the supervisor killed it."""
         return self.cause in {"crashed", "broken"}
 
     @property
     def clean(self) -> bool:
-        """Whether it left by itself with everything settled, so that there is nothing to rescue.
+        """Whether it left by itself with everything settled, so that there is nothing to recover.
 
-        One that was stopped may have been interrupted in the middle of a lease.
+        A worker that was stopped may have been interrupted in the middle of a lease.
         """
         return self.cause in {"recycled", "memory"} and self.seen.settled == self.seen.count
 
     @property
     def death(self) -> str:
-        """Say how it died."""
+        """Describe how it died."""
         if self.status < 0:
             try:
                 name = signal.Signals(-self.status).name

@@ -1,4 +1,4 @@
-"""What a supervisor tells of its cluster."""
+"""What a supervisor reports about its cluster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG: Final = 0.5
 
 
 class StatusReport:
-    """Makes the status of a cluster from what its pages say."""
+    """Makes the status of a cluster from its workers' pages."""
 
     def __init__(self, config: Config, pool: Pool) -> None:
         self._config = config
@@ -35,24 +35,24 @@ class StatusReport:
         self._began = time.monotonic()
         self._running = [Running(slot.page) for slot in pool.slots]
         self._rates = Rates([slot.page for slot in pool.slots])
-        #: tasks finished by workers that are gone
+        #: tasks finished by workers that have ended
         self._finished = 0
         self.memory = Memory()
 
-    def lose(self, gone: WorkerExit) -> None:
-        """Take over what a worker that is gone had counted."""
+    def worker_gone(self, gone: WorkerExit) -> None:
+        """Add the finished tasks of a worker that has ended."""
         self._finished += gone.seen.total
 
     @property
     def pids(self) -> Sequence[int]:
-        """The workers there are."""
+        """The pids of the workers, 0 where a slot has none."""
         return [slot.pid for slot in self._pool.slots]
 
     def status(self, state: str, *, paused: bool, troubles: tuple[str, ...]) -> ClusterStatus:
-        """Return what is seen of the cluster now."""
+        """Return the status of the cluster now."""
         workers = tuple(self._worker(slot) for slot in self._pool.slots)
         finished = self._finished + sum(one.done for one in workers)
-        pace = self._rates.now(finished)
+        rates = self._rates.now(finished)
         config = self._config
         return self.memory.attach(
             ClusterStatus(
@@ -67,9 +67,9 @@ class StatusReport:
                 reincarnations=dict(self._pool.reincarnations),
                 uptime=time.monotonic() - self._began,
                 published=time.time(),
-                rate=pace.rate,
-                run_time=pace.run_time,
-                wait_time=pace.wait_time,
+                rate=rates.rate,
+                run_time=rates.run_time,
+                wait_time=rates.wait_time,
                 paused=paused,
                 max_rss=(config.max_rss or 0) * 1024,
                 troubles=troubles,

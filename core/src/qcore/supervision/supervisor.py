@@ -32,42 +32,42 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.cluster")
 
-#: Seconds between looks at the journal while a worker is busy, and while none is: how late a
-#: deadline is noticed, and how late a task that runs longer than that is.
+#: Seconds between two readings of the journal while a worker is busy, and while none is. A deadline,
+#: or a task that runs for long, is noticed that much later at most.
 _TICK_BUSY: Final = 0.02
 _TICK_IDLE: Final = 0.1
 #: Seconds between two published statuses while a task runs for long.
 _PUBLISH: Final = 1.0
-#: Seconds the caretaker is given at the end to write what is left.
-_LAST_WORDS: Final = 5.0
+#: Seconds that each thread is given at the end to write what is left.
+_CLOSE_TIMEOUT: Final = 5.0
 
 
 class Supervisor:
-    """Watches over one pool from start to stop."""
+    """Runs one pool of workers from start to stop."""
 
     def __init__(self, runtime: Runtime, boot: Boot) -> None:
         self._runtime = runtime
         self._boot = boot
         self._config = runtime.config
         self._state = "starting"
-        #: how many signals to stop have come
-        self._told = 0
+        #: how many signals to stop were received
+        self._stop_signals = 0
         self._kill_at: float | None = None
         self._published = ("", 0.0)
         self._on_ready: Callable[[], None] = lambda: None
         self._selector = selectors.DefaultSelector()
-        #: whether a worker has something to do, and whether one has had the same for long
+        #: whether a worker is busy, and whether one has been running the same task for long
         self._busy = self._long = False
         self._pool: Pool
-        self._overview: StatusReport
-        self._caretaker: Maintenance
-        self._guard: Watchdog
-        self._timekeeper: SchedulerThread | None = None
+        self._report: StatusReport
+        self._maintenance: Maintenance
+        self._watchdog: Watchdog
+        self._scheduler: SchedulerThread | None = None
 
     # -- from start to stop ---------------------------------------------------------------------
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Run the cluster until it is told to stop; `on_ready` is called once the workers wait for tasks.
+        """Run the cluster until it is stopped; `on_ready` is called once all workers are ready.
 
         Raises:
             StartFailed: no worker could be started; nothing is left running.
@@ -75,30 +75,30 @@ class Supervisor:
         """
         self._on_ready = on_ready
         journal = Journal.create(self._boot.slots)
-        # Until there is something to stop, a signal may end us as it ends any program.
+        # Until the pool exists there is nothing to stop, and a signal ends this process like any other.
         self._pool = Pool(
             self._boot,
             journal,
             self._config.cpu_affinity,
             lambda channel: self._become_zygote(channel, journal),
         )
-        self._selector.register(self._pool.channel, selectors.EVENT_READ, self._notice)
-        self._overview = StatusReport(self._config, self._pool)
-        self._caretaker = Maintenance(self._runtime, self._pool.slots, self._overview.memory)
-        self._guard = Watchdog(self._pool, self._caretaker)
+        self._selector.register(self._pool.channel, selectors.EVENT_READ, self._receive)
+        self._report = StatusReport(self._config, self._pool)
+        self._maintenance = Maintenance(self._runtime, self._pool.slots, self._report.memory)
+        self._watchdog = Watchdog(self._pool, self._maintenance)
         with self._signals():
             for slot in self._pool.slots:
-                self._pool.want(slot)
+                self._pool.start_soon(slot)
             try:
-                while self._state != "stopping" or not self._pool.deserted():
-                    self._turn()
+                while self._state != "stopping" or not self._pool.is_empty():
+                    self._step()
             finally:
                 self._pool.close()
                 self._end()
         journal.close()
 
     def _become_zygote(self, channel: socket.socket, journal: Journal) -> None:
-        """Be the forked zygote: let go of what is the supervisor's alone."""
+        """Run as the forked zygote, without the files that only the supervisor uses."""
         for key in list(self._selector.get_map().values()):
             os.close(key.fd)
         self._selector.close()
@@ -106,20 +106,20 @@ class Supervisor:
         zygote.serve(channel, journal, self._boot, runtime.config, runtime.plugins)
 
     def stop(self, timeout: float | None = None) -> None:
-        """Stop: running tasks are let finish for `timeout` seconds, of several calls the shortest."""
-        patience = self._config.shutdown_timeout if timeout is None else timeout
-        kill_at = time.monotonic() + patience
+        """Stop; running tasks may finish within `timeout` seconds, of several calls the shortest."""
+        seconds = self._config.shutdown_timeout if timeout is None else timeout
+        kill_at = time.monotonic() + seconds
         if self._state == "stopping":
             self._kill_at = min(self._kill_at or kill_at, kill_at)
             return
-        _log.info("cluster %s stops; running tasks are given %g seconds", self._config.name, patience)
+        _log.info("cluster %s stops; running tasks are given %g seconds", self._config.name, seconds)
         self._kill_at = kill_at
         self._state = "stopping"
         self._pool.stopping = True
-        if self._timekeeper is not None:
-            self._timekeeper.halt()
+        if self._scheduler is not None:
+            self._scheduler.halt()
         for slot in self._pool.slots:
-            slot.due = None
+            slot.start_at = None
         for slot in self._pool.alive():
             self._pool.signal(slot, signal.SIGTERM)
 
@@ -132,27 +132,27 @@ class Supervisor:
         self._selector.unregister(fd)
 
     def status(self) -> ClusterStatus:
-        """Return what is seen of the cluster now."""
-        care = self._caretaker
-        late = self._timekeeper.trouble if self._timekeeper else ""
-        return self._overview.status(
-            self._shown(),
-            paused=care.lookout.paused,
-            troubles=tuple(filter(None, (care.trouble, self._pool.trouble, late))),
+        """Return the status of the cluster now."""
+        maintenance = self._maintenance
+        schedules = self._scheduler.last_error if self._scheduler else ""
+        return self._report.status(
+            self._public_state(),
+            paused=maintenance.control.paused,
+            troubles=tuple(filter(None, (maintenance.last_error, self._pool.problem, schedules))),
         )
 
-    def _shown(self) -> str:
+    def _public_state(self) -> str:
         if self._state == "running":
             return "working" if self._busy else "idle"
         return self._state
 
     # -- the loop -------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
+    def _step(self) -> None:
         self._pool.fill()
         busy = self._state == "starting"
         now = time.monotonic_ns()
-        self._guard.cancel_requested()
+        self._watchdog.cancel_requested()
         self._busy = self._long = False
         for slot in self._pool.alive():
             seen = slot.page.snapshot()
@@ -160,24 +160,24 @@ class Supervisor:
             if seen.running >= 0:
                 busy = True
                 self._long = self._long or now - seen.started > LONG * 1e9
-                self._guard.check(slot, seen, now)
+                self._watchdog.check(slot, seen, now)
         if self._state == "starting":
-            self._look_whether_ready()
+            self._check_ready()
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._kill_at = None
             for slot in self._pool.alive():
                 self._pool.signal(slot, signal.SIGKILL, "stop")
-        self._housekeeping()
+        self._publish_if_due()
         tick = min(self._config.guard_cycle, _TICK_BUSY if busy else _TICK_IDLE)
         for key, _ in self._selector.select(tick):
             key.data()
 
-    def _look_whether_ready(self) -> None:
+    def _check_ready(self) -> None:
         pages = [slot.page.snapshot() for slot in self._pool.slots if slot.pid]
         if len(pages) == len(self._pool.slots) and all(page.state != WorkerState.STARTING for page in pages):
             self._state = "running"
             if self._config.scheduler:
-                self._timekeeper = SchedulerThread(self._runtime, self._pool.declared)
+                self._scheduler = SchedulerThread(self._runtime, self._pool.declared)
             _log.info(
                 "cluster %s is ready: %d workers, supervisor %d", self._config.name, len(pages), os.getpid()
             )
@@ -185,10 +185,10 @@ class Supervisor:
                 hook(ClusterEvent(status=self.status()))
             self._on_ready()
 
-    def _housekeeping(self) -> None:
+    def _publish_if_due(self) -> None:
         now = time.monotonic()
         state, last = self._published
-        shown = self._shown()
+        shown = self._public_state()
         every = _publish_every(shown, self._config.guard_cycle)
         if self._long:
             every = min(every, _PUBLISH)
@@ -196,36 +196,36 @@ class Supervisor:
             return
         self._published = (shown, now)
         status = self.status()
-        self._caretaker.publish(status)
-        self._caretaker.prune(status.finished)
+        self._maintenance.publish(status)
+        self._maintenance.prune(status.finished)
 
-    def _notice(self) -> None:
+    def _receive(self) -> None:
         channel = self._pool.channel
         gone = self._pool.receive()
         if self._pool.channel is not channel:
             self._selector.unregister(channel)
-            self._selector.register(self._pool.channel, selectors.EVENT_READ, self._notice)
+            self._selector.register(self._pool.channel, selectors.EVENT_READ, self._receive)
         for one in gone:
-            self._bury_worker(one)
+            self._worker_gone(one)
 
-    def _bury_worker(self, gone: WorkerExit) -> None:
+    def _worker_gone(self, gone: WorkerExit) -> None:
         slot = self._pool.slots[gone.slot]
-        self._guard.forget(gone.pid)
-        self._overview.lose(gone)
+        self._watchdog.forget(gone.pid)
+        self._report.worker_gone(gone)
         if gone.crashed:
-            _log.error("worker %d (pid %d) is gone: %s", gone.slot, gone.pid, gone.death)
+            _log.error("worker %d (pid %d) died: %s", gone.slot, gone.pid, gone.death)
             if self._state == "starting":
                 self._give_up_if_none_starts(gone)
         else:
             _log.debug("worker %d (pid %d) left: %s", gone.slot, gone.pid, gone.cause)
         if not gone.clean:
-            self._caretaker.recover(gone)
+            self._maintenance.recover(gone)
         if self._state == "stopping":
             return
         if gone.crashed:
-            self._pool.want_after_crash(slot)
+            self._pool.start_after_crash(slot)
         else:
-            self._pool.want(slot)
+            self._pool.start_soon(slot)
 
     def _give_up_if_none_starts(self, gone: WorkerExit) -> None:
         """Fail the start when workers die before they are ready, instead of trying for ever."""
@@ -238,23 +238,23 @@ class Supervisor:
             raise StartFailed(msg)
 
     def _end(self) -> None:
-        """Write what is left to write, and say goodbye."""
+        """Publish the end, and close all threads."""
         self._state = "stopped"
         status = self.status()
         for hook in self._runtime.hooks("qcore_cluster_stop"):
             hook(ClusterEvent(status=status))
-        if self._timekeeper is not None:
-            self._timekeeper.close(_LAST_WORDS)
-        self._caretaker.publish(status)
-        self._caretaker.prune(status.finished)
-        if not self._caretaker.close(_LAST_WORDS):
-            _log.error("the broker does not answer; what was held comes back when its lease ends")
+        if self._scheduler is not None:
+            self._scheduler.close(_CLOSE_TIMEOUT)
+        self._maintenance.publish(status)
+        self._maintenance.prune(status.finished)
+        if not self._maintenance.close(_CLOSE_TIMEOUT):
+            _log.error("the broker does not answer; leased messages come back when their leases end")
         self._selector.close()
         _log.info("cluster %s has stopped, %d tasks finished", self._config.name, status.finished)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Have SIGTERM and SIGINT end the wait and stop the cluster."""
+        """Have SIGTERM and SIGINT interrupt the wait and stop the cluster."""
         wake, tell = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(tell, False)
@@ -273,14 +273,14 @@ class Supervisor:
             os.close(tell)
 
     def _on_signal(self, *_: object) -> None:
-        # Counted apart from other ways to stop: an init system signals us and our program, which
-        # then asks us as well, and neither of them is in a hurry.
-        self._told += 1
-        if self._told > 2:
+        # Signals are counted apart from other requests to stop: an init system signals this process
+        # and the user's program, which then also asks it to stop, and neither is in a hurry.
+        self._stop_signals += 1
+        if self._stop_signals > 2:
             os._exit(130)
-        self.stop(None if self._told == 1 else 0)
+        self.stop(None if self._stop_signals == 1 else 0)
 
 
 def _publish_every(state: str, guard_cycle: float) -> float:
-    """Return seconds between two publications: an idle cluster does not keep a disk busy."""
+    """Return the seconds between two publications: an idle cluster does not keep a disk busy."""
     return max(5.0, guard_cycle) if state == "idle" else guard_cycle

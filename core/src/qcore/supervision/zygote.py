@@ -44,13 +44,13 @@ _OOM_SCORE: Final = "300"
 
 
 class Boot(msgspec.Struct):
-    """All a new process needs to become part of a cluster."""
+    """Everything a new process needs to become part of a cluster."""
 
     config: dict[str, Any]
     #: sys.path of the program that starts the cluster
     path: list[str]
     slots: int
-    #: pid of the process that must be the parent
+    #: pid of the process that must be its parent
     parent: int
     #: modules imported before the first worker is forked
     preload: list[str] = []
@@ -77,10 +77,10 @@ class Notice(msgspec.Struct):
     what: str
     slot: int = -1
     pid: int = 0
-    #: as of `os.waitstatus_to_exitcode`: below 0 a signal
+    #: as `os.waitstatus_to_exitcode` returns it: below 0 a signal
     status: int = 0
     text: str = ""
-    #: a part of what `declared.gather` found, for `declared`
+    #: for `declared`: a part of what `declared.gather` returned
     body: bytes = b""
 
 
@@ -115,36 +115,36 @@ def main(channel_fd: int, journal_fd: int) -> None:
     try:
         config, plugins = adopt(boot)
         configure_logging(config.log_level)
-    except BaseException as exc:  # noqa: BLE001 - told to the user
+    except BaseException as exc:  # noqa: BLE001 - reported to the user
         _give_up(channel, exc)
         return
     serve(channel, Journal(journal_fd, boot.slots), boot, config, plugins)
 
 
 def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, plugins: Plugins) -> None:
-    """Import what the tasks need, then fork workers until the supervisor hangs up."""
+    """Import what the tasks need, then fork workers until the supervisor closes the channel."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # The supervisor alone decides: a terminal or an init system signals the whole group.
+        # Only the supervisor decides, because a terminal or an init system signals the whole group.
         signal.signal(ignored, signal.SIG_IGN)
     try:
         for module in boot.preload:
             importlib.import_module(module)
         if config.scheduler:
-            _tell_declared(channel, declared.gather(config, plugins))
+            _send_declared(channel, declared.gather(config, plugins))
         _warm_up(config, plugins)
-    except BaseException as exc:  # noqa: BLE001 - whatever an import raises is told to the user
+    except BaseException as exc:  # noqa: BLE001 - whatever an import raises is reported to the user
         _give_up(channel, exc)
         return
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate()[1:])
         _log.warning("importing %s started threads (%s); they do not run in workers", boot.preload, names)
     gc.collect()
-    gc.freeze()  # so that collections in workers do not copy what they share
+    gc.freeze()  # so that collections in workers do not copy shared memory
     Zygote(channel, journal, config, plugins).run()
 
 
-def _tell_declared(channel: socket.socket, found: bytes) -> None:
-    """Hand what the user's modules declare to the supervisor, which has not imported them."""
+def _send_declared(channel: socket.socket, found: bytes) -> None:
+    """Send the schedules that the user's modules declare to the supervisor, which has not imported them."""
     for start in range(0, len(found), _PART):
         channel.send(encode(Notice("declared", body=found[start : start + _PART])))
 
@@ -155,18 +155,18 @@ def _give_up(channel: socket.socket, exc: BaseException) -> None:
 
 
 def _warm_up(config: Config, plugins: Plugins) -> None:
-    """Import what every worker will need, by connecting once; that memory is then shared."""
+    """Import what every worker needs, by connecting once; that memory is then shared."""
     runtime = Runtime(config, plugins)
     try:
         runtime.make_broker().close()
         runtime.make_store().close()
     except BackendError as exc:
-        # Not there yet: the workers go on trying.
-        _log.warning("the broker is not there yet: %s", exc)
+        # The workers try again by themselves.
+        _log.warning("the broker does not answer yet: %s", exc)
 
 
 class Zygote:
-    """Forks, reaps, signals; keeps nothing else in mind."""
+    """Forks, reaps and signals workers, and does nothing else."""
 
     def __init__(self, channel: socket.socket, journal: Journal, config: Config, plugins: Plugins) -> None:
         self._channel = channel
@@ -174,7 +174,7 @@ class Zygote:
         self._config = config
         self._plugins = plugins
         self._pid = os.getpid()
-        #: pid -> slot of what was forked and not yet reaped
+        #: pid -> slot of workers that were forked and not yet reaped
         self._slots: dict[int, int] = {}
         self._wake, wake = os.pipe()
         os.set_blocking(self._wake, False)
@@ -183,47 +183,47 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
-        """Serve the supervisor until it hangs up."""
-        self._tell(Notice("ready"))
+        """Serve the supervisor until it closes the channel."""
+        self._send(Notice("ready"))
         while True:
             readable, _, _ = select.select([self._channel.fileno(), self._wake], [], [])
             if self._wake in readable:
                 os.read(self._wake, 4096)
             self._reap()
             if self._channel.fileno() in readable:
-                if not (data := self._hear()):
+                if not (data := self._receive()):
                     break
-                self._obey(decode_order(data))
+                self._execute(decode_order(data))
         for pid in self._slots:
             os.kill(pid, signal.SIGKILL)
 
-    def _hear(self) -> bytes:
+    def _receive(self) -> bytes:
         try:
             return self._channel.recv(_MESSAGE)
         except ConnectionResetError:
             # The supervisor died with notices unread.
             return b""
 
-    def _obey(self, order: Order) -> None:
+    def _execute(self, order: Order) -> None:
         pid = next((pid for pid, slot in self._slots.items() if slot == order.slot), 0)
         if order.signal:
-            # Only we reap, so the pid is still that worker's.
+            # Only this process reaps, so the pid is still that worker's.
             if pid:
                 os.kill(pid, order.signal)
             return
-        # Held up until the worker can heed it: ignored as it is here, it would be lost.
+        # The signal is blocked until the worker has a handler. It is ignored here, so it would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         try:
             pid = os.fork()
             if pid == 0:
                 self._become_worker(order)
         except OSError as exc:
-            self._tell(Notice("down", order.slot, 0, EX_SOFTWARE, f"cannot fork: {exc}"))
+            self._send(Notice("down", order.slot, 0, EX_SOFTWARE, f"cannot fork: {exc}"))
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         self._slots[pid] = order.slot
-        self._tell(Notice("up", order.slot, pid))
+        self._send(Notice("up", order.slot, pid))
 
     def _reap(self) -> None:
         while True:
@@ -235,21 +235,21 @@ class Zygote:
                 return
             pid = found.si_pid
             if self._config.daemonize_workers and pid in self._slots:
-                # Before it is reaped its number cannot be anybody else's group.
+                # Before the worker is reaped its pid cannot be the group of another process.
                 _kill_group(pid)
             _, status = os.waitpid(pid, 0)
             slot = self._slots.pop(pid, None)
             if slot is not None:
-                self._tell(Notice("down", slot, pid, os.waitstatus_to_exitcode(status)))
+                self._send(Notice("down", slot, pid, os.waitstatus_to_exitcode(status)))
 
-    def _tell(self, notice: Notice) -> None:
+    def _send(self, notice: Notice) -> None:
         try:
             self._channel.send(encode(notice))
         except (BrokenPipeError, ConnectionResetError):
-            _log.debug("the supervisor is gone")
+            _log.debug("the supervisor has ended")
 
     def _become_worker(self, order: Order) -> None:
-        """Be the forked child, and never come back."""
+        """Run as the forked child, and never return."""
         code = EX_SOFTWARE
         try:
             die_with_parent(self._pid)
@@ -265,7 +265,7 @@ class Zygote:
                 order.owner, order.cpus
             )
         except BaseException:  # noqa: BLE001 - the last frame of the process
-            _log.critical("worker %d could not go on", order.slot, exc_info=True)
+            _log.critical("worker %d could not continue", order.slot, exc_info=True)
         finally:
             _flush_streams()
             os._exit(code)
@@ -289,7 +289,7 @@ def _offer_to_oom_killer() -> None:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123 - a kernel file
             file.write(_OOM_SCORE)
     except OSError as exc:
-        _log.debug("oom_score_adj stays: %s", exc)
+        _log.debug("oom_score_adj could not be set: %s", exc)
 
 
 def _flush_streams() -> None:

@@ -1,4 +1,4 @@
-"""How many messages a worker takes at once."""
+"""How many messages a worker leases at once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from qcore.model import Delivery
     from qcore.settings.options import Options
 
-#: A batch doubles while it takes less than this, monotonic nanoseconds: a longer one would keep
-#: results from those who wait for them.
+#: A batch is doubled while it takes less than this, nanoseconds, because results of a longer one
+#: would reach those who wait for them too late.
 TARGET: Final = 10_000_000
-#: Most messages in a batch: beyond it a round trip to the broker no longer shows in the rate.
+#: Most messages in a batch, because beyond it a round trip to the broker no longer affects the rate.
 _LARGEST: Final = 256
 #: Most bytes of messages in a batch, so that large arguments do not fill memory.
 _BYTES: Final = 1 << 20
 
 
 class Prefetch:
-    """Grows while tasks are short, shrinks when they are long or large."""
+    """Chooses the size of batches: larger for short tasks, smaller for long or large ones."""
 
     def __init__(self, options: Options, bulk: int) -> None:
         caps = [_LARGEST, bulk]
@@ -32,17 +32,17 @@ class Prefetch:
         self._recycle = options.recycle
         self._wanted = 1
 
-    def begin_anew(self) -> None:
-        """Take one at a time: the queue is empty."""
+    def reset(self) -> None:
+        """Begin again with one message, because the queue is empty."""
         self._wanted = 1
 
     def next(self, done: int) -> int:
-        """Return the size of the next batch of a worker that has done so many tasks."""
+        """Return the size of the next batch of a worker that has finished `done` tasks."""
         left = self._recycle - done if self._recycle else self._cap
         return max(1, min(self._wanted, left))
 
     def adapt(self, deliveries: Sequence[Delivery], taken: int) -> None:
-        """Choose the size of the next batch by what this one took, nanoseconds."""
+        """Adapt the size of the next batch to the time this one took, nanoseconds."""
         count = len(deliveries)
         if taken > 2 * TARGET:
             self._wanted = max(1, count * TARGET // taken)

@@ -1,4 +1,4 @@
-"""The signals a worker heeds, whatever its tasks do to them."""
+"""The signal handlers of a worker, whatever its tasks do to them."""
 
 from __future__ import annotations
 
@@ -18,59 +18,59 @@ _OURS: Final = (signal.SIGTERM, signal.SIGALRM)
 
 
 class SignalHandlers:
-    """Sets a worker's handlers, and puts them back after tasks and in what tasks fork."""
+    """Sets a worker's handlers, restores them after tasks, and resets them in children of tasks."""
 
     def __init__(self, on_stop: Callable[..., None]) -> None:
         self._on_stop = on_stop
-        self._alarm: Callable[..., None] = pass_over
-        #: of each thread that is just forking, the signal mask it had
+        self._alarm: Callable[..., None] = ignore
+        #: the signal mask of each thread that is about to fork
         self._forking = threading.local()
-        signal.signal(signal.SIGINT, pass_over)
+        signal.signal(signal.SIGINT, ignore)
         signal.signal(signal.SIGTERM, on_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
-    def ring(self, alarm: Callable[..., None]) -> None:
-        """Have the alarm interrupt tasks."""
+    def set_alarm(self, alarm: Callable[..., None]) -> None:
+        """Have SIGALRM call `alarm`, which interrupts tasks."""
         self._alarm = alarm
         signal.signal(signal.SIGALRM, alarm)
 
-    def look_after_forks(self) -> None:
-        """Have the children of tasks be ordinary processes."""
+    def reset_in_forks(self) -> None:
+        """Give children that tasks fork the signal handlers of an ordinary process."""
         os.register_at_fork(
-            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._be_ordinary
+            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._reset_child
         )
 
-    def tidy(self) -> None:
-        """Put back what tasks may have changed and the next ones rely on."""
+    def restore(self) -> None:
+        """Restore the mask and the handlers that a task may have changed."""
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number, ours in (
             (signal.SIGTERM, self._on_stop),
             (signal.SIGALRM, self._alarm),
-            (signal.SIGINT, pass_over),
+            (signal.SIGINT, ignore),
         ):
             if signal.getsignal(number) != ours:
-                _log.warning("a task changed the handler of %s; it is put back", number.name)
+                _log.warning("a task changed the handler of %s; it is restored", number.name)
                 signal.signal(number, ours)
 
     def _before_fork(self) -> None:
-        """Hold back signals until the child of a task has become an ordinary process."""
+        """Block signals until the child has the handlers of an ordinary process."""
         self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
 
     def _after_fork(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._forking.mask)
 
-    def _be_ordinary(self) -> None:
-        """Let a child that a task forks take signals as any process does: it could not be terminated else."""
+    def _reset_child(self) -> None:
+        """Reset the handlers in a child that a task forks, which could not be terminated otherwise."""
         for number, ours, ordinary in (
             (signal.SIGTERM, self._on_stop, signal.SIG_DFL),
             (signal.SIGALRM, self._alarm, signal.SIG_DFL),
-            (signal.SIGINT, pass_over, signal.default_int_handler),
+            (signal.SIGINT, ignore, signal.default_int_handler),
         ):
-            # What the task has set for its children stays.
+            # Handlers that the task has set for its children stay.
             if signal.getsignal(number) == ours:
                 signal.signal(number, ordinary)
         self._after_fork()
 
 
-def pass_over(*_: object) -> None:
-    """Take no notice of a signal; unlike an ignored one it is not ignored by programs a task runs."""
+def ignore(*_: object) -> None:
+    """Do nothing on a signal; unlike SIG_IGN this is not inherited by programs that a task runs."""

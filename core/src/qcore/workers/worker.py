@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from typing import TYPE_CHECKING, Final
 
+from qcore.backoff import Backoff
 from qcore.errors import BackendError, BackendUnavailable, NotSupported
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.progress import PAGE
@@ -34,22 +34,21 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.worker")
 
-#: Seconds of one wait at an empty queue; only bounds how late odd events are noticed.
+#: Seconds of one wait at an empty queue; it only bounds how late rare events are noticed.
 _WAIT: Final = 5.0
-#: Seconds between looks whether a paused queue goes on: at the start nobody has looked yet if it
-#: is paused, which takes but a moment; then ever longer.
-_UNKNOWN: Final = 0.005
-_PAUSED: Final = 0.2
-#: Seconds before the broker is asked again after a failure: from, to, doubling with jitter.
-_PATIENCE: Final = (0.05, 5.0)
+#: Seconds between two checks whether a queue is still paused, the shortest and the longest: at the
+#: start it is unknown for a moment only.
+_PAUSE_POLL: Final = (0.005, 0.2)
+#: Seconds before a backend is asked again after a failure: the shortest and the longest wait.
+_BACKOFF: Final = (0.05, 5.0)
 
 
 class _Stop(BaseException):
-    """Breaks a wait at an empty queue."""
+    """Interrupts the wait at an empty queue."""
 
 
 def _process() -> psutil.Process:
-    import psutil  # noqa: PLC0415 - memory of every worker; affinity and max_rss alone need it
+    import psutil  # noqa: PLC0415 - memory of every worker; only affinity and max_rss need it
 
     return psutil.Process()
 
@@ -71,7 +70,7 @@ class Worker:
         os.umask(self._umask)
 
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
-        """Work until told to stop or due to leave; return the exit code."""
+        """Work until stopped or due to be replaced; return the exit code."""
         self._page.set_state(WorkerState.STARTING)
         self._handlers = SignalHandlers(self._on_stop)
         if cpus:
@@ -81,7 +80,7 @@ class Worker:
         except _Stop:
             self._page.set_state(WorkerState.LEAVING, ExitReason.STOPPED)
             return 0
-        self._handlers.look_after_forks()
+        self._handlers.reset_in_forks()
         PAGE.set(self._page)
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
         for hook in self._runtime.hooks("qcore_worker_start"):
@@ -111,7 +110,7 @@ class Worker:
             self._reporters.report if self._reporters else None,
             cancelled=lambda: self._page.commands.cancelled(*self._page.position()),
         )
-        self._handlers.ring(self._executor.alarm)
+        self._handlers.set_alarm(self._executor.alarm)
         self._connect()
         capabilities = self._broker.capabilities
         rules = runtime.rules(receipts=capabilities.receipts, extend=capabilities.extend)
@@ -123,14 +122,14 @@ class Worker:
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
 
     def _connect(self) -> None:
-        """Connect, however long the broker takes to come up."""
-        patience = _PATIENCE[0]
+        """Connect, however long the broker takes to start."""
+        backoff = Backoff(*_BACKOFF)
         while True:
             try:
                 self._broker = self._runtime.make_broker()
                 self._store = self._runtime.make_store()
             except BackendUnavailable as exc:
-                patience = self._be_patient(exc, patience)
+                self._wait_out(exc, backoff)
             else:
                 return
 
@@ -142,13 +141,13 @@ class Worker:
                     return
                 deliveries = self._lease()
                 continue
-            entries = self._take(deliveries)
+            entries = self._accept(deliveries)
             began = time.monotonic_ns()
             self._measure_wait(entries)
             self._run(entries, began)
             self._prefetch.adapt(deliveries, time.monotonic_ns() - began)
-            self._handlers.tidy()
-            if self._due_to_leave():
+            self._handlers.restore()
+            if self._must_be_replaced():
                 self._settle(0)
                 return
             deliveries = self._settle(
@@ -159,15 +158,15 @@ class Worker:
         """Run a batch, task by task."""
         page, batch, executor = self._page, self._batch, self._executor
         began = now
-        #: tasks whose time is counted; deferred ones are not among them
+        #: tasks whose time is counted; deferred ones are not
         counted = self._total
         for index, entry in enumerate(entries):
             if self._stopping:
                 break
             plan = entry.plan
             if plan.call is None:
-                # Importing a user's module can end the process: then this message was running.
-                # It does not count as the task's time; the next worker would import it again.
+                # Importing a user's module can end the process, and then this message counts as running.
+                # The import is not part of the task's time, because the next worker would repeat it.
                 if not page.begin(index, now, 0):
                     break
                 plan.find()
@@ -176,7 +175,7 @@ class Worker:
             if not page.begin(index, now, deadline):
                 break
             if plan.limit is not None:
-                wait = self._enter(entry.opened.id, plan.limit)
+                wait = self._acquire(entry.opened.id, plan.limit)
                 if wait:
                     if not batch.defer(index, entry, wait):
                         break
@@ -185,119 +184,119 @@ class Worker:
             started = now
             outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.upstream_args)
             self._total += 1
-            roomy = batch.finish(index, entry, outcome)
+            recorded = batch.finish(index, entry, outcome)
             if plan.limit is not None:
-                # Over for whoever prolongs places before it is given up, or he would take it again.
+                # The task ends before its permit is released, or the supervisor would extend the permit.
                 page.end(index + 1, self._total)
                 self._gate.leave(entry.opened.id, plan.limit)
             os.fchdir(self._home)
             os.umask(self._umask)
             now = time.monotonic_ns()
-            if not roomy or now - began > TARGET:
-                # The last one alone may have taken most of it.
+            if not recorded or now - began > TARGET:
+                # The last task alone may have taken most of the time.
                 page.metrics.ran(1, now - started)
                 if others := self._total - counted - 1:
                     page.metrics.ran(others, (started - began) // others)
                 counted = self._total
                 page.end(index + 1, self._total)
                 self._settle(0)
-                # However long that took, it is not the next task's time.
+                # The time this took is not part of the next task's.
                 began = now = time.monotonic_ns()
         if ran := self._total - counted:
             page.metrics.ran(ran, (now - began) // ran)
         page.end(batch.ended, self._total)
         batch.release_unstarted()
 
-    def _enter(self, id: bytes, limit: Limit) -> float:
-        """Return the seconds for which a task under a limit has to wait, 0.0 if it may begin."""
-        patience = _PATIENCE[0]
+    def _acquire(self, id: bytes, limit: Limit) -> float:
+        """Return the seconds that a task under a limit has to wait, 0.0 if it may begin."""
+        backoff = Backoff(*_BACKOFF)
         while True:
             try:
                 return self._gate.enter(id, limit)
             except BackendUnavailable as exc:
-                patience = self._be_patient(exc, patience)
+                self._wait_out(exc, backoff)
                 if self._stopping:
-                    return patience
+                    return backoff.seconds
             except NotSupported as exc:
-                _log.error("task %s is not run before this is mended: %s", id.hex(), exc)
+                _log.error("task %s is not run until this is fixed: %s", id.hex(), exc)
                 return self._config.retry
 
     def _measure_wait(self, entries: Sequence[LeasedMessage]) -> None:
-        """Take for all of a batch what its first message has waited, if its age tells."""
+        """Count the wait of a batch's first message for all of them, if its age is its wait."""
         if entries and entries[0].deliveries == 1 and not entries[0].plan.head.delayed:
             waited = time.time_ns() - entries[0].opened.created * 1_000_000
             self._page.metrics.waited(len(entries), waited)
 
     def _lease(self) -> Sequence[Delivery]:
-        """Wait at an empty queue."""
+        """Wait until the queue has a message; return nothing when stopped."""
         self._page.set_state(WorkerState.IDLE)
-        self._prefetch.begin_anew()
-        patience = _PATIENCE[0]
+        self._prefetch.reset()
+        backoff = Backoff(*_BACKOFF)
         while True:
             try:
-                # Told before we look whether to stop: a signal in between breaks the wait.
+                # This is set before `_stopping` is read, so a signal in between interrupts the wait.
                 self._waiting = True
                 if self._stopping:
                     return ()
-                self._rest()
+                self._wait_while_paused()
                 deliveries = self._broker.lease(1, _WAIT)
             except BackendUnavailable as exc:
                 self._waiting = False
-                patience = self._be_patient(exc, patience)
+                self._wait_out(exc, backoff)
                 continue
             finally:
                 self._waiting = False
             if deliveries and self._page.commands.paused:
-                # It was paused while we waited.
+                # The queue was paused meanwhile.
                 self._batch.release_unaccepted(deliveries)
                 self._settle(0)
             elif deliveries:
                 self._page.set_state(WorkerState.BUSY)
                 return deliveries
 
-    def _rest(self) -> None:
-        """Wait while the queue is paused, or nobody knows yet whether it is; a stop breaks it."""
-        patience = _UNKNOWN
+    def _wait_while_paused(self) -> None:
+        """Wait while the queue is paused, or not known to be running; a stop interrupts this."""
+        backoff = Backoff(*_PAUSE_POLL)
         while self._page.commands.paused:
-            time.sleep(patience)
-            patience = min(patience * 2, _PAUSED)
+            time.sleep(backoff.next())
 
-    def _take(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
-        """Note down what was leased, once the result store says what of it has ended before."""
+    def _accept(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
+        """Record leased messages in the journal, once the result store has said which have ended before."""
         end = time.monotonic() + self._config.retry
-        patience = _PATIENCE[0]
+        backoff = Backoff(*_BACKOFF)
         while True:
             try:
                 return self._batch.accept(deliveries)
             except BackendUnavailable as exc:
-                patience = self._be_patient(exc, patience)
+                self._wait_out(exc, backoff)
                 if self._stopping or time.monotonic() > end:
-                    # Not noted down, so not renewed: somebody else may have them by now.
+                    # They are not in the journal, so their leases were not renewed and may have expired.
                     self._batch.release_unaccepted(deliveries)
                     return self._batch.accept(())
 
     def _settle(self, limit: int) -> Sequence[Delivery]:
-        """Make what is finished durable and take the next batch, however long it takes."""
-        patience = _PATIENCE[0]
+        """Make what has finished durable and lease the next batch, however long that takes."""
+        backoff = Backoff(*_BACKOFF)
         while True:
             try:
                 return self._batch.settle(limit)
             except BackendUnavailable as exc:
-                patience = self._be_patient(exc, patience)
+                self._wait_out(exc, backoff)
                 if self._stopping:
-                    # What is not settled is in the journal: the supervisor goes on with it.
+                    # What is not settled is in the journal, and the supervisor settles it.
                     raise _Stop from exc
 
-    def _be_patient(self, exc: BackendError, patience: float) -> float:
-        _log.warning("worker %d waits %.2g s: %s", self._slot, patience, exc)
-        end = time.monotonic() + patience * (0.5 + random.random() / 2)  # noqa: S311 - jitter
+    def _wait_out(self, exc: BackendError, backoff: Backoff) -> None:
+        """Wait before the next try; a stop ends the wait, and a worker without a connection."""
+        seconds = backoff.next()
+        _log.warning("worker %d waits %.2g s: %s", self._slot, seconds, exc)
+        end = time.monotonic() + seconds
         while not self._stopping and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
         if self._stopping and not hasattr(self, "_batch"):
             raise _Stop
-        return min(patience * 2, _PATIENCE[1])
 
-    def _due_to_leave(self) -> bool:
+    def _must_be_replaced(self) -> bool:
         config = self._config
         if config.recycle and self._total >= config.recycle:
             self._reason = ExitReason.RECYCLED
