@@ -248,7 +248,7 @@ def test_cluster_that_waits_for_its_broker_can_be_stopped(
             starting.result(45)
 
     assert "no broker today" in log()
-    assert "could not go on" not in log()
+    assert "could not continue" not in log()
 
 
 def test_plugin_that_is_switched_off_is_not_loaded(

@@ -125,7 +125,7 @@ def test_each_kind_of_rule_can_be_added(verb: Callable[..., Ended], options: lis
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        (["--cron", "61 * * * *"], Exit.FAILED, "no rule of a schedule"),
+        (["--cron", "61 * * * *"], Exit.FAILED, "not a rule of a schedule"),
         (["--every", "60", "--type", "daily"], Exit.FAILED, "one rule"),
         (["--next-run", "soon"], Exit.USAGE, "is no time"),
         (["--kwargs", '{"name": 1}'], Exit.USAGE, "is a word of schedules"),
@@ -224,7 +224,7 @@ def test_an_edit_may_take_away(verb: Callable[..., Ended], app: App) -> None:
         (["--args", "{}"], Exit.USAGE, "no JSON list"),
         (["--kwargs", "[]"], Exit.USAGE, "no JSON object"),
         (["--options", '{"sync": true}'], Exit.FAILED, "says nothing of a schedule"),
-        (["--cron", "61 * * * *"], Exit.FAILED, "no rule of a schedule"),
+        (["--cron", "61 * * * *"], Exit.FAILED, "not a rule of a schedule"),
     ],
 )
 def test_what_cannot_be_edited_is_told(
@@ -278,5 +278,5 @@ def test_a_slot_that_is_no_time_hides_no_schedule(verb: Callable[..., Ended], ap
     assert "2033-05-18 03:33:20 +0000" in listed.out
     assert verb("list", "--json").code == Exit.OK
     shown = verb("preview", "odd")
-    assert (shown.code, "'odd' has a slot that is no time" in shown.err) == (Exit.FAILED, True)
+    assert (shown.code, "'odd' has a slot that is not a valid time" in shown.err) == (Exit.FAILED, True)
     assert "2030-01-01" in verb("edit", "odd", "--next-run", "2030-01-01").out

@@ -215,11 +215,11 @@ def test_what_was_declared_while_no_store_answered_begins_when_it_is_kept(shop: 
 @pytest.mark.parametrize(
     ("declare", "fault"),
     [
-        (lambda: cron("61 * * * *"), "no rule of a schedule"),
+        (lambda: cron("61 * * * *"), "not a rule of a schedule"),
         (lambda: cron("0 3 * * *", tz="Mars/Base"), "no time zone"),
         (lambda: every(), "whole seconds"),  # noqa: PLW0108 - called when it is tried
         (lambda: every(seconds=5, jitter=6), "5 seconds apart"),
-        (lambda: every(seconds=5, name=""), "no name of a schedule"),
+        (lambda: every(seconds=5, name=""), "not a name of a schedule"),
     ],
 )
 def test_a_wrong_rule_is_told_where_it_stands(declare: Callable[[], When], fault: str) -> None:

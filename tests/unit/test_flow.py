@@ -203,8 +203,9 @@ def test_a_group_whose_results_were_forgotten_says_that_they_may_be(app: App) ->
 
     with pytest.raises(
         ResultNotReady,
-        match=r"^1 of 2 have no result yet after waiting 0 seconds, or theirs is not kept any more: "
-        r"see save_limit, cached and result_ttl; what then\(\) and App.iter gather is kept in any case$",
+        match=r"^1 of 2 have no result yet after waiting 0 seconds, or it is not stored any more: "
+        r"see save_limit, cached and result_ttl; the results that then\(\) and App.iter collect are kept in "
+        r"any case$",
     ):
         group.results()
 
@@ -216,8 +217,8 @@ def test_a_large_argument_of_what_waits_for_many_is_refused(app: App) -> None:
     with pytest.raises(
         PayloadTooLarge,
         match=r"^the arguments of .*weigh are 200\d{3} bytes, and each of 100 members carries them, "
-        r"200\d{5} in all; at most 65536 bytes each or 16777216 in all; keep what is "
-        r"large elsewhere and give its key$",
+        r"200\d{5} in all; at most 65536 bytes each or 16777216 in all; store "
+        r"large values elsewhere and pass their key$",
     ):
         app.group(many).then((weigh, (b"x" * 200_000,)))
 

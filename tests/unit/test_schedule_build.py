@@ -253,9 +253,9 @@ def test_a_task_whose_own_limits_say_otherwise_has_no_schedule(app: App) -> None
     app.schedule(limited, name="limited")
     app.schedule("a.task", name="queued", overlap="queue")
     kept = list(app.schedules())
-    with pytest.raises(ScheduleError, match="say overlap='skip'"):
+    with pytest.raises(ScheduleError, match="use overlap='skip'"):
         app.schedule(unique)
-    with pytest.raises(ScheduleError, match="say overlap='skip'"):
+    with pytest.raises(ScheduleError, match="use overlap='skip'"):
         app.reschedule("limited", func=unique)
     with pytest.raises(ScheduleError, match="overlap='queue' lets one task run"):
         app.schedule(limited, overlap="queue")

@@ -83,7 +83,7 @@ def test_broken_schedules_are_marked_and_the_others_fire(
     until(lambda: app.schedules()[-1].repeats == 0)
 
     found = {one.name[0]: one.fault for one in app.schedules()}
-    assert "no rule of a schedule" in found["a"]
+    assert "not a rule of a schedule" in found["a"]
     assert "no time zone" in found["b"]
     assert "BadSignature" in found["d"]
     assert not found["e"]

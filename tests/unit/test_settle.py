@@ -276,7 +276,7 @@ def test_a_message_nobody_survives_is_given_up() -> None:
     deliveries = MAX_DELIVERIES + 1
 
     assert redelivery_limit_reason(Rules(), deliveries=deliveries - 1, failures=0, crashes=0) == ""
-    assert "presented 11 times" in redelivery_limit_reason(
+    assert "delivered 11 times" in redelivery_limit_reason(
         Rules(), deliveries=deliveries, failures=0, crashes=0
     )
 
