@@ -165,6 +165,12 @@ def interfaces() -> str:
     parts += _records("coordination.py", lambda node: node.name == "Arrival")
     parts += _records("interfaces.py", lambda node: node.name in {"Settings", "Capabilities"})
     parts += _records("model.py", lambda node: node.name in RECORDS)
+    parts.append("## Support for plugins")
+    for node in classes("plugin_support.py"):
+        parts += [f"### {node.name}", said(node), "\n".join(fields(node, "plugin_support.py"))]
+        parts += [part.replace("###", "####") for part in _methods(node)]
+    for function in functions("plugin_support.py"):
+        parts += [f"### `{signature(function)}`", said(function)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -34,6 +34,7 @@ DOORS: Final = {
     "qcore.errors",
     "qcore.hookspecs",
     "qcore.lazy",
+    "qcore.plugin_support",
     "qcore.serializing.plain",
     "qcore.serializing.tags",
 }

@@ -40,7 +40,7 @@ LAYERS: Final = (
     {"coordination"},
     # ground
     {"model", "status"},
-    {"validators", "errors", "sanitize", "lazy", "backoff"},
+    {"validators", "errors", "sanitize", "lazy", "backoff", "plugin_support"},
 )
 
 #: The same for the files of each room that has more than one layer of its own.

@@ -32,7 +32,7 @@ class Slow:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.reached = threading.Event()
-        self.continue_on_failure = threading.Event()
+        self.resumed = threading.Event()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -41,7 +41,7 @@ class Slow:
         """Exchange, and answer later."""
         found: Sequence[Delivery] = self._inner.commit_and_lease(*what)
         self.reached.set()
-        assert self.continue_on_failure.wait(PATIENCE)
+        assert self.resumed.wait(PATIENCE)
         return found
 
 
@@ -63,7 +63,7 @@ def test_a_worker_that_goes_on_waits_for_what_is_being_settled_for_it(tmp_path: 
     assert slow.reached.wait(PATIENCE)
     bench.batch.finish(1, long, DONE)
     bench.page.end(2, 2)
-    threading.Timer(0.2, slow.continue_on_failure.set).start()
+    threading.Timer(0.2, slow.resumed.set).start()
     bench.batch.settle(0)
     tending.join(PATIENCE)
 

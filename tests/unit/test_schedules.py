@@ -120,7 +120,10 @@ def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) 
         ({"time_zone": "Mars/Base"}, "no time zone"),
         ({"next_run": "soon"}, "next_run='soon': give seconds since 1970 or a datetime"),
         ({"next_run": True}, "next_run=True: give seconds"),
-        ({"next_run": 1767225600000}, "next_run=1767225600000 is not in the years .* give seconds since 1970 or a"),
+        (
+            {"next_run": 1767225600000},
+            "next_run=1767225600000 is not in the years .* give seconds since 1970 or a",
+        ),
         ({"next_run": float("nan")}, "next_run=nan is not in the years"),
         ({"next_run": float("inf")}, "next_run=inf is not in the years"),
         ({"next_run": -1e12}, "next_run=-1000000000000.0 is not in the years"),

@@ -17,8 +17,8 @@ from qcore import App, Cluster, Config
 from qcore.errors import BackendError, BackendRejected, ConfigError
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
+from qcore.plugin_support import CountedMessage
 from qcore_disque import DisqueBroker
-from qcore_disque.codec import Item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,9 +94,9 @@ def test_strange_dead_letters_are_listed_and_removed(disque: Server, strange: li
 @example(data=b"\x01" + bytes(6) + b"\x7f\xf8" + bytes(6) + b"\xff\xff")
 def test_any_bytes_can_be_read_and_written(data: bytes) -> None:
     """What is read can be written again, with the same counters."""
-    item = Item.read(data)
+    item = CountedMessage.read(data)
 
-    assert Item.read(item.write()) == item
+    assert CountedMessage.read(item.write()) == item
 
 
 @given(receipt=st.binary(max_size=80) | st.builds(lambda tail: JOB + b":" + tail, st.binary(max_size=20)))

@@ -19,8 +19,8 @@ from qcore import App, Cluster, Config
 from qcore.errors import BackendError, BackendRejected
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
-from qcore_ironmq import IronBroker, IronSettings
-from qcore_ironmq.codec import Item, text
+from qcore.plugin_support import CountedMessage
+from qcore_ironmq import IronBroker, IronSettings, codec
 from qcore_ironmq.reservations import Tickets
 
 from .conftest import PROJECT, TOKEN
@@ -54,11 +54,17 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 # -- what lies in the queue and among the dead letters ----------------------------------------
 
+
+def coded(body: bytes, written_at: float = 0.0) -> str:
+    """Return the text of a message."""
+    return codec.encode(CountedMessage(body, written_at=written_at))
+
+
 #: texts of anybody's, and such as look like ours at first sight
 bodies = (
     st.text(max_size=80)
     | st.sampled_from(["", "AQ==", "\0", "\ufeff", "=" * 9])
-    | st.binary(max_size=60).map(lambda tail: text(Item(b""))[:2] + text(Item(tail)))
+    | st.binary(max_size=60).map(lambda tail: coded(b"")[:2] + coded(tail))
 )
 
 
@@ -95,7 +101,11 @@ def test_strange_messages_are_handed_on_and_can_be_dead_lettered(ironmq: Server,
 @quickly
 @given(strange=st.lists(bodies, min_size=1, max_size=5))
 @example(
-    strange=[text(Item(b"", dead_since=float("nan"))), text(Item(b"", dead_since=float("inf"))), "\udfff"]
+    strange=[
+        coded(b"", written_at=float("nan")),
+        coded(b"", written_at=float("inf")),
+        "\udfff",
+    ]
 )
 def test_strange_dead_letters_are_listed_and_removed(ironmq: Server, strange: list[str]) -> None:
     """Their times can be shown, and their order does not depend on what is no number."""
@@ -114,9 +124,9 @@ def test_strange_dead_letters_are_listed_and_removed(ironmq: Server, strange: li
 @example(told="\ud800")
 def test_any_text_can_be_read_and_written(told: str) -> None:
     """What is read can be written again, with the same counters."""
-    item = Item.of_text(told)
+    item = codec.decode(told)
 
-    assert Item.of_text(text(item)) == item
+    assert codec.decode(codec.encode(item)) == item
 
 
 @quickly
@@ -270,7 +280,12 @@ def test_any_bytes_are_an_error_of_the_backend(liar: Liar, says: bytes) -> None:
 @given(strange=st.lists(answers, max_size=5), place=st.integers(0, 5))
 def test_a_good_message_is_not_held_up_by_what_is_none(liar: Liar, strange: list[Any], place: int) -> None:
     """What cannot be read is told and ignored; what stands beside it is handed on."""
-    good = {"id": "1", "body": text(Item(b"good")), "reserved_count": 1, "reservation_id": "2"}
+    good = {
+        "id": "1",
+        "body": coded(b"good"),
+        "reserved_count": 1,
+        "reservation_id": "2",
+    }
     liar.tell({"messages": [*strange[:place], good, *strange[place:]]})
 
     with contextlib.closing(broker_at(liar.settings)) as broker:

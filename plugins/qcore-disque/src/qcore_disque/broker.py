@@ -13,8 +13,8 @@ import redis
 from qcore.errors import BackendError, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
+from qcore.plugin_support import CountedMessage
 from qcore_disque import error_mapping
-from qcore_disque.codec import Item
 from qcore_disque.copies import Copies
 from qcore_disque.dead_letters import DeadLetters
 from qcore_disque.lease import Lease, job_of
@@ -99,7 +99,7 @@ class DisqueBroker(Broker):
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Add jobs, all in one go; if one is refused, those added are removed again."""
-        self._add([(self._queue, Item(one.body), one.delay) for one in messages])
+        self._add([(self._queue, CountedMessage(one.body), one.delay) for one in messages])
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Take jobs; an idle wait is a wait of the server's."""
@@ -179,7 +179,7 @@ class DisqueBroker(Broker):
     def requeue(self, ids: Sequence[str]) -> int:
         """Add dead letters anew, then remove them."""
         letters = self._dead.find(ids)
-        self._add([(self._queue, Item(copy.item.body), 0.0) for copy in letters.values()])
+        self._add([(self._queue, CountedMessage(copy.item.body), 0.0) for copy in letters.values()])
         return self._remove(letters)
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -207,7 +207,7 @@ class DisqueBroker(Broker):
 
     # -- jobs ---------------------------------------------------------------------------------
 
-    def _add(self, items: Sequence[tuple[bytes, Item, float]]) -> None:
+    def _add(self, items: Sequence[tuple[bytes, CountedMessage, float]]) -> None:
         if not items:
             return
         how = (b"REPLICATE", self._replicas(), b"RETRY", self._retry, b"TTL", LIFE)
@@ -278,7 +278,7 @@ class DisqueBroker(Broker):
                 ", ".join(absent),
             )
 
-    def _moved(self, one: Settlement, copy: Copy, lease: Lease) -> tuple[bytes, Item, float]:
+    def _moved(self, one: Settlement, copy: Copy, lease: Lease) -> tuple[bytes, CountedMessage, float]:
         """Return what takes the place of a job."""
         item = copy.item
         before = item.deliveries + 1 + max(lease.additional, copy.additional)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import redis
 
-from qcore_disque.codec import Item
+from qcore.plugin_support import CountedMessage
 from qcore_disque.lease import Lease
 from qcore_disque.node import PREFIX
 from qcore_disque.replies import fields
@@ -24,7 +24,7 @@ class Copy(NamedTuple):
     node: Node
     queue: bytes
     state: bytes
-    item: Item
+    item: CountedMessage
     nacks: int
     additional: int
 
@@ -134,7 +134,7 @@ def _copy(node: Node, told: Mapping[bytes, object]) -> Copy | None:
     if not (isinstance(state, bytes) and isinstance(nacks, int) and isinstance(additional, int)):
         return None
     # of a job it knows only the end of, a node tells no more
-    item = Item.read(body if isinstance(body, bytes) else b"")
+    item = CountedMessage.read(body if isinstance(body, bytes) else b"")
     return Copy(node, queue if isinstance(queue, bytes) else b"", state, item, nacks, additional)
 
 

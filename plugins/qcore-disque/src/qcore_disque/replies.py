@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.model import DeadLetter, Delivery
+from qcore.plugin_support import CountedMessage
 from qcore_disque import error_mapping
-from qcore_disque.codec import Item
 from qcore_disque.lease import Lease, job_of
 from qcore_disque.node import checked
 
@@ -21,7 +21,7 @@ _log = logging.getLogger("qcore_disque.replies")
 _MOST_COUNTED: Final = 65_535
 
 
-def taken(job: Any, node: bytes) -> tuple[Lease, Item] | None:  # noqa: ANN401 - one of what GETJOB says
+def taken(job: Any, node: bytes) -> tuple[Lease, CountedMessage] | None:  # noqa: ANN401 - one of what GETJOB says
     """Return lease and content of a job that the node of this prefix hands out; None if it is no job."""
     match job:
         case [
@@ -34,13 +34,13 @@ def taken(job: Any, node: bytes) -> tuple[Lease, Item] | None:  # noqa: ANN401 -
             int() as additional,
         ]:
             if job_of(id_) and nacks >= 0 and additional >= 0:
-                return Lease(id_, node, nacks, additional), Item.read(body)
+                return Lease(id_, node, nacks, additional), CountedMessage.read(body)
         case _:
             pass
     return None
 
 
-def delivery(lease: Lease, item: Item) -> Delivery:
+def delivery(lease: Lease, item: CountedMessage) -> Delivery:
     """Return a job as it is handed on."""
     deliveries = min(_MOST_COUNTED, item.deliveries + 1 + lease.additional)
     return Delivery(item.body, lease.receipt, deliveries, item.failures, item.crashes)
@@ -70,7 +70,7 @@ def listed(reply: Any) -> Iterator[DeadLetter]:  # noqa: ANN401 - what QPEEK say
     for job in reply if isinstance(reply, list) else []:
         match job:
             case [bytes(), bytes() as id_, bytes() as body] if job_of(id_):
-                item = Item.read(body)
+                item = CountedMessage.read(body)
                 yield DeadLetter(
                     id_.decode(), item.body, item.reason, item.written_at, item.failures, item.crashes
                 )

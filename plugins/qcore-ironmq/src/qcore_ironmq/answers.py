@@ -6,7 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from qcore_ironmq.codec import Item
+from qcore.plugin_support import CountedMessage
+from qcore_ironmq import codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ class Told(NamedTuple):
     """One message as the service shows it."""
 
     id: str
-    item: Item
+    item: CountedMessage
     #: how often it was reserved, this time included
     reserved: int
     #: empty where none is told
@@ -42,7 +43,7 @@ def read(told: object) -> Told | None:
         return None
     body, count = told.get("body"), told.get("reserved_count")
     # what is no text was posted by nobody we know; as one it can be dead-lettered
-    item = Item.of_text(body) if isinstance(body, str) else Item(json.dumps(body).encode())
+    item = codec.decode(body) if isinstance(body, str) else CountedMessage(json.dumps(body).encode())
     reserved = count if type(count) is int and count > 0 else 1
     return Told(id_, item, min(MOST, reserved), reservation)
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from qcore.errors import BackendError, BackendRejected, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
+from qcore.plugin_support import COUNTERS_SIZE, CountedMessage
+from qcore_ironmq import codec
 from qcore_ironmq.answers import Told, read, readable
 from qcore_ironmq.client import Client, NotFound
-from qcore_ironmq.codec import ROOM, Item, text
 from qcore_ironmq.dead_letters import Letters
 from qcore_ironmq.receipt import Reservation, by_owner
 from qcore_ironmq.reservations import Tickets
@@ -30,7 +31,7 @@ _log = logging.getLogger("qcore_ironmq.broker")
 #: messages in one request at most
 BULK: Final = 100
 #: largest body: the service takes 256 KiB of text, and base64 makes four characters of three bytes
-MAX_BYTES: Final = 256 * 1024 * 3 // 4 - ROOM
+MAX_BYTES: Final = 256 * 1024 * 3 // 4 - COUNTERS_SIZE
 #: seconds of one wait in the service
 _LONGEST_WAIT: Final = 30
 #: seconds a reservation lasts at most
@@ -82,7 +83,7 @@ class IronBroker(Broker):
                     f"the message has {len(one.body)} bytes, IronMQ takes {MAX_BYTES};"
                     " pass a reference to the data instead"
                 )
-        self._post([(Item(one.body), one.delay) for one in messages])
+        self._post([(CountedMessage(one.body), one.delay) for one in messages])
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Reserve messages; an idle wait is a wait of the service's, as far as it counts in seconds."""
@@ -145,7 +146,7 @@ class IronBroker(Broker):
     def requeue(self, ids: Sequence[str]) -> int:
         """Post dead letters anew, then delete them."""
         found = self._letters.find(ids)
-        self._post([(Item(item.body), 0.0) for item in found.values()])
+        self._post([(CountedMessage(item.body), 0.0) for item in found.values()])
         return self._letters.delete(list(found))
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -171,7 +172,7 @@ class IronBroker(Broker):
 
     # -- requests -----------------------------------------------------------------------------
 
-    def _post(self, items: Sequence[tuple[Item, float]], queue: str = "") -> None:
+    def _post(self, items: Sequence[tuple[CountedMessage, float]], queue: str = "") -> None:
         messages = [_message(item, delay) for item, delay in items]
         where = queue or self._queue
         if messages:
@@ -252,7 +253,7 @@ class IronBroker(Broker):
             self._post([(counted, one.delay)])
         else:
             counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
-            letter = counted._replace(dead_since=time.time(), reason=one.reason)
+            letter = counted._replace(written_at=time.time(), reason=one.reason)
             self._post([(letter, 0.0)], self._letters.queue)
         newest[_posted(held)] = held.id
         return True
@@ -282,8 +283,8 @@ def _posted(held: Reservation) -> str:
     return f"{held.message}:posted"
 
 
-def _message(item: Item, delay: float) -> dict[str, object]:
+def _message(item: CountedMessage, delay: float) -> dict[str, object]:
     if delay > _LONGEST_DELAY:
         raise BackendRejected(f"a delay of {delay:g} seconds; IronMQ delays by {_LONGEST_DELAY} at most")
     # whole seconds, and never too early
-    return {"body": text(item), "delay": math.ceil(max(0.0, delay))}
+    return {"body": codec.encode(item), "delay": math.ceil(max(0.0, delay))}

@@ -13,8 +13,8 @@ from qcore_ironmq.client import NotFound
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.plugin_support import CountedMessage
     from qcore_ironmq.client import Client
-    from qcore_ironmq.codec import Item
 
 _log = logging.getLogger("qcore_ironmq.dead_letters")
 
@@ -44,7 +44,7 @@ class Letters:
             letters = letters[names.index(after) + 1 :] if after in names else letters
         return letters[:limit]
 
-    def find(self, ids: Sequence[str]) -> dict[str, Item]:
+    def find(self, ids: Sequence[str]) -> dict[str, CountedMessage]:
         """Return those letters of these ids that are there."""
         found = {}
         for id_ in dict.fromkeys(ids):
@@ -99,4 +99,4 @@ class Letters:
 
 def _letter(told: Told) -> DeadLetter:
     item = told.item
-    return DeadLetter(told.id, item.body, item.reason, item.dead_since, item.failures, item.crashes)
+    return DeadLetter(told.id, item.body, item.reason, item.written_at, item.failures, item.crashes)

@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from qcore.plugin_support import given
+
 
 @attrs.frozen(kw_only=True)
 class MongoSettings:
@@ -87,11 +89,7 @@ class MongoSettings:
 
     def keywords(self) -> dict[str, Any]:
         """Return what MongoClient is to be told."""
-        return {
-            field.name: value
-            for field in attrs.fields(type(self))
-            if field.name not in _UNUSED and (value := getattr(self, field.name)) not in (None, "")
-        }
+        return given(self, _UNUSED)
 
 
 _UNUSED = frozenset(

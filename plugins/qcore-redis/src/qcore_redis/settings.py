@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+from qcore.plugin_support import given
+
 
 @attrs.frozen(kw_only=True)
 class RedisSettings:
@@ -74,11 +76,7 @@ class RedisSettings:
 
     def keywords(self) -> dict[str, Any]:
         """Return what is said and used."""
-        return {
-            field.name: value
-            for field in attrs.fields(type(self))
-            if field.name not in _UNUSED and (value := getattr(self, field.name)) not in (None, "")
-        }
+        return given(self, _UNUSED)
 
 
 _UNUSED = frozenset(
