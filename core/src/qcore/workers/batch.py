@@ -117,7 +117,11 @@ class Batch:
         if outcome.kind is Kind.SUCCESS:
             plan = message.plan
             if not plan.save and not message.has_follow_ups:
-                self._finished.append(self._acknowledge(message))
+                # This path is not a call of its own, because most messages take it.
+                done = Completion(Settlement(message.receipt))
+                if self._events.wanted:
+                    done.event = self._event(message, Action.ACK, Kind.SUCCESS)
+                self._finished.append(done)
                 return True
             value = b""
             if plan.save or wants_value(plan.head, message.tail):
