@@ -1,4 +1,4 @@
-"""The pure table: how a run ended, and what becomes of its message."""
+"""The pure table of what becomes of a message after its run."""
 
 from __future__ import annotations
 
