@@ -77,7 +77,7 @@ def test_killing_busy_workers_charges_only_what_ran(land: Land) -> None:
     witness = Witness(app, land.file())
     jobs = send(app, witness, range(MANY), 0.0005)
     kills = 0
-    while kills < 12 and app.queue_size():
+    while kills < 12 and app.queue.size().ready:
         if pids := busy(cluster):
             victim = random.choice(pids)
             kill(victim)
@@ -123,7 +123,7 @@ def test_killing_the_supervisor_loses_nothing(land: Land) -> None:
     jobs = send(app, witness, range(MANY), 0.001)
     kills = 0
     for _ in range(4):
-        until(lambda: busy(cluster) or not app.queue_size())  # noqa: B023 - used at once
+        until(lambda: busy(cluster) or not app.queue.size().ready)  # noqa: B023 - used at once
         workers = worker_pids(cluster)
         assert cluster.pid is not None
         os.kill(cluster.pid, signal.SIGKILL)
@@ -172,7 +172,7 @@ def test_a_producer_killed_in_the_middle_has_sent_all_or_nothing(land: Land, tur
         told = [line for line in child.lines() if line.startswith("sent")]
     assert spin >= 0
 
-    sent = app.queue_size()
+    sent = app.queue.size().ready
     land.cluster(save_limit=-1)
     witness.drained()
     runs = witness.runs()

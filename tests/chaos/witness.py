@@ -34,7 +34,7 @@ class Witness:
     def drained(self, *, dead_letters: int = 0, within: float = PATIENCE) -> None:
         """Wait until nothing is ready, leased or delayed: progress without anybody's help."""
         empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=dead_letters)
-        until(lambda: self.app.sizes() == empty, "the queue to be empty", within=within)
+        until(lambda: self.app.queue.size() == empty, "the queue to be empty", within=within)
 
     def results(self, jobs: Sequence[Job]) -> list[Result]:
         """Return the terminal result of every accepted task."""

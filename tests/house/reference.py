@@ -26,10 +26,9 @@ RECORDS: Final = frozenset(
 #: what `import qcore` hands on, and where it is written; a Task is a Sender that can be called
 FACE: Final = (
     ("App", "app.py"),
-    ("Flowing", "flows/app_api.py"),
-    ("Reading", "results_api.py"),
-    ("Scheduling", "schedules/app_api.py"),
-    ("Steering", "control_api.py"),
+    ("TaskResults", "results_api.py"),
+    ("Schedules", "schedules/app_api.py"),
+    ("Queue", "queue_api.py"),
     ("Task", "tasks/task.py"),
     ("Sender", "tasks/task.py"),
     ("Job", "tasks/task.py"),

@@ -24,7 +24,8 @@ LAYERS: Final = (
     {"workers"},
     # one task
     {"app"},
-    {"results_api", "control_api", "inline"},
+    {"results_api", "control_api", "queue_api", "delivery"},
+    {"inline"},
     {"flows", "schedules"},
     {"tasks"},
     # assembly
@@ -74,7 +75,7 @@ ROOMS: Final = {
     ),
     "tasks": (
         {"producer"},
-        {"task", "execute", "unique"},
+        {"task", "execute", "unique", "django_q"},
         {"call", "plan"},
         {"tracebacks", "limits", "resolve"},
         {"limit_backoff"},

@@ -86,7 +86,7 @@ def test_name_that_is_none_is_refused_at_the_call(land: Land) -> None:
             app.enqueue(name)
     with pytest.raises(TaskNameError):
         app.enqueue(lambda: 1)
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_wrong_arguments_fail_the_task_as_the_call_would(land: Land) -> None:
@@ -108,7 +108,7 @@ def test_unserialisable_argument_is_named_at_the_call(land: Land) -> None:
         EncodeError, match=r"^argument .*wrong.* of tests.integration.tasks.echo .* type lock"
     ):
         app.enqueue(tasks.echo, wrong=threading.Lock())
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_too_large_a_message_is_refused_at_the_call(land: Land) -> None:
@@ -117,7 +117,7 @@ def test_too_large_a_message_is_refused_at_the_call(land: Land) -> None:
 
     with pytest.raises(PayloadTooLarge, match="max_message allows 10000; pass a reference"):
         app.enqueue(tasks.echo, "x" * 20_000)
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_task_outside_tasks_allowed_is_not_imported(land: Land) -> None:
@@ -142,7 +142,7 @@ def test_pickle_is_read_only_where_it_is_accepted_by_name(land: Land) -> None:
     refused = final(app.enqueue(tasks.echo, {1, 2}))
     assert refused.state is State.FAILED
     assert "which `accept_serializers` does not list" in refused.error
-    until(lambda: app.sizes().dead_letters == 1)
+    until(lambda: app.queue.size().dead_letters == 1)
     cluster.stop()
 
     land.cluster(workers=1, serializer="pickle", accept_serializers=["pickle"])
@@ -197,9 +197,9 @@ def test_result_of_what_was_never_enqueued_is_not_ready(land: Land) -> None:
     """An id nobody knows has no result; what is no id is told so."""
     app = land.app()
 
-    assert app.fetch("0" * 32) is None
+    assert app.results.fetch("0" * 32) is None
     with pytest.raises(ValueError, match="no task id: 'xyz'"):
-        app.fetch("xyz")
+        app.results.fetch("xyz")
 
 
 def test_database_deleted_under_an_app_is_an_error(land: Land) -> None:

@@ -70,4 +70,4 @@ def test_a_large_group_is_called_off_in_few_steps(land: Land) -> None:
     assert group.cancel() == 0
 
     assert all(one is not None and one.cancelled for one in group.fetch())
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0

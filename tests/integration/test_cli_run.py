@@ -151,7 +151,7 @@ def test_what_a_task_enqueues_goes_to_the_same_queue(service: Service) -> None:
 
     other = service.call("enqueue_another")
 
-    assert service.app.result(other, wait=45) == 23
+    assert service.app.results.get(other, wait=45) == 23
 
 
 def test_options_are_laid_over_the_configuration(service: Service) -> None:

@@ -205,7 +205,7 @@ def test_a_schedule_takes_the_originals_letters(app: App) -> None:
     ]
 
     assert [one.rule for one in made] == ["daily", "*/5 * * * *", "every 300", "once"]
-    assert [one.name for one in app.schedules()] == ["cron", "daily", "minutes", "once"]
+    assert [one.name for one in app.schedules.list()] == ["cron", "daily", "minutes", "once"]
 
 
 def test_schedules_without_a_name_are_separate(app: App) -> None:
@@ -224,7 +224,7 @@ def test_schedules_without_a_name_are_separate(app: App) -> None:
     ]
     for args, named in told:
         schedule("math.copysign", *args, **named)
-    once = {one.name for one in app.schedules()}
+    once = {one.name for one in app.schedules.list()}
 
     for args, named in told:
         schedule("math.copysign", *args, **dict(reversed(named.items())))
@@ -232,8 +232,8 @@ def test_schedules_without_a_name_are_separate(app: App) -> None:
     schedule("math.copysign", 2, -2, name="mine", schedule_type="H")
 
     assert len(once) == len(told)
-    assert {one.task for one in app.schedules() if one.name in once} == {"math.copysign"}
-    others = [one for one in app.schedules() if one.name not in once]
+    assert {one.task for one in app.schedules.list() if one.name in once} == {"math.copysign"}
+    others = [one for one in app.schedules.list() if one.name not in once]
     assert {one.task for one in others} == {"math.copysign", "tests.integration.tasks.add"}
     assert len(others) == 2
-    assert app.unschedule("mine")
+    assert app.schedules.delete("mine")

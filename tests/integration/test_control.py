@@ -45,7 +45,7 @@ def test_a_waiting_task_is_taken_out_of_the_queue(land: Land, delay: float) -> N
 
     assert job.cancel()
 
-    assert (1, 0) == (app.sizes().ready, app.sizes().delayed)
+    assert (1, 0) == (app.queue.size().ready, app.queue.size().delayed)
     assert (ended(job).attempts, job.status().state) == (0, "cancelled")
     assert not job.cancel()
     land.cluster()
@@ -57,12 +57,12 @@ def test_a_task_that_waits_for_another_attempt_is_called_off(land: Land) -> None
     """The attempts it has had stand in its result."""
     app, _ = land.both(retry=60, timeout=30)
     job = app.enqueue(tasks.fail, "no", str(land.file()))
-    until(lambda: app.sizes().delayed == 1, "its first failure")
+    until(lambda: app.queue.size().delayed == 1, "its first failure")
     assert job.status().state == "retrying"
 
     assert job.cancel()
 
-    assert (ended(job).attempts, app.sizes()) == (1, EMPTY)
+    assert (ended(job).attempts, app.queue.size()) == (1, EMPTY)
 
 
 def test_a_task_that_has_ended_is_not_called_off(land: Land) -> None:
@@ -112,7 +112,7 @@ def test_a_running_task_is_ended(land: Land, enqueue: Callable[[App, str], Job])
 
     result = ended(job)
     assert (result.attempts, result.crashes) == (1, 0) or result.attempts == 0
-    until(lambda: app.sizes() == EMPTY, "its message to be acknowledged")
+    until(lambda: app.queue.size() == EMPTY, "its message to be acknowledged")
     assert len([line for line in lines(land.file()) if line[0].isdigit()]) <= 1
     assert app.enqueue(tasks.add, 1, 2).result(45) == 3
 
@@ -172,7 +172,7 @@ def test_neighbours_of_a_task_that_is_called_off_are_untouched(land: Land) -> No
     assert all(one.success and one.attempts == 1 and one.crashes == 0 for one in results)
     assert (len(lines(land.file("pids"))), final(jobs[60]).attempts) == (120, 2)
     until(lambda: cluster.status().reincarnations.get("cancelled") == 1)
-    assert app.sizes() == QueueSize(ready=0, leased=0, delayed=0, dead_letters=1)
+    assert app.queue.size() == QueueSize(ready=0, leased=0, delayed=0, dead_letters=1)
 
 
 def test_a_worker_killed_while_it_ends_a_task_does_not_bring_it_back(land: Land) -> None:
@@ -186,7 +186,7 @@ def test_a_worker_killed_while_it_ends_a_task_does_not_bring_it_back(land: Land)
     kill(worker_pids(cluster)[0])
 
     ended(job)
-    until(lambda: app.sizes() == EMPTY)
+    until(lambda: app.queue.size() == EMPTY)
     assert len([line for line in lines(land.file()) if line != "swallowed"]) == 1
 
 
@@ -220,7 +220,7 @@ def test_a_run_too_short_to_be_ended_is_the_last(land: Land) -> None:
     land.cluster(retry=0.5, timeout=0.4)
 
     assert ended(job).attempts == 0
-    until(lambda: app.sizes() == EMPTY)
+    until(lambda: app.queue.size() == EMPTY)
     assert not lines(land.file())
 
 
@@ -235,12 +235,12 @@ def test_a_mark_that_is_not_ours_ends_nothing(land: Land) -> None:
     with app.runtime.stores.connection() as store:
         assert store.notes is not None
         store.notes.set_flag(cancel_key(bytes.fromhex(job.id)), b"x" * 60, 60.0)
-    other.pause_queue()
+    other.queue.pause()
     until(lambda: cluster.status().workers[0].running_for > SEEN)
     gate.touch()
 
     assert final(job).success
-    assert not app.queue_paused()
+    assert not app.queue.is_paused()
     assert app.enqueue(tasks.add, 1, 2).result(45) == 3
 
 
@@ -255,10 +255,10 @@ def test_without_notes_a_running_task_cannot_be_called_off(
 
         app.runtime.stores.give(store)
         assert app.cancel(job.id)
-        with pytest.raises(NotSupported, match=r"does not wait in the queue.*set result_store to one"):
+        with pytest.raises(NotSupported, match=r"is not in the queue.*set result_store to one"):
             app.cancel("ab" * 16)
-        for call in (app.pause_queue, app.resume_queue, app.queue_paused):
-            with pytest.raises(NotSupported, match="a queue is paused by a mark"):
+        for call in (app.queue.pause, app.queue.resume, app.queue.is_paused):
+            with pytest.raises(NotSupported, match="a queue is paused by a flag"):
                 call()
         app.runtime.stores.take()
     ended(job)
@@ -369,19 +369,21 @@ def test_nothing_begins_while_the_queue_is_paused(land: Land) -> None:
     jobs = app.enqueue_many([app.task(controlled_tasks.tick).bind(str(land.file()))] * 2000)
     until(lambda: len(starts(land)) > 100, "some to be done")
 
-    app.pause_queue()
-    until(lambda: cluster.status().paused and app.sizes().leased == 0, "workers to finish what they hold")
+    app.queue.pause()
+    until(
+        lambda: cluster.status().paused and app.queue.size().leased == 0, "workers to finish what they hold"
+    )
     done = len(starts(land))
     paused_at = time.time()
     jobs += [app.enqueue(controlled_tasks.tick, str(land.file()))]
     until(lambda: time.time() > paused_at + SEEN)
 
     assert done == len(starts(land)) < 2000
-    assert app.queue_paused()
+    assert app.queue.is_paused()
     assert (cluster.status().state, cluster.status().troubles) == ("idle", ())
-    assert app.sizes() == QueueSize(ready=2001 - done, leased=0, delayed=0, dead_letters=0)
+    assert app.queue.size() == QueueSize(ready=2001 - done, leased=0, delayed=0, dead_letters=0)
     resumed_at = time.time()
-    app.resume_queue()
+    app.queue.resume()
     assert all(result.attempts == 1 for result in finals(jobs, 60))
     began = starts(land)
     assert not [at for at in began if paused_at < at < resumed_at]
@@ -392,23 +394,26 @@ def test_nothing_begins_while_the_queue_is_paused(land: Land) -> None:
 def test_a_message_that_comes_to_a_waiting_worker_after_the_pause_goes_back(land: Land) -> None:
     """It was waiting at the empty queue when that was paused; no lease is counted."""
     app, cluster = land.both(workers=2)
-    app.pause_queue()
+    app.queue.pause()
     until(lambda: cluster.status().paused)
 
     job = app.enqueue(controlled_tasks.tick, str(land.file()))
     at = time.time()
     until(lambda: time.time() > at + SEEN)
 
-    assert app.sizes() == QueueSize(ready=1, leased=0, delayed=0, dead_letters=0) or app.sizes().delayed == 1
+    assert (
+        app.queue.size() == QueueSize(ready=1, leased=0, delayed=0, dead_letters=0)
+        or app.queue.size().delayed == 1
+    )
     assert not starts(land)
-    app.resume_queue()
+    app.queue.resume()
     assert final(job).attempts == 1
 
 
 def test_a_pause_outlives_the_cluster(land: Land) -> None:
     """A cluster that starts takes nothing before it has looked."""
     app = land.app()
-    app.pause_queue()
+    app.queue.pause()
     jobs = app.enqueue_many([app.task(controlled_tasks.tick).bind(str(land.file()))] * 20)
 
     cluster = land.cluster(workers=2)
@@ -417,14 +422,14 @@ def test_a_pause_outlives_the_cluster(land: Land) -> None:
     until(lambda: time.time() > at + 1)
 
     assert not starts(land)
-    app.resume_queue()
+    app.queue.resume()
     finals(jobs)
 
 
 def test_a_paused_cluster_stops_at_once(land: Land) -> None:
     """Workers that wait for the queue to go on heed a stop."""
     app, cluster = land.both(workers=2)
-    app.pause_queue()
+    app.queue.pause()
     until(lambda: cluster.status().paused)
 
     at = time.monotonic()

@@ -89,7 +89,7 @@ def test_killed_busy_workers_lose_nothing(land: Land) -> None:
         until(lambda: pid not in worker_pids(cluster))  # noqa: B023 - used at once
 
     assert all(result.success for result in finals(jobs))
-    until(lambda: app.sizes().leased == 0)
+    until(lambda: app.queue.size().leased == 0)
     assert cluster.status().reincarnations["crashed"] == 8
 
 
@@ -114,7 +114,7 @@ def test_program_that_is_killed_lets_its_running_tasks_finish(land: Land, nobody
     until(lambda: not nobody_left.left(), "the cluster to end")
 
     assert final(job).success
-    assert app.sizes().leased == 0
+    assert app.queue.size().leased == 0
 
 
 def test_program_killed_with_an_answer_unread_takes_its_cluster_along(
@@ -133,7 +133,7 @@ def test_program_killed_with_an_answer_unread_takes_its_cluster_along(
     until(lambda: not nobody_left.left(), "the cluster to end")
 
     assert final(job).success
-    assert app.sizes().leased == 0
+    assert app.queue.size().leased == 0
 
 
 def test_program_that_just_ends_takes_its_cluster_along(land: Land, nobody_left: Marked) -> None:

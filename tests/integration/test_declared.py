@@ -37,7 +37,7 @@ if __name__ == "__main__":
             except FileNotFoundError:
                 pass
             time.sleep(0.05)
-    print([(one.name, one.declared) for one in app.schedules()])
+    print([(one.name, one.declared) for one in app.schedules.list()])
 """
 CONFIG = f"""
 name = "land"
@@ -98,13 +98,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def names(app: App) -> set[str]:
     """Return the names of the schedules there are."""
-    return {one.name for one in app.schedules()}
+    return {one.name for one in app.schedules.list()}
 
 
 def test_each_start_keeps_what_the_module_says_by_then(land: Land) -> None:
     """What it says no more is dropped, what was made by hand is not."""
     app = land.app(preload=[])
-    app.schedule("shop.old", name="by hand", minutes=5, next_run=2_000_000_000)
+    app.schedules.create("shop.old", name="by hand", minutes=5, next_run=2_000_000_000)
     write(land, old="every(seconds=1)", other='cron("0 3 1 1 *")')
     process = served(land)
     until(lambda: lines(land.folder / "old"), "the first to run", within=60)
@@ -117,7 +117,7 @@ def test_each_start_keeps_what_the_module_says_by_then(land: Land) -> None:
     ran = len(lines(land.folder / "old"))
     stop(process)
 
-    found = {one.name: one for one in app.schedules()}
+    found = {one.name: one for one in app.schedules.list()}
     assert set(found) == {"shop.new", "shop.other", "by hand"}
     assert (found["shop.other"].rule, found["shop.other"].time_zone) == ("0 4 1 1 *", "Asia/Tokyo")
     assert len(lines(land.folder / "old")) == ran
@@ -131,7 +131,7 @@ def test_a_module_to_preload_declares_too(land: Land, monkeypatch: pytest.Monkey
     app = land.app(preload=[])
 
     quiet = land.cluster(preload=["shop"], scheduler=False)
-    assert app.schedules() == []
+    assert app.schedules.list() == []
     quiet.stop()
     land.cluster(preload=["shop"])
 

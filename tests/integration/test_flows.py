@@ -23,7 +23,7 @@ EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
 def drained(app: App, **others: int) -> None:
     """Wait until nothing is left in the queue but this."""
     wanted = QueueSize(**{"ready": 0, "leased": 0, "delayed": 0, "dead_letters": 0} | others)
-    until(lambda: app.sizes() == wanted, f"{wanted}, and it is {app.sizes()}")
+    until(lambda: app.queue.size() == wanted, f"{wanted}, and it is {app.queue.size()}")
 
 
 # -- hooks --------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_a_hook_that_fails_is_stored_and_hurts_nobody(land: Land) -> None:
 
     until(lambda: lines(land.file()))
     drained(app)
-    assert 4 == app.result(job, wait=45)
+    assert 4 == app.results.get(job, wait=45)
     assert ["called"] == lines(land.file())
     with app.runtime.stores.connection() as store:
         until(lambda: store.recent(State.FAILED))
@@ -374,7 +374,7 @@ def test_a_group_with_a_callback_needs_a_store_that_gathers(
     with pytest.raises(NotSupported, match=r"SqliteResults cannot gather .* choose a result_store"):
         app.iter(flow_tasks.double, [1])
 
-    assert EMPTY == app.sizes()
+    assert EMPTY == app.queue.size()
 
 
 def _nothing_gathered(app: App, job: Job) -> None:
@@ -392,7 +392,7 @@ def test_a_task_for_another_queue_runs_there(land: Land, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_STATE_HOME", str(land.folder))
     settings = SETTINGS | {"sqlite": {}}
     app, _ = land.app(**settings), land.cluster(**settings, name="other")
-    there = app.task(flow_tasks.double).using(cluster="other")
+    there = app.task(flow_tasks.double).using(queue="other")
     path = str(land.file())
 
     jobs = app.enqueue_many([there.bind(1), app.task(flow_tasks.double).bind(2), there.bind(3)])
@@ -400,9 +400,9 @@ def test_a_task_for_another_queue_runs_there(land: Land, monkeypatch: pytest.Mon
     chain = app.chain([there.bind(5), there], pipe_result=True)
 
     assert [2, 6] == [jobs[0].result(wait=45), jobs[2].result(wait=45)]
-    assert (8, 20) == (app.of("other").result(named, wait=45), chain.result(wait=45))
+    assert (8, 20) == (app.for_queue("other").results.get(named, wait=45), chain.result(wait=45))
     assert [4, 10] == app.iter(there, [2, 5]).result(wait=45)
-    assert 1 == app.queue_size()
+    assert 1 == app.queue.size().ready
     until(lambda: lines(land.file()) == ["success 8 "])
 
 
@@ -411,7 +411,7 @@ def test_a_flow_stays_in_one_queue(land: Land) -> None:
     app = land.app(**SETTINGS)
 
     with pytest.raises(NotSupported, match="stays in one queue, and its tasks ask for 'a', 'b'"):
-        app.chain([app.task(flow_tasks.double).using(cluster=name).bind(1) for name in ("a", "b")])
+        app.chain([app.task(flow_tasks.double).using(queue=name).bind(1) for name in ("a", "b")])
 
 
 def test_async_task_takes_hooks_and_chains(land: Land) -> None:
@@ -424,7 +424,7 @@ def test_async_task_takes_hooks_and_chains(land: Land) -> None:
     )
 
     until(lambda: lines(land.file()) == ["a", "b", "c"])
-    assert "a" == app.result(first)
+    assert "a" == app.results.get(first)
 
 
 def test_results_are_read_by_their_group(land: Land) -> None:
@@ -434,35 +434,38 @@ def test_results_are_read_by_their_group(land: Land) -> None:
     for number in range(3):
         app.async_task(flow_tasks.double, number, group="g")
 
-    assert [0, 2, 4] == sorted(app.result_group("g", wait=20, count=3))
-    until(lambda: app.count_group("g") == 4)
-    assert (4, 1) == (app.count_group("g"), app.count_group("g", failures=True))
-    assert 4 == len(app.result_group("g", failures=True))
-    assert {"failure", "success"} == {one.kind for one in app.fetch_group("g")}
-    assert 3 == len(app.fetch_group("g", failures=False))
-    ids = [one.id for one in app.fetch_group("g")]
-    assert 4 == app.delete_group("g")
-    assert ([], 4) == (app.fetch_group("g"), len([one for one in app.fetch_many(ids) if one]))
-    assert [True, False] == [app.delete(ids[0]) for _ in range(2)]
+    assert [0, 2, 4] == sorted(app.results.get_group("g", wait=20, count=3))
+    until(lambda: app.results.count_group("g") == 4)
+    assert (4, 1) == (app.results.count_group("g"), app.results.count_group("g", failures=True))
+    assert 4 == len(app.results.get_group("g", failures=True))
+    assert {"failure", "success"} == {one.kind for one in app.results.fetch_group("g")}
+    assert 3 == len(app.results.fetch_group("g", failures=False))
+    ids = [one.id for one in app.results.fetch_group("g")]
+    assert 4 == app.results.delete_group("g")
+    assert ([], 4) == (app.results.fetch_group("g"), len([one for one in app.results.fetch_many(ids) if one]))
+    assert [True, False] == [app.results.delete(ids[0]) for _ in range(2)]
 
 
 def test_groups_are_forgotten_with_their_tasks_when_asked_to(land: Land) -> None:
     """Nothing of them is left then."""
     app, _ = land.both(**SETTINGS)
     jobs = [app.async_task(flow_tasks.double, number, group="g") for number in range(3)]
-    app.result_group("g", wait=20, count=3)
+    app.results.get_group("g", wait=20, count=3)
 
-    assert 3 == app.delete_group("g", tasks=True)
+    assert 3 == app.results.delete_group("g", tasks=True)
 
-    assert [None] * 3 == app.fetch_many(jobs)
-    assert list(itertools.repeat(0, 2)) == [app.count_group("g"), app.delete_group("g", tasks=True)]
+    assert [None] * 3 == app.results.fetch_many(jobs)
+    assert list(itertools.repeat(0, 2)) == [
+        app.results.count_group("g"),
+        app.results.delete_group("g", tasks=True),
+    ]
 
 
 def test_successes_are_counted_apart_where_save_limit_per_says_so(land: Land) -> None:
     """As many of each task as the limit, however many there are of the other."""
     app, _ = land.both(**SETTINGS, save_limit=2, save_limit_per="name", workers=1)
     jobs = [app.async_task(flow_tasks.double, n, task_name=name) for n in range(4) for name in ("a", "b")]
-    app.result(jobs[-1], wait=45)
+    app.results.get(jobs[-1], wait=45)
 
-    until(lambda: sum(one is not None for one in app.fetch_many(jobs)) == 4)
-    assert ["a", "b", "a", "b"] == [one.label for one in app.fetch_many(jobs) if one is not None]
+    until(lambda: sum(one is not None for one in app.results.fetch_many(jobs)) == 4)
+    assert ["a", "b", "a", "b"] == [one.label for one in app.results.fetch_many(jobs) if one is not None]

@@ -48,10 +48,10 @@ def test_rotation_loses_nothing_while_both_keys_are_known(land: Land) -> None:
 
     land.cluster(secret_key=[NEW, SECRET])
 
-    assert new.result(waiting.id, wait=45) == 2
+    assert new.results.get(waiting.id, wait=45) == 2
     assert new.enqueue(tasks.add, 2, 2).result(wait=45) == 4
     late = old.enqueue(tasks.add, 3, 3)
-    assert new.result(late.id, wait=45) == 6
+    assert new.results.get(late.id, wait=45) == 6
 
 
 def test_unknown_key_is_put_back_for_a_while_and_then_buried(land: Land) -> None:
@@ -61,7 +61,7 @@ def test_unknown_key_is_put_back_for_a_while_and_then_buried(land: Land) -> None
     app = land.app(retry=1)
     land.cluster(workers=1, retry=1)
 
-    until(lambda: app.sizes().delayed == 1, "it to be put back")
+    until(lambda: app.queue.size().delayed == 1, "it to be put back")
     (letter,) = until(lambda: letters(app))
 
     assert letter.reason.startswith("UnknownKey: signed with key ")
@@ -73,7 +73,7 @@ def test_unknown_key_runs_once_a_worker_knows_it(land: Land) -> None:
     """What was put back is run by the first cluster that has the key."""
     job = land.app(secret_key=NEW).enqueue(tasks.add, 1, 1)
     cluster = land.cluster(workers=1, retry=1)
-    until(lambda: land.app().sizes().delayed == 1, "it to be put back")
+    until(lambda: land.app().queue.size().delayed == 1, "it to be put back")
     cluster.stop()
 
     land.cluster(secret_key=[SECRET, NEW])

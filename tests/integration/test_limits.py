@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import App, Config
+from qcore.delivery import Delivery
 from qcore.errors import BackendUnavailable, NotSupported
 from qcore.testing import inline
 from tests.integration import limited_tasks, tasks
@@ -17,6 +18,7 @@ from tests.integration.land import final, finals, kill, lines, until, worker_pid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.runtime import Runtime
     from qcore.tasks.call import Sealed
     from tests.integration.land import Land
 
@@ -33,7 +35,7 @@ def test_a_unique_task_is_enqueued_once(land: Land) -> None:
 
     assert (again.id, again.duplicate, first.duplicate) == (first.id, True, False)
     assert other.id != first.id
-    assert app.queue_size() == 2
+    assert app.queue.size().ready == 2
     land.cluster()
     assert [final(job).value for job in (first, again, other)] == [3, 3, 7]
 
@@ -80,7 +82,7 @@ def test_a_unique_task_keeps_its_key_while_it_is_tried_again(land: Land) -> None
     app, _ = land.both(retry=60, timeout=30)
     fail = app.task(tasks.fail).using(unique="tried")
     job = fail.enqueue("no")
-    until(lambda: app.sizes().delayed == 1, "its first failure")
+    until(lambda: app.queue.size().delayed == 1, "its first failure")
 
     assert fail.enqueue("no").duplicate
 
@@ -125,10 +127,11 @@ def test_what_could_not_be_enqueued_keeps_no_key(land: Land) -> None:
     app = land.app()
     task = app.task(tasks.add).using(unique="lost")
 
-    def broken(sealed: Sequence[Sealed]) -> None:
-        raise BackendUnavailable(f"{len(sealed)} messages lost")
+    class Broken(Delivery):
+        def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+            raise BackendUnavailable(f"{len(sealed)} messages lost on the way to {runtime.config.name}")
 
-    with app.delivering(broken), pytest.raises(BackendUnavailable):
+    with app.deliver_to(Broken()), pytest.raises(BackendUnavailable):
         task.enqueue(1, 2)
 
     assert not task.enqueue(1, 2).duplicate
@@ -195,7 +198,7 @@ def test_waiting_for_a_place_is_no_attempt(land: Land) -> None:
     task = app.task(limited_tasks.begin).using(concurrency=1)
     jobs = [task.enqueue(str(land.file()), str(gate)) for _ in range(3)]
     land.cluster(workers=2, max_attempts=1)
-    until(lambda: app.sizes().delayed == 2, "the others to be put off")
+    until(lambda: app.queue.size().delayed == 2, "the others to be put off")
     assert lines(land.file()) == ["begun"]
 
     gate.touch()
@@ -271,4 +274,4 @@ def test_a_store_without_notes_is_named(land: Land, option: dict[str, object]) -
     with pytest.raises(NotSupported, match="choose another by result_store, such as sqlite or redis"):
         app.task(tasks.add).using(**option).enqueue(1, 2)
 
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0

@@ -28,7 +28,7 @@ def test_fast_tasks_of_a_batch_are_done_while_their_slow_neighbour_runs(land: La
 
     if save:
         assert all(result.success for result in finals(jobs[:-1], wait=5))
-    until(lambda: app.sizes().leased == 1, "all but the slow one to be acknowledged")
+    until(lambda: app.queue.size().leased == 1, "all but the slow one to be acknowledged")
     assert len(lines(land.file("fast"))) == 60
     gate.touch()
     assert final(jobs[-1]).success
@@ -70,7 +70,7 @@ def test_failed_neighbour_of_a_slow_task_is_told_once(land: Land) -> None:
     assert (final(jobs[2]).attempts, len(lines(land.file("failed")))) == (2, 2)
     gate.touch()
     assert final(jobs[3]).success
-    assert app.sizes().dead_letters == 1
+    assert app.queue.size().dead_letters == 1
 
 
 def test_slow_tasks_are_shared_out_however_they_come(land: Land) -> None:

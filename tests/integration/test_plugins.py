@@ -161,7 +161,7 @@ def test_hook_may_leave_a_task_out_and_its_own_faults_hurt_nobody(land: Land, di
     assert skipped.error == "SkipTask: not today"
     assert fine.value == "broken hook"
     assert unsent.fetch() is None
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
     assert "ack" in [entry[1] for entry in entries(diary) if entry[0] == "settled" and entry[2] == "skipped"]
 
 
@@ -222,7 +222,7 @@ def test_worker_goes_on_when_its_broker_refuses_a_settlement(land: Land, diary: 
     refused = app.enqueue(tasks.pid)
     until(lambda: titles(diary).count("refused") >= 4, "it to come back and be refused again")
     diary.with_name("diary.taken").touch()
-    until(lambda: app.sizes() == QueueSize(0, 0, 0, 0), "it to be settled")
+    until(lambda: app.queue.size() == QueueSize(0, 0, 0, 0), "it to be settled")
 
     assert refused.result(wait=45) == app.enqueue(tasks.pid).result(wait=45)
     assert "worker stop" not in titles(diary)

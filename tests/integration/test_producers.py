@@ -99,7 +99,7 @@ def test_fork_in_the_middle_of_a_crowd_of_threads_does_not_hang(land: Land) -> N
 def test_fork_while_other_threads_connect_does_not_hang(land: Land) -> None:
     """A child forked while another thread opens a database can open one too."""
     app = land.app()
-    app.queue_size()
+    app.queue.size()
     done = threading.Event()
 
     def connect() -> None:
@@ -111,7 +111,7 @@ def test_fork_while_other_threads_connect_does_not_hang(land: Land) -> None:
         thread.start()
     try:
         for _ in range(60):
-            with Child(lambda tell: tell(str(app.queue_size())), patience=5) as child:
+            with Child(lambda tell: tell(str(app.queue.size().ready)), patience=5) as child:
                 assert child.line() == "0"
     finally:
         done.set()
@@ -127,7 +127,7 @@ def test_bulk_enqueue_is_all_or_nothing(land: Land) -> None:
 
     with pytest.raises(EncodeError, match=r"argument 1 of tests.integration.tasks.echo"):
         app.enqueue_many(calls)
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_two_clusters_share_one_queue(land: Land) -> None:

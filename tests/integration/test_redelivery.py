@@ -26,7 +26,7 @@ def test_a_link_of_a_revived_chain_survives_its_machine(land: Land) -> None:
         ]
     )
     assert final(chain).kind == "skipped"
-    until(lambda: app.sizes().dead_letters == 1)
+    until(lambda: app.queue.size().dead_letters == 1)
     with app.runtime.brokers.connection() as broker:
         broker.requeue([letter.id for letter in broker.dead_letters()])
     until(lambda: lines(land.file()) == ["begun"])

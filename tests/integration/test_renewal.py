@@ -32,7 +32,7 @@ def test_example_of_the_specification_runs_five_times_or_with_renewal_once(
 
     job = app.enqueue(tasks.nap, 22 * scale, str(land.file()))
     empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
-    until(lambda: app.sizes() == empty and cluster.status().state == "idle", within=60 * scale + 20)
+    until(lambda: app.queue.size() == empty and cluster.status().state == "idle", within=60 * scale + 20)
 
     started = [float(line) - float(lines(land.file())[0]) for line in lines(land.file())]
     assert len(started) == runs
@@ -71,7 +71,7 @@ def test_who_has_lost_its_lease_does_not_decide_that_a_task_failed(land: Land) -
         other = app.enqueue(tasks.pid)
         assert other.result(45), "the first worker to go on"
 
-        assert (job.fetch(), app.sizes().leased) == (None, 1)
+        assert (job.fetch(), app.queue.size().leased) == (None, 1)
         land.file("gate.second").touch()
         assert final(job).value == "by the one that took over"
     finally:

@@ -43,7 +43,7 @@ def test_ack_failures_runs_a_failing_task_once(land: Land) -> None:
     result = final(app.enqueue(tasks.fail, "no", str(land.file())))
 
     assert (result.state, result.attempts) == (State.FAILED, 1)
-    until(lambda: app.sizes() == QueueSize(ready=0, leased=0, delayed=0, dead_letters=0))
+    until(lambda: app.queue.size() == QueueSize(ready=0, leased=0, delayed=0, dead_letters=0))
     assert len(lines(land.file())) == 1
 
 
@@ -165,7 +165,7 @@ def test_dead_letter_is_requeued_and_runs_with_all_its_attempts(land: Land) -> N
 
     result = until(lambda: found if (found := job.fetch()) and found.success else None)
     assert (result.value, result.attempts) == ("run 4", 2)
-    assert app.sizes().dead_letters == 0
+    assert app.queue.size().dead_letters == 0
 
 
 def test_result_that_cannot_be_kept_fails_the_task_without_running_it_again(land: Land) -> None:
@@ -178,8 +178,8 @@ def test_result_that_cannot_be_kept_fails_the_task_without_running_it_again(land
     assert "2005 bytes" in large.error or "max_result allows 1000" in large.error
     assert "lock" in strange.error
     assert (large.attempts, strange.attempts) == (1, 1)
-    until(lambda: app.sizes().leased == 0)
-    assert (app.sizes().dead_letters, app.sizes().delayed) == (0, 0)
+    until(lambda: app.queue.size().leased == 0)
+    assert (app.queue.size().dead_letters, app.queue.size().delayed) == (0, 0)
 
 
 def test_delayed_task_starts_when_its_delay_is_over(land: Land) -> None:
@@ -213,7 +213,7 @@ def test_group_and_label_come_back_with_the_result(land: Land) -> None:
     app, _ = land.both()
 
     task_id = app.async_task(tasks.add, 1, 2, group="sums", task_name="my first")
-    result = app.fetch(task_id, wait=45)
+    result = app.results.fetch(task_id, wait=45)
 
     assert result is not None
     assert (result.group, result.label, result.value) == ("sums", "my first", 3)

@@ -37,7 +37,7 @@ def test_each_slot_fires_once_though_a_supervisor_is_killed(land: Land) -> None:
     witness = land.file()
     start = int(time.time()) + 1.0
     for name in ("a", "b"):
-        app.schedule(
+        app.schedules.create(
             tasks.note,
             str(witness) + name,
             name=name,
@@ -63,7 +63,7 @@ def test_what_no_cluster_was_there_for_is_made_up_for(land: Land) -> None:
     """Every slot missed, each with its own time, oldest first."""
     app = land.app()
     start = int(time.time()) - 3600.0
-    app.schedule(
+    app.schedules.create(
         tasks.note,
         str(land.file()),
         name="tick",
@@ -77,44 +77,47 @@ def test_what_no_cluster_was_there_for_is_made_up_for(land: Land) -> None:
 
     until(lambda: len(lines(land.file())) == 6, "what was missed to be run")
     assert seconds(land.file()) == [start + 600 * number for number in range(6)]
-    assert app.schedules()[0].repeats == 0
+    assert app.schedules.list()[0].repeats == 0
 
 
 def test_a_cluster_told_so_fires_nothing(land: Land) -> None:
     """With `scheduler` false it works on tasks alone."""
     app, quiet = land.both(scheduler=False)
-    app.schedule(tasks.note, str(land.file()), name="tick")
+    app.schedules.create(tasks.note, str(land.file()), name="tick")
     began = time.monotonic()
     until(lambda: time.monotonic() - began > 2.5)
 
-    assert len(app.schedules()) == 1
-    assert app.queue_size() == 0
-    assert app.run_now("tick").fetch(45)
+    assert len(app.schedules.list()) == 1
+    assert app.queue.size().ready == 0
+    assert app.schedules.run("tick").fetch(45)
     assert len(lines(land.file())) == 1
     assert quiet.status().troubles == ()
 
 
 def fault(app: App, name: str) -> str:
     """Return why a schedule is passed over."""
-    return next(one.fault for one in app.schedules() if one.name == name)
+    return next(one.fault for one in app.schedules.list() if one.name == name)
 
 
 def test_a_schedule_of_an_unknown_function_rests_once_a_worker_knows(land: Land) -> None:
     """Its slots fail for good, the others are run, and once it is mended it goes on."""
     app, _ = land.both(retry=2, max_attempts=2)
-    app.schedule("no.such.function", name="broken", every=timedelta(seconds=1))
-    app.schedule(tasks.note, str(land.file()), "sound", name="sound", every=timedelta(seconds=1))
+    app.schedules.create("no.such.function", name="broken", every=timedelta(seconds=1))
+    app.schedules.create(tasks.note, str(land.file()), "sound", name="sound", every=timedelta(seconds=1))
 
     until(lambda: fault(app, "broken"), "it to be marked")
     count = len(lines(land.file()))
     until(lambda: len(lines(land.file())) >= count + 3, "the sound one to run")
     assert "no task 'no.such.function'" in fault(app, "broken")
-    until(lambda: (size := app.sizes()).dead_letters and not (size.delayed or size.ready), "its slots to end")
+    until(
+        lambda: (size := app.queue.size()).dead_letters and not (size.delayed or size.ready),
+        "its slots to end",
+    )
     with app.runtime.brokers.connection() as broker:
         letters = broker.dead_letters()
     assert all("in attempt 2" in one.reason for one in letters)
 
-    mended = app.reschedule("broken", func=tasks.note, args=[str(land.file("other")), "mended"])
+    mended = app.schedules.update("broken", func=tasks.note, args=[str(land.file("other")), "mended"])
     assert mended.fault == ""
     until(lambda: lines(land.file("other")), "the mended one to run")
 
@@ -132,9 +135,9 @@ def test_a_module_that_cannot_be_imported_for_once_breaks_no_schedule(
     )
     monkeypatch.syspath_prepend(folder)
     app, _ = land.both(retry=1)
-    app.schedule("flaky_module.job", str(land.file()), name="tick", repeats=1)
+    app.schedules.create("flaky_module.job", str(land.file()), name="tick", repeats=1)
 
-    until(lambda: app.sizes().delayed, "the first try to fail")
+    until(lambda: app.queue.size().delayed, "the first try to fail")
     up.touch()
 
     until(lambda: lines(land.file()), "it to run")
@@ -148,7 +151,7 @@ def test_a_slow_schedule_does_not_overlap_itself(land: Land) -> None:
     """
     app, _ = land.both(workers=4)
     for way in ("skip", "queue"):
-        app.schedule(
+        app.schedules.create(
             tasks.alone,
             str(land.file(way)),
             2.5,
@@ -162,6 +165,6 @@ def test_a_slow_schedule_does_not_overlap_itself(land: Land) -> None:
         until(lambda way=way: len(lines(land.file(way))) >= 6, f"{way} to run three times", within=60)  # type: ignore[misc]  # bound now
 
     for way in ("skip", "queue"):
-        app.pause(way)
+        app.schedules.pause(way)
         found = lines(land.file(way))
         assert found == ["begin" if number % 2 == 0 else "end" for number in range(len(found))]

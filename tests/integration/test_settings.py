@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from qcore import Config, Job, ResultNotReady, State
+from qcore.tasks.task import bind
 from tests.integration import tasks
 from tests.integration.land import final, finals, lines, until, worker_pids
 
@@ -33,7 +34,7 @@ def test_first_example_of_the_specification_runs_as_it_stands(land: Land) -> Non
     """Every key of the first example loads unchanged, and the cluster it describes works."""
     app, cluster = land.both(preload=[], **EXAMPLE)
 
-    jobs = app.enqueue_many([app._bound(tasks.add, (n, 1), {}, tasks.choosy.options) for n in range(50)])
+    jobs = app.enqueue_many([bind(tasks.add, (n, 1), {}, tasks.choosy.options) for n in range(50)])
 
     assert [result.value for result in finals(jobs)] == [n + 1 for n in range(50)]
     status = cluster.status()
@@ -51,7 +52,7 @@ def test_name_keeps_queues_apart(land: Land) -> None:
     assert wanted.result(wait=45) == 2
     with pytest.raises(ResultNotReady):
         stranger.result(wait=0.2)
-    assert theirs.queue_size() == 1
+    assert theirs.queue.size().ready == 1
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -190,7 +191,7 @@ def test_no_more_messages_are_held_than_allowed(land: Land, key: str) -> None:
 
     most = 0
     while cluster.status().finished < 600:
-        leased = app.sizes().leased
+        leased = app.queue.size().leased
         most = max(most, leased or 0)
 
     assert 0 < most <= 4
@@ -236,9 +237,9 @@ def test_sync_runs_in_this_process_without_a_broker(land: Land) -> None:
     failed = app.enqueue(tasks.fail)
 
     assert job.result() == psutil.Process().pid
-    assert app.result(task_id) == -2.0
+    assert app.results.get(task_id) == -2.0
     assert final(failed).error == "RuntimeError: no"
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
     assert psutil.Process().children(recursive=True) == before
 
 
@@ -249,8 +250,8 @@ def test_sync_of_one_call_leaves_the_others_to_the_workers(land: Land) -> None:
     here = app.async_task(tasks.pid, sync=True)
     there = app.async_task(tasks.pid)
 
-    assert app.result(here) == psutil.Process().pid
-    assert app.result(there, wait=45) != psutil.Process().pid
+    assert app.results.get(here) == psutil.Process().pid
+    assert app.results.get(there, wait=45) != psutil.Process().pid
 
 
 def test_preloaded_module_is_imported_once_for_all_workers(land: Land) -> None:

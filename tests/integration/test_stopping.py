@@ -26,7 +26,7 @@ def busy(land: Land, count: int = 1) -> None:
 
 def shrunk(app: App, size: int) -> bool:
     """Tell whether fewer messages are ready."""
-    return app.queue_size() < size
+    return app.queue.size().ready < size
 
 
 def finished(cluster: Cluster, count: int) -> bool:
@@ -49,7 +49,7 @@ def test_stop_lets_running_tasks_finish_and_gives_back_the_rest(land: Land, by: 
         assert cluster.wait(timeout=15)
 
     assert final(running).success
-    assert (app.sizes().ready, app.sizes().leased) == (5, 0)
+    assert (app.queue.size().ready, app.queue.size().leased) == (5, 0)
     assert lines(land.file("later")) == []
     land.cluster()
     assert all(result.attempts == 1 and result.crashes == 0 for result in finals(waiting))
@@ -66,7 +66,7 @@ def test_task_that_outlasts_the_patience_goes_back_uncharged(land: Land) -> None
     cluster.stop()
 
     assert time.monotonic() - began < 5
-    assert (app.sizes().ready, app.sizes().leased, app.sizes().dead_letters) == (2, 0, 0)
+    assert (app.queue.size().ready, app.queue.size().leased, app.queue.size().dead_letters) == (2, 0, 0)
     assert jobs[0].fetch() is None
     gate.touch()
     land.cluster()
@@ -89,7 +89,7 @@ def test_second_signal_ends_running_tasks_at_once(land: Land) -> None:
     os.kill(supervisor, signal.SIGTERM)
 
     assert cluster.wait(timeout=5)
-    assert app.sizes().ready == 1
+    assert app.queue.size().ready == 1
     assert job.fetch() is None
 
 
@@ -130,10 +130,10 @@ def test_stop_of_a_cluster_with_a_full_queue_leaves_nothing_leased(land: Land) -
 
     for _ in range(4):
         cluster = land.cluster(save_limit=0)
-        before = app.sizes().ready
+        before = app.queue.size().ready
         until(partial(shrunk, app, before - 100))
         cluster.stop()
-        assert app.sizes().leased == 0
+        assert app.queue.size().leased == 0
 
     land.cluster(save_limit=0)
     assert all(result.attempts == 1 for result in finals(jobs))
@@ -156,7 +156,7 @@ def test_worker_that_is_just_being_born_stops_too(land: Land) -> None:
         stopped.unlink()
 
     assert slowest < 2.5
-    assert app.sizes().leased == 0
+    assert app.queue.size().leased == 0
 
 
 def test_idle_cluster_stops_at_once_and_twice_is_harmless(land: Land) -> None:

@@ -110,7 +110,7 @@ def test_task_that_closes_every_file_has_succeeded_and_hurts_nobody(land: Land, 
     assert lines(land.file()) == [str(n) for n in [closed.worker.rpartition(":")[2]]]
     assert [result.value for result in after] == [2 * n for n in range(20)]
     assert sum(cluster.status().reincarnations.values()) == 1
-    until(lambda: app.sizes().leased == 0)
+    until(lambda: app.queue.size().leased == 0)
 
 
 def test_next_task_finds_its_surroundings_as_they_were(land: Land) -> None:
@@ -231,7 +231,7 @@ def test_task_may_enqueue_further_tasks(land: Land) -> None:
 
     ids = app.enqueue(tasks.spread, land.settings(), 20).result(wait=45)
 
-    assert [app.result(task_id, wait=45) for task_id in ids] == [2 * n for n in range(20)]
+    assert [app.results.get(task_id, wait=45) for task_id in ids] == [2 * n for n in range(20)]
 
 
 def test_task_left_running_in_the_loop_ends_with_the_coroutine_that_made_it(land: Land) -> None:

@@ -113,7 +113,7 @@ def test_call_of_the_specification_switches_the_timeout_off(land: Land, no_limit
 
     task_id = app.async_task(tasks.nap, 0.8, timeout=no_limit)
 
-    assert app.result(task_id, wait=45)
+    assert app.results.get(task_id, wait=45)
 
 
 def test_late_task_is_run_again_and_counts_as_a_failure(land: Land) -> None:
@@ -126,7 +126,7 @@ def test_late_task_is_run_again_and_counts_as_a_failure(land: Land) -> None:
     assert (final(soft).attempts, final(soft).crashes) == (2, 0)
     assert (final(hard).attempts, final(hard).crashes) == (2, 0)
     assert (len(lines(land.file("soft"))), len(lines(land.file("hard")))) == (2, 2)
-    until(lambda: app.sizes().dead_letters == 2)
+    until(lambda: app.queue.size().dead_letters == 2)
 
 
 def test_interruption_swallowed_by_one_task_is_not_charged_to_the_next(land: Land) -> None:

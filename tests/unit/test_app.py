@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from operator import attrgetter
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_an_argument_that_cannot_be_written_is_named(app: App) -> None:
     with pytest.raises(EncodeError, match=r"^argument 'plus' of .*double cannot be enqueued: .*Foreign"):
         app.enqueue(double, 1, plus=Foreign())
 
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_one_bad_call_keeps_all_of_its_company_back(app: App) -> None:
@@ -53,7 +54,7 @@ def test_one_bad_call_keeps_all_of_its_company_back(app: App) -> None:
     with pytest.raises(EncodeError):
         app.enqueue_many([task.bind(1), task.bind(Foreign())])  # type: ignore[arg-type]  # that is the point
 
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_a_declared_task_is_still_a_function(app: App) -> None:
@@ -100,7 +101,7 @@ def test_a_name_that_no_worker_could_look_for_is_refused(app: App) -> None:
 
 def test_an_unknown_option_lists_those_there_are(app: App) -> None:
     """A misspelt option is an error at once."""
-    with pytest.raises(TypeError, match=r"no task option 'timout'; there are ack_failure, cluster"):
+    with pytest.raises(TypeError, match=r"no task option 'timout'; there are ack_failure, concurrency"):
         app.task(timout=3)(double)
 
 
@@ -189,23 +190,23 @@ def test_policy_given_at_the_call_travels_with_the_message(app: App) -> None:
     assert (head.max_attempts, head.on) == (3, ["builtins.OSError", f"{__name__}.Own"])
 
 
-@pytest.mark.parametrize("asked", ["result", "fetch", "delete", "cancel", "status"])
+@pytest.mark.parametrize("asked", ["results.get", "results.fetch", "results.delete", "cancel", "status"])
 @pytest.mark.parametrize("wrong", ["ab", "", "xyz", "0" * 31, "0" * 33, "0" * 30 + " 0", "g" * 32])
 def test_what_is_no_task_id_is_refused(app: App, asked: str, wrong: str) -> None:
     """Whoever asks again until there is a result must not ask for ever."""
     with pytest.raises(ValueError, match=rf"^no task id: {wrong!r}; 32 hexadecimal digits are needed$"):
-        getattr(app, asked)(wrong)
+        attrgetter(asked)(app)(wrong)
     with pytest.raises(ValueError, match=rf"^no task id: {wrong!r}"):
-        app.fetch_many(["0" * 32, wrong])
+        app.results.fetch_many(["0" * 32, wrong])
 
 
-@pytest.mark.parametrize("asked", ["result", "fetch", "delete", "cancel", "status"])
+@pytest.mark.parametrize("asked", ["results.get", "results.fetch", "results.delete", "cancel", "status"])
 def test_what_is_no_text_is_no_task_id(app: App, asked: str) -> None:
     """A handle has its id in `id`."""
     with pytest.raises(TypeError, match=r"^no task id: None; 32 hexadecimal digits are needed$"):
-        getattr(app, asked)(None)
+        attrgetter(asked)(app)(None)
     with pytest.raises(TypeError, match=r"^no task id: <Job [0-9a-f]{32}>; give its id$"):
-        getattr(app, asked)(app.enqueue("os.getcwd"))
+        attrgetter(asked)(app)(app.enqueue("os.getcwd"))
 
 
 def test_an_id_may_be_written_in_capitals(app: App) -> None:

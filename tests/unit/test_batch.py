@@ -287,7 +287,7 @@ def test_of_a_record_no_store_takes_its_end_is_kept(bench: Bench) -> None:
 
     batch.settle(0)
 
-    first, second = (bench.app.fetch(entry.opened.id.hex()) for entry in (one, two))
+    first, second = (bench.app.results.fetch(entry.opened.id.hex()) for entry in (one, two))
     assert first is not None
     assert second is not None
     assert (State.FAILED, "unsavable") == (first.state, first.kind)

@@ -27,7 +27,7 @@ def test_what_is_enqueued_is_kept_and_not_sent(app: App) -> None:
     assert queue.one("math.sqrt").options.group == "roots"
     assert [task.name for task in queue] == queue.names
     assert len(queue) == 2
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_what_was_not_enqueued_is_told(app: App) -> None:
@@ -77,7 +77,7 @@ def test_tasks_run_where_they_are_enqueued(app: App) -> None:
     with inline(app):
         assert app.enqueue("math.copysign", 2, -2).result() == -2.0
 
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_a_task_that_fails_inline_fails_in_its_result(app: App) -> None:
@@ -98,4 +98,36 @@ def test_the_blocks_end(app: App) -> None:
 
     app.enqueue("math.sqrt", 4)
 
-    assert app.queue_size() == 1
+    assert app.queue.size().ready == 1
+
+
+def test_what_is_enqueued_on_other_queues_is_captured_too() -> None:
+    """By the option, by the App of that queue and the other way round; each runs with its own key."""
+    app = App(Config.from_dict({"name": "kit", "secret_key": "k" * 40, "memory": {}}))
+    mail = app.for_queue("mail")
+
+    with captured(app) as seen:
+        by_option = app.async_task("math.sqrt", 4, cluster="mail")
+        sent = mail.enqueue("math.sqrt", 9)
+        ours = mail.for_queue("kit").enqueue("math.sqrt", 16)
+        assert [task.args for task in seen] == [(4,), (9,), (16,)]
+        seen.run()
+
+    assert mail.for_queue("kit") is app
+    assert [mail.results.get(by_option), sent.result(), ours.result()] == [2.0, 3.0, 4.0]
+    assert mail.queue.size().ready == app.queue.size().ready == 0
+
+
+def test_an_app_delivers_to_the_broker_again_after_the_block(app: App) -> None:
+    """Also when the block ends with an error, and for blocks in blocks."""
+    with captured(app) as outer:
+        with inline(app), pytest.raises(TaskFailed):
+            app.enqueue("math.sqrt", -4).result()
+        with pytest.raises(RuntimeError), inline(app):
+            raise RuntimeError
+        app.enqueue("math.sqrt", 9)
+
+    assert outer.names == ["math.sqrt"]
+    app.enqueue("math.sqrt", 16)
+    assert app.queue.size().ready == 1
+    assert (app.queue.purge(), app.queue.size().ready) == (1, 0)

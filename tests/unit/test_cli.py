@@ -325,7 +325,7 @@ def test_what_cannot_be_enqueued_is_a_usage_error(
 
     assert ended.code == Exit.USAGE
     assert told in ended.err
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_no_result_yet_is_a_code_of_its_own(qcore_: Callable[..., Ended], app: App) -> None:
@@ -394,7 +394,7 @@ def test_purge_wants_to_be_told_yes(qcore_: Callable[..., Ended], app: App) -> N
     assert (refused.code, done.code) == (Exit.USAGE, Exit.OK)
     assert "--yes" in refused.err
     assert done.out == "3 tasks removed\n"
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_each_new_key_is_another(qcore_: Callable[..., Ended]) -> None:
@@ -507,7 +507,7 @@ def test_letters_are_requeued_and_dropped_by_name(qcore_: Callable[..., Ended], 
     assert "no dead letter 'nobody'" in missing.err
     assert requeued.out == "1 dead letter requeued\n"
     assert json.loads(dropped.out) == {"dropped": 1}
-    assert (app.sizes().ready, app.sizes().dead_letters) == (1, 0)
+    assert (app.queue.size().ready, app.queue.size().dead_letters) == (1, 0)
 
 
 def test_the_old_failure_of_a_requeued_task_is_forgotten(qcore_: Callable[..., Ended], app: App) -> None:
@@ -529,7 +529,7 @@ def test_the_old_failure_of_a_requeued_task_is_forgotten(qcore_: Callable[..., E
 
     qcore_("dead-letters", "requeue", task)
 
-    assert app.fetch(task) is None
+    assert app.results.fetch(task) is None
 
 
 def test_all_letters_are_dropped_only_with_a_yes(qcore_: Callable[..., Ended], app: App) -> None:
@@ -542,7 +542,7 @@ def test_all_letters_are_dropped_only_with_a_yes(qcore_: Callable[..., Ended], a
     ]
 
     assert codes == [Exit.USAGE, Exit.USAGE, Exit.USAGE, Exit.OK]
-    assert app.sizes().dead_letters == 0
+    assert app.queue.size().dead_letters == 0
 
 
 # -- doctor -----------------------------------------------------------------------------------

@@ -59,10 +59,10 @@ def run(app: App, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
 def test_a_queue_is_paused_and_resumed(app: App, run: Callable[..., Ended]) -> None:
     """And says so to people and programs."""
     assert run("pause") == (Exit.OK, "queue steered is paused\n", "")
-    assert app.queue_paused()
+    assert app.queue.is_paused()
     assert run("info").out.startswith("queue     steered (paused)\n")
     assert json.loads(run("resume", "--json").out) == {"name": "steered", "paused": False}
-    assert not app.queue_paused()
+    assert not app.queue.is_paused()
 
 
 def test_a_task_that_waits_is_called_off(app: App, run: Callable[..., Ended]) -> None:
@@ -71,7 +71,7 @@ def test_a_task_that_waits_is_called_off(app: App, run: Callable[..., Ended]) ->
 
     assert run("status", task_id).out.startswith("queued since ")
     assert run("cancel", task_id) == (Exit.OK, f"task {task_id} is called off\n", "")
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
     assert run("cancel", task_id) == (
         Exit.FAILED,
         "",
@@ -163,6 +163,6 @@ def test_a_group_is_deleted_with_or_without_its_results(app: App, run: Callable[
         "group": "g2",
         "deleted": 1,
     }
-    assert [app.count_group("g1"), app.count_group("g2")] == [0, 0]
-    assert app.result(ids[0]) == 2
-    assert app.fetch(ids[1]) is None
+    assert [app.results.count_group("g1"), app.results.count_group("g2")] == [0, 0]
+    assert app.results.get(ids[0]) == 2
+    assert app.results.fetch(ids[1]) is None

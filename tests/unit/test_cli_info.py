@@ -144,7 +144,7 @@ def test_info_fits_a_terminal_of_eighty_columns(app: App, run: Callable[..., End
 def test_a_paused_queue_is_said_to_be_paused(app: App, run: Callable[..., Ended]) -> None:
     """Else somebody looks for a fault where there is none; it is well."""
     publish(app, attrs.evolve(CLUSTER, state="idle", workers=CLUSTER.workers[1:], paused=True))
-    app.pause_queue()
+    app.queue.pause()
     app.enqueue("os.getcwd")
 
     assert run("info").out.startswith("queue     told (paused)\n")

@@ -96,7 +96,7 @@ def test_a_schedule_is_added_and_listed(verb: Callable[..., Ended]) -> None:
         "catch_up": None,
         "overlap": "allow",
         "jitter": 0.0,
-        "cluster": "",
+        "queue": "",
         "declared": "",
         "fault": "",
     }
@@ -117,7 +117,7 @@ def test_an_empty_list_says_so(verb: Callable[..., Ended]) -> None:
     ],
 )
 def test_each_kind_of_rule_can_be_added(verb: Callable[..., Ended], options: list[str], rule: str) -> None:
-    """As with app.schedule."""
+    """As with app.schedules.create."""
     assert verb("add", "one", "math.sqrt", "4", *options).code == Exit.OK
     assert listed(verb)["rule"] == rule
 
@@ -128,7 +128,7 @@ def test_each_kind_of_rule_can_be_added(verb: Callable[..., Ended], options: lis
         (["--cron", "61 * * * *"], Exit.FAILED, "not a rule of a schedule"),
         (["--every", "60", "--type", "daily"], Exit.FAILED, "one rule"),
         (["--next-run", "soon"], Exit.USAGE, "is no time"),
-        (["--kwargs", '{"name": 1}'], Exit.USAGE, "is a word of schedules"),
+        (["--kwargs", '{"name": 1}'], Exit.USAGE, "is also an option of schedules"),
     ],
 )
 def test_what_cannot_be_added_is_told(
@@ -173,7 +173,7 @@ def test_a_schedule_is_run_now(verb: Callable[..., Ended], app: App) -> None:
 
     assert len(verb("run", "nightly").out.strip()) == 32
     assert len(json.loads(verb("run", "nightly", "--json").out)["id"]) == 32
-    assert app.queue_size() == 2
+    assert app.queue.size().ready == 2
 
 
 def test_a_schedule_is_deleted_only_with_a_yes(verb: Callable[..., Ended]) -> None:
@@ -190,15 +190,15 @@ def test_a_schedule_is_deleted_only_with_a_yes(verb: Callable[..., Ended]) -> No
 def test_a_schedule_is_edited(verb: Callable[..., Ended], app: App) -> None:
     """What is not named stays, the next slot too."""
     add(verb, "--overlap", "skip", "--jitter", "30", "--hook", "a.hook", "--options", '{"timeout": 7}')
-    before = app.schedules()[0]
+    before = app.schedules.list()[0]
 
     ended = verb("edit", "nightly", "--args", "[3, -1]", "--jitter", "0", "--repeats", "4", "--json")
 
     told = json.loads(ended.out)
     assert (told["overlap"], told["jitter"], told["repeats"]) == ("skip", 0.0, 4)
-    after = app.schedules()[0]
+    after = app.schedules.list()[0]
     assert (after.next_run, after.anchor, after.rule) == (before.next_run, before.anchor, "daily")
-    assert app.reschedule("nightly") == after
+    assert app.schedules.update("nightly") == after
     shown = verb("list").out.splitlines()
     assert shown[0].split()[-1] == "HOW"
     assert shown[1].endswith("skip")
@@ -210,7 +210,7 @@ def test_an_edit_may_take_away(verb: Callable[..., Ended], app: App) -> None:
 
     assert verb("edit", "nightly", "--hook", "", "--function", "math.pow", "--every", "60").code == Exit.OK
 
-    one = app.schedules()[0]
+    one = app.schedules.list()[0]
     assert (one.task, one.rule) == ("math.pow", "every 60")
     message_ = OpenedSchedule(app.runtime, one).message(0.0, bytes(16))
     assert message_ is not None
@@ -223,7 +223,7 @@ def test_an_edit_may_take_away(verb: Callable[..., Ended], app: App) -> None:
         ([], Exit.USAGE, "nothing to change"),
         (["--args", "{}"], Exit.USAGE, "no JSON list"),
         (["--kwargs", "[]"], Exit.USAGE, "no JSON object"),
-        (["--options", '{"sync": true}'], Exit.FAILED, "says nothing of a schedule"),
+        (["--options", '{"sync": true}'], Exit.FAILED, "has no meaning for a schedule"),
         (["--cron", "61 * * * *"], Exit.FAILED, "not a rule of a schedule"),
     ],
 )
@@ -268,8 +268,8 @@ def test_the_doctor_tells_of_broken_schedules(
 @pytest.mark.parametrize("odd", [1767225600000.0, 1e300, float("inf")])
 def test_a_slot_that_is_no_time_hides_no_schedule(verb: Callable[..., Ended], app: App, odd: float) -> None:
     """A store may hold what is refused today; what can be shown is shown, and it can be mended."""
-    made = app.schedule("math.sqrt", 4, name="odd", type="daily")
-    app.schedule("math.sqrt", 4, name="sound", type="daily", next_run=2e9)
+    made = app.schedules.create("math.sqrt", 4, name="odd", type="daily")
+    app.schedules.create("math.sqrt", 4, name="sound", type="daily", next_run=2e9)
     with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(made, next_run=odd))
 

@@ -59,7 +59,7 @@ def test_a_unique_task_that_was_called_off_may_be_enqueued_again(app: App) -> No
     assert first.cancel()
 
     assert once.enqueue(1).id != first.id
-    assert app.queue_size() == 1
+    assert app.queue.size().ready == 1
 
 
 def test_a_message_that_is_not_ours_goes_back(app: App) -> None:
@@ -72,7 +72,7 @@ def test_a_message_that_is_not_ours_goes_back(app: App) -> None:
     with pytest.raises(EnvelopeError):
         job.cancel()
 
-    assert app.queue_size() == 1
+    assert app.queue.size().ready == 1
     assert job.fetch() is None
     with app.runtime.brokers.connection() as broker, pytest.raises(BadSignature):
         app.runtime.envelope.open(broker.lease(1, 0.0)[0].body)
@@ -88,9 +88,9 @@ def test_a_task_whose_end_cannot_be_written_goes_back(app: App) -> None:
     with pytest.raises(BackendUnavailable, match="gone"):
         job.cancel()
 
-    assert app.queue_size() == 1
+    assert app.queue.size().ready == 1
     assert job.cancel()
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_a_result_that_came_first_stays(app: App) -> None:
@@ -110,11 +110,11 @@ def test_a_result_that_came_first_stays(app: App) -> None:
 
 def test_a_queue_is_paused_by_a_mark_of_ours(app: App) -> None:
     """One that was copied from another place does not count."""
-    assert not app.queue_paused()
-    app.pause_queue()
-    assert app.queue_paused()
-    app.resume_queue()
-    assert not app.queue_paused()
+    assert not app.queue.is_paused()
+    app.queue.pause()
+    assert app.queue.is_paused()
+    app.queue.resume()
+    assert not app.queue.is_paused()
 
     marks = ControlFlags(app.runtime.control_sealer)
     assert marks.holds(PAUSED, marks.make(PAUSED))

@@ -46,18 +46,18 @@ class Shop:
 
     def start(self, now: float | None = None) -> dict[str, Schedule]:
         """Start a cluster; return what is kept then, by name."""
-        data = gather(self._config, self.app.runtime.plugins)
+        data = gather(App, self._config, self.app.runtime.plugins)
         with self.app.runtime.schedule_stores.connection() as store:
             reconcile(store, data, time.time() if now is None else now)
         return self.kept()
 
     def stop(self) -> None:
         """Let the next start find nothing declared but what is written anew."""
-        self.app.declarations.clear()
+        self.app.schedules.declarations.clear()
 
     def kept(self) -> dict[str, Schedule]:
         """Return what is kept, by name."""
-        return {one.name: one for one in self.app.schedules()}
+        return {one.name: one for one in self.app.schedules.list()}
 
     def put(self, one: Schedule, **fields: Any) -> None:
         """Keep a schedule as it may have become."""
@@ -80,7 +80,7 @@ def test_what_is_declared_is_kept_once_a_cluster_starts(shop: Shop) -> None:
         report=cron("30 3 * * MON-FRI", tz="America/New_York", catch_up=False, overlap="skip"),
         sweep=every(minutes=5, jitter=60, args=[1], kwargs={"deep": True}, name="the sweep"),
     )
-    assert list(shop.app.schedules()) == []
+    assert list(shop.app.schedules.list()) == []
 
     kept = shop.start()
 
@@ -146,7 +146,7 @@ def test_what_was_paused_by_hand_stays_paused(shop: Shop) -> None:
     shop.module("shop_tasks", a=every(minutes=1), b=every(minutes=1, repeats=5))
     shop.start()
     for name in shop.kept():
-        shop.app.pause(name)
+        shop.app.schedules.pause(name)
     assert shop.start() == shop.kept()
     shop.stop()
     shop.module("shop_tasks", a=every(minutes=2), b=every(minutes=1, repeats=3))
@@ -161,7 +161,7 @@ def test_what_is_declared_no_more_is_dropped(shop: Shop) -> None:
     """If its module was imported; what others declare and what was made by hand is left alone."""
     shop.module("shop_tasks", a=every(minutes=1), b=every(minutes=1))
     shop.start()
-    shop.app.schedule("a.task", name="by hand")
+    shop.app.schedules.create("a.task", name="by hand")
     shop.put(shop.kept()["by hand"], name="elsewhere", declared="elsewhere.tasks")
     shop.stop()
     shop.module("shop_tasks", a=every(minutes=1))
@@ -175,7 +175,7 @@ def test_what_is_declared_no_more_is_dropped(shop: Shop) -> None:
 
 def test_what_was_made_by_hand_is_not_taken_over(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     """It is told."""
-    shop.app.schedule("a.task", name="shop_tasks.a", minutes=7)
+    shop.app.schedules.create("a.task", name="shop_tasks.a", minutes=7)
     shop.module("shop_tasks", a=every(minutes=1))
 
     assert shop.start()["shop_tasks.a"].rule == "every 420"
@@ -231,7 +231,7 @@ def test_a_wrong_rule_is_told_where_it_stands(declare: Callable[[], When], fault
 @pytest.mark.parametrize(
     ("schedule", "fault"),
     [
-        (When(), "rule that repeats"),
+        (When(), "a declared schedule repeats"),
         (When(type="daily"), "give next_run="),
         (every(seconds=5, repeats=0), "is not paused"),
         ([every(seconds=5, name="x"), every(seconds=6, name="x")], "by the name of 'x'"),
@@ -254,7 +254,7 @@ def test_a_module_that_is_loaded_anew_declares_what_it_says_now(shop: Shop) -> N
     shop.module("shop_tasks", a=every(seconds=5), b=every(seconds=5))
     shop.module("shop_tasks", a=every(seconds=6))
 
-    found = {one.name: one.when.every for one in shop.app.declarations}
+    found = {one.name: one.when.every for one in shop.app.schedules.declarations}
 
     assert found == {"shop_tasks.a": timedelta(seconds=6), "shop_tasks.b": timedelta(seconds=5)}
 

@@ -68,7 +68,7 @@ def heads(found: Sequence[Opened]) -> list[Head]:
 
 def due_again(app: App, name: str) -> None:
     """Make the next slot of a schedule have come."""
-    one = next(one for one in app.schedules() if one.name == name)
+    one = next(one for one in app.schedules.list() if one.name == name)
     with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(one, next_run=time.time() - 1))
 
@@ -82,7 +82,7 @@ def ended(app: App, id: bytes, state: State) -> None:
 
 def test_a_slot_is_left_out_while_an_earlier_one_has_not_ended(app: App, fire: Callable[[], None]) -> None:
     """With `skip`, until its place is given up."""
-    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 2 * 3600, overlap="skip")
+    app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 2 * 3600, overlap="skip")
 
     fire()
     (first,) = leased(app)
@@ -101,12 +101,12 @@ def test_a_slot_is_left_out_while_an_earlier_one_has_not_ended(app: App, fire: C
     assert second.id != first.id
     assert second.derived
     assert heads([second])[0].schedule == "tick"
-    assert app.schedules()[0].next_run > time.time()
+    assert app.schedules.list()[0].next_run > time.time()
 
 
 def test_one_slot_waits_behind_the_one_that_runs(app: App, fire: Callable[[], None]) -> None:
     """With `queue`, and they do not run at the same time."""
-    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 4 * 3600, overlap="queue")
+    app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 4 * 3600, overlap="queue")
 
     fire()
     found = leased(app)
@@ -121,7 +121,7 @@ def test_the_place_of_a_task_that_has_ended_is_free(
     app: App, fire: Callable[[], None], state: State, count: int
 ) -> None:
     """Though its worker died before it gave it up; one that will run again has not ended."""
-    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
+    app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     fire()
     (first,) = leased(app)
     ended(app, first.id, state)
@@ -134,14 +134,14 @@ def test_the_place_of_a_task_that_has_ended_is_free(
 
 def test_a_schedule_whose_task_was_purged_fires_again(app: App, fire: Callable[[], None]) -> None:
     """Its place is kept for a task that is nowhere; it is not while the queue holds anything."""
-    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 300, overlap="skip")
+    app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 300, overlap="skip")
     fire()
     with app.runtime.brokers.connection() as broker:
         assert broker.purge() == 1
     other = app.enqueue("a.task")
     due_again(app, "tick")
     fire()
-    assert app.queue_size() == 1
+    assert app.queue.size().ready == 1
 
     assert other.cancel()
     due_again(app, "tick")
@@ -152,7 +152,7 @@ def test_a_schedule_whose_task_was_purged_fires_again(app: App, fire: Callable[[
 
 def test_a_place_taken_before_a_crash_is_not_lost(app: App, fire: Callable[[], None]) -> None:
     """Whoever fires the slot in the end makes the same holder."""
-    made = app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
+    made = app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     with app.runtime.stores.connection() as store:
         assert store.notes is not None
         assert store.notes.acquire("schedule:tick", slot_id(made, made.next_run), 1, 60.0) is None
@@ -164,11 +164,11 @@ def test_a_place_taken_before_a_crash_is_not_lost(app: App, fire: Callable[[], N
 
 def test_a_schedule_edited_in_the_instant_leaves_no_place_taken(app: App) -> None:
     """Its slots are fired by the next look, under their new ids."""
-    app.schedule("a.task", 1, name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
+    app.schedules.create("a.task", 1, name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     firing = Firing(app.runtime)
     with app.runtime.schedule_stores.connection() as store:
         (claimed,) = store.claim_due(time.time(), 1, 0.0)
-        app.reschedule("tick", args=[2])
+        app.schedules.update("tick", args=[2])
 
         firing.fire(store, claimed)
         assert leased(app) == []
@@ -191,7 +191,7 @@ def test_a_task_left_out_by_a_hook_takes_no_place() -> None:
         Config.from_dict({"name": "plans", "secret_key": "k" * 40, "memory": {}}),
         plugins=Plugins.of({"builtin": builtin, "memory": memory, "spy": spy}),
     )
-    made = app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
+    made = app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     firing = Firing(app.runtime)
     with app.runtime.schedule_stores.connection() as store:
         firing.fire(store, made)
@@ -223,8 +223,8 @@ def test_overlap_needs_notes() -> None:
     )
 
     with pytest.raises(NotSupported, match="overlap='skip' needs a result store that keeps notes"):
-        app.schedule("a.task", overlap="skip")
-    assert app.schedule("a.task").overlap == "allow"
+        app.schedules.create("a.task", overlap="skip")
+    assert app.schedules.create("a.task").overlap == "allow"
 
 
 @pytest.mark.parametrize(
@@ -235,19 +235,19 @@ def test_overlap_needs_notes() -> None:
         ({"minutes": 5, "jitter": -1}, "from 0"),
         ({"cron": "0,10 9 * * *", "jitter": 601}, "600 seconds apart"),
         ({"type": "daily", "jitter": 86401}, "86400 seconds apart"),
-        ({"cluster": "no such name"}, "the name of a queue"),
-        ({"q_options": {"sync": True}}, "'sync' says nothing of a schedule"),
+        ({"queue": "no such name"}, "the name of a queue"),
+        ({"q_options": {"sync": True}}, "'sync' has no meaning for a schedule"),
     ],
 )
 def test_what_makes_no_sense_is_refused(app: App, told: dict[str, Any], fault: str) -> None:
     """At the call."""
     with pytest.raises(ScheduleError, match=fault):
-        app.schedule("a.task", **told)
+        app.schedules.create("a.task", **told)
 
 
 def test_jitter_spreads_tasks_evenly_and_for_whoever_fires_them(app: App) -> None:
     """The delay is made from the slot's id."""
-    made = app.schedule("a.task", every=timedelta(seconds=100), jitter=100)
+    made = app.schedules.create("a.task", every=timedelta(seconds=100), jitter=100)
 
     found = [lateness(made, slot_id(made, float(slot))) for slot in range(2000)]
 
@@ -261,7 +261,7 @@ def test_jitter_spreads_tasks_evenly_and_for_whoever_fires_them(app: App) -> Non
 
 def test_a_jittered_task_waits(app: App, fire: Callable[[], None]) -> None:
     """A slot's, not one that is run by hand."""
-    made = app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, jitter=3600)
+    made = app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, jitter=3600)
 
     fire()
     size = None
@@ -276,7 +276,9 @@ def test_a_jittered_task_waits(app: App, fire: Callable[[], None]) -> None:
 
 def test_a_task_is_put_on_the_queue_it_is_for(app: App, fire: Callable[[], None]) -> None:
     """Signed with that queue's key; its schedule stays here."""
-    app.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5, cluster="mail", overlap="skip")
+    app.schedules.create(
+        "a.task", name="tick", minutes=60, next_run=time.time() - 5, queue="mail", overlap="skip"
+    )
 
     fire()
 
@@ -290,14 +292,16 @@ def test_a_task_is_put_on_the_queue_it_is_for(app: App, fire: Callable[[], None]
     with other.stores.connection() as store:
         assert store.notes is not None
         assert store.notes.acquire("schedule:tick@plans", b"another", 1, 60.0) == opened.id
-    assert app.schedules()[0].cluster == "mail"
+    assert app.schedules.list()[0].queue == "mail"
     with pytest.raises(BadSignature):
-        OpenedSchedule(app.runtime, attrs.evolve(app.schedules()[0], cluster="other")).message(0.0, bytes(16))
+        OpenedSchedule(app.runtime, attrs.evolve(app.schedules.list()[0], queue="other")).message(
+            0.0, bytes(16)
+        )
 
 
 def test_its_own_queue_is_no_other(app: App) -> None:
     """Saying it is saying nothing."""
-    assert app.schedule("a.task", cluster="plans").cluster == ""
+    assert app.schedules.create("a.task", queue="plans").queue == ""
 
 
 def test_a_file_holds_one_queue(tmp_path: Any) -> None:
@@ -305,13 +309,13 @@ def test_a_file_holds_one_queue(tmp_path: Any) -> None:
     app = App(Config.from_dict({"name": "plans", "sqlite": {"path": str(tmp_path / "queue.db")}}))
 
     with pytest.raises(NotSupported, match="a file holds one queue"):
-        app.schedule("a.task", cluster="mail")
+        app.schedules.create("a.task", queue="mail")
     app.close()
 
 
 def test_a_schedules_options_are_its_tasks(app: App) -> None:
     """A hook, and what `async_task` takes."""
-    made = app.schedule("a.task", hook="a.hook", q_options={"timeout": 7, "group": "tens"})
+    made = app.schedules.create("a.task", hook="a.hook", q_options={"timeout": 7, "group": "tens"})
 
     found = OpenedSchedule(app.runtime, made).message(0.0, bytes(16))
     assert found is not None
@@ -325,7 +329,7 @@ def test_a_body_is_verified_and_decoded_once_for_all_slots(
 ) -> None:
     """A schedule that catches up a thousand slots opens its sealed body once."""
     app = make()
-    app.schedule("a.task", 1, name="tick", minutes=1, next_run=time.time() - 600, overlap=overlap)
+    app.schedules.create("a.task", 1, name="tick", minutes=1, next_run=time.time() - 600, overlap=overlap)
     opened = []
     for name in ("open_body", "read_arguments"):
         inner = getattr(messages, name)
@@ -352,8 +356,8 @@ def test_what_is_left_out_of_what_was_missed_is_told(
     """The oldest, and how many they are."""
     app = make(catch_up_limit=3, catch_up_window=3600)
     start = float(int(time.time()) - 600)
-    app.schedule("a.task", name="tick", minutes=1, next_run=start)
-    app.schedule("a.task", name="clock", cron="* * * * *", next_run=start - 1800)
+    app.schedules.create("a.task", name="tick", minutes=1, next_run=start)
+    app.schedules.create("a.task", name="clock", cron="* * * * *", next_run=start - 1800)
     firing = Firing(app.runtime)
 
     with app.runtime.schedule_stores.connection() as store, caplog.at_level(logging.WARNING):

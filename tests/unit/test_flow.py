@@ -124,7 +124,7 @@ def test_a_task_that_says_sync_takes_its_flow_along(app: App) -> None:
     sync = app.task(double).using(sync=True)
 
     assert [2, 4] == app.group([sync.bind(1), sync.bind(2)]).then(app.task(list)).result()
-    assert 0 == app.queue_size()
+    assert 0 == app.queue.size().ready
 
 
 def test_hooks_are_called_inline_and_hurt_nobody(app: App) -> None:
@@ -137,7 +137,7 @@ def test_hooks_are_called_inline_and_hurt_nobody(app: App) -> None:
         app.group([refuse]).then(app.task(total).using(hook=hook))
 
     told = [line for line in SEEN if line.startswith(("double s", "refuse f", "total"))]
-    assert 6 == app.result(job)
+    assert 6 == app.results.get(job)
     assert [
         "double success 4 ",
         "refuse failure None ValueError: no",
@@ -165,7 +165,7 @@ def test_captured_flows_show_what_is_enqueued_first_and_run_to_their_end(app: Ap
 
 def test_what_is_no_flow_is_refused(app: App) -> None:
     """With what to do about it."""
-    with pytest.raises(ValueError, match="a chain of no steps"):
+    with pytest.raises(ValueError, match="a chain has no steps"):
         app.chain([])
     with pytest.raises(ValueError, match=r"a step is \(function, args, kwargs\), and .* has 4 parts"):
         app.chain([(double, (), {}, None)])
@@ -176,7 +176,7 @@ def test_what_is_no_flow_is_refused(app: App) -> None:
     with pytest.raises(TaskNameError, match="lambda"):
         app.task(double).using(hook=lambda _: None)
     with pytest.raises(NotSupported, match="stays in one queue"):
-        app.group([app.task(double).using(cluster="other").bind(1), (double, (1,))]).enqueue()
+        app.group([app.task(double).using(queue="other").bind(1), (double, (1,))]).enqueue()
 
 
 def test_a_group_that_has_not_ended_says_how_many_are_missing(app: App) -> None:
@@ -222,10 +222,10 @@ def test_a_large_argument_of_what_waits_for_many_is_refused(app: App) -> None:
     ):
         app.group(many).then((weigh, (b"x" * 200_000,)))
 
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
     app.group(many).then((weigh, (b"x" * 60_000,)))
     app.group(many[:2]).then((weigh, (b"x" * 200_000,)))
-    assert app.queue_size() == 102
+    assert app.queue.size().ready == 102
 
 
 def test_hooks_before_the_enqueuing_see_every_link(tmp_path: Path) -> None:

@@ -118,11 +118,11 @@ def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> Non
     began = time.monotonic_ns()
     until(lambda: living.page.commands.renewed > began + 3 * LEASE * 1e9, "renewals beyond the lease")
 
-    assert scene.app.sizes().leased == 2
+    assert scene.app.queue.size().leased == 2
     # Whoever leases now gets the dead one's message, whose lease nobody prolongs.
     assert [one.receipt for one in scene.broker.lease(5, 0.0)] != [held]
     scene.broker.settle([Settlement(held, Action.ACK)])
-    assert scene.app.sizes().leased == 1
+    assert scene.app.queue.size().leased == 1
     scene.runtime.fault = None
     until(lambda: not caretaker.last_error)
 
@@ -145,7 +145,7 @@ def test_leases_are_renewed_while_the_store_is_silent(scene: Scene) -> None:
 def test_workers_wait_for_the_first_look(scene: Scene) -> None:
     """Nobody knows whether the queue is paused before the store has answered."""
     scene.runtime.fault = BackendUnavailable("the store is down")
-    scene.app.pause_queue()
+    scene.app.queue.pause()
     caretaker = scene.start()
     until(lambda: caretaker.last_error)
     assert [slot.page.commands.paused for slot in scene.slots] == [Pause.UNKNOWN, Pause.UNKNOWN]
@@ -153,7 +153,7 @@ def test_workers_wait_for_the_first_look(scene: Scene) -> None:
     scene.runtime.fault = None
     until(lambda: caretaker.control.paused)
     assert [slot.page.commands.paused for slot in scene.slots] == [Pause.YES, Pause.YES]
-    scene.app.resume_queue()
+    scene.app.queue.resume()
     until(lambda: not caretaker.control.paused)
     assert [slot.page.commands.paused for slot in scene.slots] == [Pause.NO, Pause.NO]
 

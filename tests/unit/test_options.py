@@ -42,7 +42,7 @@ def app() -> App:
         ({"group": 5}, r"^group must be a text, got 5 of type int; pass str\(\) of it$"),
         ({"label": 5}, r"^label must be a text, got 5 of type int"),
         ({"limit_key": b"db"}, r"^limit_key must be a text, got b'db' of type bytes"),
-        ({"cluster": 5}, r"^cluster must be a text, got 5"),
+        ({"queue": 5}, r"^queue must be a text, got 5"),
         (
             {"timeout": "5"},
             r"^timeout must be a number of seconds, got '5' of type str; pass an int",
@@ -127,7 +127,7 @@ def test_options_of_the_specification_are_held_to_the_same(
     with pytest.raises(error, match=says):
         app.async_task("os.getcwd", q_options=option)
 
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
 
 
 def test_a_timeout_below_nought_is_no_limit_for_the_specification_alone(app: App) -> None:

@@ -39,28 +39,28 @@ def called(app: App, one: Schedule) -> tuple[Head, Any]:
 
 def test_what_is_not_named_stays(app: App) -> None:
     """Rule, slot, arguments, options."""
-    made = app.schedule(
+    made = app.schedules.create(
         "a.task", 1, name="tick", minutes=5, next_run=1e9, q_options={"timeout": 7}, hook="a.hook", deep=True
     )
 
-    one = app.reschedule("tick", jitter=60, overlap="skip", catch_up=False)
+    one = app.schedules.update("tick", jitter=60, overlap="skip", catch_up=False)
 
     assert one == attrs.evolve(made, jitter=60.0, overlap="skip", catch_up=False, body=one.body)
     head, arguments = called(app, one)
     assert (head.timeout, head.hook, head.label) == (7, "a.hook", "tick")
     assert arguments == [[1], {"deep": True}]
-    assert [one] == list(app.schedules())
+    assert [one] == list(app.schedules.list())
 
 
 def test_parts_of_a_call_are_changed_apart(app: App) -> None:
     """Positional arguments, named ones, the function, its options."""
-    app.schedule("a.task", 1, name="tick", deep=True)
+    app.schedules.create("a.task", 1, name="tick", deep=True)
 
-    assert called(app, app.reschedule("tick", args=[2]))[1] == [[2], {"deep": True}]
-    assert called(app, app.reschedule("tick", kwargs={}))[1] == [2]
-    head, arguments = called(app, app.reschedule("tick", func="b.task", q_options={"group": "g"}))
+    assert called(app, app.schedules.update("tick", args=[2]))[1] == [[2], {"deep": True}]
+    assert called(app, app.schedules.update("tick", kwargs={}))[1] == [2]
+    head, arguments = called(app, app.schedules.update("tick", func="b.task", q_options={"group": "g"}))
     assert (head.name, head.group, head.label, arguments) == ("b.task", "g", "tick", [2])
-    assert app.schedules()[0].task == "b.task"
+    assert app.schedules.list()[0].task == "b.task"
 
 
 def test_another_function_keeps_what_the_schedule_was_told(app: App) -> None:
@@ -71,13 +71,13 @@ def test_another_function_keeps_what_the_schedule_was_told(app: App) -> None:
     plain.__qualname__ = "plain"
     old = app.task(concurrency=2, retry=Retry(max_attempts=3))(plain)
     told = {"group": "g", "timeout": 30, "task_name": "mine", "save": False}
-    app.schedule(old, name="tick", hook="a.hook", q_options=told)
+    app.schedules.create(old, name="tick", hook="a.hook", q_options=told)
 
-    head, _ = called(app, app.reschedule("tick", func="b.task"))
+    head, _ = called(app, app.schedules.update("tick", func="b.task"))
     assert (head.name, head.hook, head.group, head.timeout) == ("b.task", "a.hook", "g", 30)
     assert (head.label, head.save, head.concurrency, head.max_attempts) == ("mine", False, None, None)
     new = app.task(timeout=9, group="own")(plain)
-    head, _ = called(app, app.reschedule("tick", func=new))
+    head, _ = called(app, app.schedules.update("tick", func=new))
     assert (head.hook, head.group, head.timeout) == ("a.hook", "own", 9)
 
 
@@ -88,9 +88,9 @@ def test_a_declared_task_brings_its_options(app: App) -> None:
 
     plain.__qualname__ = "plain"
     task = app.task(timeout=9, retry=Retry(max_attempts=2))(plain)
-    app.schedule("a.task", name="tick")
+    app.schedules.create("a.task", name="tick")
 
-    head, _ = called(app, app.reschedule("tick", func=task))
+    head, _ = called(app, app.schedules.update("tick", func=task))
 
     assert (head.timeout, head.max_attempts) == (9, 2)
 
@@ -98,42 +98,42 @@ def test_a_declared_task_brings_its_options(app: App) -> None:
 def test_a_new_rule_counts_from_the_next_slot(app: App) -> None:
     """A cron expression has its own times, and what is said is said."""
     soon = float(int(time.time()) + 1000)
-    app.schedule("a.task", name="tick", minutes=60, next_run=soon)
+    app.schedules.create("a.task", name="tick", minutes=60, next_run=soon)
 
-    one = app.reschedule("tick", every=timedelta(minutes=7))
+    one = app.schedules.update("tick", every=timedelta(minutes=7))
     assert (one.rule, one.next_run, one.anchor) == ("every 420", soon, soon)
-    one = app.reschedule("tick", cron="0 3 * * *", time_zone="UTC")
+    one = app.schedules.update("tick", cron="0 3 * * *", time_zone="UTC")
     assert datetime.fromtimestamp(one.next_run, UTC).hour == 3
-    one = app.reschedule("tick", type="monthly", next_run=datetime(2030, 1, 31, tzinfo=UTC))
+    one = app.schedules.update("tick", type="monthly", next_run=datetime(2030, 1, 31, tzinfo=UTC))
     assert one.next_run == one.anchor == datetime(2030, 1, 31, tzinfo=UTC).timestamp()
-    one = app.reschedule("tick", jitter=5)
+    one = app.schedules.update("tick", jitter=5)
     assert one.rule == "monthly"
 
 
 def test_what_was_missed_is_not_made_up_for_by_a_new_rule(app: App) -> None:
     """It begins now."""
-    app.schedule("a.task", name="tick", minutes=60, next_run=1000)
+    app.schedules.create("a.task", name="tick", minutes=60, next_run=1000)
 
-    assert app.reschedule("tick", minutes=1).next_run >= time.time() - 2
+    assert app.schedules.update("tick", minutes=1).next_run >= time.time() - 2
 
 
 def test_a_paused_schedule_stays_paused(app: App) -> None:
     """It is resumed with what the edit said."""
-    app.schedule("a.task", name="tick", minutes=5, repeats=9)
-    app.pause("tick")
+    app.schedules.create("a.task", name="tick", minutes=5, repeats=9)
+    app.schedules.pause("tick")
 
-    one = app.reschedule("tick", minutes=6)
+    one = app.schedules.update("tick", minutes=6)
     assert (one.repeats, one.kept) == (0, 9)
-    one = app.reschedule("tick", repeats=3)
+    one = app.schedules.update("tick", repeats=3)
     assert (one.repeats, one.kept) == (0, 3)
-    assert app.resume("tick").repeats == 3
-    one = app.reschedule("tick", repeats=0)
+    assert app.schedules.resume("tick").repeats == 3
+    one = app.schedules.update("tick", repeats=0)
     assert (one.repeats, one.kept) == (0, 3)
 
 
 def done(app: App, **told: Any) -> Schedule:
     """Return a schedule that has fired its only slot just now, as it is kept."""
-    made = app.schedule("a.task", name="tick", next_run=int(time.time()) - 5, repeats=1, **told)
+    made = app.schedules.create("a.task", name="tick", next_run=int(time.time()) - 5, repeats=1, **told)
     _, after = due(made, time.time(), CatchUp(), 9)
     assert after is not None
     assert (after.repeats, after.kept) == (0, 0)
@@ -147,12 +147,12 @@ def test_a_done_schedule_with_new_repeats_fires_new_slots(app: App, arguments: d
     """Not those again that it has fired; a new rule counts from now."""
     before = done(app, minutes=1)
 
-    one = app.reschedule("tick", repeats=2, **arguments)
+    one = app.schedules.update("tick", repeats=2, **arguments)
 
     assert (one.repeats, one.kept) == (2, 0)
     assert (one.next_run, one.anchor) == (before.next_run + 60, before.anchor)
     before = done(app, minutes=1)
-    one = app.reschedule("tick", repeats=2, minutes=2)
+    one = app.schedules.update("tick", repeats=2, minutes=2)
     assert before.next_run < one.next_run <= time.time()
 
 
@@ -160,19 +160,19 @@ def test_a_done_schedule_stays_done_unless_it_is_given_slots(app: App) -> None:
     """And a rule that has no more is told of."""
     done(app, type="once")
 
-    assert app.reschedule("tick", jitter=0, repeats=0).repeats == 0
+    assert app.schedules.update("tick", jitter=0, repeats=0).repeats == 0
     with pytest.raises(ScheduleError, match="has fired the last slot of its rule 'once'; give next_run="):
-        app.reschedule("tick", repeats=2)
-    assert app.reschedule("tick", repeats=2, next_run=2e9).next_run == 2e9
+        app.schedules.update("tick", repeats=2)
+    assert app.schedules.update("tick", repeats=2, next_run=2e9).next_run == 2e9
 
 
 def test_a_broken_schedule_is_tried_again(app: App) -> None:
     """Whoever edits it has seen why it rests."""
-    made = app.schedule("a.task", name="tick")
+    made = app.schedules.create("a.task", name="tick")
     with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(made, fault="no such task"))
 
-    assert app.reschedule("tick", func="b.task").fault == ""
+    assert app.schedules.update("tick", func="b.task").fault == ""
 
 
 @pytest.mark.parametrize("way", ["resumed", "edited", "scheduled anew"])
@@ -180,12 +180,12 @@ def test_what_a_broken_schedule_missed_is_not_made_up_for(app: App, way: str) ->
     """However it is mended; a slot that is still to come stays."""
     soon = float(int(time.time()) + 1000)
     ways = {
-        "resumed": lambda: app.resume("tick"),
-        "edited": lambda: app.reschedule("tick", args=[1]),
-        "scheduled anew": lambda: app.schedule("a.task", 1, name="tick", minutes=1),
+        "resumed": lambda: app.schedules.resume("tick"),
+        "edited": lambda: app.schedules.update("tick", args=[1]),
+        "scheduled anew": lambda: app.schedules.create("a.task", 1, name="tick", minutes=1),
     }
     for slot in (soon, float(int(time.time()) - 3600 * 5)):
-        made = app.schedule("a.task", name="tick", minutes=1, next_run=slot)
+        made = app.schedules.create("a.task", name="tick", minutes=1, next_run=slot)
         with app.runtime.schedule_stores.connection() as store:
             store.add(attrs.evolve(made, fault="no such task"))
 
@@ -197,28 +197,28 @@ def test_what_a_broken_schedule_missed_is_not_made_up_for(app: App, way: str) ->
 
 def test_it_may_go_to_another_queue_and_come_back(app: App) -> None:
     """Its own by None."""
-    app.schedule("a.task", name="tick")
+    app.schedules.create("a.task", name="tick")
 
-    assert app.reschedule("tick", cluster="mail").cluster == "mail"
-    assert app.reschedule("tick", jitter=0).cluster == "mail"
-    assert app.reschedule("tick", cluster=None).cluster == ""
+    assert app.schedules.update("tick", queue="mail").queue == "mail"
+    assert app.schedules.update("tick", jitter=0).queue == "mail"
+    assert app.schedules.update("tick", queue=None).queue == ""
 
 
 def test_what_cannot_be_changed_is_told(app: App) -> None:
     """And nothing is changed."""
-    made = app.schedule("a.task", name="tick", minutes=5)
+    made = app.schedules.create("a.task", name="tick", minutes=5)
 
     with pytest.raises(TypeError, match="not a part of a schedule: 'colour'; there are args, catch_up"):
-        app.reschedule("tick", colour="red")
+        app.schedules.update("tick", colour="red")
     with pytest.raises(TypeError, match="'name'"):
-        app.reschedule("tick", name="tock")
+        app.schedules.update("tick", name="tock")
     with pytest.raises(ScheduleError, match="no schedule 'tock'"):
-        app.reschedule("tock", jitter=1)
+        app.schedules.update("tock", jitter=1)
     with pytest.raises(ScheduleError, match="300 seconds apart"):
-        app.reschedule("tick", jitter=301)
+        app.schedules.update("tick", jitter=301)
     with pytest.raises(ScheduleError, match="one rule"):
-        app.reschedule("tick", minutes=5, cron="* * * * *")
-    assert [made] == list(app.schedules())
+        app.schedules.update("tick", minutes=5, cron="* * * * *")
+    assert [made] == list(app.schedules.list())
 
 
 def test_arguments_that_are_not_read_here_are_replaced_whole() -> None:
@@ -234,13 +234,13 @@ def test_arguments_that_are_not_read_here_are_replaced_whole() -> None:
             }
         )
     )
-    app.schedule("a.task", 1, name="tick", minutes=5)
+    app.schedules.create("a.task", 1, name="tick", minutes=5)
 
     with pytest.raises(ScheduleError, match="give both args= and kwargs="):
-        app.reschedule("tick", args=[2])
-    one = app.reschedule("tick", args=[2], kwargs={})
+        app.schedules.update("tick", args=[2])
+    one = app.schedules.update("tick", args=[2], kwargs={})
     assert called(app, one)[1] == [2]
-    assert called(app, app.reschedule("tick", jitter=1))[1] == [2]
+    assert called(app, app.schedules.update("tick", jitter=1))[1] == [2]
 
 
 def test_a_task_whose_own_limits_say_otherwise_has_no_schedule(app: App) -> None:
@@ -250,17 +250,17 @@ def test_a_task_whose_own_limits_say_otherwise_has_no_schedule(app: App) -> None
 
     plain.__qualname__ = "plain"
     unique, limited = app.task(unique=True)(plain), app.task(concurrency=2)(plain)
-    app.schedule(limited, name="limited")
-    app.schedule("a.task", name="queued", overlap="queue")
-    kept = list(app.schedules())
+    app.schedules.create(limited, name="limited")
+    app.schedules.create("a.task", name="queued", overlap="queue")
+    kept = list(app.schedules.list())
     with pytest.raises(ScheduleError, match="use overlap='skip'"):
-        app.schedule(unique)
+        app.schedules.create(unique)
     with pytest.raises(ScheduleError, match="use overlap='skip'"):
-        app.reschedule("limited", func=unique)
+        app.schedules.update("limited", func=unique)
     with pytest.raises(ScheduleError, match="overlap='queue' lets one task run"):
-        app.schedule(limited, overlap="queue")
+        app.schedules.create(limited, overlap="queue")
     with pytest.raises(ScheduleError, match="overlap='queue' lets one task run"):
-        app.reschedule("limited", overlap="queue")
+        app.schedules.update("limited", overlap="queue")
     with pytest.raises(ScheduleError, match="overlap='queue' lets one task run"):
-        app.reschedule("queued", func=limited)
-    assert kept == list(app.schedules())
+        app.schedules.update("queued", func=limited)
+    assert kept == list(app.schedules.list())

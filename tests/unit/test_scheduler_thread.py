@@ -71,18 +71,18 @@ def test_broken_schedules_are_marked_and_the_others_fire(
 ) -> None:
     """A rule, a zone, a body that are none: each is told, passed over and rests."""
     due = time.time() - 5
-    put(app, app.schedule("a.task", name="a rule", next_run=due), rule="61 * * * *")
-    put(app, app.schedule("a.task", name="b zone", next_run=due), time_zone="Mars/Base")
-    put(app, app.schedule("a.task", name="c body", next_run=due), body=b"x" * 80)
-    altered = app.schedule("a.task", name="d altered", next_run=due)
+    put(app, app.schedules.create("a.task", name="a rule", next_run=due), rule="61 * * * *")
+    put(app, app.schedules.create("a.task", name="b zone", next_run=due), time_zone="Mars/Base")
+    put(app, app.schedules.create("a.task", name="c body", next_run=due), body=b"x" * 80)
+    altered = app.schedules.create("a.task", name="d altered", next_run=due)
     put(app, altered, body=altered.body + b"x")
-    app.schedule("a.task", name="e sound", next_run=due, repeats=1)
+    app.schedules.create("a.task", name="e sound", next_run=due, repeats=1)
     keeper = keep()
 
-    until(lambda: app.queue_size() == 1, "the sound one to fire")
-    until(lambda: app.schedules()[-1].repeats == 0)
+    until(lambda: app.queue.size().ready == 1, "the sound one to fire")
+    until(lambda: app.schedules.list()[-1].repeats == 0)
 
-    found = {one.name[0]: one.fault for one in app.schedules()}
+    found = {one.name[0]: one.fault for one in app.schedules.list()}
     assert "not a rule of a schedule" in found["a"]
     assert "no time zone" in found["b"]
     assert "BadSignature" in found["d"]
@@ -143,19 +143,19 @@ def test_what_the_broker_refuses_of_one_schedule_stops_no_other(
     """It is marked with the broker's reason; those before and behind it fire."""
     now = time.time()
     for number, late in enumerate((9, 5, 1)):
-        strict.schedule("a.task", name=f"good {number}", minutes=60, next_run=now - late)
+        strict.schedules.create("a.task", name=f"good {number}", minutes=60, next_run=now - late)
 
     def plain() -> None: ...
 
     plain.__qualname__ = "plain"
     late_task = strict.task(plain).using(delay=WEEK + 1)
-    strict.schedule(late_task, name="bad", minutes=60, next_run=now - 7)
+    strict.schedules.create(late_task, name="bad", minutes=60, next_run=now - 7)
     keeper = SchedulerThread(strict.runtime)
 
-    until(lambda: strict.queue_size() == 3, "the others to fire")
-    until(lambda: any(one.fault for one in strict.schedules()), "it to be marked")
+    until(lambda: strict.queue.size().ready == 3, "the others to fire")
+    until(lambda: any(one.fault for one in strict.schedules.list()), "it to be marked")
 
-    assert [one.fault for one in strict.schedules() if one.fault] == [
+    assert [one.fault for one in strict.schedules.list() if one.fault] == [
         "BackendRejected: delays by a week at most"
     ]
     assert keeper.last_error == ""
@@ -168,27 +168,27 @@ def test_a_broker_that_refuses_everything_marks_no_schedule(
 ) -> None:
     """A password that was changed is not the schedules' fault."""
     monkeypatch.setattr(StrictBroker, "open", False)
-    strict.schedule("a.task", name="tick", minutes=60, next_run=time.time() - 5)
+    strict.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5)
     keeper = SchedulerThread(strict.runtime)
 
     until(lambda: keeper.last_error, "it to be told")
 
     assert keeper.last_error == "the password is wrong"
-    assert [one.fault for one in strict.schedules()] == [""]
+    assert [one.fault for one in strict.schedules.list()] == [""]
     assert keeper.close(10)
 
 
 def test_what_was_missed_is_made_up_for(app: App, keep: Any) -> None:
     """Every slot, or one where the schedule says so."""
     due = int(time.time()) - 600
-    app.schedule("a.task", name="all", minutes=2, next_run=due, repeats=4)
-    app.schedule("a.task", name="one", type="daily", next_run=due - 3 * 86400, catch_up=False)
+    app.schedules.create("a.task", name="all", minutes=2, next_run=due, repeats=4)
+    app.schedules.create("a.task", name="one", type="daily", next_run=due - 3 * 86400, catch_up=False)
     keep()
 
-    until(lambda: app.queue_size() >= 5, "all of them to fire")
+    until(lambda: app.queue.size().ready >= 5, "all of them to fire")
 
-    every, one = app.schedules()
-    assert app.queue_size() == 5
+    every, one = app.schedules.list()
+    assert app.queue.size().ready == 5
     assert every.repeats == 0
     assert one.next_run == due + 86400
 
@@ -196,26 +196,26 @@ def test_what_was_missed_is_made_up_for(app: App, keep: Any) -> None:
 def test_two_who_fire_share_the_slots(app: App, keep: Any) -> None:
     """A slot fires once, however many look."""
     for number in range(150):
-        app.schedule("a.task", number, name=f"{number:03}", next_run=time.time() - 5)
+        app.schedules.create("a.task", number, name=f"{number:03}", next_run=time.time() - 5)
     keep()
     keep()
 
-    until(lambda: not app.schedules(), "all of them to fire")
+    until(lambda: not app.schedules.list(), "all of them to fire")
 
-    assert app.queue_size() == 150
+    assert app.queue.size().ready == 150
 
 
 def test_a_paused_schedule_does_not_fire(app: App, keep: Any) -> None:
     """Nor one that is not due."""
-    app.schedule("a.task", name="paused", minutes=1, next_run=time.time() - 5)
-    app.pause("paused")
-    app.schedule("a.task", name="later", next_run=time.time() + 3600)
-    app.schedule("a.task", name="now", next_run=time.time() - 5)
+    app.schedules.create("a.task", name="paused", minutes=1, next_run=time.time() - 5)
+    app.schedules.pause("paused")
+    app.schedules.create("a.task", name="later", next_run=time.time() + 3600)
+    app.schedules.create("a.task", name="now", next_run=time.time() - 5)
     keep()
 
-    until(lambda: len(app.schedules()) == 2, "what is due to fire")
+    until(lambda: len(app.schedules.list()) == 2, "what is due to fire")
 
-    assert app.queue_size() == 1
+    assert app.queue.size().ready == 1
 
 
 def fail(app: App, body: bytes, failures: int = 2, **rules: Any) -> Outcome:
@@ -243,44 +243,44 @@ def test_a_slot_is_tried_like_any_task_before_its_schedule_is_marked(
     app: App, rules: dict[str, Any], failures: int, marked: bool
 ) -> None:
     """A worker of an earlier release may have taken it, which does not know the function yet."""
-    made = app.schedule("no.such.function", name="tick", minutes=5)
+    made = app.schedules.create("no.such.function", name="tick", minutes=5)
     sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
 
     ended = fail(app, sent.body, failures, **rules)
 
     assert ended.retryable is not marked
-    assert bool(app.schedules()[0].fault) is marked
+    assert bool(app.schedules.list()[0].fault) is marked
 
 
 def test_a_schedule_of_another_queue_is_marked_where_it_is_kept(app: App) -> None:
     """A worker of the queue its tasks are put on finds that the function is not there."""
-    made = app.schedule("no.such.function", name="tick", minutes=5, cluster="mail")
+    made = app.schedules.create("no.such.function", name="tick", minutes=5, queue="mail")
     sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
 
-    ended = fail(app.of("mail"), sent.body)
+    ended = fail(app.for_queue("mail"), sent.body)
 
     assert not ended.retryable
-    assert app.schedules()[0].fault == ended.error
+    assert app.schedules.list()[0].fault == ended.error
 
 
 def test_only_the_schedule_that_was_fired_is_marked(app: App, caplog: pytest.LogCaptureFixture) -> None:
     """Not one of the same name that calls something else by now; its error is told once."""
-    made = app.schedule("no.such.function", name="tick", minutes=5)
+    made = app.schedules.create("no.such.function", name="tick", minutes=5)
     sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
 
-    app.reschedule("tick", func="math.sqrt")
+    app.schedules.update("tick", func="math.sqrt")
     fail(app, sent.body)
-    assert app.schedules()[0].fault == ""
+    assert app.schedules.list()[0].fault == ""
 
-    app.reschedule("tick", func="no.such.function")
+    app.schedules.update("tick", func="no.such.function")
     for _ in range(2):
         fail(app, sent.body)
-    assert "no task 'no.such.function'" in app.schedules()[0].fault
+    assert "no task 'no.such.function'" in app.schedules.list()[0].fault
     assert caplog.text.count("is disabled until") == 1
-    app.unschedule("tick")
+    app.schedules.delete("tick")
     assert not fail(app, sent.body).retryable
 
 
@@ -292,13 +292,13 @@ def test_another_queue_out_of_reach_holds_up_only_its_own(
     (tmp_path / "qcore" / "mail.db").mkdir(parents=True)
     app = App(Config.from_dict({"name": "plans", "secret_key": "k" * 40}))
     due = time.time() - 5
-    app.schedule("a.task", name="elsewhere", next_run=due - 60, cluster="mail")
-    app.schedule("a.task", name="here", next_run=due)
+    app.schedules.create("a.task", name="elsewhere", next_run=due - 60, queue="mail")
+    app.schedules.create("a.task", name="here", next_run=due)
     keeper = SchedulerThread(app.runtime)
 
-    until(lambda: app.queue_size() == 1, "the other to fire")
+    until(lambda: app.queue.size().ready == 1, "the other to fire")
 
-    assert [one.name for one in app.schedules()] == ["elsewhere"]
+    assert [one.name for one in app.schedules.list()] == ["elsewhere"]
     assert "schedule 'elsewhere' is skipped" in caplog.text
     assert keeper.close(10)
     app.close()

@@ -80,10 +80,10 @@ def opened(app: App, schedule: Schedule, slot: float = 0.0) -> tuple[Any, Any]:
 )
 def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) -> None:
     """The calls of the specification and an interval."""
-    made = app.schedule("math.sqrt", 4, **told)
+    made = app.schedules.create("math.sqrt", 4, **told)
 
     assert made.rule == rule
-    assert [made] == list(app.schedules())
+    assert [made] == list(app.schedules.list())
     assert (made.name, made.task, made.time_zone) == ("math.sqrt", "math.sqrt", "Europe/Amsterdam")
 
 
@@ -135,31 +135,31 @@ def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) 
 def test_what_cannot_be_kept_is_refused(app: App, told: dict[str, Any], fault: str) -> None:
     """At the call, not when it should fire."""
     with pytest.raises(ScheduleError, match=fault):
-        app.schedule("math.sqrt", 4, **told)
+        app.schedules.create("math.sqrt", 4, **told)
 
-    assert list(app.schedules()) == []
+    assert list(app.schedules.list()) == []
 
 
 def test_the_first_slot_is_now_or_what_is_said(app: App) -> None:
     """A time without a zone is on the schedule's own wall clock."""
     before = int(time.time())
 
-    assert before <= app.schedule("math.sqrt", 4, type="daily").next_run <= time.time()
-    said = app.schedule("math.sqrt", 4, type="daily", next_run=datetime(2030, 7, 1, 9, 30))  # noqa: DTZ001 - what is tried
+    assert before <= app.schedules.create("math.sqrt", 4, type="daily").next_run <= time.time()
+    said = app.schedules.create("math.sqrt", 4, type="daily", next_run=datetime(2030, 7, 1, 9, 30))  # noqa: DTZ001 - what is tried
     assert said.next_run == said.anchor == datetime(2030, 7, 1, 7, 30, tzinfo=UTC).timestamp()
-    yearly = app.schedule("math.sqrt", 4, name="y", cron="0 0 1 1 *")
+    yearly = app.schedules.create("math.sqrt", 4, name="y", cron="0 0 1 1 *")
     assert yearly.next_run > time.time()
 
 
 def test_an_argument_that_cannot_be_written_is_told_at_once(app: App) -> None:
     """Not when the slot has come."""
     with pytest.raises(EncodeError):
-        app.schedule("math.sqrt", object())
+        app.schedules.create("math.sqrt", object())
 
 
 def test_a_task_keeps_its_options(app: App) -> None:
     """Its label is the schedule's name unless it has one."""
-    made = app.schedule("math.pow", 2, 3, name="powers")
+    made = app.schedules.create("math.pow", 2, 3, name="powers")
 
     head, arguments = opened(app, made)
 
@@ -169,7 +169,7 @@ def test_a_task_keeps_its_options(app: App) -> None:
 
 def test_the_slots_time_is_an_argument_if_asked_for(app: App) -> None:
     """ISO 8601 on the schedule's wall clock, beside the other arguments."""
-    made = app.schedule("a.task", 1, b=2, intended_date_kwarg="when")
+    made = app.schedules.create("a.task", 1, b=2, intended_date_kwarg="when")
 
     _, arguments = opened(app, made, datetime(2026, 7, 1, 7, 0, tzinfo=UTC).timestamp())
 
@@ -181,13 +181,13 @@ def test_a_serializer_that_runs_code_gets_no_slots_time() -> None:
     app = make(serializer="pickle", accept_serializers=["pickle"])
 
     with pytest.raises(ScheduleError, match="can run code"):
-        app.schedule("a.task", intended_date_kwarg="when")
-    assert opened(app, app.schedule("a.task", 1))[1] == [1]
+        app.schedules.create("a.task", intended_date_kwarg="when")
+    assert opened(app, app.schedules.create("a.task", 1))[1] == [1]
 
 
 def test_what_is_sealed_belongs_to_one_name(app: App) -> None:
     """Nobody who can write to the store makes one schedule run what another was sealed for."""
-    made = app.schedule("a.task", name="one")
+    made = app.schedules.create("a.task", name="one")
 
     with pytest.raises(BadSignature):
         OpenedSchedule(app.runtime, attrs.evolve(made, name="other")).message(0.0, bytes(16))
@@ -197,7 +197,7 @@ def test_what_is_sealed_belongs_to_one_name(app: App) -> None:
 
 def test_arguments_of_a_serializer_no_longer_accepted_are_told(app: App) -> None:
     """The schedule is broken, and says why."""
-    made = app.schedule("a.task", 1)
+    made = app.schedules.create("a.task", 1)
     other = make(serializer="json")
 
     with pytest.raises(DecodeError, match="which `accept_serializers` does not list"):
@@ -217,13 +217,13 @@ def test_hooks_see_a_slots_task_and_may_leave_it_out() -> None:
     plugins = Plugins.of({"builtin": builtin, "memory": memory, "spy": spy})
     app = App(Config.from_dict(SETTINGS), plugins=plugins)
 
-    assert b"of a.task" in opened(app, app.schedule("a.task", 1))[0]
-    assert OpenedSchedule(app.runtime, app.schedule("a.task", 0)).message(0.0, bytes(16)) is None
+    assert b"of a.task" in opened(app, app.schedules.create("a.task", 1))[0]
+    assert OpenedSchedule(app.runtime, app.schedules.create("a.task", 0)).message(0.0, bytes(16)) is None
 
 
 def test_a_slot_has_one_id(app: App) -> None:
     """The same for whoever fires it, another for each slot, name and body."""
-    one, other = app.schedule("a.task", name="one"), app.schedule("a.task", name="other")
+    one, other = app.schedules.create("a.task", name="one"), app.schedules.create("a.task", name="other")
 
     ids = {slot_id(one, 1e9), slot_id(one, 1e9 + 1), slot_id(other, 1e9), slot_id(one, 1e9)}
 
@@ -234,7 +234,7 @@ def test_a_slot_has_one_id(app: App) -> None:
 
 def test_missed_slots_are_made_up_for_where_that_is_asked_for(app: App) -> None:
     """All of them oldest first, or one and then the usual."""
-    made = app.schedule("a.task", every=timedelta(seconds=10), next_run=1000.0)
+    made = app.schedules.create("a.task", every=timedelta(seconds=10), next_run=1000.0)
 
     all_, after = due(made, 1035.0, CatchUp(), 100)
     one, later = due(made, 1035.0, CatchUp(each=False), 100)
@@ -251,7 +251,9 @@ def test_a_window_shorter_than_the_rule_walks_no_slots(
 ) -> None:
     """The newest missed slot is found from now, not from the first of them on."""
     now = 1_767_225_690.5
-    made = attrs.evolve(app.schedule("a.task"), rule=rule, next_run=now // 60 * 60 - 30 * 86400, anchor=0.0)
+    made = attrs.evolve(
+        app.schedules.create("a.task"), rule=rule, next_run=now // 60 * 60 - 30 * 86400, anchor=0.0
+    )
     walked = rules.slots(rules.parse(rule), now - 2 * 86400, rules.zone(made.time_zone), 0.0)
     *_, newest = itertools.takewhile(lambda slot: slot <= now, walked)
     asked = []
@@ -272,7 +274,7 @@ def test_a_window_shorter_than_the_rule_walks_no_slots(
 
 def test_what_is_too_much_for_one_step_goes_on_in_the_next(app: App) -> None:
     """No slot is lost between the two."""
-    made = app.schedule("a.task", every=timedelta(seconds=10), next_run=1000.0)
+    made = app.schedules.create("a.task", every=timedelta(seconds=10), next_run=1000.0)
 
     slots, after = due(made, 1035.0, CatchUp(), 3)
 
@@ -282,7 +284,7 @@ def test_what_is_too_much_for_one_step_goes_on_in_the_next(app: App) -> None:
 
 def test_repeats_are_counted_down(app: App) -> None:
     """With the last it is done; what is missed counts too."""
-    made = app.schedule("a.task", every=timedelta(seconds=10), next_run=1000.0, repeats=3)
+    made = app.schedules.create("a.task", every=timedelta(seconds=10), next_run=1000.0, repeats=3)
 
     slots, after = due(made, 1015.0, CatchUp(), 100)
     assert (slots, after) == ([1000.0, 1010.0], attrs.evolve(made, next_run=1020.0, repeats=1))
@@ -293,7 +295,7 @@ def test_repeats_are_counted_down(app: App) -> None:
 
 def test_what_happens_once_is_removed_or_kept_as_done(app: App) -> None:
     """Without a number of repeats it is removed, with one it stays."""
-    made = app.schedule("a.task", next_run=1000.0)
+    made = app.schedules.create("a.task", next_run=1000.0)
 
     assert due(made, 5000.0, CatchUp(), 9) == ([1000.0], None)
     _, kept = due(attrs.evolve(made, repeats=1), 5000.0, CatchUp(), 9)
@@ -302,96 +304,102 @@ def test_what_happens_once_is_removed_or_kept_as_done(app: App) -> None:
 
 def test_a_paused_schedule_goes_on_where_it_should(app: App) -> None:
     """With as many repeats as it had; what it missed is not made up for."""
-    app.schedule("a.task", name="tick", minutes=1, next_run=1000.0, repeats=5)
+    app.schedules.create("a.task", name="tick", minutes=1, next_run=1000.0, repeats=5)
 
-    assert app.pause("tick").repeats == 0
-    assert app.pause("tick").repeats == 0
-    resumed = app.resume("tick")
+    assert app.schedules.pause("tick").repeats == 0
+    assert app.schedules.pause("tick").repeats == 0
+    resumed = app.schedules.resume("tick")
 
     assert (resumed.repeats, resumed.kept) == (5, 0)
     assert time.time() < resumed.next_run <= time.time() + 60
-    assert [resumed] == list(app.schedules())
+    assert [resumed] == list(app.schedules.list())
 
 
 def test_a_schedule_that_is_done_is_not_resumed(app: App) -> None:
     """It has no slots left."""
-    app.schedule("a.task", name="tick")
+    app.schedules.create("a.task", name="tick")
     with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(store.all()[0], repeats=0))
 
     with pytest.raises(ScheduleError, match="has ended"):
-        app.resume("tick")
+        app.schedules.resume("tick")
 
 
 def test_a_broken_schedule_is_resumed(app: App) -> None:
     """Once its cause is mended."""
-    made = app.schedule("a.task", name="tick", next_run=in_a())
+    made = app.schedules.create("a.task", name="tick", next_run=in_a())
     with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(made, fault="no such thing"))
 
-    assert app.resume("tick") == made
+    assert app.schedules.resume("tick") == made
 
 
 def test_saying_the_same_again_changes_no_slot(app: App) -> None:
     """A program may schedule at each start; what was paused by hand stays so."""
-    first = app.schedule("a.task", 1, name="tick", minutes=60, next_run=in_a(0.5))
+    first = app.schedules.create("a.task", 1, name="tick", minutes=60, next_run=in_a(0.5))
 
-    again = app.schedule("a.task", 2, name="tick", minutes=60)
+    again = app.schedules.create("a.task", 2, name="tick", minutes=60)
     assert (again.next_run, again.anchor) == (first.next_run, first.anchor)
     assert opened(app, again)[1] == [2]
 
-    app.pause("tick")
-    assert app.schedule("a.task", 2, name="tick", minutes=60).repeats == 0
-    assert app.resume("tick") == again
-    assert app.schedule("a.task", name="tick", minutes=30).next_run <= time.time()
-    app.pause("tick")
-    other = app.schedule("a.task", name="tick", minutes=20)
+    app.schedules.pause("tick")
+    assert app.schedules.create("a.task", 2, name="tick", minutes=60).repeats == 0
+    assert app.schedules.resume("tick") == again
+    assert app.schedules.create("a.task", name="tick", minutes=30).next_run <= time.time()
+    app.schedules.pause("tick")
+    other = app.schedules.create("a.task", name="tick", minutes=20)
     assert (other.rule, other.repeats, other.kept) == ("every 1200", 0, -1)
-    assert len(app.schedules()) == 1
+    assert len(app.schedules.list()) == 1
 
 
 def test_saying_the_same_again_does_not_begin_the_count_anew(app: App) -> None:
     """Nor while it is paused; fewer are fewer, and another rule has its own count."""
     said: dict[str, Any] = {"name": "tick", "minutes": 60}
-    made = app.schedule("a.task", repeats=5, **said)
+    made = app.schedules.create("a.task", repeats=5, **said)
     with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(made, repeats=2))
 
-    assert app.schedule("a.task", repeats=5, **said).repeats == 2
-    app.pause("tick")
+    assert app.schedules.create("a.task", repeats=5, **said).repeats == 2
+    app.schedules.pause("tick")
     for repeats, kept in ((5, 2), (1, 1)):
-        again = app.schedule("a.task", repeats=repeats, **said)
+        again = app.schedules.create("a.task", repeats=repeats, **said)
         assert (again.repeats, again.kept) == (0, kept)
-    other = app.schedule("a.task", name="tick", minutes=30, repeats=5)
+    other = app.schedules.create("a.task", name="tick", minutes=30, repeats=5)
     assert (other.repeats, other.kept) == (0, 5)
-    assert app.resume("tick").repeats == 5
+    assert app.schedules.resume("tick").repeats == 5
 
 
 def test_a_schedule_is_run_now(app: App) -> None:
     """Its slots stay as they are."""
-    made = app.schedule("a.task", 1, name="tick", next_run=in_a())
+    made = app.schedules.create("a.task", 1, name="tick", next_run=in_a())
 
-    job = app.run_now("tick")
+    job = app.schedules.run("tick")
 
-    assert app.queue_size() == 1
+    assert app.queue.size().ready == 1
     assert len(job.id) == 32
-    assert [made] == list(app.schedules())
+    assert [made] == list(app.schedules.list())
 
 
 def test_slots_are_shown_before_they_come(app: App) -> None:
     """Of a schedule, and of a rule that is not kept yet."""
-    app.schedule("a.task", name="twice", type="daily", repeats=2, next_run=datetime(2030, 3, 30, 2, 30))  # noqa: DTZ001 - what is tried
+    app.schedules.create(
+        "a.task",
+        name="twice",
+        type="daily",
+        repeats=2,
+        next_run=datetime(2030, 3, 30, 2, 30),  # noqa: DTZ001 - what is tried
+    )
 
-    shown = [when.isoformat() for when in app.preview("twice")]
+    shown = [when.isoformat() for when in app.schedules.preview("twice")]
 
     assert shown == ["2030-03-30T02:30:00+01:00", "2030-03-31T03:00:00+02:00"]
-    assert len(app.preview("*/5 * * * *", 3)) == 3
-    assert app.preview("every 60", 1, time_zone="UTC")[0].utcoffset() == timedelta(0)
-    assert app.preview("every 60", 0) == []
+    assert len(app.schedules.preview("*/5 * * * *", 3)) == 3
+    assert app.schedules.preview("every 60", 1, time_zone="UTC")[0].utcoffset() == timedelta(0)
+    assert app.schedules.preview("every 60", 0) == []
     with pytest.raises(ScheduleError, match="not a rule"):
-        app.preview("nothing")
+        app.schedules.preview("nothing")
     with pytest.raises(ScheduleError, match="count=-1: give a whole number of slots"):
-        app.preview("twice", -1)
+        app.schedules.preview("twice", -1)
 
 
 def test_a_cadence_may_be_told_in_seconds() -> None:
@@ -407,38 +415,38 @@ def test_a_cadence_may_be_told_in_seconds() -> None:
 
 def test_a_zone_may_be_told_as_an_object(app: App) -> None:
     """It is kept by its name."""
-    made = app.schedule("a.task", name="tick", type="daily", time_zone=ZoneInfo("Asia/Tokyo"))
+    made = app.schedules.create("a.task", name="tick", type="daily", time_zone=ZoneInfo("Asia/Tokyo"))
 
     assert made.time_zone == "Asia/Tokyo"
-    assert app.reschedule("tick", time_zone=ZoneInfo("Europe/Paris")).time_zone == "Europe/Paris"
+    assert app.schedules.update("tick", time_zone=ZoneInfo("Europe/Paris")).time_zone == "Europe/Paris"
 
 
 def test_what_is_done_to_one_schedule_reads_no_other(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are."""
-    app.schedule("a.task", name="tick", minutes=5)
+    app.schedules.create("a.task", name="tick", minutes=5)
 
     def read(_: MemorySchedules) -> None:
         pytest.fail("all schedules are read")
 
     monkeypatch.setattr(MemorySchedules, "all", read)
 
-    app.schedule("a.task", name="tick", minutes=5)
-    app.schedule("a.task", name="other", minutes=5)
-    app.reschedule("tick", jitter=1)
-    app.pause("tick")
-    app.resume("tick")
-    app.run_now("tick")
-    assert len(app.preview("tick", 3)) == 3
+    app.schedules.create("a.task", name="tick", minutes=5)
+    app.schedules.create("a.task", name="other", minutes=5)
+    app.schedules.update("tick", jitter=1)
+    app.schedules.pause("tick")
+    app.schedules.resume("tick")
+    app.schedules.run("tick")
+    assert len(app.schedules.preview("tick", 3)) == 3
     with pytest.raises(ScheduleError, match="no schedule"):
-        app.pause("a name from a broken terminal \udcff")
+        app.schedules.pause("a name from a broken terminal \udcff")
 
 
 def test_a_schedule_is_removed(app: App) -> None:
     """And what is not there is told."""
-    app.schedule("a.task", name="tick")
+    app.schedules.create("a.task", name="tick")
 
-    assert app.unschedule("tick") is True
-    assert app.unschedule("tick") is False
-    for verb in (app.pause, app.resume, app.run_now):
+    assert app.schedules.delete("tick") is True
+    assert app.schedules.delete("tick") is False
+    for verb in (app.schedules.pause, app.schedules.resume, app.schedules.run):
         with pytest.raises(ScheduleError, match="no schedule 'tick'"):
             verb("tick")

@@ -61,7 +61,7 @@ def test_every_field_comes_back(store: SqliteSchedules, catch_up: bool | None) -
         catch_up=catch_up,
         overlap="skip",
         jitter=0.25,
-        cluster="night",
+        queue="night",
         declared="tasks",
         fault="no such zone",
     )

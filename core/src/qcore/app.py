@@ -1,46 +1,44 @@
-"""App, tasks, jobs: what a web process imports."""
+"""App: declares tasks, enqueues them, and leads to results, schedules and queue."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from qcore import control_api
 from qcore.config import Config
-from qcore.control_api import Steering
+from qcore.delivery import DeliverySwitch, GivenBroker, deliver
 from qcore.errors import ImportedMainReached, NotSupported
-from qcore.flows.app_api import Flowing
-from qcore.results_api import Reading
+from qcore.flows.app_api import collect, group_of, start_chain
+from qcore.queue_api import Queue
+from qcore.results_api import TaskResults
 from qcore.runtime import Runtime
-from qcore.schedules.app_api import Scheduling
+from qcore.schedules.app_api import Schedules
 from qcore.schedules.messages import destination
-from qcore.tasks.call import (
-    DEFAULT,
-    DJANGO_Q_OPTIONS,
-    Call,
-    merge_options,
-    options_from_django_q,
-    with_options,
-)
+from qcore.tasks.call import DEFAULT, with_options
+from qcore.tasks.django_q import lift_options, options_from_django_q
 from qcore.tasks.producer import seal_calls
 from qcore.tasks.resolve import IMPORTING_MAIN, name_of
-from qcore.tasks.task import Job, Sender, Task
-from qcore.tasks.unique import release_keys
+from qcore.tasks.task import Job, Sender, Task, bind
 from qcore.validators import text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
+    from qcore.delivery import Delivery
+    from qcore.flows.app_api import Chain, Group, Step
+    from qcore.flows.handles import CallbackJob, ChainJob
     from qcore.interfaces import Broker
     from qcore.plugins import Plugins
-    from qcore.schedules.app_api import Declaration
     from qcore.schedules.when import When
-    from qcore.tasks.call import Options, Sealed
+    from qcore.status import TaskStatus
+    from qcore.tasks.call import Call, Sealed
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class App(Flowing, Scheduling, Reading, Steering):
+class App:
     """The producer's side of a queue: declares tasks, enqueues them, reads results.
 
     Declaring tasks does no I/O and needs no configuration. Without `config`, `Config.load()`
@@ -50,11 +48,17 @@ class App(Flowing, Scheduling, Reading, Steering):
     def __init__(self, config: Config | None = None, *, plugins: Plugins | None = None) -> None:
         self._config = config
         self._plugins = plugins
-        #: at most one; no lock guards it, for a fork in the middle would leave the child's locked for ever
+        #: at most one; no lock guards it, because a fork in the middle would leave the child's locked
         self._runtimes: dict[str, Runtime] = {}
-        self._deliver: Callable[[Sequence[Sealed]], None] = self._to_broker
-        self._others: dict[str, App] = {}
-        self.declarations: list[Declaration] = []
+        #: shared with the Apps of other queues, which are here by name
+        self._switch = DeliverySwitch()
+        self._apps: dict[str, App] = {}
+        #: what the tasks of this queue have returned
+        self.results = TaskResults(self)
+        #: the schedules of this queue
+        self.schedules = Schedules(self)
+        #: the queue itself: how many messages there are, pausing, purging
+        self.queue = Queue(self)
 
     @property
     def config(self) -> Config:
@@ -75,23 +79,31 @@ class App(Flowing, Scheduling, Reading, Steering):
         # Of several threads that are first, one has its runtime kept, and all use that one.
         return found or self._runtimes.setdefault(self.config.name, Runtime(self.config, self._plugins))
 
-    def of(self, cluster: str) -> App:
-        """Return what speaks of another queue: same broker, store and key, another `name`.
+    def for_queue(self, name: str) -> App:
+        """Return the App of another queue: same broker, store and key, another `name`.
 
         Raises:
-            ScheduleError: there is no queue of such a name.
-            NotSupported: it could not be told from this one.
+            NotSupported: the broker cannot tell the two queues apart.
+            ScheduleError: a queue cannot have this name.
 
         """
-        if not cluster or cluster == self.config.name:
+        if not name or name == self.config.name:
             return self
-        found = self._others.get(cluster)
+        found = self._apps.get(name)
         if found is None:
-            there = destination(self.runtime, cluster)
-            app = App(there.config, plugins=self._plugins)
-            app._runtimes[cluster] = there
-            found = self._others.setdefault(cluster, app)
+            runtime = destination(self.runtime, name)
+            app = App(runtime.config, plugins=self._plugins)
+            app._runtimes[name] = runtime
+            app._switch, app._apps = self._switch, self._apps
+            self._apps.setdefault(self.config.name, self)
+            found = self._apps.setdefault(name, app)
         return found
+
+    def close(self) -> None:
+        """Close connections; the next use opens them again."""
+        self._apps.clear()
+        while self._runtimes:
+            self._runtimes.popitem()[1].close()
 
     # -- declaring ------------------------------------------------------------------------------
 
@@ -117,8 +129,8 @@ class App(Flowing, Scheduling, Reading, Steering):
         Args:
             function: what to run.
             name: dotted name by which workers find it, if not its own.
-            schedule: when it is to be run, by `cron` or `every`; a cluster that imports its
-                module keeps its schedules as they stand here.
+            schedule: when to run it, by `cron` or `every`; a cluster that imports its module
+                keeps the schedules as they are declared here.
             **options: fields of `Options`.
 
         Raises:
@@ -136,7 +148,7 @@ class App(Flowing, Scheduling, Reading, Steering):
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
             task = Task(self, function, name or name_of(function), made)
             if schedule is not None:
-                self.declare(task, schedule)
+                self.schedules.declare(task, schedule)
             return task
 
         return declare if function is None else declare(function)
@@ -146,11 +158,11 @@ class App(Flowing, Scheduling, Reading, Steering):
     def enqueue(
         self, function: Callable[..., Any] | Sender[..., Any] | str, /, *args: Any, **kwargs: Any
     ) -> Job:
-        """Put a call of any importable function on the queue, by object or by dotted name."""
-        return self.send([self._bound(function, args, kwargs, DEFAULT)])[0]
+        """Enqueue a call of any importable function, by object or by dotted name."""
+        return self.send([bind(function, args, kwargs)])[0]
 
     def enqueue_many(self, calls: Iterable[Call]) -> list[Job]:
-        """Put many bound tasks on the queue in one round trip; all are accepted, or none."""
+        """Enqueue many bound tasks in one round trip; all are accepted, or none."""
         return self.send(list(calls))
 
     def async_task(
@@ -161,136 +173,148 @@ class App(Flowing, Scheduling, Reading, Steering):
         q_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> str:
-        """Put a call on the queue and return its id: the call of the specification.
+        """Enqueue a call and return its id, as `async_task` of Django-Q does.
 
-        Options stand among the keyword arguments (group, save, sync, cached, ack_failure,
+        Options are given among the keyword arguments (group, save, sync, cached, ack_failure,
         timeout, task_name, broker, hook, cluster, chain) or in `q_options`. A key that `q_options`
-        has is passed on to the function when it also stands among the keyword arguments.
+        has is passed on to the function when it is also among the keyword arguments.
         """
-        given = dict(q_options or {})
-        for key in DJANGO_Q_OPTIONS:
-            if key in kwargs and key not in given:
-                given[key] = kwargs.pop(key)
+        given, kwargs = lift_options(q_options, kwargs)
         broker, chain = given.pop("broker", None), given.pop("chain", None)
-        call = self._bound(func, args, kwargs, options_from_django_q(given))
+        call = bind(func, args, kwargs, options_from_django_q(given))
         if chain and broker is not None:
             msg = "async_task: broker= takes one message, and the links of chain= are enqueued by workers"
             raise NotSupported(msg)
         if chain:
             return self.chain([call, *chain]).jobs[0].id
-        return self.send([call], broker=broker)[0].id
+        return self.send([call], broker)[0].id
 
-    def send(self, calls: Sequence[Call], *, broker: Broker | None = None) -> list[Job]:
-        """Seal calls and hand them to the broker, or run them here where `sync` says so."""
+    def chain(self, steps: Iterable[Step] | Chain, *, pipe_result: bool = False) -> ChainJob:
+        """Run steps one after the other; each is enqueued when the step before has ended.
+
+        A step that fails for good ends the chain, unless it has the option `continue_on_failure`:
+        the handle then fails and says where. Each step that ran has a result of its own.
+
+        Args:
+            steps: bound tasks, or functions by object or name, or (function, args, kwargs); or a
+                `Chain` of them.
+            pipe_result: each step is given what the step before returned, as its first argument;
+                after one that failed, None.
+
+        Raises:
+            EncodeError: an argument cannot be serialised; the message names it.
+            NotSupported: they are for several queues.
+            TypeError, ValueError: a step is enqueued already or a chain, or there are no steps.
+
+        """
+        return start_chain(self, steps, pipe_result=pipe_result)
+
+    def group(self, members: Iterable[Step | Chain | list[Any]]) -> Group:
+        """Return a group of tasks, which are enqueued together and may have a callback.
+
+        It has nothing to do with the option `group`, which names a result group.
+
+        Args:
+            members: bound tasks, or functions by object or name, or (function, args, kwargs); a
+                list of these, or a `Chain`, is a chain.
+
+        """
+        return group_of(self, members)
+
+    def iter(
+        self, function: Callable[..., Any] | Sender[..., Any] | str, args: Iterable[Any], /, **options: Any
+    ) -> CallbackJob:
+        """Call a function once for each item; the result is the list of what the calls returned.
+
+        Args:
+            function: what to call; a declared task keeps its options.
+            args: for each call a tuple of arguments, or a single one.
+            **options: of the collected result, fields of `Options`.
+
+        Raises:
+            EncodeError: an argument cannot be serialised; the message names it.
+            NotSupported: the result store cannot join results.
+
+        """
+        return collect(self, function, args, options)
+
+    def cancel(self, task_id: str) -> bool:
+        """Cancel a task; return False if it has ended already.
+
+        - A task in the queue is removed, if the broker can do that, and has failed when this returns.
+        - In a running task `TaskCancelled` is raised within two seconds. If it has not ended a
+          second later, its worker is killed. A task that returns all the same has succeeded.
+        - A task that a worker holds but has not begun, or that the broker cannot remove, is flagged
+          for a day: it is cancelled after 0.3 seconds of running. A shorter run comes to its end.
+
+        The result has the state FAILED and the kind `cancelled`; no other attempt follows. An
+        unknown id is flagged as well, because the task may be held by a worker.
+
+        Raises:
+            NotSupported: it is not in the queue, and the result store cannot keep the flag.
+            ValueError: this is not a task id.
+
+        """
+        return self.cancel_many([task_id])[0]
+
+    def cancel_many(self, task_ids: Sequence[str]) -> list[bool]:
+        """Cancel tasks in as few steps as the broker allows; see `cancel` for each."""
+        return control_api.cancel(self.runtime, task_ids)
+
+    def status(self, task_id: str) -> TaskStatus:
+        """Return how far a task has come.
+
+        - `running` is known about a second after the start, from what its cluster publishes, and
+          never if the broker keeps no status.
+        - `queued` means that no result is stored, that no cluster says it runs, and that there are
+          messages in the queue, one of which may be this task.
+        - `unknown` means that the queue is empty and no result is stored: there never was such a
+          task, its result was not stored or has expired, or it began a moment ago.
+
+        Raises:
+            ValueError: this is not a task id.
+
+        """
+        return control_api.status(self.runtime, task_id)
+
+    # -- delivering -----------------------------------------------------------------------------
+
+    def send(self, calls: Sequence[Call], broker: Broker | None = None) -> list[Job]:
+        """Seal calls and deliver them."""
         if IMPORTING_MAIN.get():
             raise ImportedMainReached
         for call in calls:
-            if call.options.cluster is not None:
+            queue = call.options.queue
+            if queue and queue != self.config.name:
                 return self._send_apart(calls, broker)
-        return self._send_sealed(self, seal_calls(self.runtime, calls), broker)
+        return self._send(calls, broker)
 
     def _send_apart(self, calls: Sequence[Call], broker: Broker | None) -> list[Job]:
         """Send calls of which some are for other queues."""
         jobs: dict[int, Job] = {}
-        for cluster in dict.fromkeys(call.options.cluster for call in calls):
-            chosen = {n: call for n, call in enumerate(calls) if call.options.cluster == cluster}
-            queue, runtime, app = self._place(cluster)
-            sealed = seal_calls(runtime, list(chosen.values()), queue)
-            jobs.update(zip(chosen, self._send_sealed(app, sealed, broker), strict=True))
+        for queue in dict.fromkeys(call.options.queue for call in calls):
+            chosen = {n: call for n, call in enumerate(calls) if call.options.queue == queue}
+            sent = self.for_queue(queue or "").send(list(chosen.values()), broker)
+            jobs.update(zip(chosen, sent, strict=True))
         return [jobs[number] for number in range(len(calls))]
 
-    def _send_sealed(self, app: App, sealed: list[Sealed], broker: Broker | None) -> list[Job]:
+    def _send(self, calls: Sequence[Call], broker: Broker | None) -> list[Job]:
+        runtime = self.runtime
+        sealed = seal_calls(runtime, calls)
         wanted = [one for one in sealed if not one.skipped]
-        try:
-            if broker is not None:
-                broker.enqueue([one.message for one in wanted])
-            elif wanted:
-                self._deliver(wanted)
-        except Exception:
-            release_keys(app.runtime, wanted)
-            raise
-        except BaseException:
-            # Interrupted: what was to run here will not, of the others nobody knows.
-            release_keys(app.runtime, [one for one in wanted if one.sync])
-            raise
+        if wanted:
+            deliver(self._switch.delivery if broker is None else GivenBroker(broker), runtime, wanted)
         if len(wanted) == len(sealed):
-            return [Job(app, one.message.id.hex()) for one in sealed]
-        return [Job(app, one.message.id.hex(), duplicate=one.duplicate) for one in sealed]
+            return [Job(self, one.message.id.hex()) for one in sealed]
+        return [Job(self, one.message.id.hex(), duplicate=one.duplicate) for one in sealed]
 
-    def _place(self, cluster: str | None) -> tuple[str, Runtime, App]:
-        """Return the queue calls are for: its name, empty if it is ours, and what speaks of it."""
-        app = self.of(cluster or "")
-        return "" if app is self else app.config.name, app.runtime, app
-
-    def _send_flow(self, sealed: Sequence[Sealed], *, gathers: bool, delays: bool) -> None:
+    def send_flow(self, sealed: Sequence[Sealed], *, joins: bool, delays: bool) -> None:
+        """Deliver the first messages of a chain or of a group of tasks."""
         if IMPORTING_MAIN.get():
             raise ImportedMainReached
-        if not sealed:
-            return
-        runtime = self.runtime.of(sealed[0].queue)
-        if self._deliver != self._to_broker or sealed[0].sync:
-            # All at once: whoever runs them here gathers here.
-            self._deliver(sealed)
-            return
-        if gathers:
-            with runtime.stores.connection() as store:
-                if store.notes is None:
-                    msg = (
-                        f"{type(store).__name__} cannot gather the results of a group; choose a result_store "
-                        "that can, such as sqlite, or enqueue the group without a callback"
-                    )
-                    raise NotSupported(msg)
-        with runtime.brokers.connection() as broker:
-            capabilities = broker.capabilities
-        if delays and not capabilities.delay:
-            msg = f"{type(broker).__name__} keeps no delays; leave delay= out of the chain or group"
-            raise NotSupported(msg)
-        for start in range(0, len(sealed), capabilities.bulk):
-            self._deliver(sealed[start : start + capabilities.bulk])
+        if sealed:
+            self._switch.delivery.deliver_flow(self.runtime, sealed, joins=joins, delays=delays)
 
-    @contextmanager
-    def delivering(self, deliver: Callable[[Sequence[Sealed]], None]) -> Iterator[None]:
-        """Hand what is enqueued in this block to `deliver` instead of the broker."""
-        before, self._deliver = self._deliver, deliver
-        try:
-            yield
-        finally:
-            self._deliver = before
-
-    def _bound(
-        self,
-        function: Callable[..., Any] | Sender[..., Any] | str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: Options,
-    ) -> Call:
-        if isinstance(function, Sender):
-            # The declared task's own options hold where the call gives none.
-            merged = function.options if options is DEFAULT else merge_options(function.options, options)
-            return Call(function.name, args, kwargs, merged, merged.head(function.name))
-        name = name_of(function)
-        return Call(name, args, kwargs, options, options.head(name))
-
-    def _job(self, id: str) -> Job:
-        return Job(self, id)
-
-    def _to_broker(self, sealed: Sequence[Sealed]) -> None:
-        queued = [one for one in sealed if not one.sync]
-        if queued:
-            # What is sent together is for one queue.
-            brokers = self.runtime.of(queued[0].queue).brokers
-            broker = brokers.take()
-            try:
-                broker.enqueue([one.message for one in queued])
-            finally:
-                brokers.give(broker)
-        if len(queued) < len(sealed):
-            from qcore.inline import run_inline  # noqa: PLC0415 - few producers run what they enqueue
-
-            run_inline(self.runtime, [one for one in sealed if one.sync])
-
-    def close(self) -> None:
-        """Close connections; the next use opens them again."""
-        self._others.clear()
-        while self._runtimes:
-            self._runtimes.popitem()[1].close()
+    def deliver_to(self, delivery: Delivery) -> AbstractContextManager[None]:
+        """Have `delivery` take what this App, and those of its other queues, enqueue in this block."""
+        return self._switch.to(delivery)

@@ -51,7 +51,7 @@ class Cluster:
         self._declaring: list[str] = []
         if isinstance(config, App):
             plugins = plugins or config.plugins
-            self._declaring = sorted({one.module for one in config.declarations})
+            self._declaring = sorted({one.module for one in config.schedules.declarations})
             config = config.config
         self._config = config
         self._plugins = plugins

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 def run_inline(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
     """Run messages as a worker would, and their follow-up messages too; store the results."""
-    for queue in dict.fromkeys(one.queue for one in sealed):
-        worker = _InlineQueue(runtime.of(queue))
-        worker.run(one.message for one in sealed if one.queue == queue)
+    _InlineQueue(runtime).run(one.message for one in sealed)
 
 
 class _InlineQueue:

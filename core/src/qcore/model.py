@@ -264,8 +264,8 @@ class Schedule:
     overlap: str = "allow"
     #: seconds at most by which a slot's task is delayed, evenly spread
     jitter: float = 0.0
-    #: queue the task is put on; empty = the schedule's own
-    cluster: str = ""
+    #: name of the queue its tasks are put on; empty = the schedule's own
+    queue: str = ""
     #: module that declares it in code; empty = made by hand
     declared: str = ""
     #: why it is passed over, empty while it works

@@ -1,4 +1,4 @@
-"""The part of an App that reads results and counts what waits."""
+"""`App.results`: results by task and by result group."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from qcore.tasks.task import id_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.model import QueueSize, Result, StoredResult
-    from qcore.runtime import Runtime
+    from qcore.model import Result, StoredResult
+    from qcore.tasks.task import Producer
 
 
-#: Results asked for at once.
+#: Results read at once.
 _BULK: Final = 1000
-#: Seconds between two looks at a group that is waited for: from, to, doubling.
+#: Seconds between two queries for a group that is waited for: from, to, doubling.
 _PAUSES: Final = (0.01, 0.25)
 
 
-class Reading:
-    """What an App says of results and of its queue."""
+class TaskResults:
+    """The results of one queue's tasks: `get` returns values, `fetch` whole `Result`s."""
 
-    if TYPE_CHECKING:
+    def __init__(self, app: Producer) -> None:
+        self._app = app
 
-        @property
-        def runtime(self) -> Runtime:
-            """The assembled configuration."""
+    # -- by task --------------------------------------------------------------------------------
 
-    def result(self, task_id: str, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
+    def get(self, task_id: str, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
         """Return what a task returned.
 
         Args:
@@ -41,7 +40,7 @@ class Reading:
         Raises:
             ResultNotReady: there is no final result within that time.
             TaskFailed: the task failed for good.
-            ValueError: it is no task id.
+            ValueError: this is not a task id.
 
         """
         result = self.fetch(task_id, wait)
@@ -66,14 +65,14 @@ class Reading:
             wait: most seconds to wait for a final one.
 
         Raises:
-            BadSignature: what is stored was not written by this project.
-            ValueError: it is no task id.
+            BadSignature: what is stored was not signed with a key of this queue.
+            ValueError: this is not a task id.
 
         """
         key = id_of(task_id)
-        with self.runtime.stores.connection() as store:
+        with self._app.runtime.stores.connection() as store:
             stored = store.wait(key, wait) if wait > 0 else store.get([key])[0]
-        return None if stored is None else self.runtime.results.read(stored)
+        return None if stored is None else self._app.runtime.results.read(stored)
 
     def fetch_many(self, task_ids: Sequence[str], wait: float = 0.0) -> list[Result | None]:
         """Return the whole `Result` of each task, in their order, None where there is none; see `fetch`.
@@ -86,7 +85,7 @@ class Reading:
         keys = [id_of(one) for one in task_ids]
         found: dict[bytes, StoredResult] = {}
         end = time.monotonic() + wait
-        with self.runtime.stores.connection() as store:
+        with self._app.runtime.stores.connection() as store:
             while True:
                 missing = [key for key in keys if key not in found or found[key].state is State.RETRYING]
                 for start in range(0, len(missing), _BULK):
@@ -98,24 +97,24 @@ class Reading:
                 if last is None or left <= 0:
                     break
                 store.wait(last, left)
-        read = self.runtime.results.read
+        read = self._app.runtime.results.read
         return [None if (one := found.get(key)) is None else read(one) for key in keys]
 
     def delete(self, task_id: str) -> bool:
-        """Forget a task's result; return whether there was one."""
-        with self.runtime.stores.connection() as store:
+        """Delete a task's result; return whether there was one."""
+        with self._app.runtime.stores.connection() as store:
             return bool(store.delete([id_of(task_id)]))
 
-    # -- groups by label ------------------------------------------------------------------------
+    # -- by result group: the option `group` ----------------------------------------------------
 
-    def result_group(
+    def get_group(
         self, group: str, *, failures: bool = False, wait: float = 0.0, count: int | None = None
     ) -> list[Any]:
-        """Return what the tasks of a group returned, in the order they finished.
+        """Return what the tasks of a result group returned, in the order they finished.
 
         Args:
-            group: as in the option `group`.
-            failures: the errors of those that failed stand among them.
+            group: the name that the tasks were given by the option `group`.
+            failures: include the errors of those that failed.
             wait: most seconds to wait for `count` of them, or for any.
             count: how many to wait for.
 
@@ -126,10 +125,10 @@ class Reading:
     def fetch_group(
         self, group: str, *, failures: bool = True, wait: float = 0.0, count: int | None = None
     ) -> list[Result]:
-        """Return the final results of a group, in the order they finished; see `result_group`."""
+        """Return the final `Result`s of a result group, in the order they finished; see `get_group`."""
         end = time.monotonic() + wait
         pause = _PAUSES[0]
-        with self.runtime.stores.connection() as store:
+        with self._app.runtime.stores.connection() as store:
             while True:
                 found = [one for one in store.group(group) if _wanted(one, failures=failures)]
                 left = end - time.monotonic()
@@ -137,31 +136,20 @@ class Reading:
                     break
                 time.sleep(min(pause, left))
                 pause = min(pause * 2, _PAUSES[1])
-        return [self.runtime.results.read(one) for one in found]
+        return [self._app.runtime.results.read(one) for one in found]
 
     def count_group(self, group: str, *, failures: bool = False) -> int:
-        """Return how many tasks of a group have ended, or with `failures` how many failed."""
-        with self.runtime.stores.connection() as store:
+        """Return how many tasks of a result group have ended, or with `failures` how many failed."""
+        with self._app.runtime.stores.connection() as store:
             found = [one.state for one in store.group(group) if one.state is not State.RETRYING]
         return found.count(State.FAILED) if failures else len(found)
 
     def delete_group(self, group: str, *, tasks: bool = False) -> int:
-        """Take results out of a group, or with `tasks` forget them; return how many there were."""
-        with self.runtime.stores.connection() as store:
+        """Dissolve a result group, or with `tasks` delete its results; return how many there were."""
+        with self._app.runtime.stores.connection() as store:
             if not tasks:
                 return store.ungroup(group)
             return store.delete([one.id for one in store.group(group)])
-
-    # -- the queue ------------------------------------------------------------------------------
-
-    def queue_size(self) -> int:
-        """Return how many tasks are ready to be worked on."""
-        return self.sizes().ready
-
-    def sizes(self) -> QueueSize:
-        """Return how many messages are ready, leased, delayed and buried."""
-        with self.runtime.brokers.connection() as broker:
-            return broker.size()
 
 
 def _final(stored: StoredResult | None) -> bool:

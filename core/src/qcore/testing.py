@@ -1,4 +1,4 @@
-"""Apps under test: tasks run at once, or kept and not run."""
+"""Apps under test: tasks run at once, or captured and not sent."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from qcore.delivery import Delivery, InlineDelivery
 from qcore.inline import run_inline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from qcore.app import App
+    from qcore.runtime import Runtime
     from qcore.tasks.call import Options, Sealed
 
 
@@ -29,22 +31,22 @@ class Enqueued:
     options: Options
 
 
-class Captured:
+class Captured(Delivery):
     """What was enqueued, in order, and not sent."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._sealed: list[Sealed] = []
+    def __init__(self) -> None:
+        #: each message with the runtime of its queue
+        self._sealed: list[tuple[Runtime, Sealed]] = []
 
     @property
     def tasks(self) -> list[Enqueued]:
         """Return what was enqueued."""
-        return [_enqueued(one) for one in self._sealed]
+        return [_enqueued(one) for _, one in self._sealed]
 
     @property
     def names(self) -> list[str]:
         """Return the names of what was enqueued."""
-        return [one.call.name for one in self._sealed]
+        return [one.call.name for _, one in self._sealed]
 
     def of(self, name: str) -> list[Enqueued]:
         """Return what was enqueued under a name."""
@@ -54,13 +56,13 @@ class Captured:
         """Return the only task of that name.
 
         Raises:
-            AssertionError: there is none, or there are several.
+            AssertionError: there is no such task, or there are several.
 
         """
         found = self.of(name)
         if len(found) != 1:
             raise AssertionError(
-                f"{name} was enqueued {len(found)} times, not once; enqueued: {self._told()}"
+                f"{name} was enqueued {len(found)} times, not once; enqueued: {self._listed()}"
             )
         return found[0]
 
@@ -68,27 +70,28 @@ class Captured:
         """Raise AssertionError unless a task was enqueued with exactly these arguments."""
         if not any(task.args == args and task.kwargs == kwargs for task in self.of(name)):
             wanted = _shown(name, args, kwargs)
-            raise AssertionError(f"{wanted} was not enqueued; enqueued: {self._told()}")
+            raise AssertionError(f"{wanted} was not enqueued; enqueued: {self._listed()}")
 
     def assert_nothing_enqueued(self) -> None:
         """Raise AssertionError if anything was enqueued."""
         if self._sealed:
-            raise AssertionError(f"nothing should have been enqueued; enqueued: {self._told()}")
+            raise AssertionError(f"nothing should have been enqueued; enqueued: {self._listed()}")
 
     def clear(self) -> None:
-        """Forget what was enqueued so far."""
+        """Discard what was enqueued so far."""
         self._sealed.clear()
 
     def run(self) -> None:
-        """Run what was enqueued so far, in order; what these tasks enqueue is kept as well."""
+        """Run what was enqueued so far, in order; what these tasks enqueue is captured as well."""
         waiting, self._sealed[:] = list(self._sealed), []
-        run_inline(self._app.runtime, waiting)
+        for runtime in dict.fromkeys(runtime for runtime, _ in waiting):
+            run_inline(runtime, [one for its, one in waiting if its is runtime])
 
-    def take(self, sealed: Sequence[Sealed]) -> None:
-        """Keep messages; in the place of a broker."""
-        self._sealed.extend(sealed)
+    def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+        """Keep messages instead of sending them."""
+        self._sealed += [(runtime, one) for one in sealed]
 
-    def _told(self) -> str:
+    def _listed(self) -> str:
         return ", ".join(_shown(task.name, task.args, task.kwargs) for task in self.tasks) or "nothing"
 
     def __len__(self) -> int:
@@ -100,24 +103,20 @@ class Captured:
 
 @contextmanager
 def captured(app: App) -> Iterator[Captured]:
-    """Keep what is enqueued in this block and send nothing."""
-    queue = Captured(app)
-    with app.delivering(queue.take):
-        yield queue
+    """Capture what is enqueued in this block and send nothing."""
+    captured = Captured()
+    with app.deliver_to(captured):
+        yield captured
 
 
 @contextmanager
 def inline(app: App) -> Iterator[None]:
     """Run what is enqueued in this block at once, in this process.
 
-    Arguments and results are signed, written and read as in earnest. A task that fails does
-    not raise where it is enqueued: its result does. Delays are not waited for.
+    Arguments and results are signed, encoded and decoded as by a worker. A task that fails does
+    not raise where it is enqueued: reading its result does. Delays are not waited for.
     """
-
-    def run(sealed: Sequence[Sealed]) -> None:
-        run_inline(app.runtime, sealed)
-
-    with app.delivering(run):
+    with app.deliver_to(InlineDelivery()):
         yield
 
 
@@ -129,5 +128,5 @@ def _enqueued(one: Sealed) -> Enqueued:
 
 
 def _shown(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    told = [*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
-    return f"{name}({', '.join(told)})"
+    shown = [*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
+    return f"{name}({', '.join(shown)})"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qcore.model import Outgoing
 
 _FIELDS = """name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, overlap, jitter,
-    cluster, declared, fault"""
+    queue, declared, fault"""
 _ADD = f"""insert or replace into schedule ({_FIELDS})
     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608 - no values in it
 _ALL = f"select {_FIELDS} from schedule order by name"  # noqa: S608 - as above
@@ -136,7 +136,7 @@ def _row(schedule: Schedule) -> tuple[object, ...]:
         schedule.catch_up,
         schedule.overlap,
         schedule.jitter,
-        schedule.cluster,
+        schedule.queue,
         schedule.declared,
         schedule.fault,
     )
@@ -144,7 +144,7 @@ def _row(schedule: Schedule) -> tuple[object, ...]:
 
 def _schedule(*row: Any) -> Schedule:
     name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, *rest = row
-    overlap, jitter, cluster, declared, fault = rest
+    overlap, jitter, queue, declared, fault = rest
     return Schedule(
         name=name,
         task=task,
@@ -158,7 +158,7 @@ def _schedule(*row: Any) -> Schedule:
         catch_up=None if catch_up is None else bool(catch_up),
         overlap=overlap,
         jitter=jitter,
-        cluster=cluster,
+        queue=queue,
         declared=declared,
         fault=fault,
     )

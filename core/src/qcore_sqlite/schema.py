@@ -48,7 +48,7 @@ TABLES = (
     """create table schedule (name text primary key, task text not null, body blob not null,
     rule text not null, time_zone text not null, next_run real not null, anchor real not null,
     repeats integer not null, kept integer not null, catch_up integer, overlap text not null,
-    jitter real not null, cluster text not null, declared text not null, fault text not null,
+    jitter real not null, queue text not null, declared text not null, fault text not null,
     claimed_until real not null default 0) without rowid""",
     # the coordination store, see qcore.coordination; `until` and `at` are epoch seconds
     "create table flag (key text primary key, until real not null, value blob not null) without rowid",

@@ -121,7 +121,7 @@ def judge(app: App, jobs: list[Any], path: Path) -> None:
     assert list(range(len(jobs))) == [one and one.value for one in found]
     assert set(range(len(jobs))) == set(runs(path))
     empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
-    until(lambda: app.sizes() == empty, "an empty queue")
+    until(lambda: app.queue.size() == empty, "an empty queue")
 
 
 def test_tasks_run_and_their_results_wake(both: tuple[App, Cluster]) -> None:
@@ -208,7 +208,7 @@ def test_a_slot_fires_once_for_two_clusters(
     start = int(time.time()) - 3
 
     with Cluster(config(land)):
-        app.schedule(
+        app.schedules.create(
             "mongo_tasks.witness",
             str(path),
             name="tick",
@@ -217,10 +217,10 @@ def test_a_slot_fires_once_for_two_clusters(
             repeats=6,
         )
         until(lambda: path.exists() and len(path.read_text().splitlines()) >= 6, "six slots")
-        (done,) = app.schedules()
+        (done,) = app.schedules.list()
 
     assert done.repeats == 0
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
     assert len(path.read_text().splitlines()) == 6
 
 

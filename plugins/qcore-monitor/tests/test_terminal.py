@@ -256,13 +256,13 @@ def test_keys_pause_and_resume_the_queue(app: App, tmp_path: Path) -> None:
         terminal.shows("operator.truediv")
         terminal.press("p")
         terminal.shows("pause the queue watched, so that no cluster takes new tasks?  y/n")
-        assert not app.queue_paused()
+        assert not app.queue.is_paused()
         terminal.press("y")
         terminal.shows(" PAUSED ")
-        assert app.queue_paused()
+        assert app.queue.is_paused()
         terminal.press("p")
         terminal.until(lambda screen: " PAUSED " not in screen, "the queue to go on")
-        assert not app.queue_paused()
+        assert not app.queue.is_paused()
 
 
 def test_keys_requeue_a_dead_letter(app: App, tmp_path: Path) -> None:
@@ -271,10 +271,10 @@ def test_keys_requeue_a_dead_letter(app: App, tmp_path: Path) -> None:
         terminal.shows("it went wrong")
         terminal.press("\x1b[Zr")
         terminal.shows("put shop.mail back on the queue?  y/n")
-        assert app.sizes().dead_letters == 1
+        assert app.queue.size().dead_letters == 1
         terminal.press("y")
         terminal.shows("1 ready  0 leased  0 delayed  0 dead")
-        assert (app.sizes().ready, app.sizes().dead_letters) == (1, 0)
+        assert (app.queue.size().ready, app.queue.size().dead_letters) == (1, 0)
 
 
 def test_keys_cancel_a_running_task(app: App, tmp_path: Path) -> None:

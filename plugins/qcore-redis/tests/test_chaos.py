@@ -142,7 +142,7 @@ class Scene:
     def drained(self) -> None:
         """Wait until nothing is ready, leased or delayed."""
         empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
-        until(lambda: self.app.sizes() == empty, "the queue to be empty")
+        until(lambda: self.app.queue.size() == empty, "the queue to be empty")
 
     def judge(self) -> None:
         """See that each accepted task ran and has one result, and that nothing else is left."""

@@ -114,7 +114,7 @@ def test_a_slot_fires_once_for_two_clusters(
     start = int(time.time()) - 3
 
     with Cluster(config()):
-        app.schedule(
+        app.schedules.create(
             "redis_tasks.witness",
             str(path),
             name="tick",
@@ -126,8 +126,8 @@ def test_a_slot_fires_once_for_two_clusters(
         while not (path.exists() and len(path.read_text().splitlines()) >= 6):
             assert time.monotonic() < end
             time.sleep(0.02)
-        (done,) = app.schedules()
+        (done,) = app.schedules.list()
 
     assert done.repeats == 0
-    assert app.queue_size() == 0
+    assert app.queue.size().ready == 0
     assert len(path.read_text().splitlines()) == 6

@@ -137,7 +137,7 @@ def test_flows_outlive_the_server_and_run_each_part_once(
 
     assert [chain.result(wait=PATIENCE) for chain in chains] == [f"c{number} abcd" for number in range(20)]
     assert [group.result(wait=PATIENCE) for group in groups] == [28] * 10
-    until(lambda: app.sizes() == EMPTY)
+    until(lambda: app.queue.size() == EMPTY)
     runs = Counter(lines(path))
     assert [runs[f"member {number}"] for number in range(8)] == [10] * 8
     assert {count for text, count in runs.items() if not text.startswith("member")} == {1}
@@ -163,7 +163,7 @@ def test_nothing_of_a_flow_is_left(
     app, cluster = land()
     chains, groups = begin(app, tmp_path / "witness")
     assert all(flow.result(wait=PATIENCE) for flow in (*chains, *groups))
-    until(lambda: app.sizes() == EMPTY)
+    until(lambda: app.queue.size() == EMPTY)
     cluster.stop(timeout=5)
 
     with lasting.client() as client:

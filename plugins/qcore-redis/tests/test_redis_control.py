@@ -120,7 +120,7 @@ def ended(app: App, job: Any) -> bool:
     """Whether a task was called off for good, and nothing is left of its message."""
     result = job.fetch(PATIENCE)
     assert (State.FAILED, "cancelled") == (result.state, result.kind), result
-    until(lambda: app.sizes() == EMPTY)
+    until(lambda: app.queue.size() == EMPTY)
     return True
 
 
@@ -142,7 +142,7 @@ def test_a_task_that_waits_for_another_attempt_is_called_off(
     """It is out of the queue when the call returns."""
     app, _ = land(retry=60, timeout=30)
     job = app.enqueue("redis_steered.fail", str(tmp_path / "w"))
-    until(lambda: app.sizes().delayed == 1)
+    until(lambda: app.queue.size().delayed == 1)
 
     assert job.cancel()
 
@@ -206,10 +206,10 @@ def test_nothing_begins_while_the_queue_is_paused(land: Callable[..., Any], tmp_
     until(lambda: len(lines(path)) > 50)
 
     # some have run; the others that have begun end only when the cluster has heard of the pause
-    app.pause_queue()
+    app.queue.pause()
     until(lambda: cluster.status().paused)
     (tmp_path / "w.open").touch()
-    until(lambda: app.sizes().leased == 0)
+    until(lambda: app.queue.size().leased == 0)
     done = len(lines(path))
     _, other = land(workers=2, save_limit=0)
     until(lambda: other.status().paused)
@@ -217,6 +217,6 @@ def test_nothing_begins_while_the_queue_is_paused(land: Callable[..., Any], tmp_
     until(lambda: time.monotonic() > began + 2)
 
     assert done == len(lines(path)) < 1000
-    app.resume_queue()
+    app.queue.resume()
     assert all(job.fetch(PATIENCE).attempts == 1 for job in jobs)
     assert len(lines(path)) == 1000

@@ -104,7 +104,7 @@ class Scene:
     def drained(self, dead_letters: int = 0) -> None:
         """Wait until nothing is left but dead letters."""
         wanted = QueueSize(ready=0, leased=0, delayed=0, dead_letters=dead_letters)
-        until(lambda: self.app.sizes() == wanted, "the queue to be empty")
+        until(lambda: self.app.queue.size() == wanted, "the queue to be empty")
 
     def leave(self) -> None:
         """Stop what still runs."""
@@ -255,7 +255,7 @@ def test_flows_end_well_while_workers_are_killed(scene: Scene) -> None:
         pids = until(lambda: [one.pid for one in cluster.status().workers if one.pid], "a worker")
         with contextlib.suppress(ProcessLookupError):
             os.kill(pids[0], signal.SIGKILL)
-        until(lambda seen=seen: len(scene.lines) > seen or scene.app.sizes().ready == 0, "progress")
+        until(lambda seen=seen: len(scene.lines) > seen or scene.app.queue.size().ready == 0, "progress")
 
     assert ["link 14"] * 4 == [chain.result(wait=60) for chain in chains]
     assert [sum(range(15))] * 4 == [group.result(wait=60) for group in groups]
@@ -268,10 +268,14 @@ def test_results_are_read_and_forgotten_by_group(scene: Scene) -> None:
     for n in range(3):
         scene.app.async_task("flow_tasks_here.double", n, group="g")
 
-    assert [0, 2, 4] == sorted(scene.app.result_group("g", wait=30, count=3))
-    ids = [one.id for one in scene.app.fetch_group("g")]
-    assert (3, 3, 0) == (scene.app.count_group("g"), scene.app.delete_group("g"), scene.app.count_group("g"))
-    assert [True, False] == [scene.app.delete(ids[0]) for _ in range(2)]
+    assert [0, 2, 4] == sorted(scene.app.results.get_group("g", wait=30, count=3))
+    ids = [one.id for one in scene.app.results.fetch_group("g")]
+    assert (3, 3, 0) == (
+        scene.app.results.count_group("g"),
+        scene.app.results.delete_group("g"),
+        scene.app.results.count_group("g"),
+    )
+    assert [True, False] == [scene.app.results.delete(ids[0]) for _ in range(2)]
 
 
 def _gathered(app: App, flow: str) -> Any:

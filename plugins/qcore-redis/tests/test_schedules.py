@@ -105,7 +105,7 @@ def test_a_slot_for_another_queue_is_put_there_before_it_is_done(
     """The queue `cluster` names may lie on another node: enqueued first, advanced then, both by name."""
     name = f"{queue}-other"
     store, other, mine = RedisSchedules(settings()), RedisBroker(settings(name)), RedisBroker(settings())
-    before = attrs.evolve(NOW, cluster=name, overlap="queue", jitter=2.5, declared="a.module")
+    before = attrs.evolve(NOW, queue=name, overlap="queue", jitter=2.5, declared="a.module")
     after = attrs.evolve(before, next_run=1060.0)
     store.add(before)
     slot = [Outgoing(bytes(16), b"slot")]

@@ -192,7 +192,7 @@ def test_a_drain_takes_about_a_fifth_of_a_request_a_task(
     with Cluster(config(**settings)) as cluster:
         # the server is not asked how far it is until all is done: that would be most of its work
         until(lambda: cluster.status().finished == 400)
-        until(lambda: (app.sizes().ready, app.sizes().leased) == (0, 0))
+        until(lambda: (app.queue.size().ready, app.queue.size().leased) == (0, 0))
         asked = sqs.asked()
 
     spent = asked["ReceiveMessage"] + asked["DeleteMessageBatch"]

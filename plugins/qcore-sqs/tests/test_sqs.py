@@ -573,7 +573,7 @@ def test_two_equal_calls_are_two_tasks(sqs: Any, section: Callable[..., Any], de
     app = App(Config.from_dict(config))
     for _ in range(2):
         app.enqueue("os.getpid")
-    assert app.sizes().ready == 2
+    assert app.queue.size().ready == 2
     app.close()
 
 

@@ -72,7 +72,7 @@ def stop() -> None:
 
 def waiting() -> int:
     """Return how many tasks are not done with: ready, leased, delayed or buried."""
-    size = app.sizes()
+    size = app.queue.size()
     return size.ready + (size.leased or 0) + (size.delayed or 0) + (size.dead_letters or 0)
 
 

@@ -184,7 +184,7 @@ class DemoRun:
         elif silence >= _GIVE_UP:
             done.trouble = f"nothing has moved for {silence:.0f} seconds"
         elif silence >= _DOUBT:
-            size = self._app.sizes()
+            size = self._app.queue.size()
             # What is settled is no longer counted: look at the results once more.
             if not (size.ready or size.leased or size.delayed) and not self._gather(store):
                 done.trouble = "the queue is empty and results are missing"

@@ -38,7 +38,7 @@ def show(session: Session, group: str, wait: float, count: int | None, as_json: 
 
     Exit code 1 if there are none, 75 if fewer than --count have ended.
     """
-    found = session.app.fetch_group(group, wait=wait, count=count)
+    found = session.app.results.fetch_group(group, wait=wait, count=count)
     if as_json:
         say_json({"group": group, "results": [_record(one) for one in found]})
     elif not found:
@@ -63,10 +63,10 @@ def show(session: Session, group: str, wait: float, count: int | None, as_json: 
 def delete(session: Session, group: str, tasks: bool, yes: bool, as_json: bool) -> int:
     """Take the results of a group out of it; they stay unless --tasks is said."""
     if not yes:
-        count = session.app.count_group(group)
+        count = session.app.results.count_group(group)
         what = f"Forget the {count:,} results" if tasks else f"Take the {count:,} results out"
         sure(f"{what} of group {line(group)!r} for good?")
-    done = session.app.delete_group(group, tasks=tasks)
+    done = session.app.results.delete_group(group, tasks=tasks)
     if as_json:
         say_json({"group": group, "deleted" if tasks else "ungrouped": done})
     else:

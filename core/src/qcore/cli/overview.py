@@ -91,7 +91,7 @@ def look(app: App) -> QueueOverview:
 def paused(app: App, clusters: Iterable[ClusterStatus]) -> bool:
     """Return whether a queue is paused: by the mark that says so, or by what its clusters say."""
     try:
-        return app.queue_paused()
+        return app.queue.is_paused()
     except NotSupported:
         return any(one.paused for one in clusters)
 

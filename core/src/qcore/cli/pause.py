@@ -23,7 +23,7 @@ def command(session: Session, as_json: bool) -> int:
     It takes two seconds to get about. Tasks that run come to their end, tasks are enqueued and
     schedules fire as before. To pause a schedule: qcore schedule pause.
     """
-    session.app.pause_queue()
+    session.app.queue.pause()
     return tell(session, paused=True, as_json=as_json)
 
 

@@ -36,7 +36,7 @@ def command(session: Session, task_id: str, wait: float, as_json: bool) -> int:
 
     A failure is told on standard error, with exit code 1; no result yet is exit code 75.
     """
-    return tell(task_id, session.app.fetch(task_id, wait), wait, as_json=as_json)
+    return tell(task_id, session.app.results.fetch(task_id, wait), wait, as_json=as_json)
 
 
 def tell(task_id: str, result: Result | None, wait: float, *, as_json: bool) -> Exit:

@@ -17,5 +17,5 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(session: Session, as_json: bool) -> int:
     """Have clusters take tasks from the queue again; it takes two seconds to get about."""
-    session.app.resume_queue()
+    session.app.queue.resume()
     return tell(session, paused=False, as_json=as_json)

@@ -34,7 +34,7 @@ def command() -> None:
 @click.pass_obj
 def list_(session: Session, as_json: bool) -> int:
     """List schedules by name, with the next slot of each."""
-    found = session.app.schedules()
+    found = session.app.schedules.list()
     if as_json:
         say_json({"schedules": [_record(one) for one in found]})
         return Exit.OK
@@ -74,9 +74,9 @@ def add(
     told = {"name": name, **when(options)}
     clash = sorted((told.keys() | schedule_words()) & named.keys())
     if clash:
-        msg = f"the function's argument {clash[0]!r} is a word of schedules; use app.schedule with a wrapper"
+        msg = f"argument {clash[0]!r} is also an option of schedules; schedule a function that wraps this one"
         raise click.BadParameter(msg)
-    return _told(session.app.schedule(function, *arguments, **named, **told), as_json=as_json)
+    return _told(session.app.schedules.create(function, *arguments, **named, **told), as_json=as_json)
 
 
 @command.command("edit")
@@ -99,7 +99,7 @@ def edit(
 ) -> int:
     """Change parts of a schedule; the others stay, and so does its next slot if it can.
 
-    An empty text takes away what is named: --hook '' or --cluster ''. A paused schedule stays
+    An empty text takes away what is named: --hook '' or --queue ''. A paused schedule stays
     paused, a broken one is tried again.
     """
     changes = when(options)
@@ -109,7 +109,7 @@ def edit(
     if not changes:
         msg = "nothing to change; qcore schedule edit --help shows what there is"
         raise click.UsageError(msg)
-    return _told(session.app.reschedule(name, **changes), as_json=as_json)
+    return _told(session.app.schedules.update(name, **changes), as_json=as_json)
 
 
 @command.command("preview")
@@ -120,7 +120,7 @@ def edit(
 @click.pass_obj
 def preview(session: Session, what: str, count: int, time_zone: str | None, as_json: bool) -> int:
     """Print the next slots of a schedule, or of a rule such as '*/5 * * * *', daily or 'every 90'."""
-    slots = session.app.preview(what, count, time_zone=time_zone)
+    slots = session.app.schedules.preview(what, count, time_zone=time_zone)
     if as_json:
         say_json({"slots": [slot.isoformat() for slot in slots]})
     else:
@@ -135,7 +135,7 @@ def preview(session: Session, what: str, count: int, time_zone: str | None, as_j
 @click.pass_obj
 def pause(session: Session, name: str, as_json: bool) -> int:
     """Let a schedule rest until it is resumed."""
-    return _told(session.app.pause(name), as_json=as_json)
+    return _told(session.app.schedules.pause(name), as_json=as_json)
 
 
 @command.command("resume")
@@ -144,7 +144,7 @@ def pause(session: Session, name: str, as_json: bool) -> int:
 @click.pass_obj
 def resume(session: Session, name: str, as_json: bool) -> int:
     """Let a paused or broken schedule go on with its next slot."""
-    return _told(session.app.resume(name), as_json=as_json)
+    return _told(session.app.schedules.resume(name), as_json=as_json)
 
 
 @command.command("run")
@@ -153,7 +153,7 @@ def resume(session: Session, name: str, as_json: bool) -> int:
 @click.pass_obj
 def run(session: Session, name: str, as_json: bool) -> int:
     """Enqueue a schedule's task now and print the task's id; its slots stay as they are."""
-    job = session.app.run_now(name)
+    job = session.app.schedules.run(name)
     if as_json:
         say_json({"id": job.id})
     else:
@@ -170,7 +170,7 @@ def delete(session: Session, name: str, yes: bool, as_json: bool) -> int:
     """Forget a schedule; tasks it has enqueued stay."""
     if not yes:
         sure(f"Delete the schedule {line(name)!r}?")
-    if not session.app.unschedule(name):
+    if not session.app.schedules.delete(name):
         msg = f"no schedule {line(name)!r}; qcore schedule list shows those there are"
         raise QcoreError(msg)
     if as_json:
@@ -201,7 +201,7 @@ def _ways(one: Schedule) -> str:
     ways = [
         one.overlap if one.overlap != "allow" else "",
         f"jitter {one.jitter:g} s" if one.jitter else "",
-        f"on {one.cluster}" if one.cluster else "",
+        f"on {one.queue}" if one.queue else "",
         f"by {one.declared}" if one.declared else "",
     ]
     return ", ".join(filter(None, ways))
@@ -235,7 +235,7 @@ def _record(one: Schedule) -> dict[str, object]:
         "catch_up": one.catch_up,
         "overlap": one.overlap,
         "jitter": one.jitter,
-        "cluster": one.cluster,
+        "queue": one.queue,
         "declared": one.declared,
         "fault": one.fault,
     }

@@ -222,7 +222,7 @@ def clusters(session: Session) -> Iterator[str | CheckResult]:
 
 def schedules(session: Session) -> Iterator[str | CheckResult]:
     """Look for schedules that rest because of a fault."""
-    found = session.app.schedules()
+    found = session.app.schedules.list()
     broken = [one for one in found if one.fault]
     if not broken:
         yield f"{len(found)}, none of them broken"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import click
 
-from qcore.app import App
 from qcore.cli.enqueue import as_named
 from qcore.schedules import rules
+from qcore.schedules.app_api import Schedules
 from qcore.schedules.when import Overlap
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _OPTIONS: Final = (
     click.option(
         "--jitter", metavar="SECONDS", type=click.FloatRange(min=0), help="Delay each task by up to so much."
     ),
-    click.option("--cluster", metavar="QUEUE", help="Queue its tasks are put on."),
+    click.option("--queue", metavar="QUEUE", help="Queue its tasks are put on."),
     click.option("--hook", metavar="FUNCTION", help="Called with the result of each task."),
     click.option("--date-kwarg", metavar="NAME", help="Argument that is given the slot's time."),
     click.option("--options", "q_options", metavar="JSON", help="Options of its tasks, an object."),
@@ -50,7 +50,7 @@ def timing(command: _F) -> _F:
 
 
 def when(options: dict[str, Any]) -> dict[str, Any]:
-    """Return what was said as words of `App.schedule`; empty texts become None."""
+    """Return what was said as words of `App.schedules.create`; empty texts become None."""
     said = {key: value for key, value in options.items() if value is not None}
     if "every" in said:
         said["every"] = timedelta(seconds=said["every"])
@@ -60,15 +60,15 @@ def when(options: dict[str, Any]) -> dict[str, Any]:
         said["q_options"] = read_object(said["q_options"])
     if "date_kwarg" in said:
         said["intended_date_kwarg"] = said.pop("date_kwarg") or None
-    for key in ("hook", "cluster"):
+    for key in ("hook", "queue"):
         if key in said:
             said[key] = said[key] or None
     return said
 
 
 def schedule_words() -> set[str]:
-    """Return the words that `App.schedule` keeps for itself."""
-    kinds = inspect.signature(App.schedule).parameters.values()
+    """Return the words that `App.schedules.create` keeps for itself."""
+    kinds = inspect.signature(Schedules.create).parameters.values()
     return {one.name for one in kinds if one.kind is one.KEYWORD_ONLY}
 
 

@@ -1,4 +1,4 @@
-"""The original's call shapes; milliseconds here, seconds everywhere else."""
+"""The calls of Django-Q; milliseconds here, seconds everywhere else."""
 
 from qcore.compat.calls import (
     async_chain,

@@ -1,4 +1,4 @@
-"""What the original's functions become."""
+"""What the functions of Django-Q become."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from qcore.app import App
 from qcore.flows.app_api import collected
 from qcore.messages.workflow import COLLECTED
 from qcore.model import State
-from qcore.tasks.call import DJANGO_Q_OPTIONS, merge_options, options_from_django_q, with_options
+from qcore.tasks.call import merge_options, with_options
+from qcore.tasks.django_q import DJANGO_Q_OPTIONS, options_from_django_q
 from qcore.tasks.resolve import name_of
 from qcore.tasks.task import Sender
 
@@ -22,41 +23,41 @@ if TYPE_CHECKING:
     from qcore.model import Result, Schedule
     from qcore.tasks.call import Options
 
-#: seconds of one wait of those that wait for ever
+#: seconds of one wait, if the caller waits without limit
 _LONG: Final = 3600.0
 #: characters of a function's name in the name of its schedule, which has 200 at most
 _SHOWN: Final = 180
-#: the original's letters for types of schedules
+#: Django-Q's letters for types of schedules
 _TYPES: Final = {
     "O": "once", "I": "minutes", "H": "hourly", "D": "daily", "W": "weekly", "BW": "biweekly", "M": "monthly",
     "BM": "bimonthly", "Q": "quarterly", "Y": "yearly", "C": "cron",
 }  # fmt: skip
-#: said of one call of several, and not for its function
+#: options of one call of several, which its function is not given
 _OURS: Final = DJANGO_Q_OPTIONS - {"broker", "chain", "iter_count", "iter_cached"}
-#: said of the whole of an iter, and not of its parts
+#: options of the list that an iter collects, and not of its parts
 _WHOLE: Final = frozenset({"group", "save", "cached", "task_name"})
 
 
 @functools.cache
 def app() -> App:
-    """Return the app these functions speak through: that of `Config.load()`."""
+    """Return the App that these functions use: that of `Config.load()`."""
     return App()
 
 
-# -- putting on the queue ---------------------------------------------------------------------
+# -- enqueuing --------------------------------------------------------------------------------
 
 
 def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
-    """Put a call on the queue and return its id; see `App.async_task`."""
+    """Enqueue a call and return its id; see `App.async_task`."""
     return app().async_task(func, *args, **kwargs)
 
 
 def async_iter(func: Callable[..., Any] | str, args_iter: Iterable[Any], **kwargs: Any) -> str:
-    """Call a function for each item and return the id of the one list of what they returned."""
+    """Call a function for each item and return the id of the list of what the calls returned."""
     options, kwargs = lifted(kwargs)
     options.pop("hook", None)
     items = [item if isinstance(item, tuple | list) else (item,) for item in args_iter]
-    # What is collected is the result that was asked for; its parts are not kept beside it.
+    # The list is the result that was asked for; its parts are not stored beside it.
     part = with_options(
         options_from_django_q({key: options[key] for key in options if key not in _WHOLE}), {"save": False}
     )
@@ -73,11 +74,11 @@ def async_chain(
     broker: object = None,
     **options: Any,
 ) -> str:
-    """Run calls one behind the other and return the group under which their results are."""
+    """Run calls one after the other and return the name of the result group of their results."""
     del broker
     group = str(group or os.urandom(16).hex())
-    told = {"group": group, "cached": cached, "sync": sync, **options}
-    made = options_from_django_q({key: value for key, value in told.items() if value is not None})
+    given = {"group": group, "cached": cached, "sync": sync, **options}
+    made = options_from_django_q({key: value for key, value in given.items() if value is not None})
     steps = map(step_of, chain)
     app().chain([sender(function, made).bind(*args, **kwargs) for function, args, kwargs in steps])
     return group
@@ -98,16 +99,16 @@ def schedule(
     q_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Schedule:
-    """Have a call enqueued again and again; `schedule_type` is one of the original's letters.
+    """Create a schedule; `schedule_type` is one of Django-Q's letters.
 
-    Without `name` it is named after what is said: another call, rule, first slot or queue is
-    another schedule, and the same once more is the same one.
+    Without `name` it is named after its arguments: another call, rule, first slot or queue makes
+    another schedule, and the same arguments make the same one.
     """
     kind = _TYPES.get(schedule_type, schedule_type)
     if name is None:
         when = (kind, minutes, cron, None if next_run is None else str(next_run), cluster)
         name = _name_for(func, when, args, kwargs)
-    return app().schedule(
+    return app().schedules.create(
         func,
         *args,
         name=name,
@@ -117,7 +118,7 @@ def schedule(
         repeats=repeats,
         next_run=next_run,
         cron=cron if kind == "cron" else None,
-        cluster=cluster,
+        queue=cluster,
         intended_date_kwarg=intended_date_kwarg,
         q_options=q_options,
         **kwargs,
@@ -131,25 +132,25 @@ def _name_for(
     kwargs: Mapping[str, Any],
 ) -> str:
     function = func.name if isinstance(func, Sender) else name_of(func)
-    told = [function, list(when), list(args), dict(sorted(kwargs.items()))]
-    digest = hashlib.sha256(app().runtime.serializer.dumps(told)).hexdigest()
+    said = [function, list(when), list(args), dict(sorted(kwargs.items()))]
+    digest = hashlib.sha256(app().runtime.serializer.dumps(said)).hexdigest()
     return f"{function[:_SHOWN]} {digest[:12]}"
 
 
-# -- asking for results -----------------------------------------------------------------------
+# -- reading results --------------------------------------------------------------------------
 
 
 def result(task_id: str, wait: float = 0, cached: object = None) -> Any:  # noqa: ANN401 - whatever the task returned
     """Return what a task returned, its error as text if it failed, None if it has not ended."""
     found = fetch(task_id, wait, cached)
-    return None if found is None else told(found)
+    return None if found is None else value_of(found)
 
 
 def fetch(task_id: str, wait: float = 0, cached: object = None) -> Result | None:
     """Return the `Result` of a task, None if it has not ended."""
     del cached
     for seconds in waits(wait):
-        found = app().fetch(task_id, seconds)
+        found = app().results.fetch(task_id, seconds)
         if found is not None and found.state is not State.RETRYING:
             return found
     return None
@@ -162,9 +163,9 @@ def result_group(
     count: int | None = None,
     cached: object = None,
 ) -> list[Any] | None:
-    """Return what the tasks of a group returned, None if there is nothing."""
+    """Return what the tasks of a result group returned, None if there are no results."""
     found = fetch_group(group_id, failures, wait, count, cached)
-    return None if found is None else [told(one) for one in found]
+    return None if found is None else [value_of(one) for one in found]
 
 
 def fetch_group(
@@ -174,40 +175,40 @@ def fetch_group(
     count: int | None = None,
     cached: object = None,
 ) -> list[Result] | None:
-    """Return the `Result`s of a group, None if there are none, or not `count` of them in time."""
+    """Return the `Result`s of a result group, None if there are none, or not `count` of them in time."""
     del cached
     for seconds in waits(wait):
-        found = app().fetch_group(str(group_id), failures=failures, wait=seconds, count=count)
+        found = app().results.fetch_group(str(group_id), failures=failures, wait=seconds, count=count)
         if found and (count is None or len(found) >= count):
             return found
     return None
 
 
 def count_group(group_id: str, failures: bool = False, cached: object = None) -> int:
-    """Return how many tasks of a group have ended, or with `failures` how many failed."""
+    """Return how many tasks of a result group have ended, or with `failures` how many failed."""
     del cached
-    return app().count_group(str(group_id), failures=failures)
+    return app().results.count_group(str(group_id), failures=failures)
 
 
 def delete_group(group_id: str, tasks: bool = False, cached: object = None) -> int:
-    """Take results out of a group, or with `tasks` forget them; return how many there were."""
+    """Dissolve a result group, or with `tasks` delete its results; return how many there were."""
     del cached
-    return app().delete_group(str(group_id), tasks=tasks)
+    return app().results.delete_group(str(group_id), tasks=tasks)
 
 
 def delete_cached(task_id: str, broker: object = None) -> bool:
-    """Forget a result; return whether there was one."""
+    """Delete a result; return whether there was one."""
     del broker
-    return app().delete(task_id)
+    return app().results.delete(task_id)
 
 
 def queue_size(broker: object = None) -> int:
-    """Return how many tasks are ready to be worked on."""
+    """Return how many tasks are ready to run."""
     del broker
-    return app().queue_size()
+    return app().queue.size().ready
 
 
-# Results that expire and results that stay lie in one store: there is nothing else to ask.
+# One store has both the results that expire and those that stay.
 result_cached = result
 fetch_cached = fetch
 result_group_cached = result_group
@@ -219,22 +220,22 @@ delete_group_cached = delete_group
 # -- shared with the classes ------------------------------------------------------------------
 
 
-def told(found: Result) -> Any:  # noqa: ANN401 - whatever the task returned
-    """Return what the original gave for a result: the value, or the error with its traceback."""
+def value_of(found: Result) -> Any:  # noqa: ANN401 - whatever the task returned
+    """Return what Django-Q returns for a result: the value, or the error with its traceback."""
     if found.success:
         return found.value
     return f"{found.error} : {found.traceback}" if found.traceback else found.error
 
 
 def waits(milliseconds: float) -> Iterable[float]:
-    """Yield the seconds to wait, again and again where they are below zero."""
+    """Yield the seconds to wait, again and again if they are below zero."""
     yield max(0.0, milliseconds / 1000)
     while milliseconds < 0:
         yield _LONG
 
 
 def lifted(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options among keyword arguments, and what is left for the function."""
+    """Return the options among keyword arguments, and the arguments left for the function."""
     kwargs = dict(kwargs)
     options = dict(kwargs.pop("q_options", None) or {})
     for key in _OURS:
@@ -255,5 +256,5 @@ def sender(function: Callable[..., Any] | Sender[..., Any] | str, options: Optio
     """Return any function as a task with these options."""
     if isinstance(function, Sender):
         return Sender(app(), collected, function.name, merge_options(function.options, options))
-    # It is called by its name, by whoever runs it: the object given here is never used.
+    # The worker finds the function by its name: the object given here is never used.
     return Sender(app(), collected, name_of(function), options)

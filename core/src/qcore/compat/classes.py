@@ -1,4 +1,4 @@
-"""What the original's classes become."""
+"""What the classes of Django-Q become."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AsyncTask:
-    """A call that is put on the queue by `run`; what is changed later counts for the next run."""
+    """A call that `run` enqueues; what is changed later counts for the next run."""
 
     def __init__(self, func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> None:
         self.func = func
@@ -23,7 +23,7 @@ class AsyncTask:
         self.started = False
 
     def run(self) -> str:
-        """Put it on the queue and return its id."""
+        """Enqueue it and return its id."""
         self.id = calls.async_task(self.func, *self.args, **self.kwargs)
         self.started = True
         return self.id
@@ -37,17 +37,17 @@ class AsyncTask:
         return calls.fetch(self.id, wait) if self.started else None
 
     def result_group(self, failures: bool = False, wait: float = 0, count: int | None = None) -> Any:  # noqa: ANN401 - as above
-        """Return what the tasks of its group returned."""
+        """Return what the tasks of its result group returned."""
         return calls.result_group(self.group, failures, wait, count) if self.started and self.group else None
 
     def fetch_group(self, failures: bool = True, wait: float = 0, count: int | None = None) -> Any:  # noqa: ANN401 - as above
-        """Return the `Result`s of its group."""
+        """Return the `Result`s of its result group."""
         return calls.fetch_group(self.group, failures, wait, count) if self.started and self.group else None
 
     def _option(self, key: str) -> Any:  # noqa: ANN401 - an option of any type
         return self.kwargs.get("q_options", self.kwargs).get(key)
 
-    def _say(self, key: str, value: object) -> None:
+    def _set_option(self, key: str, value: object) -> None:
         if "q_options" in self.kwargs:
             self.kwargs["q_options"] = {**self.kwargs["q_options"], key: value}
         else:
@@ -56,12 +56,12 @@ class AsyncTask:
 
     @property
     def group(self) -> Any:  # noqa: ANN401 - an option
-        """The group its result belongs to."""
+        """The result group its result belongs to."""
         return self._option("group")
 
     @group.setter
     def group(self, value: str) -> None:
-        self._say("group", value)
+        self._set_option("group", value)
 
     @property
     def sync(self) -> Any:  # noqa: ANN401 - an option
@@ -70,16 +70,16 @@ class AsyncTask:
 
     @sync.setter
     def sync(self, value: bool) -> None:
-        self._say("sync", value)
+        self._set_option("sync", value)
 
     @property
     def save(self) -> Any:  # noqa: ANN401 - an option
-        """Whether its result is kept."""
+        """Whether its result is stored."""
         return self._option("save")
 
     @save.setter
     def save(self, value: bool) -> None:
-        self._say("save", value)
+        self._set_option("save", value)
 
     @property
     def hook(self) -> Any:  # noqa: ANN401 - an option
@@ -88,7 +88,7 @@ class AsyncTask:
 
     @hook.setter
     def hook(self, value: Callable[..., Any] | str) -> None:
-        self._say("hook", value)
+        self._set_option("hook", value)
 
     @property
     def cached(self) -> Any:  # noqa: ANN401 - an option
@@ -97,11 +97,11 @@ class AsyncTask:
 
     @cached.setter
     def cached(self, value: bool | float) -> None:
-        self._say("cached", value)
+        self._set_option("cached", value)
 
 
 class Iter:
-    """Calls of one function that are run together."""
+    """Calls of one function that run together."""
 
     def __init__(
         self,
@@ -128,9 +128,9 @@ class Iter:
         return self.length()
 
     def run(self) -> str:
-        """Put the calls on the queue and return the id of their one result."""
-        told = {"cached": self.cached, "sync": self.sync}
-        options = {key: value for key, value in told.items() if value is not None}
+        """Enqueue the calls and return the id of their one result."""
+        given = {"cached": self.cached, "sync": self.sync}
+        options = {key: value for key, value in given.items() if value is not None}
         self.id = calls.async_iter(self.func, self.args, **{**self.kwargs, **options})
         self.started = True
         return self.id
@@ -149,7 +149,7 @@ class Iter:
 
 
 class Chain:
-    """Calls that are run one behind the other."""
+    """Calls that run one after the other."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class Chain:
         self.started = False
 
     def append(self, func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> int:
-        """Add a call; return how many there are. What an earlier run left is forgotten."""
+        """Add a call; return how many there are. Results of an earlier run leave the group."""
         self.chain.append((func, args, kwargs))
         if self.started:
             calls.delete_group(self.group)
@@ -175,7 +175,7 @@ class Chain:
         return self.length()
 
     def run(self) -> str:
-        """Put the first call on the queue and return the group of their results."""
+        """Enqueue the first call and return the name of the result group."""
         self.group = calls.async_chain(self.chain, self.group or None, self.cached, self.sync)
         self.started = True
         return self.group

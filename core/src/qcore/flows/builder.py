@@ -51,9 +51,8 @@ def chain_ids(last: bytes, count: int) -> list[bytes]:
 class FlowBuilder:
     """Makes the messages of one flow."""
 
-    def __init__(self, runtime: Runtime, queue: str, calls: Sequence[Call]) -> None:
+    def __init__(self, runtime: Runtime, calls: Sequence[Call]) -> None:
         self._runtime = runtime
-        self._queue = queue
         self._now = time.time_ns() // 1_000_000
         given = {call.options.sync for call in calls} - {None}
         #: the whole flow is run in this process
@@ -101,7 +100,7 @@ class FlowBuilder:
         if last is not None and callback is not None and not built:
             tail = WorkflowHeader(gathered=GroupResults(flow, 0, whole))
             message = ContinuationBuilder(self._runtime).seal(last, tail)
-            sealed.append(Sealed(callback, message, sync=self.sync, queue=self._queue))
+            sealed.append(Sealed(callback, message, sync=self.sync))
         return sealed
 
     def _links(self, calls: Sequence[Call], last: bytes) -> list[Link]:
@@ -138,7 +137,7 @@ class FlowBuilder:
             tail=tail,
         )
         message = Outgoing(first.id, body, first.delay)
-        return Sealed(call, message, sync=self.sync, queue=self._queue)
+        return Sealed(call, message, sync=self.sync)
 
 
 def _check_size(name: str, size: int, members: int) -> None:

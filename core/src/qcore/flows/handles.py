@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from qcore.model import Result
     from qcore.status import TaskStatus
-    from qcore.tasks.task import Queue
+    from qcore.tasks.task import Producer
 
 #: states of a task that has ended
 _ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
@@ -26,14 +26,14 @@ class ChainJob(Job):
 
     __slots__ = ("jobs",)
 
-    def __init__(self, app: Queue, jobs: Sequence[Job]) -> None:
+    def __init__(self, app: Producer, jobs: Sequence[Job]) -> None:
         super().__init__(app, jobs[-1].id)
         #: one for each link
         self.jobs = tuple(jobs)
 
     def current(self) -> int:
         """Return how many links have ended, as far as results are stored."""
-        found = self._app.fetch_many([job.id for job in self.jobs])
+        found = self._app.results.fetch_many([job.id for job in self.jobs])
         ended = [number for number, result in enumerate(found, 1) if result is not None and _ran(result)]
         return max(ended, default=0)
 
@@ -66,7 +66,7 @@ class GroupJob:
 
     __slots__ = ("_app", "id", "jobs")
 
-    def __init__(self, app: Queue, id: str, jobs: Sequence[Job]) -> None:
+    def __init__(self, app: Producer, id: str, jobs: Sequence[Job]) -> None:
         self._app = app
         #: 32 hexadecimal digits
         self.id = id
@@ -108,7 +108,7 @@ class GroupJob:
 
     def fetch(self, wait: float = 0.0) -> list[Result | None]:
         """Return the whole `Result` of each member, in their order; None where there is none."""
-        return self._app.fetch_many([job.id for job in self.jobs], wait)
+        return self._app.results.fetch_many([job.id for job in self.jobs], wait)
 
     def cancel(self) -> int:
         """Cancel all members that have not ended; return how many. See `App.cancel`."""
@@ -136,7 +136,7 @@ class CallbackJob(Job):
 
     __slots__ = ("members",)
 
-    def __init__(self, app: Queue, id: str, members: GroupJob) -> None:
+    def __init__(self, app: Producer, id: str, members: GroupJob) -> None:
         super().__init__(app, id)
         #: the group it waits for
         self.members = members

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qcore.tasks.call import Call, Options
 
 #: what a change takes beside the fields of `When`
-_OTHER_CHANGES: Final = frozenset({"func", "cluster", "hook", "q_options"})
+_OTHER_CHANGES: Final = frozenset({"func", "queue", "hook", "q_options"})
 #: what `hook` and `q_options` set in a head; the other fields belong to its task
 _SCHEDULE_FIELDS: Final = ("hook", "label", "group", "timeout", "save", "ack_failure", "result_ttl")
 #: what gives a rule
@@ -49,9 +49,9 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     first = when.first(rule, rules.zone(zone_name), float(int(time.time())))
     options = with_options(call.options, {"label": call.options.label or name})
     call = type(call)(call.name, call.args, call.kwargs, options, options.head(call.name))
-    there = messages.destination(runtime, options.cluster or "")
-    cluster = "" if there is runtime else there.config.name
-    body = messages.body_of(runtime, call, when.intended_date_kwarg, cluster)
+    there = messages.destination(runtime, options.queue or "")
+    queue = "" if there is runtime else there.config.name
+    body = messages.body_of(runtime, call, when.intended_date_kwarg, queue)
     return Schedule(
         name=name,
         task=call.name,
@@ -65,7 +65,7 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
         catch_up=when.catch_up,
         overlap=when.overlap,
         jitter=float(when.jitter),
-        cluster=cluster,
+        queue=queue,
     )
 
 
@@ -106,7 +106,7 @@ def edited(
         catch_up=when.catch_up,
         overlap=when.overlap,
         jitter=float(when.jitter),
-        cluster=body.cluster,
+        queue=body.queue,
         fault="",
     )
     if "repeats" in changes:
@@ -187,9 +187,9 @@ def _edited_body(
         body = _edited_arguments(runtime, before.name, body, changes)
     if "intended_date_kwarg" in changes:
         body = msgspec.structs.replace(body, date_kwarg=changes["intended_date_kwarg"])
-    if "cluster" in changes:
-        there = messages.destination(runtime, changes["cluster"] or "")
-        body = msgspec.structs.replace(body, cluster="" if there is runtime else there.config.name)
+    if "queue" in changes:
+        there = messages.destination(runtime, changes["queue"] or "")
+        body = msgspec.structs.replace(body, queue="" if there is runtime else there.config.name)
     return msgspec.structs.replace(body, head=encode_head(head))
 
 

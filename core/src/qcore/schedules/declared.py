@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import msgspec
@@ -14,7 +14,6 @@ from qcore.errors import ConfigError, ScheduleError
 from qcore.model import Schedule  # noqa: TC001 - read at run time, when what is found is decoded
 from qcore.runtime import Runtime
 from qcore.schedules import rules
-from qcore.schedules.app_api import Scheduling
 from qcore.schedules.build import draft
 from qcore.schedules.slots import skip_missed
 from qcore.schedules.swap import swap
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from qcore.config import Config
     from qcore.interfaces import ScheduleStore
     from qcore.plugins import Plugins
-    from qcore.schedules.app_api import Declaration
+    from qcore.schedules.app_api import Declaration, Schedules
 
 _log = logging.getLogger("qcore.declared")
 
@@ -39,6 +38,18 @@ class Declared(msgspec.Struct):
     schedules: list[Schedule] = []
 
 
+class Declarer(Protocol):
+    """What this file needs of an `App`."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of its queue."""
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Declared).decode
 
@@ -46,8 +57,13 @@ _decode: Final = msgspec.msgpack.Decoder(Declared).decode
 # -- where the user's modules are imported ----------------------------------------------------
 
 
-def gather(config: Config, plugins: Plugins) -> bytes:
+def gather(app_type: type[Declarer], config: Config, plugins: Plugins) -> bytes:
     """Return the schedules that the imported modules declare for a queue; no backend is asked.
+
+    Args:
+        app_type: `App`, whose instances are looked for in modules.
+        config: of the queue.
+        plugins: those installed.
 
     Raises:
         EncodeError: an argument cannot be serialised.
@@ -56,11 +72,11 @@ def gather(config: Config, plugins: Plugins) -> bytes:
     """
     found: dict[str, Schedule] = {}
     runtime: Runtime | None = None
-    for app in _apps():
-        if not app.declarations or not _is_for(app, config):
+    for app in _apps(app_type):
+        if not app.schedules.declarations or not _is_for(app, config):
             continue
         runtime = runtime or Runtime(config, plugins)
-        for one in app.declarations:
+        for one in app.schedules.declarations:
             made = _made(runtime, one)
             other = found.setdefault(made.name, made)
             if other is not made:
@@ -72,7 +88,7 @@ def gather(config: Config, plugins: Plugins) -> bytes:
     return _encode(Declared(list(sys.modules), list(found.values())))
 
 
-def _apps() -> Iterator[Scheduling]:
+def _apps(app_type: type[Declarer]) -> Iterator[Declarer]:
     """Yield once each App that is an attribute of a module or belongs to a task in one."""
     seen: set[int] = set()
     # Tens of thousands of values have some hundred types, and each type is checked once. A value is
@@ -83,18 +99,18 @@ def _apps() -> Iterator[Scheduling]:
             kind = type(value)
             ours = kinds.get(kind)
             if ours is None:
-                ours = kinds[kind] = issubclass(kind, Scheduling | Task)
+                ours = kinds[kind] = issubclass(kind, (app_type, Task))
             if not ours:
                 continue
             app = value._app if issubclass(kind, Task) else value  # noqa: SLF001 - the task's App, which need not be in any module
-            if isinstance(app, Scheduling) and id(app) not in seen:
+            if isinstance(app, app_type) and id(app) not in seen:
                 seen.add(id(app))
                 yield app
 
 
-def _is_for(app: Scheduling, config: Config) -> bool:
+def _is_for(app: Declarer, config: Config) -> bool:
     """Return whether an App is for the queue of this cluster."""
-    names = [one.name for one in app.declarations]
+    names = [one.name for one in app.schedules.declarations]
     try:
         its = app.config
     except ConfigError as exc:

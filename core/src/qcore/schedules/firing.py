@@ -87,7 +87,7 @@ class Firing:
 
         """
         began = time.monotonic()
-        there = self._outlet(schedule.cluster)
+        there = self._outlet(schedule.queue)
         most = min(_SLOTS, there.broker.capabilities.bulk)
         slots, after = due(schedule, self._clock(), self._catch_up, most)
         if lost := dropped(schedule, slots):

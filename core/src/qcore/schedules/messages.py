@@ -49,14 +49,14 @@ class Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
     #: seconds after which it expires; 0 = never
     expires: float = 0.0
     #: queue its tasks are enqueued on; empty = the schedule's own
-    cluster: str = ""
+    queue: str = ""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Body).decode
 
 
-def body_of(runtime: Runtime, call: Call, date_kwarg: str | None, cluster: str) -> Body:
+def body_of(runtime: Runtime, call: Call, date_kwarg: str | None, queue: str) -> Body:
     """Return the body of a schedule that makes this call, not sealed yet.
 
     Raises:
@@ -65,7 +65,7 @@ def body_of(runtime: Runtime, call: Call, date_kwarg: str | None, cluster: str) 
     """
     arguments, named = pack(runtime.serializer, call.args, dict(call.kwargs))
     options, code = call.options, runtime.serializer.code
-    return Body(call.head, arguments, code, named, date_kwarg, options.delay, options.expires, cluster)
+    return Body(call.head, arguments, code, named, date_kwarg, options.delay, options.expires, queue)
 
 
 def pack(serializer: Serializer, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[bytes, bool]:
@@ -107,9 +107,9 @@ def open_body(runtime: Runtime, schedule: Schedule) -> Body:
     except (msgspec.MsgspecError, ValueError) as exc:
         msg = f"schedule {schedule.name!r} is not of a known version: {exc}"
         raise MalformedMessage(msg) from exc
-    if body.cluster != schedule.cluster:
+    if body.queue != schedule.queue:
         # Otherwise whoever can write to the store could have it signed for another queue.
-        msg = f"it is stored for the queue {schedule.cluster!r}, but was made for {body.cluster!r}"
+        msg = f"it is stored for the queue {schedule.queue!r}, but was made for {body.queue!r}"
         raise BadSignature(msg)
     return body
 
@@ -130,7 +130,7 @@ def lateness(schedule: Schedule, id: bytes) -> float:
     return int.from_bytes(noise[:6], "big") / 2**48 * schedule.jitter
 
 
-def destination(runtime: Runtime, cluster: str) -> Runtime:
+def destination(runtime: Runtime, queue: str) -> Runtime:
     """Return the runtime of the queue a schedule's tasks are enqueued on.
 
     Raises:
@@ -138,22 +138,22 @@ def destination(runtime: Runtime, cluster: str) -> Runtime:
         ScheduleError: the name of the queue is not valid.
 
     """
-    if not cluster or cluster == runtime.config.name:
+    if not queue or queue == runtime.config.name:
         return runtime
     try:
-        settings.every()["name"].read(cluster)
+        settings.every()["name"].read(queue)
     except Wrong as exc:
-        msg = f"cluster={cluster!r}: the name of a queue {exc}"
+        msg = f"queue={queue!r}: the name of a queue {exc}"
         raise ScheduleError(msg) from exc
     config = runtime.config
-    file = config.queue_file(cluster)
+    file = config.queue_file(queue)
     if file is not None and file == config.queue_file(config.name):
         msg = (
-            f"cluster={cluster!r}: a file holds one queue, and the settings of {config.broker!r} name one "
+            f"queue={queue!r}: a file holds one queue, and the settings of {config.broker!r} name one "
             f"file ({file}); leave the path out, so that each queue has a file of its own, or use a server"
         )
         raise NotSupported(msg)
-    return runtime.of(cluster)
+    return runtime.of(queue)
 
 
 def read_arguments(body: Body, serializer: Serializer) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -186,9 +186,9 @@ class OpenedSchedule:
         self._schedule = schedule
         self.body = open_body(runtime, schedule)
         #: of the queue its tasks are enqueued on
-        self.runtime = destination(runtime, self.body.cluster)
+        self.runtime = destination(runtime, self.body.queue)
         # On another queue there may be a schedule of the same name.
-        home = f"@{runtime.config.name}" if schedule.cluster else ""
+        home = f"@{runtime.config.name}" if schedule.queue else ""
         #: names the permits of tasks that must not overlap
         self.permit_key = f"schedule:{schedule.name}{home}"
         serializer = runtime.serializers.get(self.body.serializer)
@@ -251,10 +251,10 @@ class OpenedSchedule:
 
     def _workflow(self) -> bytes:
         schedule = self._schedule
-        if schedule.overlap == "allow" and not schedule.cluster:
+        if schedule.overlap == "allow" and not schedule.queue:
             return b""
         places = [] if schedule.overlap == "allow" else [self.permit_key]
-        home = self._home.config.name if schedule.cluster else ""
+        home = self._home.config.name if schedule.queue else ""
         return encode_tail(WorkflowHeader(places=places, home=home))
 
 

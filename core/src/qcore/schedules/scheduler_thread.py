@@ -120,11 +120,11 @@ class SchedulerThread:
         except _LASTING as exc:
             self._disable(store, schedule, exc)
         except BackendError as exc:
-            if isinstance(exc, BackendRejected) and self._firing.answers(schedule.cluster):
+            if isinstance(exc, BackendRejected) and self._firing.answers(schedule.queue):
                 # The broker refuses this schedule's messages, which must not hold up the others.
                 self._disable(store, schedule, exc)
                 return
-            if not schedule.cluster:
+            if not schedule.queue:
                 raise
             # The backend of another queue must not hold up the schedules of this one.
             _log.warning("schedule %r is skipped and tried again later: %s", schedule.name, exc)

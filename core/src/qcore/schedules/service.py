@@ -90,7 +90,7 @@ class ScheduleService:
         if message is not None:
             with opened.runtime.brokers.connection() as broker:
                 broker.enqueue([message])
-        return one.cluster, id_.hex()
+        return one.queue, id_.hex()
 
     def preview(self, what: str, count: int, time_zone: str | None) -> list[datetime]:
         """Return the next slots of a schedule, or of a rule."""
@@ -125,7 +125,7 @@ class ScheduleService:
             NotSupported: they cannot.
 
         """
-        there = messages.destination(self._runtime, made.cluster)
+        there = messages.destination(self._runtime, made.queue)
         if made.overlap != "allow":
             with there.stores.connection() as store:
                 if store.notes is None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from qcore.app import App
 from qcore.config import Config
 from qcore.errors import BackendError
 from qcore.journal.pages import Journal
@@ -130,7 +131,7 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
         for module in boot.preload:
             importlib.import_module(module)
         if config.scheduler:
-            _send_declared(channel, declared.gather(config, plugins))
+            _send_declared(channel, declared.gather(App, config, plugins))
         _warm_up(config, plugins)
     except BaseException as exc:  # noqa: BLE001 - whatever an import raises is reported to the user
         _give_up(channel, exc)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
 
-from qcore.errors import NotSupported
 from qcore.messages.envelope import Head, encode_head
 from qcore.settle import Retry
 from qcore.tasks.resolve import name_of
-from qcore.validators import NUMBER, boolean, integer, refuse, seconds, text, text_or_int
+from qcore.validators import boolean, integer, refuse, seconds, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,8 +96,8 @@ class Options:
     sync: bool | None = None
     #: called with the final `Result`: a function, or its dotted name
     hook: Callable[..., Any] | str | None = None
-    #: queue it is put on; None = the app's own
-    cluster: str | None = None
+    #: name of the queue it is put on; None = the app's own
+    queue: str | None = None
     #: enqueued only once: True = for its name and arguments, or a key
     unique: bool | str = False
     #: seconds `unique` holds; None = until the task has ended
@@ -196,8 +195,6 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     sync: bool = False
     #: left out by a hook: it has an id, but no message
     skipped: bool = False
-    #: name of the queue it is for; empty = the app's own
-    queue: str = ""
     #: the key it is unique by; empty = it is not
     unique: str = ""
     #: left out because another task has its key: the id is that one's
@@ -217,7 +214,7 @@ VALIDATORS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "label": text,
     "expires": seconds,
     "sync": boolean,
-    "cluster": text,
+    "queue": text,
     "unique": _unique,
     "unique_for": seconds,
     "concurrency": integer,
@@ -232,26 +229,6 @@ _CHECKED: Final = tuple(
     if field.name in VALIDATORS
 )
 DEFAULT: Final = Options()
-#: the specification's options this version acts on
-DJANGO_Q_OPTIONS: Final = frozenset(
-    {
-        "group",
-        "save",
-        "sync",
-        "cached",
-        "ack_failure",
-        "timeout",
-        "task_name",
-        "broker",
-        "hook",
-        "chain",
-        "iter_count",
-        "iter_cached",
-        "cluster",
-    }
-)
-#: what the specification's own functions pass among themselves
-_NOT_YET: Final = frozenset({"iter_count", "iter_cached"})
 
 
 def with_options(options: Options, changes: Mapping[str, Any]) -> Options:
@@ -278,41 +255,3 @@ def merge_options(base: Options, above: Options) -> Options:
         if getattr(above, field.name) != field.default
     }
     return attrs.evolve(base, **changed)
-
-
-def options_from_django_q(given: dict[str, Any]) -> Options:
-    """Translate the specification's options."""
-    refused = sorted(key for key in given.keys() & _NOT_YET if given[key] not in (None, False))
-    if refused:
-        msg = f"async_task: the option {refused[0]!r} is not offered by this version of qcore"
-        raise NotSupported(msg)
-    unknown = sorted(given.keys() - DJANGO_Q_OPTIONS)
-    if unknown:
-        known = ", ".join(sorted(DJANGO_Q_OPTIONS - _NOT_YET))
-        msg = f"async_task: no option {unknown[0]!r} in q_options; there are {known}"
-        raise TypeError(msg)
-    plain = ("group", "save", "sync", "ack_failure", "hook", "cluster")
-    changes: dict[str, Any] = {key: given[key] for key in plain if given.get(key) is not None}
-    if "group" in changes:
-        changes["group"] = text_or_int("group", changes["group"])
-    if "timeout" in given:
-        changes["timeout"] = _unlimited(given["timeout"])
-    if given.get("task_name") is not None:
-        changes["label"] = text_or_int("task_name", given["task_name"])
-    cached = given.get("cached")
-    if cached is not None and cached is not False:
-        changes["result_ttl"] = _kept(cached)
-    return Options(**changes) if changes else DEFAULT
-
-
-def _unlimited(timeout: object) -> object:
-    """Return None for what was the original's way to say "no limit", a number below 0."""
-    return None if isinstance(timeout, NUMBER) and timeout < 0 else timeout
-
-
-def _kept(cached: object) -> float:
-    """Return for how many seconds the specification's `cached` keeps a result."""
-    if cached is True:
-        return 0.0
-    seconds("cached", cached)
-    return float(cast("float", cached))

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 _PLAIN: Final = ("", b"")
 
 
-def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list[Sealed]:
+def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     """Make calls into signed messages.
 
     Args:
         runtime: of the queue they are for.
         calls: what to do.
-        queue: its name, unless it is the app's own.
 
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
@@ -54,7 +53,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list
             if hooks:
                 changed = _with_headers(call, id_, now, hooks)
                 if changed is None:
-                    sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True, queue=queue))
+                    sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True))
                     continue
                 head = changed
             options = call.options
@@ -76,9 +75,9 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call], queue: str = "") -> list
             unique, tail = _PLAIN if plain else _special(runtime, call, arguments)
             body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires, tail=tail)
             if unique and (holder := claim(runtime, call, unique, id_)) is not None:
-                sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, queue=queue, duplicate=True))
+                sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, duplicate=True))
                 continue
-            sealed.append(Sealed(call, Outgoing(id_, body, delay), sync=sync, queue=queue, unique=unique))
+            sealed.append(Sealed(call, Outgoing(id_, body, delay), sync=sync, unique=unique))
     except BaseException:
         # None of them is enqueued: who asks again must not be told that they are.
         release_keys(runtime, sealed)

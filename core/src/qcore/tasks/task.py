@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
-from qcore.tasks.call import Call, Options, with_options
+from qcore.tasks.call import DEFAULT, Call, Options, merge_options, with_options
+from qcore.tasks.resolve import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from qcore.model import Result
+    from qcore.runtime import Runtime
     from qcore.status import TaskStatus
+    from qcore.tasks.call import Sealed
 
 #: of a task's id: `bytes.fromhex` would take shorter ones, and blanks
 _DIGITS: Final = 32
@@ -21,13 +24,10 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class Queue(Protocol):
-    """What tasks and jobs need of an `App`."""
+class ReadsResults(Protocol):
+    """What jobs need of `App.results`."""
 
-    def send(self, calls: Sequence[Call], /) -> list[Job]:
-        """Put calls on the queue."""
-
-    def result(self, task_id: str, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
+    def get(self, task_id: str, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
         """Return what a task returned."""
 
     def fetch(self, task_id: str, wait: float = 0.0) -> Result | None:
@@ -37,13 +37,34 @@ class Queue(Protocol):
         """Return whole results."""
 
     def delete(self, task_id: str) -> bool:
-        """Forget a result."""
+        """Delete a result."""
+
+
+class Producer(Protocol):
+    """What tasks, jobs, flows and schedules need of an `App`."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The assembled configuration."""
+
+    @property
+    def results(self) -> ReadsResults:
+        """The results of its tasks."""
+
+    def for_queue(self, name: str) -> Producer:
+        """Return the producer of another queue; an empty name is this one."""
+
+    def send(self, calls: Sequence[Call], /) -> list[Job]:
+        """Enqueue calls."""
+
+    def send_flow(self, sealed: Sequence[Sealed], *, joins: bool, delays: bool) -> None:
+        """Enqueue the first messages of a flow."""
 
     def cancel(self, task_id: str) -> bool:
-        """Call a task off."""
+        """Cancel a task."""
 
     def cancel_many(self, task_ids: Sequence[str]) -> list[bool]:
-        """Call tasks off."""
+        """Cancel tasks."""
 
     def status(self, task_id: str) -> TaskStatus:
         """Return how far a task has come."""
@@ -54,27 +75,27 @@ class Job:
 
     __slots__ = ("_app", "duplicate", "id")
 
-    def __init__(self, app: Queue, id: str, *, duplicate: bool = False) -> None:
+    def __init__(self, app: Producer, id: str, *, duplicate: bool = False) -> None:
         self._app = app
         #: 32 hexadecimal digits
         self.id = id
-        #: nothing was enqueued: this is the handle on the task that is unique by the same key
+        #: nothing was enqueued: this is a handle on the task that holds the same `unique` key
         self.duplicate = duplicate
 
     def result(self, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
-        """Return what the task returned; see `App.result`."""
-        return self._app.result(self.id, wait)
+        """Return what the task returned; see `App.results.get`."""
+        return self._app.results.get(self.id, wait)
 
     def fetch(self, wait: float = 0.0) -> Result | None:
-        """Return the whole `Result`; see `App.fetch`."""
-        return self._app.fetch(self.id, wait)
+        """Return the whole `Result`; see `App.results.fetch`."""
+        return self._app.results.fetch(self.id, wait)
 
     def delete(self) -> bool:
-        """Forget the task's result; return whether there was one."""
-        return self._app.delete(self.id)
+        """Delete the task's result; return whether there was one."""
+        return self._app.results.delete(self.id)
 
     def cancel(self) -> bool:
-        """Call the task off; return False if it has ended already. See `App.cancel`."""
+        """Cancel the task; return False if it has ended already. See `App.cancel`."""
         return self._app.cancel(self.id)
 
     def status(self) -> TaskStatus:
@@ -106,7 +127,7 @@ def id_of(task_id: object) -> bytes:
 class Sender(Generic[_P, _R]):
     """A task with its options: enqueue it or bind arguments to it."""
 
-    def __init__(self, app: Queue, function: Callable[_P, _R], name: str, options: Options) -> None:
+    def __init__(self, app: Producer, function: Callable[_P, _R], name: str, options: Options) -> None:
         self._app = app
         self._function = function
         self.options = options
@@ -136,7 +157,7 @@ class Sender(Generic[_P, _R]):
 class Task(Sender[_P, _R]):
     """A function declared as a task; calling it runs it here, as any function."""
 
-    def __init__(self, app: Queue, function: Callable[_P, _R], name: str, options: Options) -> None:
+    def __init__(self, app: Producer, function: Callable[_P, _R], name: str, options: Options) -> None:
         super().__init__(app, function, name, options)
         functools.update_wrapper(self, function)
         #: read by workers
@@ -148,3 +169,23 @@ class Task(Sender[_P, _R]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
+
+
+def bind(
+    function: Callable[..., Any] | Sender[..., Any] | str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: Options = DEFAULT,
+) -> Call:
+    """Return a call of a declared task, or of any function by object or by dotted name.
+
+    Raises:
+        TaskNameError: a worker could not import the function.
+
+    """
+    if isinstance(function, Sender):
+        # The declared task's own options hold where the call gives none.
+        merged = function.options if options is DEFAULT else merge_options(function.options, options)
+        return Call(function.name, args, kwargs, merged, merged.head(function.name))
+    name = name_of(function)
+    return Call(name, args, kwargs, options, options.head(name))

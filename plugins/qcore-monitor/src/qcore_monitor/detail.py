@@ -215,7 +215,7 @@ def _schedule(one: Schedule, room: int, marks: Glyphs) -> Iterator[Text]:
             ("next", formatting.when(one.next_run)),
             ("repeats", left),
             ("declared", one.declared),
-            ("cluster", one.cluster),
+            ("queue", one.queue),
         ],
         room,
         marks,

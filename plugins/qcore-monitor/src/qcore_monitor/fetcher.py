@@ -97,7 +97,7 @@ class Fetcher(threading.Thread):
     def _done(self, deed: Deed) -> Told | Opened:
         try:
             if deed.do is Do.OPEN:
-                return Opened(self._app.fetch(deed.id))
+                return Opened(self._app.results.fetch(deed.id))
             return Told(carry_out(self._app, deed))
         except QcoreError as exc:
             return Told(f"not done: {exc}")
@@ -107,10 +107,10 @@ def carry_out(app: App, deed: Deed) -> str:
     """Do something to the queue; return what came of it."""
     match deed.do:
         case Do.PAUSE:
-            app.pause_queue()
+            app.queue.pause()
             return f"the queue {deed.name} is paused; p resumes it"
         case Do.RESUME:
-            app.resume_queue()
+            app.queue.resume()
             return f"the queue {deed.name} goes on"
         case Do.CANCEL:
             done = app.cancel(deed.id)

@@ -165,7 +165,9 @@ class Watcher:
         if not self._due("schedules", 0, _SCHEDULES):
             return found
         rank = {"broken": 0, "waiting": 1, "paused": 2, "done": 3}
-        listed = sorted(self._app.schedules(), key=lambda one: (rank[state_of(one)], one.next_run, one.name))
+        listed = sorted(
+            self._app.schedules.list(), key=lambda one: (rank[state_of(one)], one.next_run, one.name)
+        )
         return attrs.evolve(found, schedules=tuple(listed))
 
 

@@ -103,14 +103,14 @@ class ScheduleSoak:
         """Make the schedules; those of every second one go to another queue."""
         for number in range(count):
             name = f"{number:03}"
-            self._app.schedule(
+            self._app.schedules.create(
                 run,
                 str(self._folder / "ran"),
                 name,
                 name=name,
                 next_run=START + number,
                 intended_date_kwarg="slot",
-                cluster=_OTHER if number % 2 else None,
+                queue=_OTHER if number % 2 else None,
                 **RULES[number // 2 % len(RULES)],
             )
 
@@ -134,7 +134,7 @@ class ScheduleSoak:
     def work_off(self, patience: float) -> Counted:
         """Run what was enqueued, on two clusters, and count."""
         there = self._app.runtime.of(_OTHER)
-        wanted = {one.name: _before(one) for one in self._app.schedules()}
+        wanted = {one.name: _before(one) for one in self._app.schedules.list()}
         sizes = []
         for runtime in (self._app.runtime, there):
             with runtime.brokers.connection() as broker:

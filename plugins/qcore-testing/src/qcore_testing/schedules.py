@@ -54,7 +54,7 @@ class ScheduleStoreContract(Contract):
             catch_up=False,
             overlap="queue",
             jitter=2.5,
-            cluster="other",
+            queue="other",
             declared="app.tasks",
             fault="no such zone",
         )
@@ -203,7 +203,7 @@ class ScheduleStoreContract(Contract):
             attrs.evolve(claimed, body=b"new"),
             attrs.evolve(claimed, overlap="skip"),
             attrs.evolve(claimed, jitter=0.5),
-            attrs.evolve(claimed, cluster="other"),
+            attrs.evolve(claimed, queue="other"),
             attrs.evolve(claimed, declared="app.tasks"),
         ):
             new().add(edited)

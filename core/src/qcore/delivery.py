@@ -1,0 +1,144 @@
+"""Where sealed messages go: to a broker, or through this process."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qcore.errors import NotSupported
+from qcore.tasks.unique import release_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qcore.interfaces import Broker
+    from qcore.runtime import Runtime
+    from qcore.tasks.call import Sealed
+
+
+class Delivery(ABC):
+    """What an `App` does with the messages it has sealed."""
+
+    @abstractmethod
+    def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+        """Deliver messages, at least one, to the queue of `runtime`."""
+
+    def deliver_flow(
+        self,
+        runtime: Runtime,
+        sealed: Sequence[Sealed],
+        *,
+        joins: bool,  # noqa: ARG002 - only a broker has to be asked
+        delays: bool,  # noqa: ARG002 - as above
+    ) -> None:
+        """Deliver the first messages of a chain or of a group of tasks.
+
+        Args:
+            runtime: of their queue.
+            sealed: the messages, at least one.
+            joins: a callback waits for all of them.
+            delays: a message that is enqueued later has a delay.
+
+        """
+        self.deliver(runtime, sealed)
+
+
+class BrokerDelivery(Delivery):
+    """Enqueues messages; runs those with the option `sync` in this process."""
+
+    def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+        """Enqueue messages in one call of the broker."""
+        queued = [one.message for one in sealed if not one.sync]
+        if queued:
+            brokers = runtime.brokers
+            broker = brokers.take()
+            try:
+                broker.enqueue(queued)
+            finally:
+                brokers.give(broker)
+        if len(queued) < len(sealed):
+            from qcore.inline import run_inline  # noqa: PLC0415 - few producers run what they enqueue
+
+            run_inline(runtime, [one for one in sealed if one.sync])
+
+    def deliver_flow(self, runtime: Runtime, sealed: Sequence[Sealed], *, joins: bool, delays: bool) -> None:
+        """Enqueue messages, as many at once as the broker takes.
+
+        Raises:
+            NotSupported: the result store or the broker cannot do what the flow needs.
+
+        """
+        if sealed[0].sync:
+            # All at once, because the barrier of an inline run is in memory.
+            self.deliver(runtime, sealed)
+            return
+        if joins:
+            _require_barriers(runtime)
+        with runtime.brokers.connection() as broker:
+            capabilities = broker.capabilities
+        if delays and not capabilities.delay:
+            msg = f"{type(broker).__name__} cannot delay a message; leave delay= out of the chain or group"
+            raise NotSupported(msg)
+        for start in range(0, len(sealed), capabilities.bulk):
+            self.deliver(runtime, sealed[start : start + capabilities.bulk])
+
+
+class GivenBroker(Delivery):
+    """Enqueues messages on a broker that the caller has connected."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:  # noqa: ARG002 - the broker knows its queue
+        """Enqueue messages, those with the option `sync` included."""
+        self._broker.enqueue([one.message for one in sealed])
+
+
+class InlineDelivery(Delivery):
+    """Runs messages in this process, at once."""
+
+    def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+        """Run messages and everything that follows from them."""
+        from qcore.inline import run_inline  # noqa: PLC0415 - few producers run what they enqueue
+
+        run_inline(runtime, sealed)
+
+
+class DeliverySwitch:
+    """Which delivery is in force: the broker's, unless a test has installed another."""
+
+    def __init__(self) -> None:
+        self.delivery: Delivery = BrokerDelivery()
+
+    @contextmanager
+    def to(self, delivery: Delivery) -> Iterator[None]:
+        """Put another delivery in force for a block."""
+        before, self.delivery = self.delivery, delivery
+        try:
+            yield
+        finally:
+            self.delivery = before
+
+
+def deliver(delivery: Delivery, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+    """Deliver messages; release the `unique` keys of those that were not accepted."""
+    try:
+        delivery.deliver(runtime, sealed)
+    except Exception:
+        release_keys(runtime, sealed)
+        raise
+    except BaseException:
+        # Interrupted: those to be run here will not run, of the others nobody knows.
+        release_keys(runtime, [one for one in sealed if one.sync])
+        raise
+
+
+def _require_barriers(runtime: Runtime) -> None:
+    with runtime.stores.connection() as store:
+        if store.notes is None:
+            msg = (
+                f"{type(store).__name__} cannot join the results of a group of tasks; choose a result_store "
+                "that can, such as sqlite, or enqueue the group without a callback"
+            )
+            raise NotSupported(msg)
