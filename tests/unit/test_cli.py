@@ -16,6 +16,8 @@ import pytest
 import qcore.cli
 from qcore import App, Config
 from qcore.cli import Exit
+from qcore.cli.dead_letter import DeadLetterView
+from qcore.cli.dead_letters import listing
 from qcore.cli.exit_codes import exit_of
 from qcore.cli.group import VERBS
 from qcore.cli.session import Session
@@ -313,7 +315,7 @@ def test_words_become_arguments_as_json_or_as_text(qcore_: Callable[..., Ended],
         (["price"], "a dotted name such as"),
         (["shop.price", "--wiat", "5"], "No such option"),
         (["shop.price", "--kwargs", "{pence: 50}"], "is not JSON"),
-        (["shop.price", "--kwargs", "[50]"], "is no JSON object"),
+        (["shop.price", "--kwargs", "[50]"], "is not a JSON object"),
         (["shop.price", "--timeout", "0"], "timeout"),
     ],
 )
@@ -341,7 +343,7 @@ def test_no_result_yet_is_a_code_of_its_own(qcore_: Callable[..., Ended], app: A
 
 def test_what_is_no_task_id_is_a_usage_error(qcore_: Callable[..., Ended]) -> None:
     """Before anything is asked of a store."""
-    ended = qcore_("result", "0123")
+    ended = qcore_("result", "012x")
 
     assert ended.code == Exit.USAGE
     assert "32 hexadecimal digits" in ended.err
@@ -416,7 +418,7 @@ def test_a_key_file_is_ones_own_and_never_overwritten(qcore_: Callable[..., Ende
     assert made.out == f'secret_key = "file:{written}"\n'
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     assert (again.code, linked.code) == (Exit.FAILED, Exit.FAILED)
-    assert "is there already" in again.err
+    assert "exists already" in again.err
     assert Config.from_dict({"secret_key": f"file:{written}"}).keys() == (written.read_text().strip(),)
     assert not (tmp_path / "elsewhere").exists()
 
@@ -501,11 +503,13 @@ def test_letters_are_requeued_and_dropped_by_name(qcore_: Callable[..., Ended], 
 
     missing = qcore_("dead-letters", "requeue", first, "nobody")
     requeued = qcore_("dead-letters", "requeue", first)
-    dropped = qcore_("dead-letters", "drop", second, "--json")
+    unasked = qcore_("dead-letters", "drop", second)
+    dropped = qcore_("dead-letters", "drop", second, "--yes", "--json")
 
     assert missing.code == Exit.FAILED
     assert "no dead letter 'nobody'" in missing.err
     assert requeued.out == "1 dead letter requeued\n"
+    assert (unasked.code, "give --yes" in unasked.err) == (Exit.USAGE, True)
     assert json.loads(dropped.out) == {"dropped": 1}
     assert (app.queue.size().ready, app.queue.size().dead_letters) == (1, 0)
 
@@ -543,6 +547,52 @@ def test_all_letters_are_dropped_only_with_a_yes(qcore_: Callable[..., Ended], a
 
     assert codes == [Exit.USAGE, Exit.USAGE, Exit.USAGE, Exit.OK]
     assert app.queue.size().dead_letters == 0
+
+
+def test_a_shortened_id_is_enough_where_it_is_unique(qcore_: Callable[..., Ended], app: App) -> None:
+    """The monitor shows the last digits; result, status and dead-letters take them, or the first ones."""
+    ended, dead = app.async_task("operator.add", 1, 2, sync=True), bury(app, "it failed")
+
+    assert qcore_("result", ended[-8:]).out == "3\n"
+    assert qcore_("result", ended[:-1]).out == "3\n"
+    assert json.loads(qcore_("status", ended[-8:], "--json").out)["id"] == ended
+    assert json.loads(qcore_("dead-letters", "show", dead[-8:], "--json").out)["task_id"] == dead
+    assert qcore_("dead-letters", "requeue", dead[:-1]).out == "1 dead letter requeued\n"
+
+
+def test_a_shortened_id_of_several_or_of_none_is_refused(qcore_: Callable[..., Ended], app: App) -> None:
+    """Nothing is done, and the message lists the ids it could be."""
+    one, two = (app.async_task("operator.add", 1, number, sync=True) for number in (1, 2))
+    # the time, to a few weeks
+    common = one[:4]
+    dead = bury(app)
+
+    several, none = (
+        qcore_("cancel", common),
+        qcore_("result", "abcdef" if "abcdef" not in one + two else "fedcba"),
+    )
+    short = qcore_("dead-letters", "requeue", dead[-3:])
+
+    assert (several.code, none.code, short.code) == (Exit.FAILED,) * 3
+    assert all(id_ in several.err for id_ in (one, two))
+    assert "give the whole id" in none.err
+    assert f"no dead letter {dead[-3:]!r}" in short.err
+    assert app.queue.size().dead_letters == 1
+
+
+def test_dead_letters_fit_a_terminal_of_80_columns() -> None:
+    """Long ids show their end there, long names and reasons are cut; in a pipe all is whole."""
+    one = DeadLetterView(
+        id="0192f" * 7, task_id="0" * 32, task="shop.orders.tasks.send_the_invoice_to_the_customer", fault="",
+        reason="failed 3 times: ConnectionRefusedError: [Errno 111] Connection refused by mail.example.com",
+        dead_since=1000.0, failures=3, crashes=0, size=100,
+    )  # fmt: skip
+
+    narrow, whole = listing([one], 4700.0, 80), listing([one], 4700.0, None)
+
+    assert max(map(len, narrow)) <= 80
+    assert all(part in narrow[1] for part in (one.id[-8:], "  61m  "))
+    assert all(part in whole[1] for part in (one.id, one.task, one.reason))
 
 
 # -- doctor -----------------------------------------------------------------------------------
@@ -653,8 +703,8 @@ def test_what_nobody_uses_is_not_examined(
         ("nothing_of_that_name:app", "no module 'nothing_of_that_name'"),
         ("two_apps", "has 2 apps (first, second)"),
         ("two_apps:third", "has no 'third'; its apps: first, second"),
-        ("two_apps:number", "is no qcore.App but a int"),
-        (":app", "is no module"),
+        ("two_apps:number", "is of type int and not a qcore.App"),
+        (":app", "is not a module"),
     ],
 )
 def test_what_is_no_app_is_a_usage_error(

@@ -14,7 +14,7 @@ import pytest
 import qcore.cli
 from qcore import App, ClusterStatus, Config
 from qcore.cli import Exit
-from qcore.cli.status import told
+from qcore.cli.status import described
 from qcore.messages.sealer import STATUS
 from qcore.status import Progress, TaskStatus, WorkerStatus
 
@@ -58,7 +58,7 @@ def run(app: App, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
 
 def test_a_queue_is_paused_and_resumed(app: App, run: Callable[..., Ended]) -> None:
     """And says so to people and programs."""
-    assert run("pause") == (Exit.OK, "queue steered is paused\n", "")
+    assert run("pause") == (Exit.OK, "queue steered paused\n", "")
     assert app.queue.is_paused()
     assert run("info").out.startswith("queue     steered (paused)\n")
     assert json.loads(run("resume", "--json").out) == {"name": "steered", "paused": False}
@@ -70,12 +70,12 @@ def test_a_task_that_waits_is_called_off(app: App, run: Callable[..., Ended]) ->
     task_id = app.enqueue("os.getcwd").id
 
     assert run("status", task_id).out.startswith("queued since ")
-    assert run("cancel", task_id) == (Exit.OK, f"task {task_id} is called off\n", "")
+    assert run("cancel", task_id) == (Exit.OK, f"task {task_id} cancelled\n", "")
     assert app.queue.size().ready == 0
     assert run("cancel", task_id) == (
         Exit.FAILED,
         "",
-        f"qcore: task {task_id} has ended already; qcore result tells how\n",
+        f"qcore: task {task_id} has ended already; qcore result prints how\n",
     )
     assert run("status", task_id).out.startswith("cancelled since ")
     assert json.loads(run("cancel", task_id, "--json").out) == {"id": task_id, "cancelled": False}
@@ -121,7 +121,7 @@ def test_a_running_task_tells_since_when_by_whom_and_how_far(app: App, run: Call
 
 def test_a_state_without_a_time_is_told_alone() -> None:
     """No date of 1970."""
-    assert told(TaskStatus(id="x", state="queued"), time.time()) == "queued"
+    assert described(TaskStatus(id="x", state="queued"), time.time()) == "queued"
 
 
 def test_a_group_is_shown_with_values_and_errors(app: App, run: Callable[..., Ended]) -> None:
@@ -147,7 +147,7 @@ def test_a_group_without_results_is_told_apart_from_one_that_has_not_enough(
 
     assert (nobody.code, nobody.err) == (
         Exit.FAILED,
-        "qcore: no task of group 'sums' has a final result\n",
+        "qcore: no task of the result group 'sums' has ended\n",
     )
     assert run("group", "show", "sums", "--count", "2").code == Exit.NOT_YET
     assert run("group", "show", "sums", "--count", "1").code == Exit.OK
@@ -158,7 +158,7 @@ def test_a_group_is_deleted_with_or_without_its_results(app: App, run: Callable[
     ids = [app.async_task("operator.add", n, n, sync=True, group=f"g{n}") for n in (1, 2)]
 
     assert run("group", "delete", "g1").code == Exit.USAGE
-    assert run("group", "delete", "g1", "--yes").out == "1 result taken out of the group\n"
+    assert run("group", "delete", "g1", "--yes").out == "1 result taken out of the result group\n"
     assert json.loads(run("group", "delete", "g2", "--tasks", "--yes", "--json").out) == {
         "group": "g2",
         "deleted": 1,

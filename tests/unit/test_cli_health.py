@@ -74,7 +74,7 @@ def test_idle_workers_beside_ready_messages_are_unwell(session: Session) -> None
 
     (fault,) = examine(session, 0.3)
 
-    assert fault.startswith("1 messages are ready and 1 workers idle, but none was taken within 0.3 seconds")
+    assert fault.startswith("1 message ready and 1 worker idle, but none was taken in 0.3 seconds")
 
 
 def test_a_worker_that_runs_a_task_is_progress(session: Session) -> None:
@@ -117,7 +117,7 @@ def test_messages_nobody_takes_are_unwell_whoever_is_seen(blind: Session) -> Non
 
     (fault,) = examine(blind, 0.3)
 
-    assert fault.startswith("1 messages are ready, but none was taken within 0.3 seconds")
+    assert fault.startswith("1 message ready, but none was taken in 0.3 seconds")
 
 
 def test_a_leased_message_is_progress_of_unseen_clusters(blind: Session) -> None:

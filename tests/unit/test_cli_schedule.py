@@ -58,7 +58,7 @@ def app(tmp_path: Path, verb: Callable[..., Ended]) -> App:
 def add(verb: Callable[..., Ended], *more: str) -> Ended:
     """Add a schedule of a time to come."""
     return verb(
-        "add",
+        "create",
         "nightly",
         "math.copysign",
         "2",
@@ -118,7 +118,7 @@ def test_an_empty_list_says_so(verb: Callable[..., Ended]) -> None:
 )
 def test_each_kind_of_rule_can_be_added(verb: Callable[..., Ended], options: list[str], rule: str) -> None:
     """As with app.schedules.create."""
-    assert verb("add", "one", "math.sqrt", "4", *options).code == Exit.OK
+    assert verb("create", "one", "math.sqrt", "4", *options).code == Exit.OK
     assert listed(verb)["rule"] == rule
 
 
@@ -127,7 +127,7 @@ def test_each_kind_of_rule_can_be_added(verb: Callable[..., Ended], options: lis
     [
         (["--cron", "61 * * * *"], Exit.FAILED, "not a rule of a schedule"),
         (["--every", "60", "--type", "daily"], Exit.FAILED, "one rule"),
-        (["--next-run", "soon"], Exit.USAGE, "is no time"),
+        (["--next-run", "soon"], Exit.USAGE, "is not a time"),
         (["--kwargs", '{"name": 1}'], Exit.USAGE, "is also an option of schedules"),
     ],
 )
@@ -135,7 +135,7 @@ def test_what_cannot_be_added_is_told(
     verb: Callable[..., Ended], options: list[str], code: int, told: str
 ) -> None:
     """In one line, and nothing is kept."""
-    ended = verb("add", "one", "math.sqrt", "4", *options)
+    ended = verb("create", "one", "math.sqrt", "4", *options)
 
     assert ended.code == code
     assert told in ended.err
@@ -192,7 +192,7 @@ def test_a_schedule_is_edited(verb: Callable[..., Ended], app: App) -> None:
     add(verb, "--overlap", "skip", "--jitter", "30", "--hook", "a.hook", "--options", '{"timeout": 7}')
     before = app.schedules.list()[0]
 
-    ended = verb("edit", "nightly", "--args", "[3, -1]", "--jitter", "0", "--repeats", "4", "--json")
+    ended = verb("update", "nightly", "--args", "[3, -1]", "--jitter", "0", "--repeats", "4", "--json")
 
     told = json.loads(ended.out)
     assert (told["overlap"], told["jitter"], told["repeats"]) == ("skip", 0.0, 4)
@@ -200,7 +200,7 @@ def test_a_schedule_is_edited(verb: Callable[..., Ended], app: App) -> None:
     assert (after.next_run, after.anchor, after.rule) == (before.next_run, before.anchor, "daily")
     assert app.schedules.update("nightly") == after
     shown = verb("list").out.splitlines()
-    assert shown[0].split()[-1] == "HOW"
+    assert shown[0].split()[-1] == "OPTIONS"
     assert shown[1].endswith("skip")
 
 
@@ -208,7 +208,7 @@ def test_an_edit_may_take_away(verb: Callable[..., Ended], app: App) -> None:
     """By an empty text."""
     add(verb, "--hook", "a.hook")
 
-    assert verb("edit", "nightly", "--hook", "", "--function", "math.pow", "--every", "60").code == Exit.OK
+    assert verb("update", "nightly", "--hook", "", "--function", "math.pow", "--every", "60").code == Exit.OK
 
     one = app.schedules.list()[0]
     assert (one.task, one.rule) == ("math.pow", "every 60")
@@ -221,8 +221,8 @@ def test_an_edit_may_take_away(verb: Callable[..., Ended], app: App) -> None:
     ("arguments", "code", "told"),
     [
         ([], Exit.USAGE, "nothing to change"),
-        (["--args", "{}"], Exit.USAGE, "no JSON list"),
-        (["--kwargs", "[]"], Exit.USAGE, "no JSON object"),
+        (["--args", "{}"], Exit.USAGE, "not a JSON list"),
+        (["--kwargs", "[]"], Exit.USAGE, "not a JSON object"),
         (["--options", '{"sync": true}'], Exit.FAILED, "has no meaning for a schedule"),
         (["--cron", "61 * * * *"], Exit.FAILED, "not a rule of a schedule"),
     ],
@@ -234,7 +234,7 @@ def test_what_cannot_be_edited_is_told(
     add(verb)
     before = listed(verb)
 
-    ended = verb("edit", "nightly", *arguments)
+    ended = verb("update", "nightly", *arguments)
 
     assert ended.code == code
     assert told in ended.err
@@ -243,7 +243,7 @@ def test_what_cannot_be_edited_is_told(
 
 def test_a_schedule_that_is_not_there_cannot_be_edited(verb: Callable[..., Ended]) -> None:
     """It is told."""
-    ended = verb("edit", "nobody", "--jitter", "1")
+    ended = verb("update", "nobody", "--jitter", "1")
 
     assert (ended.code, "no schedule 'nobody'" in ended.err) == (Exit.FAILED, True)
 
@@ -274,9 +274,9 @@ def test_a_slot_that_is_no_time_hides_no_schedule(verb: Callable[..., Ended], ap
         store.add(attrs.evolve(made, next_run=odd))
 
     listed = verb("list")
-    assert (listed.code, f"{odd!r} is no time; give --next-run" in listed.out) == (Exit.OK, True)
+    assert (listed.code, f"{odd!r} is not a time; give --next-run" in listed.out) == (Exit.OK, True)
     assert "2033-05-18 03:33:20 +0000" in listed.out
     assert verb("list", "--json").code == Exit.OK
     shown = verb("preview", "odd")
     assert (shown.code, "'odd' has a slot that is not a valid time" in shown.err) == (Exit.FAILED, True)
-    assert "2030-01-01" in verb("edit", "odd", "--next-run", "2030-01-01").out
+    assert "2030-01-01" in verb("update", "odd", "--next-run", "2030-01-01").out

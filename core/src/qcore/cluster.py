@@ -1,4 +1,4 @@
-"""Cluster: the handle by which a program starts and stops a cluster."""
+"""Cluster: how a program starts and stops a cluster."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from qcore.plugins import Plugins
 
-#: Seconds a cluster is given to have its workers ready, importing the user's modules included.
+#: Seconds in which the workers of a cluster must be ready, the import of the user's modules included.
 _START: Final = 120.0
 #: Seconds beyond its shutdown_timeout after which a stopping supervisor is killed.
 _PATIENCE: Final = 10.0
-#: Seconds a running supervisor is given to answer.
+#: Seconds in which a running supervisor must answer.
 _ANSWER: Final = 10.0
 
 
@@ -73,10 +73,10 @@ class Cluster:
         return self._process.pid if running and self._process is not None else None
 
     def start(self) -> Self:
-        """Start the cluster and return it once its workers wait for tasks.
+        """Start the cluster and return it once its workers are ready.
 
         Raises:
-            StartFailed: it did not come up; the message says why, and nothing is left running.
+            StartFailed: the cluster did not start; the message says why, and no process is left running.
 
         """
         if IMPORTING_MAIN.get():
@@ -104,7 +104,7 @@ class Cluster:
         return self
 
     def status(self) -> ClusterStatus:
-        """Return what the supervisor sees of its workers now; state `stopped` if it is gone."""
+        """Return the status of the cluster and its workers; its state is `stopped` if it does not run."""
         with self._lock:
             if self.pid is not None and self._control is not None:
                 self._control.ask(do="status")
@@ -120,8 +120,8 @@ class Cluster:
         """Stop the cluster; return False if it was not running.
 
         Args:
-            timeout: seconds running tasks are given; None = `shutdown_timeout`. What is not
-                done by then goes back to the queue, uncounted.
+            timeout: seconds in which running tasks may end; None = `shutdown_timeout`. A task that
+                has not ended by then is released to the queue, and no attempt is counted.
 
         """
         with self._lock:
@@ -145,7 +145,7 @@ class Cluster:
         return True
 
     def __enter__(self) -> Self:
-        """Start, unless it was started on the way: `with Cluster(config).start() as cluster`."""
+        """Start, unless it runs already: `with Cluster(config).start() as cluster`."""
         return self.start() if self.pid is None else self
 
     def __exit__(
@@ -170,7 +170,7 @@ class Cluster:
 
 
 def start_interpreter(program: str, fd: int) -> subprocess.Popen[bytes]:
-    """Run a text in an interpreter of its own that inherits one open file."""
+    """Run a program text in a new interpreter, which inherits one open file."""
     return subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
         [sys.executable, "-c", program],
         pass_fds=(fd,),
@@ -197,7 +197,7 @@ def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | N
 
 
 def refuse_private(config: Config, plugins: Plugins | None = None) -> None:
-    """Refuse a broker, or a place for results, that other processes cannot see.
+    """Refuse a broker or a result store that other processes cannot see.
 
     Raises:
         ConfigError: one of them lives in this process only.
@@ -214,7 +214,7 @@ def refuse_private(config: Config, plugins: Plugins | None = None) -> None:
     if not store.processes:
         faults.append(
             f"result_store: got {config.result_store or config.broker!r}; it lives in one process, and "
-            "results of workers would never be seen; leave it out to keep them beside the queue"
+            "no other process would see the results; leave it out to store them beside the queue"
         )
     broker.close()
     store.close()
@@ -234,8 +234,8 @@ def main(control_fd: int) -> None:
         config, plugins = adopt(boot)
         configure_logging(config.log_level)
         supervisor = Supervisor(Runtime(config, plugins), boot)
-        # Next to nothing of what was imported without collections is garbage. Frozen, it is not
-        # looked through by every collection from here on, the zygote's first one included.
+        # Almost nothing that was imported is garbage. Frozen, it is not traversed by any later
+        # collection, the zygote's first one included.
         gc.freeze()
         gc.enable()
         serve(supervisor, control, parent)

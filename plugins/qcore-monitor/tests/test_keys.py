@@ -15,7 +15,7 @@ from qcore.status import ClusterStatus, WorkerStatus
 from qcore_monitor.glyphs import ASCII, UNICODE, glyphs_for
 from qcore_monitor.keys import decode
 from qcore_monitor.snapshot import Snapshot
-from qcore_monitor.view import Deed, Do, Mode, Panel, View, press
+from qcore_monitor.view import Action, Mode, Panel, Verb, View, press
 
 NOW = 1_800_000_000.0
 TASK = "0192f0c1a2b37c4d8e9fa0b1c2d3e4f5"
@@ -52,7 +52,7 @@ def failure(id_: str) -> Result:
 
 SNAPSHOT = Snapshot(
     taken=NOW,
-    sight=QueueOverview(
+    overview=QueueOverview(
         name="shop", broker="SQLite", queue=QueueSize(1), results={}, clusters=(CLUSTER,), unreadable=0
     ),
     failures=tuple(failure(id_) for id_ in ("f3", "f2", "f1")),
@@ -60,14 +60,14 @@ SNAPSHOT = Snapshot(
 )
 
 
-def pressed(*keys: str, view: View | None = None, snapshot: Snapshot = SNAPSHOT) -> tuple[View, list[Deed]]:
+def pressed(*keys: str, view: View | None = None, snapshot: Snapshot = SNAPSHOT) -> tuple[View, list[Action]]:
     """Return the view after these keys, and what was asked for."""
     view = view or View()
-    deeds = []
+    actions = []
     for key in keys:
-        view, deed = press(view, key, snapshot, NOW)
-        deeds += [deed] if deed else []
-    return view, deeds
+        view, action = press(view, key, snapshot, NOW)
+        actions += [action] if action else []
+    return view, actions
 
 
 # -- bytes to keys ----------------------------------------------------------------------------
@@ -174,25 +174,25 @@ def test_tab_goes_round_the_lists() -> None:
 
 def test_enter_looks_into_what_is_chosen_and_escape_goes_back() -> None:
     """A failure is all there is; nothing has to be asked for."""
-    view, deeds = pressed("enter")
+    view, actions = pressed("enter")
 
-    assert (view.mode, view.item, deeds) == (Mode.ITEM, SNAPSHOT.failures[0], [])
+    assert (view.mode, view.item, actions) == (Mode.ITEM, SNAPSHOT.failures[0], [])
     assert pressed("escape", view=view)[0].mode is Mode.LISTS
 
 
 def test_a_dead_letter_is_looked_into_with_its_tasks_traceback() -> None:
     """The store is asked for it; the arguments are left alone."""
-    view, deeds = pressed("backtab", "enter")
+    view, actions = pressed("backtab", "enter")
 
     assert view.item == SNAPSHOT.dead_letters[0]
-    assert deeds == [Deed(Do.OPEN, "f1")]
+    assert actions == [Action(Verb.OPEN, "f1")]
 
 
 def test_there_is_nothing_to_look_into_in_an_empty_list() -> None:
     """It says so."""
-    view, deeds = pressed("enter", snapshot=attrs.evolve(SNAPSHOT, failures=()))
+    view, actions = pressed("enter", snapshot=attrs.evolve(SNAPSHOT, failures=()))
 
-    assert (view.mode, deeds) == (Mode.LISTS, [])
+    assert (view.mode, actions) == (Mode.LISTS, [])
     assert view.message == "nothing to look into among failures"
 
 
@@ -209,26 +209,26 @@ def test_q_quits_from_everywhere_but_a_question() -> None:
 
 def test_pausing_asks_and_resuming_does_not() -> None:
     """A slip of the finger must not stop a shop; going on harms nobody."""
-    view, deeds = pressed("p")
-    assert deeds == []
-    assert pressed("y", view=view)[1] == [Deed(Do.PAUSE, name="shop")]
-    assert SNAPSHOT.sight is not None
-    paused = attrs.evolve(SNAPSHOT, sight=attrs.evolve(SNAPSHOT.sight, paused=True))
+    view, actions = pressed("p")
+    assert actions == []
+    assert pressed("y", view=view)[1] == [Action(Verb.PAUSE, name="shop")]
+    assert SNAPSHOT.overview is not None
+    paused = attrs.evolve(SNAPSHOT, overview=attrs.evolve(SNAPSHOT.overview, paused=True))
 
-    assert pressed("p", snapshot=paused)[1] == [Deed(Do.RESUME, name="shop")]
+    assert pressed("p", snapshot=paused)[1] == [Action(Verb.RESUME, name="shop")]
 
 
 @pytest.mark.parametrize("key", ["n", "escape", "enter", "x", "q", "down"])
 def test_only_y_is_yes(key: str) -> None:
     """Everything else leaves it as it is."""
-    view, deeds = pressed("backtab", "r", key)
+    view, actions = pressed("backtab", "r", key)
 
-    assert (view.asked, deeds, view.message) == (None, [], "left as it is")
+    assert (view.asked, actions, view.message) == (None, [], "left as it is")
 
 
 def test_a_dead_letter_is_requeued() -> None:
     """From its list, from its page, and from the page of its failure."""
-    expected = [Deed(Do.REQUEUE, "b1", "shop.price", "f1")]
+    expected = [Action(Verb.REQUEUE, "b1", "shop.price", "f1")]
 
     assert pressed("backtab", "r", "y")[1] == expected
     assert pressed("backtab", "enter", "r", "y")[1][1:] == expected
@@ -237,9 +237,9 @@ def test_a_dead_letter_is_requeued() -> None:
 
 def test_a_failure_that_is_no_dead_letter_cannot_be_requeued() -> None:
     """It says what can."""
-    view, deeds = pressed("r", "y")
+    view, actions = pressed("r", "y")
 
-    assert deeds == []
+    assert actions == []
     assert pressed("r")[0].message == "r requeues a dead letter: choose one with tab and the arrows"
     assert view.asked is None
 
@@ -248,8 +248,8 @@ def test_a_running_task_is_cancelled() -> None:
     """Only where running tasks are."""
     running = View(panel=Panel.RUNNING)
 
-    assert pressed("c", "y", view=running)[1] == [Deed(Do.CANCEL, TASK, "shop.report")]
-    assert pressed("enter", "c", "y", view=running)[1] == [Deed(Do.CANCEL, TASK, "shop.report")]
+    assert pressed("c", "y", view=running)[1] == [Action(Verb.CANCEL, TASK, "shop.report")]
+    assert pressed("enter", "c", "y", view=running)[1] == [Action(Verb.CANCEL, TASK, "shop.report")]
     assert pressed("c", "y")[1] == []
 
 

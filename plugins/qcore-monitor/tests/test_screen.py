@@ -18,7 +18,7 @@ from qcore_monitor.glyphs import ASCII, UNICODE
 from qcore_monitor.grid import Cell, Column, grid
 from qcore_monitor.layout import evened, frame, share
 from qcore_monitor.snapshot import Snapshot
-from qcore_monitor.view import Deed, Do, Mode, Panel, View, press
+from qcore_monitor.view import Action, Mode, Panel, Verb, View, press
 
 NOW = 1_800_000_000.0
 SMALL, LARGE = (80, 24), (200, 50)
@@ -100,7 +100,7 @@ SIGHT = QueueOverview(
     clusters=(cluster(1), cluster(2)),
     unreadable=0,
 )
-BUSY = Snapshot(taken=NOW, sight=SIGHT, failures=FAILURES, dead_letters=DEAD_LETTERS, schedules=SCHEDULES)
+BUSY = Snapshot(taken=NOW, overview=SIGHT, failures=FAILURES, dead_letters=DEAD_LETTERS, schedules=SCHEDULES)
 
 
 def shown(
@@ -178,7 +178,7 @@ def test_no_size_breaks_the_frame(columns: int, lines: int) -> None:
         View(),
         View(mode=Mode.HELP),
         View(panel=Panel.CLUSTERS),
-        View(asked=Deed(Do.PAUSE, name="x")),
+        View(asked=Action(Verb.PAUSE, name="x")),
     ):
         shown(size=(columns, lines), view=view)
     opened, _ = press(View(), "enter", BUSY, NOW)
@@ -190,7 +190,7 @@ def test_troubles_are_shown_beside_many_clusters(size: tuple[int, int]) -> None:
     """A cluster that is not shown for lack of room is counted, and so is its trouble."""
     clusters = tuple(cluster(number) for number in range(1, 30))
     troubled = (*clusters, cluster(99, troubles=("the disk is full",)))
-    told = shown(attrs.evolve(BUSY, sight=attrs.evolve(SIGHT, clusters=troubled)), size)
+    told = shown(attrs.evolve(BUSY, overview=attrs.evolve(SIGHT, clusters=troubled)), size)
 
     assert any(line.endswith("more, 1 of them with trouble") or "! the disk is full" in line for line in told)
 
@@ -199,7 +199,7 @@ def test_a_cluster_not_heard_of_is_told() -> None:
     """What it said last may not be true any more; a clock that differs is something else."""
     old = cluster(1, published=NOW - 13)
     wrong = cluster(2, published=NOW - 500)
-    told = shown(attrs.evolve(BUSY, sight=attrs.evolve(SIGHT, clusters=(old, wrong))))
+    told = shown(attrs.evolve(BUSY, overview=attrs.evolve(SIGHT, clusters=(old, wrong))))
 
     assert "    ! it has not been heard of for 13s" in told
     assert "    ! its clock is 8m behind ours; set both by NTP" in told
@@ -210,7 +210,7 @@ def test_a_cluster_not_heard_of_is_told() -> None:
 
 def test_no_cluster_at_all_says_how_to_start_one() -> None:
     """And everything else is still told."""
-    told = shown(Snapshot(taken=NOW, sight=attrs.evolve(SIGHT, clusters=())))
+    told = shown(Snapshot(taken=NOW, overview=attrs.evolve(SIGHT, clusters=())))
 
     assert "  CLUSTERS  none; start one with: qcore run MODULE:APP" in told
     assert "  RUNNING  nothing" in told
@@ -220,7 +220,7 @@ def test_no_cluster_at_all_says_how_to_start_one() -> None:
 def test_a_paused_queue_is_plain_to_see() -> None:
     """In the head, on its clusters, and the key offers to go on."""
     clusters = (cluster(1, paused=True),)
-    told = shown(attrs.evolve(BUSY, sight=attrs.evolve(SIGHT, clusters=clusters, paused=True)))
+    told = shown(attrs.evolve(BUSY, overview=attrs.evolve(SIGHT, clusters=clusters, paused=True)))
 
     assert told[0].startswith(" shop   PAUSED ")
     assert "  paused " in next(line for line in told if "night-1" in line)
@@ -250,7 +250,7 @@ def test_before_the_first_answer_there_are_no_figures() -> None:
 
 def test_a_queue_that_cannot_count_says_so() -> None:
     """A question mark is not nought."""
-    told = shown(attrs.evolve(BUSY, sight=attrs.evolve(SIGHT, queue=QueueSize(3))))
+    told = shown(attrs.evolve(BUSY, overview=attrs.evolve(SIGHT, queue=QueueSize(3))))
 
     assert "3 ready  ? leased  ? delayed  ? dead" in "\n".join(told)
 
@@ -322,7 +322,7 @@ def test_a_dead_letters_arguments_are_not_read() -> None:
 def test_what_ends_while_it_is_looked_at_is_said_to_be_gone() -> None:
     """A page of nothing would be taken for a fault."""
     view, _ = press(View(panel=Panel.RUNNING), "enter", BUSY, NOW)
-    over = attrs.evolve(BUSY, sight=attrs.evolve(SIGHT, clusters=()))
+    over = attrs.evolve(BUSY, overview=attrs.evolve(SIGHT, clusters=()))
 
     assert "  it is gone from running; esc goes back" in shown(over, view=view)
 
@@ -336,7 +336,7 @@ def test_a_failure_that_is_looked_at_stays_although_newer_ones_come() -> None:
 
 def test_a_question_stands_at_the_foot_with_its_answers_in_sight() -> None:
     """However long the name of the task is."""
-    told = shown(view=View(asked=Deed(Do.CANCEL, TASK, "shop." + "x" * 200)))
+    told = shown(view=View(asked=Action(Verb.CANCEL, TASK, "shop." + "x" * 200)))
 
     assert told[-1].startswith(" cancel shop.xxx")
     assert told[-1].endswith("…  y/n")

@@ -270,7 +270,7 @@ def test_keys_requeue_a_dead_letter(app: App, tmp_path: Path) -> None:
     with Terminal(tmp_path) as terminal:
         terminal.shows("it went wrong")
         terminal.press("\x1b[Zr")
-        terminal.shows("put shop.mail back on the queue?  y/n")
+        terminal.shows("requeue shop.mail?  y/n")
         assert app.queue.size().dead_letters == 1
         terminal.press("y")
         terminal.shows("1 ready  0 leased  0 delayed  0 dead")
@@ -284,7 +284,7 @@ def test_keys_cancel_a_running_task(app: App, tmp_path: Path) -> None:
         terminal.press("\x1b[Z\x1b[Zc")
         terminal.shows("cancel shop.report, which runs now?  y/n")
         terminal.press("y")
-        terminal.shows("shop.report is told to stop")
+        terminal.shows("shop.report is being cancelled")
 
 
 def test_a_new_size_paints_the_screen_anew(app: App, tmp_path: Path) -> None:

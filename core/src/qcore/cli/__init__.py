@@ -6,7 +6,7 @@
 | 1 | what was asked for failed: a task failed, a file was lost, nothing has that id |
 | 2 | the command line cannot be understood |
 | 69 | the broker or store does not answer |
-| 70 | a fault of qcore's own |
+| 70 | a fault in qcore itself |
 | 75 | the task has no final result yet |
 | 78 | the configuration is not valid, or a plugin it needs cannot be used |
 | 130 | interrupted by Ctrl-C |

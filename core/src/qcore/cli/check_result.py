@@ -1,4 +1,4 @@
-"""What the doctor says of one thing."""
+"""The result of one check of the doctor."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import attrs
 
 
 class Verdict(enum.Enum):
-    """How grave it is."""
+    """How serious a result is."""
 
     OK = "ok"
-    #: tasks run, but not as well or as safely as they could
+    #: tasks run, but not as fast or as safely as they could
     WARN = "warn"
     #: tasks do not run
     FAIL = "fail"
@@ -19,7 +19,7 @@ class Verdict(enum.Enum):
 
 @attrs.frozen
 class CheckResult:
-    """One line of the doctor's."""
+    """One line that the doctor prints."""
 
     verdict: Verdict
     about: str

@@ -1,4 +1,4 @@
-"""What the doctor looks at, and where it stops."""
+"""What the doctor checks, and where it stops."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _CHOSEN: Final = (
 
 
 def examine(session: Session) -> Iterator[CheckResult]:
-    """Look at everything, from what the rest stands on upwards; stop where the ground is missing."""
+    """Run all checks, the most basic first; stop if the configuration or the broker cannot be used."""
     for about, look in (
         ("interpreter", system_checks.interpreter),
         ("shared memory", system_checks.memory),
         ("plugins", system_checks.plugins),
     ):
-        yield from _looked(about, look, session)
+        yield from _run(about, look, session)
     for about, look in (
         ("configuration", system_checks.configuration),
         ("secret key", system_checks.keys),
         ("broker", system_checks.broker),
     ):
-        found = list(_looked(about, look, session))
+        found = list(_run(about, look, session))
         yield from found
         if any(finding.verdict is Verdict.FAIL for finding in found):
             return
@@ -53,15 +53,15 @@ def examine(session: Session) -> Iterator[CheckResult]:
         ("workers", system_checks.workers),
         ("schedules", system_checks.schedules),
     ):
-        yield from _looked(about, look, session)
+        yield from _run(about, look, session)
     for plugin in session.plugins.listing():
         if _in_use(plugin, session):
             for name, check in plugin.offers.get("qcore_checks", {}).items():
-                yield from _looked(name, _of_plugin(check), session)
+                yield from _run(name, _of_plugin(check), session)
 
 
 def _in_use(plugin: Plugin, session: Session) -> bool:
-    """Whether anything a plugin offers is chosen: a service nobody uses need not answer."""
+    """Whether the configuration uses the plugin: a service that is not used need not answer."""
     config = session.config
     chosen = {config.broker, config.result_store, config.serializer, *config.accept_serializers}
     chosen |= {*config.error_reporter, *config.sections}
@@ -76,10 +76,10 @@ def _of_plugin(check: Callable[[Settings], str]) -> _Look:
     return look
 
 
-def _looked(about: str, look: _Look, session: Session) -> Iterator[CheckResult]:
-    """Make findings of what a look tells, logs and raises."""
+def _run(about: str, look: _Look, session: Session) -> Iterator[CheckResult]:
+    """Turn what a check yields, logs and raises into results."""
     found: list[CheckResult] = []
-    with _overheard() as warnings:
+    with _warnings() as warnings:
         try:
             found.extend(
                 one if isinstance(one, CheckResult) else CheckResult(Verdict.OK, about, one)
@@ -87,7 +87,7 @@ def _looked(about: str, look: _Look, session: Session) -> Iterator[CheckResult]:
             )
         except QcoreError as exc:
             found.append(CheckResult(Verdict.FAIL, about, str(exc)))
-        except (Exception, SystemExit) as exc:  # noqa: BLE001 - a doctor does not fall ill of what it finds
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - a check that fails is a result too
             found.append(CheckResult(Verdict.FAIL, about, wording.reason(exc)))
     yield from found
     for text in warnings:
@@ -95,22 +95,22 @@ def _looked(about: str, look: _Look, session: Session) -> Iterator[CheckResult]:
 
 
 @contextmanager
-def _overheard() -> Iterator[list[str]]:
-    """Collect what qcore warns of in its log meanwhile."""
-    heard: list[str] = []
+def _warnings() -> Iterator[list[str]]:
+    """Collect the warnings that qcore logs meanwhile."""
+    warned: list[str] = []
 
-    class Ear(logging.Handler):
+    class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage() not in heard:
-                heard.append(record.getMessage())
+            if record.getMessage() not in warned:
+                warned.append(record.getMessage())
 
     log = logging.getLogger("qcore")
-    ear = Ear(logging.WARNING)
+    collector = Collector(logging.WARNING)
     before = log.propagate
-    log.addHandler(ear)
+    log.addHandler(collector)
     log.propagate = False
     try:
-        yield heard
+        yield warned
     finally:
         log.propagate = before
-        log.removeHandler(ear)
+        log.removeHandler(collector)

@@ -1,4 +1,4 @@
-"""What may be read of a dead letter."""
+"""What is shown of a dead letter."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class DeadLetterView:
     """A dead letter, without its arguments."""
 
-    #: the broker's name for it
+    #: given by the broker
     id: str
-    #: what the message claims, unverified where there is a fault
+    #: as the message has it, unverified if there is a fault
     task_id: str
-    #: empty where there is a fault
+    #: empty if there is a fault
     task: str
     #: why it cannot be read
     fault: str
@@ -40,30 +40,30 @@ class DeadLetterView:
 
     @property
     def called(self) -> str:
-        """Return the task's name, or why there is none."""
+        """Return the task's name, or why it cannot be read."""
         return self.task or f"({self.fault})"
 
     def record(self) -> dict[str, Any]:
-        """Return what a machine reads."""
+        """Return the fields for JSON."""
         return attrs.asdict(self)
 
 
-def read(runtime: Runtime, dead_letters: DeadLetter) -> DeadLetterView:
-    """Verify a dead letter and read its head; the arguments are left alone."""
+def read(runtime: Runtime, dead_letter: DeadLetter) -> DeadLetterView:
+    """Verify a dead letter and read its head; the arguments are not decoded."""
     common: dict[str, Any] = {
-        "id": dead_letters.id,
-        "reason": dead_letters.reason,
-        "dead_since": dead_letters.dead_since,
-        "failures": dead_letters.failures,
-        "crashes": dead_letters.crashes,
-        "size": len(dead_letters.body),
+        "id": dead_letter.id,
+        "reason": dead_letter.reason,
+        "dead_since": dead_letter.dead_since,
+        "failures": dead_letter.failures,
+        "crashes": dead_letter.crashes,
+        "size": len(dead_letter.body),
     }
     try:
-        opened = runtime.envelope.open(dead_letters.body)
+        opened = runtime.envelope.open(dead_letter.body)
         head = read_head(opened.head)
     except EnvelopeError as exc:
         return DeadLetterView(
-            **common, task_id=task_id(dead_letters.body), task="", fault=f"unreadable: {exc}"
+            **common, task_id=task_id(dead_letter.body), task="", fault=f"unreadable: {exc}"
         )
     return DeadLetterView(
         **common,
@@ -76,15 +76,15 @@ def read(runtime: Runtime, dead_letters: DeadLetter) -> DeadLetterView:
     )
 
 
-def read_arguments(runtime: Runtime, dead_letters: DeadLetter) -> tuple[list[Any], dict[str, Any]]:
+def read_arguments(runtime: Runtime, dead_letter: DeadLetter) -> tuple[list[Any], dict[str, Any]]:
     """Decode the arguments of a dead letter.
 
     Raises:
-        EnvelopeError: it is not signed by us; nothing is decoded.
+        EnvelopeError: it is not signed with a key of ours; nothing is decoded.
         DecodeError: its serializer is not accepted here, or reading it could run code.
 
     """
-    opened = runtime.envelope.open(dead_letters.body)
+    opened = runtime.envelope.open(dead_letter.body)
     if not opened.arguments:
         return [], {}
     serializer = runtime.serializers.get(opened.serializer)

@@ -1,4 +1,4 @@
-"""What the demo does and what it tells."""
+"""What the demo runs and prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from qcore.cli.demo_run import Chaos, DemoRun, Parsed
 from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
-from qcore.cli.text import fit, say, say_json
+from qcore.cli.text import counted, fit, say, say_json
 from qcore.config import Config
 from qcore.sanitize import line
 
@@ -47,14 +47,13 @@ def command(path: Path | None, chaos: bool, workers: int | None, as_json: bool) 
     with tempfile.TemporaryDirectory(prefix="qcore-demo-") as folder:
         config = _config(folder, workers, chaos=chaos)
         if not as_json:
-            count = f"{len(files):,} files" if len(files) > 1 else "1 file"
-            say(fit(f"parsing {count}: {line(str(root))}", error=True), error=True)
+            say(fit(f"parsing {counted(len(files), 'file')}: {line(str(root))}", error=True), error=True)
         with progress(len(files), "files", silent=as_json) as bar:
             done = DemoRun(config, files, bar, Chaos() if chaos else None).run()
     if as_json:
         say_json(done.figures())
     else:
-        _tell(done, root, config.workers, unread, chaos=chaos)
+        _print(done, root, config.workers, unread, chaos=chaos)
     return Exit.FAILED if done.lost else Exit.OK
 
 
@@ -67,13 +66,13 @@ def _config(folder: str, workers: int | None, *, chaos: bool) -> Config:
         "preload": ["qcore.cli.demo_task"],
         # all results are read
         "save_limit": 0,
-        # what a worker held in its last instant comes back soon
+        # what a killed worker held is redelivered soon
         "retry": 10,
         "timeout": 120,
         "max_attempts": 3,
         "max_crashes": 100 if chaos else 3,
         "shutdown_timeout": 2,
-        # a killed worker is the point here, and told in the summary
+        # workers are killed on purpose here, and the summary counts them
         "log_level": "CRITICAL",
     }
     if workers:
@@ -91,12 +90,12 @@ def _python_files(root: Path, unread: list[str], skip: frozenset[str]) -> Iterat
         folders[:] = sorted(name for name in folders if name not in skip)
         for name in sorted(names):
             path = os.path.join(folder, name)  # noqa: PTH118 - thousands of them
-            # A pipe of that name would never end; a link that leads nowhere is told of.
+            # A pipe of that name would never end; a broken link is reported.
             if name.endswith(".py") and (os.path.isfile(path) or os.path.islink(path)):  # noqa: PTH113, PTH114 - as above
                 yield os.fsencode(path)
 
 
-def _tell(done: Parsed, root: Path, workers: int, unread: list[str], *, chaos: bool) -> None:
+def _print(done: Parsed, root: Path, workers: int, unread: list[str], *, chaos: bool) -> None:
     for trouble in unread:
         say(fit(f"not read: {line(trouble)}"))
     for path, reason in sorted(done.failed)[:_SHOWN]:
@@ -108,7 +107,7 @@ def _tell(done: Parsed, root: Path, workers: int, unread: list[str], *, chaos: b
     say(f"files        {done.files:,}, {len(done.failed):,} of them do not parse")
     say(f"lines        {done.lines:,}")
     say(f"definitions  {done.definitions:,}")
-    say(f"time         {done.seconds:.1f} s with {workers} {'worker' if workers == 1 else 'workers'}")
+    say(f"time         {done.seconds:.1f} s with {counted(workers, 'worker')}")
     say(f"rate         {done.rate:,.0f} tasks a second")
     if chaos:
         say(f"kills        {done.kills:,}")

@@ -1,4 +1,4 @@
-"""How the demo's files are enqueued, gathered and counted."""
+"""How the demo's files are enqueued and its results counted."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _OPTIONS: Final = Options()
 _HEAD: Final = _OPTIONS.head(_TASK)
 #: Files enqueued in one round trip: few, so that workers begin at once.
 _CHUNK: Final = 100
-#: Results asked for in one look at the store.
+#: Results read at once.
 _LOOK: Final = 250
-#: Longest wait for the oldest result before the others are looked at, seconds.
+#: Longest wait for the oldest result before the others are read, seconds.
 _WAIT: Final = 0.1
 #: Seconds between two kills.
 _KILL_EVERY: Final = 1.0
-#: Seconds without a new result after which the queue is asked whether anything is left.
+#: Seconds without a new result after which the size of the queue is read.
 _DOUBT: Final = 2.0
 #: Seconds without a new result after which we give up: longer than the demo's timeout and retry.
 _GIVE_UP: Final = 180.0
@@ -44,7 +44,7 @@ _GIVE_UP: Final = 180.0
 
 @attrs.define
 class Parsed:
-    """What came of the files."""
+    """The outcome for all files."""
 
     files: int
     lines: int = 0
@@ -64,7 +64,7 @@ class Parsed:
         return (self.files - self.lost) / self.seconds if self.seconds else 0.0
 
     def figures(self) -> dict[str, int | float]:
-        """Return what a machine reads."""
+        """Return the figures for JSON."""
         return {
             "files": self.files,
             "parsed": self.files - len(self.failed) - self.lost,
@@ -95,7 +95,7 @@ class Chaos:
         try:
             os.kill(random.choice(victims), signal.SIGKILL)  # noqa: S311 - no secret is made of it
         except ProcessLookupError:
-            # It has just left by itself.
+            # It has just ended by itself.
             return
         self.kills += 1
 
@@ -115,7 +115,7 @@ class DemoRun:
         self._done = Parsed(len(files))
 
     def run(self) -> Parsed:
-        """Enqueue all files and gather what comes of them."""
+        """Enqueue all files and collect their results."""
         done = self._done
         with self._cluster:
             began = time.monotonic()
@@ -177,15 +177,15 @@ class DemoRun:
             done.failed.append((path, reason))
 
     def _hopeless(self, store: ResultStore, silence: float) -> bool:
-        """Whether nothing more will come of what is missing."""
+        """Whether the missing results will never come."""
         done = self._done
         if self._cluster.pid is None:
-            done.trouble = "the cluster has ended before its work was done"
+            done.trouble = "the cluster ended before all tasks had"
         elif silence >= _GIVE_UP:
-            done.trouble = f"nothing has moved for {silence:.0f} seconds"
+            done.trouble = f"no task has ended for {silence:.0f} seconds"
         elif silence >= _DOUBT:
             size = self._app.queue.size()
-            # What is settled is no longer counted: look at the results once more.
+            # A settled message is no longer counted, so read the results once more.
             if not (size.ready or size.leased or size.delayed) and not self._gather(store):
                 done.trouble = "the queue is empty and results are missing"
         return bool(done.trouble)

@@ -1,4 +1,4 @@
-"""How what the doctor finds is told."""
+"""How the doctor's results are printed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLOURS: Final = ((Verdict.OK, "green"), (Verdict.WARN, "yellow"), (Verdict.FAI
 def command(session: Session, as_json: bool) -> int:
     """Check configuration, keys, broker, store, plugins and this machine.
 
-    Exit code 1 if anything would keep tasks from being run; a warning is no failure.
+    Exit code 1 if something keeps tasks from being run; a warning is not a failure.
     """
     findings = []
     for finding in examine(session):
@@ -38,6 +38,6 @@ def command(session: Session, as_json: bool) -> int:
                 say(f"{'':<20} {text}")
     failed = any(finding.verdict is Verdict.FAIL for finding in findings)
     if as_json:
-        told = [{**attrs.asdict(finding), "verdict": finding.verdict.value} for finding in findings]
-        say_json({"ok": not failed, "checks": told})
+        checks = [{**attrs.asdict(finding), "verdict": finding.verdict.value} for finding in findings]
+        say_json({"ok": not failed, "checks": checks})
     return Exit.FAILED if failed else Exit.OK

@@ -1,4 +1,4 @@
-"""How words of a command line become a task's arguments."""
+"""How words of the command line become a task's arguments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from qcore.cli.exit_codes import Exit
-from qcore.cli.result import tell
+from qcore.cli.result import print_result
 from qcore.cli.text import say
 from qcore.errors import QcoreError
 from qcore.tasks.call import UNSET, Call, Options
@@ -53,7 +53,7 @@ def as_named(_: click.Context, __: click.Parameter, text: str | None) -> dict[st
         msg = f"{text!r} is not JSON ({exc}); write an object such as '{{\"pence\": 50}}'"
         raise click.BadParameter(msg) from exc
     if not isinstance(found, dict):
-        msg = f"{text!r} is no JSON object; write one such as '{{\"pence\": 50}}'"
+        msg = f"{text!r} is not a JSON object; write one such as '{{\"pence\": 50}}'"
         raise click.BadParameter(msg)
     return found
 
@@ -62,11 +62,17 @@ def as_named(_: click.Context, __: click.Parameter, text: str | None) -> dict[st
 @click.argument("name")
 @click.argument("arguments", metavar="[ARGUMENTS]...", nargs=-1, callback=as_arguments)
 @click.option("--kwargs", "named", metavar="JSON", callback=as_named, help="Named arguments, an object.")
-@click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Not before.")
 @click.option(
-    "--timeout", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="May run so long."
+    "--delay",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="Run it no sooner than that.",
 )
-@click.option("--group", help="Group of the result.")
+@click.option(
+    "--timeout", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="Seconds it may run."
+)
+@click.option("--group", help="Result group of the result.")
 @click.option("--label", help="Free text kept with the result.")
 @click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), help="Wait and print the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -83,18 +89,17 @@ def command(
     group: str | None,
     label: str | None,
 ) -> int:
-    """Put a call of NAME, such as math.copysign, on the queue and print the task's id.
+    """Enqueue a call of NAME, such as math.copysign, and print the task's id.
 
-    Each argument is read as JSON, and taken as text if it is none: 3, 2.5, true, '[1, 2]',
-    word, '"3"'.
+    Each argument is read as JSON, or else as text: 3, 2.5, true, '[1, 2]', word, '"3"'.
     """
     options = Options(delay=delay, timeout=UNSET if timeout is None else timeout, group=group, label=label)
     call = Call(name_of(name), tuple(arguments), named, options, options.head(name))
     (job,) = session.app.enqueue_many([call])
     if not job.id:
-        msg = f"a plugin's pre_enqueue hook left {name!r} out; nothing was enqueued"
+        msg = f"a plugin's pre_enqueue hook skipped {name!r}; nothing was enqueued"
         raise QcoreError(msg)
     if wait is not None:
-        return tell(job.id, job.fetch(wait), wait, as_json=as_json)
+        return print_result(job.id, job.fetch(wait), wait, as_json=as_json)
     say(json.dumps({"id": job.id}) if as_json else job.id)
     return Exit.OK

@@ -1,4 +1,4 @@
-"""Which exit code says what."""
+"""What each exit code means."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qcore.errors import (
 
 
 class Exit(enum.IntEnum):
-    """What a command says to the program that ran it; numbers above 64 as in sysexits.h."""
+    """The exit codes; numbers above 64 are those of sysexits.h."""
 
     OK = 0
     #: what was asked for failed: a task failed, a file was lost, nothing has that id
@@ -24,7 +24,7 @@ class Exit(enum.IntEnum):
     USAGE = 2
     #: the broker or store does not answer
     UNAVAILABLE = 69
-    #: a fault of qcore's own
+    #: a fault in qcore itself
     SOFTWARE = 70
     #: the task has no final result yet
     NOT_YET = 75

@@ -1,4 +1,4 @@
-"""How figures read: spans, rates, bytes, causes, how far a task is."""
+"""How figures are written: times, rates, bytes, causes, progress."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from qcore.status import ClusterStatus, Percentiles, Progress
 
-#: Characters of an id that are shown where there is no room for all: its random end.
+#: Last characters of an id that are shown for it; commands take them for the whole.
 _SHORT: Final = 8
-#: In this order causes of replacement are told; others follow.
+#: The order in which causes of replacement are listed; others follow.
 _CAUSES: Final = ("recycled", "memory", "timeout", "crashed", "cancelled")
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
-#: What stands where nothing is known.
+#: Written where nothing is known.
 NONE: Final = "-"
 
 
@@ -43,7 +43,7 @@ def span(seconds: float) -> str:
 
 
 def when(epoch: float) -> str:
-    """Return a time as people here read it, empty if it is not known."""
+    """Return a time in the local time zone, empty if it is not known."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch)) if epoch > 0 else ""
 
 
@@ -86,26 +86,26 @@ def busy(cluster: ClusterStatus) -> int:
 
 
 def share(of: Progress) -> float | None:
-    """Return how far a task is, 0 to 1, None if it does not say how much there is to do."""
+    """Return how far a task is, 0 to 1, None if the total is not known."""
     if not (math.isfinite(of.done) and math.isfinite(of.total)) or of.total <= 0:
         return None
     return min(1.0, max(0.0, of.done / of.total))
 
 
 def progress(of: Progress | None, width: int = 12, marks: str = "#.") -> str:
-    """Return a bar with its percentage, or what is done where the whole is not known."""
+    """Return a bar with its percentage, or the number done if the total is not known."""
     if of is None:
         return ""
     part = share(of)
     if part is None:
         return f"{of.done:,.10g} done"
     filled = math.floor(part * width)
-    # 100 % is said of nothing that is not done.
+    # Only what is done is 100 %.
     return f"{marks[0] * filled}{marks[1] * (width - filled)} {math.floor(part * 100):>3} %"
 
 
 def progress_line(of: Progress | None) -> str:
-    """Return a bar and what the task says of itself."""
+    """Return a bar and the task's own text."""
     if of is None:
         return ""
     return line(", ".join(filter(None, [progress(of), of.note])))

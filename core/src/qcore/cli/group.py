@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 #: verb -> what it does: the help is printed without importing any of them
 VERBS: Final = MappingProxyType(
     {
-        "run": "Work on the queue, in the foreground.",
-        "demo": "Parse Python files in a pool of workers, to see it work.",
-        "enqueue": "Put a call of a function on the queue.",
-        "schedule": "List, add, edit, preview, pause, resume, run or delete schedules.",
+        "run": "Run a cluster in the foreground.",
+        "demo": "Parse Python files in a pool of workers.",
+        "enqueue": "Enqueue a call of a function.",
+        "schedule": "List, create, update, preview, pause, resume, run or delete schedules.",
         "result": "Print what a task returned.",
-        "status": "Say how far a task has come.",
-        "cancel": "Call a task off.",
-        "group": "Show or delete the results of a group.",
+        "status": "Print the state of a task.",
+        "cancel": "Cancel a task.",
+        "group": "Show or delete the results of a result group.",
         "info": "Show broker, queue, results and clusters.",
-        "pause": "Have clusters take no new tasks.",
-        "resume": "Have clusters take tasks again.",
-        "health": "Say whether the queue is worked on.",
+        "pause": "Pause the queue: clusters take no new tasks.",
+        "resume": "Resume the queue.",
+        "health": "Check that the queue is being worked on.",
         "dead-letters": "List, show, requeue or drop dead letters.",
-        "purge": "Remove every task that waits.",
+        "purge": "Remove every waiting task.",
         "move": "Drain the queue into another broker.",
         "plugins": "List the plugins and what they offer.",
-        "doctor": "Check that everything is as it should be.",
+        "doctor": "Check configuration, broker, plugins and this machine.",
         "keys": "Make secret keys.",
     }
 )
@@ -116,7 +116,7 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "config_file", metavar="FILE", help="TOML file to use instead of qcore.toml.")
-@click.option("-p", "switched", metavar="no:NAME", multiple=True, help="Do without a plugin.")
+@click.option("-p", "switched", metavar="no:NAME", multiple=True, help="Switch a plugin off.")
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print it."
 )
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that `qcore.cli` documents."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # A terminal that cannot show a character is no reason to fail.
+            # A character that the terminal cannot show is not a reason to fail.
             stream.reconfigure(errors="backslashreplace")
     sys.exit(_code(arguments))
 
@@ -156,8 +156,8 @@ def _code(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except Exception as exc:  # noqa: BLE001 - the last frame: a traceback helps nobody who did not ask for it
-        told = f"a fault of qcore's own: {wording.reason(exc)}; {DEBUG}=1 shows where, please report it"
-        return _complain(told, Exit.SOFTWARE)
+        fault = f"a fault of qcore's own: {wording.reason(exc)}; {DEBUG}=1 shows where, please report it"
+        return _complain(fault, Exit.SOFTWARE)
     return done if isinstance(done, int) else Exit.OK
 
 

@@ -1,4 +1,4 @@
-"""What is shown and forgotten of the results of a group."""
+"""How the results of a result group are shown and deleted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import span
 from qcore.cli.purge import sure
-from qcore.cli.text import plain, say, say_json, shown, table
+from qcore.cli.text import counted, plain, say, say_json, shown, table
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _GROUP: Final = click.argument("group", metavar="GROUP")
 
 @click.group("group")
 def command() -> None:
-    """Show or delete the results of a group."""
+    """Show or delete the results of a result group: of the tasks with the option group=GROUP."""
 
 
 @command.command("show")
@@ -34,7 +34,7 @@ def command() -> None:
 @_JSON
 @click.pass_obj
 def show(session: Session, group: str, wait: float, count: int | None, as_json: bool) -> int:
-    """Show what the tasks of a group came to, in the order they finished.
+    """Show the results of a result group, in the order the tasks finished.
 
     Exit code 1 if there are none, 75 if fewer than --count have ended.
     """
@@ -42,13 +42,13 @@ def show(session: Session, group: str, wait: float, count: int | None, as_json: 
     if as_json:
         say_json({"group": group, "results": [_record(one) for one in found]})
     elif not found:
-        say(f"qcore: no task of group {line(group)!r} has a final result", error=True)
+        say(f"qcore: no task of the result group {line(group)!r} has ended", error=True)
     else:
         now = time.time()
         rows = [
             (one.id, one.name, _how(one), f"{span(now - one.finished)} ago", _outcome(one)) for one in found
         ]
-        table(rows, ("task id", "task", "state", "ended", "result"))
+        table(rows, ("task id", "task", "state", "ended", "result"), soft=("task", "result"))
     if count is not None and len(found) < count:
         return Exit.NOT_YET
     return Exit.OK if found else Exit.FAILED
@@ -56,22 +56,21 @@ def show(session: Session, group: str, wait: float, count: int | None, as_json: 
 
 @command.command("delete")
 @_GROUP
-@click.option("--tasks", is_flag=True, help="Forget the results as well.")
+@click.option("--tasks", is_flag=True, help="Delete the results as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
 @click.pass_obj
 def delete(session: Session, group: str, tasks: bool, yes: bool, as_json: bool) -> int:
-    """Take the results of a group out of it; they stay unless --tasks is said."""
+    """Dissolve a result group; its results stay, unless --tasks is given."""
     if not yes:
-        count = session.app.results.count_group(group)
-        what = f"Forget the {count:,} results" if tasks else f"Take the {count:,} results out"
-        sure(f"{what} of group {line(group)!r} for good?")
+        count = counted(session.app.results.count_group(group), "result")
+        what = f"Delete {count} of" if tasks else f"Take {count} out of"
+        sure(f"{what} the result group {line(group)!r} for good?")
     done = session.app.results.delete_group(group, tasks=tasks)
     if as_json:
         say_json({"group": group, "deleted" if tasks else "ungrouped": done})
     else:
-        results = f"{done:,} {'result' if done == 1 else 'results'}"
-        say(f"{results} forgotten" if tasks else f"{results} taken out of the group")
+        say(f"{counted(done, 'result')} {'deleted' if tasks else 'taken out of the result group'}")
     return Exit.OK
 
 

@@ -1,4 +1,4 @@
-"""Whether a queue moves, beyond a sign of life."""
+"""When a queue counts as healthy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy
 from qcore.cli.overview import look
-from qcore.cli.text import say, say_json
+from qcore.cli.text import counted, say, say_json
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
     from qcore.cli.overview import QueueOverview
     from qcore.cli.session import Session
 
-#: Seconds between two looks at a queue that does not move.
+#: Seconds between two checks of a queue on which nothing moves.
 _AGAIN: Final = 0.25
 
 
@@ -31,13 +31,12 @@ _AGAIN: Final = 0.25
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def command(session: Session, patience: float, as_json: bool) -> int:
-    """Say whether the queue is worked on: exit code 0 if so, 1 if not.
+    """Check that the queue is being worked on: exit code 0 if so, 1 if not.
 
-    Well is a queue with a cluster that reports no trouble and, while messages are ready,
-    takes them or runs tasks. A worker that is connected but gets nothing is not. A queue
-    that is paused is well: somebody wants it to rest. Where the broker keeps nothing of what
-    clusters publish, the messages alone tell: while some are ready, they must become fewer or
-    be leased.
+    A queue is healthy if it has a cluster that reports no trouble and that takes messages or runs
+    tasks while messages are ready. A worker that is connected but gets nothing is not healthy. A
+    paused queue is healthy. If the broker keeps no status of clusters, the messages alone decide:
+    while some are ready, they must become fewer or be leased.
     """
     first = look(session.app)
     faults = examine(session, first, patience)
@@ -45,20 +44,23 @@ def command(session: Session, patience: float, as_json: bool) -> int:
         say_json({"healthy": not faults, "faults": faults, "clusters_known": first.status})
     else:
         for fault in faults:
-            say(f"unwell: {line(fault)}")
+            say(f"unhealthy: {line(fault)}")
         if not faults:
-            say("well" if first.status else f"well, as far as the queue tells; clusters are {first.nobody}")
+            say(
+                "healthy" if first.status else f"healthy, judged by the queue alone; clusters: {first.nobody}"
+            )
     return Exit.FAILED if faults else Exit.OK
 
 
 def examine(session: Session, first: QueueOverview, patience: float) -> list[str]:
-    """Return what is wrong, nothing if all is well, beginning with what was seen first."""
+    """Return what is wrong, the first fault seen first; nothing if the queue is healthy."""
+    ready = counted(first.queue.ready, "message")
     if not first.status:
         if _moves(session, first, patience):
             return []
         fault = (
-            f"{first.queue.ready} messages are ready, but none was taken within {patience:g} seconds; "
-            "look at the workers' log, or start a cluster with: qcore run MODULE:APP"
+            f"{ready} ready, but none was taken in {patience:g} seconds; "
+            "read the workers' log, or start a cluster with: qcore run MODULE:APP"
         )
         return [fault]
     if not first.clusters:
@@ -71,20 +73,20 @@ def examine(session: Session, first: QueueOverview, patience: float) -> list[str
     if not faults and not _moves(session, first, patience):
         workers = sum(len(one.workers) for one in first.clusters)
         faults.append(
-            f"{first.queue.ready} messages are ready and {workers} workers idle, but none was taken "
-            f"within {patience:g} seconds; look at the workers' log, then restart the cluster"
+            f"{ready} ready and {counted(workers, 'worker')} idle, but none was taken in {patience:g} "
+            "seconds; read the workers' log, then restart the cluster"
         )
     return faults
 
 
 def _moves(session: Session, first: QueueOverview, patience: float) -> bool:
-    """Wait until something is taken or runs, or there is nothing to take."""
+    """Wait until a message is taken or a task runs, or no message is ready."""
     end = time.monotonic() + patience
     now = before = first
     while True:
         if not now.queue.ready or now.paused or any(map(busy, now.clusters)) or _done(now) != _done(first):
             return True
-        # Compared with the last look, for more may come than goes.
+        # Compared with the last check, because more messages may come than go.
         if now.queue.ready < before.queue.ready or (not now.status and now.queue.leased):
             return True
         left = end - time.monotonic()

@@ -1,4 +1,4 @@
-"""What is shown of a queue and its clusters."""
+"""How a queue and its clusters are shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy, causes, progress_line, rate, short, span, spread
 from qcore.cli.overview import look
-from qcore.cli.text import columns, cut, room, say, say_json, seconds
+from qcore.cli.text import columns, counted, cut, room, say, say_json, seconds
 from qcore.sanitize import clean, line
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class _Fitting(TypedDict):
 def command(session: Session, ids: bool, with_config: bool, as_json: bool) -> int:
     """Show broker, queue, results, the clusters that work on it and what they run.
 
-    The figures are those each cluster publishes of itself, wherever it runs: rate and times of
-    its last minute (half, and 99 of 100, stayed below), workers replaced since its start.
+    Each cluster publishes its own figures, wherever it runs: rate and times of the last minute
+    (50 and 99 of 100 tasks were faster), and the workers replaced since its start.
     """
     found = look(session.app)
     if ids:
@@ -102,7 +102,7 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
     if not found.clusters:
         yield "clusters", found.nobody
     if found.unreadable:
-        yield "", f"{found.unreadable} clusters signed with a key that is not ours"
+        yield "", f"{counted(found.unreadable, 'cluster')} signed with a key that is not ours"
 
 
 #: columns of figures end at one edge

@@ -1,4 +1,4 @@
-"""How a new secret key reaches its owner."""
+"""How a new secret key is made and written."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def new(file: Path | None) -> int:
         # 0600 from its first instant, and never through somebody's link or over somebody's key
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError as exc:
-        msg = f"{click.format_filename(file)} is there already and is left as it is; name another file"
+        msg = f"{click.format_filename(file)} exists already and was not changed; name another file"
         raise click.ClickException(msg) from exc
     except OSError as exc:
-        msg = f"{click.format_filename(file)} cannot be made: {exc.strerror}"
+        msg = f"{click.format_filename(file)} cannot be created: {exc.strerror}"
         raise click.ClickException(msg) from exc
     with os.fdopen(handle, "w", encoding="ascii") as written:
         written.write(f"{key}\n")

@@ -11,7 +11,7 @@ import click
 from qcore.app import App
 from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
-from qcore.cli.text import say, say_json
+from qcore.cli.text import counted, say, say_json
 from qcore.config import Config
 from qcore.errors import QcoreError
 from qcore.move import Mover
@@ -35,9 +35,9 @@ _LEASE = 300.0
 def command(session: Session, source: str, target: str, name: str | None, as_json: bool) -> int:
     """Drain a queue into the one of the same name on another broker.
 
-    Messages are not opened: they stay signed as they are. Each arrives at least once; a move
-    that is interrupted loses nothing and is simply started again. What is delayed, leased or
-    buried stays where it is and is counted at the end.
+    Messages are not opened: they stay signed as they are. Each arrives at least once; an
+    interrupted move loses nothing and can be started again. Messages that are delayed, leased or
+    dead letters stay where they are, and are counted at the end.
 
     A broker is given by its URL (sqlite:queue.db, redis://host:6379/0, ...) or by the TOML file
     that configures it. Exit code 1 if the target would not take everything.
@@ -87,18 +87,19 @@ def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:
         told = {"leased": left.leased, "delayed": left.delayed, "dead_letters": left.dead_letters}
         say_json({"queue": name, "moved": moved, "refused": mover.refused, "left": told})
     else:
-        say(f"{moved:,} tasks moved from {source.info()} to {target.info()}")
+        say(f"{counted(moved, 'task')} moved from {source.info()} to {target.info()}")
         _tell_left(left)
         if mover.refused:
-            say(f"{mover.refused:,} stay, for the target does not take them: {mover.refusal}", error=True)
+            say(f"{counted(mover.refused, 'task')} refused by the target: {mover.refusal}", error=True)
     return Exit.FAILED if mover.refused else Exit.OK
 
 
 def _tell_left(left: QueueSize) -> None:
-    states = (("leased", left.leased), ("delayed", left.delayed), ("dead_letters", left.dead_letters))
+    states = (("leased", left.leased), ("delayed", left.delayed))
     there = [f"{count:,} {state}" for state, count in states if count]
+    there += [counted(left.dead_letters, "dead letter")] if left.dead_letters else []
     if there:
-        say(f"left behind: {', '.join(there)}; what was delayed or leased can be moved when it is ready")
+        say(f"left behind: {', '.join(there)}; delayed and leased messages can be moved once they are ready")
 
 
 def _refuse(source: Broker, target: Broker) -> None:

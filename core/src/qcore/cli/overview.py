@@ -1,4 +1,4 @@
-"""What is known of a queue, its results and its clusters."""
+"""The state of a queue, its results and its clusters."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class QueueOverview:
     """A queue as it is now."""
 
     name: str
-    #: what the broker says of itself
+    #: how the broker describes itself
     broker: str
     queue: QueueSize
     #: results by state
     results: Mapping[State, int]
     clusters: tuple[ClusterStatus, ...]
-    #: clusters whose status is not signed by us
+    #: clusters whose status is not signed with a key of ours
     unreadable: int
-    #: the broker keeps what clusters publish; without it nobody knows of any
+    #: whether the broker keeps the status that clusters publish
     status: bool = True
     #: no cluster takes new tasks, until the queue is resumed
     paused: bool = False
@@ -46,19 +46,19 @@ class QueueOverview:
         return sum(one.rate for one in self.clusters)
 
     def running(self) -> Iterator[tuple[ClusterStatus, WorkerStatus]]:
-        """Yield the workers that run a task we know the name of, the longest running first."""
+        """Yield the workers that run a task, the longest running first."""
         found = [(one, worker) for one in self.clusters for worker in one.workers if worker.task]
         yield from sorted(found, key=lambda pair: -pair[1].running_for)
 
     @property
     def nobody(self) -> str:
-        """What is said where no cluster is seen."""
+        """What is printed if no cluster is seen."""
         if not self.status:
-            return "not known: this broker keeps nothing of what clusters publish"
+            return "not known, because this broker keeps no status of clusters"
         return "none; start one with: qcore run MODULE:APP"
 
     def record(self) -> dict[str, Any]:
-        """Return what a machine reads."""
+        """Return the fields for JSON."""
         return {
             "name": self.name,
             "broker": self.broker,
@@ -71,7 +71,7 @@ class QueueOverview:
 
 
 def look(app: App) -> QueueOverview:
-    """Ask broker and store for what can be known of a queue."""
+    """Read the state of a queue from broker and store."""
     runtime = app.runtime
     with runtime.brokers.connection() as broker, runtime.stores.connection() as store:
         broker.ping()
@@ -89,7 +89,7 @@ def look(app: App) -> QueueOverview:
 
 
 def paused(app: App, clusters: Iterable[ClusterStatus]) -> bool:
-    """Return whether a queue is paused: by the mark that says so, or by what its clusters say."""
+    """Return whether a queue is paused: by its flag, or if it has none by the status of its clusters."""
     try:
         return app.queue.is_paused()
     except NotSupported:
@@ -97,7 +97,7 @@ def paused(app: App, clusters: Iterable[ClusterStatus]) -> bool:
 
 
 def statuses(runtime: Runtime, bodies: Iterable[bytes]) -> tuple[list[ClusterStatus], int]:
-    """Return the clusters whose status is signed with our key, and how many others there are."""
+    """Return the clusters whose status is signed with a key of ours, and the number of others."""
     found, unreadable = [], 0
     for body in bodies:
         try:

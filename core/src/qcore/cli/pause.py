@@ -1,4 +1,4 @@
-"""How a queue is put to rest from the command line."""
+"""How a queue is paused from the command line."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def command(session: Session, as_json: bool) -> int:
-    """Have no cluster take new tasks from the queue until it is resumed.
+    """Pause the queue: no cluster takes new tasks until it is resumed.
 
-    It takes two seconds to get about. Tasks that run come to their end, tasks are enqueued and
+    All clusters know within two seconds. Running tasks come to their end; tasks are enqueued and
     schedules fire as before. To pause a schedule: qcore schedule pause.
     """
     session.app.queue.pause()
-    return tell(session, paused=True, as_json=as_json)
+    return print_state(session, paused=True, as_json=as_json)
 
 
-def tell(session: Session, *, paused: bool, as_json: bool) -> Exit:
-    """Say that a queue is paused, or not any more."""
+def print_state(session: Session, *, paused: bool, as_json: bool) -> Exit:
+    """Print that a queue is paused, or not any more."""
     name = session.config.name
     if as_json:
         say_json({"name": name, "paused": paused})
     else:
-        say(f"queue {line(name)} is paused" if paused else f"queue {line(name)} goes on")
+        say(f"queue {line(name)} {'paused' if paused else 'resumed'}")
     return Exit.OK

@@ -1,4 +1,4 @@
-"""What the first process of a container owes the others."""
+"""What the first process of a container does for the others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Final
 
-#: what an init is sent and a cluster should hear of
+#: signals that are passed on to the cluster
 _PASSED_ON: Final = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -18,7 +18,7 @@ _PASSED_ON: Final = (
 
 
 def stand_by() -> None:
-    """Fork; go on in the child, and stay behind in the parent to reap orphans and pass signals on.
+    """Fork; return in the child, while the parent reaps orphans and passes signals on.
 
     Whatever a task's processes leave behind becomes a child of the first process. A supervisor
     that reaped strangers would take the status of children it, or a plugin, waits for.

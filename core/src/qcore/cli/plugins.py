@@ -1,4 +1,4 @@
-"""What is shown of each plugin."""
+"""How plugins are listed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def command(session: Session, as_json: bool) -> int:
-    """List the plugins and what they offer, those that cannot be used with the reason."""
+    """List the plugins with what they offer, or the reason why one cannot be used."""
     found = session.plugins.listing()
     if as_json:
         say_json({"plugins": [_record(plugin) for plugin in found]})

@@ -1,4 +1,4 @@
-"""How progress looks: a bar on a terminal, lines in a pipe."""
+"""How progress is shown: a bar on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Progress(Protocol):
     """Shows how far it is; on standard error, so that standard output holds the outcome alone."""
 
     def show(self, done: int, note: str = "") -> None:
-        """Take note that `done` are done."""
+        """Show that `done` are done."""
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -37,7 +37,7 @@ class Progress(Protocol):
 
 
 def progress(total: int, what: str, *, silent: bool = False) -> Progress:
-    """Return what suits standard error: a bar on a terminal, lines in a pipe, or nothing."""
+    """Return a bar if standard error is a terminal, else lines; or nothing at all."""
     if silent:
         return Silent()
     return Bar(total, what) if sys.stderr.isatty() else Lines(total, what)
@@ -82,11 +82,11 @@ class Bar(Silent):
         self._total = total
         self._what = what
         self._painted = 0.0
-        # A line that is full moves the next painting to the next line.
+        # A full line would move the next painting to the line below.
         self._room = shutil.get_terminal_size().columns + len(_ANEW) - 1
 
     def show(self, done: int, note: str = "") -> None:
-        """Paint the line anew, not more often than eyes can follow."""
+        """Paint the line again, at most ten times a second."""
         if done < self._total and time.monotonic() - self._painted < _PAINT_EVERY:
             return
         self._painted = time.monotonic()

@@ -1,29 +1,21 @@
-"""What is printed of a task's result."""
+"""How a task's result is printed."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import attrs
 import click
 
 from qcore.cli.exit_codes import Exit
-from qcore.cli.text import plain, say, say_json, shown
+from qcore.cli.ids import as_task_id
+from qcore.cli.text import counted, plain, say, say_json, shown
 from qcore.model import State
 from qcore.sanitize import clean, line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
     from qcore.model import Result
-
-
-def as_task_id(_: click.Context, __: click.Parameter, value: str) -> str:
-    """Read a task's id; a callback of click."""
-    if not re.fullmatch(r"[0-9a-fA-F]{32}", value):
-        msg = f"{value!r} is no task id; one has 32 hexadecimal digits"
-        raise click.BadParameter(msg)
-    return value.lower()
 
 
 @click.command("result")
@@ -34,12 +26,13 @@ def as_task_id(_: click.Context, __: click.Parameter, value: str) -> str:
 def command(session: Session, task_id: str, wait: float, as_json: bool) -> int:
     """Print what a task returned.
 
-    A failure is told on standard error, with exit code 1; no result yet is exit code 75.
+    ID is the id of the task, or the first or last digits of it where these are unique. A failure
+    is printed on standard error, with exit code 1; exit code 75 means that there is no result yet.
     """
-    return tell(task_id, session.app.results.fetch(task_id, wait), wait, as_json=as_json)
+    return print_result(task_id, session.app.results.fetch(task_id, wait), wait, as_json=as_json)
 
 
-def tell(task_id: str, result: Result | None, wait: float, *, as_json: bool) -> Exit:
+def print_result(task_id: str, result: Result | None, wait: float, *, as_json: bool) -> Exit:
     """Print a result and return the exit code that goes with it."""
     if as_json:
         say_json(_record(task_id, result))
@@ -51,7 +44,9 @@ def tell(task_id: str, result: Result | None, wait: float, *, as_json: bool) -> 
     else:
         if result.traceback:
             say(clean(result.traceback).rstrip(), error=True)
-        runs = f"attempt {result.attempts}" + (f", {result.crashes} crashes" if result.crashes else "")
+        runs = f"attempt {result.attempts}" + (
+            f", {counted(result.crashes, 'crash', 'crashes')}" if result.crashes else ""
+        )
         how = "failed" if result.state is State.FAILED else "failed and will run again"
         say(f"qcore: task {task_id} ({line(result.name)}) {how} ({runs}): {line(result.error)}", error=True)
     if result is None or result.state is State.RETRYING:

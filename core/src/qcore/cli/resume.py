@@ -1,4 +1,4 @@
-"""How a queue is woken from the command line."""
+"""How a queue is resumed from the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qcore.cli.pause import tell
+from qcore.cli.pause import print_state
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def command(session: Session, as_json: bool) -> int:
-    """Have clusters take tasks from the queue again; it takes two seconds to get about."""
+    """Resume the queue: clusters take tasks again, within two seconds."""
     session.app.queue.resume()
-    return tell(session, paused=False, as_json=as_json)
+    return print_state(session, paused=False, as_json=as_json)

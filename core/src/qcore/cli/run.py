@@ -1,4 +1,4 @@
-"""Which app a cluster in the foreground works for."""
+"""Which App a cluster in the foreground works for."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 @click.command("run")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
 @click.option("--config", "config_file", metavar="FILE", help="TOML file to use instead of qcore.toml.")
-@click.option("-p", "switched", metavar="no:NAME", multiple=True, help="Do without a plugin.")
+@click.option("-p", "switched", metavar="no:NAME", multiple=True, help="Switch a plugin off.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that run tasks.")
-@click.option("--label", help="What the cluster is called where people see it.")
-@click.option("--log-level", help="Least level of what is logged.")
+@click.option("--label", help="Name of the cluster in logs and monitors.")
+@click.option("--log-level", help="Lowest level that is logged.")
 @click.option("--shutdown-timeout", type=click.FloatRange(min=0), help="Seconds tasks get at the end.")
 @click.pass_obj
 def command(
@@ -44,10 +44,10 @@ def command(
     switched: tuple[str, ...],
     **overrides: Any,
 ) -> int:
-    """Work on the queue of the App named by MODULE:APP, such as shop:app, until told to stop.
+    """Run a cluster for the App named by MODULE:APP, such as shop:app, until it is stopped.
 
-    Without MODULE:APP the configuration is enough: tasks are found by their dotted names.
-    Ctrl-C or SIGTERM lets running tasks end, a second one does not.
+    Without MODULE:APP the configuration is used, and tasks are found by their dotted names.
+    Ctrl-C or SIGTERM lets running tasks end; a second one interrupts them.
     """
     if os.getpid() == 1:
         pid1.stand_by()
@@ -72,7 +72,7 @@ def command(
 
 
 def _tell_children(session: Session) -> None:
-    """Have an `App()` made by a task, in a worker, read the same file and leave out the same plugins."""
+    """Have an `App()` made by a task, in a worker, use the same file and the same plugins."""
     if session.config_file:
         os.environ["QCORE_CONFIG"] = str(Path(session.config_file).absolute())
     if session.blocked:
@@ -105,7 +105,7 @@ def _app(module: str, name: str) -> App:
         msg = f"no module {exc.name!r} here or on the path; name it as in 'import {line(module)}'"
         raise click.UsageError(msg) from exc
     except ValueError as exc:
-        msg = f"{module!r} is no module; write MODULE:APP, such as shop:app"
+        msg = f"{module!r} is not a module; write MODULE:APP, such as shop:app"
         raise click.UsageError(msg) from exc
     apps = {key: value for key, value in vars(found).items() if isinstance(value, App)}
     if not name:
@@ -119,9 +119,8 @@ def _app(module: str, name: str) -> App:
             raise click.UsageError(msg)
         found = getattr(found, part)
     if not isinstance(found, App):
-        msg = (
-            f"{module}:{name} is no qcore.App but a {type(found).__name__}; its apps: {wording.listed(apps)}"
-        )
+        kind = type(found).__name__
+        msg = f"{module}:{name} is of type {kind} and not a qcore.App; its apps: {wording.listed(apps)}"
         raise click.UsageError(msg)
     return found
 

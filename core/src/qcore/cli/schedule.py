@@ -1,4 +1,4 @@
-"""What of schedules is listed, foreseen, changed."""
+"""How schedules are listed, created, changed and previewed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _NAME: Final = click.argument("name", metavar="NAME")
 
 @click.group("schedule")
 def command() -> None:
-    """List, add, edit, preview, pause, resume, run or delete schedules."""
+    """List, create, update, preview, pause, resume, run or delete schedules."""
 
 
 @command.command("list")
 @_JSON
 @click.pass_obj
 def list_(session: Session, as_json: bool) -> int:
-    """List schedules by name, with the next slot of each."""
+    """List schedules by name, each with its next slot."""
     found = session.app.schedules.list()
     if as_json:
         say_json({"schedules": [_record(one) for one in found]})
@@ -41,15 +41,15 @@ def list_(session: Session, as_json: bool) -> int:
     if not found:
         say("no schedules", error=True)
         return Exit.OK
-    rows = [(one.name, one.task, one.rule, _state(one), _ways(one)) for one in found]
-    if any(_ways(one) for one in found):
-        table(rows, ("name", "task", "rule", "next", "how"))
+    rows = [(one.name, one.task, one.rule, _state(one), _options(one)) for one in found]
+    if any(_options(one) for one in found):
+        table(rows, ("name", "task", "rule", "next", "options"), soft=("name", "task", "rule"))
     else:
-        table([row[:4] for row in rows], ("name", "task", "rule", "next"))
+        table([row[:4] for row in rows], ("name", "task", "rule", "next"), soft=("name", "task", "rule"))
     return Exit.OK
 
 
-@command.command("add", cls=WithNumbers)
+@command.command("create", cls=WithNumbers)
 @_NAME
 @click.argument("function")
 @click.argument("arguments", metavar="[ARGUMENTS]...", nargs=-1, callback=as_arguments)
@@ -57,7 +57,7 @@ def list_(session: Session, as_json: bool) -> int:
 @timing
 @_JSON
 @click.pass_obj
-def add(
+def create(
     session: Session,
     /,
     name: str,
@@ -67,19 +67,19 @@ def add(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Have FUNCTION, such as math.copysign, called again and again.
+    """Create a schedule that calls FUNCTION, such as math.copysign.
 
-    A schedule of the same name is replaced. Arguments are read as `qcore enqueue` reads them.
+    It replaces the schedule of the same name. Arguments are read as by qcore enqueue.
     """
-    told = {"name": name, **when(options)}
-    clash = sorted((told.keys() | schedule_words()) & named.keys())
+    said = {"name": name, **when(options)}
+    clash = sorted((said.keys() | schedule_words()) & named.keys())
     if clash:
         msg = f"argument {clash[0]!r} is also an option of schedules; schedule a function that wraps this one"
         raise click.BadParameter(msg)
-    return _told(session.app.schedules.create(function, *arguments, **named, **told), as_json=as_json)
+    return _print(session.app.schedules.create(function, *arguments, **named, **said), as_json=as_json)
 
 
-@command.command("edit")
+@command.command("update")
 @_NAME
 @click.option("--function", metavar="FUNCTION", help="What to call.")
 @click.option("--args", "arguments", metavar="JSON", callback=as_list, help="Arguments, a list.")
@@ -87,7 +87,7 @@ def add(
 @timing
 @_JSON
 @click.pass_obj
-def edit(
+def update(
     session: Session,
     /,
     name: str,
@@ -99,17 +99,17 @@ def edit(
 ) -> int:
     """Change parts of a schedule; the others stay, and so does its next slot if it can.
 
-    An empty text takes away what is named: --hook '' or --queue ''. A paused schedule stays
-    paused, a broken one is tried again.
+    An empty text removes an option: --hook '' or --queue ''. A paused schedule stays paused, a
+    broken one is tried again.
     """
     changes = when(options)
     changes |= {"func": function} if function is not None else {}
     changes |= {"args": arguments} if arguments is not None else {}
     changes |= {"kwargs": read_object(named)} if named is not None else {}
     if not changes:
-        msg = "nothing to change; qcore schedule edit --help shows what there is"
+        msg = "nothing to change; qcore schedule update --help shows what there is"
         raise click.UsageError(msg)
-    return _told(session.app.schedules.update(name, **changes), as_json=as_json)
+    return _print(session.app.schedules.update(name, **changes), as_json=as_json)
 
 
 @command.command("preview")
@@ -134,8 +134,8 @@ def preview(session: Session, what: str, count: int, time_zone: str | None, as_j
 @_JSON
 @click.pass_obj
 def pause(session: Session, name: str, as_json: bool) -> int:
-    """Let a schedule rest until it is resumed."""
-    return _told(session.app.schedules.pause(name), as_json=as_json)
+    """Pause a schedule: it fires no slots until it is resumed."""
+    return _print(session.app.schedules.pause(name), as_json=as_json)
 
 
 @command.command("resume")
@@ -143,8 +143,8 @@ def pause(session: Session, name: str, as_json: bool) -> int:
 @_JSON
 @click.pass_obj
 def resume(session: Session, name: str, as_json: bool) -> int:
-    """Let a paused or broken schedule go on with its next slot."""
-    return _told(session.app.schedules.resume(name), as_json=as_json)
+    """Resume a paused or broken schedule with its next slot."""
+    return _print(session.app.schedules.resume(name), as_json=as_json)
 
 
 @command.command("run")
@@ -167,7 +167,7 @@ def run(session: Session, name: str, as_json: bool) -> int:
 @_JSON
 @click.pass_obj
 def delete(session: Session, name: str, yes: bool, as_json: bool) -> int:
-    """Forget a schedule; tasks it has enqueued stay."""
+    """Delete a schedule; the tasks it has enqueued stay."""
     if not yes:
         sure(f"Delete the schedule {line(name)!r}?")
     if not session.app.schedules.delete(name):
@@ -180,7 +180,7 @@ def delete(session: Session, name: str, yes: bool, as_json: bool) -> int:
     return Exit.OK
 
 
-def _told(one: Schedule, *, as_json: bool) -> Exit:
+def _print(one: Schedule, *, as_json: bool) -> Exit:
     if as_json:
         say_json(_record(one))
     else:
@@ -196,15 +196,15 @@ def _state(one: Schedule) -> str:
     return _next(one) + (f", {one.repeats} left" if one.repeats > 0 else "")
 
 
-def _ways(one: Schedule) -> str:
-    """Return what is not as it is with most."""
-    ways = [
+def _options(one: Schedule) -> str:
+    """Return the options that most schedules do not have."""
+    found = [
         one.overlap if one.overlap != "allow" else "",
         f"jitter {one.jitter:g} s" if one.jitter else "",
         f"on {one.queue}" if one.queue else "",
         f"by {one.declared}" if one.declared else "",
     ]
-    return ", ".join(filter(None, ways))
+    return ", ".join(filter(None, found))
 
 
 def _next(one: Schedule) -> str:
@@ -213,8 +213,8 @@ def _next(one: Schedule) -> str:
     except ScheduleError as exc:
         return str(exc)
     except (ValueError, OverflowError):
-        # A store may hold what is refused today.
-        return f"{one.next_run!r} is no time; give --next-run"
+        # A store may have a time that is refused today.
+        return f"{one.next_run!r} is not a time; give --next-run"
 
 
 def _shown(slot: datetime) -> str:
@@ -222,7 +222,7 @@ def _shown(slot: datetime) -> str:
 
 
 def _record(one: Schedule) -> dict[str, object]:
-    """Return what a program may know: nothing of the arguments."""
+    """Return the fields for JSON; the arguments are left out."""
     state = "broken" if one.fault else "waiting" if one.repeats else "paused" if one.kept else "done"
     return {
         "name": one.name,

@@ -1,4 +1,4 @@
-"""What every verb shares: plugins, configuration, runtime, each made once."""
+"""What the commands share: plugins, configuration and App, each made once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Session:
 
     def __init__(self, config_file: str | None = None, switched: tuple[str, ...] = ()) -> None:
         self.config_file = config_file
-        #: plugins not to be used
+        #: plugins that are switched off
         self.blocked = tuple(_name_in(one) for one in switched)
 
     @cached_property
     def plugins(self) -> Plugins:
         """What is installed."""
-        # As with python -m: what a configuration names may lie in the working directory.
+        # As with python -m: the configuration may name modules of the working directory.
         here = os.getcwd()  # noqa: PTH109 - sys.path holds text
         if here not in sys.path and "" not in sys.path:
             sys.path.insert(0, here)
@@ -41,11 +41,11 @@ class Session:
 
     @cached_property
     def app(self) -> App:
-        """A producer on the queue configured."""
+        """The App of the configured queue."""
         return App(self.config, plugins=self.plugins)
 
     def close(self) -> None:
-        """Let go of connections, if there are any."""
+        """Close connections, if there are any."""
         if "app" in vars(self):
             self.app.close()
 
@@ -58,6 +58,6 @@ class Session:
 def _name_in(switch: str) -> str:
     what, colon, name = switch.partition(":")
     if what != "no" or not colon or not name:
-        msg = f"-p {switch!r}: only a plugin can be switched off, with -p no:NAME"
+        msg = f"-p {switch!r}: only plugins can be switched off, with -p no:NAME"
         raise click.UsageError(msg)
     return name

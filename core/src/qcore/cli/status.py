@@ -1,4 +1,4 @@
-"""What is told of how far a task has come."""
+"""How the state of a task is printed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import progress_line, when
-from qcore.cli.result import as_task_id
+from qcore.cli.ids import as_task_id
 from qcore.cli.text import say, say_json, seconds
 from qcore.sanitize import line
 
@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def command(session: Session, task_id: str, as_json: bool) -> int:
-    """Say how far a task has come; exit code 1 if there is no trace of it.
+    """Print the state of a task; exit code 1 if it is unknown.
 
-    It is queued, running, retrying, succeeded, failed, cancelled or unknown. That it runs is
-    known once it has been running for about a second.
+    ID is the id of the task, or the first or last digits of it where these are unique. The state
+    is queued, running, retrying, succeeded, failed, cancelled or unknown. A task is seen to run
+    about a second after it has begun.
     """
     found = session.app.status(task_id)
     if as_json:
         say_json(attrs.asdict(found))
     else:
-        say(told(found, time.time()))
+        say(described(found, time.time()))
     return Exit.FAILED if found.state == "unknown" else Exit.OK
 
 
-def told(found: TaskStatus, now: float) -> str:
-    """Return a line that says how far a task has come."""
+def described(found: TaskStatus, now: float) -> str:
+    """Return the state of a task as one line."""
     parts = [found.state]
     if found.since:
         parts.append(f"since {when(found.since)} ({seconds(now - found.since)})")

@@ -1,4 +1,4 @@
-"""What is well, what is not, and what to do about it."""
+"""The doctor's checks, and what to do about a fault."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.cli.check_result import CheckResult, Verdict
 from qcore.cli.overview import statuses
+from qcore.cli.text import counted
 from qcore.journal.pages import Journal
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
     from qcore.cli.session import Session
 
-#: Seconds by which clocks of two machines may differ before it is told.
+#: Seconds by which clocks of two machines may differ without a warning.
 _SKEW: Final = 5.0
-#: Different characters a random key of 32 has at the very least.
+#: Different characters that a random key of 32 has at least.
 _DIFFERENT: Final = 10
 #: Epoch seconds: a clock that shows less is not set (January 2026).
 _RECENT: Final = 1_767_225_600
@@ -34,7 +35,7 @@ _RECENT: Final = 1_767_225_600
 
 
 def interpreter(_: Session) -> Iterator[str | CheckResult]:
-    """Look at Python, the system and its clock."""
+    """Check Python, the system and its clock."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     text = f"{python} on {platform.system()}, {sys.executable}"
     if not hasattr(os, "fork"):
@@ -51,21 +52,21 @@ def interpreter(_: Session) -> Iterator[str | CheckResult]:
 
 
 def memory(_: Session) -> Iterator[str | CheckResult]:
-    """Look whether processes can share memory."""
+    """Check that processes can share memory."""
     where = "memfd" if hasattr(os, "memfd_create") else "a temporary file"
     try:
         journal = Journal.create(1)
         journal.page(0).snapshot()
         journal.close()
     except OSError as exc:
-        told = f"{where} cannot be made ({exc.strerror}); supervisor and workers share one, allow it"
-        yield CheckResult(Verdict.FAIL, "shared memory", told)
+        text = f"{where} cannot be made ({exc.strerror}); supervisor and workers share one, allow it"
+        yield CheckResult(Verdict.FAIL, "shared memory", text)
     else:
         yield where
 
 
 def plugins(session: Session) -> Iterator[str | CheckResult]:
-    """Look which plugins cannot be used."""
+    """List the plugins, and those that cannot be used."""
     usable = [plugin for plugin in session.plugins.listing() if not plugin.broken and not plugin.blocked]
     yield ", ".join(plugin.title for plugin in usable)
     for plugin in session.plugins.listing():
@@ -79,7 +80,7 @@ def plugins(session: Session) -> Iterator[str | CheckResult]:
 def workers(session: Session) -> Iterator[str | CheckResult]:
     """Compare the number of workers with that of CPUs."""
     workers, cpus = session.config.workers, available()
-    text = f"{workers} for {cpus} CPUs"
+    text = f"{workers} for {counted(cpus, 'CPU')}"
     if workers > 4 * cpus:
         yield CheckResult(
             Verdict.WARN, "workers", f"{text}; they wait for one another unless tasks wait for the network"
@@ -92,7 +93,7 @@ def workers(session: Session) -> Iterator[str | CheckResult]:
 
 
 def configuration(session: Session) -> Iterator[str | CheckResult]:
-    """Look whether the configuration loads, and from where."""
+    """Check that the configuration loads, and say from where."""
     config = session.config
     file = _file(session)
     where = f"from {file}" if file else "without a file"
@@ -113,18 +114,18 @@ def _private(file: Path) -> Iterator[CheckResult]:
         yield CheckResult(Verdict.FAIL, "secret key", f"{file} cannot be read: {exc.strerror}")
         return
     if mode & 0o077:
-        told = f"{file} holds the key and can be read by others; chmod 600 {file}"
-        yield CheckResult(Verdict.WARN, "secret key", told)
+        text = f"{file} holds the key and can be read by others; chmod 600 {file}"
+        yield CheckResult(Verdict.WARN, "secret key", text)
 
 
 def keys(session: Session) -> Iterator[str | CheckResult]:
-    """Look how strong the keys are and who can read them."""
+    """Check how strong the keys are and who can read them."""
     keys = session.config.keys()
     count = "one key" if len(keys) == 1 else f"{len(keys)} keys, the first signs"
     yield f"{count}, {min(map(len, keys))} characters or more"
     if any(len(set(key)) < _DIFFERENT for key in keys):
-        told = "a key repeats a few characters and can be guessed; make another with qcore keys new"
-        yield CheckResult(Verdict.WARN, "secret key", told)
+        text = "a key repeats a few characters and can be guessed; make another with qcore keys new"
+        yield CheckResult(Verdict.WARN, "secret key", text)
     if len(set(keys)) < len(keys):
         yield CheckResult(Verdict.WARN, "secret key", "one key is listed twice; leave it out once")
     given, file = session.config.secret_key, _file(session)
@@ -140,7 +141,7 @@ def keys(session: Session) -> Iterator[str | CheckResult]:
 
 
 def broker(session: Session) -> Iterator[str | CheckResult]:
-    """Look whether the broker answers and what it can do."""
+    """Check that the broker answers and what it can do."""
     with session.runtime.brokers.connection() as broker:
         began = time.perf_counter()
         broker.ping()
@@ -148,7 +149,7 @@ def broker(session: Session) -> Iterator[str | CheckResult]:
         yield f"{broker.info()}; answers in {took:.1f} ms"
         if not broker.capabilities.receipts:
             yield CheckResult(
-                Verdict.WARN, "broker", "it has no receipts: a task is lost with the worker that runs it"
+                Verdict.WARN, "broker", "it does not redeliver: a task is lost with the worker that runs it"
             )
         if not broker.capabilities.processes:
             yield CheckResult(
@@ -157,12 +158,12 @@ def broker(session: Session) -> Iterator[str | CheckResult]:
         size = broker.size()
         yield CheckResult(Verdict.OK, "queue", f"{size.ready:,} ready, {size.delayed or 0:,} delayed")
         if size.dead_letters:
-            told = f"{size.dead_letters:,} dead letters; qcore dead-letters list shows them"
-            yield CheckResult(Verdict.WARN, "queue", told)
+            text = f"{counted(size.dead_letters, 'dead letter')}; qcore dead-letters list shows them"
+            yield CheckResult(Verdict.WARN, "queue", text)
 
 
 def store(session: Session) -> Iterator[str | CheckResult]:
-    """Save a result, read and forget it."""
+    """Save, read and delete a result."""
     runtime = session.runtime
     id_, now = os.urandom(16), time.time()
     sample = Outcome(Kind.SUCCESS, started=now, finished=now)
@@ -182,50 +183,50 @@ def store(session: Session) -> Iterator[str | CheckResult]:
         store.delete([id_])
     if found is None or runtime.results.read(found).value != "well":
         yield CheckResult(
-            Verdict.FAIL, "results", "what was saved did not come back; look at the result store"
+            Verdict.FAIL, "results", "a saved result was not found again; check the result store"
         )
     else:
         yield "saved, read and deleted one"
     local = runtime.plugins.local_brokers()
     if runtime.result_store in local and runtime.config.broker not in local:
-        told = (
-            f"the broker {runtime.config.broker!r} may serve several machines, but results lie in a file of"
+        text = (
+            f"the broker {runtime.config.broker!r} may serve several machines, but results are in a file of"
             " this one: name a store that all of them share in result_store, such as redis"
         )
-        yield CheckResult(Verdict.WARN, "results", told)
+        yield CheckResult(Verdict.WARN, "results", text)
 
 
 def clusters(session: Session) -> Iterator[str | CheckResult]:
-    """Look who works on the queue, and how."""
+    """Check the clusters of the queue."""
     runtime = session.runtime
     with runtime.brokers.connection() as broker:
         if not broker.capabilities.status:
-            yield "this broker cannot tell"
+            yield "this broker keeps no status of clusters"
             return
         found, unreadable = statuses(runtime, broker.statuses())
     if unreadable:
-        told = f"{unreadable} signed with a key that is not in secret_key; add it, or stop them"
-        yield CheckResult(Verdict.WARN, "clusters", told)
+        text = f"{unreadable} signed with a key that is not in secret_key; add it, or stop them"
+        yield CheckResult(Verdict.WARN, "clusters", text)
     if not found:
         yield CheckResult(
             Verdict.WARN, "clusters", "none works on this queue; qcore run MODULE:APP starts one"
         )
     for one in found:
         ahead = one.published - time.time()
-        yield f"{one.label} on {one.host}, pid {one.pid}: {one.state}, {len(one.workers)} workers"
+        yield f"{one.label} on {one.host}, pid {one.pid}: {one.state}, {counted(len(one.workers), 'worker')}"
         if ahead > _SKEW:
-            told = f"the clock of {one.host} is {ahead:.0f} seconds ahead of ours; set both by NTP"
-            yield CheckResult(Verdict.WARN, "clock", told)
+            text = f"the clock of {one.host} is {ahead:.0f} seconds ahead of ours; set both by NTP"
+            yield CheckResult(Verdict.WARN, "clock", text)
         for trouble in one.troubles:
             yield CheckResult(Verdict.WARN, "clusters", f"{one.label} on {one.host}: {trouble}")
 
 
 def schedules(session: Session) -> Iterator[str | CheckResult]:
-    """Look for schedules that rest because of a fault."""
+    """Check for broken schedules."""
     found = session.app.schedules.list()
     broken = [one for one in found if one.fault]
     if not broken:
         yield f"{len(found)}, none of them broken"
     for one in broken:
-        told = f"{one.name} rests: {one.fault}; mend it, then qcore schedule resume {one.name}"
-        yield CheckResult(Verdict.WARN, "schedules", told)
+        text = f"{one.name} is broken: {one.fault}; mend it, then qcore schedule resume {one.name}"
+        yield CheckResult(Verdict.WARN, "schedules", text)

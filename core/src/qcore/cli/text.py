@@ -1,4 +1,4 @@
-"""How text from strangers and tables reach a terminal."""
+"""How text, numbers and tables reach a terminal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 #: Cells a column is left with at least, where room is short.
 _SOFTEST: Final = 8
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: `1 task`, `2,000 tasks`."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def shown(value: object) -> str:

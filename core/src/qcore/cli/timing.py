@@ -20,22 +20,27 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
 _OPTIONS: Final = (
-    click.option("--every", metavar="SECONDS", type=click.IntRange(min=1), help="A real cadence."),
+    click.option("--every", metavar="SECONDS", type=click.IntRange(min=1), help="A fixed interval."),
     click.option("--cron", metavar="TEXT", help="An expression such as '*/5 * * * *'."),
     click.option("--type", type=click.Choice(rules.NAMES), help="A step on the calendar."),
     click.option("--next-run", metavar="TIME", help="First slot, such as '2030-01-31 09:00'."),
     click.option("--repeats", type=click.IntRange(min=-1), help="How many slots; -1 = no limit."),
     click.option("--time-zone", metavar="ZONE", help="Whose wall clock, such as Europe/Paris."),
-    click.option("--catch-up/--no-catch-up", default=None, help="Make up for each missed slot, or for one."),
+    click.option(
+        "--catch-up/--no-catch-up", default=None, help="Fire each missed slot later, or only the newest."
+    ),
     click.option(
         "--overlap",
         type=click.Choice(get_args(Overlap)),
-        help="What is done with a slot while an earlier one's task has not ended.",
+        help="What to do with a slot while an earlier slot's task has not ended.",
     ),
     click.option(
-        "--jitter", metavar="SECONDS", type=click.FloatRange(min=0), help="Delay each task by up to so much."
+        "--jitter",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0),
+        help="Most seconds by which a task is delayed.",
     ),
-    click.option("--queue", metavar="QUEUE", help="Queue its tasks are put on."),
+    click.option("--queue", metavar="QUEUE", help="Queue that its tasks are put on."),
     click.option("--hook", metavar="FUNCTION", help="Called with the result of each task."),
     click.option("--date-kwarg", metavar="NAME", help="Argument that is given the slot's time."),
     click.option("--options", "q_options", metavar="JSON", help="Options of its tasks, an object."),
@@ -43,14 +48,14 @@ _OPTIONS: Final = (
 
 
 def timing(command: _F) -> _F:
-    """Let a command take what says when, where and how: a decorator."""
+    """Give a command the options of a schedule: a decorator."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def when(options: dict[str, Any]) -> dict[str, Any]:
-    """Return what was said as words of `App.schedules.create`; empty texts become None."""
+    """Return the options as arguments of `App.schedules.create`; empty texts become None."""
     said = {key: value for key, value in options.items() if value is not None}
     if "every" in said:
         said["every"] = timedelta(seconds=said["every"])
@@ -67,7 +72,7 @@ def when(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def schedule_words() -> set[str]:
-    """Return the words that `App.schedules.create` keeps for itself."""
+    """Return the named parameters of `App.schedules.create`."""
     kinds = inspect.signature(Schedules.create).parameters.values()
     return {one.name for one in kinds if one.kind is one.KEYWORD_ONLY}
 
@@ -82,7 +87,7 @@ def as_list(_: click.Context, __: click.Parameter, text: str | None) -> list[Any
         msg = f"{text!r} is not JSON ({exc}); write a list such as '[1, \"two\"]'"
         raise click.BadParameter(msg) from exc
     if not isinstance(found, list):
-        msg = f"{text!r} is no JSON list; write one such as '[1, \"two\"]'"
+        msg = f"{text!r} is not a JSON list; write one such as '[1, \"two\"]'"
         raise click.BadParameter(msg)
     return found
 
@@ -97,5 +102,5 @@ def _time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError as exc:
-        msg = f"{text!r} is no time; write it such as '2030-01-31 09:00' or 2030-01-31T09:00+01:00"
+        msg = f"{text!r} is not a time; write it such as '2030-01-31 09:00' or 2030-01-31T09:00+01:00"
         raise click.BadParameter(msg) from exc

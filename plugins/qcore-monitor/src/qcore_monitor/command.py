@@ -1,4 +1,4 @@
-"""Where the monitor is shown: screen, pipe, program."""
+"""Where the monitor is shown: full screen, plain lines or JSON."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0.2),
     default=1.0,
     show_default=True,
-    help="Between two looks.",
+    help="Time between two reads.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with --follow one a line.")
 @click.pass_obj
 def command(session: Session, once: bool, follow: bool, every: float, as_json: bool) -> int:
     """Watch the queue on the whole screen: clusters, running tasks, failures, schedules.
 
-    Keys: q quits, p pauses or resumes the queue, tab and arrows choose, enter looks into what
-    is chosen, r requeues a dead letter, c cancels a running one, ? explains. Where standard
-    output is no terminal, plain lines are printed once.
+    Keys: q quits, p pauses or resumes the queue, tab and arrows choose an item, enter shows its
+    details, r requeues a dead letter, c cancels a running task, ? shows help. If standard output
+    is not a terminal, plain lines are printed once.
     """
     if once and follow:
         msg = "--once and --follow exclude each other"
@@ -51,7 +51,7 @@ def command(session: Session, once: bool, follow: bool, every: float, as_json: b
     from qcore_monitor.screen import Screen  # noqa: PLC0415 - as said
     from qcore_monitor.terminal import Terminal  # noqa: PLC0415 - as said
 
-    # What is wrong with the configuration is told before the screen is taken.
+    # A fault of the configuration is reported before the screen is taken.
     app.runtime  # noqa: B018 - made here
     marks = glyphs_for(sys.stdout, os.environ)
     return Screen(app, Terminal(sys.stdin, sys.stdout), marks, every).run()

@@ -70,11 +70,11 @@ def _living(view: View, snapshot: Snapshot, room: int, marks: Glyphs, now: float
     id_ = view.chosen.get(view.panel, ("", 0))[0]
     match view.panel:
         case Panel.RUNNING:
-            for one, worker in snapshot.sight.running() if snapshot.sight else ():
+            for one, worker in snapshot.overview.running() if snapshot.overview else ():
                 if id_ in {worker.task_id, f"{one.id}:{worker.slot}"}:
                     yield from _running(one, worker, room, marks)
         case Panel.CLUSTERS:
-            for one in snapshot.sight.clusters if snapshot.sight else ():
+            for one in snapshot.overview.clusters if snapshot.overview else ():
                 if one.id == id_:
                     yield from _cluster(one, room, marks, now)
         case Panel.SCHEDULES:

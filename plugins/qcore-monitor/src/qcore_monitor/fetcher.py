@@ -1,4 +1,4 @@
-"""What asks the queue, and does what was asked, meanwhile."""
+"""The thread that reads the queue and carries out actions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 
 from qcore.errors import QcoreError
 from qcore.messages.results import forget_failures
-from qcore_monitor.view import Do
+from qcore_monitor.view import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,112 +19,112 @@ if TYPE_CHECKING:
     from qcore.app import App
     from qcore.model import Result
     from qcore_monitor.snapshot import Snapshot, Watcher
-    from qcore_monitor.view import Deed
+    from qcore_monitor.view import Action
 
 
 @attrs.frozen
-class Told:
-    """The outcome of a deed, for people."""
+class ActionDone:
+    """What came of an action, as text."""
 
     text: str
 
 
 @attrs.frozen
-class Opened:
-    """What the store knows of a task, None if nothing."""
+class ResultFetched:
+    """The stored result of a task, None if there is none."""
 
     result: Result | None
 
 
 @attrs.frozen
-class Broken:
-    """The thread has ended by a fault of ours."""
+class FetcherFailed:
+    """The thread has ended by an unexpected error."""
 
     error: Exception
 
 
 class Fetcher(threading.Thread):
-    """Looks at a queue every so often; a broker that does not answer holds up nobody but it."""
+    """Reads the state of a queue periodically; a broker that does not answer blocks only this thread."""
 
     def __init__(
         self,
         app: App,
         watcher: Watcher,
         every: float,
-        tell: Callable[[Snapshot | Told | Opened | Broken], None],
+        tell: Callable[[Snapshot | ActionDone | ResultFetched | FetcherFailed], None],
     ) -> None:
         super().__init__(name="qcore-monitor", daemon=True)
         self._app = app
         self._watcher = watcher
         self._every = every
         self._tell = tell
-        #: None = it is to end
-        self._asked: queue.SimpleQueue[Deed | None] = queue.SimpleQueue()
+        #: None = end
+        self._asked: queue.SimpleQueue[Action | None] = queue.SimpleQueue()
 
-    def ask(self, deed: Deed) -> None:
-        """Have something done as soon as what is being asked has been answered."""
-        self._asked.put(deed)
+    def ask(self, action: Action) -> None:
+        """Have an action carried out once the read under way has ended."""
+        self._asked.put(action)
 
     def halt(self) -> None:
         """Have the thread end."""
         self._asked.put(None)
 
     def run(self) -> None:
-        """Look, and do what is asked, until told to end."""
+        """Read the queue and carry out actions until `halt` is called."""
         try:
             while self._turn():
                 pass
         except Exception as exc:  # noqa: BLE001 - handed over to the main thread, which raises it
-            self._tell(Broken(exc))
+            self._tell(FetcherFailed(exc))
 
     def _turn(self) -> bool:
-        """Look once, then do what is asked until it is time for the next look; return whether to go on."""
+        """Read once, then carry out actions until the next read is due; return whether to continue."""
         began = time.monotonic()
         self._tell(self._watcher.look())
         while (left := began + self._every - time.monotonic()) > 0:
             try:
-                deed = self._asked.get(timeout=left)
+                action = self._asked.get(timeout=left)
             except queue.Empty:
                 break
-            if deed is None:
+            if action is None:
                 return False
-            self._tell(self._done(deed))
-            if deed.do is not Do.OPEN:
+            self._tell(self._done(action))
+            if action.verb is not Verb.OPEN:
                 self._watcher.forget()
                 break
         return True
 
-    def _done(self, deed: Deed) -> Told | Opened:
+    def _done(self, action: Action) -> ActionDone | ResultFetched:
         try:
-            if deed.do is Do.OPEN:
-                return Opened(self._app.results.fetch(deed.id))
-            return Told(carry_out(self._app, deed))
+            if action.verb is Verb.OPEN:
+                return ResultFetched(self._app.results.fetch(action.id))
+            return ActionDone(carry_out(self._app, action))
         except QcoreError as exc:
-            return Told(f"not done: {exc}")
+            return ActionDone(f"not done: {exc}")
 
 
-def carry_out(app: App, deed: Deed) -> str:
-    """Do something to the queue; return what came of it."""
-    match deed.do:
-        case Do.PAUSE:
+def carry_out(app: App, action: Action) -> str:
+    """Carry out an action on the queue; return what came of it."""
+    match action.verb:
+        case Verb.PAUSE:
             app.queue.pause()
-            return f"the queue {deed.name} is paused; p resumes it"
-        case Do.RESUME:
+            return f"the queue {action.name} is paused; p resumes it"
+        case Verb.RESUME:
             app.queue.resume()
-            return f"the queue {deed.name} goes on"
-        case Do.CANCEL:
-            done = app.cancel(deed.id)
-            return f"{deed.name} is told to stop" if done else f"{deed.name} has ended by itself"
-        case Do.REQUEUE:
-            return _requeue(app, deed)
-        case Do.OPEN:
+            return f"the queue {action.name} is resumed"
+        case Verb.CANCEL:
+            done = app.cancel(action.id)
+            return f"{action.name} is being cancelled" if done else f"{action.name} had ended already"
+        case Verb.REQUEUE:
+            return _requeue(app, action)
+        case Verb.OPEN:
             return ""
 
 
-def _requeue(app: App, deed: Deed) -> str:
-    # Whoever waits for the new result must not be handed the old failure.
+def _requeue(app: App, action: Action) -> str:
+    # A program that waits for the new result must not get the old failure.
     with app.runtime.stores.connection() as store:
-        forget_failures(store, [bytes.fromhex(deed.task_id)] if deed.task_id else [])
+        forget_failures(store, [bytes.fromhex(action.task_id)] if action.task_id else [])
     with app.runtime.brokers.connection() as broker:
-        done = broker.requeue([deed.id])
-    return f"{deed.name} is back on the queue" if done else f"{deed.name} is a dead letter no more"
+        done = broker.requeue([action.id])
+    return f"{action.name} is requeued" if done else f"{action.name} is not a dead letter any more"

@@ -75,12 +75,12 @@ def _filled(text: Text, columns: int) -> Text:
 
 
 def _head(view: View, snapshot: Snapshot, columns: int, marks: Glyphs, now: float) -> list[Text]:
-    sight = snapshot.sight or empty("")
-    first = Text.assemble((f" {marks.text(sight.name) or 'qcore'} ", "bold reverse"))
+    overview = snapshot.overview or empty("")
+    first = Text.assemble((f" {marks.text(overview.name) or 'qcore'} ", "bold reverse"))
     if snapshot.paused:
         first.append(" ").append(" PAUSED ", "bold black on yellow")
     room = columns - width(first.plain) - 12
-    broker = marks.cut(marks.text(sight.broker), max(0, room))
+    broker = marks.cut(marks.text(overview.broker), max(0, room))
     first.append(f"  {broker}", "dim")
     first.append(" " * (columns - width(first.plain) - 9)).append(f"{clock(now)} ")
     head = [first, *_flowing(_figures(snapshot, columns), columns)]
@@ -93,21 +93,21 @@ def _head(view: View, snapshot: Snapshot, columns: int, marks: Glyphs, now: floa
 def _troubles(view: View, snapshot: Snapshot, now: float) -> list[str]:
     told = list(snapshot.troubles)
     silent = now - snapshot.taken
-    if snapshot.sight is None:
+    if snapshot.overview is None:
         return told or ["asking the broker ..."]
     if silent > max(_PATIENCE, 3 * view.every):
         told.append(f"these figures are {formatting.span(silent)} old")
-    if snapshot.sight.unreadable:
-        told.append(f"{snapshot.sight.unreadable} clusters signed with a key that is not ours")
+    if snapshot.overview.unreadable:
+        told.append(f"{snapshot.overview.unreadable} clusters signed with a key that is not ours")
     return told
 
 
 def _figures(snapshot: Snapshot, columns: int) -> list[tuple[str, str]]:
     """Return what is counted, each with its style."""
-    sight = snapshot.sight
-    if sight is None:
+    overview = snapshot.overview
+    if overview is None:
         return []
-    counted = msgspec.to_builtins(sight.queue)
+    counted = msgspec.to_builtins(overview.queue)
     sizes = [
         (
             f"{'?' if count is None else f'{count:,}'} {state.removesuffix('_letters')}",
@@ -115,10 +115,10 @@ def _figures(snapshot: Snapshot, columns: int) -> list[tuple[str, str]]:
         )
         for state, count in counted.items()
     ]
-    results = {state.name.lower(): sight.results.get(state, 0) for state in State}
+    results = {state.name.lower(): overview.results.get(state, 0) for state in State}
     parts = [
         *sizes,
-        (formatting.rate(sight.rate), "bold"),
+        (formatting.rate(overview.rate), "bold"),
         (f"{results['success']:,} success", ""),
         (f"{results['failed']:,} failed", "red" if results["failed"] else ""),
     ]

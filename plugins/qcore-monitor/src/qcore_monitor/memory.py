@@ -38,7 +38,7 @@ def command(session: Session, each: bool, as_json: bool) -> int:
     if unreadable:
         say(f"{unreadable} clusters signed with a key that is not ours", error=True)
     if not found:
-        why = "" if known else ": this broker keeps nothing of what clusters publish"
+        why = "" if known else ": this broker keeps no status of clusters"
         say(f"no cluster is seen on queue {session.config.name!r}{why}", error=True)
     if each:
         table(

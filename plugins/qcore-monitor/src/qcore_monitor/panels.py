@@ -91,11 +91,11 @@ _STATES: Final = {
 
 def _clusters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
     del now
-    sight = snapshot.sight or empty("")
-    if not sight.clusters:
-        return _bare(Panel.CLUSTERS, sight.nobody if snapshot.sight else "")
+    overview = snapshot.overview or empty("")
+    if not overview.clusters:
+        return _bare(Panel.CLUSTERS, overview.nobody if snapshot.overview else "")
     columns = [
-        Column(_title(Panel.CLUSTERS, len(sight.clusters)), 11, 100, within=True),
+        Column(_title(Panel.CLUSTERS, len(overview.clusters)), 11, 100, within=True),
         Column("HOST", 8, 70),
         Column("ID", None, 50),
         Column("STATE", None, 95, steady=7),
@@ -106,7 +106,7 @@ def _clusters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn
         Column("REPLACED", None, 30),
         Column("UP", None, 60, right=True, steady=4),
     ]
-    made = grid(columns, [_cluster(one) for one in sight.clusters], room, marks)
+    made = grid(columns, [_cluster(one) for one in overview.clusters], room, marks)
     entries = [
         Entry(
             row,
@@ -116,7 +116,7 @@ def _clusters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn
             ),
             _rest(one, made, room, marks),
         )
-        for one, row in zip(sight.clusters, made.rows, strict=True)
+        for one, row in zip(overview.clusters, made.rows, strict=True)
     ]
     return Drawn(made.head, tuple(entries))
 
@@ -171,13 +171,13 @@ def _rest(one: ClusterStatus, made: Grid, room: int, marks: Glyphs) -> tuple[Tex
 
 def _running(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
     del now
-    sight = snapshot.sight or empty("")
-    found = list(sight.running())
-    reserve = min(_RUNNING, sum(len(one.workers) for one in sight.clusters))
-    busy = sum(map(formatting.busy, sight.clusters))
+    overview = snapshot.overview or empty("")
+    found = list(overview.running())
+    reserve = min(_RUNNING, sum(len(one.workers) for one in overview.clusters))
+    busy = sum(map(formatting.busy, overview.clusters))
     quick = busy - len(found)
     if not found:
-        told = f"{quick} that began just now" if quick > 0 else "nothing" if snapshot.sight else ""
+        told = f"{quick} that began just now" if quick > 0 else "nothing" if snapshot.overview else ""
         return attrs.evolve(_bare(Panel.RUNNING, told), reserve=reserve)
     columns = [
         Column(_title(Panel.RUNNING, len(found), busy).ljust(_TITLE), 20, 100, within=True),
@@ -210,9 +210,9 @@ def _runs(one: ClusterStatus, worker: WorkerStatus, marks: Glyphs) -> list[Cell]
 
 
 def _dead_letters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
-    count = snapshot.sight.queue.dead_letters if snapshot.sight else 0
+    count = snapshot.overview.queue.dead_letters if snapshot.overview else 0
     if not snapshot.dead_letters:
-        return _bare(Panel.DEAD_LETTERS, "none" if snapshot.sight else "")
+        return _bare(Panel.DEAD_LETTERS, "none" if snapshot.overview else "")
     columns = [
         Column(
             _title(Panel.DEAD_LETTERS, len(snapshot.dead_letters), count).ljust(_TITLE), 20, 100, within=True
@@ -229,7 +229,7 @@ def _dead_letters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> D
 
 def _failures(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
     if not snapshot.failures:
-        return _bare(Panel.FAILURES, "none" if snapshot.sight else "")
+        return _bare(Panel.FAILURES, "none" if snapshot.overview else "")
     columns = [
         Column(
             _title(Panel.FAILURES, len(snapshot.failures), _failed(snapshot)).ljust(_TITLE),
@@ -254,13 +254,13 @@ def _failures(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn
 
 
 def _failed(snapshot: Snapshot) -> int:
-    found = snapshot.sight.record()["results"]["failed"] if snapshot.sight else 0
+    found = snapshot.overview.record()["results"]["failed"] if snapshot.overview else 0
     return int(found)
 
 
 def _schedules(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
     if not snapshot.schedules:
-        return _bare(Panel.SCHEDULES, "none" if snapshot.sight else "")
+        return _bare(Panel.SCHEDULES, "none" if snapshot.overview else "")
     columns = [
         Column(_title(Panel.SCHEDULES, len(snapshot.schedules)).ljust(_TITLE), 20, 100, within=True),
         Column("NEXT", None, 95, steady=8),

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def lines(snapshot: Snapshot, now: float, room: int | None = None) -> Iterator[str]:
     """Yield the lines that tell of a queue, whole, or cut to the `room` of a terminal."""
-    if snapshot.sight is not None:
-        yield from told_of(snapshot.sight, room)
+    if snapshot.overview is not None:
+        yield from told_of(snapshot.overview, room)
     for heads, rows in _lists(snapshot, now):
         if rows:
             yield ""

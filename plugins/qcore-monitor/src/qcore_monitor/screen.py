@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from qcore.cli.exit_codes import Exit
-from qcore_monitor.fetcher import Broken, Fetcher, Opened, Told
+from qcore_monitor.fetcher import ActionDone, Fetcher, FetcherFailed, ResultFetched
 from qcore_monitor.layout import evened, frame
 from qcore_monitor.snapshot import Snapshot, Watcher
-from qcore_monitor.view import Do, View, press
+from qcore_monitor.view import Verb, View, press
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,9 @@ class Screen:
         self._marks = marks
         self._view = View(every=every)
         self._snapshot = Snapshot()
-        self._news: queue.SimpleQueue[Snapshot | Told | Opened | Broken] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Snapshot | ActionDone | ResultFetched | FetcherFailed] = (
+            queue.SimpleQueue()
+        )
         self._signals: list[int] = []
         self._wake, self._bell = os.pipe()
         os.set_blocking(self._wake, False)
@@ -71,7 +73,7 @@ class Screen:
 
     # -- what happens ---------------------------------------------------------------------------
 
-    def _hear(self, news: Snapshot | Told | Opened | Broken) -> None:
+    def _hear(self, news: Snapshot | ActionDone | ResultFetched | FetcherFailed) -> None:
         """Take news from the thread."""
         self._news.put(news)
         # A full pipe wakes us as well.
@@ -94,12 +96,12 @@ class Screen:
             if keys is None:
                 self._view = attrs.evolve(self._view, over=True)
             for key in keys or ():
-                self._view, deed = press(self._view, key, self._snapshot, time.time())
-                if deed is not None:
-                    self._attendant.ask(deed)
-                if deed is not None and deed.do is not Do.OPEN:
+                self._view, action = press(self._view, key, self._snapshot, time.time())
+                if action is not None:
+                    self._attendant.ask(action)
+                if action is not None and action.verb is not Verb.OPEN:
                     # A broker that is slow to answer is no key that was not pressed.
-                    told = f"{deed.do.value} {deed.name}: waiting for the answer ..."
+                    told = f"{action.verb.value} {action.name}: waiting for the answer ..."
                     self._view = attrs.evolve(self._view, message=told, message_until=math.inf)
 
     def _take_news(self) -> None:
@@ -107,11 +109,11 @@ class Screen:
             match self._news.get():
                 case Snapshot() as snapshot:
                     self._snapshot = snapshot
-                case Opened(result):
+                case ResultFetched(result):
                     self._view = attrs.evolve(self._view, opened=result)
-                case Told(text):
+                case ActionDone(text):
                     self._view = self._view.say(text, time.time())
-                case Broken(error):
+                case FetcherFailed(error):
                     raise error
 
     # -- signals --------------------------------------------------------------------------------

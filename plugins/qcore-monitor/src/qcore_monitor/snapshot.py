@@ -36,7 +36,7 @@ class Snapshot:
     #: epoch seconds of the last look that was answered
     taken: float = 0.0
     #: None before the first answer
-    sight: QueueOverview | None = None
+    overview: QueueOverview | None = None
     #: newest first
     failures: tuple[Result, ...] = ()
     #: oldest first
@@ -49,13 +49,13 @@ class Snapshot:
     @property
     def paused(self) -> bool:
         """Whether the queue is known to be paused."""
-        return self.sight is not None and self.sight.paused
+        return self.overview is not None and self.overview.paused
 
     def record(self) -> dict[str, Any]:
         """Return what a machine reads: nothing of arguments or returned values."""
         return {
             "taken": self.taken,
-            **(self.sight.record() if self.sight else {}),
+            **(self.overview.record() if self.overview else {}),
             "failures": [_failure(one) for one in self.failures],
             "dead_letters": [one.record() for one in self.dead_letters],
             "schedules": [_schedule(one) for one in self.schedules],
@@ -112,7 +112,7 @@ class Watcher:
         return True
 
     def _broker(self, found: Snapshot) -> Snapshot:
-        runtime, before = self._app.runtime, found.sight
+        runtime, before = self._app.runtime, found.overview
         with runtime.brokers.connection() as broker:
             clusters, unreadable = statuses(runtime, broker.statuses())
             size = broker.size()
@@ -124,7 +124,7 @@ class Watcher:
                     else []
                 )
                 found = attrs.evolve(found, dead_letters=tuple(letters))
-        sight = QueueOverview(
+        overview = QueueOverview(
             name=runtime.config.name,
             broker=named,
             queue=size,
@@ -134,7 +134,7 @@ class Watcher:
             status=broker.capabilities.status,
             paused=before.paused if before else False,
         )
-        return attrs.evolve(found, sight=sight)
+        return attrs.evolve(found, overview=overview)
 
     def _store(self, found: Snapshot) -> Snapshot:
         runtime = self._app.runtime
@@ -143,10 +143,10 @@ class Watcher:
             if self._due("failures", counts.get(State.FAILED, 0), _LISTS):
                 newest = store.recent(State.FAILED, LISTED)
                 found = attrs.evolve(found, failures=tuple(self._readable(newest)))
-        sight = found.sight
-        assert sight is not None  # the broker was asked before
-        sight = attrs.evolve(sight, results=counts, paused=paused(self._app, sight.clusters))
-        return attrs.evolve(found, sight=sight)
+        overview = found.overview
+        assert overview is not None  # the broker was asked before
+        overview = attrs.evolve(overview, results=counts, paused=paused(self._app, overview.clusters))
+        return attrs.evolve(found, overview=overview)
 
     def _readable(self, stored: Sequence[StoredResult]) -> list[Result]:
         results = self._app.runtime.results

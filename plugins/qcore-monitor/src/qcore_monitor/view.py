@@ -37,30 +37,30 @@ class Mode(enum.Enum):
     """What fills the screen."""
 
     LISTS = "lists"
-    #: one thing looked into
+    #: details of one item
     ITEM = "item"
     HELP = "help"
 
 
-class Do(enum.Enum):
-    """What is done to the queue."""
+class Verb(enum.Enum):
+    """What an action does."""
 
     PAUSE = "pause"
     RESUME = "resume"
     REQUEUE = "requeue"
     CANCEL = "cancel"
-    #: fetch what the queue's result store knows of a task
+    #: fetch the stored result of a task
     OPEN = "open"
 
 
 @attrs.frozen
-class Deed:
-    """Something to be done to the queue."""
+class Action:
+    """Something to do with the queue."""
 
-    do: Do
+    verb: Verb
     #: of the dead letter or the task
     id: str = ""
-    #: what people call it
+    #: shown for it
     name: str = ""
     #: of the dead letter
     task_id: str = ""
@@ -68,22 +68,22 @@ class Deed:
 
 @attrs.frozen(kw_only=True)
 class View:
-    """What is looked at, and what was asked."""
+    """What is shown, and the action that waits for a yes."""
 
-    #: seconds between two looks
+    #: seconds between two reads
     every: float = 1.0
     panel: Panel = Panel.FAILURES
     mode: Mode = Mode.LISTS
     #: of each panel the id chosen and its place in the list, for when it is gone
     chosen: Mapping[Panel, tuple[str, int]] = MappingProxyType({})
-    #: lines of an item that have gone out at the top
+    #: lines of an item that are scrolled out at the top
     scroll: int = 0
     #: the failure or dead letter that is looked into; it may be gone from its list meanwhile
     item: Result | DeadLetterView | None = None
     #: what the store says of a dead letter's task
     opened: Result | None = None
     #: what happens on `y`
-    asked: Deed | None = None
+    asked: Action | None = None
     message: str = ""
     #: epoch seconds
     message_until: float = 0.0
@@ -108,14 +108,14 @@ class View:
 
 def ids_of(snapshot: Snapshot, panel: Panel) -> Sequence[str]:
     """Return the ids of a panel's list."""
-    sight = snapshot.sight
+    overview = snapshot.overview
     match panel:
         case Panel.CLUSTERS:
-            return [one.id for one in sight.clusters] if sight else []
+            return [one.id for one in overview.clusters] if overview else []
         case Panel.RUNNING:
             return (
-                [worker.task_id or f"{one.id}:{worker.slot}" for one, worker in sight.running()]
-                if sight
+                [worker.task_id or f"{one.id}:{worker.slot}" for one, worker in overview.running()]
+                if overview
                 else []
             )
         case Panel.DEAD_LETTERS:
@@ -144,11 +144,11 @@ _TABS: Final = MappingProxyType({"tab": 1, "right": 1, "l": 1, "backtab": -1, "l
 _BACK: Final = frozenset({"escape", "enter", "back", "left", "h"})
 
 
-def press(view: View, key: str, snapshot: Snapshot, now: float) -> tuple[View, Deed | None]:
+def press(view: View, key: str, snapshot: Snapshot, now: float) -> tuple[View, Action | None]:
     """Return the view after a key, and what is to be done."""
     if view.asked is not None:
-        deed, view = view.asked, attrs.evolve(view, asked=None)
-        return (view, deed) if key in {"y", "Y"} else (view.say("left as it is", now), None)
+        action, view = view.asked, attrs.evolve(view, asked=None)
+        return (view, action) if key in {"y", "Y"} else (view.say("left as it is", now), None)
     view = attrs.evolve(view, message="")
     if key in {"q", "Q"}:
         return attrs.evolve(view, over=True), None
@@ -185,7 +185,7 @@ def _move(view: View, by: int, snapshot: Snapshot) -> View:
     return attrs.evolve(view, chosen=MappingProxyType({**view.chosen, view.panel: (ids[place], place)}))
 
 
-def _open(view: View, snapshot: Snapshot, now: float) -> tuple[View, Deed | None]:
+def _open(view: View, snapshot: Snapshot, now: float) -> tuple[View, Action | None]:
     id_ = view.id(snapshot)
     if not id_:
         return view.say(f"nothing to look into among {view.panel.value}", now), None
@@ -195,19 +195,19 @@ def _open(view: View, snapshot: Snapshot, now: float) -> tuple[View, Deed | None
         view = attrs.evolve(view, item=next(one for one in snapshot.failures if one.id == id_))
     elif view.panel is Panel.DEAD_LETTERS:
         letter = next(one for one in snapshot.dead_letters if one.id == id_)
-        deed = Deed(Do.OPEN, letter.task_id) if letter.task_id else None
-        return attrs.evolve(view, item=letter), deed
+        action = Action(Verb.OPEN, letter.task_id) if letter.task_id else None
+        return attrs.evolve(view, item=letter), action
     return view, None
 
 
-def _pause(view: View, snapshot: Snapshot) -> tuple[View, Deed | None]:
-    name = snapshot.sight.name if snapshot.sight else ""
+def _pause(view: View, snapshot: Snapshot) -> tuple[View, Action | None]:
+    name = snapshot.overview.name if snapshot.overview else ""
     if snapshot.paused:
-        return view, Deed(Do.RESUME, name=name)
-    return attrs.evolve(view, asked=Deed(Do.PAUSE, name=name)), None
+        return view, Action(Verb.RESUME, name=name)
+    return attrs.evolve(view, asked=Action(Verb.PAUSE, name=name)), None
 
 
-def _requeue(view: View, snapshot: Snapshot, now: float) -> tuple[View, Deed | None]:
+def _requeue(view: View, snapshot: Snapshot, now: float) -> tuple[View, Action | None]:
     """Ask whether to requeue the dead letter chosen, or that of the failure chosen."""
     id_ = view.item.id if view.item is not None else view.id(snapshot)
     key = {Panel.DEAD_LETTERS: "id", Panel.FAILURES: "task_id"}.get(view.panel)
@@ -216,30 +216,32 @@ def _requeue(view: View, snapshot: Snapshot, now: float) -> tuple[View, Deed | N
         return view.say("r requeues a dead letter: choose one with tab and the arrows", now), None
     letter = letters[0]
     view = attrs.evolve(
-        _move(view, 0, snapshot), asked=Deed(Do.REQUEUE, letter.id, line(letter.called), letter.task_id)
+        _move(view, 0, snapshot), asked=Action(Verb.REQUEUE, letter.id, line(letter.called), letter.task_id)
     )
     return view, None
 
 
-def _cancel(view: View, snapshot: Snapshot, now: float) -> tuple[View, Deed | None]:
+def _cancel(view: View, snapshot: Snapshot, now: float) -> tuple[View, Action | None]:
     id_ = view.id(snapshot)
     found = (
-        [worker for _, worker in snapshot.sight.running() if worker.task_id == id_] if snapshot.sight else []
+        [worker for _, worker in snapshot.overview.running() if worker.task_id == id_]
+        if snapshot.overview
+        else []
     )
     if view.panel is not Panel.RUNNING or not id_ or not found:
         return view.say("c cancels a running task: choose one with tab and the arrows", now), None
-    view = attrs.evolve(_move(view, 0, snapshot), asked=Deed(Do.CANCEL, id_, line(found[0].task)))
+    view = attrs.evolve(_move(view, 0, snapshot), asked=Action(Verb.CANCEL, id_, line(found[0].task)))
     return view, None
 
 
-def question(deed: Deed) -> str:
-    """Return what is asked before something is done."""
-    match deed.do:
-        case Do.PAUSE:
-            return f"pause the queue {deed.name}, so that no cluster takes new tasks?"
-        case Do.REQUEUE:
-            return f"put {deed.name} back on the queue?"
-        case Do.CANCEL:
-            return f"cancel {deed.name}, which runs now?"
+def question(action: Action) -> str:
+    """Return the question that is asked before an action."""
+    match action.verb:
+        case Verb.PAUSE:
+            return f"pause the queue {action.name}, so that no cluster takes new tasks?"
+        case Verb.REQUEUE:
+            return f"requeue {action.name}?"
+        case Verb.CANCEL:
+            return f"cancel {action.name}, which runs now?"
         case _:
-            return f"{deed.do.value} {deed.name}?"
+            return f"{action.verb.value} {action.name}?"
