@@ -45,7 +45,7 @@ def sent() -> set[str]:
     """Return each command that the sources name."""
     scripts = "".join(path.read_text() for path in (SOURCE / "lua").glob("*.lua"))
     python = "".join(path.read_text() for path in SOURCE.glob("*.py"))
-    words = set(re.findall(r"call\('([A-Z]+)'", scripts))
+    words = set(re.findall(r"(?:call|raw)\('([A-Z]+)'", scripts))
     words |= set(re.findall(r'\bb"([A-Z]{2,})"', python)) - {
         "LEFT",
         "RIGHT",

@@ -12,7 +12,7 @@ from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_redis import codec, dead_letters, records, removal
 from qcore_redis.client import SHORTEST, Client
-from qcore_redis.error_mapping import ClusterChanging
+from qcore_redis.error_mapping import ClusterChanging, WrongKind
 from qcore_redis.results import RedisResults
 from qcore_redis.scripts import script
 from qcore_redis.settlements import words as settlement_words
@@ -175,6 +175,10 @@ class RedisBroker(Broker):
             # all who wait at a node are sent away when the queue has left it
             _log.debug("nothing came: %s", exc)
             item = None
+        except WrongKind as exc:
+            # it is set aside with the next lease
+            _log.error("nothing can be taken: %s", exc)
+            return []
         found: list[Delivery] = []
         if item is None:
             self._waited = token
@@ -202,6 +206,12 @@ class RedisBroker(Broker):
             self._doubtful.clear()
 
     def _deliveries(self, token: bytes, found: list[bytes]) -> list[Delivery]:
+        if b"" in found:
+            _log.error(
+                "redis at %s: something that is no message was put into the queue", self._link.place.title
+            )
+            empty = (index for index, item in enumerate(found) if not item)
+            self._link.run(script("fill"), token, *empty)
         deliveries = codec.deliveries(token, found)
         if len(deliveries) < len(found) and not deliveries:
             # nothing but a nudge

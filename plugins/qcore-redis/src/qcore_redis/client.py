@@ -11,6 +11,7 @@ from qcore.errors import BackendRejected, BackendUnavailable
 from qcore_redis import error_mapping
 from qcore_redis.parse_settings import find
 from qcore_redis.pool import connection_pool
+from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +26,18 @@ _PAUSES: Final = (0.02, 0.25)
 #: seconds of one wait in the server while connections are scarce
 _SHARED: Final = 0.1
 #: commands with one key: while it is moved it is on one node or the other, and each can be asked
-_ONE_KEY: Final = frozenset(
-    {b"RPUSH", b"HMGET", b"HGET", b"HVALS", b"HGETALL", b"ZRANGE", b"LRANGE", b"BLPOP"}
-)
+_ONE_KEY: Final = frozenset({b"RPUSH", b"HMGET", b"HGET", b"HGETALL", b"ZRANGE", b"LRANGE", b"BLPOP"})
+
+
+#: what kind of key a command is for
+_KINDS: Final[dict[object, bytes]] = {
+    b"RPUSH": b"list",
+    b"LRANGE": b"list",
+    b"HMGET": b"hash",
+    b"HGET": b"hash",
+    b"HGETALL": b"hash",
+    b"ZRANGE": b"zset",
+}
 
 
 class Client:
@@ -56,49 +66,59 @@ class Client:
 
     def call(self, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - a reply of any kind
         """Send a command and return its reply; `replicated`: once replicas have it, if that is wanted."""
-        return self._checked(self._ask(words, self._deadline(), doubt=doubt, replicated=replicated))
+        deadline = self._deadline()
+        reply = self._ask(words, deadline, doubt=doubt, replicated=replicated)
+        if (
+            isinstance(reply, hiredis.ReplyError)
+            and str(reply).startswith("WRONGTYPE")
+            and words[0] in _KINDS
+        ):
+            # somebody else put something there: without it the command is done on an empty key
+            self.run(script("aside"), words[1], _KINDS[words[0]])
+            reply = self._ask(words, deadline, doubt=doubt, replicated=replicated)
+        return self._checked(reply)
 
     def block(self, *words: Word, seconds: float) -> Any:  # noqa: ANN401 - as above
         """Send a command that waits up to `seconds` in the server; nothing of it is asked again."""
         return self._checked(self._once(words, self._deadline() + seconds))
 
-    def run(self, script: Script, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - as above
+    def run(self, script_: Script, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - as above
         """Run a script, loading it into a server that does not know it."""
         deadline = self._deadline()
-        return self._run(script, words, deadline, self._ask, doubt=doubt, replicated=replicated)
+        return self._run(script_, words, deadline, self._ask, doubt=doubt, replicated=replicated)
 
-    def run_now(self, script: Script, *words: Word) -> Any:  # noqa: ANN401 - as above
+    def run_now(self, script_: Script, *words: Word) -> Any:  # noqa: ANN401 - as above
         """Run a script, and do not ask again while a cluster is being changed."""
-        return self._run(script, words, self._deadline(), self._once)
+        return self._run(script_, words, self._deadline(), self._once)
 
     def _run(
         self,
-        script: Script,
+        script_: Script,
         words: tuple[Word, ...],
         deadline: float,
         ask: Callable[..., Any],
         **how: Any,
     ) -> Any:  # noqa: ANN401 - as above
-        reply = ask(self._told(script, words), deadline, **how)
+        reply = ask(self._told(script_, words), deadline, **how)
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             # it was not run: asking once more doubles nothing
-            self._load(script, deadline)
-            reply = ask(self._told(script, words), deadline, **how)
+            self._load(script_, deadline)
+            reply = ask(self._told(script_, words), deadline, **how)
         return self._checked(reply)
 
-    def post(self, script: Script, *words: Word) -> None:
+    def post(self, script_: Script, *words: Word) -> None:
         """Run a script whose reply nobody needs; it is read with the next one."""
         try:
             connection = self._cell.pop()
         except IndexError:
             return
-        if script not in connection.known:
+        if script_ not in connection.known:
             self._keep(connection)
-            self.run(script, *words)
-            connection.known.add(script)
+            self.run(script_, *words)
+            connection.known.add(script_)
             return
         try:
-            connection.post(self._told(script, words))
+            connection.post(self._told(script_, words))
         except BaseException as exc:
             connection.close()
             if not isinstance(exc, OSError):
@@ -131,8 +151,8 @@ class Client:
     def _deadline(self) -> float:
         return time.monotonic() + self.place.timeout
 
-    def _told(self, script: Script, words: tuple[Word, ...]) -> tuple[Word, ...]:
-        form = script.plain if self._plain else script.flagged
+    def _told(self, script_: Script, words: tuple[Word, ...]) -> tuple[Word, ...]:
+        form = script_.plain if self._plain else script_.flagged
         return (b"EVALSHA", form.sha, *self._keys, *words)
 
     def _ask(
@@ -250,10 +270,10 @@ class Client:
             raise error_mapping.refused(reply, self.place.title) from None
         return reply
 
-    def _load(self, script: Script, deadline: float) -> None:
-        reply = self._once((b"SCRIPT", b"LOAD", script.flagged.text), deadline)
+    def _load(self, script_: Script, deadline: float) -> None:
+        reply = self._once((b"SCRIPT", b"LOAD", script_.flagged.text), deadline)
         self._plain = isinstance(reply, hiredis.ReplyError) and "compil" in str(reply)
         if self._plain:
             # Redis 6.2 knows no flags
-            reply = self._once((b"SCRIPT", b"LOAD", script.plain.text), deadline)
+            reply = self._once((b"SCRIPT", b"LOAD", script_.plain.text), deadline)
         self._checked(reply)

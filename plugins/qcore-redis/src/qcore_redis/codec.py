@@ -21,7 +21,12 @@ LARGE: Final = 8192
 #: bytes of the id of such a body
 BODY_ID: Final = 12
 
-COUNTED, APART, NUDGE = 1, 2, 4
+COUNTED, APART = 1, 2
+#: what flags there are; and an item that is no message, only a call to look for what is due
+_FLAGS: Final = frozenset(range(4))
+_NUDGE: Final = b"\4"
+#: seconds since 1970 that no clock of ours shows
+_FAR_OFF: Final = 1e11
 _COUNTERS: Final = struct.Struct(">IIId")
 _HEADER: Final = 1 + _COUNTERS.size
 #: in the index of a receipt: the body lies apart
@@ -53,19 +58,24 @@ def deliveries(token: bytes, items: list[bytes]) -> list[Delivery]:
     """Return what a lease holds; a body that lies apart is still its id."""
     found = []
     for index, item in enumerate(items):
-        flags = item[0]
-        if not flags:
+        if item[:1] == b"\0":
             found.append(Delivery(item[1:], token + _index(index)))
-        elif flags != NUDGE:
-            found.append(_returned(token, index, item, flags))
+        elif item != _NUDGE:
+            found.append(_returned(token, index, item))
     return found
 
 
-def _returned(token: bytes, index: int, item: bytes, flags: int) -> Delivery:
+def _returned(token: bytes, index: int, item: bytes) -> Delivery:
+    flags = item[0] if item else 0
+    if flags not in _FLAGS or (flags & COUNTED and len(item) < _HEADER):
+        # not put there by us: whoever leases it judges
+        return Delivery(item, token + _index(index))
     receipt = token + _index(index | _FAR if flags & APART else index)
     if not flags & COUNTED:
         return Delivery(item[1:], receipt)
     count, failures, crashes, available = _COUNTERS.unpack_from(item, 1)
+    if not 0 <= available < _FAR_OFF:
+        available = 0.0
     return Delivery(item[_HEADER:], receipt, count + 1, failures, crashes, available)
 
 

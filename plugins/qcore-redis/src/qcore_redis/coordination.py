@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from qcore.coordination import BarrierMember
     from qcore_redis.client import Client
 
+_log = logging.getLogger("qcore_redis.coordination")
+
+#: digits of the index of a member at most
+_DIGITS: Final = 10
 #: keys, places or arrivals in one step at most
 _BULK: Final = 1000
 #: said where the answer to a reservation was lost
@@ -68,7 +73,13 @@ class RedisCoordination(CoordinationStore):
     def barrier_members(self, key: str) -> Mapping[int, bytes]:
         """Return what the members of a gathering brought, by index."""
         found = self._link.call(b"HGETALL", self._prefix + b"z:" + key.encode())
-        return dict(sorted(zip(map(int, found[::2]), found[1::2], strict=True)))
+        members = {}
+        for index, body in zip(found[::2], found[1::2], strict=True):
+            if index.isdigit() and len(index) < _DIGITS:
+                members[int(index)] = body
+            else:
+                _log.error("something that is no member was put into the barrier %s, as %r", key, index[:50])
+        return dict(sorted(members.items()))
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
         """Forget gatherings."""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _BULK: Final = 1000
 #: when it was buried, failures, crashes, length of the reason
 _LETTER: Final = struct.Struct(">dIII")
+#: the reason of what was put among the dead letters by somebody else
+_NONE: Final = "not from qcore: it was put among the dead letters and is none"
+#: seconds since 1970 that no clock of ours shows
+_FAR_OFF: Final = 1e11
 
 
 def listed(link: Client, prefix: bytes, limit: int, after: str | None) -> list[DeadLetter]:
@@ -37,9 +41,16 @@ def end(link: Client, how: str, ids: Sequence[str]) -> int:
 
 
 def _letter(link: Client, prefix: bytes, id_: str, text: bytes) -> DeadLetter:
+    if len(text) <= _LETTER.size:
+        return DeadLetter(id_, text, _NONE, 0.0, 0, 0)
     at, failures, crashes, length = _LETTER.unpack_from(text)
     start = _LETTER.size + length
+    if len(text) <= start:
+        return DeadLetter(id_, text, _NONE, 0.0, 0, 0)
     reason, flags, body = text[_LETTER.size : start], text[start], text[start + 1 :]
+    if not 0 <= at < _FAR_OFF:
+        at = 0.0
     if flags & APART:
-        body = link.call(b"GET", prefix + b"b:" + body) or b""
+        # unlike GET it takes a key of another kind for one that is not there
+        body = link.call(b"MGET", prefix + b"b:" + body)[0] or b""
     return DeadLetter(id_, body, reason.decode(errors="replace"), at, failures, crashes)

@@ -43,6 +43,10 @@ class ClusterChanging(BackendUnavailable):
     """The cluster is being changed; nothing was done."""
 
 
+class WrongKind(BackendRejected):
+    """A key of the queue holds something of another kind."""
+
+
 class Crowded(BackendUnavailable):
     """All connections of this process are in use; nothing was asked."""
 
@@ -65,7 +69,8 @@ def refused(error: BaseException, place: str) -> BackendError:
     if text.startswith("ERR invalid password"):
         word = "WRONGPASS"
     if word in _LASTING:
-        return BackendRejected(f"redis at {place} refuses: {_LASTING[word]} ({text})"[:500])
+        lasting = WrongKind if word == "WRONGTYPE" else BackendRejected
+        return lasting(f"redis at {place} refuses: {_LASTING[word]} ({text})"[:500])
     return BackendRejected(f"redis at {place} refuses: {text}"[:500])
 
 

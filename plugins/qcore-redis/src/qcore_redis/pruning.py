@@ -7,6 +7,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Final
 
+from qcore_redis.records import is_entry
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def _surplus(seen: Sequence[bytes], keep: int, kept: dict[bytes, list[bytes]]) -
     """Yield the ids that are beyond `keep`: as many newer ones are in the heap."""
     now = time.time()
     for entry, kind in zip(seen[::2], seen[1::2], strict=True):
+        if not is_entry(entry):
+            continue
         newest = kept.setdefault(kind, [])
         # as bytes, times of after 1970 are ordered like numbers
         one = entry[:8] + entry[16:]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendRejected
 from qcore.model import State, StoredResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_log = logging.getLogger("qcore_redis.records")
 
 #: state, finished, expires, id, length of the name and flags, length of the group
 _HEAD: Final = struct.Struct(">Bdd16sHH")
@@ -61,14 +63,17 @@ def _with_more(one: StoredResult, name: bytes) -> bytes:
 
 
 def read(value: bytes | None, now: float) -> StoredResult | None:
-    """Return the result a value tells of, None if there is none or it has expired.
-
-    Raises:
-        BackendRejected: a later version has written it.
-
-    """
+    """Return the result a value tells of, None if there is none, it has expired or nobody can read it."""
     if value is None:
         return None
+    try:
+        return _read(value, now)
+    except (struct.error, ValueError) as exc:
+        _log.error("the result stored as %r is left out, because it cannot be read: %s", value[:50], exc)
+        return None
+
+
+def _read(value: bytes, now: float) -> StoredResult | None:
     state, finished, expires, id_, length, size = _HEAD.unpack_from(value)
     if 0 < expires <= now:
         return None
@@ -80,9 +85,7 @@ def read(value: bytes | None, now: float) -> StoredResult | None:
         group = value[middle:end].decode()
     if length > _NAME:
         if length & _UNKNOWN:
-            raise BackendRejected(
-                f"the result {id_.hex()} was stored by a later version of qcore-redis; upgrade"
-            )
+            raise ValueError("a later version of qcore-redis may have stored it: upgrade")
         if length & _LEFT:
             group = None
         if length & _LABELLED:
@@ -103,3 +106,8 @@ def entry_id(entry: bytes) -> bytes:
     """Return whose entry it is."""
     id_: bytes = _ENTRY.unpack_from(entry)[2]
     return id_
+
+
+def is_entry(entry: bytes) -> bool:
+    """Return whether it may be an entry of ours."""
+    return len(entry) >= _ENTRY.size

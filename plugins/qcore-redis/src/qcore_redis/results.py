@@ -95,7 +95,9 @@ class RedisResults(ResultStore):
         ids: list[bytes] = []
         if state in (None, State.SUCCESS):
             entries = self._link.call(b"LRANGE", self._prefix + b"s", -limit - _SLACK, -1)
-            newest = sorted(entries, key=records.entry_order)[-limit:] if limit else []
+            newest = (
+                sorted(filter(records.is_entry, entries), key=records.entry_order)[-limit:] if limit else []
+            )
             ids += [records.entry_id(entry) for entry in newest]
         for other, key in ((State.FAILED, b"f"), (State.RETRYING, b"y")):
             if state in (None, other):

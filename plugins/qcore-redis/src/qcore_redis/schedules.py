@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -15,10 +16,12 @@ from qcore_redis.client import Client
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from qcore.interfaces import Broker, Settings
     from qcore.model import Outgoing
+
+_log = logging.getLogger("qcore_redis.schedules")
 
 _SLOT: Final = struct.Struct(">d")
 _FIELDS: Final = frozenset(field.name for field in attrs.fields(Schedule))
@@ -45,18 +48,18 @@ class RedisSchedules(ScheduleStore):
 
     def all(self) -> Sequence[Schedule]:
         """Return every schedule, by name."""
-        found = [self._read(value) for value in self._link.call(b"HVALS", self._key)]
-        return sorted(found, key=lambda schedule: schedule.name)
+        found = self._link.call(b"HGETALL", self._key)
+        return sorted(self._readable(found), key=lambda schedule: schedule.name)
 
     def get(self, name: str) -> Schedule | None:
         """Return the schedule of this name."""
         found = self._link.call(b"HGET", self._key, name)
-        return None if found is None else self._read(found)
+        return None if found is None else next(self._readable([name.encode(), found]), None)
 
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
         """Claim what is due."""
         found = self._link.run(script("schedules", "schedule_claim"), repr(now), limit, repr(now + hold))
-        return [self._read(value) for value in found]
+        return list(self._readable(found))
 
     def advance(self, before: Schedule, after: Schedule | None) -> bool:
         """Replace a schedule by its next state, or remove it, if `before` is still what is kept."""
@@ -79,13 +82,26 @@ class RedisSchedules(ScheduleStore):
         """Let go of the connection."""
         self._link.close()
 
-    def _read(self, value: bytes) -> Schedule:
+    def _readable(self, found: Sequence[bytes]) -> Iterator[Schedule]:
+        """Yield the schedules of names and values in turn; what nobody can read becomes a dead letter."""
+        for name, value in zip(found[::2], found[1::2], strict=True):
+            try:
+                schedule = self._read(name, value)
+            except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as exc:
+                _log.error("the schedule %r cannot be read and is a dead letter now: %s", name[:80], exc)
+                self._link.run(script("schedules", "schedule_bury"), name, value)
+            else:
+                yield schedule
+
+    def _read(self, name: bytes, value: bytes) -> Schedule:
         told = value[_SLOT.size :]
         try:
             schedule = self._decode(told)
         except msgspec.ValidationError:
             # in an earlier layout `declared` was no module's name, only yes or no
             schedule = msgspec.convert({**msgspec.msgpack.decode(told), "declared": ""}, Schedule)
+        if schedule.name.encode() != name:
+            raise ValueError(f"it names itself {schedule.name!r}")
         packed = _packed(schedule)
         if packed != value and msgspec.msgpack.decode(told).keys() <= _FIELDS:
             # an earlier version wrote it: what is kept must be what `advance` will compare it with

@@ -10,8 +10,10 @@ local at = 0
 while at >= 0 do
   local chunk = call('LRANGE', P .. 's', at, at + 999)
   for _, entry in ipairs(chunk) do
-    local ends = struct.unpack('>d', entry, 9)
-    if ends == 0 or ends > clock then return counts end
+    if #entry >= 32 then
+      local ends = struct.unpack('>d', entry, 9)
+      if ends == 0 or ends > clock then return counts end
+    end
     counts[3] = counts[3] - 1
   end
   at = #chunk == 1000 and at + 1000 or -1

@@ -48,13 +48,6 @@ local function next_event()
   return math.max(0, first - now)
 end
 
-local function bury(flags, rest, failures, crashes, reason)
-  local id = call('INCR', P .. 'n')
-  local letter = struct.pack('>dI4I4I4', now / 1000, failures, crashes, #reason) .. reason .. char(flags) .. rest
-  call('HSET', P .. 'x', id, letter)
-  call('ZADD', P .. 'xz', id, id)
-end
-
 -- Take one item out of a lease that is settled piece by piece; nil if that was done before.
 local function take_out(key, index)
   local item = call('LINDEX', key, index)

@@ -2,12 +2,17 @@
 local count = 0
 for i = 2, #ARGV do
   local letter = call('HGET', P .. 'x', ARGV[i])
+  if call('ZREM', P .. 'xz', ARGV[i]) == 1 and not letter then count = count + 1 end
   if letter then
     count = count + 1
     call('HDEL', P .. 'x', ARGV[i])
-    call('ZREM', P .. 'xz', ARGV[i])
-    local _, _, _, length = struct.unpack('>dI4I4I4', letter)
-    local item = sub(letter, 21 + length)
+    local item = ''
+    if #letter > 20 then
+      local _, _, _, length = struct.unpack('>dI4I4I4', letter)
+      item = sub(letter, 21 + length)
+    end
+    -- one that is no dead letter of ours is a body, and whoever leases it judges
+    if item == '' then item = char(0) .. letter end
     if ARGV[1] == 'requeue' then
       call('RPUSH', Q, item)
     elseif byte(item) == 2 then

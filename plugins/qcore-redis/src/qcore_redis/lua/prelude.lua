@@ -11,14 +11,55 @@
 --
 -- An item begins with a byte of flags: 1 = counters follow (it came back), 2 = the id of its body
 -- follows and not the body, 4 = it is no message, only a call to look at `d` again.
-local call, byte, sub, char = redis.call, string.byte, string.sub, string.char
+--
+-- Whoever can write to the server can put anything anywhere. A key that holds something of another kind is
+-- renamed to aside:<key>:<time>, a dead letter tells of it, and the script goes on as if it had been empty.
+local raw, try, byte, sub, char = redis.call, redis.pcall, string.byte, string.sub, string.char
 local P = sub(KEYS[1], 1, -2)
 local Q, L, LEASE, D, T = KEYS[1], P .. 'l', P .. 'l:', P .. 'd', P .. 't'
-local time = call('TIME')
+local time = raw('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local set_aside
+
+-- Do again what failed, without what was in its way.
+local function mended(reason, command, key, ...)
+  if string.find(reason, 'WRONGTYPE', 1, true) then
+    set_aside(key, 'held something of another kind')
+  elseif command == 'HINCRBY' then
+    raw('HDEL', key, (...))
+  elseif command == 'INCR' or command == 'INCRBY' then
+    set_aside(key, 'was no number that can be counted up')
+  end
+  return raw(command, key, ...)
+end
+
+local function call(command, key, ...)
+  local reply = try(command, key, ...)
+  if type(reply) == 'table' and reply.err then return mended(reply.err, command, key, ...) end
+  return reply
+end
+
+local function bury(flags, rest, failures, crashes, reason)
+  local id = call('INCR', P .. 'n')
+  local letter = struct.pack('>dI4I4I4', now / 1000, failures, crashes, #reason) .. reason .. char(flags) .. rest
+  call('HSET', P .. 'x', id, letter)
+  call('ZADD', P .. 'xz', id, id)
+end
+
+set_aside = function(key, why)
+  local name = sub(key, #P + 1)
+  local kept = P .. 'aside:' .. name .. ':' .. time[1] .. string.format('%06d', time[2])
+  raw('RENAME', key, kept)
+  -- it goes on with a number that was never given out
+  if name == 'n' then raw('SET', key, string.format('%.0f', now * 1000)) end
+  bury(0, '', 0, 0, 'not from qcore: the key ' .. key .. ' ' .. why .. ' and is now ' .. kept)
+end
 
 local function read(item)
   local flags = byte(item)
+  -- what has no such flags was not put here by us: the whole of it is the body, and whoever leases it judges
+  if not flags or flags > 3 or (flags % 2 == 1 and #item < 21) then return 0, 0, 0, 0, item end
   if flags % 2 == 0 then return flags, 0, 0, 0, sub(item, 2) end
   local deliveries, failures, crashes = struct.unpack('>I4I4I4', item, 2)
   return flags - 1, deliveries, failures, crashes, sub(item, 22)
@@ -30,7 +71,7 @@ local function item_of(flags, deliveries, failures, crashes, available, rest)
 end
 
 local function is_message(item)
-  return item and item ~= '' and byte(item) ~= 4
+  return item and item ~= '' and item ~= '\4'
 end
 
 -- Put items before all others, the first of them first.
@@ -52,6 +93,7 @@ end
 
 -- End a lease: what is left of it is ready again. `ended` = when it ran out, nil = it is not counted.
 local function give_back(token, ended)
+  if ended and ended < 0 then ended = now end
   local left = {}
   for _, item in ipairs(call('LRANGE', LEASE .. token, 0, -1)) do
     if is_message(item) then

@@ -7,6 +7,7 @@ local BYTES = 4194304
 local most = tonumber(ARGV[4])
 
 local function kind_of(value)
+  if not is_result(value) then return '' end
   local name, group = struct.unpack('>I2I2', value, 34)
   local flags = math.floor(name / 4096)
   local at = 38 + name % 4096
@@ -17,6 +18,7 @@ local function kind_of(value)
     return '=' .. sub(value, at, after - 1)
   end
   if flags % 2 == 0 then return '' end
+  if #value < after + 1 then return '' end
   local length = struct.unpack('>I2', value, after)
   return '=' .. sub(value, after + 2, after + 1 + length)
 end

@@ -16,8 +16,9 @@ if known then
 end
 -- with the whole burst unused, its turns lie in the past but for the last one
 local at = clock - (burst - 1) * interval
-local last = call('GET', latest)
-if last then at = math.max(at, last + interval) end
+local last = tonumber(call('GET', latest) or '')
+-- nobody has to wait for thirty years
+if last and math.abs(last - clock) < 1e15 then at = math.max(at, last + interval) end
 call('SET', latest, at, 'PX', math.max(1, math.ceil((at + burst * interval - clock) / 1000)))
 if at <= clock then return 0 end
 call('ZADD', turns, at, holder)

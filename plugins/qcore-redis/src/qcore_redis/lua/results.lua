@@ -11,6 +11,13 @@
 local R, S = P .. 'r', P .. 's'
 local SUCCESS, FAILED = 51, 50
 
+-- Whether it was written by us, as far as one can see.
+local function is_result(value)
+  if #value < 37 or byte(value) < 49 or byte(value) > SUCCESS then return false end
+  local name, group = struct.unpack('>I2I2', value, 34)
+  return #value >= 37 + name % 4096 + (group == 65535 and 0 or group)
+end
+
 -- The group it came with, of which its entry tells.
 local function group_of(value)
   local name, group = struct.unpack('>I2I2', value, 34)
@@ -26,6 +33,7 @@ local function entry_of(value)
 end
 
 local function forget_index(value)
+  if not is_result(value) then return end
   local id, group = sub(value, 18, 33), group_of(value)
   if byte(value) == SUCCESS then
     call('LREM', S, -1, entry_of(value))
@@ -79,6 +87,7 @@ end
 
 -- Whether a result may take the place of the one that is stored; its index goes then.
 local function gives_way(old, value)
+  if not is_result(old) then return true end
   local ends = struct.unpack('>d', old, 10)
   if (ends > 0 and ends * 1000 <= now) or (byte(old) < SUCCESS and byte(value) >= byte(old)) then
     forget_index(old)
@@ -130,8 +139,10 @@ local function save(first, count, plain)
 end
 
 local function is_over(entry, clock)
-  local ends = struct.unpack('>d', entry, 9)
-  return ends > 0 and ends <= clock
+  -- what is no entry of ours goes as well
+  if #entry < 32 then return true end
+  local finished, ends = struct.unpack('>dd', entry)
+  return finished ~= finished or (ends > 0 and ends <= clock)
 end
 
 -- Forget results of which an entry in `s` tells.
@@ -146,7 +157,7 @@ local function forget_others(clock, most)
   local ids = call('ZRANGEBYSCORE', P .. 'e', '-inf', clock, 'LIMIT', 0, most)
   for _, id in ipairs(ids) do
     local value = call('HGET', R, id)
-    if value and byte(value) < SUCCESS then
+    if value and is_result(value) and byte(value) < SUCCESS then
       forget_index(value)
       call('HDEL', R, id)
     end

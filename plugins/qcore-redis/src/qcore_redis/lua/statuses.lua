@@ -1,5 +1,5 @@
 local found = {}
 for _, text in ipairs(call('HVALS', P .. 'u')) do
-  if struct.unpack('>d', text) > now then found[#found + 1] = sub(text, 9) end
+  if #text >= 8 and struct.unpack('>d', text) > now then found[#found + 1] = sub(text, 9) end
 end
 return found

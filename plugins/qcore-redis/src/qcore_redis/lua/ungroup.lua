@@ -3,7 +3,7 @@ local key, count = P .. 'g:' .. ARGV[1], 0
 local ids = call('ZRANGE', key, 0, ARGV[2] - 1)
 for _, id in ipairs(ids) do
   local value = call('HGET', R, id)
-  if value and byte(value, 34) < 32 and group_of(value) == ARGV[1] then
+  if value and is_result(value) and byte(value, 34) < 32 and group_of(value) == ARGV[1] then
     local ends = struct.unpack('>d', value, 10)
     if ends == 0 or ends * 1000 > now then count = count + 1 end
     -- its entry goes on telling of the group: to find it costs more than to say that it is no longer in it

@@ -8,7 +8,7 @@ local ID, MINUTES = 26, 600000
 -- messages read at once, and bytes after which this step ends
 local PIECE, BYTES = 50, 524288
 local delayed, most = ARGV[1] == 'd', tonumber(ARGV[4])
-local taken = tonumber(call('GET', P .. 'k') or 0)
+local taken = tonumber(call('GET', P .. 'k') or 0) or 0
 local moved = taken - ARGV[3]
 -- below zero: `k` has expired meanwhile, begin anew
 local seen = moved < 0 and 0 or math.max(0, ARGV[2] - moved)
@@ -20,7 +20,7 @@ local found, bytes, gone = {0, taken}, 0, 0
 local function take_back(member, place)
   local start = delayed and 9 or 1
   local flags = byte(member, start)
-  if flags == 4 then return nil end
+  if not flags or flags > 3 then return nil end
   -- the body, or the id of one that lies apart
   local rest = start + (flags % 2 == 1 and 21 or 1)
   local far = flags >= 2 and P .. 'b:' .. sub(member, rest)
