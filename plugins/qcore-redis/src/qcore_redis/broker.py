@@ -206,13 +206,13 @@ class RedisBroker(Broker):
             self._doubtful.clear()
 
     def _deliveries(self, token: bytes, found: list[bytes]) -> list[Delivery]:
-        if b"" in found:
+        empty: list[int] = []
+        deliveries = codec.deliveries(token, found, empty)
+        if empty:
             _log.error(
                 "redis at %s: something that is no message was put into the queue", self._link.place.title
             )
-            empty = (index for index, item in enumerate(found) if not item)
             self._link.run(script("fill"), token, *empty)
-        deliveries = codec.deliveries(token, found)
         if len(deliveries) < len(found) and not deliveries:
             # nothing but a nudge
             self._link.post(script("unwait"), token)

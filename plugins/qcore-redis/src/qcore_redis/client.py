@@ -14,8 +14,6 @@ from qcore_redis.pool import connection_pool
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from qcore_redis.connection import Connection, Word
     from qcore_redis.scripts import Script
 
@@ -66,17 +64,16 @@ class Client:
 
     def call(self, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - a reply of any kind
         """Send a command and return its reply; `replicated`: once replicas have it, if that is wanted."""
-        deadline = self._deadline()
-        reply = self._ask(words, deadline, doubt=doubt, replicated=replicated)
-        if (
-            isinstance(reply, hiredis.ReplyError)
-            and str(reply).startswith("WRONGTYPE")
-            and words[0] in _KINDS
-        ):
-            # somebody else put something there: without it the command is done on an empty key
-            self.run(script("aside"), words[1], _KINDS[words[0]])
-            reply = self._ask(words, deadline, doubt=doubt, replicated=replicated)
-        return self._checked(reply)
+        deadline = time.monotonic() + self.place.timeout
+        reply = self._once(words, deadline, doubt, replicated)
+        if isinstance(reply, hiredis.ReplyError):
+            reply = self._again(reply, words, deadline, doubt, replicated)
+            if str(reply).startswith("WRONGTYPE") and words[0] in _KINDS:
+                # somebody else put something there: without it the command is done on an empty key
+                self.run(script("aside"), words[1], _KINDS[words[0]])
+                reply = self._once(words, deadline, doubt, replicated)
+            return self._checked(reply)
+        return reply
 
     def block(self, *words: Word, seconds: float) -> Any:  # noqa: ANN401 - as above
         """Send a command that waits up to `seconds` in the server; nothing of it is asked again."""
@@ -84,26 +81,28 @@ class Client:
 
     def run(self, script_: Script, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - as above
         """Run a script, loading it into a server that does not know it."""
-        deadline = self._deadline()
-        return self._run(script_, words, deadline, self._ask, doubt=doubt, replicated=replicated)
+        deadline = time.monotonic() + self.place.timeout
+        told = self._told(script_, words)
+        reply = self._once(told, deadline, doubt, replicated)
+        if isinstance(reply, hiredis.ReplyError):
+            reply = self._again(reply, told, deadline, doubt, replicated)
+            if str(reply).startswith("NOSCRIPT"):
+                # it was not run: asking once more doubles nothing
+                self._load(script_, deadline)
+                told = self._told(script_, words)
+                reply = self._once(told, deadline, doubt, replicated)
+                if isinstance(reply, hiredis.ReplyError):
+                    reply = self._again(reply, told, deadline, doubt, replicated)
+            return self._checked(reply)
+        return reply
 
     def run_now(self, script_: Script, *words: Word) -> Any:  # noqa: ANN401 - as above
         """Run a script, and do not ask again while a cluster is being changed."""
-        return self._run(script_, words, self._deadline(), self._once)
-
-    def _run(
-        self,
-        script_: Script,
-        words: tuple[Word, ...],
-        deadline: float,
-        ask: Callable[..., Any],
-        **how: Any,
-    ) -> Any:  # noqa: ANN401 - as above
-        reply = ask(self._told(script_, words), deadline, **how)
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            # it was not run: asking once more doubles nothing
+        deadline = self._deadline()
+        reply = self._once(self._told(script_, words), deadline)
+        if str(reply).startswith("NOSCRIPT") and isinstance(reply, hiredis.ReplyError):
             self._load(script_, deadline)
-            reply = ask(self._told(script_, words), deadline, **how)
+            reply = self._once(self._told(script_, words), deadline)
         return self._checked(reply)
 
     def post(self, script_: Script, *words: Word) -> None:
@@ -155,11 +154,15 @@ class Client:
         form = script_.plain if self._plain else script_.flagged
         return (b"EVALSHA", form.sha, *self._keys, *words)
 
-    def _ask(
-        self, words: tuple[Word, ...], deadline: float, *, doubt: str = "", replicated: bool = False
+    def _again(
+        self,
+        reply: Any,  # noqa: ANN401 - as above
+        words: tuple[Word, ...],
+        deadline: float,
+        doubt: str,
+        replicated: bool,  # noqa: FBT001 - as above; a private function
     ) -> Any:  # noqa: ANN401 - as above
-        """Ask, and again while a cluster is being changed: elsewhere at once, or here after a pause."""
-        reply = self._once(words, deadline, doubt=doubt, replicated=replicated)
+        """Ask again while a cluster is being changed: elsewhere at once, or here after a pause."""
         pause, followed = _PAUSES[0], False
         patience = deadline - self.place.timeout + self.place.patience
         while isinstance(reply, hiredis.ReplyError) and error_mapping.is_changing(reply):
@@ -167,7 +170,7 @@ class Client:
             if word == "MOVED" and not self.place.follows:
                 return reply
             if word == "ASK" and words[0] in _ONE_KEY:
-                reply = self._elsewhere(node, words, deadline, doubt=doubt, replicated=replicated)
+                reply = self._elsewhere(node, words, deadline, doubt, replicated)
                 if not (isinstance(reply, hiredis.ReplyError) and error_mapping.is_changing(reply)):
                     return reply
             if word != "MOVED" or followed:
@@ -176,11 +179,15 @@ class Client:
                 time.sleep(pause)
                 pause = min(pause * 2, _PAUSES[1])
             followed = followed or word == "MOVED"
-            reply = self._once(words, deadline, doubt=doubt, replicated=replicated)
+            reply = self._once(words, deadline, doubt, replicated)
         return reply
 
     def _once(
-        self, words: tuple[Word, ...], deadline: float, *, doubt: str = "", replicated: bool = False
+        self,
+        words: tuple[Word, ...],
+        deadline: float,
+        doubt: str = "",
+        replicated: bool = False,  # noqa: FBT001, FBT002 - a private function
     ) -> Any:  # noqa: ANN401 - as above
         try:
             connection = self._cell.pop()
@@ -190,7 +197,17 @@ class Client:
             if not connection.is_there():
                 connection.close()
                 connection = self._another(deadline)
-        reply = self._by(connection, words, deadline, doubt=doubt, replicated=replicated)
+        try:
+            reply = connection.ask(words, deadline)
+            if replicated and self.place.replicas:
+                self._confirm(connection, reply, deadline, doubt)
+        except OSError as exc:
+            connection.close()
+            raise error_mapping.lost(exc, self.place.title, doubt=doubt) from exc
+        except BaseException:
+            # a signal came in the middle of an answer
+            connection.close()
+            raise
         if isinstance(reply, hiredis.ReplyError) and error_mapping.is_moved(reply):
             connection.close()
             self.place.forget()
@@ -204,50 +221,42 @@ class Client:
         return reply
 
     def _elsewhere(
-        self, node: str, words: tuple[Word, ...], deadline: float, *, doubt: str, replicated: bool
+        self,
+        node: str,
+        words: tuple[Word, ...],
+        deadline: float,
+        doubt: str,
+        replicated: bool,  # noqa: FBT001 - a private function
     ) -> Any:  # noqa: ANN401 - as above
         """Ask the node that a key was moved to, while the slot is not yet its own."""
         connection = self.place.at(node, deadline)
         if connection is None:
             return hiredis.ReplyError(f"ASK {self._key.decode(errors='replace')} {node}")
         try:
-            self._by(connection, (b"ASKING",), deadline, doubt="")
-            return self._by(connection, words, deadline, doubt=doubt, replicated=replicated)
+            connection.ask((b"ASKING",), deadline)
+            reply = connection.ask(words, deadline)
+            if replicated and self.place.replicas:
+                self._confirm(connection, reply, deadline, doubt)
+        except OSError as exc:
+            raise error_mapping.lost(exc, self.place.title, doubt=doubt) from exc
         finally:
             connection.close()
+        return reply
 
-    def _by(
-        self,
-        connection: Connection,
-        words: tuple[Word, ...],
-        deadline: float,
-        doubt: str,
-        *,
-        replicated: bool = False,
-    ) -> Any:  # noqa: ANN401 - as above
+    def _confirm(self, connection: Connection, reply: object, deadline: float, doubt: str) -> None:
+        """Wait until replicas have what was just accepted."""
         place = self.place
-        try:
-            reply = connection.ask(words, deadline)
-            if replicated and place.replicas and not isinstance(reply, hiredis.ReplyError):
-                told = (b"WAIT", place.replicas, max(1, round(place.replicas_timeout * 1000)))
-                have = connection.ask(told, deadline + place.replicas_timeout)
-            else:
-                return reply
-        except OSError as exc:
-            connection.close()
-            raise error_mapping.lost(exc, place.title, doubt=doubt) from exc
-        except BaseException:
-            # a signal came in the middle of an answer
-            connection.close()
-            raise
+        if isinstance(reply, hiredis.ReplyError):
+            return
+        words = (b"WAIT", place.replicas, max(1, round(place.replicas_timeout * 1000)))
+        have = connection.ask(words, deadline + place.replicas_timeout)
         if isinstance(have, hiredis.ReplyError):
-            return have
+            raise error_mapping.refused(have, place.title)
         if have < place.replicas:
             raise BackendUnavailable(
                 f"redis at {place.title} has it, but {have} of {place.replicas} replicas confirmed within"
                 f" {place.replicas_timeout:g} s (redis.wait_replicas); {doubt}"
             )
-        return reply
 
     def _another(self, deadline: float) -> Connection:
         if self._closed:

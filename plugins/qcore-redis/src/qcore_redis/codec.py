@@ -54,19 +54,23 @@ def words(messages: Sequence[Outgoing]) -> Iterator[bytes | int]:
         yield message.body
 
 
-def deliveries(token: bytes, items: list[bytes]) -> list[Delivery]:
-    """Return what a lease holds; a body that lies apart is still its id."""
+def deliveries(token: bytes, items: list[bytes], empty: list[int]) -> list[Delivery]:
+    """Return what a lease holds, bodies that lie apart by their ids; where nothing is goes into `empty`."""
     found = []
     for index, item in enumerate(items):
-        if item[:1] == b"\0":
+        try:
+            flags = item[0]
+        except IndexError:
+            empty.append(index)
+            flags = 0
+        if not flags:
             found.append(Delivery(item[1:], token + _index(index)))
         elif item != _NUDGE:
-            found.append(_returned(token, index, item))
+            found.append(_returned(token, index, item, flags))
     return found
 
 
-def _returned(token: bytes, index: int, item: bytes) -> Delivery:
-    flags = item[0] if item else 0
+def _returned(token: bytes, index: int, item: bytes, flags: int) -> Delivery:
     if flags not in _FLAGS or (flags & COUNTED and len(item) < _HEADER):
         # not put there by us: whoever leases it judges
         return Delivery(item, token + _index(index))

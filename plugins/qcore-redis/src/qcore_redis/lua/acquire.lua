@@ -14,6 +14,6 @@ end
 call('ZADD', places, now + lasts, holder)
 -- the key outlives the last of its holders, and not by much
 for _, key in ipairs({places, order}) do
-  if call('PTTL', key) < lasts then call('PEXPIRE', key, lasts) end
+  if raw('PTTL', key) < lasts then raw('PEXPIRE', key, lasts) end
 end
 return false

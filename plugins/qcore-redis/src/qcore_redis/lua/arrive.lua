@@ -4,7 +4,7 @@ local counts = {}
 for i = 2, #ARGV, 3 do
   local key = P .. 'z:' .. ARGV[i]
   call('HSETNX', key, ARGV[i + 1], ARGV[i + 2])
-  call('PEXPIRE', key, ARGV[1])
+  raw('PEXPIRE', key, ARGV[1])
   counts[#counts + 1] = call('HLEN', key)
 end
 return counts

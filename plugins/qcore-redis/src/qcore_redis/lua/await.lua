@@ -5,6 +5,6 @@ local key = P .. 'w:' .. ARGV[1]
 call('SADD', key, ARGV[2])
 call('SETNX', P .. 'w', '1')
 for _, noted in ipairs({key, P .. 'w'}) do
-  if call('PTTL', noted) < tonumber(ARGV[3]) then call('PEXPIRE', noted, ARGV[3]) end
+  if raw('PTTL', noted) < tonumber(ARGV[3]) then raw('PEXPIRE', noted, ARGV[3]) end
 end
 return value

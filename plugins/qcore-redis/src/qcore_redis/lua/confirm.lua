@@ -1,3 +1,3 @@
 -- ARGV: token, milliseconds. A lease that began while its worker waited lasts from now.
-if call('EXISTS', LEASE .. ARGV[1]) == 1 then call('ZADD', L, now + ARGV[2], ARGV[1]) end
+if raw('EXISTS', LEASE .. ARGV[1]) == 1 then call('ZADD', L, now + ARGV[2], ARGV[1]) end
 return 0

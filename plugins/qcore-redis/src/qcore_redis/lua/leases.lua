@@ -12,7 +12,7 @@ local function sweep()
   local ended = call('ZRANGEBYSCORE', L, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 50)
   for i = 1, #ended, 2 do
     local token = ended[i]
-    if call('EXISTS', LEASE .. token) == 1 then
+    if raw('EXISTS', LEASE .. token) == 1 then
       give_back(token, tonumber(ended[i + 1]))
       call('ZREM', L, token)
     elseif call('HEXISTS', T, token) == 1 then
@@ -33,9 +33,10 @@ local function take(limit, token, lasts)
   -- no more than a fair share: others hold a lease each or wait with one
   local share = math.ceil(length / (call('ZCARD', L) + 1))
   if share < limit then limit = share end
-  local items = call('LPOP', Q, limit)
-  call('RPUSH', LEASE .. token, unpack(items))
-  call('ZADD', L, now + lasts, token)
+  local items = raw('LPOP', Q, limit)
+  local added = try('RPUSH', LEASE .. token, unpack(items))
+  if type(added) == 'table' then mended(added.err, 'RPUSH', LEASE .. token, unpack(items)) end
+  raw('ZADD', L, now + lasts, token)
   return items
 end
 
@@ -79,7 +80,7 @@ local function settle(at, heads)
   local length = call('LLEN', key)
   if length == 0 then return after end
   if others == 0 and careful == '0' and #acks == length * 2 then
-    call('DEL', key)
+    raw('DEL', key)
     call('ZREM', L, token)
     call('HDEL', T, token)
     return after
@@ -91,7 +92,7 @@ local function settle(at, heads)
       settled = settled + 1
       if byte(item) == 2 or byte(item) == 3 then
         local _, _, _, _, id = read(item)
-        call('UNLINK', P .. 'b:' .. id)
+        raw('UNLINK', P .. 'b:' .. id)
       end
     end
   end
@@ -105,7 +106,7 @@ local function settle(at, heads)
     end
   end
   if settled > 0 and call('HINCRBY', T, token, settled) >= length then
-    call('DEL', key)
+    raw('DEL', key)
     call('ZREM', L, token)
     call('HDEL', T, token)
   end

@@ -16,7 +16,7 @@ for i = 2, #ARGV do
     if ARGV[1] == 'requeue' then
       call('RPUSH', Q, item)
     elseif byte(item) == 2 then
-      call('UNLINK', P .. 'b:' .. sub(item, 2))
+      raw('UNLINK', P .. 'b:' .. sub(item, 2))
     end
   end
 end

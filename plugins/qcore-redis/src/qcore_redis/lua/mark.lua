@@ -1,6 +1,6 @@
 -- m:<key> is a mark. ARGV: key, value, milliseconds; an empty value removes it.
 if ARGV[2] == '' then
-  call('DEL', P .. 'm:' .. ARGV[1])
+  raw('DEL', P .. 'm:' .. ARGV[1])
 else
   call('SET', P .. 'm:' .. ARGV[1], ARGV[2], 'PX', ARGV[3])
 end

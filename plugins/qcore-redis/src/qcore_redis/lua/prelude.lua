@@ -34,6 +34,7 @@ local function mended(reason, command, key, ...)
   return raw(command, key, ...)
 end
 
+-- Where there are many words it is spelled out: to hand them on once more costs.
 local function call(command, key, ...)
   local reply = try(command, key, ...)
   if type(reply) == 'table' and reply.err then return mended(reply.err, command, key, ...) end
@@ -104,7 +105,7 @@ local function give_back(token, ended)
       left[#left + 1] = item
     end
   end
-  call('DEL', LEASE .. token)
+  raw('DEL', LEASE .. token)
   call('HDEL', T, token)
   to_head(left)
   return #left

@@ -13,7 +13,7 @@ for _, item in ipairs(items) do
     count = count + 1
     if byte(item) >= 2 then
       local _, _, _, _, id = read(item)
-      call('UNLINK', P .. 'b:' .. id)
+      raw('UNLINK', P .. 'b:' .. id)
     end
   end
 end

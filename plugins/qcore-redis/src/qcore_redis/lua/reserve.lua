@@ -23,5 +23,5 @@ call('SET', latest, at, 'PX', math.max(1, math.ceil((at + burst * interval - clo
 if at <= clock then return 0 end
 call('ZADD', turns, at, holder)
 local lasts = math.ceil((at - clock + DAY) / 1000)
-if call('PTTL', turns) < lasts then call('PEXPIRE', turns, lasts) end
+if raw('PTTL', turns) < lasts then raw('PEXPIRE', turns, lasts) end
 return math.ceil(at - clock)

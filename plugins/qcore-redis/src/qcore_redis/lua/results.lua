@@ -47,24 +47,24 @@ end
 
 local function keep_group(group, finished, ends, id)
   local key = P .. 'g:' .. group
-  local new = call('EXISTS', key) == 0
+  local new = raw('EXISTS', key) == 0
   call('ZADD', key, finished, id)
   if ends == 0 then
-    call('PERSIST', key)
+    raw('PERSIST', key)
   else
-    local left = call('PTTL', key)
+    local left = raw('PTTL', key)
     ends = math.ceil(ends * 1000)
-    if new or (left >= 0 and now + left < ends) then call('PEXPIREAT', key, ends) end
+    if new or (left >= 0 and now + left < ends) then raw('PEXPIREAT', key, ends) end
   end
 end
 
 local function wake(id)
   local waiting = call('SMEMBERS', P .. 'w:' .. id)
   if #waiting == 0 then return end
-  call('DEL', P .. 'w:' .. id)
+  raw('DEL', P .. 'w:' .. id)
   for _, waiter in ipairs(waiting) do
     call('RPUSH', P .. 'a:' .. waiter, '1')
-    call('PEXPIRE', P .. 'a:' .. waiter, 10000)
+    raw('PEXPIRE', P .. 'a:' .. waiter, 10000)
   end
 end
 
@@ -102,7 +102,8 @@ local function is_known(first, last)
     n = n + 1
     ids[n] = ARGV[i]
   end
-  local old = call('HMGET', R, unpack(ids))
+  local old = try('HMGET', R, unpack(ids))
+  if old.err then old = mended(old.err, 'HMGET', R, unpack(ids)) end
   for i = 1, n do
     if old[i] then return true end
   end
@@ -115,7 +116,7 @@ local function save(first, count, plain)
   local last = first + count * 2 - 1
   local successes, n = {}, 0
   if plain and not is_known(first, last) then
-    call('HSET', R, unpack(ARGV, first, last))
+    raw('HSET', R, unpack(ARGV, first, last))
     for i = first + 1, last, 2 do
       n = n + 1
       successes[n] = sub(ARGV[i], 2, 33)
@@ -130,8 +131,11 @@ local function save(first, count, plain)
       end
     end
   end
-  if #successes > 0 then call('RPUSH', S, unpack(successes)) end
-  if call('EXISTS', P .. 'w') == 1 then
+  if #successes > 0 then
+    local added = try('RPUSH', S, unpack(successes))
+    if type(added) == 'table' then mended(added.err, 'RPUSH', S, unpack(successes)) end
+  end
+  if raw('EXISTS', P .. 'w') == 1 then
     for i = first, last, 2 do
       if byte(ARGV[i + 1]) >= FAILED then wake(ARGV[i]) end
     end

@@ -27,7 +27,7 @@ local function take_back(member, place)
   local id = far and call('GETRANGE', far, ID, ID + 15) or sub(member, rest + ID, rest + ID + 15)
   if not wanted[id] then return nil end
   local body = far and (call('GET', far) or '') or sub(member, rest)
-  if far then call('UNLINK', far) end
+  if far then raw('UNLINK', far) end
   if delayed then call('ZREM', D, member) else call('LSET', Q, place, '') end
   return body
 end
@@ -61,7 +61,7 @@ end
 if gone > 0 then
   if not delayed then call('LREM', Q, -gone, '') end
   call('INCRBY', P .. 'k', gone)
-  call('PEXPIRE', P .. 'k', MINUTES)
+  raw('PEXPIRE', P .. 'k', MINUTES)
 end
 -- more leases have ended than were given back: that is to the front, which is seen next
 if done and not delayed and call('ZCOUNT', L, '-inf', now) > 0 then done = false end
