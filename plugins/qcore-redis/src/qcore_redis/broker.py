@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import BackendError, BackendRejected
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
-from qcore_redis import codec, dead_letters, records, removal
+from qcore_redis import codec, dead_letters, leased, records, removal
 from qcore_redis.client import SHORTEST, Client
 from qcore_redis.error_mapping import ClusterChanging, WrongKind
 from qcore_redis.results import RedisResults
@@ -160,7 +160,7 @@ class RedisBroker(Broker):
                 self._doubtful.pop()
                 self._waited = waited
             return reply
-        found = self._deliveries(token, reply)
+        found = leased.deliveries(self._link, self._queue[:-1], token, reply)
         self._doubtful.pop()
         return found
 
@@ -184,7 +184,7 @@ class RedisBroker(Broker):
             self._waited = token
         else:
             self._link.post(script("confirm"), token, self._lasts)
-            found = self._deliveries(token, [item])
+            found = leased.deliveries(self._link, self._queue[:-1], token, [item])
         self._doubtful.pop()
         return found
 
@@ -205,32 +205,6 @@ class RedisBroker(Broker):
             self._link.run(script("abandon"), *tokens)
             self._doubtful.clear()
 
-    def _deliveries(self, token: bytes, found: list[bytes]) -> list[Delivery]:
-        empty: list[int] = []
-        deliveries = codec.deliveries(token, found, empty)
-        if empty:
-            _log.error(
-                "redis at %s: something that is no message was put into the queue", self._link.place.title
-            )
-            self._link.run(script("fill"), token, *empty)
-        if len(deliveries) < len(found) and not deliveries:
-            # nothing but a nudge
-            self._link.post(script("unwait"), token)
-        far = [number for number, one in enumerate(deliveries) if codec.is_far(one.receipt)]
-        if far:
-            keys = [self._queue[:-1] + b"b:" + deliveries[number].body for number in far]
-            for number, body in zip(far, self._link.call(b"MGET", *keys), strict=True):
-                deliveries[number] = self._with_body(deliveries[number], body)
-        return deliveries
-
-    def _with_body(self, one: Delivery, body: bytes | None) -> Delivery:
-        if body is None:
-            _log.error(
-                "a body is gone from redis at %s: is its maxmemory-policy `noeviction`?",
-                self._link.place.title,
-            )
-        return Delivery(body or b"", one.receipt, one.deliveries, one.failures, one.crashes, one.available)
-
     # -- leases -----------------------------------------------------------------------------
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
@@ -250,8 +224,8 @@ class RedisBroker(Broker):
 
     def size(self) -> QueueSize:
         """Count the messages; what is ready is not counted one by one."""
-        ready, leased, delayed, dead_letters = self._link.run(script("size"))
-        return QueueSize(ready=ready, leased=leased, delayed=delayed, dead_letters=dead_letters)
+        ready, held, delayed, dead_letters = self._link.run(script("size"))
+        return QueueSize(ready=ready, leased=held, delayed=delayed, dead_letters=dead_letters)
 
     def purge(self) -> int:
         """Remove what is ready or delayed, some thousands at a time."""
