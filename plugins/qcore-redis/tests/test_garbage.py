@@ -220,17 +220,17 @@ def outcome(broker: RedisBroker) -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lying, min_size=1, max_size=10), st.permutations(range(36)))
 def test_nothing_that_lies_there_is_an_error(
-    shared: Any, there: list[tuple[bytes, str, list[Any]]], order: list[int]
+    any_server: Any, there: list[tuple[bytes, str, list[Any]]], order: list[int]
 ) -> None:
     """Every read, with anything under any key: no exception, and a good message gets through."""
-    with shared.client(db=7) as client:
+    with any_server.client(db=7) as client:
         client.flushdb()
         for key, kind, values in {one[0]: one for one in there}.values():
             fill(client, P + key, kind, values)
         if client.type(P + b"l") == b"none":
             client.zadd(P + b"l", {b"token": 1})
     made = Settings(
-        name="q", sections={"redis": RedisSettings(unix_socket_path=shared.path, db=7)}, owner=b"owner"
+        name="q", sections={"redis": RedisSettings(unix_socket_path=any_server.path, db=7)}, owner=b"owner"
     )
     broker, store, schedules = RedisBroker(made), RedisResults(made), RedisSchedules(made)
     steps = everything(broker, store, schedules)
@@ -242,11 +242,11 @@ def test_nothing_that_lies_there_is_an_error(
         one.close()
 
 
-def test_a_key_of_another_kind_is_set_aside_and_told(shared: Any) -> None:
+def test_a_key_of_another_kind_is_set_aside_and_told(any_server: Any) -> None:
     """It is kept under another name, and a dead letter says which."""
-    made = Settings(name="q", sections={"redis": RedisSettings(unix_socket_path=shared.path, db=8)})
+    made = Settings(name="q", sections={"redis": RedisSettings(unix_socket_path=any_server.path, db=8)})
     broker = RedisBroker(made)
-    with shared.client(db=8) as client:
+    with any_server.client(db=8) as client:
         client.flushdb()
         client.set(P + b"q", b"precious")
         broker.enqueue([message(b"good")])
