@@ -273,7 +273,7 @@ def test_notes_that_processes_do_not_share_fail(
 
     def make(**fields: Any) -> SqliteResults:
         store = SqliteResults(
-            Settings(name="kit", sections={"sqlite": SqliteSettings(path=str(tmp_path / "kit.db"))}, **fields)
+            Settings(name="kit", sections={"sqlite": SqliteSettings(path=tmp_path / "kit.db")}, **fields)
         )
         store.notes = wrong(store._database)
         return store
@@ -334,7 +334,7 @@ def test_a_broker_that_cannot_stand_a_crash_fails(
     """What is lost or half done when a process is killed is found."""
 
     def maker(name: str) -> Callable[..., SqliteBroker]:
-        sections = {"sqlite": SqliteSettings(path=str(tmp_path / name))}
+        sections = {"sqlite": SqliteSettings(path=tmp_path / name)}
         return lambda **fields: wrong(Settings(name="kit", sections=sections, **fields))
 
     def try_often() -> None:
@@ -352,7 +352,7 @@ def test_a_broker_that_breaks_chains_fails(wrong: type[SqliteBroker], tmp_path: 
     test = "test_what_follows_is_there_before_its_cause_is_gone"
 
     def maker(kind: type[SqliteBroker], name: str) -> Callable[..., tuple[SqliteBroker, SqliteResults]]:
-        sections = {"sqlite": SqliteSettings(path=str(tmp_path / name))}
+        sections = {"sqlite": SqliteSettings(path=tmp_path / name)}
 
         def make(**fields: Any) -> tuple[SqliteBroker, SqliteResults]:
             settings = Settings(name="kit", sections=sections, **fields)

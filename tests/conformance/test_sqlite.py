@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def settings(tmp_path: Path) -> Callable[..., Settings]:
     """Return a function that makes settings of one database."""
-    sections = {"sqlite": SqliteSettings(path=str(tmp_path / "queue.db"))}
+    sections = {"sqlite": SqliteSettings(path=tmp_path / "queue.db")}
     return lambda **fields: Settings(name="kit", sections=sections, **fields)
 
 

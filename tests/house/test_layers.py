@@ -80,7 +80,14 @@ ROOMS: Final = {
         {"tracebacks", "limits", "resolve"},
         {"limit_backoff"},
     ),
-    "settings": ({"sections"}, {"crosscheck"}, {"options"}, {"sources", "keyfile"}, {"rules", "cpus"}),
+    "settings": (
+        {"sections"},
+        {"crosscheck"},
+        {"options"},
+        {"anchor"},
+        {"sources", "keyfile"},
+        {"rules", "cpus", "shapes"},
+    ),
     "journal": ({"progress", "rates", "running"}, {"pages"}, {"metrics"}, {"records", "commands"}),
     "messages": ({"results", "control"}, {"envelope", "sealer"}, {"signing", "workflow"}),
 }

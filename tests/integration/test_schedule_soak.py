@@ -97,7 +97,7 @@ def ran(broker: Broker) -> Iterator[str]:
 def test_each_slot_of_weeks_fires_once(tmp_path: Path, seed: int) -> None:
     """Two clusters, clocks 90 seconds apart that jump, kills and stops between any two steps."""
     chance = random.Random(seed)
-    settings = Settings(name="weeks", sections={"sqlite": SqliteSettings(path=str(tmp_path / "queue.db"))})
+    settings = Settings(name="weeks", sections={"sqlite": SqliteSettings(path=tmp_path / "queue.db")})
     machines = [Machine(settings, skew, chance) for skew in (90.0, -90.0)]
     made = [
         Schedule(

@@ -26,7 +26,7 @@ def settings_for(
     path: Path | None, *, retry: float = LONG, poll: float = 0.2, busy_timeout: float = 10.0
 ) -> Settings:
     """Return the settings of a queue in the file `path`."""
-    section = SqliteSettings(path=None if path is None else str(path), busy_timeout=busy_timeout)
+    section = SqliteSettings(path=None if path is None else Path(path), busy_timeout=busy_timeout)
     return Settings(name="test", retry=retry, poll=poll, sections={"sqlite": section})
 
 

@@ -629,7 +629,12 @@ def test_weak_keys_and_open_files_are_warned_of(qcore_: Callable[..., Ended], tm
     ended = qcore_("doctor")
 
     assert ended.code == 0
-    for told in ("chmod 600 qcore.toml", "chmod 600 key", "can be guessed", "17 characters, 32 or more"):
+    for told in (
+        "chmod 600 qcore.toml",
+        f"chmod 600 {tmp_path / 'key'}",
+        "can be guessed",
+        "17 characters, 32 or more",
+    ):
         assert told in ended.out
     assert KEY not in ended.out
 

@@ -11,12 +11,13 @@ from qcore.config import UNSET, Config
 from qcore.errors import ConfigError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
+from qcore.settings import sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-KEY = "an old song of the sea, sung twice"
+KEY = "an old song of the sea sung twice"
 CHECK = "check quotes and commas"
 
 
@@ -33,13 +34,29 @@ class Store:
     options: dict[str, int] = attrs.field(factory=dict)
 
 
+@attrs.frozen(kw_only=True)
+class Place:
+    """What is a URL, or a table."""
+
+    url: str | None = None
+    password: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """The same, with another word for it."""
+
+    host: str | None = None
+    password: str | None = None
+
+
 class StorePlugin:
     """Offer the key `store`, which is no broker."""
 
     @hookimpl
     def qcore_settings(self) -> dict[str, object]:
         """Offer the key."""
-        return {"store": Store, "place": Store | str}
+        return {"store": Store, "place": Place | str, "target": Target | str}
 
     @hookimpl
     def qcore_error_reporters(self) -> dict[str, object]:
@@ -122,7 +139,121 @@ def test_none_takes_a_section_away(plugins: Plugins, folder: Path) -> None:
     assert load(plugins, {"QCORE_STORE": "none"}).sections == {}
 
 
+@pytest.mark.parametrize("key", ["place", "target"])
+def test_a_table_is_laid_over_a_text_as_over_the_table_it_stands_for(
+    plugins: Plugins, folder: Path, key: str
+) -> None:
+    """An address in the file and a password in the environment are both meant."""
+    (folder / "qcore.toml").write_text(f'{key} = "server://far"\n')
+
+    config = load(plugins, {f"QCORE_{key.upper()}__PASSWORD": "s3cret"})
+
+    target = Target(host="server://far", password="s3cret")
+    place = Place(url="server://far", password="s3cret")
+    assert config.sections[key] == (place if key == "place" else target)
+    assert Config.from_dict(config.as_dict(), plugins).sections == config.sections
+
+
+def test_a_text_replaces_what_lies_below_it(plugins: Plugins, folder: Path) -> None:
+    """Another server is not sent the password of the first."""
+    (folder / "qcore.toml").write_text('[place]\nurl = "server://far"\npassword = "s3cret"\n')
+
+    assert load(plugins, {"QCORE_PLACE": "server://near"}).sections["place"] == "server://near"
+
+
+def test_a_variable_and_its_table_are_laid_together(plugins: Plugins) -> None:
+    """Both may come from the environment, in whatever order they stand there."""
+    env = {"QCORE_PLACE__PASSWORD": "s3cret", "QCORE_PLACE": "server://far"}
+
+    assert load(plugins, env).sections["place"] == Place(url="server://far", password="s3cret")
+
+
 # -- files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["qcore.toml", "pyproject.toml"])
+def test_the_file_of_a_folder_above_is_found(
+    plugins: Plugins, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A program that is started in a subfolder works on the same queue."""
+    table = "[tool.qcore]\n" if name == "pyproject.toml" else ""
+    (folder / name).write_text(f'{table}name = "shop"\n')
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    # of another tool alone: it is no configuration of ours
+    (folder / "deep" / "pyproject.toml").write_text('[project]\ndependencies = ["qcore"]\n')
+    monkeypatch.chdir(folder / "deep" / "deeper")
+
+    config = load(plugins, {})
+
+    assert (config.name, config.file) == ("shop", folder / name)
+
+
+def test_the_nearest_file_holds(plugins: Plugins, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with a file of its own is a project of its own."""
+    (folder / "qcore.toml").write_text('name = "above"\n')
+    (folder / "own").mkdir()
+    (folder / "own" / "qcore.toml").write_text('name = "own"\n')
+    monkeypatch.chdir(folder / "own")
+
+    assert load(plugins, {}).name == "own"
+
+
+def test_a_strangers_file_above_is_not_trusted(
+    plugins: Plugins, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may write a folder above ours does not choose which code we run."""
+    (folder / "qcore.toml").write_text('name = "trap"\n')
+    (folder / "ours").mkdir()
+    monkeypatch.chdir(folder / "ours")
+    monkeypatch.setattr(sources, "_is_trusted", lambda *_: False)
+
+    assert load(plugins, {}).name == "default"
+    assert str(folder / "qcore.toml") in caplog.text
+
+
+def test_paths_in_a_file_start_from_its_folder(
+    plugins: Plugins, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file names the same queue and key, wherever a program is started."""
+    (folder / "qcore.toml").write_text(
+        'secret_key = ["file:keys/main", "file:~/key"]\n[sqlite]\npath = "data/queue.db"\n'
+    )
+    (folder / "deep").mkdir()
+    monkeypatch.chdir(folder / "deep")
+
+    config = load(plugins, {})
+
+    assert config.sections["sqlite"].path == folder / "data" / "queue.db"
+    assert config.secret_key == (f"file:{folder / 'keys' / 'main'}", "file:~/key")
+    assert Config.from_dict(config.as_dict(), plugins).sections == config.sections
+
+
+def test_paths_of_the_environment_start_from_here(plugins: Plugins, folder: Path) -> None:
+    """As those of a command line do."""
+    (folder / "qcore.toml").write_text('[sqlite]\npath = "/srv/queue.db"\n')
+
+    config = load(plugins, {"QCORE_SQLITE__PATH": "near.db", "QCORE_SECRET_KEY": "file:key"})
+
+    assert str(config.sections["sqlite"].path) == "near.db"
+    assert config.secret_key == ("file:key",)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(plugins: Plugins, folder: Path) -> None:
+    """Some editors write one."""
+    (folder / "qcore.toml").write_bytes(b"\xef\xbb\xbfname = 'marked'\n")
+
+    assert load(plugins, {}).name == "marked"
+
+
+def test_keys_of_the_environment_are_told_apart_by_commas(plugins: Plugins) -> None:
+    """As every list of the environment is; a key that qcore makes holds no comma."""
+    two, one = "a key of this year,  a key of last year ", '["a key, with a comma in it"]'
+
+    assert load(plugins, {"QCORE_SECRET_KEY": two}).secret_key == ("a key of this year", "a key of last year")
+    assert load(plugins, {"QCORE_SECRET_KEY": one}).secret_key == ("a key, with a comma in it",)
+    (told,) = problems_of(plugins, QCORE_SECRET_KEY="a key of this year, one")
+    assert "key 2 of 2" in told
+    assert "commas separate keys" in told
 
 
 def test_file_is_found_by_argument_variable_and_place(plugins: Plugins, folder: Path) -> None:
@@ -267,7 +398,7 @@ def test_variable_is_read_as_the_plugins_type_needs(plugins: Plugins) -> None:
 def test_whole_section_is_a_json_table_or_a_text(plugins: Plugins) -> None:
     """Where a plugin takes a URL as well, a variable may be one."""
     assert load(plugins, {"QCORE_PLACE": "place://x"}).sections == {"place": "place://x"}
-    assert load(plugins, {"QCORE_PLACE": '{"port": 3}'}).sections == {"place": Store(port=3)}
+    assert load(plugins, {"QCORE_PLACE": '{"password": "p"}'}).sections == {"place": Place(password="p")}
     assert load(plugins, {"QCORE_STORE": '{"port": 3}', "QCORE_STORE__PATH": "x"}).sections == {
         "store": Store(port=3, path="x")
     }

@@ -404,7 +404,7 @@ def test_settings_out_of_range_are_refused(fields: dict[str, object]) -> None:
 
 def test_full_synchronisation_can_be_set(path: Path) -> None:
     """`synchronous = full` reaches SQLite, so that a power failure loses nothing either."""
-    section = SqliteSettings(path=str(path), synchronous="full")
+    section = SqliteSettings(path=path, synchronous="full")
     broker = make_broker(Settings(name="test", sections={"sqlite": section}))
 
     level = broker._database.read(lambda connection: connection.execute("pragma synchronous").fetchone())

@@ -13,7 +13,7 @@ from qcore import wording
 from qcore.errors import ConfigError
 from qcore.interfaces import Settings
 from qcore.plugins import Plugins
-from qcore.settings import crosscheck, keyfile, options, sections
+from qcore.settings import anchor, crosscheck, keyfile, options, sections, shapes
 from qcore.settings.rules import UNSET, Wrong, is_none, problem_with
 from qcore.settings.sources import Layers
 
@@ -35,6 +35,8 @@ class Config(options.Options):
     raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     #: values of plugins' keys as the plugins' own types
     sections: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
+    #: the configuration file that was read, None without one
+    file: Path | None = attrs.field(default=None, eq=False)
     # returns the file of a queue that needs no server; its secret key is stored beside that file
     _find_file: Callable[[Settings], Path | None] | None = attrs.field(
         default=None, alias="find_file", repr=False, eq=False
@@ -65,19 +67,21 @@ class Config(options.Options):
     ) -> Self:
         """Merge a file, QCORE_* variables and overrides over the defaults, and check the result.
 
-        The file is `path`, else `$QCORE_CONFIG`, else `qcore.toml`, else `[tool.qcore]` of
-        `pyproject.toml` in the working directory. An override that is UNSET has no effect.
+        The file is `path`, else `$QCORE_CONFIG`, else the nearest `qcore.toml` or `pyproject.toml`
+        with a table `[tool.qcore]`, in the working directory or a folder above it. Relative paths in
+        a file start from its folder. An override that is UNSET has no effect.
 
         Raises:
             ConfigError: with all problems.
 
         """
         env = os.environ if env is None else env
-        layers = Layers()
+        plugins = plugins or Plugins.discover(env=env)
+        layers = Layers(texts=shapes.text_fields(plugins))
         layers.file(path, env)
         layers.environment(env)
         layers.merge(overrides)
-        return cls._checked(layers, plugins or Plugins.discover(env=env))
+        return cls._checked(layers, plugins)
 
     @classmethod
     def _checked(cls, layers: Layers, plugins: Plugins) -> Self:
@@ -92,6 +96,8 @@ class Config(options.Options):
                 invalid.add(key)
                 problems.append(problem_with(key, value, error, layers.origin(key)))
         values = {key: value for key, value in values.items() if value is not UNSET}
+        if "secret_key" in values:
+            values["secret_key"] = anchor.keys(values["secret_key"], layers.folder("secret_key"))
         given = {
             key: value for key, value in layers.values.items() if key not in rules and not is_none(value)
         }
@@ -99,7 +105,9 @@ class Config(options.Options):
         structured: dict[str, Any] = {}
         for key, value in given.items():
             try:
-                structured[key], raw[key] = sections.read(key, value, [*rules], plugins, layers.origin)
+                structured[key], raw[key] = sections.read(
+                    key, value, [*rules], plugins, layers.origin, layers.folder
+                )
             except sections.InvalidSection as error:
                 problems += error.problems
 
@@ -112,7 +120,8 @@ class Config(options.Options):
         if problems:
             secrets = wording.secrets_of(layers.values)
             raise ConfigError([wording.without(problem, secrets) for problem in problems])
-        return attrs.evolve(config, broker=chosen, find_file=plugins.local_brokers().get(chosen))
+        find_file = plugins.local_brokers().get(chosen)
+        return attrs.evolve(config, broker=chosen, file=layers.source, find_file=find_file)
 
     # -- values ---------------------------------------------------------------------------
 

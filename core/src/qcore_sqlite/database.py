@@ -43,7 +43,7 @@ class SqliteSettings:
     """The configuration key `sqlite`."""
 
     #: the database file; None = in the user's state directory
-    path: str | None = None
+    path: Path | None = None
     #: `full` lets accepted messages survive a power failure as well, at an fsync each
     synchronous: Literal["normal", "full"] = attrs.field(
         default="normal", validator=attrs.validators.in_(("normal", "full"))
@@ -61,7 +61,7 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         section = settings.section("sqlite") or SqliteSettings()
-        if section.path == ":memory:":
+        if str(section.path) == ":memory:":
             msg = "`sqlite.path` ':memory:' cannot be shared by processes; use the memory broker for tests"
             raise BackendRejected(msg)
         #: the file, with symbolic links resolved, so that every process uses the same name for it

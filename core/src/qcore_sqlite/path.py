@@ -24,7 +24,7 @@ def database_path(settings: Settings) -> Path:
     """Return the file that holds the queue, with symbolic links resolved."""
     section = settings.section("sqlite")
     path = None if section is None else section.path
-    return Path(os.path.realpath(Path(path).expanduser() if path else default_path(settings.name)))
+    return Path(os.path.realpath(path.expanduser() if path else default_path(settings.name)))
 
 
 def prepare(path: str) -> None:

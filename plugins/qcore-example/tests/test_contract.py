@@ -22,7 +22,7 @@ class TestSpoolBroker(BrokerContract):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Callable[..., SpoolBroker]:
         """Return a factory of brokers of one queue."""
-        sections = {"spool": SpoolSettings(path=str(tmp_path))}
+        sections = {"spool": SpoolSettings(path=tmp_path)}
         return lambda **fields: SpoolBroker(Settings(name="kit", sections=sections, **fields))
 
 

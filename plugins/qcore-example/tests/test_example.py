@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def broker(path: Path, name: str = "mail") -> SpoolBroker:
     """Return a broker of the queue `name` in the folder `path`."""
-    return SpoolBroker(Settings(name=name, sections={"spool": SpoolSettings(path=str(path))}))
+    return SpoolBroker(Settings(name=name, sections={"spool": SpoolSettings(path=path)}))
 
 
 def test_the_plugin_offers_a_broker_by_its_key(tmp_path: Path) -> None:
     """The key of the settings selects the broker of the same name."""
-    settings = Settings(name="mail", sections={"spool": SpoolSettings(path=str(tmp_path))})
+    settings = Settings(name="mail", sections={"spool": SpoolSettings(path=tmp_path)})
 
     assert plugin.qcore_settings().keys() == plugin.qcore_brokers().keys()
     assert isinstance(plugin.qcore_brokers()["spool"](settings), SpoolBroker)

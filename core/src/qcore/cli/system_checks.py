@@ -15,7 +15,7 @@ from qcore.cli.text import counted
 from qcore.journal.pages import Journal
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
-from qcore.settings import keyfile, sources
+from qcore.settings import keyfile
 from qcore.settings.cpus import available
 
 if TYPE_CHECKING:
@@ -95,16 +95,11 @@ def workers(session: Session) -> Iterator[str | CheckResult]:
 def configuration(session: Session) -> Iterator[str | CheckResult]:
     """Check that the configuration loads, and say from where."""
     config = session.config
-    file = _file(session)
-    where = f"from {file}" if file else "without a file"
-    yield f"queue {config.name!r}, {where}"
-
-
-def _file(session: Session) -> Path | None:
-    """Return the configuration file that is read."""
-    if named := session.config_file or os.environ.get("QCORE_CONFIG"):
-        return Path(named)
-    return next(filter(Path.exists, (sources.DEFAULT_FILE, sources.PROJECT_FILE)), None)
+    if config.file is None:
+        told = f"queue {config.name!r}, without a configuration file: each program must be told the same"
+        yield CheckResult(Verdict.WARN, "configuration", told)
+    else:
+        yield f"queue {config.name!r}, from {config.file.absolute()}"
 
 
 def _private(file: Path) -> Iterator[CheckResult]:
@@ -128,7 +123,7 @@ def keys(session: Session) -> Iterator[str | CheckResult]:
         yield CheckResult(Verdict.WARN, "secret key", text)
     if len(set(keys)) < len(keys):
         yield CheckResult(Verdict.WARN, "secret key", "one key is listed twice; leave it out once")
-    given, file = session.config.secret_key, _file(session)
+    given, file = session.config.secret_key, session.config.file
     in_clear = any(not key.startswith(keyfile.FILE) for key in given)
     if file and in_clear and "QCORE_SECRET_KEY" not in os.environ:
         yield from _private(file)

@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from qcore.settings.rules import Rule, Wrong, is_none, parsed
+from qcore.settings.rules import EnvText, Rule, Wrong, is_none, parsed
 
 _log = logging.getLogger("qcore.config")
 
@@ -24,6 +24,7 @@ _PLACEHOLDER: Final = re.compile(
     r"(?:a|change|default|example|here|insert|is|key|me|my|password|placeholder|please|put|replace|secret"
     r"|some|super|the|this|top|very|your)+"
 )
+_ONE: Final = "'[\"the, key\"]'"
 _MAKE_ONE: Final = "make one with 'qcore keys new'"
 
 
@@ -33,13 +34,18 @@ def rule() -> Rule:
     def read(value: object) -> tuple[str, ...]:
         if is_none(value):
             return ()
+        split = isinstance(value, EnvText) and "," in value and not value.lstrip().startswith("[")
+        if split:
+            value = [part.strip() for part in str(value).split(",")]
         value = parsed(value)
         keys = [value] if isinstance(value, str) else value
         if not isinstance(keys, list | tuple) or not keys or not all(isinstance(key, str) for key in keys):
             raise Wrong(f"must be a text or a list of texts, the first signs, all verify; {_MAKE_ONE}")
         for number, key in enumerate(keys, 1):
             if why := problem_of(key):
-                raise Wrong(f"key {number} of {len(keys)}: {why}" if len(keys) > 1 else why)
+                hint = f"; in a variable commas separate keys, write {_ONE} for one that holds a comma"
+                which = f"key {number} of {len(keys)}: " if len(keys) > 1 else ""
+                raise Wrong(f"{which}{why}{hint if split else ''}")
         return tuple(str(key) for key in keys)
 
     return Rule("text or list of texts", read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 import types
@@ -11,11 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from qcore import wording
 from qcore.errors import PluginError
-from qcore.settings import crosscheck
+from qcore.settings import anchor, crosscheck, shapes
 from qcore.settings.rules import (
     EnvText,
     NotATable,
@@ -47,10 +44,17 @@ class InvalidSection(Exception):
         super().__init__(*problems)
 
 
-def read(
-    key: str, value: object, settings: Sequence[str], plugins: Plugins, origin: Callable[[str], str]
+def read(  # noqa: PLR0917 - a key, and what is known of it
+    key: str,
+    value: object,
+    settings: Sequence[str],
+    plugins: Plugins,
+    origin: Callable[[str], str],
+    folder: Callable[[str], Path | None],
 ) -> tuple[Any, Any]:
     """Return the value of a plugin's key as the plugin's type, and as it was written.
+
+    A relative path of type `Path` that comes from a file starts from the folder of that file.
 
     Raises:
         InvalidSection: with all problems.
@@ -60,7 +64,11 @@ def read(
         raise InvalidSection([f"{key!r}: the name of a setting must be a text"])
     try:
         if key in plugins.settings():
-            return structure(value, plugins.setting(key), key, origin)
+            section, raw = structure(value, plugins.setting(key), key, origin)
+            anchored = anchor.section(section, key, folder)
+            if anchored is not section:
+                raw = plain(_converter().unstructure(anchored))
+            return anchored, raw
         if key not in plugins.names("qcore_brokers"):
             raise InvalidSection([crosscheck.unknown(key, settings, plugins, origin(key))])
     except PluginError as error:
@@ -111,12 +119,12 @@ def _converter() -> Converter:
     for kind, read in ((bool, _boolean), (int, _integer), (float, _number), (str, _text), (Path, _path)):
         converter.register_structure_hook(kind, lambda value, _, read=read: read(value))
     converter.register_unstructure_hook(Path, str)
-    factory(_is_choice)(lambda kind: lambda value, _: _choice(value, typing.get_args(kind)))
-    factory(_is_union)(lambda kind: lambda value, _: _union(converter, value, kind))
-    factory(_is_class)(lambda kind: _table(make_dict_structure_fn(kind, converter)))
+    factory(shapes.is_choice)(lambda kind: lambda value, _: _choice(value, typing.get_args(kind)))
+    factory(shapes.is_union)(lambda kind: lambda value, _: _union(converter, value, kind))
+    factory(shapes.is_class)(lambda kind: _table(make_dict_structure_fn(kind, converter)))
     factory(is_mapping)(lambda kind: _table(make_mapping_structure_fn(kind, converter)))
     factory(is_sequence)(lambda kind: _list(list_structure_factory(kind, converter)))
-    factory(_is_group)(lambda kind: _group(converter, kind))
+    factory(shapes.is_group)(lambda kind: _group(converter, kind))
     return converter
 
 
@@ -173,22 +181,9 @@ def _list(inner: Callable[..., Any]) -> Callable[..., Any]:
     return read
 
 
-def _is_group(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
-    origin = typing.get_origin(kind)
-    return origin in {set, frozenset} or (origin is tuple and typing.get_args(kind)[1:] == (...,))
-
-
 def _group(converter: Converter, kind: Any) -> Callable[..., Any]:  # noqa: ANN401 - a plugin's type
     items: Any = types.GenericAlias(list, typing.get_args(kind)[:1])
     return lambda value, _: typing.get_origin(kind)(converter.structure(value, items))
-
-
-def _is_class(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
-    return attrs.has(kind) or dataclasses.is_dataclass(kind)
-
-
-def _is_choice(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
-    return typing.get_origin(kind) is typing.Literal
 
 
 def _choice(value: object, choices: Sequence[object]) -> object:
@@ -199,10 +194,6 @@ def _choice(value: object, choices: Sequence[object]) -> object:
             return choice
     hint = wording.did_you_mean(value, map(str, choices)) if isinstance(value, str) else ""
     raise Wrong(f"must be one of {', '.join(map(repr, choices))}{hint}")
-
-
-def _is_union(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
-    return typing.get_origin(kind) in {typing.Union, types.UnionType}
 
 
 def _union(converter: Converter, value: object, kind: Any) -> Any:  # noqa: ANN401 - a plugin's type
@@ -233,7 +224,7 @@ def _shape_of(value: object) -> str:
 def _shape(kind: Any) -> str:  # noqa: ANN401 - a plugin's type
     """Return "table" or "list" for a type that is read from one, "" for other types."""
     origin = typing.get_origin(kind) or kind
-    if _is_class(kind) or typing.is_typeddict(kind) or origin in {dict, Mapping}:
+    if shapes.is_class(kind) or typing.is_typeddict(kind) or origin in {dict, Mapping}:
         return "table"
     return "list" if origin in {list, tuple, set, frozenset, Sequence} else ""
 
@@ -259,7 +250,7 @@ def _problems(error: BaseException, value: object, path: str, origin: Callable[[
     from cattrs import errors  # noqa: PLC0415 - see above
 
     if isinstance(error, errors.ForbiddenExtraKeysError):
-        known = _keys(error.cl)
+        known = shapes.keys(error.cl)
         for extra in sorted(map(str, error.extra_fields)):
             hint = wording.did_you_mean(extra, known) or f"; there are {wording.listed(known)}"
             source = origin(f"{path}.{extra}")
@@ -288,13 +279,6 @@ def _plugin_problem(error: BaseException, value: object, path: str, origin: Call
     if said and isinstance(value, Mapping) and said[1] in value:
         path, value, text = f"{path}.{said[1]}", value[said[1]], said[2]
     return wording.fault(path, wording.shown(value, path), text, origin(path))
-
-
-def _keys(kind: type) -> list[str]:
-    """Return the keys that a class of settings has."""
-    if attrs.has(kind):
-        return [field.alias for field in attrs.fields(kind) if field.init]
-    return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
 
 
 def _item(value: object, key: str | int) -> object:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +12,18 @@ from typing import Any
 import attrs
 
 from qcore import wording
-from qcore.settings.rules import UNSET, EnvText, NotATable, Wrong, problem_with
+from qcore.settings.rules import UNSET, EnvText, NotATable, Wrong, is_none, problem_with
 
 PREFIX = "QCORE_"
 #: variables of qcore that are not settings
 NOT_SETTINGS = frozenset({"QCORE_CONFIG", "QCORE_DEBUG", "QCORE_DISABLE_PLUGINS"})
 #: most levels of nested tables and lists; a deeper configuration is a mistake or an attack
 MAX_DEPTH = 50
-#: read if it exists in the working directory
+#: searched for in the working directory and in the folders above it
 DEFAULT_FILE = Path("qcore.toml")
 PROJECT_FILE = Path("pyproject.toml")
+
+_log = logging.getLogger("qcore.config")
 
 
 @attrs.define
@@ -30,6 +34,19 @@ class Layers:
     #: dotted path of a setting -> file or variable
     origins: dict[str, str] = attrs.field(factory=dict)
     problems: list[str] = attrs.field(factory=list)
+    #: key whose value may be a text -> the field of its table that such a text sets
+    texts: Mapping[str, str] = attrs.field(factory=dict)
+    #: the file that was read, None while none was
+    source: Path | None = None
+
+    def folder(self, path: str) -> Path | None:
+        """Return the folder that a relative path in the setting at a dotted path starts from.
+
+        None means the working directory, because the setting is not from a file.
+        """
+        if self.source is None or self.origin(path) != str(self.source):
+            return None
+        return self.source.absolute().parent
 
     def origin(self, path: str) -> str:
         """Return the source of the setting at a dotted path, "" if it is not known."""
@@ -53,7 +70,12 @@ class Layers:
                 continue
             setting = f"{path}{key}"
             if isinstance(value, Mapping):
-                if not isinstance(below.get(key), dict):
+                under = below.get(key)
+                if isinstance(under, str) and setting in self.texts and not is_none(under):
+                    # An address in one layer and its password in the next are both meant.
+                    below[key] = {self.texts[setting]: under}
+                    self.origins[f"{setting}.{self.texts[setting]}"] = self.origin(setting)
+                elif not isinstance(under, dict):
                     below[key] = {}
                 self._merge(below[key], value, origin, f"{setting}.")
             else:
@@ -61,23 +83,21 @@ class Layers:
             self.origins[setting] = origin
 
     def file(self, path: str | Path | None, env: Mapping[str, str]) -> None:
-        """Merge the settings of a TOML file: the named one, else one in the working directory."""
+        """Merge the settings of a TOML file: the named one, else the nearest one."""
         named = path or env.get("QCORE_CONFIG")
         if named:
             chosen = Path(named)
             prefix = "" if path else "QCORE_CONFIG: "
             self._toml(chosen, prefix, whole=chosen.name != PROJECT_FILE.name)
-        elif DEFAULT_FILE.exists():
-            self._toml(DEFAULT_FILE, "", whole=True)
-        elif PROJECT_FILE.exists():
-            self._toml(PROJECT_FILE, "", whole=False)
+        elif found := find():
+            self._toml(found, "", whole=found.name != PROJECT_FILE.name)
 
     def _toml(self, path: Path, prefix: str, *, whole: bool) -> None:
         import tomllib  # noqa: PLC0415 - needed only if there is a file
 
         try:
-            with path.open("rb") as file:
-                content: Any = tomllib.load(file)
+            # some editors begin a file with a byte order mark
+            content: Any = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             why = (
                 (error.strerror or "")
@@ -95,6 +115,7 @@ class Layers:
             if not isinstance(content, Mapping):
                 self.problems.append(f"tool.qcore: must be a table in {str(path)!r}; write [tool.qcore]")
                 return
+        self.source = path
         self.merge(content, str(path))
 
     def environment(self, env: Mapping[str, str]) -> None:
@@ -116,6 +137,45 @@ class Layers:
             for key in reversed(keys):
                 value = {key: value}
             self.merge(value, variable)
+
+
+def find() -> Path | None:
+    """Return the nearest configuration file, in the working directory or a folder above it.
+
+    In each folder it is `qcore.toml`, else a `pyproject.toml` with a table `[tool.qcore]`. A file
+    above the working directory must belong to root, to this user, or to the owner of the working
+    directory, because a configuration decides which code is run. git has the same rule.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        for name in (DEFAULT_FILE, PROJECT_FILE):
+            file = name if folder == here else folder / name
+            if file.exists() and (name == DEFAULT_FILE or _configures_qcore(file)):
+                if folder == here or _is_trusted(file, here):
+                    return file
+                _log.warning(
+                    "the configuration file %s is ignored, because it belongs neither to you, nor to root, "
+                    "nor to the owner of %s; set QCORE_CONFIG to use it",
+                    file,
+                    here,
+                )
+    return None
+
+
+def _configures_qcore(project: Path) -> bool:
+    """Return whether a pyproject.toml has a table for qcore."""
+    import tomllib  # noqa: PLC0415 - needed only if there is a file
+
+    try:
+        text = project.read_bytes()
+        return b"qcore" in text and "qcore" in tomllib.loads(text.decode("utf-8-sig")).get("tool", {})
+    except (OSError, ValueError, RecursionError, TypeError):
+        # one in the working directory is read all the same, and its problem is reported then
+        return project.parent == Path()
+
+
+def _is_trusted(file: Path, here: Path) -> bool:
+    return file.stat().st_uid in {0, os.getuid(), here.stat().st_uid}
 
 
 def _is_deep(values: object) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qcore.errors import BackendRejected, BackendUnavailable
@@ -15,6 +14,7 @@ from qcore_example.spool import DEAD_LETTERS, LEASED, NS_PER_SECOND, REASONS, WA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from qcore.interfaces import Settings
     from qcore.model import Outgoing, Settlement
@@ -32,7 +32,7 @@ class SpoolBroker(Broker):
 
     def __init__(self, settings: Settings) -> None:
         # with a prefix, because a queue may be named `..`
-        self._folder = Path(settings.section("spool").path) / f"queue-{settings.name}"
+        self._folder = settings.section("spool").path / f"queue-{settings.name}"
         self._retry = settings.retry
         self._poll = settings.poll
         #: names from the last listing of the folder that were not tried yet, the next one last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -10,4 +11,4 @@ class SpoolSettings:
     """The configuration key `spool`."""
 
     #: the folder that holds the queues; it is created if it does not exist
-    path: str
+    path: Path
