@@ -23,7 +23,7 @@ def test_the_page_is_what_the_code_tells(name: str, tell: Callable[[], str]) -> 
 
 
 def test_every_hook_has_a_heading_with_its_exact_signature() -> None:
-    """The page lists each hook of the specification, and none that is not there."""
+    """The page lists each hook of `hookspecs`, and none that is not there."""
     text = (REFERENCE / "hooks.md").read_text(encoding="utf-8")
     expected = [signature(hook) for hook in functions("hookspecs.py") if hook.name.startswith("qcore_")]
 

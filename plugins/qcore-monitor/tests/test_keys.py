@@ -89,7 +89,7 @@ def pressed(*keys: str, view: View | None = None, snapshot: Snapshot = SNAPSHOT)
     ],
 )
 def test_bytes_become_keys(data: bytes, expected: list[str]) -> None:
-    """Sequences of any terminal; one we do not know is no key, and not its letters."""
+    """Sequences of any terminal; one we do not know is not a key, and not its letters."""
     assert decode(data) == (expected, b"")
 
 

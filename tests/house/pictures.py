@@ -1,0 +1,35 @@
+"""The picture of the benchmark in the documents; run as a script, it draws it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.benchmarks import bars
+from tests.house.tree import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PICTURES: Final = ROOT / "docs" / "pictures"
+PERFORMANCE: Final = ROOT / "docs" / "explanation" / "performance.md"
+
+
+def benchmark() -> str:
+    """Draw the bars of the table that the page of the performance shows."""
+    text = PERFORMANCE.read_text(encoding="utf-8")
+    section = text.partition("### On the same machine with nothing else on it")[2].partition("\n### ")[0]
+    return bars.draw(bars.from_markdown(section), "qcore and three other queues on Redis")
+
+
+DRAWN: Final[dict[str, Callable[[], str]]] = {"benchmark.svg": benchmark}
+
+
+def main() -> None:
+    """Draw each picture."""
+    for name, draw in DRAWN.items():
+        print(PICTURES / name)
+        (PICTURES / name).write_text(draw(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
