@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: seconds what a test has started is given to end when all tests are done
 PATIENCE = 45.0
 
-# a machine that does other things as well is no fault of the code's
+# a machine that does other things as well is not a fault of the code's
 hypothesis.settings.register_profile("house", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("house")
 

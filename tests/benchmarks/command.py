@@ -23,7 +23,7 @@ _FULL: Final = Size(rounds=5, tasks=20_000, singles=2_000, samples=100, seconds=
 _QUICK: Final = Size(rounds=1, tasks=300, singles=50, samples=5, seconds=0.3)
 
 _ABOUT: Final = """\
-Measure qcore beside other task queues, in turns (A B A B ...), and print medians and ratios.
+Measure qcore beside other task queues, alternately (A B A B ...), and print medians and ratios.
 
 Each peer is installed in an environment of its own, kept in a cache folder. Every peer has two
 worker processes and does the same work: a task notes in shared memory that it ran, and returns an

@@ -1,4 +1,4 @@
-"""Measure qcore and its peers in turns, so that all see the same weather."""
+"""Measure qcore and its peers alternately, so that all see the same weather."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MEMBERS: Final = 12
 HOOK: Final = "tests.integration.flow_tasks.hook"
 SETTINGS: Final[dict[str, Any]] = {
     "broker_class": "tests.chaos.failpoints.DyingBroker",
-    # what a dead worker held is put back at once; no lease ends because the machine is slow
+    # what a dead worker held is released at once; no lease ends because the machine is slow
     "retry": 10,
     "save_limit": 0,
     "max_crashes": 0,
@@ -77,7 +77,7 @@ def test_a_death_at_this_step_neither_breaks_nor_doubles_a_flow(
 def test_members_that_are_killed_all_the_time_are_gathered_once(
     land: Land, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many gatherings, of which each loses a worker at its end."""
+    """Many fan-in barriers, of which each loses a worker at its end."""
     app = land.app(**SETTINGS)
     witness = Witness(app, land.file())
     task = app.task(tasks.record)

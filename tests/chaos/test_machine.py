@@ -286,7 +286,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        """I1 and I2: every accepted task is in the queue, or buried, or has a terminal result."""
+        """I1 and I2: every accepted task is in the queue, or dead-lettered, or has a terminal result."""
         there = self.counters()
         stored = self.store.get([bytes.fromhex(id_) for id_ in self.accepted])
         for id_, result in zip(self.accepted, stored, strict=True):

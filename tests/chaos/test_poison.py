@@ -1,4 +1,4 @@
-"""A task that kills its worker is buried in time, and no neighbour is charged for it."""
+"""A task that kills its worker is dead-lettered in time, and no neighbour is charged for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POISON = 10_000
 def test_a_poisonous_task_runs_as_often_as_allowed_and_hurts_nobody(
     land: Land, poison: str, max_crashes: int
 ) -> None:
-    """Buried after exactly max_crashes runs; each of its neighbours runs once, uncharged."""
+    """Dead-lettered after exactly max_crashes runs; each of its neighbours runs once, uncharged."""
     app = land.app(save_limit=0, max_crashes=max_crashes)
     witness = Witness(app, land.file())
     good = app.task(tasks.record)
@@ -56,7 +56,7 @@ def test_a_poisonous_task_runs_as_often_as_allowed_and_hurts_nobody(
 def test_a_module_that_kills_its_importer_is_poison_too(
     land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is charged as the task it is, and buried."""
+    """It is charged as the task it is, and dead-lettered."""
     witness_path = land.file()
     (tmp_path / "deadly.py").write_text(
         f"from tests.chaos.tasks import leave\nleave({str(witness_path)!r}, {POISON})\ndef f(): pass\n"

@@ -82,7 +82,7 @@ class BuryDropsReason(MemoryBroker):
 
 
 class UnknownReceiptRaises(MemoryBroker):
-    """Complains of what should be passed over."""
+    """Complains of what should be ignored."""
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Look the receipts up."""
@@ -236,7 +236,7 @@ class EnqueueIsText(MemoryBroker):
     """Takes bytes for text."""
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
-        """Lose what is no text."""
+        """Lose what is not text."""
         super().enqueue([changed(one, body=one.body.decode(errors="replace").encode()) for one in messages])
 
 
@@ -267,14 +267,14 @@ class MaxBytesIsALie(MemoryBroker):
 
 
 class ExtendDoesNothing(MemoryBroker):
-    """Claims to prolong leases."""
+    """Claims to extend leases."""
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Do nothing."""
 
 
 class ExtendIsForEver(MemoryBroker):
-    """Prolongs leases beyond what was asked."""
+    """Extends leases beyond what was asked."""
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Add a day."""
@@ -411,7 +411,7 @@ class ExchangeIgnoresDelay(MemoryBroker):
 
 
 class WithdrawTakesNothing(MemoryBroker):
-    """Claims to take messages back."""
+    """Claims to remove messages."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Do nothing."""
@@ -422,7 +422,7 @@ class WithdrawLeavesThem(MemoryBroker):
     """Returns what it does not remove."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Put them back."""
+        """Enqueue them again."""
         taken = super().remove_messages(ids)
         self.enqueue([Outgoing(body[ID_AT], body) for body in taken])
         return taken
@@ -481,7 +481,7 @@ class WithdrawTurnsRound(MemoryBroker):
 
 
 class WithdrawIsDenied(MemoryBroker):
-    """Takes messages back and does not say that it can."""
+    """Removes messages and does not say that it can."""
 
     def __init__(self, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)

@@ -81,7 +81,7 @@ class AskingAgainProlongsNothing(MemoryCoordination):
     """Keeps the first end."""
 
     def acquire(self, key: str, holder: bytes, limit: int, ttl: float) -> bytes | None:
-        """Pass over whoever has a place."""
+        """Ignore whoever has a place."""
         if self._places.get(key, {}).get(holder, 0.0) > self._wall():
             return None
         return super().acquire(key, holder, limit, ttl)
@@ -131,7 +131,7 @@ class TurnsAreNotRemembered(MemoryCoordination):
 
 
 class TurnsComeForEver(MemoryCoordination):
-    """Lets a holder whose turn has come pass again and again."""
+    """Lets a holder whose rate slot has come pass again and again."""
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
         """Remember what was given."""
@@ -176,7 +176,7 @@ class CountIsOfBefore(MemoryCoordination):
 
 
 class GatheringsStay(MemoryCoordination):
-    """Knows no end of a gathering."""
+    """Knows no end of a fan-in barrier."""
 
     def join_barrier(self, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int]:
         """Add a day."""
@@ -196,7 +196,7 @@ class GatheringsEndWithTheFirst(MemoryCoordination):
 
 
 class DisbandDoesNothing(MemoryCoordination):
-    """Keeps gatherings that are over."""
+    """Keeps fan-in barriers that are over."""
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
         """Do nothing."""

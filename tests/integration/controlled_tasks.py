@@ -1,4 +1,4 @@
-"""Tasks that are called off, and tasks that say how far they are."""
+"""Tasks that are cancelled, and tasks that say how far they are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def spin(path: str) -> None:
 
 
 def clean_up(path: str) -> None:
-    """Hang, and tidy up when called off."""
+    """Hang, and tidy up when cancelled."""
     note(path)
     try:
         time.sleep(60)
@@ -32,7 +32,7 @@ def clean_up(path: str) -> None:
 
 
 def object_(path: str) -> None:
-    """Hang, and make another error of being called off."""
+    """Hang, and make another error of being cancelled."""
     note(path)
     try:
         time.sleep(60)
@@ -41,7 +41,7 @@ def object_(path: str) -> None:
 
 
 def insist(path: str) -> str:
-    """Hang, and return although called off."""
+    """Hang, and return although cancelled."""
     note(path)
     with contextlib.suppress(TaskCancelled):
         time.sleep(60)

@@ -1,4 +1,4 @@
-"""`cpu_affinity` is exactly the specification's three tables."""
+"""`cpu_affinity` is exactly Django-Q's three tables."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_the_summary_names_each_file_that_does_not_parse(tree: Path) -> None:
-    """Lines, definitions and reasons; a file that does not parse is no lost one."""
+    """Lines, definitions and reasons; a file that does not parse is not a lost one."""
     done = demo(tree, "--workers", "2")
 
     assert done.returncode == 0

@@ -118,7 +118,7 @@ def test_each_slot_of_weeks_fires_once(tmp_path: Path, seed: int) -> None:
     while now < end:
         now += chance.uniform(0.05, 0.6) * DAY
         machine = chance.choice(machines)
-        # its clock is put back or ahead now and then
+        # its clock is set back or ahead now and then
         machine.look(now + chance.choice((0.0, 0.0, 0.0, -3600.0, 3600.0)))
         if chance.random() < 0.2:
             chance.choice(machines).wake()

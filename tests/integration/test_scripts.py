@@ -116,7 +116,7 @@ def test_script_that_enqueues_before_it_starts_works(land: Land) -> None:
 
 
 def test_script_with_an_odd_file_name_works(land: Land) -> None:
-    """A name that could not be imported by a statement is no hindrance."""
+    """A name that could not be imported by a statement is not a hindrance."""
     done = run(land, BARE, file="my-script 2.py")
 
     assert (done.stdout, done.returncode) == ("42 6\n", 0), done.stderr

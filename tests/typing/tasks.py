@@ -30,11 +30,11 @@ assert_type(add.enqueue(1, 2), Job)
 assert_type(greet.using(delay=5, timeout=60).enqueue("a"), Job)
 assert_type(app.enqueue_many([add.bind(i, i) for i in range(3)]), list[Job])
 
-add.enqueue("a", 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # a str is no int
+add.enqueue("a", 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # a str is not an int
 add.enqueue(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # y is missing
 add.bind(1, z=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # there is no z
 greet.enqueue("a", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # loud has no place
-greet.using(delay=5).enqueue(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # 5 is no name
+greet.using(delay=5).enqueue(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # 5 is not a name
 
 # any function can be enqueued by object, and by name, of which nothing is known
 assert_type(app.enqueue(print, "a"), Job)

@@ -53,7 +53,7 @@ def test_quota_is_found_inside_a_container(tmp_path: Path) -> None:
 
 
 def test_quota_of_the_older_hierarchy_counts(tmp_path: Path) -> None:
-    """Each controller has a tree of its own, and -1 is no limit."""
+    """Each controller has a tree of its own, and -1 is not a limit."""
     put(
         tmp_path,
         **{

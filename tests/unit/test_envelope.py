@@ -169,7 +169,7 @@ def test_noise_is_refused_with_an_envelope_error(data: bytes) -> None:
 
 @given(st.binary(min_size=END - KEY_ID, max_size=400))
 def test_noise_behind_a_good_beginning_is_refused(data: bytes) -> None:
-    """Bytes that begin as a message and name our key are no message yet."""
+    """Bytes that begin as a message and name our key are not a message yet."""
     beginning = envelope().seal(ID_, b"", b"", 1, 0)[:CREATED]
 
     with pytest.raises((MalformedMessage, BadSignature)):
@@ -187,7 +187,7 @@ def test_a_message_for_another_queue_is_refused(message: dict[str, Any], name: s
 
 @given(message=messages)
 def test_a_message_under_a_strange_key_is_told_apart(message: dict[str, Any]) -> None:
-    """A key that is not in the list yet is no proof of tampering, and the error names its id."""
+    """A key that is not in the list yet is not proof of tampering, and the error names its id."""
     body = envelope("another secret of some length").seal(**message)
 
     with pytest.raises(UnknownKey, match=body[KEY_ID:CREATED].hex()):
@@ -389,7 +389,7 @@ def test_a_head_is_read_as_it_was_written(head: Head) -> None:
 
 
 def test_a_head_of_a_later_qcore_is_read_as_far_as_it_is_known() -> None:
-    """New fields go to the end, and older readers pass over them."""
+    """New fields go to the end, and older readers ignore them."""
     known = [None] * (len(msgspec.structs.fields(Head)) - 3)
     later = msgspec.msgpack.encode(["tasks.add", None, "group", *known, "new", {"more": 1}])
 
@@ -410,7 +410,7 @@ def test_a_head_that_is_none_is_refused_with_one_error(data: bytes) -> None:
 
 
 def test_a_head_nested_without_end_is_refused() -> None:
-    """Depth is no way to kill a worker."""
+    """Depth is not a way to kill a worker."""
     with pytest.raises(MalformedMessage):
         read_head(b"\x91" * 8000)
 

@@ -84,7 +84,7 @@ def plan_of(function: Callable[..., Any] | str, rules: Rules | None = None, **op
     planner = Planner(rules or Rules(), timeout=None, save=True, allowed=None)
     plan = planner.plan(encode_head(Head(name, **options)))
     if not isinstance(function, str):
-        # the test's file is no module that can be imported by name
+        # the test's file is not a module that can be imported by name
         plan.call, plan.is_async = function, asyncio.iscoroutinefunction(function)
     return plan
 
@@ -129,7 +129,7 @@ def test_a_returned_value_is_a_success(run: Callable[..., Outcome]) -> None:
 
 
 async def later(value: int) -> int:
-    """Return after a turn of the loop."""
+    """Return after one cycle of the loop."""
     await asyncio.sleep(0)
     return value
 
@@ -149,7 +149,7 @@ async def tells() -> str:
 
 
 async def fails_later() -> None:
-    """Raise after the loop had its turn."""
+    """Raise after one cycle of the loop."""
     await asyncio.sleep(0)
     msg = "later"
     raise ValueError(msg)
@@ -677,7 +677,7 @@ def test_a_failure_is_reported_with_its_exception() -> None:
     assert "in fail" in text
 
 
-# -- called off -------------------------------------------------------------------------------
+# -- cancelled -------------------------------------------------------------------------------
 
 
 def test_a_task_called_off_ends_so_whatever_it_makes_of_that() -> None:

@@ -289,7 +289,7 @@ def test_a_message_taken_away_is_never_begun(journal: Journal) -> None:
                     while not own.flushed():
                         pass
                     break
-                # tells that it really runs: a beginning is seen before it is taken back
+                # tells that it really runs: a beginning is seen before it is removed
                 own.mark_settled(index + 1)
             own.end(0, 0)
 
@@ -299,7 +299,7 @@ def test_a_message_taken_away_is_never_begun(journal: Journal) -> None:
         while time.monotonic() < end or taken < 10:
             seen = page.snapshot()
             page.limit_batch(seen.seq, seen.begun)
-            # what the caretaker waits, made shorter: the writer has seen the limit by then
+            # what the maintenance thread waits, made shorter: the writer has seen the limit by then
             until = time.monotonic_ns() + 300_000
             while time.monotonic_ns() < until:
                 pass

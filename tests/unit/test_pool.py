@@ -16,7 +16,7 @@ from qcore.supervision.zygote import Notice
 @pytest.mark.parametrize(
     ("cpus", "workers", "each", "expected"),
     [
-        # the specification's three tables
+        # Django-Q's three tables
         (range(4), 4, 1, [[0], [1], [2], [3]]),
         (range(4), 4, 2, [[0, 1], [2, 3], [0, 1], [2, 3]]),
         (range(4), 4, 3, [[0, 1, 2], [3, 0, 1], [2, 3, 0], [1, 2, 3]]),

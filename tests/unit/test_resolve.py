@@ -185,7 +185,7 @@ def test_what_an_allowed_module_defines_is_found(tasks: str, what: str) -> None:
     ],
 )
 def test_what_an_allowed_module_only_holds_is_refused(tasks: str, what: str) -> None:
-    """The object found must itself bear the name: an import is no permission."""
+    """The object found must itself bear the name: an import is not permission."""
     with pytest.raises(TaskNotFound):
         resolve(f"{tasks}.{what}", ALLOWED)
 

@@ -161,7 +161,7 @@ def test_a_record_of_another_queue_is_refused() -> None:
 
 
 def test_a_record_for_another_purpose_is_refused() -> None:
-    """A status with a good seal is no result."""
+    """A status with a good seal is not a result."""
     body = Sealer([SECRET], "status", "queue").seal(ID, b"data")
 
     with pytest.raises(BadSignature):
@@ -175,7 +175,7 @@ def test_a_record_under_a_strange_key_names_the_task_and_the_setting() -> None:
 
 
 def test_an_older_key_still_reads() -> None:
-    """Results outlive the rotation of a key."""
+    """Results survive the rotation of a key."""
     assert results("another secret of some length", SECRET).read(sealed(results())).value == 5
 
 

@@ -36,7 +36,7 @@ def test_a_mac_is_the_one_hmac_computes(secret: str, purpose: str, name: str, da
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 4096, 1 << 20])
 def test_a_mac_is_right_at_every_edge_of_a_block(size: int) -> None:
-    """Lengths around SHA-256's block and padding are no special case."""
+    """Lengths around SHA-256's block and padding are not a special case."""
     data = bytes(range(256)) * (size // 256 + 1)
 
     assert by_the_book(SECRET, "task", "queue", data[:size]) == Key(SECRET.encode(), "task", "queue").mac(

@@ -313,7 +313,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.ready or self.delayed)
     @rule(data=st.data())
     def remove_messages(self, data: st.DataObject) -> None:
-        """Take some messages back; what is leased or buried stays."""
+        """Take some messages back; what is leased or dead-lettered stays."""
         waiting = {*self.ready, *self.delayed}
         chosen = data.draw(st.sets(st.sampled_from(sorted({*waiting, *self.leased, *self.dead_letters}))))
         removed = self.broker.remove_messages([body[ID_AT] for body in chosen])

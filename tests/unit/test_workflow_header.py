@@ -90,7 +90,7 @@ def test_the_tails_of_every_released_version_are_read_for_ever(what: str) -> Non
 
 
 def test_a_tail_of_a_later_qcore_is_read_as_far_as_it_is_known() -> None:
-    """New fields go to the end, and older readers pass over them."""
+    """New fields go to the end, and older readers ignore them."""
     later = [*msgspec.msgpack.decode(encode_tail(WorkflowHeader(position=3))), "new", {"more": 1}]
 
     assert WorkflowHeader(position=3) == read_workflow(msgspec.msgpack.encode(later))

@@ -63,7 +63,7 @@ def _refuse_deleted(file: Path) -> None:
     if wakeup_files:
         msg = (
             f"{file} was deleted, and processes that have it open would use another queue than you;"
-            f" stop them and put it back, or delete {' and '.join(wakeup_files)} as well to start anew"
+            f" stop them and restore it, or delete {' and '.join(wakeup_files)} as well to start anew"
         )
         raise BackendRejected(msg)
 

@@ -119,7 +119,7 @@ def test_a_paused_queue_is_an_obstacle_that_passes(start: Callable[..., Server])
 
 
 def test_a_job_of_a_stranger_is_a_body(start: Callable[..., Server]) -> None:
-    """What others have added is handed on as it is; the worker buries it."""
+    """What others have added is handed on as it is; the worker dead-letters it."""
     server = start()
     server.ask("ADDJOB", "alone", "hello", 100)
 
@@ -251,7 +251,7 @@ def _busy(cluster: Cluster) -> int:
 
 
 def test_a_retry_of_0_is_refused_elsewhere(tmp_path: Path) -> None:
-    """A broker that presents messages again has to know after how long."""
+    """A broker that redelivers messages has to know after how long."""
     config = Config.from_dict({"retry": 0, "sqlite": {"path": str(tmp_path / "q.db")}})
 
     with pytest.raises(ConfigError, match="retry: got 0"):

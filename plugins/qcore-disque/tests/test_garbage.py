@@ -81,7 +81,7 @@ def test_strange_dead_letters_are_listed_and_removed(disque: Server, strange: li
     broker = broker_on(disque.node, name)
     with contextlib.closing(broker):
         for body in strange:
-            disque.ask("ADDJOB", f"{name}:buried", body, 0)
+            disque.ask("ADDJOB", f"{name}:dead-letters", body, 0)
 
         letters = broker.dead_letters()
 

@@ -227,11 +227,11 @@ def test_a_dead_letter_is_made_by_a_node_without_a_copy(nodes: Nodes) -> None:
     delivery, without = nodes.lease()
 
     nodes.brokers[without].settle(
-        [Settlement(delivery.receipt, Action.DEAD_LETTER, reason="worn out", crashes=2)]
+        [Settlement(delivery.receipt, Action.DEAD_LETTER, reason="past its delivery limit", crashes=2)]
     )
 
     (letter,) = nodes.brokers[0].dead_letters()
-    assert (letter.body, letter.reason, letter.crashes) == (delivery.body, "worn out", 2)
+    assert (letter.body, letter.reason, letter.crashes) == (delivery.body, "past its delivery limit", 2)
     assert nodes.left() == []
 
 
@@ -248,7 +248,7 @@ def test_an_acknowledgement_ends_every_copy(nodes: Nodes, *, fastack: bool) -> N
 
 
 def test_a_lease_is_prolonged_by_a_node_without_a_copy(nodes: Nodes) -> None:
-    """The supervisor prolongs what its workers hold."""
+    """The supervisor extends what its workers hold."""
     nodes.enqueue(1, 0, 0)
     delivery, without = nodes.lease()
     for _ in range(3):
@@ -331,7 +331,7 @@ def test_sizes_are_those_of_all_nodes(nodes: Nodes) -> None:
 
 
 def test_dead_letters_are_those_of_all_nodes(nodes: Nodes) -> None:
-    """In the order they were buried, page by page."""
+    """In the order they were dead-lettered, page by page."""
     kill_letters(nodes, *(b"%d" % number for number in range(7)))
 
     for broker in nodes.brokers:
@@ -349,7 +349,7 @@ def test_dead_letters_are_requeued_and_removed_from_any_node(nodes: Nodes) -> No
     assert nodes.brokers[1].delete([*ids[3:], "no id"]) == 3
 
     nodes.server.advance(LONG)
-    assert nodes.lengths("alone:buried") == [0, 0, 0]
+    assert nodes.lengths("alone:dead-letters") == [0, 0, 0]
     assert list(nodes.brokers[0].dead_letters()) == []
     assert sorted(nodes.left()) == [b"0", b"1", b"2"]
 
@@ -357,7 +357,7 @@ def test_dead_letters_are_requeued_and_removed_from_any_node(nodes: Nodes) -> No
 def test_a_dead_letter_outlives_its_node(nodes: Nodes) -> None:
     """Another node has a copy; what a node held alone is not invented."""
     kill_letters(nodes, b"kept")
-    node = nodes.lengths("alone:buried").index(1)
+    node = nodes.lengths("alone:dead-letters").index(1)
     other = (node + 1) % 3
 
     nodes.server.down(node)
@@ -437,7 +437,7 @@ def test_tasks_outlive_the_node_they_were_added_to(start: Callable[..., Server],
     """The node is gone before any worker saw them: the other copies are queued in their time."""
     server = start(3)
     settings = {
-        "name": "outliving",
+        "name": "surviving",
         "workers": 2,
         "retry": 60,
         "secret_key": "a key of the tests of qcore-disque",

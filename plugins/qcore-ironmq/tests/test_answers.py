@@ -42,7 +42,7 @@ def message(body: bytes = b"work") -> Outgoing:
     ],
 )
 def test_a_project_that_is_not_there_is_told(ironmq: Server, ask: Callable[[IronBroker], object]) -> None:
-    """It is no empty queue: host and project are named, whatever was asked."""
+    """It is not an empty queue: host and project are named, whatever was asked."""
     broker = broker_on(ironmq, project_id="another")
 
     with pytest.raises(BackendRejected, match=r"127\.0\.0\.1.*project another.*iron_mq\.project_id"):
@@ -59,7 +59,7 @@ def test_what_is_no_ironmq_is_told(start: Callable[..., Server], text: str) -> N
         server.fail(at, 200, text=text)
 
     for ask in (lambda: broker.enqueue([message()]), lambda: broker.lease(1, 0), broker.ping):
-        with pytest.raises(BackendRejected, match=rf"127\.0\.0\.1:{server.port}.* is no IronMQ"):
+        with pytest.raises(BackendRejected, match=rf"127\.0\.0\.1:{server.port}.* is not an IronMQ"):
             ask()
 
 
@@ -69,7 +69,7 @@ def test_a_redirection_is_not_taken_for_an_answer(start: Callable[..., Server]) 
     broker = broker_on(server)
     server.fail("POST messages", 302, text="{}")
 
-    with pytest.raises(BackendRejected, match="is no IronMQ: it answers HTTP 302"):
+    with pytest.raises(BackendRejected, match="is not an IronMQ: it answers HTTP 302"):
         broker.enqueue([message()])
 
 
@@ -84,7 +84,7 @@ def test_an_error_without_a_message_is_told_by_its_number(start: Callable[..., S
 
 
 def test_a_message_that_is_gone_is_passed_over(start: Callable[..., Server]) -> None:
-    """Somebody else has deleted it: that is no fault."""
+    """Somebody else has deleted it: that is not a fault."""
     server = start()
     broker = broker_on(server)
     broker.enqueue([message()])

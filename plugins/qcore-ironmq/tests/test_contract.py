@@ -50,7 +50,7 @@ class QuickBroker(IronBroker):
         super().settle([msgspec.structs.replace(one, delay=one.delay * QUICKER) for one in settlements])
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
-        """Prolong by as many seconds of the stand-in."""
+        """Extend by as many seconds of the stand-in."""
         super().extend(receipts, seconds * QUICKER)
 
 

@@ -108,10 +108,10 @@ def test_strange_messages_are_handed_on_and_can_be_dead_lettered(ironmq: Server,
     ]
 )
 def test_strange_dead_letters_are_listed_and_removed(ironmq: Server, strange: list[str]) -> None:
-    """Their times can be shown, and their order does not depend on what is no number."""
+    """Their times can be shown, and their order does not depend on what is not a number."""
     name = f"letters-{os.urandom(6).hex()}"
     with contextlib.closing(broker_at(ironmq.settings, name)) as broker:
-        post(ironmq, f"{name}.buried", strange)
+        post(ironmq, f"{name}.dead_letters", strange)
 
         letters = broker.dead_letters()
 
@@ -135,7 +135,7 @@ def test_any_text_can_be_read_and_written(told: str) -> None:
 @example(written=b'{"4611686018427387904": 5, "b": ["c"], "d": "e"}')
 @example(written=b"\xff\xfe")
 def test_any_file_of_reservations_can_be_read(written: bytes) -> None:
-    """What is no reservation counts as none."""
+    """What is not a reservation counts as none."""
     tickets = Tickets("place")
     with tickets.of("owner"):
         pass
@@ -181,7 +181,7 @@ class Liar:
         with client, contextlib.suppress(OSError):
             if client.recv(1 << 16):
                 client.sendall(self.says)
-            # what is no whole answer ends here, and nobody waits for the rest of it
+            # what is not a whole answer ends here, and nobody waits for the rest of it
             client.shutdown(socket.SHUT_WR)
             while client.recv(1 << 16):
                 pass
@@ -270,7 +270,7 @@ def test_a_torn_answer_is_an_error_of_the_backend(liar: Liar, call: int, says: b
 @quickly
 @given(says=st.binary(max_size=80) | st.binary(max_size=40).map(lambda tail: b"HTTP/1.1 200 OK\r\n" + tail))
 def test_any_bytes_are_an_error_of_the_backend(liar: Liar, says: bytes) -> None:
-    """What is no answer is none, whatever it is."""
+    """What is not an answer is none, whatever it is."""
     liar.says = says
     with contextlib.closing(broker_at(liar.settings)) as broker, pytest.raises(ALLOWED):
         broker.ping()

@@ -125,7 +125,7 @@ def test_an_answer_that_is_lost_is_told(start: Callable[..., Server]) -> None:
 
 
 def test_a_settlement_whose_answer_is_lost_is_repeated(start: Callable[..., Server]) -> None:
-    """What was deleted already is passed over, and its neighbours are deleted."""
+    """What was deleted already is ignored, and its neighbours are deleted."""
     server = start()
     broker = broker_on(server)
     broker.enqueue([message(b"%d" % number) for number in range(5)])

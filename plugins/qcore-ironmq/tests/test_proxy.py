@@ -230,14 +230,15 @@ def test_no_more_is_asked_than_the_page_says(start: Callable[..., Server], proxy
     client.create_queue("alone", {"message_expiration": 86_400})
     broker_on(server.settings, proxy=proxy.url).enqueue([Outgoing(os.urandom(16), b"work")])
     # more than the service shows, and few enough to go on with
-    client.queue("alone.buried").post(*["letter"] * 99)
+    client.queue("alone.dead_letters").post(*["letter"] * 99)
     ids = [letter.id for letter in broker.dead_letters(2)]
     broker.requeue(ids)
     broker.dead_letters()
     broker.purge()
 
     before = rf"http://127\.0\.0\.1:{server.port}/3/projects/{PROJECT}"
-    asked = {re.sub(rf"{before}/queues/alone(\.buried)?", "/queues/QUEUE", line) for line in proxy.lines}
+    queue = rf"{before}/queues/alone(\.dead_letters)?"
+    asked = {re.sub(queue, "/queues/QUEUE", line) for line in proxy.lines}
     plain = {re.sub(r"/messages/[0-9]+", "/messages/ID", line) for line in asked}
     page = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "use-ironmq.md"
     assert plain == set(re.findall(r"^\| `([A-Z]+ /queues/[^`]+)` \|", page.read_text(), re.MULTILINE))

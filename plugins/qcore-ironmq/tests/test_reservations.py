@@ -42,7 +42,7 @@ def test_reservations_are_noted_where_only_their_user_can_look(folder: Path) -> 
 
 
 def test_a_runtime_folder_that_has_gone_matters_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes away when the user logs out, and the cluster may outlive that."""
+    """It goes away when the user logs out, and the cluster may survive that."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder.parent / "gone"))
 
     note(Tickets("place"), message="newest")
@@ -55,7 +55,7 @@ def test_a_folder_others_can_write_to_is_refused(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o777)
 
-    with pytest.raises(BackendRejected, match=r"qcore-ironmq-[0-9]+ is no folder of this user's alone"):
+    with pytest.raises(BackendRejected, match=r"qcore-ironmq-[0-9]+ is not a folder of this user's alone"):
         note(Tickets("place"), message="newest")
 
     assert not list(folder.iterdir())
@@ -67,7 +67,7 @@ def test_a_folder_of_another_user_is_refused(folder: Path, monkeypatch: pytest.M
     another = os.getuid() + 1
     monkeypatch.setattr("os.getuid", lambda: another)
 
-    with pytest.raises(BackendRejected, match=r"qcore-ironmq-[0-9]+ is no folder of this user's alone"):
+    with pytest.raises(BackendRejected, match=r"qcore-ironmq-[0-9]+ is not a folder of this user's alone"):
         note(Tickets("place"), message="newest")
 
 
@@ -80,7 +80,7 @@ def test_a_link_in_place_of_the_folder_is_not_followed(folder: Path, tmp_path: P
     folder.symlink_to(tmp_path / "elsewhere")
     tickets = Tickets("place")
 
-    with pytest.raises(BackendRejected, match="is no folder of this user's alone"):
+    with pytest.raises(BackendRejected, match="is not a folder of this user's alone"):
         note(tickets, message="newest")
     tickets.forget("owner")
 

@@ -41,7 +41,7 @@ def lasting(server: Server, queue: str = "alone") -> Any:
 
 
 def bury(broker: IronBroker) -> None:
-    """Bury a message."""
+    """Dead-letter a message."""
     broker.enqueue([message()])
     broker.settle([Settlement(one.receipt, Action.DEAD_LETTER) for one in broker.lease(1, 0)])
 
@@ -51,7 +51,7 @@ def test_messages_and_dead_letters_last_a_month(start: Callable[..., Server]) ->
     server = start()
     bury(broker_on(server))
 
-    assert [lasting(server, queue) for queue in ("alone", "alone.buried")] == [MONTH, MONTH]
+    assert [lasting(server, queue) for queue in ("alone", "alone.dead_letters")] == [MONTH, MONTH]
 
 
 def test_a_queue_that_is_waited_at_first_lasts_as_long(start: Callable[..., Server]) -> None:
@@ -67,12 +67,12 @@ def test_a_queue_that_keeps_messages_for_less_is_changed(start: Callable[..., Se
     """One that an older version made, or another program; what else it is told stays."""
     server = start()
     client = iron_mq.IronMQ(**server.settings)
-    for name in ("alone", "alone.buried"):
+    for name in ("alone", "alone.dead_letters"):
         client.create_queue(name, {"message_expiration": 86_400, "message_timeout": 120})
 
     bury(broker_on(server))
 
-    assert [lasting(server, queue) for queue in ("alone", "alone.buried")] == [MONTH, MONTH]
+    assert [lasting(server, queue) for queue in ("alone", "alone.dead_letters")] == [MONTH, MONTH]
     assert client.queue("alone").info()["message_timeout"] == 120
 
 

@@ -94,7 +94,7 @@ def test_producers_and_readers_go_where_the_key_is(
 
 
 def test_a_reader_waits_until_its_time_is_over(moving: Any, made: tuple[RedisBroker, RedisResults]) -> None:
-    """A slot that is moved is no answer: what is stored when the move is over comes, or nothing."""
+    """A slot that is moved is not an answer: what is stored when the move is over comes, or nothing."""
     _, store = made
     other, late = success(), success()
     store.save([other])

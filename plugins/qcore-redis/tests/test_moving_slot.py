@@ -133,7 +133,7 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
         "arrive": (("arrive",), [60_000, "flow", 1, b"came", "flow2", 0, b"came"]),
         "aside": (("aside",), [PREFIX + b"x", b"list"]),
         "await": (("results", "await"), [bytes(16), b"waiter2", 60_000]),
-        "buried": (("buried",), ["0", 10]),
+        "dead_letters": (("dead_letters",), ["0", 10]),
         "confirm": (("confirm",), [token, 90_000]),
         "counts": (("counts",), [time.time()]),
         "enqueue": (("put", "enqueue"), put),

@@ -1,4 +1,4 @@
-"""Messages that are taken back from a queue others work on."""
+"""Messages that are removed from a queue others work on."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_is_leased_or_buried_stays(make: Callable[..., RedisBroker]) -> Non
 
 
 def test_ended_leases_hold_nothing(make: Callable[..., RedisBroker]) -> None:
-    """A hundred leases that have run out at once are no obstacle, though nobody looks for work."""
+    """A hundred leases that have run out at once are not an obstacle, though nobody looks for work."""
     broker = make(retry=1.0)
     many = [message() for _ in range(150)]
     broker.enqueue(many)
@@ -129,7 +129,7 @@ def test_ended_leases_hold_nothing(make: Callable[..., RedisBroker]) -> None:
 
 
 def test_nothing_is_lost_between_those_who_take(make: Callable[..., RedisBroker]) -> None:
-    """While two work on twenty thousand messages and one adds more, each is worked on or taken back, once."""
+    """While two work on twenty thousand messages and one adds more, each is worked on or removed, once."""
     broker = make(retry=60.0)
     many = [message(80, 60.0 if number % 10 == 0 else 0.0) for number in range(20_000)]
     for start in range(0, len(many), 500):
@@ -168,7 +168,7 @@ def test_nothing_is_lost_between_those_who_take(make: Callable[..., RedisBroker]
     assert len(found) > 1000
     assert Counter(found + done).most_common(1)[0][1] == 1
     left = {body[ID_AT] for body in broker.remove_messages(ids(many))}
-    # what was leased just then is not taken back; it may have come back since
+    # what was leased just then is not removed; it may have come back since
     assert left & set(wanted) <= {id_ for ids_ in turns for id_ in ids_[:1]}
     assert left | set(found) | set(done) == set(ids(many))
     assert broker.size() == QueueSize(ready=2000, leased=0, delayed=0, dead_letters=0)

@@ -1,4 +1,4 @@
-"""Measure qcore on MongoDB and on Redis in turns: python -m tests.benchmarks.onmongo [--quick]."""
+"""Measure qcore on MongoDB and on Redis alternately: python -m tests.benchmarks.onmongo [--quick]."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _QUICK: Final = Size(rounds=1, seconds=0.05, samples=5, idle=0.2, killed=3.0, bursts=1, pending=50_000)
 
 _ABOUT: Final = """\
-Measure qcore beside other task queues on one private Redis, in turns, and print medians.
+Measure qcore beside other task queues on one private Redis, alternately, and print medians.
 
 Each peer is installed in an environment of its own, kept in a cache folder, and set up as its own
 documentation says is fastest. Every system has two worker processes and does the same work: a task

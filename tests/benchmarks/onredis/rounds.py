@@ -1,4 +1,4 @@
-"""Hold the sessions of all systems in turns; a system that fails stops nobody."""
+"""Hold the sessions of all systems alternately; a system that fails stops nobody."""
 
 from __future__ import annotations
 

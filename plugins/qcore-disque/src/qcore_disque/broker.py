@@ -58,13 +58,13 @@ _SPENT: Final = 0.25
 class DisqueBroker(Broker):
     """A queue of a Disque cluster.
 
-    Disque presents a job again `retry` seconds after it was handed out, as its producer has
+    Disque redelivers a job `retry` seconds after it was handed out, as its producer has
     asked; `WORKING` begins that time anew. With `retry` 0 a job is handed out at most once.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._queue = settings.name.encode()
-        self._letters = self._queue + b":buried"
+        self._letters = self._queue + b":dead-letters"
         self._nodes = Nodes(settings.section("disque_nodes"), settings.section("disque_auth"))
         self._ack = b"FASTACK" if settings.section("disque_fastack") else b"ACKJOB"
         #: whole seconds: Disque counts no finer

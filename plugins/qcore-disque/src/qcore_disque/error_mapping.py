@@ -56,7 +56,7 @@ def lost(error: BaseException, places: str, *, doubt: str = "") -> BackendUnavai
 
 def stranger(place: str, why: str) -> BackendRejected:
     """Return the error to raise for an answer that Disque does not give."""
-    return BackendRejected(f"what answers at {place} is no Disque: {why}; see `disque_nodes`"[:500])
+    return BackendRejected(f"what answers at {place} is not a Disque: {why}; see `disque_nodes`"[:500])
 
 
 def _whole(error: BaseException | str) -> str:

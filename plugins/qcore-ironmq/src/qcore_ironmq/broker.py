@@ -59,7 +59,7 @@ class IronBroker(Broker):
         self._owner = settings.owner.hex() or "-"
         self._tickets = Tickets(f"{self._link.title}/{self._queue}")
         self._lasting = Lasting(self._link)
-        self._letters = Letters(self._link, f"{self._queue}.buried")
+        self._letters = Letters(self._link, f"{self._queue}.dead_letters")
         self._poll = settings.poll
         self.capabilities = Capabilities(
             receipts=True,
@@ -218,7 +218,7 @@ class IronBroker(Broker):
         return Delivery(item.body, held.write(), told.deliveries, item.failures, item.crashes)
 
     def _touch(self, held: Reservation, timeout: int, newest: dict[str, str]) -> str:
-        """Prolong a reservation; return the one that takes its place, nothing if it has ended."""
+        """Extend a reservation; return the one that takes its place, nothing if it has ended."""
         body = {"reservation_id": held.id, "timeout": timeout}
         try:
             path = f"/messages/{held.message}/touch"

@@ -32,7 +32,7 @@ _UNSENT: Final = (
     urllib3.exceptions.ConnectTimeoutError,
     urllib3.exceptions.ProxyError,
 )
-#: what urllib3 raises for answers that do not come, end too soon or are no HTTP
+#: what urllib3 raises for answers that do not come, end too soon or are not HTTP
 _LOST: Final = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
 _HEADERS: Final = {
     "Accept": "application/json",
@@ -94,7 +94,7 @@ class Client:
         Raises:
             Gone: there is no such queue or message, or the reservation has ended.
             BackendUnavailable: it does not answer, or asks to come again.
-            BackendRejected: it will not, or it is no IronMQ.
+            BackendRejected: it will not, or it is not an IronMQ.
 
         """
         url = self._base + quote(queue, safe="") + path
@@ -113,12 +113,12 @@ class Client:
         except NotFound:
             return 0
         if type(size) is not int or size < 0:
-            raise self.stranger("the size of its queue is no number")
+            raise self.stranger("the size of its queue is not a number")
         return size
 
     def stranger(self, why: str) -> BackendRejected:
         """Return the error to raise for an answer that IronMQ does not give."""
-        told = f"what answers at {self.title} is no IronMQ: {why}; see iron_mq.host and iron_mq.port"
+        told = f"what answers at {self.title} is not an IronMQ: {why}; see iron_mq.host and iron_mq.port"
         return BackendRejected(told[:500])
 
     def close(self) -> None:
@@ -185,7 +185,7 @@ class Client:
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise self.stranger(f"it answers HTTP {answer.status}")
         if not isinstance(told, dict):
-            raise self.stranger("its answer is no JSON object")
+            raise self.stranger("its answer is not a JSON object")
         if not promised:
             return told
         if not isinstance(told.get(promised), _KINDS[promised]):

@@ -63,7 +63,8 @@ class Keystone:
             found, token = {}, None
         if not (isinstance(token, str) and token and token.isascii() and token.isprintable()):
             why = f"it gives no token (HTTP {answer.status})"
-            raise BackendRejected(f"what answers at {self._url} is no Keystone: {why}; see iron_mq.keystone")
+            told = f"what answers at {self._url} is not a Keystone: {why}; see iron_mq.keystone"
+            raise BackendRejected(told)
         return token, max(0.0, _lasts(found) - _EARLY)
 
 

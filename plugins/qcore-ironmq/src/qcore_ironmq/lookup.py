@@ -62,7 +62,7 @@ def _environment(product: str | None) -> dict[str, tuple[Any, str]]:
 
 def _file(path: Path) -> dict[str, tuple[Any, str]]:
     try:
-        # the client is silent about a file that it may not read, and leaves one open that is no JSON
+        # the client is silent about a file that it may not read, and leaves one open that is not JSON
         data = json.loads(path.read_text(encoding="utf-8"))
         data.get(_PRODUCT, {}).keys()
         read: dict[str, Any] = iron_core.configFromFile(dict.fromkeys(KEYS), str(path), _PRODUCT)

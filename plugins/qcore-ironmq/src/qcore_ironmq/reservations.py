@@ -1,4 +1,4 @@
-"""Which reservation a message is under by now: prolonging gives it another."""
+"""Which reservation a message is under by now: extending gives it another."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 #: seconds after which the file of a process that is no more is removed
 _OLD: Final = 86400.0
 
-# IronMQ prolongs a reservation by giving out another one; the old one is dead. The supervisor
-# prolongs what its workers reserved, so a worker has to learn the new one before it settles, and
+# IronMQ extends a reservation by giving out another one; the old one is dead. The supervisor
+# extends what its workers reserved, so a worker has to learn the new one before it settles, and
 # must not settle while another is being given out. Both are on one machine: each worker has a
-# file, locked by whoever prolongs or settles, in which the newest reservations stand.
+# file, locked by whoever extends or settles, in which the newest reservations stand.
 
 
 class Tickets:
@@ -75,7 +75,7 @@ class Tickets:
         ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
         if not ours or found.st_mode & 0o777 != 0o700:
             raise BackendRejected(
-                f"{self._folder} is no folder of this user's alone, with mode 0700; remove it,"
+                f"{self._folder} is not a folder of this user's alone, with mode 0700; remove it,"
                 " or set TMPDIR to another place"
             )
 

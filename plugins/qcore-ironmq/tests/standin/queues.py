@@ -161,7 +161,7 @@ class Queue:
             self.messages = [one for one in self.messages if one not in found]
 
     def touch(self, id_: str, reservation: str, timeout: int | None) -> str:
-        """Prolong a reservation: it becomes another."""
+        """Extend a reservation: it becomes another."""
         timeout = self.settings["message_timeout"] if timeout is None else timeout
         self.check(timeout)
         with self.changed:

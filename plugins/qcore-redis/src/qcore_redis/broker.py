@@ -237,7 +237,7 @@ class RedisBroker(Broker):
                 return count
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
-        """List dead letters in the order they were buried."""
+        """List dead letters in the order they were dead-lettered."""
         return dead_letters.listed(self._link, self._queue[:-1], limit, after)
 
     def requeue(self, ids: Sequence[str]) -> int:
@@ -277,15 +277,15 @@ class RedisBroker(Broker):
         self._link.close()
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Take messages back; the queue is read whole, some hundreds of messages in one step."""
+        """Remove messages; the queue is read whole, some hundreds of messages in one step."""
         return removal.remove_messages(self._link, ids)
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
-        """Keep a status, and drop those that are outlived."""
+        """Keep a status, and drop those that are expired."""
         self._link.run(script("publish"), cluster, round(ttl * 1000), body)
 
     def statuses(self) -> Sequence[bytes]:
-        """Return the statuses that are not outlived."""
+        """Return the statuses that are not expired."""
         found: list[bytes] = self._link.run(script("statuses"))
         return found
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: dead letters in one step
 _BULK: Final = 1000
-#: when it was buried, failures, crashes, length of the reason
+#: when it was dead-lettered, failures, crashes, length of the reason
 _LETTER: Final = struct.Struct(">dIII")
 #: the reason of what was put among the dead letters by somebody else
 _NONE: Final = "not from qcore: it was put among the dead letters and is none"
@@ -27,7 +27,7 @@ _FAR_OFF: Final = 1e11
 def listed(link: Client, prefix: bytes, limit: int, after: str | None) -> list[DeadLetter]:
     """Return dead letters, oldest first, from behind `after`."""
     behind = after if after and after.isascii() and after.isdigit() else "0"
-    found = link.run(script("buried"), behind, limit)
+    found = link.run(script("dead_letters"), behind, limit)
     pairs = zip(found[::2], found[1::2], strict=True)
     return [_letter(link, prefix, id_.decode(), text) for id_, text in pairs]
 

@@ -110,7 +110,7 @@ def _query(url: SplitResult) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for key, text in parse_qsl(url.query):
         if key not in fields or key == "url":
-            raise BackendRejected(f"`redis`: the URL says {key!r}, which is no keyword of redis-py's here")
+            raise BackendRejected(f"`redis`: the URL says {key!r}, which is not a keyword of redis-py's here")
         kind = str(fields[key].type)
         value: Any = text
         if kind.startswith("bool"):

@@ -35,7 +35,7 @@ class ConnectionPool:
     """So many connections at most; whoever needs one more gets an idle one or waits in turn.
 
     Each producer and consumer keeps the connection it used last in a cell of its own. To take it out and
-    to put it back are one step each of the interpreter, so the usual way takes no lock.
+    to return it are one step each of the interpreter, so the usual way takes no lock.
     """
 
     def __init__(self, most: int) -> None:
@@ -101,7 +101,7 @@ class ConnectionPool:
         try:
             while not waiter.come.wait(min(_LOOK, max(0.0, deadline - time.monotonic()))):
                 with self._lock:
-                    # one may have been put back just before there was anybody who waits
+                    # one may have been returned just before there was anybody who waits
                     if self.waiting and (idle := self._idle()) is not None:
                         self._hand(idle)
                 if time.monotonic() >= deadline and not waiter.come.is_set():

@@ -1,4 +1,4 @@
-"""How messages are taken back from a queue that others use meanwhile."""
+"""How messages are removed from a queue that others use meanwhile."""
 
 from __future__ import annotations
 

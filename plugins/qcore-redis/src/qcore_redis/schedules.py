@@ -98,7 +98,7 @@ class RedisSchedules(ScheduleStore):
         try:
             schedule = self._decode(told)
         except msgspec.ValidationError:
-            # in an earlier layout `declared` was no module's name, only yes or no
+            # in an earlier layout `declared` was not a module's name, only yes or no
             schedule = msgspec.convert({**msgspec.msgpack.decode(told), "declared": ""}, Schedule)
         if schedule.name.encode() != name:
             raise ValueError(f"it names itself {schedule.name!r}")

@@ -76,7 +76,7 @@ class CommitContract(BrokerTests):
         assert list(broker.commit_and_lease(store, [], [], 5)) == []
 
     def test_a_success_is_kept_though_the_lease_is_outlived(self, new: MakePair) -> None:
-        """A receipt whose lease has ended, or that never was one, is passed over in silence."""
+        """A receipt whose lease has ended, or that never was one, is ignored."""
         broker, store = new(retry=self.time_unit)
         other, _ = new(retry=60.0)
         self.put(broker, b"slow")

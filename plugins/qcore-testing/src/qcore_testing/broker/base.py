@@ -55,7 +55,7 @@ class BrokerTests(Contract):
         broker.settle([Settlement(delivery.receipt, action, **fields)])  # type: ignore[arg-type]  # its fields
 
     def bury(self, broker: Broker, *bodies: bytes, reason: str = "of no use") -> None:
-        """Enqueue messages and bury them, one after the other."""
+        """Enqueue messages and dead-letter them, one after the other."""
         skip_unless(broker.capabilities.dead_letter, "keeps no dead letters")
         for body in bodies:
             self.put(broker, body)

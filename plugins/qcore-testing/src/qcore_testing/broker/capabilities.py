@@ -56,7 +56,7 @@ class CapabilityRules(BrokerTests):
             assert len(broker.dead_letters()) == 1
 
     def test_claims_agree_with_one_another(self, new: MakeBroker) -> None:
-        """Without receipts there is nothing to extend, to count or to bury."""
+        """Without receipts there is nothing to extend, to count or to dead-letter."""
         can = new().capabilities
 
         assert can.receipts or not (can.extend or can.counts_attempts or can.dead_letter)
@@ -160,7 +160,7 @@ class CapabilityRules(BrokerTests):
         assert list(other.statuses()) == [b"\0other\xff"]
 
     def test_an_outlived_status_is_not_shown(self, new: MakeBroker) -> None:
-        """Return what is published and not outlived."""
+        """Return what is published and not expired."""
         broker = new()
         skip_unless(broker.capabilities.status, "publishes no status")
 
@@ -170,7 +170,7 @@ class CapabilityRules(BrokerTests):
         assert any(list(new().statuses()) == [b"long"] for _ in self.deadline())
 
     def test_without_status_there_are_none(self, new: MakeBroker) -> None:
-        """Return what is published and not outlived."""
+        """Return what is published and not expired."""
         broker = new()
         skip_unless(not broker.capabilities.status, "publishes a status")
 

@@ -48,7 +48,7 @@ class DeadLetterRules(BrokerTests):
         assert size.leased is None or size.ready + size.leased == 1
 
     def test_purge_leaves_what_is_leased_or_buried(self, new: MakeBroker) -> None:
-        """Remove every message that is not leased or buried; return how many.
+        """Remove every message that is not leased or dead-lettered; return how many.
 
         Delayed ones stay where the capabilities say that they are out of its reach.
         """
@@ -73,7 +73,7 @@ class DeadLetterRules(BrokerTests):
             assert [letter.body for letter in other.dead_letters()] == [b"dead"]
 
     def test_a_purged_queue_takes_the_same_ids_again(self, new: MakeBroker) -> None:
-        """Remove every message that is not leased or buried; return how many."""
+        """Remove every message that is not leased or dead-lettered; return how many."""
         broker = new()
         sent = message(b"again")
         broker.enqueue([sent])
@@ -125,7 +125,7 @@ class DeadLetterRules(BrokerTests):
         assert [letter.reason for letter in broker.dead_letters()] == ["still no"]
 
     def test_unknown_letters_are_passed_over(self, new: MakeBroker) -> None:
-        """Unknown ids are passed over; the number requeued is returned."""
+        """Unknown ids are ignored; the number requeued is returned."""
         broker = new()
         self.bury(broker, *numbered(3))
         first, second, third = [letter.id for letter in broker.dead_letters()]

@@ -251,7 +251,7 @@ class LeaseRules(BrokerTests):
         assert since.seconds >= 4 * self.time_unit - self.tolerance
 
     def test_an_ended_lease_is_not_extended(self, new: MakeBroker) -> None:
-        """An ended or unknown receipt is passed over in silence."""
+        """An ended or unknown receipt is ignored."""
         broker, other = new(retry=self.time_unit), new(retry=60.0)
         skip_unless(broker.capabilities.extend, "extends nothing")
         self.put(broker, b"lost")
@@ -265,7 +265,7 @@ class LeaseRules(BrokerTests):
         assert self.one(other).body == b"lost"
 
     def test_ended_receipts_do_not_stop_the_others(self, new: MakeBroker) -> None:
-        """An ended or unknown receipt is passed over in silence."""
+        """An ended or unknown receipt is ignored."""
         broker, other = new(retry=8 * self.time_unit), new()
         skip_unless(broker.capabilities.extend, "extends nothing")
         broker.enqueue([message(b"mine")])

@@ -1,4 +1,4 @@
-"""Rules of `remove_messages`: what waits is taken back."""
+"""Rules of `remove_messages`: what waits is removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RemoveRules(BrokerTests):
     """One test for each obligation of taking messages back."""
 
     def test_ready_messages_are_withdrawn(self, new: MakeBroker) -> None:
-        """Take messages back that are not leased; return their bodies.
+        """Remove messages that are not leased; return their bodies.
 
         A ready or delayed message of one of these ids is removed for good.
         """
@@ -76,7 +76,7 @@ class RemoveRules(BrokerTests):
         self.nothing(broker)
 
     def test_leased_messages_stay(self, new: MakeBroker) -> None:
-        """A leased, buried or unknown one stays as it is."""
+        """A leased, dead-lettered or unknown one stays as it is."""
         broker, other = self.removing(new), new()
         skip_unless(broker.capabilities.receipts, "gives no receipts")
         sent = self.send(broker, 2)
@@ -91,7 +91,7 @@ class RemoveRules(BrokerTests):
         assert set(sent) == {delivery.body for delivery in self.some(other, 2)}
 
     def test_buried_messages_stay(self, new: MakeBroker) -> None:
-        """A leased, buried or unknown one stays as it is."""
+        """A leased, dead-lettered or unknown one stays as it is."""
         broker = self.removing(new)
         skip_unless(broker.capabilities.dead_letter, "keeps no dead letters")
         (dead,) = self.send(broker, 1)
@@ -103,7 +103,7 @@ class RemoveRules(BrokerTests):
         assert before == list(broker.dead_letters())
 
     def test_an_unknown_message_is_passed_over(self, new: MakeBroker) -> None:
-        """A leased, buried or unknown one stays as it is."""
+        """A leased, dead-lettered or unknown one stays as it is."""
         broker = self.removing(new)
         # an id that stands elsewhere in a body, and a body too short to bear one
         (known,) = self.send(broker, 1)
@@ -125,7 +125,7 @@ class RemoveRules(BrokerTests):
         assert bodies(self.some(new(), 1)) == [sent]
 
     def test_a_message_is_leased_or_withdrawn(self, new: MakeBroker) -> None:
-        """A leased, buried or unknown one stays as it is.
+        """A leased, dead-lettered or unknown one stays as it is.
 
         Of one that is leased at the same moment, one side has it, never both or none.
         """
@@ -151,12 +151,12 @@ class RemoveRules(BrokerTests):
         self.nothing(broker)
 
     def test_without_the_claim_nothing_is_withdrawn(self, new: MakeBroker) -> None:
-        """Take messages back that are not leased; return their bodies.
+        """Remove messages that are not leased; return their bodies.
 
         A broker that cannot returns nothing and does not claim `Capabilities.remove_messages`.
         """
         broker = new()
-        skip_unless(not broker.capabilities.remove_messages, "takes messages back")
+        skip_unless(not broker.capabilities.remove_messages, "removes messages")
         (sent,) = self.send(broker, 1)
 
         assert list(broker.remove_messages([sent[ID_AT]])) == []

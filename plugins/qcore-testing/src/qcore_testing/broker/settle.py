@@ -39,7 +39,7 @@ class SettleRules(BrokerTests):
         assert other.size().ready == 0
 
     def test_retry_presents_it_again(self, new: MakeBroker) -> None:
-        """RETRY presents it again after `delay`, with the counters given."""
+        """RETRY redelivers it after `delay`, with the counters given."""
         broker, other = new(), new()
         self.put(broker, b"failed")
         first = self.one(broker)
@@ -53,7 +53,7 @@ class SettleRules(BrokerTests):
             assert (second.deliveries, second.failures, second.crashes) == (2, 3, 2)
 
     def test_retry_waits(self, new: MakeBroker) -> None:
-        """RETRY presents it again after `delay`, with the counters given."""
+        """RETRY redelivers it after `delay`, with the counters given."""
         broker, other = new(), new()
         skip_unless(broker.capabilities.delay, "delays nothing")
         self.put(broker, b"failed")
@@ -67,7 +67,7 @@ class SettleRules(BrokerTests):
         assert since.seconds >= 4 * self.time_unit - self.tolerance
 
     def test_counters_are_absolute(self, new: MakeBroker) -> None:
-        """RETRY presents it again after `delay`, with the counters given."""
+        """RETRY redelivers it after `delay`, with the counters given."""
         broker = new()
         skip_unless(broker.capabilities.counts_attempts, "does not count")
         self.put(broker, b"failed")
@@ -79,7 +79,7 @@ class SettleRules(BrokerTests):
         assert (last.failures, last.crashes) == (2, 0)
 
     def test_counters_outlive_a_lost_lease(self, new: MakeBroker) -> None:
-        """RETRY presents it again after `delay`, with the counters given."""
+        """RETRY redelivers it after `delay`, with the counters given."""
         broker = new(retry=self.time_unit)
         skip_unless(broker.capabilities.counts_attempts, "does not count")
         self.put(broker, b"failed")
@@ -91,7 +91,7 @@ class SettleRules(BrokerTests):
         assert (last.deliveries, last.failures, last.crashes) == (3, 5, 1)
 
     def test_release_is_as_if_never_leased(self, new: MakeBroker) -> None:
-        """RELEASE presents it again after `delay`; this lease is not counted in `deliveries`."""
+        """RELEASE redelivers it after `delay`; this lease is not counted in `deliveries`."""
         broker, other = new(), new()
         self.put(broker, b"untouched")
         self.settle(broker, self.one(broker), Action.RETRY, failures=4, crashes=1)
@@ -105,7 +105,7 @@ class SettleRules(BrokerTests):
             assert (last.deliveries, last.failures, last.crashes) == (2, 4, 1)
 
     def test_release_waits(self, new: MakeBroker) -> None:
-        """RELEASE presents it again after `delay`; this lease is not counted in `deliveries`."""
+        """RELEASE redelivers it after `delay`; this lease is not counted in `deliveries`."""
         broker, other = new(), new()
         skip_unless(broker.capabilities.delay, "delays nothing")
         self.put(broker, b"untouched")
@@ -155,9 +155,9 @@ class SettleRules(BrokerTests):
 
     @pytest.mark.parametrize("action", list(Action))
     def test_an_outlived_receipt_changes_nothing(self, new: MakeBroker, action: Action) -> None:
-        """A receipt whose lease has ended, or that never was one, is passed over in silence."""
+        """A receipt whose lease has ended, or that never was one, is ignored."""
         broker, other, third = new(retry=self.time_unit), new(retry=60.0), new()
-        skip_unless(broker.capabilities.fenced, "lets a settlement of an outlived lease through")
+        skip_unless(broker.capabilities.fenced, "lets a settlement of an expired lease through")
         skip_unless(
             action is not Action.DEAD_LETTER or broker.capabilities.dead_letter, "keeps no dead letters"
         )
@@ -179,7 +179,7 @@ class SettleRules(BrokerTests):
 
     @pytest.mark.parametrize("action", list(Action))
     def test_a_receipt_that_never_was_is_passed_over(self, new: MakeBroker, action: Action) -> None:
-        """A receipt whose lease has ended, or that never was one, is passed over in silence."""
+        """A receipt whose lease has ended, or that never was one, is ignored."""
         broker = new()
         skip_unless(
             action is not Action.DEAD_LETTER or broker.capabilities.dead_letter, "keeps no dead letters"
@@ -195,7 +195,7 @@ class SettleRules(BrokerTests):
         self.nothing(broker)
 
     def test_a_mixed_batch_is_settled_one_by_one(self, new: MakeBroker) -> None:
-        """RETRY presents it again after `delay`, with the counters given."""
+        """RETRY redelivers it after `delay`, with the counters given."""
         broker, other = new(), new()
         skip_unless(broker.capabilities.dead_letter, "keeps no dead letters")
         self.put(broker, *numbered(4))
@@ -214,7 +214,7 @@ class SettleRules(BrokerTests):
         assert numbered(4)[3:] == [letter.body for letter in other.dead_letters()]
 
     def test_a_mixed_batch_with_ended_leases_is_settled(self, new: MakeBroker) -> None:
-        """A receipt whose lease has ended, or that never was one, is passed over in silence."""
+        """A receipt whose lease has ended, or that never was one, is ignored."""
         broker, other = new(), new()
         self.put(broker, *numbered(3))
         ended, *held = self.some(broker, 3)

@@ -55,7 +55,7 @@ class MemoryBroker(Broker):
         return self._queue.size()
 
     def purge(self) -> int:
-        """Remove every message that is not leased or buried."""
+        """Remove every message that is not leased or dead-lettered."""
         return self._queue.purge()
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
@@ -85,7 +85,7 @@ class MemoryBroker(Broker):
         return self._queue.release_owner(owner)
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Take messages back that are not leased."""
+        """Remove messages that are not leased."""
         return self._queue.remove_messages(ids)
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
@@ -93,5 +93,5 @@ class MemoryBroker(Broker):
         self._queue.publish(cluster, body, ttl)
 
     def statuses(self) -> Sequence[bytes]:
-        """Return what is published and not outlived."""
+        """Return what is published and not expired."""
         return self._queue.statuses()

@@ -55,7 +55,7 @@ class MemoryQueue:
         #: ready and delayed messages, a heap by due time and place
         self._waiting: list[tuple[float, int, Message]] = []
         self._leased: dict[bytes, Message] = {}
-        #: when to look at a lease, a heap; outdated entries are passed over
+        #: when to look at a lease, a heap; outdated entries are ignored
         self._ends: list[tuple[float, bytes]] = []
         self._dead_letters: dict[str, tuple[Message, str, float]] = {}
         self._ids: set[bytes] = set()
@@ -75,7 +75,7 @@ class MemoryQueue:
             self.changed.notify_all()
 
     def purge(self) -> int:
-        """Drop what is neither leased nor buried."""
+        """Drop what is neither leased nor dead-lettered."""
         with self.changed:
             self._return_ended(self._clock())
             dropped = len(self._waiting)
@@ -84,7 +84,7 @@ class MemoryQueue:
             return dropped
 
     def remove_messages(self, ids: Sequence[bytes]) -> list[bytes]:
-        """Drop what is neither leased nor buried of these ids; return the bodies."""
+        """Drop what is neither leased nor dead-lettered of these ids; return the bodies."""
         with self.changed:
             self._return_ended(self._clock())
             wanted = frozenset(ids)
@@ -111,7 +111,7 @@ class MemoryQueue:
                 now = self._clock()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End leases; one that has ended already is passed over."""
+        """End leases; one that has ended already is ignored."""
         with self.changed:
             now = self._clock()
             self._return_ended(now)
@@ -190,7 +190,7 @@ class MemoryQueue:
                 self._status[cluster] = (body, self._clock() + ttl)
 
     def statuses(self) -> list[bytes]:
-        """Return what is published and not outlived."""
+        """Return what is published and not expired."""
         with self.changed:
             now = self._clock()
             return [body for body, until in self._status.values() if until > now]
