@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from qcore import App, Job, Retry
+from qcore import App, Job, QueueSize, Result, Retry, Schedule, TaskStatus
 
 app = App()
 
@@ -40,3 +40,11 @@ greet.using(delay=5).enqueue(5)  # type: ignore[arg-type]  # pyright: ignore[rep
 assert_type(app.enqueue(print, "a"), Job)
 assert_type(app.enqueue("math.copysign", 2, -2), Job)
 assert_type(app.async_task("math.copysign", 2, -2, timeout=10, ack_failure=True), str)
+
+# results, schedules and the queue are components with records of their own
+assert_type(app.results.fetch("0" * 32), Result | None)
+assert_type(app.results.fetch_group("halves"), list[Result])
+assert_type(app.schedules.create(add, 1, 2, name="add", every=60, queue="night"), Schedule)
+assert_type(app.schedules.run("add"), Job)
+assert_type(app.for_queue("night").queue.size(), QueueSize)
+assert_type(app.status("0" * 32), TaskStatus)

@@ -106,14 +106,14 @@ class InlineDelivery(Delivery):
 
 
 class DeliverySwitch:
-    """Which delivery is in force: the broker's, unless a test has installed another."""
+    """Which delivery is used: the broker's, unless a test has installed another."""
 
     def __init__(self) -> None:
         self.delivery: Delivery = BrokerDelivery()
 
     @contextmanager
     def to(self, delivery: Delivery) -> Iterator[None]:
-        """Put another delivery in force for a block."""
+        """Use another delivery for a block."""
         before, self.delivery = self.delivery, delivery
         try:
             yield
@@ -129,7 +129,7 @@ def deliver(delivery: Delivery, runtime: Runtime, sealed: Sequence[Sealed]) -> N
         release_keys(runtime, sealed)
         raise
     except BaseException:
-        # Interrupted: those to be run here will not run, of the others nobody knows.
+        # Interrupted: those to be run here will not run; the others may have been accepted.
         release_keys(runtime, [one for one in sealed if one.sync])
         raise
 

@@ -16,7 +16,7 @@ def parse(path: bytes) -> list[int | str]:
     try:
         source = Path(os.fsdecode(path)).read_bytes()
         with warnings.catch_warnings():
-            # The file's own "invalid escape sequence" is no matter of ours.
+            # The file's own "invalid escape sequence" is not reported.
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as exc:

@@ -91,7 +91,7 @@ class Verbs(click.Group):
 
 
 def _help_of(factory: Callable[[], Any]) -> str:
-    """Return the first line of the docstring of a plugin's factory, which is not called for it."""
+    """Return the first line of the docstring of a plugin's factory, without calling it."""
     return (factory.__doc__ or "A plugin's command.").strip().partition("\n")[0]
 
 
@@ -155,7 +155,7 @@ def _code(arguments: Sequence[str] | None) -> int:
         # Whoever read our output has seen enough; nothing more can be said to them, at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
-    except Exception as exc:  # noqa: BLE001 - the last frame: a traceback helps nobody who did not ask for it
+    except Exception as exc:  # noqa: BLE001 - the last frame: a traceback is shown only on request
         fault = f"a fault of qcore's own: {wording.reason(exc)}; {DEBUG}=1 shows where, please report it"
         return _complain(fault, Exit.SOFTWARE)
     return done if isinstance(done, int) else Exit.OK

@@ -47,7 +47,9 @@ def command(session: Session, patience: float, as_json: bool) -> int:
             say(f"unhealthy: {line(fault)}")
         if not faults:
             say(
-                "healthy" if first.status else f"healthy, judged by the queue alone; clusters: {first.nobody}"
+                "healthy"
+                if first.status
+                else f"healthy, judged by the queue alone; clusters: {first.no_clusters}"
             )
     return Exit.FAILED if faults else Exit.OK
 

@@ -43,13 +43,13 @@ def command(session: Session, ids: bool, with_config: bool, as_json: bool) -> in
     """
     found = look(session.app)
     if ids:
-        return _tell_ids(found, as_json=as_json)
+        return _print_ids(found, as_json=as_json)
     config = session.config.redacted() if with_config else None
     if as_json:
-        told = found.record() if config is None else {**found.record(), "config": config}
-        say_json(msgspec.to_builtins(told, str_keys=True))
+        record = found.record() if config is None else {**found.record(), "config": config}
+        say_json(msgspec.to_builtins(record, str_keys=True))
         return Exit.OK
-    for text in told_of(found, room()):
+    for text in lines_of(found, room()):
         say(text)
     if config is not None:
         say()
@@ -58,19 +58,19 @@ def command(session: Session, ids: bool, with_config: bool, as_json: bool) -> in
     return Exit.OK
 
 
-def _tell_ids(found: QueueOverview, *, as_json: bool) -> Exit:
+def _print_ids(found: QueueOverview, *, as_json: bool) -> Exit:
     if as_json:
         say_json({"ids": [one.id for one in found.clusters]})
     else:
         for one in found.clusters:
             say(line(one.id))
         if not found.clusters:
-            say(f"clusters of queue {found.name!r}: {found.nobody}", error=True)
+            say(f"clusters of queue {found.name!r}: {found.no_clusters}", error=True)
     return Exit.OK if found.clusters else Exit.FAILED
 
 
-def told_of(found: QueueOverview, room: int | None = None) -> Iterator[str]:
-    """Yield the lines that tell of a queue, its clusters and what they run."""
+def lines_of(found: QueueOverview, room: int | None = None) -> Iterator[str]:
+    """Yield the lines that show a queue, its clusters and their running tasks."""
     fitting: _Fitting = {"right": _NUMBERS, "soft": _SOFT, "room": room}
     yield from columns(_rows(found))
     if found.clusters:
@@ -81,7 +81,7 @@ def told_of(found: QueueOverview, room: int | None = None) -> Iterator[str]:
     running = [_running(*pair) for pair in found.running()]
     if running:
         yield ""
-        # What a task says of itself may be long; figures and troubles are told whole.
+        # The text of a task may be long; figures and troubles are printed whole.
         yield from (cut(text, room) for text in columns(running, _RUNNING, **fitting))
     for one in found.clusters:
         for trouble in one.troubles:
@@ -100,14 +100,14 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
     yield "messages", ", ".join(sizes)
     yield "results", ", ".join(results)
     if not found.clusters:
-        yield "clusters", found.nobody
+        yield "clusters", found.no_clusters
     if found.unreadable:
         yield "", f"{counted(found.unreadable, 'cluster')} signed with a key that is not ours"
 
 
 #: columns of figures end at one edge
 _NUMBERS: Final = ("pid", "workers", "busy", "finished", "rate", "up", "seen", "for")
-#: columns of names, cut where there is no room
+#: columns of names, cut if there is no room
 _SOFT: Final = ("cluster", "host", "running", "worker")
 _CLUSTER: Final = ("cluster", "host", "pid", "state", "workers", "busy", "finished", "up", "seen")
 _FIGURES: Final = ("cluster", "id", "rate", "run p50/p99", "wait p50/p99", "replaced")

@@ -67,7 +67,7 @@ def command(session: Session, source: str, target: str, name: str | None, as_jso
 
 
 def _source(app: App) -> Broker:
-    """Connect to the broker that is drained; its leases are ours, unless they stand in the messages."""
+    """Connect to the broker that is drained; its leases last for one batch, unless messages fix their own."""
     broker = app.runtime.make_broker()
     if broker.capabilities.fixed_lease:
         return broker
@@ -84,8 +84,8 @@ def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:
             bar.show(moved)
     left = source.size()
     if as_json:
-        told = {"leased": left.leased, "delayed": left.delayed, "dead_letters": left.dead_letters}
-        say_json({"queue": name, "moved": moved, "refused": mover.refused, "left": told})
+        kept = {"leased": left.leased, "delayed": left.delayed, "dead_letters": left.dead_letters}
+        say_json({"queue": name, "moved": moved, "refused": mover.refused, "left": kept})
     else:
         say(f"{counted(moved, 'task')} moved from {source.info()} to {target.info()}")
         _tell_left(left)

@@ -51,7 +51,7 @@ class QueueOverview:
         yield from sorted(found, key=lambda pair: -pair[1].running_for)
 
     @property
-    def nobody(self) -> str:
+    def no_clusters(self) -> str:
         """What is printed if no cluster is seen."""
         if not self.status:
             return "not known, because this broker keeps no status of clusters"

@@ -125,7 +125,7 @@ def columns(
     """Return rows as lines of columns.
 
     Args:
-        rows: what stands in them.
+        rows: the cells of each row.
         heads: one for each column.
         right: heads of columns whose cells end at one edge.
         soft: heads of columns that are cut, in the middle, where the lines are wider than `room`.
@@ -145,7 +145,7 @@ def columns(
 
 
 def _narrow(widths: list[int], soft: Sequence[int], room: int) -> None:
-    """Make columns narrower until they fit, the widest first, none so narrow that it tells nothing."""
+    """Make columns narrower until they fit, the widest first, but none too narrow to be read."""
     while soft and sum(widths) + 2 * (len(widths) - 1) > room:
         widest = max(soft, key=lambda place: widths[place])
         if widths[widest] <= _SOFTEST:

@@ -46,7 +46,7 @@ _WORDS: Final = (
 )
 
 
-def told_of(view: View, snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> list[Text]:
+def lines_of(view: View, snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> list[Text]:
     """Return the lines of the page that is looked at, `room` cells wide."""
     if view.mode is Mode.HELP:
         pairs = _pairs(_HELP, room, marks)

@@ -11,7 +11,7 @@ from rich.text import Text
 from qcore.cli import formatting
 from qcore.cli.text import width
 from qcore.model import State
-from qcore_monitor.detail import folded, told_of
+from qcore_monitor.detail import folded, lines_of
 from qcore_monitor.panels import clock, draw
 from qcore_monitor.snapshot import empty
 from qcore_monitor.view import Mode, Panel, question
@@ -61,7 +61,7 @@ def frame(view: View, snapshot: Snapshot, size: tuple[int, int], marks: Glyphs, 
     if view.mode is Mode.LISTS:
         body = _panels(view, snapshot, (columns, room), marks, now)
     else:
-        body = _page(told_of(view, snapshot, columns - _MARGIN, marks, now), view.scroll, (columns, room))
+        body = _page(lines_of(view, snapshot, columns - _MARGIN, marks, now), view.scroll, (columns, room))
     return [_filled(one, columns) for one in [*head, *body, foot]]
 
 
@@ -271,5 +271,5 @@ def evened(view: View, snapshot: Snapshot, size: tuple[int, int], marks: Glyphs,
         return view
     columns, lines = size
     room = lines - len(_head(view, snapshot, columns, marks, now)) - 1
-    length = len(told_of(view, snapshot, columns - _MARGIN, marks, now))
+    length = len(lines_of(view, snapshot, columns - _MARGIN, marks, now))
     return attrs.evolve(view, scroll=min(view.scroll, max(0, length - room)))

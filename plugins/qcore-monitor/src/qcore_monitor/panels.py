@@ -93,7 +93,7 @@ def _clusters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn
     del now
     overview = snapshot.overview or empty("")
     if not overview.clusters:
-        return _bare(Panel.CLUSTERS, overview.nobody if snapshot.overview else "")
+        return _bare(Panel.CLUSTERS, overview.no_clusters if snapshot.overview else "")
     columns = [
         Column(_title(Panel.CLUSTERS, len(overview.clusters)), 11, 100, within=True),
         Column("HOST", 8, 70),

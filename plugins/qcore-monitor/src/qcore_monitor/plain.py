@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qcore.cli import formatting
-from qcore.cli.info import told_of
+from qcore.cli.info import lines_of
 from qcore.cli.text import columns, cut
 from qcore_monitor.snapshot import state_of
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def lines(snapshot: Snapshot, now: float, room: int | None = None) -> Iterator[str]:
-    """Yield the lines that tell of a queue, whole, or cut to the `room` of a terminal."""
+    """Yield the lines that show a queue, whole, or cut to the `room` of a terminal."""
     if snapshot.overview is not None:
-        yield from told_of(snapshot.overview, room)
+        yield from lines_of(snapshot.overview, room)
     for heads, rows in _lists(snapshot, now):
         if rows:
             yield ""
