@@ -200,7 +200,7 @@ class Machine(RuleBasedStateMachine):
         hand.turn = self.turn
         for entry in hand.entries:
             (stored,) = self.store.get([entry.opened.id])
-            ended = stored is not None and stored.state is not State.RETRYING
+            ended = stored is not None and stored.state.final
             assert not (ended and entry.deliveries > 1), "I7: it is to run although it has ended"
 
     @precondition(lambda self: self.able(lambda hand: hand.holds))
@@ -290,7 +290,7 @@ class Machine(RuleBasedStateMachine):
         there = self.counters()
         stored = self.store.get([bytes.fromhex(id_) for id_ in self.accepted])
         for id_, result in zip(self.accepted, stored, strict=True):
-            ended = result is not None and result.state is not State.RETRYING
+            ended = result is not None and result.state.final
             assert id_ in there or ended, "I1: a task is lost"
             if result is not None and result.state is State.SUCCESS:
                 self.succeeded.add(id_)
@@ -358,7 +358,7 @@ class Machine(RuleBasedStateMachine):
         left = {id_ for id_, (table, *_) in self.counters().items() if table != "dead_letter"}
         assert not left, "L1: tasks that never end"
         stored = self.store.get([bytes.fromhex(id_) for id_ in self.accepted])
-        assert all(one is not None and one.state is not State.RETRYING for one in stored)
+        assert all(one is not None and one.state.final for one in stored)
 
 
 def test_a_late_death_does_not_undo_the_verdict_of_whoever_took_over() -> None:

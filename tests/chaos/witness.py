@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from qcore.model import QueueSize, State
+from qcore.model import QueueSize
 from tests.integration.land import lines, until
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Witness:
         missing = [job.id for job, one in zip(jobs, found, strict=True) if one is None]
         assert not missing, f"{len(missing)} of {len(jobs)} tasks have no result: {missing[:5]}"
         results = [one for one in found if one is not None]
-        assert all(one.state is not State.RETRYING for one in results)
+        assert all(one.state.final for one in results)
         return results
 
     def all_succeeded(self, jobs: Sequence[Job]) -> list[Result]:

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from qcore.errors import BackendRejected, PayloadTooLarge
-from qcore.model import ID_AT, Action, Outgoing, Settlement, State
+from qcore.model import ID_AT, Action, Outgoing, Settlement
 from qcore_json import JsonSerializer
 from qcore_sqlite import SqliteBroker, counts
 from qcore_testing.memory import MemoryBroker, MemoryResults, MemorySchedules
@@ -614,7 +614,7 @@ class PruneTakesFailures(MemoryResults):
         """Prune everything."""
         del per
         rows = self.recent(limit=1000)[max(0, keep) :] if keep >= 0 else []
-        return super().prune(-1) + self.delete([row.id for row in rows if row.state is not State.RETRYING])
+        return super().prune(-1) + self.delete([row.id for row in rows if row.state.final])
 
 
 class PruneTakesAllForNone(MemoryResults):

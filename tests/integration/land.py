@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from qcore import App, Cluster, Config, Result, ResultNotReady
-from qcore.model import State
 from tests.forkserver import SERVERS
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Land:
 def final(job: Job, wait: float = PATIENCE) -> Result:
     """Return the final result of a job."""
     result = job.fetch(wait)
-    if result is None or result.state is State.RETRYING:
+    if result is None or not result.state.final:
         message = f"{job} has no final result: {result}"
         raise ResultNotReady(message)
     return result

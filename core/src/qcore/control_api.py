@@ -62,7 +62,7 @@ def status(runtime: Runtime, task_id: str) -> TaskStatus:
     with runtime.brokers.connection() as broker, runtime.stores.connection() as store:
         stored = store.get([id_])[0]
         result = None if stored is None else runtime.results.read(stored)
-        if result is not None and result.state is not State.RETRYING:
+        if result is not None and result.state.final:
             cancelled = result.kind == Kind.CANCELLED.value
             state = "cancelled" if cancelled else _FINAL[result.state]
             return TaskStatus(id=task_id, state=state, since=result.finished, worker=result.worker)
@@ -151,7 +151,7 @@ def _ended(store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:
     found: set[bytes] = set()
     for start in range(0, len(ids), _BULK):
         stored = store.get(ids[start : start + _BULK])
-        found.update(one.id for one in stored if one is not None and one.state is not State.RETRYING)
+        found.update(one.id for one in stored if one is not None and one.state.final)
     return found
 
 

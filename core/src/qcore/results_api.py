@@ -47,7 +47,7 @@ class TaskResults:
         if result is None:
             msg = f"task {task_id} has no result yet after waiting {wait:g} seconds"
             raise ResultNotReady(msg)
-        if result.state is State.RETRYING:
+        if not result.state.final:
             msg = f"task {task_id} failed in attempt {result.attempts} and will run again: {result.error}"
             raise ResultNotReady(msg)
         if result.state is State.FAILED:
@@ -87,7 +87,7 @@ class TaskResults:
         end = time.monotonic() + wait
         with self._app.runtime.stores.connection() as store:
             while True:
-                missing = [key for key in keys if key not in found or found[key].state is State.RETRYING]
+                missing = [key for key in keys if key not in found or not found[key].state.final]
                 for start in range(0, len(missing), _BULK):
                     some = store.get(missing[start : start + _BULK])
                     found.update((one.id, one) for one in some if one is not None)
@@ -141,7 +141,7 @@ class TaskResults:
     def count_group(self, group: str, *, failures: bool = False) -> int:
         """Return how many tasks of a result group have ended, or with `failures` how many failed."""
         with self._app.runtime.stores.connection() as store:
-            found = [one.state for one in store.group(group) if one.state is not State.RETRYING]
+            found = [one.state for one in store.group(group) if one.state.final]
         return found.count(State.FAILED) if failures else len(found)
 
     def delete_group(self, group: str, *, tasks: bool = False) -> int:
@@ -153,7 +153,7 @@ class TaskResults:
 
 
 def _final(stored: StoredResult | None) -> bool:
-    return stored is not None and stored.state is not State.RETRYING
+    return stored is not None and stored.state.final
 
 
 def _wanted(stored: StoredResult, *, failures: bool) -> bool:

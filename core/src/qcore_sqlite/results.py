@@ -77,7 +77,7 @@ class SqliteResults(ResultStore):
         while True:
             (result,) = self._database.read(_get, (id,))
             remaining = deadline - time.monotonic()
-            if (result is not None and result.state > State.RETRYING) or remaining <= 0:
+            if (result is not None and result.state.final) or remaining <= 0:
                 return result
             self._database.result_saved.wait(remaining)
 

@@ -14,7 +14,6 @@ import attrs
 
 from qcore.app import App
 from qcore.cluster import Cluster
-from qcore.model import State
 from qcore.tasks.call import Call, Options
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ class DemoRun:
         looked = [self._pending.popleft() for _ in range(min(_LOOK, len(self._pending)))]
         left = []
         for (id_, path), stored in zip(looked, store.get([id_ for id_, _ in looked]), strict=True):
-            if stored is None or stored.state is State.RETRYING:
+            if stored is None or not stored.state.final:
                 left.append((id_, path))
             else:
                 self._count(path, self._app.runtime.results.read(stored))

@@ -49,7 +49,7 @@ def print_result(task_id: str, result: Result | None, wait: float, *, as_json: b
         )
         how = "failed" if result.state is State.FAILED else "failed and will run again"
         say(f"qcore: task {task_id} ({line(result.name)}) {how} ({runs}): {line(result.error)}", error=True)
-    if result is None or result.state is State.RETRYING:
+    if result is None or not result.state.final:
         return Exit.NOT_YET
     return Exit.OK if result.state is State.SUCCESS else Exit.FAILED
 

@@ -151,7 +151,7 @@ def fetch(task_id: str, wait: float = 0, cached: object = None) -> Result | None
     del cached
     for seconds in waits(wait):
         found = app().results.fetch(task_id, seconds)
-        if found is not None and found.state is not State.RETRYING:
+        if found is not None and found.state.final:
             return found
     return None
 

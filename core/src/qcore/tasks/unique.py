@@ -6,7 +6,6 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import NotSupported
-from qcore.model import State
 from qcore.tasks.limits import coordination_of, release, short
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
         if holder is None or options.unique_for is not None:
             return holder
         found = store.get([holder])[0]
-        if found is None or found.state is State.RETRYING:
+        if found is None or not found.state.final:
             return holder
         # It has ended, and whoever ran it died before he could give its key up.
         notes.release([(key, holder)])

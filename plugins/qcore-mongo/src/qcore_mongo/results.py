@@ -224,7 +224,7 @@ def _present() -> Document:
 
 
 def _is_final(one: StoredResult | None) -> bool:
-    return one is not None and one.state > State.RETRYING
+    return one is not None and one.state.final
 
 
 def _read(one: Document) -> StoredResult:

@@ -73,7 +73,7 @@ class RedisResults(ResultStore):
                     script("results", "await"), id, waiter, math.ceil(turn * 1000) + 1000
                 )
                 result = records.read(value, time.time())
-                if result is not None and result.state > State.RETRYING:
+                if result is not None and result.state.final:
                     return result
                 self._link.block(b"BLPOP", self._prefix + b"a:" + waiter, max(turn, SHORTEST), seconds=turn)
             except (ClusterChanging, Crowded) as exc:
@@ -82,7 +82,7 @@ class RedisResults(ResultStore):
                 pause = min(pause * 2, PAUSES[1])
                 with contextlib.suppress(ClusterChanging, Crowded):
                     result = self.get([id])[0]
-                    if result is not None and result.state > State.RETRYING:
+                    if result is not None and result.state.final:
                         return result
 
     def group(self, group: str) -> Sequence[StoredResult]:

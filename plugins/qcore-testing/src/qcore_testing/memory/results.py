@@ -99,7 +99,7 @@ class MemoryResults(ResultStore):
 
         def terminal() -> bool:
             row = self._table.get(id)
-            return row is not None and row.state is not State.RETRYING
+            return row is not None and row.state.final
 
         with self._table.changed:
             self._table.changed.wait_for(terminal, seconds)
