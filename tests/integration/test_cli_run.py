@@ -123,7 +123,7 @@ def test_it_runs_the_tasks_of_a_module_in_the_working_directory(service: Service
 
     assert value == 5
     assert process.wait(10) == 0
-    assert "cluster served has stopped, 1 tasks finished" in service.log()
+    assert "cluster served has stopped, 1 task finished" in service.log()
 
 
 def test_it_is_the_supervisor_itself(service: Service) -> None:

@@ -277,7 +277,7 @@ def test_only_the_members_own_results_are_gathered(app: App) -> None:
         with pytest.raises(UpstreamFailed, match="the result of #1 cannot be trusted"):
             upstream_args(results, tail, {0: wrong})
     with pytest.raises(
-        UpstreamFailed, match=f"of the results of 1 tasks 0 are left; they are kept {KEPT / 86400:.0f} days"
+        UpstreamFailed, match=f"of 1 result 0 are stored; they are kept {KEPT / 86400:.0f} days"
     ):
         upstream_args(results, tail, {})
 

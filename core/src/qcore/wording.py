@@ -30,6 +30,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number and what it counts, such as `1 task` or `2 tasks`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def is_secret(name: str) -> bool:
     """Return whether the value of a setting with this name is hidden."""
     return bool(_SECRET_NAME.search(name))

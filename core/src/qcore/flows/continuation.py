@@ -21,6 +21,7 @@ from qcore.messages.workflow import (
     key_of,
 )
 from qcore.model import Kind, Outcome, Outgoing, State, StoredResult
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -171,7 +172,7 @@ class UpstreamFailed(Exception):
 
 
 def upstream_args(
-    results: Results, tail: WorkflowHeader, brought: Mapping[int, bytes]
+    results: Results, tail: WorkflowHeader, members: Mapping[int, bytes]
 ) -> Callable[[], Sequence[Any]] | None:
     """Return a function that returns the values before a task's arguments, None if there are none.
 
@@ -180,7 +181,7 @@ def upstream_args(
     Args:
         results: of the queue.
         tail: workflow header of the task's message.
-        brought: the sealed results of the group members it waited for.
+        members: the sealed results of the group members it waited for.
 
     Raises:
         UpstreamFailed: the task must not be called; the text says why.
@@ -193,10 +194,10 @@ def upstream_args(
     if fed is not None:
         return lambda: (results.value(fed.serializer, fed.value),)
     if gathered is not None:
-        members = _members(results, gathered, brought)
+        bodies = _members(results, gathered, members)
         if gathered.whole:
-            return lambda: ([results.result(id, body) for id, body in members],)
-        return lambda: ([results.value(body.serializer, body.value) for _, body in members],)
+            return lambda: ([results.result(id, body) for id, body in bodies],)
+        return lambda: ([results.value(body.serializer, body.value) for _, body in bodies],)
     return None
 
 
@@ -205,26 +206,26 @@ KEPT: Final = 30 * 86400.0
 
 
 def _members(
-    results: Results, gathered: GroupResults, brought: Mapping[int, bytes]
+    results: Results, gathered: GroupResults, members: Mapping[int, bytes]
 ) -> list[tuple[bytes, ResultBody]]:
-    if len(brought) != gathered.count:
+    if len(members) != gathered.count:
         msg = (
-            f"of the results of {gathered.count} tasks {len(brought)} are left;"
+            f"of {counted(gathered.count, 'result')} {len(members)} are stored;"
             f" they are kept {KEPT / 86400:.0f} days"
         )
         raise UpstreamFailed(msg)
-    members = []
-    for index in sorted(brought):
+    found = []
+    for index in sorted(members):
         # The id is derived here and not read, so no other task's result passes for this one's.
         id_ = derived(gathered.flow, "member", index)
         try:
-            members.append((id_, results.open(id_, brought[index])))
+            found.append((id_, results.open(id_, members[index])))
         except EnvelopeError as exc:
             msg = f"the result of #{index + 1} cannot be trusted: {exc}"
             raise UpstreamFailed(msg) from exc
-    failed = [(index, body) for index, (_, body) in enumerate(members, 1) if body.state is not State.SUCCESS]
+    failed = [(index, body) for index, (_, body) in enumerate(found, 1) if body.state is not State.SUCCESS]
     if failed and not gathered.whole:
         index, first = failed[0]
         msg = f"{len(failed)} of {gathered.count} failed, the first is #{index}: {first.error}"
         raise UpstreamFailed(msg)
-    return members
+    return found

@@ -188,7 +188,7 @@ class Page:
         self._words[_STATE] = state
 
     def flushed(self) -> int:
-        """Return how many messages of this batch the supervisor has settled for us."""
+        """Return how many messages of this batch the supervisor has settled."""
         tagged = self._words[_FLUSHED]
         return tagged % TAG if tagged // TAG == self.seq else 0
 

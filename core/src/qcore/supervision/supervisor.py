@@ -20,6 +20,7 @@ from qcore.supervision.deadlines import Watchdog
 from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.pool import Pool
 from qcore.supervision.status_report import LONG, StatusReport
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     import socket
@@ -179,7 +180,10 @@ class Supervisor:
             if self._config.scheduler:
                 self._scheduler = SchedulerThread(self._runtime, self._pool.declared)
             _log.info(
-                "cluster %s is ready: %d workers, supervisor %d", self._config.name, len(pages), os.getpid()
+                "cluster %s is ready: %s, supervisor %d",
+                self._config.name,
+                counted(len(pages), "worker"),
+                os.getpid(),
             )
             for hook in self._runtime.hooks("qcore_cluster_start"):
                 hook(ClusterEvent(status=self.status()))
@@ -250,7 +254,7 @@ class Supervisor:
         if not self._maintenance.close(_CLOSE_TIMEOUT):
             _log.error("the broker does not answer; leased messages come back when their leases end")
         self._selector.close()
-        _log.info("cluster %s has stopped, %d tasks finished", self._config.name, status.finished)
+        _log.info("cluster %s has stopped, %s finished", self._config.name, counted(status.finished, "task"))
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
