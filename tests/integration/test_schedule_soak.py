@@ -17,7 +17,7 @@ from qcore.interfaces import Settings
 from qcore.model import Outgoing, Schedule
 from qcore.schedules import rules
 from qcore.schedules.messages import slot_id
-from qcore.schedules.slots import CatchUp, due
+from qcore.schedules.slots import CatchUp, due_slots
 from qcore_sqlite import SqliteSettings, make_broker, make_schedules
 from qcore_testing.schedule_soak import ScheduleSoak
 from tests.integration.land import SECRET
@@ -61,7 +61,7 @@ class Machine:
         """Fire what is due by this machine's own clock."""
         mine = now if sound else now + self._skew
         for one in self.store.claim_due(mine, 300, 10.0):
-            slots, after = due(one, mine, CatchUp(), 50)
+            slots, after = due_slots(one, mine, CatchUp(), 50)
             messages = [Outgoing(slot_id(one, slot), f"{one.name} {slot:.0f}".encode()) for slot in slots]
             fate = 1.0 if sound else self._chance.random()
             if fate < 0.05:

@@ -1,4 +1,4 @@
-"""A batch is verified, noted down and settled so that nothing falls between."""
+"""A batch is verified, recorded and settled without losing a message."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def empty(**others: int) -> QueueSize:
     return QueueSize(**{"ready": 0, "leased": 0, "delayed": 0, "dead_letters": 0} | others)
 
 
-def test_what_ends_is_saved_and_acknowledged(bench: Bench) -> None:
-    """In one exchange that leases the next as well."""
+def test_finished_messages_are_saved_and_acknowledged(bench: Bench) -> None:
+    """One exchange does this and leases the next messages."""
     one, _ = bench.take(2)
     bench.batch.finish(0, one, DONE)
     bench.batch.release_unstarted()
@@ -92,8 +92,8 @@ def test_what_ends_is_saved_and_acknowledged(bench: Bench) -> None:
     assert bench.page.snapshot().settled == 1
 
 
-def test_what_did_not_begin_is_given_back_uncounted(bench: Bench) -> None:
-    """Its next delivery is its first again."""
+def test_unstarted_messages_are_released_uncounted(bench: Bench) -> None:
+    """Their next delivery is the first again."""
     bench.take(3)
     bench.batch.release_unstarted()
     bench.batch.settle(0)
@@ -101,8 +101,8 @@ def test_what_did_not_begin_is_given_back_uncounted(bench: Bench) -> None:
     assert [1, 1, 1] == [delivery.deliveries for delivery in bench.broker.lease(5, 0)]
 
 
-def test_a_message_that_is_none_is_buried_with_its_reason_and_the_others_run(bench: Bench) -> None:
-    """Nothing of it is decoded, nothing is lost."""
+def test_a_malformed_message_is_dead_lettered_with_its_reason_and_the_others_run(bench: Bench) -> None:
+    """Nothing of it is decoded, and nothing is lost."""
     body = bytearray(bench.app.runtime.envelope.seal(bytes(16), b"", b"", 1, 0))
     body[60] ^= 1
     bench.broker.enqueue([Outgoing(bytes(16), bytes(body)), Outgoing(bytes(16), b"no envelope")])
@@ -119,7 +119,7 @@ def test_a_message_that_is_none_is_buried_with_its_reason_and_the_others_run(ben
 
 
 def test_an_expired_message_is_not_run(bench: Bench) -> None:
-    """Its result says so."""
+    """Its result says why."""
     bench.app.task(name="time.sleep")(time.sleep).using(expires=0.001).enqueue(1)
     (delivery,) = bench.broker.lease(1, 0)
     opened = bench.runtime.envelope.open(delivery.body)
@@ -136,8 +136,8 @@ def test_an_expired_message_is_not_run(bench: Bench) -> None:
     assert "expired" in bench.runtime.results.read(found).error
 
 
-def test_a_result_too_large_for_the_journal_is_settled_at_once_and_noted_as_not_kept(bench: Bench) -> None:
-    """Whoever settles for a worker that dies over it presents the message again, charged."""
+def test_a_result_too_large_for_the_journal_is_settled_at_once_and_recorded_without_it(bench: Bench) -> None:
+    """If the worker dies over it, the supervisor has the message redelivered and counts a crash."""
     one, _ = bench.take(2)
 
     roomy = bench.batch.finish(0, one, Outcome(Kind.SUCCESS, bytes(PAGE)))
@@ -151,8 +151,8 @@ def test_a_result_too_large_for_the_journal_is_settled_at_once_and_noted_as_not_
     assert State.SUCCESS is bench.state(one)
 
 
-def test_a_batch_whose_heads_do_not_fit_the_page_is_taken_in_part(bench: Bench) -> None:
-    """The rest goes back uncounted."""
+def test_a_batch_whose_heads_do_not_fit_the_page_is_accepted_in_part(bench: Bench) -> None:
+    """The other messages are released uncounted."""
     entries = bench.take(100, task_name="x" * 8000)
 
     assert 0 < len(entries) < 100
@@ -161,8 +161,8 @@ def test_a_batch_whose_heads_do_not_fit_the_page_is_taken_in_part(bench: Bench) 
     assert {1} == {delivery.deliveries for delivery in bench.broker.lease(100, 0)}
 
 
-def test_what_has_ended_before_is_not_run_again(bench: Bench) -> None:
-    """A lost acknowledgement costs nothing but another."""
+def test_a_task_that_has_ended_before_is_not_run_again(bench: Bench) -> None:
+    """A lost acknowledgement costs only another one."""
     (one,) = bench.take(1)
     bench.batch.finish(0, one, DONE)
     bench.store.save(results_of(bench.batch))
@@ -203,7 +203,7 @@ class Moody:
 
 @pytest.mark.parametrize("spoil", ["broker", "store"])
 def test_an_outage_while_settling_forgets_nothing(bench: Bench, spoil: str) -> None:
-    """The same call again makes all of it durable."""
+    """The same call made again makes everything durable."""
     errors: list[Exception] = [BackendUnavailable(), BackendUnavailable()]
     broker: Any = Moody(bench.broker, "commit_and_lease", errors) if spoil == "broker" else bench.broker
     store: Any = bench.store
@@ -225,8 +225,8 @@ def test_an_outage_while_settling_forgets_nothing(bench: Bench, spoil: str) -> N
     assert empty() == bench.broker.size()
 
 
-def test_an_outage_of_the_store_while_a_batch_is_taken_leaves_it_to_be_taken_again(bench: Bench) -> None:
-    """Nothing is noted down, settled or charged before the store has answered."""
+def test_a_batch_can_be_accepted_again_after_an_outage_of_the_store(bench: Bench) -> None:
+    """Nothing is recorded, settled or counted before the store has answered."""
     bench.take(1)
     bench.batch.release_unstarted()
     bench.broker.settle([_again(one) for one in bench.batch._messages])
@@ -245,7 +245,7 @@ def test_an_outage_of_the_store_while_a_batch_is_taken_leaves_it_to_be_taken_aga
 
 
 def test_a_record_the_store_refuses_does_not_hold_up_its_neighbours(bench: Bench) -> None:
-    """Those that can be kept are kept."""
+    """The others are saved."""
     one, two = bench.take(2)
     store: Any = Moody(bench.store, "save", [BackendRejected()])
     store.backend = "another"
@@ -277,7 +277,7 @@ class Choosy:
         self._inner.save(results)
 
 
-def test_of_a_record_no_store_takes_its_end_is_kept(bench: Bench) -> None:
+def test_a_record_that_the_store_always_refuses_is_saved_in_a_reduced_form(bench: Bench) -> None:
     """The task ran: without a record it would run again, and its worker would die over it each time."""
     one, two = bench.take(2)
     batch = bench.batch_with(bench.broker, Choosy(bench.store, 2000))  # type: ignore[arg-type]  # as a store
@@ -297,8 +297,8 @@ def test_of_a_record_no_store_takes_its_end_is_kept(bench: Bench) -> None:
     assert 0 == bench.broker.size().leased
 
 
-def test_what_a_broker_refuses_is_left_to_come_back(bench: Bench) -> None:
-    """The worker forgets it and goes on; nobody settles it in its place."""
+def test_a_settlement_that_the_broker_refuses_lets_its_message_come_back(bench: Bench) -> None:
+    """The worker forgets it and continues; the supervisor does not settle it either."""
     (one,) = bench.take(1)
     bench.batch.finish(0, one, DONE)
     bench.batch._committer._broker = Refusing(bench.broker, one.receipt)  # type: ignore[assignment]  # as a broker
@@ -341,8 +341,8 @@ def test_a_refused_settlement_does_not_take_its_neighbours_along(bench: Bench) -
     assert () == tuple(batch.settle(0))
 
 
-def test_what_the_supervisor_has_settled_is_not_settled_again(bench: Bench) -> None:
-    """A message it has put back may already be somebody else's."""
+def test_messages_that_the_supervisor_has_settled_are_not_settled_again(bench: Bench) -> None:
+    """Another worker may have leased a message that the supervisor released."""
     one, two = bench.take(2)
     bench.batch.finish(0, one, DONE)
     bench.page.mark_flushed(bench.page.seq, 1)
@@ -387,8 +387,8 @@ def waiting(bench: Bench) -> list[Any]:
     return [bench.runtime.envelope.open(one.body) for one in bench.broker.lease(9, 0)]
 
 
-def test_what_follows_is_enqueued_with_the_acknowledgement(bench: Bench) -> None:
-    """Its id is made from what caused it."""
+def test_follow_up_messages_are_enqueued_with_the_acknowledgement(bench: Bench) -> None:
+    """Their ids are derived from the task they follow."""
     entry = follow(bench)
     bench.batch.finish(0, entry, DONE)
 
@@ -398,8 +398,8 @@ def test_what_follows_is_enqueued_with_the_acknowledgement(bench: Bench) -> None
     assert (True, State.SUCCESS, 1) == (following.derived, bench.state(entry), bench.broker.size().leased)
 
 
-def test_an_end_that_is_found_stored_is_gone_on_from(bench: Bench) -> None:
-    """Whoever ran it died before he had."""
+def test_follow_up_messages_are_made_from_a_result_that_is_already_stored(bench: Bench) -> None:
+    """The worker that stored it died before it could enqueue them."""
     entry = follow(bench)
     bench.batch.finish(0, entry, DONE)
     bench.store.save(results_of(bench.batch))
@@ -413,8 +413,8 @@ def test_an_end_that_is_found_stored_is_gone_on_from(bench: Bench) -> None:
     assert PreviousResult(1, b"\x01") == read_workflow(following.tail).fed
 
 
-def test_a_stored_end_that_is_not_ours_is_passed_over(bench: Bench) -> None:
-    """The task runs again: nothing follows from what a stranger wrote."""
+def test_a_stored_result_with_a_wrong_signature_is_ignored(bench: Bench) -> None:
+    """The task runs again, and no follow-up messages are made from a forged result."""
     entry = follow(bench)
     bench.store.save([StoredResult(entry.opened.id, State.SUCCESS, b"forged" * 20, "builtins.abs")])
     bench.broker.settle([_again(entry)])
@@ -424,8 +424,8 @@ def test_a_stored_end_that_is_not_ours_is_passed_over(bench: Bench) -> None:
     assert entry.opened.id == again.opened.id
 
 
-def test_of_what_was_enqueued_twice_the_copy_is_acknowledged_and_not_gone_on_from(bench: Bench) -> None:
-    """Whoever holds the other one does that."""
+def test_a_duplicate_is_acknowledged_without_follow_up_messages(bench: Bench) -> None:
+    """Whoever holds the other copy enqueues them."""
     entry = follow(bench)
     bench.batch.finish(0, entry, DONE)
     bench.batch.settle(0)
@@ -442,7 +442,7 @@ def test_of_what_was_enqueued_twice_the_copy_is_acknowledged_and_not_gone_on_fro
 
 
 @pytest.mark.parametrize("save", [True, False])
-def test_what_was_perhaps_enqueued_is_left_to_the_next_who_takes_the_message(
+def test_follow_up_messages_that_may_have_been_enqueued_are_left_to_the_next_delivery(
     bench: Bench, save: bool
 ) -> None:
     """An exchange that was made and not answered must not be made again."""
@@ -478,8 +478,8 @@ class Unanswered:
         return found
 
 
-def test_the_journal_says_that_something_follows(bench: Bench) -> None:
-    """With the record of a success that is not stored, for the time it takes to go on."""
+def test_the_journal_records_that_there_are_follow_up_messages(bench: Bench) -> None:
+    """It has the result of a success that is only stored until they are enqueued."""
     entry = follow(bench, save=False)
     bench.batch.finish(0, entry, DONE)
 
@@ -494,8 +494,8 @@ def test_the_journal_says_that_something_follows(bench: Bench) -> None:
     assert 0 < record.expires - record.finished <= 3600
 
 
-def test_where_no_message_comes_back_the_journal_holds_what_follows(bench: Bench) -> None:
-    """The supervisor enqueues it in the place of a dead worker."""
+def test_without_redelivery_the_journal_holds_the_follow_up_messages(bench: Bench) -> None:
+    """The supervisor enqueues them for a dead worker."""
     entry = follow(bench)
     broker: Any = Moody(bench.broker, "", [])
     broker.capabilities = attrs.evolve(bench.broker.capabilities, receipts=False)
@@ -507,8 +507,8 @@ def test_where_no_message_comes_back_the_journal_holds_what_follows(bench: Bench
     assert [1] == [len(one.follow_up.messages) for one in ended if one.follow_up is not None]
 
 
-def test_a_member_whose_store_gathers_nothing_lets_the_callback_fail(bench: Bench) -> None:
-    """Whoever waits for it is told, and not left waiting."""
+def test_without_a_coordination_store_the_callback_of_a_group_fails(bench: Bench) -> None:
+    """Whoever waits for it gets an error instead of waiting for ever."""
     job = bench.app.iter("builtins.abs", [1])
     store: Any = Moody(bench.store, "", [])
     store.notes = None
@@ -523,8 +523,8 @@ def test_a_member_whose_store_gathers_nothing_lets_the_callback_fail(bench: Benc
     assert "cannot gather results" in result.error
 
 
-def test_more_follows_than_the_broker_takes_at_once(bench: Bench) -> None:
-    """It is enqueued in parts, behind the results."""
+def test_more_follow_up_messages_than_the_broker_accepts_at_once(bench: Bench) -> None:
+    """They are enqueued in parts, after the results."""
     broker: Any = Moody(bench.broker, "", [])
     broker.capabilities = attrs.evolve(bench.broker.capabilities, bulk=3)
     for _ in range(8):

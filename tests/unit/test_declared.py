@@ -1,4 +1,4 @@
-"""Schedules that code declares, and what is kept of them."""
+"""Schedules that code declares, and how they are stored."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     made.app.close()
 
 
-def test_what_is_declared_is_kept_once_a_cluster_starts(shop: Shop) -> None:
-    """And not before; whose hand it is is told."""
+def test_declared_schedules_are_stored_once_a_cluster_starts(shop: Shop) -> None:
+    """Not before; the schedule names the module that declares it."""
     shop.module(
         "shop_tasks",
         report=cron("30 3 * * MON-FRI", tz="America/New_York", catch_up=False, overlap="skip"),
@@ -94,8 +94,8 @@ def test_what_is_declared_is_kept_once_a_cluster_starts(shop: Shop) -> None:
     assert shop.app.runtime.serializer.loads(got.arguments) == [[1], {"deep": True}]
 
 
-def test_a_declared_cadence_counts_from_the_epoch(shop: Shop) -> None:
-    """So that two clusters which declare it at once mean the same slots; or from what is said."""
+def test_a_declared_interval_counts_from_the_epoch(shop: Shop) -> None:
+    """So two clusters that declare it at once mean the same slots; `next_run` changes that."""
     first = datetime(2020, 1, 1, 9, 0, 7, tzinfo=UTC)
     shop.module("shop_tasks", a=every(hours=1), b=every(timedelta(hours=1), next_run=first))
 
@@ -108,7 +108,7 @@ def test_a_declared_cadence_counts_from_the_epoch(shop: Shop) -> None:
 
 
 def test_a_task_may_declare_several(shop: Shop) -> None:
-    """Each named by its rule unless it has a name."""
+    """Each is named by its rule unless it has a name."""
     monthly = When(type="monthly", next_run=datetime(2026, 1, 31, 9, tzinfo=UTC), name="month")
     shop.module("shop_tasks", report=[cron("0 9 * * *"), every(seconds=90), monthly])
 
@@ -116,7 +116,7 @@ def test_a_task_may_declare_several(shop: Shop) -> None:
 
 
 def test_starting_again_changes_nothing(shop: Shop) -> None:
-    """A slot that is due stays due, and is made up for."""
+    """A slot that is due stays due, and is caught up."""
     shop.module("shop_tasks", tick=every(minutes=1, repeats=9))
     shop.start()
     shop.put(shop.kept()["shop_tasks.tick"], next_run=600.0, repeats=4)
@@ -125,8 +125,8 @@ def test_starting_again_changes_nothing(shop: Shop) -> None:
     assert shop.start() == before
 
 
-def test_what_has_changed_is_changed(shop: Shop) -> None:
-    """With the same rule it goes on where it stands."""
+def test_changed_declarations_are_updated(shop: Shop) -> None:
+    """With the same rule the next slot stays."""
     shop.module("shop_tasks", a=every(minutes=1), b=every(minutes=1))
     shop.start()
     for name in ("a", "b"):
@@ -141,8 +141,8 @@ def test_what_has_changed_is_changed(shop: Shop) -> None:
     assert kept["shop_tasks.b"].next_run > time.time()
 
 
-def test_what_was_paused_by_hand_stays_paused(shop: Shop) -> None:
-    """Whatever its module declares by now."""
+def test_a_schedule_paused_by_hand_stays_paused(shop: Shop) -> None:
+    """That holds whatever its module declares by now."""
     shop.module("shop_tasks", a=every(minutes=1), b=every(minutes=1, repeats=5))
     shop.start()
     for name in shop.kept():
@@ -157,8 +157,8 @@ def test_what_was_paused_by_hand_stays_paused(shop: Shop) -> None:
     assert (kept["shop_tasks.b"].repeats, kept["shop_tasks.b"].kept) == (0, 3)
 
 
-def test_what_is_declared_no_more_is_dropped(shop: Shop) -> None:
-    """If its module was imported; what others declare and what was made by hand is left alone."""
+def test_schedules_that_are_not_declared_any_more_are_removed(shop: Shop) -> None:
+    """Only if their module was imported; those of others and those made by hand stay."""
     shop.module("shop_tasks", a=every(minutes=1), b=every(minutes=1))
     shop.start()
     shop.app.schedules.create("a.task", name="by hand")
@@ -173,8 +173,8 @@ def test_what_is_declared_no_more_is_dropped(shop: Shop) -> None:
     assert set(shop.start()) == {"by hand", "elsewhere"}
 
 
-def test_what_was_made_by_hand_is_not_taken_over(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told."""
+def test_a_schedule_made_by_hand_is_not_replaced(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """A warning is logged."""
     shop.app.schedules.create("a.task", name="shop_tasks.a", minutes=7)
     shop.module("shop_tasks", a=every(minutes=1))
 
@@ -182,8 +182,8 @@ def test_what_was_made_by_hand_is_not_taken_over(shop: Shop, caplog: pytest.LogC
     assert "was made by hand" in caplog.text
 
 
-def test_a_fault_is_cleared(shop: Shop) -> None:
-    """What it missed meanwhile is not made up for."""
+def test_an_error_is_cleared(shop: Shop) -> None:
+    """Slots missed meanwhile are not caught up."""
     shop.module("shop_tasks", a=every(minutes=1))
     shop.start()
     shop.put(shop.kept()["shop_tasks.a"], next_run=600.0, fault="no such task")
@@ -194,8 +194,8 @@ def test_a_fault_is_cleared(shop: Shop) -> None:
     assert time.time() < one.next_run <= time.time() + 60
 
 
-def test_what_is_done_stays_done(shop: Shop) -> None:
-    """A number of repeats is not begun anew by each start."""
+def test_an_ended_schedule_stays_ended(shop: Shop) -> None:
+    """A start does not reset the number of repeats."""
     shop.module("shop_tasks", a=every(minutes=1, repeats=2))
     shop.start()
     shop.put(shop.kept()["shop_tasks.a"], repeats=0, kept=0)
@@ -203,8 +203,8 @@ def test_what_is_done_stays_done(shop: Shop) -> None:
     assert shop.start()["shop_tasks.a"].repeats == 0
 
 
-def test_what_was_declared_while_no_store_answered_begins_when_it_is_kept(shop: Shop) -> None:
-    """Not with the slots before that."""
+def test_a_schedule_declared_during_an_outage_begins_when_it_is_stored(shop: Shop) -> None:
+    """It does not begin with the slots before."""
     shop.module("shop_tasks", a=every(minutes=1))
 
     (one,) = shop.start(time.time() + 3600).values()
@@ -222,8 +222,8 @@ def test_what_was_declared_while_no_store_answered_begins_when_it_is_kept(shop: 
         (lambda: every(seconds=5, name=""), "not a name of a schedule"),
     ],
 )
-def test_a_wrong_rule_is_told_where_it_stands(declare: Callable[[], When], fault: str) -> None:
-    """At the import of its module."""
+def test_an_invalid_rule_is_an_error_where_it_is_declared(declare: Callable[[], When], fault: str) -> None:
+    """It is raised at the import of the module."""
     with pytest.raises(ScheduleError, match=fault):
         declare()
 
@@ -237,20 +237,20 @@ def test_a_wrong_rule_is_told_where_it_stands(declare: Callable[[], When], fault
         ([every(seconds=5, name="x"), every(seconds=6, name="x")], "by the name of 'x'"),
     ],
 )
-def test_what_code_cannot_declare_is_told(shop: Shop, schedule: Any, fault: str) -> None:
-    """At the import of its module."""
+def test_what_code_cannot_declare_is_refused(shop: Shop, schedule: Any, fault: str) -> None:
+    """It is refused at the import of the module."""
     with pytest.raises(ScheduleError, match=fault):
         shop.module("shop_tasks", a=schedule)
 
 
 def test_two_tasks_cannot_declare_one_name(shop: Shop) -> None:
-    """Whose is it?"""
+    """It would be unclear whose schedule it is."""
     with pytest.raises(ScheduleError, match="two schedules are declared by the name of 'x'"):
         shop.module("shop_tasks", a=every(seconds=5, name="x"), b=every(seconds=5, name="x"))
 
 
-def test_a_module_that_is_loaded_anew_declares_what_it_says_now(shop: Shop) -> None:
-    """Not what it said before."""
+def test_a_reloaded_module_declares_its_new_schedules(shop: Shop) -> None:
+    """It does not declare the old ones any more."""
     shop.module("shop_tasks", a=every(seconds=5), b=every(seconds=5))
     shop.module("shop_tasks", a=every(seconds=6))
 
@@ -260,7 +260,7 @@ def test_a_module_that_is_loaded_anew_declares_what_it_says_now(shop: Shop) -> N
 
 
 def test_two_apps_cannot_declare_one_name(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start fails, and says which."""
+    """The start fails, and the error names both."""
     shop.module("shop_tasks", a=every(seconds=5, name="x"))
     shop.app = App(Config.from_dict(shop.app.config.as_dict()))
     shop.module("shop_mail", a=every(seconds=5, name="x"))
@@ -271,8 +271,8 @@ def test_two_apps_cannot_declare_one_name(shop: Shop, monkeypatch: pytest.Monkey
         shop.start()
 
 
-def test_arguments_that_cannot_be_written_are_told_at_the_start(shop: Shop) -> None:
-    """Not when the slot has come."""
+def test_arguments_that_cannot_be_serialised_fail_the_start(shop: Shop) -> None:
+    """They are not found out when the slot is due."""
     shop.module("shop_tasks", a=every(seconds=5, args=[object()]))
 
     with pytest.raises(EncodeError):

@@ -1,4 +1,4 @@
-"""Which slots are fired, where to, and how late."""
+"""Which slots are fired, on which queue, and with which delay."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def ended(app: App, id: bytes, state: State) -> None:
         store.save([StoredResult(id, state, b"", "a.task", finished=time.time())])
 
 
-def test_a_slot_is_left_out_while_an_earlier_one_has_not_ended(app: App, fire: Callable[[], None]) -> None:
-    """With `skip`, until its place is given up."""
+def test_a_slot_is_skipped_while_an_earlier_one_has_not_ended(app: App, fire: Callable[[], None]) -> None:
+    """With `skip`, until its permit is released."""
     app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 2 * 3600, overlap="skip")
 
     fire()
@@ -104,7 +104,7 @@ def test_a_slot_is_left_out_while_an_earlier_one_has_not_ended(app: App, fire: C
     assert app.schedules.list()[0].next_run > time.time()
 
 
-def test_one_slot_waits_behind_the_one_that_runs(app: App, fire: Callable[[], None]) -> None:
+def test_one_slot_waits_while_another_runs(app: App, fire: Callable[[], None]) -> None:
     """With `queue`, and they do not run at the same time."""
     app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 4 * 3600, overlap="queue")
 
@@ -117,10 +117,10 @@ def test_one_slot_waits_behind_the_one_that_runs(app: App, fire: Callable[[], No
 
 
 @pytest.mark.parametrize(("state", "count"), [(State.SUCCESS, 1), (State.FAILED, 1), (State.RETRYING, 0)])
-def test_the_place_of_a_task_that_has_ended_is_free(
+def test_the_permit_of_an_ended_task_is_free(
     app: App, fire: Callable[[], None], state: State, count: int
 ) -> None:
-    """Though its worker died before it gave it up; one that will run again has not ended."""
+    """Its worker may have died before releasing it; a task that will run again has not ended."""
     app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     fire()
     (first,) = leased(app)
@@ -133,7 +133,7 @@ def test_the_place_of_a_task_that_has_ended_is_free(
 
 
 def test_a_schedule_whose_task_was_purged_fires_again(app: App, fire: Callable[[], None]) -> None:
-    """Its place is kept for a task that is nowhere; it is not while the queue holds anything."""
+    """Its permit is held for a task that does not exist; the permit counts while the queue holds anything."""
     app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 300, overlap="skip")
     fire()
     with app.runtime.brokers.connection() as broker:
@@ -150,8 +150,8 @@ def test_a_schedule_whose_task_was_purged_fires_again(app: App, fire: Callable[[
     assert len(leased(app)) == 1
 
 
-def test_a_place_taken_before_a_crash_is_not_lost(app: App, fire: Callable[[], None]) -> None:
-    """Whoever fires the slot in the end makes the same holder."""
+def test_a_permit_acquired_before_a_crash_is_not_lost(app: App, fire: Callable[[], None]) -> None:
+    """Whoever fires the slot in the end has the same holder id."""
     made = app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     with app.runtime.stores.connection() as store:
         assert store.notes is not None
@@ -162,8 +162,8 @@ def test_a_place_taken_before_a_crash_is_not_lost(app: App, fire: Callable[[], N
     assert len(leased(app)) == 1
 
 
-def test_a_schedule_edited_in_the_instant_leaves_no_place_taken(app: App) -> None:
-    """Its slots are fired by the next look, under their new ids."""
+def test_a_schedule_edited_while_it_fires_leaves_no_permit_held(app: App) -> None:
+    """Its slots are fired a second later, under their new ids."""
     app.schedules.create("a.task", 1, name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     firing = Firing(app.runtime)
     with app.runtime.schedule_stores.connection() as store:
@@ -179,8 +179,8 @@ def test_a_schedule_edited_in_the_instant_leaves_no_place_taken(app: App) -> Non
     firing.close()
 
 
-def test_a_task_left_out_by_a_hook_takes_no_place() -> None:
-    """The next slot is not passed over for it."""
+def test_a_task_skipped_by_a_hook_holds_no_permit() -> None:
+    """The next slot is not skipped because of it."""
 
     @hookimpl
     def qcore_pre_enqueue(event: Any) -> None:
@@ -201,8 +201,8 @@ def test_a_task_left_out_by_a_hook_takes_no_place() -> None:
     firing.close()
 
 
-def test_overlap_needs_notes() -> None:
-    """A store that keeps none is told of at the call."""
+def test_overlap_needs_a_coordination_store() -> None:
+    """A store without one is refused at the call."""
 
     def make_plain(_: Settings) -> MemoryResults:
         made = MemoryResults(ResultTable(), backend="plain")
@@ -239,14 +239,14 @@ def test_overlap_needs_notes() -> None:
         ({"q_options": {"sync": True}}, "'sync' has no meaning for a schedule"),
     ],
 )
-def test_what_makes_no_sense_is_refused(app: App, told: dict[str, Any], fault: str) -> None:
-    """At the call."""
+def test_invalid_options_are_refused(app: App, told: dict[str, Any], fault: str) -> None:
+    """They are refused at the call."""
     with pytest.raises(ScheduleError, match=fault):
         app.schedules.create("a.task", **told)
 
 
-def test_jitter_spreads_tasks_evenly_and_for_whoever_fires_them(app: App) -> None:
-    """The delay is made from the slot's id."""
+def test_jitter_spreads_tasks_evenly_and_is_the_same_whoever_fires_them(app: App) -> None:
+    """The delay is derived from the slot's id."""
     made = app.schedules.create("a.task", every=timedelta(seconds=100), jitter=100)
 
     found = [lateness(made, slot_id(made, float(slot))) for slot in range(2000)]
@@ -260,7 +260,7 @@ def test_jitter_spreads_tasks_evenly_and_for_whoever_fires_them(app: App) -> Non
 
 
 def test_a_jittered_task_waits(app: App, fire: Callable[[], None]) -> None:
-    """A slot's, not one that is run by hand."""
+    """This holds for a slot, not for a run by hand."""
     made = app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, jitter=3600)
 
     fire()
@@ -274,8 +274,8 @@ def test_a_jittered_task_waits(app: App, fire: Callable[[], None]) -> None:
     assert by_hand.delay == 0.0
 
 
-def test_a_task_is_put_on_the_queue_it_is_for(app: App, fire: Callable[[], None]) -> None:
-    """Signed with that queue's key; its schedule stays here."""
+def test_a_task_is_enqueued_on_the_queue_it_names(app: App, fire: Callable[[], None]) -> None:
+    """It is signed with that queue's key; its schedule stays here."""
     app.schedules.create(
         "a.task", name="tick", minutes=60, next_run=time.time() - 5, queue="mail", overlap="skip"
     )
@@ -299,13 +299,13 @@ def test_a_task_is_put_on_the_queue_it_is_for(app: App, fire: Callable[[], None]
         )
 
 
-def test_its_own_queue_is_no_other(app: App) -> None:
-    """Saying it is saying nothing."""
+def test_naming_its_own_queue_changes_nothing(app: App) -> None:
+    """It is the same as naming none."""
     assert app.schedules.create("a.task", queue="plans").queue == ""
 
 
 def test_a_file_holds_one_queue(tmp_path: Any) -> None:
-    """Another queue in the same file could not be told from ours."""
+    """Another queue in the same file could not be told from this one."""
     app = App(Config.from_dict({"name": "plans", "sqlite": {"path": str(tmp_path / "queue.db")}}))
 
     with pytest.raises(NotSupported, match="a file holds one queue"):
@@ -313,8 +313,8 @@ def test_a_file_holds_one_queue(tmp_path: Any) -> None:
     app.close()
 
 
-def test_a_schedules_options_are_its_tasks(app: App) -> None:
-    """A hook, and what `async_task` takes."""
+def test_options_of_a_schedule_are_options_of_its_task(app: App) -> None:
+    """This holds for a hook, and for what `async_task` takes."""
     made = app.schedules.create("a.task", hook="a.hook", q_options={"timeout": 7, "group": "tens"})
 
     found = OpenedSchedule(app.runtime, made).message(0.0, bytes(16))
@@ -350,10 +350,10 @@ def test_a_body_is_verified_and_decoded_once_for_all_slots(
     app.close()
 
 
-def test_what_is_left_out_of_what_was_missed_is_told(
+def test_the_number_of_missed_slots_that_are_not_caught_up_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The oldest, and how many they are."""
+    """The oldest slots are left out."""
     app = make(catch_up_limit=3, catch_up_window=3600)
     start = float(int(time.time()) - 600)
     app.schedules.create("a.task", name="tick", minutes=1, next_run=start)

@@ -1,4 +1,4 @@
-"""Flows run inline as they do on a cluster, and nothing that is not ours is gathered."""
+"""Flows run inline, and only genuine results are collected."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def broken(result: Result) -> None:
 
 
 def test_chains_run_to_their_end_inline(app: App) -> None:
-    """In order, handing on values, with the handle of the whole."""
+    """In order, with results passed on, and with the handle of the whole."""
     with inline(app):
         chain = app.chain([(double, (1,)), double, (double, [])], pipe_result=True)
 
@@ -92,7 +92,7 @@ def test_chains_run_to_their_end_inline(app: App) -> None:
 
 
 def test_a_chain_stops_inline_and_says_where(app: App) -> None:
-    """Unless the link may fail."""
+    """It continues if the link may fail."""
     with inline(app):
         stopped = app.chain([(double, (1,)), refuse, (double, (2,))])
         gone_on = app.chain([app.task(refuse).using(continue_on_failure=True), (double, (2,))])
@@ -102,8 +102,8 @@ def test_a_chain_stops_inline_and_says_where(app: App) -> None:
     assert (2, 4) == (stopped.current(), gone_on.result())
 
 
-def test_groups_and_iterations_are_gathered_inline(app: App) -> None:
-    """In order; chains count by their last link, failures by the first."""
+def test_results_of_groups_and_iterations_are_collected_inline(app: App) -> None:
+    """They come in order; a chain counts by its last link, a failure is named by the first."""
     with inline(app):
         job = app.group([(double, (1,)), [(double, (2,)), (double, (3,))], Chain([(double, (4,))])]).then(
             (total, (), {"more": 1})
@@ -119,16 +119,16 @@ def test_groups_and_iterations_are_gathered_inline(app: App) -> None:
     assert ([[], [6], [2, 4]], [0, 2, 4]) == (collected, group.results())
 
 
-def test_a_task_that_says_sync_takes_its_flow_along(app: App) -> None:
-    """All of it is run here, and nothing is enqueued."""
+def test_a_task_with_sync_runs_its_whole_flow_inline(app: App) -> None:
+    """Nothing is enqueued."""
     sync = app.task(double).using(sync=True)
 
     assert [2, 4] == app.group([sync.bind(1), sync.bind(2)]).then(app.task(list)).result()
     assert 0 == app.queue.size().ready
 
 
-def test_hooks_are_called_inline_and_hurt_nobody(app: App) -> None:
-    """Of every end, stored or not; of a chain that stopped and of a callback that was not called."""
+def test_callbacks_are_called_inline_and_their_errors_harm_nothing(app: App) -> None:
+    """They are called at every end, stored or not, of a stopped chain and of a skipped callback too."""
     with inline(app):
         app.async_task(double, 2, hook=hook, save=False)
         app.async_task(refuse, hook=f"{HERE}.hook")
@@ -146,8 +146,8 @@ def test_hooks_are_called_inline_and_hurt_nobody(app: App) -> None:
     ] == told
 
 
-def test_captured_flows_show_what_is_enqueued_first_and_run_to_their_end(app: App) -> None:
-    """What follows is made when they are run."""
+def test_captured_flows_show_their_first_messages_and_run_to_their_end(app: App) -> None:
+    """Follow-up messages are made when they are run."""
     with captured(app) as queue:
         chain = app.chain([(double, (1,)), (double, (2,))])
         job = app.iter(double, [5, 6])
@@ -163,8 +163,8 @@ def test_captured_flows_show_what_is_enqueued_first_and_run_to_their_end(app: Ap
 # -- what is refused and left out -------------------------------------------------------------------
 
 
-def test_what_is_no_flow_is_refused(app: App) -> None:
-    """With what to do about it."""
+def test_invalid_flows_are_refused(app: App) -> None:
+    """The error says what to do."""
     with pytest.raises(ValueError, match="a chain has no steps"):
         app.chain([])
     with pytest.raises(ValueError, match=r"a step is \(function, args, kwargs\), and .* has 4 parts"):
@@ -180,7 +180,7 @@ def test_what_is_no_flow_is_refused(app: App) -> None:
 
 
 def test_a_group_that_has_not_ended_says_how_many_are_missing(app: App) -> None:
-    """And one that failed which."""
+    """A failed group names the first failure."""
     group = app.group([(double, (1,)), (double, (2,))]).enqueue()
 
     with pytest.raises(ResultNotReady, match="2 of 2 have no result yet after waiting 0 seconds"):
@@ -194,8 +194,8 @@ def test_a_group_that_has_not_ended_says_how_many_are_missing(app: App) -> None:
     assert isinstance(raised.value.result, Result)
 
 
-def test_a_group_whose_results_were_forgotten_says_that_they_may_be(app: App) -> None:
-    """Nobody can tell what has not ended from what ended and was not kept; the message names both."""
+def test_a_group_whose_results_were_removed_says_that_they_may_be(app: App) -> None:
+    """A task that has not ended cannot be told from one whose result was removed; the error names both."""
     with inline(app):
         group = app.group([(double, (1,)), (double, (2,))]).enqueue()
     with app.runtime.stores.connection() as store:
@@ -210,8 +210,8 @@ def test_a_group_whose_results_were_forgotten_says_that_they_may_be(app: App) ->
         group.results()
 
 
-def test_a_large_argument_of_what_waits_for_many_is_refused(app: App) -> None:
-    """It travels with every member; the message says how large that is and what to do."""
+def test_a_callback_with_large_arguments_for_many_members_is_refused(app: App) -> None:
+    """Every member carries them; the error says how large they are and what to do."""
     many = [(double, (number,)) for number in range(100)]
 
     with pytest.raises(
@@ -228,8 +228,8 @@ def test_a_large_argument_of_what_waits_for_many_is_refused(app: App) -> None:
     assert app.queue.size().ready == 102
 
 
-def test_hooks_before_the_enqueuing_see_every_link(tmp_path: Path) -> None:
-    """A chain one of whose links is left out is left out; a group goes on without that member."""
+def test_hooks_before_enqueueing_see_every_link(tmp_path: Path) -> None:
+    """If a hook skips a link the chain is skipped; a group runs without that member."""
 
     @hookimpl
     def qcore_pre_enqueue(event: EnqueueEvent) -> None:
@@ -255,8 +255,8 @@ def test_hooks_before_the_enqueuing_see_every_link(tmp_path: Path) -> None:
 # -- what the worker believes -------------------------------------------------------------------------
 
 
-def test_only_the_members_own_results_are_gathered(app: App) -> None:
-    """Sealed by this project, and under the id that is made anew: no other task's result passes."""
+def test_only_the_members_own_results_are_collected(app: App) -> None:
+    """They are sealed by this project under an id that is derived again: no other result is accepted."""
     results, flow = app.runtime.results, new_flow()
     done = Outcome(Kind.SUCCESS, started=1.0, finished=2.0)
 
@@ -282,8 +282,8 @@ def test_only_the_members_own_results_are_gathered(app: App) -> None:
         upstream_args(results, tail, {})
 
 
-def test_the_callback_is_the_same_message_whoever_completes_the_gathering(app: App) -> None:
-    """But for its time and the member that enqueued it."""
+def test_the_callback_is_the_same_message_whoever_completes_the_group(app: App) -> None:
+    """Only its time and the member that enqueued it differ."""
     flow = new_flow()
     link = Link(derived(flow, "callback"), encode_head(Head("a.b")))
     continuation = ContinuationBuilder(app.runtime)
@@ -297,8 +297,8 @@ def test_the_callback_is_the_same_message_whoever_completes_the_gathering(app: A
     assert [member_id(flow, 0), member_id(flow, 1)] == [one.by for one in gathered if one is not None]
 
 
-def test_ids_of_links_are_made_from_the_last() -> None:
-    """Which is the handle's."""
+def test_ids_of_links_are_derived_from_the_last() -> None:
+    """That is the id of the handle."""
     last = new_flow()
 
     assert chain_ids(last, 1) == [last]
@@ -319,14 +319,14 @@ def test_a_rate_is_a_count_and_seconds(rate: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("rate", ["10", "x/s", "10/y", "0/s", "/s"])
-def test_what_is_no_rate_is_refused(rate: str) -> None:
-    """With what one looks like."""
+def test_an_invalid_rate_is_refused(rate: str) -> None:
+    """The error shows what one looks like."""
     with pytest.raises(ValueError, match=f"no rate: '{rate}'; write '10/s'"):
         with_options(DEFAULT, {"rate": rate}).head("a.b")
 
 
-def test_a_hook_is_named_by_function_task_or_text(app: App) -> None:
-    """A task by the name it was given."""
+def test_a_callback_is_given_as_function_task_or_text(app: App) -> None:
+    """A task is known by the name it was given."""
     named = app.task(name="other.name")(hook)
 
     heads = [read_head(with_options(DEFAULT, {"hook": one}).head("a.b")) for one in (hook, named, "x.y")]
@@ -336,8 +336,8 @@ def test_a_hook_is_named_by_function_task_or_text(app: App) -> None:
 
 
 @pytest.mark.parametrize("made", [Chain(["builtins.len"]), ["builtins.len"]], ids=["Chain", "list"])
-def test_a_step_is_no_chain(app: App, made: Any) -> None:
-    """It is told in a line, which shows what was given."""
+def test_a_step_is_not_a_chain(app: App, made: Any) -> None:
+    """The error is one line that shows what was given."""
     with pytest.raises(TypeError, match=r"a step is a task with its arguments.* is a chain"):
         app.chain(["builtins.len", made])
 
@@ -351,20 +351,20 @@ def test_a_step_is_no_chain(app: App, made: Any) -> None:
     ],
 )
 def test_a_step_has_its_arguments_in_a_list(app: App, step: Any, says: str) -> None:
-    """A single argument is written as a tuple of one, and the message says so."""
+    """The error says that a single argument is written as a tuple of one."""
     with pytest.raises(TypeError, match=says):
         app.chain([step])
 
 
-def test_a_step_is_not_enqueued_already(app: App) -> None:
-    """What `enqueue` returns is a handle; `bind` makes a step."""
+def test_a_step_is_not_a_handle(app: App) -> None:
+    """`enqueue` returns a handle; `bind` makes a step."""
     job: Any = app.enqueue(double, 1)
 
     with pytest.raises(TypeError, match=r"such as task.bind\(1\), and <Job .* is enqueued already"):
         app.group([job])
 
 
-def test_a_chain_object_runs_on_its_own(app: App) -> None:
-    """It says itself whether it feeds."""
+def test_a_chain_object_can_be_enqueued(app: App) -> None:
+    """It says itself whether results are passed on."""
     with inline(app):
         assert app.chain(Chain([(double, (1,)), double], pipe_result=True)).result() == 4

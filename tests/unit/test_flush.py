@@ -1,4 +1,4 @@
-"""What a supervisor settles for a worker in mid-task is settled by one of the two, never by both."""
+"""The supervisor settles for a busy worker, and never twice."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Slow:
         return found
 
 
-def test_a_worker_that_goes_on_waits_for_what_is_being_settled_for_it(tmp_path: Path) -> None:
-    """Else what follows from its tasks is enqueued by it, and again by whoever finds them ended."""
+def test_a_worker_that_moves_on_waits_for_the_supervisor_to_finish_settling(tmp_path: Path) -> None:
+    """Otherwise both would enqueue the follow-up messages of its tasks."""
     bench = Bench(tmp_path)
     short, long = bench.take(2, hook=hook)
     bench.page.set_state(WorkerState.BUSY)
@@ -79,8 +79,8 @@ def test_a_worker_that_goes_on_waits_for_what_is_being_settled_for_it(tmp_path: 
     assert told == [f"{__name__}.hook"] * 2
 
 
-def test_a_worker_that_has_held_nothing_waits_for_nobody(tmp_path: Path) -> None:
-    """It gives back what came while its queue was paused."""
+def test_a_worker_without_a_batch_does_not_wait(tmp_path: Path) -> None:
+    """It releases a message that came while its queue was paused."""
     bench = Bench(tmp_path)
     bench.app.async_task("builtins.print")
     began = time.monotonic()

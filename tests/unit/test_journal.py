@@ -1,4 +1,4 @@
-"""What a worker writes down is read whole, whenever it is looked at and however the worker ends."""
+"""A page is read whole, however its worker ends."""
 
 from __future__ import annotations
 
@@ -55,8 +55,10 @@ def test_an_untouched_page_holds_nothing(journal: Journal) -> None:
 
 
 @given(numbers=st.lists(st.integers(0, 10**9), max_size=20), done=st.integers(0, 20), data=st.data())
-def test_what_is_held_and_noted_is_read(numbers: list[int], done: int, data: st.DataObject) -> None:
-    """Messages and outcomes come back as they were written, in their order."""
+def test_leased_and_finished_messages_are_read_as_written(
+    numbers: list[int], done: int, data: st.DataObject
+) -> None:
+    """Messages and records come back in their order."""
     journal = Journal.create(1)
     page = journal.page(0)
     batch = [held(number) for number in numbers]
@@ -71,8 +73,8 @@ def test_what_is_held_and_noted_is_read(numbers: list[int], done: int, data: st.
     journal.close()
 
 
-def test_the_running_message_is_told_from_those_before_and_behind(journal: Journal) -> None:
-    """At each moment at most one message runs, and the supervisor knows which and until when."""
+def test_at_most_one_message_is_running(journal: Journal) -> None:
+    """The supervisor knows which one, and until when."""
     page = journal.page(0)
     page.write_batch([held(1), held(2)], 5)
 
@@ -90,8 +92,8 @@ def test_the_running_message_is_told_from_those_before_and_behind(journal: Journ
     assert (2, 7, 5) == (seen[-1].ended, seen[-1].total, seen[-1].leased)
 
 
-def test_settled_messages_are_not_held_any_more(journal: Journal) -> None:
-    """What was settled in the middle of a batch frees the room of its outcomes."""
+def test_settled_messages_free_the_room_of_their_records(journal: Journal) -> None:
+    """That holds in the middle of a batch too."""
     page = journal.page(0)
     page.write_batch([held(1), held(2)], 0)
     page.add_finished(ended(0, 1))
@@ -102,8 +104,8 @@ def test_settled_messages_are_not_held_any_more(journal: Journal) -> None:
     assert (1, ([held(1), held(2)], [ended(1, 2)])) == (seen.settled, page.read(seen))
 
 
-def test_a_batch_too_large_for_the_page_is_refused_and_nothing_is_held(journal: Journal) -> None:
-    """The worker then takes half of it; what was held before is not spoilt."""
+def test_a_batch_too_large_for_the_page_is_refused_and_changes_nothing(journal: Journal) -> None:
+    """The worker then records half of it; the batch before stays readable."""
     page = journal.page(0)
     page.write_batch([held(1)], 0)
     before = page.snapshot()
@@ -112,8 +114,8 @@ def test_a_batch_too_large_for_the_page_is_refused_and_nothing_is_held(journal: 
     assert (before, ([held(1)], [])) == (page.snapshot(), page.read(before))
 
 
-def test_a_batch_that_just_fits_leaves_room_for_outcomes(journal: Journal) -> None:
-    """Half of the page is kept free of messages."""
+def test_a_batch_that_just_fits_leaves_room_for_records(journal: Journal) -> None:
+    """Half of the page is reserved for them."""
     page = journal.page(0)
     most = max(count for count in range(64) if page.write_batch([held(2, head=bytes(8192))] * count, 0))
 
@@ -121,8 +123,8 @@ def test_a_batch_that_just_fits_leaves_room_for_outcomes(journal: Journal) -> No
     assert page.add_finished(ended(0, 1, size=PAGE // 4))
 
 
-def test_an_outcome_too_large_is_refused_and_a_small_one_still_fits(journal: Journal) -> None:
-    """There is always room to say that a message has ended."""
+def test_a_record_too_large_is_refused_and_a_small_one_still_fits(journal: Journal) -> None:
+    """There is always room to record that a message has ended."""
     page = journal.page(0)
     page.write_batch([held(1), held(2)], 0)
     size = PAGE // 4
@@ -138,7 +140,7 @@ def test_an_outcome_too_large_is_refused_and_a_small_one_still_fits(journal: Jou
 
 
 def test_no_message_begins_beyond_the_limit(journal: Journal) -> None:
-    """What the supervisor takes away is not begun, and the page says so at once."""
+    """What the supervisor releases is not begun, and the page says so at once."""
     page, ours = journal.page(0), journal.page(0)
     page.write_batch([held(1), held(2), held(3)], 0)
     assert page.begin(0, 10, 0)
@@ -150,7 +152,7 @@ def test_no_message_begins_beyond_the_limit(journal: Journal) -> None:
 
 
 def test_a_limit_for_an_earlier_batch_is_ignored(journal: Journal) -> None:
-    """A late word of the supervisor's about a batch that is over holds nobody up."""
+    """A late command for a settled batch holds up nobody."""
     page = journal.page(0)
     page.write_batch([held(1)], 0)
     page.limit_batch(page.snapshot().seq, 0)
@@ -161,8 +163,8 @@ def test_a_limit_for_an_earlier_batch_is_ignored(journal: Journal) -> None:
     assert page.flushed() == 0
 
 
-def test_what_the_supervisor_settled_is_told(journal: Journal) -> None:
-    """The worker need not settle it again."""
+def test_a_worker_reads_how_many_messages_the_supervisor_settled(journal: Journal) -> None:
+    """It need not settle them again."""
     page = journal.page(0)
     page.write_batch([held(1), held(2), held(3)], 0)
 
@@ -171,8 +173,8 @@ def test_what_the_supervisor_settled_is_told(journal: Journal) -> None:
     assert page.flushed() == 2
 
 
-def test_a_page_is_empty_for_the_next_worker_and_numbers_go_on(journal: Journal) -> None:
-    """A word meant for the worker before never fits a batch of the next one's."""
+def test_a_page_is_cleared_for_the_next_worker_and_batch_numbers_continue(journal: Journal) -> None:
+    """A command for the worker before never fits a batch of the next one."""
     old = journal.page(0)
     old.write_batch([held(1)], 0)
     old.set_state(WorkerState.LEAVING, ExitReason.MEMORY)
@@ -190,7 +192,7 @@ def test_a_page_is_empty_for_the_next_worker_and_numbers_go_on(journal: Journal)
     assert new.begin(0, 0, 0)
 
 
-def test_pages_do_not_touch_each_other(journal: Journal) -> None:
+def test_pages_do_not_overlap(journal: Journal) -> None:
     """One worker's batch is not another's."""
     journal.page(0).write_batch([held(1, head=bytes(8192))] * 50, 0)
 
@@ -230,8 +232,8 @@ def _torn(found: tuple[list[HeldMessage], list[FinishedMessage]], count: int) ->
     return not whole or len(numbers) > 1 or len(messages) != count
 
 
-def test_a_reader_never_sees_half_of_one_batch_and_half_of_another(journal: Journal) -> None:
-    """Each reading of a page that is written at full speed is one batch whole, or none at all."""
+def test_a_reader_never_sees_parts_of_two_batches(journal: Journal) -> None:
+    """Each reading of a page that is written at full speed is one whole batch, or none."""
     page = journal.page(0)
     good = 0
     with Child(lambda tell: _hammer(journal.page(0), tell)) as child:
@@ -246,7 +248,7 @@ def test_a_reader_never_sees_half_of_one_batch_and_half_of_another(journal: Jour
 
 
 def test_a_running_message_is_never_seen_without_its_own_start(journal: Journal) -> None:
-    """Who looks in between finds no task that began long ago, or whose time was over before it began."""
+    """No reader finds a task that began long ago, or whose deadline was before its start."""
     page = journal.page(0)
     count = 250
 
@@ -273,8 +275,8 @@ def test_a_running_message_is_never_seen_without_its_own_start(journal: Journal)
         child.kill()
 
 
-def test_a_message_taken_away_is_never_begun(journal: Journal) -> None:
-    """Of a limit and a beginning at the same moment, one sees the other: no message runs twice."""
+def test_a_released_message_is_never_begun(journal: Journal) -> None:
+    """If a limit and a start happen at the same moment, one sees the other: no message runs twice."""
     page = journal.page(0)
     taken = 0
 
@@ -312,8 +314,8 @@ def test_a_message_taken_away_is_never_begun(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_worker_killed_at_any_moment_leaves_a_page_that_can_be_read(seed: int) -> None:
-    """Whatever line it died in, the page tells one batch or none, and who was running."""
+def test_a_worker_killed_at_any_moment_leaves_a_readable_page(seed: int) -> None:
+    """Whichever line it died in, the page has one batch or none, and the running message."""
     journal = Journal.create(1)
     page = journal.page(0)
     with Child(lambda tell: _hammer(journal.page(0), tell)) as child:
@@ -335,8 +337,8 @@ def test_a_worker_killed_at_any_moment_leaves_a_page_that_can_be_read(seed: int)
     journal.close()
 
 
-def test_the_memory_vanishes_with_its_last_process() -> None:
-    """Nothing of the journal is left in the file system or among our files."""
+def test_the_memory_is_freed_with_its_last_process() -> None:
+    """Nothing of the journal is left in the file system or among the open files."""
     before = set(os.listdir("/dev/fd"))
     journal = Journal.create(3)
     journal.page(0).write_batch([held(1)], 0)

@@ -1,4 +1,4 @@
-"""What the caretaker does while something does not answer."""
+"""What the maintenance thread does while a backend does not answer."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> None:
-    """A store that is down keeps results from being written, not tasks from being held."""
+    """A store that does not answer delays results, but no lease expires."""
     living, dead = scene.slots
     scene.runtime.fault = BackendUnavailable("the store is down")
     caretaker = scene.start()
@@ -127,8 +127,8 @@ def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> Non
     until(lambda: not caretaker.last_error)
 
 
-def test_leases_are_renewed_while_the_store_is_silent(scene: Scene) -> None:
-    """Whoever waits for an answer that does not come, it is not the one who renews."""
+def test_leases_are_renewed_while_the_store_hangs(scene: Scene) -> None:
+    """The thread that renews does not wait for the answer of the store."""
     scene.runtime.silence = threading.Event()
     scene.start()
     scene.hold(scene.slots[0])
@@ -142,8 +142,8 @@ def test_leases_are_renewed_while_the_store_is_silent(scene: Scene) -> None:
     until(lambda: scene.slots[0].page.commands.paused is Pause.NO)
 
 
-def test_workers_wait_for_the_first_look(scene: Scene) -> None:
-    """Nobody knows whether the queue is paused before the store has answered."""
+def test_workers_wait_for_the_first_poll(scene: Scene) -> None:
+    """Before the store has answered it is unknown whether the queue is paused."""
     scene.runtime.fault = BackendUnavailable("the store is down")
     scene.app.queue.pause()
     caretaker = scene.start()
@@ -159,10 +159,10 @@ def test_workers_wait_for_the_first_look(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("fault", [NotSupported("no marks here"), RuntimeError("a fault of the plugin's")])
-def test_a_store_that_cannot_be_asked_stops_nobody(
+def test_a_store_that_cannot_be_asked_stops_no_worker(
     scene: Scene, fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Workers go on as if it was not paused; it is complained of once, not each second."""
+    """Workers continue as if the queue was not paused; the error is logged once, not each second."""
 
     def refuse(*_: Any) -> None:
         raise fault

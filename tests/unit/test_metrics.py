@@ -1,4 +1,4 @@
-"""What a worker tells of its work in passing: progress, and how long things take."""
+"""A worker reports progress, and how long tasks run and wait."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def said(page: Page) -> Progress | None:
 # -- progress ---------------------------------------------------------------------------------
 
 
-def test_progress_belongs_to_the_task_that_says_it(page: Page) -> None:
-    """The next task of the batch, or of the next batch, has none until it says so itself."""
+def test_progress_belongs_to_the_task_that_reports_it(page: Page) -> None:
+    """The next task has none until it reports it itself."""
     context = contextvars.copy_context()
     context.run(PAGE.set, page)
     assert said(page) is None
@@ -75,13 +75,13 @@ def test_progress_belongs_to_the_task_that_says_it(page: Page) -> None:
 
 
 def test_progress_outside_a_worker_is_not_an_error() -> None:
-    """A task that is called as a function says it to nobody."""
+    """A task that is called as a function reports to nobody."""
     progress(1, 2, "nobody listens")
 
 
 @pytest.mark.parametrize(("note", "seen"), [(5, "5"), (None, ""), (b"x", "b'x'")])
-def test_a_note_that_is_no_text_fails_no_task(page: Page, note: Any, seen: str) -> None:
-    """It is shown as a text; what is none is not shown."""
+def test_a_note_that_is_not_text_fails_no_task(page: Page, note: Any, seen: str) -> None:
+    """It is shown as text; None is not shown."""
     context = contextvars.copy_context()
     context.run(PAGE.set, page)
 
@@ -99,8 +99,8 @@ def test_a_note_that_is_no_text_fails_no_task(page: Page, note: Any, seen: str) 
         ((10**400,), "done of progress must be a number, got 1000"),
     ],
 )
-def test_progress_of_what_is_no_number_is_told_and_not_half_written(page: Page, told: Any, says: str) -> None:
-    """In a worker and outside of one alike, so that it is found where the task is tried."""
+def test_progress_that_is_not_a_number_raises_and_writes_nothing(page: Page, told: Any, says: str) -> None:
+    """This holds in a worker and outside of one, so that it is found where the task is tried."""
     context = contextvars.copy_context()
     with pytest.raises(TypeError) as outside:
         context.run(progress, *told)
@@ -116,7 +116,7 @@ def test_progress_of_what_is_no_number_is_told_and_not_half_written(page: Page, 
 
 @given(note=st.text(max_size=200))
 def test_any_note_is_cut_to_120_characters(note: str) -> None:
-    """Whatever they are, and however many bytes they take."""
+    """This holds for all characters, however many bytes they take."""
     journal = Journal.create(1)
     page = journal.page(0)
     page.write_batch([HeldMessage(b"r", bytes(16), b"h", 1, 0, 0, 0)], 0)
@@ -131,7 +131,7 @@ def test_any_note_is_cut_to_120_characters(note: str) -> None:
 
 
 @pytest.mark.parametrize("done", [math.nan, math.inf])
-def test_progress_that_is_no_number_is_not_shown(page: Page, done: float) -> None:
+def test_progress_that_is_not_finite_is_not_shown(page: Page, done: float) -> None:
     """It could not be published."""
     page.metrics.advance(*page.position(), done, 1, "")
 
@@ -147,7 +147,7 @@ def _count(page: Page, tell: Callable[[str], None]) -> None:
 
 
 def test_progress_is_never_read_half_written() -> None:
-    """The parts belong together, however fast they are written, and by whoever is killed meanwhile."""
+    """The parts belong together, however fast they are written, and whoever is killed meanwhile."""
     journal = Journal.create(1)
     page = journal.page(0)
     good = 0
@@ -170,8 +170,8 @@ def test_progress_is_never_read_half_written() -> None:
 
 
 @given(st.integers(-5, 1 << 60))
-def test_what_is_in_a_bucket_is_taken_for_something_near(nanoseconds: int) -> None:
-    """Within a quarter, from a microsecond to thirteen days."""
+def test_a_bucket_stands_for_a_duration_near_those_in_it(nanoseconds: int) -> None:
+    """It is within a quarter, from a microsecond to thirteen days."""
     taken = middle(bucket(nanoseconds)) * 1e9
 
     if 1024 <= nanoseconds < 1 << 50:
@@ -181,7 +181,7 @@ def test_what_is_in_a_bucket_is_taken_for_something_near(nanoseconds: int) -> No
 
 
 def test_percentiles_are_of_tasks_not_of_batches() -> None:
-    """Half of them stayed below the one, 99 of 100 below the other."""
+    """Half of the tasks stayed below one, 99 of 100 below the other."""
     journal = Journal.create(1)
     gauges = journal.page(0).metrics
     gauges.ran(990, 1_000_000)
@@ -201,8 +201,8 @@ def test_percentiles_are_of_tasks_not_of_batches() -> None:
     journal.close()
 
 
-def test_the_pace_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was done before it counts no more; counts go on when a slot gets its next worker."""
+def test_the_rates_are_those_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier tasks do not count; counts continue when a slot gets its next worker."""
     clock = [1000.0]
     monkeypatch.setattr("qcore.journal.rates.time.monotonic", lambda: clock[0])
     journal = Journal.create(2)
@@ -231,8 +231,8 @@ def test_the_pace_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) ->
 # -- what else is seen ------------------------------------------------------------------------
 
 
-def test_what_runs_is_named_once_it_has_run_for_a_while(page: Page) -> None:
-    """The message is read from the page once, and never that of another."""
+def test_the_running_message_is_read_once_it_has_run_for_a_while(page: Page) -> None:
+    """It is read from the page once, and never confused with another."""
     running = Running(page)
 
     assert running.message(page.snapshot(), 60.0) is None
@@ -251,8 +251,8 @@ def test_what_runs_is_named_once_it_has_run_for_a_while(page: Page) -> None:
     assert Running(page).message(late, 0.0) is None
 
 
-def test_orders_are_heard_by_the_task_they_are_meant_for(page: Page) -> None:
-    """One that comes late ends nobody else; a pause is for whoever works in the slot."""
+def test_commands_reach_only_the_task_they_are_meant_for(page: Page) -> None:
+    """A late one ends no other task; a pause is for any worker of the slot."""
     page.commands.cancel(*page.position())
     assert page.commands.cancelled(*page.position())
     page.begin(1, 0, 0)
@@ -266,8 +266,8 @@ def test_orders_are_heard_by_the_task_they_are_meant_for(page: Page) -> None:
     assert not page.commands.cancelled(*page.position())
 
 
-def test_memory_is_looked_at_seldom() -> None:
-    """Two measurements in a row are one; a process that is gone has none."""
+def test_memory_is_measured_seldom() -> None:
+    """Two measurements in a row are one; a process that has ended has none."""
 
     def live(tell: Callable[[str], None]) -> None:
         tell("up")

@@ -1,4 +1,4 @@
-"""Moving a queue from one broker to another, by kill -9 too."""
+"""A queue is moved between brokers, through kill -9 too."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def pair(tmp_path: Path) -> tuple[Broker, Broker]:
     return opened(tmp_path / "from.db"), opened(tmp_path / "to.db")
 
 
-def test_everything_that_is_ready_arrives_in_order(pair: tuple[Broker, Broker]) -> None:
-    """Bodies arrive as they were, the oldest first, and the source is empty."""
+def test_all_ready_messages_are_moved_in_order(pair: tuple[Broker, Broker]) -> None:
+    """Bodies are unchanged, the oldest comes first, and the source is empty."""
     source, target = pair
     source.enqueue([message(number) for number in range(1, 901)])
 
@@ -92,10 +92,8 @@ def test_everything_that_is_ready_arrives_in_order(pair: tuple[Broker, Broker]) 
 
 
 @pytest.mark.parametrize("batches", range(3))
-def test_a_move_killed_half_way_is_started_again(
-    pair: tuple[Broker, Broker], tmp_path: Path, batches: int
-) -> None:
-    """Killed between the two writes, nothing is lost, and nothing is there twice in the end."""
+def test_a_killed_move_is_started_again(pair: tuple[Broker, Broker], tmp_path: Path, batches: int) -> None:
+    """If it is killed between the two writes, nothing is lost, and in the end nothing is there twice."""
     source, target = pair
     source.enqueue([message(number) for number in range(1, 701)])
 
@@ -122,8 +120,8 @@ class Small:
         return getattr(self._broker, name)
 
 
-def test_what_the_target_does_not_take_stays(pair: tuple[Broker, Broker]) -> None:
-    """A message too large for the target is left on the source, and the others arrive."""
+def test_messages_that_the_target_refuses_stay(pair: tuple[Broker, Broker]) -> None:
+    """A message too large for the target is left on the source, and the others are moved."""
     source, target = pair
     source.enqueue([message(1), message(2, size=5000), message(3)])
     mover = Mover(source, Small(target, 1000))  # type: ignore[arg-type]  # a broker with another limit
@@ -149,8 +147,8 @@ class WorkerExit(Small):
             raise BackendUnavailable
 
 
-def test_an_answer_that_was_lost_doubles_nothing(pair: tuple[Broker, Broker]) -> None:
-    """What may have arrived is taken off the target before it is put there again."""
+def test_a_lost_answer_duplicates_nothing(pair: tuple[Broker, Broker]) -> None:
+    """A message that may have been moved is removed from the target before it is enqueued again."""
     source, target = pair
     source.enqueue([message(number) for number in range(1, 601)])
 
@@ -163,7 +161,7 @@ def test_an_answer_that_was_lost_doubles_nothing(pair: tuple[Broker, Broker]) ->
 
 @pytest.mark.parametrize("count", [1, 3, 450])
 def test_two_addresses_of_one_queue_are_noticed(tmp_path: Path, count: int) -> None:
-    """Where nothing else tells that both are the same, the messages do: the move ends, and all are there."""
+    """Where nothing else shows that both are the same, the messages do: the move ends, and all are there."""
     ours = opened(tmp_path / "one.db")
     ours.enqueue([message(number) for number in range(1, count + 1)])
 
@@ -199,7 +197,7 @@ def move(
 
 
 def test_a_moved_task_is_still_signed(move: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    """What was enqueued here can be run there, and what is delayed is said to stay."""
+    """It can be run on the target, and a warning says that delayed messages stay."""
     app = App(Config.load(tmp_path / "qcore.toml"))
     app.enqueue("math.sqrt", 4)
     app.enqueue("math.sqrt", 9)
@@ -216,7 +214,7 @@ def test_a_moved_task_is_still_signed(move: Callable[..., tuple[int, str, str]],
 
 
 def test_a_move_onto_itself_is_refused(move: Callable[..., tuple[int, str, str]]) -> None:
-    """One queue is not moved to itself."""
+    """A queue is not moved to itself."""
     code, _, err = move("--from", "sqlite:here.db", "--to", f"sqlite://{os.getcwd()}/here.db")
 
     assert code == Exit.FAILED
@@ -224,7 +222,7 @@ def test_a_move_onto_itself_is_refused(move: Callable[..., tuple[int, str, str]]
 
 
 def test_two_names_are_refused(move: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    """A message is signed for its queue: under another name it would be buried."""
+    """A message is signed for its queue: under another name it would be dead-lettered."""
     (tmp_path / "other.toml").write_text('name = "other"\n[sqlite]\npath = "o.db"\n', encoding="utf-8")
 
     code, _, err = move("--from", "qcore.toml", "--to", "other.toml")
@@ -235,7 +233,7 @@ def test_two_names_are_refused(move: Callable[..., tuple[int, str, str]], tmp_pa
 
 
 def test_another_key_is_refused(move: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    """Under a key that the new workers do not have, everything moved would be a dead letter."""
+    """Under a key that the new workers do not have, all moved messages would be dead-lettered."""
     (tmp_path / "other.toml").write_text(
         'name = "cli"\nsecret_key = "another key of the tests of moving"\n[sqlite]\npath = "o.db"\n',
         encoding="utf-8",
@@ -251,7 +249,7 @@ def test_another_key_is_refused(move: Callable[..., tuple[int, str, str]], tmp_p
 def test_a_key_that_still_verifies_is_enough(
     move: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    """While keys are rotated, the new configuration signs with another and knows the old one."""
+    """While keys are rotated, the new configuration signs with another key and knows the old one."""
     (tmp_path / "other.toml").write_text(
         f'name = "cli"\nsecret_key = ["another key of the tests of moving", "{KEY}"]\n'
         '[sqlite]\npath = "o.db"\n',
@@ -265,7 +263,7 @@ def test_a_key_that_still_verifies_is_enough(
 def test_the_target_keeps_its_own_lease(
     move: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The long lease is for what is taken; where a message carries its lease, it is the target's."""
+    """Only the source gets the long lease; a message that carries its lease carries the target's."""
     made = []
     make = Runtime.make_broker
 
@@ -282,8 +280,10 @@ def test_the_target_keeps_its_own_lease(
     assert made[-2] == 300
 
 
-def test_what_is_no_url_is_told_without_its_password(move: Callable[..., tuple[int, str, str]]) -> None:
-    """A bracket that is not closed ended it with a traceback."""
+def test_an_invalid_url_is_refused_without_showing_its_password(
+    move: Callable[..., tuple[int, str, str]],
+) -> None:
+    """A bracket that is not closed ended in a traceback."""
     code, _, told = move("--from", "redis://user:hidden@[::1", "--to", "sqlite:there.db")
 
     assert code == 2
@@ -292,7 +292,7 @@ def test_what_is_no_url_is_told_without_its_password(move: Callable[..., tuple[i
 
 
 def test_an_unknown_scheme_names_the_plugin_to_install(move: Callable[..., tuple[int, str, str]]) -> None:
-    """A URL nobody reads is answered with those that are read."""
+    """The error lists the schemes that can be read."""
     code, _, err = move("--from", "qcore.toml", "--to", "gopher://there")
 
     assert code == Exit.CONFIG

@@ -1,4 +1,4 @@
-"""A place is given up once, and nobody takes it again for a task that is over."""
+"""A permit is released once and not extended for an ended task."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_place_given_up_while_it_is_prolonged_stays_free(tmp_path: Path) -> None:
-    """The supervisor had read that the task runs; else the next would wait for a minute."""
+def test_a_permit_released_while_it_is_extended_stays_free(tmp_path: Path) -> None:
+    """The supervisor had read that the task runs; otherwise the next one would wait for a minute."""
     bench = Bench(tmp_path)
     bench.app.task(len).using(concurrency=1).enqueue([])
     (entry,) = bench.batch.accept(bench.broker.lease(1, 0))
@@ -40,8 +40,8 @@ def test_a_place_given_up_while_it_is_prolonged_stays_free(tmp_path: Path) -> No
     bench.close()
 
 
-def test_the_place_of_a_task_that_runs_is_prolonged(tmp_path: Path) -> None:
-    """It stays its own."""
+def test_the_permit_of_a_running_task_is_extended(tmp_path: Path) -> None:
+    """It stays the task's own."""
     bench = Bench(tmp_path)
     bench.app.task(len).using(concurrency=1).enqueue([])
     (entry,) = bench.batch.accept(bench.broker.lease(1, 0))

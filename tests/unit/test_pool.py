@@ -1,4 +1,4 @@
-"""Who gets which processors, and what is said of a worker that is gone."""
+"""Which processors a worker gets, and how its end is described."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from qcore.supervision.zygote import Notice
         ([2, 5, 7], 2, 2, [[2, 5], [7, 2]]),
     ],
 )
-def test_processors_are_dealt_round_and_round(
+def test_processors_are_assigned_in_a_circle(
     cpus: list[int], workers: int, each: int, expected: list[list[int]]
 ) -> None:
     """Each worker gets the next ones."""
@@ -52,10 +52,10 @@ def test_processors_are_dealt_round_and_round(
         (WorkerState.LEAVING, ExitReason.RECYCLED, "", -9, "crashed", "killed"),
     ],
 )
-def test_the_end_of_a_worker_is_told_as_it_was(  # noqa: PLR0917 - the columns of the table above
+def test_the_cause_of_a_workers_end_is_known(  # noqa: PLR0917 - the columns of the table above
     state: WorkerState, reason: ExitReason, killed: str, status: int, cause: str, death: str
 ) -> None:
-    """By what it said last, whether we killed it, and how its process ended."""
+    """It follows from its last state, from who killed it, and from how its process ended."""
     journal = Journal.create(1)
     slot = Slot(0, journal.page(0), [])
     slot.page.set_state(state, reason)

@@ -1,4 +1,4 @@
-"""What an edit makes of a schedule."""
+"""How an edit changes a schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from qcore import App, Config, Retry, ScheduleError
 from qcore.messages.envelope import Head, read_head
 from qcore.schedules.messages import OpenedSchedule
-from qcore.schedules.slots import CatchUp, due
+from qcore.schedules.slots import CatchUp, due_slots
 from tests.unit.test_schedules import make
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def called(app: App, one: Schedule) -> tuple[Head, Any]:
     return read_head(got.head), app.runtime.serializer.loads(got.arguments) if got.arguments else None
 
 
-def test_what_is_not_named_stays(app: App) -> None:
+def test_parts_that_are_not_named_stay(app: App) -> None:
     """Rule, slot, arguments, options."""
     made = app.schedules.create(
         "a.task", 1, name="tick", minutes=5, next_run=1e9, q_options={"timeout": 7}, hook="a.hook", deep=True
@@ -52,7 +52,7 @@ def test_what_is_not_named_stays(app: App) -> None:
     assert [one] == list(app.schedules.list())
 
 
-def test_parts_of_a_call_are_changed_apart(app: App) -> None:
+def test_parts_of_a_call_are_changed_separately(app: App) -> None:
     """Positional arguments, named ones, the function, its options."""
     app.schedules.create("a.task", 1, name="tick", deep=True)
 
@@ -63,8 +63,8 @@ def test_parts_of_a_call_are_changed_apart(app: App) -> None:
     assert app.schedules.list()[0].task == "b.task"
 
 
-def test_another_function_keeps_what_the_schedule_was_told(app: App) -> None:
-    """But not what its old task declares for itself; what the new one declares goes before."""
+def test_another_function_keeps_the_options_of_the_schedule(app: App) -> None:
+    """It does not keep those of the old task; those of the new task come first."""
 
     def plain() -> None: ...
 
@@ -96,7 +96,7 @@ def test_a_declared_task_brings_its_options(app: App) -> None:
 
 
 def test_a_new_rule_counts_from_the_next_slot(app: App) -> None:
-    """A cron expression has its own times, and what is said is said."""
+    """A cron expression has its own times, and `next_run` comes first."""
     soon = float(int(time.time()) + 1000)
     app.schedules.create("a.task", name="tick", minutes=60, next_run=soon)
 
@@ -110,7 +110,7 @@ def test_a_new_rule_counts_from_the_next_slot(app: App) -> None:
     assert one.rule == "monthly"
 
 
-def test_what_was_missed_is_not_made_up_for_by_a_new_rule(app: App) -> None:
+def test_a_new_rule_catches_up_no_missed_slots(app: App) -> None:
     """It begins now."""
     app.schedules.create("a.task", name="tick", minutes=60, next_run=1000)
 
@@ -118,7 +118,7 @@ def test_what_was_missed_is_not_made_up_for_by_a_new_rule(app: App) -> None:
 
 
 def test_a_paused_schedule_stays_paused(app: App) -> None:
-    """It is resumed with what the edit said."""
+    """It is resumed with the edited parts."""
     app.schedules.create("a.task", name="tick", minutes=5, repeats=9)
     app.schedules.pause("tick")
 
@@ -134,7 +134,7 @@ def test_a_paused_schedule_stays_paused(app: App) -> None:
 def done(app: App, **told: Any) -> Schedule:
     """Return a schedule that has fired its only slot just now, as it is kept."""
     made = app.schedules.create("a.task", name="tick", next_run=int(time.time()) - 5, repeats=1, **told)
-    _, after = due(made, time.time(), CatchUp(), 9)
+    _, after = due_slots(made, time.time(), CatchUp(), 9)
     assert after is not None
     assert (after.repeats, after.kept) == (0, 0)
     with app.runtime.schedule_stores.connection() as store:
@@ -143,8 +143,8 @@ def done(app: App, **told: Any) -> Schedule:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"args": ["new"]}])
-def test_a_done_schedule_with_new_repeats_fires_new_slots(app: App, arguments: dict[str, Any]) -> None:
-    """Not those again that it has fired; a new rule counts from now."""
+def test_an_ended_schedule_with_new_repeats_fires_new_slots(app: App, arguments: dict[str, Any]) -> None:
+    """It does not fire those again that it has fired; a new rule counts from now."""
     before = done(app, minutes=1)
 
     one = app.schedules.update("tick", repeats=2, **arguments)
@@ -156,8 +156,8 @@ def test_a_done_schedule_with_new_repeats_fires_new_slots(app: App, arguments: d
     assert before.next_run < one.next_run <= time.time()
 
 
-def test_a_done_schedule_stays_done_unless_it_is_given_slots(app: App) -> None:
-    """And a rule that has no more is told of."""
+def test_an_ended_schedule_stays_ended_unless_it_is_given_slots(app: App) -> None:
+    """A rule that has no more slots is an error."""
     done(app, type="once")
 
     assert app.schedules.update("tick", jitter=0, repeats=0).repeats == 0
@@ -166,8 +166,8 @@ def test_a_done_schedule_stays_done_unless_it_is_given_slots(app: App) -> None:
     assert app.schedules.update("tick", repeats=2, next_run=2e9).next_run == 2e9
 
 
-def test_a_broken_schedule_is_tried_again(app: App) -> None:
-    """Whoever edits it has seen why it rests."""
+def test_a_disabled_schedule_is_tried_again_after_an_edit(app: App) -> None:
+    """Whoever edits it has seen its error."""
     made = app.schedules.create("a.task", name="tick")
     with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(made, fault="no such task"))
@@ -176,8 +176,8 @@ def test_a_broken_schedule_is_tried_again(app: App) -> None:
 
 
 @pytest.mark.parametrize("way", ["resumed", "edited", "scheduled anew"])
-def test_what_a_broken_schedule_missed_is_not_made_up_for(app: App, way: str) -> None:
-    """However it is mended; a slot that is still to come stays."""
+def test_slots_missed_by_a_disabled_schedule_are_not_caught_up(app: App, way: str) -> None:
+    """That holds however it is fixed; a slot that is still to come stays."""
     soon = float(int(time.time()) + 1000)
     ways = {
         "resumed": lambda: app.schedules.resume("tick"),
@@ -195,8 +195,8 @@ def test_what_a_broken_schedule_missed_is_not_made_up_for(app: App, way: str) ->
         assert one.next_run == soon or time.time() < one.next_run <= time.time() + 60
 
 
-def test_it_may_go_to_another_queue_and_come_back(app: App) -> None:
-    """Its own by None."""
+def test_it_may_move_to_another_queue_and_back(app: App) -> None:
+    """None means its own queue."""
     app.schedules.create("a.task", name="tick")
 
     assert app.schedules.update("tick", queue="mail").queue == "mail"
@@ -204,8 +204,8 @@ def test_it_may_go_to_another_queue_and_come_back(app: App) -> None:
     assert app.schedules.update("tick", queue=None).queue == ""
 
 
-def test_what_cannot_be_changed_is_told(app: App) -> None:
-    """And nothing is changed."""
+def test_an_invalid_change_is_refused(app: App) -> None:
+    """Nothing is changed."""
     made = app.schedules.create("a.task", name="tick", minutes=5)
 
     with pytest.raises(TypeError, match="not a part of a schedule: 'colour'; there are args, catch_up"):
@@ -221,8 +221,8 @@ def test_what_cannot_be_changed_is_told(app: App) -> None:
     assert [made] == list(app.schedules.list())
 
 
-def test_arguments_that_are_not_read_here_are_replaced_whole() -> None:
-    """Those of a serializer that can run code are read by workers alone."""
+def test_arguments_that_are_not_decoded_here_are_replaced_whole() -> None:
+    """Those of a serializer that can run code are decoded only by workers."""
     app = App(
         Config.from_dict(
             {
@@ -243,8 +243,8 @@ def test_arguments_that_are_not_read_here_are_replaced_whole() -> None:
     assert called(app, app.schedules.update("tick", jitter=1))[1] == [2]
 
 
-def test_a_task_whose_own_limits_say_otherwise_has_no_schedule(app: App) -> None:
-    """It is told what to say instead, whether it is scheduled or put into a schedule."""
+def test_a_task_with_conflicting_limits_cannot_be_scheduled(app: App) -> None:
+    """The error says what to use instead, at a new schedule and at an edit."""
 
     def plain() -> None: ...
 

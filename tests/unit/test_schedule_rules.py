@@ -89,7 +89,7 @@ def test_the_29th_of_february_comes_back() -> None:
     ],
 )
 def test_each_rule_keeps_its_step(rule: str, expected: list[str]) -> None:
-    """The specification's names mean what they say."""
+    """Django-Q's names mean what they say."""
     assert [f"{day}T12:00+00:00" for day in expected] == shown(rule, "2026-01-15T12:00", "UTC", 2)
 
 
@@ -101,10 +101,10 @@ def test_each_rule_keeps_its_step(rule: str, expected: list[str]) -> None:
         ("Australia/Lord_Howe", "2026-10-04", "02:15", "02:30+11:00"),
     ],
 )
-def test_a_time_the_clocks_skip_comes_at_once_behind_the_gap(
+def test_a_time_the_clocks_skip_fires_at_once_after_the_gap(
     where: str, day: str, gap: str, expected: str
 ) -> None:
-    """Both for a calendar and for cron, and the day after is at the usual time again."""
+    """That holds for a calendar and for cron, and the day after fires at the usual time again."""
     hour, minute = gap.split(":")
     before = (datetime.fromisoformat(f"{day}T{gap}") - timedelta(days=1)).isoformat()
     after = (datetime.fromisoformat(f"{day}T{gap}") + timedelta(days=1)).isoformat(timespec="minutes")
@@ -123,8 +123,8 @@ def test_a_time_the_clocks_skip_comes_at_once_behind_the_gap(
         ("Australia/Lord_Howe", "2026-04-05", "01:45", "01:45+11:00"),
     ],
 )
-def test_a_time_the_clocks_show_twice_comes_once(where: str, day: str, twice: str, expected: str) -> None:
-    """It is the first of the two, and nothing fires on the second."""
+def test_a_time_the_clocks_show_twice_fires_once(where: str, day: str, twice: str, expected: str) -> None:
+    """It fires the first time, and not the second."""
     hour, minute = twice.split(":")
     before = (datetime.fromisoformat(f"{day}T{twice}") - timedelta(days=1)).isoformat()
 
@@ -134,8 +134,8 @@ def test_a_time_the_clocks_show_twice_comes_once(where: str, day: str, twice: st
         assert not second.startswith(day)
 
 
-def test_a_real_cadence_knows_no_clock() -> None:
-    """Hours, seconds and minutes go on through a change of the clocks."""
+def test_a_fixed_interval_does_not_depend_on_clocks() -> None:
+    """Hours, seconds and minutes continue through a change of the clocks."""
     expected = ["01:00+02:00", "02:00+02:00", "02:00+01:00", "03:00+01:00"]
 
     for rule in ("hourly", "every 3600", "0 * * * *", "0 */1 * * *"):
@@ -144,7 +144,7 @@ def test_a_real_cadence_knows_no_clock() -> None:
 
 
 def test_a_steady_expression_restricted_to_an_hour_survives_half_an_hours_shift() -> None:
-    """Lord Howe's clocks move by 30 minutes; hours behind the change are found all the same."""
+    """Lord Howe's clocks move by 30 minutes; hours after the change are found nevertheless."""
     found = shown("*/30 5 * * *", "2026-10-04T00:00", "Australia/Lord_Howe", 2)
 
     assert ["2026-10-04T05:00+11:00", "2026-10-04T05:30+11:00"] == found
@@ -219,16 +219,16 @@ def test_an_interval_counts_from_its_anchor(anchor: int, step: int, later: float
     assert after < found <= after + step
 
 
-def test_what_was_missed_is_made_up_for_oldest_first() -> None:
-    """Every slot from the first to now."""
+def test_missed_slots_are_caught_up_oldest_first() -> None:
+    """Every slot from the first to now is."""
     found = missed_slots(parse("every 60"), 1000.0, 1200.0, ZoneInfo("UTC"), 1000.0, bound=9)
 
     assert [1000.0, 1060.0, 1120.0, 1180.0] == found
 
 
 @pytest.mark.parametrize("rule", ["every 1", "* * * * * *", "*/2 * * * *", "hourly"])
-def test_of_too_many_missed_slots_the_newest_are_kept(rule: str) -> None:
-    """A bound holds however long it was."""
+def test_of_too_many_missed_slots_the_newest_are_fired(rule: str) -> None:
+    """The limit holds however long it was."""
     now = at("2026-06-01T00:00")
 
     found = missed_slots(parse(rule), now - 10**8, now, ZoneInfo("UTC"), now - 10**8, bound=100)
@@ -238,8 +238,8 @@ def test_of_too_many_missed_slots_the_newest_are_kept(rule: str) -> None:
     assert now - 3600 <= found[-1] <= now
 
 
-def test_slots_missed_long_ago_are_left_but_for_the_newest() -> None:
-    """Nothing older than the window is made up for, unless there is nothing younger."""
+def test_of_slots_missed_long_ago_only_the_newest_is_fired() -> None:
+    """Nothing older than the window is caught up, unless there is nothing younger."""
     now = at("2026-06-20T00:00")
     utc = ZoneInfo("UTC")
 
@@ -253,8 +253,8 @@ def test_slots_missed_long_ago_are_left_but_for_the_newest() -> None:
     assert [at("2026-06-01T00:00")] == monthly
 
 
-def test_what_happens_once_is_made_up_for_once() -> None:
-    """However long ago it was to be."""
+def test_a_rule_that_fires_once_is_caught_up_once() -> None:
+    """That holds however long ago it was due."""
     utc = ZoneInfo("UTC")
 
     assert [5.0] == missed_slots(parse("once"), 5.0, 10.0**9, utc, 5.0, bound=9, window=60.0)
@@ -264,8 +264,8 @@ def test_what_happens_once_is_made_up_for_once() -> None:
 @pytest.mark.parametrize(
     "text", ["", "dayly", "every 0", "every -1", "every 1.5", "61 * * * *", "* * * *", "0 0 31 2 *"]
 )
-def test_what_is_no_rule_is_refused(text: str) -> None:
-    """The message repeats it and says what there is."""
+def test_an_invalid_rule_is_refused(text: str) -> None:
+    """The error repeats it and lists what there is."""
     with pytest.raises(ScheduleError, match=r"is not a rule of a schedule \(.+\); give a cron expression"):
         parse(text)
 

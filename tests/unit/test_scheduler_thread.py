@@ -1,4 +1,4 @@
-"""Firing, with a queue in memory."""
+"""How schedules fire, with a queue in memory."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def put(app: App, schedule: Schedule, **fields: Any) -> None:
         store.add(attrs.evolve(schedule, **fields))
 
 
-def test_broken_schedules_are_marked_and_the_others_fire(
+def test_invalid_schedules_are_disabled_and_the_others_fire(
     app: App, keep: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A rule, a zone, a body that are none: each is told, passed over and rests."""
+    """An invalid rule, time zone or body is logged, and the schedule is disabled or skipped."""
     due = time.time() - 5
     put(app, app.schedules.create("a.task", name="a rule", next_run=due), rule="61 * * * *")
     put(app, app.schedules.create("a.task", name="b zone", next_run=due), time_zone="Mars/Base")
@@ -137,10 +137,10 @@ def strict() -> Iterator[App]:
     made.close()
 
 
-def test_what_the_broker_refuses_of_one_schedule_stops_no_other(
+def test_a_schedule_that_the_broker_refuses_stops_no_other(
     strict: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is marked with the broker's reason; those before and behind it fire."""
+    """It is disabled with the broker's reason; those before and after it fire."""
     now = time.time()
     for number, late in enumerate((9, 5, 1)):
         strict.schedules.create("a.task", name=f"good {number}", minutes=60, next_run=now - late)
@@ -163,7 +163,7 @@ def test_what_the_broker_refuses_of_one_schedule_stops_no_other(
     assert keeper.close(10)
 
 
-def test_a_broker_that_refuses_everything_marks_no_schedule(
+def test_a_broker_that_refuses_everything_disables_no_schedule(
     strict: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A password that was changed is not the schedules' fault."""
@@ -178,8 +178,8 @@ def test_a_broker_that_refuses_everything_marks_no_schedule(
     assert keeper.close(10)
 
 
-def test_what_was_missed_is_made_up_for(app: App, keep: Any) -> None:
-    """Every slot, or one where the schedule says so."""
+def test_missed_slots_are_caught_up(app: App, keep: Any) -> None:
+    """Every slot is, or one where the schedule says so."""
     due = int(time.time()) - 600
     app.schedules.create("a.task", name="all", minutes=2, next_run=due, repeats=4)
     app.schedules.create("a.task", name="one", type="daily", next_run=due - 3 * 86400, catch_up=False)
@@ -193,8 +193,8 @@ def test_what_was_missed_is_made_up_for(app: App, keep: Any) -> None:
     assert one.next_run == due + 86400
 
 
-def test_two_who_fire_share_the_slots(app: App, keep: Any) -> None:
-    """A slot fires once, however many look."""
+def test_two_clusters_share_the_slots(app: App, keep: Any) -> None:
+    """A slot fires once, however many clusters fire schedules."""
     for number in range(150):
         app.schedules.create("a.task", number, name=f"{number:03}", next_run=time.time() - 5)
     keep()
@@ -206,7 +206,7 @@ def test_two_who_fire_share_the_slots(app: App, keep: Any) -> None:
 
 
 def test_a_paused_schedule_does_not_fire(app: App, keep: Any) -> None:
-    """Nor one that is not due."""
+    """Neither does one that is not due."""
     app.schedules.create("a.task", name="paused", minutes=1, next_run=time.time() - 5)
     app.schedules.pause("paused")
     app.schedules.create("a.task", name="later", next_run=time.time() + 3600)
@@ -239,10 +239,10 @@ def fail(app: App, body: bytes, failures: int = 2, **rules: Any) -> Outcome:
         ({"ack_failures": True}, 0, True),
     ],
 )
-def test_a_slot_is_tried_like_any_task_before_its_schedule_is_marked(
+def test_a_slot_is_tried_like_any_task_before_its_schedule_is_disabled(
     app: App, rules: dict[str, Any], failures: int, marked: bool
 ) -> None:
-    """A worker of an earlier release may have taken it, which does not know the function yet."""
+    """A worker of an earlier release may have leased it, which does not know the function yet."""
     made = app.schedules.create("no.such.function", name="tick", minutes=5)
     sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
@@ -253,8 +253,8 @@ def test_a_slot_is_tried_like_any_task_before_its_schedule_is_marked(
     assert bool(app.schedules.list()[0].fault) is marked
 
 
-def test_a_schedule_of_another_queue_is_marked_where_it_is_kept(app: App) -> None:
-    """A worker of the queue its tasks are put on finds that the function is not there."""
+def test_a_schedule_of_another_queue_is_disabled_where_it_is_stored(app: App) -> None:
+    """A worker of the queue that gets its tasks finds that the function is missing."""
     made = app.schedules.create("no.such.function", name="tick", minutes=5, queue="mail")
     sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
@@ -265,8 +265,8 @@ def test_a_schedule_of_another_queue_is_marked_where_it_is_kept(app: App) -> Non
     assert app.schedules.list()[0].fault == ended.error
 
 
-def test_only_the_schedule_that_was_fired_is_marked(app: App, caplog: pytest.LogCaptureFixture) -> None:
-    """Not one of the same name that calls something else by now; its error is told once."""
+def test_only_the_schedule_that_was_fired_is_disabled(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    """One of the same name may call something else by now; the error is reported once."""
     made = app.schedules.create("no.such.function", name="tick", minutes=5)
     sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
@@ -284,10 +284,10 @@ def test_only_the_schedule_that_was_fired_is_marked(app: App, caplog: pytest.Log
     assert not fail(app, sent.body).retryable
 
 
-def test_another_queue_out_of_reach_holds_up_only_its_own(
+def test_an_unreachable_queue_holds_up_only_its_own_schedules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Schedules whose tasks go elsewhere are tried again, those before and behind them fire."""
+    """They are tried again, and those before and after them fire."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     (tmp_path / "qcore" / "mail.db").mkdir(parents=True)
     app = App(Config.from_dict({"name": "plans", "secret_key": "k" * 40}))

@@ -1,4 +1,4 @@
-"""Schedules as a program makes them, and what their slots become."""
+"""Schedules as a program makes them, and the messages of their slots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
 from qcore.schedules import rules
 from qcore.schedules.messages import OpenedSchedule, slot_id
-from qcore.schedules.slots import CatchUp, due
+from qcore.schedules.slots import CatchUp, due_slots
 from qcore_testing import plugin as memory
 from qcore_testing.memory import MemorySchedules
 
@@ -78,8 +78,8 @@ def opened(app: App, schedule: Schedule, slot: float = 0.0) -> tuple[Any, Any]:
         ({"type": "cron", "cron": "0 3 * * *"}, "0 3 * * *"),
     ],
 )
-def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) -> None:
-    """The calls of the specification and an interval."""
+def test_a_rule_is_given_in_many_ways(app: App, told: dict[str, Any], rule: str) -> None:
+    """The calls of Django-Q and an interval."""
     made = app.schedules.create("math.sqrt", 4, **told)
 
     assert made.rule == rule
@@ -132,16 +132,16 @@ def test_a_rule_is_told_in_many_ways(app: App, told: dict[str, Any], rule: str) 
         ({"name": "a" * 201}, "not a name of a schedule"),
     ],
 )
-def test_what_cannot_be_kept_is_refused(app: App, told: dict[str, Any], fault: str) -> None:
-    """At the call, not when it should fire."""
+def test_an_invalid_schedule_is_refused(app: App, told: dict[str, Any], fault: str) -> None:
+    """It is refused at the call, not when it should fire."""
     with pytest.raises(ScheduleError, match=fault):
         app.schedules.create("math.sqrt", 4, **told)
 
     assert list(app.schedules.list()) == []
 
 
-def test_the_first_slot_is_now_or_what_is_said(app: App) -> None:
-    """A time without a zone is on the schedule's own wall clock."""
+def test_the_first_slot_is_now_or_next_run(app: App) -> None:
+    """A time without a time zone is on the schedule's own wall clock."""
     before = int(time.time())
 
     assert before <= app.schedules.create("math.sqrt", 4, type="daily").next_run <= time.time()
@@ -151,8 +151,8 @@ def test_the_first_slot_is_now_or_what_is_said(app: App) -> None:
     assert yearly.next_run > time.time()
 
 
-def test_an_argument_that_cannot_be_written_is_told_at_once(app: App) -> None:
-    """Not when the slot has come."""
+def test_an_argument_that_cannot_be_serialised_is_refused_at_once(app: App) -> None:
+    """It is not found out when the slot is due."""
     with pytest.raises(EncodeError):
         app.schedules.create("math.sqrt", object())
 
@@ -167,8 +167,8 @@ def test_a_task_keeps_its_options(app: App) -> None:
     assert arguments == [2, 3]
 
 
-def test_the_slots_time_is_an_argument_if_asked_for(app: App) -> None:
-    """ISO 8601 on the schedule's wall clock, beside the other arguments."""
+def test_the_time_of_a_slot_is_an_argument_if_asked_for(app: App) -> None:
+    """It is ISO 8601 on the schedule's wall clock, beside the other arguments."""
     made = app.schedules.create("a.task", 1, b=2, intended_date_kwarg="when")
 
     _, arguments = opened(app, made, datetime(2026, 7, 1, 7, 0, tzinfo=UTC).timestamp())
@@ -176,8 +176,8 @@ def test_the_slots_time_is_an_argument_if_asked_for(app: App) -> None:
     assert arguments == [[1], {"b": 2, "when": "2026-07-01T09:00:00+02:00"}]
 
 
-def test_a_serializer_that_runs_code_gets_no_slots_time() -> None:
-    """A supervisor never reads what could run code."""
+def test_a_serializer_that_runs_code_gets_no_time_of_a_slot() -> None:
+    """A supervisor never decodes what could run code."""
     app = make(serializer="pickle", accept_serializers=["pickle"])
 
     with pytest.raises(ScheduleError, match="can run code"):
@@ -185,7 +185,7 @@ def test_a_serializer_that_runs_code_gets_no_slots_time() -> None:
     assert opened(app, app.schedules.create("a.task", 1))[1] == [1]
 
 
-def test_what_is_sealed_belongs_to_one_name(app: App) -> None:
+def test_a_sealed_body_belongs_to_one_name(app: App) -> None:
     """Nobody who can write to the store makes one schedule run what another was sealed for."""
     made = app.schedules.create("a.task", name="one")
 
@@ -195,8 +195,8 @@ def test_what_is_sealed_belongs_to_one_name(app: App) -> None:
         OpenedSchedule(app.runtime, attrs.evolve(made, body=made.body + b"x")).message(0.0, bytes(16))
 
 
-def test_arguments_of_a_serializer_no_longer_accepted_are_told(app: App) -> None:
-    """The schedule is broken, and says why."""
+def test_a_serializer_that_is_no_longer_accepted_is_an_error(app: App) -> None:
+    """The schedule is disabled, with the reason."""
     made = app.schedules.create("a.task", 1)
     other = make(serializer="json")
 
@@ -204,8 +204,8 @@ def test_arguments_of_a_serializer_no_longer_accepted_are_told(app: App) -> None
         OpenedSchedule(other.runtime, made).message(0.0, bytes(16))
 
 
-def test_hooks_see_a_slots_task_and_may_leave_it_out() -> None:
-    """As they do with any other task."""
+def test_hooks_see_the_task_of_a_slot_and_may_skip_it() -> None:
+    """They do so with any other task."""
 
     @hookimpl
     def qcore_pre_enqueue(event: EnqueueEvent) -> None:
@@ -222,7 +222,7 @@ def test_hooks_see_a_slots_task_and_may_leave_it_out() -> None:
 
 
 def test_a_slot_has_one_id(app: App) -> None:
-    """The same for whoever fires it, another for each slot, name and body."""
+    """It is the same whoever fires it, and another for each slot, name and body."""
     one, other = app.schedules.create("a.task", name="one"), app.schedules.create("a.task", name="other")
 
     ids = {slot_id(one, 1e9), slot_id(one, 1e9 + 1), slot_id(other, 1e9), slot_id(one, 1e9)}
@@ -232,13 +232,13 @@ def test_a_slot_has_one_id(app: App) -> None:
     assert slot_id(one, 1e9)[:6] < slot_id(one, 1e9 + 1)[:6]
 
 
-def test_missed_slots_are_made_up_for_where_that_is_asked_for(app: App) -> None:
-    """All of them oldest first, or one and then the usual."""
+def test_missed_slots_are_caught_up_where_that_is_asked_for(app: App) -> None:
+    """All of them are, oldest first, or one and then the next."""
     made = app.schedules.create("a.task", every=timedelta(seconds=10), next_run=1000.0)
 
-    all_, after = due(made, 1035.0, CatchUp(), 100)
-    one, later = due(made, 1035.0, CatchUp(each=False), 100)
-    own, _ = due(attrs.evolve(made, catch_up=False), 1035.0, CatchUp(), 100)
+    all_, after = due_slots(made, 1035.0, CatchUp(), 100)
+    one, later = due_slots(made, 1035.0, CatchUp(each=False), 100)
+    own, _ = due_slots(attrs.evolve(made, catch_up=False), 1035.0, CatchUp(), 100)
 
     assert all_ == [1000.0, 1010.0, 1020.0, 1030.0]
     assert one == own == [1000.0]
@@ -246,10 +246,10 @@ def test_missed_slots_are_made_up_for_where_that_is_asked_for(app: App) -> None:
 
 
 @pytest.mark.parametrize("rule", ["* * * * *", "every 1", "daily", "0 3 * * *"])
-def test_a_window_shorter_than_the_rule_walks_no_slots(
+def test_a_window_shorter_than_the_rule_needs_no_search(
     app: App, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newest missed slot is found from now, not from the first of them on."""
+    """The newest missed slot is found backwards from now."""
     now = 1_767_225_690.5
     made = attrs.evolve(
         app.schedules.create("a.task"), rule=rule, next_run=now // 60 * 60 - 30 * 86400, anchor=0.0
@@ -264,7 +264,7 @@ def test_a_window_shorter_than_the_rule_walks_no_slots(
         return real(*told)
 
     monkeypatch.setattr(rules, "next_slot", spied)
-    slots, after = due(made, now, CatchUp(window=0.2), 100)
+    slots, after = due_slots(made, now, CatchUp(window=0.2), 100)
 
     assert slots == [newest]
     assert after is not None
@@ -272,38 +272,38 @@ def test_a_window_shorter_than_the_rule_walks_no_slots(
     assert len(asked) < 60
 
 
-def test_what_is_too_much_for_one_step_goes_on_in_the_next(app: App) -> None:
+def test_slots_beyond_one_step_are_fired_in_the_next(app: App) -> None:
     """No slot is lost between the two."""
     made = app.schedules.create("a.task", every=timedelta(seconds=10), next_run=1000.0)
 
-    slots, after = due(made, 1035.0, CatchUp(), 3)
+    slots, after = due_slots(made, 1035.0, CatchUp(), 3)
 
     assert slots == [1000.0, 1010.0, 1020.0]
     assert after == attrs.evolve(made, next_run=1030.0)
 
 
 def test_repeats_are_counted_down(app: App) -> None:
-    """With the last it is done; what is missed counts too."""
+    """With the last one the schedule has ended; missed slots count too."""
     made = app.schedules.create("a.task", every=timedelta(seconds=10), next_run=1000.0, repeats=3)
 
-    slots, after = due(made, 1015.0, CatchUp(), 100)
+    slots, after = due_slots(made, 1015.0, CatchUp(), 100)
     assert (slots, after) == ([1000.0, 1010.0], attrs.evolve(made, next_run=1020.0, repeats=1))
     assert after is not None
-    slots, done = due(after, 1999.0, CatchUp(), 100)
+    slots, done = due_slots(after, 1999.0, CatchUp(), 100)
     assert (slots, done) == ([1020.0], attrs.evolve(after, repeats=0, kept=0))
 
 
-def test_what_happens_once_is_removed_or_kept_as_done(app: App) -> None:
+def test_a_schedule_that_fires_once_is_removed_or_kept_as_ended(app: App) -> None:
     """Without a number of repeats it is removed, with one it stays."""
     made = app.schedules.create("a.task", next_run=1000.0)
 
-    assert due(made, 5000.0, CatchUp(), 9) == ([1000.0], None)
-    _, kept = due(attrs.evolve(made, repeats=1), 5000.0, CatchUp(), 9)
+    assert due_slots(made, 5000.0, CatchUp(), 9) == ([1000.0], None)
+    _, kept = due_slots(attrs.evolve(made, repeats=1), 5000.0, CatchUp(), 9)
     assert kept == attrs.evolve(made, repeats=0)
 
 
-def test_a_paused_schedule_goes_on_where_it_should(app: App) -> None:
-    """With as many repeats as it had; what it missed is not made up for."""
+def test_a_resumed_schedule_continues_with_its_next_slot(app: App) -> None:
+    """It has as many repeats as before; missed slots are not caught up."""
     app.schedules.create("a.task", name="tick", minutes=1, next_run=1000.0, repeats=5)
 
     assert app.schedules.pause("tick").repeats == 0
@@ -315,7 +315,7 @@ def test_a_paused_schedule_goes_on_where_it_should(app: App) -> None:
     assert [resumed] == list(app.schedules.list())
 
 
-def test_a_schedule_that_is_done_is_not_resumed(app: App) -> None:
+def test_a_schedule_that_has_ended_is_not_resumed(app: App) -> None:
     """It has no slots left."""
     app.schedules.create("a.task", name="tick")
     with app.runtime.schedule_stores.connection() as store:
@@ -325,8 +325,8 @@ def test_a_schedule_that_is_done_is_not_resumed(app: App) -> None:
         app.schedules.resume("tick")
 
 
-def test_a_broken_schedule_is_resumed(app: App) -> None:
-    """Once its cause is mended."""
+def test_a_disabled_schedule_is_resumed(app: App) -> None:
+    """That is done once its error is fixed."""
     made = app.schedules.create("a.task", name="tick", next_run=in_a())
     with app.runtime.schedule_stores.connection() as store:
         store.add(attrs.evolve(made, fault="no such thing"))
@@ -334,8 +334,8 @@ def test_a_broken_schedule_is_resumed(app: App) -> None:
     assert app.schedules.resume("tick") == made
 
 
-def test_saying_the_same_again_changes_no_slot(app: App) -> None:
-    """A program may schedule at each start; what was paused by hand stays so."""
+def test_scheduling_the_same_again_changes_no_slot(app: App) -> None:
+    """A program may schedule at each start; what was paused by hand stays paused."""
     first = app.schedules.create("a.task", 1, name="tick", minutes=60, next_run=in_a(0.5))
 
     again = app.schedules.create("a.task", 2, name="tick", minutes=60)
@@ -352,8 +352,8 @@ def test_saying_the_same_again_changes_no_slot(app: App) -> None:
     assert len(app.schedules.list()) == 1
 
 
-def test_saying_the_same_again_does_not_begin_the_count_anew(app: App) -> None:
-    """Nor while it is paused; fewer are fewer, and another rule has its own count."""
+def test_scheduling_the_same_again_does_not_reset_the_count(app: App) -> None:
+    """Nor while it is paused; a lower number counts, and another rule has its own count."""
     said: dict[str, Any] = {"name": "tick", "minutes": 60}
     made = app.schedules.create("a.task", repeats=5, **said)
     with app.runtime.schedule_stores.connection() as store:
@@ -380,8 +380,8 @@ def test_a_schedule_is_run_now(app: App) -> None:
     assert [made] == list(app.schedules.list())
 
 
-def test_slots_are_shown_before_they_come(app: App) -> None:
-    """Of a schedule, and of a rule that is not kept yet."""
+def test_slots_can_be_previewed(app: App) -> None:
+    """Those of a schedule, and of a rule that is not stored."""
     app.schedules.create(
         "a.task",
         name="twice",
@@ -402,8 +402,8 @@ def test_slots_are_shown_before_they_come(app: App) -> None:
         app.schedules.preview("twice", -1)
 
 
-def test_a_cadence_may_be_told_in_seconds() -> None:
-    """The likeliest way to say it; together with the words for it a number says nothing clear."""
+def test_an_interval_may_be_given_in_seconds() -> None:
+    """A number together with the words for it is ambiguous."""
     assert [str(every(one).rule()) for one in (60, 60.0, timedelta(minutes=1))] == ["every 60"] * 3
     assert str(every(timedelta(minutes=1), seconds=30).rule()) == "every 90"
     with pytest.raises(ScheduleError, match="is given seconds twice"):
@@ -413,16 +413,16 @@ def test_a_cadence_may_be_told_in_seconds() -> None:
             every(none)  # type: ignore[arg-type]  # what is tried
 
 
-def test_a_zone_may_be_told_as_an_object(app: App) -> None:
-    """It is kept by its name."""
+def test_a_time_zone_may_be_given_as_an_object(app: App) -> None:
+    """It is stored by its name."""
     made = app.schedules.create("a.task", name="tick", type="daily", time_zone=ZoneInfo("Asia/Tokyo"))
 
     assert made.time_zone == "Asia/Tokyo"
     assert app.schedules.update("tick", time_zone=ZoneInfo("Europe/Paris")).time_zone == "Europe/Paris"
 
 
-def test_what_is_done_to_one_schedule_reads_no_other(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are."""
+def test_a_change_of_one_schedule_reads_no_other(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That holds however many there are."""
     app.schedules.create("a.task", name="tick", minutes=5)
 
     def read(_: MemorySchedules) -> None:
@@ -442,7 +442,7 @@ def test_what_is_done_to_one_schedule_reads_no_other(app: App, monkeypatch: pyte
 
 
 def test_a_schedule_is_removed(app: App) -> None:
-    """And what is not there is told."""
+    """The result says whether there was one."""
     app.schedules.create("a.task", name="tick")
 
     assert app.schedules.delete("tick") is True

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.model import Action, Kind, State
+from qcore.model import Action, Kind, Settlement, State
 from qcore.settle import (
     MAX_CRASH_DELAY,
     MAX_DELIVERIES,
@@ -17,8 +17,11 @@ from qcore.settle import (
     Decision,
     Retry,
     Rules,
+    dead_letter,
     decide,
+    redeliver,
     redelivery_limit_reason,
+    release_after,
 )
 
 ACK, RETRY, RELEASE, DEAD_LETTER = Action.ACK, Action.RETRY, Action.RELEASE, Action.DEAD_LETTER
@@ -132,18 +135,16 @@ def test_counters_never_decrease(kind: Kind, rules: Rules, call: dict[str, Any])
 
 
 @given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
-def test_nothing_is_buried_without_a_reason(kind: Kind, rules: Rules, call: dict[str, Any]) -> None:
-    """A dead letter always says why it is one, and nothing else carries a reason."""
+def test_nothing_is_dead_lettered_without_a_reason(kind: Kind, rules: Rules, call: dict[str, Any]) -> None:
+    """A dead letter always has a reason, and no other decision has one."""
     decision = decide(kind, rules, **call)
 
     assert (decision.action is DEAD_LETTER) == bool(decision.reason)
 
 
 @given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
-def test_without_receipts_no_run_is_ever_presented_again(
-    kind: Kind, rules: Rules, call: dict[str, Any]
-) -> None:
-    """A broker without receipts is never asked for another run of what has run."""
+def test_without_receipts_nothing_is_redelivered(kind: Kind, rules: Rules, call: dict[str, Any]) -> None:
+    """A broker without receipts is never asked to redeliver a task that ran."""
     ran = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH}
     ran |= {Kind.RESULT_NOT_STORABLE, Kind.SKIPPED, Kind.CANCELLED}
     decision = decide(kind, attrs.evolve(rules, receipts=False), **call)
@@ -153,10 +154,10 @@ def test_without_receipts_no_run_is_ever_presented_again(
 
 
 @given(kind=st.sampled_from(Kind), rules=rules_, call=calls)
-def test_a_run_leaves_a_result_before_it_is_acknowledged(
+def test_a_run_has_a_final_result_before_its_message_is_acknowledged(
     kind: Kind, rules: Rules, call: dict[str, Any]
 ) -> None:
-    """What ends a message after a run stores a terminal result; what presents it again does not."""
+    """A message that is redelivered has none."""
     decision = decide(kind, rules, **call)
 
     ended = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH, Kind.RESULT_NOT_STORABLE, Kind.EXPIRED}
@@ -174,8 +175,8 @@ def test_only_a_success_is_stored_as_one(kind: Kind, rules: Rules, call: dict[st
 
 
 @given(rules=rules_, ends=st.lists(st.sampled_from([Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH]), max_size=40))
-def test_the_budgets_are_exact_and_counted_apart(rules: Rules, ends: list[Kind]) -> None:
-    """A message is buried by just the failure or crash that uses its budget up."""
+def test_the_limits_are_exact_and_counted_apart(rules: Rules, ends: list[Kind]) -> None:
+    """A message is dead-lettered by exactly the failure or crash that reaches its limit."""
     rules = attrs.evolve(rules, receipts=True, ack_failures=False)
     failures = crashes = 0
     for kind in ends:
@@ -219,29 +220,29 @@ def test_back_off_after_very_many_failures_does_not_overflow() -> None:
 
 @pytest.mark.parametrize(("chance", "delay"), [(0.0, 30.0), (0.5, 45.0), (1.0, 60.0)])
 def test_jitter_spreads_the_wait_over_its_second_half(chance: float, delay: float) -> None:
-    """The wait lies evenly between half of it and all of it."""
+    """The wait is between half of it and all of it, evenly."""
     rules = Rules(retry=60.0, jitter=True)
 
     assert delay == decide(Kind.FAILURE, rules, chance=chance).delay
 
 
 @pytest.mark.parametrize(("crashes", "delay"), [(0, 0.0), (1, 2.0), (2, 4.0), (3, 8.0), (9, MAX_CRASH_DELAY)])
-def test_the_first_crash_costs_no_wait_and_later_ones_more_and_more(crashes: int, delay: float) -> None:
-    """A worker somebody killed does not delay its task; one the task kills does."""
+def test_the_first_crash_adds_no_wait_and_later_ones_more_and_more(crashes: int, delay: float) -> None:
+    """A worker that somebody killed does not delay its task; a task that kills workers is delayed."""
     rules = Rules(max_crashes=0)
 
     assert delay == decide(Kind.CRASH, rules, crashes=crashes).delay
 
 
-def test_a_rejected_message_keeps_the_reason_given() -> None:
+def test_a_rejected_message_keeps_its_reason() -> None:
     """The dead letter says what was wrong with it."""
     decision = decide(Kind.REJECTED, Rules(), failures=2, crashes=1, reason="BadSignature: altered")
 
     assert Decision(DEAD_LETTER, None, 0.0, "BadSignature: altered", 2, 1) == decision
 
 
-def test_an_interruption_leaves_every_counter_alone() -> None:
-    """A release carries no counters at all: the broker keeps its own."""
+def test_an_interruption_changes_no_counter() -> None:
+    """A release has no counters: the broker keeps its own."""
     assert Decision(RELEASE) == decide(Kind.INTERRUPTED, Rules(), deliveries=9, failures=3, crashes=2)
 
 
@@ -254,10 +255,10 @@ def test_an_interruption_leaves_every_counter_alone() -> None:
     failures=st.integers(0, 40),
     crashes=st.integers(0, 8),
 )
-def test_a_message_is_worn_out_by_crashes_or_by_silent_ends(
+def test_a_message_reaches_its_limit_by_crashes_or_by_unexplained_deliveries(
     rules: Rules, deliveries: int, failures: int, crashes: int
 ) -> None:
-    """Crashes count against their budget, unexplained deliveries against theirs, failures against neither."""
+    """Each counts against its own limit; failures count against neither."""
     why = redelivery_limit_reason(rules, deliveries=deliveries, failures=failures, crashes=crashes)
 
     silent = deliveries - 1 - failures - crashes
@@ -266,13 +267,13 @@ def test_a_message_is_worn_out_by_crashes_or_by_silent_ends(
     assert bool(crashed or forgotten) == bool(why)
 
 
-def test_a_message_that_fails_for_ever_is_not_worn_out() -> None:
-    """Runs that ended in a verdict are no silent ends, however many there are."""
+def test_a_message_that_fails_for_ever_reaches_no_delivery_limit() -> None:
+    """Runs that ended in a result are not unexplained deliveries, however many there are."""
     assert redelivery_limit_reason(Rules(), deliveries=10_001, failures=10_000, crashes=0) == ""
 
 
-def test_a_message_nobody_survives_is_given_up() -> None:
-    """Machines that die on it leave no trace but deliveries; they are bounded."""
+def test_a_message_that_kills_machines_reaches_the_delivery_limit() -> None:
+    """Machines that die on it leave nothing but deliveries, which are limited."""
     deliveries = MAX_DELIVERIES + 1
 
     assert redelivery_limit_reason(Rules(), deliveries=deliveries - 1, failures=0, crashes=0) == ""
@@ -291,11 +292,34 @@ def test_a_negative_number_in_a_policy_is_refused_by_name(field: str) -> None:
         Retry(**{field: -1})  # type: ignore[arg-type]  # the field is the test's
 
 
-def test_a_policy_says_nothing_it_was_not_told() -> None:
-    """What a user leaves out is decided by the configuration."""
+def test_a_policy_sets_only_what_it_was_given() -> None:
+    """The configuration decides the rest."""
     assert (None, None, False, (Exception,)) == (
         Retry().max_attempts,
         Retry().backoff,
         Retry().jitter,
         Retry().on,
     )
+
+
+@pytest.mark.parametrize(
+    ("decision", "expected"),
+    [
+        (Decision(ACK, SUCCESS), Settlement(b"r")),
+        (release_after(2.5), Settlement(b"r", RELEASE, 2.5)),
+        (redeliver(3, 1), Settlement(b"r", RETRY, failures=3, crashes=1)),
+        (Decision(RETRY, RETRYING, 9.0, "", 2, 1), Settlement(b"r", RETRY, 9.0, "", 2, 1)),
+        (dead_letter("why", 2, 3), Settlement(b"r", DEAD_LETTER, 0.0, "why", 2, 3)),
+    ],
+)
+def test_a_decision_makes_its_settlement(decision: Decision, expected: Settlement) -> None:
+    """Action, delay, reason and counters are those of the decision."""
+    assert decision.settlement(b"r") == expected
+
+
+def test_the_error_is_added_to_the_reason_of_a_dead_letter_only() -> None:
+    """No other settlement has a reason."""
+    assert dead_letter("failure in attempt 1", 1, 0).because("ValueError: no").reason == (
+        "failure in attempt 1: ValueError: no"
+    )
+    assert redeliver(1, 0).because("ValueError: no") == redeliver(1, 0)

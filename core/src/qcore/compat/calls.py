@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from qcore.app import App
 from qcore.flows.app_api import collected
 from qcore.messages.workflow import COLLECTED
-from qcore.model import State
 from qcore.tasks.call import merge_options, with_options
 from qcore.tasks.django_q import DJANGO_Q_OPTIONS, options_from_django_q
 from qcore.tasks.resolve import name_of

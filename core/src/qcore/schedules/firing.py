@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import BackendError, NotSupported
 from qcore.interfaces import ScheduleStore
 from qcore.schedules.messages import OpenedSchedule, destination
-from qcore.schedules.slots import CatchUp, dropped, due
+from qcore.schedules.slots import CatchUp, count_dropped, due_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,8 +89,8 @@ class Firing:
         began = time.monotonic()
         there = self._outlet(schedule.queue)
         most = min(_SLOTS, there.broker.capabilities.bulk)
-        slots, after = due(schedule, self._clock(), self._catch_up, most)
-        if lost := dropped(schedule, slots):
+        slots, after = due_slots(schedule, self._clock(), self._catch_up, most)
+        if lost := count_dropped(schedule, slots):
             _log.warning("schedule %r: missed slots that are not caught up: %s", schedule.name, lost)
         opened = OpenedSchedule(self._runtime, schedule)
         permits: list[tuple[str, bytes]] = []

@@ -32,7 +32,9 @@ class CatchUp:
     window: float | None = None
 
 
-def due(schedule: Schedule, now: float, catch_up: CatchUp, most: int) -> tuple[list[float], Schedule | None]:
+def due_slots(
+    schedule: Schedule, now: float, catch_up: CatchUp, most: int
+) -> tuple[list[float], Schedule | None]:
     """Return the slots to fire now, oldest first, and the schedule's next state; None = removed.
 
     Args:
@@ -69,7 +71,7 @@ def skip_missed(schedule: Schedule, now: float) -> Schedule:
     return schedule if slot is None else attrs.evolve(schedule, next_run=slot)
 
 
-def dropped(schedule: Schedule, slots: list[float]) -> str:
+def count_dropped(schedule: Schedule, slots: list[float]) -> str:
     """Return as text how many slots before these are not caught up; empty = none."""
     if slots[0] <= schedule.next_run:
         return ""
