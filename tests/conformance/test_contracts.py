@@ -16,9 +16,11 @@ from qcore.interfaces import Settings
 from qcore.model import Action, State
 from qcore_json import JsonSerializer
 from qcore_sqlite import SqliteBroker, SqliteResults, SqliteSettings
+from qcore_sqlite.database import Database
 from qcore_testing import (
     BrokerContract,
     CommitContract,
+    CoordinationStoreContract,
     ErrorReporterContract,
     FireContract,
     ResultStoreContract,
@@ -41,7 +43,7 @@ pytestmark = pytest.mark.waits
 CONTRACTS: Final = {
     interfaces.Broker: (BrokerContract, CommitContract),
     interfaces.ResultStore: (ResultStoreContract,),
-    shared.CoordinationStore: (ResultStoreContract,),
+    shared.CoordinationStore: (CoordinationStoreContract,),
     interfaces.Serializer: (SerializerContract,),
     interfaces.ErrorReporter: (ErrorReporterContract,),
     interfaces.ScheduleStore: (ScheduleStoreContract, FireContract),
@@ -167,7 +169,7 @@ STORES: Final = [
     (broken.UngroupLies, "test_a_group_may_be_dissolved"),
     (broken.LabelIsDropped, "test_everything_about_a_result_is_kept"),
 ]
-NOTES: Final = [
+COORDINATION: Final = [
     (broken_coordination.PutKeepsTheFirst, "test_a_mark_is_kept"),
     (broken_coordination.MarksStay, "test_a_mark_is_forgotten_in_time"),
     (broken_coordination.MarksEndEarly, "test_a_mark_is_forgotten_in_time"),
@@ -242,18 +244,19 @@ def test_a_broken_store_fails(wrong: type[MemoryResults], test: str, parameters:
         run(ResultStoreContract, test, maker(wrong), parameters)
 
 
-@pytest.mark.parametrize(("wrong", "test", "parameters"), each(NOTES))
-def test_broken_notes_fail(wrong: type[MemoryCoordination], test: str, parameters: tuple[Any, ...]) -> None:
-    """Notes that are wrong in one way fail a test that sound ones pass."""
+@pytest.mark.parametrize(("wrong", "test", "parameters"), each(COORDINATION))
+def test_broken_coordination_fails(
+    wrong: type[MemoryCoordination], test: str, parameters: tuple[Any, ...]
+) -> None:
+    """Each coordination store that is wrong in one way fails a test that the sound one passes."""
 
-    def maker(kind: type[MemoryCoordination]) -> Callable[..., MemoryResults]:
-        table = MemoryServer().results("kit")
-        table.notes = kind()
-        return lambda **_: MemoryResults(table, backend="kit")
+    def maker(kind: type[MemoryCoordination]) -> Callable[..., MemoryCoordination]:
+        made = kind()
+        return lambda: made
 
-    run(ResultStoreContract, test, maker(MemoryCoordination), parameters)
+    run(CoordinationStoreContract, test, maker(MemoryCoordination), parameters)
     with pytest.raises(AssertionError):
-        run(ResultStoreContract, test, maker(wrong), parameters)
+        run(CoordinationStoreContract, test, maker(wrong), parameters)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +269,7 @@ def test_broken_notes_fail(wrong: type[MemoryCoordination], test: str, parameter
         (broken_coordination.NotesAreInMemory, "test_notes_survive_whoever_made_them"),
     ],
 )
-def test_notes_that_processes_do_not_share_fail(
+def test_state_that_processes_do_not_share_fails(
     wrong: type[SqliteCoordination], test: str, tmp_path: Path
 ) -> None:
     """What goes wrong when processes come at once is found."""
@@ -279,7 +282,7 @@ def test_notes_that_processes_do_not_share_fail(
         return store
 
     with pytest.raises(AssertionError):
-        run(ResultStoreContract, test, make, ())
+        run(CoordinationStoreContract, test, make, ())
 
 
 @pytest.mark.parametrize(("wrong", "test", "parameters"), each(SCHEDULES))

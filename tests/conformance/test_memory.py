@@ -10,15 +10,17 @@ from qcore.interfaces import Settings
 from qcore_testing import (
     BrokerContract,
     CommitContract,
+    CoordinationStoreContract,
     FireContract,
     ResultStoreContract,
     ScheduleStoreContract,
 )
-from qcore_testing.memory import MemorySettings, make_broker, make_results, make_schedules
+from qcore_testing.memory import MemorySettings, make_broker, make_coordination, make_results, make_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore, ScheduleStore
 
 
@@ -45,6 +47,15 @@ class TestMemoryResults(ResultStoreContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., ResultStore]:
         """Return a maker of stores of the same results."""
         return lambda **fields: make_results(settings(**fields))
+
+
+class TestMemoryCoordination(CoordinationStoreContract):
+    """MemoryCoordination keeps to CoordinationStore."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[[], CoordinationStore]:
+        """Return a maker of stores of the same state."""
+        return lambda: make_coordination(settings())
 
 
 class TestMemorySchedules(ScheduleStoreContract):

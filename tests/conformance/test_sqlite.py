@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_sqlite import SqliteSettings, make_broker, make_results, make_schedules
+from qcore_sqlite import SqliteSettings, make_broker, make_coordination, make_results, make_schedules
 from qcore_testing import (
     BrokerContract,
     CommitContract,
+    CoordinationStoreContract,
     FireContract,
     ResultStoreContract,
     ScheduleStoreContract,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore, ScheduleStore
 
 
@@ -46,6 +48,15 @@ class TestSqliteResults(ResultStoreContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., ResultStore]:
         """Return a maker of stores of the same results."""
         return lambda **fields: make_results(settings(**fields))
+
+
+class TestSqliteCoordination(CoordinationStoreContract):
+    """SqliteCoordination keeps to CoordinationStore."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[[], CoordinationStore]:
+        """Return a maker of stores of the same state."""
+        return lambda: make_coordination(settings())
 
 
 class TestSqliteSchedules(ScheduleStoreContract):

@@ -22,6 +22,7 @@ KEPT: Final = {
     "queue": "qcore_brokers",
     "results": "qcore_result_stores",
     "schedules": "qcore_schedule_stores",
+    "coordination": "qcore_coordination_stores",
 }
 
 
@@ -114,7 +115,7 @@ TITLES, *PACKAGES = rows("What each package keeps")
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row[1]) for row in PACKAGES])
 def test_a_package_keeps_what_the_page_says(row: list[str]) -> None:
-    """The hooks of its plugin, the notes of its store and the status of its broker say the same."""
+    """The hooks of its plugin and the status of its broker say the same."""
     said = {title: cell == "yes" for title, cell in zip(TITLES, row, strict=True)}
     name, key = row[0].strip("`"), row[1].strip("`")
     broker = key if name in {"qcore", "qcore-testing"} else name.removeprefix("qcore-")
@@ -125,7 +126,6 @@ def test_a_package_keeps_what_the_page_says(row: list[str]) -> None:
 
     for title, hook in KEPT.items():
         assert said[title] is (f"'{key}'" in offers.get(hook, "")), title
-    assert said["notes"] is any(module.name.endswith(".coordination") for module in found)
     assert said["status"] is ("status" in declared(broker))
 
 
@@ -143,3 +143,45 @@ def test_the_readme_has_the_same_table() -> None:
     ]
 
     assert not missing
+
+
+#: how the code deals with the lack of a capability: what the page calls it, and where the field is read
+LACKING: Final = {
+    "receipts": ("warns", "qcore.cli.system_checks"),
+    "extend": ("refuses", "qcore.settings.crosscheck"),
+    "delay": ("refuses", "qcore.tasks.unique"),
+    "retry_delay": ("emulates", "qcore.flows.emulation"),
+    "counts_attempts": ("emulates", "qcore.flows.emulation"),
+    "dead_letter": ("emulates", "qcore.flows.emulation"),
+    "processes": ("refuses", "qcore.cluster"),
+    "remove_messages": ("emulates", "qcore.control_api"),
+    "status": ("warns", "qcore.cli.overview"),
+    "backend": ("emulates", "qcore.flows.commit"),
+}
+
+
+def test_the_page_says_how_each_lack_is_dealt_with() -> None:
+    """The table has a row for each, with the word for what the code does."""
+    _, *told = rows("What qcore does where a broker lacks a capability")
+
+    assert {row[0].strip("`"): row[1] for row in told} == {name: said for name, (said, _) in LACKING.items()}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_a_lack_is_dealt_with_where_the_test_says(name: str) -> None:
+    """The module that emulates, refuses or warns reads the field, so neither can be forgotten."""
+    (module,) = [one for one in core_modules() if one.name == LACKING[name][1]]
+    read = {node.attr for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)}
+
+    assert name in read
+
+
+def test_every_flag_is_read_by_core_or_tells_the_contracts() -> None:
+    """A flag whose lack changes what qcore does is in the table; the others only tell what to expect."""
+    flags = {field.name for field in attrs.fields(Capabilities) if str(field.type) == "bool"}
+
+    assert flags - LACKING.keys() == EXPECTED
+
+
+#: flags that no code of qcore's asks for: they say what users notice, and what the contracts try
+EXPECTED: Final = {"blocking", "fenced", "atomic", "fixed_lease", "purges_delayed", "unique_ids"}

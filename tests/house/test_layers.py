@@ -63,7 +63,7 @@ ROOMS: Final = {
         {"events"},
         {"leased", "signals", "prefetch", "lease_check"},
     ),
-    "flows": ({"app_api"}, {"builder", "commit"}, {"completion", "continuation", "handles"}),
+    "flows": ({"app_api"}, {"builder", "commit"}, {"completion", "continuation", "emulation", "handles"}),
     "schedules": (
         {"scheduler_thread"},
         {"declared"},

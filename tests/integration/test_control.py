@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qcore import Progress, QueueSize
-from qcore.errors import NotSupported
 from qcore.messages.control import cancel_key
 from qcore.model import State
 from tests.integration import controlled_tasks, limited_tasks, tasks
@@ -232,9 +231,8 @@ def test_a_mark_that_is_not_ours_ends_nothing(land: Land) -> None:
     until(lambda: lines(land.file()))
     other = land.app(secret_key="a stranger's key of some length, quite long")
 
-    with app.runtime.stores.connection() as store:
-        assert store.notes is not None
-        store.notes.set_flag(cancel_key(bytes.fromhex(job.id)), b"x" * 60, 60.0)
+    with app.runtime.coordination_stores.connection() as store:
+        store.set_flag(cancel_key(bytes.fromhex(job.id)), b"x" * 60, 60.0)
     other.queue.pause()
     until(lambda: cluster.status().workers[0].running_for > SEEN)
     gate.touch()
@@ -242,26 +240,6 @@ def test_a_mark_that_is_not_ours_ends_nothing(land: Land) -> None:
     assert final(job).success
     assert not app.queue.is_paused()
     assert app.enqueue(tasks.add, 1, 2).result(45) == 3
-
-
-def test_without_notes_a_running_task_cannot_be_called_off(
-    land: Land, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error says what to do; a waiting one still can, and a queue cannot be paused."""
-    app = land.app()
-    with app.runtime.stores.connection() as store:
-        monkeypatch.setattr(store, "notes", None)
-        job = app.enqueue(tasks.add, 1, 2)
-
-        app.runtime.stores.give(store)
-        assert app.cancel(job.id)
-        with pytest.raises(NotSupported, match=r"is not in the queue.*set result_store to one"):
-            app.cancel("ab" * 16)
-        for call in (app.queue.pause, app.queue.resume, app.queue.is_paused):
-            with pytest.raises(NotSupported, match="a queue is paused by a flag"):
-                call()
-        app.runtime.stores.take()
-    ended(job)
 
 
 # -- how far it is ----------------------------------------------------------------------------

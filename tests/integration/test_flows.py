@@ -363,25 +363,10 @@ def test_two_members_that_end_together_call_back_once(land: Land) -> None:
     assert rounds == len(lines(land.file()))
 
 
-def test_a_group_with_a_callback_needs_a_store_that_gathers(
-    land: Land, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is refused before anything is enqueued."""
-    app = land.app(**SETTINGS)
-    with app.runtime.stores.connection() as store:
-        monkeypatch.setattr(store, "notes", None)
-
-    with pytest.raises(NotSupported, match=r"SqliteResults cannot gather .* choose a result_store"):
-        app.iter(flow_tasks.double, [1])
-
-    assert EMPTY == app.queue.size()
-
-
 def _nothing_gathered(app: App, job: Job) -> None:
     flow = job.members.id  # type: ignore[attr-defined]  # a CallbackJob
-    with app.runtime.stores.connection() as store:
-        assert store.notes is not None
-        until(lambda: store.notes and not store.notes.barrier_members(f"flow:{flow}"))
+    with app.runtime.coordination_stores.connection() as store:
+        until(lambda: not store.barrier_members(f"flow:{flow}"))
 
 
 # -- other queues, the specification's calls, groups by label -------------------------------------

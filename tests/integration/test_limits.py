@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore import App, Config
 from qcore.delivery import Delivery
 from qcore.errors import BackendUnavailable, NotSupported
 from qcore.testing import inline
@@ -111,10 +110,8 @@ def test_a_key_that_a_dead_worker_kept_is_taken_over(land: Land) -> None:
     task = app.task(tasks.add).using(unique="kept")
     job = task.enqueue(1, 2)
     assert final(job).value == 3
-    with app.runtime.stores.connection() as store:
-        notes = store.notes
-        assert notes is not None
-        until(lambda: notes.acquire("unique:kept", bytes.fromhex(job.id), 1, 60) is None)
+    with app.runtime.coordination_stores.connection() as store:
+        until(lambda: store.acquire("unique:kept", bytes.fromhex(job.id), 1, 60) is None)
 
     again = task.enqueue(1, 2)
 
@@ -262,16 +259,3 @@ def test_a_limit_below_one_is_told(land: Land) -> None:
     """None at all would never run."""
     with pytest.raises(ValueError, match="concurrency must be 1 or more, got 0"):
         land.app().task(tasks.add).using(concurrency=0)
-
-
-@pytest.mark.parametrize("option", [{"unique": True}, {"concurrency": 1}, {"rate": "1/s"}])
-def test_a_store_without_notes_is_named(land: Land, option: dict[str, object]) -> None:
-    """What cannot be kept is refused where it is asked for, with what to do."""
-    app = App(Config.from_dict(land.settings()))
-    with app.runtime.stores.connection() as store:
-        store.notes = None
-
-    with pytest.raises(NotSupported, match="choose another by result_store, such as sqlite or redis"):
-        app.task(tasks.add).using(**option).enqueue(1, 2)
-
-    assert app.queue.size().ready == 0

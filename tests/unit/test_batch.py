@@ -507,22 +507,6 @@ def test_without_redelivery_the_journal_holds_the_follow_up_messages(bench: Benc
     assert [1] == [len(one.follow_up.messages) for one in ended if one.follow_up is not None]
 
 
-def test_without_a_coordination_store_the_callback_of_a_group_fails(bench: Bench) -> None:
-    """Whoever waits for it gets an error instead of waiting for ever."""
-    job = bench.app.iter("builtins.abs", [1])
-    store: Any = Moody(bench.store, "", [])
-    store.notes = None
-    batch = bench.batch_with(bench.broker, store)
-    (entry,) = batch.accept(bench.broker.lease(1, 0))
-    batch.finish(0, entry, DONE)
-
-    batch.settle(0)
-
-    result = job.fetch()
-    assert result is not None
-    assert "cannot gather results" in result.error
-
-
 def test_more_follow_up_messages_than_the_broker_accepts_at_once(bench: Bench) -> None:
     """They are enqueued in parts, after the results."""
     broker: Any = Moody(bench.broker, "", [])

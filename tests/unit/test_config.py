@@ -106,6 +106,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "shutdown_timeout": 25.0,
         "preload": [],
         "result_store": None,
+        "coordination_store": None,
         "max_message": 8 * 1024 * 1024,
         "max_result": 16 * 1024 * 1024,
     }  # fmt: skip
@@ -162,6 +163,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         ("shutdown_timeout", 0, 0.0),
         ("preload", ["shop.tasks"], ("shop.tasks",)),
         ("result_store", "memory", "memory"),
+        ("coordination_store", "memory", "memory"),
         ("max_message", 1000, 1000),
         ("max_result", 1000, 1000),
     ],
@@ -271,6 +273,7 @@ WRONG = [
     ("shutdown_timeout", -1, f"got -1; {SECONDS}, 0 or more; 0 ends running tasks at once"),
     ("preload", ["shop tasks"], f"got a list; {MODULES}; 'shop tasks' is not one"),
     ("result_store", "", "got ''; must be the name of a result store"),
+    ("coordination_store", "", "got ''; must be the name of a coordination store"),
     ("max_message", 0, f"got 0; {WHOLE} 1 or more; 8388608 is 8 MiB"),
     ("max_result", 0.5, f"got 0.5; {WHOLE} 1 or more; 16777216 is 16 MiB"),
     ("secret_key", 5, f"got ***; must be a text or a list of texts, the first signs, all verify; {MAKE}"),
@@ -403,8 +406,8 @@ def test_two_brokers_are_an_error(plugins: Plugins) -> None:
     """Two brokers are an error, because qcore does not guess."""
     assert problems_of(plugins, server={}, memory={}, bare={}) == [
         (
-            "bare: there are 3 brokers: bare, memory, server; keep one, and if another only stores results, "
-            "name it in result_store"
+            "bare: there are 3 brokers: bare, memory, server; keep one; name another that only stores "
+            "results in result_store, or in coordination_store"
         )
     ]
 
@@ -416,6 +419,14 @@ def test_key_of_the_result_store_is_not_taken_for_the_broker(plugins: Plugins) -
     )
 
     assert (config.broker, config.result_store) == ("sqlite", "server")
+
+
+def test_key_of_the_coordination_store_is_not_taken_for_the_broker(plugins: Plugins) -> None:
+    """Limits may be kept elsewhere than queue and results."""
+    told = {"server": {}, "sqlite": {"path": "q.db"}, "memory": {}, "secret_key": KEY}
+    config = Config.from_dict(told | {"result_store": "server", "coordination_store": "memory"}, plugins)
+
+    assert (config.broker, config.result_store, config.coordination_store) == ("sqlite", "server", "memory")
 
 
 def test_shared_broker_needs_a_key(plugins: Plugins) -> None:
@@ -461,6 +472,13 @@ def test_unknown_reporter_is_reported(plugins: Plugins) -> None:
 
     assert problems[0].startswith("error_reporter.traker: no error reporter named 'traker'; installed: ")
     assert "did you mean 'tracker'?" in problems[0]
+
+
+def test_unknown_coordination_store_is_reported(plugins: Plugins) -> None:
+    """A coordination store that is not installed is an error."""
+    [problem] = problems_of(plugins, coordination_store="servr")
+
+    assert problem.startswith("coordination_store: got 'servr'; no coordination store named 'servr'; ")
 
 
 def test_unknown_result_store_is_reported(plugins: Plugins) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from qcore.coordination import BarrierMember
-from qcore_sqlite import coordination, make_results
+from qcore_sqlite import coordination, make_coordination
 from qcore_testing.memory.coordination import MemoryCoordination
 from tests.unit.sqlite_base import settings_for
 
@@ -40,12 +40,11 @@ class Both(RuleBasedStateMachine):
         self.memory = MemoryCoordination(lambda: self.now)
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(coordination, "time", types.SimpleNamespace(time=lambda: self.now))
-        self.store = make_results(settings_for(self.database))
-        self.sqlite = self.store.notes
+        self.sqlite = make_coordination(settings_for(self.database))
 
     def teardown(self) -> None:
         """Close the file and restore the clock."""
-        self.store.close()
+        self.sqlite.close()
         self.patch.undo()
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 3.0, 50_000.0]))
@@ -54,10 +53,10 @@ class Both(RuleBasedStateMachine):
         self.now += seconds
 
     @rule()
-    def sweep(self) -> None:
+    def prune(self) -> None:
         """Delete expired records, which changes no answer."""
-        self.memory.sweep()
-        self.sqlite.sweep()
+        self.memory.prune()
+        self.sqlite.prune()
 
     @rule(key=KEYS, value=st.sampled_from([b"", b"x", b"y"]), ttl=SECONDS)
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:

@@ -23,13 +23,11 @@ from qcore.schedules import messages
 from qcore.schedules.firing import Firing
 from qcore.schedules.messages import OpenedSchedule, lateness, slot_id
 from qcore_testing import plugin as memory
-from qcore_testing.memory.results import MemoryResults, ResultTable
 from tests.unit.test_schedules import make
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from qcore.interfaces import Settings
     from qcore.messages.envelope import Head, Opened
 
 
@@ -91,9 +89,8 @@ def test_a_slot_is_skipped_while_an_earlier_one_has_not_ended(app: App, fire: Ca
     assert leased(app) == []
 
     (place,) = read_workflow(first.tail).places
-    with app.runtime.stores.connection() as store:
-        assert store.notes is not None
-        store.notes.release([(place, first.id)])
+    with app.runtime.coordination_stores.connection() as store:
+        store.release([(place, first.id)])
     due_again(app, "tick")
     fire()
 
@@ -153,9 +150,8 @@ def test_a_schedule_whose_task_was_purged_fires_again(app: App, fire: Callable[[
 def test_a_permit_acquired_before_a_crash_is_not_lost(app: App, fire: Callable[[], None]) -> None:
     """Whoever fires the slot in the end has the same holder id."""
     made = app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
-    with app.runtime.stores.connection() as store:
-        assert store.notes is not None
-        assert store.notes.acquire("schedule:tick", slot_id(made, made.next_run), 1, 60.0) is None
+    with app.runtime.coordination_stores.connection() as store:
+        assert store.acquire("schedule:tick", slot_id(made, made.next_run), 1, 60.0) is None
 
     fire()
 
@@ -195,36 +191,9 @@ def test_a_task_skipped_by_a_hook_holds_no_permit() -> None:
     firing = Firing(app.runtime)
     with app.runtime.schedule_stores.connection() as store:
         firing.fire(store, made)
-    with app.runtime.stores.connection() as results:
-        assert results.notes is not None
-        assert results.notes.acquire("schedule:tick", b"another", 1, 60.0) is None
+    with app.runtime.coordination_stores.connection() as results:
+        assert results.acquire("schedule:tick", b"another", 1, 60.0) is None
     firing.close()
-
-
-def test_overlap_needs_a_coordination_store() -> None:
-    """A store without one is refused at the call."""
-
-    def make_plain(_: Settings) -> MemoryResults:
-        made = MemoryResults(ResultTable(), backend="plain")
-        made.notes = None
-        return made
-
-    @hookimpl
-    def qcore_result_stores() -> dict[str, Any]:
-        return {"plain": make_plain}
-
-    plain = SimpleNamespace(qcore_result_stores=qcore_result_stores)
-    app = App(
-        Config.from_dict(
-            {"name": "plans", "secret_key": "k" * 40, "memory": {}, "result_store": "plain"},
-            Plugins.of({"builtin": builtin, "memory": memory, "plain": plain}),
-        ),
-        plugins=Plugins.of({"builtin": builtin, "memory": memory, "plain": plain}),
-    )
-
-    with pytest.raises(NotSupported, match="overlap='skip' needs a result store that keeps notes"):
-        app.schedules.create("a.task", overlap="skip")
-    assert app.schedules.create("a.task").overlap == "allow"
 
 
 @pytest.mark.parametrize(
@@ -289,9 +258,8 @@ def test_a_task_is_enqueued_on_the_queue_it_names(app: App, fire: Callable[[], N
     opened = other.envelope.open(found.body)
     tail = read_workflow(opened.tail)
     assert (tail.home, tail.places) == ("plans", ["schedule:tick@plans"])
-    with other.stores.connection() as store:
-        assert store.notes is not None
-        assert store.notes.acquire("schedule:tick@plans", b"another", 1, 60.0) == opened.id
+    with other.coordination_stores.connection() as store:
+        assert store.acquire("schedule:tick@plans", b"another", 1, 60.0) == opened.id
     assert app.schedules.list()[0].queue == "mail"
     with pytest.raises(BadSignature):
         OpenedSchedule(app.runtime, attrs.evolve(app.schedules.list()[0], queue="other")).message(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from qcore.runtime import ConnectionPool
 from qcore.tasks.limit_backoff import ConcurrencyBackoff
 from qcore.tasks.limits import Limit, Limiter
 
@@ -39,13 +40,6 @@ class Places:
         self.taken = False
 
 
-class Store:
-    """A store with those notes."""
-
-    def __init__(self) -> None:
-        self.notes = Places()
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock those that wait go by."""
@@ -57,19 +51,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_the_store_is_asked_once_for_all_that_come_at_once(clock: Clock) -> None:
     """Five thousand that wait are five thousand looks, not five thousand transactions."""
-    store: Any = Store()
-    gate = Limiter(store)
+    store: Any = Places()
+    gate = Limiter(ConnectionPool(lambda: store))
 
     waits = {gate.enter(bytes(16), ONE) for _ in range(5000)}
 
-    assert 1 == store.notes.asked
+    assert 1 == store.asked
     assert {1.0} == waits
 
 
 def test_a_place_given_up_here_is_asked_for_at_once(clock: Clock) -> None:
     """The next task of the same batch may begin."""
-    store: Any = Store()
-    gate = Limiter(store)
+    store: Any = Places()
+    gate = Limiter(ConnectionPool(lambda: store))
     assert gate.enter(bytes(16), ONE) > 0
 
     gate.leave(bytes(16), ONE)
@@ -79,10 +73,10 @@ def test_a_place_given_up_here_is_asked_for_at_once(clock: Clock) -> None:
 
 def test_a_place_given_up_elsewhere_is_found_a_moment_later(clock: Clock) -> None:
     """Another worker's end cannot be seen; it is looked for again soon."""
-    store: Any = Store()
-    gate = Limiter(store)
+    store: Any = Places()
+    gate = Limiter(ConnectionPool(lambda: store))
     assert gate.enter(bytes(16), ONE) > 0
-    store.notes.taken = False
+    store.taken = False
 
     assert gate.enter(bytes(16), ONE) > 0
     clock.now += 0.1

@@ -167,8 +167,8 @@ def test_a_store_that_cannot_be_asked_stops_no_worker(
     def refuse(*_: Any) -> None:
         raise fault
 
-    with scene.runtime.stores.connection() as store:
-        monkeypatch.setattr(type(store.notes), "get_flags", refuse)
+    with scene.runtime.coordination_stores.connection() as store:
+        monkeypatch.setattr(type(store), "get_flags", refuse)
     caretaker = scene.start()
 
     until(lambda: scene.slots[1].page.commands.paused is Pause.NO)

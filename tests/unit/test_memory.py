@@ -15,7 +15,6 @@ from qcore_testing import plugin
 from qcore_testing.memory import MemorySettings, make_broker, make_results, make_schedules
 from qcore_testing.memory.coordination import MemoryCoordination
 from qcore_testing.memory.queue import MemoryQueue
-from qcore_testing.memory.results import MemoryResults, ResultTable
 
 
 class Clock:
@@ -168,6 +167,7 @@ def test_the_plugin_offers_what_the_configuration_names() -> None:
     assert plugin.qcore_brokers()["memory"](section).info() == "memory of this process"
     assert sum(plugin.qcore_result_stores()["memory"](section).counts().values()) == 0
     assert list(plugin.qcore_schedule_stores()["memory"](section).all()) == []
+    assert plugin.qcore_coordination_stores()["memory"](section).get_flags(["never set"]) == [None]
     codes = {name: make().code for name, make in builtin.qcore_serializers().items()}
     assert codes == {"msgpack": 1}
     assert isinstance(builtin.qcore_error_reporters()["log"](logger="shop.failures"), LogReporter)
@@ -192,22 +192,22 @@ def test_a_turn_is_kept_for_a_day() -> None:
     assert full == [0.0, 100.0]
 
 
-def test_outlived_notes_are_cleared_away_by_prune() -> None:
+def test_prune_removes_what_has_expired() -> None:
     """What is past its time does not stay in memory for ever; what is not stays."""
     wall = Clock()
-    table = ResultTable(wall)
+    store = MemoryCoordination(wall)
     for key, ttl in (("short", 10.0), ("long", 1000.0)):
-        table.notes.set_flag(key, b"value", ttl)
-        table.notes.acquire(key, b"holder", 1, ttl)
-        table.notes.reserve(key, b"holder", ttl, 1)
-        table.notes.join_barrier([BarrierMember(key, 0)], ttl)
+        store.set_flag(key, b"value", ttl)
+        store.acquire(key, b"holder", 1, ttl)
+        store.reserve(key, b"holder", ttl, 1)
+        store.join_barrier([BarrierMember(key, 0)], ttl)
     wall.now += 20.0
 
-    assert MemoryResults(table, backend="test").prune(-1) == 0
+    store.prune()
 
-    kept = (table.notes._marks, table.notes._places, table.notes._rates, table.notes._gatherings)
+    kept = (store._marks, store._places, store._rates, store._gatherings)
     assert [list(kind) for kind in kept] == [["long"]] * 4
-    assert table.notes.get_flags(["long"]) == [b"value"]
+    assert store.get_flags(["long"]) == [b"value"]
 
 
 def test_a_withdrawn_message_leaves_the_order_alone() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from qcore.messages.envelope import read_head
@@ -21,7 +20,7 @@ def test_a_permit_released_while_it_is_extended_stays_free(tmp_path: Path) -> No
     bench = Bench(tmp_path)
     bench.app.task(len).using(concurrency=1).enqueue([])
     (entry,) = bench.batch.accept(bench.broker.lease(1, 0))
-    gate, limit = Limiter(bench.store), limit_of(read_head(entry.opened.head))
+    gate, limit = Limiter(bench.runtime.coordination_stores), limit_of(read_head(entry.opened.head))
     assert limit is not None
     assert gate.enter(entry.opened.id, limit) == 0.0
     long_ago = time.monotonic_ns() - 60 * 1_000_000_000
@@ -32,7 +31,7 @@ def test_a_permit_released_while_it_is_extended_stays_free(tmp_path: Path) -> No
     def late() -> Any:
         bench.page.end(1, 1)
         gate.leave(entry.opened.id, limit)
-        return SimpleNamespace(notes=bench.store.notes)
+        return bench.runtime.make_coordination_store()
 
     keep_permits([slot], late)
 
@@ -51,7 +50,7 @@ def test_the_permit_of_a_running_task_is_extended(tmp_path: Path) -> None:
     slot = Slot(0, bench.journal.page(0), [])
     slot.pid = 1
 
-    keep_permits([slot], lambda: bench.store)
+    keep_permits([slot], bench.runtime.make_coordination_store)
 
-    assert Limiter(bench.store).enter(bytes(16), limit) > 0
+    assert Limiter(bench.runtime.coordination_stores).enter(bytes(16), limit) > 0
     bench.close()

@@ -138,6 +138,7 @@ def test_qcore_that_is_not_installed_says_so() -> None:
         ("qcore_serializers", "serializer"),
         ("qcore_error_reporters", "error_reporter"),
         ("qcore_schedule_stores", "scheduler"),
+        ("qcore_coordination_stores", "coordination_store"),
         ("qcore_settings", "setting"),
         ("qcore_urls", "url"),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from qcore.coordination import BarrierMember
 from qcore.errors import BackendUnavailable
-from qcore_sqlite import SqliteResults, make_results
+from qcore_sqlite import SqliteCoordination, make_coordination
 from tests.unit.sqlite_base import LONG, python, settings_for
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 WORK = """
 import itertools, os, signal, sys
 from pathlib import Path
-from qcore_sqlite import make_results
+from qcore_sqlite import make_coordination
 from qcore.coordination import BarrierMember
 from tests.unit.sqlite_base import settings_for
 
-notes = make_results(settings_for(Path(sys.argv[1]))).notes
+store = make_coordination(settings_for(Path(sys.argv[1])))
 process, beginning = sys.argv[2:4]
 
 def trace(statement):
@@ -36,19 +36,19 @@ def trace(statement):
         os.kill(os.getpid(), signal.SIGKILL)
 
 if beginning:
-    notes.get_flags(["open"])
-    notes._database._open.set_trace_callback(trace)
+    store.get_flags(["open"])
+    store._database._open.set_trace_callback(trace)
 for round_number in itertools.count():
     holder = f"{process} {round_number}".encode()
-    if notes.acquire("permit", holder, 2, 1000.0) is None and round_number % 2:
-        notes.release([("permit", holder)])
-    notes.reserve("rate", holder, 10.0, 3)
+    if store.acquire("permit", holder, 2, 1000.0) is None and round_number % 2:
+        store.release([("permit", holder)])
+    store.reserve("rate", holder, 10.0, 3)
     first = 10**6 * int(process) + 3 * round_number
-    notes.join_barrier([BarrierMember("barrier", first + more, holder) for more in range(3)], 1000.0)
-    notes.set_flag("flag", holder, 1000.0)
+    store.join_barrier([BarrierMember("barrier", first + more, holder) for more in range(3)], 1000.0)
+    store.set_flag("flag", holder, 1000.0)
     if round_number % 10 == 9:
-        notes.join_barrier([BarrierMember(f"done {holder}", more) for more in range(5)], 1000.0)
-        notes.delete_barriers([f"done {holder}"])
+        store.join_barrier([BarrierMember(f"done {holder}", more) for more in range(5)], 1000.0)
+        store.delete_barriers([f"done {holder}"])
     print("written", flush=True)
 """
 
@@ -60,9 +60,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[SqliteResults]:
+def store(path: Path) -> Iterator[SqliteCoordination]:
     """Yield the result store of the tested file."""
-    store = make_results(settings_for(path))
+    store = make_coordination(settings_for(path))
     yield store
     store.close()
 
@@ -79,28 +79,30 @@ def query_file(path: Path) -> Iterator[Callable[..., list[tuple[object, ...]]]]:
     connection.close()
 
 
-def fill(notes: SqliteCoordination, key: str, ttl: float) -> None:
+def fill(store: SqliteCoordination, key: str, ttl: float) -> None:
     """Write a flag, a permit and a barrier."""
-    notes.set_flag(key, b"value", ttl)
-    notes.acquire(key, b"holder", 1, ttl)
-    notes.join_barrier([BarrierMember(key, number) for number in range(3)], ttl)
+    store.set_flag(key, b"value", ttl)
+    store.acquire(key, b"holder", 1, ttl)
+    store.join_barrier([BarrierMember(key, number) for number in range(3)], ttl)
 
 
 def test_prune_deletes_expired_records(
-    store: SqliteResults, query_file: Callable[..., list[tuple[object, ...]]], monkeypatch: pytest.MonkeyPatch
+    store: SqliteCoordination,
+    query_file: Callable[..., list[tuple[object, ...]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All expired rows are deleted, however many there are; valid rows stay."""
     monkeypatch.setattr("qcore_sqlite.coordination.SWEEP_BATCH", 3)
     monkeypatch.setattr("qcore_sqlite.coordination.BARRIER_BATCH", 3)
     for number in range(10):
-        fill(store.notes, f"old {number}", -1.0)
-        store.notes.reserve(f"old {number}", b"given", 1e-9, 1)
-    fill(store.notes, "kept", LONG)
+        fill(store, f"old {number}", -1.0)
+        store.reserve(f"old {number}", b"given", 1e-9, 1)
+    fill(store, "kept", LONG)
     for holder in (b"given", b"waiting", b"away for a day"):
-        store.notes.reserve("kept", holder, LONG, 1)
+        store.reserve("kept", holder, LONG, 1)
     query_file("update rate_slot set at = at - 2 * 86400 where holder = cast('away for a day' as blob)")
 
-    assert store.prune(-1) == 0
+    store.prune()
 
     for table in ("flag", "permit", "rate", "barrier"):
         assert query_file(f"select key from {table}") == [("kept",)]  # noqa: S608 - names of ours
@@ -109,55 +111,55 @@ def test_prune_deletes_expired_records(
 
 
 def test_an_unused_rate_slot_is_deleted_after_a_day(
-    store: SqliteResults, query_file: Callable[..., list[tuple[object, ...]]]
+    store: SqliteCoordination, query_file: Callable[..., list[tuple[object, ...]]]
 ) -> None:
     """A rate slot that its holder has not used for a day is deleted; a new one is assigned."""
     for holder in (b"given", b"late", b"too late"):
-        store.notes.reserve("rate", holder, 100_000.0, 1)
+        store.reserve("rate", holder, 100_000.0, 1)
     query_file("update rate_slot set at = at - 100000 - 80000 where holder = cast('late' as blob)")
     query_file("update rate_slot set at = at - 200000 - 90000 where holder = cast('too late' as blob)")
 
-    waits = [store.notes.reserve("rate", holder, 100_000.0, 1) for holder in (b"late", b"too late")]
+    waits = [store.reserve("rate", holder, 100_000.0, 1) for holder in (b"late", b"too late")]
 
     assert waits[0] == 0.0
     assert waits[1] == pytest.approx(300_000, abs=60)
 
 
-def test_a_barrier_that_was_restarted_is_not_swept(store: SqliteResults) -> None:
+def test_a_barrier_that_was_restarted_is_not_swept(store: SqliteCoordination) -> None:
     """Ids of rows are reused; only expired barriers are deleted."""
-    store.notes.join_barrier([BarrierMember("g", number) for number in range(5)], -1.0)
-    store.notes.join_barrier([BarrierMember("g", 7, b"anew")], LONG)
-    store.notes.join_barrier([BarrierMember("h", 0)], -1.0)
+    store.join_barrier([BarrierMember("g", number) for number in range(5)], -1.0)
+    store.join_barrier([BarrierMember("g", 7, b"anew")], LONG)
+    store.join_barrier([BarrierMember("h", 0)], -1.0)
 
-    store.notes.sweep()
+    store.prune()
 
-    assert store.notes.barrier_members("g") == {7: b"anew"}
+    assert store.barrier_members("g") == {7: b"anew"}
 
 
 def test_a_locked_file_raises_and_changes_nothing(path: Path) -> None:
     """Reading needs no lock; writing raises BackendUnavailable and can be repeated."""
-    store = make_results(settings_for(path, busy_timeout=0.05))
-    fill(store.notes, "before", LONG)
+    store = make_coordination(settings_for(path, busy_timeout=0.05))
+    fill(store, "before", LONG)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("begin immediate")
     writers: list[Callable[[], object]] = [
-        lambda: store.notes.set_flag("flag", b"value", LONG),
-        lambda: store.notes.set_flag("before", b"", LONG),
-        lambda: store.notes.acquire("permit", b"holder", 1, LONG),
-        lambda: store.notes.release([("before", b"holder")]),
-        lambda: store.notes.reserve("rate", b"holder", 1.0, 1),
-        lambda: store.notes.join_barrier([BarrierMember("before", 9)], LONG),
-        lambda: store.notes.delete_barriers(["before"]),
+        lambda: store.set_flag("flag", b"value", LONG),
+        lambda: store.set_flag("before", b"", LONG),
+        lambda: store.acquire("permit", b"holder", 1, LONG),
+        lambda: store.release([("before", b"holder")]),
+        lambda: store.reserve("rate", b"holder", 1.0, 1),
+        lambda: store.join_barrier([BarrierMember("before", 9)], LONG),
+        lambda: store.delete_barriers(["before"]),
     ]
 
     for write in writers:
         with pytest.raises(BackendUnavailable, match="is locked by another process"):
             write()
-    assert store.notes.get_flags(["before", "flag"]) == [b"value", None]
-    assert store.notes.barrier_members("before") == {0: b"", 1: b"", 2: b""}
+    assert store.get_flags(["before", "flag"]) == [b"value", None]
+    assert store.barrier_members("before") == {0: b"", 1: b"", 2: b""}
     holder.execute("rollback")
     holder.close()
-    assert store.notes.acquire("before", b"next", 1, LONG) == b"holder"
+    assert store.acquire("before", b"next", 1, LONG) == b"holder"
     for write in writers:
         write()
     store.close()
@@ -177,21 +179,21 @@ def test_a_locked_file_raises_and_changes_nothing(path: Path) -> None:
     ],
 )
 def test_death_in_the_middle_of_a_call_changes_nothing(
-    path: Path, store: SqliteResults, query_file: Callable[..., list[tuple[object, ...]]], beginning: str
+    path: Path, store: SqliteCoordination, query_file: Callable[..., list[tuple[object, ...]]], beginning: str
 ) -> None:
     """A process that is killed between two statements has changed nothing and holds no lock."""
-    store.notes.acquire("permit", b"first", 2, LONG)
+    store.acquire("permit", b"first", 2, LONG)
 
     with python(WORK, path, 1, beginning) as worker:
         worker.end()
 
     assert worker.process.returncode == -signal.SIGKILL
     check_tables(query_file)
-    assert store.notes.acquire("permit", b"next", 3, LONG) is None
+    assert store.acquire("permit", b"next", 3, LONG) is None
 
 
 def test_death_at_any_moment_leaves_consistent_tables(
-    path: Path, store: SqliteResults, query_file: Callable[..., list[tuple[object, ...]]]
+    path: Path, store: SqliteCoordination, query_file: Callable[..., list[tuple[object, ...]]]
 ) -> None:
     """Processes that write at the same time are killed repeatedly, and the tables stay consistent."""
     for number in range(6):
@@ -201,7 +203,7 @@ def test_death_at_any_moment_leaves_consistent_tables(
                 other.ready()
         check_tables(query_file)
 
-    assert store.notes.get_flags(["flag"]) != [None]
+    assert store.get_flags(["flag"]) != [None]
 
 
 def check_tables(query_file: Callable[..., list[tuple[object, ...]]]) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from qcore import control_api
 from qcore.config import Config
-from qcore.delivery import DeliverySwitch, GivenBroker, deliver
-from qcore.errors import ImportedMainReached, NotSupported
+from qcore.delivery import DeliverySwitch, GivenBroker, deliver, jobs_of, partly_enqueued
+from qcore.errors import BackendError, ImportedMainReached, NotSupported, PartlyEnqueued
 from qcore.flows.app_api import collect, group_of, start_chain
 from qcore.queue_api import Queue
 from qcore.results_api import TaskResults
@@ -233,7 +233,6 @@ class App:
 
         Raises:
             EncodeError: an argument cannot be serialised; the message names it.
-            NotSupported: the result store cannot join results.
 
         """
         return collect(self, function, args, options)
@@ -251,7 +250,6 @@ class App:
         unknown id is flagged as well, because the task may be held by a worker.
 
         Raises:
-            NotSupported: it is not in the queue, and the result store cannot keep the flag.
             ValueError: this is not a task id.
 
         """
@@ -294,7 +292,13 @@ class App:
         jobs: dict[int, Job] = {}
         for queue in dict.fromkeys(call.options.queue for call in calls):
             chosen = {n: call for n, call in enumerate(calls) if call.options.queue == queue}
-            sent = self.for_queue(queue or "").send(list(chosen.values()), broker)
+            try:
+                sent = self.for_queue(queue or "").send(list(chosen.values()), broker)
+            except BackendError as exc:
+                jobs |= jobs_of(exc, list(chosen))
+                if not jobs:
+                    raise
+                raise PartlyEnqueued(str(exc), [jobs.get(number) for number in range(len(calls))]) from exc
             jobs.update(zip(chosen, sent, strict=True))
         return [jobs[number] for number in range(len(calls))]
 
@@ -302,18 +306,23 @@ class App:
         runtime = self.runtime
         sealed = seal_calls(runtime, calls)
         wanted = [one for one in sealed if not one.skipped]
-        if wanted:
-            deliver(self._switch.delivery if broker is None else GivenBroker(broker), runtime, wanted)
+        try:
+            if wanted:
+                deliver(self._switch.delivery if broker is None else GivenBroker(broker), runtime, wanted)
+        except BackendError as exc:
+            if not exc.accepted:
+                raise
+            raise partly_enqueued(exc, self, sealed) from exc
         if len(wanted) == len(sealed):
             return [Job(self, one.message.id.hex()) for one in sealed]
         return [Job(self, one.message.id.hex(), duplicate=one.duplicate) for one in sealed]
 
-    def send_flow(self, sealed: Sequence[Sealed], *, joins: bool, delays: bool) -> None:
+    def send_flow(self, sealed: Sequence[Sealed], *, delays: bool) -> None:
         """Deliver the first messages of a chain or of a group of tasks."""
         if IMPORTING_MAIN.get():
             raise ImportedMainReached
         if sealed:
-            self._switch.delivery.deliver_flow(self.runtime, sealed, joins=joins, delays=delays)
+            self._switch.delivery.deliver_flow(self.runtime, sealed, delays=delays)
 
     def deliver_to(self, delivery: Delivery) -> AbstractContextManager[None]:
         """Have `delivery` take what this App, and those of its other queues, enqueue in this block."""

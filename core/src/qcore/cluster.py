@@ -206,6 +206,7 @@ def refuse_private(config: Config, plugins: Plugins | None = None) -> None:
     runtime = Runtime(config, plugins)
     faults = []
     broker, store = runtime.make_broker(), runtime.make_store()
+    coordination = runtime.make_coordination_store()
     if not broker.capabilities.processes:
         faults.append(
             f"broker {config.broker!r} lives in one process and cannot feed a cluster; "
@@ -216,8 +217,13 @@ def refuse_private(config: Config, plugins: Plugins | None = None) -> None:
             f"result_store: got {config.result_store or config.broker!r}; it lives in one process, and "
             "no other process would see the results; leave it out to store them beside the queue"
         )
-    broker.close()
-    store.close()
+    if not coordination.cross_process:
+        faults.append(
+            f"coordination_store: got {runtime.coordination_store!r}; it lives in one process, and workers "
+            "would not see each other's limits; leave it out to keep it beside the queue"
+        )
+    for connection in (broker, store, coordination):
+        connection.close()
     if faults:
         raise ConfigError(faults)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from qcore.errors import BackendError, EnvelopeError, NotSupported
+from qcore.errors import BackendError, EnvelopeError
 from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion
 from qcore.flows.continuation import ContinuationBuilder
@@ -41,17 +41,11 @@ def cancel(runtime: Runtime, task_ids: Sequence[str]) -> list[bool]:
         over = _ended(store, ids)
         left = [one for one in ids if one not in over]
         # The flags come first: a message that is released meanwhile is removed, or its worker sees the flag.
-        _flag(runtime, store, left, CANCEL_TTL)
+        _flag(runtime, left, CANCEL_TTL)
         taken = _remove(runtime, broker, store, left) if broker.capabilities.remove_messages else set()
         held = [one for one in left if one not in taken]
         over |= _ended(store, held)
-        _flag(runtime, store, [one for one in left if one in taken or one in over], 0.0)
-        if store.notes is None and not taken and not over.issuperset(held):
-            raise NotSupported(
-                f"task {held[0].hex()} is not in the queue, and a running task is cancelled by a "
-                "flag that this result store cannot keep; set result_store to one that can, such as "
-                "sqlite or redis"
-            )
+        _flag(runtime, [one for one in left if one in taken or one in over], 0.0)
     return [one not in over for one in ids]
 
 
@@ -96,12 +90,12 @@ def _running(runtime: Runtime, bodies: Iterable[bytes], task_id: str) -> Iterato
                 )
 
 
-def _flag(runtime: Runtime, store: ResultStore, ids: Iterable[bytes], seconds: float) -> None:
-    """Flag tasks as cancelled for so many seconds, if the store can; 0 removes the flags."""
-    if store.notes is not None:
-        flags = ControlFlags(runtime.control_sealer)
+def _flag(runtime: Runtime, ids: Iterable[bytes], seconds: float) -> None:
+    """Flag tasks as cancelled for so many seconds; 0 removes the flags."""
+    flags = ControlFlags(runtime.control_sealer)
+    with runtime.coordination_stores.connection() as store:
         for key in map(cancel_key, ids):
-            store.notes.set_flag(key, flags.make(key) if seconds else b"", seconds)
+            store.set_flag(key, flags.make(key) if seconds else b"", seconds)
 
 
 def _remove(runtime: Runtime, broker: Broker, store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qcore.errors import NotSupported
+from qcore.errors import BackendError, NotSupported, PartlyEnqueued
+from qcore.tasks.task import Job
 from qcore.tasks.unique import release_keys
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker
     from qcore.runtime import Runtime
     from qcore.tasks.call import Sealed
+    from qcore.tasks.task import Producer
 
 
 class Delivery(ABC):
@@ -29,15 +31,13 @@ class Delivery(ABC):
         runtime: Runtime,
         sealed: Sequence[Sealed],
         *,
-        joins: bool,  # noqa: ARG002 - only a broker has to be asked
-        delays: bool,  # noqa: ARG002 - as above
+        delays: bool,  # noqa: ARG002 - only a broker has to be asked
     ) -> None:
         """Deliver the first messages of a chain or of a group of tasks.
 
         Args:
             runtime: of their queue.
             sealed: the messages, at least one.
-            joins: a callback waits for all of them.
             delays: a message that is enqueued later has a delay.
 
         """
@@ -62,19 +62,17 @@ class BrokerDelivery(Delivery):
 
             run_inline(runtime, [one for one in sealed if one.sync])
 
-    def deliver_flow(self, runtime: Runtime, sealed: Sequence[Sealed], *, joins: bool, delays: bool) -> None:
+    def deliver_flow(self, runtime: Runtime, sealed: Sequence[Sealed], *, delays: bool) -> None:
         """Enqueue messages, as many at once as the broker takes.
 
         Raises:
-            NotSupported: the result store or the broker cannot do what the flow needs.
+            NotSupported: the broker cannot do what the flow needs.
 
         """
         if sealed[0].sync:
             # All at once, because the barrier of an inline run is in memory.
             self.deliver(runtime, sealed)
             return
-        if joins:
-            _require_barriers(runtime)
         with runtime.brokers.connection() as broker:
             capabilities = broker.capabilities
         if delays and not capabilities.delay:
@@ -125,8 +123,9 @@ def deliver(delivery: Delivery, runtime: Runtime, sealed: Sequence[Sealed]) -> N
     """Deliver messages; release the `unique` keys of those that were not accepted."""
     try:
         delivery.deliver(runtime, sealed)
-    except Exception:
-        release_keys(runtime, sealed)
+    except Exception as exc:
+        accepted = frozenset(exc.accepted if isinstance(exc, BackendError) else ())
+        release_keys(runtime, [one for one in sealed if one.message.id not in accepted])
         raise
     except BaseException:
         # Interrupted: those to be run here will not run; the others may have been accepted.
@@ -134,11 +133,19 @@ def deliver(delivery: Delivery, runtime: Runtime, sealed: Sequence[Sealed]) -> N
         raise
 
 
-def _require_barriers(runtime: Runtime) -> None:
-    with runtime.stores.connection() as store:
-        if store.notes is None:
-            msg = (
-                f"{type(store).__name__} cannot join the results of a group of tasks; choose a result_store "
-                "that can, such as sqlite, or enqueue the group without a callback"
-            )
-            raise NotSupported(msg)
+def partly_enqueued(error: BackendError, app: Producer, sealed: Sequence[Sealed]) -> PartlyEnqueued:
+    """Return the error that has the jobs of the messages which the broker accepted all the same."""
+    accepted = frozenset(error.accepted)
+    jobs = [
+        Job(app, one.message.id.hex(), duplicate=one.duplicate)
+        if one.skipped or one.message.id in accepted
+        else None
+        for one in sealed
+    ]
+    return PartlyEnqueued(str(error), jobs)
+
+
+def jobs_of(error: BackendError, positions: Sequence[int]) -> dict[int, Job]:
+    """Return the jobs in an error, by the positions of their calls."""
+    jobs = error.jobs if isinstance(error, PartlyEnqueued) else ()
+    return {number: job for number, job in zip(positions, jobs, strict=False) if job is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,9 @@ class PluginBroken(PluginError):
 class BackendError(QcoreError):
     """A broker or store failed."""
 
+    #: ids of the messages that a failed `enqueue` put into the queue all the same
+    accepted: Sequence[bytes] = ()
+
 
 class BackendUnavailable(BackendError):
     """The backend does not answer; the same call may work later."""
@@ -53,6 +56,15 @@ class BackendUnavailable(BackendError):
 
 class BackendRejected(BackendError):
     """The backend rejects the call; repeating it will not help."""
+
+
+class PartlyEnqueued(BackendError):
+    """Some of the tasks were enqueued, the others were not."""
+
+    def __init__(self, message: str | None = None, jobs: Sequence[Any] = ()) -> None:
+        #: in the order of the calls: the `Job` of each that was enqueued, None for each that was not
+        self.jobs = tuple(jobs)
+        super().__init__(message)
 
 
 class PayloadTooLarge(BackendRejected):

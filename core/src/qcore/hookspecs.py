@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
     from qcore.model import Outcome, TaskInfo
     from qcore.status import ClusterStatus
@@ -61,6 +62,11 @@ def qcore_error_reporters() -> Mapping[str, Callable[..., ErrorReporter]]:  # ty
 @hookspec
 def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]:  # type: ignore[empty-body]  # as above
     """Offer schedule stores: name -> factory; a store with a broker's name is that broker's default."""
+
+
+@hookspec
+def qcore_coordination_stores() -> Mapping[str, Callable[[Settings], CoordinationStore]]:  # type: ignore[empty-body]  # as above
+    """Offer coordination stores: name -> factory; the broker's own name makes it that broker's default."""
 
 
 @hookspec

@@ -10,7 +10,7 @@ from qcore.flows.continuation import ContinuationBuilder, UpstreamFailed, upstre
 from qcore.messages.workflow import key_of, read_workflow
 from qcore.model import Kind, Outcome, State
 from qcore.tasks.execute import Executor
-from qcore.tasks.limits import coordination_of, release
+from qcore.tasks.limits import release
 from qcore.tasks.plan import Planner
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class _InlineQueue:
             with self._runtime.stores.connection() as store:
                 store.save(records)
         if then.places:
-            with self._runtime.stores.connection() as store:
-                release(coordination_of(store, "unique="), then.places)
+            with self._runtime.coordination_stores.connection() as store:
+                release(store, then.places)
         return [*then.messages, *self._join_barrier(then)]
 
     def _outcome(self, opened: Opened, plan: TaskPlan, tail: WorkflowHeader | None) -> Outcome:

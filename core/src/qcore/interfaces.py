@@ -10,7 +10,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qcore.coordination import CoordinationStore
     from qcore.model import (
         DeadLetter,
         Delivery,
@@ -42,6 +41,9 @@ class Settings:
     poll: float = 0.2
     #: random bytes that name the process whose leases this connection takes, see `Broker.release_owner`
     owner: bytes = b""
+    #: told to a coordination store: the result store of the same thread; one of the same backend may
+    #: share its connection
+    beside: ResultStore | None = attrs.field(default=None, repr=False)
     #: the plugin's own keys, each already structured into the type it was declared with
     sections: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
@@ -58,12 +60,14 @@ class Capabilities:
     receipts: bool
     #: `extend` prolongs a lease
     extend: bool
-    #: `Outgoing.delay` and the delay of a settlement are honoured
+    #: `Outgoing.delay` is honoured
     delay: bool
     #: `failures` and `crashes` of a settlement come back with the next delivery
     counts_attempts: bool
     #: buried messages are kept and can be listed and requeued
     dead_letter: bool
+    #: the delay of a settlement is honoured
+    retry_delay: bool = True
     #: `lease` waits in the backend, without polling
     blocking: bool = False
     #: a settlement of an outlived lease changes nothing (False: the service may let it through)
@@ -82,8 +86,6 @@ class Capabilities:
     bulk: int = 1000
     #: largest body, None = no limit
     max_bytes: int | None = None
-    #: the body travels as text; the broker encodes it itself
-    text_only: bool = False
     #: `publish_status` and `statuses` work
     status: bool = False
     #: `remove_messages` takes messages back that are not leased
@@ -263,8 +265,6 @@ class ResultStore(ABC):
     backend: str | None = None
     #: other processes see the same results
     processes: bool = True
-    #: what else it can keep, on the same connection; None = it cannot
-    notes: CoordinationStore | None = None
 
     @abstractmethod
     def save(self, results: Sequence[StoredResult]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
+    from qcore.coordination import CoordinationStore
     from qcore.installed import Plugin
     from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer
 
@@ -32,6 +33,7 @@ KINDS: Final = {
     "qcore_serializers": "serializer",
     "qcore_error_reporters": "error reporter",
     "qcore_schedule_stores": "schedule store",
+    "qcore_coordination_stores": "coordination store",
     "qcore_urls": "URL scheme",
     "qcore_commands": "command",
     "qcore_checks": "check",
@@ -144,6 +146,10 @@ class Plugins:
     def scheduler(self, name: str) -> Callable[[Settings], ScheduleStore]:
         """Return the factory of a schedule store."""
         return self._find("qcore_schedule_stores", name)  # type: ignore[no-any-return]  # as above
+
+    def coordination_store(self, name: str) -> Callable[[Settings], CoordinationStore]:
+        """Return the factory of a coordination store."""
+        return self._find("qcore_coordination_stores", name)  # type: ignore[no-any-return]  # as above
 
     def setting(self, key: str) -> Any:  # noqa: ANN401 - a type, or what cattrs takes for one
         """Return the type of a plugin's configuration key."""

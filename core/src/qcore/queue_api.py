@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qcore.errors import NotSupported
 from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
 
 if TYPE_CHECKING:
-    from qcore.coordination import CoordinationStore
-    from qcore.interfaces import ResultStore
     from qcore.model import QueueSize
     from qcore.tasks.task import Producer
 
@@ -38,43 +35,20 @@ class Queue:
 
         Workers finish the tasks they hold. The queue stays paused until it is resumed, even if
         clusters are restarted; tasks are enqueued and schedules fire as before.
-
-        Raises:
-            NotSupported: the result store does not coordinate.
-
         """
         runtime = self._app.runtime
-        with runtime.stores.connection() as store:
+        with runtime.coordination_stores.connection() as store:
             flag = ControlFlags(runtime.control_sealer).make(PAUSED)
-            _coordination(store).set_flag(PAUSED, flag, PAUSE_TTL)
+            store.set_flag(PAUSED, flag, PAUSE_TTL)
 
     def resume(self) -> None:
-        """Have clusters take tasks again, from within two seconds on.
-
-        Raises:
-            NotSupported: the result store does not coordinate.
-
-        """
-        with self._app.runtime.stores.connection() as store:
-            _coordination(store).set_flag(PAUSED, b"", 0.0)
+        """Have clusters take tasks again, from within two seconds on."""
+        with self._app.runtime.coordination_stores.connection() as store:
+            store.set_flag(PAUSED, b"", 0.0)
 
     def is_paused(self) -> bool:
-        """Return whether the queue is paused.
-
-        Raises:
-            NotSupported: the result store does not coordinate.
-
-        """
+        """Return whether the queue is paused."""
         runtime = self._app.runtime
-        with runtime.stores.connection() as store:
-            found = _coordination(store).get_flags([PAUSED])[0]
+        with runtime.coordination_stores.connection() as store:
+            found = store.get_flags([PAUSED])[0]
         return ControlFlags(runtime.control_sealer).holds(PAUSED, found)
-
-
-def _coordination(store: ResultStore) -> CoordinationStore:
-    if store.notes is None:
-        raise NotSupported(
-            "a queue is paused by a flag that this result store cannot keep; set result_store to one that "
-            "can, such as sqlite or redis"
-        )
-    return store.notes

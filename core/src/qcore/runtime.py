@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from qcore.config import Config
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
     from qcore.model import TaskInfo
     from qcore.plugins import BoundHook
@@ -31,7 +32,7 @@ _log = logging.getLogger("qcore.runtime")
 #: Seconds error reporters get to send what waits when a process ends.
 FLUSH_SECONDS: Final = 2.0
 
-_T = TypeVar("_T", bound="Broker | ResultStore | ScheduleStore")
+_T = TypeVar("_T", bound="Broker | ResultStore | ScheduleStore | CoordinationStore")
 
 
 class ConnectionPool(Generic[_T]):
@@ -102,6 +103,9 @@ class Runtime:
         self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker)
         self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store)
         self.schedule_stores: ConnectionPool[ScheduleStore] = ConnectionPool(self.make_schedule_store)
+        self.coordination_stores: ConnectionPool[CoordinationStore] = ConnectionPool(
+            self.make_coordination_store
+        )
 
     def of(self, name: str) -> Runtime:
         """Return the same configuration's runtime for another queue."""
@@ -147,6 +151,23 @@ class Runtime:
         """Connect to the schedule store: the broker's, else that of `result_store`, else the default."""
         name = self._first("qcore_schedule_stores", self._own, self.config.result_store)
         return self.plugins.scheduler(name)(self._settings())
+
+    def make_coordination_store(self, beside: ResultStore | None = None) -> CoordinationStore:
+        """Connect to the coordination store, by the connection of a result store if it can be shared.
+
+        Args:
+            beside: the result store of the same thread; the two are closed together.
+
+        """
+        settings = attrs.evolve(self._settings(), beside=beside)
+        return self.plugins.coordination_store(self.coordination_store)(settings)
+
+    @property
+    def coordination_store(self) -> str:
+        """The name of the coordination store: configured, the broker's, that of results, or default."""
+        return self.config.coordination_store or self._first(
+            "qcore_coordination_stores", self._own, self.config.result_store
+        )
 
     @property
     def _own(self) -> str | None:
@@ -206,6 +227,7 @@ class Runtime:
         self.brokers.close()
         self.stores.close()
         self.schedule_stores.close()
+        self.coordination_stores.close()
         while self._others:
             self._others.popitem()[1].close()
 

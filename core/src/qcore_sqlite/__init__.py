@@ -1,6 +1,7 @@
-"""Exports the built-in SQLite broker, result store and schedule store."""
+"""Exports the SQLite broker and its stores."""
 
 from qcore_sqlite.broker import SqliteBroker, make_broker
+from qcore_sqlite.coordination import SqliteCoordination, make_coordination
 from qcore_sqlite.database import SqliteSettings
 from qcore_sqlite.path import default_path
 from qcore_sqlite.results import SqliteResults, make_results
@@ -8,11 +9,13 @@ from qcore_sqlite.schedules import SqliteSchedules, make_schedules
 
 __all__ = [
     "SqliteBroker",
+    "SqliteCoordination",
     "SqliteResults",
     "SqliteSchedules",
     "SqliteSettings",
     "default_path",
     "make_broker",
+    "make_coordination",
     "make_results",
     "make_schedules",
 ]

@@ -6,13 +6,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.coordination import CoordinationStore
+from qcore_sqlite.database import Database
+from qcore_sqlite.results import SqliteResults
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
     from qcore.coordination import BarrierMember
-    from qcore_sqlite.database import Database
+    from qcore.interfaces import Settings
 
 #: seconds for which a rate slot is kept for a holder that does not ask again
 SLOT_TTL: Final = 86400.0
@@ -69,6 +71,12 @@ _EXPIRED: Final = (
 _EXPIRED_BARRIERS = "select id from barrier where until <= ? limit ?"
 
 
+def make_coordination(settings: Settings) -> SqliteCoordination:
+    """Open the coordination store named by the settings, by the results' connection if there is one."""
+    beside = settings.beside
+    return SqliteCoordination(beside.database if isinstance(beside, SqliteResults) else Database(settings))
+
+
 class SqliteCoordination(CoordinationStore):
     """The coordination store in the queue's file; each call is one transaction."""
 
@@ -112,7 +120,11 @@ class SqliteCoordination(CoordinationStore):
         if keys:
             self._database.write(_delete_barriers, keys)
 
-    def sweep(self) -> None:
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def prune(self) -> None:
         """Delete expired rows, `SWEEP_BATCH` in one transaction."""
         for selection, removal in _EXPIRED:
             while rows := self._database.read(_select, selection, (time.time(), SWEEP_BATCH)):

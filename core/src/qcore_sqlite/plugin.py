@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore, ScheduleStore, Settings
 
 
@@ -42,6 +43,12 @@ def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]
 
 
 @hookimpl
+def qcore_coordination_stores() -> Mapping[str, Callable[[Settings], CoordinationStore]]:
+    """Offer the coordination store `sqlite`."""
+    return {"sqlite": _coordination}
+
+
+@hookimpl
 def qcore_local_brokers() -> Mapping[str, Callable[[Settings], Path | None]]:
     """Return the file of the queue; this broker needs no server, so it is used when none is named."""
     return {"sqlite": _file}
@@ -69,6 +76,12 @@ def _schedules(settings: Settings) -> ScheduleStore:
     from qcore_sqlite import make_schedules
 
     return make_schedules(settings)
+
+
+def _coordination(settings: Settings) -> CoordinationStore:
+    from qcore_sqlite import make_coordination
+
+    return make_coordination(settings)
 
 
 def _file(settings: Settings) -> Path:

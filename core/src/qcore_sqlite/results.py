@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
-from qcore_sqlite.coordination import SqliteCoordination
 from qcore_sqlite.database import Database
 
 if TYPE_CHECKING:
@@ -59,7 +58,11 @@ class SqliteResults(ResultStore):
     def __init__(self, settings: Settings) -> None:
         self._database = Database(settings)
         self.backend = self._database.backend
-        self.notes: SqliteCoordination = SqliteCoordination(self._database)
+
+    @property
+    def database(self) -> Database:
+        """The connection, which a coordination store of the same thread may share."""
+        return self._database
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Save results in one transaction."""
@@ -104,7 +107,6 @@ class SqliteResults(ResultStore):
 
     def prune(self, keep: int, per: Per | None = None) -> int:
         """Delete expired results, the oldest successes and expired coordination records, in small batches."""
-        self.notes.sweep()
         pruned = self._delete_all(_EXPIRED, (time.time(),))
         if keep < 0:
             return pruned

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_mongo import MongoBroker, MongoResults, MongoSchedules, MongoSettings
+from qcore_mongo import MongoBroker, MongoCoordination, MongoResults, MongoSchedules, MongoSettings
+from qcore_mongo.client import Client
 from qcore_testing import (
     BrokerContract,
     CommitContract,
+    CoordinationStoreContract,
     FireContract,
     ResultStoreContract,
     ScheduleStoreContract,
@@ -18,6 +20,8 @@ from qcore_testing import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from qcore.coordination import CoordinationStore
 
 
 #: what the server does does not depend on the interpreter: on the oldest Python only
@@ -61,6 +65,15 @@ class TestMongoExchange(_Fresh, CommitContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., tuple[MongoBroker, MongoResults]]:
         """Return a maker of pairs."""
         return lambda **fields: (MongoBroker(settings(**fields)), MongoResults(settings(**fields)))
+
+
+class TestMongoCoordination(_Fresh, CoordinationStoreContract):
+    """MongoCoordination keeps to CoordinationStore."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[[], CoordinationStore]:
+        """Return a maker of stores of the same state."""
+        return lambda: MongoCoordination(Client(settings()))
 
 
 class TestMongoSchedules(_Fresh, ScheduleStoreContract):

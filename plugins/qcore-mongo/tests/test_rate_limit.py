@@ -11,7 +11,8 @@ import pytest
 from pymongo.monitoring import CommandListener
 
 from qcore.interfaces import Settings
-from qcore_mongo import MongoResults, MongoSettings
+from qcore_mongo import MongoCoordination, MongoSettings
+from qcore_mongo.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,15 +56,15 @@ class Rate:
         for listeners in ([self.between], []):
             told = MongoSettings(**land.settings, event_listeners=listeners)
             made = Settings(name="q", sections={"mongo": told, "mongo_db": database})
-            self._stores.append(MongoResults(made))
+            self._stores.append(MongoCoordination(Client(made)))
 
     def ask(self, holder: bytes) -> float:
         """Return the seconds until a turn."""
-        return self._stores[0].notes.reserve("rate", holder, HOUR, 1)
+        return self._stores[0].reserve("rate", holder, HOUR, 1)
 
     def ask_elsewhere(self, holder: bytes) -> float:
         """Return the seconds until a turn, as another process is told."""
-        return self._stores[1].notes.reserve("rate", holder, HOUR, 1)
+        return self._stores[1].reserve("rate", holder, HOUR, 1)
 
     def waiting(self) -> list[dict[str, Any]]:
         """Return the documents of those who wait, by their turns."""

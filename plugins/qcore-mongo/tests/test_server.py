@@ -14,7 +14,8 @@ import pytest
 from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, State, StoredResult
-from qcore_mongo import MongoBroker, MongoResults, MongoSchedules, MongoSettings, messages
+from qcore_mongo import MongoBroker, MongoCoordination, MongoResults, MongoSchedules, MongoSettings, messages
+from qcore_mongo.client import Client
 from qcore_mongo.indexes import INDEXES, Kind
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def test_indexes_are_made_once_and_asked_for_by_name(
     broker.enqueue([Outgoing(bytes(16), b"one")])
     broker.publish_status("a", b"status", 60.0)
     results.recent()
-    results.notes.get_flags(["a"])
+    MongoCoordination(Client(settings())).get_flags(["a"])
     schedules.all()
 
     found = look(land)
@@ -189,7 +190,7 @@ def test_the_server_forgets_by_itself(
     broker, results = MongoBroker(settings()), MongoResults(settings())
     broker.publish_status("a", b"status", 0.1)
     results.save([StoredResult(bytes(16), State.FAILED, b"", "a.task", expires=time.time() - 1)])
-    results.notes.set_flag("a", b"mark", 0.1)
+    MongoCoordination(Client(settings())).set_flag("a", b"mark", 0.1)
 
     database, end = look(land), time.monotonic() + 90
     kinds = (Kind.STATUSES, Kind.RESULTS, Kind.NOTES)

@@ -8,9 +8,11 @@ import pytest
 
 from qcore.interfaces import Settings
 from qcore_redis import RedisBroker, RedisResults, RedisSchedules, RedisSettings
+from qcore_redis.coordination import make_coordination
 from qcore_testing import (
     BrokerContract,
     CommitContract,
+    CoordinationStoreContract,
     FireContract,
     ResultStoreContract,
     ScheduleStoreContract,
@@ -18,6 +20,8 @@ from qcore_testing import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from qcore.coordination import CoordinationStore
 
 
 #: what the server does does not depend on the interpreter: on the oldest Python only
@@ -61,6 +65,15 @@ class TestRedisExchange(_Fresh, CommitContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., tuple[RedisBroker, RedisResults]]:
         """Return a maker of pairs."""
         return lambda **fields: (RedisBroker(settings(**fields)), RedisResults(settings(**fields)))
+
+
+class TestRedisCoordination(_Fresh, CoordinationStoreContract):
+    """RedisCoordination keeps to CoordinationStore."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[[], CoordinationStore]:
+        """Return a maker of stores of the same state."""
+        return lambda: make_coordination(settings())
 
 
 class TestRedisSchedules(_Fresh, ScheduleStoreContract):

@@ -13,7 +13,8 @@ import pytest
 from qcore.coordination import BarrierMember
 from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
-from qcore_redis import RedisResults, RedisSettings
+from qcore_redis import RedisSettings
+from qcore_redis.coordination import RedisCoordination, make_coordination
 from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def queue() -> str:
 def make(any_server: Any, queue: str) -> Callable[[], RedisCoordination]:
     """Return a maker of notes of one queue, each on a connection of its own."""
     section = RedisSettings(unix_socket_path=any_server.path)
-    return lambda: RedisResults(Settings(name=queue, sections={"redis": section})).notes
+    return lambda: make_coordination(Settings(name=queue, sections={"redis": section}))
 
 
 def until(condition: Callable[[], Any]) -> Any:
@@ -227,7 +228,7 @@ def test_a_full_server_lets_workers_go_on(start: Callable[..., Any], kind: str) 
     """What a worker needs in order to end its tasks is noted at maxmemory."""
     server = start(kind)
     section = RedisSettings(unix_socket_path=server.path)
-    notes = RedisResults(Settings(name="full", sections={"redis": section})).notes
+    notes = make_coordination(Settings(name="full", sections={"redis": section}))
     with server.client() as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
 
@@ -247,9 +248,9 @@ def behind(own: Any, make_proxy: Callable[[str], Any]) -> Iterator[tuple[Any, Re
     """Return a line that can fall silent, and notes behind it."""
     proxy = make_proxy(own.path)
     section = RedisSettings(host="127.0.0.1", port=proxy.port, socket_timeout=0.3)
-    store = RedisResults(Settings(name="cut", sections={"redis": section}))
-    store.notes.get_flags(["a connection that is open"])
-    yield proxy, store.notes
+    store = make_coordination(Settings(name="cut", sections={"redis": section}))
+    store.get_flags(["a connection that is open"])
+    yield proxy, store
     store.close()
 
 

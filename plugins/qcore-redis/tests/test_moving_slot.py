@@ -19,6 +19,7 @@ from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Schedule, Settlement, State, StoredResult
 from qcore_redis import RedisBroker, RedisResults, RedisSchedules, codec, records, settlements
 from qcore_redis.client import Client
+from qcore_redis.coordination import make_coordination
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def populate(nodes: Any) -> Held:
     """Fill the queue on the first node by way of the public interface, and take it down."""
     made = settings(nodes.url)
     broker, store, schedules = RedisBroker(made), RedisResults(made), RedisSchedules(made)
-    notes = store.notes
+    notes = make_coordination(made)
     # one lease that is partly settled, one dead letter that lies apart, one lease that has ended
     broker.enqueue([message(b"one"), message(LARGE), message(b"three")])
     leased = broker.lease(3, 0.0)

@@ -279,6 +279,5 @@ def test_results_are_read_and_forgotten_by_group(scene: Scene) -> None:
 
 
 def _gathered(app: App, flow: str) -> Any:
-    with app.runtime.stores.connection() as store:
-        assert store.notes is not None
-        return store.notes.barrier_members(f"flow:{flow}")
+    with app.runtime.coordination_stores.connection() as store:
+        return store.barrier_members(f"flow:{flow}")

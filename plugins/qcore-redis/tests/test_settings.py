@@ -16,7 +16,8 @@ from qcore.coordination import BarrierMember
 from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
-from qcore_redis import RedisBroker, RedisResults, RedisSettings, parse_settings, plugin
+from qcore_redis import RedisBroker, RedisSettings, parse_settings, plugin
+from qcore_redis.coordination import make_coordination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +159,7 @@ def test_a_cluster_is_used(start: Callable[..., Any], free_ports: tuple[int, int
     url = f"redis+cluster://127.0.0.1:{port}"
     assert there_and_back(url) == [b"small", bytes(20_000)]
     made = Settings(name="q", sections={"redis": url})
-    broker, notes = RedisBroker(made), RedisResults(made).notes
+    broker, notes = RedisBroker(made), make_coordination(made)
     broker.commit_and_lease(
         None, (), (), 0, [Outgoing(bytes(16), bytes(20_000)), Outgoing(bytes(16), bytes(99))]
     )

@@ -62,11 +62,13 @@ def test_an_error_after_a_batch_says_how_many_were_accepted(
     broker = new()
     at_batch(broker, 3, lambda: sqs.tell(**wrong), monkeypatch)
 
+    sent = numbered(40)
     with pytest.raises(BackendError, match=expected[1]) as caught:
-        broker.enqueue(numbered(40))
+        broker.enqueue(sent)
 
     assert isinstance(caught.value, expected[0])
     assert str(caught.value).endswith("; 20 of 40 messages were accepted before that")
+    assert [one.id for one in sent[:20]] == caught.value.accepted
 
 
 def test_an_error_amid_a_batch_says_how_many_were_accepted(sqs: Any, new: New) -> None:

@@ -42,7 +42,7 @@ def start_chain(app: Producer, steps: Iterable[Step] | Chain, *, pipe_result: bo
     last = new_flow()
     builder = FlowBuilder(there.runtime, calls)
     sealed = builder.chain(calls, last, pipe_result=made.pipe_result or pipe_result)
-    there.send_flow(sealed, joins=False, delays=builder.delays)
+    there.send_flow(sealed, delays=builder.delays)
     return _handle(there, calls, last)
 
 
@@ -122,7 +122,7 @@ class Group:
         app = self._app.for_queue(_queue(calls))
         builder = FlowBuilder(app.runtime, calls)
         sealed = builder.group(self._members, flow, callback, whole=whole)
-        app.send_flow(sealed, joins=callback is not None, delays=builder.delays)
+        app.send_flow(sealed, delays=builder.delays)
         jobs = [_handle(app, chain, member_id(flow, index)) for index, (chain, _) in enumerate(self._members)]
         return GroupJob(app, flow.hex(), [job.jobs[0] if len(job) == 1 else job for job in jobs])
 

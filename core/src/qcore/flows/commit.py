@@ -9,6 +9,7 @@ import msgspec
 
 from qcore.errors import BackendError, BackendRejected
 from qcore.flows.continuation import KEPT
+from qcore.flows.emulation import Emulation
 from qcore.messages.results import save_each
 from qcore.messages.workflow import derived, key_of
 
@@ -38,6 +39,8 @@ class Committer:
         self._broker = broker
         self._store = store
         self._continuation = continuation
+        self._coordination = continuation.coordination
+        self._emulation = Emulation.where_needed(broker)
         backend = broker.capabilities.backend
         self._together = backend is not None and backend == store.backend
 
@@ -53,6 +56,8 @@ class Committer:
         results = [one.result for one in completions if one.result is not None]
         settlements = [one.settlement for one in completions if one.settlement is not None]
         follow_ups = [one.follow_up for one in completions if one.follow_up is not None]
+        if self._emulation is not None:
+            settlements = self._emulation.settlements(settlements)
         if not follow_ups:
             return self._commit_and_lease(results, settlements, limit, ())
         results += [result for one in follow_ups for result in one.results]
@@ -62,10 +67,7 @@ class Committer:
             # Whoever learns that all members have ended must find their results stored.
             self._save(results)
             results = []
-            callbacks, failed = self._join_barriers(joining)
-            messages += callbacks
-            if failed:
-                self._save(failed)
+            messages += self._join_barriers(joining)
         bulk = self._broker.capabilities.bulk
         if len(messages) > bulk:
             self._save(results)
@@ -117,40 +119,35 @@ class Committer:
     def _save(self, results: Sequence[StoredResult]) -> None:
         save_each(self._store, results, self._continuation.results)
 
-    def _join_barriers(self, follow_ups: Sequence[FollowUp]) -> tuple[list[Outgoing], list[StoredResult]]:
+    def _join_barriers(self, follow_ups: Sequence[FollowUp]) -> list[Outgoing]:
         """Record that group members have ended; return the callbacks of groups that are complete."""
-        notes = self._store.notes
-        if notes is None:
-            why = f"the result store {type(self._store).__name__} cannot gather results"
-            lost = [one.member for one in follow_ups if one.member is not None]
-            _log.error("%s; group members whose callback cannot be called: %d", why, len(lost))
-            return [], [self._continuation.failed(member.callback, why, 0) for member in lost]
         arrivals = [one.arrival for one in follow_ups if one.arrival is not None]
-        counts = notes.join_barrier(arrivals, KEPT)
         callbacks = []
-        for one, count in zip(follow_ups, counts, strict=True):
-            member = one.member
-            if member is None or count < member.count:
-                continue
-            # A member that joins again is given the full number as well. Only the first one to
-            # complete the barrier, and whoever finishes in its place, enqueues the callback.
-            holder = derived(member.flow, "member", member.index)
-            if notes.acquire(_completion_lock(member.flow), holder, 1, _COMPLETED) is None:
-                callbacks.append(self._continuation.callback(member))
-        return callbacks, []
+        with self._coordination.connection() as store:
+            counts = store.join_barrier(arrivals, KEPT)
+            for one, count in zip(follow_ups, counts, strict=True):
+                member = one.member
+                if member is None or count < member.count:
+                    continue
+                # A member that joins again is given the full number as well. Only the first one to
+                # complete the barrier, and whoever finishes in its place, enqueues the callback.
+                holder = derived(member.flow, "member", member.index)
+                if store.acquire(_completion_lock(member.flow), holder, 1, _COMPLETED) is None:
+                    callbacks.append(self._continuation.callback(member))
+        return callbacks
 
     def _release_locks(self, follow_ups: Sequence[FollowUp]) -> None:
         """Delete the barriers of ended callbacks and release permits; after a crash they expire."""
         ended = [one.gathered for one in follow_ups if one.gathered is not None]
         permits = [permit for one in follow_ups for permit in one.places]
         permits += [(_completion_lock(one.flow), one.by) for one in ended]
-        notes = self._store.notes
-        if not permits or notes is None:
+        if not permits:
             return
         try:
-            if ended:
-                notes.delete_barriers([key_of(one.flow) for one in ended])
-            notes.release(permits)
+            with self._coordination.connection() as store:
+                if ended:
+                    store.delete_barriers([key_of(one.flow) for one in ended])
+                store.release(permits)
         except BackendError as exc:
             _log.warning("permits and barriers stay until they expire (%d): %s", len(permits), exc)
 

@@ -45,6 +45,8 @@ class ContinuationBuilder:
 
     def __init__(self, runtime: Runtime, max_bytes: int | None = None) -> None:
         self._envelope = runtime.envelope
+        #: where members of groups meet
+        self.coordination = runtime.coordination_stores
         #: how results are sealed
         self.results = runtime.results
         self._max_bytes = max_bytes

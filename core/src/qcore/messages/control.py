@@ -10,7 +10,7 @@ from qcore.errors import EnvelopeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.interfaces import ResultStore
+    from qcore.coordination import CoordinationStore
     from qcore.messages.sealer import Sealer
 
 _log = logging.getLogger("qcore.marks")
@@ -54,15 +54,15 @@ class ControlFlags:
         self._wrong.discard(key)
         return True
 
-    def cancelled(self, store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:
+    def cancelled(self, store: CoordinationStore, ids: Sequence[bytes]) -> set[bytes]:
         """Return which of these tasks are to end; an earlier run may have been too short for that.
 
         Raises:
             BackendUnavailable: the store does not answer.
 
         """
-        if store.notes is None or not ids:
+        if not ids:
             return set()
         keys = [cancel_key(id) for id in ids]
-        found = store.notes.get_flags(keys)
+        found = store.get_flags(keys)
         return {id for id, key, value in zip(ids, keys, found, strict=True) if self.holds(key, value)}

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError, NotSupported
+from qcore.errors import BackendError
 from qcore.interfaces import ScheduleStore
 from qcore.schedules.messages import OpenedSchedule, destination
 from qcore.schedules.slots import CatchUp, count_dropped, due_slots
@@ -41,28 +41,20 @@ class Outlet:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.broker: Broker = runtime.make_broker()
-        self._store: ResultStore | None = None
+        self._stores: tuple[ResultStore, CoordinationStore] | None = None
 
-    def store(self) -> tuple[ResultStore, CoordinationStore]:
-        """Return the result store of the tasks and its coordination store.
-
-        Raises:
-            NotSupported: it has none.
-
-        """
-        if self._store is None:
-            self._store = self.runtime.make_store()
-        notes = self._store.notes
-        if notes is None:
-            msg = "overlap= needs a result store that keeps notes; use sqlite or redis, or overlap='allow'"
-            raise NotSupported(msg)
-        return self._store, notes
+    def stores(self) -> tuple[ResultStore, CoordinationStore]:
+        """Return the result store of the tasks and their coordination store."""
+        if self._stores is None:
+            store = self.runtime.make_store()
+            self._stores = store, self.runtime.make_coordination_store(beside=store)
+        return self._stores
 
     def close(self) -> None:
         """Close the connections."""
         self.broker.close()
-        if self._store is not None:
-            self._store.close()
+        for store in self._stores or ():
+            store.close()
 
 
 class Firing:
@@ -104,7 +96,7 @@ class Firing:
         elif permits and time.monotonic() - began < _CLAIMED:
             # The schedule was edited just now, so these slots were not fired. After a longer time
             # another cluster may have fired them, and then its tasks hold these permits.
-            there.store()[1].release(permits)
+            there.stores()[1].release(permits)
 
     def answers(self, cluster: str) -> bool:
         """Return whether the broker of the queue that tasks are enqueued on answers at all."""
@@ -147,7 +139,7 @@ class Firing:
         permits: list[tuple[str, bytes]],
     ) -> list[Outgoing]:
         """Return the messages of the slots that get a permit; add the permits they hold to `permits`."""
-        store, notes = there.store()
+        store, coordination = there.stores()
         key, limit, seconds = (
             opened.permit_key,
             _PERMITS[schedule.overlap],
@@ -159,12 +151,12 @@ class Firing:
             if message is None:
                 continue
             # A slot whose permit was acquired by a process that died before firing it keeps the permit.
-            first = notes.acquire(key, message.id, limit, seconds)
+            first = coordination.acquire(key, message.id, limit, seconds)
             ours = (key, first) in permits
             if first is not None and not ours and (_ended(store, first) or self._purged(there, first)):
                 # Its worker died before it released the permit, or the task was purged unrun.
-                notes.release([(key, first)])
-                first = notes.acquire(key, message.id, limit, seconds)
+                coordination.release([(key, first)])
+                first = coordination.acquire(key, message.id, limit, seconds)
             if first is not None:
                 left = len(slots) - slots.index(slot)
                 text = "schedule %r: slots skipped because task %s has not ended: %d"

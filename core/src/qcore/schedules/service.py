@@ -119,21 +119,13 @@ class ScheduleService:
         return _existing(after, name)
 
     def _check(self, made: Schedule) -> None:
-        """Refuse what the broker or the result store of its tasks cannot do.
+        """Refuse what the broker of its tasks cannot do.
 
         Raises:
-            NotSupported: they cannot.
+            NotSupported: it cannot.
 
         """
         there = messages.destination(self._runtime, made.queue)
-        if made.overlap != "allow":
-            with there.stores.connection() as store:
-                if store.notes is None:
-                    msg = (
-                        f"overlap={made.overlap!r} needs a result store that keeps notes, which "
-                        f"{there.config.result_store or there.config.broker!r} does not; use sqlite or redis"
-                    )
-                    raise NotSupported(msg)
         if made.jitter:
             with there.brokers.connection() as broker:
                 if not broker.capabilities.delay:

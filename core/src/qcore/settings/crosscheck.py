@@ -25,18 +25,18 @@ _DJANGO_Q_ONLY: Final = {
 def broker_of(options: Options, given: Collection[str], plugins: Plugins) -> tuple[str, list[str]]:
     """Return the name of the chosen broker, and the problems with the choice.
 
-    `given` are the plugins' keys in the configuration. `result_store` tells which of them is only
-    for results.
+    `given` are the plugins' keys in the configuration. `result_store` and
+    `coordination_store` tell which of them only store.
     """
     if options.broker_class:
         return options.broker_class, []
     found = sorted(plugins.names("qcore_brokers") & set(given))
-    if len(found) > 1 and options.result_store in found:
-        found.remove(options.result_store)
+    for store in dict.fromkeys((options.result_store, options.coordination_store)):
+        if len(found) > 1 and store in found:
+            found.remove(store)
     if len(found) > 1:
-        return found[0], [
-            f"{_choice(found)}; keep one, and if another only stores results, name it in result_store"
-        ]
+        remedy = "keep one; name another that only stores results in result_store, or in coordination_store"
+        return found[0], [f"{_choice(found)}; {remedy}"]
     try:
         chosen = found[0] if found else plugins.default_broker()
     except PluginError as error:
@@ -59,6 +59,9 @@ def between(options: Options, broker: str, invalid: Collection[str], plugins: Pl
         yield from _missing(
             _got("result_store", options.result_store), plugins.result_store, options.result_store
         )
+    if options.coordination_store is not None:
+        path = _got("coordination_store", options.coordination_store)
+        yield from _missing(path, plugins.coordination_store, options.coordination_store)
     if not {"serializer", "accept_serializers"} & set(invalid):
         yield from _serializers(options, plugins)
 

@@ -144,6 +144,11 @@ class Options:
     result_store: str | None = _set(
         text("must be the name of a result store", r".+", none=None), default=None
     )
+    #: name of the store for limits, unique tasks, fan-in and pauses; None = the broker's own, else
+    #: that of `result_store`, else sqlite
+    coordination_store: str | None = _set(
+        text("must be the name of a coordination store", r".+", none=None), default=None
+    )
     #: bytes of the largest message
     max_message: int = _set(integer(1, "8388608 is 8 MiB", unit="bytes"), default=8 * _MIB)
     #: bytes of the largest result

@@ -14,7 +14,7 @@ from qcore.messages.control import PAUSED, ControlFlags, cancel_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.interfaces import ResultStore
+    from qcore.coordination import CoordinationStore
     from qcore.runtime import Runtime
     from qcore.supervision.slot import Slot
 
@@ -39,7 +39,7 @@ class ControlPoller:
             # Until the first poll it is unknown whether the queue is paused, so workers wait for it.
             slot.page.commands.pause(Pause.UNKNOWN)
 
-    def poll(self, store: ResultStore) -> None:
+    def poll(self, store: CoordinationStore) -> None:
         """Ask whether the queue is paused and which running tasks were cancelled.
 
         Raises:
@@ -59,11 +59,9 @@ class ControlPoller:
             if self._flags.holds(key, value):
                 self.cancelled.append(run)
 
-    def _ask(self, store: ResultStore, keys: Sequence[str]) -> Sequence[bytes | None]:
-        if store.notes is None:
-            return [None] * len(keys)
+    def _ask(self, store: CoordinationStore, keys: Sequence[str]) -> Sequence[bytes | None]:
         try:
-            return store.notes.get_flags(keys)
+            return store.get_flags(keys)
         except BackendUnavailable:
             raise
         except Exception:

@@ -23,6 +23,7 @@ from qcore.tasks.limits import PERMIT_TTL
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal.records import PageSnapshot
     from qcore.runtime import Runtime
@@ -74,6 +75,7 @@ class Maintenance:
         self._backoff = Backoff(*_BACKOFF)
         self._broker: Broker | None = None
         self._store: ResultStore | None = None
+        self._coordination: CoordinationStore | None = None
         self._recovery = Recovery(runtime, self._connect)
         self.control = ControlPoller(runtime, slots)
         self._closing = threading.Event()
@@ -81,7 +83,7 @@ class Maintenance:
         now = time.monotonic()
         self._periodic = (
             _PeriodicJob("permits", self._keep_permits, PERMIT_TTL / RENEWALS, now + PERMIT_TTL / RENEWALS),
-            _PeriodicJob("control", lambda: self.control.poll(self._get_store()), _POLL, now),
+            _PeriodicJob("control", lambda: self.control.poll(self._get_coordination()), _POLL, now),
         )
         self._renewal = Renewal(runtime, slots)
         #: the last error of each kind of job; every key is there from the start, because the
@@ -142,7 +144,7 @@ class Maintenance:
             if self._job is not None and (time.monotonic() >= self._retry_at or self._closing.is_set()):
                 self._work(self._job)
         self._recovery.close()
-        for connection in (self._broker, self._store):
+        for connection in (self._broker, self._store, self._coordination):
             if connection is not None:
                 connection.close()
 
@@ -210,10 +212,19 @@ class Maintenance:
             self._store = self._runtime.make_store()
         return self._store
 
+    def _get_coordination(self) -> CoordinationStore:
+        if self._coordination is None:
+            runtime = self._runtime
+            # By the connection of the results if they are in the same place: both are this thread's.
+            same = runtime.coordination_store == runtime.result_store
+            beside = self._get_store() if same else None
+            self._coordination = runtime.make_coordination_store(beside)
+        return self._coordination
+
     # -- the jobs -------------------------------------------------------------------------------
 
     def _keep_permits(self) -> None:
-        keep_permits(self._slots, self._get_store)
+        keep_permits(self._slots, self._get_coordination)
 
     def _publish(self, status: ClusterStatus) -> None:
         broker = self._get_broker()
@@ -230,3 +241,4 @@ class Maintenance:
         config = self._runtime.config
         limit, per = config.save_limit, config.save_limit_per
         self._get_store().prune(limit if limit > 0 else -1, PER[per] if per else None)
+        self._get_coordination().prune()

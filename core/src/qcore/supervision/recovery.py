@@ -71,10 +71,10 @@ class Recovery:
                 decision = ACKNOWLEDGE if index < seen.begun else RELEASE
                 completions.append(Completion(decision.settlement(held[index].receipt)))
         self._commit(completions, held, seen)
-        broker, store = self._connect()
-        if store.notes is not None:
-            release(store.notes, self._permits(held[seen.settled :]))
-        broker.release_owner(gone.owner)
+        if permits := self._permits(held[seen.settled :]):
+            with self._runtime.coordination_stores.connection() as store:
+                release(store, permits)
+        self._connect()[0].release_owner(gone.owner)
 
     def _permits(self, held: Sequence[HeldMessage]) -> list[tuple[str, bytes]]:
         """Return the concurrency permits that messages may hold because they were running."""

@@ -16,7 +16,8 @@ from qcore.tasks.limits import PERMIT_TTL, limit_of, release
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qcore.interfaces import Broker, ResultStore
+    from qcore.coordination import CoordinationStore
+    from qcore.interfaces import Broker
     from qcore.journal.pages import Page
     from qcore.runtime import Runtime
     from qcore.supervision.slot import Slot
@@ -108,7 +109,7 @@ class Renewal:
         return found
 
 
-def keep_permits(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> None:
+def keep_permits(slots: Sequence[Slot], store: Callable[[], CoordinationStore]) -> None:
     """Extend the permits of tasks under a limit that have been running for a while."""
     old = time.monotonic_ns() - int(PERMIT_TTL / RENEWALS / 2 * 1e9)
     for slot in slots:
@@ -120,10 +121,9 @@ def keep_permits(slots: Sequence[Slot], store: Callable[[], ResultStore]) -> Non
             continue
         held = left[0][seen.running]
         limit = limit_of(read_head(held.head))
-        notes = store().notes if limit is not None and limit.concurrency else None
-        if limit is not None and notes is not None:
-            notes.acquire(limit.place, held.id, limit.concurrency, PERMIT_TTL)
+        if limit is not None and limit.concurrency:
+            store().acquire(limit.place, held.id, limit.concurrency, PERMIT_TTL)
             now = slot.page.snapshot()
             if (now.position, now.running) != (seen.position, seen.running):
                 # The task ended meanwhile, and may have released its permit before it was extended.
-                release(notes, [(limit.place, held.id)])
+                release(store(), [(limit.place, held.id)])

@@ -161,6 +161,7 @@ def _warm_up(config: Config, plugins: Plugins) -> None:
     try:
         runtime.make_broker().close()
         runtime.make_store().close()
+        runtime.make_coordination_store().close()
     except BackendError as exc:
         # The workers try again by themselves.
         _log.warning("the broker does not answer yet: %s", exc)

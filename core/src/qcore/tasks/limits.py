@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from qcore.errors import BackendError, NotSupported
+from qcore.errors import BackendError
 from qcore.tasks.limit_backoff import ConcurrencyBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.coordination import CoordinationStore
-    from qcore.interfaces import ResultStore
     from qcore.messages.envelope import Head
+    from qcore.runtime import ConnectionPool
 
 _log = logging.getLogger("qcore.limits")
 
@@ -57,27 +57,11 @@ def short(key: str) -> str:
     return key if len(key) <= _LONGEST else hashlib.sha256(key.encode()).hexdigest()
 
 
-def coordination_of(store: ResultStore, what: str) -> CoordinationStore:
-    """Return the notes of a store.
-
-    Raises:
-        NotSupported: it keeps none; the message names the option that needs them.
-
-    """
-    if store.notes is None:
-        msg = (
-            f"{what} needs a result store that changes shared notes atomically, which {type(store).__name__}"
-            " cannot; choose another by result_store, such as sqlite or redis"
-        )
-        raise NotSupported(msg)
-    return store.notes
-
-
 class Limiter:
     """Lets tasks begin, or tells them when to come again."""
 
-    def __init__(self, store: ResultStore) -> None:
-        self._store = store
+    def __init__(self, stores: ConnectionPool[CoordinationStore]) -> None:
+        self._stores = stores
         self._crowd = ConcurrencyBackoff()
 
     def enter(self, id: bytes, limit: Limit) -> float:
@@ -85,33 +69,36 @@ class Limiter:
 
         Raises:
             BackendUnavailable: nobody knows; ask again.
-            NotSupported: the store keeps no notes.
 
         """
         if limit.concurrency and self._crowd.full(limit.place):
             return self._crowd.wait(limit.place, known=True)
-        notes = coordination_of(self._store, "concurrency= or rate=")
-        if limit.concurrency and notes.acquire(limit.place, id, limit.concurrency, PERMIT_TTL) is not None:
-            return self._crowd.wait(limit.place, known=False)
-        if limit.interval:
-            # Told of the same turn however often it asks, so those that wait do not crowd.
-            wait = notes.reserve(f"rate:{limit.key}", id, limit.interval, 1)
-            if wait > 0:
-                self.leave(id, limit)
-                return wait
+        with self._stores.connection() as store:
+            if (
+                limit.concurrency
+                and store.acquire(limit.place, id, limit.concurrency, PERMIT_TTL) is not None
+            ):
+                return self._crowd.wait(limit.place, known=False)
+            if limit.interval:
+                # It is given the same slot however often it asks, so those that wait do not crowd.
+                wait = store.reserve(f"rate:{limit.key}", id, limit.interval, 1)
+                if wait > 0:
+                    self.leave(id, limit)
+                    return wait
         return 0.0
 
     def leave(self, id: bytes, limit: Limit) -> None:
         """Give a task's place to the next; what cannot be said now is so after `PERMIT_TTL` seconds."""
-        if limit.concurrency and self._store.notes is not None:
+        if limit.concurrency:
             self._crowd.freed(limit.place)
-            release(self._store.notes, [(limit.place, id)])
+            with self._stores.connection() as store:
+                release(store, [(limit.place, id)])
 
 
-def release(notes: CoordinationStore, places: Sequence[tuple[str, bytes]]) -> None:
-    """Give places up, as far as the store answers."""
+def release(store: CoordinationStore, permits: Sequence[tuple[str, bytes]]) -> None:
+    """Give permits back, as far as the store answers."""
     try:
-        if places:
-            notes.release(places)
+        if permits:
+            store.release(permits)
     except BackendError as exc:
-        _log.warning("%d places are kept until they expire: %s", len(places), exc)
+        _log.warning("%d permits are kept until they expire: %s", len(permits), exc)

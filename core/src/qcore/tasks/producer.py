@@ -32,7 +32,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
 
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
-        NotSupported: an option asks for what the result store or the broker cannot do.
+        NotSupported: an option asks for what the broker cannot do.
 
     """
     dumps = runtime.serializer.dumps

@@ -57,7 +57,7 @@ class Producer(Protocol):
     def send(self, calls: Sequence[Call], /) -> list[Job]:
         """Enqueue calls."""
 
-    def send_flow(self, sealed: Sequence[Sealed], *, joins: bool, delays: bool) -> None:
+    def send_flow(self, sealed: Sequence[Sealed], *, delays: bool) -> None:
         """Enqueue the first messages of a flow."""
 
     def cancel(self, task_id: str) -> bool:

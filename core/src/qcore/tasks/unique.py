@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import NotSupported
-from qcore.tasks.limits import coordination_of, release, short
+from qcore.tasks.limits import release, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,45 +30,38 @@ def key_of(call: Call, arguments: bytes) -> str:
 
 
 def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
-    """Take the key of a unique call for its task; return who has it if it is taken.
-
-    Raises:
-        NotSupported: the result store keeps no notes.
-
-    """
+    """Take the key of a unique call for its task; return who has it if it is taken."""
     options = call.options
     # A task that waits for its delay has its day from then on.
     kept = _KEPT + options.delay if options.unique_for is None else options.unique_for
-    with runtime.stores.connection() as store:
-        notes = coordination_of(store, f"unique= of {call.name}")
-        holder = notes.acquire(key, id, 1, kept)
+    with runtime.coordination_stores.connection() as coordination:
+        holder = coordination.acquire(key, id, 1, kept)
         if holder is None or options.unique_for is not None:
             return holder
-        found = store.get([holder])[0]
+        with runtime.stores.connection() as store:
+            found = store.get([holder])[0]
         if found is None or not found.state.final:
             return holder
-        # It has ended, and whoever ran it died before he could give its key up.
-        notes.release([(key, holder)])
-        return notes.acquire(key, id, 1, kept)
+        # It has ended, and the worker that ran it died before it could give the key back.
+        coordination.release([(key, holder)])
+        return coordination.acquire(key, id, 1, kept)
 
 
 def release_keys(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
     """Let others have the keys of calls that could not be enqueued."""
     places = [(one.unique, one.message.id) for one in sealed if one.unique]
     if places:
-        with runtime.stores.connection() as store:
-            release(coordination_of(store, "unique="), places)
+        with runtime.coordination_stores.connection() as store:
+            release(store, places)
 
 
 def check_limits(runtime: Runtime, call: Call) -> None:
     """See that the tasks of a call can be held to their limits.
 
     Raises:
-        NotSupported: the store or the broker cannot do what that takes.
+        NotSupported: the broker cannot do what that takes.
 
     """
-    with runtime.stores.connection() as store:
-        coordination_of(store, f"concurrency= or rate= of {call.name}")
     with runtime.brokers.connection() as broker:
         if not broker.capabilities.delay:
             msg = (

@@ -11,6 +11,7 @@ from qcore.errors import BackendRejected, BackendUnavailable, EnvelopeError
 from qcore.flows.commit import Committer, expiring_success
 from qcore.flows.completion import Completion
 from qcore.flows.continuation import ContinuationBuilder, wants_value
+from qcore.flows.emulation import counts_in_results
 from qcore.hookspecs import RejectedEvent, SettledEvent
 from qcore.journal.records import FinishedMessage
 from qcore.messages.results import forget_failures
@@ -52,7 +53,11 @@ class Batch:
         self._page = page
         self._lease = LeaseDeadline(runtime.config, broker)
         self._events = SettledEvents(runtime.hooks("qcore_settled"))
-        self._screening = Screening(runtime, store, self._continuation, self._events)
+        #: every message is checked: its failures and crashes are in its stored result
+        self._counts_in_results = counts_in_results(broker)
+        self._screening = Screening(
+            runtime, store, self._continuation, self._events, counts_in_results=self._counts_in_results
+        )
         self._on_rejected = runtime.hooks("qcore_rejected")
         self._messages: list[LeasedMessage] = []
         #: how many of the batch are settled, and how many have finished
@@ -76,7 +81,7 @@ class Batch:
         """
         messages = []
         malformed: list[tuple[Delivery, EnvelopeError]] = []
-        needs_check = False
+        needs_check = self._counts_in_results and bool(deliveries)
         cached = self._planner.cached
         for delivery in deliveries:
             try:

@@ -15,11 +15,13 @@ from qcore.settle import decide, redelivery_limit_reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import ResultStore
     from qcore.messages.envelope import Opened
     from qcore.messages.results import ResultBody, Results
     from qcore.messages.workflow import WorkflowHeader
     from qcore.model import Delivery, Outcome, StoredResult
+    from qcore.runtime import ConnectionPool
     from qcore.settle import Decision, Rules
     from qcore.tasks.plan import TaskPlan
 
@@ -138,6 +140,23 @@ def previous_results(
     return found
 
 
+def restore_counters(
+    messages: Sequence[LeasedMessage], stored: Mapping[bytes, StoredResult], results: Results
+) -> None:
+    """Take failures and crashes of messages from their stored results, where the broker keeps none."""
+    for one in messages:
+        record = stored.get(one.opened.id)
+        if record is None or record.state is not State.RETRYING:
+            continue
+        try:
+            body = results.open(record.id, record.body)
+        except EnvelopeError as exc:
+            _log.error("task %s: the counters in its stored result are ignored: %s", record.id.hex(), exc)
+        else:
+            one.failures = max(one.failures, body.attempts)
+            one.crashes = max(one.crashes, body.crashes)
+
+
 def _skipped_by_chain(one: LeasedMessage, body: ResultBody) -> bool:
     """Return whether a stored result only says that an earlier link stopped the chain.
 
@@ -149,14 +168,14 @@ def _skipped_by_chain(one: LeasedMessage, body: ResultBody) -> bool:
 
 
 def upstream_results(
-    messages: Sequence[LeasedMessage], store: ResultStore
+    messages: Sequence[LeasedMessage], stores: ConnectionPool[CoordinationStore]
 ) -> dict[bytes, Mapping[int, bytes]]:
     """Return the sealed results of the group members that messages waited for, by the message's id."""
     found: dict[bytes, Mapping[int, bytes]] = {}
     for one in messages:
         if one.tail is not None and one.tail.gathered is not None and one.tail.gathered.count:
-            key = key_of(one.tail.gathered.flow)
-            found[one.opened.id] = store.notes.barrier_members(key) if store.notes is not None else {}
+            with stores.connection() as store:
+                found[one.opened.id] = store.barrier_members(key_of(one.tail.gathered.flow))
     return found
 
 

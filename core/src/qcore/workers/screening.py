@@ -13,6 +13,7 @@ from qcore.workers.events import log_skipped
 from qcore.workers.leased import (
     bind_upstream_results,
     previous_results,
+    restore_counters,
     seal_result,
     skip_reason,
     upstream_results,
@@ -38,11 +39,15 @@ class Screening:
         store: ResultStore,
         continuation: ContinuationBuilder,
         events: SettledEvents,
+        *,
+        counts_in_results: bool,
     ) -> None:
         self._results = runtime.results
         self._renew = runtime.config.renew_leases
         self._control = ControlFlags(runtime.control_sealer)
         self._store = store
+        self._counts_in_results = counts_in_results
+        self._coordination = runtime.coordination_stores
         self._continuation = continuation
         self._events = events
 
@@ -56,12 +61,16 @@ class Screening:
 
         """
         by_receipt = {one.receipt: one for one in deliveries}
-        known = [one for one in messages if one.deliveries > 1 or one.opened.derived]
+        known = [
+            one for one in messages if one.deliveries > 1 or one.opened.derived or self._counts_in_results
+        ]
         stored = previous_results(known, self._store, self._results)
-        members = upstream_results(messages, self._store)
-        cancelled = self._control.cancelled(
-            self._store, [one.opened.id for one in known if one.may_be_cancelled]
-        )
+        if self._counts_in_results:
+            restore_counters(known, stored, self._results)
+        members = upstream_results(messages, self._coordination)
+        cancellable = [one.opened.id for one in known if one.may_be_cancelled]
+        with self._coordination.connection() as store:
+            cancelled = self._control.cancelled(store, cancellable)
         now = time.time()
         runnable = []
         seen: set[bytes] = set()

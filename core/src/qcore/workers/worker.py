@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.backoff import Backoff
-from qcore.errors import BackendError, BackendUnavailable, NotSupported
+from qcore.errors import BackendError, BackendUnavailable
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.progress import PAGE
 from qcore.journal.records import ExitReason, WorkerState
@@ -97,6 +97,7 @@ class Worker:
         self._executor.close()
         self._broker.close()
         self._store.close()
+        self._runtime.close()
         return 0
 
     def _assemble(self, owner: bytes) -> None:
@@ -118,7 +119,9 @@ class Worker:
             rules, timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
         )
         self._prefetch = Prefetch(config, capabilities.bulk)
-        self._gate = Limiter(self._store)
+        # A worker is one thread: its coordination store may share the connection of its results.
+        runtime.coordination_stores.give(runtime.make_coordination_store(beside=self._store))
+        self._gate = Limiter(runtime.coordination_stores)
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
 
     def _connect(self) -> None:
@@ -217,9 +220,6 @@ class Worker:
                 self._wait_out(exc, backoff)
                 if self._stopping:
                     return backoff.seconds
-            except NotSupported as exc:
-                _log.error("task %s is not run until this is fixed: %s", id.hex(), exc)
-                return self._config.retry
 
     def _measure_wait(self, entries: Sequence[LeasedMessage]) -> None:
         """Count the wait of a batch's first message for all of them, if its age is its wait."""

@@ -72,7 +72,6 @@ class IronBroker(Broker):
             purges_delayed=False,
             bulk=BULK,
             max_bytes=MAX_BYTES,
-            text_only=True,
         )
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:

@@ -1,4 +1,4 @@
-"""How marks and places live in MongoDB, a document each."""
+"""How flags and permits are stored in MongoDB, a document each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIVES: Final = {"$expr": {"$gt": ["$until", "$$NOW"]}}
 
 
 class MongoCoordination(CoordinationStore):
-    """Notes beside the queue of the same name, by the server's clock."""
+    """Coordination beside the queue of the same name, by the server's clock."""
 
     def __init__(self, link: Client) -> None:
         self._link = link
@@ -99,6 +99,10 @@ class MongoCoordination(CoordinationStore):
     def delete_barriers(self, keys: Sequence[str]) -> None:
         """Forget gatherings."""
         self._gatherings.delete_barriers(keys)
+
+    def close(self) -> None:
+        """Close the client."""
+        self._link.close()
 
 
 def _living(places: str) -> Document:

@@ -11,6 +11,7 @@ from qcore.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore, ScheduleStore, Settings
 
 
@@ -38,6 +39,12 @@ def qcore_result_stores() -> Mapping[str, Callable[[Settings], ResultStore]]:
 def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]:
     """Offer a schedule store in the same database."""
     return {"mongo": _schedules}
+
+
+@hookimpl
+def qcore_coordination_stores() -> Mapping[str, Callable[[Settings], CoordinationStore]]:
+    """Offer the coordination store `mongo`."""
+    return {"mongo": _coordination}
 
 
 @hookimpl
@@ -72,6 +79,13 @@ def _schedules(settings: Settings) -> ScheduleStore:
     from qcore_mongo.schedules import MongoSchedules
 
     return MongoSchedules(settings)
+
+
+def _coordination(settings: Settings) -> CoordinationStore:
+    from qcore_mongo.client import Client
+    from qcore_mongo.coordination import MongoCoordination
+
+    return MongoCoordination(Client(settings))
 
 
 def _check(settings: Settings) -> str:

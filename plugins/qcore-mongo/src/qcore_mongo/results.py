@@ -15,7 +15,6 @@ from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
 from qcore_mongo import error_mapping, pruning
 from qcore_mongo.client import Client, Document
-from qcore_mongo.coordination import MongoCoordination
 from qcore_mongo.indexes import Kind
 from qcore_mongo.messages import MAX_BYTES
 from qcore_mongo.stream import Stream
@@ -44,7 +43,6 @@ class MongoResults(ResultStore):
         #: change streams are not for this user
         self._refused = False
         self.backend = self._link.backend
-        self.notes = MongoCoordination(self._link)
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results: one command for new ones, one more for those that were there."""

@@ -1,4 +1,4 @@
-"""Decides how marks, places, turns and gatherings live in Redis."""
+"""Decides how flags, permits, rate slots and barriers are stored in Redis."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from qcore.coordination import CoordinationStore
+from qcore_redis.client import Client
+from qcore_redis.results import RedisResults
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qcore.coordination import BarrierMember
-    from qcore_redis.client import Client
+    from qcore.interfaces import Settings
 
 _log = logging.getLogger("qcore_redis.coordination")
 
@@ -25,8 +27,20 @@ _BULK: Final = 1000
 _DOUBT: Final = "a turn may have been given all the same, and is then nobody's"
 
 
+def make_coordination(settings: Settings) -> RedisCoordination:
+    """Return the coordination store of a queue, by the connection of its results if there is one."""
+    prefix = b"{qcore:%s}:" % settings.name.encode()
+    beside = settings.beside
+    client = (
+        beside.client
+        if isinstance(beside, RedisResults)
+        else Client(settings.section("redis"), prefix + b"q")
+    )
+    return RedisCoordination(client, prefix)
+
+
 class RedisCoordination(CoordinationStore):
-    """Notes beside the queue of the same name; time is the server's, and every key expires."""
+    """Coordination beside the queue of the same name; time is the server's, and every key expires."""
 
     def __init__(self, link: Client, prefix: bytes) -> None:
         self._link = link
@@ -86,6 +100,10 @@ class RedisCoordination(CoordinationStore):
         for start in range(0, len(keys), _BULK):
             names = (self._prefix + b"z:" + key.encode() for key in keys[start : start + _BULK])
             self._link.call(b"UNLINK", *names)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
 
 
 def _milliseconds(ttl: float) -> int:

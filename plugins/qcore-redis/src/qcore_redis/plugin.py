@@ -11,6 +11,7 @@ from qcore.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore, ScheduleStore, Settings
 
 
@@ -41,6 +42,12 @@ def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]
 
 
 @hookimpl
+def qcore_coordination_stores() -> Mapping[str, Callable[[Settings], CoordinationStore]]:
+    """Offer the coordination store `redis`."""
+    return {"redis": _coordination}
+
+
+@hookimpl
 def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
     """Offer the schemes that the key `redis` takes as a URL."""
     return dict.fromkeys(("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"), _of_url)
@@ -68,6 +75,12 @@ def _schedules(settings: Settings) -> ScheduleStore:
     from qcore_redis.schedules import RedisSchedules
 
     return RedisSchedules(settings)
+
+
+def _coordination(settings: Settings) -> CoordinationStore:
+    from qcore_redis.coordination import make_coordination
+
+    return make_coordination(settings)
 
 
 def _of_url(url: str) -> Mapping[str, Any]:

@@ -13,7 +13,6 @@ from qcore.interfaces import ResultStore
 from qcore.model import State
 from qcore_redis import pruning, records
 from qcore_redis.client import SHORTEST, Client
-from qcore_redis.coordination import RedisCoordination
 from qcore_redis.error_mapping import ClusterChanging, Crowded
 from qcore_redis.scripts import script
 
@@ -44,7 +43,11 @@ class RedisResults(ResultStore):
         self._prefix = b"{qcore:%s}:" % settings.name.encode()
         self._link = Client(settings.section("redis"), self._prefix + b"q")
         self.backend = f"redis:{self._link.place.title}#{settings.name}"
-        self.notes: RedisCoordination = RedisCoordination(self._link, self._prefix)
+
+    @property
+    def client(self) -> Client:
+        """The connection, which a coordination store of the same thread may share."""
+        return self._link
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results; those of one thousand in one step."""

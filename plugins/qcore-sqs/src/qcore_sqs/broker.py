@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 
-from qcore.errors import BackendRejected, BackendUnavailable, ConfigError, NotSupported
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
 from qcore_sqs import codec
@@ -88,7 +88,6 @@ class SqsBroker(Broker):
             atomic=False,
             bulk=codec.BATCH,
             max_bytes=codec.MAX_BYTES,
-            text_only=True,
         )
 
     # -- putting in -------------------------------------------------------------------------
@@ -98,7 +97,12 @@ class SqsBroker(Broker):
         """Accept messages, ten in one request; an error amid them says how many were accepted."""
         call = os.urandom(8).hex()
         entries = [self._entry(message, call) for message in messages]
-        send(self._queues, entries, [], doubt=_DOUBT, told="messages were accepted")
+        accepted: list[int] = []
+        try:
+            send(self._queues, entries, accepted, doubt=_DOUBT, told="messages were accepted")
+        except BackendError as exc:
+            exc.accepted = [messages[index].id for index in accepted]
+            raise
 
     def _entry(self, message: Outgoing, call: str) -> dict[str, Any]:
         text = codec.text_of(message.body)

@@ -7,6 +7,7 @@ from qcore.lazy import on_demand
 if TYPE_CHECKING:
     from qcore_testing.broker import BrokerContract
     from qcore_testing.commit import CommitContract
+    from qcore_testing.coordination import CoordinationStoreContract
     from qcore_testing.fire import FireContract
     from qcore_testing.reporters import ErrorReporterContract
     from qcore_testing.results import ResultStoreContract
@@ -18,6 +19,7 @@ else:
         BrokerContract="broker",
         ErrorReporterContract="reporters",
         CommitContract="commit",
+        CoordinationStoreContract="coordination",
         FireContract="fire",
         ResultStoreContract="results",
         ScheduleStoreContract="schedules",
@@ -47,6 +49,7 @@ _MODULES = (
 __all__ = [
     "BrokerContract",
     "CommitContract",
+    "CoordinationStoreContract",
     "ErrorReporterContract",
     "FireContract",
     "ResultStoreContract",

@@ -55,7 +55,7 @@ class SettleRules(BrokerTests):
     def test_retry_waits(self, new: MakeBroker) -> None:
         """RETRY redelivers it after `delay`, with the counters given."""
         broker, other = new(), new()
-        skip_unless(broker.capabilities.delay, "delays nothing")
+        skip_unless(broker.capabilities.retry_delay, "delays no settlement")
         self.put(broker, b"failed")
 
         leased = self.one(broker)
@@ -107,7 +107,7 @@ class SettleRules(BrokerTests):
     def test_release_waits(self, new: MakeBroker) -> None:
         """RELEASE redelivers it after `delay`; this lease is not counted in `deliveries`."""
         broker, other = new(), new()
-        skip_unless(broker.capabilities.delay, "delays nothing")
+        skip_unless(broker.capabilities.retry_delay, "delays no settlement")
         self.put(broker, b"untouched")
 
         leased = self.one(broker)

@@ -1,1 +1,16 @@
 """Whether a coordination store keeps to its interface."""
+
+from qcore_testing.coordination.fan_in import BarrierRules
+from qcore_testing.coordination.permits import PermitRules
+from qcore_testing.coordination.rate_limit import RateLimitRules
+
+
+class CoordinationStoreContract(PermitRules, RateLimitRules, BarrierRules):
+    """What every store must keep to, one test a sentence of `qcore.coordination.CoordinationStore`.
+
+    Override the fixture `make`. It returns a function without arguments that returns a new store;
+    every store it returns in one test keeps the same state, none at the start.
+    """
+
+
+__all__ = ["CoordinationStoreContract"]

@@ -1,9 +1,9 @@
-"""What the tests of notes do over and over."""
+"""What the tests of a coordination store do over and over."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qcore_testing.contract import Contract, skip_unless
 
@@ -11,33 +11,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qcore.coordination import CoordinationStore
-    from qcore_testing.results.base import MakeStore
+
+
+class MakeCoordination(Protocol):
+    """The fixture `make` of `CoordinationStoreContract`."""
+
+    def __call__(self) -> CoordinationStore:
+        """Return a new store of the same state."""
 
 
 class CoordinationTests(Contract):
     """Short words for tests of `qcore.coordination.CoordinationStore`."""
 
-    def notes(self, new: MakeStore) -> CoordinationStore:
-        """Return the notes of a new store, or skip the test if it has none."""
-        notes = new().notes
-        skip_unless(notes is not None, "keeps no notes")
-        assert notes is not None
-        return notes
-
     def crowd(
-        self, new: MakeStore, count: int, work: Callable[[CoordinationStore, int], Sequence[str]]
+        self,
+        new: MakeCoordination,
+        count: int,
+        work: Callable[[CoordinationStore, int], Sequence[str]],
     ) -> list[str]:
         """Let processes do the same at once; return what they tell, in no order."""
-        self.notes(new)
-        skip_unless(new().processes, "is not seen by other processes")
+        skip_unless(new().cross_process, "is not seen by other processes")
 
         def one(number: int) -> Callable[[Callable[[str], None]], None]:
             def run(tell: Callable[[str], None]) -> None:
-                notes = self.notes(new)
+                store = new()
                 tell("ready")
-                while list(notes.get_flags(["start"])) == [None]:
+                while list(store.get_flags(["start"])) == [None]:
                     self.let_pass(0.001)
-                for line in work(notes, number):
+                for line in work(store, number):
                     tell(line)
 
             return run
@@ -46,7 +47,7 @@ class CoordinationTests(Contract):
         with ExitStack() as stack:
             children = [stack.enter_context(self.child(one(number))) for number in range(count)]
             assert [child.line() for child in children] == ["ready"] * count
-            self.notes(new).set_flag("start", b"go", 600.0)
+            new().set_flag("start", b"go", 600.0)
             for child in children:
                 told += child.lines()
                 assert child.join() == 0

@@ -12,140 +12,140 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qcore.coordination import CoordinationStore
-    from qcore_testing.results.base import MakeStore
+    from qcore_testing.coordination.base import MakeCoordination
 
 
 class BarrierRules(CoordinationTests):
     """One test for each obligation of `arrive`, `gathered` and `delete_barriers`."""
 
-    def test_members_are_counted(self, new: MakeStore) -> None:
-        """Note that members have come; return for each how many its gathering has by then.
+    def test_members_are_counted(self, new: MakeCoordination) -> None:
+        """Record that members have come; return for each how many its barrier has by then.
 
         A member that comes again is counted once; what it brought first is kept.
         """
-        notes, other = self.notes(new), self.notes(new)
+        store, other = new(), new()
 
-        assert list(notes.join_barrier([BarrierMember("g", 3, b"three")], 600.0)) == [1]
+        assert list(store.join_barrier([BarrierMember("g", 3, b"three")], 600.0)) == [1]
         assert list(other.join_barrier([BarrierMember("g", 0, b"nought"), BarrierMember("h", 0)], 600.0)) == [
             2,
             1,
         ]
-        assert list(notes.join_barrier([BarrierMember("g", 3, b"again")], 600.0)) == [2]
+        assert list(store.join_barrier([BarrierMember("g", 3, b"again")], 600.0)) == [2]
         assert list(other.join_barrier([BarrierMember("g", 1, b"one")], 600.0)) == [3]
-        assert list(notes.join_barrier([], 600.0)) == []
+        assert list(store.join_barrier([], 600.0)) == []
 
-        assert dict(notes.barrier_members("g")) == {0: b"nought", 1: b"one", 3: b"three"}
+        assert dict(store.barrier_members("g")) == {0: b"nought", 1: b"one", 3: b"three"}
 
-    def test_what_they_brought_is_returned(self, new: MakeStore) -> None:
-        """Return what the members of a gathering brought, by index."""
+    def test_what_they_brought_is_returned(self, new: MakeCoordination) -> None:
+        """Return what the members of a barrier brought, by index."""
         brought = {number: bytes([number]) * 1000 * number for number in range(100)}
-        notes = self.notes(new)
+        store = new()
 
-        notes.join_barrier([BarrierMember("big'; --\N{SNOWMAN}", *item) for item in brought.items()], 600.0)
+        store.join_barrier([BarrierMember("big'; --\N{SNOWMAN}", *item) for item in brought.items()], 600.0)
 
-        assert brought == dict(self.notes(new).barrier_members("big'; --\N{SNOWMAN}"))
-        assert dict(notes.barrier_members("unknown")) == {}
+        assert brought == dict(new().barrier_members("big'; --\N{SNOWMAN}"))
+        assert dict(store.barrier_members("unknown")) == {}
 
-    def test_the_last_of_one_call_knows(self, new: MakeStore) -> None:
+    def test_the_last_of_one_call_knows(self, new: MakeCoordination) -> None:
         """Of several members that come at once, the last is told the full number."""
-        notes = self.notes(new)
-        notes.join_barrier([BarrierMember("g", 0)], 600.0)
+        store = new()
+        store.join_barrier([BarrierMember("g", 0)], 600.0)
 
-        counts = notes.join_barrier([BarrierMember("g", number) for number in (1, 2, 2, 0, 3)], 600.0)
+        counts = store.join_barrier([BarrierMember("g", number) for number in (1, 2, 2, 0, 3)], 600.0)
 
         assert len(counts) == 5
         assert max(counts) == 4
         assert counts[-1] == 4
 
-    def test_the_last_of_many_processes_knows(self, new: MakeStore) -> None:
+    def test_the_last_of_many_processes_knows(self, new: MakeCoordination) -> None:
         """Of several members that come at once, the last is told the full number."""
 
-        def come(notes: CoordinationStore, number: int) -> list[str]:
+        def come(store: CoordinationStore, number: int) -> list[str]:
             members = range(number, 100, 4)
             return [
-                str(*notes.join_barrier([BarrierMember("g", member, b"%d" % member)], 600.0))
+                str(*store.join_barrier([BarrierMember("g", member, b"%d" % member)], 600.0))
                 for member in members
             ]
 
         told = self.crowd(new, 4, come)
 
         assert list(range(1, 101)) == sorted(map(int, told))
-        assert dict(self.notes(new).barrier_members("g")) == {number: b"%d" % number for number in range(100)}
+        assert dict(new().barrier_members("g")) == {number: b"%d" % number for number in range(100)}
 
-    def test_members_come_once_however_many_say_so(self, new: MakeStore) -> None:
+    def test_members_come_once_however_many_say_so(self, new: MakeCoordination) -> None:
         """A member that comes again is counted once; what it brought first is kept."""
 
-        def come(notes: CoordinationStore, number: int) -> list[str]:
+        def come(store: CoordinationStore, number: int) -> list[str]:
             name = b"%d" % number
             return [
-                str(*notes.join_barrier([BarrierMember("g", member, name)], 600.0)) for member in range(30)
+                str(*store.join_barrier([BarrierMember("g", member, name)], 600.0)) for member in range(30)
             ]
 
         told = self.crowd(new, 4, come)
 
-        notes = self.notes(new)
+        store = new()
         assert max(map(int, told)) == 30
-        assert len(notes.barrier_members("g")) == 30
-        assert list(notes.join_barrier([BarrierMember("g", 30)], 600.0)) == [31]
+        assert len(store.barrier_members("g")) == 30
+        assert list(store.join_barrier([BarrierMember("g", 30)], 600.0)) == [31]
 
-    def test_an_outlived_gathering_is_forgotten(self, new: MakeStore) -> None:
-        """The gathering is forgotten `ttl` seconds after the last arrival."""
-        notes = self.notes(new)
-        notes.join_barrier([BarrierMember("short", 0), BarrierMember("long", 0)], 2 * self.time_unit)
-        notes.join_barrier([BarrierMember("long", 1)], 600.0)
+    def test_an_outlived_gathering_is_forgotten(self, new: MakeCoordination) -> None:
+        """The barrier is forgotten `ttl` seconds after the last arrival."""
+        store = new()
+        store.join_barrier([BarrierMember("short", 0), BarrierMember("long", 0)], 2 * self.time_unit)
+        store.join_barrier([BarrierMember("long", 1)], 600.0)
         since = Stopwatch()
-        notes.join_barrier([BarrierMember("short", 1)], 2 * self.time_unit)
+        store.join_barrier([BarrierMember("short", 1)], 2 * self.time_unit)
 
-        assert any(not notes.barrier_members("short") for _ in self.deadline())
+        assert any(not store.barrier_members("short") for _ in self.deadline())
 
         assert since.seconds >= 2 * self.time_unit - self.tolerance
-        assert list(notes.join_barrier([BarrierMember("short", 0, b"anew")], 600.0)) == [1]
-        assert dict(notes.barrier_members("short")) == {0: b"anew"}
-        assert len(notes.barrier_members("long")) == 2
+        assert list(store.join_barrier([BarrierMember("short", 0, b"anew")], 600.0)) == [1]
+        assert dict(store.barrier_members("short")) == {0: b"anew"}
+        assert len(store.barrier_members("long")) == 2
 
-    def test_a_gathering_lasts_from_its_last_arrival(self, new: MakeStore) -> None:
-        """The gathering is forgotten `ttl` seconds after the last arrival."""
-        notes = self.notes(new)
-        notes.join_barrier([BarrierMember("g", 0)], self.time_unit)
-        notes.join_barrier([BarrierMember("g", 1)], 600.0)
+    def test_a_gathering_lasts_from_its_last_arrival(self, new: MakeCoordination) -> None:
+        """The barrier is forgotten `ttl` seconds after the last arrival."""
+        store = new()
+        store.join_barrier([BarrierMember("g", 0)], self.time_unit)
+        store.join_barrier([BarrierMember("g", 1)], 600.0)
         self.let_pass(3 * self.time_unit)
 
-        assert len(notes.barrier_members("g")) == 2
+        assert len(store.barrier_members("g")) == 2
 
-    def test_a_disbanded_gathering_is_forgotten(self, new: MakeStore) -> None:
-        """Forget gatherings; an unknown one is passed over."""
-        notes, other = self.notes(new), self.notes(new)
-        notes.join_barrier(
+    def test_a_disbanded_gathering_is_forgotten(self, new: MakeCoordination) -> None:
+        """Forget barriers; an unknown one is ignored."""
+        store, other = new(), new()
+        store.join_barrier(
             [BarrierMember(key, number) for key in ("one", "two", "three") for number in range(3)], 600.0
         )
 
         other.delete_barriers(["one", "unknown", "three"])
         other.delete_barriers([])
 
-        assert [len(notes.barrier_members(key)) for key in ("one", "two", "three")] == [0, 3, 0]
-        assert list(notes.join_barrier([BarrierMember("one", 0, b"anew")], 600.0)) == [1]
+        assert [len(store.barrier_members(key)) for key in ("one", "two", "three")] == [0, 3, 0]
+        assert list(store.join_barrier([BarrierMember("one", 0, b"anew")], 600.0)) == [1]
 
-    def test_a_call_is_done_whole_or_not_at_all(self, new: MakeStore) -> None:
+    def test_a_call_is_done_whole_or_not_at_all(self, new: MakeCoordination) -> None:
         """When a call returns, what it changed survives the death of the calling process.
 
         One that was killed amid a call leaves all of it or nothing.
         """
-        self.notes(new)
-        skip_unless(new().processes, "is not seen by other processes")
+        new()
+        skip_unless(new().cross_process, "is not seen by other processes")
 
         def work(tell: Callable[[str], None]) -> None:
-            notes = self.notes(new)
+            store = new()
             for start in range(0, 100_000, 10):
                 members = [BarrierMember("g", start + number, b"x" * 500) for number in range(10)]
-                tell(str(notes.join_barrier(members, 600.0)[-1]))
+                tell(str(store.join_barrier(members, 600.0)[-1]))
 
         for at in MOMENTS:
-            self.notes(new).delete_barriers(["g"])
+            new().delete_barriers(["g"])
             with self.child(work) as child:
                 told = self.kill_amid(child, 5, at)
-            notes = self.notes(new)
-            there = len(notes.barrier_members("g"))
+            store = new()
+            there = len(store.barrier_members("g"))
             assert there % 10 == 0
             assert there >= 10 * len(told)
             # the count is in step with the members
-            assert list(notes.join_barrier([BarrierMember("g", 100_000)], 600.0)) == [there + 1]
+            assert list(store.join_barrier([BarrierMember("g", 100_000)], 600.0)) == [there + 1]

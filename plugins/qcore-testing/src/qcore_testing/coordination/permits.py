@@ -15,26 +15,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qcore.coordination import CoordinationStore
-    from qcore_testing.results.base import MakeStore
+    from qcore_testing.coordination.base import MakeCoordination
 
 #: as long as a key may be, and of any letters
 KEY = "limit:\N{SNOWMAN}'; --:" + "k" * 386
 
 
 class PermitRules(CoordinationTests):
-    """One test for each obligation of `put`, `look`, `acquire` and `release`."""
+    """One test for each obligation of `set_flag`, `get_flags`, `acquire` and `release`."""
 
-    def test_notes_survive_whoever_made_them(self, new: MakeStore) -> None:
+    def test_notes_survive_whoever_made_them(self, new: MakeCoordination) -> None:
         """When a call returns, what it changed survives the death of the calling process."""
-        self.notes(new)
-        skip_unless(new().processes, "is not seen by other processes")
+        skip_unless(new().cross_process, "is not seen by other processes")
 
         def work(tell: Callable[[str], None]) -> None:
-            notes = self.notes(new)
-            notes.set_flag("mark", b"kept", 600.0)
-            notes.acquire("place", b"dead", 1, 600.0)
-            notes.reserve("turn", b"dead", 600.0, 1)
-            notes.join_barrier([BarrierMember("gathering", 0, b"brought")], 600.0)
+            store = new()
+            store.set_flag("mark", b"kept", 600.0)
+            store.acquire("place", b"dead", 1, 600.0)
+            store.reserve("turn", b"dead", 600.0, 1)
+            store.join_barrier([BarrierMember("gathering", 0, b"brought")], 600.0)
             tell("noted")
             signal.pause()
 
@@ -42,62 +41,87 @@ class PermitRules(CoordinationTests):
             assert child.line() == "noted"
             child.kill()
 
-        notes = self.notes(new)
-        assert list(notes.get_flags(["mark"])) == [b"kept"]
-        assert notes.acquire("place", b"next", 1, 600.0) == b"dead"
-        assert notes.reserve("turn", b"next", 600.0, 1) > 0
-        assert notes.barrier_members("gathering") == {0: b"brought"}
+        store = new()
+        assert list(store.get_flags(["mark"])) == [b"kept"]
+        assert store.acquire("place", b"next", 1, 600.0) == b"dead"
+        assert store.reserve("turn", b"next", 600.0, 1) > 0
+        assert store.barrier_members("gathering") == {0: b"brought"}
 
     # -- marks ------------------------------------------------------------------------------
 
-    def test_a_mark_is_kept(self, new: MakeStore) -> None:
+    def test_a_mark_is_kept(self, new: MakeCoordination) -> None:
         """Keep a value for `ttl` seconds in the place of an earlier one; b"" removes it."""
-        notes, other = self.notes(new), self.notes(new)
-        notes.set_flag(KEY, b"first", 600.0)
-        notes.set_flag(KEY, bytes(range(256)), 600.0)
-        notes.set_flag("removed", b"here", 600.0)
-        notes.set_flag("removed", b"", 600.0)
-        notes.set_flag("never there", b"", 600.0)
+        store, other = new(), new()
+        store.set_flag(KEY, b"first", 600.0)
+        store.set_flag(KEY, bytes(range(256)), 600.0)
+        store.set_flag("removed", b"here", 600.0)
+        store.set_flag("removed", b"", 600.0)
+        store.set_flag("never there", b"", 600.0)
 
         assert [bytes(range(256)), None, None] == list(other.get_flags([KEY, "removed", "never there"]))
 
-    def test_marks_come_in_the_order_asked_for(self, new: MakeStore) -> None:
+    def test_marks_come_in_the_order_asked_for(self, new: MakeCoordination) -> None:
         """Return values in the order of `keys`, None where there is none."""
-        notes = self.notes(new)
+        store = new()
         for key in "abc":
-            notes.set_flag(key, key.encode(), 600.0)
+            store.set_flag(key, key.encode(), 600.0)
 
-        assert list(notes.get_flags(["c", "unknown", "a", "c"])) == [b"c", None, b"a", b"c"]
-        assert list(notes.get_flags([])) == []
+        assert list(store.get_flags(["c", "unknown", "a", "c"])) == [b"c", None, b"a", b"c"]
+        assert list(store.get_flags([])) == []
 
-    def test_a_mark_is_forgotten_in_time(self, new: MakeStore) -> None:
+    def test_a_mark_is_forgotten_in_time(self, new: MakeCoordination) -> None:
         """What is past its time is as if it had never been."""
-        notes = self.notes(new)
+        store = new()
         since = Stopwatch()
-        notes.set_flag("short", b"short", 2 * self.time_unit)
-        notes.set_flag("long", b"long", 600.0)
-        notes.set_flag("prolonged", b"short", self.time_unit)
-        notes.set_flag("prolonged", b"long", 600.0)
+        store.set_flag("short", b"short", 2 * self.time_unit)
+        store.set_flag("long", b"long", 600.0)
+        store.set_flag("prolonged", b"short", self.time_unit)
+        store.set_flag("prolonged", b"long", 600.0)
 
         assert any(
-            list(notes.get_flags(["short", "long", "prolonged"])) == [None, b"long", b"long"]
+            list(store.get_flags(["short", "long", "prolonged"])) == [None, b"long", b"long"]
             for _ in self.deadline()
         )
         assert since.seconds >= 2 * self.time_unit - self.tolerance
 
+    def test_prune_leaves_what_has_not_expired(self, new: MakeCoordination) -> None:
+        """Remove what has expired, where the backend does not do so by itself; the default is nothing."""
+        store = new()
+        store.set_flag("short", b"short", self.time_unit)
+        store.set_flag("long", b"long", 600.0)
+        store.acquire("lock", b"me", 1, 600.0)
+        store.join_barrier([BarrierMember("g", 0, b"brought")], 600.0)
+        assert any(list(store.get_flags(["short"])) == [None] for _ in self.deadline())
+
+        store.prune()
+
+        assert list(store.get_flags(["short", "long"])) == [None, b"long"]
+        assert store.acquire("lock", b"next", 1, 600.0) == b"me"
+        assert dict(store.barrier_members("g")) == {0: b"brought"}
+
+    def test_closing_twice_is_harmless(self, new: MakeCoordination) -> None:
+        """Close connections; calling it twice is harmless."""
+        store, other = new(), new()
+        store.set_flag("mark", b"kept", 600.0)
+
+        store.close()
+        store.close()
+
+        assert list(other.get_flags(["mark"])) == [b"kept"]
+
     # -- places -----------------------------------------------------------------------------
 
-    def test_places_are_taken_until_there_are_none(self, new: MakeStore) -> None:
-        """Take one of `limit` places for `ttl` seconds.
+    def test_places_are_taken_until_there_are_none(self, new: MakeCoordination) -> None:
+        """Take one of `limit` permits for `ttl` seconds.
 
         The holder returned is the one that came first.
         """
-        notes, other = self.notes(new), self.notes(new)
+        store, other = new(), new()
 
-        assert notes.acquire(KEY, b"\0first\xff", 2, 600.0) is None
+        assert store.acquire(KEY, b"\0first\xff", 2, 600.0) is None
         assert other.acquire(KEY, b"second", 2, 600.0) is None
         # it asks again and is still the first
-        assert notes.acquire(KEY, b"\0first\xff", 2, 600.0) is None
+        assert store.acquire(KEY, b"\0first\xff", 2, 600.0) is None
         assert other.acquire(KEY, b"third", 2, 600.0) == b"\0first\xff"
         assert other.acquire("another key", b"third", 1, 600.0) is None
 
@@ -105,74 +129,74 @@ class PermitRules(CoordinationTests):
         assert other.acquire(KEY, b"third", 2, 600.0) is None
         assert other.acquire(KEY, b"\0first\xff", 2, 600.0) == b"second"
 
-    def test_a_holder_keeps_its_place(self, new: MakeStore) -> None:
-        """A holder that asks again keeps its place for `ttl` seconds from now."""
-        notes = self.notes(new)
-        notes.acquire("longer", b"one", 1, 2 * self.time_unit)
-        assert notes.acquire("longer", b"one", 1, 600.0) is None
-        notes.acquire("shorter", b"one", 1, 600.0)
+    def test_a_holder_keeps_its_place(self, new: MakeCoordination) -> None:
+        """A holder that asks again keeps its permit for `ttl` seconds from now."""
+        store = new()
+        store.acquire("longer", b"one", 1, 2 * self.time_unit)
+        assert store.acquire("longer", b"one", 1, 600.0) is None
+        store.acquire("shorter", b"one", 1, 600.0)
         since = Stopwatch()
-        assert notes.acquire("shorter", b"one", 1, 2 * self.time_unit) is None
-        notes.acquire("fewer", b"one", 2, 600.0)
-        notes.acquire("fewer", b"two", 2, 600.0)
+        assert store.acquire("shorter", b"one", 1, 2 * self.time_unit) is None
+        store.acquire("fewer", b"one", 2, 600.0)
+        store.acquire("fewer", b"two", 2, 600.0)
 
-        assert notes.acquire("fewer", b"two", 1, 600.0) is None
-        assert any(notes.acquire("shorter", b"two", 1, 600.0) is None for _ in self.deadline())
+        assert store.acquire("fewer", b"two", 1, 600.0) is None
+        assert any(store.acquire("shorter", b"two", 1, 600.0) is None for _ in self.deadline())
         assert since.seconds >= 2 * self.time_unit - self.tolerance
-        assert notes.acquire("longer", b"two", 1, 600.0) == b"one"
+        assert store.acquire("longer", b"two", 1, 600.0) == b"one"
 
-    def test_an_outlived_place_is_free(self, new: MakeStore) -> None:
+    def test_an_outlived_place_is_free(self, new: MakeCoordination) -> None:
         """What is past its time is as if it had never been."""
-        notes, other = self.notes(new), self.notes(new)
+        store, other = new(), new()
         since = Stopwatch()
-        notes.acquire("lock", b"dead", 1, 2 * self.time_unit)
+        store.acquire("lock", b"dead", 1, 2 * self.time_unit)
 
         assert other.acquire("lock", b"next", 1, 600.0) == b"dead"
         assert any(other.acquire("lock", b"next", 1, 600.0) is None for _ in self.deadline())
 
         assert since.seconds >= 2 * self.time_unit - self.tolerance
-        assert notes.acquire("lock", b"dead", 1, 600.0) == b"next"
-        notes.release([("lock", b"dead")])
-        assert notes.acquire("lock", b"dead", 1, 600.0) == b"next"
+        assert store.acquire("lock", b"dead", 1, 600.0) == b"next"
+        store.release([("lock", b"dead")])
+        assert store.acquire("lock", b"dead", 1, 600.0) == b"next"
 
-    def test_released_places_are_free(self, new: MakeStore) -> None:
-        """Give places up: keys and holders; what is not held is passed over."""
-        notes, other = self.notes(new), self.notes(new)
+    def test_released_places_are_free(self, new: MakeCoordination) -> None:
+        """Give permits back: keys and holders; what is not held is ignored."""
+        store, other = new(), new()
         for key in ("one", "two", "three"):
-            notes.acquire(key, b"me", 1, 600.0)
+            store.acquire(key, b"me", 1, 600.0)
 
         other.release([("one", b"me"), ("two", b"another"), ("unknown", b"me"), ("three", b"me")])
         other.release([])
 
-        assert [notes.acquire(key, b"next", 1, 600.0) for key in ("one", "two", "three")] == [
+        assert [store.acquire(key, b"next", 1, 600.0) for key in ("one", "two", "three")] == [
             None,
             b"me",
             None,
         ]
 
-    def test_of_many_that_ask_at_once_only_so_many_are_let_in(self, new: MakeStore) -> None:
-        """Of any number of processes that ask at once at most `limit` are given a place."""
+    def test_of_many_that_ask_at_once_only_so_many_are_let_in(self, new: MakeCoordination) -> None:
+        """Of any number of processes that ask at once at most `limit` are given a permit."""
 
-        def ask(notes: CoordinationStore, number: int) -> list[str]:
+        def ask(store: CoordinationStore, number: int) -> list[str]:
             holder = b"%d" % number
-            return [str(key) for key in range(30) if notes.acquire(str(key), holder, 2, 600.0) is None]
+            return [str(key) for key in range(30) if store.acquire(str(key), holder, 2, 600.0) is None]
 
         told = self.crowd(new, 5, ask)
 
         assert Counter(told) == {str(key): 2 for key in range(30)}
 
-    def test_no_more_are_inside_at_any_moment(self, new: MakeStore) -> None:
-        """Of any number of processes that ask at once at most `limit` are given a place."""
+    def test_no_more_are_inside_at_any_moment(self, new: MakeCoordination) -> None:
+        """Of any number of processes that ask at once at most `limit` are given a permit."""
 
-        def come_and_go(notes: CoordinationStore, number: int) -> list[str]:
+        def come_and_go(store: CoordinationStore, number: int) -> list[str]:
             holder = b"%d" % number
             stays: list[str] = []
             while len(stays) < 15:
-                if notes.acquire("door", holder, 2, 600.0) is None:
+                if store.acquire("door", holder, 2, 600.0) is None:
                     since = time.monotonic()
                     self.let_pass(self.time_unit / 50)
                     stays.append(f"{since} {time.monotonic()}")
-                    notes.release([("door", holder)])
+                    store.release([("door", holder)])
             return stays
 
         told = self.crowd(new, 4, come_and_go)

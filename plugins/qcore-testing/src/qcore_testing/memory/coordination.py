@@ -1,4 +1,4 @@
-"""Marks, places, turns and gatherings that live as long as this process."""
+"""Flags, permits, rate slots and barriers, in this process only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class Barrier(msgspec.Struct):
 
 
 class MemoryCoordination(CoordinationStore):
-    """Shared by every store and thread of one result table."""
+    """Shared by every thread; other processes do not see it."""
+
+    cross_process = False
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._lock = threading.Lock()
@@ -122,8 +124,11 @@ class MemoryCoordination(CoordinationStore):
             for key in keys:
                 self._gatherings.pop(key, None)
 
-    def sweep(self) -> None:
-        """Remove what has outlived its time."""
+    def close(self) -> None:
+        """Leave everything as it is, for other threads."""
+
+    def prune(self) -> None:
+        """Remove what has expired."""
         with self._lock:
             now = self._wall()
             self._marks = {key: mark for key, mark in self._marks.items() if mark[1] > now}

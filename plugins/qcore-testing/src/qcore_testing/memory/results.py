@@ -11,7 +11,6 @@ import msgspec
 
 from qcore.interfaces import ResultStore
 from qcore.model import State
-from qcore_testing.memory.coordination import MemoryCoordination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +25,6 @@ class ResultTable:
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self.changed = threading.Condition()
         self.rows: dict[bytes, StoredResult] = {}
-        self.notes = MemoryCoordination(wall)
         self._wall = wall
 
     def put(self, result: StoredResult) -> None:
@@ -80,7 +78,6 @@ class MemoryResults(ResultStore):
     def __init__(self, table: ResultTable, *, backend: str) -> None:
         self._table = table
         self.backend = backend
-        self.notes = table.notes
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results; they die with this process."""
@@ -137,8 +134,7 @@ class MemoryResults(ResultStore):
             return len(found)
 
     def prune(self, keep: int, per: Per | None = None) -> int:
-        """Forget what has expired, and the oldest successes beyond `keep`; outlived notes too."""
-        self._table.notes.sweep()
+        """Forget what has expired, and the oldest successes beyond `keep`."""
         with self._table.changed:
             forgotten = self._table.forget(self._table.expired())
             return forgotten + (self._table.forget(self._table.surplus(keep, per)) if keep >= 0 else 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from qcore_testing.memory.broker import MemoryBroker
+from qcore_testing.memory.coordination import MemoryCoordination
 from qcore_testing.memory.queue import MemoryQueue
 from qcore_testing.memory.results import MemoryResults, ResultTable
 from qcore_testing.memory.schedules import MemorySchedules, ScheduleTable
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class MemoryServer:
-    """Queues, results and schedules by name; what a database server is to other brokers."""
+    """Queues and stores by name; what a database server is to other brokers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._queues: dict[str, MemoryQueue] = {}
         self._results: dict[str, ResultTable] = {}
+        self._coordination: dict[str, MemoryCoordination] = {}
         self._schedules: dict[str, ScheduleTable] = {}
         #: names this server among those of the process, see `Capabilities.backend`
         self.backend = f"memory:{id(self):x}"
@@ -36,6 +38,11 @@ class MemoryServer:
         """Return the results of that queue's tasks."""
         with self._lock:
             return self._results.setdefault(name, ResultTable())
+
+    def coordination(self, name: str) -> MemoryCoordination:
+        """Return what coordinates that queue's tasks."""
+        with self._lock:
+            return self._coordination.setdefault(name, MemoryCoordination())
 
     def schedules(self, name: str) -> ScheduleTable:
         """Return the schedules of that queue."""
@@ -66,6 +73,11 @@ def make_results(settings: Settings) -> MemoryResults:
     """Return a store of the results of the queue the settings name."""
     server = _server(settings)
     return MemoryResults(server.results(settings.name), backend=server.backend)
+
+
+def make_coordination(settings: Settings) -> MemoryCoordination:
+    """Return what coordinates the tasks of the queue the settings name."""
+    return _server(settings).coordination(settings.name)
 
 
 def make_schedules(settings: Settings) -> MemorySchedules:

@@ -1,0 +1,106 @@
+"""Brokers that lack a capability and refuse what it is needed for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from qcore.errors import BackendUnavailable, NotSupported
+from qcore.model import Action
+from qcore_sqlite import SqliteBroker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.interfaces import Settings
+    from qcore.model import Delivery, Outgoing, Settlement
+
+
+class _Lacking(SqliteBroker):
+    """SQLite without one of its capabilities."""
+
+    def __init__(self, settings: Settings, **lacking: Any) -> None:
+        super().__init__(settings)
+        self.capabilities = attrs.evolve(self.capabilities, **lacking)
+
+    def check(self, settlements: Sequence[Settlement]) -> None:
+        """Raise NotSupported for what cannot be done."""
+
+    def hand_out(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Return deliveries as this broker knows them."""
+        return deliveries
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Settle if all of it can be done."""
+        self.check(settlements)
+        super().settle(settlements)
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Lease."""
+        return self.hand_out(super().lease(limit, wait))
+
+    def commit_and_lease(self, store: Any, results: Any, settlements: Any, *args: Any) -> Any:
+        """Commit if all of it can be done."""
+        self.check(settlements)
+        return self.hand_out(super().commit_and_lease(store, results, settlements, *args))
+
+
+class NoDeadLetters(_Lacking):
+    """Redelivers, and keeps no dead letters."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, dead_letter=False)
+
+    def check(self, settlements: Sequence[Settlement]) -> None:
+        """Refuse dead letters."""
+        if any(one.action is Action.DEAD_LETTER for one in settlements):
+            raise NotSupported("this broker keeps no dead letters")
+
+
+class NoDelays(_Lacking):
+    """Delays nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, delay=False, retry_delay=False)
+
+    def check(self, settlements: Sequence[Settlement]) -> None:
+        """Refuse delays."""
+        if any(one.delay > 0 for one in settlements):
+            raise NotSupported("this broker delays nothing")
+
+
+class NoDelaysOrExtensions(NoDelays):
+    """Delays nothing and prolongs no lease."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.capabilities = attrs.evolve(self.capabilities, extend=False)
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Refuse."""
+        raise NotSupported("this broker prolongs no lease")
+
+
+class NoCounters(_Lacking):
+    """Forgets failures and crashes."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, counts_attempts=False)
+
+    def hand_out(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Drop the counters, that of the deliveries too."""
+        return [msgspec.structs.replace(one, deliveries=1, failures=0, crashes=0) for one in deliveries]
+
+
+class AcceptsThree(_Lacking):
+    """Accepts three messages of a call and then breaks off."""
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Accept what it can, and say which messages those are."""
+        super().enqueue(messages[:3])
+        if len(messages) > 3:
+            error = BackendUnavailable("the line broke")
+            error.accepted = [one.id for one in messages[:3]]
+            raise error
