@@ -216,6 +216,44 @@ class EnqueueDropsTheLast(MemoryBroker):
         super().enqueue(messages[:-1] or messages)
 
 
+class EnqueueStopsAtBulk(MemoryBroker):
+    """Takes no more than fits one request."""
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Leave the rest out."""
+        super().enqueue(messages[: self.capabilities.bulk])
+
+
+class EnqueueNeedsOne(MemoryBroker):
+    """Looks at the first message, of none too."""
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Fail without one."""
+        super().enqueue([messages[0], *messages[1:]])
+
+
+class SettleNeedsOne(MemoryBroker):
+    """Takes no settlement at all for all leases."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Fail without one."""
+        super().settle([settlements[0], *settlements[1:]])
+
+
+class ReceiptsAreItsOwn(MemoryBroker):
+    """Knows only the leases it took itself."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Remember the receipts."""
+        leased = super().lease(limit, wait)
+        self.__dict__.setdefault("own", set()).update(one.receipt for one in leased)
+        return leased
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Leave the others out."""
+        super().settle([one for one in settlements if one.receipt in self.__dict__.get("own", ())])
+
+
 class EnqueueTurnsRound(MemoryBroker):
     """Keeps no order though it could."""
 

@@ -39,7 +39,8 @@ class Settings:
     bulk: int | None = None
     #: seconds between looks at an empty queue, where the backend cannot wake us
     poll: float = 0.2
-    #: random bytes that name the process whose leases this connection takes, see `Broker.release_owner`
+    #: random bytes that name the process whose leases this connection takes, see `Broker.release_owner`;
+    #: empty in a producer, which leases nothing that anybody would have to release for it
     owner: bytes = b""
     #: told to a coordination store: the result store of the same thread; one of the same backend may
     #: share its connection
@@ -82,7 +83,7 @@ class Capabilities:
     purges_delayed: bool = True
     #: a second message with an id that is still queued is dropped
     unique_ids: bool = False
-    #: most messages in one call
+    #: most messages in one `lease`, and in `then` of one `commit_and_lease`; the caller keeps to it
     bulk: int = 1000
     #: largest body, None = no limit
     max_bytes: int | None = None
@@ -99,10 +100,15 @@ class Capabilities:
 class Broker(ABC):
     """A queue of opaque signed bytes; it knows nothing of tasks, results or retries.
 
-    An instance is used by one thread of one process at a time and never crosses a fork.
+    An instance is used by one thread of one process at a time and never crosses a fork. Its
+    `__init__` may connect; a `BackendUnavailable` it raises is waited out by workers.
     An obstacle that may pass is raised as `BackendUnavailable`, one that will not as
     `BackendRejected`; both say what to do. What the capabilities exclude (a delay, `extend`,
-    DEAD_LETTER) is refused with `NotSupported`.
+    DEAD_LETTER) is refused with `NotSupported`. Delays and leases may be rounded up to whole
+    seconds, never down. A message larger than `Capabilities.max_bytes` is refused by the broker
+    itself, with `PayloadTooLarge`. A reason has at most 5,000 characters; a broker that has no
+    room for it keeps its beginning. Of messages that become ready in the same instant any may be
+    leased first.
     """
 
     #: what this broker can do; may be set by `__init__`
@@ -114,9 +120,13 @@ class Broker(ABC):
 
         - When it returns, every message survives the death of the calling process.
         - Either all are accepted or an error is raised.
+        - Any number of messages is taken; the broker splits them by itself.
+        - An empty sequence is accepted and changes nothing.
         - Messages without delay are leased in the order they were accepted, as far as the
           backend keeps order at all.
         - A message is not leased before its delay is over.
+
+        An error that is raised after some were accepted has their ids in `BackendError.accepted`.
         """
 
     @abstractmethod
@@ -141,6 +151,8 @@ class Broker(ABC):
         - DEAD_LETTER keeps it among the dead letters with its reason and counters.
         - Repeating a settlement changes nothing.
         - A receipt whose lease has ended, or that never was one, is passed over in silence.
+        - A receipt is good for every connection of every process that leads to the same queue.
+        - An empty sequence changes nothing.
         - The step from leased to the new state is atomic: a crash leaves one or the other, or
           both where the capabilities say so.
         """
@@ -150,6 +162,7 @@ class Broker(ABC):
         """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed.
 
         - An ended or unknown receipt is passed over in silence.
+        - An empty sequence changes nothing.
         """
 
     @abstractmethod
@@ -336,6 +349,9 @@ class Serializer(ABC):
         """Return the bytes of `value`.
 
         - Anything it cannot write raises `EncodeError` naming the path of the culprit.
+
+        A path is written as Python would: `[0].name` for the key `name` of a dict in a list, and
+        `['a key']` for a key that is not an identifier.
         """
 
     @abstractmethod
@@ -349,7 +365,11 @@ class Serializer(ABC):
 
 
 class ErrorReporter(ABC):
-    """Tells an error tracker of failed runs."""
+    """Tells an error tracker of failed runs.
+
+    One is made in each process after its last fork: by a worker and by the supervisor. It is
+    called from one thread at a time, and may have threads of its own.
+    """
 
     @abstractmethod
     def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
@@ -394,6 +414,8 @@ class ScheduleStore(ABC):
     @abstractmethod
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
         """Return schedules whose `next_run` is at or before `now`, the longest due first.
+
+        Of those due at the same instant any may come first.
 
         - A claimed schedule is claimed by nobody else for `hold` seconds.
         - A paused (`repeats` 0) or broken (`fault`) schedule is not returned.

@@ -14,7 +14,7 @@ else:
     __getattr__ = on_demand(
         __name__,
         MongoBroker="broker",
-        MongoCoordination="notes",
+        MongoCoordination="coordination",
         MongoResults="results",
         MongoSchedules="schedules",
         MongoSettings="settings",

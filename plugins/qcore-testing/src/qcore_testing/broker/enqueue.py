@@ -45,6 +45,26 @@ class EnqueueRules(BrokerTests):
 
         assert sorted(sent) == sorted(bodies(self.some(broker, len(sent))))
 
+    def test_more_than_fits_one_request_is_split(self, new: MakeBroker) -> None:
+        """Any number of messages is taken; the broker splits them by itself."""
+        broker = new()
+        most = broker.capabilities.bulk
+        sent = numbered(most + 1)
+
+        self.put(broker, *sent)
+
+        assert sorted(sent) == sorted(bodies(self.some(broker, len(sent))))
+
+    def test_an_empty_call_changes_nothing(self, new: MakeBroker) -> None:
+        """An empty sequence is accepted and changes nothing."""
+        broker = new()
+        self.put(broker, b"alone")
+
+        broker.enqueue([])
+
+        assert bodies(self.some(broker, 1)) == [b"alone"]
+        self.nothing(broker)
+
     def test_a_message_too_large_raises_an_error(self, new: MakeBroker) -> None:
         """Either all are accepted or an error is raised."""
         broker = new()

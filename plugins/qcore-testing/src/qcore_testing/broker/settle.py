@@ -225,8 +225,22 @@ class SettleRules(BrokerTests):
         assert bodies(self.some(other, 2)) == bodies(held)
         self.nothing(other)
 
+    def test_nothing_settled_or_extended_changes_nothing(self, new: MakeBroker) -> None:
+        """An empty sequence changes nothing."""
+        broker, other = new(), new()
+        self.put(broker, b"held")
+        leased = self.one(broker)
+
+        broker.settle([])
+        if broker.capabilities.extend:
+            broker.extend([], 600.0)
+
+        self.nothing(other)
+        self.settle(broker, leased, Action.RETRY)
+        assert bodies(self.some(other, 1)) == [b"held"]
+
     def test_another_connection_may_settle(self, new: MakeBroker) -> None:
-        """ACK removes the message for good."""
+        """A receipt is good for every connection of every process that leads to the same queue."""
         broker, other = new(retry=2 * self.time_unit), new()
         self.put(broker, b"of one that died")
         leased: Delivery = self.one(broker)
