@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from qcore import control_api
 from qcore.config import Config
-from qcore.delivery import DeliverySwitch, GivenBroker, deliver, jobs_of, partly_enqueued
-from qcore.errors import BackendError, ImportedMainReached, NotSupported, PartlyEnqueued
+from qcore.delivery import DeliverySwitch, GivenBroker, deliver, partly_enqueued, send_apart
+from qcore.errors import BackendError, ImportedMainReached, NotSupported
 from qcore.flows.app_api import collect, group_of, start_chain
 from qcore.queue_api import Queue
 from qcore.results_api import TaskResults
@@ -284,23 +284,8 @@ class App:
         for call in calls:
             queue = call.options.queue
             if queue and queue != self.config.name:
-                return self._send_apart(calls, broker)
+                return send_apart(lambda queue, some: self.for_queue(queue).send(some, broker), calls)
         return self._send(calls, broker)
-
-    def _send_apart(self, calls: Sequence[Call], broker: Broker | None) -> list[Job]:
-        """Send calls of which some are for other queues."""
-        jobs: dict[int, Job] = {}
-        for queue in dict.fromkeys(call.options.queue for call in calls):
-            chosen = {n: call for n, call in enumerate(calls) if call.options.queue == queue}
-            try:
-                sent = self.for_queue(queue or "").send(list(chosen.values()), broker)
-            except BackendError as exc:
-                jobs |= jobs_of(exc, list(chosen))
-                if not jobs:
-                    raise
-                raise PartlyEnqueued(str(exc), [jobs.get(number) for number in range(len(calls))]) from exc
-            jobs.update(zip(chosen, sent, strict=True))
-        return [jobs[number] for number in range(len(calls))]
 
     def _send(self, calls: Sequence[Call], broker: Broker | None) -> list[Job]:
         runtime = self.runtime

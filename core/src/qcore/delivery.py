@@ -11,11 +11,11 @@ from qcore.tasks.task import Job
 from qcore.tasks.unique import release_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from qcore.interfaces import Broker
     from qcore.runtime import Runtime
-    from qcore.tasks.call import Sealed
+    from qcore.tasks.call import Call, Sealed
     from qcore.tasks.task import Producer
 
 
@@ -145,7 +145,23 @@ def partly_enqueued(error: BackendError, app: Producer, sealed: Sequence[Sealed]
     return PartlyEnqueued(str(error), jobs)
 
 
-def jobs_of(error: BackendError, positions: Sequence[int]) -> dict[int, Job]:
-    """Return the jobs in an error, by the positions of their calls."""
-    jobs = error.jobs if isinstance(error, PartlyEnqueued) else ()
-    return {number: job for number, job in zip(positions, jobs, strict=False) if job is not None}
+def send_apart(send: Callable[[str, list[Call]], list[Job]], calls: Sequence[Call]) -> list[Job]:
+    """Send calls of which some are for other queues, by a function of queue and calls.
+
+    Raises:
+        PartlyEnqueued: some were enqueued, those of an earlier queue or a part of one queue's.
+
+    """
+    jobs: dict[int, Job] = {}
+    for queue in dict.fromkeys(call.options.queue for call in calls):
+        chosen = {number: call for number, call in enumerate(calls) if call.options.queue == queue}
+        try:
+            sent = send(queue or "", list(chosen.values()))
+        except BackendError as exc:
+            made = exc.jobs if isinstance(exc, PartlyEnqueued) else ()
+            jobs |= {number: job for number, job in zip(chosen, made, strict=False) if job is not None}
+            if not jobs:
+                raise
+            raise PartlyEnqueued(str(exc), [jobs.get(number) for number in range(len(calls))]) from exc
+        jobs |= zip(chosen, sent, strict=True)
+    return [jobs[number] for number in range(len(calls))]
