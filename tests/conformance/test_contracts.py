@@ -278,12 +278,9 @@ def test_state_that_processes_do_not_share_fails(
 ) -> None:
     """What goes wrong when processes come at once is found."""
 
-    def make(**fields: Any) -> SqliteResults:
-        store = SqliteResults(
-            Settings(name="kit", sections={"sqlite": SqliteSettings(path=tmp_path / "kit.db")}, **fields)
-        )
-        store.notes = wrong(store._database)
-        return store
+    def make() -> SqliteCoordination:
+        sections = {"sqlite": SqliteSettings(path=tmp_path / "kit.db")}
+        return wrong(Database(Settings(name="kit", sections=sections)))
 
     with pytest.raises(AssertionError):
         run(CoordinationStoreContract, test, make, ())
