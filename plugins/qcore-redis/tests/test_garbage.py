@@ -15,6 +15,7 @@ from qcore.coordination import BarrierMember
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Schedule, Settlement, StoredResult
 from qcore_redis import RedisBroker, RedisResults, RedisSchedules, RedisSettings
+from qcore_redis.coordination import make_coordination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,7 +161,7 @@ def everything(
     broker: RedisBroker, store: RedisResults, schedules: RedisSchedules
 ) -> list[Callable[[], object]]:
     """Return all that reads what lies there."""
-    notes = store.notes
+    notes = make_coordination(Settings(name="q", beside=store))
     result = StoredResult(ID, State.SUCCESS, b"body", "a.task", "group", time.time())
     schedule = Schedule(name="one", task="a.task", rule="every 60 seconds", next_run=1.0)
     return [
