@@ -75,7 +75,7 @@ def snapshot(now: float) -> Snapshot:
     """Return what the monitor of a busy queue has read at a moment."""
     return Snapshot(
         taken=now,
-        sight=QueueOverview(
+        overview=QueueOverview(
             name="shop",
             broker="Redis 7.0.15, db.internal:6379/0",
             queue=QueueSize(128, 5, 12, 2),
