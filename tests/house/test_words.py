@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
 from tests.house.pages import pages
 from tests.house.reference import MARK
-from tests.house.tree import ROOT
+from tests.house.tree import ROOT, core_modules, plugin_modules, test_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +122,43 @@ def test_documents_use_the_words_of_the_field() -> None:
     ]
 
     assert not bad, "\n".join(["", *bad])
+
+
+#: folders whose code is held to the list too; a folder that is cleaned comes to them
+CLEAN: Final = (
+    *("core/src/qcore/builtin", "core/src/qcore/serializing"),
+    *("plugins/qcore-example", "plugins/qcore-json", "plugins/qcore-pickle"),
+    *("tests/benchmarks/onmongo", "tests/benchmarks/onredis", "tests/benchmarks/services", "tests/typing"),
+    *("plugins/qcore-disque/tests/standin", "plugins/qcore-ironmq/tests/standin"),
+)
+
+
+def spoken(text: str) -> Iterator[tuple[int, str]]:
+    """Yield what a file says to a reader: comments, docstrings, and texts of several words."""
+    parts = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in parts and " " in token.string.strip():
+            yield token.start[0], token.string
+
+
+def test_code_uses_the_words_of_the_field() -> None:
+    """No comment, docstring or message of a clean folder has a word of the list."""
+    bad = [
+        f"{module.place}:{line + one.line - 1} has {one.word!r}: write {one.say}"
+        for module in [*core_modules(), *plugin_modules(), *test_modules()]
+        if module.place.startswith(CLEAN)
+        for line, said in spoken(module.text)
+        for one in found(said)
+    ]
+
+    assert not bad, "\n".join(["", *bad])
+
+
+def test_a_clean_folder_is_there() -> None:
+    """The list names folders that exist, unless their plugin was deleted."""
+    gone = [name for name in CLEAN if not name.startswith("plugins/") and not (ROOT / name).is_dir()]
+
+    assert not gone
 
 
 @pytest.mark.parametrize(
