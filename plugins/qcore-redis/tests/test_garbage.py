@@ -80,11 +80,11 @@ def test_good_messages_run_beside_garbage(own: Any, capfd: pytest.CaptureFixture
     jobs = app.enqueue_many([app.task(pow).bind(number, 2) for number in range(100)])
     with Cluster(config) as cluster:
         workers = {one.pid for one in cluster.status().workers}
-        assert [app.result(job.id, wait=45) for job in jobs] == [number**2 for number in range(100)]
+        assert [app.results.get(job.id, wait=45) for job in jobs] == [number**2 for number in range(100)]
         with own.client() as client:
             garbage_of_a_queue(client, P)
         more = app.enqueue_many([app.task(pow).bind(number, 3) for number in range(100)])
-        assert [app.result(job.id, wait=45) for job in more] == [number**3 for number in range(100)]
+        assert [app.results.get(job.id, wait=45) for job in more] == [number**3 for number in range(100)]
         assert {one.pid for one in cluster.status().workers} == workers
         assert cluster.status().reincarnations.get("crashed", 0) == 0
     app.close()
