@@ -63,5 +63,5 @@ def test_a_task_with_a_long_delay_keeps_its_key_until_it_may_run(land: Land) -> 
     app.task(tasks.add).using(unique="late", delay=week).enqueue(1, 2)
 
     with contextlib.closing(sqlite3.connect(land.folder / "queue.db")) as file:
-        (until,) = file.execute("select until from place").fetchone()
+        (until,) = file.execute("select until from permit").fetchone()
     assert until > time.time() + week
