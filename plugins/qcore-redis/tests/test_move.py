@@ -52,7 +52,7 @@ def test_a_queue_is_moved_and_runs(shared: Any, tmp_path: Path, back: bool) -> N
     for batches in (1, 0, 2):
         command = [sys.executable, "-c", DEADLY, json.dumps(source), json.dumps(target), str(batches)]
         assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
-    while here.sizes().ready or here.sizes().leased:
+    while here.queue.size().ready or here.queue.size().leased:
         urls = (f"sqlite:{tmp_path}/q.db", f"unix://{shared.path}")
         from_, to = urls[::-1] if back else urls
         ran = subprocess.run(
