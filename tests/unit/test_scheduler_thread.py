@@ -48,7 +48,7 @@ def app() -> Iterator[App]:
 
 @pytest.fixture
 def keep(app: App) -> Iterator[Any]:
-    """Yield what starts a timekeeper; it is stopped with the test."""
+    """Yield what starts a scheduler thread; it is stopped with the test."""
     started: list[SchedulerThread] = []
 
     def start() -> SchedulerThread:
@@ -87,7 +87,7 @@ def test_invalid_schedules_are_disabled_and_the_others_fire(
     assert "no time zone" in found["b"]
     assert "BadSignature" in found["d"]
     assert not found["e"]
-    # signed with a key that another cluster may have: it is nobody's to condemn
+    # signed with a key that another cluster may have: it is not disabled
     assert not found["c"]
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert sum("is disabled until" in text for text in told) == 3

@@ -48,7 +48,7 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     # the task's own policy asks for no other run
     (Kind.FAILURE, {"max_attempts": 9}, {"retryable": False}, DEAD_LETTER, FAILED),
     (Kind.FAILURE, {"max_attempts": 9, "ack_failures": True}, {"retryable": False}, ACK, FAILED),
-    # nothing can be presented again
+    # nothing can be redelivered
     (Kind.FAILURE, {"receipts": False}, {}, ACK, FAILED),
     (Kind.TIMEOUT, {"receipts": False}, {}, ACK, FAILED),
     (Kind.CRASH, {"receipts": False}, {}, ACK, FAILED),
@@ -60,11 +60,11 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     (Kind.CRASH, {"max_crashes": 0}, {"crashes": 10_000}, RETRY, RETRYING),
     (Kind.CRASH, {"ack_failures": True}, {}, RETRY, RETRYING),
     (Kind.CRASH, {"max_attempts": 1}, {}, RETRY, RETRYING),
-    # it ran, and that is no verdict on the task
+    # it ran, and this says nothing about the task
     (Kind.RESULT_NOT_STORABLE, {}, {}, ACK, FAILED),
     (Kind.EXPIRED, {}, {}, ACK, FAILED),
     (Kind.SKIPPED, {}, {}, ACK, FAILED),
-    # called off: whatever was charged before, and whatever is left of its budgets
+    # cancelled: whatever was counted before, and whatever its limits are
     (Kind.CANCELLED, {}, {}, ACK, FAILED),
     (Kind.CANCELLED, {"max_attempts": 9}, {"failures": 3, "crashes": 2}, ACK, FAILED),
     (Kind.CANCELLED, {"receipts": False}, {}, ACK, FAILED),

@@ -161,7 +161,7 @@ class Pool:
         if notice.text:
             _log.error("worker %d: %s", slot.number, notice.text)
         gone = self._worker_gone(slot, notice)
-        # A worker that has finished a task did work, so its death is no reason for others to wait.
+        # A worker that has finished a task did work, so others need not wait because of its death.
         if gone.crashed and gone.lifetime < _EARLY and not gone.seen.total:
             self._early.append(time.monotonic())
         return [gone]
