@@ -146,11 +146,11 @@ class Broker(ABC):
         """End leases.
 
         - ACK removes the message for good.
-        - RETRY presents it again after `delay`, with the counters given.
-        - RELEASE presents it again after `delay`; this lease is not counted in `deliveries`.
+        - RETRY redelivers it after `delay`, with the counters given.
+        - RELEASE redelivers it after `delay`; this lease is not counted in `deliveries`.
         - DEAD_LETTER keeps it among the dead letters with its reason and counters.
         - Repeating a settlement changes nothing.
-        - A receipt whose lease has ended, or that never was one, is passed over in silence.
+        - A receipt whose lease has ended, or that never was one, is ignored.
         - A receipt is good for every connection of every process that leads to the same queue.
         - An empty sequence changes nothing.
         - The step from leased to the new state is atomic: a crash leaves one or the other, or
@@ -161,7 +161,7 @@ class Broker(ABC):
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed.
 
-        - An ended or unknown receipt is passed over in silence.
+        - An ended or unknown receipt is ignored.
         - An empty sequence changes nothing.
         """
 
@@ -185,7 +185,7 @@ class Broker(ABC):
         """Make dead letters ready again.
 
         - Their counters begin anew: the next lease has `deliveries` 1 and no failures.
-        - Unknown ids are passed over; the number requeued is returned.
+        - Unknown ids are ignored; the number requeued is returned.
         """
 
     @abstractmethod
@@ -252,7 +252,7 @@ class Broker(ABC):
         """Take messages back that are not leased; return their bodies.
 
         - A ready or delayed message of one of these ids is removed for good.
-        - A leased, buried or unknown one stays as it is.
+        - A leased, dead-lettered or unknown one stays as it is.
 
         A body bears its id at `model.ID_AT`. It is asked for seldom and may read the whole queue;
         a broker that cannot returns nothing and does not claim `Capabilities.remove_messages`.
@@ -264,7 +264,7 @@ class Broker(ABC):
         """Keep sealed bytes about a cluster for `ttl` seconds; b"" removes them."""
 
     def statuses(self) -> Sequence[bytes]:
-        """Return what is published and not outlived."""
+        """Return what is published and not expired."""
         return ()
 
 

@@ -79,10 +79,10 @@ def test_limits_fan_in_and_pauses_are_kept_in_redis(app: App, own: Any, tmp_path
     assert callback.result(wait=PATIENCE) == 20
     assert [job.result(wait=PATIENCE) for job in jobs] == [None] * 8
     assert [unique.enqueue(1).duplicate for _ in range(2)] == [False, True]
-    app.pause_queue()
+    app.queue.pause()
     with own.client() as client:
         kinds = {key.split(b":")[2] for key in client.scan_iter(b"{qcore:coordinated}:*")}
     assert b"m" in kinds
     assert not kinds & {b"q", b"r", b"s"}
-    app.resume_queue()
-    until(lambda: not app.queue_paused())
+    app.queue.resume()
+    until(lambda: not app.queue.is_paused())
