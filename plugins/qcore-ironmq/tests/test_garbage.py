@@ -250,6 +250,8 @@ CALLS: Final[list[Callable[[IronBroker], object]]] = [
 @given(
     answer=answers | st.dictionaries(names, answers), status=st.sampled_from([200, 201, 400, 404, 403, 500])
 )
+@example(answer={"msg": "Queue not found"}, status=404)
+@example(answer={"msg": "Reservation has timed out"}, status=403)
 def test_any_answer_is_taken_or_refused(liar: Liar, call: int, answer: Any, status: int) -> None:
     """By the errors that a worker knows how to take, and by no other."""
     liar.tell(answer)

@@ -57,8 +57,11 @@ _PASSING: Final = frozenset(
 )
 
 
-class NotFound(Exception):
-    """What was asked for is not there, or the reservation is another's by now."""
+class NotFound(BackendUnavailable):
+    """A queue or message is missing, or its reservation has ended.
+
+    Where that is not expected, as of a queue that was just created, it is a fault that may pass.
+    """
 
 
 class Client:
@@ -198,11 +201,11 @@ class Client:
         why = msg if msg and isinstance(msg, str) else f"HTTP {status}"
         if status == HTTPStatus.NOT_FOUND:
             if why.lower().startswith(_NOT_FOUND):
-                return NotFound(why)
+                return NotFound(f"IronMQ at {self.title}: {why}"[:500])
             told = f"IronMQ at {self.title} is not there: {why}; see iron_mq.host and iron_mq.project_id"
             return BackendRejected(told[:500])
         if status == HTTPStatus.FORBIDDEN and "eserv" in why:
-            return NotFound(why)
+            return NotFound(f"IronMQ at {self.title}: {why}"[:500])
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             told = "the proxy wants a user and a password; see iron_mq.proxy, or HTTPS_PROXY"
             return BackendRejected(f"IronMQ at {self.title} cannot be reached: {told}"[:500])
