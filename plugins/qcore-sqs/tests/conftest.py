@@ -1,4 +1,4 @@
-"""A private SQS for the tests; what is not as AWS in it stands in `server.py`."""
+"""A private SQS server for the tests; `server.py` lists its differences from AWS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEEDED = ("moto", "flask", "flask_cors")
 
 
 class Sqs:
-    """A server of SQS's protocol that can be told to err."""
+    """A server of SQS's protocol that can produce errors."""
 
     def __init__(self) -> None:
         program = str(Path(__file__).with_name("server.py"))
@@ -38,25 +38,25 @@ class Sqs:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def reset(self) -> None:
-        """Forget every queue, count and fault."""
+        """Delete every queue, count and planned error."""
         self._post("/reset", {})
 
     def tell(self, **wrongs: Any) -> None:
-        """Let something go wrong, see `server.Wrongs`."""
+        """Plan errors, see `server.Wrongs`."""
         self._post("/state", wrongs)
 
     def asked(self) -> dict[str, int]:
-        """Return how often each operation was asked for."""
+        """Return how often each operation was requested."""
         told: dict[str, int] = self._post("/state", {})["asked"]
         return told
 
     def left(self) -> dict[str, Any]:
-        """Return what is still to go wrong."""
+        """Return the errors that are still planned."""
         told: dict[str, Any] = self._post("/state", {})["left"]
         return told
 
     def kill(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._process.kill()
         self._process.wait()
         if self._process.stdout is not None:
@@ -96,7 +96,7 @@ def shared(start: Callable[[], Sqs]) -> Sqs:
 
 @pytest.fixture
 def sqs(shared: Sqs, monkeypatch: pytest.MonkeyPatch) -> Sqs:
-    """Return the server, empty and without fault; nothing of the user's own AWS is used."""
+    """Return the server, empty and without planned errors; the user's AWS settings are not used."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -108,7 +108,7 @@ def sqs(shared: Sqs, monkeypatch: pytest.MonkeyPatch) -> Sqs:
 
 @pytest.fixture
 def section(sqs: Sqs) -> Callable[..., SqsSettings]:
-    """Return a maker of the key `sqs` that leads to the server."""
+    """Return a factory of the settings `sqs` for this server."""
 
     def make(**fields: Any) -> SqsSettings:
         told = {
@@ -124,7 +124,7 @@ def section(sqs: Sqs) -> Callable[..., SqsSettings]:
 
 @pytest.fixture
 def new(section: Callable[..., SqsSettings]) -> Iterator[Callable[..., SqsBroker]]:
-    """Return a maker of brokers of one queue, which are closed in the end."""
+    """Return a factory of brokers of one queue, which are closed at the end."""
     made: list[SqsBroker] = []
 
     def make(*, name: str = "mail", retry: float = 60.0, poll: float = 0.2, **fields: Any) -> SqsBroker:
@@ -139,10 +139,10 @@ def new(section: Callable[..., SqsSettings]) -> Iterator[Callable[..., SqsBroker
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], Any]], Any]:
-    """Return a function that asks again and again until the answer is true."""
+    """Return a function that repeats a question until its answer is true."""
 
     def ask(what: Callable[[], Any]) -> Any:
-        # longer than a lease: what is received and lost on the way comes back after it
+        # longer than a lease, after which a message whose delivery was lost is redelivered
         end = time.monotonic() + 120
         while not (found := what()):
             assert time.monotonic() < end, "it did not come true"

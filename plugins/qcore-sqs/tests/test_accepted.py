@@ -1,4 +1,4 @@
-"""Sending that ends half-way: what is said of it, and what is asked again."""
+"""Errors in the middle of sending: what they report and what is repeated."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def numbered(count: int) -> list[Outgoing]:
 def at_batch(
     broker: SqsBroker, number: int, what: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Let something happen before a broker's batch of this number, the first being 1."""
-    batch, seen = broker._queues.link.batch, []
+    """Call `what` before a broker's batch of this number, from 1."""
+    batch, seen = broker._queues.connection.batch, []
 
     def counted(operation: str, *args: Any, **kwargs: Any) -> Any:
         if operation == "send_message_batch":
@@ -37,17 +37,17 @@ def at_batch(
                 what()
         return batch(operation, *args, **kwargs)
 
-    monkeypatch.setattr(broker._queues.link, "batch", counted)
+    monkeypatch.setattr(broker._queues.connection, "batch", counted)
 
 
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"fail": {"SendMessageBatch": ["AccessDenied", 403, 1]}}, (BackendRejected, "may not do this")),
+        ({"fail": {"SendMessageBatch": ["AccessDenied", 403, 1]}}, (BackendRejected, "have no permission")),
         ({"fail": {"SendMessageBatch": ["MessageTooLong", 400, 1]}}, (PayloadTooLarge, "too large")),
-        ({"fail": {"SendMessageBatch": ["InternalError", 500, 1]}}, (BackendUnavailable, "of its own")),
-        ({"hangup": {"SendMessageBatch": 1}}, (BackendUnavailable, "may have been accepted all the same")),
-        ({"throttle": {"SendMessageBatch": 9}}, (BackendUnavailable, "left alone for a while")),
+        ({"fail": {"SendMessageBatch": ["InternalError", 500, 1]}}, (BackendUnavailable, "internal error")),
+        ({"hangup": {"SendMessageBatch": 1}}, (BackendUnavailable, "may have been accepted")),
+        ({"throttle": {"SendMessageBatch": 9}}, (BackendUnavailable, "throttles requests")),
     ],
 )
 def test_an_error_after_a_batch_says_how_many_were_accepted(
@@ -57,8 +57,8 @@ def test_an_error_after_a_batch_says_how_many_were_accepted(
     wrong: dict[str, Any],
     expected: tuple[type[Exception], str],
 ) -> None:
-    """The caller learns of it, whatever the error; its kind stays what it is."""
-    monkeypatch.setattr(client, "_PATIENCE", (3, 0.01, 0.01))
+    """Every error says so and keeps its type."""
+    monkeypatch.setattr(client, "_THROTTLE_RETRIES", (3, 0.01, 0.01))
     broker = new()
     at_batch(broker, 3, lambda: sqs.tell(**wrong), monkeypatch)
 
@@ -71,30 +71,30 @@ def test_an_error_after_a_batch_says_how_many_were_accepted(
     assert [one.id for one in sent[:20]] == caught.value.accepted
 
 
-def test_an_error_amid_a_batch_says_how_many_were_accepted(sqs: Any, new: New) -> None:
-    """Of ten, one fails alone as well: nine were accepted."""
+def test_an_error_in_the_middle_of_a_batch_says_how_many_were_accepted(sqs: Any, new: New) -> None:
+    """Of ten messages one fails when it is repeated as well, so nine were accepted."""
     broker = new()
     sqs.tell(partial={"SendMessageBatch": 1}, fail={"SendMessage": ["InternalError", 500, 1]})
 
-    with pytest.raises(BackendUnavailable, match=r"of its own.*; 9 of 20 messages were accepted"):
+    with pytest.raises(BackendUnavailable, match=r"internal error.*; 9 of 20 messages were accepted"):
         broker.enqueue(numbered(20))
 
     assert broker.size().ready == 9
 
 
-def test_what_can_no_more_be_asked_alone_is_counted_too(
+def test_messages_accepted_before_the_credentials_expire_are_counted(
     sqs: Any, new: New, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Amid a batch the credentials end: what was accepted of it before is known all the same."""
+    """If the credentials expire in the middle of a batch, the accepted messages are counted."""
     broker = new()
-    ask = broker._queues.link.ask
+    ask = broker._queues.connection.ask
 
     def refused(operation: str, **fields: Any) -> Any:
         if operation == "send_message":
             raise BackendRejected("no AWS credentials")
         return ask(operation, **fields)
 
-    monkeypatch.setattr(broker._queues.link, "ask", refused)
+    monkeypatch.setattr(broker._queues.connection, "ask", refused)
     sqs.tell(partial={"SendMessageBatch": 1})
 
     with pytest.raises(BackendRejected, match="no AWS credentials; 8 of 10 messages were accepted"):
@@ -102,16 +102,16 @@ def test_what_can_no_more_be_asked_alone_is_counted_too(
 
 
 def test_an_error_before_anything_was_accepted_counts_nothing(sqs: Any, new: New) -> None:
-    """Then none need be told apart."""
+    """The error does not mention accepted messages."""
     broker = new()
     sqs.tell(fail={"SendMessageBatch": ["InternalError", 500, 1]})
-    with pytest.raises(BackendUnavailable, match="of its own") as caught:
+    with pytest.raises(BackendUnavailable, match="internal error") as caught:
         broker.enqueue(numbered(20))
     assert "accepted" not in str(caught.value)
 
 
-def test_a_service_out_of_order_is_asked_again(sqs: Any, new: New) -> None:
-    """It says of itself that it did nothing, so nothing is doubled."""
+def test_an_enqueue_is_repeated_if_sqs_is_unavailable(sqs: Any, new: New) -> None:
+    """The answer says that SQS did not process the request, so repeating it duplicates nothing."""
     broker = new()
     sqs.tell(fail={"SendMessageBatch": ["ServiceUnavailable", 503, 1]})
     broker.enqueue(numbered(10))
@@ -120,22 +120,22 @@ def test_a_service_out_of_order_is_asked_again(sqs: Any, new: New) -> None:
     assert broker.size().ready == 20
 
 
-def test_a_service_that_stays_out_of_order_is_told(
+def test_an_enqueue_raises_if_sqs_stays_unavailable(
     sqs: Any, new: New, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After some tries whoever asked decides."""
-    monkeypatch.setattr(client, "_PATIENCE", (3, 0.01, 0.01))
+    """After some attempts the error is raised to the caller."""
+    monkeypatch.setattr(client, "_THROTTLE_RETRIES", (3, 0.01, 0.01))
     broker = new()
     sqs.tell(fail={"SendMessageBatch": ["ServiceUnavailable", 503, 9]})
-    with pytest.raises(BackendUnavailable, match="out of order"):
+    with pytest.raises(BackendUnavailable, match="it is unavailable"):
         broker.enqueue(numbered(1))
     assert sqs.left()["fail"]["SendMessageBatch"][2] == 6
 
 
-def test_letters_requeued_half_way_are_counted_and_not_requeued_again(
+def test_letters_requeued_before_an_error_are_counted_and_not_requeued_again(
     sqs: Any, new: New, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that were sent are dead letters no more when the error is raised."""
+    """Letters that were sent are no longer listed when the error is raised."""
     broker = new()
     broker.enqueue(numbered(20))
     leased = [*broker.lease(10, 0.0), *broker.lease(10, 0.0)]

@@ -1,4 +1,4 @@
-"""Real clusters on SQS, with results in SQLite."""
+"""Clusters on SQS with results in SQLite."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: seconds a result is waited for; the machine may be busy
 PATIENCE = 45.0
-#: the specification's own
+#: the example of Django-Q's documentation
 EXAMPLE = {
     "name": "SQSExample",
     "workers": 4,
@@ -60,7 +60,7 @@ def sleep(seconds, path=os.devnull):
 
 @pytest.fixture
 def config(tmp_path: Path, sqs: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
-    """Return a maker of configurations: the specification's example, led to the test's server."""
+    """Return a factory of configurations: Django-Q's example with the test's server."""
     (tmp_path / "sqs_tasks.py").write_text(TASKS)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -93,8 +93,8 @@ def running(config: Callable[..., Config]) -> Iterator[Callable[..., App]]:
         app.close()
 
 
-def test_the_specification_s_example_runs(running: Callable[..., App]) -> None:
-    """Its dict runs unchanged; results lie in SQLite."""
+def test_the_example_of_django_q_runs(running: Callable[..., App]) -> None:
+    """The example runs unchanged; results are stored in SQLite."""
     app = running()
     jobs = [app.enqueue("sqs_tasks.double", number) for number in range(20)]
 
@@ -102,7 +102,7 @@ def test_the_specification_s_example_runs(running: Callable[..., App]) -> None:
 
 
 def test_a_killed_worker_s_task_runs_again_at_once(running: Callable[..., App], tmp_path: Path) -> None:
-    """Nobody has to wait for a lease to end: the supervisor puts it back."""
+    """The supervisor releases the task, so nobody waits for the lease to expire."""
     app = running(workers=1)
     path = tmp_path / "witness"
 
@@ -114,10 +114,10 @@ def test_a_killed_worker_s_task_runs_again_at_once(running: Callable[..., App], 
     assert second - first < 20
 
 
-def test_a_task_that_kills_its_workers_is_buried(
+def test_a_task_that_kills_its_workers_is_dead_lettered(
     running: Callable[..., App], tmp_path: Path, until: Callable[..., Any]
 ) -> None:
-    """Crashes are counted though it is another process that puts the message back."""
+    """Crashes are counted although another process settles the message."""
     app = running(workers=1, max_crashes=2)
     path = tmp_path / "witness"
     job = app.enqueue("sqs_tasks.fall", str(path), times=99)
@@ -132,7 +132,7 @@ def test_a_task_that_kills_its_workers_is_buried(
 
 
 def test_failures_are_counted(running: Callable[..., App], tmp_path: Path, until: Callable[..., Any]) -> None:
-    """A task is run as often as it may fail, and then kept."""
+    """A task runs `max_attempts` times and is then dead-lettered."""
     app = running(workers=1, retry=2, timeout=1, max_attempts=2)
     path = tmp_path / "witness"
     app.enqueue("sqs_tasks.fail", str(path))
@@ -144,7 +144,7 @@ def test_failures_are_counted(running: Callable[..., App], tmp_path: Path, until
 
 
 def test_a_task_longer_than_its_lease_runs_once(running: Callable[..., App], sqs: Any) -> None:
-    """Its lease is prolonged while its worker lives."""
+    """The lease is extended while the worker lives."""
     app = running(workers=2, retry=3, timeout=30)
     job = app.enqueue("sqs_tasks.sleep", 7)
 
@@ -155,8 +155,8 @@ def test_a_task_longer_than_its_lease_runs_once(running: Callable[..., App], sqs
     assert sqs.asked()["ChangeMessageVisibilityBatch"] >= 2
 
 
-def test_a_cluster_goes_on_after_throttling(running: Callable[..., App], sqs: Any) -> None:
-    """Whoever is refused comes back later; nothing is lost."""
+def test_a_cluster_continues_after_throttling(running: Callable[..., App], sqs: Any) -> None:
+    """Throttled requests are repeated and no task is lost."""
     app = running(workers=2)
     app.enqueue("sqs_tasks.double", 1).result(wait=PATIENCE)
     sqs.tell(throttle={"ReceiveMessage": 8, "DeleteMessageBatch": 4})
@@ -165,10 +165,10 @@ def test_a_cluster_goes_on_after_throttling(running: Callable[..., App], sqs: An
     assert sum(job.result(wait=PATIENCE) for job in jobs) == 90
 
 
-def test_a_stopped_worker_gives_back_what_it_held(
+def test_a_stopped_worker_releases_its_messages(
     config: Callable[..., Config], until: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A deploy costs no task an attempt, and nobody has to wait for a lease to end."""
+    """A stop costs no task an attempt, and nobody waits for a lease to expire."""
     app, began = App(config()), tmp_path / "began"
     with Cluster(config(workers=1, shutdown_timeout=0.2)):
         job = app.enqueue("sqs_tasks.sleep", 60, str(began))
@@ -181,16 +181,16 @@ def test_a_stopped_worker_gives_back_what_it_held(
     app.close()
 
 
-def test_a_drain_takes_about_a_fifth_of_a_request_a_task(
+def test_a_drain_takes_about_a_fifth_of_a_request_for_each_task(
     config: Callable[..., Config], sqs: Any, until: Callable[..., Any]
 ) -> None:
-    """A worker begins with one message, then asks for as many as SQS gives."""
+    """A worker begins with one message, then leases as many as SQS allows."""
     settings = {"workers": 1, "bulk": 10, "recycle": 0, "save_limit": -1}
     app = App(config(**settings))
     double = app.task(importlib.import_module("sqs_tasks").double)
     app.enqueue_many([double.bind(number) for number in range(400)])
     with Cluster(config(**settings)) as cluster:
-        # the server is not asked how far it is until all is done: that would be most of its work
+        # the server is not asked for its progress, because that would be most of its work
         until(lambda: cluster.status().finished == 400)
         until(lambda: (app.queue.size().ready, app.queue.size().leased) == (0, 0))
         asked = sqs.asked()

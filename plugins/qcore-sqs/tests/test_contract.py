@@ -1,4 +1,4 @@
-"""The broker keeps to qcore's interface, on a standard queue and on a FIFO one."""
+"""SqsBroker fulfils its contract, on a standard and on a FIFO queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 class _Sqs(BrokerContract):
-    """What holds for all queues of SQS."""
+    """The settings of the contract for all queues of SQS."""
 
     #: SQS counts in whole seconds
     time_unit: ClassVar[float] = 1.0
@@ -30,16 +30,16 @@ class _Sqs(BrokerContract):
 
     @pytest.fixture
     def make(self, section: Callable[..., Any]) -> Callable[..., SqsBroker]:
-        """Return a maker of brokers of one queue."""
+        """Return a factory of brokers of one queue."""
         sections = {"sqs": section(**self.fields)}
         return lambda **fields: SqsBroker(Settings(name="kit", sections=sections, **fields))
 
 
 class TestSqsBroker(_Sqs):
-    """SqsBroker keeps to Broker."""
+    """SqsBroker fulfils the contract of Broker on a standard queue."""
 
 
 class TestFifoBroker(_Sqs):
-    """SqsBroker keeps to Broker where it uses a FIFO queue."""
+    """SqsBroker fulfils the contract of Broker on a FIFO queue."""
 
     fields: ClassVar[dict[str, Any]] = {"fifo": True}

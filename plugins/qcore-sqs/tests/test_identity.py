@@ -1,4 +1,4 @@
-"""What names the queue behind a broker, so that two on one queue are known."""
+"""The text that identifies a broker's queue."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ AWS = {"endpoint_url": None}
         ({}, {"endpoint_url": "http://127.0.0.1:9"}, False),
     ],
 )
-def test_two_brokers_on_one_queue_are_known_to_be(
+def test_two_brokers_of_one_queue_have_the_same_id(
     new: New, one: dict[str, Any], other: dict[str, Any], *, same: bool
 ) -> None:
-    """`qcore move` would take out what it has just put in; however it is written, it is one queue."""
-    names = [new(**told).queue_id() for told in (one, other)]
+    """`qcore move` must notice that both sides are one queue, however the settings are written."""
+    names = [new(**fields).queue_id() for fields in (one, other)]
 
     assert all(names)
     assert (names[0] == names[1]) is same
 
 
-def test_the_queue_is_named_without_asking_and_without_secrets(sqs: Any, new: New) -> None:
-    """It is SQS's own name, unlike any store's, and may stand in a log."""
+def test_the_id_needs_no_request_and_contains_no_secret(sqs: Any, new: New) -> None:
+    """The id contains SQS's name of the queue and may be logged."""
     named = new(endpoint_url=sqs.url.replace("//", "//user:hidden@")).queue_id()
 
     assert named is not None
@@ -57,8 +57,10 @@ def test_the_queue_is_named_without_asking_and_without_secrets(sqs: Any, new: Ne
     assert not sqs.asked()
 
 
-def test_the_same_key_is_the_same_wherever_boto3_finds_it(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One side of a move may name its key, the other find it in the environment."""
+def test_the_id_does_not_depend_on_where_boto3_finds_the_key(
+    new: New, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One side of a move may set its key, and the other may find it in the environment."""
     named = new().queue_id()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id-of-these-tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-these-tests")
@@ -68,10 +70,10 @@ def test_the_same_key_is_the_same_wherever_boto3_finds_it(new: New, monkeypatch:
     assert new(**nothing).queue_id() == named
 
 
-def test_the_same_role_is_the_same_whatever_key_it_has_got(
+def test_the_id_of_a_role_does_not_depend_on_its_temporary_key(
     new: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Temporary keys differ from one moment to the next; nobody is asked for one."""
+    """Temporary keys change, so the id uses the role, and no key is requested."""
     config = tmp_path / "config"
     role = "role_arn = arn:aws:iam::1234:role/{0}\ncredential_source = Environment\n"
     config.write_text("".join(f"[profile {one}]\n{role.format(one)}" for one in ("ours", "theirs")))
@@ -86,6 +88,6 @@ def test_the_same_role_is_the_same_whatever_key_it_has_got(
 
 
 @pytest.mark.parametrize("fields", [{"aws_region": None}, {"aws_profile": "nobody"}, {"endpoint_url": "no"}])
-def test_what_boto3_cannot_use_has_no_name(new: New, fields: dict[str, Any]) -> None:
-    """To make a broker is no error; its first use says what is wrong."""
+def test_settings_that_boto3_cannot_use_have_no_id(new: New, fields: dict[str, Any]) -> None:
+    """Creating a broker raises no error; its first call does."""
     assert new(**fields).queue_id() is None

@@ -1,4 +1,4 @@
-"""Dead letters: how many are read, for how long, and when the reading ends."""
+"""Reading dead letters: how many, for how long, and when it ends."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     New = Callable[..., SqsBroker]
 
 
-def bury(broker: SqsBroker, count: int) -> None:
-    """Make dead letters."""
+def dead_letter(broker: SqsBroker, count: int) -> None:
+    """Create dead letters."""
     broker.enqueue([Outgoing(os.urandom(16), b"%03d" % number) for number in range(count)])
     left = count
     while left:
@@ -29,67 +29,67 @@ def bury(broker: SqsBroker, count: int) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
-    """Return a function that notes a broker's receives, and may change them."""
+    """Return a function that records a broker's receive requests and may change their fields."""
 
-    def watch(broker: SqsBroker, **instead: Any) -> list[dict[str, Any]]:
+    def watch(broker: SqsBroker, **changes: Any) -> list[dict[str, Any]]:
         seen: list[dict[str, Any]] = []
-        call = broker._queues.link.call
+        call = broker._queues.connection.call
 
         def noted(operation: str, **fields: Any) -> dict[str, Any]:
             if operation == "receive_message":
                 assert len(seen) < 50, "the reading does not end"
                 seen.append(fields)
-                fields |= instead
+                fields |= changes
             return call(operation, **fields)
 
-        monkeypatch.setattr(broker._queues.link, "call", noted)
+        monkeypatch.setattr(broker._queues.connection, "call", noted)
         return seen
 
     return watch
 
 
 @pytest.mark.parametrize("count", [3, 25])
-def test_letters_that_come_again_while_they_are_read_end_the_reading(
+def test_reading_ends_when_letters_are_received_again(
     new: New, asked: Callable[..., list[dict[str, Any]]], count: int
 ) -> None:
-    """Reading may take longer than letters stay out of sight: what brings nothing new is the end."""
+    """Reading may take longer than letters stay invisible; it ends when no new letter is received."""
     broker = new()
-    bury(broker, count)
+    dead_letter(broker, count)
     seen = asked(broker, VisibilityTimeout=0)
 
     letters = broker.dead_letters()
     assert {one.body for one in letters} == {b"%03d" % number for number in range(min(count, 10))}
-    assert broker.delete([letters[0].id, "of no letter"]) == 1
+    assert broker.delete([letters[0].id, "unknown"]) == 1
 
     assert len(seen) <= 6
 
 
-def test_letters_stay_out_of_sight_as_long_as_so_many_take(
+def test_letters_stay_invisible_until_all_are_read(
     new: New, asked: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of very many the first must not come back before the last was read."""
+    """The first of many letters must not become visible before the last is read."""
     broker = new()
-    bury(broker, 1)
+    dead_letter(broker, 1)
     seen = asked(broker)
     broker.dead_letters()
     monkeypatch.setattr(broker._queues, "attributes", lambda *_: {"ApproximateNumberOfMessages": "100000"})
     broker.dead_letters()
 
     assert 60 <= seen[0]["VisibilityTimeout"] <= 61
-    # ten at a time, some of them a second
+    # ten letters in one request, some requests a second
     assert 1000 <= seen[-1]["VisibilityTimeout"] <= 43_200
 
 
-def test_no_more_letters_are_read_than_it_takes_to_find_those_that_are_wanted(sqs: Any, new: New) -> None:
-    """Whoever requeues one of many does not wait until all were read."""
+def test_reading_stops_when_the_wanted_letters_are_found(sqs: Any, new: New) -> None:
+    """Requeuing one of many letters does not read all of them."""
     broker = new()
-    bury(broker, 35)
+    dead_letter(broker, 35)
     first, *rest = broker.dead_letters()
     before = sqs.asked()["ReceiveMessage"]
 
     assert broker.requeue([first.id]) == 1
     assert broker.delete([first.id]) == 0
 
-    # four for all that are left and two that find no more, once
+    # one to requeue; four for the remaining letters and two that find no more to delete
     assert sqs.asked()["ReceiveMessage"] - before <= 1 + 6
     assert [one.id for one in broker.dead_letters()] == [one.id for one in rest]

@@ -1,4 +1,4 @@
-"""Names of queues that SQS would not take are told when the configuration is read."""
+"""Names of queues are checked when the configuration is read."""
 
 from __future__ import annotations
 
@@ -20,51 +20,51 @@ URL = "https://user:hidden@sqs.eu-west-1.amazonaws.com/1234/orders"
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
-        ({"queue": ""}, "queue is no name of a queue at SQS"),
+        ({"queue": ""}, "queue is not a valid name of a queue at SQS"),
         ({"queue": "or.ders"}, "letters, digits, - and _"),
-        ({"buried_queue": "dead letters"}, "buried_queue is no name of a queue at SQS"),
-        ({"queue": "orders\n"}, "queue is no name"),
+        ({"dead_letter_queue": "dead letters"}, "dead_letter_queue is not a valid name of a queue at SQS"),
+        ({"queue": "orders\n"}, "queue is not a valid name"),
         ({"queue": "a" * 81}, "80 characters at most"),
         ({"queue": "a" * 76 + ".fifo"}, "80 characters at most"),
-        ({"queue": "a" * 74}, "buried_queue: missing, and none can be made from queue"),
-        ({"queue": URL}, "queue is a URL or an ARN; write the name alone, 'orders'"),
-        ({"queue": "arn:aws:sqs:eu-west-1:1234:orders"}, "write the name alone, 'orders'"),
-        ({"queue": "https://here/?hidden"}, "write the name alone, what stands behind the last slash"),
-        ({"fifo": True, "queue": "orders"}, "queue must end in .fifo, for fifo is true"),
-        ({"fifo": True, "buried_queue": "dead"}, "buried_queue must end in .fifo"),
-        ({"queue": "orders.fifo", "buried_queue": "dead"}, "buried_queue must end in .fifo"),
-        ({"queue": "orders", "buried_queue": "dead.fifo"}, "buried_queue must not end in .fifo"),
-        ({"buried_queue": "dead.fifo"}, "buried_queue must not end in .fifo"),
-        ({"queue": "same", "buried_queue": "same"}, "queue and buried_queue are the same"),
+        ({"queue": "a" * 68}, "dead_letter_queue: missing, and cannot be derived from queue"),
+        ({"queue": URL}, "queue is a URL or an ARN; write only the name, 'orders'"),
+        ({"queue": "arn:aws:sqs:eu-west-1:1234:orders"}, "write only the name, 'orders'"),
+        ({"queue": "https://here/?hidden"}, "write only the name, the part after the last slash"),
+        ({"fifo": True, "queue": "orders"}, "queue must end in .fifo, because fifo is true"),
+        ({"fifo": True, "dead_letter_queue": "dead"}, "dead_letter_queue must end in .fifo"),
+        ({"queue": "orders.fifo", "dead_letter_queue": "dead"}, "dead_letter_queue must end in .fifo"),
+        ({"queue": "orders", "dead_letter_queue": "dead.fifo"}, "dead_letter_queue must not end in .fifo"),
+        ({"dead_letter_queue": "dead.fifo"}, "dead_letter_queue must not end in .fifo"),
+        ({"queue": "same", "dead_letter_queue": "same"}, "queue and dead_letter_queue are the same"),
     ],
 )
-def test_a_name_that_sqs_would_refuse_is_told(table: dict[str, Any], said: str) -> None:
-    """Else the first task that is buried would find out, and its worker with it."""
+def test_a_name_that_sqs_would_refuse_is_reported(table: dict[str, Any], message: str) -> None:
+    """Otherwise the error would appear with the first task that is dead-lettered."""
     with pytest.raises(ConfigError, match=r"- sqs") as caught:
         Config.from_dict({"name": "q", "secret_key": KEY, "sqs": table})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "table",
     [
-        {"queue": "a" * 73},
-        {"queue": "a" * 80, "buried_queue": "b" * 80},
+        {"queue": "a" * 67},
+        {"queue": "a" * 80, "dead_letter_queue": "b" * 80},
         {"queue": "orders.fifo"},
-        {"queue": "orders.fifo", "buried_queue": "dead.fifo", "fifo": True},
-        {"buried_queue": "dead.fifo", "fifo": True},
-        {"queue": "Or-ders_2", "buried_queue": "dead"},
+        {"queue": "orders.fifo", "dead_letter_queue": "dead.fifo", "fifo": True},
+        {"dead_letter_queue": "dead.fifo", "fifo": True},
+        {"queue": "Or-ders_2", "dead_letter_queue": "dead"},
     ],
 )
-def test_a_name_that_sqs_takes_is_taken(table: dict[str, Any]) -> None:
-    """A queue that ends in .fifo is one, also where `fifo` is not said."""
+def test_a_name_that_sqs_accepts_is_accepted(table: dict[str, Any]) -> None:
+    """A queue whose name ends in .fifo is a FIFO queue, even if `fifo` is not set."""
     assert SqsSettings(**table)
 
 
-def test_dead_letters_in_the_queue_made_from_the_name_are_told(new: Callable[..., SqsBroker]) -> None:
-    """They would be handed out again as tasks, for ever."""
-    with pytest.raises(ConfigError, match=r"sqs\.buried_queue: got 'mail', which is the queue itself"):
-        new(buried_queue="mail")
+def test_the_queue_itself_cannot_hold_its_dead_letters(new: Callable[..., SqsBroker]) -> None:
+    """Dead letters in the queue itself would be leased again for ever."""
+    with pytest.raises(ConfigError, match=r"sqs\.dead_letter_queue: got 'mail', which is the queue itself"):
+        new(dead_letter_queue="mail")

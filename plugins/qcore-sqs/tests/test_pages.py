@@ -1,4 +1,4 @@
-"""The how-to's commands run as they are written, on the test's server."""
+"""The commands of the how-to page run on the server of the tests."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-sqs.md"
 FENCE = re.compile(r"(?:<!-- file: (\S+) -->\n+)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="the plugin stands alone, without the project's documents")
+@pytest.mark.skipif(not PAGE.exists(), reason="the plugin is tested without the project's documents")
 def test_the_how_to_runs_as_written(sqs: Any, tmp_path: Path) -> None:
-    """Its files are saved and its commands run, only that SQS is the test's."""
+    """The page's files are saved and its commands run, with the test's server as SQS."""
     environment = os.environ | {
         "AWS_ENDPOINT_URL": sqs.url,
         "AWS_ACCESS_KEY_ID": "id",
@@ -34,7 +34,7 @@ def test_the_how_to_runs_as_written(sqs: Any, tmp_path: Path) -> None:
         elif tag == "sh" and not text.startswith("pip install"):
             commands.append(text)
 
-    # in one shell, so that what runs in the background goes on
+    # in one shell, so that background commands keep running
     with subprocess.Popen(
         ["bash", "-eu", "-c", "\n".join([*commands, "kill %1; wait"])],
         cwd=tmp_path,
@@ -51,5 +51,5 @@ def test_the_how_to_runs_as_written(sqs: Any, tmp_path: Path) -> None:
                 os.killpg(shell.pid, signal.SIGKILL)
 
     assert "42.0" in printed.splitlines(), printed
-    assert "orders is made when the first task comes" in printed
+    assert "orders will be created when the first task is enqueued" in printed
     assert "no dead letters" in printed, printed

@@ -1,4 +1,4 @@
-"""What is this service's alone: batches, copies, limits, FIFO queues, faults."""
+"""What only SQS does: batches, copies, limits, FIFO queues, errors."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def numbered(count: int) -> list[Outgoing]:
 
 
 def acks(leased: Sequence[Delivery]) -> list[Settlement]:
-    """Return what removes messages."""
+    """Return settlements that acknowledge messages."""
     return [Settlement(one.receipt) for one in leased]
 
 
 def one(broker: SqsBroker, wait: float = 20.0) -> Delivery:
-    """Lease the message that must come."""
+    """Lease the one message that is expected."""
     (found,) = broker.lease(1, wait)
     return found
 
@@ -53,8 +53,8 @@ def one(broker: SqsBroker, wait: float = 20.0) -> Delivery:
 # -- batches ------------------------------------------------------------------------------------
 
 
-def test_draining_takes_a_fifth_of_a_request_a_task(sqs: Any, new: New) -> None:
-    """Ten are received at once, ten are removed at once."""
+def test_draining_takes_a_fifth_of_a_request_for_each_task(sqs: Any, new: New) -> None:
+    """Ten messages are received in one request and removed in one request."""
     broker = new()
     broker.enqueue(numbered(200))
     assert sqs.asked()["SendMessageBatch"] == 20
@@ -71,8 +71,8 @@ def test_draining_takes_a_fifth_of_a_request_a_task(sqs: Any, new: New) -> None:
     assert spent == {"ReceiveMessage": 20, "DeleteMessageBatch": 20}
 
 
-def test_a_batch_is_cut_where_sqs_takes_no_more(sqs: Any, new: New) -> None:
-    """All messages of one request have 1 MiB together."""
+def test_a_batch_is_split_at_the_limit_of_sqs(sqs: Any, new: New) -> None:
+    """All messages of one request have at most 1 MiB together."""
     broker = new()
     broker.enqueue([message(bytes([number]) * 300_000) for number in range(6)])
 
@@ -80,23 +80,25 @@ def test_a_batch_is_cut_where_sqs_takes_no_more(sqs: Any, new: New) -> None:
     assert {one(broker).body[0] for _ in range(6)} == set(range(6))
 
 
-def test_a_message_above_the_limit_is_refused_unsent(sqs: Any, new: New) -> None:
-    """The error names the size, and nothing of the call is accepted."""
+def test_a_message_above_the_limit_is_refused_before_it_is_sent(sqs: Any, new: New) -> None:
+    """The error names the size, and no message of the call is accepted."""
     broker = new()
-    with pytest.raises(PayloadTooLarge, match=r"has 780289 bytes; SQS takes 1048576 .* 780288 for the body"):
+    with pytest.raises(
+        PayloadTooLarge, match=r"has 780289 bytes; SQS accepts 1048576 .* 780288 for the body"
+    ):
         broker.enqueue([message(), message(bytes(codec.MAX_BYTES + 1))])
     assert "SendMessageBatch" not in sqs.asked()
 
 
-def test_a_queue_with_a_lower_limit_says_so(new: New) -> None:
-    """A queue may be set to take less than SQS does."""
+def test_a_message_above_the_limit_of_the_queue_is_refused(new: New) -> None:
+    """The attributes of a queue may set a lower limit than SQS's."""
     broker = new(attributes={"MaximumMessageSize": "1024"})
     with pytest.raises(PayloadTooLarge, match="raise MaximumMessageSize"):
         broker.enqueue([message(bytes(2000))])
 
 
-def test_what_fails_of_a_batch_is_asked_for_alone(sqs: Any, new: New) -> None:
-    """Ten are sent, extended and removed although some fail at first."""
+def test_failed_entries_of_a_batch_are_repeated_one_by_one(sqs: Any, new: New) -> None:
+    """Ten messages are sent, extended and removed although some entries fail at first."""
     broker, other = new(), new()
     batches = ("SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
     sqs.tell(partial=dict.fromkeys(batches, 1))
@@ -112,19 +114,19 @@ def test_what_fails_of_a_batch_is_asked_for_alone(sqs: Any, new: New) -> None:
     assert other.size().ready == other.size().leased == 0
 
 
-def test_what_fails_alone_as_well_is_an_error(sqs: Any, new: New) -> None:
-    """Either all are accepted or an error is raised."""
+def test_an_entry_that_fails_again_raises_an_error(sqs: Any, new: New) -> None:
+    """Either all messages are accepted or an error is raised."""
     broker = new()
     sqs.tell(partial={"SendMessageBatch": 1}, fail={"SendMessage": ["InternalError", 500, 1]})
-    with pytest.raises(BackendUnavailable, match="a fault of its own"):
+    with pytest.raises(BackendUnavailable, match="it has an internal error"):
         broker.enqueue(numbered(10))
 
 
-# -- faults -------------------------------------------------------------------------------------
+# -- errors -------------------------------------------------------------------------------------
 
 
-def test_throttling_is_waited_out(sqs: Any, new: New) -> None:
-    """What SQS had no time for is asked again, later and later."""
+def test_throttled_requests_are_repeated(sqs: Any, new: New) -> None:
+    """A throttled request is repeated after increasing pauses."""
     broker = new()
     broker.enqueue([message()])
     sqs.tell(throttle={"ReceiveMessage": 2, "DeleteMessageBatch": 2, "SendMessageBatch": 2})
@@ -136,14 +138,16 @@ def test_throttling_is_waited_out(sqs: Any, new: New) -> None:
     assert broker.size().ready == 1
 
 
-def test_throttling_that_does_not_end_is_told(sqs: Any, new: New, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some tries whoever asked decides."""
-    monkeypatch.setattr(client, "_PATIENCE", (3, 0.01, 0.01))
+def test_throttling_that_does_not_end_raises_an_error(
+    sqs: Any, new: New, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some attempts the error is raised to the caller."""
+    monkeypatch.setattr(client, "_THROTTLE_RETRIES", (3, 0.01, 0.01))
     broker = new()
     broker.enqueue([message()])
     sqs.tell(throttle={"*": 1000})
 
-    with pytest.raises(BackendUnavailable, match="left alone for a while"):
+    with pytest.raises(BackendUnavailable, match="throttles requests"):
         broker.lease(1, 0.0)
     assert sqs.left()["throttle"]["*"] == 997
 
@@ -151,22 +155,22 @@ def test_throttling_that_does_not_end_is_told(sqs: Any, new: New, monkeypatch: p
 @pytest.mark.parametrize(
     ("fault", "kind", "said"),
     [
-        (("AccessDenied", 403), BackendRejected, "these credentials may not do this"),
+        (("AccessDenied", 403), BackendRejected, "these credentials have no permission for this"),
         (("InvalidClientTokenId", 403), BackendRejected, "does not know this access key"),
         (("RequestExpired", 400), BackendRejected, "clock"),
         (("KmsDisabled", 400), BackendRejected, "the queue's key is disabled"),
         (("UnheardOf", 400), BackendRejected, "UnheardOf: told to fail"),
         (("ExpiredToken", 403), BackendUnavailable, "temporary credentials have expired"),
-        (("OverLimit", 403), BackendUnavailable, "as many messages are leased as it allows"),
-        (("ServiceUnavailable", 503), BackendUnavailable, "out of order"),
-        (("UnheardOf", 500), BackendUnavailable, "a fault of its own"),
+        (("OverLimit", 403), BackendUnavailable, "as many leased messages as SQS allows"),
+        (("ServiceUnavailable", 503), BackendUnavailable, "it is unavailable"),
+        (("UnheardOf", 500), BackendUnavailable, "it has an internal error"),
         (("QueueDeletedRecently", 400), BackendUnavailable, "within the last minute"),
     ],
 )
 def test_an_error_says_whether_to_try_again(
     sqs: Any, new: New, fault: tuple[str, int], kind: type[Exception], said: str
 ) -> None:
-    """What may pass is unavailable, what will not is refused."""
+    """Errors that may pass are BackendUnavailable, others BackendRejected."""
     broker = new()
     broker.enqueue([message()])
     sqs.tell(fail={"ReceiveMessage": [*fault, 1]})
@@ -176,20 +180,20 @@ def test_an_error_says_whether_to_try_again(
     assert one(broker)
 
 
-def test_a_lost_answer_of_an_enqueue_leaves_doubt(sqs: Any, new: New) -> None:
-    """Nothing that could double a task is sent twice; the error says what is not known."""
+def test_a_lost_answer_of_an_enqueue_raises_an_unknown_outcome(sqs: Any, new: New) -> None:
+    """An enqueue is not repeated, because tasks might run twice; the error says what is not known."""
     broker = new()
     broker.ping()
     broker.enqueue([message(b"before")])
     sqs.tell(hangup={"SendMessageBatch": 1})
 
-    with pytest.raises(BackendUnavailable, match="may have been accepted all the same"):
+    with pytest.raises(BackendUnavailable, match="tasks may have been accepted"):
         broker.enqueue([message(b"once")])
     assert broker.size().ready == 2
 
 
-def test_a_lost_answer_of_a_settlement_is_asked_for_again(sqs: Any, new: New) -> None:
-    """To remove what is gone changes nothing."""
+def test_an_acknowledgement_is_repeated_when_its_answer_is_lost(sqs: Any, new: New) -> None:
+    """Removing a message twice changes nothing."""
     broker = new()
     broker.enqueue([message()])
     leased = one(broker)
@@ -201,8 +205,8 @@ def test_a_lost_answer_of_a_settlement_is_asked_for_again(sqs: Any, new: New) ->
 
 
 @pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE])
-def test_a_lost_answer_of_a_copy_doubles_nothing(sqs: Any, new: New, action: Action) -> None:
-    """The old message is out of sight for as long as it takes the copy, if there is one, to be received."""
+def test_a_lost_answer_of_a_copy_duplicates_nothing(sqs: Any, new: New, action: Action) -> None:
+    """The old message stays invisible until the copy, if there is one, is received."""
     broker = new()
     broker.enqueue(numbered(10))
     leased = broker.lease(10, 0.0)
@@ -215,14 +219,14 @@ def test_a_lost_answer_of_a_copy_doubles_nothing(sqs: Any, new: New, action: Act
 
 
 def test_a_settlement_that_fails_half_way_is_repeated_without_a_second_copy(sqs: Any, new: New) -> None:
-    """What was sent is put in the place of the old message before the error is raised."""
+    """Messages whose copies were sent are removed before the error is raised."""
     broker = new()
     broker.enqueue(numbered(20))
     leased = [*broker.lease(10, 0.0), *broker.lease(10, 0.0)]
     settlements = [Settlement(found.receipt, Action.RETRY, failures=1) for found in leased]
     sqs.tell(partial={"SendMessageBatch": 1}, fail={"SendMessage": ["InternalError", 500, 1]})
 
-    with pytest.raises(BackendUnavailable, match="a fault of its own"):
+    with pytest.raises(BackendUnavailable, match="it has an internal error"):
         broker.settle(settlements)
     broker.settle(settlements)
 
@@ -230,8 +234,8 @@ def test_a_settlement_that_fails_half_way_is_repeated_without_a_second_copy(sqs:
     assert sorted(found.body for found in again) == sorted(found.body for found in leased)
 
 
-def test_as_many_as_may_be_leased_are_leased(sqs: Any, new: New) -> None:
-    """At the limit a lease is unavailable until something is settled."""
+def test_the_limit_of_leased_messages_is_reported(sqs: Any, new: New) -> None:
+    """At the limit a lease raises BackendUnavailable until a message is settled."""
     broker = new()
     broker.enqueue(numbered(4))
     sqs.tell(cap=2)
@@ -244,7 +248,7 @@ def test_as_many_as_may_be_leased_are_leased(sqs: Any, new: New) -> None:
 
 
 def test_a_message_delivered_twice_can_be_settled_twice(sqs: Any, new: New) -> None:
-    """SQS may do so; the second settlement is the one that counts there, and neither fails."""
+    """SQS may deliver a message twice; neither settlement raises an error."""
     first, second = new(), new()
     first.enqueue([message(b"twice")])
     sqs.tell(twice=1)
@@ -257,8 +261,8 @@ def test_a_message_delivered_twice_can_be_settled_twice(sqs: Any, new: New) -> N
     assert first.size().ready == first.size().leased == 0
 
 
-def test_messages_that_come_in_any_order_all_come(sqs: Any, new: New) -> None:
-    """A standard queue keeps no order, and nothing here relies on one."""
+def test_all_messages_are_leased_in_any_order(sqs: Any, new: New) -> None:
+    """A standard queue keeps no order, and the broker does not need one."""
     broker = new()
     sqs.tell(shuffle=True)
     broker.enqueue(numbered(40))
@@ -270,16 +274,16 @@ def test_messages_that_come_in_any_order_all_come(sqs: Any, new: New) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_late_ack_does_what_the_service_makes_of_it(sqs: Any, new: New, late: bool) -> None:
-    """SQS may let an outlived receipt through, so the broker does not claim a fence."""
+def test_a_late_acknowledgement_may_remove_the_message(sqs: Any, new: New, late: bool) -> None:
+    """SQS may accept the receipt of an expired lease, so the broker does not claim fencing."""
     broker, other = new(retry=1.0), new()
     assert broker.capabilities.fenced is False
     broker.enqueue([message()])
-    outlived = one(broker)
+    expired = one(broker)
     current = one(other)
     sqs.tell(late=late)
 
-    broker.settle(acks([outlived]))
+    broker.settle(acks([expired]))
 
     assert other.size().leased == (0 if late else 1)
     other.settle(acks([current]))
@@ -288,25 +292,25 @@ def test_a_late_ack_does_what_the_service_makes_of_it(sqs: Any, new: New, late: 
 
 @pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.DEAD_LETTER])
 def test_a_late_settlement_sends_no_copy(new: New, action: Action) -> None:
-    """Whether the lease is still ours is asked before anything is sent."""
+    """A copy is sent only if the lease has not expired."""
     broker, other = new(retry=1.0), new()
     broker.enqueue([message()])
-    outlived = one(broker)
+    expired = one(broker)
     current = one(other)
 
-    broker.settle([Settlement(outlived.receipt, action, reason="late")])
+    broker.settle([Settlement(expired.receipt, action, reason="late")])
 
     assert (other.size().ready, other.size().leased, other.size().dead_letters) == (0, 1, 0)
     other.settle(acks([current]))
 
 
-def test_what_was_not_ours_is_refused_by_whoever_reads_it(new: New) -> None:
-    """A message somebody else put there is handed out as it is."""
+def test_a_foreign_message_is_leased_unchanged(new: New) -> None:
+    """A message of another program is leased as it is; the worker rejects it."""
     broker = new()
     broker.lease(1, 0.0)
     queue = broker._queues
     note = {codec.ATTRIBUTE: {"DataType": "String", "StringValue": "{not ours"}}
-    queue.link.call("send_message", QueueUrl=queue.main(), MessageBody="{é}", MessageAttributes=note)
+    queue.connection.call("send_message", QueueUrl=queue.main(), MessageBody="{é}", MessageAttributes=note)
 
     assert one(broker).body == "{é}".encode()
 
@@ -315,8 +319,8 @@ def test_what_was_not_ours_is_refused_by_whoever_reads_it(new: New) -> None:
 
 
 @pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.DEAD_LETTER])
-def test_what_a_settlement_left_behind_is_never_handed_out(sqs: Any, new: New, action: Action) -> None:
-    """The copy is sent, then its process dies: whoever finds the copy removes the old message."""
+def test_a_message_left_by_a_settlement_is_never_leased(sqs: Any, new: New, action: Action) -> None:
+    """If a process dies after it sent the copy, the receiver of the copy removes the old message."""
     broker, other = new(retry=4.0), new()
     broker.enqueue([message(b"once")])
     leased = one(broker)
@@ -334,8 +338,8 @@ def test_what_a_settlement_left_behind_is_never_handed_out(sqs: Any, new: New, a
     assert not other.lease(1, 10.0)
 
 
-def test_a_letter_that_was_sent_twice_is_one_letter(sqs: Any, new: New) -> None:
-    """A settlement that is made up for by another process doubles nothing that is listed."""
+def test_a_dead_letter_that_was_sent_twice_is_listed_once(sqs: Any, new: New) -> None:
+    """A settlement that another process repeats adds no second dead letter."""
     broker, other = new(), new()
     broker.enqueue([message(b"once")])
     bury = Settlement(one(broker).receipt, Action.DEAD_LETTER, reason="why")
@@ -352,8 +356,8 @@ def test_a_letter_that_was_sent_twice_is_one_letter(sqs: Any, new: New) -> None:
     assert not other.lease(1, 0.0)
 
 
-def test_any_process_can_put_back_what_another_leased(new: New) -> None:
-    """A receipt carries what is needed, counters included."""
+def test_any_process_can_settle_what_another_leased(new: New) -> None:
+    """A receipt contains everything that is needed, including counters."""
     broker, other = new(), new()
     broker.enqueue([message(b"small"), message(b"dead")])
     first, second = broker.lease(2, 0.0)
@@ -371,10 +375,10 @@ def test_any_process_can_put_back_what_another_leased(new: New) -> None:
     assert [letter.crashes for letter in other.dead_letters()] == [3]
 
 
-def test_a_large_message_of_another_process_is_put_back_uncounted(
+def test_a_large_message_of_another_process_is_released_without_counting(
     new: New, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It does not fit into a receipt; its lease is still counted, so it cannot come for ever."""
+    """Its body does not fit into a receipt; its delivery is counted, so it is not redelivered for ever."""
     broker, other = new(), new()
     body = os.urandom(30_000)
     broker.enqueue([message(body)])
@@ -384,7 +388,7 @@ def test_a_large_message_of_another_process_is_put_back_uncounted(
     other.settle([Settlement(leased.receipt, Action.RETRY, crashes=1)])
     again = one(other)
     assert (again.body, again.crashes, again.deliveries) == (body, 0, 2)
-    assert "put back uncounted" in caplog.text
+    assert "released without counting" in caplog.text
 
     other.settle([Settlement(again.receipt, Action.RETRY, crashes=1)])
     assert (one(broker).crashes, len(body)) == (1, 30_000)
@@ -394,10 +398,10 @@ def test_a_large_message_of_another_process_is_put_back_uncounted(
 
 
 def test_a_delay_beyond_fifteen_minutes_is_kept(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that comes before its time is put back with the rest, as if it had never come."""
-    # so that the test takes seconds: SQS delays 900 at most
-    monkeypatch.setattr(broker_module, "LONGEST_DELAY", 1)
-    monkeypatch.setattr(transfer, "LONGEST_DELAY", 1)
+    """A message that is received too early is sent again with the rest of its delay, without counting."""
+    # so that the test takes seconds, because SQS delays up to 900 seconds
+    monkeypatch.setattr(broker_module, "MAX_DELAY", 1)
+    monkeypatch.setattr(transfer, "MAX_DELAY", 1)
     broker, other = new(), new()
     since = time.time()
     broker.enqueue([message(b"later", 3.5)])
@@ -415,8 +419,8 @@ def test_a_delay_beyond_fifteen_minutes_is_kept(new: New, monkeypatch: pytest.Mo
 def test_a_lease_is_extended_to_what_is_left_of_twelve_hours(
     new: New, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """SQS counts them from the lease; that it ends then is told."""
-    monkeypatch.setattr(transfer, "LONGEST_LEASE", 20)
+    """SQS counts 12 hours from the lease; a warning says that it ends."""
+    monkeypatch.setattr(transfer, "MAX_LEASE", 20)
     broker = new()
     broker.enqueue([message()])
     leased = one(broker)
@@ -428,10 +432,10 @@ def test_a_lease_is_extended_to_what_is_left_of_twelve_hours(
     assert broker.size().leased == 0
 
 
-def test_a_wait_that_was_broken_off_holds_nothing_for_long(
+def test_a_killed_waiting_process_delays_messages_only_for_seconds(
     sqs: Any, new: New, until: Callable[..., Any]
 ) -> None:
-    """SQS hands messages to waits nobody is waiting in any more; they come back in seconds."""
+    """SQS may deliver to a receiver that has died; the message is visible again after seconds."""
     gone = new(retry=3600.0)
     gone.lease(1, 0.0)
     child = os.fork()
@@ -447,21 +451,21 @@ def test_a_wait_that_was_broken_off_holds_nothing_for_long(
     assert one(broker).body == b"for the living"
 
 
-def test_without_long_polls_the_queue_is_looked_at(sqs: Any, new: New) -> None:
-    """`receive_message_wait_time_seconds = 0` means every `poll` seconds."""
+def test_without_long_polls_the_queue_is_polled(sqs: Any, new: New) -> None:
+    """With `receive_message_wait_time_seconds = 0` the queue is polled every `poll` seconds."""
     broker = new(receive_message_wait_time_seconds=0, poll=0.3)
     assert broker.capabilities.blocking is False
     since = time.monotonic()
 
     assert not broker.lease(1, 3.0)
 
-    # a look takes its time on a busy machine, so there may be few
+    # a request takes long on a busy machine, so there may be few
     assert time.monotonic() - since >= 3.0
     assert 2 <= sqs.asked()["ReceiveMessage"] <= 12
 
 
 def test_a_delayed_message_is_purged_too(new: New) -> None:
-    """It cannot be removed before its time, so it is removed when it comes."""
+    """A delayed message cannot be received before its time, so it is removed then."""
     broker, other = new(), new()
     broker.enqueue([message(b"now"), message(b"later", 3.0)])
     assert other.purge() == 2
@@ -472,8 +476,8 @@ def test_a_delayed_message_is_purged_too(new: New) -> None:
     assert other.size().ready == 0
 
 
-def test_a_leased_message_that_was_delayed_outlives_a_purge(new: New) -> None:
-    """What was handed out before the purge was not there to be purged."""
+def test_a_leased_message_that_was_delayed_survives_a_purge(new: New) -> None:
+    """A message that was leased before the purge is not purged."""
     broker, other = new(retry=3.0), new()
     broker.enqueue([message(b"leased", 1.0)])
     one(broker)
@@ -483,24 +487,24 @@ def test_a_leased_message_that_was_delayed_outlives_a_purge(new: New) -> None:
     assert one(other).body == b"leased"
 
 
-def test_a_purge_without_the_right_to_read_tags_is_not_known(
+def test_a_missing_permission_to_read_tags_is_logged_once(
     sqs: Any, new: New, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever may not read tags works all the same, and is told once."""
+    """A broker that may not read tags works, and logs one warning."""
     broker = new()
     sqs.tell(fail={"ListQueueTags": ["AccessDenied", 403, 9]})
     for _ in range(2):
         broker.enqueue([message(b"later", 1.0)])
         assert one(broker).body == b"later"
 
-    assert caplog.text.count("tags of the queue cannot be read") == 1
+    assert caplog.text.count("the tags of the queue cannot be read") == 1
 
 
 # -- redrive ------------------------------------------------------------------------------------
 
 
-def test_the_queue_s_own_redrive_policy_serves(new: New) -> None:
-    """What SQS moves is listed, and can be requeued."""
+def test_messages_moved_by_the_redrive_policy_are_dead_letters(new: New) -> None:
+    """Messages that SQS moves are listed and can be requeued."""
     broker = new(retry=1.0, max_receives=2)
     broker.enqueue([message(b"hopeless")])
     for _ in range(2):
@@ -518,7 +522,7 @@ def test_the_queue_s_own_redrive_policy_serves(new: New) -> None:
 
 
 def test_a_group_runs_one_after_the_other(new: New) -> None:
-    """With one message group, what comes later waits for what is leased."""
+    """In one message group, later messages wait for the leased ones."""
     broker, other = new(fifo=True, group="all"), new(fifo=True, group="all")
     broker.enqueue(numbered(5))
 
@@ -537,13 +541,13 @@ def test_without_a_group_tasks_do_not_wait_for_one_another(new: New) -> None:
 
 
 def test_a_fifo_queue_refuses_a_delay(new: New) -> None:
-    """SQS delays no single message of a FIFO queue."""
+    """SQS cannot delay a single message of a FIFO queue."""
     with pytest.raises(NotSupported, match="cannot delay a task; got a delay of 5 seconds"):
         new(fifo=True).enqueue([message(delay=5.0)])
 
 
 def test_a_retry_of_a_fifo_queue_waits(new: New) -> None:
-    """Its delay is kept by whoever is handed it too early."""
+    """A process that receives the message too early keeps its delay."""
     broker, other = new(fifo=True), new(fifo=True)
     broker.enqueue([message()])
     since = time.time()
@@ -556,8 +560,8 @@ def test_a_retry_of_a_fifo_queue_waits(new: New) -> None:
 
 
 @pytest.mark.parametrize(("deduplication", "expected"), [("call", 2), ("id", 1), ("content", 1)])
-def test_a_fifo_queue_drops_what_it_has_seen(new: New, deduplication: str, expected: int) -> None:
-    """By call, by the task's id or by content, for five minutes."""
+def test_a_fifo_queue_drops_duplicates(new: New, deduplication: str, expected: int) -> None:
+    """Duplicates are found by call, by the task's id or by content, for five minutes."""
     broker = new(fifo=True, deduplication=deduplication)
     sent = message()
     broker.enqueue([sent])
@@ -567,9 +571,9 @@ def test_a_fifo_queue_drops_what_it_has_seen(new: New, deduplication: str, expec
 
 @pytest.mark.parametrize("deduplication", ["call", "id", "content"])
 def test_two_equal_calls_are_two_tasks(sqs: Any, section: Callable[..., Any], deduplication: str) -> None:
-    """A message is sealed with the id of its task, so no two of them have one content."""
-    told = attrs.asdict(section(fifo=True, deduplication=deduplication))
-    config = {"name": "mail", "secret_key": "the key of these tests, not of anybody else", "sqs": told}
+    """A message contains the id of its task, so no two messages have the same content."""
+    fields = attrs.asdict(section(fifo=True, deduplication=deduplication))
+    config = {"name": "mail", "secret_key": "the key of these tests, not of anybody else", "sqs": fields}
     app = App(Config.from_dict(config))
     for _ in range(2):
         app.enqueue("os.getpid")
@@ -578,8 +582,8 @@ def test_two_equal_calls_are_two_tasks(sqs: Any, section: Callable[..., Any], de
 
 
 @pytest.mark.parametrize("deduplication", ["call", "id", "content"])
-def test_a_retry_is_no_duplicate(new: New, deduplication: str) -> None:
-    """What is put back is not taken for what was sent before."""
+def test_a_retry_is_not_a_duplicate(new: New, deduplication: str) -> None:
+    """The copy of a retried message is not dropped as a duplicate."""
     broker = new(fifo=True, deduplication=deduplication)
     broker.enqueue([message()])
     for failures in range(1, 4):
@@ -589,8 +593,8 @@ def test_a_retry_is_no_duplicate(new: New, deduplication: str) -> None:
     assert one(broker).deliveries == 1
 
 
-def test_a_lost_answer_of_a_fifo_enqueue_is_asked_for_again(sqs: Any, new: New) -> None:
-    """A FIFO queue takes the same message once."""
+def test_an_enqueue_to_a_fifo_queue_is_repeated_when_its_answer_is_lost(sqs: Any, new: New) -> None:
+    """A FIFO queue accepts the same message once."""
     broker = new(fifo=True)
     broker.enqueue([message()])
     sqs.tell(hangup={"SendMessageBatch": 1})
@@ -601,33 +605,33 @@ def test_a_lost_answer_of_a_fifo_enqueue_is_asked_for_again(sqs: Any, new: New) 
 # -- processes ----------------------------------------------------------------------------------
 
 
-def test_a_process_has_one_client_and_none_of_its_parent_s(new: New) -> None:
-    """Brokers of one place share it; after a fork both sides go on, each with its own."""
+def test_each_process_has_one_client_of_its_own(new: New) -> None:
+    """Brokers of one endpoint share a client; after a fork parent and child have separate ones."""
     one_broker, other = new(), new(name="other")
     one_broker.ping()
     other.ping()
-    ours = one_broker._queues.link._open()
-    assert ours is other._queues.link._open()
+    ours = one_broker._queues.connection._open()
+    assert ours is other._queues.connection._open()
 
     child = os.fork()
     if not child:
         try:
             one_broker.enqueue([message(b"child")])
-            os._exit(0 if one_broker._queues.link._open() is not ours else 1)
+            os._exit(0 if one_broker._queues.connection._open() is not ours else 1)
         finally:
             os._exit(2)
     one_broker.enqueue([message(b"parent")])
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert {found.body for found in one_broker.lease(10, 0.0)} == {b"child", b"parent"}
-    assert one_broker._queues.link._open() is ours
+    assert one_broker._queues.connection._open() is ours
 
 
 def test_the_last_broker_closes_the_client(new: New) -> None:
-    """Nothing is kept for a place nobody speaks to."""
+    """A client without users is not kept."""
     first, second = new(), new()
     first.ping()
     second.ping()
-    # what others have left behind is not counted
+    # clients of other tests are not counted
     gc.collect()
     before = len(client._CLIENTS)
 
@@ -638,8 +642,8 @@ def test_the_last_broker_closes_the_client(new: New) -> None:
     assert len(client._CLIENTS) == before - 1
 
 
-def test_boto_s_chatter_is_silenced_only_where_nobody_asked_for_it(new: New) -> None:
-    """At DEBUG botocore logs session tokens; whoever wants that sets its level."""
+def test_botocore_logs_at_debug_only_if_the_user_sets_its_level(new: New) -> None:
+    """Session tokens are logged at DEBUG by botocore, so its level is raised unless the user set it."""
     log = logging.getLogger("botocore")
     log.setLevel(logging.DEBUG)
     try:

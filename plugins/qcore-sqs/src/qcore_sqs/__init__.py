@@ -1,4 +1,4 @@
-"""Amazon SQS behind qcore's doors."""
+"""Exports the broker for Amazon SQS and its settings."""
 
 from typing import TYPE_CHECKING
 

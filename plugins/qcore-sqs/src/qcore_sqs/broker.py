@@ -1,4 +1,4 @@
-"""Decides how a queue lives at Amazon SQS."""
+"""Decides how a queue uses Amazon SQS."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from qcore.errors import BackendError, BackendRejected, BackendUnavailable, Conf
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
 from qcore_sqs import codec
-from qcore_sqs.codec import Note
-from qcore_sqs.dead_letters import Letters
+from qcore_sqs.codec import Metadata
+from qcore_sqs.dead_letters import DeadLetterQueue
 from qcore_sqs.leasing import Leaser
 from qcore_sqs.purging import Purger
 from qcore_sqs.queues import Queues
 from qcore_sqs.sending import send
-from qcore_sqs.settings import LONGEST_POLL
-from qcore_sqs.transfer import LONGEST_DELAY, LONGEST_LEASE, Move, Mover, change, left, remove
+from qcore_sqs.settings import MAX_POLL
+from qcore_sqs.transfer import MAX_DELAY, MAX_LEASE, Move, Mover, change, remove, seconds_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,17 +33,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore_sqs.broker")
 
-#: said where nobody knows whether the message was taken
-_DOUBT: Final = "tasks may have been accepted all the same: enqueue them again only if they may run twice"
-#: a rest of a wait that is not worth a request, seconds
+#: said if it is not known whether messages were accepted
+_OUTCOME_UNKNOWN: Final = "tasks may have been accepted: enqueue them again only if they may run twice"
+#: seconds; no request is sent for a shorter rest of a wait
 _REST: Final = 0.2
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def _anew(method: Callable[Concatenate[SqsBroker, _P], _T]) -> Callable[Concatenate[SqsBroker, _P], _T]:
-    """Look for the queue anew after it was gone."""
+def _forgetting_queue(
+    method: Callable[Concatenate[SqsBroker, _P], _T],
+) -> Callable[Concatenate[SqsBroker, _P], _T]:
+    """Look up the queue again after a call that found SQS or the queue unavailable."""
 
     @functools.wraps(method)
     def call(broker: SqsBroker, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -57,24 +59,24 @@ def _anew(method: Callable[Concatenate[SqsBroker, _P], _T]) -> Callable[Concaten
 
 
 class SqsBroker(Broker):
-    """A queue at Amazon SQS, or at what speaks its protocol."""
+    """A queue at Amazon SQS, or at another service with the same protocol."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.retry > LONGEST_LEASE:
-            fault = (
-                f"retry: got {settings.retry:g}; a lease of SQS lasts at most {LONGEST_LEASE} seconds "
-                "(12 hours), renewals included: lower retry"
+        if settings.retry > MAX_LEASE:
+            problem = (
+                f"retry: got {settings.retry:g}; a lease of SQS lasts at most {MAX_LEASE} seconds "
+                "(12 hours), including renewals: lower retry"
             )
-            raise ConfigError([fault])
+            raise ConfigError([problem])
         queues = self._queues = Queues(settings)
         self._retry = settings.retry
         self._poll = settings.poll
         wait = queues.settings.receive_message_wait_time_seconds
-        self._longest = LONGEST_POLL if wait is None else wait
+        self._longest = MAX_POLL if wait is None else wait
         self._mover = Mover(queues, settings.retry)
         self._purger = Purger(queues)
         self._leaser = Leaser(queues, self._mover, self._purger, settings.retry)
-        self._letters = Letters(queues)
+        self._letters = DeadLetterQueue(queues)
         self.capabilities = Capabilities(
             receipts=True,
             extend=True,
@@ -82,24 +84,30 @@ class SqsBroker(Broker):
             counts_attempts=True,
             dead_letter=True,
             blocking=self._longest > 0,
-            # an old receipt may still remove the message
+            # the receipt of an expired lease may still remove the message
             fenced=False,
-            # a copy is sent, then the old message removed
+            # a copy is sent, then the old message is removed
             atomic=False,
             bulk=codec.BATCH,
             max_bytes=codec.MAX_BYTES,
         )
 
-    # -- putting in -------------------------------------------------------------------------
+    # -- enqueuing --------------------------------------------------------------------------
 
-    @_anew
+    @_forgetting_queue
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
-        """Accept messages, ten in one request; an error amid them says how many were accepted."""
+        """Accept messages, ten in one request; an error says how many were accepted before it."""
         call = os.urandom(8).hex()
         entries = [self._entry(message, call) for message in messages]
         accepted: list[int] = []
         try:
-            send(self._queues, entries, accepted, doubt=_DOUBT, told="messages were accepted")
+            send(
+                self._queues,
+                entries,
+                accepted,
+                if_unknown=_OUTCOME_UNKNOWN,
+                accepted_text="messages were accepted",
+            )
         except BackendError as exc:
             exc.accepted = [messages[index].id for index in accepted]
             raise
@@ -113,22 +121,22 @@ class SqsBroker(Broker):
                     "enqueue without one, or use a standard queue"
                 )
             return codec.entry(text) | self._fifo(message.id.hex(), call)
-        delay = min(LONGEST_DELAY, math.ceil(max(0.0, message.delay)))
+        delay = min(MAX_DELAY, math.ceil(max(0.0, message.delay)))
         due = time.time() + message.delay if message.delay > delay else 0.0
-        return codec.entry(text, Note(due=due, delayed=delay > 0), delay)
+        return codec.entry(text, Metadata(due=due, delayed=delay > 0), delay)
 
     def _fifo(self, id: str, call: str) -> dict[str, str]:
         settings = self._queues.settings
-        told = {"MessageGroupId": settings.group or id}
+        fields = {"MessageGroupId": settings.group or id}
         if settings.deduplication != "content":
-            told["MessageDeduplicationId"] = id if settings.deduplication == "id" else f"{id}-{call}"
-        return told
+            fields["MessageDeduplicationId"] = id if settings.deduplication == "id" else f"{id}-{call}"
+        return fields
 
-    # -- taking out -------------------------------------------------------------------------
+    # -- leasing ----------------------------------------------------------------------------
 
-    @_anew
+    @_forgetting_queue
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """Hand out messages; an idle wait is a long poll."""
+        """Lease messages; waiting is a long poll."""
         if limit <= 0:
             return ()
         deadline = time.monotonic() + wait
@@ -145,16 +153,16 @@ class SqsBroker(Broker):
             if time.monotonic() >= deadline:
                 return ()
 
-    @_anew
+    @_forgetting_queue
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End leases: what is done is removed, a copy takes the place of what is not."""
+        """End leases: remove finished messages, and replace the others by copies with new counters."""
         done: list[str] = []
         moves: list[Move] = []
         shown: list[tuple[Lease, float]] = []
         seen: set[str] = set()
         for number, one in enumerate(settlements):
             lease = codec.lease_of(one.receipt)
-            # of several settlements of one lease the first counts
+            # of several settlements of one lease the first takes effect
             if lease is None or lease.handle in seen:
                 continue
             seen.add(lease.handle)
@@ -163,7 +171,7 @@ class SqsBroker(Broker):
                 continue
             body = self._leaser.body(lease)
             if body is None:
-                _log.warning("a message of %s is put back uncounted: it is large and was another's", lease.id)
+                _log.warning("released without counting, large message of another process id=%s", lease.id)
                 shown.append((lease, 0.0 if one.action is Action.DEAD_LETTER else one.delay))
             else:
                 moves.append(_move(lease, body, one, time.time() + number / 1e6))
@@ -173,23 +181,23 @@ class SqsBroker(Broker):
         finally:
             remove(self._queues, done)
 
-    @_anew
+    @_forgetting_queue
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
-        """Make leases last, as far as SQS lets them."""
+        """Let leases end `seconds` from now, or after the 12 hours that SQS allows."""
         wanted = []
         for lease in filter(None, map(codec.lease_of, receipts)):
-            rest = left(lease)
+            rest = seconds_left(lease)
             if rest < seconds:
-                _log.warning("a lease ends in %.0f s, for SQS lets none last longer than 12 hours", rest)
+                _log.warning("a lease ends in %.0f s, because SQS limits leases to 12 hours", rest)
             if rest > 0:
                 wanted.append((lease.handle, max(1.0, min(rest, seconds))))
         change(self._queues, wanted)
 
-    # -- looking ----------------------------------------------------------------------------
+    # -- inspection ---------------------------------------------------------------------------
 
-    @_anew
+    @_forgetting_queue
     def size(self) -> QueueSize:
-        """Count the messages, as near as SQS does."""
+        """Count the messages by state; SQS's counts are approximate."""
         name = "ApproximateNumberOfMessages"
         told = self._queues.attributes(self._queues.name, name, f"{name}NotVisible", f"{name}Delayed")
         return QueueSize(
@@ -199,68 +207,70 @@ class SqsBroker(Broker):
             dead_letters=self._letters.count(),
         )
 
-    @_anew
+    @_forgetting_queue
     def purge(self) -> int:
-        """Remove what is ready or delayed, ten at a time."""
+        """Remove ready and delayed messages, ten at a time; return how many."""
         return self._purger.run()
 
-    @_anew
+    @_forgetting_queue
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
-        """List dead letters; all of them are read for it."""
+        """Return dead letters, oldest first; this reads all of them."""
         return self._letters.listed(limit, after)
 
-    @_anew
+    @_forgetting_queue
     def requeue(self, ids: Sequence[str]) -> int:
-        """Send dead letters anew."""
+        """Send dead letters to the queue again; return how many."""
         return self._letters.requeue(set(ids))
 
-    @_anew
+    @_forgetting_queue
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove dead letters for good."""
+        """Remove dead letters; return how many."""
         return self._letters.delete(set(ids))
 
     def ping(self) -> None:
-        """Ask where the queue is."""
+        """Look up the queue at SQS."""
         self._queues.forget()
         if self._queues.find(self._queues.name) is None and not self._queues.settings.create:
             raise BackendRejected(
-                f"there is no queue {self._queues.name!r} at {self._queues.link.place}, and sqs.create is "
-                "false; make it, or set sqs.create = true"
+                f"the queue {self._queues.name!r} at {self._queues.connection.address} does not exist, and"
+                " sqs.create is false; create it, or set sqs.create = true"
             )
 
     def queue_id(self) -> str | None:
-        """Name the queue, however its address is written, without asking SQS.
+        """Return the same text for every address of the queue, without a request.
 
-        None where boto3 cannot be used as it is set up.
+        It is None if boto3 cannot be used with these settings.
         """
-        return self._queues.link.queue_id()
+        return self._queues.connection.queue_id()
 
     def info(self) -> str:
-        """Say which queue, and where."""
-        return f"Amazon SQS, {'FIFO ' if self._queues.fifo else ''}queue {self._queues.link.place}"[:200]
+        """Return the queue and its region or host."""
+        return f"Amazon SQS, {'FIFO ' if self._queues.fifo else ''}queue {self._queues.connection.address}"[
+            :200
+        ]
 
     def forget(self) -> None:
-        """Look anew where the queue is, next time."""
+        """Look up the queue again at the next call."""
         self._queues.forget()
 
     def close(self) -> None:
-        """Let go of the client."""
-        self._queues.link.close()
+        """Close the connection."""
+        self._queues.connection.close()
 
 
 def _move(lease: Lease, body: bytes, one: Settlement, now: float) -> Move:
-    """Return what a settlement makes of a message."""
+    """Return how to replace a message after its settlement."""
     if one.action is Action.RELEASE:
-        # as if this lease had never been
-        note = Note(lease.deliveries - 1, lease.failures, lease.crashes)
-        return Move(lease, body, note, one.delay)
-    note = Note(lease.deliveries, one.failures, one.crashes)
+        # with the counters before this lease
+        metadata = Metadata(lease.deliveries - 1, lease.failures, lease.crashes)
+        return Move(lease, body, metadata, one.delay)
+    metadata = Metadata(lease.deliveries, one.failures, one.crashes)
     if one.action is Action.RETRY:
-        return Move(lease, body, note, one.delay)
+        return Move(lease, body, metadata, one.delay)
     reason = codec.shortened(one.reason)
     return Move(
         lease,
         body,
-        msgspec.structs.replace(note, letter=lease.id, reason=reason, dead_letters=now),
-        away=True,
+        msgspec.structs.replace(metadata, dead_letter_id=lease.id, reason=reason, dead_since=now),
+        dead=True,
     )

@@ -1,4 +1,4 @@
-"""What `qcore doctor` says of a queue's own settings."""
+"""Checks a queue's settings at SQS for `qcore doctor`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _DAY: Final = 86_400
 
 
 def check(settings: Settings) -> str:
-    """Return how long messages are kept.
+    """Return how long the queue keeps messages.
 
     Raises:
-        BackendRejected: a queue is missing that is not to be made.
+        BackendRejected: a queue is missing and must not be created.
 
     """
     queues = Queues(settings)
     try:
         missing = [name for name in (queues.name, queues.dead_letters_name) if queues.find(name) is None]
         if missing and not queues.settings.create:
-            raise BackendRejected(f"missing: {', '.join(missing)}; make it, or set sqs.create = true")
+            raise BackendRejected(f"missing: {', '.join(missing)}; create it, or set sqs.create = true")
         if queues.name in missing:
-            return f"{queues.name} is made when the first task comes"
-        told = queues.attributes(queues.name, "MessageRetentionPeriod", "KmsMasterKeyId")
-        days = int(told.get("MessageRetentionPeriod", 4 * _DAY)) / _DAY
+            return f"{queues.name} will be created when the first task is enqueued"
+        attributes = queues.attributes(queues.name, "MessageRetentionPeriod", "KmsMasterKeyId")
+        days = int(attributes.get("MessageRetentionPeriod", 4 * _DAY)) / _DAY
         kept = f"{queues.name} keeps a message for {days:.3g} days"
         return f"{kept}; dead letters go to {queues.dead_letters_name}"
     finally:
-        queues.link.close()
+        queues.connection.close()

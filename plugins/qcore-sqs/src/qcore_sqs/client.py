@@ -1,4 +1,4 @@
-"""Who asks SQS, how often, and what is asked again."""
+"""Decides how SQS is called and which requests are repeated."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from botocore.credentials import Credentials  # type: ignore[import-untyped]  # 
 
 from qcore.errors import BackendError, BackendRejected
 from qcore_sqs import error_mapping
-from qcore_sqs.settings import LONGEST_POLL, SqsSettings
+from qcore_sqs.settings import MAX_POLL, SqsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: seconds for a connection
+#: seconds to open a connection
 _CONNECT: Final = 5
-#: seconds an answer may take beyond the longest wait that is asked for
+#: seconds an answer may take longer than the longest poll
 _ANSWER: Final = 10
-#: how often a request is repeated that SQS had no time for, and the seconds between: from, to
-_PATIENCE: Final = (6, 0.1, 2.0)
-#: how often a request that may be repeated is repeated when its answer is lost
+#: tries of a throttled request, and the shortest and the longest pause between them, in seconds
+_THROTTLE_RETRIES: Final = (6, 0.1, 2.0)
+#: how often a repeatable request is repeated when its answer is lost
 _LOST: Final = 2
-#: the request for one entry of a batch
+#: batch request -> the request for a single entry
 _SINGLE: Final = {
     "change_message_visibility_batch": "change_message_visibility",
     "delete_message_batch": "delete_message",
     "send_message_batch": "send_message",
 }
-#: the requests a producer waits for, with nobody who would repeat them
+#: the requests of producers, which nobody else would repeat
 _SENDING: Final = frozenset({"send_message", "send_message_batch"})
 
 
 @attrs.frozen
 class Failure:
-    """What became of one entry of a batch that was not done."""
+    """An entry of a batch that failed."""
 
     code: str
     text: str
-    #: what to raise, where asking again may help
+    #: the error to raise, if repeating the call may help
     error: BackendError | None = None
 
 
 class Client:
-    """A client of boto3, for all threads of one process."""
+    """A boto3 client for all threads of one process."""
 
     def __init__(self, settings: SqsSettings) -> None:
-        _hush()
-        # not the default session: that one belongs to the user
+        _silence_botocore()
+        # not the default session, which belongs to the user
         session = boto3.session.Session(
             aws_access_key_id=settings.aws_access_key_id,
             aws_secret_access_key=settings.aws_secret_access_key,
@@ -70,8 +70,8 @@ class Client:
             endpoint_url=settings.endpoint_url,
             config=Config(
                 connect_timeout=_CONNECT,
-                read_timeout=LONGEST_POLL + _ANSWER,
-                # what may be repeated is decided here, not behind our back
+                read_timeout=MAX_POLL + _ANSWER,
+                # this module decides what is repeated, not botocore
                 retries={"total_max_attempts": 1, "mode": "standard"},
                 tcp_keepalive=True,
                 user_agent_extra="qcore",
@@ -80,9 +80,9 @@ class Client:
         meta = self.ask.meta
         url = urlsplit(meta.endpoint_url)
         ours = (url.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
-        #: where it leads, without what a URL may hold of passwords
+        #: region or host and port, without credentials
         self.title = meta.region_name if ours else f"{url.hostname}:{url.port or 443}"
-        #: whose queues are seen
+        #: identifies the AWS account, "" if there are no credentials
         self.owner = _owner(session)
 
     def __del__(self) -> None:
@@ -91,39 +91,39 @@ class Client:
 
 
 def _owner(session: boto3.session.Session) -> str:
-    """Return what tells accounts apart, without a request and without a secret."""
+    """Return a text that identifies the account, without a request and without secrets."""
     found = session.get_credentials()
     if type(found) is not Credentials:
-        # keys that are lent for a time: the next are others, and of the same account
+        # temporary keys, which change although the account stays the same
         return f"{found.method}/{session.profile_name}" if found else ""
     return hashlib.sha256(found.access_key.encode()).hexdigest()[:16]
 
 
-#: the clients in use; a process has one for each place, and never its parent's
+#: the clients in use: one for each process and endpoint, never shared with a parent process
 _CLIENTS: Final = weakref.WeakValueDictionary[tuple[int, object], Client]()
 
 
 def client_of(settings: SqsSettings) -> Client:
-    """Return this process's client."""
-    key = (os.getpid(), attrs.astuple(settings, filter=_leads))
+    """Return this process's client for these settings."""
+    key = (os.getpid(), attrs.astuple(settings, filter=_selects_client))
     found = _CLIENTS.get(key)
-    # no lock: another thread may hold it while this one forks; at worst there are two
+    # without a lock, which another thread might hold during a fork; at worst there are two clients
     return found or _CLIENTS.setdefault(key, Client(settings))
 
 
-def _leads(attribute: attrs.Attribute[Any], _: object) -> bool:
+def _selects_client(attribute: attrs.Attribute[Any], _: object) -> bool:
     return attribute.name.startswith("aws_") or attribute.name == "endpoint_url"
 
 
-def _hush() -> None:
-    """Keep session tokens and messages out of the logs of a program that logs everything."""
+def _silence_botocore() -> None:
+    """Keep session tokens and messages out of the logs of a program that logs at DEBUG."""
     log = logging.getLogger("botocore")
     if log.level == logging.NOTSET:
         log.setLevel(logging.WARNING)
 
 
-class Link:
-    """One broker's way to SQS; after a fork it finds a client of its own."""
+class Connection:
+    """One broker's connection to SQS; after a fork it uses a new client."""
 
     def __init__(self, settings: SqsSettings, queue: str) -> None:
         self._settings = settings
@@ -133,59 +133,68 @@ class Link:
         self._closed = False
 
     @property
-    def place(self) -> str:
-        """Where it leads, in few words, without credentials."""
+    def address(self) -> str:
+        """The queue and its region or host, without credentials."""
         return f"{self._queue} in {self._open().title}"
 
     def queue_id(self) -> str | None:
-        """Return what names the queue, None where boto3 cannot be used as it is set up."""
+        """Return a text that identifies the queue, None if boto3 cannot be used with these settings."""
         try:
             client = self._open()
         except BackendError:
             return None
         return f"sqs:{client.title}/{client.owner}#{self._queue}"
 
-    def call(self, operation: str, *, again: bool = True, doubt: str = "", **fields: Any) -> dict[str, Any]:
-        """Ask once, or as often as it takes while nothing is done by it.
+    def call(
+        self, operation: str, *, repeatable: bool = True, if_unknown: str = "", **fields: Any
+    ) -> dict[str, Any]:
+        """Send a request; repeat it if it was throttled, or if it is repeatable and its answer was lost.
 
         Args:
-            operation: as boto3 calls it.
-            again: it may be repeated when its answer is lost.
-            doubt: what to say of it when its answer is lost and it may not.
-            fields: of the request.
+            operation: name of the method of boto3's client.
+            repeatable: whether it may be repeated when its answer is lost.
+            if_unknown: what the error says if its answer is lost and it is not repeatable.
+            fields: parameters of the request.
+
+        Raises:
+            BackendError: SQS refused the request or did not answer.
 
         """
         try:
-            return self.ask(operation, again=again, doubt=doubt, **fields)
+            return self.ask(operation, repeatable=repeatable, if_unknown=if_unknown, **fields)
         except boto.ClientError as exc:
-            raise error_mapping.answered(exc, self.place) from exc
+            raise error_mapping.from_answer(exc, self.address) from exc
 
-    def ask(self, operation: str, *, again: bool = True, doubt: str = "", **fields: Any) -> dict[str, Any]:
-        """Ask as `call` does; an error that is an answer is raised as it came."""
+    def ask(
+        self, operation: str, *, repeatable: bool = True, if_unknown: str = "", **fields: Any
+    ) -> dict[str, Any]:
+        """Send a request as `call` does, but raise an error in SQS's answer as boto3's ClientError."""
         client = self._open()
-        tries, wait, most = _PATIENCE
+        attempts, wait, longest = _THROTTLE_RETRIES
         lost = 0
         while True:
-            tries -= 1
+            attempts -= 1
             try:
                 answer: dict[str, Any] = getattr(client.ask, operation)(**fields)
             except boto.ClientError as exc:
-                if not (tries and error_mapping.undone(exc, sending=operation in _SENDING)):
+                if not (attempts and error_mapping.nothing_was_done(exc, sending=operation in _SENDING)):
                     raise
             except boto.HTTPClientError as exc:
                 signalled = error_mapping.interruption(exc)
                 if signalled is not None:
                     raise signalled from None
                 lost += 1
-                if not again or lost > _LOST:
-                    raise error_mapping.lost(exc, self.place, doubt) from error_mapping.bare(exc)
+                if not repeatable or lost > _LOST:
+                    raise error_mapping.from_failure(
+                        exc, self.address, if_unknown
+                    ) from error_mapping.safe_cause(exc)
             except boto.BotoCoreError as exc:
-                raise error_mapping.lost(exc, self.place) from error_mapping.bare(exc)
+                raise error_mapping.from_failure(exc, self.address) from error_mapping.safe_cause(exc)
             else:
                 return answer
-            # anywhere in the span: those who were refused together do not come back together
+            # a random part of the pause, so that clients that were throttled together do not return together
             time.sleep(random.uniform(0, wait))  # noqa: S311 - jitter
-            wait = min(most, wait * 2)
+            wait = min(longest, wait * 2)
 
     def batch(
         self,
@@ -193,15 +202,17 @@ class Link:
         url: str,
         entries: Sequence[dict[str, Any]],
         *,
-        again: bool = True,
-        doubt: str = "",
+        repeatable: bool = True,
+        if_unknown: str = "",
     ) -> dict[int, Failure]:
-        """Ask for up to ten at once; those that fail by no fault of theirs are asked for one by one.
+        """Send a batch of up to ten entries; repeat those that SQS failed to process one by one.
 
-        Returns what was not done, by position: the others were, and their caller has to know it.
+        Returns the failed entries by position; all others were processed.
         """
-        told = [{"Id": str(index), **one} for index, one in enumerate(entries)]
-        answer = self.call(operation, again=again, doubt=doubt, QueueUrl=url, Entries=told)
+        numbered = [{"Id": str(index), **one} for index, one in enumerate(entries)]
+        answer = self.call(
+            operation, repeatable=repeatable, if_unknown=if_unknown, QueueUrl=url, Entries=numbered
+        )
         failures: dict[int, Failure] = {}
         for failed in answer.get("Failed", ()):
             index, code = int(failed["Id"]), error_mapping.code_of(failed.get("Code", ""))
@@ -209,21 +220,29 @@ class Link:
                 failures[index] = Failure(code, failed.get("Message", ""))
                 continue
             try:
-                self.ask(_SINGLE[operation], again=again, doubt=doubt, QueueUrl=url, **entries[index])
+                self.ask(
+                    _SINGLE[operation],
+                    repeatable=repeatable,
+                    if_unknown=if_unknown,
+                    QueueUrl=url,
+                    **entries[index],
+                )
             except BackendError as exc:
                 failures[index] = Failure("", str(exc), exc)
             except boto.ClientError as exc:
                 text = str(exc.response.get("Error", {}).get("Message", ""))
-                error = error_mapping.answered(exc, self.place) if error_mapping.passes(exc) else None
+                error = (
+                    error_mapping.from_answer(exc, self.address) if error_mapping.is_transient(exc) else None
+                )
                 failures[index] = Failure(error_mapping.reply_code(exc), text, error)
         return failures
 
-    def fault(self, failure: Failure) -> BackendError:
-        """Return the error to raise for an entry that was refused."""
-        return failure.error or error_mapping.refused(failure.code, failure.text, self.place)
+    def error_of(self, failure: Failure) -> BackendError:
+        """Return the error to raise for a failed entry."""
+        return failure.error or error_mapping.rejected(failure.code, failure.text, self.address)
 
     def close(self) -> None:
-        """Let go of the client; the last to do so ends its connections."""
+        """Stop using the client, which is closed when its last user does so."""
         self._client = None
         self._closed = True
 
@@ -234,9 +253,9 @@ class Link:
             try:
                 self._client = client_of(self._settings)
             except boto.BotoCoreError as exc:
-                raise error_mapping.lost(exc, self._queue) from error_mapping.bare(exc)
+                raise error_mapping.from_failure(exc, self._queue) from error_mapping.safe_cause(exc)
             except ValueError:
-                # an endpoint that is no URL; what it says may hold a password
-                raise BackendRejected("sqs.endpoint_url: it is no URL such as https://host:port") from None
+                # the endpoint is not a URL; the error's text may contain a password
+                raise BackendRejected("sqs.endpoint_url: must be a URL such as https://host:port") from None
             self._pid = os.getpid()
         return self._client

@@ -1,4 +1,4 @@
-"""What a message looks like at SQS, and what a receipt holds."""
+"""Decides the form of messages at SQS and of receipts."""
 
 from __future__ import annotations
 
@@ -13,173 +13,173 @@ from qcore.errors import PayloadTooLarge
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: bytes of a message with its attributes, and of a batch, as SQS has it
+#: most bytes of a message with its attributes, and of a batch, at SQS
 LIMIT: Final = 1_048_576
-#: bytes kept free for the note
+#: bytes reserved for the metadata
 _ROOM: Final = 8192
-#: bytes of a body that still fits once it is text
+#: most bytes of a body, so that its text fits
 MAX_BYTES: Final = (LIMIT - _ROOM) // 4 * 3
-#: entries of a batch, as SQS has it
+#: most entries of a batch at SQS
 BATCH: Final = 10
-#: what stands for an empty body, for SQS takes none
+#: text of an empty body, because SQS accepts no empty text
 _EMPTY: Final = "="
-#: name of the attribute that bears the note
+#: name of the attribute that holds the metadata
 ATTRIBUTE: Final = "qcore"
-#: bytes of the reason of a dead letter that are kept
+#: most bytes of the reason of a dead letter
 _REASON: Final = 3000
-#: bodies up to this size lie in the receipt, so that whoever settles can send them anew; ten
-#: of them must fit into what a worker notes down
+#: most bytes of a body that is part of the receipt, so that another process can send it again; ten of
+#: them must fit into a worker's journal
 IN_RECEIPT: Final = 24_576
 _MARK: Final = b"sqs1"
 
 
-class Note(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What travels beside the body, where it is not all defaults."""
+class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Data that is sent with the body, if any field differs from its default."""
 
-    #: leases of the copies before this one
+    #: number of leases of the messages that this copy replaces
     deliveries: int = 0
     failures: int = 0
     crashes: int = 0
-    #: epoch seconds before which it is not to be handed out; 0.0 = SQS keeps the time
+    #: epoch seconds before which it must not be leased; 0.0 = SQS delays it
     due: float = 0.0
-    #: SQS delayed it, so a purge could not reach it
+    #: SQS delays it, so that a purge cannot receive it
     delayed: bool = False
-    #: receipt handle of the copy this one takes the place of
-    instead: str = ""
-    #: of a dead letter: its id, the same in every copy
-    letter: str = ""
+    #: receipt handle of the message that this copy replaces
+    replaces: str = ""
+    #: id of a dead letter, the same in every copy
+    dead_letter_id: str = ""
     reason: str = ""
     #: epoch seconds
-    dead_letters: float = 0.0
+    dead_since: float = 0.0
 
 
 class Lease(msgspec.Struct, frozen=True, array_like=True):
-    """What a receipt tells, so that any process can settle with it."""
+    """The content of a receipt, with which any process can settle."""
 
     handle: str
-    #: SQS's name for the message
+    #: SQS's id of the message
     id: str
     deliveries: int
     failures: int
     crashes: int
-    #: epoch seconds when it was handed out
+    #: epoch seconds at which it was leased
     since: float
-    #: None = too large to be carried along
+    #: None = too large to be part of the receipt
     body: bytes | None
 
 
-class Arrival(msgspec.Struct, frozen=True):
-    """A message as it was received."""
+class Received(msgspec.Struct, frozen=True):
+    """A received message."""
 
     handle: str
     id: str
     body: bytes
-    note: Note
-    #: receives so far, by SQS's count
+    metadata: Metadata
+    #: number of receives so far, counted by SQS
     receives: int
     #: epoch seconds, by SQS's clock
     sent: float
     first: float
 
 
-_NOTE: Final = msgspec.json.Decoder(Note)
+_METADATA: Final = msgspec.json.Decoder(Metadata)
 _LEASE: Final = msgspec.msgpack.Decoder(Lease)
-_encode_note: Final = msgspec.json.Encoder().encode
+_encode_metadata: Final = msgspec.json.Encoder().encode
 _encode_lease: Final = msgspec.msgpack.Encoder().encode
-PLAIN: Final = Note()
+PLAIN: Final = Metadata()
 
 
 def text_of(body: bytes) -> str:
-    """Return the text that stands for a body.
+    """Return a body as text.
 
     Raises:
-        PayloadTooLarge: SQS would not take it.
+        PayloadTooLarge: SQS would refuse it.
 
     """
     if len(body) > MAX_BYTES:
         raise PayloadTooLarge(
-            f"the message has {len(body)} bytes; SQS takes {LIMIT} with all that belongs to it, "
+            f"the message has {len(body)} bytes; SQS accepts {LIMIT} including metadata, "
             f"which leaves {MAX_BYTES} for the body: pass a reference instead of the data"
         )
     return base64.b64encode(body).decode() or _EMPTY
 
 
 def body_of(text: str) -> bytes:
-    """Return the body; what somebody else put there comes as it is, and is refused for it."""
+    """Return the body of a text; the text of a foreign message is returned unchanged, to be rejected."""
     try:
         return b"" if text == _EMPTY else base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return text.encode()
 
 
-def entry(text: str, note: Note = PLAIN, delay: int = 0) -> dict[str, Any]:
-    """Return what is told of a message to be sent."""
-    told: dict[str, Any] = {"MessageBody": text}
+def entry(text: str, metadata: Metadata = PLAIN, delay: int = 0) -> dict[str, Any]:
+    """Return the request entry for a message."""
+    request: dict[str, Any] = {"MessageBody": text}
     if delay:
-        told["DelaySeconds"] = delay
-    if note != PLAIN:
-        value = _encode_note(note).decode()
-        told["MessageAttributes"] = {ATTRIBUTE: {"DataType": "String", "StringValue": value}}
-    return told
+        request["DelaySeconds"] = delay
+    if metadata != PLAIN:
+        value = _encode_metadata(metadata).decode()
+        request["MessageAttributes"] = {ATTRIBUTE: {"DataType": "String", "StringValue": value}}
+    return request
 
 
-def size(told: dict[str, Any]) -> int:
-    """Return the bytes SQS counts."""
-    count = len(told["MessageBody"])
-    for name, value in told.get("MessageAttributes", {}).items():
+def size(request: dict[str, Any]) -> int:
+    """Return the bytes that SQS counts for an entry."""
+    count = len(request["MessageBody"])
+    for name, value in request.get("MessageAttributes", {}).items():
         count += len(name) + len(value["DataType"]) + len(value["StringValue"].encode())
     return count
 
 
 def batches(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Cut what is to be sent into batches that SQS takes."""
+    """Split entries into batches that SQS accepts."""
     batch: list[dict[str, Any]] = []
-    weight = 0
+    total = 0
     for one in entries:
-        heavy = size(one)
-        if batch and (len(batch) == BATCH or weight + heavy > LIMIT):
+        one_size = size(one)
+        if batch and (len(batch) == BATCH or total + one_size > LIMIT):
             yield batch
-            batch, weight = [], 0
+            batch, total = [], 0
         batch.append(one)
-        weight += heavy
+        total += one_size
     if batch:
         yield batch
 
 
-def arrival(message: dict[str, Any]) -> Arrival:
-    """Read a message that was received."""
-    told = message.get("Attributes", {})
-    return Arrival(
+def read_message(message: dict[str, Any]) -> Received:
+    """Return a message of SQS's answer."""
+    attributes = message.get("Attributes", {})
+    return Received(
         message["ReceiptHandle"],
         message["MessageId"],
         body_of(message.get("Body", "")),
-        _note(message),
-        int(told.get("ApproximateReceiveCount", 1)),
-        float(told.get("SentTimestamp", 0)) / 1000,
-        float(told.get("ApproximateFirstReceiveTimestamp", 0)) / 1000,
+        _metadata_of(message),
+        int(attributes.get("ApproximateReceiveCount", 1)),
+        float(attributes.get("SentTimestamp", 0)) / 1000,
+        float(attributes.get("ApproximateFirstReceiveTimestamp", 0)) / 1000,
     )
 
 
-def _note(message: dict[str, Any]) -> Note:
+def _metadata_of(message: dict[str, Any]) -> Metadata:
     value = message.get("MessageAttributes", {}).get(ATTRIBUTE, {}).get("StringValue")
     try:
-        return _NOTE.decode(value) if value else PLAIN
+        return _METADATA.decode(value) if value else PLAIN
     except (msgspec.MsgspecError, UnicodeError):
-        # somebody else's; its message is none of ours either
+        # the message of another program, which will be rejected
         return PLAIN
 
 
-def receipt(came: Arrival, deliveries: int, since: float) -> bytes:
+def receipt(received: Received, deliveries: int, since: float) -> bytes:
     """Return the receipt of a lease."""
-    body = came.body if len(came.body) <= IN_RECEIPT else None
-    note = came.note
+    body = received.body if len(received.body) <= IN_RECEIPT else None
+    metadata = received.metadata
     return _MARK + _encode_lease(
-        Lease(came.handle, came.id, deliveries, note.failures, note.crashes, since, body)
+        Lease(received.handle, received.id, deliveries, metadata.failures, metadata.crashes, since, body)
     )
 
 
 def lease_of(given: bytes) -> Lease | None:
-    """Return what a receipt tells, None if it never was one."""
+    """Return the lease of a receipt, None if the bytes are not a receipt."""
     if not given.startswith(_MARK):
         return None
     try:
@@ -189,6 +189,6 @@ def lease_of(given: bytes) -> Lease | None:
 
 
 def shortened(reason: str) -> str:
-    """Return a reason that finds room in the note, of characters that SQS takes."""
+    """Return a reason that fits into the metadata, with characters that SQS accepts."""
     clean = reason.encode(errors="backslashreplace")[:_REASON].decode(errors="ignore")
     return clean.replace("\ufffe", "?").replace("\uffff", "?")

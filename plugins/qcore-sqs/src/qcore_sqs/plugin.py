@@ -1,6 +1,6 @@
-"""What this plugin offers, by name."""
+"""Lists what this plugin offers, by name."""
 
-# ruff: noqa: PLC0415 - what a factory needs is imported when it is asked for, not before
+# ruff: noqa: PLC0415 - a factory imports its module only when it is called
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def qcore_brokers() -> Mapping[str, Callable[[Settings], Broker]]:
 
 @hookimpl
 def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
-    """Offer the scheme `sqs`: sqs://us-east-1; credentials are found as boto3 finds them."""
+    """Offer the scheme `sqs`: sqs://us-east-1; boto3 finds the credentials."""
     return {"sqs": _of_url}
 
 
 @hookimpl
 def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
-    """Offer a look at the queue's own settings."""
+    """Offer a check of the queue's settings at SQS."""
     return {"sqs": _check}
 
 

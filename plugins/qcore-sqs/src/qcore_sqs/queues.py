@@ -1,4 +1,4 @@
-"""Which queues there are at SQS, and when one is made."""
+"""Decides which queues at SQS are used and creates missing ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from botocore import exceptions as boto  # type: ignore[import-untyped]  # it co
 
 from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
 from qcore_sqs import error_mapping
-from qcore_sqs.client import Link
+from qcore_sqs.client import Connection
 from qcore_sqs.codec import LIMIT
 from qcore_sqs.names import dead_letters_name, queue_name
 from qcore_sqs.settings import SqsSettings
@@ -17,62 +17,62 @@ from qcore_sqs.settings import SqsSettings
 if TYPE_CHECKING:
     from qcore.interfaces import Settings
 
-#: seconds a queue that we make keeps a message: the most there is
+#: seconds for which a queue that we create keeps a message; the maximum at SQS
 _RETENTION: Final = 1_209_600
 
 
 class Queues:
-    """The queue and the one of its dead letters."""
+    """The queue and the queue of its dead letters."""
 
     def __init__(self, settings: Settings) -> None:
         section = settings.section("sqs") or SqsSettings()
         self.settings: SqsSettings = section
         self.fifo = section.is_fifo
         self.name = section.queue or queue_name(settings.name, fifo=self.fifo)
-        self.dead_letters_name = section.buried_queue or dead_letters_name(self.name)
+        self.dead_letters_name = section.dead_letter_queue or dead_letters_name(self.name)
         if self.name == self.dead_letters_name:
-            fault = f"sqs.buried_queue: got {self.name!r}, which is the queue itself; give another name"
-            raise ConfigError([fault])
-        self.link = Link(section, self.name)
+            problem = f"sqs.dead_letter_queue: got {self.name!r}, which is the queue itself; set another name"
+            raise ConfigError([problem])
+        self.connection = Connection(section, self.name)
         self._retry = settings.retry
         self._urls: dict[str, str] = {}
 
     def main(self) -> str:
-        """Return the URL of the queue, making it if it is missing and that is allowed."""
+        """Return the URL of the queue; create it if it is missing and `sqs.create` is true."""
         return self._urls.get(self.name) or self._ready(self.name)
 
     def letters(self) -> str:
-        """Return the URL of the queue of the dead letters, as above."""
+        """Return the URL of the queue of the dead letters; create it as `main` does."""
         return self._urls.get(self.dead_letters_name) or self._ready(self.dead_letters_name)
 
     def find(self, name: str) -> str | None:
-        """Return the URL of a queue, None if there is none."""
+        """Return the URL of a queue, None if it does not exist."""
         if name not in self._urls:
             try:
-                self._urls[name] = self.link.ask("get_queue_url", QueueName=name)["QueueUrl"]
+                self._urls[name] = self.connection.ask("get_queue_url", QueueName=name)["QueueUrl"]
             except boto.ClientError as exc:
                 if error_mapping.reply_code(exc) in error_mapping.MISSING:
                     return None
-                raise error_mapping.answered(exc, self.link.place) from exc
+                raise error_mapping.from_answer(exc, self.connection.address) from exc
         return self._urls[name]
 
     def attributes(self, name: str, *wanted: str) -> dict[str, str]:
-        """Return what SQS tells of a queue; nothing if there is none."""
+        """Return attributes of a queue; empty if it does not exist."""
         url = self.find(name)
         if url is None:
             return {}
         try:
-            told = self.link.ask("get_queue_attributes", QueueUrl=url, AttributeNames=list(wanted))
+            told = self.connection.ask("get_queue_attributes", QueueUrl=url, AttributeNames=list(wanted))
         except boto.ClientError as exc:
             if error_mapping.reply_code(exc) in error_mapping.MISSING:
                 self.forget()
                 return {}
-            raise error_mapping.answered(exc, self.link.place) from exc
+            raise error_mapping.from_answer(exc, self.connection.address) from exc
         found: dict[str, str] = told.get("Attributes", {})
         return found
 
     def forget(self) -> None:
-        """Look anew where the queues are, and whether they are, next time."""
+        """Look up the URLs of the queues again at the next call."""
         self._urls.clear()
 
     def _ready(self, name: str) -> str:
@@ -80,8 +80,8 @@ class Queues:
         if found is None:
             if not self.settings.create:
                 raise BackendRejected(
-                    f"there is no queue {name!r} at {self.link.place}, and sqs.create is false; make it, or "
-                    "set sqs.create = true"
+                    f"the queue {name!r} at {self.connection.address} does not exist, and sqs.create"
+                    " is false; create it, or set sqs.create = true"
                 )
             found = self._urls[name] = self._create(name)
         return found
@@ -97,13 +97,13 @@ class Queues:
             **self.settings.attributes,
         }
         try:
-            made: dict[str, Any] = self.link.ask("create_queue", QueueName=name, Attributes=told)
+            made: dict[str, Any] = self.connection.ask("create_queue", QueueName=name, Attributes=told)
         except boto.ClientError as exc:
             if error_mapping.reply_code(exc) in {"QueueNameExists", "QueueAlreadyExists"}:
-                # somebody else has just made it, with another `retry`
+                # another process has just created it with another `retry`
                 if url := self.find(name):
                     return url
-            raise error_mapping.answered(exc, self.link.place) from exc
+            raise error_mapping.from_answer(exc, self.connection.address) from exc
         return str(made["QueueUrl"])
 
     def _by_content(self) -> bool:
@@ -116,7 +116,7 @@ class Queues:
         arn = self.attributes(self.dead_letters_name, "QueueArn").get("QueueArn")
         if arn is None:
             raise BackendUnavailable(
-                f"the queue {self.dead_letters_name!r} was made but is not to be seen yet"
+                f"the queue {self.dead_letters_name!r} was created but is not visible yet; try again"
             )
         policy = f'{{"deadLetterTargetArn":"{arn}","maxReceiveCount":{self.settings.max_receives}}}'
         return {"RedrivePolicy": policy}

@@ -1,4 +1,4 @@
-"""How messages are sent, and what is said of a part."""
+"""Decides how messages are sent and reports which were accepted."""
 
 from __future__ import annotations
 
@@ -14,29 +14,37 @@ if TYPE_CHECKING:
 
 
 def send(
-    queues: Queues, entries: Sequence[dict[str, Any]], accepted: list[int], *, doubt: str, told: str
+    queues: Queues,
+    entries: Sequence[dict[str, Any]],
+    accepted: list[int],
+    *,
+    if_unknown: str,
+    accepted_text: str,
 ) -> None:
-    """Put messages into the queue, ten in one request.
+    """Send messages to the queue, ten in one request.
 
     Args:
-        queues: where to.
-        entries: the messages, as `codec.entry` makes them.
-        accepted: the positions of those that were accepted are added to it, also if an error is raised.
-        doubt: what to say where nobody knows whether they were.
-        told: what to call them if an error is raised after some were.
+        queues: the queue to send to.
+        entries: the messages, made by `codec.entry`.
+        accepted: gets the positions of accepted messages, even if an error is raised.
+        if_unknown: what the error says if it is not known whether messages were accepted.
+        accepted_text: what the error says about messages that were accepted before it.
+
+    Raises:
+        BackendError: some messages were not accepted.
 
     """
     start = 0
     try:
         for batch in codec.batches(entries):
-            failures = queues.link.batch(
-                "send_message_batch", queues.main(), batch, again=queues.fifo, doubt=doubt
+            failures = queues.connection.batch(
+                "send_message_batch", queues.main(), batch, repeatable=queues.fifo, if_unknown=if_unknown
             )
             accepted += [start + index for index in range(len(batch)) if index not in failures]
             start += len(batch)
             for failure in failures.values():
-                raise queues.link.fault(failure)
+                raise queues.connection.error_of(failure)
     except BackendError as exc:
         if accepted:
-            exc.args = (f"{exc}; {len(accepted)} of {len(entries)} {told} before that",)
+            exc.args = (f"{exc}; {len(accepted)} of {len(entries)} {accepted_text} before that",)
         raise
