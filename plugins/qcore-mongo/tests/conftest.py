@@ -1,4 +1,4 @@
-"""Private servers: one alone, a replica set of one, a replica set of three."""
+"""Private servers: standalone, a replica set of one, a replica set of three."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def binary() -> str | None:
 
 
 def free_port() -> int:
-    """Return a port nobody listens on."""
+    """Return a free port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
@@ -69,11 +69,11 @@ class Node:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """Host and port of the server."""
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> bool:
-        """Start it and wait until it answers; return whether it does."""
+        """Start the server and wait until it answers; return whether it does."""
         with (self.folder / "log").open("ab") as log:
             command = [*self._options, "--port", str(self.port)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -85,7 +85,7 @@ class Node:
         return False
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """End it, at once unless told otherwise."""
+        """Stop the server, by SIGKILL unless another signal is given."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(30)
@@ -98,7 +98,7 @@ class Node:
 
 
 class Land:
-    """A server alone or a replica set."""
+    """A standalone server or a replica set."""
 
     def __init__(self, program: str, make_folder: Callable[[], Path], members: int, *options: str) -> None:
         self.set_name = f"set{uuid.uuid4().hex[:6]}" if members else ""
@@ -109,13 +109,13 @@ class Land:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The table `mongo` that leads here."""
+        """The table `mongo` for this server."""
         if not self.set_name:
             return {"host": "127.0.0.1", "port": self.nodes[0].port}
         return {"host": [one.address for one in self.nodes], "replicaSet": self.set_name}
 
     def client(self) -> MongoClient[dict[str, Any]]:
-        """Return a client of all of it."""
+        """Return a client of all nodes."""
         return MongoClient(**self.settings, w="majority", serverSelectionTimeoutMS=30_000)
 
     def primary(self) -> Node:
@@ -129,7 +129,7 @@ class Land:
         raise AssertionError("no primary was elected")
 
     def step_down(self) -> None:
-        """Make the primary hand over."""
+        """Make the primary step down."""
         with self.primary().client() as client:
             client.admin.command("replSetStepDown", 5, secondaryCatchUpPeriodSecs=3)
 
@@ -171,7 +171,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., La
 
 @pytest.fixture(scope="session")
 def alone(start: Callable[..., Land]) -> Iterator[Land]:
-    """Return a server alone, for tests that do it no harm."""
+    """Return a standalone server that tests do not damage."""
     # ended here and not by `start` alone: what began last in a session ends first
     made = start()
     yield made
@@ -180,7 +180,7 @@ def alone(start: Callable[..., Land]) -> Iterator[Land]:
 
 @pytest.fixture(scope="session")
 def replicated(start: Callable[..., Land]) -> Iterator[Land]:
-    """Return a replica set of one member, for tests that do it no harm."""
+    """Return a replica set of one member that tests do not damage."""
     made = start(1)
     yield made
     made.close()
@@ -189,14 +189,14 @@ def replicated(start: Callable[..., Land]) -> Iterator[Land]:
 #: a server alone is the further one: it has no transactions, and is asked anew what can differ by that
 @pytest.fixture(params=[pytest.param("alone", marks=pytest.mark.further), "replicated"])
 def land(request: pytest.FixtureRequest) -> Land:
-    """Return a server alone, then a replica set."""
+    """Return a standalone server, then a replica set."""
     found: Land = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture
 def three(start: Callable[..., Land]) -> Iterator[Land]:
-    """Return a replica set of three that one test may harm."""
+    """Return a replica set of three members that one test may damage."""
     made = start(3)
     yield made
     made.close()
@@ -204,7 +204,7 @@ def three(start: Callable[..., Land]) -> Iterator[Land]:
 
 @pytest.fixture
 def own(start: Callable[..., Land]) -> Iterator[Land]:
-    """Return a replica set of one that one test may harm."""
+    """Return a replica set of one member that one test may damage."""
     made = start(1)
     yield made
     made.close()
@@ -212,13 +212,13 @@ def own(start: Callable[..., Land]) -> Iterator[Land]:
 
 @pytest.fixture
 def database() -> str:
-    """Return the name of a database of this test's own."""
+    """Return the name of a database for one test."""
     return f"test_{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture
 def look(database: str) -> Iterator[Callable[[Land], Database[dict[str, Any]]]]:
-    """Return a function that shows this test's database past the plugin."""
+    """Return a function that accesses this test's database without the plugin."""
     clients: list[MongoClient[dict[str, Any]]] = []
 
     def look(land: Land) -> Database[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Real clusters on a server alone and on a replica set; workers and supervisors are killed."""
+"""Clusters on a standalone server and on a replica set, with killed processes."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def record(path, number, seconds=0.0):
     time.sleep(seconds)
     return number
 """
-#: seconds of a lease: what nobody could give back returns after this
+#: seconds of a lease, after which the messages of killed processes are redelivered
 LEASE = 2.0
 #: seconds any one condition is given
 PATIENCE = 60.0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """Return what `condition` returns as soon as that is true in the sense of `if`."""
+    """Return the value of `condition` as soon as it is true."""
     end = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert time.monotonic() < end, f"still waiting after {PATIENCE:g} seconds for {what}"
@@ -61,7 +61,7 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the tasks where workers find them."""
+    """Write the tasks to a module that workers can import."""
     (tmp_path / "mongo_tasks.py").write_text(TASKS)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -69,7 +69,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def config(tasks: None, database: str) -> Callable[..., Config]:
-    """Return a maker of configurations of one queue."""
+    """Return a factory of configurations of one queue."""
     del tasks
 
     def make(land: Any, **settings: Any) -> Config:
@@ -114,7 +114,7 @@ def pids(cluster: Cluster, state: str = "") -> list[int]:
 
 
 def judge(app: App, jobs: list[Any], path: Path) -> None:
-    """See that each accepted task ran and has its result, and that nothing is left."""
+    """Check that each accepted task ran and has its result, and that the queue is empty."""
     found = [job.fetch(PATIENCE) for job in jobs]
 
     assert {State.SUCCESS} == {one and one.state for one in found}
@@ -124,8 +124,8 @@ def judge(app: App, jobs: list[Any], path: Path) -> None:
     until(lambda: app.queue.size() == empty, "an empty queue")
 
 
-def test_tasks_run_and_their_results_wake(both: tuple[App, Cluster]) -> None:
-    """A result comes soon after the task has run."""
+def test_results_end_waits(both: tuple[App, Cluster]) -> None:
+    """A wait for a result ends soon after the task has run."""
     app, _ = both
     jobs = [app.enqueue("mongo_tasks.pid") for _ in range(50)]
 
@@ -136,7 +136,7 @@ def test_tasks_run_and_their_results_wake(both: tuple[App, Cluster]) -> None:
 
 
 def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tmp_path: Path) -> None:
-    """Nobody has to wait for a lease to end."""
+    """The task runs again before the lease expires."""
     app, _ = both
     path = tmp_path / "witness"
 
@@ -148,7 +148,7 @@ def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tm
 
 
 def test_killed_workers_lose_nothing(both: tuple[App, Cluster], tmp_path: Path) -> None:
-    """Each kill costs at most the run it fell into."""
+    """Each kill loses at most the run that it interrupted."""
     app, cluster = both
     path, kills = tmp_path / "witness", 4
     jobs = [app.enqueue("mongo_tasks.record", str(path), number, 0.01) for number in range(300)]
@@ -168,7 +168,7 @@ def test_killed_workers_lose_nothing(both: tuple[App, Cluster], tmp_path: Path) 
 
 
 def test_a_killed_supervisor_loses_nothing(land: Any, config: Callable[..., Config], tmp_path: Path) -> None:
-    """The next cluster runs what the workers held, once their leases are over."""
+    """The next cluster runs the workers' tasks once their leases have expired."""
     path, made = tmp_path / "witness", config(land)
     app, cluster = App(made), Cluster(made)
     cluster.start()
@@ -185,7 +185,7 @@ def test_a_killed_supervisor_loses_nothing(land: Any, config: Callable[..., Conf
 
 
 def test_a_killed_server_loses_nothing(own: Any, config: Callable[..., Config], tmp_path: Path) -> None:
-    """A replica set keeps what it has accepted, though all of it is killed; workers wait for it."""
+    """A replica set keeps accepted tasks although all members are killed; workers wait for it."""
     path, made = tmp_path / "witness", config(own)
     app = App(made)
     with Cluster(made) as cluster:
@@ -202,7 +202,7 @@ def test_a_killed_server_loses_nothing(own: Any, config: Callable[..., Config], 
 def test_a_slot_fires_once_for_two_clusters(
     both: tuple[App, Cluster], land: Any, config: Callable[..., Config], tmp_path: Path
 ) -> None:
-    """Queue and schedules lie in one database: what fires is enqueued in one step."""
+    """The queue and the schedules are in one database, so a slot is fired atomically."""
     app, _ = both
     path = tmp_path / "witness"
     start = int(time.time()) - 3
@@ -224,16 +224,14 @@ def test_a_slot_fires_once_for_two_clusters(
     assert len(path.read_text().splitlines()) == 6
 
 
-def test_work_goes_on_while_primaries_change(
-    three: Any, config: Callable[..., Config], tmp_path: Path
-) -> None:
-    """A primary hands over, then one is killed: nothing accepted is lost, and nobody is restarted."""
+def test_tasks_run_while_primaries_change(three: Any, config: Callable[..., Config], tmp_path: Path) -> None:
+    """A primary steps down, then one is killed: no accepted task is lost, and no worker is restarted."""
     path, made = tmp_path / "witness", config(three)
     numbers = itertools.count()
     app, jobs = App(made), []
 
     def send(count: int) -> None:
-        # what the driver tries again by itself is not seen here
+        # errors after which the driver repeats the command itself are not seen here
         jobs.extend(
             app.enqueue("mongo_tasks.record", str(path), number, 0.002)
             for number in itertools.islice(numbers, count)

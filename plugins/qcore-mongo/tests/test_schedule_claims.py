@@ -1,4 +1,4 @@
-"""A batch is claimed in two commands, and no message by two, whatever comes between."""
+"""A batch is claimed in two commands, and no message twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Between(CommandListener):
-    """Counts the commands of a client, and does something before one of them is sent."""
+    """Counts the commands of a client, and can run code before one of them is sent."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -27,21 +27,21 @@ class Between(CommandListener):
         self.before: dict[str, Callable[[], object]] = {}
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Do what is to be done before this command."""
+        """Run the code for this command."""
         self.sent.append(event.command_name)
         work = self.before.pop(event.command_name, None)
         if work is not None:
             work()
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Take no notice."""
+        """Do nothing."""
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """Take no notice."""
+        """Do nothing."""
 
 
 class Scene:
-    """A consumer whose commands are watched, and another one."""
+    """A consumer whose commands are counted, and another one."""
 
     def __init__(self, land: Any, database: str) -> None:
         self.between = Between()
@@ -51,7 +51,7 @@ class Scene:
         self.other = MongoBroker(self.settings())
 
     def settings(self, **fields: Any) -> Settings:
-        """Return settings of the one queue."""
+        """Return settings of the queue."""
         told = MongoSettings(**self._land.settings, **fields)
         return Settings(name="q", retry=60.0, sections={"mongo": told, "mongo_db": self._database})
 
@@ -62,14 +62,14 @@ class Scene:
         return ids
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         for one in (self.broker, self.results, self.other):
             one.close()
 
 
 @pytest.fixture
 def scene(land: Any, database: str) -> Iterator[Scene]:
-    """Return two consumers of a queue of this test's own."""
+    """Return two consumers of one queue."""
     made = Scene(land, database)
     yield made
     made.close()
@@ -78,12 +78,12 @@ def scene(land: Any, database: str) -> Iterator[Scene]:
 
 
 def bodies(found: Any) -> list[bytes]:
-    """Return what was leased."""
+    """Return the bodies of the leased messages."""
     return [one.body for one in found]
 
 
-def test_what_another_claims_meanwhile_is_left_to_him(scene: Scene) -> None:
-    """Of two who have read the same message one gets it."""
+def test_a_message_that_another_consumer_claims_meanwhile_is_not_leased(scene: Scene) -> None:
+    """Of two consumers that read the same message one leases it."""
     scene.put(b"1", b"2", b"3")
     theirs: list[Any] = []
     scene.between.before["update"] = lambda: theirs.extend(scene.other.lease(2, 0.0))
@@ -93,8 +93,8 @@ def test_what_another_claims_meanwhile_is_left_to_him(scene: Scene) -> None:
     assert (bodies(theirs), bodies(ours)) == ([b"1", b"2"], [b"3"])
 
 
-def test_whoever_comes_second_reads_on(scene: Scene) -> None:
-    """It returns with what is ready, though all it had read was taken."""
+def test_the_second_consumer_reads_further_messages(scene: Scene) -> None:
+    """It returns ready messages although all it had read were claimed by another."""
     scene.put(b"1", b"2", b"3", b"4")
     theirs: list[Any] = []
     scene.between.before["update"] = lambda: theirs.extend(scene.other.lease(2, 0.0))
@@ -105,8 +105,8 @@ def test_whoever_comes_second_reads_on(scene: Scene) -> None:
     assert len(ours) == 2
 
 
-def test_counters_that_were_read_too_early_are_not_handed_out(scene: Scene) -> None:
-    """A message that was leased and failed meanwhile is read anew."""
+def test_outdated_counters_are_not_delivered(scene: Scene) -> None:
+    """A message that was leased and failed meanwhile is read again."""
     scene.put(b"1")
 
     def fail() -> None:
@@ -120,8 +120,8 @@ def test_counters_that_were_read_too_early_are_not_handed_out(scene: Scene) -> N
     assert (found.deliveries, found.failures, found.crashes) == (2, 3, 1)
 
 
-def test_a_delay_that_came_meanwhile_is_kept(scene: Scene) -> None:
-    """A message that was given back for later is not handed out now."""
+def test_a_delay_that_was_set_meanwhile_is_kept(scene: Scene) -> None:
+    """A message that was released with a delay meanwhile is not leased now."""
     scene.put(b"1")
 
     def put_off() -> None:
@@ -134,8 +134,8 @@ def test_a_delay_that_came_meanwhile_is_kept(scene: Scene) -> None:
     assert scene.other.size().delayed == 1
 
 
-def test_another_message_of_the_same_id_is_not_taken_for_the_first(scene: Scene) -> None:
-    """What was removed and enqueued anew has another `seq`, and is read anew."""
+def test_a_new_message_of_the_same_id_is_not_taken_for_the_old_one(scene: Scene) -> None:
+    """A message that was removed and enqueued again has another `seq`, and is read again."""
     (id,) = scene.put(b"first")
 
     def replace() -> None:
@@ -149,8 +149,8 @@ def test_another_message_of_the_same_id_is_not_taken_for_the_first(scene: Scene)
 
 
 @pytest.mark.parametrize("how", ["purge", "withdraw"])
-def test_what_is_removed_meanwhile_is_not_handed_out(scene: Scene, how: str) -> None:
-    """A message that is gone when it is claimed was read in vain."""
+def test_a_message_that_is_removed_meanwhile_is_not_leased(scene: Scene, how: str) -> None:
+    """A message that does not exist any more cannot be claimed."""
     ids = scene.put(b"1", b"2")
     remove = scene.other.purge if how == "purge" else lambda: scene.other.remove_messages(ids)
     scene.between.before["update"] = remove
@@ -159,7 +159,7 @@ def test_what_is_removed_meanwhile_is_not_handed_out(scene: Scene, how: str) -> 
 
 
 def test_an_old_receipt_of_the_same_id_settles_nothing(scene: Scene) -> None:
-    """A lease's name is never used twice, so a message enqueued anew is safe from it."""
+    """The token of a lease is never reused, so an old receipt does not match a new message."""
     (id,) = scene.put(b"first")
     (old,) = scene.broker.lease(1, 0.0)
     scene.broker.settle([Settlement(old.receipt)])
@@ -173,8 +173,8 @@ def test_an_old_receipt_of_the_same_id_settles_nothing(scene: Scene) -> None:
     assert scene.other.size().leased == 0
 
 
-def test_commands_are_few_however_large_the_batch(scene: Scene) -> None:
-    """A worker's turn is four commands: results, what is done with, what is ready, what is taken."""
+def test_the_number_of_commands_does_not_depend_on_the_batch(scene: Scene) -> None:
+    """A worker's cycle is four commands: save results, settle, read ready messages, claim."""
     scene.put(*(b"%d" % number for number in range(300)))
     done = scene.broker.lease(100, 0.0)
     results = [StoredResult(one.receipt[:16], State.SUCCESS, b"", "a.task") for one in done]
@@ -195,8 +195,8 @@ def test_commands_are_few_however_large_the_batch(scene: Scene) -> None:
     assert sorted(scene.between.sent) == ["delete", "insert", "update"]
 
 
-def test_messages_of_different_pasts_are_claimed_in_one_command(scene: Scene) -> None:
-    """What was never leased, failed and came back is claimed together."""
+def test_messages_with_different_versions_are_claimed_in_one_command(scene: Scene) -> None:
+    """New, failed and released messages are claimed together."""
     scene.put(b"1", b"2", b"3")
     for failures in (1, 2):
         found = scene.broker.lease(failures, 0.0)

@@ -1,4 +1,4 @@
-"""What is kept in the server: indexes, sizes, answers that are lost, ends that come by themselves."""
+"""Behaviour with the server: indexes, sizes, lost answers, expiry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.waits
 
 @pytest.fixture
 def settings(land: Any, database: str) -> Iterator[Callable[..., Settings]]:
-    """Return a maker of settings of one queue; fields are those of the table `mongo`."""
+    """Return a factory of settings of one queue; fields are those of the table `mongo`."""
 
     def make(retry: float = 60.0, **fields: Any) -> Settings:
         told = MongoSettings(**{**land.settings, **fields})
@@ -37,10 +37,10 @@ def settings(land: Any, database: str) -> Iterator[Callable[..., Settings]]:
         client.drop_database(database)
 
 
-def test_indexes_are_made_once_and_asked_for_by_name(
+def test_indexes_are_created_once_and_used_by_name(
     settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
 ) -> None:
-    """Each collection has the indexes of its kind; one that was dropped is made again."""
+    """Each collection has the indexes of its kind; one that was dropped is created again."""
     broker, results, schedules = (kind(settings()) for kind in (MongoBroker, MongoResults, MongoSchedules))
     broker.enqueue([Outgoing(bytes(16), b"one")])
     broker.publish_status("a", b"status", 60.0)
@@ -53,17 +53,17 @@ def test_indexes_are_made_once_and_asked_for_by_name(
         names = set(found[kind.collection("q")].index_information())
         assert names == {"_id_", *(index.document["name"] for index in INDEXES[kind])}
     found[Kind.MESSAGES.collection("q")].drop_index("qcore_ready")
-    with pytest.raises(BackendUnavailable, match="asked for by name is gone; it is made anew"):
+    with pytest.raises(BackendUnavailable, match="an index is missing; it will be created again"):
         broker.lease(1, 0.0)
     assert len(broker.lease(1, 0.0)) == 1
     for one in (broker, results, schedules):
         one.close()
 
 
-def test_an_index_that_is_another_is_told(
+def test_an_index_with_other_fields_is_reported(
     settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
 ) -> None:
-    """An index of our name on other fields is refused with what to do."""
+    """An index of the same name on other fields is refused with what to do."""
     look(land)[Kind.MESSAGES.collection("q")].create_index("body", name="qcore_ready")
     broker = MongoBroker(settings())
 
@@ -72,10 +72,10 @@ def test_an_index_that_is_another_is_told(
     broker.close()
 
 
-def test_the_ready_are_found_by_the_index(
+def test_ready_messages_are_found_by_the_index(
     settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
 ) -> None:
-    """However many wait, are leased or are buried, as many are read as are wanted."""
+    """As many messages are read as are wanted, however many are delayed, leased or dead-lettered."""
     broker = MongoBroker(settings())
     broker.enqueue([Outgoing(os.urandom(16), b"later", 60.0) for _ in range(200)])
     broker.enqueue([Outgoing(os.urandom(16), b"now") for _ in range(200)])
@@ -97,7 +97,7 @@ def test_the_ready_are_found_by_the_index(
 def test_a_large_batch_is_leased_in_two_commands(
     settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
 ) -> None:
-    """The driver would fetch the first hundred, and ask again for the rest."""
+    """The driver would fetch the first hundred, and the rest in another command."""
     broker = MongoBroker(settings())
     broker.enqueue([Outgoing(os.urandom(16), b"now") for _ in range(200)])
     database = look(land)
@@ -111,8 +111,8 @@ def test_a_large_batch_is_leased_in_two_commands(
     broker.close()
 
 
-def test_a_file_of_certificates_that_is_not_there_is_told(settings: Callable[..., Settings]) -> None:
-    """The how-to teaches the option; its file missing is the user's matter, not a fault of ours."""
+def test_a_missing_certificate_file_is_reported(settings: Callable[..., Settings]) -> None:
+    """A missing file is reported as an error of the setting."""
     broker = MongoBroker(settings(host="127.0.0.1", port=1, tls=True, tlsCAFile="/nowhere/ca.pem"))
 
     with pytest.raises(BackendRejected, match=r"^`mongo`: .*No such file or directory"):
@@ -121,15 +121,15 @@ def test_a_file_of_certificates_that_is_not_there_is_told(settings: Callable[...
 
 
 def test_a_result_too_large_is_refused_with_its_size(settings: Callable[..., Settings]) -> None:
-    """What no document can hold is refused before it is sent."""
+    """A result that does not fit into a document is refused before it is sent."""
     store = MongoResults(settings())
     with pytest.raises(PayloadTooLarge, match=r"a\.task has 16777216 bytes"):
         store.save([StoredResult(bytes(16), State.SUCCESS, bytes(16 * 2**20), "a.task")])
     store.close()
 
 
-def test_the_largest_message_can_fail_and_be_buried(settings: Callable[..., Settings]) -> None:
-    """There is room for everything that is written beside the body."""
+def test_the_largest_message_can_fail_and_be_dead_lettered(settings: Callable[..., Settings]) -> None:
+    """There is space for all fields that are added to the body."""
     broker = MongoBroker(settings())
     body = bytes(broker.capabilities.max_bytes or 0)
     broker.enqueue([Outgoing(bytes(16), body)])
@@ -145,8 +145,8 @@ def test_the_largest_message_can_fail_and_be_buried(settings: Callable[..., Sett
     broker.close()
 
 
-def test_a_reason_is_no_expression(settings: Callable[..., Settings]) -> None:
-    """A text that looks like a field's name, and one that is no text, are kept as they are."""
+def test_a_reason_is_not_an_expression(settings: Callable[..., Settings]) -> None:
+    """A text that looks like a field's name, and one with invalid characters, are stored unchanged."""
     broker = MongoBroker(settings())
     reasons = ["$body", "$$NOW", "half \ud800 of a character"]
     broker.enqueue([Outgoing(os.urandom(16), reason.encode(errors="replace")) for reason in reasons])
@@ -166,7 +166,7 @@ def test_a_reason_is_no_expression(settings: Callable[..., Settings]) -> None:
 def test_messages_are_ordered_by_the_server_whatever_the_clocks_say(
     settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A producer whose clock is an hour ahead is neither first nor late."""
+    """A producer whose clock is an hour ahead does not change the order."""
     one, other = MongoBroker(settings()), MongoBroker(settings())
     one.enqueue([Outgoing(os.urandom(16), b"1")])
     with monkeypatch.context() as patch:
@@ -181,10 +181,10 @@ def test_messages_are_ordered_by_the_server_whatever_the_clocks_say(
     other.close()
 
 
-def test_the_server_forgets_by_itself(
+def test_the_server_removes_expired_documents(
     settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
 ) -> None:
-    """Results, notes and statuses that are past their time are removed though nobody asks."""
+    """Expired results, coordination records and statuses are removed without a request."""
     with land.client() as client:
         client.admin.command("setParameter", 1, ttlMonitorSleepSecs=1)
     broker, results = MongoBroker(settings()), MongoResults(settings())
@@ -202,7 +202,7 @@ def test_the_server_forgets_by_itself(
 
 
 class Line:
-    """A line to a server on which answers can be swallowed."""
+    """A proxy to a server that can drop answers."""
 
     def __init__(self, port: int) -> None:
         self.answers = True
@@ -233,7 +233,7 @@ class Line:
             sink.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """End all lines."""
+        """Close all connections."""
         for one in self._open:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -245,7 +245,7 @@ class Line:
 
 @pytest.fixture
 def line(land: Any) -> Iterator[Line]:
-    """Return a line to the server."""
+    """Return a proxy to the server."""
     made = Line(land.nodes[0].port)
     yield made
     made.close()
@@ -253,7 +253,7 @@ def line(land: Any) -> Iterator[Line]:
 
 @pytest.fixture
 def by_line(settings: Callable[..., Settings], line: Line) -> Callable[..., Settings]:
-    """Return a maker of settings that lead over the line, with little patience."""
+    """Return a factory of settings that use the proxy, with short timeouts."""
     told = {
         "host": "127.0.0.1", "port": line.port, "replicaSet": None, "directConnection": True,
         "socketTimeoutMS": 300, "connectTimeoutMS": 300, "serverSelectionTimeoutMS": 1000,
@@ -261,13 +261,13 @@ def by_line(settings: Callable[..., Settings], line: Line) -> Callable[..., Sett
     return lambda **fields: settings(**{**told, **fields})
 
 
-def test_a_claim_whose_answer_is_lost_is_given_back(by_line: Callable[..., Settings], line: Line) -> None:
-    """Nobody knows what was claimed: it is released with the next call, not at the end of the lease."""
+def test_a_claim_whose_answer_is_lost_is_released(by_line: Callable[..., Settings], line: Line) -> None:
+    """It is not known what was claimed, so the next call releases it before the lease expires."""
     broker = MongoBroker(by_line())
     broker.enqueue([Outgoing(os.urandom(16), b"one")])
     broker.size()
-    broker._doubtful[b"x" * 12] = []
-    broker._give_up_doubtful()
+    broker._unknown_claims[b"x" * 12] = []
+    broker._release_unknown_claims()
     claim = broker._claim
 
     def cut(copies: Any) -> Any:
@@ -278,7 +278,7 @@ def test_a_claim_whose_answer_is_lost_is_given_back(by_line: Callable[..., Setti
     with pytest.raises(BackendUnavailable):
         broker.lease(1, 0.0)
     broker._claim = claim  # type: ignore[method-assign]  # as above
-    assert broker._doubtful
+    assert broker._unknown_claims
     line.answers = True
 
     (found,) = lease_when_it_is_back(broker)
@@ -288,7 +288,7 @@ def test_a_claim_whose_answer_is_lost_is_given_back(by_line: Callable[..., Setti
 
 
 def lease_when_it_is_back(broker: MongoBroker) -> Any:
-    """Lease, as a worker does that waits for its broker."""
+    """Lease, and repeat the call while the broker is unavailable, as a worker does."""
     end = time.monotonic() + 45
     while True:
         try:
@@ -302,7 +302,7 @@ def lease_when_it_is_back(broker: MongoBroker) -> Any:
 def test_an_enqueue_whose_answer_is_lost_may_be_repeated(
     by_line: Callable[..., Settings], line: Line
 ) -> None:
-    """The error says that it may have been accepted; the same message again is no second one."""
+    """The error says that the message may have been accepted; repeating the call adds no second one."""
     broker = MongoBroker(by_line())
     sent = Outgoing(os.urandom(16), b"one")
     broker.size()
@@ -323,10 +323,10 @@ def test_an_enqueue_whose_answer_is_lost_may_be_repeated(
     broker.close()
 
 
-def test_whoever_leaves_does_not_wait_for_a_server_that_is_away(
+def test_closing_does_not_wait_for_a_server_that_does_not_answer(
     by_line: Callable[..., Settings], line: Line
 ) -> None:
-    """Closing takes a second or two at most, whatever the server does."""
+    """Closing takes at most a second or two, whatever the server does."""
     broker = MongoBroker(by_line(serverSelectionTimeoutMS=20_000, socketTimeoutMS=20_000))
     broker.enqueue([Outgoing(os.urandom(16), b"one")])
     assert len(broker.lease(1, 0.0)) == 1
@@ -339,17 +339,17 @@ def test_whoever_leaves_does_not_wait_for_a_server_that_is_away(
     assert time.monotonic() - since < 10
 
 
-def test_hidden_messages_are_no_messages(settings: Callable[..., Settings]) -> None:
-    """What a dead timekeeper has left is neither leased nor counted, and is in nobody's way."""
+def test_hidden_messages_are_neither_leased_nor_counted(settings: Callable[..., Settings]) -> None:
+    """Hidden messages of a process that died do not affect a queue."""
     broker = MongoBroker(settings())
     sent = Outgoing(os.urandom(16), b"slot")
-    messages.hide(broker._link.collection(Kind.MESSAGES), [sent])
+    messages.hide(broker._client.collection(Kind.MESSAGES), [sent])
 
     assert list(broker.lease(1, 0.0)) == []
     assert (broker.size().ready, broker.purge()) == (0, 0)
     assert list(broker.remove_messages([sent.id])) == []
     broker.enqueue([sent])
     assert [one.body for one in broker.lease(2, 0.0)] == [b"slot"]
-    messages.show(broker._link.collection(Kind.MESSAGES), [sent.id])
+    messages.show(broker._client.collection(Kind.MESSAGES), [sent.id])
     assert list(broker.lease(1, 0.0)) == []
     broker.close()

@@ -1,4 +1,4 @@
-"""What a user may write under `mongo` and `mongo_db`, and where it leads."""
+"""The settings `mongo` and `mongo_db` and the addresses they name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient, common
 
+import qcore_mongo
 from qcore import App, Cluster, Config
 from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
 from qcore.model import Outgoing, Settlement
@@ -34,7 +35,7 @@ EXAMPLE = {
 
 
 def settings(value: Any, database: str | None = None) -> Settings:
-    """Return what a configuration makes of the keys `mongo` and `mongo_db`."""
+    """Return the settings of a configuration with the keys `mongo` and `mongo_db`."""
     told = {"name": "q", "secret_key": SECRET, "mongo": value}
     return Config.from_dict(told | ({"mongo_db": database} if database else {})).settings()
 
@@ -64,8 +65,8 @@ def settings(value: Any, database: str | None = None) -> Settings:
         ("mongodb://us@er:pa?ss@db:1/orders", None, "db:1/orders"),
     ],
 )
-def test_a_table_or_a_uri_leads_to_a_database(value: Any, database: str | None, where: str) -> None:
-    """`mongo_db` comes first, then the URI's own database, then `qcore`."""
+def test_a_table_or_a_uri_names_a_database(value: Any, database: str | None, where: str) -> None:
+    """The database is `mongo_db`, else the URI's own, else `qcore`."""
     assert address.find(settings(value, database)).title == where
 
 
@@ -78,23 +79,23 @@ def test_a_table_or_a_uri_leads_to_a_database(value: Any, database: str | None, 
         ("mongodb+srv://cluster.example.net/", True),
     ],
 )
-def test_a_named_replica_set_is_waited_in(value: Any, named: bool) -> None:
-    """What needs a replica set is claimed where the configuration names one."""
-    place = address.find(settings(value))
+def test_a_named_replica_set_has_time_for_an_election(value: Any, named: bool) -> None:
+    """A configuration that names a replica set is recognised, and has a longer timeout."""
+    found = address.find(settings(value))
 
-    assert place.replicated is named
-    assert place.keywords["serverSelectionTimeoutMS"] == (15_000 if named else 5_000)
-
-
-def test_a_uri_keeps_its_own_times() -> None:
-    """A default does not stand above what the URI says."""
-    place = address.find(settings("mongodb://db/?socketTimeoutMS=2000&serverSelectionTimeoutMS=7"))
-
-    assert place.timeout == 2.0
-    assert not place.keywords.keys() & {"socketTimeoutMS", "serverSelectionTimeoutMS"}
+    assert found.replicated is named
+    assert found.keywords["serverSelectionTimeoutMS"] == (15_000 if named else 5_000)
 
 
-def test_a_mistyped_key_is_told() -> None:
+def test_a_uri_keeps_its_own_timeouts() -> None:
+    """A default does not override an option of the URI."""
+    found = address.find(settings("mongodb://db/?socketTimeoutMS=2000&serverSelectionTimeoutMS=7"))
+
+    assert found.timeout == 2.0
+    assert not found.keywords.keys() & {"socketTimeoutMS", "serverSelectionTimeoutMS"}
+
+
+def test_a_misspelt_key_is_reported() -> None:
     """Keys are checked when the configuration is read."""
     with pytest.raises(ConfigError, match=r"mongo\.hots: unknown key.*host"):
         settings({"hots": "db"})
@@ -125,22 +126,22 @@ def test_a_strange_value_is_refused_without_its_password(value: Any) -> None:
 
 
 def test_a_password_is_not_shown() -> None:
-    """Neither the settings nor the place show what opens the database."""
+    """Neither the settings nor the address show credentials."""
     made = settings({"host": "mongodb://user:hidden@db/orders", "password": "hidden"})
-    place = address.find(made)
+    found = address.find(made)
 
-    assert "hidden" not in f"{made!r} {made.section('mongo')!r} {place!r} {place.title}"
+    assert "hidden" not in f"{made!r} {made.section('mongo')!r} {found!r} {found.title}"
 
 
-def test_nobody_there_is_unavailable() -> None:
-    """A server that does not listen may do so later."""
+def test_a_server_that_does_not_listen_is_unavailable() -> None:
+    """A server that does not listen now may do so later."""
     made = settings({"host": "127.0.0.1", "port": 1, "serverSelectionTimeoutMS": 200})
     with pytest.raises(BackendUnavailable, match=r"127\.0\.0\.1:1/qcore: it does not answer"):
         MongoBroker(made).ping()
 
 
 def test_a_closed_broker_says_so(alone: Any) -> None:
-    """A connection that was closed is not opened again."""
+    """A closed broker raises an error and does not connect again."""
     broker = MongoBroker(settings(alone.settings))
     broker.ping()
     broker.close()
@@ -148,19 +149,19 @@ def test_a_closed_broker_says_so(alone: Any) -> None:
         broker.ping()
 
 
-def test_the_doors_of_a_process_share_one_client(alone: Any, database: str) -> None:
-    """Broker, results and schedules ask by the same connections; the last one closes them."""
+def test_broker_and_stores_of_a_process_share_one_client(alone: Any, database: str) -> None:
+    """Broker, results and schedules use the same connections; the last one closes them."""
     made = settings(alone.settings, database)
     one, other = MongoBroker(made), MongoBroker(made)
     one.ping()
     other.ping()
-    shared = one._link.database.client
+    shared = one._client.database.client
 
-    assert shared is other._link.database.client
+    assert shared is other._client.database.client
     one.close()
     other.ping()
     other.close()
-    assert MongoBroker(made)._link.database.client is not shared
+    assert MongoBroker(made)._client.database.client is not shared
 
 
 PRODUCER = """
@@ -173,8 +174,8 @@ app.enqueue("time.time")
 """
 
 
-def test_a_producer_that_ends_leaves_without_a_word(alone: Any, database: str) -> None:
-    """A script need not close its app: nothing is printed, and no client is left open."""
+def test_a_producer_that_ends_prints_nothing(alone: Any, database: str) -> None:
+    """A script need not close its app: no warning is printed, and no client is left open."""
     uri = f"mongodb://127.0.0.1:{alone.nodes[0].port}"
     command = [sys.executable, "-W", "default", "-c", PRODUCER, uri, SECRET, database]
 
@@ -183,8 +184,8 @@ def test_a_producer_that_ends_leaves_without_a_word(alone: Any, database: str) -
     assert ran.stdout + ran.stderr == ""
 
 
-def test_the_plugin_offers_each_door_by_one_name(alone: Any, database: str) -> None:
-    """The key `mongo` selects broker, results and schedules alike."""
+def test_the_plugin_offers_broker_and_stores_by_one_name(alone: Any, database: str) -> None:
+    """The key `mongo` selects broker, result store and schedule store."""
     made = settings(alone.settings, database)
     broker = plugin.qcore_brokers()["mongo"](made)
     store = plugin.qcore_result_stores()["mongo"](made)
@@ -196,8 +197,8 @@ def test_the_plugin_offers_each_door_by_one_name(alone: Any, database: str) -> N
         one.close()
 
 
-def test_what_it_is_is_told(land: Any, database: str) -> None:
-    """`info` names version, kind and place."""
+def test_info_names_the_server(land: Any, database: str) -> None:
+    """`info` names version, kind and address."""
     broker = MongoBroker(settings(land.settings, database))
 
     assert broker.info().startswith("MongoDB 6.0.")
@@ -206,15 +207,15 @@ def test_what_it_is_is_told(land: Any, database: str) -> None:
     broker.close()
 
 
-def test_the_check_tells_what_is_waited_for(land: Any, database: str) -> None:
-    """`qcore doctor` says whether writes wait for a majority, and what a server alone lacks."""
+def test_the_check_returns_the_write_concern(land: Any, database: str) -> None:
+    """`qcore doctor` shows the write concern, and what a standalone server lacks."""
     told = check(settings(land.settings, database))
 
-    assert ("w=majority" if land.set_name else "one server alone") in told
+    assert ("w=majority" if land.set_name else "standalone server") in told
 
 
 def test_the_database_of_a_uri_is_used(alone: Any, look: Callable[..., Any], database: str) -> None:
-    """Without `mongo_db` the queue lies in the database that the URI names."""
+    """Without `mongo_db` the queue is in the database that the URI names."""
     uri = f"mongodb://127.0.0.1:{alone.nodes[0].port}/{database}"
     broker = MongoBroker(settings(uri))
     broker.enqueue([Outgoing(bytes(16), b"here")])
@@ -223,10 +224,8 @@ def test_the_database_of_a_uri_is_used(alone: Any, look: Callable[..., Any], dat
     broker.close()
 
 
-def test_the_specification_s_example_runs(
-    alone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The example dict loads as it is, and a cluster of it works once its port is this test's."""
+def test_the_example_of_django_q_runs(alone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of Django-Q's documentation loads unchanged, and a cluster with it runs tasks."""
     assert Config.from_dict({**EXAMPLE, "secret_key": SECRET}).broker == "mongo"
     (tmp_path / "example_tasks.py").write_text("def double(n):\n    return 2 * n\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -246,7 +245,7 @@ def test_the_specification_s_example_runs(
 
 
 def test_every_parameter_of_the_client_may_be_written() -> None:
-    """The table takes each parameter that MongoClient knows."""
+    """The table accepts each parameter of MongoClient."""
     known = {name.lower() for name in common.VALIDATORS} - {"readpreferencetags"}
     ours = {name.lower() for name in MongoSettings.__annotations__}
     # second names of what is there, and what the driver keeps for itself
@@ -258,7 +257,7 @@ def test_every_parameter_of_the_client_may_be_written() -> None:
 
 
 def test_a_queue_moves_by_its_uri(alone: Any, database: str, tmp_path: Path) -> None:
-    """`qcore move` takes messages out of MongoDB and puts them in."""
+    """`qcore move` moves messages out of and into MongoDB."""
     uri = f"mongodb://127.0.0.1:{alone.nodes[0].port}/{database}"
     broker = MongoBroker(settings(uri))
     broker.enqueue([Outgoing(bytes([number]) * 16, b"x" * 26 + bytes([number]) * 74) for number in range(30)])
@@ -278,7 +277,7 @@ def test_a_queue_moves_by_its_uri(alone: Any, database: str, tmp_path: Path) -> 
 def test_a_user_of_the_one_database_is_enough(
     start: Callable[..., Any], tmp_path: Path, database: str
 ) -> None:
-    """The role readWrite does for everything, change streams included; a wrong password is told as one."""
+    """The role readWrite is enough, even for change streams; a wrong password is reported as one."""
     key = tmp_path / "key"
     key.write_text("a key that members of this set share")
     key.chmod(0o600)
@@ -300,9 +299,14 @@ def test_a_user_of_the_one_database_is_enough(
     assert broker._waker._stream is not None
     assert broker.size().ready == 0
     broker.close()
-    with pytest.raises(BackendRejected, match="does not take this user name and password") as caught:
+    with pytest.raises(BackendRejected, match="does not accept this user name and password") as caught:
         MongoBroker(settings({**told, "password": "wrong"}, database)).ping()
     assert "wrong" not in str(caught.value)
-    with pytest.raises(BackendRejected, match="may not do this; give it the role readWrite"):
+    with pytest.raises(BackendRejected, match="has no permission for this; grant it the role readWrite"):
         MongoBroker(settings({**told, "password": "hi/dden"}, "other")).enqueue([Outgoing(bytes(16), b"one")])
     land.close()
+
+
+def test_every_exported_name_can_be_imported() -> None:
+    """The package imports its names when they are used, so a wrong module would be noticed late."""
+    assert all(isinstance(getattr(qcore_mongo, name), type) for name in qcore_mongo.__all__)

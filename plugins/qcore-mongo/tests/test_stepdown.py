@@ -1,4 +1,4 @@
-"""A broker's own steps while the primaries of a replica set change."""
+"""A broker's calls while the primary of a replica set changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANY, PATIENCE = 600, 120.0
 
 
 def insistently(step: Callable[[], Any]) -> Any:
-    """Do a step until the backend answers, as producers and workers do."""
+    """Repeat a step while the backend is unavailable, as producers and workers do."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -34,7 +34,7 @@ def insistently(step: Callable[[], Any]) -> Any:
 
 
 def watch(what: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition is true."""
     end = time.monotonic() + PATIENCE
     while not what():
         assert time.monotonic() < end
@@ -42,12 +42,12 @@ def watch(what: Callable[[], bool]) -> None:
 
 
 def result(body: bytes) -> StoredResult:
-    """Return the result of the task that a message stands for."""
+    """Return a result for the task of a message."""
     return StoredResult(b"%016d" % int(body), State.SUCCESS, body, "a.task")
 
 
 def test_nothing_is_lost_while_primaries_change(three: Any, database: str) -> None:
-    """Producers and consumers insist; each message comes, and each result is kept."""
+    """Producers and consumers repeat failed calls; no message and no result is lost."""
     sections = {"mongo": MongoSettings(**three.settings), "mongo_db": database}
 
     def settings() -> Settings:
@@ -99,8 +99,8 @@ def test_nothing_is_lost_while_primaries_change(three: Any, database: str) -> No
     store.close()
 
 
-def test_whoever_waits_is_woken_by_the_next_primary(three: Any, database: str) -> None:
-    """A step-down ends cursors, not change streams: idle workers and producers go on watching."""
+def test_waiting_processes_are_woken_by_the_next_primary(three: Any, database: str) -> None:
+    """A step-down ends cursors; idle workers and producers open new ones."""
     sections = {"mongo": MongoSettings(**three.settings), "mongo_db": database}
     made = Settings(name="q", sections=sections)
     idle, waiting, broker, store = (

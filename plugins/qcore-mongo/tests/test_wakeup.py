@@ -1,4 +1,4 @@
-"""Change streams: what ends them, what does not, and what is done without them."""
+"""Change streams: how they end, and what happens without them."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 
 class Asked(CommandListener):
-    """Notes the milliseconds that the server is asked to wait."""
+    """Records the milliseconds that the server is asked to wait."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Look at a wait."""
+        """Record the wait of a command."""
         if event.command_name == "getMore":
             self.waits.append(event.command["maxTimeMS"])
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Take no notice."""
+        """Do nothing."""
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """Take no notice."""
+        """Do nothing."""
 
 
 @pytest.fixture
 def settings(replicated: Any, database: str) -> Iterator[Callable[..., Settings]]:
-    """Return a maker of settings of one queue; fields are those of the table `mongo`."""
+    """Return a factory of settings of one queue; fields are those of the table `mongo`."""
 
     def make(**fields: Any) -> Settings:
         told = MongoSettings(**{**replicated.settings, **fields})
@@ -55,7 +55,7 @@ def settings(replicated: Any, database: str) -> Iterator[Callable[..., Settings]
 
 @pytest.fixture
 def lose_first(monkeypatch: pytest.MonkeyPatch, replicated: Any, database: str) -> Iterator[list[int]]:
-    """Let the server forget the first cursor, as it does when it is no primary any more."""
+    """Kill the first cursor, as a server does that is not the primary any more."""
     opened: list[int] = []
     open_ = Stream._open
 
@@ -70,10 +70,10 @@ def lose_first(monkeypatch: pytest.MonkeyPatch, replicated: Any, database: str) 
         yield opened
 
 
-def test_an_idle_worker_watches_anew_after_its_cursor_is_gone(
+def test_an_idle_worker_opens_a_new_cursor_after_its_own_was_lost(
     settings: Callable[..., Settings], lose_first: list[int]
 ) -> None:
-    """A change of the primary takes cursors along; the next wait opens another."""
+    """A change of the primary loses cursors; the next wait opens another."""
     broker = MongoBroker(settings())
 
     assert list(broker.lease(1, 0.5)) == []
@@ -85,10 +85,10 @@ def test_an_idle_worker_watches_anew_after_its_cursor_is_gone(
     broker.close()
 
 
-def test_a_wait_for_a_result_outlives_its_cursor(
+def test_a_wait_for_a_result_survives_its_cursor(
     settings: Callable[..., Settings], lose_first: list[int]
 ) -> None:
-    """Whoever waits for a result is not told of the server's matters."""
+    """A wait for a result does not end with an error when its cursor is lost."""
     store = MongoResults(settings())
 
     assert store.wait(os.urandom(16), 0.5) is None
@@ -97,10 +97,10 @@ def test_a_wait_for_a_result_outlives_its_cursor(
     store.close()
 
 
-def test_where_streams_are_refused_a_wait_polls_and_says_so_once(
+def test_a_wait_without_permission_for_streams_polls_and_logs_once(
     start: Callable[..., Any], database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A role may lack `changeStream`: whoever waits for a result looks again and again."""
+    """A role may lack `changeStream`; then a wait for a result polls."""
     land = start(1, "--setParameter", "enableTestCommands=1")
     made = Settings(
         name="q", poll=0.05, sections={"mongo": MongoSettings(**land.settings), "mongo_db": database}
@@ -126,8 +126,8 @@ def test_where_streams_are_refused_a_wait_polls_and_says_so_once(
     land.close()
 
 
-def test_a_time_for_every_operation_leaves_waits_as_they_are(settings: Callable[..., Settings]) -> None:
-    """`timeoutMS` bounds what is asked of the server, not how long it is asked to wait."""
+def test_a_timeout_for_every_operation_does_not_limit_waits(settings: Callable[..., Settings]) -> None:
+    """`timeoutMS` limits operations, but not waits for changes."""
     asked = Asked()
     told = settings(timeoutMS=30_000, event_listeners=[asked])
     broker, store = MongoBroker(told), MongoResults(told)

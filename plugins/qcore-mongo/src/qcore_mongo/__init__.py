@@ -1,4 +1,4 @@
-"""MongoDB behind qcore's doors."""
+"""Exports the broker, the stores and the settings for MongoDB."""
 
 from typing import TYPE_CHECKING
 

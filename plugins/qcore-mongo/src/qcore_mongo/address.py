@@ -1,4 +1,4 @@
-"""The keys `mongo` and `mongo_db` into a place."""
+"""Decides which server and database the settings name."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Settings
 
-#: database of a queue where neither `mongo_db` nor the URI names one
+#: the database if neither `mongo_db` nor the URI names one
 DATABASE: Final = "qcore"
-#: milliseconds for an answer; a wait in the server is shorter
+#: milliseconds to wait for an answer; waits in the server are shorter
 _ANSWER: Final = 15_000
-#: milliseconds for a connection
+#: milliseconds to open a connection
 _CONNECTION: Final = 5_000
-#: milliseconds a primary is looked for where others may be elected, which takes up to 12 seconds
+#: milliseconds to find the primary of a replica set; an election takes up to 12 seconds
 _ELECTION: Final = 15_000
-#: milliseconds a server alone is looked for
-_ALONE: Final = 5_000
+#: milliseconds to find a standalone server
+_STANDALONE: Final = 5_000
 _URI: Final = re.compile(r"mongodb(\+srv)?://", re.IGNORECASE)
 _SERVER: Final = r"(\[[^\]]*\]|[^:,\[\]]*)(:\d{1,5})?"
 _SERVERS: Final = re.compile(f"{_SERVER}(,{_SERVER})*")
@@ -32,79 +32,81 @@ _SERVERS: Final = re.compile(f"{_SERVER}(,{_SERVER})*")
 
 @attrs.frozen(kw_only=True)
 class Address:
-    """A database of a server or of a replica set, described without its password."""
+    """A database of a server or a replica set."""
 
-    #: what MongoClient is told
+    #: the parameters of MongoClient
     keywords: dict[str, Any] = attrs.field(repr=False)
     database: str
-    #: what is told to people
+    #: servers and database for messages, without credentials
     title: str
-    #: whether the configuration names a replica set: change streams and transactions are there
+    #: whether the configuration names a replica set, which has change streams and transactions
     replicated: bool
-    #: seconds an answer may take
+    #: seconds to wait for an answer
     timeout: float
 
     @property
     def key(self) -> str:
-        """Return what is the same for all that may share one client."""
+        """Return a text that is equal for addresses that can share one client."""
         return repr(sorted(self.keywords.items()))
 
 
 def find(settings: Settings) -> Address:
-    """Return the place that the configuration describes."""
+    """Return the address that the settings describe."""
     section = settings.section("mongo")
     if isinstance(section, str):
         section = MongoSettings(host=section)
-    told = (section or MongoSettings()).keywords()
-    hosts: Sequence[str] = _hosts(told)
-    whole = " ".join(hosts)
-    names = {name.lower() for name in told} | {name.lower() for name in re.findall(r"[?&](\w+)=", whole)}
-    replicated = "replicaset" in names or whole.lower().startswith("mongodb+srv:")
+    keywords = (section or MongoSettings()).keywords()
+    hosts: Sequence[str] = _hosts(keywords)
+    all_hosts = " ".join(hosts)
+    names = {name.lower() for name in keywords} | {
+        name.lower() for name in re.findall(r"[?&](\w+)=", all_hosts)
+    }
+    replicated = "replicaset" in names or all_hosts.lower().startswith("mongodb+srv:")
     for name, value in (
         ("socketTimeoutMS", _ANSWER),
         ("connectTimeoutMS", _CONNECTION),
-        ("serverSelectionTimeoutMS", _ELECTION if replicated else _ALONE),
+        ("serverSelectionTimeoutMS", _ELECTION if replicated else _STANDALONE),
         ("appname", "qcore"),
     ):
         if name.lower() not in names:
-            told[name] = value
+            keywords[name] = value
     database = settings.section("mongo_db") or _database(hosts) or DATABASE
     return Address(
-        keywords={**told, "host": list(hosts)},
+        keywords={**keywords, "host": list(hosts)},
         database=database,
-        title=f"{_title(hosts, told.get('port', 27017))}/{database}",
+        title=f"{_title(hosts, keywords.get('port', 27017))}/{database}",
         replicated=replicated,
-        timeout=_timeout(told, whole),
+        timeout=_timeout(keywords, all_hosts),
     )
 
 
-def _hosts(told: dict[str, Any]) -> Sequence[str]:
-    host = told.get("host", "localhost")
+def _hosts(keywords: dict[str, Any]) -> Sequence[str]:
+    host = keywords.get("host", "localhost")
     return [host] if isinstance(host, str) else [str(one) for one in host]
 
 
-def _timeout(told: dict[str, Any], uri: str) -> float:
-    """Return the seconds after which the client gives an answer up, as far as they are known here."""
+def _timeout(keywords: dict[str, Any], uri: str) -> float:
+    """Return the seconds after which the client stops waiting for an answer, if known here."""
     in_uri = re.search(r"[?&]sockettimeoutms=(\d+)", uri, re.IGNORECASE)
-    milliseconds = float(told.get("socketTimeoutMS") or (in_uri[1] if in_uri else _ANSWER))
-    # 0 is without end
+    milliseconds = float(keywords.get("socketTimeoutMS") or (in_uri[1] if in_uri else _ANSWER))
+    # 0 means no limit
     return (milliseconds or _ANSWER) / 1000
 
 
 def _split(host: str) -> tuple[str, str]:
-    """Return the servers of a URI and what stands behind them; what might be a password is left out."""
-    # an option may hold any character, `@` and `/` too
+    """Return the servers of a URI and the path after them; a possible password is left out."""
+    # an option may contain any character, including `@` and `/`
     front, _, options = _URI.sub("", host).partition("?")
     servers, slash, path = front.rpartition("@")[2].partition("/")
     if "@" in options and not (_SERVERS.fullmatch(servers) and (slash or "@" in front)):
-        # no options but a password with a `?` in it, which the driver refuses
+        # not options but a password that contains `?`, which the driver refuses
         servers, _, path = options.partition("?")[0].rpartition("@")[2].partition("/")
     return servers, path
 
 
 def _database(hosts: Sequence[str]) -> str:
-    """Return the database that a URI names, empty if none does."""
-    # a collection may stand behind it
+    """Return the database that a URI names, "" if none does."""
+    # the name of a collection may follow it
     found = (unquote(_split(host)[1]).partition(".")[0] for host in hosts if _URI.match(host))
     return next(filter(None, found), "")
 

@@ -1,4 +1,4 @@
-"""Decides how a queue lives in MongoDB."""
+"""Decides how messages are leased and settled in MongoDB."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_mongo import dead_letters, messages, pending
-from qcore_mongo.client import FAREWELL, Client, Document
+from qcore_mongo.client import CLOSE_TIMEOUT, Client, Document
 from qcore_mongo.indexes import READY, Kind
 from qcore_mongo.wakeup import Waker
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore_mongo.broker")
 
-#: messages in one call at most
-BULK: Final = 1000
-#: seconds between looks for slots that nobody finished firing, while there is nothing else to do
-SWEEP: Final = 1.0
-#: ready messages are counted one by one up to this many
-_COUNTED: Final = 100_000
-#: messages read ahead are at most this many times those that are wanted, when others want the same
-_AHEAD: Final = 64
+#: most messages in one call
+MAX_BATCH: Final = 1000
+#: seconds between searches for unfinished slots of schedules, while a worker is idle
+PENDING_INTERVAL: Final = 1.0
+#: up to this number, ready messages are counted exactly
+_MAX_EXACT_COUNT: Final = 100_000
+#: a worker reads at most this many batches ahead, when other workers claim the same messages
+_MAX_AHEAD: Final = 64
 _ORDER: Final = [("at", 1), ("seq", 1)]
-#: no lease, or one that has ended
+#: messages without a lease, or with an expired one
 _NOT_LEASED: Final[Document] = {
     "at": {"$exists": True},
     "$or": [{"lease": {"$exists": False}}, {"$expr": {"$lte": ["$at", "$$NOW"]}}],
@@ -46,62 +46,62 @@ class MongoBroker(Broker):
     """A queue in MongoDB, for any number of machines."""
 
     def __init__(self, settings: Settings) -> None:
-        self._link = Client(settings)
-        self._lasts = settings.retry
+        self._client = Client(settings)
+        self._lease_seconds = settings.retry
         self._owner = settings.owner
-        self._waker = Waker(self._link, settings)
-        #: how far ahead is read: 1 while nobody else takes what was read
+        self._waker = Waker(self._client, settings)
+        #: number of batches among which the one to read is chosen; 1 while no other worker claims the same
         self._ahead = 1
-        self._sweep_at = 0.0
-        #: leases whose answer was lost: nobody knows what they hold
-        self._doubtful: dict[bytes, list[bytes]] = {}
+        self._show_pending_at = 0.0
+        #: token -> ids of a claim whose answer was lost, so that it is not known which it leased
+        self._unknown_claims: dict[bytes, list[bytes]] = {}
         self.capabilities = Capabilities(
             receipts=True,
             extend=True,
             delay=True,
             counts_attempts=True,
             dead_letter=True,
-            blocking=self._link.place.replicated,
+            blocking=self._client.address.replicated,
             unique_ids=True,
-            bulk=BULK,
+            bulk=MAX_BATCH,
             max_bytes=messages.MAX_BYTES,
             status=True,
             remove_messages=True,
-            backend=self._link.backend,
+            backend=self._client.backend,
         )
 
-    # -- putting in -------------------------------------------------------------------------
+    # -- enqueuing --------------------------------------------------------------------------
 
     def enqueue(self, messages_: Sequence[Outgoing]) -> None:
-        """Accept messages: one command for those without delay, one for those with."""
+        """Accept messages: one command for those without a delay, one for those with a delay."""
         messages.check(messages_)
-        collection = self._link.collection(Kind.MESSAGES)
-        self._link.do(lambda: messages.put(collection, messages_), doubt=messages.DOUBT)
+        collection = self._client.collection(Kind.MESSAGES)
+        self._client.do(lambda: messages.put(collection, messages_), if_unknown=messages.OUTCOME_UNKNOWN)
 
-    # -- taking out -------------------------------------------------------------------------
+    # -- leasing ----------------------------------------------------------------------------
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """Hand out messages: they are read, then claimed if they are still what was read."""
+        """Lease messages: read some, then claim those that have not changed since."""
         if limit <= 0:
             return ()
         deadline = time.monotonic() + wait
-        found = self._take(min(limit, BULK))
+        found = self._lease_ready(min(limit, MAX_BATCH))
         while not found and (left := deadline - time.monotonic()) > 0:
-            self._sweep()
+            self._show_pending()
             self._waker.wait(left)
-            found = self._take(min(limit, BULK))
+            found = self._lease_ready(min(limit, MAX_BATCH))
         return found
 
-    def _take(self, limit: int) -> list[Delivery]:
-        self._give_up_doubtful()
-        collection = self._link.collection(Kind.MESSAGES)
+    def _lease_ready(self, limit: int) -> list[Delivery]:
+        self._release_unknown_claims()
+        collection = self._client.collection(Kind.MESSAGES)
         while True:
-            # several who read the same would claim the same: they read at different places
-            skip = random.randrange(self._ahead) * limit  # noqa: S311 - no secret is made of it
-            ready = collection.find(messages.FREE, hint=READY).sort(_ORDER).skip(skip).limit(limit)
-            # in one answer, however many they are
+            # workers that read the same messages would claim the same, so each reads another batch
+            skip = random.randrange(self._ahead) * limit  # noqa: S311 - not used for a secret
+            ready = collection.find(messages.READY_FILTER, hint=READY).sort(_ORDER).skip(skip).limit(limit)
+            # in one answer, whatever their number is
             ready.batch_size(limit + 1)
-            copies = self._link.read(ready)
+            copies = self._client.read(ready)
             if found := self._claim(copies):
                 return found
             if not copies:
@@ -109,161 +109,161 @@ class MongoBroker(Broker):
                     return []
                 self._ahead = 1
 
-    def _sweep(self) -> None:
-        """See to slots whose timekeeper died while it fired them."""
+    def _show_pending(self) -> None:
+        """Show the messages of slots whose process died while it fired them."""
         now = time.monotonic()
-        if now >= self._sweep_at:
-            self._sweep_at = now + SWEEP
-            pending.show(self._link)
+        if now >= self._show_pending_at:
+            self._show_pending_at = now + PENDING_INTERVAL
+            pending.show(self._client)
 
     def _claim(self, copies: list[Document]) -> list[Delivery]:
         if not copies:
             return []
         token = os.urandom(messages.TOKEN)
         ids = [one["_id"] for one in copies]
-        collection = self._link.collection(Kind.MESSAGES)
-        steps = messages.claims(copies, token, self._owner, self._lasts)
-        self._doubtful[token] = ids
-        claimed = self._link.do(lambda: collection.bulk_write(steps, ordered=False), again=True)
+        collection = self._client.collection(Kind.MESSAGES)
+        steps = messages.claims(copies, token, self._owner, self._lease_seconds)
+        self._unknown_claims[token] = ids
+        claimed = self._client.do(lambda: collection.bulk_write(steps, ordered=False), repeatable=True)
         if claimed.matched_count < len(ids):
-            # somebody else was faster, or this is the second try of a claim whose answer was lost
-            self._ahead = min(self._ahead * 2, _AHEAD)
+            # another worker was faster, or this is the second attempt of a claim whose answer was lost
+            self._ahead = min(self._ahead * 2, _MAX_AHEAD)
             ours = collection.find(messages.held(ids, token), {"_id": 1})
-            kept = {one["_id"] for one in self._link.read(ours)}
+            kept = {one["_id"] for one in self._client.read(ours)}
             copies = [one for one in copies if one["_id"] in kept]
         elif self._ahead > 1:
             self._ahead //= 2
         found = [messages.delivery(one, token) for one in copies]
-        del self._doubtful[token]
+        del self._unknown_claims[token]
         return found
 
-    def _give_up_doubtful(self) -> None:
-        while self._doubtful:
-            token, ids = next(iter(self._doubtful.items()))
-            collection = self._link.collection(Kind.MESSAGES)
+    def _release_unknown_claims(self) -> None:
+        while self._unknown_claims:
+            token, ids = next(iter(self._unknown_claims.items()))
+            collection = self._client.collection(Kind.MESSAGES)
             lost = messages.held(ids, token)
-            self._link.do(lambda: collection.update_many(lost, messages.giving_back()), again=True)  # noqa: B023 - used at once
-            del self._doubtful[token]
+            self._client.do(lambda: collection.update_many(lost, messages.releasing()), repeatable=True)  # noqa: B023 - used at once
+            del self._unknown_claims[token]
 
     # -- leases -----------------------------------------------------------------------------
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End leases: one command for what is removed, one for what is kept."""
+        """End leases in one bulk write."""
         steps = messages.settling(settlements)
         if steps:
-            collection = self._link.collection(Kind.MESSAGES)
-            self._link.do(lambda: collection.bulk_write(steps, ordered=False), again=True)
+            collection = self._client.collection(Kind.MESSAGES)
+            self._client.do(lambda: collection.bulk_write(steps, ordered=False), repeatable=True)
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
-        """Make leases last, by the server's clock."""
+        """Let leases end `seconds` from now, by the server's clock."""
         steps = messages.extending(receipts, seconds)
         if steps:
-            collection = self._link.collection(Kind.MESSAGES)
-            self._link.do(lambda: collection.bulk_write(steps, ordered=False), again=True)
+            collection = self._client.collection(Kind.MESSAGES)
+            self._client.do(lambda: collection.bulk_write(steps, ordered=False), repeatable=True)
 
     def release_owner(self, owner: bytes) -> int:
-        """Release every lease of a dead process."""
+        """Release every lease of a dead process; return how many messages."""
         if not owner:
             return 0
-        collection = self._link.collection(Kind.MESSAGES)
+        collection = self._client.collection(Kind.MESSAGES)
         theirs = {"owner": owner}
-        change = messages.giving_back()
-        return self._link.do(lambda: collection.update_many(theirs, change), again=True).modified_count
+        change = messages.releasing()
+        return self._client.do(lambda: collection.update_many(theirs, change), repeatable=True).modified_count
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Take messages back by their ids, which the documents bear."""
-        collection = self._link.collection(Kind.MESSAGES)
+        """Remove messages by id that are not leased; return their bodies."""
+        collection = self._client.collection(Kind.MESSAGES)
         found = []
         for id in ids:
             wanted = {"_id": id, **_NOT_LEASED}
-            taken = self._link.do(lambda: collection.find_one_and_delete(wanted))  # noqa: B023 - used at once
+            taken = self._client.do(lambda: collection.find_one_and_delete(wanted))  # noqa: B023 - used at once
             if taken is not None:
                 found.append(taken["body"])
         return found
 
-    # -- looking ----------------------------------------------------------------------------
+    # -- inspection ---------------------------------------------------------------------------
 
     def size(self) -> QueueSize:
-        """Count the messages; of very many that are ready, the number is the server's estimate."""
-        collection = self._link.collection(Kind.MESSAGES)
+        """Count the messages by state; a large number of ready messages is the server's estimate."""
+        collection = self._client.collection(Kind.MESSAGES)
         filters: dict[str, Document] = {
-            "waiting": messages.WAITS,
+            "waiting": messages.WAITING_FILTER,
             "leased": {"owner": {"$exists": True}, "$expr": {"$gt": ["$at", "$$NOW"]}},
-            "buried": {"buried": {"$exists": True}},
+            "dead": {"dead": {"$exists": True}},
         }
-        pipeline = messages.counting("ready", messages.FREE, _COUNTED)
+        pipeline = messages.counting("ready", messages.READY_FILTER, _MAX_EXACT_COUNT)
         for name, wanted in filters.items():
             part = messages.counting(name, wanted)
             pipeline.append({"$unionWith": {"coll": collection.name, "pipeline": part}})
-        counts = self._link.do(lambda: list(collection.aggregate(pipeline)), again=True)
+        counts = self._client.do(lambda: list(collection.aggregate(pipeline)), repeatable=True)
         found = {one["name"]: one["count"] for one in counts}
         waiting, leased, dead_letters = (found.get(name, 0) for name in filters)
         ready = found.get("ready", 0)
-        if ready == _COUNTED:
-            ready = self._link.do(collection.estimated_document_count) - waiting - dead_letters
+        if ready == _MAX_EXACT_COUNT:
+            ready = self._client.do(collection.estimated_document_count) - waiting - dead_letters
         return QueueSize(
             ready=ready, leased=leased, delayed=max(0, waiting - leased), dead_letters=dead_letters
         )
 
     def purge(self) -> int:
-        """Remove what is not leased or buried, some thousands at a time."""
-        collection = self._link.collection(Kind.MESSAGES)
+        """Remove ready and delayed messages, ten batches at a time; return how many."""
+        collection = self._client.collection(Kind.MESSAGES)
         count = 0
         while True:
-            some = collection.find(_NOT_LEASED, {"_id": 1}).limit(10 * BULK)
-            ids = [one["_id"] for one in self._link.read(some)]
+            some = collection.find(_NOT_LEASED, {"_id": 1}).limit(10 * MAX_BATCH)
+            ids = [one["_id"] for one in self._client.read(some)]
             if not ids:
                 return count
             wanted = {"_id": {"$in": ids}, **_NOT_LEASED}
-            count += self._link.do(lambda: collection.delete_many(wanted)).deleted_count  # noqa: B023 - used at once
+            count += self._client.do(lambda: collection.delete_many(wanted)).deleted_count  # noqa: B023 - used at once
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
-        """List dead letters in the order they were buried."""
-        return dead_letters.listed(self._link, limit, after)
+        """Return dead letters in the order in which they were dead-lettered."""
+        return dead_letters.listed(self._client, limit, after)
 
     def requeue(self, ids: Sequence[str]) -> int:
-        """Make dead letters ready again."""
-        return dead_letters.requeue(self._link, ids)
+        """Make dead letters ready again; return how many."""
+        return dead_letters.requeue(self._client, ids)
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove dead letters for good."""
-        return dead_letters.delete(self._link, ids)
+        """Remove dead letters; return how many."""
+        return dead_letters.delete(self._client, ids)
 
     def ping(self) -> None:
-        """Ask for a sign of life of the server that takes writes."""
-        database = self._link.database
-        self._link.do(lambda: database.command("ping"))
+        """Check that the server that accepts writes answers."""
+        database = self._client.database
+        self._client.do(lambda: database.command("ping"))
 
     def info(self) -> str:
-        """Say which version, and where."""
-        client = self._link.database.client
-        version = self._link.do(client.server_info)["version"]
-        kind = f"replica set {name}" if (name := self._link.hello().get("setName")) else "one server"
-        return f"MongoDB {version}, {kind}, {self._link.place.title}"[:200]
+        """Return the server's version, its kind and its address."""
+        client = self._client.database.client
+        version = self._client.do(client.server_info)["version"]
+        kind = f"replica set {name}" if (name := self._client.hello().get("setName")) else "one server"
+        return f"MongoDB {version}, {kind}, {self._client.address.title}"[:200]
 
     def close(self) -> None:
-        """Let go of the client, and of what an interrupted lease may have got."""
+        """Close the client, and release what an interrupted claim may have leased."""
         try:
-            with pymongo.timeout(FAREWELL):
-                self._give_up_doubtful()
+            with pymongo.timeout(CLOSE_TIMEOUT):
+                self._release_unknown_claims()
         except BackendError as exc:
             _log.debug("leases end by themselves, they are not given back: %s", exc)
         self._waker.close()
-        self._link.close()
+        self._client.close()
 
     # -- status -----------------------------------------------------------------------------
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
-        """Keep a status; the server removes it when it is outlived."""
-        collection = self._link.collection(Kind.STATUSES)
+        """Store a status; the server removes it when it has expired."""
+        collection = self._client.collection(Kind.STATUSES)
         if not body:
-            self._link.do(lambda: collection.delete_one({"_id": cluster}), again=True)
+            self._client.do(lambda: collection.delete_one({"_id": cluster}), repeatable=True)
             return
         change = [{"$set": {"body": body, "until": messages.later(ttl)}}]
-        self._link.do(lambda: collection.update_one({"_id": cluster}, change, upsert=True), again=True)
+        self._client.do(lambda: collection.update_one({"_id": cluster}, change, upsert=True), repeatable=True)
 
     def statuses(self) -> Sequence[bytes]:
-        """Return the statuses that are not outlived."""
-        collection = self._link.collection(Kind.STATUSES)
+        """Return the statuses that have not expired."""
+        collection = self._client.collection(Kind.STATUSES)
         found = collection.find({"$expr": {"$gt": ["$until", "$$NOW"]}}).sort("_id")
-        return [one["body"] for one in self._link.read(found)]
+        return [one["body"] for one in self._client.read(found)]

@@ -1,4 +1,4 @@
-"""What a queue needs of the server's own settings."""
+"""Checks the server's version and settings for `qcore doctor`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ _OLDEST = 13
 
 
 def check(settings: Settings) -> str:
-    """Return what is well; raise what would lose messages or does not work."""
-    link = Client(settings)
+    """Return a text about durability and wake-ups.
+
+    Raises:
+        BackendError: the server is too old or does not answer.
+    """
+    client = Client(settings)
     try:
-        hello = link.hello()
-        place = link.place.title
+        hello = client.hello()
+        address = client.address.title
         if hello.get("maxWireVersion", 0) < _OLDEST:
-            raise BackendRejected(f"mongodb at {place} is older than 5.0; update it")
-        concern = link.database.write_concern.document
-        if link.replicated:
-            return f"writes wait for w={concern.get('w', 1)}; idle workers are woken by change streams"
-        kept = "" if concern.get("j") else "; a crash of the server takes what it wrote in the last 0.1 s"
-        return f"one server alone: idle workers look every {settings.poll:g} s{kept}"
+            raise BackendRejected(f"mongodb at {address} is older than 5.0; upgrade it")
+        concern = client.database.write_concern.document
+        if client.replicated:
+            return f"writes wait for w={concern.get('w', 1)}; change streams wake idle workers"
+        kept = "" if concern.get("j") else "; a crash of the server loses its writes of the last 0.1 s"
+        return f"standalone server: idle workers poll every {settings.poll:g} s{kept}"
     finally:
-        link.close()
+        client.close()

@@ -1,4 +1,4 @@
-"""How a process's doors share one client, and meet its faults."""
+"""Decides how a process shares one client and maps its errors."""
 
 from __future__ import annotations
 
@@ -29,102 +29,103 @@ if TYPE_CHECKING:
     from qcore.interfaces import Settings
     from qcore_mongo.address import Address
 
-#: a document as the driver gives it
+#: a document as the driver returns it
 Document = dict[str, Any]
 _T = TypeVar("_T")
 
-_FORMS: Final = CodecOptions[Document](tz_aware=True)
-#: milliseconds a majority of the members may take to confirm a write
+_CODEC: Final = CodecOptions[Document](tz_aware=True)
+#: milliseconds for a majority of the members to confirm a write
 _CONFIRM: Final = 10_000
-#: seconds that a door which is closed waits for an answer
-FAREWELL: Final = 1.0
+#: seconds to wait for an answer while a client is closed
+CLOSE_TIMEOUT: Final = 1.0
 
 
-class Shared:
-    """One client for every door of a process that leads to the same place."""
+class SharedClient:
+    """The MongoClient that all brokers and stores of a process with one address share."""
 
     def __init__(self) -> None:
-        # reentrant: a door may be forgotten, and closed, wherever memory is gathered
+        # reentrant, because the garbage collector may close a broker or a store at any point
         self._lock = threading.RLock()
         self._client: MongoClient[Document] | None = None
         self._users = 0
-        #: what the server said of itself
+        #: the server's answer to `hello`
         self.hello: Document = {}
-        #: collections whose indexes were seen
-        self.seen: set[tuple[str, str]] = set()
+        #: collections whose indexes exist
+        self.indexed: set[tuple[str, str]] = set()
 
-    def enter(self, place: Address) -> MongoClient[Document]:
-        """Return the client; it is made for the first who asks."""
+    def enter(self, address: Address) -> MongoClient[Document]:
+        """Return the client, which is created for the first user."""
         with self._lock:
             if self._client is None:
-                # it connects at its first question, and has threads of its own from then on
-                self._client = MongoClient(connect=False, **place.keywords)
+                # it connects at the first command, and starts threads then
+                self._client = MongoClient(connect=False, **address.keywords)
             self._users += 1
             return self._client
 
     def leave(self) -> None:
-        """Close the client behind the last who leaves."""
+        """Close the client when its last user leaves."""
         with self._lock:
             self._users -= 1
             if self._users or self._client is None:
                 return
             client, self._client = self._client, None
             self.hello = {}
-            self.seen.clear()
-        # it ends its sessions, and would wait for a server that is away
-        with pymongo.timeout(FAREWELL):
+            self.indexed.clear()
+        # with a limit, because it ends its sessions and would wait for a server that does not answer
+        with pymongo.timeout(CLOSE_TIMEOUT):
             client.close()
 
 
 @cache
-def _shared(pid: int, key: str) -> Shared:
-    """Return what is shared in a process; a fork of it has another."""
+def _shared(pid: int, key: str) -> SharedClient:
+    """Return the shared client of a process; a fork has another one."""
     del pid, key
-    return Shared()
+    return SharedClient()
 
 
 class Client:
-    """The collections of a queue, reached when they are needed."""
+    """Access to the collections of a queue; it connects when it is used."""
 
     def __init__(self, settings: Settings) -> None:
-        self.place = find(settings)
+        self.address = find(settings)
         self._queue = settings.name
-        self._shared: Shared | None = None
+        self._shared: SharedClient | None = None
         self._database: Database[Document] | None = None
-        self._leave: Callable[[], object] | None = None
+        self._finalizer: Callable[[], object] | None = None
         self._closed = False
 
     @property
     def backend(self) -> str:
-        """Return the name of this queue's place, the same in every process."""
-        return f"mongodb:{self.place.title}#{self._queue}"
+        """Return the name of this queue's database, the same in every process."""
+        return f"mongodb:{self.address.title}#{self._queue}"
 
-    # -- asking -----------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------
 
-    def do(self, step: Callable[[], _T], *, again: bool = False, doubt: str = "") -> _T:
-        """Return what a step returns, its faults made ours.
+    def do(self, step: Callable[[], _T], *, repeatable: bool = False, if_unknown: str = "") -> _T:
+        """Return what a step returns, and raise its errors as qcore's.
 
-        A step that may be done twice is done `again` if the first time met a fault that passes:
-        the driver does so by itself with most writes, if they are of one document each.
+        A `repeatable` step is done a second time after a transient error; the driver itself repeats
+        most writes of a single document. `if_unknown` is added to an error after which the outcome of
+        a step is not known.
         """
         try:
             return step()
         except PyMongoError as exc:
-            if not (again and error_mapping.is_passing(exc)):
-                raise self.fault(exc, doubt) from _bare(exc)
+            if not (repeatable and error_mapping.is_transient(exc)):
+                raise self.error_of(exc, if_unknown) from _safe_cause(exc)
         try:
             return step()
         except PyMongoError as exc:
-            raise self.fault(exc, doubt) from _bare(exc)
+            raise self.error_of(exc, if_unknown) from _safe_cause(exc)
 
     def read(self, cursor: Cursor[Document]) -> list[Document]:
-        """Return what a question finds."""
+        """Return the documents that a cursor finds."""
 
         def step() -> list[Document]:
-            # one that has met a fault would say that there is nothing
+            # rewound, because a cursor that met an error would return nothing
             return list(cursor.rewind())
 
-        return self.do(step, again=True)
+        return self.do(step, repeatable=True)
 
     def change(
         self,
@@ -132,9 +133,9 @@ class Client:
         id: object,
         change: list[Document],
         *,
-        again: bool = True,
+        repeatable: bool = True,
     ) -> Document:
-        """Change a document, making it if there is none; return it as it is then."""
+        """Change a document, which is created if it does not exist; return it after the change."""
         kept, name = self.collection(kind), {"_id": id}
 
         def step() -> Any:  # noqa: ANN401 - a document
@@ -143,29 +144,29 @@ class Client:
                     name, change, upsert=True, return_document=ReturnDocument.AFTER
                 )
             except DuplicateKeyError:
-                # another made it at the same time
+                # another process created it at the same time
                 return kept.find_one_and_update(name, change, return_document=ReturnDocument.AFTER)
 
-        found: Document = self.do(step, again=again)
+        found: Document = self.do(step, repeatable=repeatable)
         return found
 
-    def fault(self, error: PyMongoError, doubt: str = "") -> Exception:
-        """Return what to raise for an error of the driver's."""
+    def error_of(self, error: PyMongoError, if_unknown: str = "") -> Exception:
+        """Return the error to raise for an error of the driver."""
         if self._shared is not None:
-            # another server may be asked next time, or an index be gone
+            # the next command may reach another server, or an index may be missing
             self._shared.hello = {}
-            self._shared.seen.clear()
-        return error_mapping.read(error, self.place.title, doubt=doubt)
+            self._shared.indexed.clear()
+        return error_mapping.read(error, self.address.title, if_unknown=if_unknown)
 
-    # -- what is there ----------------------------------------------------------------------
+    # -- collections ------------------------------------------------------------------------
 
     def collection(self, kind: Kind) -> Collection[Document]:
-        """Return a collection that has its indexes."""
+        """Return a collection; create its indexes if they are missing."""
         database, shared = self._enter()
         found = database[kind.collection(self._queue)]
-        if (database.name, found.name) not in shared.seen:
-            self.do(lambda: self._index(found, kind), again=True)
-            shared.seen.add((database.name, found.name))
+        if (database.name, found.name) not in shared.indexed:
+            self.do(lambda: self._index(found, kind), repeatable=True)
+            shared.indexed.add((database.name, found.name))
         return found
 
     @property
@@ -179,44 +180,44 @@ class Client:
         return self.do(client.start_session)
 
     def hello(self) -> Document:
-        """Return what the server says of itself."""
+        """Return the server's answer to `hello`."""
         database, shared = self._enter()
         if not shared.hello:
-            shared.hello = self.do(lambda: database.command("hello"), again=True)
+            shared.hello = self.do(lambda: database.command("hello"), repeatable=True)
         return shared.hello
 
     @property
     def replicated(self) -> bool:
-        """Return whether there are change streams and transactions."""
+        """Return whether the server has change streams and transactions."""
         hello = self.hello()
         return "setName" in hello or hello.get("msg") == "isdbgrid"
 
     def close(self) -> None:
-        """Let go of the client for good; calling it twice is harmless."""
+        """Stop using the client; a second call does nothing."""
         self._closed = True
         self._shared = self._database = None
-        if self._leave is not None:
-            self._leave()
+        if self._finalizer is not None:
+            self._finalizer()
 
-    def _enter(self) -> tuple[Database[Document], Shared]:
+    def _enter(self) -> tuple[Database[Document], SharedClient]:
         if self._closed:
             raise BackendRejected(
-                f"this connection to mongodb at {self.place.title} was closed; make a new one"
+                f"this connection to mongodb at {self.address.title} was closed; make a new one"
             )
         if self._shared is None or self._database is None:
-            shared = _shared(os.getpid(), self.place.key)
+            shared = _shared(os.getpid(), self.address.key)
             client = self.do(lambda: self._checked(shared))
             self._shared = shared
-            # a producer may be forgotten by whoever made it, and is when the process ends
-            self._leave = weakref.finalize(self, _leave, shared, os.getpid())
+            # a producer may not close it, and the process may end
+            self._finalizer = weakref.finalize(self, _leave_unless_forked, shared, os.getpid())
             self._database = self.do(lambda: self._named(client))
         return self._database, self._shared
 
-    def _checked(self, shared: Shared) -> MongoClient[Document]:
+    def _checked(self, shared: SharedClient) -> MongoClient[Document]:
         try:
-            return shared.enter(self.place)
+            return shared.enter(self.address)
         except (TypeError, ValueError, OSError) as exc:
-            # the driver's words for an option that cannot be, or a file of certificates that is not there
+            # the driver's text for an invalid option or a missing certificate file
             raise BackendRejected(f"`mongo`: {exc}"[:300]) from None
 
     def _named(self, client: MongoClient[Document]) -> Database[Document]:
@@ -224,33 +225,31 @@ class Client:
         if concern.is_server_default:
             concern = WriteConcern("majority", wtimeout=_CONFIRM)
         elif not concern.acknowledged:
-            raise BackendRejected(
-                "`mongo`: w = 0 would lose tasks in silence; leave it out, or give 1 or more"
-            )
+            raise BackendRejected("`mongo`: w = 0 would lose tasks silently; leave it out, or set 1 or more")
         return client.get_database(
-            self.place.database,
-            codec_options=_FORMS,
+            self.address.database,
+            codec_options=_CODEC,
             read_preference=ReadPreference.PRIMARY,
             write_concern=concern,
         )
 
     def _index(self, found: Collection[Document], kind: Kind) -> None:
-        """Make the indexes whose names are missing."""
+        """Create the missing indexes."""
         there = {index["name"]: index["key"] for index in found.list_indexes()}
-        # one of our names on other fields is asked for as well: the server's refusal tells of it
+        # an index of the same name on other fields is requested as well, so that the server refuses it
         missing = [one for one in INDEXES[kind] if there.get(one.document["name"]) != one.document["key"]]
         if missing:
-            # a member that is down must not hold it up
-            told: Document = {"commitQuorum": "majority"} if self.replicated else {}
-            found.create_indexes(missing, **told)
+            # a member that is down must not delay it
+            options: Document = {"commitQuorum": "majority"} if self.replicated else {}
+            found.create_indexes(missing, **options)
 
 
-def _leave(shared: Shared, pid: int) -> None:
-    """Leave, unless this is a fork of the process that entered."""
+def _leave_unless_forked(shared: SharedClient, pid: int) -> None:
+    """Stop using the shared client, unless this process is a fork."""
     if pid == os.getpid():
         shared.leave()
 
 
-def _bare(error: PyMongoError) -> PyMongoError | None:
-    """Return the cause to show, None if its words might hold a password."""
+def _safe_cause(error: PyMongoError) -> PyMongoError | None:
+    """Return the cause to show, None if its text may contain a password."""
     return None if type(error).__name__ == "InvalidURI" else error

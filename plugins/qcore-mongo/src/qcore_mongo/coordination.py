@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 from pymongo import UpdateOne
 
 from qcore.coordination import CoordinationStore
-from qcore_mongo.fan_in import Gatherings
+from qcore_mongo.fan_in import Barriers
 from qcore_mongo.indexes import Kind
 from qcore_mongo.messages import later
-from qcore_mongo.rate_limit import Turns
+from qcore_mongo.rate_limit import RateSlots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,85 +24,87 @@ _LIVES: Final = {"$expr": {"$gt": ["$until", "$$NOW"]}}
 class MongoCoordination(CoordinationStore):
     """Coordination beside the queue of the same name, by the server's clock."""
 
-    def __init__(self, link: Client) -> None:
-        self._link = link
-        self._turns = Turns(link)
-        self._gatherings = Gatherings(link)
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._rate_slots = RateSlots(client)
+        self._barriers = Barriers(client)
 
-    # -- marks ------------------------------------------------------------------------------
+    # -- flags ------------------------------------------------------------------------------
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep a value."""
-        notes = self._link.collection(Kind.NOTES)
-        name = {"_id": f"mark:{key}"}
+        """Store a value for `ttl` seconds; b"" deletes it."""
+        notes = self._client.collection(Kind.NOTES)
+        name = {"_id": f"flag:{key}"}
         if not value:
-            self._link.do(lambda: notes.delete_one(name), again=True)
+            self._client.do(lambda: notes.delete_one(name), repeatable=True)
             return
         change = [{"$set": {"value": value, "until": later(ttl)}}]
-        self._link.do(lambda: notes.update_one(name, change, upsert=True), again=True)
+        self._client.do(lambda: notes.update_one(name, change, upsert=True), repeatable=True)
 
     def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return values in the order of `keys`."""
-        names = [f"mark:{key}" for key in keys]
+        names = [f"flag:{key}" for key in keys]
         if not names:
             return []
-        wanted = self._link.collection(Kind.NOTES).find({"_id": {"$in": names}, **_LIVES})
-        found = {one["_id"]: one["value"] for one in self._link.read(wanted)}
+        wanted = self._client.collection(Kind.NOTES).find({"_id": {"$in": names}, **_LIVES})
+        found = {one["_id"]: one["value"] for one in self._client.read(wanted)}
         return [found.get(name) for name in names]
 
-    # -- places -----------------------------------------------------------------------------
+    # -- permits -----------------------------------------------------------------------------
 
     def acquire(self, key: str, holder: bytes, limit: int, ttl: float) -> bytes | None:
-        """Take a place, or keep one's own."""
+        """Acquire or extend a permit for `ttl` seconds; return None, or the first holder if all are taken."""
         end = later(ttl)
-        mine = {"$in": [holder, "$places.holder"]}
+        mine = {"$in": [holder, "$permits.holder"]}
         kept = {"$cond": [{"$eq": ["$$one.holder", holder]}, {"holder": holder, "until": end}, "$$one"]}
-        again = {"$map": {"input": "$places", "as": "one", "in": kept}}
-        more = {"$concatArrays": ["$places", [{"holder": holder, "until": end}]]}
-        has_room = {"$lt": [{"$size": "$places"}, limit]}
+        extended = {"$map": {"input": "$permits", "as": "one", "in": kept}}
+        more = {"$concatArrays": ["$permits", [{"holder": holder, "until": end}]]}
+        has_room = {"$lt": [{"$size": "$permits"}, limit]}
         change: list[Document] = [
-            {"$set": {"places": _living("$places")}},
-            {"$set": {"places": {"$cond": [mine, again, {"$cond": [has_room, more, "$places"]}]}}},
-            {"$set": {"until": {"$max": ["$$NOW", {"$max": "$places.until"}]}}},
+            {"$set": {"permits": _living("$permits")}},
+            {"$set": {"permits": {"$cond": [mine, extended, {"$cond": [has_room, more, "$permits"]}]}}},
+            {"$set": {"until": {"$max": ["$$NOW", {"$max": "$permits.until"}]}}},
         ]
-        holders = [one["holder"] for one in self._link.change(Kind.NOTES, f"places:{key}", change)["places"]]
-        # with a limit of 0 nobody holds a place
+        holders = [
+            one["holder"] for one in self._client.change(Kind.NOTES, f"permits:{key}", change)["permits"]
+        ]
+        # with a limit of 0 nobody holds a permit
         return None if holder in holders else (holders or [b""])[0]
 
     def release(self, places: Sequence[tuple[str, bytes]]) -> None:
-        """Give places up, in one command."""
+        """Release permits, given as (key, holder), in one command."""
         if not places:
             return
         steps = []
         for key, holder in places:
-            others = {"$filter": {"input": "$places", "cond": {"$ne": ["$$this.holder", holder]}}}
-            steps.append(UpdateOne({"_id": f"places:{key}"}, [{"$set": {"places": others}}]))
-        notes = self._link.collection(Kind.NOTES)
-        self._link.do(lambda: notes.bulk_write(steps), again=True)
+            others = {"$filter": {"input": "$permits", "cond": {"$ne": ["$$this.holder", holder]}}}
+            steps.append(UpdateOne({"_id": f"permits:{key}"}, [{"$set": {"permits": others}}]))
+        notes = self._client.collection(Kind.NOTES)
+        self._client.do(lambda: notes.bulk_write(steps), repeatable=True)
 
-    # -- turns ------------------------------------------------------------------------------
+    # -- rate slots ------------------------------------------------------------------------------
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
-        """Return the seconds until it is the holder's turn."""
-        return self._turns.reserve(key, holder, interval, burst)
+        """Return the seconds until the holder's rate slot; 0 if it may start now."""
+        return self._rate_slots.reserve(key, holder, interval, burst)
 
-    # -- gatherings -------------------------------------------------------------------------
+    # -- barriers -------------------------------------------------------------------------
 
     def join_barrier(self, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int]:
-        """Note that members have come."""
-        return self._gatherings.join_barrier(arrivals, ttl)
+        """Add members to barriers; return the number of members after each."""
+        return self._barriers.join_barrier(arrivals, ttl)
 
     def barrier_members(self, key: str) -> Mapping[int, bytes]:
-        """Return what the members brought, by index."""
-        return self._gatherings.barrier_members(key)
+        """Return the bodies of a barrier's members by index."""
+        return self._barriers.barrier_members(key)
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
-        """Forget gatherings."""
-        self._gatherings.delete_barriers(keys)
+        """Delete barriers with their members."""
+        self._barriers.delete_barriers(keys)
 
     def close(self) -> None:
         """Close the client."""
-        self._link.close()
+        self._client.close()
 
 
 def _living(places: str) -> Document:

@@ -1,4 +1,4 @@
-"""How dead letters are listed, made ready again and removed."""
+"""Decides how dead letters are listed, requeued and removed."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ if TYPE_CHECKING:
 
     from qcore_mongo.client import Client, Document
 
-_ORDER: Final = [("buried", 1), ("seq", 1)]
-_IS_BURIED: Final = {"$exists": True}
-#: what is left of a message that begins anew
-_ANEW: Final[list[Document]] = [
+_ORDER: Final = [("dead", 1), ("seq", 1)]
+_IS_DEAD: Final = {"$exists": True}
+#: the change that makes a dead letter ready, with all counters at 0
+_REQUEUE: Final[list[Document]] = [
     {"$set": {"at": "$$NOW", "version": {"$add": [{"$ifNull": ["$version", 0]}, 1]}}},
-    {"$unset": ["buried", "reason", "leases", "failures", "crashes"]},
+    {"$unset": ["dead", "reason", "leases", "failures", "crashes"]},
 ]
 
 
-def listed(link: Client, limit: int, after: str | None) -> list[DeadLetter]:
-    """Return dead letters in the order they were buried."""
-    letters = link.collection(Kind.MESSAGES)
-    wanted: Document = {"buried": _IS_BURIED}
+def listed(client: Client, limit: int, after: str | None) -> list[DeadLetter]:
+    """Return dead letters in the order in which they were dead-lettered."""
+    letters = client.collection(Kind.MESSAGES)
+    wanted: Document = {"dead": _IS_DEAD}
     if limit <= 0:
         return []
     if after is not None:
         ids = _ids([after])
-        found = link.do(lambda: letters.find_one({"_id": {"$in": ids}, "buried": _IS_BURIED}), again=True)
+        found = client.do(lambda: letters.find_one({"_id": {"$in": ids}, "dead": _IS_DEAD}), repeatable=True)
         if found is None:
             return []
         wanted = {
             "$or": [
-                {"buried": {"$gt": found["buried"]}},
-                {"buried": found["buried"], "seq": {"$gt": found["seq"]}},
+                {"dead": {"$gt": found["dead"]}},
+                {"dead": found["dead"], "seq": {"$gt": found["seq"]}},
             ]
         }
-    return [_letter(one) for one in link.read(letters.find(wanted).sort(_ORDER).limit(limit))]
+    return [_letter(one) for one in client.read(letters.find(wanted).sort(_ORDER).limit(limit))]
 
 
-def requeue(link: Client, ids: Sequence[str]) -> int:
+def requeue(client: Client, ids: Sequence[str]) -> int:
     """Make dead letters ready again; return how many."""
-    wanted = {"_id": {"$in": _ids(ids)}, "buried": _IS_BURIED}
-    letters = link.collection(Kind.MESSAGES)
-    return link.do(lambda: letters.update_many(wanted, _ANEW)).modified_count
+    wanted = {"_id": {"$in": _ids(ids)}, "dead": _IS_DEAD}
+    letters = client.collection(Kind.MESSAGES)
+    return client.do(lambda: letters.update_many(wanted, _REQUEUE)).modified_count
 
 
-def delete(link: Client, ids: Sequence[str]) -> int:
-    """Remove dead letters for good; return how many."""
-    wanted = {"_id": {"$in": _ids(ids)}, "buried": _IS_BURIED}
-    letters = link.collection(Kind.MESSAGES)
-    return link.do(lambda: letters.delete_many(wanted)).deleted_count
+def delete(client: Client, ids: Sequence[str]) -> int:
+    """Remove dead letters; return how many."""
+    wanted = {"_id": {"$in": _ids(ids)}, "dead": _IS_DEAD}
+    letters = client.collection(Kind.MESSAGES)
+    return client.do(lambda: letters.delete_many(wanted)).deleted_count
 
 
 def _letter(one: Document) -> DeadLetter:
@@ -60,14 +60,14 @@ def _letter(one: Document) -> DeadLetter:
         one["_id"].hex(),
         one["body"],
         one["reason"],
-        one["buried"].timestamp(),
+        one["dead"].timestamp(),
         one.get("failures", 0),
         one.get("crashes", 0),
     )
 
 
 def _ids(texts: Sequence[str]) -> list[bytes]:
-    """Return the ids that texts stand for; what stands for none is left out."""
+    """Return the ids of texts; a text that is not an id is left out."""
     found = []
     for text in texts:
         try:

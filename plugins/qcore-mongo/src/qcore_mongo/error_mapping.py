@@ -1,4 +1,4 @@
-"""Decides what a fault of MongoDB means to the caller."""
+"""Decides which error of qcore an error of MongoDB becomes."""
 
 from __future__ import annotations
 
@@ -13,66 +13,68 @@ if TYPE_CHECKING:
 
     from qcore.errors import BackendError
 
-#: a key that is there already
+#: code of a duplicate key
 DUPLICATE: Final = 11000
-#: code of an error -> what to tell; a later call may find it gone
-_PASSING: Final = {
-    50: "it took longer than it was given",
-    64: "a majority of its members did not confirm a write in time; are enough of them up?",
-    388: "its cache is too small for a change of this size now; give it more, or send less at once",
-    112: "another write came between",
+#: code -> text of an error that may pass
+_TRANSIENT: Final = {
+    50: "it took longer than the limit",
+    64: "a majority of its members did not confirm a write in time; check that enough of them run",
+    388: "its cache is too small for a change of this size now; enlarge it, or send less at once",
+    112: "another write conflicted; try again",
     14031: "its disk is full",
 }
-#: the primary is gone, and cursors with it, the members are at odds, or a transaction met another one
-_MOVING: Final = frozenset(
+#: codes after which another attempt may succeed: no primary, lost cursors, elections, write conflicts
+_FAILOVER: Final = frozenset(
     {6, 7, 24, 43, 63, 89, 91, 100, 134, 150, 189, 202, 234, 237, 246, 251, 262, 280, 286, 290, 317, 358, 384}
     | {9001, 10058, 10107, 11600, 11602, 13388, 13435, 13436}
 )
-#: labels the server or the driver gives to what may be tried again
+#: labels of errors that may be repeated
 _LABELS: Final = ("RetryableWriteError", "TransientTransactionError", "UnknownTransactionCommitResult")
-#: code of an error -> what to tell; asking again does not help
-_LASTING: Final = {
-    13: "its user may not do this; give it the role readWrite on the database",
-    18: "it does not take this user name and password; see `mongo.username`, `password`, `authSource`",
+#: code -> text of an error that repeating does not help
+_PERMANENT: Final = {
+    13: "the user has no permission for this; grant it the role readWrite on the database",
+    18: "it does not accept this user name and password; see `mongo.username`, `password`, `authSource`",
     73: "a database cannot have this name; see `mongo_db`",
-    85: "an index of this name is there with other options; drop it, it is made anew",
-    86: "an index of this name is there on other fields; drop it, it is made anew",
+    85: "an index of this name has other options; drop it, and it will be created again",
+    86: "an index of this name has other fields; drop it, and it will be created again",
 }
 
 
-def read(error: errors.PyMongoError, place: str, *, doubt: str = "") -> BackendError:
-    """Return the error to raise for one of the driver's."""
+def read(error: errors.PyMongoError, address: str, *, if_unknown: str = "") -> BackendError:
+    """Return the error to raise for an error of the driver."""
     if isinstance(error, errors.DocumentTooLarge) or _codes(error) & {10334, 17280, 17419, 17420}:
         return PayloadTooLarge(
-            f"mongodb at {place} takes no document of more than 16 MB: {_text(error)}"[:500]
+            f"mongodb at {address} accepts no document of more than 16 MB: {_text(error)}"[:500]
         )
-    if is_passing(error):
-        codes = sorted(_codes(error) & _PASSING.keys())
-        why = "; ".join(_PASSING[code] for code in codes) or "it does not answer"
+    if is_transient(error):
+        codes = sorted(_codes(error) & _TRANSIENT.keys())
+        why = "; ".join(_TRANSIENT[code] for code in codes) or "it does not answer"
         if _lacks_index(error):
-            why = "an index that is asked for by name is gone; it is made anew"
+            why = "an index is missing; it will be created again"
         elif isinstance(error, errors.OperationFailure) and not codes:
             why = "its primary is changing"
-        return BackendUnavailable(f"mongodb at {place}: {why} ({_text(error)}){doubt and '; '}{doubt}")
-    if isinstance(error, errors.InvalidURI):
-        # its text may hold the password
-        return BackendRejected(
-            "`mongo.host`: the URI cannot be read; write mongodb://user:password@host:port/database,"
-            " with what is special in user and password quoted by %"
+        return BackendUnavailable(
+            f"mongodb at {address}: {why} ({_text(error)}){if_unknown and '; '}{if_unknown}"
         )
-    codes = sorted(_codes(error) & _LASTING.keys())
-    why = "; ".join(_LASTING[code] for code in codes)
-    return BackendRejected(f"mongodb at {place} refuses: {why}{why and ' '}({_text(error)})")
+    if isinstance(error, errors.InvalidURI):
+        # its text may contain the password
+        return BackendRejected(
+            "`mongo.host`: the URI is not valid; write mongodb://user:password@host:port/database,"
+            " with special characters in user and password percent-encoded"
+        )
+    codes = sorted(_codes(error) & _PERMANENT.keys())
+    why = "; ".join(_PERMANENT[code] for code in codes)
+    return BackendRejected(f"mongodb at {address} refuses: {why}{why and ' '}({_text(error)})")
 
 
-def is_passing(error: errors.PyMongoError) -> bool:
+def is_transient(error: errors.PyMongoError) -> bool:
     """Return whether the same call may work later."""
     if isinstance(error, (errors.ConnectionFailure, errors.ExecutionTimeout, errors.WTimeoutError)):
         return True
     codes = _codes(error)
     if _lacks_index(error):
         return True
-    return bool(codes & (_MOVING | _PASSING.keys())) or any(map(error.has_error_label, _LABELS))
+    return bool(codes & (_FAILOVER | _TRANSIENT.keys())) or any(map(error.has_error_label, _LABELS))
 
 
 def _lacks_index(error: errors.PyMongoError) -> bool:
@@ -80,30 +82,30 @@ def _lacks_index(error: errors.PyMongoError) -> bool:
 
 
 def is_duplicate(error: errors.PyMongoError) -> bool:
-    """Return whether nothing went wrong but that some keys were there already."""
+    """Return whether the only errors are duplicate keys."""
     return _codes(error) == {DUPLICATE}
 
 
 def _codes(error: errors.PyMongoError) -> set[int]:
-    """Return every code that an error bears."""
+    """Return every code of an error."""
     found = {error.code} if isinstance(error, errors.OperationFailure) else set()
     if isinstance(error, errors.BulkWriteError):
-        # its own code says only that it is one
+        # its own code only says that it is a bulk error
         found = {inner.get("code") for inner in _inner(error.details or {})}
     return {code for code in found if isinstance(code, int)}
 
 
-def _inner(details: Any) -> Iterator[Any]:  # noqa: ANN401 - what the driver has gathered
+def _inner(details: Any) -> Iterator[Any]:  # noqa: ANN401 - details of the driver
     for name in ("writeErrors", "writeConcernErrors"):
         yield from details.get(name, ())
 
 
 def _text(error: errors.PyMongoError) -> str:
-    """Return the words of an error, without those of a bulk that show documents."""
+    """Return the text of an error, without parts that show documents."""
     if isinstance(error, errors.BulkWriteError):
-        told = "; ".join(str(inner.get("errmsg", "")) for inner in _inner(error.details or {}))
+        text = "; ".join(str(inner.get("errmsg", "")) for inner in _inner(error.details or {}))
     else:
-        told = str(error).partition(", full error: ")[0].partition(", Topology Description")[0]
-        # in front of it the whole query is shown
-        told = told.rpartition("planner returned error :: caused by :: ")[2]
-    return (told or type(error).__name__)[:300]
+        text = str(error).partition(", full error: ")[0].partition(", Topology Description")[0]
+        # the part before it shows the whole query
+        text = text.rpartition("planner returned error :: caused by :: ")[2]
+    return (text or type(error).__name__)[:300]

@@ -1,4 +1,4 @@
-"""How gatherings live in MongoDB: one document counts, each member has one."""
+"""Decides how fan-in barriers are stored in MongoDB."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from qcore_mongo.client import Client, Document
 
 _LIVES: Final = {"$expr": {"$gt": ["$until", "$$NOW"]}}
-#: members outlive their gathering: what they brought is kept this many times as long
+#: members are kept this many times as long as their barrier
 _LONGER: Final = 2
 
-# A gathering is the document `gathering:<key>`:
-#   run       names this gathering among those of the same key that were forgotten
-#   members   indices of those who have come, `added` of those who came last
-#   until     when it is forgotten
-#   renewed   when its members were last told to stay
+# A barrier is the document `barrier:<key>`:
+#   run       identifies this barrier among expired ones of the same key
+#   members   indices of its members; `added`: those of the last call
+#   until     when it expires
+#   renewed   when the expiry of its members was last extended
 # and for each member {_id: {run, index}, body, until}.
 
 
-class Gatherings:
-    """Gatherings beside the queue of the same name."""
+class Barriers:
+    """Fan-in barriers, by the server's clock."""
 
-    def __init__(self, link: Client) -> None:
-        self._link = link
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def join_barrier(self, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int]:
-        """Keep what members bring, then count them."""
-        told: dict[int, int] = {}
+        """Store members, then count them."""
+        totals: dict[int, int] = {}
         by_key: dict[str, list[int]] = {}
         for number, one in enumerate(arrivals):
             by_key.setdefault(one.key, []).append(number)
@@ -47,65 +47,65 @@ class Gatherings:
             counts: Sequence[int] | None = None
             while counts is None:
                 counts = self._join_barrier(key, [arrivals[number] for number in numbers], ttl)
-            told.update(zip(numbers, counts, strict=True))
-        return [told[number] for number in range(len(arrivals))]
+            totals.update(zip(numbers, counts, strict=True))
+        return [totals[number] for number in range(len(arrivals))]
 
     def barrier_members(self, key: str) -> dict[int, bytes]:
-        """Return what the members brought, by index."""
-        notes = self._link.collection(Kind.NOTES)
-        head = self._link.do(lambda: notes.find_one({"_id": _name(key), **_LIVES}), again=True)
-        if head is None:
+        """Return the bodies of the members by index."""
+        notes = self._client.collection(Kind.NOTES)
+        barrier = self._client.do(lambda: notes.find_one({"_id": _name(key), **_LIVES}), repeatable=True)
+        if barrier is None:
             return {}
-        members = notes.find(_members(head["run"])).sort("_id")
-        found = self._link.read(members)
-        counted = set(head.get("members", ()))
+        members = notes.find(_members(barrier["run"])).sort("_id")
+        found = self._client.read(members)
+        counted = set(barrier.get("members", ()))
         return {one["_id"]["index"]: one["body"] for one in found if one["_id"]["index"] in counted}
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
-        """Forget gatherings."""
-        notes = self._link.collection(Kind.NOTES)
+        """Delete barriers with their members."""
+        notes = self._client.collection(Kind.NOTES)
         for key in dict.fromkeys(keys):
             name = {"_id": _name(key)}
-            head = self._link.do(lambda: notes.find_one_and_delete(name))  # noqa: B023 - used at once
-            if head is not None:
-                theirs = _members(head["run"])
-                self._link.do(lambda: notes.delete_many(theirs), again=True)  # noqa: B023 - used at once
+            barrier = self._client.do(lambda: notes.find_one_and_delete(name))  # noqa: B023 - used at once
+            if barrier is not None:
+                theirs = _members(barrier["run"])
+                self._client.do(lambda: notes.delete_many(theirs), repeatable=True)  # noqa: B023 - used at once
 
     def _join_barrier(self, key: str, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int] | None:
-        """Return how many there are with each of these; None if it was forgotten meanwhile."""
-        notes = self._link.collection(Kind.NOTES)
-        head = self._link.do(lambda: _open(notes, key, ttl), again=True)
-        if head["stale"]:
+        """Return the number of members after each of these; None if the barrier has expired meanwhile."""
+        notes = self._client.collection(Kind.NOTES)
+        barrier = self._client.do(lambda: _open(notes, key, ttl), repeatable=True)
+        if barrier["stale"]:
             stay = [{"$set": {"until": later(_LONGER * ttl)}}]
-            self._link.do(lambda: notes.update_many(_members(head["run"]), stay), again=True)
-        # of several of one index the first counts
+            self._client.do(lambda: notes.update_many(_members(barrier["run"]), stay), repeatable=True)
+        # of several members with one index the first takes effect
         first = {one.index: one for one in reversed(arrivals)}
-        steps = [_member(head["run"], one, ttl) for one in first.values()]
-        self._link.do(lambda: notes.bulk_write(steps, ordered=False), again=True)
-        counted = self._link.do(lambda: _count(notes, key, head["run"], list(first), ttl))
+        steps = [_member(barrier["run"], one, ttl) for one in first.values()]
+        self._client.do(lambda: notes.bulk_write(steps, ordered=False), repeatable=True)
+        counted = self._client.do(lambda: _count(notes, key, barrier["run"], list(first), ttl))
         if counted is None:
             return None
         added = set(counted["added"])
         count = len(counted["members"]) - len(added)
-        told = []
+        totals = []
         for one in arrivals:
             count += one.index in added
             added.discard(one.index)
-            told.append(count)
-        return told
+            totals.append(count)
+        return totals
 
 
 def _name(key: str) -> str:
-    return f"gathering:{key}"
+    return f"barrier:{key}"
 
 
 def _members(run: ObjectId) -> Document:
-    """Return a filter for the members of a gathering."""
+    """Return a filter for the members of a barrier."""
     return {"_id": {"$gte": {"run": run, "index": MinKey()}, "$lte": {"run": run, "index": MaxKey()}}}
 
 
 def _member(run: ObjectId, one: BarrierMember, ttl: float) -> UpdateOne:
-    """Return the step that keeps what a member brought first."""
+    """Return the step that stores a member unless it exists."""
     id = {"run": run, "index": one.index}
     made = {"_id": id, "body": one.body, "until": later(_LONGER * ttl)}
     is_new = {"$eq": [{"$type": "$until"}, "missing"]}
@@ -113,7 +113,7 @@ def _member(run: ObjectId, one: BarrierMember, ttl: float) -> UpdateOne:
 
 
 def _open(notes: Collection[Document], key: str, ttl: float) -> Any:  # noqa: ANN401 - a document
-    """Return the gathering, a new one if there is none or it is forgotten."""
+    """Return the barrier, a new one if there is none or it has expired."""
     run = ObjectId()
     lives = {"$gt": ["$until", "$$NOW"]}
     half = round(ttl * 500)
@@ -124,14 +124,14 @@ def _open(notes: Collection[Document], key: str, ttl: float) -> Any:  # noqa: AN
         {"$set": {"stale": is_stale, "until": {"$max": ["$until", later(ttl)]}}},
         {"$set": {"renewed": {"$cond": ["$stale", "$$NOW", "$renewed"]}}},
     ]
-    told = {"run": 1, "stale": 1}
+    projection = {"run": 1, "stale": 1}
     for upsert in (True, False):
         try:
             found = notes.find_one_and_update(
-                {"_id": _name(key)}, change, told, upsert=upsert, return_document=ReturnDocument.AFTER
+                {"_id": _name(key)}, change, projection, upsert=upsert, return_document=ReturnDocument.AFTER
             )
         except DuplicateKeyError:
-            # another made it at the same time
+            # another process created it at the same time
             continue
         if found is not None:
             return found
@@ -139,7 +139,7 @@ def _open(notes: Collection[Document], key: str, ttl: float) -> Any:  # noqa: AN
 
 
 def _count(notes: Collection[Document], key: str, run: ObjectId, indices: list[int], ttl: float) -> Any:  # noqa: ANN401 - a document or None
-    """Count members in; return the gathering as it is then."""
+    """Add members to the count; return the barrier after it."""
     change: list[Document] = [
         {"$set": {"added": {"$setDifference": [indices, "$members"]}}},
         {"$set": {"members": {"$concatArrays": ["$members", "$added"]}, "until": later(ttl)}},

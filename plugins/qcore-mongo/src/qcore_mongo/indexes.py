@@ -1,4 +1,4 @@
-"""Which collections and indexes there are."""
+"""Defines the collections and their indexes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-#: what may be leased, in order; waits for nothing but the clock
+#: index of messages that are ready, delayed or leased, in the order of leasing
 READY: Final = "qcore_ready"
 
 
@@ -21,18 +21,18 @@ class Kind(enum.Enum):
     STATUSES = "statuses"
 
     def collection(self, queue: str) -> str:
-        """Return its name; no other queue has it."""
+        """Return the collection's name, which no other queue uses."""
         return f"qcore.{queue}.{self.value}"
 
 
 def _partial(name: str, *fields: str) -> IndexModel:
-    """Return an index of those documents only that have its first field."""
+    """Return an index that contains only documents that have its first field."""
     where = {fields[0]: {"$exists": True}}
     return IndexModel([(field, ASCENDING) for field in fields], name=name, partialFilterExpression=where)
 
 
-def _forgetting(name: str, field: str) -> IndexModel:
-    """Return an index by which the server removes what is past its time; what has no time is not in it."""
+def _expiring(name: str, field: str) -> IndexModel:
+    """Return an index by which the server removes expired documents; those without the field stay."""
     return IndexModel([(field, ASCENDING)], name=name, expireAfterSeconds=0, sparse=True)
 
 
@@ -41,20 +41,20 @@ INDEXES: Final = {
     Kind.MESSAGES: (
         IndexModel([("at", ASCENDING), ("seq", ASCENDING)], name=READY),
         _partial("qcore_leased", "owner"),
-        _partial("qcore_buried", "buried", "seq"),
-        _forgetting("qcore_hidden", "hidden"),
+        _partial("qcore_dead", "dead", "seq"),
+        _expiring("qcore_hidden", "hidden"),
     ),
     Kind.RESULTS: (
         IndexModel(
             [("state", ASCENDING), ("finished", DESCENDING), ("_id", DESCENDING)], name="qcore_recent"
         ),
         _partial("qcore_group", "group", "finished", "_id"),
-        _forgetting("qcore_expired", "gone"),
+        _expiring("qcore_expired", "gone"),
     ),
     Kind.SCHEDULES: (
         IndexModel([("fires", ASCENDING), ("next", ASCENDING)], name="qcore_due"),
         _partial("qcore_pending", "pending"),
     ),
-    Kind.NOTES: (_forgetting("qcore_expired", "until"),),
-    Kind.STATUSES: (_forgetting("qcore_expired", "until"),),
+    Kind.NOTES: (_expiring("qcore_expired", "until"),),
+    Kind.STATUSES: (_expiring("qcore_expired", "until"),),
 }

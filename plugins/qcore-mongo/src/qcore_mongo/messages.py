@@ -1,4 +1,4 @@
-"""What a message looks like in MongoDB, and what changes it."""
+"""Decides the form of messages in MongoDB and their changes."""
 
 from __future__ import annotations
 
@@ -26,91 +26,96 @@ if TYPE_CHECKING:
 #   _id      the message's id, 16 bytes
 #   body
 #   seq      unique to this insertion
-#   at       when it may be leased: the time the server took it in (a Timestamp, which it gives and
-#            which needs no clock to be past), or the end of a delay or of a lease (a Date); a
-#            buried one has none. Dates sort before Timestamps.
-#   version  how often it was changed: whoever read it knows whether it is still what was read
+#   at       when it may be leased: the time of its insertion (a Timestamp, which the server sets and
+#            which is always past), or the end of a delay or of a lease (a Date); a dead letter
+#            has none. Dates sort before Timestamps.
+#   version  how often it was changed, so that a reader knows whether it has changed since
 #   lease, owner      while it is leased
 #   leases, failures, crashes
-#   buried, reason    while it is a dead letter
-#   hidden, wait      while nobody knows yet whether it is a message, see `hide`
+#   dead, reason      while it is a dead letter
+#   hidden, wait      while its slot is not fired yet, see `hide`
 
-#: largest body: what MongoDB takes in a document, with room for the rest of it
+#: most bytes of a body, so that MongoDB accepts the document
 MAX_BYTES: Final = 16 * 1024 * 1024 - 65_536
-#: characters of a reason that are kept
+#: most characters of a reason
 _REASON: Final = 4096
-#: seconds that something hidden is kept: a slot may be fired by a process that dies amid it, before
-#: a time in which none runs
+#: seconds for which a hidden message is kept: the process that fires its slot may die, and no other may
+#: run for a long time
 _HIDDEN: Final = 30 * 86_400.0
-#: said where the answer to an enqueue was lost
-DOUBT: Final = "the messages may have been accepted all the same"
+#: said if the answer to an enqueue was lost
+OUTCOME_UNKNOWN: Final = "the messages may have been accepted"
 
-#: bytes of the name of a lease
+#: bytes of a lease's token
 TOKEN: Final = 12
 #: bytes of an id
 _ID: Final = 16
-#: replaced by the server when the document is inserted
+#: the server replaces it by its time when it inserts the document
 _SERVER_TIME: Final = Timestamp(0, 0)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: it waits for no time, or that time is past
-FREE: Final[Document] = {
+#: messages that are ready
+READY_FILTER: Final[Document] = {
     "$or": [{"at": {"$gt": _SERVER_TIME}}, {"at": {"$gte": EPOCH}, "$expr": {"$lte": ["$at", "$$NOW"]}}]
 }
-#: it waits for the end of a delay or of a lease
-WAITS: Final[Document] = {"at": {"$gte": EPOCH}, "$expr": {"$gt": ["$at", "$$NOW"]}}
+#: messages that are delayed or leased
+WAITING_FILTER: Final[Document] = {"at": {"$gte": EPOCH}, "$expr": {"$gt": ["$at", "$$NOW"]}}
 _COUNT_UP: Final = {"$add": [{"$ifNull": ["$version", 0]}, 1]}
 
 
 def later(seconds: float) -> Document:
-    """Return an expression for so many seconds from now, by the server's clock."""
+    """Return an expression for a time `seconds` from now, by the server's clock."""
     return {"$add": ["$$NOW", max(0, round(seconds * 1000))]}
 
 
-# -- putting in ---------------------------------------------------------------------------------
+# -- enqueuing ----------------------------------------------------------------------------------
 
 
 def check(messages: Iterable[Outgoing]) -> None:
-    """Refuse what no document can hold."""
+    """Check that the bodies fit into documents.
+
+    Raises:
+        PayloadTooLarge: one does not.
+    """
     for message in messages:
         if len(message.body) > MAX_BYTES:
             raise PayloadTooLarge(
-                f"the message has {len(message.body)} bytes; MongoDB takes {MAX_BYTES}: pass a reference"
-                " to what is large, not the thing itself"
+                f"the message has {len(message.body)} bytes; MongoDB accepts {MAX_BYTES}: pass a reference"
+                " instead of the data"
             )
 
 
 def put(collection: Collection[Document], messages: Sequence[Outgoing]) -> None:
-    """Insert messages; one whose id is queued is left as it is."""
-    prompt = [
+    """Insert messages; a message whose id is queued is not changed."""
+    immediate = [
         {"_id": one.id, "at": _SERVER_TIME, "seq": ObjectId(), "body": one.body}
         for one in messages
         if one.delay <= 0
     ]
     try:
-        if len(prompt) == 1:
-            collection.insert_one(prompt[0])
-        elif prompt:
-            collection.insert_many(prompt, ordered=False)
+        if len(immediate) == 1:
+            collection.insert_one(immediate[0])
+        elif immediate:
+            collection.insert_many(immediate, ordered=False)
     except (DuplicateKeyError, BulkWriteError) as exc:
         if not error_mapping.is_duplicate(exc):
             raise
         show(collection, [one.id for one in messages if one.delay <= 0])
-    delayed = [_holding(one, {"at": later(one.delay)}) for one in messages if one.delay > 0]
+    delayed = [_insertion(one, {"at": later(one.delay)}) for one in messages if one.delay > 0]
     if delayed:
         collection.bulk_write(delayed, ordered=False)
 
 
 def hide(collection: Collection[Document], messages: Sequence[Outgoing]) -> None:
-    """Insert what is no message until it is shown, and is forgotten if it never is."""
+    """Insert hidden messages, which are not leased until `show`, and expire without it."""
     steps = [
-        _holding(one, {"hidden": later(_HIDDEN), "wait": max(0, round(one.delay * 1000))}) for one in messages
+        _insertion(one, {"hidden": later(_HIDDEN), "wait": max(0, round(one.delay * 1000))})
+        for one in messages
     ]
     collection.bulk_write(steps, ordered=False)
 
 
 def show(collection: Collection[Document], ids: Sequence[bytes]) -> list[bytes]:
-    """Make messages of what is hidden, and leave what is one; return ids of which there is nothing."""
+    """Make hidden messages leasable; return the ids that do not exist."""
     change: list[Document] = [
         {"$set": {"at": {"$add": ["$$NOW", "$wait"]}, "version": _COUNT_UP}},
         {"$unset": ["hidden", "wait"]},
@@ -122,8 +127,8 @@ def show(collection: Collection[Document], ids: Sequence[bytes]) -> list[bytes]:
     return [id for id in ids if id not in there]
 
 
-def _holding(message: Outgoing, fields: Document) -> UpdateOne:
-    """Return the insertion of a message with fields that the server's clock sets."""
+def _insertion(message: Outgoing, fields: Document) -> UpdateOne:
+    """Return the step that inserts a message with fields that use the server's clock."""
     made = {"_id": message.id, "seq": ObjectId(), "body": message.body, **fields}
     is_new = {"$or": [{"$eq": [{"$type": "$seq"}, "missing"]}, {"$ne": [{"$type": "$hidden"}, "missing"]}]}
     return UpdateOne(
@@ -131,17 +136,17 @@ def _holding(message: Outgoing, fields: Document) -> UpdateOne:
     )
 
 
-# -- taking out ---------------------------------------------------------------------------------
+# -- leasing ------------------------------------------------------------------------------------
 
 
-def claims(copies: Sequence[Document], token: bytes, owner: bytes, seconds: float) -> list[UpdateMany]:
-    """Return the steps that lease messages, each if it is still what was read.
+def claims(documents: Sequence[Document], token: bytes, owner: bytes, seconds: float) -> list[UpdateMany]:
+    """Return the steps that lease messages that have not changed since they were read.
 
-    Whatever changes a message counts its version up, and an insertion has a `seq` of its own. So
-    of several who have read the same message one finds it as it was, and the others do not.
+    Every change increases the version of a message, and every insertion has its own `seq`. So of
+    several workers that read the same message only one can claim it.
     """
     versions: dict[int | None, list[Document]] = defaultdict(list)
-    for copy in copies:
+    for copy in documents:
         versions[copy.get("version")].append(copy)
     change = {
         "at": later(seconds),
@@ -165,7 +170,7 @@ def claims(copies: Sequence[Document], token: bytes, owner: bytes, seconds: floa
 
 
 def delivery(copy: Document, token: bytes) -> Delivery:
-    """Return what a message was when it was leased."""
+    """Return the delivery of a message, with its counters including this lease."""
     return Delivery(
         copy["body"],
         copy["_id"] + token,
@@ -180,7 +185,7 @@ def delivery(copy: Document, token: bytes) -> Delivery:
 
 
 def by_lease(receipts: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """Return the ids of what was leased together, by the name of the lease."""
+    """Return token -> ids of the messages that were leased with it."""
     found: dict[bytes, list[bytes]] = defaultdict(list)
     for receipt in receipts:
         if len(receipt) == _ID + TOKEN:
@@ -189,13 +194,13 @@ def by_lease(receipts: Iterable[bytes]) -> dict[bytes, list[bytes]]:
 
 
 def held(ids: Sequence[bytes], token: bytes) -> Document:
-    """Return a filter for those of these messages that still have this lease."""
+    """Return a filter for the messages that still have this lease."""
     return {"_id": {"$in": list(ids)}, "lease": token}
 
 
 def settling(settlements: Sequence[Settlement]) -> list[DeleteMany | UpdateOne]:
     """Return the steps that end leases."""
-    # of several settlements of one message the first counts
+    # of several settlements of one message the first takes effect
     first: dict[bytes, Settlement] = {}
     for one in settlements:
         first.setdefault(one.receipt, one)
@@ -209,18 +214,18 @@ def settling(settlements: Sequence[Settlement]) -> list[DeleteMany | UpdateOne]:
 
 def _ending(one: Settlement) -> list[Document]:
     if one.action is Action.RELEASE:
-        return giving_back(one.delay)
+        return releasing(one.delay)
     change: Document = {"failures": one.failures, "crashes": one.crashes, "version": _COUNT_UP}
     if one.action is Action.RETRY:
         return [{"$set": {**change, "at": later(one.delay)}}, {"$unset": ["lease", "owner"]}]
-    # the text of an error may be no proper text
+    # the text of an error may contain lone surrogates
     reason = one.reason.encode(errors="backslashreplace").decode()[:_REASON]
-    change |= {"buried": "$$NOW", "reason": {"$literal": reason.replace("\0", "\\0")}}
+    change |= {"dead": "$$NOW", "reason": {"$literal": reason.replace("\0", "\\0")}}
     return [{"$set": change}, {"$unset": ["at", "lease", "owner"]}]
 
 
-def giving_back(delay: float = 0.0) -> list[Document]:
-    """Return the change that makes it as if the message had not been leased."""
+def releasing(delay: float = 0.0) -> list[Document]:
+    """Return the change that releases a message without counting the lease."""
     leases = {"$subtract": ["$leases", 1]}
     return [
         {"$set": {"at": later(delay), "leases": leases, "version": _COUNT_UP}},
@@ -229,7 +234,7 @@ def giving_back(delay: float = 0.0) -> list[Document]:
 
 
 def extending(receipts: Sequence[bytes], seconds: float) -> list[UpdateMany]:
-    """Return the steps that prolong leases which have not ended."""
+    """Return the steps that extend leases that have not expired."""
     change = [{"$set": {"at": later(seconds), "version": _COUNT_UP}}]
     return [
         UpdateMany({**held(ids, token), "$expr": {"$gt": ["$at", "$$NOW"]}}, change)
@@ -238,6 +243,6 @@ def extending(receipts: Sequence[bytes], seconds: float) -> list[UpdateMany]:
 
 
 def counting(name: str, wanted: Document, most: int | None = None) -> list[Document]:
-    """Return a pipeline that counts what a filter finds, up to `most`."""
+    """Return a pipeline that counts the documents of a filter, up to `most`."""
     limit: list[Document] = [{"$limit": most}] if most else []
     return [{"$match": wanted}, *limit, {"$count": "count"}, {"$set": {"name": name}}]

@@ -1,4 +1,4 @@
-"""How a slot is fired in one step without a transaction."""
+"""Decides how a slot is fired atomically without a transaction."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore_mongo.pending")
 
-# Whoever dies within a transaction leaves it behind for a minute, locks and all, and a server alone
-# has none. So the messages of a slot are inserted hidden; then one change of one document advances
-# the schedule and notes their ids in its `pending`. From then on they are messages, and whoever comes
-# first shows them: who fired, who claims a slot next, or a worker that finds the queue empty. Showing
-# them twice changes nothing, even if they have run meanwhile.
+# A process that dies within a transaction leaves its locks for a minute, and a standalone server has no
+# transactions. So the messages of a slot are inserted hidden; then one change of one document advances the
+# schedule and adds their ids to its `pending`. From then on they count as enqueued. They are shown by the
+# process that fired, the next that claims a slot, or a worker that finds the queue empty. Showing them
+# twice changes nothing, even if they have run meanwhile.
 
 
-def show(link: Client, wanted: Document | None = None) -> None:
-    """Show what fired schedules have noted, and forget those that are done."""
-    kept = link.collection(Kind.SCHEDULES)
+def show(client: Client, wanted: Document | None = None) -> None:
+    """Show the pending messages of fired schedules, and clear their `pending`."""
+    kept = client.collection(Kind.SCHEDULES)
     found = kept.find({**(wanted or {}), "pending": {"$exists": True}}, {"pending": 1, "schedule": 1})
-    for one in link.read(found):
-        _show(link, one)
+    for one in client.read(found):
+        _show(client, one)
 
 
-def _show(link: Client, one: Document) -> None:
-    kept, queue = link.collection(Kind.SCHEDULES), link.collection(Kind.MESSAGES)
+def _show(client: Client, one: Document) -> None:
+    kept, queue = client.collection(Kind.SCHEDULES), client.collection(Kind.MESSAGES)
     there = {"_id": one["_id"], "pending": {"$exists": True}}
     ids = one["pending"]
-    missing = link.do(lambda: messages.show(queue, ids), again=True) if ids else []
-    # more may have come since
+    missing = client.do(lambda: messages.show(queue, ids), repeatable=True) if ids else []
+    # more ids may have been added since
     left = {"$setDifference": ["$pending", ids]}
     change = [{"$set": {"pending": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]}}}]
-    before = link.do(lambda: kept.find_one_and_update(there, change, {"pending": 1}), again=True)
-    # what another has forgotten he has shown, and it may have run
+    before = client.do(lambda: kept.find_one_and_update(there, change, {"pending": 1}), repeatable=True)
+    # an id that another process cleared was shown by it, and may have run
     noted = set(before["pending"]) if before else set()
     if lost := [id.hex() for id in missing if id in noted]:
         _log.warning(
-            "%d of %d messages of the schedule %s are gone: they were removed before anybody showed them,"
-            " or whoever did died at once and they have run: %s",
+            "%d of %d messages of the schedule %s do not exist: they were removed before they were shown,"
+            " or they have run and the process that showed them died: %s",
             len(lost), len(ids), one["_id"], ", ".join(lost),
         )  # fmt: skip
     if "schedule" not in one:
-        # it was removed, and waited for its last messages only
+        # the schedule was removed, and its document only kept the pending messages
         over = {"_id": one["_id"], "schedule": {"$exists": False}, "pending": {"$exists": False}}
-        link.do(lambda: kept.delete_one(over), again=True)
+        client.do(lambda: kept.delete_one(over), repeatable=True)

@@ -1,6 +1,6 @@
-"""What this plugin offers, by name."""
+"""Lists what this plugin offers, by name."""
 
-# ruff: noqa: PLC0415 - what a factory needs is imported when it is asked for, not before
+# ruff: noqa: PLC0415 - a factory imports its module only when it is called
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
 
 @hookimpl
 def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
-    """Offer a look at what a queue needs of the server."""
+    """Offer a check of the server's version and settings."""
     return {"mongo": _check}
 
 

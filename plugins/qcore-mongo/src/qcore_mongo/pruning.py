@@ -1,4 +1,4 @@
-"""Which results are forgotten, and how many at a time."""
+"""Decides which results are pruned, and how many at a time."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
     from qcore.interfaces import Per
     from qcore_mongo.client import Client, Document
 
-#: results removed in one step
+#: results deleted in one command
 _BULK: Final = 5000
 _NEWEST: Final = {"finished": -1, "_id": -1}
 _SUCCESS: Final[Document] = {"state": int(State.SUCCESS)}
 
 
-def prune(link: Client, keep: int, per: Per | None) -> int:
-    """Forget what has expired, and the oldest successes beyond `keep`; return how many."""
-    results = link.collection(Kind.RESULTS)
+def prune(client: Client, keep: int, per: Per | None) -> int:
+    """Delete expired results and the oldest successes beyond `keep`; return how many."""
+    results = client.collection(Kind.RESULTS)
     expired = {"gone": {"$lte": datetime.now(UTC)}}
-    count = link.do(lambda: results.delete_many(expired)).deleted_count
+    count = client.do(lambda: results.delete_many(expired)).deleted_count
     if keep < 0:
         return count
     surplus = _all(keep) if per is None else _each(keep, per)
     while True:
-        some = link.do(lambda: list(results.aggregate([*surplus, {"$limit": _BULK}], allowDiskUse=True)))
+        some = client.do(lambda: list(results.aggregate([*surplus, {"$limit": _BULK}], allowDiskUse=True)))
         ids = [one["_id"] for one in some]
         if ids:
-            # it may have been removed by another since; a success is never replaced
-            count += link.do(lambda: results.delete_many({"_id": {"$in": ids}})).deleted_count  # noqa: B023 - used at once
+            # another process may have deleted some; a success is never replaced
+            count += client.do(lambda: results.delete_many({"_id": {"$in": ids}})).deleted_count  # noqa: B023 - used at once
         if len(ids) < _BULK:
             return count
 
 
 def _all(keep: int) -> list[Document]:
-    """Return a pipeline that finds the successes behind the newest `keep`, by an index."""
+    """Return a pipeline that finds all successes but the newest `keep`, by an index."""
     return [{"$match": _SUCCESS}, {"$sort": _NEWEST}, {"$skip": keep}, {"$project": {"_id": 1}}]
 
 
@@ -48,7 +48,7 @@ def _each(keep: int, per: Per) -> list[Document]:
         {
             "$project": {
                 "value": {"$ifNull": [f"${per}", None]},
-                # numbers are given by one field only
+                # `$documentNumber` sorts by one field only
                 "age": {"finished": "$finished", "id": "$_id"},
             }
         },

@@ -1,4 +1,4 @@
-"""Decides how results live in MongoDB."""
+"""Decides how results are stored in MongoDB."""
 
 from __future__ import annotations
 
@@ -28,52 +28,52 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore_mongo.results")
 
-#: seconds between the first looks at a result where there are no change streams; then twice as many
+#: seconds until the second check of a result without change streams; each further pause is doubled
 _FIRST: Final = 0.005
 _NEWEST: Final = [("finished", -1), ("_id", -1)]
 _OLDEST: Final = [("finished", 1), ("_id", 1)]
 
 
 class MongoResults(ResultStore):
-    """Results beside the queue of the same name."""
+    """Results in the database of the queue."""
 
     def __init__(self, settings: Settings) -> None:
-        self._link = Client(settings)
+        self._client = Client(settings)
         self._poll = settings.poll
-        #: change streams are not for this user
+        #: the user has no permission for change streams
         self._refused = False
-        self.backend = self._link.backend
+        self.backend = self._client.backend
 
     def save(self, results: Sequence[StoredResult]) -> None:
-        """Keep results: one command for new ones, one more for those that were there."""
+        """Save results: one command for new ones, one more for existing ones."""
         made = {one.id: one for one in _last(results)}
         if not made:
             return
         documents = [_document(one) for one in made.values()]
-        collection = self._link.collection(Kind.RESULTS)
-        there = self._link.do(lambda: _insert(collection, documents), again=True)
+        collection = self._client.collection(Kind.RESULTS)
+        there = self._client.do(lambda: _insert(collection, documents), repeatable=True)
         if there:
             steps = [_replacing(made[id]) for id in there]
-            self._link.do(lambda: _replace(collection, steps), again=True)
+            self._client.do(lambda: _replace(collection, steps), repeatable=True)
 
     def get(self, ids: Sequence[bytes]) -> Sequence[StoredResult | None]:
         """Return results in the order of `ids`."""
         if not ids:
             return []
-        collection = self._link.collection(Kind.RESULTS)
+        collection = self._client.collection(Kind.RESULTS)
         wanted = collection.find({"_id": {"$in": list(set(ids))}})
         now = time.time()
-        found = {one["_id"]: _read(one) for one in self._link.read(wanted)}
+        found = {one["_id"]: _read(one) for one in self._client.read(wanted)}
         present = (found.get(id) for id in ids)
         return [None if one is None or 0 < one.expires <= now else one for one in present]
 
     def wait(self, id: bytes, seconds: float) -> StoredResult | None:
-        """Return the result once it is terminal; a change stream wakes us where there are any."""
+        """Return the result once it is final, or what there is after `seconds`."""
         deadline = time.monotonic() + seconds
         found = self.get([id])[0]
         if _is_final(found) or seconds <= 0:
             return found
-        stream = Stream(self._link, Kind.RESULTS, {"documentKey._id": id})
+        stream = Stream(self._client, Kind.RESULTS, {"documentKey._id": id})
         pause = _FIRST
         try:
             while not _is_final(found) and (left := deadline - time.monotonic()) > 0:
@@ -86,39 +86,39 @@ class MongoResults(ResultStore):
         return found
 
     def _watched(self, stream: Stream, seconds: float) -> bool:
-        """Wait by a change stream; return False if there are none."""
-        if self._refused or not self._link.replicated:
+        """Wait by a change stream; return False if they are not available."""
+        if self._refused or not self._client.replicated:
             return False
         try:
             stream.wait(seconds)
         except BackendRejected as exc:
             self._refused = True
-            _log.warning("change streams are not to be had, so results are polled: %s", exc)
+            _log.warning("change streams are not available, so results are polled: %s", exc)
             return False
         return True
 
     def group(self, group: str) -> Sequence[StoredResult]:
         """Return the results of a group in the order they finished."""
-        found = self._link.collection(Kind.RESULTS).find({"group": group, **_present()}).sort(_OLDEST)
-        return [_read(one) for one in self._link.read(found)]
+        found = self._client.collection(Kind.RESULTS).find({"group": group, **_present()}).sort(_OLDEST)
+        return [_read(one) for one in self._client.read(found)]
 
     def recent(self, state: State | None = None, limit: int = 50) -> Sequence[StoredResult]:
         """Return the newest results, newest first."""
         if limit <= 0:
             return []
-        # one range of the index for each state, merged by the server
+        # the server merges one range of the index for each state
         states = {"$in": [int(one) for one in State]} if state is None else int(state)
-        found = self._link.collection(Kind.RESULTS).find({"state": states, **_present()})
-        return [_read(one) for one in self._link.read(found.sort(_NEWEST).limit(limit))]
+        found = self._client.collection(Kind.RESULTS).find({"state": states, **_present()})
+        return [_read(one) for one in self._client.read(found.sort(_NEWEST).limit(limit))]
 
     def delete(self, ids: Sequence[bytes]) -> int:
-        """Forget results."""
-        collection = self._link.collection(Kind.RESULTS)
-        return self._link.do(lambda: collection.delete_many({"_id": {"$in": list(ids)}})).deleted_count
+        """Delete results; return how many."""
+        collection = self._client.collection(Kind.RESULTS)
+        return self._client.do(lambda: collection.delete_many({"_id": {"$in": list(ids)}})).deleted_count
 
     def counts(self) -> Mapping[State, int]:
         """Count results by state."""
-        collection = self._link.collection(Kind.RESULTS)
+        collection = self._client.collection(Kind.RESULTS)
         by_state: Document = {"$group": {"_id": "$state", "count": {"$sum": 1}}}
         expired: list[Document] = [
             {"$match": {"gone": {"$lte": datetime.now(UTC)}}},
@@ -130,26 +130,28 @@ class MongoResults(ResultStore):
             {"$unionWith": {"coll": collection.name, "pipeline": expired}},
             {"$group": {"_id": "$_id", "count": {"$sum": "$count"}}},
         ]
-        found = self._link.do(lambda: list(collection.aggregate(pipeline)), again=True)
+        found = self._client.do(lambda: list(collection.aggregate(pipeline)), repeatable=True)
         return {State(one["_id"]): one["count"] for one in found if one["count"] > 0}
 
     def ungroup(self, group: str) -> int:
         """Take the results of a group out of it."""
-        collection = self._link.collection(Kind.RESULTS)
+        collection = self._client.collection(Kind.RESULTS)
         wanted = {"group": group, **_present()}
-        return self._link.do(lambda: collection.update_many(wanted, {"$unset": {"group": ""}})).modified_count
+        return self._client.do(
+            lambda: collection.update_many(wanted, {"$unset": {"group": ""}})
+        ).modified_count
 
     def prune(self, keep: int, per: Per | None = None) -> int:
-        """Forget what has expired and the oldest successes."""
-        return pruning.prune(self._link, keep, per)
+        """Delete expired results and the oldest successes; return how many."""
+        return pruning.prune(self._client, keep, per)
 
     def close(self) -> None:
-        """Let go of the client."""
-        self._link.close()
+        """Close the client."""
+        self._client.close()
 
 
 def _insert(collection: Collection[Document], documents: list[Document]) -> list[bytes]:
-    """Insert results; return the ids of those that are there already."""
+    """Insert results; return the ids of those that exist already."""
     try:
         if len(documents) == 1:
             collection.insert_one(documents[0])
@@ -168,7 +170,7 @@ def _replace(collection: Collection[Document], steps: list[ReplaceOne[Document]]
     try:
         collection.bulk_write(steps, ordered=False)
     except BulkWriteError as exc:
-        # what is of a higher rank does not match, and stays
+        # a stored result of a higher state does not match, and stays
         if not error_mapping.is_duplicate(exc):
             raise
 
@@ -179,7 +181,7 @@ def _replacing(one: StoredResult) -> ReplaceOne[Document]:
 
 
 def _last(results: Sequence[StoredResult]) -> list[StoredResult]:
-    """Return what is left of several results of one id, as if they were saved one by one."""
+    """Return one result for each id, as if they were saved one by one."""
     left: dict[bytes, StoredResult] = {}
     for one in results:
         before = left.get(one.id)
@@ -191,8 +193,8 @@ def _last(results: Sequence[StoredResult]) -> list[StoredResult]:
 def _document(one: StoredResult) -> Document:
     if len(one.body) > MAX_BYTES:
         raise PayloadTooLarge(
-            f"the result of {one.name} has {len(one.body)} bytes; MongoDB takes {MAX_BYTES}: return a"
-            " reference to what is large, not the thing itself"
+            f"the result of {one.name} has {len(one.body)} bytes; MongoDB accepts {MAX_BYTES}: return a"
+            " reference instead of the data"
         )
     made: Document = {
         "_id": one.id,
@@ -207,17 +209,17 @@ def _document(one: StoredResult) -> Document:
         made["label"] = one.label
     if one.expires:
         made["expires"] = one.expires
-        # the server removes it within a minute of this
+        # the server removes it within a minute after this
         made["gone"] = datetime.fromtimestamp(max(0.0, min(one.expires, _FOREVER)), UTC)
     return made
 
 
-#: the last year a datetime can name
+#: epoch seconds of the last year of a datetime
 _FOREVER: Final = 253_370_764_800.0
 
 
 def _present() -> Document:
-    """Return a filter for what has not expired; whoever saved it set its end by a clock like ours."""
+    """Return a filter for results that have not expired, by the clock of this process."""
     return {"$or": [{"gone": {"$exists": False}}, {"gone": {"$gt": datetime.now(UTC)}}]}
 
 

@@ -1,6 +1,6 @@
-"""What a user may write under the key `mongo`."""
+"""Defines the configuration key `mongo`."""
 
-# ruff: noqa: N815 - the names are those of pymongo's MongoClient
+# ruff: noqa: N815 - pymongo's MongoClient uses these names
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qcore.plugin_support import given
 
 @attrs.frozen(kw_only=True)
 class MongoSettings:
-    """The key `mongo` as a table: the parameters of MongoClient; None = not said."""
+    """The configuration key `mongo` as a table: parameters of MongoClient; None = not set."""
 
     #: name, address, `name:port`, a URI, or a list of these; empty = localhost
     host: Any = attrs.field(default=None, repr=False)
@@ -42,11 +42,11 @@ class MongoSettings:
     tlsCertificateKeyFilePassword: str | None = attrs.field(default=None, repr=False)
     tlsCRLFile: str | None = None
     tlsDisableOCSPEndpointCheck: bool | None = None
-    #: milliseconds an answer may take; None = 15000
+    #: milliseconds to wait for an answer; None = 15000
     socketTimeoutMS: int | None = None
-    #: milliseconds a connection may take; None = 5000
+    #: milliseconds to open a connection; None = 5000
     connectTimeoutMS: int | None = None
-    #: milliseconds a primary is looked for; None = 15000 for a replica set, else 5000
+    #: milliseconds to find a primary; None = 15000 for a replica set, else 5000
     serverSelectionTimeoutMS: int | None = None
     timeoutMS: int | None = None
     waitQueueTimeoutMS: int | None = None
@@ -73,7 +73,7 @@ class MongoSettings:
     srvServiceName: str | None = None
     srvMaxHosts: int | None = None
     srvAllowedHostsSuffix: str | None = None
-    # -- taken and not used: a queue's documents have one form, and are read where they are written
+    # -- accepted but not used, because a queue's documents have a fixed form and are read from the primary
     connect: bool | None = None
     document_class: Any = None
     tz_aware: bool | None = None
@@ -88,7 +88,7 @@ class MongoSettings:
     waitQueueMultiple: int | None = None
 
     def keywords(self) -> dict[str, Any]:
-        """Return what MongoClient is to be told."""
+        """Return the parameters for MongoClient."""
         return given(self, _UNUSED)
 
 

@@ -1,4 +1,4 @@
-"""Waiting in the server until something of interest is written."""
+"""Decides how a process waits for changes of a collection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from qcore.errors import BackendError
 from qcore_mongo import error_mapping
-from qcore_mongo.client import FAREWELL
+from qcore_mongo.client import CLOSE_TIMEOUT
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
     from qcore_mongo.client import Client, Document
     from qcore_mongo.indexes import Kind
 
-#: seconds of one wait in the server at most
-LONGEST: Final = 5.0
-#: seconds after which a stream that was not read is not caught up with: what came is of no interest now
+#: most seconds of one wait in the server
+MAX_WAIT: Final = 5.0
+#: seconds after which an unread stream is opened again, because old changes are of no interest
 _STALE: Final = 1.0
 
 
 class Stream:
-    """A change stream of one collection; it is opened by the first wait, and anew after a fault.
+    """A change stream of one collection, opened by the first wait and after an error.
 
-    The driver's own would wait as long as it was told when it was opened; this one is told each time.
+    The driver's own change stream has a fixed wait; this one takes the seconds of each wait.
     """
 
-    def __init__(self, link: Client, kind: Kind, wanted: Document) -> None:
-        self._link = link
+    def __init__(self, client: Client, kind: Kind, wanted: Document) -> None:
+        self._client = client
         self._kind = kind
         self._pipeline = [{"$changeStream": {}}, {"$match": wanted}, {"$project": {"_id": 1}}]
-        self._longest = min(LONGEST, link.place.timeout / 2)
+        self._longest = min(MAX_WAIT, client.address.timeout / 2)
         self._session: ClientSession | None = None
         self._cursor: Any = None
         self._collection = ""
         self._read = 0.0
 
     def wait(self, seconds: float) -> None:
-        """Return when something came or the time is over, or at once if it was not watched until now.
+        """Return after a change or after `seconds`, or at once if the stream was not open.
 
-        Whoever waits looks for what he waits for after each return.
+        The caller must check after each return.
         """
         if self._cursor is None or time.monotonic() - self._read > _STALE:
             self._open()
@@ -55,30 +55,30 @@ class Stream:
             "maxTimeMS": max(1, round(min(seconds, self._longest) * 1000)),
         }
         try:
-            # 0 and not None, which is the client's `timeoutMS`: it would take the place of this time
+            # 0, because None means the client's `timeoutMS`, which would replace this time
             with pymongo.timeout(0):
-                reply = self._link.database.command(command, session=self._session)
+                reply = self._client.database.command(command, session=self._session)
         except PyMongoError as exc:
             self._drop()
-            fault = self._link.fault(exc)
-            if error_mapping.is_passing(exc):
-                # a primary that steps down takes its cursors along: the next wait watches anew
+            error = self._client.error_of(exc)
+            if error_mapping.is_transient(exc):
+                # a primary that steps down loses its cursors; the next wait opens the stream again
                 return
-            raise fault from exc
+            raise error from exc
         except BaseException:
-            # a signal came in the middle of an answer
+            # a signal handler raised in the middle of an answer
             self._drop()
             raise
         self._cursor = reply["cursor"]["id"] or None
         self._read = time.monotonic()
 
     def close(self) -> None:
-        """Stop watching."""
+        """Close the stream."""
         if self._cursor is not None:
             command = {"killCursors": self._collection, "cursors": [self._cursor]}
-            # so much for politeness: the server forgets it by itself
-            with contextlib.suppress(PyMongoError, BackendError), pymongo.timeout(FAREWELL):
-                self._link.database.command(command, session=self._session)
+            # an error is ignored, because the server closes the cursor by itself later
+            with contextlib.suppress(PyMongoError, BackendError), pymongo.timeout(CLOSE_TIMEOUT):
+                self._client.database.command(command, session=self._session)
         self._drop()
 
     def _drop(self) -> None:
@@ -88,13 +88,13 @@ class Stream:
 
     def _open(self) -> None:
         self.close()
-        collection = self._link.collection(self._kind)
+        collection = self._client.collection(self._kind)
         self._collection = collection.name
-        self._session = self._link.session()
+        self._session = self._client.session()
         command = {"aggregate": collection.name, "pipeline": self._pipeline, "cursor": {}}
         database = collection.database
         try:
-            reply = self._link.do(lambda: database.command(command, session=self._session))
+            reply = self._client.do(lambda: database.command(command, session=self._session))
         except BaseException:
             self._drop()
             raise

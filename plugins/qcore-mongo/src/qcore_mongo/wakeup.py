@@ -1,4 +1,4 @@
-"""How an idle worker learns that there may be something to lease."""
+"""Decides how an idle worker notices new messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import BackendRejected
 from qcore_mongo.indexes import READY, Kind
 from qcore_mongo.messages import EPOCH
-from qcore_mongo.stream import LONGEST, Stream
+from qcore_mongo.stream import MAX_WAIT, Stream
 
 if TYPE_CHECKING:
     from qcore.interfaces import Settings
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore_mongo.wakeup")
 
-#: a message came, or the lease of one was given up; leases and ends are of no interest
+#: changes that make a message ready: an insertion, a release or a requeue
 _NEWS: Final[Document] = {
     "$or": [
         {"operationType": {"$in": ["insert", "replace"]}},
         {
             "operationType": "update",
-            "updateDescription.removedFields": {"$in": ["lease", "buried", "hidden"]},
+            "updateDescription.removedFields": {"$in": ["lease", "dead", "hidden"]},
         },
     ]
 }
-#: how long until the next delay or lease is over
+#: finds how long it takes until the next delay or lease ends
 _NEXT: Final[list[Document]] = [
     {"$match": {"at": {"$gte": EPOCH}}},
     {"$sort": {"at": 1, "seq": 1}},
@@ -37,33 +37,33 @@ _NEXT: Final[list[Document]] = [
 
 
 class Waker:
-    """Waits by a change stream where there is a replica set, else from poll to poll."""
+    """Waits by a change stream of a replica set; polls a standalone server."""
 
-    def __init__(self, link: Client, settings: Settings) -> None:
-        self._link = link
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
         self._poll = settings.poll
-        # bounds how late the end of another's lease is noticed
-        self._longest = min(LONGEST, max(1.0, settings.retry / 4))
-        self._stream: Stream | None = Stream(link, Kind.MESSAGES, _NEWS)
+        # limits how late an expired lease is noticed
+        self._longest = min(MAX_WAIT, max(1.0, settings.retry / 4))
+        self._stream: Stream | None = Stream(client, Kind.MESSAGES, _NEWS)
 
     def wait(self, seconds: float) -> None:
-        """Return when there may be something, `seconds` are over, or sooner."""
-        if self._stream is None or not self._link.replicated:
+        """Return when a message may be ready, or after `seconds`, or earlier."""
+        if self._stream is None or not self._client.replicated:
             time.sleep(min(seconds, self._poll))
             return
         try:
             self._stream.wait(min(seconds, self._longest, self._next()))
         except BackendRejected as exc:
-            _log.warning("change streams are not to be had, so the queue is polled: %s", exc)
+            _log.warning("change streams are not available, so the queue is polled: %s", exc)
             self._stream = None
 
     def close(self) -> None:
-        """Stop watching."""
+        """Close the change stream."""
         if self._stream is not None:
             self._stream.close()
 
     def _next(self) -> float:
-        """Return the seconds until the next delay or lease is over."""
-        messages = self._link.collection(Kind.MESSAGES)
-        found = self._link.do(lambda: list(messages.aggregate(_NEXT, hint=READY)), again=True)
-        return float(found[0]["left"]) / 1000 if found else LONGEST
+        """Return the seconds until the next delay or lease ends."""
+        messages = self._client.collection(Kind.MESSAGES)
+        found = self._client.do(lambda: list(messages.aggregate(_NEXT, hint=READY)), repeatable=True)
+        return float(found[0]["left"]) / 1000 if found else MAX_WAIT
