@@ -80,7 +80,7 @@ def test_an_id_nobody_knows_is_marked(land: Land) -> None:
     app = land.app()
 
     assert app.cancel("ab" * 16)
-    with pytest.raises(ValueError, match="no task id: 'xyz'"):
+    with pytest.raises(ValueError, match="not a task id: 'xyz'"):
         app.cancel("xyz")
 
 

@@ -187,7 +187,7 @@ def test_task_of_an_interactive_session_is_refused_with_advice(land: Land) -> No
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "TaskNameError: double is defined in an interactive session" in last
-    assert "put it into a module and import it from there" in last
+    assert "move it to a module and import it from there" in last
 
 
 def test_interactive_session_may_run_tasks_of_modules(land: Land) -> None:
@@ -217,4 +217,4 @@ def test_lambda_and_inner_function_are_refused_where_they_are_declared(land: Lan
     """What no worker could import is refused at once."""
     done = run(land, HEAD + "app.task(lambda: 1)\n")
 
-    assert "is made inside another function or is a lambda" in done.stderr.strip().splitlines()[-1]
+    assert "is defined inside another function or is a lambda" in done.stderr.strip().splitlines()[-1]

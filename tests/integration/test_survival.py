@@ -75,7 +75,7 @@ def test_result_that_cannot_be_written_is_told_and_not_run_again(land: Land, kin
     result = final(app.enqueue(tasks.unwritable, kind))
 
     assert result.state is State.FAILED
-    assert result.error.startswith("the task returned, but its result cannot be kept: ")
+    assert result.error.startswith("the task returned, but its result cannot be stored: ")
     assert (result.attempts, result.crashes) == (1, 0)
     assert dict(cluster.status().reincarnations) == {}
 

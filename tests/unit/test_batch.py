@@ -291,7 +291,7 @@ def test_a_record_that_the_store_always_refuses_is_saved_in_a_reduced_form(bench
     assert first is not None
     assert second is not None
     assert (State.FAILED, "unsavable") == (first.state, first.kind)
-    assert "the task returned, but its result cannot be kept: document too large" == first.error
+    assert "the task returned, but its result cannot be stored: document too large" == first.error
     assert (State.FAILED, "failure") == (second.state, second.kind)
     assert second.error.startswith("ValueError: it yyy")
     assert 0 == bench.broker.size().leased

@@ -288,7 +288,7 @@ def test_endless_recursion_is_a_failure(run: Callable[..., Outcome]) -> None:
     ("name", "says"),
     [
         ("no_such_module.f", "TaskNotFound: no task 'no_such_module.f': no module 'no_such_module'"),
-        ("math.pi", "TaskNotFound: no task 'math.pi': what is there is a float"),
+        ("math.pi", "TaskNotFound: no task 'math.pi': it is a float"),
     ],
 )
 def test_a_function_that_is_not_there_is_a_failure(run: Callable[..., Outcome], name: str, says: str) -> None:

@@ -67,15 +67,15 @@ def test_any_importable_callable_is_found(name: str, what: str) -> None:
         ("no_such_module_at_all.f", "no module 'no_such_module_at_all' on this worker's path"),
         ("math.no_such_function", "math has no 'no_such_function'"),
         ("os.path.no.such", "os.path has no 'no'"),
-        ("math.pi", "what is there is a float and cannot be called"),
-        ("os.path", "what is there is a module and cannot be called"),
-        ("math", "no task can be named 'math'"),
-        ("", "no task can be named ''"),
-        (".", "no task can be named '.'"),
-        ("math..copysign", "no task can be named 'math..copysign'"),
-        (".math.copysign", "no task can be named"),
-        ("math.copysign.", "no task can be named"),
-        ("a." * 5000 + "f", "no task can be named 'a.a.a."),
+        ("math.pi", "it is a float and cannot be called"),
+        ("os.path", "it is a module and cannot be called"),
+        ("math", "'math' is not the name of a task"),
+        ("", "'' is not the name of a task"),
+        (".", "'.' is not the name of a task"),
+        ("math..copysign", "'math..copysign' is not the name of a task"),
+        (".math.copysign", "is not the name of a task"),
+        ("math.copysign.", "is not the name of a task"),
+        ("a." * 5000 + "f", "is not the name of a task"),
         ("m\0.f", "no task 'm\\x00.f'"),
         ("/etc/passwd.f", "no module '/etc/passwd'"),
         ("ｍath.copysign", "no module 'ｍath'"),  # noqa: RUF001 - a wide letter is the test
@@ -250,12 +250,12 @@ def test_an_object_is_named_as_a_worker_finds_it(function: Any, name: str) -> No
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (lambda: 1, "is made inside another function or is a lambda"),
-        (5, "is not a function a worker could import"),
-        (Tools(), "is not a function a worker could import"),
-        ("", "no task can be named ''"),
-        ("plain", "no task can be named 'plain'"),
-        ("a." * 300 + "f", "no task can be named"),
+        (lambda: 1, "is defined inside another function or is a lambda"),
+        (5, "is not a function that a worker can import"),
+        (Tools(), "is not a function that a worker can import"),
+        ("", "'' is not the name of a task"),
+        ("plain", "'plain' is not the name of a task"),
+        ("a." * 300 + "f", "is not the name of a task"),
     ],
 )
 def test_what_no_worker_could_find_is_refused_with_advice(function: Any, says: str) -> None:
@@ -317,7 +317,7 @@ def test_a_task_of_an_interactive_session_is_refused(
     main: Callable[..., Any], fields: dict[str, object]
 ) -> None:
     """No worker could import it, and the error says where to put it."""
-    with pytest.raises(TaskNameError, match="put it into a module and import it from there"):
+    with pytest.raises(TaskNameError, match="move it to a module and import it from there"):
         name_of(main(**fields))
 
 

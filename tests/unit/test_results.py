@@ -75,7 +75,7 @@ def test_a_result_that_cannot_be_written_is_told_as_such(value: object) -> None:
     assert (
         outcome.kind, data, outcome.retryable, outcome.started, outcome.finished,
     ) == (Kind.RESULT_NOT_STORABLE, b"", False, 10.0, 12.0)  # fmt: skip
-    assert outcome.error.startswith("the task returned, but its result cannot be kept: ")
+    assert outcome.error.startswith("the task returned, but its result cannot be stored: ")
 
 
 def test_a_result_of_the_largest_size_is_kept_and_a_larger_one_is_told() -> None:

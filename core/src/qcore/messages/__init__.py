@@ -1,1 +1,1 @@
-"""What is signed: messages, results, status, marks."""
+"""Defines what is signed: messages, results, status and flags."""

@@ -1,4 +1,4 @@
-"""Task <-> signed bytes: the only gate in and out."""
+"""Decides how a task becomes signed bytes and back."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ _VERSION: Final = 1
 _HMAC_SHA256: Final = 1
 #: the arguments are compressed by zlib
 COMPRESSED: Final = 1
-#: the arguments are a list of positional ones and a map of named ones, not only a list
+#: the arguments are a list of positional and a map of keyword arguments, not only a list
 NAMED: Final = 2
-#: the id is made from what caused the message, so that whoever enqueues it again makes the same
+#: the id is derived from the cause of the message, so that enqueuing it again gives the same id
 DERIVED: Final = 4
-#: the arguments stand behind the length of a tail, four bytes, and the tail, see `qcore.messages.workflow`
+#: before the arguments are the length of a workflow header, four bytes, and the header itself
 TAIL: Final = 8
 _UNKNOWN_FLAGS: Final = ~(COMPRESSED | NAMED | DERIVED | TAIL)
-#: what a message that belongs to no other has neither of
+#: flags that a message outside of a flow does not have
 _TIED: Final = DERIVED | TAIL
 _HEADER_SIZE: Final = _HEADER.size
 _TAIL_SIZE: Final = struct.Struct(">I")
 _SMALLEST: Final = _HEADER.size + MAC_SIZE
-#: Nothing smaller is compressed: below this zlib saves less than it costs.
+#: Bytes; smaller arguments are not compressed, because zlib saves less than it costs.
 COMPRESS_FROM: Final = 2048
-#: The head must fit the journal many times over; no honest one comes near.
+#: Most bytes of a head, so that many heads fit into the journal.
 MAX_HEAD: Final = 8192
 
 
 class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What supervisor, worker and tools may know of a task without its arguments.
+    """The properties of a task that processes read without decoding its arguments.
 
-    New fields go to the end and have a default: older readers pass over them.
+    New fields are added at the end with a default, so that older readers ignore them.
     """
 
     name: str
-    #: free text of the producer's
+    #: free text of the producer
     label: str | None = None
     group: str | None = None
     #: seconds
@@ -57,29 +57,29 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     max_delay: float | None = None
     jitter: bool | None = None
     ack_failure: bool | None = None
-    #: whether a success is stored; None = as the configuration says
+    #: whether a success is stored; None = see the configuration
     save: bool | None = None
-    #: seconds a result is kept; 0 = for ever; None = as the configuration says
+    #: seconds for which a result is stored; 0 = for ever; None = see the configuration
     result_ttl: float | None = None
     headers: dict[str, str] | None = None
-    #: names of exceptions worth another run; None = every one
+    #: names of exceptions after which the task is retried; None = every exception
     on: list[str] | None = None
     #: dotted name of the function that is called with the final result
     hook: str | None = None
-    #: name of the schedule it comes from
+    #: name of the schedule that enqueued it
     schedule: str | None = None
     #: most tasks of the same `limit_key` that run at once
     concurrency: int | None = None
-    #: most tasks of the same `limit_key` in so many seconds: count, seconds
+    #: most starts of tasks of the same `limit_key` in a time: count, seconds
     rate: tuple[int, float] | None = None
     #: what `concurrency` and `rate` count by; None = the task's name
     limit_key: str | None = None
-    #: it was enqueued with a delay, so that its age says nothing of its wait
+    #: it was enqueued with a delay, so its age is not its waiting time
     delayed: bool | None = None
 
 
 def _plain(value: object) -> object:
-    """Return a text or a number of a class of its own, a template engine's or numpy's, as what it is."""
+    """Return an object of a subclass of str, float or int, such as numpy's, as the plain type."""
     for kind in (str, float, int):
         if isinstance(value, kind):
             return kind(value)
@@ -92,23 +92,23 @@ decode_head = msgspec.msgpack.Decoder(Head).decode
 
 
 class Opened(msgspec.Struct, frozen=True, gc=False):
-    """A message whose signature was found good."""
+    """A message whose signature was verified."""
 
     id: bytes
     #: encoded `Head`
     head: bytes
-    #: the serialised arguments, inflated
+    #: the serialised arguments, decompressed
     arguments: bytes
     #: code of the serializer
     serializer: int
     named: bool
     #: epoch milliseconds
     created: int
-    #: epoch milliseconds after which it is not to be started, 0 = never
+    #: epoch milliseconds after which the task must not start, 0 = never
     expires: int = 0
     #: see `DERIVED`
     derived: bool = False
-    #: encoded `WorkflowHeader`; empty = it has none
+    #: encoded `WorkflowHeader`; empty = none
     tail: bytes = b""
 
 
@@ -161,7 +161,7 @@ class Envelope:
             tail: encoded `WorkflowHeader`; empty = none.
 
         Raises:
-            PayloadTooLarge: beyond `max_message`, or a head beyond 8 KiB.
+            PayloadTooLarge: it is larger than `max_message`, or its head larger than 8 KiB.
 
         """
         flags = NAMED if named else 0
@@ -193,12 +193,12 @@ class Envelope:
         return data + self._mac(data)
 
     def open(self, body: bytes) -> Opened:
-        """Verify a message, then take it apart; nothing is decoded before the MAC is good.
+        """Verify a message, then split it; nothing is decoded before the MAC is verified.
 
         Raises:
-            MalformedMessage: not an envelope of this version.
-            UnknownKey: the key id is in no key of ours.
-            BadSignature: altered, or sealed for another queue.
+            MalformedMessage: it is not an envelope of this version.
+            UnknownKey: it was signed with a key that is not configured.
+            BadSignature: it was altered, or signed for another queue.
 
         """
         size = len(body)
@@ -233,12 +233,12 @@ class Envelope:
             return Opened(id_, head, arguments, serializer, named, created, expires)
         tail = b""
         if flags & TAIL:
-            tail, arguments = _untie(arguments)
+            tail, arguments = _split_workflow(arguments)
         return Opened(id_, head, arguments, serializer, named, created, expires, bool(flags & DERIVED), tail)
 
 
 def task_id(body: bytes) -> str:
-    """Return the task id a message claims, unverified, for logs and listings; empty if it has none."""
+    """Return the unverified task id of a message, for logs and lists; "" if it has none."""
     if len(body) < _SMALLEST or body[:2] != _MAGIC:
         return ""
     return bytes(_HEADER.unpack_from(body)[8]).hex()
@@ -254,8 +254,8 @@ def _refuse_head(head: int, raw: int, max_raw: int) -> None:
     raise PayloadTooLarge(msg)
 
 
-def _untie(data: bytes) -> tuple[bytes, bytes]:
-    """Return the tail and the arguments behind it."""
+def _split_workflow(data: bytes) -> tuple[bytes, bytes]:
+    """Return the workflow header and the arguments after it."""
     at = _TAIL_SIZE.size
     size = _TAIL_SIZE.unpack_from(data)[0] if len(data) >= at else -1
     if not 0 < size <= len(data) - at:
@@ -265,7 +265,7 @@ def _untie(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _inflate(data: bytes, size: int) -> bytes:
-    """Inflate to exactly `size` bytes; a bomb is cut off one byte behind that."""
+    """Decompress to exactly `size` bytes; a bomb is cut off one byte after that."""
     inflater = zlib.decompressobj()
     try:
         raw = inflater.decompress(data, size + 1)
@@ -282,7 +282,7 @@ def read_head(data: bytes) -> Head:
     """Read a head whose signature was verified.
 
     Raises:
-        MalformedMessage: not a head of a version we know.
+        MalformedMessage: it is not a head of a known version.
 
     """
     try:

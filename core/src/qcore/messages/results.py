@@ -1,4 +1,4 @@
-"""Results to sealed records and back."""
+"""Decides how results become signed records and back."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from qcore.interfaces import ResultStore, Serializer
     from qcore.messages.envelope import Head
 
-#: Indexed text is cut to this many characters: a name too long must not cost the record.
+#: Most characters of indexed text, so that a long name does not prevent storing a record.
 _INDEXED = 256
-#: Characters of an error in the record of a task whose record was refused.
+#: Most characters of an error in the reduced record of a task whose record was refused.
 _LEAST = 1000
 
 _log = logging.getLogger("qcore.results")
 
 
 class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The sealed part of a result; new fields go to the end and have a default."""
+    """The signed part of a result; new fields are added at the end with a default."""
 
     state: State
     name: str
@@ -54,7 +54,7 @@ class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     started: float = 0.0
     finished: float = 0.0
     worker: str = ""
-    #: a value of `Kind`; empty in records of before it was kept
+    #: a value of `Kind`
     kind: str = ""
 
 
@@ -63,10 +63,10 @@ _decode_result = msgspec.msgpack.Decoder(ResultBody).decode
 
 
 def decode_result(data: bytes) -> ResultBody:
-    """Read the sealed part of a result.
+    """Decode the signed part of a result.
 
     Raises:
-        MalformedMessage: not a result of a version we know.
+        MalformedMessage: it is not a result of a known version.
 
     """
     try:
@@ -77,7 +77,7 @@ def decode_result(data: bytes) -> ResultBody:
 
 
 class Results:
-    """Seals and reads the results of one queue."""
+    """Signs and reads the results of one queue."""
 
     def __init__(
         self,
@@ -96,11 +96,11 @@ class Results:
         self._max_result = max_result
         self._ttl = ttl
         self._host = socket.gethostname()
-        #: who seals, and the process that is true of
+        #: `host:pid` of this process, and the pid for which it was computed
         self._worker, self._pid = "", 0
 
     def dump(self, outcome: Outcome) -> tuple[Outcome, bytes]:
-        """Return the value of a success as bytes, or the outcome that says why it cannot be kept."""
+        """Return the value of a success as bytes, or a failed outcome if it cannot be stored."""
         if outcome.kind is not Kind.SUCCESS or outcome.value is None:
             return outcome, b""
         try:
@@ -110,9 +110,9 @@ class Results:
                     f"the result has {len(value)} bytes, max_result allows {self._max_result}; "
                     "store it elsewhere and return a reference"
                 )
-                raise PayloadTooLarge(msg)  # noqa: TRY301 - told as the failure below
+                raise PayloadTooLarge(msg)  # noqa: TRY301 - becomes the failure below
         except (EncodeError, PayloadTooLarge) as exc:
-            text = f"the task returned, but its result cannot be kept: {exc}"
+            text = f"the task returned, but its result cannot be stored: {exc}"
             failed = Outcome(
                 Kind.RESULT_NOT_STORABLE,
                 error=text,
@@ -182,11 +182,11 @@ class Results:
         )
 
     def reduced(self, record: StoredResult, refusal: BackendRejected) -> StoredResult:
-        """Return the least that tells how a task ended, of a record that a store refuses."""
+        """Return a smaller record of how a task ended, for a record that a store refuses."""
         body = self.open(record.id, record.body)
         text = body.error.partition("\n")[0]
         if body.state is State.SUCCESS:
-            text = f"the task returned, but its result cannot be kept: {refusal}"
+            text = f"the task returned, but its result cannot be stored: {refusal}"
         state = State.FAILED if body.state is State.SUCCESS else body.state
         kind = Kind.RESULT_NOT_STORABLE.value if body.state is State.SUCCESS else body.kind
         least = ResultBody(
@@ -207,18 +207,18 @@ class Results:
         )
 
     def open(self, id: bytes, sealed: bytes) -> ResultBody:
-        """Verify the sealed part of a record of this task; its value stays as it is.
+        """Verify and decode the signed part of a record; its value stays serialised.
 
         Raises:
             BadSignature: it was altered, or belongs to another task or queue.
-            UnknownKey: it was sealed with none of our keys.
-            MalformedMessage: not a result of a version we know.
+            UnknownKey: it was signed with a key that is not configured.
+            MalformedMessage: it is not a result of a known version.
 
         """
         try:
             return decode_result(self._sealer.open(id, sealed))
         except UnknownKey as exc:
-            msg = f"result {id.hex()} was sealed with a key that is not in secret_key"
+            msg = f"result {id.hex()} was signed with a key that is not in secret_key"
             raise UnknownKey(msg) from exc
 
     def read(self, stored: StoredResult) -> Result:
@@ -231,7 +231,7 @@ class Results:
         return self.result(stored.id, self.open(stored.id, stored.body))
 
     def result(self, id: bytes, body: ResultBody) -> Result:
-        """Return what a user is given of a record.
+        """Return the result that users get for a record.
 
         Raises:
             DecodeError: its serializer is not accepted here.
@@ -256,7 +256,7 @@ class Results:
         )
 
     def value(self, code: int, data: bytes) -> object:
-        """Return a value as it was before it was serialised; of no bytes None.
+        """Return the deserialised value, None for no bytes.
 
         Raises:
             DecodeError: its serializer is not accepted here, or cannot read it.
@@ -272,10 +272,10 @@ class Results:
 
 
 def save_each(store: ResultStore, results: Sequence[StoredResult], sealing: Results) -> None:
-    """Save results; of one the store will not take, save that it ended and why no more is known.
+    """Save results; of a result that the store refuses, save a reduced record.
 
     Raises:
-        BackendRejected: it does not even take that.
+        BackendRejected: the store refuses the reduced record as well.
 
     """
     try:
@@ -285,17 +285,17 @@ def save_each(store: ResultStore, results: Sequence[StoredResult], sealing: Resu
             try:
                 store.save([one])
             except BackendRejected as exc:
-                # Its message would be presented again, and run again, for as long as it is refused.
-                _log.error("the result of task %s is refused, that it ended is kept: %s", one.id.hex(), exc)
+                # Otherwise the task would be redelivered and run again, as long as its result is refused.
+                _log.error("result refused, storing only how the task ended task=%s: %s", one.id.hex(), exc)
                 store.save([sealing.reduced(one, exc)])
 
 
 def forget_failures(store: ResultStore, ids: Sequence[bytes], *, before: float = math.inf) -> None:
-    """Forget that tasks failed for good, for they will run again: they were requeued meanwhile.
+    """Delete the failures of tasks that were requeued and will run again.
 
-    Else the next delivery would take the old failure for the end of this one's runs. A failure
-    that came after `before`, the epoch seconds of a lease, is the verdict of whoever took the
-    message over: it stays.
+    Otherwise the next delivery would take the old failure for the end of this one's runs. A failure
+    that was saved after `before`, the epoch seconds of a lease, belongs to the worker that took the
+    message over, and stays.
     """
     if ids:
         found = [one for one in store.get(ids) if one is not None]

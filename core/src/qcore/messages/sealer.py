@@ -1,4 +1,4 @@
-"""Signed records that are no messages: results and status."""
+"""Decides how records other than messages are signed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qcore.messages.signing import KEY_ID_SIZE, MAC_SIZE, KeyRing, same
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: the context of a cluster's status: a reader cannot know the cluster's id before it has opened it
+#: the context of a cluster's status, because a reader does not know the cluster's id before
 STATUS: Final = b"status"
 
 
@@ -33,8 +33,8 @@ class Sealer:
         """Return the data.
 
         Raises:
-            BadSignature: altered, for another purpose, queue or context.
-            UnknownKey: signed with none of our keys.
+            BadSignature: it was altered, or signed for another purpose, queue or context.
+            UnknownKey: it was signed with a key that is not configured.
 
         """
         mac = self._keys.get(sealed[:KEY_ID_SIZE])

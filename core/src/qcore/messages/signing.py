@@ -1,4 +1,4 @@
-"""Keys and MACs, nothing else."""
+"""Decides how keys are derived and MACs are computed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 #: HMAC's two pads (RFC 2104): XOR tables for `bytes.translate`
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
-#: SHA-256's block
+#: bytes of a SHA-256 block
 _BLOCK = 64
 #: bytes of a MAC
 MAC_SIZE = 32
 #: bytes of a key id
 KEY_ID_SIZE = 4
 
-#: constant-time comparison, handed on so that nobody compares MACs with ==
+#: constant-time comparison of MACs, which must not be compared with ==
 same = hmac.compare_digest
 
 
@@ -48,7 +48,7 @@ class Key:
     __slots__ = ("_inner", "_outer", "id")
 
     def __init__(self, secret: bytes, purpose: str, name: str) -> None:
-        #: from the secret alone, so that an unknown key and a bad MAC can be told apart
+        #: derived from the secret alone, so that an unknown key differs from a bad MAC
         self.id = derive(secret, b"key id")[:KEY_ID_SIZE]
         key = derive(secret, b"mac" + _framed(purpose) + _framed(name)).ljust(_BLOCK, b"\0")
         self._inner: _Hash = sha256(key.translate(_INNER) + _framed(name))

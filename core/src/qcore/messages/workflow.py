@@ -1,4 +1,4 @@
-"""What a message carries beside its call."""
+"""Defines the flow of tasks that a message belongs to."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from qcore.coordination import BarrierMember  # noqa: TC001 - as above
 from qcore.errors import MalformedMessage
 from qcore.model import Outgoing, StoredResult  # noqa: TC001 - read at run time by msgspec
 
-# Everything here travels inside messages that are signed, so it is believed. New fields go to
-# the end and have a default: older readers pass over them.
+# Everything here is part of signed messages, so it is trusted. New fields are added at the end with a
+# default, so that older readers ignore them.
 
 
-#: Returns the list it is given: what `App.iter` waits for. Every worker may run it.
+#: Task that returns the list it gets, which `App.iter` waits for; every worker may run it.
 COLLECTED: Final = "qcore.flows.app_api.collected"
 
 
 class Link(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A message that is not sealed yet, for something has to end before it may be enqueued."""
+    """A message that is not signed yet, because another task has to end before it is enqueued."""
 
     id: bytes
     #: encoded `Head`
@@ -29,45 +29,45 @@ class Link(msgspec.Struct, array_like=True, frozen=True, gc=False):
     arguments: bytes = b""
     #: code of the serializer
     serializer: int = 0
-    #: the arguments are positional ones and named ones
+    #: the arguments are positional and keyword arguments
     named: bool = False
-    #: seconds, counted from the moment it is enqueued
+    #: seconds, counted from its enqueuing
     delay: float = 0.0
-    #: seconds after which it is not started any more, counted from then too; 0 = never
+    #: seconds after its enqueuing after which it must not start; 0 = never
     expires: float = 0.0
-    #: what comes behind it is enqueued although it failed
+    #: the next link is enqueued even if this one failed
     continue_on_failure: bool = False
 
 
 class GroupMember(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The place of a message, or of the chain it is in, among those whose results are gathered."""
+    """The membership of a message, or of its chain, in a group whose results are collected."""
 
-    #: 16 bytes, of the flow they belong to
+    #: id of the flow, 16 bytes
     flow: bytes
-    #: place among the members, from 0
+    #: index of the member, from 0
     index: int
-    #: how many of them there are
+    #: number of members
     count: int
-    #: what is enqueued once all have ended
+    #: enqueued once all members have ended
     callback: Link
     #: see `GroupResults.whole`
     whole: bool = False
 
 
 class GroupResults(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The members a message waited for; what they returned is its first argument."""
+    """The group that a callback waited for; the list of its results is the first argument."""
 
-    #: 16 bytes, of their flow
+    #: id of the flow, 16 bytes
     flow: bytes
     count: int
-    #: give it `Result`s, and call it although some failed
+    #: pass `Result` objects, and call it even if members failed
     whole: bool = False
-    #: the member that enqueued it
+    #: id of the member that enqueued it
     by: bytes = b""
 
 
 class PreviousResult(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The value a chain's link hands to the next."""
+    """The value that a link of a chain passes to the next one."""
 
     #: code of the serializer; 0 = there is no value
     serializer: int = 0
@@ -75,50 +75,50 @@ class PreviousResult(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class FinalResult(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """How a task ended, for its hook."""
+    """The final result of a task, for its callback."""
 
     id: bytes
-    #: as stored, sealed
+    #: the stored record, signed
     body: bytes
 
 
 class WorkflowHeader(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a message carries beside its call."""
+    """The flow, the deduplication key and the schedule of a message."""
 
-    #: links of a chain that come behind this one
+    #: the links of the chain after this one
     links: list[Link] = []
-    #: each link is given the value of the one before
+    #: each link gets the value of the one before it
     pipe_result: bool = False
-    #: place of this link in its chain, from 1, and how many there are; 0 = it is in none
+    #: position of this link in its chain, from 1, and the number of links; 0 = not in a chain
     position: int = 0
     total: int = 0
-    #: what comes behind it is enqueued although it failed
+    #: the next link is enqueued even if this one failed
     continue_on_failure: bool = False
     member: GroupMember | None = None
     gathered: GroupResults | None = None
     fed: PreviousResult | None = None
     ending: FinalResult | None = None
-    #: the key it is unique by
+    #: its deduplication key
     unique: str | None = None
-    #: keys of the places it holds and gives up when it has ended for good
+    #: keys of the locks that it releases when it has ended
     places: list[str] = []
-    #: queue that keeps the schedule it comes from; empty = this one
+    #: queue that stores its schedule; empty = this one
     home: str = ""
 
 
 class FollowUp(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What is to be done between the result of a task and its acknowledgement."""
+    """What a worker does between saving the result of a task and acknowledging it."""
 
     messages: list[Outgoing] = []
-    #: of tasks that will not run because of it
+    #: results of tasks that will not run because of it
     results: list[StoredResult] = []
-    #: it is one of several that are waited for, and brings this
+    #: its record for the fan-in barrier of its group
     arrival: BarrierMember | None = None
-    #: of the arrival
+    #: the membership of `arrival`
     member: GroupMember | None = None
-    #: the gathering that is not needed any more
+    #: the group whose barrier is not needed any more
     gathered: GroupResults | None = None
-    #: keys and holders of places that are given up
+    #: keys and holders of locks to release
     places: list[tuple[str, bytes]] = []
 
 
@@ -127,26 +127,26 @@ _decode: Final = msgspec.msgpack.Decoder(WorkflowHeader).decode
 
 
 def read_workflow(data: bytes) -> WorkflowHeader:
-    """Read the tail of a message whose signature was verified.
+    """Decode the workflow header of a message whose signature was verified.
 
     Raises:
-        MalformedMessage: not of a version we know.
+        MalformedMessage: it is not a header of a known version.
 
     """
     try:
         return _decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-        msg = f"not a tail of a known version: {exc}"
+        msg = f"not a workflow header of a known version: {exc}"
         raise MalformedMessage(msg) from exc
 
 
 def derived(id: bytes, what: str, number: int = 0) -> bytes:
-    """Return the id of what follows from a task or a flow: whoever enqueues it makes the same."""
+    """Return the id of a follow-up of a task or a flow, the same in every process."""
     noise = hashlib.sha256(id + b"\0" + what.encode() + b"\0" + number.to_bytes(4, "big")).digest()
-    # Ordered by time, as all ids are.
+    # Ordered by time, like all ids.
     return id[:6] + noise[:10]
 
 
 def key_of(flow: bytes) -> str:
-    """Return the key of a flow's gathering."""
+    """Return the key of a flow's fan-in barrier."""
     return f"flow:{flow.hex()}"

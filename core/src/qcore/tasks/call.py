@@ -1,4 +1,4 @@
-"""A call and its options, before it is sealed."""
+"""Defines a call and its options, and checks them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Unset:
-    """Told nothing, where None says something."""
+    """The type of UNSET, for an option whose None has a meaning."""
 
     def __repr__(self) -> str:
         return "UNSET"
@@ -44,14 +44,14 @@ def _timeout(name: str, value: object) -> None:
 
 def _retry(name: str, value: object) -> None:
     if not isinstance(value, Retry):
-        refuse(name, "a qcore.Retry", value, "give Retry(max_attempts=3), for one")
+        refuse(name, "a qcore.Retry", value, "pass a Retry, for example Retry(max_attempts=3)")
 
 
 def _unique(name: str, value: object) -> None:
     if not isinstance(value, bool | str):
-        refuse(name, "True, False or a key", value, "a key is a text: give str() of it")
+        refuse(name, "True, False or a key", value, "a key is a text: pass str() of it")
     if value == "":
-        msg = f"{name} must not be an empty key; True is one made of the task's name and arguments"
+        msg = f"{name} must not be an empty key; True derives one from the task's name and arguments"
         raise ValueError(msg)
 
 
@@ -60,11 +60,11 @@ def _rate(name: str, value: object) -> None:
         number, slash, unit = value.partition("/")
         whole = number.isascii() and number.isdigit() and 0 < int(number[:20]) < 2**63
         if not (slash and whole and unit in _UNITS):
-            msg = f"no rate: {value!r:.80}; write '10/s', '100/m', '5/h' or '1000/d', or (count, seconds)"
+            msg = f"not a rate: {value!r:.80}; write '10/s', '100/m', '5/h' or '1000/d', or (count, seconds)"
             raise ValueError(msg)
         return
     if not isinstance(value, tuple | list) or len(value) != 2:
-        refuse(name, "(count, seconds) or a text such as '10/s'", value, "give both numbers")
+        refuse(name, "(count, seconds) or a text such as '10/s'", value, "pass both numbers")
     integer(f"the count of {name}", value[0])
     seconds(f"the time of {name}", value[1])
     if not value[1]:
@@ -74,45 +74,45 @@ def _rate(name: str, value: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """How one task is to be run; what is unset is decided by the worker's configuration."""
+    """The options of a task; the worker's configuration applies to options that are not set."""
 
-    #: seconds before it may start
+    #: seconds before the task may start
     delay: float = 0.0
-    #: seconds it may run; None or 0 = no limit
+    #: seconds the task may run; None or 0 = no limit
     timeout: float | Unset | None = UNSET
     retry: Retry | None = None
-    #: acknowledge it even when it fails
+    #: acknowledge the task even if it fails
     ack_failure: bool | None = None
     #: whether a success is stored
     save: bool | None = None
-    #: seconds its result is kept; 0 = for ever
+    #: seconds for which its result is stored; 0 = for ever
     result_ttl: float | None = None
     group: str | None = None
-    #: free text kept with the result
+    #: free text that is stored with the result
     label: str | None = None
-    #: seconds after which it is not started any more; 0 = never
+    #: seconds after which the task must not start; 0 = never
     expires: float = 0.0
-    #: run it in this process, now
+    #: run the task immediately in this process
     sync: bool | None = None
-    #: called with the final `Result`: a function, or its dotted name
+    #: callback that gets the final `Result`: a function, or its dotted name
     hook: Callable[..., Any] | str | None = None
     #: name of the queue it is put on; None = the app's own
     queue: str | None = None
-    #: enqueued only once: True = for its name and arguments, or a key
+    #: enqueue it only once: True = by its name and arguments, or by a key
     unique: bool | str = False
-    #: seconds `unique` holds; None = until the task has ended
+    #: seconds for which `unique` applies; None = until the task has ended
     unique_for: float | None = None
     #: most tasks of the same `limit_key` that run at once
     concurrency: int | None = None
-    #: most tasks of the same `limit_key` in a time: (count, seconds), or `10/s`, `100/m`, `5/h`
+    #: most starts of tasks of the same `limit_key` in a time: (count, seconds), or `10/s`, `100/m`, `5/h`
     rate: tuple[int, float] | str | None = None
     #: what `concurrency` and `rate` count by; None = the task's name
     limit_key: str | None = None
-    #: a chain goes on behind it although it failed
+    #: continue the chain even if this task failed
     continue_on_failure: bool = False
 
     def __attrs_post_init__(self) -> None:
-        # A validator of each field takes five times as long, and options are often made for one call.
+        # attrs' validators take five times as long, and options are often created for one call.
         for name, default, check in _CHECKED:
             value = getattr(self, name)
             if value is not default:
@@ -120,7 +120,7 @@ class Options:
 
     @property
     def limited(self) -> bool:
-        """Whether it may have to wait for others."""
+        """Whether the task may have to wait for others."""
         return self.concurrency is not None or self.rate is not None
 
     def head(self, name: str, headers: dict[str, str] | None = None) -> bytes:
@@ -153,15 +153,15 @@ class Options:
 
 
 def hook_name(hook: Callable[..., Any] | str | None) -> str | None:
-    """Return the dotted name of a hook.
+    """Return the dotted name of a callback.
 
     Raises:
-        TaskNameError: a worker could not import it.
+        TaskNameError: a worker cannot import it.
 
     """
     if hook is None:
         return None
-    # What is declared as a task knows its own name.
+    # A declared task knows its own name.
     declared = getattr(hook, "name", None) if hasattr(hook, "__qcore_retry__") else None
     return declared or name_of(hook)
 
@@ -187,22 +187,22 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
-    """A call made into a message."""
+    """A call with its signed message."""
 
     call: Call
     message: Outgoing
-    #: whether it is to be run in this process
+    #: whether it runs in this process
     sync: bool = False
-    #: left out by a hook: it has an id, but no message
+    #: skipped by a hook: it has an id, but no message
     skipped: bool = False
-    #: the key it is unique by; empty = it is not
+    #: its deduplication key; empty = none
     unique: str = ""
-    #: left out because another task has its key: the id is that one's
+    #: skipped because another task has its key; the id is that task's
     duplicate: bool = False
 
 
 _FIELDS: Final = frozenset(field.name for field in attrs.fields(Options))
-#: what refuses a wrong value, by field; a hook is looked at when its name is looked for
+#: field -> function that checks its value; a callback is checked when its name is needed
 VALIDATORS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "delay": seconds,
     "timeout": _timeout,
@@ -222,7 +222,7 @@ VALIDATORS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "limit_key": text,
     "continue_on_failure": boolean,
 }
-#: with the default of each, which is right
+#: the fields to check, with their defaults, which are valid
 _CHECKED: Final = tuple(
     (field.name, field.default, VALIDATORS[field.name])
     for field in attrs.fields(Options)
@@ -235,20 +235,20 @@ def with_options(options: Options, changes: Mapping[str, Any]) -> Options:
     """Return options with some fields changed.
 
     Raises:
-        TypeError: there is no such option, and the message lists those there are; or one has a
-            value of a wrong type.
+        TypeError: an option does not exist, and the message lists the known ones; or a value has a
+            wrong type.
         ValueError: a value is out of range.
 
     """
     wrong = sorted(changes.keys() - _FIELDS)
     if wrong:
-        msg = f"no task option {', '.join(map(repr, wrong))}; there are {', '.join(sorted(_FIELDS))}"
+        msg = f"no task option {', '.join(map(repr, wrong))}; known are {', '.join(sorted(_FIELDS))}"
         raise TypeError(msg)
     return attrs.evolve(options, **changes)
 
 
 def merge_options(base: Options, above: Options) -> Options:
-    """Return `base` with all that `above` sets."""
+    """Return `base` with the options that `above` sets."""
     changed = {
         field.name: getattr(above, field.name)
         for field in attrs.fields(Options)

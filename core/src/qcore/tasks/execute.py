@@ -1,4 +1,4 @@
-"""Run ONE task: find its function, call it, tell how it ended."""
+"""Decides how one task is run and how it ended."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from qcore.tasks.plan import TaskPlan
 
 _NANO: Final = 1_000_000_000
-#: The deadline of a task that has none, monotonic nanoseconds: in three hundred years.
+#: The deadline of a task without a timeout, monotonic nanoseconds: in three hundred years.
 _NEVER: Final = 1 << 63
 
 
 class Executor:
-    """Runs tasks one after another in this process."""
+    """Runs tasks one after the other in this process."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class Executor:
         self._pre = pre
         self._post = post
         self._report = report
-        #: what is not the task's own: the user's Ctrl-C where tasks run in the user's process
+        #: exceptions that do not belong to the task: Ctrl-C if tasks run in the user's process
         self._let_out = let_out
-        #: whether the running task is to end although its time is not over
-        self._called_off = cancelled
+        #: whether the running task is cancelled
+        self._is_cancelled = cancelled
         self._pid = os.getpid()
         self._loop: asyncio.Runner | None = None
         self._current: asyncio.Task[Any] | None = None
-        #: monotonic nanoseconds at which the time of the running task is over; 0 = none runs
+        #: the deadline of the running task, monotonic nanoseconds; 0 = none runs
         self._armed = 0
         #: why the running task was interrupted
         self._stopped: Kind | None = None
@@ -64,14 +64,14 @@ class Executor:
         deadline: int,
         upstream_args: Callable[[], Sequence[Any]] | None = None,
     ) -> Outcome:
-        """Call the function and tell how it ended; nothing the function does is raised.
+        """Call the function and return how it ended; errors of the function are not raised.
 
         Args:
             opened: the message.
-            plan: for its head.
+            plan: the plan for its head.
             attempt: number of this run, from 1.
             deadline: monotonic nanoseconds, 0 = none.
-            upstream_args: returns the values that stand before the arguments.
+            upstream_args: returns values that are passed before the arguments.
 
         """
         if plan.call is None and not plan.fault:
@@ -81,9 +81,9 @@ class Executor:
             return Outcome(Kind.FAILURE, error=plan.fault, started=time.time(), finished=time.time())
         try:
             args, kwargs = self._arguments(opened, plan, upstream_args)
-        except _Unfit as exc:
+        except _InvalidArguments as exc:
             return _failure(exc.cause, plan, time.time())
-        except BaseException as exc:  # noqa: BLE001 - a plugin's serializer, or an unpickled object's own code
+        except BaseException as exc:  # noqa: BLE001 - a serializer or an unpickled object may raise anything
             why = exc if isinstance(exc, DecodeError) else describe(exc)
             text = f"the arguments cannot be decoded: {why}"
             return Outcome(Kind.REJECTED, error=text, started=time.time(), finished=time.time())
@@ -94,8 +94,8 @@ class Executor:
                 for hook in self._pre:
                     hook(ExecuteEvent(task=task))
             self._stopped = None
-            # Disarmed inside the outer `try`: an alarm that comes on the last instruction is
-            # still caught below, and the handler disarms itself, so none can come later.
+            # Disarmed inside the outer `try`, so that an alarm at the last instruction is caught
+            # below; the handler disarms itself, so no alarm can come later.
             try:
                 self._armed = deadline or _NEVER
                 value = call(*args, **kwargs) if not plan.is_async else self._await(call, args, kwargs)
@@ -108,10 +108,10 @@ class Executor:
             if isinstance(exc, self._let_out):
                 raise
             outcome = self._raised(exc, plan, started)
-            if self._report is not None and outcome.kind not in _UNTOLD:
+            if self._report is not None and outcome.kind not in _NOT_REPORTED:
                 self._report(self._task(opened, plan, args, kwargs, attempt), exc, outcome.traceback)
         if os.getpid() != self._pid:
-            # The task forked and its child came back here: it is not the worker.
+            # The task forked, and this is the child, not the worker.
             os._exit(0)
         if task is not None and self._post:
             for hook in self._post:
@@ -119,10 +119,10 @@ class Executor:
         return outcome
 
     def alarm(self, *_: object) -> None:
-        """Interrupt the running task if it was called off or its time is over: a handler of SIGALRM."""
+        """Interrupt the running task if it is cancelled or its time is over: a handler of SIGALRM."""
         if not self._armed:
             return
-        if self._called_off():
+        if self._is_cancelled():
             self._stopped = Kind.CANCELLED
         elif time.monotonic_ns() >= self._armed:
             self._stopped = Kind.TIMEOUT
@@ -135,7 +135,7 @@ class Executor:
             raise TaskCancelled if self._stopped is Kind.CANCELLED else TaskTimeout
 
     def close(self) -> None:
-        """End the event loop."""
+        """Close the event loop."""
         if self._loop is not None:
             self._loop.close()
 
@@ -155,7 +155,7 @@ class Executor:
                 try:
                     args, kwargs = args
                 except (TypeError, ValueError) as exc:
-                    msg = "they are no pair of positional and named ones"
+                    msg = "they are not a pair of positional and keyword arguments"
                     raise DecodeError(msg) from exc
         elif upstream_args is None:
             return args, kwargs
@@ -165,15 +165,15 @@ class Executor:
             try:
                 args, kwargs = plan.convert(args, kwargs)
             except BaseException as exc:
-                raise _Unfit(exc) from exc
+                raise _InvalidArguments(exc) from exc
         return args, kwargs
 
     def _await(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the task returns
-        # 4 MB of memory that most workers, and the supervisor, never need.
+        # Imported here, because it takes 4 MB that most workers and the supervisor do not need.
         import asyncio  # noqa: PLC0415 - see above
 
         try:
-            if asyncio.events._get_running_loop() is not None:  # noqa: SLF001 - the public one raises where none runs
+            if asyncio.events._get_running_loop() is not None:  # noqa: SLF001 - the public function raises if none runs
                 return self._await_apart(asyncio, call, args, kwargs)
             if self._loop is None:
                 self._loop = asyncio.Runner()
@@ -188,8 +188,8 @@ class Executor:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:  # noqa: ANN401 - whatever the task returns
-        """Await in a thread of its own: the loop of this one runs already, and waits for us."""
-        # Few processes run tasks in code that is awaited.
+        """Await in a separate thread, because the loop of this thread is running already."""
+        # Few processes run tasks inside of awaited code.
         import threading  # noqa: PLC0415 - see above
 
         values: list[Any] = []
@@ -208,13 +208,13 @@ class Executor:
         thread = threading.Thread(target=copy_context().run, args=(work,), name="qcore-await", daemon=True)
         try:
             thread.start()
-            # Not join(): one that is interrupted takes the thread for ended.
+            # Not join(), because an interrupted join() marks the thread as ended.
             over.wait()
         except BaseException:
-            # Ctrl-C: what it interrupts here is only the waiting.
+            # Ctrl-C interrupts only this wait, so the task is cancelled explicitly.
             current = self._current
             if current is not None:
-                with suppress(RuntimeError):  # its loop was closed just now: it has ended
+                with suppress(RuntimeError):  # its loop was closed, because it has ended
                     current.get_loop().call_soon_threadsafe(current.cancel)
                 over.wait()
             raise
@@ -233,14 +233,14 @@ class Executor:
         try:
             return await call(*args, **kwargs)
         finally:
-            # What the task left running would otherwise go on inside a stranger's run.
+            # Subtasks that are still running would otherwise continue during another task.
             left = asyncio.all_tasks() - {self._current}
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
     def _raised(self, exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
-        # Whatever the task made of the interruption.
+        # However the task handled the interruption.
         if self._stopped is Kind.CANCELLED:
             text = "TaskCancelled: the task was cancelled while it ran"
             return Outcome(Kind.CANCELLED, None, text, trace(exc), started=started, finished=time.time())
@@ -269,11 +269,11 @@ class Executor:
         )
 
 
-#: Ends that somebody wanted: no error reporter is told.
-_UNTOLD: Final = frozenset({Kind.SKIPPED, Kind.CANCELLED})
+#: Intended ends, which are not reported to error reporters.
+_NOT_REPORTED: Final = frozenset({Kind.SKIPPED, Kind.CANCELLED})
 
 
-class _Unfit(Exception):
+class _InvalidArguments(Exception):
     def __init__(self, cause: BaseException) -> None:
         super().__init__()
         self.cause = cause
@@ -288,7 +288,7 @@ def _failure(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
         None,
         describe(exc),
         trace(exc),
-        # SystemExit and the like are failures too; only the task's own policy narrows them.
+        # SystemExit and the like are failures as well; only the task's own policy excludes them.
         retryable=plan.is_retryable(exc),
         started=started,
         finished=time.time(),
@@ -296,6 +296,6 @@ def _failure(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
 
 
 def _leave(exc: BaseException) -> None:
-    """End a child the task forked that raised through to us, as it would have ended by itself."""
+    """End a child that the task forked and that raised, with the exit status it would have had."""
     code = exc.code if isinstance(exc, SystemExit) else 1
     os._exit(code if isinstance(code, int) else int(code is not None))

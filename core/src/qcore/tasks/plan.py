@@ -1,4 +1,4 @@
-"""What is the same for all messages with one head."""
+"""Decides how all tasks with one head are run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from qcore.messages.envelope import Head
 
-#: Plans kept by a worker. Heads repeat as long as their options do; a producer that gives
-#: every task a group of its own only makes us plan again.
+#: Most plans that a worker caches. Tasks with the same options have equal heads; a producer that gives
+#: every task its own group only causes more planning.
 _PLANS: Final = 1024
 _NANO: Final = 1_000_000_000
 
 
 class TaskPlan:
-    """All that is the same for every message with the same head."""
+    """Everything that is equal for all messages with one head."""
 
     __slots__ = (
         "_allowed",
@@ -48,51 +48,51 @@ class TaskPlan:
 
     def __init__(self, head: Head, rules: Rules, allowed: Sequence[str] | None) -> None:
         self.head = head
-        #: a function is called with the result
+        #: the task has a callback
         self.hooked = head.hook is not None
         self._allowed = allowed
         self.name = head.name
         self.rules = rules
-        #: what holds for all tasks of its key; None = it may always run
+        #: its concurrency and rate limit; None = no limit
         self.limit = limit_of(head)
         #: nanoseconds, 0 = none
         self.timeout = 0
         #: whether a success is stored
         self.save = True
-        #: None until `find` has found it
+        #: the function, None until `find` has found it
         self.call: Callable[..., Any] | None = None
-        #: turns decoded arguments into the annotated types; None = nothing to turn
+        #: converts decoded arguments to the annotated types; None = nothing to convert
         self.convert: Callable[..., tuple[Sequence[Any], Mapping[str, Any]]] | None = None
         self.is_async = False
-        #: names of exceptions worth another run; None = every one
+        #: names of exceptions after which the task is retried; None = every exception
         self.on: frozenset[str] | None = None if head.on is None else frozenset(head.on)
-        #: why the function cannot be called, empty if it can or was not looked for
+        #: why the function cannot be called; "" if it can, or was not searched yet
         self.fault = ""
-        #: the fault is that the name leads nowhere, and no error of the module's own
+        #: the name does not exist; False if importing its module raised an error
         self.missing = False
 
     def find(self) -> None:
-        """Look for the function, which may import a user's module; `call` or `fault` tells how it went."""
+        """Find the function, which may import a user's module; set `call` or `fault`."""
         self.fault, self.missing = "", False
         try:
             found = resolve(self.name, None if self.name == COLLECTED else self._allowed)
-        except BaseException as exc:  # noqa: BLE001 - a module may do anything while it is imported
+        except BaseException as exc:  # noqa: BLE001 - importing a module may raise anything
             self.fault = describe(exc)
             own = exc.__cause__ is not None and not isinstance(exc.__cause__, ModuleNotFoundError)
             self.missing = isinstance(exc, TaskNotFound) and not own
             return
-        # What `App.task` makes carries its function and its policy; anything else is called as it is.
+        # A declared task has its function and its policy; anything else is called as it is.
         function = getattr(found, "__wrapped__", found) if hasattr(found, "__qcore_retry__") else found
         policy: Retry | None = getattr(found, "__qcore_retry__", None)
         if policy is not None and self._has_no_retry_options():
-            # Enqueued by its dotted name: the producer did not know what the task declares.
+            # Enqueued by its dotted name, so the producer did not know the task's policy.
             self._follow(policy)
         self.is_async = inspect.iscoroutinefunction(function)
         self.convert = convert_arguments(function)
         self.call = function
 
     def is_retryable(self, exc: BaseException) -> bool:
-        """Return whether the policy asks for another run after this exception."""
+        """Return whether the policy retries after this exception."""
         if self.on is None:
             return True
         return any(
@@ -119,7 +119,7 @@ class TaskPlan:
 
 
 class Planner:
-    """Makes plans from heads, each once."""
+    """Creates and caches the plans of heads."""
 
     def __init__(
         self,
@@ -134,14 +134,14 @@ class Planner:
         self._save = save
         self._allowed = allowed
         self._plans: dict[bytes, TaskPlan] = {}
-        #: looked up directly by the worker
+        #: returns a cached plan or None; the worker calls it directly
         self.cached = self._plans.get
 
     def plan(self, head: bytes) -> TaskPlan:
-        """Return the plan for a verified head; its function is looked for when it is to run.
+        """Return the plan for a verified head; its function is searched when a task runs.
 
         Raises:
-            MalformedMessage: the head is of a version we do not know.
+            MalformedMessage: the head is not of a known version.
 
         """
         plan = self._plans.get(head)
@@ -153,7 +153,7 @@ class Planner:
         return plan
 
     def outline(self, head: Head) -> TaskPlan:
-        """Return a plan of its own: enough to settle for the dead."""
+        """Return a new plan without a function, which is enough to settle a task of a dead worker."""
         ours = self.rules
         plan = TaskPlan(
             head,

@@ -1,4 +1,4 @@
-"""Calls into signed messages."""
+"""Decides how calls become signed messages."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from qcore.runtime import Runtime
     from qcore.tasks.call import Call, Options
 
-#: key and tail of a call that asks for neither
+#: deduplication key and workflow header of a call that has neither
 _PLAIN: Final = ("", b"")
 
 
 def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
-    """Make calls into signed messages.
+    """Return the signed messages of calls.
 
     Args:
         runtime: of the queue they are for.
@@ -47,7 +47,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     known: Options | None = None
     try:
         for index, call in enumerate(calls):
-            # Ids are ordered by time: random keys cost a B-tree two thirds of its rate.
+            # Ids are ordered by time, because random keys cost a B-tree two thirds of its rate.
             id_ = stamp + noise[index * 10 : index * 10 + 10]
             head = call.head
             if hooks:
@@ -58,14 +58,14 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
                 head = changed
             options = call.options
             if options is not known:
-                # Calls of one task share their options: what follows from them is found once.
+                # Calls of one task share their options, so they are evaluated once.
                 known = options
                 expires = now + int(options.expires * 1000) if options.expires else 0
                 delay = options.delay
                 sync = always_sync if options.sync is None else options.sync
                 plain = not options.unique and options.concurrency is None and options.rate is None
             try:
-                # As `_arguments` does, without a call for each.
+                # As `_arguments` does, without the cost of a call.
                 if call.kwargs:
                     arguments = dumps([list(call.args), dict(call.kwargs)])
                 else:
@@ -79,14 +79,14 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
                 continue
             sealed.append(Sealed(call, Outgoing(id_, body, delay), sync=sync, unique=unique))
     except BaseException:
-        # None of them is enqueued: who asks again must not be told that they are.
+        # None of them is enqueued, so a repeated call must not find their keys taken.
         release_keys(runtime, sealed)
         raise
     return sealed
 
 
 def _special(runtime: Runtime, call: Call, arguments: bytes) -> tuple[str, bytes]:
-    """Return key and tail of a call that is unique or under a limit."""
+    """Return deduplication key and workflow header of a call that is unique or limited."""
     options = call.options
     if options.limited:
         check_limits(runtime, call)
@@ -97,7 +97,7 @@ def _special(runtime: Runtime, call: Call, arguments: bytes) -> tuple[str, bytes
 
 
 def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
-    """Return a call as a message that is not sealed yet; None if a hook leaves it out.
+    """Return a call as a message that is not signed yet, None if a hook skips it.
 
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
@@ -112,7 +112,7 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
         head = changed
     options = call.options
     if options.unique:
-        msg = f"unique= of {call.name}: a link of a chain or member of a group cannot be left out; drop it"
+        msg = f"unique= of {call.name}: a link of a chain or member of a group cannot be skipped; drop it"
         raise NotSupported(msg)
     if options.limited:
         check_limits(runtime, call)
@@ -138,7 +138,7 @@ def _arguments(call: Call, dumps: Callable[[Any], bytes]) -> bytes:
 
 
 def _culprit(call: Call, dumps: Callable[[Any], bytes], error: EncodeError) -> EncodeError:
-    """Return an error that names the argument which cannot be written."""
+    """Return an error that names the argument that cannot be serialised."""
     named = [(f"argument {index}", value) for index, value in enumerate(call.args, 1)]
     named += [(f"argument {key!r}", value) for key, value in call.kwargs.items()]
     for name, value in named:
@@ -150,7 +150,7 @@ def _culprit(call: Call, dumps: Callable[[Any], bytes], error: EncodeError) -> E
 
 
 def _with_headers(call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[Any], None]]) -> bytes | None:
-    """Let hooks see the task and add headers; None if one of them leaves it out."""
+    """Call hooks, which may add headers; return the head, None if a hook skips the task."""
     timeout = call.options.timeout
     task = TaskInfo(
         id=id_.hex(),

@@ -1,4 +1,4 @@
-"""A dotted name -> the function, and decoded arguments -> its annotated types."""
+"""Decides which function a dotted name means, and converts its arguments."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
-#: Set while a worker imports the user's script: starting or feeding a cluster there ends the import.
+#: True while a worker imports the user's script; starting or using a cluster there ends the import.
 IMPORTING_MAIN: Final[ContextVar[bool]] = ContextVar("qcore.importing_main", default=False)
-#: A name longer than this is nobody's function.
+#: Most characters of a task's name.
 _MAX_NAME: Final = 512
 
 
 @attrs.frozen(kw_only=True)
 class Script:
-    """The program a user started, as worker processes can import it."""
+    """The user's program, as worker processes import it."""
 
-    #: module name, `pkg.mod` for `python -m pkg.mod`, the file's stem for `python file.py`
+    #: name of the module: `pkg.mod` for `python -m pkg.mod`, the file's stem for `python file.py`
     name: str
     path: str
 
 
 def main_script() -> Script | None:
-    """Return how to import this process's `__main__`, or None if it is no file."""
+    """Return how to import this process's `__main__`, None if it is not a file."""
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
     if path is None:
@@ -50,7 +50,7 @@ def main_script() -> Script | None:
     if spec is not None and spec.name != "__main__":
         return Script(name=spec.name, path=path)
     if spec is not None:
-        # `python folder` runs the file `__main__.py` in it; inside a zip there is no such file.
+        # `python folder` runs its file `__main__.py`; a zip archive has no such file.
         folder = Path(path).parent
         return Script(name=folder.resolve().name, path=path) if folder.is_dir() else None
     stem = path.replace("\\", "/").rpartition("/")[2]
@@ -64,34 +64,34 @@ def name_of(function: object) -> str:
     """Return the dotted name by which a worker process finds `function`.
 
     Raises:
-        TaskNameError: there is none, with what to do about it.
+        TaskNameError: there is no such name; the message says what to do.
 
     """
     if isinstance(function, str):
         if not function or len(function) > _MAX_NAME or "." not in function:
             msg = (
-                f"no task can be named {function[:80]!r}; "
-                "a dotted name such as 'package.module.function' is needed"
+                f"{function[:80]!r} is not the name of a task; "
+                "pass a dotted name such as 'package.module.function'"
             )
             raise TaskNameError(msg)
         return function
     module = getattr(function, "__module__", None)
     qualified = getattr(function, "__qualname__", None)
     if not module or not qualified or not callable(function):
-        msg = f"{function!r} is not a function a worker could import; give a function or its dotted name"
+        msg = f"{function!r} is not a function that a worker can import; pass a function or its dotted name"
         raise TaskNameError(msg)
     if "<" in qualified:
         msg = (
-            f"{module}.{qualified} is made inside another function or is a lambda, and a worker process "
-            "could not import it; define it at the top level of a module"
+            f"{module}.{qualified} is defined inside another function or is a lambda, so a worker process "
+            "cannot import it; define it at the top level of a module"
         )
         raise TaskNameError(msg)
     if module == "__main__":
         script = main_script()
         if script is None:
             msg = (
-                f"{qualified} is defined in an interactive session or in a program that is no .py file, "
-                "and a worker process could not import it; put it into a module and import it from there"
+                f"{qualified} is defined in an interactive session or in a program that is not a .py file, "
+                "so a worker process cannot import it; move it to a module and import it from there"
             )
             raise TaskNameError(msg)
         module = script.name
@@ -99,21 +99,21 @@ def name_of(function: object) -> str:
 
 
 class _ScriptLoader(SourceFileLoader):
-    """Runs a script up to the line that starts or feeds a cluster."""
+    """Runs a script up to the line that starts or uses a cluster."""
 
     def exec_module(self, module: ModuleType) -> None:
         token = IMPORTING_MAIN.set(True)
         try:
             super().exec_module(module)
         except ImportedMainReached:
-            # What stands above that line is defined, and that is what was wanted.
+            # Everything above that line is defined, which is enough.
             vars(module)["__qcore_cut__"] = True
         finally:
             IMPORTING_MAIN.reset(token)
 
 
 class ScriptFinder(MetaPathFinder):
-    """Lets a worker import the user's script by its own name, without doing its work again."""
+    """Lets a worker import the user's script by its own name, without running it completely."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -121,7 +121,7 @@ class ScriptFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find the script and nothing else."""
+        """Find the script, and no other module."""
         del path, target
         if fullname != self._script.name:
             return None
@@ -130,59 +130,59 @@ class ScriptFinder(MetaPathFinder):
 
 
 def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
-    """Return what a task's name leads to.
+    """Return the function that a task's name means.
 
     Args:
         name: dotted.
         allowed: patterns of names that may be imported; None = any.
 
     Raises:
-        TaskNotAllowed: outside the patterns, before anything is imported.
-        TaskNotFound: nothing there, with the reason.
+        TaskNotAllowed: it does not match the patterns; nothing is imported.
+        TaskNotFound: the function does not exist; the message says why.
 
     """
     if allowed is not None and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed):
-        msg = f"the task {name[:_MAX_NAME]!r} is not among tasks_allowed ({', '.join(allowed)})"
+        msg = f"the task {name[:_MAX_NAME]!r} does not match tasks_allowed ({', '.join(allowed)})"
         raise TaskNotAllowed(msg)
     parts = name.split(".")
     if len(name) > _MAX_NAME or len(parts) < 2 or not all(parts):
-        msg = f"no task can be named {name[:80]!r}"
+        msg = f"{name[:80]!r} is not the name of a task"
         raise TaskNotFound(msg)
     found, first = _running(parts) or (_import(parts[0], name), 1)
     for index, part in enumerate(parts[first:], first):
         try:
-            nxt = getattr(found, part, None)
+            following = getattr(found, part, None)
         except Exception as exc:
             msg = f"no task {name!r}: looking for {part!r} raised {type(exc).__name__}: {exc}"
             raise TaskNotFound(msg) from exc
-        if nxt is None and inspect.ismodule(found):
-            nxt = _submodule(".".join(parts[: index + 1]), name)
-        if nxt is None:
+        if following is None and inspect.ismodule(found):
+            following = _submodule(".".join(parts[: index + 1]), name)
+        if following is None:
             msg = f"no task {name!r}: {'.'.join(parts[:index])} has no {part!r}" + _cut_short(parts[0])
             raise TaskNotFound(msg)
-        found = nxt
+        found = following
     if not callable(found):
-        msg = f"no task {name!r}: what is there is a {type(found).__name__} and cannot be called"
+        msg = f"no task {name!r}: it is a {type(found).__name__} and cannot be called"
         raise TaskNotFound(msg)
     if allowed is not None:
-        _bears(found, name)
+        _check_own_name(found, name)
     return typing.cast("Callable[..., Any]", found)
 
 
-def _bears(found: object, name: str) -> None:
-    """Refuse what an allowed module merely imported: `tasks.subprocess.run` passes `tasks.*`."""
+def _check_own_name(found: object, name: str) -> None:
+    """Refuse a function that an allowed module only imported: `tasks.subprocess.run` matches `tasks.*`."""
     module = getattr(found, "__module__", "")
     script = main_script() if module == "__main__" else None
     own = f"{module if script is None else script.name}.{getattr(found, '__qualname__', '')}"
     if own != name:
-        msg = f"the task {name!r} is {own!r} in truth; allow and enqueue it by that name"
+        msg = f"the task {name!r} is really {own!r}; allow and enqueue it by that name"
         raise TaskNotAllowed(msg)
 
 
 def _running(parts: Sequence[str]) -> tuple[Any, int] | None:
-    """Return the program that runs and where its own names begin, if the name is one of those.
+    """Return the running program and the index of the first part in it, if the name belongs to it.
 
-    To import it by its own name would do its work a second time.
+    Importing the program by its own name would run it a second time.
     """
     script = main_script()
     if script is None:
@@ -191,7 +191,7 @@ def _running(parts: Sequence[str]) -> tuple[Any, int] | None:
     if len(parts) == len(own) or list(parts[: len(own)]) != own:
         return None
     main = sys.modules["__main__"]
-    # A script may be named like a module that was imported before it.
+    # A script may have the name of a module that was imported before.
     there = script.name not in sys.modules or hasattr(main, parts[len(own)])
     return (main, len(own)) if there else None
 
@@ -224,7 +224,7 @@ def _import_failed(module: str, name: str, exc: Exception) -> TaskNotFound:
 
 
 def _cut_short(module: str) -> str:
-    """Explain a name missing from a script whose import ended where it starts the cluster."""
+    """Return an explanation for a name that is missing in a script that was imported only in part."""
     found = sys.modules.get(module)
     if found is None or not getattr(found, "__qcore_cut__", False):
         return ""
@@ -236,7 +236,7 @@ def _cut_short(module: str) -> str:
 
 # -- arguments --------------------------------------------------------------------------------
 
-#: What arrives as it was sent and needs no turning.
+#: Types that serializers restore by themselves.
 _PLAIN: Final = frozenset(
     {int, float, str, bytes, bool, type(None), object, list, dict, tuple, set, frozenset}
 )
@@ -246,54 +246,54 @@ _BY_POSITION: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSI
 def convert_arguments(
     function: Callable[..., Any],
 ) -> Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], Mapping[str, Any]]] | None:
-    """Return what turns decoded arguments into the annotated types, None if nothing is to turn.
+    """Return a function that converts decoded arguments to the annotated types, None if none need it.
 
-    Dataclasses, attrs classes, enums, and containers of them travel as plain values; the
-    function's annotations say what they were.
+    Dataclasses, attrs classes, enums, and containers of them are sent as plain values; the
+    annotations of the function say what they were.
     """
     try:
         hints = typing.get_type_hints(function)
         parameters = inspect.signature(function).parameters
-    except Exception:  # noqa: BLE001 - builtins have no signature, annotations may not resolve: take what comes
+    except Exception:  # noqa: BLE001 - builtins have no signature, and annotations may not resolve
         return None
-    wanted = {name: hints[name] for name in parameters if name in hints and _needs(hints[name])}
+    wanted = {name: hints[name] for name in parameters if name in hints and _needs_conversion(hints[name])}
     if not wanted:
         return None
     import cattrs  # noqa: PLC0415 - heavy, and most workers never need it
 
     converter = cattrs.Converter(structure_fallback_factory=lambda _: _as_it_is)
-    # Hooks and callbacks are given results, and those are whole.
+    # Callbacks get results, which need no conversion.
     converter.register_structure_hook(Result, _as_it_is)
     structure = converter.structure
     order = [name for name, one in parameters.items() if one.kind in _BY_POSITION]
     rest = next((name for name, one in parameters.items() if one.kind is one.VAR_POSITIONAL), "")
     others = next((name for name, one in parameters.items() if one.kind is one.VAR_KEYWORD), "")
 
-    def turn(value: object, name: str) -> object:
+    def convert_one(value: object, name: str) -> object:
         hint = wanted.get(name)
         if hint is None or (isinstance(hint, type) and isinstance(value, hint)):
             return value
         return structure(value, hint)
 
     def convert(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        turned = [turn(value, name) for name, value in zip(order, args, strict=False)]
-        turned += [turn(value, rest) for value in args[len(order) :]]
-        return turned, {
-            name: turn(value, name if name in parameters else others) for name, value in kwargs.items()
+        converted = [convert_one(value, name) for name, value in zip(order, args, strict=False)]
+        converted += [convert_one(value, rest) for value in args[len(order) :]]
+        return converted, {
+            name: convert_one(value, name if name in parameters else others) for name, value in kwargs.items()
         }
 
     return convert
 
 
 def _as_it_is(value: object, kind: type) -> object:
-    """Take what a serializer brings along by itself, such as a date."""
+    """Return a value that the serializer restored by itself, such as a date."""
     if isinstance(value, kind):
         return value
-    msg = f"a {kind.__qualname__} is needed, and {type(value).__qualname__} is given"
+    msg = f"a {kind.__qualname__} is needed, got {type(value).__qualname__}"
     raise TypeError(msg)
 
 
-def _needs(hint: object) -> bool:
+def _needs_conversion(hint: object) -> bool:
     if isinstance(hint, type) and hint not in _PLAIN:
         return attrs.has(hint) or dataclasses.is_dataclass(hint) or issubclass(hint, enum.Enum)
-    return any(_needs(inner) for inner in typing.get_args(hint))
+    return any(_needs_conversion(inner) for inner in typing.get_args(hint))

@@ -1,4 +1,4 @@
-"""Tasks as functions with options, and handles on what was enqueued."""
+"""Defines tasks as functions with options, and jobs as their handles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qcore.status import TaskStatus
     from qcore.tasks.call import Sealed
 
-#: of a task's id: `bytes.fromhex` would take shorter ones, and blanks
+#: digits of a task's id; `bytes.fromhex` would accept fewer, and blanks
 _DIGITS: Final = 32
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 
@@ -67,11 +67,11 @@ class Producer(Protocol):
         """Cancel tasks."""
 
     def status(self, task_id: str) -> TaskStatus:
-        """Return how far a task has come."""
+        """Return the state of a task."""
 
 
 class Job:
-    """A handle on one enqueued task."""
+    """A handle of one enqueued task."""
 
     __slots__ = ("_app", "duplicate", "id")
 
@@ -99,7 +99,7 @@ class Job:
         return self._app.cancel(self.id)
 
     def status(self) -> TaskStatus:
-        """Return how far the task has come; see `App.status`."""
+        """Return the state of the task; see `App.status`."""
         return self._app.status(self.id)
 
     def __repr__(self) -> str:
@@ -110,22 +110,22 @@ def id_of(task_id: object) -> bytes:
     """Return the bytes of a task's id.
 
     Raises:
-        TypeError: it is no text.
-        ValueError: it has not 32 hexadecimal digits.
+        TypeError: it is not a text.
+        ValueError: it does not have 32 hexadecimal digits.
 
     """
     if not isinstance(task_id, str):
-        what_to_do = "give its id" if isinstance(task_id, Job) else "32 hexadecimal digits are needed"
-        msg = f"no task id: {task_id!r:.80}; {what_to_do}"
+        what_to_do = "pass its id" if isinstance(task_id, Job) else "pass 32 hexadecimal digits"
+        msg = f"not a task id: {task_id!r:.80}; {what_to_do}"
         raise TypeError(msg)
     if len(task_id) != _DIGITS or not _HEXADECIMAL.issuperset(task_id):
-        msg = f"no task id: {task_id!r:.80}; {_DIGITS} hexadecimal digits are needed"
+        msg = f"not a task id: {task_id!r:.80}; pass {_DIGITS} hexadecimal digits"
         raise ValueError(msg)
     return bytes.fromhex(task_id)
 
 
 class Sender(Generic[_P, _R]):
-    """A task with its options: enqueue it or bind arguments to it."""
+    """A task with options, to enqueue or to bind arguments to."""
 
     def __init__(self, app: Producer, function: Callable[_P, _R], name: str, options: Options) -> None:
         self._app = app
@@ -136,7 +136,7 @@ class Sender(Generic[_P, _R]):
         self._head = options.head(name)
 
     def enqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job:
-        """Put the task on the queue.
+        """Enqueue the task.
 
         Raises:
             EncodeError: an argument cannot be serialised; the message names it.
@@ -146,7 +146,7 @@ class Sender(Generic[_P, _R]):
         return self._app.send([Call(self.name, args, kwargs, self.options, self._head)])[0]
 
     def bind(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
-        """Return the task with arguments, for `App.enqueue_many`."""
+        """Return a call of the task, for `App.enqueue_many`."""
         return Call(self.name, args, kwargs, self.options, self._head)
 
     def using(self, **options: Any) -> Sender[_P, _R]:
@@ -155,12 +155,12 @@ class Sender(Generic[_P, _R]):
 
 
 class Task(Sender[_P, _R]):
-    """A function declared as a task; calling it runs it here, as any function."""
+    """A function that is declared as a task; calling it runs it in this process."""
 
     def __init__(self, app: Producer, function: Callable[_P, _R], name: str, options: Options) -> None:
         super().__init__(app, function, name, options)
         functools.update_wrapper(self, function)
-        #: read by workers
+        #: the retry policy, read by workers
         self.__qcore_retry__ = options.retry
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
