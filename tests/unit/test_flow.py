@@ -321,7 +321,7 @@ def test_a_rate_is_a_count_and_seconds(rate: Any, expected: Any) -> None:
 @pytest.mark.parametrize("rate", ["10", "x/s", "10/y", "0/s", "/s"])
 def test_an_invalid_rate_is_refused(rate: str) -> None:
     """The error shows what one looks like."""
-    with pytest.raises(ValueError, match=f"no rate: '{rate}'; write '10/s'"):
+    with pytest.raises(ValueError, match=f"not a rate: '{rate}'; write '10/s'"):
         with_options(DEFAULT, {"rate": rate}).head("a.b")
 
 
