@@ -36,7 +36,8 @@ LAYERS: Final = (
     {"installed", "builtin"},
     # contracts
     {"journal"},
-    {"hookspecs", "messages", "move"},
+    {"hookspecs", "messages", "move", "making"},
+    {"user_modules"},
     {"interfaces", "settle", "wording", "logs", "serializing"},
     {"coordination"},
     # ground

@@ -709,7 +709,7 @@ def test_what_nobody_uses_is_not_examined(
         ("two_apps", "has 2 apps (first, second)"),
         ("two_apps:third", "has no 'third'; its apps: first, second"),
         ("two_apps:number", "is of type int and not a qcore.App"),
-        (":app", "is not a module"),
+        (":app", "is not the name of a module"),
     ],
 )
 def test_what_is_no_app_is_a_usage_error(

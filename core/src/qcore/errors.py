@@ -40,6 +40,15 @@ class PluginBroken(PluginError):
     """The requested plugin could not be loaded."""
 
 
+class ModuleFailed(QcoreError):
+    """A module of the user's raised an error while it was imported."""
+
+    def __init__(self, message: str | None = None, trace: str = "") -> None:
+        #: its traceback, from the first line of the user's
+        self.trace = trace
+        super().__init__(message)
+
+
 # -- brokers and stores -------------------------------------------------------------------
 
 

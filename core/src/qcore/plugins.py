@@ -175,6 +175,11 @@ class Plugins:
         """Return the names offered through a registration hook."""
         return frozenset(self._all(hook))
 
+    def title(self, hook: str, name: str) -> str:
+        """Return what messages call a thing: `the broker 'sqs' of the plugin sqs (qcore-sqs 26.11.0)`."""
+        owner = next(plugin for plugin in self._plugins if name in plugin.offers.get(hook, ()))
+        return f"the {KINDS[hook]} {name!r} of the plugin {owner.title}"
+
     def hooks(self, name: str) -> tuple[BoundHook, ...]:
         """Return the implementations of a lifecycle hook, in the order they run."""
         if name not in _LIFECYCLE:

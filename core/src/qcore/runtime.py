@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 from contextlib import contextmanager
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
-from qcore.errors import ConfigError, PluginError
-from qcore.interfaces import Broker
+from qcore.errors import ConfigError
+from qcore.making import load_broker_class, make
 from qcore.messages.envelope import Envelope
 from qcore.messages.results import Results
 from qcore.messages.sealer import Sealer
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from qcore.config import Config
     from qcore.coordination import CoordinationStore
-    from qcore.interfaces import ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
+    from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
     from qcore.model import TaskInfo
     from qcore.plugins import BoundHook
 
@@ -32,6 +31,7 @@ _log = logging.getLogger("qcore.runtime")
 #: Seconds error reporters get to send what waits when a process ends.
 FLUSH_SECONDS: Final = 2.0
 
+_M = TypeVar("_M")
 _T = TypeVar("_T", bound="Broker | ResultStore | ScheduleStore | CoordinationStore")
 
 
@@ -85,7 +85,7 @@ class Runtime:
         self.secrets = secrets
         #: code -> serializer this configuration accepts
         self.serializers: Mapping[int, Serializer] = self._accepted()
-        self.serializer = self.plugins.serializer(config.serializer)()
+        self.serializer = self._make("qcore_serializers", config.serializer, self.plugins.serializer)
         self.envelope = Envelope(
             secrets, config.name, compress=config.compress, max_message=config.max_message
         )
@@ -130,8 +130,10 @@ class Runtime:
         if retry is not None:
             settings = attrs.evolve(settings, retry=retry)
         dotted = self.config.broker_class
-        factory = _load_broker_class(dotted) if dotted else self.plugins.broker(self.config.broker)
-        broker = factory(settings)
+        if dotted:
+            broker: Broker = make(f"broker_class {dotted!r}", load_broker_class(dotted), settings)
+        else:
+            broker = self._make("qcore_brokers", self.config.broker, self.plugins.broker, settings)
         faults = self.config.check_broker(broker.capabilities)
         if faults:
             broker.close()
@@ -140,7 +142,9 @@ class Runtime:
 
     def make_store(self) -> ResultStore:
         """Connect to the result store."""
-        return self.plugins.result_store(self.result_store)(self._settings())
+        return self._make(
+            "qcore_result_stores", self.result_store, self.plugins.result_store, self._settings()
+        )
 
     @property
     def result_store(self) -> str:
@@ -150,7 +154,11 @@ class Runtime:
     def make_schedule_store(self) -> ScheduleStore:
         """Connect to the schedule store: the broker's, else that of `result_store`, else the default."""
         name = self._first("qcore_schedule_stores", self._own, self.config.result_store)
-        return self.plugins.scheduler(name)(self._settings())
+        return self._make("qcore_schedule_stores", name, self.plugins.scheduler, self._settings())
+
+    def _make(self, hook: str, name: str, find: Callable[[str], Callable[..., _M]], *args: Any) -> _M:
+        factory = find(name)
+        return make(self.plugins.title(hook, name), factory, *args)
 
     def make_coordination_store(self, beside: ResultStore | None = None) -> CoordinationStore:
         """Connect to the coordination store, by the connection of a result store if it can be shared.
@@ -160,7 +168,9 @@ class Runtime:
 
         """
         settings = attrs.evolve(self._settings(), beside=beside)
-        return self.plugins.coordination_store(self.coordination_store)(settings)
+        return self._make(
+            "qcore_coordination_stores", self.coordination_store, self.plugins.coordination_store, settings
+        )
 
     @property
     def coordination_store(self) -> str:
@@ -183,7 +193,7 @@ class Runtime:
     def _accepted(self) -> dict[int, Serializer]:
         found = {}
         for name in self.config.accept_serializers:
-            serializer = self.plugins.serializer(name)()
+            serializer = self._make("qcore_serializers", name, self.plugins.serializer)
             found[serializer.code] = serializer
         return found
 
@@ -257,16 +267,3 @@ class Reporters:
                 reporter.flush(FLUSH_SECONDS)
             except Exception:  # noqa: BLE001 - logged; the others still get their turn
                 _log.exception("error reporter %s failed to flush", name)
-
-
-def _load_broker_class(dotted: str) -> Callable[[Settings], Broker]:
-    module, _, name = dotted.rpartition(".")
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as exc:
-        msg = f"broker_class: {dotted!r} cannot be imported ({exc}); give the dotted path of a class"
-        raise PluginError(msg) from exc
-    if not (isinstance(found, type) and issubclass(found, Broker)):
-        msg = f"broker_class: {dotted!r} is no subclass of qcore.interfaces.Broker"
-        raise PluginError(msg)
-    return found

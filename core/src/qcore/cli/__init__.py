@@ -3,7 +3,7 @@
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | what was asked for failed: a task failed, a file was lost, nothing has that id |
+| 1 | what was asked for failed: a task failed, your module cannot be imported, nothing has that id |
 | 2 | the command line cannot be understood |
 | 69 | the broker or store does not answer |
 | 70 | a fault in qcore itself |

@@ -18,7 +18,7 @@ class Exit(enum.IntEnum):
     """The exit codes; numbers above 64 are those of sysexits.h."""
 
     OK = 0
-    #: what was asked for failed: a task failed, a file was lost, nothing has that id
+    #: what was asked for failed: a task failed, your module cannot be imported, nothing has that id
     FAILED = 1
     #: the command line cannot be understood
     USAGE = 2

@@ -15,7 +15,7 @@ from qcore import installed, wording
 from qcore.cli.exit_codes import Exit, exit_of
 from qcore.cli.session import Session
 from qcore.cli.text import say
-from qcore.errors import PluginError, QcoreError
+from qcore.errors import ModuleFailed, PluginError, QcoreError
 from qcore.sanitize import clean
 
 if TYPE_CHECKING:
@@ -149,6 +149,9 @@ def _code(arguments: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         say("qcore: interrupted", error=True)
         return Exit.INTERRUPTED
+    except ModuleFailed as exc:
+        say(clean(exc.trace), error=True)
+        return _complain(str(exc), Exit.FAILED)
     except QcoreError as exc:
         return _complain(str(exc), exit_of(exc))
     except BrokenPipeError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 from pathlib import Path
@@ -22,6 +21,7 @@ from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.sanitize import line
 from qcore.supervision.supervisor import Supervisor
+from qcore.user_modules import import_user_module
 
 if TYPE_CHECKING:
     from qcore.plugins import Plugins
@@ -97,15 +97,13 @@ def _chosen(session: Session, target: str | None) -> tuple[Config, list[str]]:
 
 
 def _app(module: str, name: str) -> App:
+    if not all(part.isidentifier() for part in module.split(".")) or Path(module).suffix == ".py":
+        msg = f"{line(module)!r} is not the name of a module; write {_meant(module)}:{name or 'app'}"
+        raise click.UsageError(msg)
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = import_user_module(module)
     except ModuleNotFoundError as exc:
-        if exc.name is None or not f"{module}.".startswith(f"{exc.name}."):
-            raise
         msg = f"no module {exc.name!r} here or on the path; name it as in 'import {line(module)}'"
-        raise click.UsageError(msg) from exc
-    except ValueError as exc:
-        msg = f"{module!r} is not a module; write MODULE:APP, such as shop:app"
         raise click.UsageError(msg) from exc
     apps = {key: value for key, value in vars(found).items() if isinstance(value, App)}
     if not name:
@@ -123,6 +121,12 @@ def _app(module: str, name: str) -> App:
         msg = f"{module}:{name} is of type {kind} and not a qcore.App; its apps: {wording.listed(apps)}"
         raise click.UsageError(msg)
     return found
+
+
+def _meant(module: str) -> str:
+    """Return the name of the module that a path leads to, such as `shop.tasks` for `./shop/tasks.py`."""
+    parts = [part for part in Path(module.lstrip(".").removesuffix(".py")).parts if part.isidentifier()]
+    return ".".join(parts) or "shop"
 
 
 def _overridden(config: Config, overrides: dict[str, Any], plugins: Plugins) -> Config:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
 import logging
 import os
 import select
@@ -19,7 +18,7 @@ import msgspec
 
 from qcore.app import App
 from qcore.config import Config
-from qcore.errors import BackendError
+from qcore.errors import BackendError, ModuleFailed
 from qcore.journal.pages import Journal
 from qcore.logs import configure_logging
 from qcore.plugins import Plugins
@@ -27,6 +26,7 @@ from qcore.runtime import Runtime
 from qcore.schedules import declared
 from qcore.supervision.forked import EX_SOFTWARE
 from qcore.tasks.resolve import Script, ScriptFinder
+from qcore.user_modules import import_user_module
 from qcore.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
         signal.signal(ignored, signal.SIG_IGN)
     try:
         for module in boot.preload:
-            importlib.import_module(module)
+            import_user_module(module)
         if config.scheduler:
             _send_declared(channel, declared.gather(App, config, plugins))
         _warm_up(config, plugins)
@@ -151,7 +151,10 @@ def _send_declared(channel: socket.socket, found: bytes) -> None:
 
 
 def _give_up(channel: socket.socket, exc: BaseException) -> None:
-    text = "".join(traceback.format_exception(exc))
+    if isinstance(exc, ModuleFailed):
+        text = f"{exc.trace}\n{exc}"
+    else:
+        text = "".join(traceback.format_exception(exc))
     channel.send(encode(Notice("failed", text=text[-60000:])))
 
 
