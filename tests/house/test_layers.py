@@ -167,7 +167,7 @@ def test_no_arrow_points_up_or_sideways() -> None:
 
 
 def falls(source: str, target: str) -> bool:
-    """Whether an import points down; within a folder that is no room of layers, any does."""
+    """Whether an import points down; within a folder that has no layers, any does."""
     if room(source) != room(target):
         return RANK.get(room(target), len(LAYERS)) < RANK.get(room(source), 0)
     if room(source) not in ROOMS or source == target:

@@ -72,7 +72,7 @@ class NoDelays(_Lacking):
 
 
 class NoDelaysOrExtensions(NoDelays):
-    """Delays nothing and prolongs no lease."""
+    """Delays nothing and renews no lease."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -80,7 +80,7 @@ class NoDelaysOrExtensions(NoDelays):
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Refuse."""
-        raise NotSupported("this broker prolongs no lease")
+        raise NotSupported("this broker renews no lease")
 
 
 class NoCounters(_Lacking):

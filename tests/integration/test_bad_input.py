@@ -135,7 +135,7 @@ def test_task_outside_tasks_allowed_is_not_imported(land: Land) -> None:
 
 
 def test_pickle_is_read_only_where_it_is_accepted_by_name(land: Land) -> None:
-    """A worker that does not list pickle buries such a message unread and tells the producer why."""
+    """A worker that does not list pickle dead-letters such a message unread and tells the producer why."""
     app = land.app(serializer="pickle", accept_serializers=["pickle", "msgpack"], cached=60)
     cluster = land.cluster(workers=1, cached=60)
 
@@ -194,7 +194,7 @@ def test_preload_that_fails_is_a_failed_start_with_its_traceback(land: Land) -> 
 
 
 def test_result_of_what_was_never_enqueued_is_not_ready(land: Land) -> None:
-    """An id nobody knows has no result; what is no id is told so."""
+    """An unknown id has no result; a text that is not an id raises an error."""
     app = land.app()
 
     assert app.results.fetch("0" * 32) is None

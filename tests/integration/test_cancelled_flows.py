@@ -1,4 +1,4 @@
-"""Chains, groups and callbacks are called off as a whole, at whatever point they are."""
+"""Chains, groups and callbacks are cancelled as a whole, wherever they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_a_chain_called_off_before_it_began_never_begins(land: Land) -> None:
-    """Its handle says that it was called off, and counts no link as ended."""
+    """Its handle says that it was cancelled, and counts no link as ended."""
     app = land.app()
     chain = app.chain([(flow_tasks.step, (str(land.file()), text)) for text in "abc"])
 
@@ -56,7 +56,7 @@ def test_a_callback_called_off_while_it_waits_is_not_called(land: Land) -> None:
 
 
 def test_a_large_group_is_called_off_in_few_steps(land: Land) -> None:
-    """Chains among its members too; of a member that has ended nothing is left to call off."""
+    """Chains among its members too; of a member that has ended nothing is left to cancel."""
     app, cluster = land.both(ack_failures=True)
     ended = [(flow_tasks.refuse, (str(land.file()),)), flow_tasks.double]
     first = app.group([ended]).enqueue()

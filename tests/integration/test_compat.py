@@ -1,4 +1,4 @@
-"""The original's call shapes, on a real cluster."""
+"""The call shapes of Django-Q, on a real cluster."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_task_is_put_on_the_queue_and_its_result_awaited_in_milliseconds(app: 
 
 
 def test_a_failed_tasks_result_is_its_error(app: App, land: Land) -> None:
-    """As text with the traceback behind it, as the original gave it."""
+    """As text with the traceback behind it, as Django-Q gave it."""
     land.cluster(ack_failures=True)
     task_id = async_task(tasks.fail, "no luck")
 
@@ -133,11 +133,11 @@ def test_a_group_is_awaited_until_so_many_have_ended(app: App, land: Land) -> No
 
 
 def test_a_group_may_be_a_number(app: App, land: Land) -> None:
-    """The original's database made a text of it: `group=order.pk` goes on to work."""
+    """Django-Q's database made a text of it: `group=order.pk` goes on to work."""
     land.cluster()
 
     async_task(tasks.add, 1, 2, group=5, task_name=7)
-    async_chain([(tasks.add, (3, 4))], group=6)  # type: ignore[arg-type]  # as the original's users do
+    async_chain([(tasks.add, (3, 4))], group=6)  # type: ignore[arg-type]  # as users of Django-Q do
 
     assert result_group(5, count=1, wait=WAIT) == [3]  # type: ignore[arg-type]  # as above
     assert result_group("6", count=1, wait=WAIT) == [7]

@@ -1,4 +1,4 @@
-"""Calling tasks off, asking after them, pausing: on real clusters."""
+"""Cancelling tasks, asking for their status, pausing: on real clusters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEEN = 3.0
 
 
 def ended(job: Job) -> Result:
-    """Return the result of a task that was called off."""
+    """Return the result of a task that was cancelled."""
     result = final(job)
     assert (State.FAILED, "cancelled") == (result.state, result.kind), result
     assert result.error.startswith("TaskCancelled: the task was cancelled")
@@ -37,7 +37,7 @@ def ended(job: Job) -> Result:
 
 @pytest.mark.parametrize("delay", [0.0, 3600.0])
 def test_a_waiting_task_is_taken_out_of_the_queue(land: Land, delay: float) -> None:
-    """Whether it waits for its turn or its delay, it has failed before `cancel` returns."""
+    """Whether it is ready or delayed, it has failed before `cancel` returns."""
     app = land.app()
     job = app.task(tasks.pid).using(delay=delay).enqueue(str(land.file()))
     other = app.enqueue(tasks.add, 1, 2)
@@ -76,7 +76,7 @@ def test_a_task_that_has_ended_is_not_called_off(land: Land) -> None:
 
 
 def test_an_id_nobody_knows_is_marked(land: Land) -> None:
-    """Nobody can tell it from one that is held somewhere; text that is no id is refused."""
+    """It looks like one that is leased somewhere; text that is not an id is refused."""
     app = land.app()
 
     assert app.cancel("ab" * 16)
@@ -190,7 +190,7 @@ def test_a_worker_killed_while_it_ends_a_task_does_not_bring_it_back(land: Land)
 
 
 def test_a_task_called_off_before_its_cluster_died_is_ended_by_the_next(land: Land) -> None:
-    """The mark outlives clusters."""
+    """The control flag survives clusters."""
     app, cluster = land.both(workers=1, retry=2, timeout=None)
     job = app.enqueue(tasks.nap, 60.0, str(land.file()))
     until(lambda: lines(land.file()))
@@ -198,7 +198,7 @@ def test_a_task_called_off_before_its_cluster_died_is_ended_by_the_next(land: La
     kill(cluster.pid)
     cluster.wait(20)
 
-    # It is held by nobody who lives, and cannot be taken back.
+    # Its worker is dead, and it cannot be removed from the queue.
     assert job.cancel()
     land.cluster(workers=1, retry=2, timeout=None)
 
@@ -206,7 +206,7 @@ def test_a_task_called_off_before_its_cluster_died_is_ended_by_the_next(land: La
 
 
 def test_a_run_too_short_to_be_ended_is_the_last(land: Land) -> None:
-    """Called off while a worker held it, it failed at once; it is not tried again."""
+    """Cancelled while a worker held it, it failed at once; it is not tried again."""
     app = land.app(retry=0.5, timeout=0.4)
     gate = land.file("gate")
     job = app.enqueue(controlled_tasks.fail_at, str(land.file()), str(gate))

@@ -43,7 +43,7 @@ def test_a_hook_is_called_with_the_result_stored_or_not(land: Land, save: bool) 
 
 
 def test_a_hook_is_called_once_a_task_and_not_once_a_run(land: Land) -> None:
-    """A failure that will be tried again is no end."""
+    """A failure that will be retried does not end the job."""
     app, _ = land.both(**SETTINGS)
     path, told = str(land.file("runs")), str(land.file())
     sender = app.task(tasks.fail_first).using(
@@ -67,7 +67,13 @@ def test_a_hook_is_called_once_a_task_and_not_once_a_run(land: Land) -> None:
         (flow_tasks.hang, "timeout", "TaskTimeout", {"timeout": 0.3, "ack_failure": True}),
         (flow_tasks.hang, "timeout", "TaskTimeout", {"timeout": 0.3, "retry": Retry(max_attempts=1)}),
     ],
-    ids=["failed and buried", "failed and acknowledged", "fell", "hung and acknowledged", "hung and buried"],
+    ids=[
+        "failed and dead-lettered",
+        "failed and acknowledged",
+        "fell",
+        "hung and acknowledged",
+        "hung and dead-lettered",
+    ],
 )
 def test_a_hook_is_told_of_every_bad_end(
     land: Land, task: Any, kind: str, error: str, options: dict[str, Any]
@@ -252,7 +258,7 @@ def test_a_group_is_enqueued_together_and_read_together(land: Land) -> None:
 
 
 def test_a_callback_is_called_once_with_what_all_returned(land: Land) -> None:
-    """In the order of the members, with arguments of its own behind; nothing of the gathering is left."""
+    """In the order of the members, with arguments of its own behind; nothing of the barrier is left."""
     app, _ = land.both(**SETTINGS)
     path = str(land.file())
 
@@ -369,7 +375,7 @@ def _nothing_gathered(app: App, job: Job) -> None:
         until(lambda: not store.barrier_members(f"flow:{flow}"))
 
 
-# -- other queues, the specification's calls, groups by label -------------------------------------
+# -- other queues, Django-Q's calls, groups by label -------------------------------------
 
 
 def test_a_task_for_another_queue_runs_there(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,7 +406,7 @@ def test_a_flow_stays_in_one_queue(land: Land) -> None:
 
 
 def test_async_task_takes_hooks_and_chains(land: Land) -> None:
-    """In the words of the specification; the id is the first task's."""
+    """In the words of Django-Q; the id is the first task's."""
     app, _ = land.both(**SETTINGS)
     path = str(land.file())
 

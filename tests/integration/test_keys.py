@@ -55,13 +55,13 @@ def test_rotation_loses_nothing_while_both_keys_are_known(land: Land) -> None:
 
 
 def test_unknown_key_is_put_back_for_a_while_and_then_buried(land: Land) -> None:
-    """A message of a newer key waits for a worker that has it; one nobody ever knows is buried unread."""
+    """A message of a newer key waits for a worker with it; one of an unknown key is dead-lettered unread."""
     stranger = land.app(secret_key=NEW)
     stranger.enqueue(tasks.pid, str(land.file()))
     app = land.app(retry=1)
     land.cluster(workers=1, retry=1)
 
-    until(lambda: app.queue.size().delayed == 1, "it to be put back")
+    until(lambda: app.queue.size().delayed == 1, "it to be released")
     (letter,) = until(lambda: letters(app))
 
     assert letter.reason.startswith("UnknownKey: signed with key ")
@@ -70,10 +70,10 @@ def test_unknown_key_is_put_back_for_a_while_and_then_buried(land: Land) -> None
 
 
 def test_unknown_key_runs_once_a_worker_knows_it(land: Land) -> None:
-    """What was put back is run by the first cluster that has the key."""
+    """What was released is run by the first cluster that has the key."""
     job = land.app(secret_key=NEW).enqueue(tasks.add, 1, 1)
     cluster = land.cluster(workers=1, retry=1)
-    until(lambda: land.app().queue.size().delayed == 1, "it to be put back")
+    until(lambda: land.app().queue.size().delayed == 1, "it to be released")
     cluster.stop()
 
     land.cluster(secret_key=[SECRET, NEW])
@@ -115,7 +115,7 @@ def test_message_for_another_queue_is_buried(land: Land) -> None:
 
 @pytest.mark.parametrize("rubbish", [b"", b"\0", b"hello", b"\x80" * 300, b"Qc\1\1" + b"\0" * 200])
 def test_rubbish_is_buried(land: Land, rubbish: bytes) -> None:
-    """What is no message of ours is a dead letter, and the worker goes on."""
+    """What is not a message of ours is dead-lettered, and the worker goes on."""
     app, cluster = land.both(workers=1, retry=1)
 
     put(app, rubbish)

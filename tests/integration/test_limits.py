@@ -77,7 +77,7 @@ def test_a_key_holds_for_a_window_whatever_became_of_its_task(land: Land) -> Non
 
 
 def test_a_unique_task_keeps_its_key_while_it_is_tried_again(land: Land) -> None:
-    """A failed attempt is no end; a cancelled task is one."""
+    """A failed attempt does not end a job; cancelling does."""
     app, _ = land.both(retry=60, timeout=30)
     fail = app.task(tasks.fail).using(unique="tried")
     job = fail.enqueue("no")
@@ -90,7 +90,7 @@ def test_a_unique_task_keeps_its_key_while_it_is_tried_again(land: Land) -> None
 
 
 def test_a_unique_task_whose_worker_is_killed_for_good_gives_its_key_up(land: Land) -> None:
-    """Crashes end a task too: the key is free, by whoever buries it."""
+    """Crashes end a job too: whoever dead-letters it frees the key."""
     app, cluster = land.both(workers=1, max_crashes=1, retry=60)
     gate = land.file("gate")
     task = app.task(limited_tasks.begin).using(unique="killed")
@@ -189,7 +189,7 @@ def test_tasks_share_a_limit_by_its_key(land: Land) -> None:
 
 
 def test_waiting_for_a_place_is_no_attempt(land: Land) -> None:
-    """A task that was told to come again is run for the first time when it is its turn."""
+    """A task that was released until its rate slot is run for the first time in that slot."""
     app = land.app(max_attempts=1)
     gate = land.file("gate")
     task = app.task(limited_tasks.begin).using(concurrency=1)

@@ -1,4 +1,4 @@
-"""One App serves threads, forks and crowds."""
+"""One App serves threads, forks and many producers at once."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_a_link_of_a_revived_chain_survives_its_machine(land: Land) -> None:
-    """What was stored of it when the chain stopped is no end of a run of its own."""
+    """What was stored of it when the chain stopped does not end a run of its own."""
     settings = {"workers": 1, "max_attempts": 1, "retry": 2, "timeout": None}
     app, cluster = land.both(**settings)
     gate = land.file("gate")

@@ -1,4 +1,4 @@
-"""A long task and its lease: the specification's own example, with and without renewal."""
+"""A long task and its lease: Django-Q's own example, with and without renewal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.integration.land import Land
 
 
-#: the specification's own seconds take more than a minute
+#: Django-Q's own seconds take more than a minute
 AT_LENGTH = pytest.mark.skipif(
     "QCORE_TEST_SLOW" not in os.environ, reason="takes a minute; set QCORE_TEST_SLOW=1"
 )
@@ -55,7 +55,7 @@ def test_lease_of_a_waiting_neighbour_is_renewed_too(land: Land) -> None:
 
 
 def test_who_has_lost_its_lease_does_not_decide_that_a_task_failed(land: Land) -> None:
-    """Its supervisor stood still, another took the message over: the failure of the first is no verdict."""
+    """Its supervisor stood still, another took the message over: the failure of the first decides nothing."""
     settings: dict[str, Any] = {"workers": 1, "retry": 1.0, "ack_failures": True, "timeout": None}
     app, cluster = land.both(**settings)
     gate, started = land.file("gate"), land.file()

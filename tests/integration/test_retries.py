@@ -61,7 +61,7 @@ def test_own_ack_failure_of_a_task_beats_the_configured_one(land: Land, configur
 
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_max_attempts_is_the_number_of_runs(land: Land, attempts: int) -> None:
-    """`max_attempts` 1 means one run; what has used them up is buried with its reason."""
+    """`max_attempts` 1 means one run; what has used them up is dead-lettered with its reason."""
     app, _ = land.both(retry=1, max_attempts=attempts)
 
     result = final(app.enqueue(tasks.fail, "no", str(land.file())))

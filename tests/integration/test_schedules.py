@@ -95,7 +95,7 @@ def test_a_cluster_told_so_fires_nothing(land: Land) -> None:
 
 
 def fault(app: App, name: str) -> str:
-    """Return why a schedule is passed over."""
+    """Return why a schedule is skipped."""
     return next(one.fault for one in app.schedules.list() if one.name == name)
 
 

@@ -1,4 +1,4 @@
-"""Every setting of the specification's first example, by its effect."""
+"""Every setting of Django-Q's first example, by its effect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.land import final, finals, lines, until, worker_pids
 if TYPE_CHECKING:
     from tests.integration.land import Land
 
-#: the specification's first example, its `redis` taken out
+#: Django-Q's first example, its `redis` taken out
 EXAMPLE = {
     "name": "myproject",
     "workers": 8,

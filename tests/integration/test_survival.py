@@ -114,7 +114,7 @@ def test_task_that_closes_every_file_has_succeeded_and_hurts_nobody(land: Land, 
 
 
 def test_next_task_finds_its_surroundings_as_they_were(land: Land) -> None:
-    """Working directory, umask, handlers and the signal mask are put back after each task."""
+    """Working directory, umask, handlers and the signal mask are restored after each task."""
     app, _ = land.both(workers=1, timeout=0.5, ack_failures=True)
     before = app.enqueue(tasks.surroundings).result(wait=45)
 

@@ -44,7 +44,7 @@ def test_late_task_is_interrupted_and_its_worker_goes_on(land: Land) -> None:
 def test_worker_of_a_task_that_cannot_be_interrupted_is_killed(
     land: Land, function: Callable[..., Any]
 ) -> None:
-    """C code that holds the GIL, blocked signals and caught exceptions do not outlive the timeout."""
+    """C code that holds the GIL, blocked signals and caught exceptions do not escape the timeout."""
     app, cluster = land.both(workers=1, timeout=SHORT, ack_failures=True)
 
     result = final(app.enqueue(function, str(land.file())))
@@ -108,7 +108,7 @@ def test_own_timeout_of_a_task_replaces_the_configured_one(land: Land) -> None:
 
 @pytest.mark.parametrize("no_limit", [None, -1, 0])
 def test_call_of_the_specification_switches_the_timeout_off(land: Land, no_limit: float | None) -> None:
-    """`async_task(..., timeout=None)` runs without limit; so does the original's -1."""
+    """`async_task(..., timeout=None)` runs without limit; so does Django-Q's -1."""
     app, _ = land.both(workers=1, timeout=0.3, ack_failures=True)
 
     task_id = app.async_task(tasks.nap, 0.8, timeout=no_limit)

@@ -86,7 +86,7 @@ def test_sync_runs_the_task_and_keeps_its_result() -> None:
 
 
 def test_a_function_nobody_can_import_is_refused_when_it_is_declared(app: App) -> None:
-    """A lambda or an inner function is no task, and the message says what to do."""
+    """A lambda or an inner function is not a task, and the message says what to do."""
     with pytest.raises(TaskNameError, match="define it at the top level of a module"):
         app.task(lambda: None)
 

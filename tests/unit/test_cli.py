@@ -81,7 +81,7 @@ def app(tmp_path: Path, qcore_: Callable[..., Ended]) -> App:
 
 
 def bury(app: App, reason: str = "it failed", *arguments: Any, body: bytes = b"") -> str:
-    """Enqueue a task and bury it; return its id."""
+    """Enqueue a task and dead-letter it; return its id."""
     job = app.enqueue("shop.price", *arguments)
     with app.runtime.brokers.connection() as broker:
         if body:
@@ -135,7 +135,7 @@ def test_an_error_is_one_line_without_a_traceback(qcore_: Callable[..., Ended]) 
 def test_a_traceback_is_shown_to_those_who_ask(
     qcore_: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """QCORE_DEBUG=1 shows where it came from, and is no unknown setting."""
+    """QCORE_DEBUG=1 shows where it came from, and is not an unknown setting."""
     monkeypatch.setenv("QCORE_DEBUG", "1")
 
     ended = qcore_("--config", "nowhere.toml", "info")
@@ -293,7 +293,7 @@ def test_a_broken_command_of_a_plugin_is_complained_of_when_used(
 
 
 def test_words_become_arguments_as_json_or_as_text(qcore_: Callable[..., Ended], app: App) -> None:
-    """Numbers below zero are numbers, what is no JSON is text."""
+    """Numbers below zero are numbers, what is not JSON is text."""
     words = ["1", "-2", "-0.5", "true", "word", '"3"', "[1, 2]", "", "2026-11-23"]
 
     ended = qcore_("enqueue", "shop.price", *words, "--kwargs", '{"pence": 50}', "--json")

@@ -1,4 +1,4 @@
-"""Pausing, calling off and asking after tasks from the command line."""
+"""Pausing, cancelling and asking for tasks from the command line."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_queue_is_paused_and_resumed(app: App, run: Callable[..., Ended]) -> N
 
 
 def test_a_task_that_waits_is_called_off(app: App, run: Callable[..., Ended]) -> None:
-    """Once; the second time there is nothing left to call off."""
+    """Once; the second time there is nothing left to cancel."""
     task_id = app.enqueue("os.getcwd").id
 
     assert run("status", task_id).out.startswith("queued since ")

@@ -56,7 +56,7 @@ def test_a_rate_is_told_in_the_unit_that_shows_it(per_second: float, expected: s
     [(0, "-"), (512, "0.5 KiB"), (5 * MIB, "5.0 MiB"), (300 * MIB, "300 MiB"), (1024 * MIB, "1.0 GiB")],
 )
 def test_memory_has_its_unit_and_a_dash_where_it_is_not_known(amount: int, expected: str) -> None:
-    """Nought bytes is no amount a process can have."""
+    """A process cannot have zero bytes."""
     assert formatting.size(amount) == expected
 
 

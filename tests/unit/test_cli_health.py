@@ -61,7 +61,7 @@ def test_a_queue_without_a_cluster_is_unwell(session: Session) -> None:
 
 
 def test_an_idle_cluster_with_nothing_to_do_is_well(session: Session) -> None:
-    """No work is no fault."""
+    """A queue without work is healthy."""
     publish(session.app, IDLE)
 
     assert examine(session, 0) == []
@@ -78,7 +78,7 @@ def test_idle_workers_beside_ready_messages_are_unwell(session: Session) -> None
 
 
 def test_a_worker_that_runs_a_task_is_progress(session: Session) -> None:
-    """Long tasks are no fault."""
+    """A cluster with long tasks is healthy."""
     busy = WorkerStatus(slot=0, pid=2, state="busy", running_for=100)
     publish(session.app, attrs.evolve(IDLE, workers=(busy,)))
     session.app.enqueue("os.getcwd")

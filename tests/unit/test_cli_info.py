@@ -190,7 +190,7 @@ def test_memory_for_programs_is_in_bytes(app: App, run: Callable[..., Ended]) ->
 
 
 def test_nobody_has_no_memory(run: Callable[..., Ended]) -> None:
-    """No cluster is no error here."""
+    """It is not an error that no cluster runs."""
     assert run("memory") == (Exit.OK, "", "no cluster is seen on queue 'told'\n")
 
 

@@ -103,7 +103,7 @@ def test_a_schedule_is_added_and_listed(verb: Callable[..., Ended]) -> None:
 
 
 def test_an_empty_list_says_so(verb: Callable[..., Ended]) -> None:
-    """On standard error, for it is no row."""
+    """On standard error, because it is not a row."""
     assert verb("list") == (0, "", "no schedules\n")
 
 

@@ -51,7 +51,7 @@ class Target:
 
 
 class StorePlugin:
-    """Offer the key `store`, which is no broker."""
+    """Offer the key `store`, which is not a broker."""
 
     @hookimpl
     def qcore_settings(self) -> dict[str, object]:
@@ -179,7 +179,7 @@ def test_the_file_of_a_folder_above_is_found(
     table = "[tool.qcore]\n" if name == "pyproject.toml" else ""
     (folder / name).write_text(f'{table}name = "shop"\n')
     (folder / "deep" / "deeper").mkdir(parents=True)
-    # of another tool alone: it is no configuration of ours
+    # of another tool alone: it is not a configuration of ours
     (folder / "deep" / "pyproject.toml").write_text('[project]\ndependencies = ["qcore"]\n')
     monkeypatch.chdir(folder / "deep" / "deeper")
 

@@ -1,4 +1,4 @@
-"""The specification's own examples load unchanged, once their plugin is there."""
+"""Django-Q's own examples load unchanged, once their plugin is there."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
 
 
 class Everything:
-    """Offer every key of the specification that belongs to a plugin."""
+    """Offer every key of Django-Q that belongs to a plugin."""
 
     @hookimpl
     def qcore_settings(self) -> dict[str, object]:
@@ -119,7 +119,7 @@ class Everything:
 
     @hookimpl
     def qcore_error_reporters(self) -> dict[str, object]:
-        """Offer the reporter of the specification's example."""
+        """Offer the reporter of Django-Q's example."""
         return {"rollbar": object}
 
 
@@ -137,7 +137,7 @@ def plugins() -> Plugins:
 
 @pytest.mark.parametrize(("broker", "example"), EXAMPLES)
 def test_example_loads_unchanged(plugins: Plugins, broker: str, example: dict[str, Any]) -> None:
-    """Whoever comes from the original takes the configuration along."""
+    """Whoever comes from Django-Q takes the configuration along."""
     config = Config.from_dict({**example, **KEY}, plugins)
 
     assert config.broker == broker

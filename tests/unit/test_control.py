@@ -63,7 +63,7 @@ def test_a_unique_task_that_was_called_off_may_be_enqueued_again(app: App) -> No
 
 
 def test_a_message_that_is_not_ours_goes_back(app: App) -> None:
-    """What cannot be verified is for a worker to bury, not for a producer to drop."""
+    """A message that cannot be verified is dead-lettered by a worker, not dropped by a producer."""
     job = app.task(task).enqueue(1)
     with app.runtime.brokers.connection() as broker:
         (body,) = broker.remove_messages([bytes.fromhex(job.id)])
@@ -94,7 +94,7 @@ def test_a_task_whose_end_cannot_be_written_goes_back(app: App) -> None:
 
 
 def test_a_result_that_came_first_stays(app: App) -> None:
-    """A task that has succeeded or failed for good is not called off, nor is one called off twice."""
+    """A task that has succeeded or failed for good is not cancelled, and none is cancelled twice."""
     job = app.task(task).using(sync=True).enqueue(1)
     off = app.task(task).enqueue(2)
 

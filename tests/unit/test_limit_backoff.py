@@ -1,4 +1,4 @@
-"""Those that wait for a place do not crowd out everything else."""
+"""Tasks that wait for a permit leave room for all others."""
 
 from __future__ import annotations
 

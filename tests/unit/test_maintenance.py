@@ -47,7 +47,7 @@ class Torn(Runtime):
 
 
 class Scene:
-    """A queue in a file, its caretaker, and two slots with a worker each."""
+    """A queue in a file, its maintenance, and two slots with a worker each."""
 
     def __init__(self, folder: Path) -> None:
         config = Config.from_dict(
@@ -67,7 +67,7 @@ class Scene:
         self.caretaker: Maintenance | None = None
 
     def start(self) -> Maintenance:
-        """Set the caretaker to work."""
+        """Start the maintenance."""
         self.caretaker = Maintenance(self.runtime, self.slots, Memory())
         return self.caretaker
 
@@ -119,7 +119,7 @@ def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> Non
     until(lambda: living.page.commands.renewed > began + 3 * LEASE * 1e9, "renewals beyond the lease")
 
     assert scene.app.queue.size().leased == 2
-    # Whoever leases now gets the dead one's message, whose lease nobody prolongs.
+    # Whoever leases now gets the dead one's message, whose lease nobody renews.
     assert [one.receipt for one in scene.broker.lease(5, 0.0)] != [held]
     scene.broker.settle([Settlement(held, Action.ACK)])
     assert scene.app.queue.size().leased == 1

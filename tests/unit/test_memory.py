@@ -144,7 +144,7 @@ def test_an_outlived_lease_says_since_when() -> None:
 
 
 def test_a_buried_message_keeps_its_id_taken() -> None:
-    """A second message of a buried one's id is dropped until the letter is deleted."""
+    """A second message with the id of a dead letter is dropped until that one is deleted."""
     queue = MemoryQueue()
     queue.put([message(b"once")])
     (leased,) = queue.take(1, 0.0, 60.0)
@@ -174,7 +174,7 @@ def test_the_plugin_offers_what_the_configuration_names() -> None:
 
 
 def test_a_turn_is_kept_for_a_day() -> None:
-    """A turn that was given, or waited for in vain for a day, is forgotten."""
+    """A rate slot that was given, or waited for in vain for a day, is forgotten."""
     wall = Clock()
     notes = MemoryCoordination(wall)
     assert [notes.reserve("rate", holder, 100.0, 1) for holder in (b"given", b"late", b"gone")] == [

@@ -287,7 +287,7 @@ def test_an_invalid_url_is_refused_without_showing_its_password(
     code, _, told = move("--from", "redis://user:hidden@[::1", "--to", "sqlite:there.db")
 
     assert code == 2
-    assert "redis:... is no URL: Invalid IPv6 URL" in told
+    assert "redis:... is not a URL: Invalid IPv6 URL" in told
     assert "hidden" not in told
 
 

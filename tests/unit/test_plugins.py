@@ -259,7 +259,7 @@ def test_unknown_name_lists_broken_plugins_that_might_offer_it() -> None:
 
 
 def test_misspelt_hook_is_an_error_of_its_plugin() -> None:
-    """A hook that would never be called is not passed over."""
+    """A hook that would never be called is not ignored."""
     plugins = Plugins.of({"mine": module(qcore_pre_enqeue=quiet)})
 
     assert (

@@ -106,7 +106,7 @@ def test_a_rule_is_given_in_many_ways(app: App, told: dict[str, Any], rule: str)
         ({"every": True}, "every=True: give a timedelta"),
         ({"cron": 5}, "cron=5: give an expression"),
         ({"cron": ""}, "'' is not a rule of a schedule"),
-        ({"repeats": -2}, "repeats=-2: give a whole number of slots; -1 is no limit"),
+        ({"repeats": -2}, "repeats=-2: give a whole number of slots; -1 means no limit"),
         ({"repeats": "5"}, "repeats='5': give a whole number"),
         ({"repeats": None}, "repeats=None: give a whole number"),
         ({"repeats": 1.5}, "repeats=1.5: give a whole number"),

@@ -59,24 +59,24 @@ class Capabilities:
 
     #: a leased message comes back unless it is settled
     receipts: bool
-    #: `extend` prolongs a lease
+    #: `extend` renews a lease
     extend: bool
     #: `Outgoing.delay` is honoured
     delay: bool
     #: `failures` and `crashes` of a settlement come back with the next delivery
     counts_attempts: bool
-    #: buried messages are kept and can be listed and requeued
+    #: dead letters are kept and can be listed and requeued
     dead_letter: bool
     #: the delay of a settlement is honoured
     retry_delay: bool = True
     #: `lease` waits in the backend, without polling
     blocking: bool = False
-    #: a settlement of an outlived lease changes nothing (False: the service may let it through)
+    #: a settlement of an expired lease changes nothing (False: the service may let it through)
     fenced: bool = True
     #: each settlement is one step (False: a crash amid RETRY, RELEASE or DEAD_LETTER may leave the message
     #: in the old state and in the new one, never in none)
     atomic: bool = True
-    #: `extend` prolongs by `Settings.retry`, whatever seconds it is given, and a lease lasts as its
+    #: `extend` renews by `Settings.retry`, whatever seconds it is given, and a lease lasts as its
     #: producer's `Settings.retry` says
     fixed_lease: bool = False
     #: `purge` reaches delayed messages too
@@ -89,7 +89,7 @@ class Capabilities:
     max_bytes: int | None = None
     #: `publish_status` and `statuses` work
     status: bool = False
-    #: `remove_messages` takes messages back that are not leased
+    #: `remove_messages` removes messages that are not leased
     remove_messages: bool = False
     #: other processes see the same queue; without it there can be no cluster
     processes: bool = True
@@ -171,7 +171,7 @@ class Broker(ABC):
 
     @abstractmethod
     def purge(self) -> int:
-        """Remove every message that is not leased or buried; return how many.
+        """Remove every message that is not leased or dead-lettered; return how many.
 
         - Delayed ones stay where the capabilities say that they are out of its reach.
         """
@@ -249,7 +249,7 @@ class Broker(ABC):
         return 0
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Take messages back that are not leased; return their bodies.
+        """Remove messages that are not leased; return their bodies.
 
         - A ready or delayed message of one of these ids is removed for good.
         - A leased, dead-lettered or unknown one stays as it is.

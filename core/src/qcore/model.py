@@ -50,9 +50,9 @@ class Action(enum.IntEnum):
 
     #: it is done with: remove it
     ACK = 1
-    #: present it again after `delay`, with the counters given
+    #: redeliver it after `delay`, with the counters given
     RETRY = 2
-    #: present it again after `delay` as if it had never been leased
+    #: redeliver it after `delay` as if it had never been leased
     RELEASE = 3
     #: keep it among the dead letters with `reason`
     DEAD_LETTER = 4
@@ -140,7 +140,7 @@ class Kind(enum.Enum):
     TIMEOUT = "timeout"
     #: its worker died
     CRASH = "crash"
-    #: the user called it off
+    #: the user cancelled it
     CANCELLED = "cancelled"
     #: its worker was stopped; no verdict on the task
     INTERRUPTED = "interrupted"
@@ -209,7 +209,7 @@ class Result:
     #: how the last run ended: a value of `Kind`
     kind: str = ""
     group: str | None = None
-    #: free text given by the producer (`task_name` of the specification)
+    #: free text given by the producer (`task_name` of Django-Q)
     label: str | None = None
     #: runs that ended by themselves or by timeout, this one included
     attempts: int = 1
@@ -229,7 +229,7 @@ class Result:
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was called off."""
+        """Whether it was cancelled."""
         return self.kind == Kind.CANCELLED.value
 
     @property
@@ -248,7 +248,7 @@ class Schedule:
     task: str
     #: sealed arguments and options, opaque to the store
     body: bytes = b""
-    #: cron expression, or `every N` seconds, or one of the specification's types
+    #: cron expression, or `every N` seconds, or one of Django-Q's types
     rule: str
     time_zone: str = "UTC"
     #: epoch seconds of the next slot
@@ -268,5 +268,5 @@ class Schedule:
     queue: str = ""
     #: module that declares it in code; empty = made by hand
     declared: str = ""
-    #: why it is passed over, empty while it works
+    #: why it is skipped, empty while it works
     fault: str = ""

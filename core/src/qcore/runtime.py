@@ -207,7 +207,7 @@ class Runtime:
             ack_failures=config.ack_failures,
             max_crashes=config.max_crashes,
             retry=config.retry,
-            # Without renewal a long task is presented again and again by design.
+            # Without renewal a long task is redelivered again and again by design.
             max_deliveries=MAX_DELIVERIES if config.renew_leases and extend else 0,
             receipts=receipts,
         )
@@ -265,5 +265,5 @@ class Reporters:
         for name, reporter in self._reporters:
             try:
                 reporter.flush(FLUSH_SECONDS)
-            except Exception:  # noqa: BLE001 - logged; the others still get their turn
+            except Exception:  # noqa: BLE001 - logged; the others are still flushed
                 _log.exception("error reporter %s failed to flush", name)

@@ -76,7 +76,7 @@ def test_strange_jobs_are_handed_on_and_can_be_dead_lettered(disque: Server, str
 @given(strange=st.lists(bodies, min_size=1, max_size=5))
 @example(strange=[b"\x01" + b"\x7f\xf0" * 20, b"\x01\0\0\0\0\0\0\x7f\xf8\0\0\0\0\0\0\0\0", b"\x01" * 17])
 def test_strange_dead_letters_are_listed_and_removed(disque: Server, strange: list[bytes]) -> None:
-    """Their times can be shown, and their order does not depend on what is no number."""
+    """Their times can be shown, and their order does not depend on what is not a number."""
     name = f"letters-{os.urandom(6).hex()}"
     broker = broker_on(disque.node, name)
     with contextlib.closing(broker):
@@ -159,7 +159,7 @@ class Liar:
                 else:
                     client.sendall(self.says)
                     break
-            # what is no whole reply ends here, and nobody waits for the rest of it
+            # what is not a whole reply ends here, and nobody waits for the rest of it
             client.shutdown(socket.SHUT_WR)
             while client.recv(1 << 16):
                 pass
@@ -232,7 +232,7 @@ def test_any_answer_is_taken_or_refused(liar: Liar, call: int, answer: bytes) ->
 @example(hello=written([1, NODE, [NODE, b"a" * 64 + b".", b"99999", b"1"]]))
 @example(hello=written([1, NODE, [NODE, b"\0", b"7711", b"1"], [NODE[::-1], b"127.0.0.1", b"0", b"1"]]))
 def test_any_hello_is_taken_or_refused(hello: bytes) -> None:
-    """What is no address is never connected to."""
+    """What is not an address is never connected to."""
     with contextlib.closing(Liar()) as liar:
         liar.hello = hello
         with contextlib.closing(broker_on(liar.node)) as broker, contextlib.suppress(ALLOWED):
@@ -266,7 +266,7 @@ def test_what_is_no_disque_is_told(liar: Liar) -> None:
     """With its address and the setting that leads there."""
     liar.says = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
-    told = rf"{liar.node} is no Disque: .*see `disque_nodes`"
+    told = rf"{liar.node} is not a Disque: .*see `disque_nodes`"
     with contextlib.closing(broker_on(liar.node)) as broker, pytest.raises(BackendRejected, match=told):
         broker.ping()
 

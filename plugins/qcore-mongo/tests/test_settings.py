@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qcore.interfaces import Settings
 
 SECRET = "the key of these tests, not of anybody else"
-#: the example of the specification, whole
+#: the example of Django-Q, whole
 EXAMPLE = {
     "name": "MongoDB",
     "workers": 8,

@@ -208,7 +208,7 @@ def test_control_c_ends_it_and_the_terminal_is_as_it_was(app: App, tmp_path: Pat
 
 def test_control_z_gives_the_terminal_back_for_as_long_as_it_rests(app: App, tmp_path: Path) -> None:
     """And the screen is painted anew when it goes on."""
-    # Who has no shell cannot be put to rest: nobody would wake him.
+    # Without a shell the program cannot be suspended: nothing would resume it.
     shell = f"set -m; {sys.executable} -m qcore monitor; echo at rest; read -r; fg"
     with Terminal(tmp_path, program=("bash", "-c", shell)) as terminal:
         terminal.shows("operator.truediv")
@@ -278,7 +278,7 @@ def test_keys_requeue_a_dead_letter(app: App, tmp_path: Path) -> None:
 
 
 def test_keys_cancel_a_running_task(app: App, tmp_path: Path) -> None:
-    """The mark that calls it off is set."""
+    """The control flag that cancels it is set."""
     with Terminal(tmp_path) as terminal:
         terminal.shows("75 %")
         terminal.press("\x1b[Z\x1b[Zc")

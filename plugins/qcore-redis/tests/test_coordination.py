@@ -1,4 +1,4 @@
-"""Marks, places, turns and gatherings that many processes share."""
+"""Flags, permits, rate slots and barriers that many processes share."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_never_more_are_in_than_there_are_places(
 
 
 def test_one_process_is_told_that_a_gathering_is_full(make: Callable[[], RedisCoordination]) -> None:
-    """Six processes come to a hundred gatherings; of each the full number is told once."""
+    """Six processes join a hundred fan-in barriers; of each the full number is told once."""
 
     def work(number: int, tell: Callable[[str], None]) -> None:
         notes = make()
@@ -128,7 +128,7 @@ def test_a_turn_that_was_told_stays(make: Callable[[], RedisCoordination]) -> No
 
 
 def test_what_is_past_its_time_is_gone(make: Callable[[], RedisCoordination]) -> None:
-    """Marks, places and gatherings end by themselves; a place that is asked for again lasts."""
+    """Flags, permits and barriers expire by themselves; a permit that is asked for again lasts."""
     one, other = make(), make()
     one.set_flag("mark", b"x", 0.5)
     one.set_flag("lasting", b"y", 60.0)
@@ -149,7 +149,7 @@ def test_what_is_past_its_time_is_gone(make: Callable[[], RedisCoordination]) ->
 def test_each_key_bears_the_queue_and_expires(
     make: Callable[[], RedisCoordination], any_server: Any, queue: str
 ) -> None:
-    """A cluster finds all of a queue's notes on one node; none outlives its time."""
+    """A cluster finds all keys of a queue on one node; each expires in time."""
     notes = make()
     notes.set_flag("mark: a b", b"x", 5.0)
     notes.acquire("lock", b"a", 3, 5.0)
@@ -280,13 +280,13 @@ def test_who_was_not_told_asks_again_and_has_the_same(behind: tuple[Any, RedisCo
 
 
 def test_a_turn_nobody_was_told_of_is_said_to_be_lost(behind: tuple[Any, RedisCoordination]) -> None:
-    """A turn to come is told again; one that was now is nobody's, and never two are given."""
+    """A later rate slot is told again; one that was now is unused, and never two are given."""
     proxy, notes = behind
     notes.reserve("other", b"a", 60.0, 1)
 
-    lost(proxy, lambda: notes.reserve("api", b"a", 60.0, 1), "a turn may have been given")
+    lost(proxy, lambda: notes.reserve("api", b"a", 60.0, 1), "a rate slot may have been given")
     left = notes.reserve("api", b"a", 60.0, 1)
-    lost(proxy, lambda: notes.reserve("api", b"b", 60.0, 1), "a turn may have been given")
+    lost(proxy, lambda: notes.reserve("api", b"b", 60.0, 1), "a rate slot may have been given")
 
     assert 0 < left <= 60
     assert 60 < notes.reserve("api", b"b", 60.0, 1) <= 120

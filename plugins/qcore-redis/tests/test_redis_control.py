@@ -1,4 +1,4 @@
-"""Calling tasks off, asking after them, pausing: clusters on a real server."""
+"""Cancelling tasks, asking for their status, pausing: clusters on a real server."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def land(tmp_path: Path, own: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def ended(app: App, job: Any) -> bool:
-    """Whether a task was called off for good, and nothing is left of its message."""
+    """Whether a task was cancelled for good, and nothing is left of its message."""
     result = job.fetch(PATIENCE)
     assert (State.FAILED, "cancelled") == (result.state, result.kind), result
     until(lambda: app.queue.size() == EMPTY)
@@ -126,7 +126,7 @@ def ended(app: App, job: Any) -> bool:
 
 @pytest.mark.parametrize("delay", [0.0, 3600.0])
 def test_a_waiting_task_is_taken_out_of_the_queue(land: Callable[..., Any], delay: float) -> None:
-    """Whether it waits for its turn or its delay."""
+    """Whether it is ready or delayed."""
     app, _ = land(started=False)
     job = app.task(print).using(delay=delay).enqueue("never")
 

@@ -134,7 +134,7 @@ def scene(tmp_path: Path, own: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def test_a_hook_is_called_once_a_task_stored_or_not(scene: Scene) -> None:
-    """A failure that is tried again is no end; what dies is told of by the supervisor's verdict."""
+    """A failure that is retried does not end a job; the supervisor reports a worker that died."""
     scene.cluster(max_crashes=1)
     hooked = {"hook": "flow_tasks_here.hook", "label": scene.path}
 
@@ -183,7 +183,7 @@ def test_a_chain_stops_where_a_link_fails_or_falls(scene: Scene) -> None:
 
 
 def test_a_callback_is_called_once_with_all_results(scene: Scene) -> None:
-    """In their order; and nothing of the gathering is left in the server."""
+    """In their order; and nothing of the barrier is left in the server."""
     scene.cluster()
 
     job = scene.app.group([("flow_tasks_here.double", (n,)) for n in range(50)]).then(
@@ -192,7 +192,7 @@ def test_a_callback_is_called_once_with_all_results(scene: Scene) -> None:
 
     assert 2450 == job.result(wait=45)
     assert 1 == scene.lines.count("total of 50")
-    until(lambda: not _gathered(scene.app, job.members.id), "the gathering to be forgotten")
+    until(lambda: not _gathered(scene.app, job.members.id), "the barrier to be removed")
 
 
 def test_a_callback_is_not_called_when_a_member_failed(scene: Scene) -> None:

@@ -69,7 +69,7 @@ def title(value: Any) -> str:
     ],
 )
 def test_a_table_or_a_url_leads_to_a_server(value: Any, where: str) -> None:
-    """The specification's tables and every kind of URL are understood."""
+    """Django-Q's tables and every kind of URL are understood."""
     assert title(value) == where
 
 

@@ -159,7 +159,7 @@ class Server:
                 region for account in moto.sqs.models.sqs_backends.values() for region in account.values()
             ]
             queues = [region.queues[name] for region in regions if name in region.queues]
-            # what is no queue is for moto to refuse
+            # what is not a queue is for moto to refuse
             return not queues or any(queue.messages for queue in queues)
 
     def _do(self, operation: str, told: dict[str, Any], environ: dict[str, Any]) -> Reply:
@@ -196,7 +196,7 @@ class Server:
     def _receipts(
         self, operation: str, told: dict[str, Any], failed: list[dict[str, Any]], done: list[dict[str, Any]]
     ) -> Reply | None:
-        """Refuse or pass over what AWS does not do with an old receipt handle."""
+        """Refuse or ignore what AWS does not do with an old receipt handle."""
         skip = {one["Id"] for one in failed}
         for entry in told.get("Entries", [told]):
             if entry.get("Id") in skip:

@@ -71,7 +71,7 @@ def stop() -> None:
 
 
 def waiting() -> int:
-    """Return how many tasks are not done with: ready, leased, delayed or buried."""
+    """Return how many tasks are not done with: ready, leased, delayed or dead-lettered."""
     size = app.queue.size()
     return size.ready + (size.leased or 0) + (size.delayed or 0) + (size.dead_letters or 0)
 

@@ -25,7 +25,7 @@ class WithNumbers(click.Command):
     """Takes `-2` for a number, not for an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Set a blank before numbers below zero, which JSON passes over."""
+        """Set a blank before numbers below zero, which JSON ignores."""
         end = args.index("--") if "--" in args else len(args)
         return super().parse_args(
             ctx,

@@ -122,7 +122,7 @@ def _config(session: Session, given: str, name: str | None) -> tuple[Config, boo
         scheme = urlsplit(given).scheme
     except ValueError as exc:
         # it may hold a password: only its beginning is shown
-        msg = f"{given.partition(':')[0]}:... is no URL: {exc}"
+        msg = f"{given.partition(':')[0]}:... is not a URL: {exc}"
         raise click.UsageError(msg) from None
     if len(scheme) < 2 or Path(given).exists():
         named: dict[str, Any] = {"name": name} if name else {}

@@ -1,4 +1,4 @@
-"""The marks by which tasks are called off and queues paused."""
+"""The control flags that cancel tasks and pause queues."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _log = logging.getLogger("qcore.marks")
 PAUSED: Final = "paused"
 #: Seconds a paused queue stays so unless it is resumed: ten years.
 PAUSE_TTL: Final = 315_360_000.0
-#: Seconds a task that is to end stays called off.
+#: Seconds for which the control flag of a cancelled task is kept.
 CANCEL_TTL: Final = 86_400.0
 
 
 def cancel_key(id: bytes) -> str:
-    """Return the key of the mark that calls a task off."""
+    """Return the key of the control flag that cancels a task."""
     return f"cancel:{id.hex()}"
 
 
@@ -49,7 +49,7 @@ class ControlFlags:
         except EnvelopeError as exc:
             if key not in self._wrong:
                 self._wrong.add(key)
-                _log.warning("the mark %r is passed over: %s", key, exc)
+                _log.warning("the control flag %r is ignored: %s", key, exc)
             return False
         self._wrong.discard(key)
         return True

@@ -203,7 +203,7 @@ def check_name(name: object) -> None:
 def check_repeats(repeats: object) -> None:
     """Refuse what is not a number of slots."""
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < -1:
-        msg = f"repeats={repeats!r}: give a whole number of slots; -1 is no limit, 0 is paused"
+        msg = f"repeats={repeats!r}: give a whole number of slots; -1 means no limit, 0 means paused"
         raise ScheduleError(msg)
 
 

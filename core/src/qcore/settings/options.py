@@ -59,7 +59,7 @@ class Options:
     #: acknowledge a failed task, so that it does not run again
     ack_failures: bool = _set(flag(), default=False)
     #: most runs of a failing task, including the first; 0 = no limit
-    max_attempts: int = _set(integer(0, "0 is no limit", unit="runs"), default=0)
+    max_attempts: int = _set(integer(0, "0 means no limit", unit="runs"), default=0)
     #: seconds of a lease: a message whose worker shows no sign of life for so long is redelivered;
     #: 0 = never, with brokers that do not redeliver
     retry: float = _set(seconds("it is how long a broker waits for a task", least=0), default=60.0)
@@ -131,7 +131,7 @@ class Options:
         default=None,
     )
     #: crashes of its worker after which a task is dead-lettered; 0 = no limit
-    max_crashes: int = _set(integer(0, "0 is no limit", unit="runs"), default=3)
+    max_crashes: int = _set(integer(0, "0 means no limit", unit="runs"), default=3)
     #: extend the lease of a task that is still running
     renew_leases: bool = _set(flag(), default=True)
     #: seconds that running tasks may take to end when a cluster stops

@@ -38,7 +38,7 @@ def _timeout(name: str, value: object) -> None:
     try:
         seconds(name, value)
     except ValueError as exc:
-        msg = f"{exc}; None is no limit"
+        msg = f"{exc}; None means no limit"
         raise ValueError(msg) from exc
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.limits")
 
-#: Seconds a place is held without a sign of life of whoever holds it. Supervisors prolong it; when
-#: one dies with its workers, the next task may begin after this.
+#: Seconds a permit is held without a sign of life of its holder. Supervisors renew it; when one dies
+#: with its workers, the next task may begin after this.
 PERMIT_TTL: Final = 60.0
 #: A longer key is kept by its hash, characters.
 _LONGEST: Final = 300
@@ -80,7 +80,7 @@ class Limiter:
             ):
                 return self._crowd.wait(limit.place, known=False)
             if limit.interval:
-                # It is given the same slot however often it asks, so those that wait do not crowd.
+                # A task is given the same slot however often it asks, so waiting tasks use up no slots.
                 wait = store.reserve(f"rate:{limit.key}", id, limit.interval, 1)
                 if wait > 0:
                     self.leave(id, limit)

@@ -27,7 +27,7 @@ PREFIX: Final = 8
 _NODE_ID: Final = re.compile(r"[0-9a-f]{40}")
 _HOST: Final = re.compile(r"[A-Za-z0-9_.:-]{0,255}")
 
-#: what redis-py raises for bytes that are no reply
+#: what redis-py raises for bytes that are not a reply
 _UNREADABLE: Final = (
     redis.RedisError,
     ArithmeticError,
@@ -126,9 +126,9 @@ class Node:
             self.close()
             raise error_mapping.lost(exc, self.place, doubt=doubt) from exc
         except _UNREADABLE as exc:
-            # what redis-py raises for bytes that are no reply depends on what they are
+            # what redis-py raises for bytes that are not a reply depends on what they are
             self.close()
-            raise error_mapping.stranger(self.place, f"its answer is no reply: {exc!r}") from exc
+            raise error_mapping.stranger(self.place, f"its answer is not a reply: {exc!r}") from exc
         except BaseException:
             # a signal came in the middle of an answer: what is still to come belongs to no question
             self.close()
@@ -162,7 +162,7 @@ class Node:
 
 
 def checked(reply: Any, place: str) -> Any:  # noqa: ANN401 - a reply of any kind
-    """Return a reply that is no error."""
+    """Return a reply that is not an error."""
     if isinstance(reply, redis.ResponseError):
         raise error_mapping.refused(reply, place) from None
     return reply

@@ -22,7 +22,7 @@ _MOST_COUNTED: Final = 65_535
 
 
 def taken(job: Any, node: bytes) -> tuple[Lease, CountedMessage] | None:  # noqa: ANN401 - one of what GETJOB says
-    """Return lease and content of a job that the node of this prefix hands out; None if it is no job."""
+    """Return lease and content of a job that the node of this prefix hands out; None if it is not a job."""
     match job:
         case [
             bytes(),
@@ -50,7 +50,7 @@ def count(reply: Any, place: str) -> int:  # noqa: ANN401 - what should be a num
     """Return a number that the node at this place tells."""
     number = checked(reply, place)
     if not isinstance(number, int):
-        raise error_mapping.stranger(place, "a count is no number")
+        raise error_mapping.stranger(place, "a count is not a number")
     return number
 
 
@@ -75,11 +75,11 @@ def listed(reply: Any) -> Iterator[DeadLetter]:  # noqa: ANN401 - what QPEEK say
                     id_.decode(), item.body, item.reason, item.written_at, item.failures, item.crashes
                 )
             case _:
-                _log.error("what is no job is ignored among the dead letters: %.200r", job)
+                _log.error("an entry that is not a job is ignored among the dead letters: %.200r", job)
 
 
 def fields(reply: Any) -> Mapping[bytes, Any]:  # noqa: ANN401 - what SHOW says: a list, nothing or an error
-    """Return what SHOW tells; nothing if it is no flat map."""
+    """Return the reply of SHOW; nothing if it is not a flat map."""
     if not isinstance(reply, list) or len(reply) % 2:
         return {}
     return {key: value for key, value in zip(reply[::2], reply[1::2], strict=True) if isinstance(key, bytes)}

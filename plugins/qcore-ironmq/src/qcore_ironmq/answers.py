@@ -42,7 +42,7 @@ def read(told: object) -> Told | None:
     if not id_:
         return None
     body, count = told.get("body"), told.get("reserved_count")
-    # what is no text was posted by nobody we know; as one it can be dead-lettered
+    # what is not a text was posted by nobody we know; as a text it can be dead-lettered
     item = codec.decode(body) if isinstance(body, str) else CountedMessage(json.dumps(body).encode())
     reserved = count if type(count) is int and count > 0 else 1
     return Told(id_, item, min(MOST, reserved), reservation)

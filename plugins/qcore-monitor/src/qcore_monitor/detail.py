@@ -222,7 +222,7 @@ def _schedule(one: Schedule, room: int, marks: Glyphs) -> Iterator[Text]:
     )
     if one.fault:
         yield Text()
-        yield Text(marks.cut("it is passed over; mend it, then: qcore schedule resume NAME", room), "dim")
+        yield Text(marks.cut("it is skipped; mend it, then: qcore schedule resume NAME", room), "dim")
 
 
 # -- lines --------------------------------------------------------------------------------------

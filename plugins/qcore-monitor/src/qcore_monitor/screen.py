@@ -100,7 +100,7 @@ class Screen:
                 if action is not None:
                     self._attendant.ask(action)
                 if action is not None and action.verb is not Verb.OPEN:
-                    # A broker that is slow to answer is no key that was not pressed.
+                    # A slow answer of the broker does not mean that no key was pressed.
                     told = f"{action.verb.value} {action.name}: waiting for the answer ..."
                     self._view = attrs.evolve(self._view, message=told, message_until=math.inf)
 

@@ -22,7 +22,7 @@ LARGE: Final = 8192
 BODY_ID: Final = 12
 
 COUNTED, APART = 1, 2
-#: what flags there are; and an item that is no message, only a call to look for what is due
+#: the flags; and an item that is not a message, only a call to look for what is due
 _FLAGS: Final = frozenset(range(4))
 _NUDGE: Final = b"\4"
 #: seconds since 1970 that no clock of ours shows

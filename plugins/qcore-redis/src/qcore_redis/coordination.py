@@ -24,7 +24,7 @@ _DIGITS: Final = 10
 #: keys, places or arrivals in one step at most
 _BULK: Final = 1000
 #: said where the answer to a reservation was lost
-_DOUBT: Final = "a turn may have been given all the same, and is then nobody's"
+_DOUBT: Final = "a rate slot may have been given all the same, and is then unused"
 
 
 def make_coordination(settings: Settings) -> RedisCoordination:
@@ -85,18 +85,18 @@ class RedisCoordination(CoordinationStore):
         return counts
 
     def barrier_members(self, key: str) -> Mapping[int, bytes]:
-        """Return what the members of a gathering brought, by index."""
+        """Return what the members of a fan-in barrier returned, by index."""
         found = self._link.call(b"HGETALL", self._prefix + b"z:" + key.encode())
         members = {}
         for index, body in zip(found[::2], found[1::2], strict=True):
             if index.isdigit() and len(index) < _DIGITS:
                 members[int(index)] = body
             else:
-                _log.error("something that is no member was put into the barrier %s, as %r", key, index[:50])
+                _log.error("what is not a member was put into the barrier %s, as %r", key, index[:50])
         return dict(sorted(members.items()))
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
-        """Forget gatherings."""
+        """Forget fan-in barriers."""
         for start in range(0, len(keys), _BULK):
             names = (self._prefix + b"z:" + key.encode() for key in keys[start : start + _BULK])
             self._link.call(b"UNLINK", *names)

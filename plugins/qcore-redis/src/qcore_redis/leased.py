@@ -20,7 +20,7 @@ def deliveries(link: Client, prefix: bytes, token: bytes, found: list[bytes]) ->
     empty: list[int] = []
     messages = codec.deliveries(token, found, empty)
     if empty:
-        _log.error("redis at %s: something that is no message was put into the queue", link.place.title)
+        _log.error("redis at %s: something that is not a message was put into the queue", link.place.title)
         link.run(script("fill"), token, *empty)
     if len(messages) < len(found) and not messages:
         # nothing but a nudge

@@ -76,7 +76,7 @@ class ScheduleSoak:
 
     What may happen in them: any of the two is killed by SIGKILL at any moment, in the middle of a
     step and between enqueuing and moving on; it is started again, or the other goes on where it
-    was; their clocks differ by minutes and are put back and ahead by an hour. What may not: the
+    was; their clocks differ by minutes and are set an hour back or ahead. What may not: the
     backend itself loses nothing of what it has confirmed, results are kept until the tasks have
     run, and tasks that were enqueued twice are not begun in the same instant.
     """
@@ -120,10 +120,10 @@ class ScheduleSoak:
         now = START
         while now < START + weeks * 7 * _DAY:
             now += self._chance.uniform(0.05, 0.6) * _DAY
-            # the clock is put back or ahead now and then
+            # the clock is set back or ahead now and then
             self._look(now + self._chance.choice((0.0, 0.0, 0.0, -3600.0, 3600.0)))
         self._stop()
-        # Everything that was held up by a claim is made up for, by one that is sound.
+        # A sound process catches up on everything that a claim held up.
         firing = Firing(self._app.runtime, lambda: now)
         with self._app.runtime.schedule_stores.connection() as store:
             for _ in range(3):

@@ -1,4 +1,4 @@
-"""Rules of gatherings: the last member to come knows."""
+"""Rules of fan-in barriers: the last member to join is told."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from qcore.coordination import BarrierMember
 
-#: seconds a turn is kept for a holder that does not ask again
+#: seconds a rate slot is kept for a holder that does not ask again
 DAY: Final = 86400.0
 
 
@@ -112,14 +112,14 @@ class MemoryCoordination(CoordinationStore):
             return counts
 
     def barrier_members(self, key: str) -> Mapping[int, bytes]:
-        """Return what the members of a gathering brought, by index."""
+        """Return what the members of a fan-in barrier returned, by index."""
         with self._lock:
             gathering = self._gatherings.get(key)
             alive = gathering is not None and gathering.until > self._wall()
             return dict(sorted(gathering.members.items())) if gathering is not None and alive else {}
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
-        """Forget gatherings."""
+        """Forget fan-in barriers."""
         with self._lock:
             for key in keys:
                 self._gatherings.pop(key, None)
