@@ -38,8 +38,8 @@ LAYERS: Final = (
     {"journal"},
     {"hookspecs", "messages", "move", "making"},
     {"user_modules"},
-    {"interfaces", "settle", "wording", "logs", "serializing"},
-    {"coordination"},
+    {"interfaces", "settle", "logs", "serializing"},
+    {"coordination", "wording"},
     # ground
     {"model", "status"},
     {"validators", "errors", "sanitize", "lazy", "backoff", "plugin_support"},

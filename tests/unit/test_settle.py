@@ -282,6 +282,14 @@ def test_a_message_that_kills_machines_reaches_the_delivery_limit() -> None:
     )
 
 
+@pytest.mark.parametrize(("crashes", "told"), [(1, "1 time "), (2, "2 times ")])
+def test_a_single_crash_is_told_in_the_singular(crashes: int, told: str) -> None:
+    """The number agrees with its noun."""
+    why = redelivery_limit_reason(Rules(max_crashes=crashes), deliveries=1, failures=0, crashes=crashes)
+
+    assert why.startswith(f"crashed its worker {told}")
+
+
 # -- the policy a user writes -----------------------------------------------------------------
 
 

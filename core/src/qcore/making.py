@@ -53,6 +53,6 @@ def load_broker_class(dotted: str) -> type[Broker]:
         msg = f"broker_class: {dotted!r} cannot be imported ({exc}); give the dotted path of a class"
         raise PluginError(msg) from exc
     if not (isinstance(found, type) and issubclass(found, Broker)):
-        msg = f"broker_class: {dotted!r} is no subclass of qcore.interfaces.Broker"
+        msg = f"broker_class: {dotted!r} is not a subclass of qcore.interfaces.Broker"
         raise PluginError(msg)
     return found

@@ -8,6 +8,7 @@ import attrs
 
 from qcore.model import Action, Kind, Settlement, State
 from qcore.validators import boolean, integer, refuse, seconds
+from qcore.wording import counted
 
 #: The longest a task waits for another run, seconds, unless its own policy says otherwise.
 DEFAULT_MAX_DELAY = 3600.0
@@ -181,10 +182,10 @@ def decide(
 def redelivery_limit_reason(rules: Rules, *, deliveries: int, failures: int, crashes: int) -> str:
     """Return why a message must not be run again, or an empty text."""
     if 0 < rules.max_crashes <= crashes:
-        return f"crashed its worker {crashes} times (max_crashes {rules.max_crashes})"
+        return f"crashed its worker {counted(crashes, 'time')} (max_crashes {rules.max_crashes})"
     unexplained = deliveries - 1 - failures - crashes
     if 0 < rules.max_deliveries <= unexplained:
-        return f"delivered {deliveries} times without ever ending"
+        return f"delivered {counted(deliveries, 'time')} without ever ending"
     return ""
 
 
@@ -206,7 +207,7 @@ def _crashed(rules: Rules, failures: int, crashes: int) -> Decision:
     if not rules.receipts:
         return Decision(Action.ACK, State.FAILED, failures=failures, crashes=crashes)
     if 0 < rules.max_crashes <= crashes:
-        why = f"crashed its worker {crashes} times"
+        why = f"crashed its worker {counted(crashes, 'time')}"
         return Decision(Action.DEAD_LETTER, State.FAILED, 0.0, why, failures, crashes)
     # The first crash is most often not the task's fault: the machine was short of memory, or somebody
     # killed the worker. So the task runs again at once.

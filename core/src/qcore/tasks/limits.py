@@ -10,6 +10,7 @@ import attrs
 
 from qcore.errors import BackendError
 from qcore.tasks.limit_backoff import ConcurrencyBackoff
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,4 +102,4 @@ def release(store: CoordinationStore, permits: Sequence[tuple[str, bytes]]) -> N
         if permits:
             store.release(permits)
     except BackendError as exc:
-        _log.warning("%d permits are kept until they expire: %s", len(permits), exc)
+        _log.warning("not released until they expire: %s: %s", counted(len(permits), "permit"), exc)

@@ -258,24 +258,24 @@ class DisqueBroker(Broker):
             if not 0 <= time.time() - item.written_at < self._retry * _SPENT:
                 old.append(lease)
         if strange:
-            what = "%d jobs cannot be read and are ignored, at %s; the first is %.200r"
+            what = "jobs that cannot be read are ignored: %d, at %s; the first is %.200r"
             _log.error(what, len(strange), self._nodes.place, strange[0])
         if old and self._retry:
             try:
                 self._copies.work_on(old)
             except BackendError as exc:
                 # they are leased all the same, and may be worked on
-                _log.warning("%d leases may end sooner than they should: %s", len(old), exc)
+                _log.warning("leases that may end sooner than they should: %d: %s", len(old), exc)
         return deliveries
 
     def _tell_unknown(self, leases: Sequence[Lease]) -> None:
         """Tell of leases that may not have ended: nodes that could know of them do not answer."""
         if leases and (absent := self._nodes.absent()):
             _log.warning(
-                "%d messages are redelivered without counting this run, if a node that does not answer"
-                " (%s) has them",
-                len(leases),
+                "messages redelivered without counting this run, if a node that does not answer has them"
+                " (%s): %d",
                 ", ".join(absent),
+                len(leases),
             )
 
     def _moved(self, one: Settlement, copy: Copy, lease: Lease) -> tuple[bytes, CountedMessage, float]:

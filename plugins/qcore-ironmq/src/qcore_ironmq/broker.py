@@ -208,7 +208,7 @@ class IronBroker(Broker):
             found = self._link.call("POST", self._queue, "/reservations", asked, **how)
         good, strange = readable(found, reserved=True)
         if strange:
-            what = "%d messages of queue %s cannot be read and are ignored; the first is %.200r"
+            what = "messages that cannot be read are ignored: %d, in queue %s; the first is %.200r"
             _log.error(what, len(strange), self._queue, strange[0])
         return [self._delivery(one) for one in good]
 

@@ -92,7 +92,7 @@ class Letters:
     def _readable(self, found: list[object], *, reserved: bool) -> list[Told]:
         good, strange = readable(found, reserved=reserved)
         if strange:
-            what = "%d dead letters of queue %s cannot be read and are ignored; the first is %.200r"
+            what = "dead letters that cannot be read are ignored: %d, in queue %s; the first is %.200r"
             _log.error(what, len(strange), self.queue, strange[0])
         return good
 

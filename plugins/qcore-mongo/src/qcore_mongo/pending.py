@@ -41,9 +41,9 @@ def _show(client: Client, one: Document) -> None:
     noted = set(before["pending"]) if before else set()
     if lost := [id.hex() for id in missing if id in noted]:
         _log.warning(
-            "%d of %d messages of the schedule %s do not exist: they were removed before they were shown,"
-            " or they have run and the process that showed them died: %s",
-            len(lost), len(ids), one["_id"], ", ".join(lost),
+            "messages of the schedule %s that do not exist, because they were removed before they were shown,"
+            " or have run and the process that showed them died: %d of %d: %s",
+            one["_id"], len(lost), len(ids), ", ".join(lost),
         )  # fmt: skip
     if "schedule" not in one:
         # the schedule was removed, and its document only kept the pending messages

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from qcore.cli import formatting
-from qcore.cli.text import cut, width
+from qcore.cli.text import counted, cut, width
 from qcore.model import Result
 from qcore.sanitize import clean
 from qcore_monitor.snapshot import state_of
@@ -157,7 +157,7 @@ def _running(one: ClusterStatus, worker: WorkerStatus, room: int, marks: Glyphs)
             ("note", progress.note if progress else ""),
             ("task id", worker.task_id),
             ("cluster", f"{one.label} on {one.host}, pid {one.pid}"),
-            ("worker", f"{worker.slot}, pid {worker.pid}; {worker.done:,} tasks done"),
+            ("worker", f"{worker.slot}, pid {worker.pid}; {counted(worker.done, 'task')} done"),
             ("memory", _memory(worker.rss, worker.pss, worker.peak)),
         ],
         room,
@@ -178,7 +178,7 @@ def _cluster(one: ClusterStatus, room: int, marks: Glyphs, now: float) -> Iterat
             ("seen", f"{formatting.span(now - one.published)} ago"),
             ("up", formatting.span(one.uptime)),
             ("workers", f"{formatting.busy(one)} of {len(one.workers)} run a task"),
-            ("finished", f"{one.finished:,} tasks; {formatting.rate(one.rate)} by the last minute"),
+            ("finished", f"{counted(one.finished, 'task')}; {formatting.rate(one.rate)} by the last minute"),
             ("run p50/p99", formatting.spread(one.run_time)),
             ("wait p50/p99", formatting.spread(one.wait_time)),
             ("replaced", formatting.causes(one.reincarnations)),

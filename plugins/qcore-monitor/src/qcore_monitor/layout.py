@@ -9,7 +9,7 @@ import msgspec
 from rich.text import Text
 
 from qcore.cli import formatting
-from qcore.cli.text import width
+from qcore.cli.text import counted, width
 from qcore.model import State
 from qcore_monitor.detail import folded, lines_of
 from qcore_monitor.panels import clock, draw
@@ -98,7 +98,7 @@ def _troubles(view: View, snapshot: Snapshot, now: float) -> list[str]:
     if silent > max(_PATIENCE, 3 * view.every):
         told.append(f"these figures are {formatting.span(silent)} old")
     if snapshot.overview.unreadable:
-        told.append(f"{snapshot.overview.unreadable} clusters signed with a key that is not ours")
+        told.append(f"{counted(snapshot.overview.unreadable, 'cluster')} signed with a key that is not ours")
     return told
 
 

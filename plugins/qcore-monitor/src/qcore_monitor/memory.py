@@ -9,7 +9,7 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import NONE, size
 from qcore.cli.overview import statuses
-from qcore.cli.text import say, say_json, table
+from qcore.cli.text import counted, say, say_json, table
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
@@ -36,7 +36,7 @@ def command(session: Session, each: bool, as_json: bool) -> int:
         say_json({"name": session.config.name, "clusters": told, "unreadable_clusters": unreadable})
         return Exit.OK
     if unreadable:
-        say(f"{unreadable} clusters signed with a key that is not ours", error=True)
+        say(f"{counted(unreadable, 'cluster')} signed with a key that is not ours", error=True)
     if not found:
         why = "" if known else ": this broker keeps no status of clusters"
         say(f"no cluster is seen on queue {session.config.name!r}{why}", error=True)
