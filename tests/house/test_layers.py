@@ -77,7 +77,7 @@ ROOMS: Final = {
     "tasks": (
         {"producer"},
         {"task", "execute", "unique", "django_q"},
-        {"call", "plan"},
+        {"call", "plan", "canonical"},
         {"tracebacks", "limits", "resolve"},
         {"limit_backoff"},
     ),

@@ -72,7 +72,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
                     arguments = dumps(list(call.args)) if call.args else b""
             except EncodeError as exc:
                 raise _culprit(call, dumps, exc) from exc
-            unique, tail = _PLAIN if plain else _special(runtime, call, arguments)
+            unique, tail = _PLAIN if plain else _special(runtime, call)
             body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires, tail=tail)
             if unique and (holder := claim(runtime, call, unique, id_)) is not None:
                 sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, duplicate=True))
@@ -85,12 +85,12 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     return sealed
 
 
-def _special(runtime: Runtime, call: Call, arguments: bytes) -> tuple[str, bytes]:
+def _special(runtime: Runtime, call: Call) -> tuple[str, bytes]:
     """Return deduplication key and workflow header of a call that is unique or limited."""
     options = call.options
     if options.limited:
         check_limits(runtime, call)
-    unique = key_of(call, arguments)
+    unique = key_of(call, runtime.serializer)
     return unique, encode_tail(
         WorkflowHeader(places=[unique])
     ) if unique and options.unique_for is None else b""

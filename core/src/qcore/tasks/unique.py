@@ -6,11 +6,13 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import NotSupported
+from qcore.tasks.canonical import canonical_call
 from qcore.tasks.limits import release, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.interfaces import Serializer
     from qcore.runtime import Runtime
     from qcore.tasks.call import Call, Sealed
 
@@ -19,14 +21,15 @@ if TYPE_CHECKING:
 _KEPT: Final = 86400.0
 
 
-def key_of(call: Call, arguments: bytes) -> str:
-    """Return the key of a unique call; empty if it is not."""
+def key_of(call: Call, serializer: Serializer) -> str:
+    """Return the key of a unique call, the same however its arguments are written; empty if it is not."""
     unique = call.options.unique
     if not unique:
         return ""
     if isinstance(unique, str):
         return f"unique:{short(unique)}"
-    return f"unique:{hashlib.sha256(call.name.encode() + bytes(1) + arguments).hexdigest()}"
+    written = canonical_call(call.name, call.args, call.kwargs, serializer)
+    return f"unique:{hashlib.sha256(call.name.encode() + bytes(1) + written).hexdigest()}"
 
 
 def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
