@@ -79,7 +79,7 @@ ROOMS: Final = {
         {"task", "execute", "unique", "django_q"},
         {"call", "plan", "canonical"},
         {"tracebacks", "limits", "resolve"},
-        {"limit_backoff"},
+        {"limit_backoff", "identity"},
     ),
     "settings": (
         {"sections"},

@@ -16,6 +16,7 @@ from qcore.schedules.app_api import Schedules
 from qcore.schedules.messages import destination
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import lift_options, options_from_django_q
+from qcore.tasks.identity import DeclaredNames
 from qcore.tasks.producer import seal_calls
 from qcore.tasks.resolve import IMPORTING_MAIN, name_of
 from qcore.tasks.task import Job, Sender, Task, bind
@@ -53,6 +54,7 @@ class App:
         #: shared with the Apps of other queues, which are here by name
         self._switch = DeliverySwitch()
         self._apps: dict[str, App] = {}
+        self._names = DeclaredNames()
         #: what the tasks of this queue have returned
         self.results = TaskResults(self)
         #: the schedules of this queue
@@ -147,6 +149,7 @@ class App:
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
             task = Task(self, function, name or name_of(function), made)
+            self._names.add(task.name, function)
             if schedule is not None:
                 self.schedules.declare(task, schedule)
             return task

@@ -87,7 +87,8 @@ class TaskPlan:
         if policy is not None and self._has_no_retry_options():
             # Enqueued by its dotted name, so the producer did not know the task's policy.
             self._follow(policy)
-        self.is_async = inspect.iscoroutinefunction(function)
+        # An object with an asynchronous __call__ is called as a coroutine function is.
+        self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self.convert = convert_arguments(function)
         self.call = function
 

@@ -20,6 +20,7 @@ import attrs
 
 from qcore.errors import ImportedMainReached, TaskNameError, TaskNotAllowed, TaskNotFound
 from qcore.model import Result
+from qcore.tasks.identity import refuse_methods, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,8 +76,8 @@ def name_of(function: object) -> str:
             )
             raise TaskNameError(msg)
         return function
-    module = getattr(function, "__module__", None)
-    qualified = getattr(function, "__qualname__", None)
+    refuse_methods(function)
+    module, qualified = spelled(function)
     if not module or not qualified or not callable(function):
         msg = f"{function!r} is not a function that a worker can import; pass a function or its dotted name"
         raise TaskNameError(msg)
@@ -171,9 +172,9 @@ def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
 
 def _check_own_name(found: object, name: str) -> None:
     """Refuse a function that an allowed module only imported: `tasks.subprocess.run` matches `tasks.*`."""
-    module = getattr(found, "__module__", "")
+    module, qualified = spelled(found)
     script = main_script() if module == "__main__" else None
-    own = f"{module if script is None else script.name}.{getattr(found, '__qualname__', '')}"
+    own = f"{module if script is None else script.name}.{qualified}"
     if own != name:
         msg = f"the task {name!r} is really {own!r}; allow and enqueue it by that name"
         raise TaskNotAllowed(msg)

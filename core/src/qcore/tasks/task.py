@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
+from qcore.errors import TaskNameError
 from qcore.tasks.call import DEFAULT, Call, Options, merge_options, with_options
+from qcore.tasks.identity import refuse_methods, refuse_stand_ins
 from qcore.tasks.resolve import name_of
 
 if TYPE_CHECKING:
@@ -134,6 +136,8 @@ class Sender(Generic[_P, _R]):
         #: dotted name by which a worker finds it
         self.name = name
         self._head = options.head(name)
+        #: whether its name was seen to lead to its function, which is looked at once
+        self._leads_here = False
 
     def enqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job:
         """Enqueue the task.
@@ -141,23 +145,36 @@ class Sender(Generic[_P, _R]):
         Raises:
             EncodeError: an argument cannot be serialised; the message names it.
             BackendUnavailable: the broker does not answer.
+            TaskNameError: its name leads to another function by now.
 
         """
+        if not self._leads_here:
+            self._check_name()
         return self._app.send([Call(self.name, args, kwargs, self.options, self._head)])[0]
 
     def bind(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
         """Return a call of the task, for `App.enqueue_many`."""
+        if not self._leads_here:
+            self._check_name()
         return Call(self.name, args, kwargs, self.options, self._head)
 
     def using(self, **options: Any) -> Sender[_P, _R]:
         """Return this task with other options, the fields of `Options`."""
         return Sender(self._app, self._function, self.name, with_options(self.options, options))
 
+    def _check_name(self) -> None:
+        refuse_stand_ins(self._function, self.name)
+        self._leads_here = True
+
 
 class Task(Sender[_P, _R]):
     """A function that is declared as a task; calling it runs it in this process."""
 
     def __init__(self, app: Producer, function: Callable[_P, _R], name: str, options: Options) -> None:
+        refuse_methods(function)
+        #: of a class, but without need of an object
+        self._is_static = isinstance(function, staticmethod)
+        function = function.__func__ if isinstance(function, staticmethod) else function
         super().__init__(app, function, name, options)
         functools.update_wrapper(self, function)
         #: the retry policy, read by workers
@@ -166,6 +183,17 @@ class Task(Sender[_P, _R]):
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call the function in this process."""
         return self._function(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        """Return the task; refuse the way through an object, which would not reach the worker."""
+        qualified: str = getattr(self._function, "__qualname__", "")
+        if instance is None or self._is_static or "." not in qualified.rpartition("<locals>.")[2]:
+            return self
+        msg = (
+            f"the task {self.name!r} is reached through an object, which would not reach the worker; put "
+            "@staticmethod above @app.task if it needs none, or write a function at the top level"
+        )
+        raise TaskNameError(msg)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -184,8 +212,12 @@ def bind(
 
     """
     if isinstance(function, Sender):
+        if not function._leads_here:  # noqa: SLF001 - of this module
+            function._check_name()  # noqa: SLF001 - of this module
         # The declared task's own options hold where the call gives none.
         merged = function.options if options is DEFAULT else merge_options(function.options, options)
         return Call(function.name, args, kwargs, merged, merged.head(function.name))
     name = name_of(function)
+    if not isinstance(function, str):
+        refuse_stand_ins(function, name)
     return Call(name, args, kwargs, options, options.head(name))
