@@ -154,7 +154,7 @@ class Model:
         if world.deaths >= self._budget.deaths:
             return
         dead = world._replace(deaths=world.deaths + 1)
-        # the whole machine: nobody knows what it held
+        # the whole machine: what it held is unknown
         yield Step("vanish", number, _put(dead, number, Worker()))
         # the worker alone: the supervisor reads its journal and goes on in its place
         if worker.phase == "running":

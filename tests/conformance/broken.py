@@ -656,7 +656,7 @@ class PruneTakesFailures(MemoryResults):
 
 
 class PruneTakesAllForNone(MemoryResults):
-    """Takes a negative number for nought."""
+    """Takes a negative number for zero."""
 
     def prune(self, keep: int, per: Per | None = None) -> int:
         """Keep at least nothing."""

@@ -54,7 +54,7 @@ class LimitIsOneMore(MemoryCoordination):
     """Lets one too many in."""
 
     def acquire(self, key: str, holder: bytes, limit: int, ttl: float) -> bytes | None:
-        """Count from nought."""
+        """Count from zero."""
         return super().acquire(key, holder, limit + 1, ttl)
 
 
@@ -121,10 +121,10 @@ class BurstHasNoEnd(MemoryCoordination):
 
 
 class TurnsAreNotRemembered(MemoryCoordination):
-    """Gives another turn to whoever asks again."""
+    """Gives another rate slot to a holder that asks again."""
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
-        """Forget the turns."""
+        """Forget the rate slots."""
         for rate in self._rates.values():
             rate.turns.clear()
         return super().reserve(key, holder, interval, burst)
@@ -220,7 +220,7 @@ class AcquireIsTwoSteps(SqliteCoordination):
 
 
 class ReserveIsTwoSteps(SqliteCoordination):
-    """Looks when the last turn is, then takes the next."""
+    """Looks when the last rate slot is, then takes the next."""
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
         """Leave time for another between the two."""

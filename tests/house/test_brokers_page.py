@@ -81,7 +81,7 @@ def test_the_page_has_a_row_for_each_capability() -> None:
 
 @pytest.mark.parametrize("broker", HEAD[1:])
 def test_a_broker_is_told_as_it_declares_itself(broker: str) -> None:
-    """Yes and no are what stands in the code; where that depends, the page says on what."""
+    """Yes and no are what the code says; where that depends, the page says on what."""
     said = declared(broker)
     if not modules(package(broker)):
         return  # the plugin's folder is gone, which hurts nobody

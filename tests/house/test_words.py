@@ -39,6 +39,12 @@ BANNED: Final = {
     r"timekeeper|caretaker": "scheduler thread, maintenance thread",
     r"made up for": "caught up",
     r"(a|its|whose|their) turn|in turns|turns and": "rate slot",
+    r"lies in|stands in(?! (for|place)\b)": "is stored in, or is listed in",
+    r"nought": "zero",
+    r"heed(s|ed|ing)?": "obey, or check",
+    r"nobody knows": "unknown",
+    r"reclaim\w*": "release",
+    r", for (it|he|they|nobody|there)": "because",
     r"(keys, )?places and turns": "permits and rate slots",
 }
 PATTERN: Final = {re.compile(rf"\b({word})\b", re.IGNORECASE): say for word, say in BANNED.items()}
@@ -159,6 +165,8 @@ def test_code_uses_the_words_of_the_field() -> None:
         ("this is no plugin", ["is no"]),
         ("there is no plugin, and it is no longer here", []),
         ("a dead letter was buried", ["buried"]),
+        ("it lies in the queue, for it stands in the list", ["lies in", ", for it", "stands in"]),
+        ("it stands in for a service, for the others", []),
         ("the header, the other", []),
     ],
 )

@@ -405,7 +405,7 @@ def test_a_pause_outlives_the_cluster(land: Land) -> None:
 
 
 def test_a_paused_cluster_stops_at_once(land: Land) -> None:
-    """Workers that wait for the queue to go on heed a stop."""
+    """Workers that wait for the queue to be resumed obey a stop."""
     app, cluster = land.both(workers=2)
     app.queue.pause()
     until(lambda: cluster.status().paused)

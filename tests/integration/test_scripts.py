@@ -78,7 +78,7 @@ cluster.stop()
 
 
 def run(land: Land, text: str, *command: str, file: str = "script.py") -> subprocess.CompletedProcess[str]:
-    """Write a program and run it in the folder it stands in."""
+    """Write a program and run it in its own folder."""
     path = land.folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text.format(settings=land.settings(preload=[]), witness=str(land.file())))

@@ -47,7 +47,7 @@ def test_a_span_takes_five_characters(seconds: float, expected: str) -> None:
     ],
 )
 def test_a_rate_is_told_in_the_unit_that_shows_it(per_second: float, expected: str) -> None:
-    """A task now and then is not nought a second."""
+    """A rare task is not a rate of zero."""
     assert formatting.rate(per_second) == expected
 
 

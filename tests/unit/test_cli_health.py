@@ -121,7 +121,7 @@ def test_messages_nobody_takes_are_unwell_whoever_is_seen(blind: Session) -> Non
 
 
 def test_a_leased_message_is_progress_of_unseen_clusters(blind: Session) -> None:
-    """Somebody works, though nobody knows who."""
+    """Some cluster works, although it is unknown which."""
     blind.app.enqueue("os.getcwd")
     blind.app.enqueue("os.getcwd")
     with blind.app.runtime.brokers.connection() as broker:

@@ -1,4 +1,4 @@
-"""Whatever stands in a configuration, the answer is a Config or a ConfigError."""
+"""Whatever a configuration contains, the answer is a Config or a ConfigError."""
 
 from __future__ import annotations
 

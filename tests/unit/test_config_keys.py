@@ -156,6 +156,7 @@ def test_file_without_a_key_is_reported(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ("x", "it has 1 character, 16 are needed and 32 are better; make one with 'qcore keys new'"),
         ("short", "it has 5 characters, 16 are needed and 32 are better; make one with 'qcore keys new'"),
         ("change-me-change-me-change-me-now-please"[:34], "it is a well-known placeholder"),
         ("file:/another/file/altogether", "it names another file; write the key itself"),

@@ -13,7 +13,7 @@ import msgspec
 #: takes 0.33 us. Records a user holds are frozen attrs classes.
 
 
-#: Where a message's id stands in its body, 16 bytes, unverified.
+#: Offset of a message's id in its body, 16 bytes, unverified.
 ID_AT: Final = slice(26, 42)
 
 

@@ -76,7 +76,7 @@ def test_another_node_is_taken_when_one_is_gone(start: Callable[..., Server]) ->
         try:
             broker.enqueue([message(b"work")])
         except BackendUnavailable:
-            # its connection died under it: nobody knows what became of the question
+            # its connection died under it: what became of the request is unknown
             unreachable += 1
             broker.enqueue([message(b"work")])
     assert unreachable < len(brokers)

@@ -1,4 +1,4 @@
-"""Whatever lies in Disque, or answers in its place, ends no worker."""
+"""Whatever Disque contains, or answers in its place, ends no worker."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def broker_on(node: str, name: str = "alone") -> DisqueBroker:
     return DisqueBroker(Settings(name=name, retry=60.0, sections={"disque_nodes": [node]}))
 
 
-# -- what lies in the queue and among the dead letters ----------------------------------------
+# -- garbage in the queue and among the dead letters ------------------------------------------
 
 #: bytes of anybody's, and such as look like ours at first sight
 bodies = st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: b"\x01" + tail)

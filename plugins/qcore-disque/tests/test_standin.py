@@ -47,7 +47,7 @@ def test_what_is_wrong_is_an_error(ask: Any, command: list[str], error: str) -> 
 
 
 def test_a_queue_is_described(ask: Any) -> None:
-    """As QSTAT does; what nobody knows is a null."""
+    """As QSTAT does; what is unknown is a null."""
     ask("ADDJOB", "described", "body", 0)
     ask("ADDJOB", "described", "body", 0)
     ask("GETJOB", "FROM", "described")

@@ -1,4 +1,4 @@
-"""Whatever lies in IronMQ, or answers in its place, ends no worker."""
+"""Whatever IronMQ contains, or answers in its place, ends no worker."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
-# -- what lies in the queue and among the dead letters ----------------------------------------
+# -- garbage in the queue and among the dead letters ------------------------------------------
 
 
 def coded(body: bytes, written_at: float = 0.0) -> str:

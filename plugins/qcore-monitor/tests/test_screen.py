@@ -249,7 +249,7 @@ def test_before_the_first_answer_there_are_no_figures() -> None:
 
 
 def test_a_queue_that_cannot_count_says_so() -> None:
-    """A question mark is not nought."""
+    """A question mark is not zero."""
     told = shown(attrs.evolve(BUSY, overview=attrs.evolve(SIGHT, queue=QueueSize(3))))
 
     assert "3 ready  ? leased  ? delayed  ? dead" in "\n".join(told)

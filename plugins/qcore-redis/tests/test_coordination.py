@@ -101,7 +101,7 @@ def test_one_process_is_told_that_a_gathering_is_full(make: Callable[[], RedisCo
 
 
 def test_no_two_processes_are_given_one_turn(make: Callable[[], RedisCoordination]) -> None:
-    """Four processes ask for a hundred turns: five at once, each later one an interval behind."""
+    """Four processes ask for a hundred rate slots: five at once, each later one an interval behind."""
 
     def work(number: int, tell: Callable[[str], None]) -> None:
         notes = make()

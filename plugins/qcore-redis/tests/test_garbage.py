@@ -1,4 +1,4 @@
-"""Whatever lies in the server, nothing stops a worker and good messages get through."""
+"""Whatever the server contains, nothing stops a worker and good messages get through."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def garbage_of_a_queue(client: Any, prefix: bytes) -> None:
 
 
 def test_good_messages_run_beside_garbage(own: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    """Workers set aside what nobody signed, and end by nothing that lies in the server."""
+    """Workers set aside what nobody signed, and end by nothing that the server contains."""
     common = {"secret_key": "the key of these tests, not of anybody else", "workers": 2, "save_limit": 0}
     config = Config.from_dict({"name": "q", **common, "redis": {"unix_socket_path": own.path}})
     app = App(config)

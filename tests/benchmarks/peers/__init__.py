@@ -8,7 +8,7 @@ A peer's file is imported by its producer, its consumer and its workers. It offe
 - `waiting()`: tasks the queue still knows, `stored()`: results it holds.
 
 A task calls `Hits.hit(index)` once and returns the index. The files of a peer go to the current
-folder, which is new for each measurement. What it installs and how it is described stands in
+folder, which is new for each measurement. What it installs and how it is described is listed in
 `tests/benchmarks/contest.py`.
 """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from qcore.settings.rules import EnvText, Rule, Wrong, is_none, parsed
+from qcore.wording import counted
 
 _log = logging.getLogger("qcore.config")
 
@@ -60,9 +61,8 @@ def problem_of(key: str) -> str:
     if _PLACEHOLDER.fullmatch(re.sub(r"[^a-z]", "", key.lower())):
         return f"it is a well-known placeholder; {_MAKE_ONE}"
     if len(key) < MIN_LENGTH:
-        return (
-            f"it has {len(key)} characters, {MIN_LENGTH} are needed and {RECOMMENDED} are better; {_MAKE_ONE}"
-        )
+        has = counted(len(key), "character")
+        return f"it has {has}, {MIN_LENGTH} are needed and {RECOMMENDED} are better; {_MAKE_ONE}"
     return ""
 
 
@@ -83,7 +83,9 @@ def resolved(keys: tuple[str, ...]) -> tuple[str, ...]:
         found += read_file(Path(key.removeprefix(FILE)).expanduser()) if key.startswith(FILE) else (key,)
     for key in found:
         if len(key) < RECOMMENDED:
-            _log.warning("secret_key has %d characters, %d or more are recommended", len(key), RECOMMENDED)
+            _log.warning(
+                "secret_key has %s, %d or more are recommended", counted(len(key), "character"), RECOMMENDED
+            )
     return tuple(found)
 
 

@@ -69,7 +69,7 @@ class Limiter:
         """Return 0.0 if a task may begin, else the seconds after which it may ask again.
 
         Raises:
-            BackendUnavailable: nobody knows; ask again.
+            BackendUnavailable: the answer is unknown; ask again.
 
         """
         if limit.concurrency and self._crowd.full(limit.place):

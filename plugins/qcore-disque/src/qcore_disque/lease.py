@@ -40,5 +40,5 @@ class Lease(NamedTuple):
 
 
 def job_of(text: bytes) -> bytes:
-    """Return a job's id if this is one; else nothing, for the server would refuse all it comes with."""
+    """Return a job's id if this is one; else nothing, because the server would refuse all it comes with."""
     return text if _ID.fullmatch(text) else b""

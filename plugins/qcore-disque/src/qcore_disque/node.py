@@ -101,7 +101,7 @@ class Node:
 
     @property
     def prefix(self) -> bytes:
-        """Return the part of its id that stands in the ids of its jobs."""
+        """Return the part of its id that the ids of its jobs contain."""
         return self.id[:PREFIX]
 
     def meet(self) -> None:

@@ -47,7 +47,7 @@ class Nodes:
         self._closed = False
         #: the nodes that were given, for messages; never with the password
         self.title = ",".join(map(str, self._given))
-        #: the node spoken to last, and the part of its id that stands in receipts
+        #: the node spoken to last, and the part of its id that receipts contain
         self.place = self.title
         self.prefix = b""
         #: of all nodes of the cluster, as the last one told

@@ -35,7 +35,7 @@ class Told(NamedTuple):
 
 
 def read(told: object) -> Told | None:
-    """Return a message; None if nothing could be done with it, for it has no id."""
+    """Return a message; None if nothing could be done with it, because it has no id."""
     if not isinstance(told, dict):
         return None
     id_, reservation = (_word(told.get(key)) for key in ("id", "reservation_id"))

@@ -190,7 +190,7 @@ class IronBroker(Broker):
                     again = [{"id": one} for one in posted[start : start + BULK]]
                     self._link.call("DELETE", where, "/messages", {"ids": again})
             except (BackendError, NotFound) as also:
-                exc.add_note(f"what was posted before may still run, for it cannot be deleted: {also}")
+                exc.add_note(f"what was posted before may still run, because it cannot be deleted: {also}")
             raise
 
     def _check(self, ids: Sequence[object], messages: Sequence[object]) -> None:

@@ -24,7 +24,7 @@ def _fault(key: str, value: object) -> str:
     if key == "proxy":
         return wrong_proxy(text)
     if key == "token" and not (text.isascii() and text.isprintable() and " " not in text):
-        return "must be printable ASCII without whitespace, for it travels in a header"
+        return "must be printable ASCII without whitespace, because it is sent in a header"
     if key == "port" and not (re.fullmatch(r"[0-9]{1,5}", text) and 1 <= int(text) <= 65_535):
         return f"got {text[:20]!r}; must be a whole number from 1 to 65535"
     if key == "protocol" and text not in {"http", "https"}:

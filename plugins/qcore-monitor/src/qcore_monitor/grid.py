@@ -37,7 +37,7 @@ class Column:
 
 @attrs.frozen
 class Cell:
-    """What stands in one column of one row."""
+    """The content of one column of one row."""
 
     text: str
     style: str = ""

@@ -45,7 +45,7 @@ class RedisBroker(Broker):
         self._process = os.urandom(8)
         self._number = 0
         self._sweep_at = 0.0
-        #: tokens of leases whose reply was lost: nobody knows what they hold
+        #: tokens of leases whose reply was lost: what they hold is unknown
         self._doubtful: list[bytes] = []
         #: token of a lease that was waited with in vain
         self._waited = b""

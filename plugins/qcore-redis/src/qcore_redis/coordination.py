@@ -70,7 +70,7 @@ class RedisCoordination(CoordinationStore):
             self._link.run(script("release"), *words)
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
-        """Return the seconds until it is the holder's turn, to the microsecond."""
+        """Return the seconds until the holder's rate slot, to the microsecond."""
         words = (key, holder, repr(interval * 1e6), burst)
         left: int = self._link.run(script("reserve"), *words, doubt=_DOUBT)
         return left / 1e6

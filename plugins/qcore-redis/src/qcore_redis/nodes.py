@@ -109,7 +109,7 @@ class Sharded(Address):
 
 
 def slot_of(key: bytes) -> int:
-    """Return the slot of a key; what stands in its braces decides."""
+    """Return the slot of a key; the part in braces decides."""
     start = key.find(b"{")
     end = key.find(b"}", start + 1)
     tag = key[start + 1 : end] if -1 < start < end - 1 else key

@@ -34,7 +34,7 @@ def prune(link: Client, keep: int, per: Per | None) -> int:
 
 
 def _prune_each(link: Client, keep: int, per: Per) -> int:
-    """Walk all successes, for nobody has counted them: the newest of each kind fill a heap of its own."""
+    """Walk all successes, because they were not counted: the newest of each kind fill a heap of its own."""
     #: group, label or name -> time and id of the newest
     kept: dict[bytes, list[bytes]] = {}
     surplus: list[bytes] = []

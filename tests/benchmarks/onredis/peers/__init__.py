@@ -9,7 +9,7 @@ A peer's file is imported by its producer, its consumer and its workers. It offe
 - `stop()`: end them.
 
 `RESULTS`: what a task returns is stored. `STYLE` is `work` where a worker may run one task at a
-time. What is installed and how it is described stands in `tests/benchmarks/onredis/field.py`.
+time. What is installed and how it is described is listed in `tests/benchmarks/onredis/field.py`.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ class LeaseRules(BrokerTests):
 
         assert [body.decode() for body in sent] == sorted(leased)
 
-    # -- reclaim --------------------------------------------------------------------------
+    # -- leases of an owner ----------------------------------------------------------------
 
     def test_leases_of_the_dead_are_released(self, new: MakeBroker) -> None:
         """Called once that process is dead.

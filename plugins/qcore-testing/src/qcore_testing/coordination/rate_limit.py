@@ -1,4 +1,4 @@
-"""Rules of turns: a rate that many processes keep together."""
+"""Rules of rate slots: a rate that many processes keep together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore
     from qcore_testing.coordination.base import MakeCoordination
 
-#: seconds between turns that no test lives to see
+#: seconds between rate slots, longer than any test
 HOUR = 3600.0
 
 
@@ -83,7 +83,7 @@ class RateLimitRules(CoordinationTests):
         self.near([store.reserve("rate", b"at once", HOUR, 1)], [3 * HOUR])
 
     def test_many_that_ask_at_once_have_turns_of_their_own(self, new: MakeCoordination) -> None:
-        """The first are told at once, and each of the rest another turn.
+        """The first are told at once, and each of the rest another rate slot.
 
         The first `burst` slots come at once, each later one `interval` seconds after the
         one before; what was not used counts as unused `burst`.

@@ -20,7 +20,7 @@ DAY: Final = 86400.0
 
 
 class Rate(msgspec.Struct):
-    """When the latest turn is or was, and whose turns are still to come."""
+    """When the latest rate slot is or was, and whose slots are still to come."""
 
     at: float
     #: when the whole burst is unused again
@@ -83,10 +83,10 @@ class MemoryCoordination(CoordinationStore):
                 self._places.get(key, {}).pop(holder, None)
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
-        """Return the seconds until it is the holder's turn."""
+        """Return the seconds until the holder's rate slot."""
         with self._lock:
             now = self._wall()
-            # with the whole burst unused, its turns lie in the past but for the last one
+            # with the whole burst unused, its slots are past, except the last one
             unused = now - (burst - 1) * interval
             rate = self._rates.setdefault(key, Rate(unused - interval))
             at = rate.turns.pop(holder, now - DAY)
