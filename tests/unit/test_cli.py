@@ -738,3 +738,11 @@ def test_a_file_that_an_app_would_not_read_is_refused(qcore_: Callable[..., Ende
 
     assert ended.code == Exit.USAGE
     assert "coded:app is configured in its code" in ended.err
+
+
+def test_health_refuses_a_patience_below_zero(qcore_: Callable[..., Ended]) -> None:
+    """A time is not negative."""
+    ended = qcore_("health", "--patience", "-1")
+
+    assert ended.code == Exit.USAGE
+    assert "--patience" in ended.err

@@ -223,6 +223,20 @@ def test_a_name_that_is_not_allowed_imports_nothing(
     assert len(str(raised.value)) < 1000
 
 
+def test_a_function_added_after_the_import_is_told_with_the_time(
+    module: Callable[[str, str], str],
+) -> None:
+    """The likely cause of a missing function is a worker that was not restarted."""
+    name = module("chosen_old", "def first(): ...")
+    resolve(f"{name}.first", None)
+    module(name, "def first(): ...\ndef second(): ...")
+
+    with pytest.raises(TaskNotFound, match=r"chosen_old.py was changed at \d\d:\d\d:\d\d, .*: restart the"):
+        resolve(f"{name}.second", None)
+    with pytest.raises(TaskNotFound, match=r"^no task 'math.nothing': math has no 'nothing'$"):
+        resolve("math.nothing", None)
+
+
 # -- the name of an object --------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ _AGAIN: Final = 0.25
 @click.command("health")
 @click.option(
     "--patience",
+    type=click.FloatRange(min=0),
     default=10.0,
     show_default=True,
     help="Seconds in which something must move while messages are ready.",

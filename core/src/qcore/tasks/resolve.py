@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import time
 import typing
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: True while a worker imports the user's script; starting or using a cluster there ends the import.
 IMPORTING_MAIN: Final[ContextVar[bool]] = ContextVar("qcore.importing_main", default=False)
+#: when this process, or the one that it was forked from, began to look for tasks
+_STARTED: Final = time.time()
 #: Most characters of a task's name.
 _MAX_NAME: Final = 512
 
@@ -159,7 +162,8 @@ def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
         if following is None and inspect.ismodule(found):
             following = _submodule(".".join(parts[: index + 1]), name)
         if following is None:
-            msg = f"no task {name!r}: {'.'.join(parts[:index])} has no {part!r}" + _cut_short(parts[0])
+            msg = f"no task {name!r}: {'.'.join(parts[:index])} has no {part!r}"
+            msg += _cut_short(parts[0]) or _changed_since(found)
             raise TaskNotFound(msg)
         found = following
     if not callable(found):
@@ -222,6 +226,20 @@ def _submodule(module: str, name: str) -> ModuleType | None:
 
 def _import_failed(module: str, name: str, exc: Exception) -> TaskNotFound:
     return TaskNotFound(f"no task {name!r}: importing {module!r} failed with {type(exc).__name__}: {exc}")
+
+
+def _changed_since(module: object) -> str:
+    """Explain a name missing from a module whose file was changed after this process had started."""
+    file = getattr(module, "__file__", None) if inspect.ismodule(module) else None
+    try:
+        changed = Path(file).stat().st_mtime if file else 0.0
+    except OSError:
+        # The file is gone; the message says already what is missing.
+        return ""
+    if changed < _STARTED:
+        return ""
+    when = time.strftime("%H:%M:%S", time.localtime(changed))
+    return f"; {file} was changed at {when}, after this worker had started: restart the cluster"
 
 
 def _cut_short(module: str) -> str:
