@@ -151,7 +151,7 @@ def test_a_link_is_not_unique(land: Land) -> None:
     app = land.app()
     task = app.task(tasks.add).using(unique=True)
 
-    with pytest.raises(NotSupported, match="cannot be left out"):
+    with pytest.raises(NotSupported, match="cannot be skipped"):
         app.chain([task.bind(1, 2), task.bind(3, 4)])
 
 
