@@ -72,8 +72,8 @@ def test_missing_messages_of_a_slot_are_logged(fired: Fired, caplog: pytest.LogC
 
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "1 of 2 messages of the schedule nightly" in record.getMessage()
-    assert fired.ids[0].hex() in record.getMessage()
+    assert "messages of the schedule nightly that do not exist" in record.getMessage()
+    assert record.getMessage().endswith(f": 1 of 2: {fired.ids[0].hex()}")
     assert fired.left() == 0
 
 
