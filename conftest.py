@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import qcore.cluster
-from tests.forkserver import ForkServer
+from tests.forkserver import Forked, ForkServer
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 
@@ -38,8 +39,13 @@ def _supervisors_are_forked() -> Iterator[None]:
     if not ForkServer.works_here():
         yield
         return
-    server = ForkServer()
+    server, as_users_do = ForkServer(), qcore.cluster.start_interpreter
+
+    def start(program: str, fd: int) -> Forked | subprocess.Popen[bytes]:
+        # a test may ask for it, too
+        return server.run(program, fd) if ForkServer.works_here() else as_users_do(program, fd)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(qcore.cluster, "start_interpreter", server.run)
+        patch.setattr(qcore.cluster, "start_interpreter", start)
         yield
     server.close()

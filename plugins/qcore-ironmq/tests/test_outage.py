@@ -96,7 +96,8 @@ def test_a_cluster_works_on_after_outages(server: Server, line: Faulty, tmp_path
         {
             "name": "outage",
             "workers": 2,
-            "retry": 60,
+            # a message whose reservation was answered in vain comes back after that time, the least there is
+            "retry": 30,
             "iron_mq": place(server, line),
             "secret_key": "a key of the tests of qcore-ironmq",
             "result_store": "sqlite",
@@ -124,7 +125,7 @@ def test_a_cluster_works_on_after_outages(server: Server, line: Faulty, tmp_path
             with line.broken(fault), pytest.raises(BackendUnavailable):
                 app.enqueue("math.sqrt", 1)
             enqueue()
-        results = [(number, job.result(wait=PATIENCE)) for number, job in jobs]
+        results = [(number, job.result(wait=30 + PATIENCE)) for number, job in jobs]
 
     assert [result for _, result in results] == [float(number) for number, _ in results]
     assert len(results) == 24

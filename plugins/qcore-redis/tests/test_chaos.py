@@ -169,6 +169,8 @@ def scene(lasting: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("MARK_OF_QCORE_TESTS", mark)
+    # a process that was forked for the test shows the environment of whoever forked it
+    monkeypatch.setenv("QCORE_TEST_NO_FORKS", "1")
     made = Scene(lasting, tmp_path / "witness")
     try:
         made.start()
