@@ -66,7 +66,7 @@ class DyingBroker(SqliteBroker):
             # The supervisor writes in the place of the dead, by the same calls.
             os.environ[MORTAL] = "yes"
         if os.environ.get(APART):
-            self.capabilities = attrs.evolve(self.capabilities, backend=None)
+            self.capabilities = attrs.evolve(self.capabilities, transaction_domain=None)
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Lease, and perhaps die before anybody knows."""

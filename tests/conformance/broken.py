@@ -221,7 +221,7 @@ class EnqueueStopsAtBulk(MemoryBroker):
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Leave the rest out."""
-        super().enqueue(messages[: self.capabilities.bulk])
+        super().enqueue(messages[: self.capabilities.max_batch])
 
 
 class EnqueueNeedsOne(MemoryBroker):

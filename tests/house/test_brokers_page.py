@@ -99,11 +99,11 @@ def test_a_broker_is_told_as_it_declares_itself(broker: str) -> None:
 def expect(name: str, value: ast.expr | None, known: dict[str, int]) -> set[str]:
     """Return what a cell may hold; nothing where it depends."""
     default = attrs.fields_dict(Capabilities)[name].default
-    if name == "bulk":
+    if name == "max_batch":
         return {str(default if value is None else known[ast.unparse(value).rpartition(".")[2]])}
     if value is None:
         return {"yes" if default is True else "no"}
-    if name == "backend":
+    if name == "transaction_domain":
         return {"yes"}
     if isinstance(value, ast.Constant):
         return {"yes" if value.value else "no"}
@@ -126,7 +126,7 @@ def test_a_package_keeps_what_the_page_says(row: list[str]) -> None:
 
     for title, hook in KEPT.items():
         assert said[title] is (f"'{key}'" in offers.get(hook, "")), title
-    assert said["status"] is ("status" in declared(broker))
+    assert said["status"] is ("cluster_status" in declared(broker))
 
 
 def hooks(name: str) -> dict[str, str]:
@@ -147,16 +147,16 @@ def test_the_readme_has_the_same_table() -> None:
 
 #: how the code deals with the lack of a capability: what the page calls it, and where the field is read
 LACKING: Final = {
-    "receipts": ("warns", "qcore.cli.system_checks"),
+    "redelivers": ("warns", "qcore.cli.system_checks"),
     "extend": ("refuses", "qcore.settings.crosscheck"),
     "delay": ("refuses", "qcore.tasks.unique"),
     "retry_delay": ("emulates", "qcore.flows.emulation"),
-    "counts_attempts": ("emulates", "qcore.flows.emulation"),
-    "dead_letter": ("emulates", "qcore.flows.emulation"),
-    "processes": ("refuses", "qcore.cluster"),
+    "stores_counters": ("emulates", "qcore.flows.emulation"),
+    "dead_letters": ("emulates", "qcore.flows.emulation"),
+    "cross_process": ("refuses", "qcore.cluster"),
     "remove_messages": ("emulates", "qcore.control_api"),
-    "status": ("warns", "qcore.cli.overview"),
-    "backend": ("emulates", "qcore.flows.commit"),
+    "cluster_status": ("warns", "qcore.cli.overview"),
+    "transaction_domain": ("emulates", "qcore.flows.commit"),
 }
 
 
@@ -184,4 +184,4 @@ def test_every_flag_is_read_by_core_or_tells_the_contracts() -> None:
 
 
 #: flags that no code of qcore's asks for: they say what users notice, and what the contracts try
-EXPECTED: Final = {"blocking", "fenced", "atomic", "fixed_lease", "purges_delayed", "unique_ids"}
+EXPECTED: Final = {"long_poll", "fencing", "atomic_settle", "fixed_lease", "purges_delayed", "unique_ids"}

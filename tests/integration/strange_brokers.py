@@ -51,7 +51,7 @@ class NoDeadLetters(_Lacking):
     """Redelivers, and keeps no dead letters."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, dead_letter=False)
+        super().__init__(settings, dead_letters=False)
 
     def check(self, settlements: Sequence[Settlement]) -> None:
         """Refuse dead letters."""
@@ -87,7 +87,7 @@ class NoCounters(_Lacking):
     """Forgets failures and crashes."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, counts_attempts=False)
+        super().__init__(settings, stores_counters=False)
 
     def hand_out(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Drop the counters, that of the deliveries too."""

@@ -209,7 +209,7 @@ def test_an_outage_while_settling_forgets_nothing(bench: Bench, spoil: str) -> N
     store: Any = bench.store
     if spoil == "store":
         store = Moody(bench.store, "save", errors)
-        store.backend = "another"
+        store.transaction_domain = "another"
     one, two = bench.take(2)
     bench.batch = batch = bench.batch_with(broker, store)
     batch.accept([])
@@ -248,7 +248,7 @@ def test_a_record_the_store_refuses_does_not_hold_up_its_neighbours(bench: Bench
     """The others are saved."""
     one, two = bench.take(2)
     store: Any = Moody(bench.store, "save", [BackendRejected()])
-    store.backend = "another"
+    store.transaction_domain = "another"
     batch = bench.batch_with(bench.broker, store)
     batch.accept([])
     batch.finish(0, one, DONE)
@@ -265,7 +265,7 @@ class Choosy:
     def __init__(self, inner: ResultStore, most: int) -> None:
         self._inner = inner
         self._most = most
-        self.backend = "another"
+        self.transaction_domain = "another"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -498,7 +498,7 @@ def test_without_redelivery_the_journal_holds_the_follow_up_messages(bench: Benc
     """The supervisor enqueues them for a dead worker."""
     entry = follow(bench)
     broker: Any = Moody(bench.broker, "", [])
-    broker.capabilities = attrs.evolve(bench.broker.capabilities, receipts=False)
+    broker.capabilities = attrs.evolve(bench.broker.capabilities, redelivers=False)
     batch = bench.batch_with(broker, bench.store)
     batch.finish(0, entry, DONE)
 
@@ -510,7 +510,7 @@ def test_without_redelivery_the_journal_holds_the_follow_up_messages(bench: Benc
 def test_more_follow_up_messages_than_the_broker_accepts_at_once(bench: Bench) -> None:
     """They are enqueued in parts, after the results."""
     broker: Any = Moody(bench.broker, "", [])
-    broker.capabilities = attrs.evolve(bench.broker.capabilities, bulk=3)
+    broker.capabilities = attrs.evolve(bench.broker.capabilities, max_batch=3)
     for _ in range(8):
         bench.app.async_task("builtins.abs", 1, hook="builtins.print")
     batch = bench.batch_with(broker, bench.store)

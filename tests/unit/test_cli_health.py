@@ -100,7 +100,7 @@ def test_trouble_a_cluster_reports_is_told(session: Session) -> None:
 def blind(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
     """Return a session on a queue whose clusters nobody sees."""
     with session.app.runtime.brokers.connection() as broker:
-        less = attrs.evolve(broker.capabilities, status=False)
+        less = attrs.evolve(broker.capabilities, cluster_status=False)
         seen = property(lambda _: less, lambda *_: None)
         monkeypatch.setattr(type(broker), "capabilities", seen, raising=False)
     return session

@@ -213,7 +213,7 @@ def test_a_broker_that_keeps_no_status_is_not_said_to_have_no_cluster(
 ) -> None:
     """Nobody is told to start another one."""
     with app.runtime.brokers.connection() as broker:
-        silent = attrs.evolve(broker.capabilities, status=False)
+        silent = attrs.evolve(broker.capabilities, cluster_status=False)
         monkeypatch.setattr(
             type(broker), "capabilities", property(lambda _: silent, lambda *_: None), raising=False
         )

@@ -533,7 +533,9 @@ def test_serializer_that_cannot_be_created_is_reported() -> None:
     ]
 
 
-CAN = Capabilities(receipts=True, extend=True, delay=True, counts_attempts=True, dead_letter=True, bulk=10)
+CAN = Capabilities(
+    redelivers=True, extend=True, delay=True, stores_counters=True, dead_letters=True, max_batch=10
+)
 
 
 def test_broker_that_cannot_renew_needs_a_timeout_below_retry(plugins: Plugins) -> None:
@@ -547,14 +549,14 @@ def test_broker_that_cannot_renew_needs_a_timeout_below_retry(plugins: Plugins) 
             "retry (60), or a long task runs twice: lower timeout, or raise retry above 90"
         ),
     )
-    assert config.check_broker(attrs.evolve(CAN, extend=False, receipts=False)) == ()
+    assert config.check_broker(attrs.evolve(CAN, extend=False, redelivers=False)) == ()
 
 
 def test_a_retry_of_zero_is_for_brokers_that_do_not_redeliver(plugins: Plugins) -> None:
     """With 0 nothing is redelivered, which only some brokers can promise."""
     config = Config.from_dict({"retry": 0, "timeout": 90, "renew_leases": False}, plugins)
 
-    assert config.check_broker(attrs.evolve(CAN, receipts=False)) == ()
+    assert config.check_broker(attrs.evolve(CAN, redelivers=False)) == ()
     assert config.check_broker(CAN) == (
         (
             "retry: got 0; the broker 'sqlite' redelivers a message, so it must know after how many"

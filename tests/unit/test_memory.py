@@ -68,9 +68,9 @@ def test_memory_says_that_processes_do_not_see_it() -> None:
     """Core refuses a cluster on what other processes do not see."""
     given = settings(MemorySettings())
 
-    assert make_broker(given).capabilities.processes is False
-    assert make_results(given).processes is False
-    assert make_schedules(given).processes is False
+    assert make_broker(given).capabilities.cross_process is False
+    assert make_results(given).cross_process is False
+    assert make_schedules(given).cross_process is False
 
 
 def test_stores_of_one_section_name_the_same_backend() -> None:
@@ -78,8 +78,8 @@ def test_stores_of_one_section_name_the_same_backend() -> None:
     given = settings(MemorySettings())
     other = settings(MemorySettings())
 
-    assert make_broker(given).capabilities.backend == make_results(given).backend
-    assert make_results(given).backend != make_results(other).backend
+    assert make_broker(given).capabilities.transaction_domain == make_results(given).transaction_domain
+    assert make_results(given).transaction_domain != make_results(other).transaction_domain
 
 
 def test_the_section_does_not_show_what_it_holds() -> None:

@@ -30,7 +30,7 @@ SUCCESS, FAILED, RETRYING = State.SUCCESS, State.FAILED, State.RETRYING
 #: how the run ended, what is special about the rules, what was charged before, what becomes of it
 ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | None]]] = [
     (Kind.SUCCESS, {}, {}, ACK, SUCCESS),
-    (Kind.SUCCESS, {"receipts": False}, {}, ACK, SUCCESS),
+    (Kind.SUCCESS, {"redelivers": False}, {}, ACK, SUCCESS),
     # ack_failures: the first failure is the last
     (Kind.FAILURE, {"ack_failures": True}, {}, ACK, FAILED),
     (Kind.TIMEOUT, {"ack_failures": True}, {}, ACK, FAILED),
@@ -49,9 +49,9 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     (Kind.FAILURE, {"max_attempts": 9}, {"retryable": False}, DEAD_LETTER, FAILED),
     (Kind.FAILURE, {"max_attempts": 9, "ack_failures": True}, {"retryable": False}, ACK, FAILED),
     # nothing can be redelivered
-    (Kind.FAILURE, {"receipts": False}, {}, ACK, FAILED),
-    (Kind.TIMEOUT, {"receipts": False}, {}, ACK, FAILED),
-    (Kind.CRASH, {"receipts": False}, {}, ACK, FAILED),
+    (Kind.FAILURE, {"redelivers": False}, {}, ACK, FAILED),
+    (Kind.TIMEOUT, {"redelivers": False}, {}, ACK, FAILED),
+    (Kind.CRASH, {"redelivers": False}, {}, ACK, FAILED),
     # crashes have a budget of their own
     (Kind.CRASH, {}, {}, RETRY, RETRYING),
     (Kind.CRASH, {}, {"crashes": 1}, RETRY, RETRYING),
@@ -67,7 +67,7 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     # cancelled: whatever was counted before, and whatever its limits are
     (Kind.CANCELLED, {}, {}, ACK, FAILED),
     (Kind.CANCELLED, {"max_attempts": 9}, {"failures": 3, "crashes": 2}, ACK, FAILED),
-    (Kind.CANCELLED, {"receipts": False}, {}, ACK, FAILED),
+    (Kind.CANCELLED, {"redelivers": False}, {}, ACK, FAILED),
     # a stop burns nothing
     (Kind.INTERRUPTED, {}, {"failures": 4, "crashes": 2}, RELEASE, None),
     # never executed, never deleted silently
@@ -94,7 +94,7 @@ rules_ = st.builds(
     max_delay=st.floats(0, 1e6),
     jitter=st.booleans(),
     max_deliveries=st.integers(0, 12),
-    receipts=st.booleans(),
+    redelivers=st.booleans(),
 )
 calls = st.fixed_dictionaries(
     {
@@ -147,7 +147,7 @@ def test_without_receipts_nothing_is_redelivered(kind: Kind, rules: Rules, call:
     """A broker without receipts is never asked to redeliver a task that ran."""
     ran = {Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH}
     ran |= {Kind.RESULT_NOT_STORABLE, Kind.SKIPPED, Kind.CANCELLED}
-    decision = decide(kind, attrs.evolve(rules, receipts=False), **call)
+    decision = decide(kind, attrs.evolve(rules, redelivers=False), **call)
 
     if kind in ran:
         assert decision.action == ACK
@@ -177,7 +177,7 @@ def test_only_a_success_is_stored_as_one(kind: Kind, rules: Rules, call: dict[st
 @given(rules=rules_, ends=st.lists(st.sampled_from([Kind.FAILURE, Kind.TIMEOUT, Kind.CRASH]), max_size=40))
 def test_the_limits_are_exact_and_counted_apart(rules: Rules, ends: list[Kind]) -> None:
     """A message is dead-lettered by exactly the failure or crash that reaches its limit."""
-    rules = attrs.evolve(rules, receipts=True, ack_failures=False)
+    rules = attrs.evolve(rules, redelivers=True, ack_failures=False)
     failures = crashes = 0
     for kind in ends:
         decision = decide(kind, rules, failures=failures, crashes=crashes)

@@ -191,7 +191,7 @@ def test_two_names_of_one_file_are_one_queue(path: Path, broker: SqliteBroker) -
     other.close()
 
     assert bodies(leased) == [b"a"]
-    assert broker.capabilities.backend == other.capabilities.backend
+    assert broker.capabilities.transaction_domain == other.capabilities.transaction_domain
 
 
 def test_leasing_from_an_empty_queue_writes_nothing(path: Path, broker: SqliteBroker) -> None:

@@ -207,12 +207,12 @@ def refuse_private(config: Config, plugins: Plugins | None = None) -> None:
     faults = []
     broker, store = runtime.make_broker(), runtime.make_store()
     coordination = runtime.make_coordination_store()
-    if not broker.capabilities.processes:
+    if not broker.capabilities.cross_process:
         faults.append(
             f"broker {config.broker!r} lives in one process and cannot feed a cluster; "
             "use the embedded sqlite, or qcore.testing.inline to run tasks in this process"
         )
-    if not store.processes:
+    if not store.cross_process:
         faults.append(
             f"result_store: got {config.result_store or config.broker!r}; it lives in one process, and "
             "no other process would see the results; leave it out to store them beside the queue"

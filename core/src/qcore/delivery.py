@@ -78,8 +78,8 @@ class BrokerDelivery(Delivery):
         if delays and not capabilities.delay:
             msg = f"{type(broker).__name__} cannot delay a message; leave delay= out of the chain or group"
             raise NotSupported(msg)
-        for start in range(0, len(sealed), capabilities.bulk):
-            self.deliver(runtime, sealed[start : start + capabilities.bulk])
+        for start in range(0, len(sealed), capabilities.max_batch):
+            self.deliver(runtime, sealed[start : start + capabilities.max_batch])
 
 
 class GivenBroker(Delivery):

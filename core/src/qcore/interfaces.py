@@ -58,24 +58,24 @@ class Capabilities:
     """What a broker can do; each claim is tried by `qcore_testing.BrokerContract`."""
 
     #: a leased message comes back unless it is settled
-    receipts: bool
+    redelivers: bool
     #: `extend` renews a lease
     extend: bool
     #: `Outgoing.delay` is honoured
     delay: bool
     #: `failures` and `crashes` of a settlement come back with the next delivery
-    counts_attempts: bool
+    stores_counters: bool
     #: dead letters are kept and can be listed and requeued
-    dead_letter: bool
+    dead_letters: bool
     #: the delay of a settlement is honoured
     retry_delay: bool = True
     #: `lease` waits in the backend, without polling
-    blocking: bool = False
+    long_poll: bool = False
     #: a settlement of an expired lease changes nothing (False: the service may let it through)
-    fenced: bool = True
+    fencing: bool = True
     #: each settlement is one step (False: a crash amid RETRY, RELEASE or DEAD_LETTER may leave the message
     #: in the old state and in the new one, never in none)
-    atomic: bool = True
+    atomic_settle: bool = True
     #: `extend` renews by `Settings.retry`, whatever seconds it is given, and a lease lasts as its
     #: producer's `Settings.retry` says
     fixed_lease: bool = False
@@ -84,17 +84,17 @@ class Capabilities:
     #: a second message with an id that is still queued is dropped
     unique_ids: bool = False
     #: most messages in one `lease`, and in `then` of one `commit_and_lease`; the caller keeps to it
-    bulk: int = 1000
+    max_batch: int = 1000
     #: largest body, None = no limit
     max_bytes: int | None = None
     #: `publish_status` and `statuses` work
-    status: bool = False
+    cluster_status: bool = False
     #: `remove_messages` removes messages that are not leased
     remove_messages: bool = False
     #: other processes see the same queue; without it there can be no cluster
-    processes: bool = True
+    cross_process: bool = True
     #: names the database behind it; a store with the same one can be written in one step with it
-    backend: str | None = None
+    transaction_domain: str | None = None
 
 
 class Broker(ABC):
@@ -210,9 +210,9 @@ class Broker(ABC):
         """Name the queue it leads to, by every address of it the same; never a password.
 
         `qcore move` asks, lest it drain a queue into itself. The backend may be asked for it; None
-        says that it is not known. The default is `Capabilities.backend`.
+        says that it is not known. The default is `Capabilities.transaction_domain`.
         """
-        return self.capabilities.backend
+        return self.capabilities.transaction_domain
 
     def commit_and_lease(
         self,
@@ -274,10 +274,10 @@ class ResultStore(ABC):
     The same rules of threads, forks and errors hold as for `Broker`.
     """
 
-    #: names the database behind it, see `Capabilities.backend`
-    backend: str | None = None
+    #: names the database behind it, see `Capabilities.transaction_domain`
+    transaction_domain: str | None = None
     #: other processes see the same results
-    processes: bool = True
+    cross_process: bool = True
 
     @abstractmethod
     def save(self, results: Sequence[StoredResult]) -> None:
@@ -387,10 +387,10 @@ class ErrorReporter(ABC):
 class ScheduleStore(ABC):
     """Schedules by name; the same rules of threads, forks and errors hold as for `Broker`."""
 
-    #: names the database behind it, see `Capabilities.backend`
-    backend: str | None = None
+    #: names the database behind it, see `Capabilities.transaction_domain`
+    transaction_domain: str | None = None
     #: other processes see the same schedules
-    processes: bool = True
+    cross_process: bool = True
 
     @abstractmethod
     def add(self, schedule: Schedule) -> None:

@@ -40,7 +40,7 @@ class Mover:
     def __init__(self, source: Broker, target: Broker) -> None:
         self._source = source
         self._target = target
-        self._limit = min(_MOST, source.capabilities.bulk, target.capabilities.bulk)
+        self._limit = min(_MOST, source.capabilities.max_batch, target.capabilities.max_batch)
         self._largest = target.capabilities.max_bytes
         #: bodies and receipts of messages that the target refuses, leased until the end
         self._refused: dict[bytes, bytes] = {}

@@ -199,7 +199,7 @@ class Runtime:
 
     # -- what the parts ask for -----------------------------------------------------------------
 
-    def rules(self, *, receipts: bool = True, extend: bool = True) -> Rules:
+    def rules(self, *, redelivers: bool = True, extend: bool = True) -> Rules:
         """Return how this configuration settles messages of a broker with these capabilities."""
         config = self.config
         return Rules(
@@ -209,7 +209,7 @@ class Runtime:
             retry=config.retry,
             # Without renewal a long task is redelivered again and again by design.
             max_deliveries=MAX_DELIVERIES if config.renew_leases and extend else 0,
-            receipts=receipts,
+            redelivers=redelivers,
         )
 
     @property

@@ -83,7 +83,7 @@ class Rules:
     #: 0 = no limit
     max_deliveries: int = MAX_DELIVERIES
     #: the broker has receipts; without them nothing can be redelivered
-    receipts: bool = True
+    redelivers: bool = True
 
 
 @attrs.frozen
@@ -192,7 +192,7 @@ def redelivery_limit_reason(rules: Rules, *, deliveries: int, failures: int, cra
 def _failed(
     kind: Kind, rules: Rules, failures: int, crashes: int, *, retryable: bool, chance: float
 ) -> Decision:
-    if rules.ack_failures or not rules.receipts:
+    if rules.ack_failures or not rules.redelivers:
         return Decision(Action.ACK, State.FAILED, failures=failures, crashes=crashes)
     used_up = 0 < rules.max_attempts <= failures
     if used_up or not retryable:
@@ -204,7 +204,7 @@ def _failed(
 
 
 def _crashed(rules: Rules, failures: int, crashes: int) -> Decision:
-    if not rules.receipts:
+    if not rules.redelivers:
         return Decision(Action.ACK, State.FAILED, failures=failures, crashes=crashes)
     if 0 < rules.max_crashes <= crashes:
         why = f"crashed its worker {counted(crashes, 'time')}"

@@ -48,16 +48,16 @@ class SqliteBroker(Broker):
         #: epoch seconds; from then on expired leases are looked for even if there is other work
         self._expire_at = 0.0
         self.capabilities = Capabilities(
-            receipts=True,
+            redelivers=True,
             extend=True,
             delay=True,
-            counts_attempts=True,
-            dead_letter=True,
-            blocking=True,
-            bulk=MAX_BATCH,
-            status=True,
+            stores_counters=True,
+            dead_letters=True,
+            long_poll=True,
+            max_batch=MAX_BATCH,
+            cluster_status=True,
             remove_messages=True,
-            backend=self._database.backend,
+            transaction_domain=self._database.transaction_domain,
         )
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
@@ -103,7 +103,10 @@ class SqliteBroker(Broker):
     ) -> Sequence[Delivery]:
         """Do everything in one transaction, except saving results to a store of another kind or file."""
         if results and store is not None:
-            if not (isinstance(store, SqliteResults) and store.backend == self._database.backend):
+            if not (
+                isinstance(store, SqliteResults)
+                and store.transaction_domain == self._database.transaction_domain
+            ):
                 store.save(results)
                 results = ()
         else:

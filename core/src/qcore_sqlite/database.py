@@ -80,7 +80,7 @@ class Database:
         self.read(_nothing)
 
     @property
-    def backend(self) -> str:
+    def transaction_domain(self) -> str:
         """Return the name of this database, the same in every process."""
         return f"sqlite:{self.path}"
 

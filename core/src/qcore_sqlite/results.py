@@ -57,7 +57,7 @@ class SqliteResults(ResultStore):
 
     def __init__(self, settings: Settings) -> None:
         self._database = Database(settings)
-        self.backend = self._database.backend
+        self.transaction_domain = self._database.transaction_domain
 
     @property
     def database(self) -> Database:

@@ -38,7 +38,7 @@ class SqliteSchedules(ScheduleStore):
 
     def __init__(self, settings: Settings) -> None:
         self._database = Database(settings)
-        self.backend = self._database.backend
+        self.transaction_domain = self._database.transaction_domain
 
     def add(self, schedule: Schedule) -> None:
         """Store a schedule; it replaces one of the same name."""
@@ -71,7 +71,7 @@ class SqliteSchedules(ScheduleStore):
         self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
     ) -> bool:
         """Enqueue and advance in one transaction, if the queue is in the same file."""
-        if broker.capabilities.backend != self.backend:
+        if broker.capabilities.transaction_domain != self.transaction_domain:
             return super().fire(broker, messages, before, after)
         fired = self._database.write(_fire, messages, before, after)
         if fired and messages:

@@ -166,7 +166,7 @@ def test_with_retry_0_a_message_is_handed_out_once(
     (delivery,) = broker.lease(1, 1.0)
 
     assert "at most once" in caplog.text
-    assert not broker.capabilities.receipts
+    assert not broker.capabilities.redelivers
     shown = server.ask("SHOW", delivery.receipt.partition(b":")[0])
     fields = dict(zip(shown[::2], shown[1::2], strict=True))
     assert fields[b"retry"] == 0

@@ -191,8 +191,8 @@ def test_the_plugin_offers_broker_and_stores_by_one_name(alone: Any, database: s
     store = plugin.qcore_result_stores()["mongo"](made)
     schedules = plugin.qcore_schedule_stores()["mongo"](made)
 
-    assert broker.capabilities.backend == store.backend == schedules.backend
-    assert database in (store.backend or "")
+    assert broker.capabilities.transaction_domain == store.transaction_domain == schedules.transaction_domain
+    assert database in (store.transaction_domain or "")
     for one in (broker, store, schedules):
         one.close()
 

@@ -121,7 +121,7 @@ def test_the_plugin_offers_each_door_by_one_name(shared: Any) -> None:
     store = plugin.qcore_result_stores()["redis"](made)
     schedules = plugin.qcore_schedule_stores()["redis"](made)
 
-    assert broker.capabilities.backend == store.backend == schedules.backend
+    assert broker.capabilities.transaction_domain == store.transaction_domain == schedules.transaction_domain
     assert broker.info().startswith("Redis 7")
     assert "not evicted" in plugin.qcore_checks()["redis"](made)
 

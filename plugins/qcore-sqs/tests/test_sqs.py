@@ -277,7 +277,7 @@ def test_all_messages_are_leased_in_any_order(sqs: Any, new: New) -> None:
 def test_a_late_acknowledgement_may_remove_the_message(sqs: Any, new: New, late: bool) -> None:
     """SQS may accept the receipt of an expired lease, so the broker does not claim fencing."""
     broker, other = new(retry=1.0), new()
-    assert broker.capabilities.fenced is False
+    assert broker.capabilities.fencing is False
     broker.enqueue([message()])
     expired = one(broker)
     current = one(other)
@@ -454,7 +454,7 @@ def test_a_killed_waiting_process_delays_messages_only_for_seconds(
 def test_without_long_polls_the_queue_is_polled(sqs: Any, new: New) -> None:
     """With `receive_message_wait_time_seconds = 0` the queue is polled every `poll` seconds."""
     broker = new(receive_message_wait_time_seconds=0, poll=0.3)
-    assert broker.capabilities.blocking is False
+    assert broker.capabilities.long_poll is False
     since = time.monotonic()
 
     assert not broker.lease(1, 3.0)

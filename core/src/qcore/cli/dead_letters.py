@@ -175,7 +175,7 @@ def _done(what: str, count: int, as_json: bool) -> Exit:
 
 
 def _require_dead_letters(broker: Broker) -> None:
-    if not broker.capabilities.dead_letter:
+    if not broker.capabilities.dead_letters:
         msg = f"this broker keeps no dead letters: {broker.info()}"
         raise QcoreError(msg)
 

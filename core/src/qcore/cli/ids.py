@@ -87,5 +87,5 @@ def _known(runtime: Runtime) -> Iterable[str]:
         clusters, _ = statuses(runtime, broker.statuses())
         yield from (worker.task_id for one in clusters for worker in one.workers if worker.task_id)
         yield from (one.id.hex() for one in store.recent(limit=_RECENT))
-        if broker.capabilities.dead_letter:
+        if broker.capabilities.dead_letters:
             yield from filter(None, (task_id_in(one.body) for one in every_dead_letter(broker)))

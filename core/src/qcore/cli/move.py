@@ -104,10 +104,10 @@ def _tell_left(left: QueueSize) -> None:
 
 def _refuse(source: Broker, target: Broker) -> None:
     for broker in (source, target):
-        if not broker.capabilities.processes:
+        if not broker.capabilities.cross_process:
             msg = f"{broker.info()} lives in one process only: there is nothing to move from or to"
             raise QcoreError(msg)
-    if not source.capabilities.receipts:
+    if not source.capabilities.redelivers:
         msg = f"{source.info()} has no receipts: what is taken from it would be lost if the move died"
         raise QcoreError(msg)
     same = source.queue_id()

@@ -83,7 +83,7 @@ def look(app: App) -> QueueOverview:
             results=store.counts(),
             clusters=tuple(clusters),
             unreadable=unreadable,
-            status=broker.capabilities.status,
+            status=broker.capabilities.cluster_status,
             paused=paused(app, clusters),
         )
 

@@ -142,11 +142,11 @@ def broker(session: Session) -> Iterator[str | CheckResult]:
         broker.ping()
         took = (time.perf_counter() - began) * 1000
         yield f"{broker.info()}; answers in {took:.1f} ms"
-        if not broker.capabilities.receipts:
+        if not broker.capabilities.redelivers:
             yield CheckResult(
                 Verdict.WARN, "broker", "it does not redeliver: a task is lost with the worker that runs it"
             )
-        if not broker.capabilities.processes:
+        if not broker.capabilities.cross_process:
             yield CheckResult(
                 Verdict.WARN, "broker", "it lives in one process and cannot feed a cluster; for tests only"
             )
@@ -195,7 +195,7 @@ def clusters(session: Session) -> Iterator[str | CheckResult]:
     """Check the clusters of the queue."""
     runtime = session.runtime
     with runtime.brokers.connection() as broker:
-        if not broker.capabilities.status:
+        if not broker.capabilities.cluster_status:
             yield "this broker keeps no status of clusters"
             return
         found, unreadable = statuses(runtime, broker.statuses())

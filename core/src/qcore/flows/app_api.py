@@ -86,7 +86,7 @@ class Group:
     def enqueue(self) -> GroupJob:
         """Enqueue all members.
 
-        Up to as many as the broker takes at once (its `bulk`) are accepted together or not at all.
+        Up to as many as the broker takes at once (its `max_batch`) are accepted together or not at all.
 
         Raises:
             EncodeError: an argument cannot be serialised; the message names it.

@@ -41,8 +41,8 @@ class Committer:
         self._continuation = continuation
         self._coordination = continuation.coordination
         self._emulation = Emulation.where_needed(broker)
-        backend = broker.capabilities.backend
-        self._together = backend is not None and backend == store.backend
+        backend = broker.capabilities.transaction_domain
+        self._together = backend is not None and backend == store.transaction_domain
 
     def commit(self, completions: Sequence[Completion], limit: int) -> Sequence[Delivery]:
         """Save, enqueue follow-up messages, settle, and lease up to `limit` more.
@@ -68,7 +68,7 @@ class Committer:
             self._save(results)
             results = []
             messages += self._join_barriers(joining)
-        bulk = self._broker.capabilities.bulk
+        bulk = self._broker.capabilities.max_batch
         if len(messages) > bulk:
             self._save(results)
             results = []

@@ -26,7 +26,7 @@ class Emulation:
     def where_needed(cls, broker: Broker) -> Self | None:
         """Return an emulation for a broker that lacks something, else None."""
         can = broker.capabilities
-        return cls(broker) if can.receipts and not (can.dead_letter and can.retry_delay) else None
+        return cls(broker) if can.redelivers and not (can.dead_letters and can.retry_delay) else None
 
     def settlements(self, wanted: Sequence[Settlement]) -> list[Settlement]:
         """Return what the broker is told instead.
@@ -39,7 +39,7 @@ class Emulation:
         kept: list[Settlement] = []
         waiting: dict[float, list[bytes]] = {}
         for one in wanted:
-            if one.action is Action.DEAD_LETTER and not self._can.dead_letter:
+            if one.action is Action.DEAD_LETTER and not self._can.dead_letters:
                 _log.error("a message is removed, for its broker keeps no dead letters: %s", one.reason)
                 kept.append(Settlement(one.receipt))
             elif one.delay > 0 and not self._can.retry_delay:
@@ -55,4 +55,4 @@ class Emulation:
 def counts_in_results(broker: Broker) -> bool:
     """Return whether failures and crashes of a message must be read from its stored result."""
     can = broker.capabilities
-    return can.receipts and not (can.counts_attempts and can.retry_delay)
+    return can.redelivers and not (can.stores_counters and can.retry_delay)

@@ -80,7 +80,7 @@ class Firing:
         """
         began = time.monotonic()
         there = self._outlet(schedule.queue)
-        most = min(_SLOTS, there.broker.capabilities.bulk)
+        most = min(_SLOTS, there.broker.capabilities.max_batch)
         slots, after = due_slots(schedule, self._clock(), self._catch_up, most)
         if lost := count_dropped(schedule, slots):
             _log.warning("schedule %r: missed slots that are not caught up: %s", schedule.name, lost)

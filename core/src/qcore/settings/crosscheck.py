@@ -85,15 +85,16 @@ def safety(options: Options, plugins: Plugins) -> Iterator[str]:
 
 def broker(options: Options, name: str, capabilities: Capabilities) -> Iterator[str]:
     """Yield the problems between the settings and what the broker can do."""
-    if capabilities.receipts and not options.retry:
+    if capabilities.redelivers and not options.retry:
         yield (
             f"{_got('retry', options.retry)}; the broker {name!r} redelivers a message, so it must know after"
             " how many seconds: leave it out for 60"
         )
-    if capabilities.receipts and not capabilities.extend:
+    if capabilities.redelivers and not capabilities.extend:
         yield from _lease(options, f"with {name!r}, which cannot extend a lease,", "lower timeout")
-    if options.bulk is not None and options.bulk > capabilities.bulk:
-        yield f"{_got('bulk', options.bulk)}; the broker {name!r} leases at most {capabilities.bulk} at once"
+    if options.bulk is not None and options.bulk > capabilities.max_batch:
+        most = capabilities.max_batch
+        yield f"{_got('bulk', options.bulk)}; the broker {name!r} leases at most {most} at once"
 
 
 def unknown(key: str, known: Collection[str], plugins: Plugins, origin: str) -> str:

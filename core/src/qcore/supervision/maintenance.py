@@ -228,7 +228,7 @@ class Maintenance:
 
     def _publish(self, status: ClusterStatus) -> None:
         broker = self._get_broker()
-        if not broker.capabilities.status:
+        if not broker.capabilities.cluster_status:
             return
         body = b""
         if status.state != "stopped":

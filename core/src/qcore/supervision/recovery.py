@@ -100,7 +100,7 @@ class Recovery:
         ).because(text)
         self._report(held, plan, kind, text, decision)
         settlement = decision.settlement(held.receipt)
-        if held.has_follow_ups and decision.state is State.FAILED and broker.capabilities.receipts:
+        if held.has_follow_ups and decision.state is State.FAILED and broker.capabilities.redelivers:
             # The follow-up messages are made from the message itself, which is not here.
             settlement = redeliver_after_result(settlement)
         return Completion(

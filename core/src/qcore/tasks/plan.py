@@ -167,7 +167,7 @@ class Planner:
                 max_delay=DEFAULT_MAX_DELAY if head.max_delay is None else head.max_delay,
                 jitter=bool(head.jitter),
                 max_deliveries=ours.max_deliveries,
-                receipts=ours.receipts,
+                redelivers=ours.redelivers,
             ),
             self._allowed,
         )

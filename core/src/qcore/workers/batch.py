@@ -48,7 +48,7 @@ class Batch:
         self._continuation = ContinuationBuilder(runtime, broker.capabilities.max_bytes)
         self._committer = Committer(broker, store, self._continuation)
         #: a message that is not settled is redelivered
-        self._redelivers = broker.capabilities.receipts
+        self._redelivers = broker.capabilities.redelivers
         self._planner = planner
         self._page = page
         self._lease = LeaseDeadline(runtime.config, broker)

@@ -114,11 +114,11 @@ class Worker:
         self._handlers.set_alarm(self._executor.alarm)
         self._connect()
         capabilities = self._broker.capabilities
-        rules = runtime.rules(receipts=capabilities.receipts, extend=capabilities.extend)
+        rules = runtime.rules(redelivers=capabilities.redelivers, extend=capabilities.extend)
         self._planner = Planner(
             rules, timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
         )
-        self._prefetch = Prefetch(config, capabilities.bulk)
+        self._prefetch = Prefetch(config, capabilities.max_batch)
         # A worker is one thread: its coordination store may share the connection of its results.
         runtime.coordination_stores.give(runtime.make_coordination_store(beside=self._store))
         self._gate = Limiter(runtime.coordination_stores)

@@ -85,16 +85,16 @@ class DisqueBroker(Broker):
                 " taken is lost"
             )
         self.capabilities = Capabilities(
-            receipts=again,
+            redelivers=again,
             extend=again,
             delay=True,
-            counts_attempts=again,
-            dead_letter=again,
-            blocking=True,
-            fenced=False,
-            atomic=False,
+            stores_counters=again,
+            dead_letters=again,
+            long_poll=True,
+            fencing=False,
+            atomic_settle=False,
             fixed_lease=True,
-            bulk=BULK,
+            max_batch=BULK,
         )
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
@@ -121,7 +121,9 @@ class DisqueBroker(Broker):
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases: what goes on is added anew first, so that nothing is lost in between."""
-        if not self.capabilities.dead_letter and any(one.action is Action.DEAD_LETTER for one in settlements):
+        if not self.capabilities.dead_letters and any(
+            one.action is Action.DEAD_LETTER for one in settlements
+        ):
             raise NotSupported("with retry 0 disque hands out a message once and keeps no dead letters")
         told = {lease.job: (lease, one) for one in settlements if (lease := Lease.read(one.receipt))}
         again = [lease for lease, one in told.values() if one.action is not Action.ACK]

@@ -27,7 +27,12 @@ class SpoolBroker(Broker):
     """Keeps each message in a file, for the processes of one machine."""
 
     capabilities = Capabilities(
-        receipts=True, extend=True, delay=True, counts_attempts=True, dead_letter=True, remove_messages=True
+        redelivers=True,
+        extend=True,
+        delay=True,
+        stores_counters=True,
+        dead_letters=True,
+        remove_messages=True,
     )
 
     def __init__(self, settings: Settings) -> None:

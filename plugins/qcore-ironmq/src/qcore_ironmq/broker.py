@@ -62,15 +62,15 @@ class IronBroker(Broker):
         self._letters = Letters(self._link, f"{self._queue}.dead_letters")
         self._poll = settings.poll
         self.capabilities = Capabilities(
-            receipts=True,
+            redelivers=True,
             extend=True,
             delay=True,
-            counts_attempts=True,
-            dead_letter=True,
-            blocking=True,
-            atomic=False,
+            stores_counters=True,
+            dead_letters=True,
+            long_poll=True,
+            atomic_settle=False,
             purges_delayed=False,
-            bulk=BULK,
+            max_batch=BULK,
             max_bytes=MAX_BYTES,
         )
 

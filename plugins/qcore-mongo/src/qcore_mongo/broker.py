@@ -56,18 +56,18 @@ class MongoBroker(Broker):
         #: token -> ids of a claim whose answer was lost, so that it is not known which it leased
         self._unknown_claims: dict[bytes, list[bytes]] = {}
         self.capabilities = Capabilities(
-            receipts=True,
+            redelivers=True,
             extend=True,
             delay=True,
-            counts_attempts=True,
-            dead_letter=True,
-            blocking=self._client.address.replicated,
+            stores_counters=True,
+            dead_letters=True,
+            long_poll=self._client.address.replicated,
             unique_ids=True,
-            bulk=MAX_BATCH,
+            max_batch=MAX_BATCH,
             max_bytes=messages.MAX_BYTES,
-            status=True,
+            cluster_status=True,
             remove_messages=True,
-            backend=self._client.backend,
+            transaction_domain=self._client.transaction_domain,
         )
 
     # -- enqueuing --------------------------------------------------------------------------

@@ -95,7 +95,7 @@ class Client:
         self._closed = False
 
     @property
-    def backend(self) -> str:
+    def transaction_domain(self) -> str:
         """Return the name of this queue's database, the same in every process."""
         return f"mongodb:{self.address.title}#{self._queue}"
 

@@ -42,7 +42,7 @@ class MongoResults(ResultStore):
         self._poll = settings.poll
         #: the user has no permission for change streams
         self._refused = False
-        self.backend = self._client.backend
+        self.transaction_domain = self._client.transaction_domain
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Save results: one command for new ones, one more for existing ones."""

@@ -34,7 +34,7 @@ class MongoSchedules(ScheduleStore):
     def __init__(self, settings: Settings) -> None:
         self._client = Client(settings)
         self._decode = msgspec.msgpack.Decoder(Schedule).decode
-        self.backend = self._client.backend
+        self.transaction_domain = self._client.transaction_domain
 
     def add(self, schedule: Schedule) -> None:
         """Store a schedule; it replaces one of the same name."""
@@ -86,7 +86,7 @@ class MongoSchedules(ScheduleStore):
         self, broker: Broker, messages_: Sequence[Outgoing], before: Schedule, after: Schedule | None
     ) -> bool:
         """Enqueue and advance atomically, if the queue is in the same database."""
-        if broker.capabilities.backend != self.backend or not messages_:
+        if broker.capabilities.transaction_domain != self.transaction_domain or not messages_:
             return super().fire(broker, messages_, before, after)
         messages.check(messages_)
         queue = self._client.collection(Kind.MESSAGES)

@@ -29,7 +29,7 @@ def command(session: Session, each: bool, as_json: bool) -> int:
     runtime = session.runtime
     with runtime.brokers.connection() as broker:
         broker.ping()
-        known = broker.capabilities.status
+        known = broker.capabilities.cluster_status
         found, unreadable = statuses(runtime, broker.statuses())
     if as_json:
         told = [_record(one, each=each) for one in found]

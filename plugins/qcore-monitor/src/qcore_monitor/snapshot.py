@@ -117,7 +117,7 @@ class Watcher:
             clusters, unreadable = statuses(runtime, broker.statuses())
             size = broker.size()
             named = broker.info() if before is None or self._due("info", 0, _INFO) else before.broker
-            if broker.capabilities.dead_letter and self._due("dead_letters", size.dead_letters, _LISTS):
+            if broker.capabilities.dead_letters and self._due("dead_letters", size.dead_letters, _LISTS):
                 letters = (
                     [read(runtime, one) for one in broker.dead_letters(LISTED)]
                     if size.dead_letters != 0
@@ -131,7 +131,7 @@ class Watcher:
             results=before.results if before else {},
             clusters=tuple(clusters),
             unreadable=unreadable,
-            status=broker.capabilities.status,
+            status=broker.capabilities.cluster_status,
             paused=before.paused if before else False,
         )
         return attrs.evolve(found, overview=overview)

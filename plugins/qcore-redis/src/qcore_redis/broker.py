@@ -51,16 +51,16 @@ class RedisBroker(Broker):
         self._waited = b""
         backend = backend_of(self._link, settings)
         self.capabilities = Capabilities(
-            receipts=True,
+            redelivers=True,
             extend=True,
             delay=True,
-            counts_attempts=True,
-            dead_letter=True,
-            blocking=True,
-            bulk=BULK,
-            status=True,
+            stores_counters=True,
+            dead_letters=True,
+            long_poll=True,
+            max_batch=BULK,
+            cluster_status=True,
             remove_messages=True,
-            backend=backend,
+            transaction_domain=backend,
         )
         # all that a script defines costs, at each run
         self._exchange_script = script("leases", "results", "exchange")
@@ -115,7 +115,10 @@ class RedisBroker(Broker):
     ) -> Sequence[Delivery]:
         """Save, enqueue, settle and lease in one step, where the results are kept in the same place."""
         if results and store is not None:
-            beside = isinstance(store, RedisResults) and store.backend == self.capabilities.backend
+            beside = (
+                isinstance(store, RedisResults)
+                and store.transaction_domain == self.capabilities.transaction_domain
+            )
             if not beside or len(results) > BULK:
                 store.save(results)
                 results = ()

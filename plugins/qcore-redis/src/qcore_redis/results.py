@@ -42,7 +42,7 @@ class RedisResults(ResultStore):
     def __init__(self, settings: Settings) -> None:
         self._prefix = b"{qcore:%s}:" % settings.name.encode()
         self._link = Client(settings.section("redis"), self._prefix + b"q")
-        self.backend = f"redis:{self._link.place.title}#{settings.name}"
+        self.transaction_domain = f"redis:{self._link.place.title}#{settings.name}"
 
     @property
     def client(self) -> Client:

@@ -36,7 +36,7 @@ class RedisSchedules(ScheduleStore):
         self._key = prefix + b"c"
         self._link = Client(settings.section("redis"), prefix + b"q")
         self._decode = msgspec.msgpack.Decoder(Schedule).decode
-        self.backend = f"redis:{self._link.place.title}#{settings.name}"
+        self.transaction_domain = f"redis:{self._link.place.title}#{settings.name}"
 
     def add(self, schedule: Schedule) -> None:
         """Keep a schedule; one of the same name is replaced."""
@@ -71,7 +71,7 @@ class RedisSchedules(ScheduleStore):
         self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
     ) -> bool:
         """Enqueue and advance in one step, if the queue is on the same server."""
-        if broker.capabilities.backend != self.backend:
+        if broker.capabilities.transaction_domain != self.transaction_domain:
             return super().fire(broker, messages, before, after)
         then = ("", "", 0) if after is None else _words(after)
         told = (before.name, _packed(before), *then, *codec.words(messages))

@@ -78,17 +78,17 @@ class SqsBroker(Broker):
         self._leaser = Leaser(queues, self._mover, self._purger, settings.retry)
         self._letters = DeadLetterQueue(queues)
         self.capabilities = Capabilities(
-            receipts=True,
+            redelivers=True,
             extend=True,
             delay=not queues.fifo,
-            counts_attempts=True,
-            dead_letter=True,
-            blocking=self._longest > 0,
+            stores_counters=True,
+            dead_letters=True,
+            long_poll=self._longest > 0,
             # the receipt of an expired lease may still remove the message
-            fenced=False,
+            fencing=False,
             # a copy is sent, then the old message is removed
-            atomic=False,
-            bulk=codec.BATCH,
+            atomic_settle=False,
+            max_batch=codec.BATCH,
             max_bytes=codec.MAX_BYTES,
         )
 

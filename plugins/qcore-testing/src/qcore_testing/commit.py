@@ -34,15 +34,15 @@ class CommitContract(BrokerTests):
     """What `Broker.commit_and_lease` must keep to when it writes results and settlements in one step.
 
     Override the fixture `make`: it returns a function that takes fields of
-    `qcore.interfaces.Settings` and returns a broker and a store with the same `backend`.
+    `qcore.interfaces.Settings` and returns a broker and a store with the same `transaction_domain`.
     """
 
     def test_they_share_a_backend(self, new: MakePair) -> None:
-        """`backend`: a store with the same one can be written in one step with it."""
+        """`transaction_domain`: a store with the same one can be written in one step with it."""
         broker, store = new()
 
-        assert broker.capabilities.backend is not None
-        assert broker.capabilities.backend == store.backend
+        assert broker.capabilities.transaction_domain is not None
+        assert broker.capabilities.transaction_domain == store.transaction_domain
 
     def test_all_is_done_in_one_call(self, new: MakePair) -> None:
         """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
@@ -103,7 +103,7 @@ class CommitContract(BrokerTests):
 
     def test_what_is_gone_has_a_result(self, new: MakePair) -> None:
         """Results are durable before the messages in `then` are, and these before the settlements."""
-        skip_unless(new()[0].capabilities.processes, "is not seen by other processes")
+        skip_unless(new()[0].capabilities.cross_process, "is not seen by other processes")
         sent = numbered(300)
         for batch in chunks(sent, 100):
             self.put(new()[0], *batch)
@@ -133,7 +133,7 @@ class CommitContract(BrokerTests):
 
         Each message stands for a step of a chain and is followed by the next step.
         """
-        skip_unless(new()[0].capabilities.processes, "is not seen by other processes")
+        skip_unless(new()[0].capabilities.cross_process, "is not seen by other processes")
         self.put(new()[0], *[b"%d:0" % chain for chain in range(8)])
 
         def work(tell: Callable[[str], None]) -> None:

@@ -29,15 +29,15 @@ class FireContract(BrokerTests):
     """What `ScheduleStore.fire` must keep to when it enqueues and advances in one step.
 
     Override the fixture `make`: it returns a function that takes fields of
-    `qcore.interfaces.Settings` and returns a broker and a store with the same `backend`.
+    `qcore.interfaces.Settings` and returns a broker and a store with the same `transaction_domain`.
     """
 
     def test_they_share_a_backend(self, new: MakeFiring) -> None:
-        """`backend`: a store with the same one can be written in one step with it."""
+        """`transaction_domain`: a store with the same one can be written in one step with it."""
         broker, store = new()
 
-        assert broker.capabilities.backend is not None
-        assert broker.capabilities.backend == store.backend
+        assert broker.capabilities.transaction_domain is not None
+        assert broker.capabilities.transaction_domain == store.transaction_domain
 
     def test_a_slot_fires_once(self, new: MakeFiring) -> None:
         """With a broker of the same backend it is one step: both are done, or neither."""
@@ -72,7 +72,7 @@ class FireContract(BrokerTests):
 
     def test_a_slot_fires_once_whoever_dies(self, new: MakeFiring) -> None:
         """With a broker of the same backend it is one step: both are done, or neither."""
-        skip_unless(new()[0].capabilities.processes, "is not seen by other processes")
+        skip_unless(new()[0].capabilities.cross_process, "is not seen by other processes")
         start = schedule("nightly", due=-1000.0)
         new()[1].add(start)
 

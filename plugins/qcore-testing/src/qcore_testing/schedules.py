@@ -129,7 +129,7 @@ class ScheduleStoreContract(Contract):
 
     def test_one_of_many_claims_a_slot(self, new: MakeScheduleStore) -> None:
         """A claimed schedule is claimed by nobody else for `hold` seconds."""
-        skip_unless(new().processes, "is not seen by other processes")
+        skip_unless(new().cross_process, "is not seen by other processes")
         for number in range(40):
             new().add(schedule(f"{number:02}"))
 

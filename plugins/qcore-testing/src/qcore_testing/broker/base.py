@@ -41,7 +41,7 @@ class BrokerTests(Contract):
         """Lease so many messages, which must be there or come by themselves."""
         found: list[Delivery] = []
         for left in self.deadline():
-            found += broker.lease(min(count - len(found), broker.capabilities.bulk), left)
+            found += broker.lease(min(count - len(found), broker.capabilities.max_batch), left)
             if len(found) >= count:
                 return found
         raise AssertionError(f"{len(found)} of {count} messages came within {self.patience:.0f} seconds")
@@ -56,7 +56,7 @@ class BrokerTests(Contract):
 
     def bury(self, broker: Broker, *bodies: bytes, reason: str = "of no use") -> None:
         """Enqueue messages and dead-letter them, one after the other."""
-        skip_unless(broker.capabilities.dead_letter, "keeps no dead letters")
+        skip_unless(broker.capabilities.dead_letters, "keeps no dead letters")
         for body in bodies:
             self.put(broker, body)
             self.settle(broker, self.one(broker), Action.DEAD_LETTER, reason=reason)

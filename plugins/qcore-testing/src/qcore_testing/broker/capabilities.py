@@ -48,7 +48,7 @@ class CapabilityRules(BrokerTests):
         broker = new()
         self.put(broker, b"hopeless")
         leased = self.one(broker)
-        if not broker.capabilities.dead_letter:
+        if not broker.capabilities.dead_letters:
             with pytest.raises(NotSupported):
                 self.settle(broker, leased, Action.DEAD_LETTER, reason="no")
         else:
@@ -59,15 +59,15 @@ class CapabilityRules(BrokerTests):
         """Without receipts there is nothing to extend, to count or to dead-letter."""
         can = new().capabilities
 
-        assert can.receipts or not (can.extend or can.counts_attempts or can.dead_letter)
-        assert can.bulk >= 1
+        assert can.redelivers or not (can.extend or can.stores_counters or can.dead_letters)
+        assert can.max_batch >= 1
         assert can.max_bytes is None or can.max_bytes >= 1024
 
     def test_a_blocking_lease_is_woken(self, new: MakeBroker, make: MakeBroker) -> None:
         """`lease` waits in the backend, without polling."""
         # a broker that polls would look again after a minute
         consumer = new(poll=60.0)
-        skip_unless(consumer.capabilities.blocking, "polls")
+        skip_unless(consumer.capabilities.long_poll, "polls")
 
         def produce() -> None:
             # a connection belongs to the thread that made it
@@ -88,8 +88,8 @@ class CapabilityRules(BrokerTests):
     def test_a_blocking_lease_is_woken_by_other_processes(self, new: MakeBroker) -> None:
         """`lease` waits in the backend, without polling."""
         can = new().capabilities
-        skip_unless(can.blocking, "polls")
-        skip_unless(can.processes, "is not seen by other processes")
+        skip_unless(can.long_poll, "polls")
+        skip_unless(can.cross_process, "is not seen by other processes")
 
         def consume(tell: Callable[[str], None]) -> None:
             broker = new(poll=60.0)
@@ -122,10 +122,10 @@ class CapabilityRules(BrokerTests):
         assert self.one(other).body == b"once"
 
     def test_as_much_as_claimed_goes_in_one_call(self, new: MakeBroker) -> None:
-        """`bulk`: most messages in one call."""
+        """`max_batch`: most messages in one call."""
         broker = new()
         # a broker without limit need not be tried with all the memory there is
-        count = min(2000, broker.capabilities.bulk)
+        count = min(2000, broker.capabilities.max_batch)
 
         self.put(broker, *numbered(count))
         leased = self.some(broker, count)
@@ -149,7 +149,7 @@ class CapabilityRules(BrokerTests):
     def test_a_status_is_published(self, new: MakeBroker) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds; b"" removes them."""
         broker, other = new(), new()
-        skip_unless(broker.capabilities.status, "publishes no status")
+        skip_unless(broker.capabilities.cluster_status, "publishes no status")
 
         broker.publish_status("a", b"first", 60.0)
         broker.publish_status("b", b"\0other\xff", 60.0)
@@ -162,7 +162,7 @@ class CapabilityRules(BrokerTests):
     def test_an_outlived_status_is_not_shown(self, new: MakeBroker) -> None:
         """Return what is published and not expired."""
         broker = new()
-        skip_unless(broker.capabilities.status, "publishes no status")
+        skip_unless(broker.capabilities.cluster_status, "publishes no status")
 
         broker.publish_status("a", b"short", self.time_unit)
         broker.publish_status("b", b"long", 60.0)
@@ -172,6 +172,6 @@ class CapabilityRules(BrokerTests):
     def test_without_status_there_are_none(self, new: MakeBroker) -> None:
         """Return what is published and not expired."""
         broker = new()
-        skip_unless(not broker.capabilities.status, "publishes a status")
+        skip_unless(not broker.capabilities.cluster_status, "publishes a status")
 
         assert list(broker.statuses()) == []

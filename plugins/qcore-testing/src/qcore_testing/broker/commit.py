@@ -45,7 +45,9 @@ class CommitRules(BrokerTests):
         self.put(broker, *numbered(4))
         done = self.some(broker, 2)
 
-        taken = list(broker.commit_and_lease(store, [result], acks(done), min(10, broker.capabilities.bulk)))
+        taken = list(
+            broker.commit_and_lease(store, [result], acks(done), min(10, broker.capabilities.max_batch))
+        )
         if len(taken) < 2:
             taken += self.some(broker, 2 - len(taken))
 
@@ -66,7 +68,7 @@ class CommitRules(BrokerTests):
     def test_nothing_is_settled_unless_results_are_saved(self, new: MakeBroker) -> None:
         """Results are durable before the messages in `then` are, and these before the settlements."""
         broker, other = new(retry=2 * self.time_unit), new()
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         store = DeadStore(MemoryServer().results("kit"), backend="kit")
         self.put(broker, b"finished")
         leased = self.one(broker)
@@ -81,7 +83,7 @@ class CommitRules(BrokerTests):
         """Results are durable before the messages in `then` are, and these before the settlements."""
         broker, other = new(retry=2 * self.time_unit), new()
         limit = broker.capabilities.max_bytes
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         skip_unless(limit is not None, "takes messages of any size")
         self.put(broker, b"finished")
         leased = self.one(broker)
@@ -126,7 +128,7 @@ class CommitRules(BrokerTests):
     def test_who_waits_is_woken_by_what_follows(self, new: MakeBroker, make: MakeBroker, limit: int) -> None:
         """`lease` waits in the backend, without polling."""
         consumer = new(poll=60.0)
-        skip_unless(consumer.capabilities.blocking, "polls")
+        skip_unless(consumer.capabilities.long_poll, "polls")
 
         def continue_on_failure() -> None:
             # a connection belongs to the thread that made it

@@ -29,8 +29,8 @@ class CrashRules(BrokerTests):
     def _processes(self, request: pytest.FixtureRequest) -> None:
         if request.function.__name__ in vars(CrashRules):
             new: MakeBroker = request.getfixturevalue("new")
-            skip_unless(new().capabilities.processes, "is not seen by other processes")
-            skip_unless(new().capabilities.receipts, "gives no receipts")
+            skip_unless(new().capabilities.cross_process, "is not seen by other processes")
+            skip_unless(new().capabilities.redelivers, "gives no receipts")
 
     def test_a_message_outlives_the_consumer(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
@@ -66,7 +66,7 @@ class CrashRules(BrokerTests):
 
     def test_accepted_batches_are_whole(self, new: MakeBroker) -> None:
         """When it returns, every message survives the death of the calling process."""
-        size = min(10, new().capabilities.bulk)
+        size = min(10, new().capabilities.max_batch)
         batches = chunks(numbered(self.crowd), size)
 
         def produce(tell: Callable[[str], None]) -> None:
@@ -89,14 +89,14 @@ class CrashRules(BrokerTests):
         both where the capabilities say so.
         """
         sent = numbered(self.crowd)
-        for batch in chunks(sent, new().capabilities.bulk):
+        for batch in chunks(sent, new().capabilities.max_batch):
             self.put(new(retry=4 * self.time_unit), *batch)
-        actions = list(Action) if new().capabilities.dead_letter else list(Action)[:3]
+        actions = list(Action) if new().capabilities.dead_letters else list(Action)[:3]
 
         def consume(tell: Callable[[str], None]) -> None:
             broker = new(retry=4 * self.time_unit)
             for turn in range(self.crowd):
-                taken = broker.lease(min(8, broker.capabilities.bulk), 0.0)
+                taken = broker.lease(min(8, broker.capabilities.max_batch), 0.0)
                 chosen = [actions[(turn + number) % len(actions)] for number in range(len(taken))]
                 pairs = list(zip(taken, chosen, strict=True))
                 done = [one.body.decode() for one, action in pairs if action is Action.ACK]
@@ -120,13 +120,13 @@ class CrashRules(BrokerTests):
         # a settlement of two steps may leave the messages of the batch that was cut short twice, and
         # the second of them when the first was done with
         doubled = sum(count - 1 for count in found.values()) + len(removed & set(found))
-        assert doubled <= (0 if broker.capabilities.atomic else 8 * len(MOMENTS))
+        assert doubled <= (0 if broker.capabilities.atomic_settle else 8 * len(MOMENTS))
         assert set(sent) - may_be_gone <= set(found)
 
     def test_many_die_and_nothing_is_lost(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
         sent = numbered(self.crowd)
-        for batch in chunks(sent, new().capabilities.bulk):
+        for batch in chunks(sent, new().capabilities.max_batch):
             self.put(new(retry=4 * self.time_unit), *batch)
 
         def consume(tell: Callable[[str], None]) -> None:
@@ -153,7 +153,7 @@ class CrashRules(BrokerTests):
     def drain(self, broker: Broker, wait: float) -> Counter[bytes]:
         """Take what is there, and what comes back from the leases of the dead within `wait`."""
         found: Counter[bytes] = Counter()
-        while taken := broker.lease(min(100, broker.capabilities.bulk), wait):
+        while taken := broker.lease(min(100, broker.capabilities.max_batch), wait):
             found.update(delivery.body for delivery in taken)
             broker.settle(acks(taken))
         return found

@@ -20,7 +20,7 @@ class DeadLetterRules(BrokerTests):
         """Count the messages by state."""
         broker = new()
         can = broker.capabilities
-        self.bury(broker, b"dead") if can.dead_letter else None
+        self.bury(broker, b"dead") if can.dead_letters else None
         self.put(broker, *numbered(5))
         leased = self.some(broker, 2)
         if can.delay:
@@ -29,16 +29,16 @@ class DeadLetterRules(BrokerTests):
         size = new().size()
 
         assert size.ready == 3
-        assert size.leased in (2 if can.receipts else 0, None)
+        assert size.leased in (2 if can.redelivers else 0, None)
         assert size.delayed in (1 if can.delay else 0, None)
-        assert size.dead_letters in (1 if can.dead_letter else 0, None)
+        assert size.dead_letters in (1 if can.dead_letters else 0, None)
         broker.settle(acks(leased))
         assert broker.size().leased in (0, None)
 
     def test_an_outlived_lease_is_counted_once(self, new: MakeBroker) -> None:
         """Count the messages by state."""
         broker = new(retry=self.time_unit)
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         self.put(broker, b"lost")
         self.one(broker)
         self.let_pass(2 * self.time_unit)
@@ -55,7 +55,7 @@ class DeadLetterRules(BrokerTests):
         broker, other = new(), new()
         can = broker.capabilities
         delays = can.delay and can.purges_delayed
-        self.bury(broker, b"dead") if can.dead_letter else None
+        self.bury(broker, b"dead") if can.dead_letters else None
         self.put(broker, *numbered(4))
         leased = self.one(broker)
         if delays:
@@ -66,10 +66,10 @@ class DeadLetterRules(BrokerTests):
         assert other.purge() == 0
         self.nothing(other)
         assert other.size().delayed in (0, None)
-        if can.receipts:
+        if can.redelivers:
             self.settle(broker, leased, Action.RETRY)
             assert leased.body == self.one(other).body
-        if can.dead_letter:
+        if can.dead_letters:
             assert [letter.body for letter in other.dead_letters()] == [b"dead"]
 
     def test_a_purged_queue_takes_the_same_ids_again(self, new: MakeBroker) -> None:
@@ -102,7 +102,7 @@ class DeadLetterRules(BrokerTests):
     def test_a_requeued_letter_begins_anew(self, new: MakeBroker) -> None:
         """Their counters begin anew: the next lease has `deliveries` 1 and no failures."""
         broker, other = new(), new()
-        skip_unless(broker.capabilities.dead_letter, "keeps no dead letters")
+        skip_unless(broker.capabilities.dead_letters, "keeps no dead letters")
         self.put(broker, b"again")
         self.settle(broker, self.one(broker), Action.RETRY, failures=3, crashes=2)
         self.settle(broker, self.one(broker), Action.DEAD_LETTER, reason="no", failures=4, crashes=2)

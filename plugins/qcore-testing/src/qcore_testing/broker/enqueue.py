@@ -22,7 +22,7 @@ class EnqueueRules(BrokerTests):
 
     def test_accepted_messages_survive_the_producer(self, new: MakeBroker) -> None:
         """When it returns, every message survives the death of the calling process."""
-        skip_unless(new().capabilities.processes, "is not seen by other processes")
+        skip_unless(new().capabilities.cross_process, "is not seen by other processes")
 
         def produce(tell: Callable[[str], None]) -> None:
             broker = new()
@@ -39,7 +39,7 @@ class EnqueueRules(BrokerTests):
     def test_all_are_accepted_or_an_error_is_raised(self, new: MakeBroker) -> None:
         """Either all are accepted or an error is raised."""
         broker = new()
-        sent = numbered(min(25, broker.capabilities.bulk))
+        sent = numbered(min(25, broker.capabilities.max_batch))
 
         self.put(broker, *sent)
 
@@ -48,7 +48,7 @@ class EnqueueRules(BrokerTests):
     def test_more_than_fits_one_request_is_split(self, new: MakeBroker) -> None:
         """Any number of messages is taken; the broker splits them by itself."""
         broker = new()
-        most = broker.capabilities.bulk
+        most = broker.capabilities.max_batch
         sent = numbered(most + 1)
 
         self.put(broker, *sent)

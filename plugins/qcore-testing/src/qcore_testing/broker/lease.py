@@ -30,7 +30,7 @@ class LeaseRules(BrokerTests):
     def test_a_leased_message_is_nobody_elses(self, new: MakeBroker) -> None:
         """A leased message is handed to nobody else for `Settings.retry` seconds."""
         broker, other = new(retry=8 * self.time_unit), new(retry=8 * self.time_unit)
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         self.put(broker, b"mine")
 
         since = Stopwatch()
@@ -44,7 +44,7 @@ class LeaseRules(BrokerTests):
     def test_an_outlived_lease_goes_to_another(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
         broker, other = new(retry=4 * self.time_unit), new(retry=60.0)
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         self.put(broker, b"lost")
 
         first = self.one(broker)
@@ -57,7 +57,7 @@ class LeaseRules(BrokerTests):
     def test_each_lease_has_a_receipt_of_its_own(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
         broker = new()
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         self.put(broker, *numbered(10))
 
         assert len({delivery.receipt for delivery in self.some(broker, 10)}) == 10
@@ -65,8 +65,8 @@ class LeaseRules(BrokerTests):
     def test_deliveries_counts_the_leases(self, new: MakeBroker) -> None:
         """`deliveries` counts the leases of the message, 1 at the first."""
         broker = new(retry=self.time_unit)
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
-        skip_unless(broker.capabilities.counts_attempts, "does not count")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
+        skip_unless(broker.capabilities.stores_counters, "does not count")
         self.put(broker, b"again and again")
 
         assert [self.one(broker).deliveries for _ in range(3)] == [1, 2, 3]
@@ -77,7 +77,7 @@ class LeaseRules(BrokerTests):
         self.put(broker, b"one", b"two")
 
         since = Stopwatch()
-        found = list(broker.lease(min(10, broker.capabilities.bulk), 2 * self.patience))
+        found = list(broker.lease(min(10, broker.capabilities.max_batch), 2 * self.patience))
         found += self.some(broker, 2 - len(found)) if len(found) < 2 else []
 
         assert {b"one", b"two"} == set(bodies(found))
@@ -162,13 +162,13 @@ class LeaseRules(BrokerTests):
 
     def test_every_message_goes_to_one_of_many(self, new: MakeBroker) -> None:
         """A leased message is handed to nobody else for `Settings.retry` seconds."""
-        skip_unless(new().capabilities.processes, "is not seen by other processes")
+        skip_unless(new().capabilities.cross_process, "is not seen by other processes")
         sent = numbered(200)
         self.put(new(), *sent)
 
         def consume(tell: Callable[[str], None]) -> None:
             broker = new()
-            while taken := broker.lease(min(7, broker.capabilities.bulk), 4 * self.time_unit):
+            while taken := broker.lease(min(7, broker.capabilities.max_batch), 4 * self.time_unit):
                 for delivery in taken:
                     tell(delivery.body.decode())
                 broker.settle(acks(taken))
@@ -191,7 +191,7 @@ class LeaseRules(BrokerTests):
         it could note it down, need not wait for the lease to end.
         """
         dead, alive = new(owner=b"d" * 16), new(owner=b"a" * 16)
-        skip_unless(dead.capabilities.receipts, "gives no receipts")
+        skip_unless(dead.capabilities.redelivers, "gives no receipts")
         self.put(dead, *numbered(4))
         lost, held = self.some(dead, 2), self.some(alive, 2)
 
@@ -211,7 +211,7 @@ class LeaseRules(BrokerTests):
     def test_only_leases_of_the_dead_are_released(self, new: MakeBroker) -> None:
         """A broker that cannot tell returns 0 and lets the leases run out."""
         broker, other = new(owner=b"a" * 16, retry=4 * self.time_unit), new()
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         self.put(broker, b"held")
         self.one(broker)
 

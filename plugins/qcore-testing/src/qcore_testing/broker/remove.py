@@ -54,7 +54,7 @@ class RemoveRules(BrokerTests):
     def test_returned_messages_are_withdrawn(self, new: MakeBroker) -> None:
         """A ready or delayed message of one of these ids is removed for good."""
         broker = self.removing(new)
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         self.send(broker, 2)
         for action, leased in zip((Action.RETRY, Action.RELEASE), self.some(broker, 2), strict=True):
             self.settle(broker, leased, action)
@@ -66,7 +66,7 @@ class RemoveRules(BrokerTests):
     def test_an_outlived_lease_does_not_hold_a_message(self, new: MakeBroker) -> None:
         """A ready or delayed message of one of these ids is removed for good."""
         broker = self.removing(new, retry=4 * self.time_unit)
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         (sent,) = self.send(broker, 1)
         outlived = self.one(broker)
 
@@ -78,7 +78,7 @@ class RemoveRules(BrokerTests):
     def test_leased_messages_stay(self, new: MakeBroker) -> None:
         """A leased, dead-lettered or unknown one stays as it is."""
         broker, other = self.removing(new), new()
-        skip_unless(broker.capabilities.receipts, "gives no receipts")
+        skip_unless(broker.capabilities.redelivers, "gives no receipts")
         sent = self.send(broker, 2)
         first, second = self.some(broker, 2)
         self.settle(broker, first, Action.RETRY)
@@ -93,7 +93,7 @@ class RemoveRules(BrokerTests):
     def test_buried_messages_stay(self, new: MakeBroker) -> None:
         """A leased, dead-lettered or unknown one stays as it is."""
         broker = self.removing(new)
-        skip_unless(broker.capabilities.dead_letter, "keeps no dead letters")
+        skip_unless(broker.capabilities.dead_letters, "keeps no dead letters")
         (dead,) = self.send(broker, 1)
         self.settle(broker, self.one(broker), Action.DEAD_LETTER, reason="no use")
         before = list(broker.dead_letters())
@@ -130,7 +130,7 @@ class RemoveRules(BrokerTests):
         Of one that is leased at the same moment, one side has it, never both or none.
         """
         broker = self.removing(new)
-        skip_unless(broker.capabilities.processes, "is not seen by other processes")
+        skip_unless(broker.capabilities.cross_process, "is not seen by other processes")
         sent = [body for _ in range(20) for body in self.send(broker, 10)]
 
         def consume(tell: Callable[[str], None]) -> None:

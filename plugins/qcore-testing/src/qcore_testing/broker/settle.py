@@ -22,7 +22,7 @@ class SettleRules(BrokerTests):
     def _receipts(self, request: pytest.FixtureRequest) -> None:
         if request.function.__name__ in vars(SettleRules):
             new: MakeBroker = request.getfixturevalue("new")
-            skip_unless(new().capabilities.receipts, "gives no receipts")
+            skip_unless(new().capabilities.redelivers, "gives no receipts")
 
     def test_ack_removes(self, new: MakeBroker) -> None:
         """ACK removes the message for good."""
@@ -49,7 +49,7 @@ class SettleRules(BrokerTests):
 
         assert second.body == b"failed"
         assert first.receipt != second.receipt
-        if broker.capabilities.counts_attempts:
+        if broker.capabilities.stores_counters:
             assert (second.deliveries, second.failures, second.crashes) == (2, 3, 2)
 
     def test_retry_waits(self, new: MakeBroker) -> None:
@@ -69,7 +69,7 @@ class SettleRules(BrokerTests):
     def test_counters_are_absolute(self, new: MakeBroker) -> None:
         """RETRY redelivers it after `delay`, with the counters given."""
         broker = new()
-        skip_unless(broker.capabilities.counts_attempts, "does not count")
+        skip_unless(broker.capabilities.stores_counters, "does not count")
         self.put(broker, b"failed")
 
         self.settle(broker, self.one(broker), Action.RETRY, failures=7, crashes=1)
@@ -81,7 +81,7 @@ class SettleRules(BrokerTests):
     def test_counters_outlive_a_lost_lease(self, new: MakeBroker) -> None:
         """RETRY redelivers it after `delay`, with the counters given."""
         broker = new(retry=self.time_unit)
-        skip_unless(broker.capabilities.counts_attempts, "does not count")
+        skip_unless(broker.capabilities.stores_counters, "does not count")
         self.put(broker, b"failed")
         self.settle(broker, self.one(broker), Action.RETRY, failures=5, crashes=1)
 
@@ -101,7 +101,7 @@ class SettleRules(BrokerTests):
         last = self.one(other)
 
         assert last.body == b"untouched"
-        if broker.capabilities.counts_attempts:
+        if broker.capabilities.stores_counters:
             assert (last.deliveries, last.failures, last.crashes) == (2, 4, 1)
 
     def test_release_waits(self, new: MakeBroker) -> None:
@@ -117,13 +117,13 @@ class SettleRules(BrokerTests):
         again = self.one(other)
 
         assert since.seconds >= 4 * self.time_unit - self.tolerance
-        if broker.capabilities.counts_attempts:
+        if broker.capabilities.stores_counters:
             assert again.deliveries == 1
 
     def test_bury_keeps_reason_and_counters(self, new: MakeBroker) -> None:
         """DEAD_LETTER keeps it among the dead letters with its reason and counters."""
         broker, other = new(retry=self.time_unit), new()
-        skip_unless(broker.capabilities.dead_letter, "keeps no dead letters")
+        skip_unless(broker.capabilities.dead_letters, "keeps no dead letters")
         self.put(broker, b"hopeless")
         reason = "it failed 5 times: ValueError: \N{SNOWMAN}"
 
@@ -139,7 +139,7 @@ class SettleRules(BrokerTests):
         """Repeating a settlement changes nothing."""
         broker, other = new(), new()
         skip_unless(
-            action is not Action.DEAD_LETTER or broker.capabilities.dead_letter, "keeps no dead letters"
+            action is not Action.DEAD_LETTER or broker.capabilities.dead_letters, "keeps no dead letters"
         )
         self.put(broker, b"settled")
         leased = self.one(broker)
@@ -148,18 +148,18 @@ class SettleRules(BrokerTests):
             self.settle(broker, leased, action, reason="once")
         self.settle(other, leased, action, reason="once")
 
-        left = bodies(other.lease(min(5, other.capabilities.bulk), self.time_unit))
+        left = bodies(other.lease(min(5, other.capabilities.max_batch), self.time_unit))
         assert ([b"settled"] if action in (Action.RETRY, Action.RELEASE) else []) == left
-        if broker.capabilities.dead_letter:
+        if broker.capabilities.dead_letters:
             assert (action is Action.DEAD_LETTER) == len(broker.dead_letters())
 
     @pytest.mark.parametrize("action", list(Action))
     def test_an_outlived_receipt_changes_nothing(self, new: MakeBroker, action: Action) -> None:
         """A receipt whose lease has ended, or that never was one, is ignored."""
         broker, other, third = new(retry=self.time_unit), new(retry=60.0), new()
-        skip_unless(broker.capabilities.fenced, "lets a settlement of an expired lease through")
+        skip_unless(broker.capabilities.fencing, "lets a settlement of an expired lease through")
         skip_unless(
-            action is not Action.DEAD_LETTER or broker.capabilities.dead_letter, "keeps no dead letters"
+            action is not Action.DEAD_LETTER or broker.capabilities.dead_letters, "keeps no dead letters"
         )
         self.put(broker, b"passed on")
         outlived = self.one(broker)
@@ -172,9 +172,9 @@ class SettleRules(BrokerTests):
         self.settle(other, current, Action.RETRY, failures=1)
         again = self.one(third)
         assert again.body == b"passed on"
-        if broker.capabilities.counts_attempts:
+        if broker.capabilities.stores_counters:
             assert (again.deliveries, again.failures) == (3, 1)
-        if broker.capabilities.dead_letter:
+        if broker.capabilities.dead_letters:
             assert list(broker.dead_letters()) == []
 
     @pytest.mark.parametrize("action", list(Action))
@@ -182,7 +182,7 @@ class SettleRules(BrokerTests):
         """A receipt whose lease has ended, or that never was one, is ignored."""
         broker = new()
         skip_unless(
-            action is not Action.DEAD_LETTER or broker.capabilities.dead_letter, "keeps no dead letters"
+            action is not Action.DEAD_LETTER or broker.capabilities.dead_letters, "keeps no dead letters"
         )
         self.put(broker, b"mine", b"waiting")
         mine = self.one(broker)
@@ -197,7 +197,7 @@ class SettleRules(BrokerTests):
     def test_a_mixed_batch_is_settled_one_by_one(self, new: MakeBroker) -> None:
         """RETRY redelivers it after `delay`, with the counters given."""
         broker, other = new(), new()
-        skip_unless(broker.capabilities.dead_letter, "keeps no dead letters")
+        skip_unless(broker.capabilities.dead_letters, "keeps no dead letters")
         self.put(broker, *numbered(4))
         leased = {delivery.body: delivery for delivery in self.some(broker, 4)}
 

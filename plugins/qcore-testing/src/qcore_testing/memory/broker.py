@@ -21,17 +21,17 @@ class MemoryBroker(Broker):
         self._owner = owner
         self._retry = retry
         self.capabilities = Capabilities(
-            receipts=True,
+            redelivers=True,
             extend=True,
             delay=True,
-            counts_attempts=True,
-            dead_letter=True,
-            blocking=True,
+            stores_counters=True,
+            dead_letters=True,
+            long_poll=True,
             unique_ids=True,
-            status=True,
+            cluster_status=True,
             remove_messages=True,
-            processes=False,
-            backend=backend,
+            cross_process=False,
+            transaction_domain=backend,
         )
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:

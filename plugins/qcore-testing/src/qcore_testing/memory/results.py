@@ -73,11 +73,11 @@ class ResultTable:
 class MemoryResults(ResultStore):
     """Keeps results in a `ResultTable`; other processes do not see them."""
 
-    processes = False
+    cross_process = False
 
     def __init__(self, table: ResultTable, *, backend: str) -> None:
         self._table = table
-        self.backend = backend
+        self.transaction_domain = backend
 
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results; they die with this process."""

@@ -50,11 +50,11 @@ class ScheduleTable:
 class MemorySchedules(ScheduleStore):
     """Keeps schedules in a `ScheduleTable`; other processes do not see them."""
 
-    processes = False
+    cross_process = False
 
     def __init__(self, table: ScheduleTable, *, backend: str) -> None:
         self._table = table
-        self.backend = backend
+        self.transaction_domain = backend
 
     def add(self, schedule: Schedule) -> None:
         """Keep a schedule; one of the same name is replaced."""
@@ -101,7 +101,7 @@ class MemorySchedules(ScheduleStore):
         self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
     ) -> bool:
         """Enqueue and advance while nobody else touches the schedules, if both are of one server."""
-        if broker.capabilities.backend != self.backend:
+        if broker.capabilities.transaction_domain != self.transaction_domain:
             return super().fire(broker, messages, before, after)
         with self._table.lock:
             if not self._table.replace(before, after):

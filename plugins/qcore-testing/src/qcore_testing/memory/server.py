@@ -26,8 +26,8 @@ class MemoryServer:
         self._results: dict[str, ResultTable] = {}
         self._coordination: dict[str, MemoryCoordination] = {}
         self._schedules: dict[str, ScheduleTable] = {}
-        #: names this server among those of the process, see `Capabilities.backend`
-        self.backend = f"memory:{id(self):x}"
+        #: names this server among those of the process, see `Capabilities.transaction_domain`
+        self.transaction_domain = f"memory:{id(self):x}"
 
     def queue(self, name: str) -> MemoryQueue:
         """Return the queue of that name."""
@@ -65,14 +65,17 @@ def make_broker(settings: Settings) -> MemoryBroker:
     """Return a broker of the queue the settings name."""
     server = _server(settings)
     return MemoryBroker(
-        server.queue(settings.name), retry=settings.retry, backend=server.backend, owner=settings.owner
+        server.queue(settings.name),
+        retry=settings.retry,
+        backend=server.transaction_domain,
+        owner=settings.owner,
     )
 
 
 def make_results(settings: Settings) -> MemoryResults:
     """Return a store of the results of the queue the settings name."""
     server = _server(settings)
-    return MemoryResults(server.results(settings.name), backend=server.backend)
+    return MemoryResults(server.results(settings.name), backend=server.transaction_domain)
 
 
 def make_coordination(settings: Settings) -> MemoryCoordination:
@@ -83,7 +86,7 @@ def make_coordination(settings: Settings) -> MemoryCoordination:
 def make_schedules(settings: Settings) -> MemorySchedules:
     """Return a store of the schedules of the queue the settings name."""
     server = _server(settings)
-    return MemorySchedules(server.schedules(settings.name), backend=server.backend)
+    return MemorySchedules(server.schedules(settings.name), backend=server.transaction_domain)
 
 
 def _server(settings: Settings) -> MemoryServer:

@@ -26,7 +26,7 @@ class SaveRules(Contract):
 
     def test_saved_results_survive_the_worker(self, new: MakeStore) -> None:
         """When it returns, every result survives the death of the calling process."""
-        skip_unless(new().processes, "is not seen by other processes")
+        skip_unless(new().cross_process, "is not seen by other processes")
         saved = [result(body=b"one"), result(FAILED, body=b"two")]
 
         def work(tell: Callable[[str], None]) -> None:
@@ -89,7 +89,7 @@ class SaveRules(Contract):
 
     def test_writers_race_and_the_success_wins(self, new: MakeStore) -> None:
         """A stored success is never replaced."""
-        skip_unless(new().processes, "is not seen by other processes")
+        skip_unless(new().cross_process, "is not seen by other processes")
         many = [result(RETRYING, body=b"racing") for _ in range(40)]
 
         def writer(state: State) -> Callable[[Callable[[str], None]], None]:
