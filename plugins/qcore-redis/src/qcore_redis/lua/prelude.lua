@@ -22,13 +22,14 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local set_aside
 
--- Do again what failed, without what was in its way.
+-- Do again what failed, without what was in its way. Any other error, as of a full server, is raised.
 local function mended(reason, command, key, ...)
+  local uncountable = string.find(reason, 'not an integer', 1, true) or string.find(reason, 'overflow', 1, true)
   if string.find(reason, 'WRONGTYPE', 1, true) then
     set_aside(key, 'held something of another kind')
-  elseif command == 'HINCRBY' then
+  elseif uncountable and command == 'HINCRBY' then
     raw('HDEL', key, (...))
-  elseif command == 'INCR' or command == 'INCRBY' then
+  elseif uncountable and (command == 'INCR' or command == 'INCRBY') then
     set_aside(key, 'was no number that can be counted up')
   end
   return raw(command, key, ...)
