@@ -65,7 +65,7 @@ class LastHolderIsTold(MemoryCoordination):
         """Look at the end."""
         if super().acquire(key, holder, limit, ttl) is None:
             return None
-        return list(self._places[key])[-1]
+        return list(self._permits[key])[-1]
 
 
 class AskingAgainIsComingAnew(MemoryCoordination):
@@ -82,7 +82,7 @@ class AskingAgainProlongsNothing(MemoryCoordination):
 
     def acquire(self, key: str, holder: bytes, limit: int, ttl: float) -> bytes | None:
         """Ignore whoever has a place."""
-        if self._places.get(key, {}).get(holder, 0.0) > self._wall():
+        if self._permits.get(key, {}).get(holder, 0.0) > self._wall():
             return None
         return super().acquire(key, holder, limit, ttl)
 
@@ -101,7 +101,7 @@ class AnybodyReleases(MemoryCoordination):
     def release(self, places: Sequence[tuple[str, bytes]]) -> None:
         """Free all."""
         for key, _ in places:
-            self._places.pop(key, None)
+            self._permits.pop(key, None)
 
 
 class BurstIsIgnored(MemoryCoordination):

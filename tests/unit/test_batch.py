@@ -410,7 +410,7 @@ def test_follow_up_messages_are_made_from_a_result_that_is_already_stored(bench:
     batch.settle(0)
 
     (following,) = waiting(bench)
-    assert PreviousResult(1, b"\x01") == read_workflow(following.tail).fed
+    assert PreviousResult(1, b"\x01") == read_workflow(following.tail).previous
 
 
 def test_a_stored_result_with_a_wrong_signature_is_ignored(bench: Bench) -> None:

@@ -117,6 +117,6 @@ def test_a_queue_is_paused_by_a_mark_of_ours(app: App) -> None:
     assert not app.queue.is_paused()
 
     marks = ControlFlags(app.runtime.control_sealer)
-    assert marks.holds(PAUSED, marks.make(PAUSED))
-    assert not marks.holds(PAUSED, marks.make("cancel:00"))
-    assert not marks.holds(PAUSED, None)
+    assert marks.verify(PAUSED, marks.sign(PAUSED))
+    assert not marks.verify(PAUSED, marks.sign("cancel:00"))
+    assert not marks.verify(PAUSED, None)

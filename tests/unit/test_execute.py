@@ -21,7 +21,7 @@ from qcore.model import Kind, Outcome
 from qcore.settle import Retry, Rules
 from qcore.tasks.execute import Executor
 from qcore.tasks.plan import Planner, TaskPlan
-from qcore.tasks.tracebacks import MAX_ERROR, MAX_TRACEBACK, describe, trace
+from qcore.tasks.tracebacks import MAX_ERROR, MAX_TRACEBACK, format_error, format_traceback
 from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
@@ -342,8 +342,8 @@ def test_a_tasks_own_options_come_before_the_configurations() -> None:
     ours = Rules(max_attempts=7, ack_failures=True, retry=9.0, max_crashes=5)
     planner = Planner(ours, timeout=30.0, save=False, allowed=None)
 
-    plain = planner.outline(Head("a.b"))
-    own = planner.outline(
+    plain = planner.build(Head("a.b"))
+    own = planner.build(
         Head(
             "a.b",
             timeout=0.0,
@@ -584,16 +584,16 @@ def test_long_texts_are_cut() -> None:
     """An error's text at its end, a traceback at its beginning."""
     error = raised(ValueError("x" * 10**6))
 
-    assert MAX_ERROR == len(describe(error))
-    assert MAX_TRACEBACK == len(trace(error))
-    assert describe(error).startswith("ValueError: xxx")
+    assert MAX_ERROR == len(format_error(error))
+    assert MAX_TRACEBACK == len(format_traceback(error))
+    assert format_error(error).startswith("ValueError: xxx")
 
 
 @pytest.mark.parametrize("text", ["\ud800 alone", "\x00", "\x1b[31m", "ok"])
 def test_what_is_told_can_be_written_as_utf_8(text: str) -> None:
     """Lone surrogates cost neither the record nor the log line."""
-    describe(raised(ValueError(text))).encode()
-    trace(raised(ValueError(text))).encode()
+    format_error(raised(ValueError(text))).encode()
+    format_traceback(raised(ValueError(text))).encode()
 
 
 def test_hostile_classes_do_not_get_through() -> None:
@@ -606,8 +606,8 @@ def test_hostile_classes_do_not_get_through() -> None:
     class Odd(Exception, metaclass=Meta):
         pass
 
-    assert describe(raised(Odd("text"))).endswith("Odd: text")
-    assert trace(raised(Hostile()))
+    assert format_error(raised(Odd("text"))).endswith("Odd: text")
+    assert format_traceback(raised(Hostile()))
 
 
 # -- a task that forks ------------------------------------------------------------------------

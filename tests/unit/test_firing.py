@@ -88,9 +88,9 @@ def test_a_slot_is_skipped_while_an_earlier_one_has_not_ended(app: App, fire: Ca
     fire()
     assert leased(app) == []
 
-    (place,) = read_workflow(first.tail).places
+    (permit,) = read_workflow(first.tail).permits
     with app.runtime.coordination_stores.connection() as store:
-        store.release([(place, first.id)])
+        store.release([(permit, first.id)])
     due_again(app, "tick")
     fire()
 
@@ -110,7 +110,7 @@ def test_one_slot_waits_while_another_runs(app: App, fire: Callable[[], None]) -
 
     assert len(found) == 2
     assert {(one.concurrency, one.limit_key) for one in heads(found)} == {(1, "schedule:tick")}
-    assert [read_workflow(one.tail).places for one in found] == [["schedule:tick"]] * 2
+    assert [read_workflow(one.tail).permits for one in found] == [["schedule:tick"]] * 2
 
 
 @pytest.mark.parametrize(("state", "count"), [(State.SUCCESS, 1), (State.FAILED, 1), (State.RETRYING, 0)])
@@ -257,7 +257,7 @@ def test_a_task_is_enqueued_on_the_queue_it_names(app: App, fire: Callable[[], N
         (found,) = broker.lease(10, 0.0)
     opened = other.envelope.open(found.body)
     tail = read_workflow(opened.tail)
-    assert (tail.home, tail.places) == ("plans", ["schedule:tick@plans"])
+    assert (tail.home, tail.permits) == ("plans", ["schedule:tick@plans"])
     with other.coordination_stores.connection() as store:
         assert store.acquire("schedule:tick@plans", b"another", 1, 60.0) == opened.id
     assert app.schedules.list()[0].queue == "mail"

@@ -14,7 +14,7 @@ from qcore.flows.builder import chain_ids, member_id, new_flow
 from qcore.flows.continuation import KEPT, ContinuationBuilder, UpstreamFailed, upstream_args
 from qcore.hookspecs import EnqueueEvent, hookimpl
 from qcore.messages.envelope import Head, encode_head, read_head
-from qcore.messages.workflow import GroupMember, GroupResults, Link, WorkflowHeader, derived, read_workflow
+from qcore.messages.workflow import GroupMember, GroupResults, Link, WorkflowHeader, derived_id, read_workflow
 from qcore.model import Kind, Outcome, Result
 from qcore.plugins import Plugins
 from qcore.tasks.call import DEFAULT, with_options
@@ -285,7 +285,7 @@ def test_only_the_members_own_results_are_collected(app: App) -> None:
 def test_the_callback_is_the_same_message_whoever_completes_the_group(app: App) -> None:
     """Only its time and the member that enqueued it differ."""
     flow = new_flow()
-    link = Link(derived(flow, "callback"), encode_head(Head("a.b")))
+    link = Link(derived_id(flow, "callback"), encode_head(Head("a.b")))
     continuation = ContinuationBuilder(app.runtime)
 
     messages = [continuation.callback(GroupMember(flow, index, 2, link)) for index in range(2)]

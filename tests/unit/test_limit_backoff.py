@@ -54,7 +54,7 @@ def test_the_store_is_asked_once_for_all_that_come_at_once(clock: Clock) -> None
     store: Any = Places()
     gate = Limiter(ConnectionPool(lambda: store))
 
-    waits = {gate.enter(bytes(16), ONE) for _ in range(5000)}
+    waits = {gate.acquire(bytes(16), ONE) for _ in range(5000)}
 
     assert 1 == store.asked
     assert {1.0} == waits
@@ -64,24 +64,24 @@ def test_a_place_given_up_here_is_asked_for_at_once(clock: Clock) -> None:
     """The next task of the same batch may begin."""
     store: Any = Places()
     gate = Limiter(ConnectionPool(lambda: store))
-    assert gate.enter(bytes(16), ONE) > 0
+    assert gate.acquire(bytes(16), ONE) > 0
 
-    gate.leave(bytes(16), ONE)
+    gate.release(bytes(16), ONE)
 
-    assert gate.enter(bytes(16), ONE) == 0.0
+    assert gate.acquire(bytes(16), ONE) == 0.0
 
 
 def test_a_place_given_up_elsewhere_is_found_a_moment_later(clock: Clock) -> None:
     """Another worker's end cannot be seen; it is looked for again soon."""
     store: Any = Places()
     gate = Limiter(ConnectionPool(lambda: store))
-    assert gate.enter(bytes(16), ONE) > 0
+    assert gate.acquire(bytes(16), ONE) > 0
     store.taken = False
 
-    assert gate.enter(bytes(16), ONE) > 0
+    assert gate.acquire(bytes(16), ONE) > 0
     clock.now += 0.1
 
-    assert gate.enter(bytes(16), ONE) == 0.0
+    assert gate.acquire(bytes(16), ONE) == 0.0
 
 
 @pytest.mark.parametrize(("waiting", "expected"), [(5, 1.0), (400, 1.0), (2000, 4.0), (100_000, 10.0)])

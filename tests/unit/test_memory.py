@@ -205,7 +205,7 @@ def test_prune_removes_what_has_expired() -> None:
 
     store.prune()
 
-    kept = (store._marks, store._places, store._rates, store._gatherings)
+    kept = (store._marks, store._permits, store._rates, store._gatherings)
     assert [list(kind) for kind in kept] == [["long"]] * 4
     assert store.get_flags(["long"]) == [b"value"]
 

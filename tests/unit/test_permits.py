@@ -22,7 +22,7 @@ def test_a_permit_released_while_it_is_extended_stays_free(tmp_path: Path) -> No
     (entry,) = bench.batch.accept(bench.broker.lease(1, 0))
     gate, limit = Limiter(bench.runtime.coordination_stores), limit_of(read_head(entry.opened.head))
     assert limit is not None
-    assert gate.enter(entry.opened.id, limit) == 0.0
+    assert gate.acquire(entry.opened.id, limit) == 0.0
     long_ago = time.monotonic_ns() - 60 * 1_000_000_000
     bench.page.begin(0, long_ago, 0)
     slot = Slot(0, bench.journal.page(0), [])
@@ -30,12 +30,12 @@ def test_a_permit_released_while_it_is_extended_stays_free(tmp_path: Path) -> No
 
     def late() -> Any:
         bench.page.end(1, 1)
-        gate.leave(entry.opened.id, limit)
+        gate.release(entry.opened.id, limit)
         return bench.runtime.make_coordination_store()
 
     keep_permits([slot], late)
 
-    assert gate.enter(bytes(16), limit) == 0.0
+    assert gate.acquire(bytes(16), limit) == 0.0
     bench.close()
 
 
@@ -52,5 +52,5 @@ def test_the_permit_of_a_running_task_is_extended(tmp_path: Path) -> None:
 
     keep_permits([slot], bench.runtime.make_coordination_store)
 
-    assert Limiter(bench.runtime.coordination_stores).enter(bytes(16), limit) > 0
+    assert Limiter(bench.runtime.coordination_stores).acquire(bytes(16), limit) > 0
     bench.close()

@@ -17,9 +17,9 @@ from qcore.messages.workflow import (
     Link,
     PreviousResult,
     WorkflowHeader,
-    derived,
+    barrier_key,
+    derived_id,
     encode_tail,
-    key_of,
     read_workflow,
 )
 
@@ -35,8 +35,9 @@ tails = st.builds(
     member=st.none()
     | st.builds(GroupMember, flow=ids, index=st.integers(0, 9999), count=st.just(9), callback=links),
     gathered=st.none() | st.builds(GroupResults, flow=ids, count=st.integers(0, 9), whole=st.booleans()),
-    fed=st.none() | st.builds(PreviousResult, serializer=st.integers(0, 255), value=st.binary(max_size=9)),
-    ending=st.none() | st.builds(FinalResult, id=ids, body=st.binary(max_size=9)),
+    previous=st.none()
+    | st.builds(PreviousResult, serializer=st.integers(0, 255), value=st.binary(max_size=9)),
+    final_result=st.none() | st.builds(FinalResult, id=ids, body=st.binary(max_size=9)),
     unique=st.none() | st.text(max_size=9),
 )
 
@@ -47,7 +48,7 @@ LINK: Final = Link(
 GOLDEN: Final = {
     "nothing": (WorkflowHeader(), "9c90c20000c2c0c0c0c0c090a0"),
     "a chain": (
-        WorkflowHeader(links=[LINK], pipe_result=True, position=1, total=2, fed=PreviousResult(1, b"v")),
+        WorkflowHeader(links=[LINK], pipe_result=True, position=1, total=2, previous=PreviousResult(1, b"v")),
         (
             "9c9198c410000102030405060708090a0b0c0d0e0fc40468656164c409617267756d656e747301c3"
             "cb3ff8000000000000cb4000000000000000c3c30102c2c0c09201c40176c0c090a0"
@@ -63,7 +64,7 @@ GOLDEN: Final = {
     "a callback and a hook": (
         WorkflowHeader(
             gathered=GroupResults(bytes(16), 9, by=b"m"),
-            ending=FinalResult(bytes(16), b"sealed"),
+            final_result=FinalResult(bytes(16), b"sealed"),
             unique="key",
         ),
         (
@@ -106,15 +107,15 @@ def test_a_tail_that_is_none_is_refused_with_one_error(data: bytes) -> None:
 @given(ids, st.text(max_size=9), st.integers(0, 2**32 - 1))
 def test_who_ever_asks_is_told_the_same_id(id: bytes, what: str, number: int) -> None:
     """It is ordered by time, as all ids are, and nobody else's."""
-    made = derived(id, what, number)
+    made = derived_id(id, what, number)
 
     assert (16, id[:6]) == (len(made), made[:6])
-    assert made == derived(id, what, number)
-    assert made != derived(id, what + "x", number)
+    assert made == derived_id(id, what, number)
+    assert made != derived_id(id, what + "x", number)
 
 
 def test_the_keys_of_gatherings_are_told_apart() -> None:
     """By their flows."""
-    seen: set[Any] = {key_of(bytes([n]) * 16) for n in range(9)}
+    seen: set[Any] = {barrier_key(bytes([n]) * 16) for n in range(9)}
 
     assert len(seen) == 9

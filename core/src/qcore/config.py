@@ -14,7 +14,7 @@ from qcore.errors import ConfigError
 from qcore.interfaces import Settings
 from qcore.plugins import Plugins
 from qcore.settings import anchor, crosscheck, keyfile, options, sections, shapes
-from qcore.settings.rules import UNSET, Wrong, is_none, problem_with
+from qcore.settings.rules import UNSET, InvalidValue, is_none, problem_with
 from qcore.settings.sources import Layers
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Config(options.Options):
         for key, value in layers.values.items():
             try:
                 values |= {key: rules[key].read(value)} if key in rules else {}
-            except Wrong as error:
+            except InvalidValue as error:
                 invalid.add(key)
                 problems.append(problem_with(key, value, error, layers.origin(key)))
         values = {key: value for key, value in values.items() if value is not UNSET}
@@ -157,7 +157,7 @@ class Config(options.Options):
         if not self._keys:
             try:
                 self._keys.append(self._read_keys())
-            except Wrong as error:
+            except InvalidValue as error:
                 raise ConfigError([f"secret_key: {error}"]) from error
         return self._keys[0]
 
@@ -165,7 +165,9 @@ class Config(options.Options):
         if self.secret_key:
             return keyfile.resolved(self.secret_key)
         if self._find_file is None:
-            raise Wrong(f"missing; the broker {self.broker!r} needs one: make one with 'qcore keys new'")
+            raise InvalidValue(
+                f"missing; the broker {self.broker!r} needs one: make one with 'qcore keys new'"
+            )
         file = self._find_file(self.settings())
         # A queue that exists only in one process needs no stored key.
         return (keyfile.new(),) if file is None else keyfile.read_or_create(file.with_suffix(".key"))

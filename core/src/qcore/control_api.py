@@ -95,7 +95,7 @@ def _flag(runtime: Runtime, ids: Iterable[bytes], seconds: float) -> None:
     flags = ControlFlags(runtime.control_sealer)
     with runtime.coordination_stores.connection() as store:
         for key in map(cancel_key, ids):
-            store.set_flag(key, flags.make(key) if seconds else b"", seconds)
+            store.set_flag(key, flags.sign(key) if seconds else b"", seconds)
 
 
 def _remove(runtime: Runtime, broker: Broker, store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:

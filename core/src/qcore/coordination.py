@@ -56,7 +56,7 @@ class CoordinationStore(ABC):
         """
 
     @abstractmethod
-    def release(self, places: Sequence[tuple[str, bytes]]) -> None:
+    def release(self, permits: Sequence[tuple[str, bytes]]) -> None:
         """Give permits back: keys and holders; what is not held is ignored."""
 
     # -- rate slots: a rate limit -----------------------------------------------------------

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from qcore.flows.continuation import ContinuationBuilder, UpstreamFailed, upstream_args
-from qcore.messages.workflow import key_of, read_workflow
+from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import Kind, Outcome, State
 from qcore.tasks.execute import Executor
 from qcore.tasks.limits import release
@@ -73,16 +73,16 @@ class _InlineQueue:
         if records:
             with self._runtime.stores.connection() as store:
                 store.save(records)
-        if then.places:
+        if then.permits:
             with self._runtime.coordination_stores.connection() as store:
-                release(store, then.places)
+                release(store, then.permits)
         return [*then.messages, *self._join_barrier(then)]
 
     def _outcome(self, opened: Opened, plan: TaskPlan, tail: WorkflowHeader | None) -> Outcome:
         upstream = None
         if tail is not None:
             gathered = tail.gathered
-            members = {} if gathered is None else self._members.pop(key_of(gathered.flow), {})
+            members = {} if gathered is None else self._members.pop(barrier_key(gathered.flow), {})
             try:
                 upstream = upstream_args(self._runtime.results, tail, members)
             except UpstreamFailed as exc:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qcore.errors import PluginBroken, PluginError, QcoreError
 from qcore.interfaces import Broker
-from qcore.user_modules import import_user_module, place_of
+from qcore.user_modules import import_user_module, source_line_of
 from qcore.wording import reason
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def make(whose: str, factory: Callable[..., _T], *args: Any, **kwargs: Any) -> _
     except QcoreError:
         raise
     except Exception as exc:
-        where = place_of(exc)
+        where = source_line_of(exc)
         msg = f"{whose} cannot be made: {reason(exc)}" + (f"\n  at {where}" if where else "")
         raise PluginBroken(msg) from exc
 

@@ -38,7 +38,7 @@ class Queue:
         """
         runtime = self._app.runtime
         with runtime.coordination_stores.connection() as store:
-            flag = ControlFlags(runtime.control_sealer).make(PAUSED)
+            flag = ControlFlags(runtime.control_sealer).sign(PAUSED)
             store.set_flag(PAUSED, flag, PAUSE_TTL)
 
     def resume(self) -> None:
@@ -51,4 +51,4 @@ class Queue:
         runtime = self._app.runtime
         with runtime.coordination_stores.connection() as store:
             found = store.get_flags([PAUSED])[0]
-        return ControlFlags(runtime.control_sealer).holds(PAUSED, found)
+        return ControlFlags(runtime.control_sealer).verify(PAUSED, found)

@@ -50,12 +50,12 @@ def module_failed(name: str, error: BaseException) -> ModuleFailed:
     while first is not None and _is_machinery(first.tb_frame.f_code.co_filename):
         first = first.tb_next
     trace = "".join(traceback.format_exception(type(error), error, first)).rstrip()
-    where = place_of(error)
+    where = source_line_of(error)
     told = f"your module {name!r} cannot be imported: {reason(error)}"
     return ModuleFailed(f"{told}\n  at {where}" if where else told, trace)
 
 
-def place_of(error: BaseException) -> str:
+def source_line_of(error: BaseException) -> str:
     """Return `file, line N` of the deepest line that raised an error and that the user wrote; or nothing."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"

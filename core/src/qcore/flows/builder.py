@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import PayloadTooLarge
 from qcore.flows.continuation import ContinuationBuilder
-from qcore.messages.workflow import GroupMember, GroupResults, WorkflowHeader, derived, encode_tail
+from qcore.messages.workflow import GroupMember, GroupResults, WorkflowHeader, derived_id, encode_tail
 from qcore.model import Outgoing
 from qcore.tasks.call import Sealed
 from qcore.tasks.producer import link_of
@@ -35,17 +35,17 @@ def new_flow() -> bytes:
 
 def member_id(flow: bytes, index: int) -> bytes:
     """Return the id of a group member; for a chain it is the id of the last link."""
-    return derived(flow, "member", index)
+    return derived_id(flow, "member", index)
 
 
 def callback_id(flow: bytes) -> bytes:
     """Return the id of the callback of a group."""
-    return derived(flow, "callback")
+    return derived_id(flow, "callback")
 
 
 def chain_ids(last: bytes, count: int) -> list[bytes]:
     """Return the ids of a chain's links."""
-    return [*(derived(last, "link", number) for number in range(1, count)), last]
+    return [*(derived_id(last, "link", number) for number in range(1, count)), last]
 
 
 class FlowBuilder:

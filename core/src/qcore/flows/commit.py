@@ -11,7 +11,7 @@ from qcore.errors import BackendError, BackendRejected
 from qcore.flows.continuation import KEPT
 from qcore.flows.emulation import Emulation
 from qcore.messages.results import save_each
-from qcore.messages.workflow import derived, key_of
+from qcore.messages.workflow import barrier_key, derived_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +131,7 @@ class Committer:
                     continue
                 # A member that joins again is given the full number as well. Only the first one to
                 # complete the barrier, and whoever finishes in its place, enqueues the callback.
-                holder = derived(member.flow, "member", member.index)
+                holder = derived_id(member.flow, "member", member.index)
                 if store.acquire(_completion_lock(member.flow), holder, 1, _COMPLETED) is None:
                     callbacks.append(self._continuation.callback(member))
         return callbacks
@@ -139,14 +139,14 @@ class Committer:
     def _release_locks(self, follow_ups: Sequence[FollowUp]) -> None:
         """Delete the barriers of ended callbacks and release permits; after a crash they expire."""
         ended = [one.gathered for one in follow_ups if one.gathered is not None]
-        permits = [permit for one in follow_ups for permit in one.places]
+        permits = [permit for one in follow_ups for permit in one.permits]
         permits += [(_completion_lock(one.flow), one.by) for one in ended]
         if not permits:
             return
         try:
             with self._coordination.connection() as store:
                 if ended:
-                    store.delete_barriers([key_of(one.flow) for one in ended])
+                    store.delete_barriers([barrier_key(one.flow) for one in ended])
                 store.release(permits)
         except BackendError as exc:
             _log.warning("permits and barriers stay until they expire (%d): %s", len(permits), exc)
@@ -158,4 +158,4 @@ def expiring_success(record: StoredResult) -> StoredResult:
 
 
 def _completion_lock(flow: bytes) -> str:
-    return f"{key_of(flow)}:complete"
+    return f"{barrier_key(flow)}:complete"

@@ -16,9 +16,9 @@ from qcore.messages.workflow import (
     Link,
     PreviousResult,
     WorkflowHeader,
-    derived,
+    barrier_key,
+    derived_id,
     encode_tail,
-    key_of,
 )
 from qcore.model import Kind, Outcome, Outgoing, State, StoredResult
 from qcore.wording import counted
@@ -67,7 +67,7 @@ class ContinuationBuilder:
             self._hook(head, record, messages, results)
         if tail is None:
             return FollowUp(messages, results)
-        places = [(key, record.id) for key in tail.places]
+        permits = [(key, record.id) for key in tail.permits]
         if tail.links:
             try:
                 following = self._next(tail, record)
@@ -75,19 +75,21 @@ class ContinuationBuilder:
             except PayloadTooLarge as exc:
                 following, why = None, f"its result cannot be passed on: {exc}"
             if following is not None:
-                return FollowUp([*messages, following], results, places=places)
+                return FollowUp([*messages, following], results, permits=permits)
             record = self._stopped(head, tail, record, created, why)
             results.append(record)
             last = read_head(tail.links[-1].head)
             if last.hook is not None:
                 self._hook(last, record, messages, results)
         member = tail.member
-        arrival = None if member is None else BarrierMember(key_of(member.flow), member.index, record.body)
-        return FollowUp(messages, results, arrival, member, tail.gathered, places)
+        arrival = (
+            None if member is None else BarrierMember(barrier_key(member.flow), member.index, record.body)
+        )
+        return FollowUp(messages, results, arrival, member, tail.gathered, permits)
 
     def callback(self, member: GroupMember) -> Outgoing:
         """Return the callback of a group, enqueued by this member."""
-        by = derived(member.flow, "member", member.index)
+        by = derived_id(member.flow, "member", member.index)
         gathered = GroupResults(member.flow, member.count, member.whole, by)
         return self.seal(member.callback, WorkflowHeader(gathered=gathered))
 
@@ -142,7 +144,7 @@ class ContinuationBuilder:
                 total=tail.total,
                 continue_on_failure=link.continue_on_failure,
                 member=tail.member,
-                fed=fed,
+                previous=fed,
             ),
         )
 
@@ -160,9 +162,9 @@ class ContinuationBuilder:
     ) -> None:
         # One attempt only, because a callback learns of the end and is not part of the work.
         called = Head(head.hook or "", max_attempts=1, ack_failure=True, save=False, headers=head.headers)
-        link = Link(derived(record.id, "hook"), encode_head(called))
+        link = Link(derived_id(record.id, "hook"), encode_head(called))
         try:
-            messages.append(self.seal(link, WorkflowHeader(ending=FinalResult(record.id, record.body))))
+            messages.append(self.seal(link, WorkflowHeader(final_result=FinalResult(record.id, record.body))))
         except PayloadTooLarge as exc:
             why = f"the hook of task {record.id.hex()} cannot be called with its result: {exc}"
             _log.error("%s", why)
@@ -189,7 +191,7 @@ def upstream_args(
         UpstreamFailed: the task must not be called; the text says why.
 
     """
-    ending, fed, gathered = tail.ending, tail.fed, tail.gathered
+    ending, fed, gathered = tail.final_result, tail.previous, tail.gathered
     if ending is not None:
         body = results.open(ending.id, ending.body)
         return lambda: (results.result(ending.id, body),)
@@ -219,7 +221,7 @@ def _members(
     found = []
     for index in sorted(members):
         # The id is derived here and not read, so no other task's result passes for this one's.
-        id_ = derived(gathered.flow, "member", index)
+        id_ = derived_id(gathered.flow, "member", index)
         try:
             found.append((id_, results.open(id_, members[index])))
         except EnvelopeError as exc:

@@ -36,11 +36,11 @@ class ControlFlags:
         #: keys whose marks were found wrong, each complained of once
         self._wrong: set[str] = set()
 
-    def make(self, key: str) -> bytes:
+    def sign(self, key: str) -> bytes:
         """Return what to keep under a key."""
         return self._sealer.seal(key.encode(), b"")
 
-    def holds(self, key: str, value: bytes | None) -> bool:
+    def verify(self, key: str, value: bytes | None) -> bool:
         """Whether what is kept under a key is a mark of ours."""
         if value is None:
             return False
@@ -65,4 +65,4 @@ class ControlFlags:
             return set()
         keys = [cancel_key(id) for id in ids]
         found = store.get_flags(keys)
-        return {id for id, key, value in zip(ids, keys, found, strict=True) if self.holds(key, value)}
+        return {id for id, key, value in zip(ids, keys, found, strict=True) if self.verify(key, value)}

@@ -96,12 +96,12 @@ class WorkflowHeader(msgspec.Struct, array_like=True, frozen=True, gc=False):
     continue_on_failure: bool = False
     member: GroupMember | None = None
     gathered: GroupResults | None = None
-    fed: PreviousResult | None = None
-    ending: FinalResult | None = None
+    previous: PreviousResult | None = None
+    final_result: FinalResult | None = None
     #: its deduplication key
     unique: str | None = None
     #: keys of the locks that it releases when it has ended
-    places: list[str] = []
+    permits: list[str] = []
     #: queue that stores its schedule; empty = this one
     home: str = ""
 
@@ -119,7 +119,7 @@ class FollowUp(msgspec.Struct, array_like=True, frozen=True, gc=False):
     #: the group whose barrier is not needed any more
     gathered: GroupResults | None = None
     #: keys and holders of locks to release
-    places: list[tuple[str, bytes]] = []
+    permits: list[tuple[str, bytes]] = []
 
 
 encode_tail: Final = msgspec.msgpack.Encoder().encode
@@ -140,13 +140,13 @@ def read_workflow(data: bytes) -> WorkflowHeader:
         raise MalformedMessage(msg) from exc
 
 
-def derived(id: bytes, what: str, number: int = 0) -> bytes:
+def derived_id(id: bytes, what: str, number: int = 0) -> bytes:
     """Return the id of a follow-up of a task or a flow, the same in every process."""
     noise = hashlib.sha256(id + b"\0" + what.encode() + b"\0" + number.to_bytes(4, "big")).digest()
     # Ordered by time, like all ids.
     return id[:6] + noise[:10]
 
 
-def key_of(flow: bytes) -> str:
+def barrier_key(flow: bytes) -> str:
     """Return the key of a flow's fan-in barrier."""
     return f"flow:{flow.hex()}"

@@ -17,7 +17,7 @@ from qcore.messages.workflow import WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.schedules import rules
 from qcore.settings import options as settings
-from qcore.settings.rules import Wrong
+from qcore.settings.rules import InvalidValue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +142,7 @@ def destination(runtime: Runtime, queue: str) -> Runtime:
         return runtime
     try:
         settings.every()["name"].read(queue)
-    except Wrong as exc:
+    except InvalidValue as exc:
         msg = f"queue={queue!r}: the name of a queue {exc}"
         raise ScheduleError(msg) from exc
     config = runtime.config
@@ -253,9 +253,9 @@ class OpenedSchedule:
         schedule = self._schedule
         if schedule.overlap == "allow" and not schedule.queue:
             return b""
-        places = [] if schedule.overlap == "allow" else [self.permit_key]
+        permits = [] if schedule.overlap == "allow" else [self.permit_key]
         home = self._home.config.name if schedule.queue else ""
-        return encode_tail(WorkflowHeader(places=places, home=home))
+        return encode_tail(WorkflowHeader(permits=permits, home=home))
 
 
 def _task(id: bytes, head: Head, args: Sequence[Any], kwargs: dict[str, Any], now: int) -> TaskInfo:

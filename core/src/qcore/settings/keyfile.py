@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from qcore.settings.rules import EnvText, Rule, Wrong, is_none, parsed
+from qcore.settings.rules import EnvText, InvalidValue, Rule, is_none, parsed
 from qcore.wording import counted
 
 _log = logging.getLogger("qcore.config")
@@ -41,12 +41,12 @@ def rule() -> Rule:
         value = parsed(value)
         keys = [value] if isinstance(value, str) else value
         if not isinstance(keys, list | tuple) or not keys or not all(isinstance(key, str) for key in keys):
-            raise Wrong(f"must be a text or a list of texts, the first signs, all verify; {_MAKE_ONE}")
+            raise InvalidValue(f"must be a text or a list of texts, the first signs, all verify; {_MAKE_ONE}")
         for number, key in enumerate(keys, 1):
             if why := problem_of(key):
                 hint = f"; in a variable commas separate keys, write {_ONE} for one that holds a comma"
                 which = f"key {number} of {len(keys)}: " if len(keys) > 1 else ""
-                raise Wrong(f"{which}{why}{hint if split else ''}")
+                raise InvalidValue(f"{which}{why}{hint if split else ''}")
         return tuple(str(key) for key in keys)
 
     return Rule("text or list of texts", read)
@@ -75,7 +75,7 @@ def resolved(keys: tuple[str, ...]) -> tuple[str, ...]:
     """Return keys, with each `file:PATH` replaced by the keys in the file.
 
     Raises:
-        Wrong: a file cannot be read or contains no valid key.
+        InvalidValue: a file cannot be read or contains no valid key.
 
     """
     found: list[str] = []
@@ -93,22 +93,24 @@ def read_file(path: Path) -> tuple[str, ...]:
     """Return the keys in a file, one a line.
 
     Raises:
-        Wrong: it cannot be read or contains no valid key.
+        InvalidValue: it cannot be read or contains no valid key.
 
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise Wrong(
+        raise InvalidValue(
             f"the key file {str(path)!r} cannot be read ({why}); make one with 'qcore keys new'"
         ) from None
     keys = [line.strip() for line in lines if line.strip()]
     if not keys:
-        raise Wrong(f"the key file {str(path)!r} is empty; delete it to create a new key, or restore yours")
+        raise InvalidValue(
+            f"the key file {str(path)!r} is empty; delete it to create a new key, or restore yours"
+        )
     for key in keys:
         if why := "it names another file; write the key itself" if key.startswith(FILE) else problem_of(key):
-            raise Wrong(f"the key in the file {str(path)!r} cannot be used: {why}")
+            raise InvalidValue(f"the key in the file {str(path)!r} cannot be used: {why}")
     return tuple(keys)
 
 
@@ -118,14 +120,14 @@ def read_or_create(path: Path) -> tuple[str, ...]:
     All processes that do this at the same time get the same key.
 
     Raises:
-        Wrong: it cannot be read or created.
+        InvalidValue: it cannot be read or created.
 
     """
     if not path.exists():
         try:
             _create(path)
         except OSError as error:
-            raise Wrong(
+            raise InvalidValue(
                 f"the key file {str(path)!r} cannot be created ({error.strerror}); "
                 f"make the folder writable, or set secret_key yourself: {_MAKE_ONE}"
             ) from None

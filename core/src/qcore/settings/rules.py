@@ -31,11 +31,11 @@ class EnvText(str):
     __slots__ = ()
 
 
-class Wrong(ValueError):
+class InvalidValue(ValueError):
     """A value breaks a rule; the message says how, and what to do."""
 
 
-class NotATable(Wrong):
+class NotATable(InvalidValue):
     """A value is not a table although one is needed; it is not shown, because it may be a password."""
 
 
@@ -45,7 +45,7 @@ class Rule:
 
     #: the type as the documents name it
     kind: str
-    #: returns the parsed value, or raises Wrong
+    #: returns the parsed value, or raises InvalidValue
     read: Callable[[object], Any]
     #: the unit of the value, "" if it has none
     unit: str = ""
@@ -63,7 +63,7 @@ def is_none(value: object) -> bool:
     return value is None or (isinstance(value, EnvText) and value.strip().lower() in _NONE)
 
 
-def problem_with(path: str, value: object, error: Wrong, origin: str = "") -> str:
+def problem_with(path: str, value: object, error: InvalidValue, origin: str = "") -> str:
     """Return the sentence that reports a value that breaks a rule."""
     seen = wording.described(value) if isinstance(error, NotATable) else wording.shown(value, path)
     return wording.fault(path, seen, str(error), origin)
@@ -106,7 +106,7 @@ def parsed(value: object) -> object:
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            raise Wrong("it begins like JSON but is not valid JSON; check quotes and commas") from None
+            raise InvalidValue("it begins like JSON but is not valid JSON; check quotes and commas") from None
     return value
 
 
@@ -116,21 +116,23 @@ def flag() -> Rule:
     def read(value: object) -> bool:
         found = boolean(value)
         if found is None:
-            raise Wrong("must be true or false, without quotes")
+            raise InvalidValue("must be true or false, without quotes")
         return found
 
     return Rule("true or false", read)
 
 
-def integer(least: int, advice: str, *, unit: str = "", none: object = Wrong, zero: object = 0) -> Rule:
+def integer(
+    least: int, advice: str, *, unit: str = "", none: object = InvalidValue, zero: object = 0
+) -> Rule:
     """Return the rule of a whole number; `none` and `zero` are the values of None and 0."""
 
     def read(value: object) -> object:
-        if is_none(value) and none is not Wrong:
+        if is_none(value) and none is not InvalidValue:
             return none
         found = numeric(value)
         if found is None or found != int(found) or (found < least and (found or zero == 0)):
-            raise Wrong(f"must be a whole number of {least} or more{unquoted(value)}; {advice}")
+            raise InvalidValue(f"must be a whole number of {least} or more{unquoted(value)}; {advice}")
         return int(found) or zero
 
     return Rule("whole number", read, unit)
@@ -142,39 +144,39 @@ def seconds(
     above: float | None = None,
     least: float = 0,
     below: float | None = None,
-    none: object = Wrong,
+    none: object = InvalidValue,
 ) -> Rule:
     """Return the rule of a number of seconds; `none` is the value of None."""
     low = f"{least:g} or more" if above is None else f"more than {above:g}"
     high = "" if below is None else f" and less than {below:g}"
 
     def read(value: object) -> object:
-        if is_none(value) and none is not Wrong:
+        if is_none(value) and none is not InvalidValue:
             return none
         found = numeric(value)
         fits = found is not None and (found >= least if above is None else found > above)
         if found is None or not fits or (below is not None and found >= below):
-            raise Wrong(f"must be a number of seconds{unquoted(value)}, {low}{high}; {advice}")
+            raise InvalidValue(f"must be a number of seconds{unquoted(value)}, {low}{high}; {advice}")
         return float(found)
 
     return Rule("number", read, "seconds")
 
 
-def text(wrong: str, pattern: str = r"[^\x00-\x1f]*", *, none: object = Wrong) -> Rule:
+def text(wrong: str, pattern: str = r"[^\x00-\x1f]*", *, none: object = InvalidValue) -> Rule:
     """Return the rule of a text that matches `pattern` completely."""
     shape = re.compile(pattern)
 
     def read(value: object) -> object:
-        if is_none(value) and none is not Wrong:
+        if is_none(value) and none is not InvalidValue:
             return none
         if not isinstance(value, str) or not shape.fullmatch(value) or not _encodable(value):
-            raise Wrong(wrong)
+            raise InvalidValue(wrong)
         return str(value)
 
     return Rule("text", read)
 
 
-def texts(wrong: str, pattern: str, *, none: object, empty: object = Wrong) -> Rule:
+def texts(wrong: str, pattern: str, *, none: object, empty: object = InvalidValue) -> Rule:
     """Return the rule of a list of texts that match `pattern`; its value is a tuple."""
     shape = re.compile(pattern)
 
@@ -185,14 +187,14 @@ def texts(wrong: str, pattern: str, *, none: object, empty: object = Wrong) -> R
             value = [part.strip() for part in value.split(",")]
         value = parsed(value)
         if isinstance(value, str):
-            raise Wrong(f"must be a list; write [{wording.shown(value)}]")
-        if isinstance(value, list | tuple) and not value and empty is not Wrong:
+            raise InvalidValue(f"must be a list; write [{wording.shown(value)}]")
+        if isinstance(value, list | tuple) and not value and empty is not InvalidValue:
             return empty
         if not isinstance(value, list | tuple) or not value:
-            raise Wrong(wrong)
+            raise InvalidValue(wrong)
         for item in value:
             if not isinstance(item, str) or not shape.fullmatch(item) or not _encodable(item):
-                raise Wrong(f"{wrong}; {wording.shown(item)} is not one")
+                raise InvalidValue(f"{wrong}; {wording.shown(item)} is not one")
         return tuple(str(item) for item in value)
 
     return Rule("list of texts", read)
@@ -211,7 +213,7 @@ def level() -> Rule:
         if isinstance(value, str) and value.upper() in names:
             return value.upper()
         hint = wording.did_you_mean(value.upper(), names) if isinstance(value, str) else ""
-        raise Wrong(f"must be one of {', '.join(names)}{hint}")
+        raise InvalidValue(f"must be one of {', '.join(names)}{hint}")
 
     return Rule("text", read)
 
@@ -225,7 +227,7 @@ def choice(names: Sequence[str], advice: str) -> Rule:
         if isinstance(value, str) and value.lower() in names:
             return value.lower()
         hint = wording.did_you_mean(value, names) if isinstance(value, str) else ""
-        raise Wrong(f"must be one of {', '.join(names)}{hint}; {advice}")
+        raise InvalidValue(f"must be one of {', '.join(names)}{hint}; {advice}")
 
     return Rule("text", read)
 
@@ -244,7 +246,7 @@ def zone() -> Rule:
         from zoneinfo import available_timezones  # noqa: PLC0415 - see above
 
         hint = wording.did_you_mean(value, available_timezones()) if isinstance(value, str) else ""
-        raise Wrong(f"must be a time zone of the IANA database such as 'Europe/Paris' or 'UTC'{hint}")
+        raise InvalidValue(f"must be a time zone of the IANA database such as 'Europe/Paris' or 'UTC'{hint}")
 
     return Rule("text", read)
 
@@ -276,7 +278,7 @@ def tables() -> Rule:
             raise NotATable(wrong)
         for name, inner in value.items():
             if not isinstance(name, str) or not isinstance(inner, Mapping):
-                raise Wrong(f"{wrong}; {wording.shown(name)} is {wording.described(inner)}")
+                raise InvalidValue(f"{wrong}; {wording.shown(name)} is {wording.described(inner)}")
         return {str(name): plain(inner) for name, inner in value.items()}
 
     return Rule("table", read)

@@ -15,8 +15,8 @@ from qcore.errors import PluginError
 from qcore.settings import anchor, crosscheck, shapes
 from qcore.settings.rules import (
     EnvText,
+    InvalidValue,
     NotATable,
-    Wrong,
     boolean,
     is_none,
     numeric,
@@ -131,27 +131,27 @@ def _converter() -> Converter:
 def _boolean(value: object) -> bool:
     found = boolean(value)
     if found is None:
-        raise Wrong("must be true or false")
+        raise InvalidValue("must be true or false")
     return found
 
 
 def _integer(value: object) -> int:
     found = numeric(value)
     if found is None or found != int(found):
-        raise Wrong(f"must be a whole number{unquoted(value)}")
+        raise InvalidValue(f"must be a whole number{unquoted(value)}")
     return int(found)
 
 
 def _number(value: object) -> float:
     found = numeric(value)
     if found is None:
-        raise Wrong(f"must be a number{unquoted(value)}")
+        raise InvalidValue(f"must be a number{unquoted(value)}")
     return float(found)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str | PurePath):
-        raise Wrong("must be a text")
+        raise InvalidValue("must be a text")
     return str(value)
 
 
@@ -175,7 +175,7 @@ def _list(inner: Callable[..., Any]) -> Callable[..., Any]:
             value = [EnvText(part.strip()) for part in value.split(",")]
         value = parsed(value)
         if not isinstance(value, list | tuple):
-            raise Wrong("must be a list")
+            raise InvalidValue("must be a list")
         return inner(value, kind)
 
     return read
@@ -193,7 +193,7 @@ def _choice(value: object, choices: Sequence[object]) -> object:
         ):
             return choice
     hint = wording.did_you_mean(value, map(str, choices)) if isinstance(value, str) else ""
-    raise Wrong(f"must be one of {', '.join(map(repr, choices))}{hint}")
+    raise InvalidValue(f"must be one of {', '.join(map(repr, choices))}{hint}")
 
 
 def _union(converter: Converter, value: object, kind: Any) -> Any:  # noqa: ANN401 - a plugin's type
@@ -214,7 +214,7 @@ def _union(converter: Converter, value: object, kind: Any) -> Any:  # noqa: ANN4
     said = f"must be {' or '.join(dict.fromkeys(map(_name, members)))}"
     if "table" in map(_shape, members):
         raise NotATable(said)
-    raise Wrong(said + (unquoted(value) if {int, float} & set(members) else ""))
+    raise InvalidValue(said + (unquoted(value) if {int, float} & set(members) else ""))
 
 
 def _shape_of(value: object) -> str:
@@ -265,7 +265,7 @@ def _problems(error: BaseException, value: object, path: str, origin: Callable[[
             yield from _problems(inner, value, path, origin)
     elif isinstance(error, KeyError) and path.endswith(f".{error.args[0]}"):
         yield f"{path}: missing; it has no default"
-    elif isinstance(error, Wrong):
+    elif isinstance(error, InvalidValue):
         yield problem_with(path, value, error, origin(path))
     else:
         yield _plugin_problem(error, value, path, origin)

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from qcore import wording
-from qcore.settings.rules import UNSET, EnvText, NotATable, Wrong, is_none, problem_with
+from qcore.settings.rules import UNSET, EnvText, InvalidValue, NotATable, is_none, problem_with
 
 PREFIX = "QCORE_"
 #: variables of qcore that are not settings
@@ -131,7 +131,7 @@ class Layers:
                 continue
             try:
                 value = _value(env[variable])
-            except Wrong as error:
+            except InvalidValue as error:
                 self.problems.append(problem_with(".".join(keys), env[variable], error, variable))
                 continue
             for key in reversed(keys):
@@ -195,7 +195,7 @@ def _is_deep(values: object) -> bool:
 
 def _value(text: str) -> Any:  # noqa: ANN401 - JSON
     if not text.strip():
-        raise Wrong("the variable is empty; unset it, or write none for no value")
+        raise InvalidValue("the variable is empty; unset it, or write none for no value")
     if text.lstrip().startswith("{"):
         try:
             return json.loads(text)

@@ -54,9 +54,9 @@ class ControlPoller:
             if held is not None:
                 asked[cancel_key(held.id)] = (pid, seen.seq, seen.begun)
         found = self._ask(store, [PAUSED, *asked])
-        self._pause(paused=self._flags.holds(PAUSED, found[0]))
+        self._pause(paused=self._flags.verify(PAUSED, found[0]))
         for (key, run), value in zip(asked.items(), found[1:], strict=True):
-            if self._flags.holds(key, value):
+            if self._flags.verify(key, value):
                 self.cancelled.append(run)
 
     def _ask(self, store: CoordinationStore, keys: Sequence[str]) -> Sequence[bytes | None]:

@@ -79,7 +79,7 @@ class Recovery:
     def _permits(self, held: Sequence[HeldMessage]) -> list[tuple[str, bytes]]:
         """Return the concurrency permits that messages may hold because they were running."""
         limits = [(limit_of(read_head(one.head)), one.id) for one in held]
-        return [(limit.place, id_) for limit, id_ in limits if limit is not None and limit.concurrency]
+        return [(limit.permit_key, id_) for limit, id_ in limits if limit is not None and limit.concurrency]
 
     def _complete_running(self, held: HeldMessage, gone: WorkerExit) -> Completion:
         """Return what becomes of the message that was running when its worker died."""
@@ -89,7 +89,7 @@ class Recovery:
         if kind is not Kind.INTERRUPTED and lease.expired(gone.seen.leased, gone.renewed):
             _log.warning("task %s died after its lease had expired; its next run decides", held.id.hex())
             return Completion(redeliver(held.failures, held.crashes).settlement(held.receipt))
-        plan = self._planner.outline(read_head(held.head))
+        plan = self._planner.build(read_head(held.head))
         decision = decide(
             kind,
             plan.rules,

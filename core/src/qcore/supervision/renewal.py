@@ -122,8 +122,8 @@ def keep_permits(slots: Sequence[Slot], store: Callable[[], CoordinationStore]) 
         held = left[0][seen.running]
         limit = limit_of(read_head(held.head))
         if limit is not None and limit.concurrency:
-            store().acquire(limit.place, held.id, limit.concurrency, PERMIT_TTL)
+            store().acquire(limit.permit_key, held.id, limit.concurrency, PERMIT_TTL)
             now = slot.page.snapshot()
             if (now.position, now.running) != (seen.position, seen.running):
                 # The task ended meanwhile, and may have released its permit before it was extended.
-                release(store(), [(limit.place, held.id)])
+                release(store(), [(limit.permit_key, held.id)])

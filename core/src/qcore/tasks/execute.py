@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
 from qcore.model import Kind, Outcome, TaskInfo
-from qcore.tasks.tracebacks import describe, trace
+from qcore.tasks.tracebacks import format_error, format_traceback
 
 if TYPE_CHECKING:
     import asyncio
@@ -84,7 +84,7 @@ class Executor:
         except _InvalidArguments as exc:
             return _failure(exc.cause, plan, time.time())
         except BaseException as exc:  # noqa: BLE001 - a serializer or an unpickled object may raise anything
-            why = exc if isinstance(exc, DecodeError) else describe(exc)
+            why = exc if isinstance(exc, DecodeError) else format_error(exc)
             text = f"the arguments cannot be decoded: {why}"
             return Outcome(Kind.REJECTED, error=text, started=time.time(), finished=time.time())
         task = self._task(opened, plan, args, kwargs, attempt) if self._pre or self._post else None
@@ -243,11 +243,15 @@ class Executor:
         # However the task handled the interruption.
         if self._stopped is Kind.CANCELLED:
             text = "TaskCancelled: the task was cancelled while it ran"
-            return Outcome(Kind.CANCELLED, None, text, trace(exc), started=started, finished=time.time())
+            return Outcome(
+                Kind.CANCELLED, None, text, format_traceback(exc), started=started, finished=time.time()
+            )
         if self._stopped is Kind.TIMEOUT:
             seconds = plan.timeout / _NANO
             text = f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
-            return Outcome(Kind.TIMEOUT, None, text, trace(exc), started=started, finished=time.time())
+            return Outcome(
+                Kind.TIMEOUT, None, text, format_traceback(exc), started=started, finished=time.time()
+            )
         if isinstance(exc, SkipTask):
             return Outcome(Kind.SKIPPED, None, f"SkipTask: {exc}", started=started, finished=time.time())
         return _failure(exc, plan, started)
@@ -286,8 +290,8 @@ def _failure(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
     return Outcome(
         Kind.FAILURE,
         None,
-        describe(exc),
-        trace(exc),
+        format_error(exc),
+        format_traceback(exc),
         # SystemExit and the like are failures as well; only the task's own policy excludes them.
         retryable=plan.is_retryable(exc),
         started=started,

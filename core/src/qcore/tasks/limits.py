@@ -39,8 +39,8 @@ class Limit:
     interval: float = 0.0
 
     @property
-    def place(self) -> str:
-        """Return the key of its places."""
+    def permit_key(self) -> str:
+        """Return the key of its permits."""
         return f"limit:{self.key}"
 
 
@@ -63,37 +63,37 @@ class Limiter:
 
     def __init__(self, stores: ConnectionPool[CoordinationStore]) -> None:
         self._stores = stores
-        self._crowd = ConcurrencyBackoff()
+        self._backoff = ConcurrencyBackoff()
 
-    def enter(self, id: bytes, limit: Limit) -> float:
+    def acquire(self, id: bytes, limit: Limit) -> float:
         """Return 0.0 if a task may begin, else the seconds after which it may ask again.
 
         Raises:
             BackendUnavailable: the answer is unknown; ask again.
 
         """
-        if limit.concurrency and self._crowd.full(limit.place):
-            return self._crowd.wait(limit.place, known=True)
+        if limit.concurrency and self._backoff.full(limit.permit_key):
+            return self._backoff.wait(limit.permit_key, known=True)
         with self._stores.connection() as store:
             if (
                 limit.concurrency
-                and store.acquire(limit.place, id, limit.concurrency, PERMIT_TTL) is not None
+                and store.acquire(limit.permit_key, id, limit.concurrency, PERMIT_TTL) is not None
             ):
-                return self._crowd.wait(limit.place, known=False)
+                return self._backoff.wait(limit.permit_key, known=False)
             if limit.interval:
                 # A task is given the same slot however often it asks, so waiting tasks use up no slots.
                 wait = store.reserve(f"rate:{limit.key}", id, limit.interval, 1)
                 if wait > 0:
-                    self.leave(id, limit)
+                    self.release(id, limit)
                     return wait
         return 0.0
 
-    def leave(self, id: bytes, limit: Limit) -> None:
-        """Give a task's place to the next; what cannot be said now is so after `PERMIT_TTL` seconds."""
+    def release(self, id: bytes, limit: Limit) -> None:
+        """Give a task's permit to the next; what cannot be said now is so after `PERMIT_TTL` seconds."""
         if limit.concurrency:
-            self._crowd.freed(limit.place)
+            self._backoff.freed(limit.permit_key)
             with self._stores.connection() as store:
-                release(store, [(limit.place, id)])
+                release(store, [(limit.permit_key, id)])
 
 
 def release(store: CoordinationStore, permits: Sequence[tuple[str, bytes]]) -> None:

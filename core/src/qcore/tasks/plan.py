@@ -13,7 +13,7 @@ from qcore.messages.workflow import COLLECTED
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
 from qcore.tasks.limits import limit_of
 from qcore.tasks.resolve import convert_arguments, resolve
-from qcore.tasks.tracebacks import describe
+from qcore.tasks.tracebacks import format_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +77,7 @@ class TaskPlan:
         try:
             found = resolve(self.name, None if self.name == COLLECTED else self._allowed)
         except BaseException as exc:  # noqa: BLE001 - importing a module may raise anything
-            self.fault = describe(exc)
+            self.fault = format_error(exc)
             own = exc.__cause__ is not None and not isinstance(exc.__cause__, ModuleNotFoundError)
             self.missing = isinstance(exc, TaskNotFound) and not own
             return
@@ -147,13 +147,13 @@ class Planner:
         """
         plan = self._plans.get(head)
         if plan is None:
-            plan = self.outline(read_head(head))
+            plan = self.build(read_head(head))
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
             self._plans[head] = plan
         return plan
 
-    def outline(self, head: Head) -> TaskPlan:
+    def build(self, head: Head) -> TaskPlan:
         """Return a new plan without a function, which is enough to settle a task of a dead worker."""
         ours = self.rules
         plan = TaskPlan(

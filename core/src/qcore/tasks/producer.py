@@ -92,7 +92,7 @@ def _special(runtime: Runtime, call: Call) -> tuple[str, bytes]:
         check_limits(runtime, call)
     unique = key_of(call, runtime.serializer)
     return unique, encode_tail(
-        WorkflowHeader(places=[unique])
+        WorkflowHeader(permits=[unique])
     ) if unique and options.unique_for is None else b""
 
 

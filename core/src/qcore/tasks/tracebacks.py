@@ -16,7 +16,7 @@ _OURS: Final = str(Path(__file__).with_name("execute.py"))
 _LOOP: Final = str(Path(traceback.__file__).parent / "asyncio")
 
 
-def describe(exc: BaseException) -> str:
+def format_error(exc: BaseException) -> str:
     """Return `Type: text` of an exception whose own methods may raise."""
     kind = type(exc)
     try:
@@ -28,7 +28,7 @@ def describe(exc: BaseException) -> str:
     return _writable(f"{name}: {text}"[:MAX_ERROR] if text else name)
 
 
-def trace(exc: BaseException) -> str:
+def format_traceback(exc: BaseException) -> str:
     """Return the traceback of a task without qcore's frames, at most `MAX_TRACEBACK` characters."""
     try:
         formatted = traceback.TracebackException(type(exc), exc, exc.__traceback__)

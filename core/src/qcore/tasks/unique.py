@@ -52,10 +52,10 @@ def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
 
 def release_keys(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
     """Let others have the keys of calls that could not be enqueued."""
-    places = [(one.unique, one.message.id) for one in sealed if one.unique]
-    if places:
+    permits = [(one.unique, one.message.id) for one in sealed if one.unique]
+    if permits:
         with runtime.coordination_stores.connection() as store:
-            release(store, places)
+            release(store, permits)
 
 
 def check_limits(runtime: Runtime, call: Call) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.errors import EnvelopeError, UnknownKey
 from qcore.flows.continuation import UpstreamFailed, upstream_args
 from qcore.journal.records import HeldMessage
-from qcore.messages.workflow import key_of, read_workflow
+from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import Action, Kind, State
 from qcore.settle import decide, redelivery_limit_reason
 
@@ -65,7 +65,7 @@ class LeasedMessage:
         """Whether a user may have cancelled it already: it came before, or has had a handle since."""
         if self.deliveries > 1:
             return True
-        return self.opened.derived and (self.tail is None or self.tail.ending is None)
+        return self.opened.derived and (self.tail is None or self.tail.final_result is None)
 
 
 def journal_records(messages: Sequence[LeasedMessage]) -> list[HeldMessage]:
@@ -175,7 +175,7 @@ def upstream_results(
     for one in messages:
         if one.tail is not None and one.tail.gathered is not None and one.tail.gathered.count:
             with stores.connection() as store:
-                found[one.opened.id] = store.barrier_members(key_of(one.tail.gathered.flow))
+                found[one.opened.id] = store.barrier_members(barrier_key(one.tail.gathered.flow))
     return found
 
 

@@ -121,7 +121,7 @@ class Worker:
         self._prefetch = Prefetch(config, capabilities.max_batch)
         # A worker is one thread: its coordination store may share the connection of its results.
         runtime.coordination_stores.give(runtime.make_coordination_store(beside=self._store))
-        self._gate = Limiter(runtime.coordination_stores)
+        self._limiter = Limiter(runtime.coordination_stores)
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
 
     def _connect(self) -> None:
@@ -191,7 +191,7 @@ class Worker:
             if plan.limit is not None:
                 # The task ends before its permit is released, or the supervisor would extend the permit.
                 page.end(index + 1, self._total)
-                self._gate.leave(entry.opened.id, plan.limit)
+                self._limiter.release(entry.opened.id, plan.limit)
             os.fchdir(self._home)
             os.umask(self._umask)
             now = time.monotonic_ns()
@@ -215,7 +215,7 @@ class Worker:
         backoff = Backoff(*_BACKOFF)
         while True:
             try:
-                return self._gate.enter(id, limit)
+                return self._limiter.acquire(id, limit)
             except BackendUnavailable as exc:
                 self._wait_out(exc, backoff)
                 if self._stopping:

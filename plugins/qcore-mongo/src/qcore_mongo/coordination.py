@@ -71,12 +71,12 @@ class MongoCoordination(CoordinationStore):
         # with a limit of 0 nobody holds a permit
         return None if holder in holders else (holders or [b""])[0]
 
-    def release(self, places: Sequence[tuple[str, bytes]]) -> None:
+    def release(self, permits: Sequence[tuple[str, bytes]]) -> None:
         """Release permits, given as (key, holder), in one command."""
-        if not places:
+        if not permits:
             return
         steps = []
-        for key, holder in places:
+        for key, holder in permits:
             others = {"$filter": {"input": "$permits", "cond": {"$ne": ["$$this.holder", holder]}}}
             steps.append(UpdateOne({"_id": f"permits:{key}"}, [{"$set": {"permits": others}}]))
         notes = self._client.collection(Kind.NOTES)
@@ -107,6 +107,6 @@ class MongoCoordination(CoordinationStore):
         self._client.close()
 
 
-def _living(places: str) -> Document:
+def _living(permits: str) -> Document:
     cond = {"$gt": ["$$this.until", "$$NOW"]}
-    return {"$filter": {"input": {"$ifNull": [places, []]}, "cond": cond}}
+    return {"$filter": {"input": {"$ifNull": [permits, []]}, "cond": cond}}

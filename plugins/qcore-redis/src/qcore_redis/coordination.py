@@ -21,7 +21,7 @@ _log = logging.getLogger("qcore_redis.coordination")
 
 #: digits of the index of a member at most
 _DIGITS: Final = 10
-#: keys, places or arrivals in one step at most
+#: keys, permits or arrivals in one step at most
 _BULK: Final = 1000
 #: said where the answer to a reservation was lost
 _DOUBT: Final = "a rate slot may have been given all the same, and is then unused"
@@ -63,10 +63,10 @@ class RedisCoordination(CoordinationStore):
         first: bytes | None = self._link.run(script("acquire"), key, holder, limit, _milliseconds(ttl))
         return first
 
-    def release(self, places: Sequence[tuple[str, bytes]]) -> None:
-        """Give places up, a thousand in one step."""
-        for start in range(0, len(places), _BULK):
-            words = (word for place in places[start : start + _BULK] for word in place)
+    def release(self, permits: Sequence[tuple[str, bytes]]) -> None:
+        """Give permits up, a thousand in one step."""
+        for start in range(0, len(permits), _BULK):
+            words = (word for permit in permits[start : start + _BULK] for word in permit)
             self._link.run(script("release"), *words)
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:

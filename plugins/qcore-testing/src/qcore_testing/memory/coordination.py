@@ -45,7 +45,7 @@ class MemoryCoordination(CoordinationStore):
         self._wall = wall
         self._marks: dict[str, tuple[bytes, float]] = {}
         #: holders with the ends of their time, in the order they came
-        self._places: dict[str, dict[bytes, float]] = {}
+        self._permits: dict[str, dict[bytes, float]] = {}
         self._rates: dict[str, Rate] = {}
         self._gatherings: dict[str, Barrier] = {}
 
@@ -73,14 +73,14 @@ class MemoryCoordination(CoordinationStore):
                 return next(iter(holders), b"")
             # a key that is there keeps its place in the order
             holders[holder] = now + ttl
-            self._places[key] = holders
+            self._permits[key] = holders
             return None
 
-    def release(self, places: Sequence[tuple[str, bytes]]) -> None:
-        """Give places up."""
+    def release(self, permits: Sequence[tuple[str, bytes]]) -> None:
+        """Give permits up."""
         with self._lock:
-            for key, holder in places:
-                self._places.get(key, {}).pop(holder, None)
+            for key, holder in permits:
+                self._permits.get(key, {}).pop(holder, None)
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
         """Return the seconds until the holder's rate slot."""
@@ -132,12 +132,12 @@ class MemoryCoordination(CoordinationStore):
         with self._lock:
             now = self._wall()
             self._marks = {key: mark for key, mark in self._marks.items() if mark[1] > now}
-            held = {key: self._holders(key, now) for key in self._places}
-            self._places = {key: holders for key, holders in held.items() if holders}
+            held = {key: self._holders(key, now) for key in self._permits}
+            self._permits = {key: holders for key, holders in held.items() if holders}
             for rate in self._rates.values():
                 rate.turns = {holder: at for holder, at in rate.turns.items() if at > now - DAY}
             self._rates = {key: rate for key, rate in self._rates.items() if rate.turns or rate.until > now}
             self._gatherings = {key: one for key, one in self._gatherings.items() if one.until > now}
 
     def _holders(self, key: str, now: float) -> dict[bytes, float]:
-        return {holder: until for holder, until in self._places.get(key, {}).items() if until > now}
+        return {holder: until for holder, until in self._permits.get(key, {}).items() if until > now}
