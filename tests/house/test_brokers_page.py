@@ -155,6 +155,7 @@ LACKING: Final = {
     "dead_letters": ("emulates", "qcore.flows.emulation"),
     "cross_process": ("refuses", "qcore.cluster"),
     "remove_messages": ("emulates", "qcore.control_api"),
+    "purges_delayed": ("warns", "qcore.cli.purge"),
     "cluster_status": ("warns", "qcore.cli.overview"),
     "transaction_domain": ("emulates", "qcore.flows.commit"),
 }
@@ -184,4 +185,4 @@ def test_every_flag_is_read_by_core_or_tells_the_contracts() -> None:
 
 
 #: flags that no code of qcore's asks for: they say what users notice, and what the contracts try
-EXPECTED: Final = {"long_poll", "fencing", "atomic_settle", "fixed_lease", "purges_delayed", "unique_ids"}
+EXPECTED: Final = {"long_poll", "fencing", "atomic_settle", "fixed_lease", "unique_ids"}

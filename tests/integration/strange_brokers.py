@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from qcore.errors import BackendUnavailable, NotSupported
-from qcore.model import Action
+from qcore.model import Action, QueueSize
 from qcore_sqlite import SqliteBroker
 
 if TYPE_CHECKING:
@@ -92,6 +92,25 @@ class NoCounters(_Lacking):
     def hand_out(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Drop the counters, that of the deliveries too."""
         return [msgspec.structs.replace(one, deliveries=1, failures=0, crashes=0) for one in deliveries]
+
+
+class NothingComesAgain(NoDeadLetters):
+    """Hands a message out once, and keeps no dead letters."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.capabilities = attrs.evolve(self.capabilities, redelivers=False)
+
+
+class CountsLittle(_Lacking):
+    """Counts what is ready, and has no way to what is delayed."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, purges_delayed=False)
+
+    def size(self) -> QueueSize:
+        """Tell how many are ready."""
+        return QueueSize(super().size().ready)
 
 
 class AcceptsThree(_Lacking):

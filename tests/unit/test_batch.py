@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from qcore.model import Action, Kind, Outcome, Outgoing, QueueSize, Settlement, 
 from qcore.runtime import Runtime
 from qcore.tasks.plan import Planner
 from qcore.workers.batch import Batch
+from tests.integration.strange_brokers import NoDeadLetters, NothingComesAgain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.workers.leased import LeasedMessage
+    from qcore_sqlite import SqliteBroker
 
 SECRET: Final = "the key of the tests of batches, nobody else's"
 DONE: Final = Outcome(Kind.SUCCESS, 1)
@@ -116,6 +119,43 @@ def test_a_malformed_message_is_dead_lettered_with_its_reason_and_the_others_run
     assert ["BadSignature", "MalformedMessage"] == [
         one.reason.partition(":")[0] for one in bench.broker.dead_letters()
     ]
+
+
+@pytest.mark.parametrize("kind", [NoDeadLetters, NothingComesAgain])
+@pytest.mark.parametrize("size", [40, 50_000])
+def test_an_unreadable_message_that_nobody_keeps_is_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture, kind: type[SqliteBroker], size: int
+) -> None:
+    """A broker without dead letters removes it; its bytes are logged, so that it is not lost unseen."""
+    broker, body = kind(bench.config.settings()), bytes(range(250)) * (size // 250) + b"\xff" * (size % 250)
+    batch = bench.batch_with(broker, bench.store)
+    broker.enqueue([Outgoing(bytes(16), body)])
+
+    batch.accept(broker.lease(1, 0))
+    batch.settle(0)
+
+    assert broker.size() == empty()
+    (text,) = [one.getMessage() for one in caplog.records if "base64" in one.message]
+    kept = base64.b64decode(text.rpartition(" ")[2])
+    assert kept == body[: 48 * 1024]
+    assert f"a message of {size} bytes is removed unread, its broker keeps none: MalformedMessage: " in text
+    assert ("all of it in base64" in text) is (len(kept) == size)
+
+
+def test_a_message_that_comes_again_is_not_logged_whole(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One signed with an unknown key is delivered again after a while: its bytes are in the queue."""
+    other = attrs.evolve(bench.config, secret_key=("another key, of a cluster that is newer",))
+    broker = NoDeadLetters(bench.config.settings())
+    batch = bench.batch_with(broker, bench.store)
+    broker.enqueue([Outgoing(bytes(16), Runtime(other).envelope.seal(bytes(16), b"", b"", 1, 0))])
+
+    batch.accept(broker.lease(1, 0))
+    batch.settle(0)
+
+    assert broker.size() == empty(delayed=1)
+    assert "base64" not in caplog.text
 
 
 def test_an_expired_message_is_not_run(bench: Bench) -> None:

@@ -35,6 +35,7 @@ from qcore.hookspecs import hookimpl
 from qcore.messages.envelope import Head
 from qcore.model import Action, Kind, Outcome, Outgoing, Settlement, State
 from qcore.plugins import Plugins
+from qcore_sqlite.coordination import SqliteCoordination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -663,6 +664,32 @@ def test_results_in_a_file_beside_a_service_are_warned_of(
 
     assert "warn" in verdicts(ended)["results"]
     assert "name a store that all of them share in result_store" in ended.out
+
+
+def test_coordination_is_tried(qcore_: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks, limits and pauses need a store that keeps a flag; one that keeps none fails the doctor."""
+    well = qcore_("doctor", "--json")
+    monkeypatch.setattr(SqliteCoordination, "get_flags", lambda *_: [None])
+    sick = qcore_("doctor", "--json")
+
+    assert (well.code, verdicts(well)["coordination"]) == (Exit.OK, ["ok"])
+    assert (sick.code, verdicts(sick)["coordination"]) == (Exit.FAILED, ["fail"])
+    assert "check the coordination store" in sick.out
+
+
+def test_what_the_broker_cannot_count_is_unknown(qcore_: Callable[..., Ended], tmp_path: Path) -> None:
+    """None delayed and an unknown number are two answers, and `purge` says what it leaves."""
+    (tmp_path / "qcore.toml").write_text(
+        f'secret_key = "{KEY}"\nbroker_class = "tests.integration.strange_brokers.CountsLittle"\n'
+        '[sqlite]\npath = "q.db"\n'
+    )
+
+    doctor, purge = qcore_("doctor"), qcore_("purge", "--yes")
+
+    assert "0 ready, unknown delayed" in doctor.out
+    assert purge.out.splitlines()[1:] == [
+        "delayed tasks stay: the broker cannot remove them before they are ready"
+    ]
 
 
 def test_a_bad_configuration_fails_the_doctor(

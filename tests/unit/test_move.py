@@ -213,6 +213,19 @@ def test_a_moved_task_is_still_signed(move: Callable[..., tuple[int, str, str]],
     assert len([there.runtime.envelope.open(body) for body in bodies]) == 2
 
 
+def test_a_move_says_what_it_cannot_count(move: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """Delayed messages of a broker that does not count them are not left behind without a word."""
+    (tmp_path / "source.toml").write_text(
+        f'name = "cli"\nsecret_key = "{KEY}"\n'
+        'broker_class = "tests.integration.strange_brokers.CountsLittle"\n[sqlite]\npath = "s.db"\n'
+    )
+
+    code, out, _ = move("--from", "source.toml", "--to", "sqlite:there.db")
+
+    told = "left behind: leased and delayed and dead messages, if there are any: the broker cannot count them"
+    assert (code, out.splitlines()[1:]) == (Exit.OK, [told])
+
+
 def test_a_move_onto_itself_is_refused(move: Callable[..., tuple[int, str, str]]) -> None:
     """A queue is not moved to itself."""
     code, _, err = move("--from", "sqlite:here.db", "--to", f"sqlite://{os.getcwd()}/here.db")

@@ -25,6 +25,7 @@ _CHOSEN: Final = (
     "qcore_settings",
     "qcore_brokers",
     "qcore_result_stores",
+    "qcore_coordination_stores",
     "qcore_serializers",
     "qcore_error_reporters",
 )
@@ -49,6 +50,7 @@ def examine(session: Session) -> Iterator[CheckResult]:
             return
     for about, look in (
         ("results", system_checks.store),
+        ("coordination", system_checks.coordination),
         ("clusters", system_checks.clusters),
         ("workers", system_checks.workers),
         ("schedules", system_checks.schedules),
@@ -63,7 +65,8 @@ def examine(session: Session) -> Iterator[CheckResult]:
 def _in_use(plugin: Plugin, session: Session) -> bool:
     """Whether the configuration uses the plugin: a service that is not used need not answer."""
     config = session.config
-    chosen = {config.broker, config.result_store, config.serializer, *config.accept_serializers}
+    chosen = {config.broker, config.result_store, config.coordination_store, config.serializer}
+    chosen |= {*config.accept_serializers}
     chosen |= {*config.error_reporter, *config.sections}
     offered = {name for hook in _CHOSEN for name in plugin.offers.get(hook, ())}
     return not offered or not offered.isdisjoint(chosen)

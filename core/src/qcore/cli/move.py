@@ -100,6 +100,9 @@ def _tell_left(left: QueueSize) -> None:
     there += [counted(left.dead_letters, "dead letter")] if left.dead_letters else []
     if there:
         say(f"left behind: {', '.join(there)}; delayed and leased messages can be moved once they are ready")
+    unknown = [state for state, count in (*states, ("dead", left.dead_letters)) if count is None]
+    if unknown:
+        say(f"left behind: {' and '.join(unknown)} messages, if there are any: the broker cannot count them")
 
 
 def _refuse(source: Broker, target: Broker) -> None:

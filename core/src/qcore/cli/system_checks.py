@@ -151,7 +151,8 @@ def broker(session: Session) -> Iterator[str | CheckResult]:
                 Verdict.WARN, "broker", "it lives in one process and cannot feed a cluster; for tests only"
             )
         size = broker.size()
-        yield CheckResult(Verdict.OK, "queue", f"{size.ready:,} ready, {size.delayed or 0:,} delayed")
+        delayed = "unknown" if size.delayed is None else f"{size.delayed:,}"
+        yield CheckResult(Verdict.OK, "queue", f"{size.ready:,} ready, {delayed} delayed")
         if size.dead_letters:
             text = f"{counted(size.dead_letters, 'dead letter')}; qcore dead-letters list shows them"
             yield CheckResult(Verdict.WARN, "queue", text)
@@ -189,6 +190,30 @@ def store(session: Session) -> Iterator[str | CheckResult]:
             " this one: name a store that all of them share in result_store, such as redis"
         )
         yield CheckResult(Verdict.WARN, "results", text)
+
+
+def coordination(session: Session) -> Iterator[str | CheckResult]:
+    """Set, read and remove a flag of the coordination store."""
+    runtime = session.runtime
+    key, value = f"qcore.doctor:{os.urandom(8).hex()}", b"well"
+    with runtime.coordination_stores.connection() as store:
+        store.set_flag(key, value, 60.0)
+        (found,) = store.get_flags([key])
+        store.set_flag(key, b"", 60.0)
+        (left,) = store.get_flags([key])
+    if found != value or left is not None:
+        text = "a flag was not kept, or not removed; check the coordination store"
+        yield CheckResult(Verdict.FAIL, "coordination", text)
+    else:
+        yield f"{runtime.coordination_store}: set, read and removed a flag"
+    local = runtime.plugins.local_brokers()
+    if runtime.coordination_store in local and runtime.config.broker not in local:
+        text = (
+            f"the broker {runtime.config.broker!r} may serve several machines, but locks, limits and pauses"
+            " are in a file of this one: name a store that all of them share in coordination_store, such as"
+            " redis"
+        )
+        yield CheckResult(Verdict.WARN, "coordination", text)
 
 
 def clusters(session: Session) -> Iterator[str | CheckResult]:

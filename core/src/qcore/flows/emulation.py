@@ -10,7 +10,7 @@ from qcore.model import Action, Settlement
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.interfaces import Broker
+    from qcore.interfaces import Broker, Capabilities
 
 _log = logging.getLogger("qcore.emulation")
 
@@ -26,13 +26,13 @@ class Emulation:
     def where_needed(cls, broker: Broker) -> Self | None:
         """Return an emulation for a broker that lacks something, else None."""
         can = broker.capabilities
-        return cls(broker) if can.redelivers and not (can.dead_letters and can.retry_delay) else None
+        return None if can.dead_letters and can.retry_delay else cls(broker)
 
     def settlements(self, wanted: Sequence[Settlement]) -> list[Settlement]:
         """Return what the broker is told instead.
 
         - Without dead letters a message that failed for good is acknowledged; its failure is stored
-          among the results before.
+          among the results before. One that cannot be read has no result: a worker logs its bytes.
         - Without delays of settlements a message is left leased for its delay, so it comes back
           when that lease ends; its counters are taken from its result by `restore_counters`.
         """
@@ -46,7 +46,7 @@ class Emulation:
                 waiting.setdefault(one.delay, []).append(one.receipt)
             else:
                 kept.append(one)
-        if self._can.extend:
+        if self._can.redelivers and self._can.extend:
             for delay, receipts in waiting.items():
                 self._broker.extend(receipts, delay)
         return kept
@@ -56,3 +56,8 @@ def counts_in_results(broker: Broker) -> bool:
     """Return whether failures and crashes of a message must be read from its stored result."""
     can = broker.capabilities
     return can.redelivers and not (can.stores_counters and can.retry_delay)
+
+
+def is_lost(can: Capabilities, action: Action) -> bool:
+    """Return whether a message that cannot be read is gone once it is settled like that."""
+    return not (can.dead_letters if action is Action.DEAD_LETTER else can.redelivers)

@@ -49,6 +49,7 @@ class Batch:
         self._committer = Committer(broker, store, self._continuation)
         #: a message that is not settled is redelivered
         self._redelivers = broker.capabilities.redelivers
+        self._capabilities = broker.capabilities
         self._planner = planner
         self._page = page
         self._lease = LeaseDeadline(runtime.config, broker)
@@ -107,7 +108,7 @@ class Batch:
         return messages
 
     def _reject(self, delivery: Delivery, exc: EnvelopeError) -> None:
-        decision = leased.reject(delivery, exc, self._planner.rules)
+        decision = leased.reject(delivery, exc, self._planner.rules, self._capabilities)
         self._unrun.append(Completion(decision.settlement(delivery.receipt)))
         if decision.action is Action.DEAD_LETTER:
             for hook in self._on_rejected:

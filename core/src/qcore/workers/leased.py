@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EnvelopeError, UnknownKey
 from qcore.flows.continuation import UpstreamFailed, upstream_args
+from qcore.flows.emulation import is_lost
 from qcore.journal.records import HeldMessage
 from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import Action, Kind, State
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from qcore.coordination import CoordinationStore
-    from qcore.interfaces import ResultStore
+    from qcore.interfaces import Capabilities, ResultStore
     from qcore.messages.envelope import Opened
     from qcore.messages.results import ResultBody, Results
     from qcore.messages.workflow import WorkflowHeader
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("qcore.worker")
+
+#: most bytes that are logged of a message that nobody keeps
+_LOGGED: Final = 48 * 1024
 
 
 class LeasedMessage:
@@ -189,8 +194,8 @@ def bind_upstream_results(one: LeasedMessage, results: Results, members: Mapping
     return ""
 
 
-def reject(delivery: Delivery, exc: EnvelopeError, rules: Rules) -> Decision:
-    """Return what becomes of a message that must not be read."""
+def reject(delivery: Delivery, exc: EnvelopeError, rules: Rules, can: Capabilities) -> Decision:
+    """Return what becomes of a message that must not be read; log it whole if its broker does not keep it."""
     kind = Kind.UNKNOWN_KEY if isinstance(exc, UnknownKey) else Kind.REJECTED
     reason = f"{type(exc).__name__}: {exc}"
     decision = decide(
@@ -201,7 +206,12 @@ def reject(delivery: Delivery, exc: EnvelopeError, rules: Rules) -> Decision:
         crashes=delivery.crashes,
         reason=reason,
     )
-    if decision.action is Action.DEAD_LETTER:
+    if is_lost(can, decision.action):
+        told = "a message of %d bytes is removed unread, its broker keeps none: %s; %s in base64: %s"
+        part = delivery.body[:_LOGGED]
+        what = "all of it" if len(part) == len(delivery.body) else f"its first {_LOGGED} bytes"
+        _log.error(told, len(delivery.body), reason, what, base64.b64encode(part).decode())
+    elif decision.action is Action.DEAD_LETTER:
         _log.error("a message of %d bytes is dead-lettered unread: %s", len(delivery.body), reason)
     else:
         _log.warning("a message is released for %.3g s: %s", decision.delay, reason)
