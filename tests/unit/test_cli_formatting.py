@@ -133,7 +133,7 @@ def test_columns_of_names_give_way_where_room_is_short() -> None:
     """Figures stay whole; in a pipe everything does."""
     rows = [("cluster-of-the-north-1", 1234567, "host-1.example.org"), ("cluster-of-the-north-2", 5, "h")]
 
-    told = columns(rows, ("cluster", "size", "host"), right=("size",), soft=("cluster", "host"), room=36)
+    told = columns(rows, ("cluster", "size", "host"), right=("size",), soft=("cluster", "host"), max_width=36)
 
     assert told == [
         "CLUSTER          SIZE  HOST",

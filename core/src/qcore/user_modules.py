@@ -51,8 +51,8 @@ def module_failed(name: str, error: BaseException) -> ModuleFailed:
         first = first.tb_next
     trace = "".join(traceback.format_exception(type(error), error, first)).rstrip()
     where = source_line_of(error)
-    told = f"your module {name!r} cannot be imported: {reason(error)}"
-    return ModuleFailed(f"{told}\n  at {where}" if where else told, trace)
+    text = f"your module {name!r} cannot be imported: {reason(error)}"
+    return ModuleFailed(f"{text}\n  at {where}" if where else text, trace)
 
 
 def source_line_of(error: BaseException) -> str:

@@ -53,7 +53,7 @@ def test_a_node_at_its_memory_limit_is_an_obstacle_that_passes(start: Callable[.
 def spoken_to(broker: DisqueBroker, server: Server) -> int:
     """Return the number of the node a broker speaks to."""
     broker.ping()
-    return server.nodes.index(broker._nodes.place)
+    return server.nodes.index(broker._nodes.connected_to)
 
 
 def anew(broker: DisqueBroker, server: Server) -> int:

@@ -293,7 +293,7 @@ def test_a_good_message_is_not_held_up_by_what_is_none(liar: Liar, strange: list
     with contextlib.closing(broker_at(liar.settings)) as broker:
         leased = broker.lease(10, 0)
     with contextlib.closing(broker_at(liar.settings)) as broker:
-        letters = broker._letters._peeked()
+        letters = broker._dead_letters._peeked()
 
     assert b"good" in [one.body for one in leased]
     assert b"good" in [one.item.body for one in letters]

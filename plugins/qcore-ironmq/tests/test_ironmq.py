@@ -15,7 +15,7 @@ from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
 from qcore_ironmq import IronBroker, IronSettings
-from qcore_ironmq.settings import Place
+from qcore_ironmq.settings import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ def test_a_token_is_shown_nowhere(start: Callable[..., Server]) -> None:
     with pytest.raises(BackendRejected, match=r"see iron_mq\.token and iron_mq\.project_id") as raised:
         broker.ping()
 
-    shown = f"{raised.value}{broker.info()}{sections}{Place.of(sections['iron_mq'])}"
+    shown = f"{raised.value}{broker.info()}{sections}{ServerAddress.of(sections['iron_mq'])}"
     assert "wrong-token" not in shown
 
 
@@ -138,7 +138,7 @@ def test_a_settlement_whose_answer_is_lost_is_repeated(start: Callable[..., Serv
     broker.settle(settlements)
 
     assert broker.size().ready == 0
-    assert broker._letters.count() == 0
+    assert broker._dead_letters.count() == 0
 
 
 @pytest.mark.parametrize("at", ["GET messages/{}", "DELETE messages"])

@@ -18,7 +18,7 @@ from qcore.errors import BackendError, BackendRejected, BackendUnavailable, Conf
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_ironmq import IronBroker, IronSettings
-from qcore_ironmq.settings import Place
+from qcore_ironmq.settings import ServerAddress
 
 from .conftest import TOKEN
 
@@ -180,7 +180,7 @@ def test_a_user_that_keystone_refuses_is_told(start: Callable[..., Server], keys
     ) as raised:
         broker.ping()
 
-    assert PASSWORD not in f"{raised.value}{broker._place}"
+    assert PASSWORD not in f"{raised.value}{broker._address}"
 
 
 def test_keystone_may_be_away_for_a_while(start: Callable[..., Server], keystone: Keystone) -> None:
@@ -231,7 +231,7 @@ def test_a_keystone_that_lacks_something_is_a_fault_of_the_configuration(
     (nowhere / "iron.json").write_text(json.dumps({"project_id": "p", "keystone": table}))
 
     with pytest.raises(ConfigError, match=rf"iron\.json: {told}") as raised:
-        Place.of(IronSettings())
+        ServerAddress.of(IronSettings())
 
     assert PASSWORD not in str(raised.value)
 
@@ -244,7 +244,7 @@ def test_a_variable_that_is_no_keystone_is_named(
     monkeypatch.setenv("IRON_MQ_KEYSTONE", text)
 
     with pytest.raises((BackendRejected, ConfigError), match="IRON_MQ_KEYSTONE"):
-        Place.of(IronSettings(project_id="p"))
+        ServerAddress.of(IronSettings(project_id="p"))
 
 
 # -- the same as the official client ----------------------------------------------------------
@@ -287,7 +287,7 @@ def test_settings_are_found_as_the_official_client_finds_them(
         for prefix, layer in (("IRON_", "all"), ("IRON_MQ_", "mq")):
             for key, value in told.get(layer, {}).items():
                 patch.setenv(prefix + key.upper(), str(value))
-        place = Place.of(IronSettings(**given_, config_file="named.json"))
+        place = ServerAddress.of(IronSettings(**given_, config_file="named.json"))
         theirs = iron_core.IronClient(
             "x", "1", "iron_mq", config_file="named.json", **{"path_prefix": None, **given_}
         )

@@ -174,7 +174,7 @@ def test_a_proxy_is_told_who_we_are(start: Callable[..., Server], proxy: ProxySe
     config = Config.from_dict({"secret_key": "a key of the tests of proxies", "iron_mq": {"proxy": url}})
     assert (
         SECRET
-        not in f"{broker.info()}{broker._place}{config.redacted()}{Proxy.of(url, 'https://mq.example')}"
+        not in f"{broker.info()}{broker._address}{config.redacted()}{Proxy.of(url, 'https://mq.example')}"
     )
 
 

@@ -13,7 +13,7 @@ from qcore import Config
 from qcore.errors import BackendRejected, ConfigError
 from qcore.interfaces import Settings
 from qcore_ironmq import IronBroker, IronSettings, plugin
-from qcore_ironmq.settings import Place
+from qcore_ironmq.settings import ServerAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,16 +36,16 @@ def test_what_is_not_said_is_found_where_the_client_finds_it(
 ) -> None:
     """Home, then the environment, then the working directory, then a file that is named, then the key."""
     (nowhere / "home" / ".iron.json").write_text(json.dumps({"token": "home", "project_id": "home"}))
-    assert Place.of(IronSettings()).token == "home"
+    assert ServerAddress.of(IronSettings()).token == "home"
     monkeypatch.setenv("IRON_TOKEN", "all")
-    assert Place.of(IronSettings()).token == "all"
+    assert ServerAddress.of(IronSettings()).token == "all"
     monkeypatch.setenv("IRON_MQ_TOKEN", "mq")
-    assert Place.of(IronSettings()).token == "mq"
+    assert ServerAddress.of(IronSettings()).token == "mq"
     (nowhere / "iron.json").write_text(json.dumps({"token": "x", "iron_mq": {"token": "here"}}))
-    assert Place.of(IronSettings()).token == "here"
+    assert ServerAddress.of(IronSettings()).token == "here"
     (nowhere / "other.json").write_text(json.dumps({"token": "named"}))
-    assert Place.of(IronSettings(config_file="other.json")).token == "named"
-    found = Place.of(IronSettings(token="said", host=""))
+    assert ServerAddress.of(IronSettings(config_file="other.json")).token == "named"
+    found = ServerAddress.of(IronSettings(token="said", host=""))
     assert (found.token, found.project_id) == ("said", "home")
     assert found.url == "https://mq-aws-us-east-1-1.iron.io/3"
 
@@ -53,17 +53,17 @@ def test_what_is_not_said_is_found_where_the_client_finds_it(
 def test_what_is_missing_is_told(nowhere: Path) -> None:
     """With the three ways to say it; a file that is named must be there."""
     with pytest.raises(BackendRejected, match="token is missing; set it, or IRON_MQ_TOKEN, or write it"):
-        Place.of(IronSettings(project_id="p"))
+        ServerAddress.of(IronSettings(project_id="p"))
     with pytest.raises(BackendRejected, match="no file"):
-        Place.of(IronSettings(config_file="none.json"))
+        ServerAddress.of(IronSettings(config_file="none.json"))
     (nowhere / "iron.json").write_text("[")
     with pytest.raises(BackendRejected, match=r"iron\.json cannot be read"):
-        Place.of(IronSettings())
+        ServerAddress.of(IronSettings())
 
 
 def test_a_cloud_is_a_url_for_all_of_it(nowhere: Path) -> None:
     """Protocol, host, port and path in one."""
-    found = Place.of(IronSettings(token="t", project_id="p", cloud="http://mq.internal:8080/iron/"))
+    found = ServerAddress.of(IronSettings(token="t", project_id="p", cloud="http://mq.internal:8080/iron/"))
 
     assert found.url == "http://mq.internal:8080/iron/3"
 
@@ -160,7 +160,7 @@ def test_a_variable_that_cannot_be_right_is_named(
     monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigError, match=wanted) as raised:
-        Place.of(IronSettings())
+        ServerAddress.of(IronSettings())
 
     assert SECRET not in str(raised.value)
 
@@ -170,9 +170,9 @@ def test_a_file_that_cannot_be_right_is_named(nowhere: Path) -> None:
     (nowhere / "iron.json").write_text(json.dumps({"port": "x", "token": "t", "project_id": "p"}))
 
     with pytest.raises(ConfigError, match=r"iron\.json: port: got 'x'"):
-        Place.of(IronSettings())
+        ServerAddress.of(IronSettings())
 
-    assert Place.of(IronSettings(port=443)).url.endswith(":443/3")
+    assert ServerAddress.of(IronSettings(port=443)).url.endswith(":443/3")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import short, span
 from qcore.cli.ids import every_dead_letter, one_of
 from qcore.cli.purge import sure
-from qcore.cli.text import columns, counted, cut, plain, room, say, say_json, shown
+from qcore.cli.text import columns, counted, cut, max_width, plain, say, say_json, shown
 from qcore.errors import QcoreError
 from qcore.messages.envelope import task_id
 from qcore.messages.results import forget_failures
@@ -62,18 +62,18 @@ def list_(session: Session, limit: int, after: str | None, as_json: bool) -> int
     if not found:
         say("no dead letters", error=True)
         return Exit.OK
-    for text in listing(found, time.time(), room()):
+    for text in listing(found, time.time(), max_width()):
         say(text)
     if len(found) == limit:
         say(f"there may be more: --after {line(found[-1].id)}", error=True)
     return Exit.OK
 
 
-def listing(found: Sequence[DeadLetterView], now: float, room: int | None) -> list[str]:
+def listing(found: Sequence[DeadLetterView], now: float, max_width: int | None) -> list[str]:
     """Return a table of dead letters; on a terminal with `room` columns the ends of long ids."""
     rows = [
         (
-            one.id if room is None or len(one.id) <= _LONG else short(one.id),
+            one.id if max_width is None or len(one.id) <= _LONG else short(one.id),
             one.called,
             span(now - one.dead_since),
             one.reason,
@@ -81,8 +81,8 @@ def listing(found: Sequence[DeadLetterView], now: float, room: int | None) -> li
         for one in found
     ]
     heads = ("id", "task", "dead for", "reason")
-    lines = columns(rows, heads, right=("dead for",), soft=("task", "reason"), room=room)
-    return [cut(text, room) for text in lines]
+    lines = columns(rows, heads, right=("dead for",), soft=("task", "reason"), max_width=max_width)
+    return [cut(text, max_width) for text in lines]
 
 
 @command.command("show")

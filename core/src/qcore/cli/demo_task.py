@@ -29,8 +29,8 @@ def parse(path: bytes) -> list[int | str]:
 def _reason(error: Exception) -> str:
     kind = type(error).__name__
     if isinstance(error, SyntaxError):
-        place = f" (line {error.lineno})" if error.lineno else ""
-        return f"{kind}: {error.msg}{place}"
+        line = f" (line {error.lineno})" if error.lineno else ""
+        return f"{kind}: {error.msg}{line}"
     if isinstance(error, OSError):
         return f"{kind}: {error.strerror}"
     return f"{kind}: {error}" if str(error) else kind

@@ -29,7 +29,7 @@ class WithNumbers(click.Command):
         end = args.index("--") if "--" in args else len(args)
         return super().parse_args(
             ctx,
-            [f" {arg}" if _NEGATIVE.match(arg) and place < end else arg for place, arg in enumerate(args)],
+            [f" {arg}" if _NEGATIVE.match(arg) and at < end else arg for at, arg in enumerate(args)],
         )
 
 

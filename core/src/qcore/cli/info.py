@@ -11,7 +11,7 @@ import msgspec
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy, causes, progress_line, rate, short, span, spread
 from qcore.cli.overview import look
-from qcore.cli.text import columns, counted, cut, room, say, say_json, seconds
+from qcore.cli.text import columns, counted, cut, max_width, say, say_json, seconds
 from qcore.sanitize import clean, line
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class _Fitting(TypedDict):
 
     right: tuple[str, ...]
     soft: tuple[str, ...]
-    room: int | None
+    max_width: int | None
 
 
 @click.command("info")
@@ -49,7 +49,7 @@ def command(session: Session, ids: bool, with_config: bool, as_json: bool) -> in
         record = found.record() if config is None else {**found.record(), "config": config}
         say_json(msgspec.to_builtins(record, str_keys=True))
         return Exit.OK
-    for text in lines_of(found, room()):
+    for text in lines_of(found, max_width()):
         say(text)
     if config is not None:
         say()
@@ -69,9 +69,9 @@ def _print_ids(found: QueueOverview, *, as_json: bool) -> Exit:
     return Exit.OK if found.clusters else Exit.FAILED
 
 
-def lines_of(found: QueueOverview, room: int | None = None) -> Iterator[str]:
+def lines_of(found: QueueOverview, max_width: int | None = None) -> Iterator[str]:
     """Yield the lines that show a queue, its clusters and their running tasks."""
-    fitting: _Fitting = {"right": _NUMBERS, "soft": _SOFT, "room": room}
+    fitting: _Fitting = {"right": _NUMBERS, "soft": _SOFT, "max_width": max_width}
     yield from columns(_rows(found))
     if found.clusters:
         yield ""
@@ -82,7 +82,7 @@ def lines_of(found: QueueOverview, room: int | None = None) -> Iterator[str]:
     if running:
         yield ""
         # The text of a task may be long; figures and troubles are printed whole.
-        yield from (cut(text, room) for text in columns(running, _RUNNING, **fitting))
+        yield from (cut(text, max_width) for text in columns(running, _RUNNING, **fitting))
     for one in found.clusters:
         for trouble in one.troubles:
             yield f"trouble of {line(one.label)} (pid {one.pid}): {line(trouble)}"
@@ -141,5 +141,5 @@ def _figures(one: ClusterStatus) -> tuple[object, ...]:
 
 
 def _running(one: ClusterStatus, worker: WorkerStatus) -> tuple[object, ...]:
-    place = f"{one.label}:{worker.slot}"
-    return (worker.task, span(worker.running_for), place, worker.task_id, progress_line(worker.progress))
+    where = f"{one.label}:{worker.slot}"
+    return (worker.task, span(worker.running_for), where, worker.task_id, progress_line(worker.progress))

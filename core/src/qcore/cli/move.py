@@ -88,13 +88,13 @@ def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:
         say_json({"queue": name, "moved": moved, "refused": mover.refused, "left": kept})
     else:
         say(f"{counted(moved, 'task')} moved from {source.info()} to {target.info()}")
-        _tell_left(left)
+        _say_left(left)
         if mover.refused:
             say(f"{counted(mover.refused, 'task')} refused by the target: {mover.refusal}", error=True)
     return Exit.FAILED if mover.refused else Exit.OK
 
 
-def _tell_left(left: QueueSize) -> None:
+def _say_left(left: QueueSize) -> None:
     states = (("leased", left.leased), ("delayed", left.delayed))
     there = [f"{count:,} {state}" for state, count in states if count]
     there += [counted(left.dead_letters, "dead letter")] if left.dead_letters else []

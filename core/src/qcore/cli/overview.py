@@ -111,5 +111,5 @@ def _order(one: ClusterStatus) -> tuple[list[int | str], str, int]:
     """Put night-2 before night-10."""
     parts = re.split(r"([0-9]+)", one.label)
     # Every second part is a number.
-    label = [int(part) if place % 2 else part for place, part in enumerate(parts)]
+    label = [int(part) if index % 2 else part for index, part in enumerate(parts)]
     return label, one.host, one.pid

@@ -24,8 +24,8 @@ def command(session: Session, as_json: bool) -> int:
     if as_json:
         say_json({"plugins": [_record(plugin) for plugin in found]})
         return Exit.OK
-    for place, plugin in enumerate(found):
-        if place:
+    for index, plugin in enumerate(found):
+        if index:
             say()
         say(line(plugin.title))
         for what, value in _lines(plugin):

@@ -96,8 +96,8 @@ def configuration(session: Session) -> Iterator[str | CheckResult]:
     """Check that the configuration loads, and say from where."""
     config = session.config
     if config.file is None:
-        told = f"queue {config.name!r}, without a configuration file: each program must be told the same"
-        yield CheckResult(Verdict.WARN, "configuration", told)
+        warning = f"queue {config.name!r}, without a configuration file: each program must be told the same"
+        yield CheckResult(Verdict.WARN, "configuration", warning)
     else:
         yield f"queue {config.name!r}, from {config.file.absolute()}"
 

@@ -60,26 +60,26 @@ def fit(text: str, *, error: bool = False) -> str:
     return cut(text, shutil.get_terminal_size().columns) if stream.isatty() else text
 
 
-def cut(text: str, room: int | None, more: str = "...") -> str:
-    """Return a line that takes at most `room` cells, its end cut off for `more`; None = whole."""
-    if room is None or width(text) <= room:
+def cut(text: str, max_width: int | None, more: str = "...") -> str:
+    """Return a line that takes at most `max_width` cells, its end cut off for `more`; None = whole."""
+    if max_width is None or width(text) <= max_width:
         return text
-    left, kept = room - len(more), []
+    left, kept = max_width - len(more), []
     for char in text:
         left -= _cells(char)
         if left < 0:
             break
         kept.append(char)
-    return f"{''.join(kept)}{more}"[: max(0, room)]
+    return f"{''.join(kept)}{more}"[: max(0, max_width)]
 
 
-def cut_within(text: str, room: int, more: str = "...") -> str:
-    """Return a line that takes at most `room` cells, cut in its middle: names often differ at the end."""
-    if width(text) <= room:
+def cut_within(text: str, max_width: int, more: str = "...") -> str:
+    """Return a line that takes at most `max_width` cells, cut in its middle."""
+    if width(text) <= max_width:
         return text
-    left = room - len(more)
+    left = max_width - len(more)
     if left < 2:
-        return cut(text, room, more)
+        return cut(text, max_width, more)
     head, tail = left - left // 2, cut(text[::-1], left // 2, "")[::-1]
     return f"{cut(text, head, '')}{more}{tail}"
 
@@ -105,11 +105,11 @@ def table(
     soft: Sequence[str] = (),
 ) -> None:
     """Print rows in columns: cut to the width of a terminal, whole in a pipe."""
-    for text in columns(rows, heads, right=right, soft=soft, room=room()):
+    for text in columns(rows, heads, right=right, soft=soft, max_width=max_width()):
         say(fit(text))
 
 
-def room() -> int | None:
+def max_width() -> int | None:
     """Return the width of the terminal that standard output is, None if it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
@@ -120,7 +120,7 @@ def columns(
     *,
     right: Sequence[str] = (),
     soft: Sequence[str] = (),
-    room: int | None = None,
+    max_width: int | None = None,
 ) -> list[str]:
     """Return rows as lines of columns.
 
@@ -128,8 +128,8 @@ def columns(
         rows: the cells of each row.
         heads: one for each column.
         right: heads of columns whose cells end at one edge.
-        soft: heads of columns that are cut, in the middle, where the lines are wider than `room`.
-        room: cells of a terminal.
+        soft: heads of columns that are cut, in the middle, where the lines are wider than `max_width`.
+        max_width: cells of a terminal.
 
     """
     texts = [[line(str(cell)) for cell in row] for row in rows]
@@ -138,24 +138,24 @@ def columns(
     if heads:
         texts.insert(0, [head.upper() for head in heads])
     ends = [head in right for head in heads] or [False] * len(texts[0])
-    widths = [max(width(row[place]) for row in texts) for place in range(len(texts[0]))]
-    if room is not None:
-        _narrow(widths, [place for place, head in enumerate(heads) if head in soft], room)
+    widths = [max(width(row[index]) for row in texts) for index in range(len(texts[0]))]
+    if max_width is not None:
+        _narrow(widths, [index for index, head in enumerate(heads) if head in soft], max_width)
     return ["  ".join(_set(*one) for one in zip(row, widths, ends, strict=True)).rstrip() for row in texts]
 
 
-def _narrow(widths: list[int], soft: Sequence[int], room: int) -> None:
+def _narrow(widths: list[int], soft: Sequence[int], max_width: int) -> None:
     """Make columns narrower until they fit, the widest first, but none too narrow to be read."""
-    while soft and sum(widths) + 2 * (len(widths) - 1) > room:
-        widest = max(soft, key=lambda place: widths[place])
+    while soft and sum(widths) + 2 * (len(widths) - 1) > max_width:
+        widest = max(soft, key=lambda index: widths[index])
         if widths[widest] <= _SOFTEST:
             return
         widths[widest] -= 1
 
 
-def _set(cell: str, room: int, end: bool) -> str:
-    text = cut_within(cell, room, "~")
-    blanks = " " * (room - width(text))
+def _set(cell: str, max_width: int, end: bool) -> str:
+    text = cut_within(cell, max_width, "~")
+    blanks = " " * (max_width - width(text))
     return f"{blanks}{text}" if end else f"{text}{blanks}"
 
 

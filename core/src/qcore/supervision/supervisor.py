@@ -259,13 +259,13 @@ class Supervisor:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Have SIGTERM and SIGINT interrupt the wait and stop the cluster."""
-        wake, tell = os.pipe()
+        wake, wake_writer = os.pipe()
         os.set_blocking(wake, False)
-        os.set_blocking(tell, False)
+        os.set_blocking(wake_writer, False)
         before = {
             number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
         }
-        before_fd = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        before_fd = signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         self._selector.register(wake, selectors.EVENT_READ, lambda: os.read(wake, 4096))
         try:
             yield
@@ -274,7 +274,7 @@ class Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
             os.close(wake)
-            os.close(tell)
+            os.close(wake_writer)
 
     def _on_signal(self, *_: object) -> None:
         # Signals are counted apart from other requests to stop: an init system signals this process

@@ -64,21 +64,21 @@ class DisqueBroker(Broker):
 
     def __init__(self, settings: Settings) -> None:
         self._queue = settings.name.encode()
-        self._letters = self._queue + b":dead-letters"
+        self._dead_letters = self._queue + b":dead-letters"
         self._nodes = Nodes(settings.section("disque_nodes"), settings.section("disque_auth"))
         self._ack = b"FASTACK" if settings.section("disque_fastack") else b"ACKJOB"
         #: whole seconds: Disque counts no finer
         self._retry = math.ceil(settings.retry)
         again = self._retry > 0
         self._copies = Copies(self._nodes)
-        self._dead = DeadLetters(self._nodes, self._copies, self._letters)
+        self._dead = DeadLetters(self._nodes, self._copies, self._dead_letters)
         # at most once can only be promised by a single node
-        told: int | None = settings.section("disque_replicate")
+        wanted: int | None = settings.section("disque_replicate")
         most = _MOST_COPIES if again else 1
-        if told is not None and not 1 <= told <= most:
+        if wanted is not None and not 1 <= wanted <= most:
             why = "the copies of each job" if again else "for retry is 0, and a second copy could run too"
-            raise ConfigError([f"disque_replicate: got {told}; must be 1 to {most}, {why}"])
-        self._kept = told if again else 1
+            raise ConfigError([f"disque_replicate: got {wanted}; must be 1 to {most}, {why}"])
+        self._kept = wanted if again else 1
         if not again:
             _log.warning(
                 "retry is 0: disque hands out each message at most once, and what a worker that dies has"
@@ -115,7 +115,7 @@ class DisqueBroker(Broker):
                 seconds=max(0.0, left),
             )  # fmt: skip
             if not isinstance(found, list | None):
-                raise error_mapping.stranger(self._nodes.place, "GETJOB tells no list")
+                raise error_mapping.stranger(self._nodes.connected_to, "GETJOB tells no list")
             if found or time.monotonic() >= deadline:
                 return self._handed_out(found or ())
 
@@ -125,16 +125,18 @@ class DisqueBroker(Broker):
             one.action is Action.DEAD_LETTER for one in settlements
         ):
             raise NotSupported("with retry 0 disque hands out a message once and keeps no dead letters")
-        told = {lease.job: (lease, one) for one in settlements if (lease := Lease.read(one.receipt))}
-        again = [lease for lease, one in told.values() if one.action is not Action.ACK]
+        wanted = {lease.job: (lease, one) for one in settlements if (lease := Lease.read(one.receipt))}
+        again = [lease for lease, one in wanted.values() if one.action is not Action.ACK]
         copies = self._copies.leased(again)
-        self._tell_unknown([lease for lease in again if lease.job not in copies])
+        self._warn_unknown([lease for lease in again if lease.job not in copies])
         # a lease that is given back is not counted, and nothing has to be noted: one step
-        back = {job for job in copies if told[job][1].action is Action.RELEASE and told[job][1].delay <= 0}
+        back = {
+            job for job in copies if wanted[job][1].action is Action.RELEASE and wanted[job][1].delay <= 0
+        }
         self._end([Lease(job, copies[job].node.prefix) for job in back], b"NACK")
         moved = {job: copy for job, copy in copies.items() if job not in back}
-        self._add([self._moved(told[job][1], copy, told[job][0]) for job, copy in moved.items()])
-        done = [lease for lease, one in told.values() if one.action is Action.ACK or lease.job in moved]
+        self._add([self._moved(wanted[job][1], copy, wanted[job][0]) for job, copy in moved.items()])
+        done = [lease for lease, one in wanted.values() if one.action is Action.ACK or lease.job in moved]
         self._end(done, self._ack)
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
@@ -149,9 +151,9 @@ class DisqueBroker(Broker):
         """Count ready messages and dead letters on all nodes; Disque does not count the rest."""
         ready = dead_letters = 0
         for node in self._nodes.every():
-            replies = self._nodes.ask(node, [(b"QLEN", self._queue), (b"QLEN", self._letters)])
+            replies = self._nodes.ask(node, [(b"QLEN", self._queue), (b"QLEN", self._dead_letters)])
             ready, dead_letters = (
-                before + count(reply, node.place)
+                before + count(reply, node.title)
                 for before, reply in zip((ready, dead_letters), replies or (0, 0), strict=True)
             )
         return QueueSize(ready=ready, dead_letters=dead_letters)
@@ -226,7 +228,7 @@ class DisqueBroker(Broker):
             self._end(added, b"ACKJOB")
             if wrong:
                 raise self._nodes.refused(wrong[0])
-            raise error_mapping.stranger(self._nodes.place, "ADDJOB tells no id")
+            raise error_mapping.stranger(self._nodes.connected_to, "ADDJOB tells no id")
 
     def _replicas(self) -> int:
         """Return how many nodes have to have a copy of a job before it counts as added."""
@@ -244,8 +246,8 @@ class DisqueBroker(Broker):
     def _first(self, node: Node, *words: bytes) -> tuple[Any, str]:
         """Return a node's reply and where it came from; if it is lost meanwhile, another is asked."""
         for reply in self._nodes.ask(node, [words]):
-            return reply, node.place
-        return self._nodes.call(*words), self._nodes.place
+            return reply, node.title
+        return self._nodes.call(*words), self._nodes.connected_to
 
     def _handed_out(self, found: Sequence[Any]) -> list[Delivery]:
         """Return what was leased; what has spent much of its time on the queue begins it anew."""
@@ -261,7 +263,7 @@ class DisqueBroker(Broker):
                 old.append(lease)
         if strange:
             what = "jobs that cannot be read are ignored: %d, at %s; the first is %.200r"
-            _log.error(what, len(strange), self._nodes.place, strange[0])
+            _log.error(what, len(strange), self._nodes.connected_to, strange[0])
         if old and self._retry:
             try:
                 self._copies.work_on(old)
@@ -270,7 +272,7 @@ class DisqueBroker(Broker):
                 _log.warning("leases that may end sooner than they should: %d: %s", len(old), exc)
         return deliveries
 
-    def _tell_unknown(self, leases: Sequence[Lease]) -> None:
+    def _warn_unknown(self, leases: Sequence[Lease]) -> None:
         """Tell of leases that may not have ended: nodes that could know of them do not answer."""
         if leases and (absent := self._nodes.absent()):
             _log.warning(
@@ -289,7 +291,7 @@ class DisqueBroker(Broker):
         counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
         if one.action is Action.RETRY:
             return self._queue, counted, one.delay
-        return self._letters, counted._replace(reason=one.reason), 0.0
+        return self._dead_letters, counted._replace(reason=one.reason), 0.0
 
     def _remove(self, letters: dict[bytes, Copy]) -> int:
         return self._end([Lease(job, copy.node.prefix) for job, copy in letters.items()], b"ACKJOB")
@@ -299,11 +301,11 @@ class DisqueBroker(Broker):
         while True:
             how = (b"COUNT", _SCAN, b"QUEUE", self._queue, b"REPLY", b"all")
             reply = next(iter(self._nodes.ask(node, [(b"JSCAN", cursor, *how)])), [b"0", []])
-            match checked(reply, node.place):
+            match checked(reply, node.title):
                 case [bytes() as cursor, list() as jobs] if cursor.isdigit():
                     yield jobs
                 case _:
-                    raise error_mapping.stranger(node.place, "JSCAN tells no list")
+                    raise error_mapping.stranger(node.title, "JSCAN tells no list")
             if int(cursor) == 0:
                 return
 

@@ -35,9 +35,9 @@ class Copy(NamedTuple):
         """
         if self.state != b"active":
             return False
-        told, known = (self.nacks, self.additional), (lease.nacks, lease.additional)
-        return told == known or (
-            self.node.prefix != lease.node and told[0] <= known[0] and told[1] <= known[1]
+        counted, known = (self.nacks, self.additional), (lease.nacks, lease.additional)
+        return counted == known or (
+            self.node.prefix != lease.node and counted[0] <= known[0] and counted[1] <= known[1]
         )
 
 
@@ -128,9 +128,9 @@ class Copies:
                 yield lease, copy
 
 
-def _copy(node: Node, told: Mapping[bytes, object]) -> Copy | None:
-    queue, state, body = told.get(b"queue"), told.get(b"state"), told.get(b"body")
-    nacks, additional = told.get(b"nacks"), told.get(b"additional-deliveries")
+def _copy(node: Node, counted: Mapping[bytes, object]) -> Copy | None:
+    queue, state, body = counted.get(b"queue"), counted.get(b"state"), counted.get(b"body")
+    nacks, additional = counted.get(b"nacks"), counted.get(b"additional-deliveries")
     if not (isinstance(state, bytes) and isinstance(nacks, int) and isinstance(additional, int)):
         return None
     # of a job it knows only the end of, a node tells no more

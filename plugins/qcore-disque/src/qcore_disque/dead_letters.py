@@ -28,9 +28,9 @@ class DeadLetters:
         self._nodes.look_again()
         for node in self._nodes.every():
             for length in self._nodes.ask(node, [(b"QLEN", self._queue)]):
-                peek = (b"QPEEK", self._queue, max(1, count(length, node.place)))
+                peek = (b"QPEEK", self._queue, max(1, count(length, node.title)))
                 for reply in self._nodes.ask(node, [peek]):
-                    found |= {letter.id: letter for letter in listed(checked(reply, node.place))}
+                    found |= {letter.id: letter for letter in listed(checked(reply, node.title))}
         letters = sorted(found.values(), key=_age)
         if after is not None:
             names = [letter.id for letter in letters]

@@ -31,16 +31,16 @@ _LASTING: Final = {
 }
 
 
-def refused(error: BaseException | str, place: str) -> BackendError:
+def refused(error: BaseException | str, title: str) -> BackendError:
     """Return the error to raise for an error reply of the server."""
     text = _whole(error)
-    for words, told in _PASSING.items():
+    for words, message in _PASSING.items():
         if text.startswith(words):
-            return BackendUnavailable(f"disque at {place} refuses: {told} ({text})"[:500])
-    for words, told in _LASTING.items():
+            return BackendUnavailable(f"disque at {title} refuses: {message} ({text})"[:500])
+    for words, message in _LASTING.items():
         if text.startswith(words):
-            return BackendRejected(f"disque at {place} refuses: {told} ({text})"[:500])
-    return BackendRejected(f"disque at {place} refuses: {text}"[:500])
+            return BackendRejected(f"disque at {title} refuses: {message} ({text})"[:500])
+    return BackendRejected(f"disque at {title} refuses: {text}"[:500])
 
 
 def is_of_node(error: BaseException) -> bool:
@@ -48,15 +48,15 @@ def is_of_node(error: BaseException) -> bool:
     return _whole(error).startswith(_OF_NODE)
 
 
-def lost(error: BaseException, places: str, *, doubt: str = "") -> BackendUnavailable:
+def lost(error: BaseException, nodes: str, *, doubt: str = "") -> BackendUnavailable:
     """Return the error to raise when no node answers, or an answer is lost."""
-    told = str(error) or type(error).__name__
-    return BackendUnavailable(f"disque at {places} does not answer: {told}{doubt and '; '}{doubt}"[:500])
+    message = str(error) or type(error).__name__
+    return BackendUnavailable(f"disque at {nodes} does not answer: {message}{doubt and '; '}{doubt}"[:500])
 
 
-def stranger(place: str, why: str) -> BackendRejected:
+def stranger(title: str, why: str) -> BackendRejected:
     """Return the error to raise for an answer that Disque does not give."""
-    return BackendRejected(f"what answers at {place} is not a Disque: {why}; see `disque_nodes`"[:500])
+    return BackendRejected(f"what answers at {title} is not a Disque: {why}; see `disque_nodes`"[:500])
 
 
 def _whole(error: BaseException | str) -> str:

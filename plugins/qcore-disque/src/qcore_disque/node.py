@@ -71,7 +71,7 @@ class Node:
 
     def __init__(self, address: Address, auth: str | None) -> None:
         self.address = address
-        self.place = str(address)
+        self.title = str(address)
         #: what it calls itself
         self.id = b""
         self._closed = False
@@ -94,7 +94,7 @@ class Node:
             self.meet()
         except redis.AuthenticationError as exc:
             self.close()
-            raise error_mapping.refused(_plain(exc), self.place) from exc
+            raise error_mapping.refused(_plain(exc), self.title) from exc
         except BaseException:
             self.close()
             raise
@@ -107,11 +107,11 @@ class Node:
     def meet(self) -> None:
         """Ask who the nodes of the cluster are."""
         (hello,) = self.exchange([(b"HELLO",)])
-        checked(hello, self.place)
+        checked(hello, self.title)
         nodes = hello[2:] if isinstance(hello, list) else []
         found = [one for node in nodes if (one := _introduced(node, self.address.host))]
         if not isinstance(hello, list) or hello[1:2] not in [[id_] for id_, _ in found]:
-            raise error_mapping.stranger(self.place, "its HELLO names no nodes")
+            raise error_mapping.stranger(self.title, "its HELLO names no nodes")
         self.id = hello[1]
         # whoever is asked may not know under which address it is reached
         self.members = {**dict(found), self.id: self.address}
@@ -124,11 +124,11 @@ class Node:
             return [self._read(timeout) for _ in commands]
         except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
             self.close()
-            raise error_mapping.lost(exc, self.place, doubt=doubt) from exc
+            raise error_mapping.lost(exc, self.title, doubt=doubt) from exc
         except _UNREADABLE as exc:
             # what redis-py raises for bytes that are not a reply depends on what they are
             self.close()
-            raise error_mapping.stranger(self.place, f"its answer is not a reply: {exc!r}") from exc
+            raise error_mapping.stranger(self.title, f"its answer is not a reply: {exc!r}") from exc
         except BaseException:
             # a signal came in the middle of an answer: what is still to come belongs to no question
             self.close()
@@ -156,15 +156,15 @@ class Node:
             return self._connection.read_response(timeout=timeout, disable_decoding=True)
         except redis.AuthenticationError as exc:
             # redis-py cuts its first word off and hangs up: what else was asked is not answered
-            raise error_mapping.refused(_plain(exc), self.place) from exc
+            raise error_mapping.refused(_plain(exc), self.title) from exc
         except redis.ResponseError as exc:
             return exc
 
 
-def checked(reply: Any, place: str) -> Any:  # noqa: ANN401 - a reply of any kind
+def checked(reply: Any, title: str) -> Any:  # noqa: ANN401 - a reply of any kind
     """Return a reply that is not an error."""
     if isinstance(reply, redis.ResponseError):
-        raise error_mapping.refused(reply, place) from None
+        raise error_mapping.refused(reply, title) from None
     return reply
 
 

@@ -48,9 +48,9 @@ class Nodes:
         #: the nodes that were given, for messages; never with the password
         self.title = ",".join(map(str, self._given))
         #: the node spoken to last, and the part of its id that receipts contain
-        self.place = self.title
+        self.connected_to = self.title
         self.prefix = b""
-        #: of all nodes of the cluster, as the last one told
+        #: of all nodes of the cluster, as the last one found
         self._members: dict[bytes, Address] = {}
         #: where a node was reached, which may not be where the others see it
         self._reached: dict[bytes, Address] = {}
@@ -58,7 +58,7 @@ class Nodes:
         self._known = 0.0
         #: until when an address is not chosen
         self._avoided: dict[str, float] = {}
-        #: nodes whose absence was told
+        #: nodes whose absence was found
         self._missed: set[bytes] = set()
 
     # -- the node that does the daily work ----------------------------------------------------
@@ -77,9 +77,9 @@ class Nodes:
 
     def refused(self, reply: redis.ResponseError) -> BackendError:
         """Return the error to raise for one of the replies; the node is left if it takes nothing."""
-        error = error_mapping.refused(reply, self.place)
+        error = error_mapping.refused(reply, self.connected_to)
         if error_mapping.is_of_node(reply):
-            self._avoided[self.place] = time.monotonic() + _AVOIDED
+            self._avoided[self.connected_to] = time.monotonic() + _AVOIDED
             self._drop()
         return error
 
@@ -92,7 +92,7 @@ class Nodes:
             raise BackendRejected(f"this connection to disque at {self.title} was closed; make a new one")
         last: BaseException | None = None
         for address in self._order():
-            self.place = str(address)
+            self.connected_to = str(address)
             try:
                 self._current = self._connect(address)
             except (BackendUnavailable, *_LOST) as exc:
@@ -175,14 +175,14 @@ class Nodes:
     def _checked(self, reply: Any) -> Any:  # noqa: ANN401 - a reply of any kind
         if isinstance(reply, redis.ResponseError) and error_mapping.is_of_node(reply):
             raise self.refused(reply) from None
-        return checked(reply, self.place)
+        return checked(reply, self.connected_to)
 
     def _order(self) -> list[Address]:
-        """Return the nodes that were given by chance, then those the cluster told of, avoided ones last."""
+        """Return the nodes that were given by chance, then those the cluster found of, avoided ones last."""
         now = time.monotonic()
         given = random.sample(self._given, len(self._given))
-        told = [self._where(id_) for id_ in self._members]
-        chosen = [*given, *(address for address in told if address not in given)]
+        found = [self._where(id_) for id_ in self._members]
+        chosen = [*given, *(address for address in found if address not in given)]
         return sorted(chosen, key=lambda address: self._avoided.get(str(address), 0.0) > now)
 
     def _connect(self, address: Address) -> Node:

@@ -46,11 +46,11 @@ def delivery(lease: Lease, item: CountedMessage) -> Delivery:
     return Delivery(item.body, lease.receipt, deliveries, item.failures, item.crashes)
 
 
-def count(reply: Any, place: str) -> int:  # noqa: ANN401 - what should be a number
+def count(reply: Any, title: str) -> int:  # noqa: ANN401 - what should be a number
     """Return a number that the node at this place tells."""
-    number = checked(reply, place)
+    number = checked(reply, title)
     if not isinstance(number, int):
-        raise error_mapping.stranger(place, "a count is not a number")
+        raise error_mapping.stranger(title, "a count is not a number")
     return number
 
 

@@ -18,7 +18,7 @@ WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 MOST: Final = 0xFFFF
 
 
-class Told(NamedTuple):
+class ReadMessage(NamedTuple):
     """One message as the service shows it."""
 
     id: str
@@ -34,30 +34,30 @@ class Told(NamedTuple):
         return min(MOST, self.item.deliveries + self.reserved)
 
 
-def read(told: object) -> Told | None:
+def read(answer: object) -> ReadMessage | None:
     """Return a message; None if nothing could be done with it, because it has no id."""
-    if not isinstance(told, dict):
+    if not isinstance(answer, dict):
         return None
-    id_, reservation = (_word(told.get(key)) for key in ("id", "reservation_id"))
+    id_, reservation = (_word(answer.get(key)) for key in ("id", "reservation_id"))
     if not id_:
         return None
-    body, count = told.get("body"), told.get("reserved_count")
+    body, count = answer.get("body"), answer.get("reserved_count")
     # what is not a text was posted by nobody we know; as a text it can be dead-lettered
     item = codec.decode(body) if isinstance(body, str) else CountedMessage(json.dumps(body).encode())
     reserved = count if type(count) is int and count > 0 else 1
-    return Told(id_, item, min(MOST, reserved), reservation)
+    return ReadMessage(id_, item, min(MOST, reserved), reservation)
 
 
-def readable(found: Iterable[object], *, reserved: bool) -> tuple[list[Told], list[object]]:
+def readable(found: Iterable[object], *, reserved: bool) -> tuple[list[ReadMessage], list[object]]:
     """Return messages, and what is none."""
-    good: list[Told] = []
+    good: list[ReadMessage] = []
     strange: list[object] = []
     for one in found:
-        told = read(one)
-        if told is None or (reserved and not told.reservation):
+        answer = read(one)
+        if answer is None or (reserved and not answer.reservation):
             strange.append(one)
         else:
-            good.append(told)
+            good.append(answer)
     return good, strange
 
 

@@ -12,13 +12,13 @@ from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
 from qcore.plugin_support import COUNTERS_SIZE, CountedMessage
 from qcore_ironmq import codec
-from qcore_ironmq.answers import Told, read, readable
+from qcore_ironmq.answers import ReadMessage, read, readable
 from qcore_ironmq.client import Client, NotFound
-from qcore_ironmq.dead_letters import Letters
+from qcore_ironmq.dead_letters import DeadLetters
 from qcore_ironmq.receipt import Reservation, by_owner
 from qcore_ironmq.reservations import Tickets
 from qcore_ironmq.retention import Lasting
-from qcore_ironmq.settings import Place
+from qcore_ironmq.settings import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,8 @@ class IronBroker(Broker):
     least_lease: ClassVar[int] = 30
 
     def __init__(self, settings: Settings) -> None:
-        self._place = Place.of(settings.section("iron_mq"))
-        self._link = Client(self._place)
+        self._address = ServerAddress.of(settings.section("iron_mq"))
+        self._link = Client(self._address)
         self._queue = settings.name
         self._lease = math.ceil(settings.retry)
         if not self.least_lease <= self._lease <= _LONGEST_LEASE:
@@ -59,7 +59,7 @@ class IronBroker(Broker):
         self._owner = settings.owner.hex() or "-"
         self._tickets = Tickets(f"{self._link.title}/{self._queue}")
         self._lasting = Lasting(self._link)
-        self._letters = Letters(self._link, f"{self._queue}.dead_letters")
+        self._dead_letters = DeadLetters(self._link, f"{self._queue}.dead_letters")
         self._poll = settings.poll
         self.capabilities = Capabilities(
             redelivers=True,
@@ -125,7 +125,7 @@ class IronBroker(Broker):
 
     def size(self) -> QueueSize:
         """Count ready messages and dead letters; IronMQ does not tell the rest apart."""
-        return QueueSize(ready=self._ready(), dead_letters=self._letters.count())
+        return QueueSize(ready=self._ready(), dead_letters=self._dead_letters.count())
 
     def purge(self) -> int:
         """Remove what is ready; IronMQ has no way to what is delayed but by removing what is reserved too."""
@@ -140,17 +140,17 @@ class IronBroker(Broker):
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List dead letters in the order they died; all of them are read for it."""
-        return self._letters.listed(limit, after)
+        return self._dead_letters.listed(limit, after)
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Post dead letters anew, then delete them."""
-        found = self._letters.find(ids)
+        found = self._dead_letters.find(ids)
         self._post([(CountedMessage(item.body), 0.0) for item in found.values()])
-        return self._letters.delete(list(found))
+        return self._dead_letters.delete(list(found))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters for good."""
-        return self._letters.delete(list(self._letters.find(ids)))
+        return self._dead_letters.delete(list(self._dead_letters.find(ids)))
 
     def ping(self) -> None:
         """Ask about the queue."""
@@ -158,7 +158,7 @@ class IronBroker(Broker):
 
     def queue_id(self) -> str:
         """Name project and queue, however the address is written; nobody is asked."""
-        return f"ironmq:{self._place.project}#{self._queue}"
+        return f"ironmq:{self._address.project}#{self._queue}"
 
     def info(self) -> str:
         """Say where it is."""
@@ -212,19 +212,19 @@ class IronBroker(Broker):
             _log.error(what, len(strange), self._queue, strange[0])
         return [self._delivery(one) for one in good]
 
-    def _delivery(self, told: Told) -> Delivery:
-        item, held = told.item, Reservation(told.id, told.reservation, self._owner)
-        return Delivery(item.body, held.write(), told.deliveries, item.failures, item.crashes)
+    def _delivery(self, read_message: ReadMessage) -> Delivery:
+        item, held = read_message.item, Reservation(read_message.id, read_message.reservation, self._owner)
+        return Delivery(item.body, held.write(), read_message.deliveries, item.failures, item.crashes)
 
     def _touch(self, held: Reservation, timeout: int, newest: dict[str, str]) -> str:
         """Extend a reservation; return the one that takes its place, nothing if it has ended."""
         body = {"reservation_id": held.id, "timeout": timeout}
         try:
             path = f"/messages/{held.message}/touch"
-            told = self._link.call("POST", self._queue, path, body, promised="reservation_id")
+            read_message = self._link.call("POST", self._queue, path, body, promised="reservation_id")
         except NotFound:
             return ""
-        newest[held.message] = str(told)
+        newest[held.message] = str(read_message)
         return newest[held.message]
 
     def _move(self, one: Settlement, held: Reservation, newest: dict[str, str]) -> bool:
@@ -234,17 +234,17 @@ class IronBroker(Broker):
             return True
         path = f"/messages/{held.message}"
         try:
-            told = read(self._link.call("GET", self._queue, path, promised="message"))
+            read_message = read(self._link.call("GET", self._queue, path, promised="message"))
         except NotFound:
             return False
-        if told is None:
+        if read_message is None:
             raise self._link.stranger(f"its message {held.message} has no id")
         # only when it is touched the service says whether the reservation still holds
         touched = self._touch(held, self._lease, newest)
         if not touched:
             return False
         held.id = touched
-        item, before = told.item, told.deliveries
+        item, before = read_message.item, read_message.deliveries
         if one.action is Action.RELEASE:
             self._post([(item._replace(deliveries=before - 1), one.delay)])
         elif one.action is Action.RETRY:
@@ -253,7 +253,7 @@ class IronBroker(Broker):
         else:
             counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
             letter = counted._replace(written_at=time.time(), reason=one.reason)
-            self._post([(letter, 0.0)], self._letters.queue)
+            self._post([(letter, 0.0)], self._dead_letters.queue)
         newest[_posted(held)] = held.id
         return True
 

@@ -19,7 +19,7 @@ from qcore_ironmq.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qcore_ironmq.settings import Place
+    from qcore_ironmq.settings import ServerAddress
 
 #: seconds a connection and an answer may take
 _CONNECT: Final = 5.0
@@ -67,13 +67,13 @@ class NotFound(BackendUnavailable):
 class Client:
     """The project's queues over one connection, made anew after a fork."""
 
-    def __init__(self, place: Place) -> None:
-        self._base = f"{place.url}/projects/{quote(place.project_id, safe='')}/queues/"
-        self._token = place.token
-        self._keystone = Keystone(place.keystone) if place.keystone else None
-        self._proxy = place.proxy
+    def __init__(self, address: ServerAddress) -> None:
+        self._base = f"{address.url}/projects/{quote(address.project_id, safe='')}/queues/"
+        self._token = address.token
+        self._keystone = Keystone(address.keystone) if address.keystone else None
+        self._proxy = address.proxy
         #: where it is, for messages; never with the token
-        self.title = f"{place.url}, project {place.project_id}"
+        self.title = f"{address.url}, project {address.project_id}"
         #: connections, by the URL they lead to
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._pid = 0
@@ -121,8 +121,8 @@ class Client:
 
     def stranger(self, why: str) -> BackendRejected:
         """Return the error to raise for an answer that IronMQ does not give."""
-        told = f"what answers at {self.title} is not an IronMQ: {why}; see iron_mq.host and iron_mq.port"
-        return BackendRejected(told[:500])
+        text = f"what answers at {self.title} is not an IronMQ: {why}; see iron_mq.host and iron_mq.port"
+        return BackendRejected(text[:500])
 
     def close(self) -> None:
         """Let go of the connections for good."""
@@ -139,8 +139,8 @@ class Client:
             return self._request(self._pool(self._base), method, url, data, headers=headers, wait=wait)
         except _LOST as exc:
             doubtful = doubt and not isinstance(exc, _UNSENT)
-            told = f"IronMQ at {self.title} does not answer: {exc}{f'; {_DOUBT}' if doubtful else ''}"
-            raise BackendUnavailable(told[:500]) from exc
+            text = f"IronMQ at {self.title} does not answer: {exc}{f'; {_DOUBT}' if doubtful else ''}"
+            raise BackendUnavailable(text[:500]) from exc
 
     def _ask_keystone(self, url: str, data: bytes) -> urllib3.BaseHTTPResponse:
         try:
@@ -180,35 +180,35 @@ class Client:
 
     def _read(self, answer: urllib3.BaseHTTPResponse, promised: str) -> Any:  # noqa: ANN401 - as above
         try:
-            told = json.loads(answer.data)
+            reply = json.loads(answer.data)
         except (ValueError, RecursionError):
-            told = None
+            reply = None
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise self._error(answer.status, told)
+            raise self._error(answer.status, reply)
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise self.stranger(f"it answers HTTP {answer.status}")
-        if not isinstance(told, dict):
+        if not isinstance(reply, dict):
             raise self.stranger("its answer is not a JSON object")
         if not promised:
-            return told
-        if not isinstance(told.get(promised), _KINDS[promised]):
+            return reply
+        if not isinstance(reply.get(promised), _KINDS[promised]):
             raise self.stranger(f"its answer has no {promised}")
-        return told[promised]
+        return reply[promised]
 
-    def _error(self, status: int, told: object) -> Exception:
+    def _error(self, status: int, reply: object) -> Exception:
         """Return what to raise for an answer that is an error."""
-        msg = told.get("msg") if isinstance(told, dict) else None
+        msg = reply.get("msg") if isinstance(reply, dict) else None
         why = msg if msg and isinstance(msg, str) else f"HTTP {status}"
         if status == HTTPStatus.NOT_FOUND:
             if why.lower().startswith(_NOT_FOUND):
                 return NotFound(f"IronMQ at {self.title}: {why}"[:500])
-            told = f"IronMQ at {self.title} is not there: {why}; see iron_mq.host and iron_mq.project_id"
-            return BackendRejected(told[:500])
+            text = f"IronMQ at {self.title} is not there: {why}; see iron_mq.host and iron_mq.project_id"
+            return BackendRejected(text[:500])
         if status == HTTPStatus.FORBIDDEN and "eserv" in why:
             return NotFound(f"IronMQ at {self.title}: {why}"[:500])
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            told = "the proxy wants a user and a password; see iron_mq.proxy, or HTTPS_PROXY"
-            return BackendRejected(f"IronMQ at {self.title} cannot be reached: {told}"[:500])
+            text = "the proxy wants a user and a password; see iron_mq.proxy, or HTTPS_PROXY"
+            return BackendRejected(f"IronMQ at {self.title} cannot be reached: {text}"[:500])
         if status in _PASSING:
             return BackendUnavailable(f"IronMQ at {self.title} asks to come again: {why}"[:500])
         where = ""

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from qcore.model import DeadLetter
-from qcore_ironmq.answers import Told, read, readable
+from qcore_ironmq.answers import ReadMessage, read, readable
 from qcore_ironmq.client import NotFound
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _SHOWN: Final = 100
 _LISTED: Final = 30
 
 
-class Letters:
+class DeadLetters:
     """The dead letters of a queue."""
 
     def __init__(self, link: Client, queue: str) -> None:
@@ -50,8 +50,8 @@ class Letters:
         for id_ in dict.fromkeys(ids):
             if id_.isascii() and id_.isalnum():
                 with contextlib.suppress(NotFound):
-                    told = self._link.call("GET", self.queue, f"/messages/{id_}", promised="message")
-                    if letter := read({**told, "id": id_}):
+                    answer = self._link.call("GET", self.queue, f"/messages/{id_}", promised="message")
+                    if letter := read({**answer, "id": id_}):
                         found[id_] = letter.item
         return found
 
@@ -64,7 +64,7 @@ class Letters:
                 count += 1
         return count
 
-    def _peeked(self) -> list[Told]:
+    def _peeked(self) -> list[ReadMessage]:
         try:
             path = f"/messages?n={_SHOWN}"
             found = self._link.call("GET", self.queue, path, promised="messages")
@@ -72,9 +72,9 @@ class Letters:
             return []
         return self._readable(found, reserved=False)
 
-    def _reserved(self) -> list[Told]:
+    def _reserved(self) -> list[ReadMessage]:
         """Return all letters: the service shows a hundred, so they are reserved and given back."""
-        found: list[Told] = []
+        found: list[ReadMessage] = []
         asked = {"n": _SHOWN, "timeout": _LISTED, "wait": 0, "delete": False}
         try:
             while batch := self._link.call("POST", self.queue, "/reservations", asked, promised="messages"):
@@ -89,7 +89,7 @@ class Letters:
                     self._link.call("POST", self.queue, f"/messages/{one.id}/release", body)
         return found
 
-    def _readable(self, found: list[object], *, reserved: bool) -> list[Told]:
+    def _readable(self, found: list[object], *, reserved: bool) -> list[ReadMessage]:
         good, strange = readable(found, reserved=reserved)
         if strange:
             what = "dead letters that cannot be read are ignored: %d, in queue %s; the first is %.200r"
@@ -97,6 +97,6 @@ class Letters:
         return good
 
 
-def _letter(told: Told) -> DeadLetter:
-    item = told.item
-    return DeadLetter(told.id, item.body, item.reason, item.written_at, item.failures, item.crashes)
+def _letter(answer: ReadMessage) -> DeadLetter:
+    item = answer.item
+    return DeadLetter(answer.id, item.body, item.reason, item.written_at, item.failures, item.crashes)

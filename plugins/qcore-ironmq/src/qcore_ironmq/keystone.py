@@ -28,9 +28,9 @@ class Keystone:
     The official client asks for them without a time limit, so this asks itself.
     """
 
-    def __init__(self, told: dict[str, str]) -> None:
-        self._told = told
-        self._url = told["server"].rstrip("/") + "/tokens"
+    def __init__(self, given: dict[str, str]) -> None:
+        self._given = given
+        self._url = given["server"].rstrip("/") + "/tokens"
         self._token = ""
         self._until = 0.0
 
@@ -46,13 +46,13 @@ class Keystone:
         self._token = ""
 
     def _ask(self, send: Callable[[str, bytes], urllib3.BaseHTTPResponse]) -> tuple[str, float]:
-        user = {"username": self._told["username"], "password": self._told["password"]}
-        body = {"auth": {"tenantName": self._told["tenant"], "passwordCredentials": user}}
+        user = {"username": self._given["username"], "password": self._given["password"]}
+        body = {"auth": {"tenantName": self._given["tenant"], "passwordCredentials": user}}
         answer = send(self._url, json.dumps(body).encode())
         if answer.status in {401, 403}:
             raise BackendRejected(
-                f"Keystone at {self._url} refuses tenant {self._told['tenant']!r} and user"
-                f" {self._told['username']!r} (HTTP {answer.status}); see iron_mq.keystone"
+                f"Keystone at {self._url} refuses tenant {self._given['tenant']!r} and user"
+                f" {self._given['username']!r} (HTTP {answer.status}); see iron_mq.keystone"
             )
         if answer.status >= 500 or answer.status == 429:
             raise BackendUnavailable(f"Keystone at {self._url} asks to come again: HTTP {answer.status}")
@@ -63,8 +63,8 @@ class Keystone:
             found, token = {}, None
         if not (isinstance(token, str) and token and token.isascii() and token.isprintable()):
             why = f"it gives no token (HTTP {answer.status})"
-            told = f"what answers at {self._url} is not a Keystone: {why}; see iron_mq.keystone"
-            raise BackendRejected(told)
+            given = f"what answers at {self._url} is not a Keystone: {why}; see iron_mq.keystone"
+            raise BackendRejected(given)
         return token, max(0.0, _lasts(found) - _EARLY)
 
 

@@ -35,29 +35,29 @@ def found(config_file: str | None) -> dict[str, tuple[Any, str]]:
         BackendRejected: a file cannot be read as settings.
 
     """
-    told = _file(Path("~/.iron.json").expanduser())
-    told |= _environment(None)
-    told |= _environment(_PRODUCT)
-    told |= _file(Path("iron.json"))
+    given = _file(Path("~/.iron.json").expanduser())
+    given |= _environment(None)
+    given |= _environment(_PRODUCT)
+    given |= _file(Path("iron.json"))
     if config_file:
         if not Path(config_file).exists():
             raise BackendRejected(f"iron_mq.config_file: no file {config_file}")
-        told |= _file(Path(config_file))
-    return told
+        given |= _file(Path(config_file))
+    return given
 
 
 def _environment(product: str | None) -> dict[str, tuple[Any, str]]:
     read: dict[str, Any] = iron_core.configFromEnv(dict.fromkeys(KEYS), product)
     prefix = (product or "iron").upper()
-    told = {key: (value, f"{prefix}_{key.upper()}") for key, value in read.items() if value}
-    if "keystone" in told:
+    given = {key: (value, f"{prefix}_{key.upper()}") for key, value in read.items() if value}
+    if "keystone" in given:
         # a variable is a text, and these are four
-        value, where = told["keystone"]
+        value, where = given["keystone"]
         try:
-            told["keystone"] = json.loads(value), where
+            given["keystone"] = json.loads(value), where
         except ValueError as exc:
             raise BackendRejected(f"{where} cannot be read: it must be a JSON object") from exc
-    return told
+    return given
 
 
 def _file(path: Path) -> dict[str, tuple[Any, str]]:

@@ -58,6 +58,6 @@ def _of_url(url: str) -> Mapping[str, Any]:
             " and in the token each of / ? # must be quoted, / as %2F"
         )
         raise ConfigError([fault])
-    told = {"host": parts.hostname, "port": port, "project_id": parts.username, "token": parts.password}
-    texts = {key: unquote(value) if isinstance(value, str) else value for key, value in told.items()}
+    keywords = {"host": parts.hostname, "port": port, "project_id": parts.username, "token": parts.password}
+    texts = {key: unquote(value) if isinstance(value, str) else value for key, value in keywords.items()}
     return {"iron_mq": {key: value for key, value in texts.items() if value}}

@@ -31,12 +31,12 @@ class Proxy:
         parts = urlsplit(target)
         if setting:
             return cls._read(setting, "iron_mq.proxy")
-        told = urllib.request.getproxies_environment()
+        environment = urllib.request.getproxies_environment()
         host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-        bypassed = urllib.request.proxy_bypass_environment(host, told)  # type: ignore[attr-defined]  # untyped
-        if parts.scheme not in told or bypassed:
+        bypassed = urllib.request.proxy_bypass_environment(host, environment)  # type: ignore[attr-defined]  # untyped
+        if parts.scheme not in environment or bypassed:
             return None
-        return cls._read(told[parts.scheme], f"{parts.scheme.upper()}_PROXY")
+        return cls._read(environment[parts.scheme], f"{parts.scheme.upper()}_PROXY")
 
     def pool(self) -> urllib3.ProxyManager:
         """Return a connection through it."""

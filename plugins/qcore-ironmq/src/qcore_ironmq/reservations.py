@@ -30,10 +30,10 @@ _OLD: Final = 86400.0
 class Tickets:
     """The reservations that took the place of others, by process and message."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, address: str) -> None:
         # not the user's runtime folder: that goes away when the user logs out, and clusters stay
         self._folder = Path(tempfile.gettempdir()) / f"qcore-ironmq-{os.getuid()}"
-        self._place = hashlib.sha256(place.encode()).hexdigest()[:16]
+        self._address = hashlib.sha256(address.encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
     def of(self, owner: str) -> Iterator[dict[str, str]]:
@@ -80,7 +80,7 @@ class Tickets:
             )
 
     def _path(self, owner: str) -> Path:
-        return self._folder / f"{self._place}-{owner}.json"
+        return self._folder / f"{self._address}-{owner}.json"
 
 
 def _read(file: IO[str]) -> dict[str, str]:

@@ -78,7 +78,7 @@ class IronSettings:
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class ServerAddress:
     """Where a project is."""
 
     #: without a slash at its end
@@ -99,7 +99,7 @@ class Place:
         return f"{where}{parts.path.rpartition('/')[0]}/{self.project_id}"
 
     @classmethod
-    def of(cls, settings: IronSettings) -> Place:
+    def of(cls, settings: IronSettings) -> ServerAddress:
         """Find what is not said, where the official client finds it.
 
         What is written here wins over what is found. As with that client, Keystone wins over a token.
@@ -120,28 +120,28 @@ class Place:
         ]
         if faults:
             raise ConfigError(faults)
-        told = {key: value for key, (value, _) in found.items()}
-        wanted = ("project_id",) if told.get("keystone") else ("token", "project_id")
+        keywords = {key: value for key, (value, _) in found.items()}
+        wanted = ("project_id",) if keywords.get("keystone") else ("token", "project_id")
         for key in wanted:
-            if not told.get(key):
+            if not keywords.get(key):
                 raise BackendRejected(
                     f"iron_mq.{key} is missing; set it, or IRON_MQ_{key.upper()}, or write it to iron.json"
                 )
         return cls(
-            url=_url(told),
-            project_id=str(told["project_id"]),
-            token=str(told.get("token") or ""),
-            keystone=told.get("keystone"),
+            url=_url(keywords),
+            project_id=str(keywords["project_id"]),
+            token=str(keywords.get("token") or ""),
+            keystone=keywords.get("keystone"),
             proxy=settings.proxy,
         )
 
 
-def _url(told: dict[str, Any]) -> str:
-    prefix = str(told.get("path_prefix") or "")
-    protocol, host = str(told.get("protocol") or "https"), str(told.get("host") or _HOST)
-    port = told.get("port")
-    if told.get("cloud"):
-        parts = urlsplit(str(told["cloud"]))
+def _url(keywords: dict[str, Any]) -> str:
+    prefix = str(keywords.get("path_prefix") or "")
+    protocol, host = str(keywords.get("protocol") or "https"), str(keywords.get("host") or _HOST)
+    port = keywords.get("port")
+    if keywords.get("cloud"):
+        parts = urlsplit(str(keywords["cloud"]))
         protocol, host, port, prefix = parts.scheme, parts.hostname or "", parts.port, parts.path
     where = f"{host}:{int(port)}" if port else host
-    return f"{protocol}://{where}{prefix.rstrip('/')}/{told.get('api_version') or 3}"
+    return f"{protocol}://{where}{prefix.rstrip('/')}/{keywords.get('api_version') or 3}"

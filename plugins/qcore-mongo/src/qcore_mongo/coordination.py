@@ -33,13 +33,13 @@ class MongoCoordination(CoordinationStore):
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Store a value for `ttl` seconds; b"" deletes it."""
-        notes = self._client.collection(Kind.NOTES)
+        flags = self._client.collection(Kind.NOTES)
         name = {"_id": f"flag:{key}"}
         if not value:
-            self._client.do(lambda: notes.delete_one(name), repeatable=True)
+            self._client.do(lambda: flags.delete_one(name), repeatable=True)
             return
         change = [{"$set": {"value": value, "until": later(ttl)}}]
-        self._client.do(lambda: notes.update_one(name, change, upsert=True), repeatable=True)
+        self._client.do(lambda: flags.update_one(name, change, upsert=True), repeatable=True)
 
     def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return values in the order of `keys`."""
@@ -79,8 +79,8 @@ class MongoCoordination(CoordinationStore):
         for key, holder in permits:
             others = {"$filter": {"input": "$permits", "cond": {"$ne": ["$$this.holder", holder]}}}
             steps.append(UpdateOne({"_id": f"permits:{key}"}, [{"$set": {"permits": others}}]))
-        notes = self._client.collection(Kind.NOTES)
-        self._client.do(lambda: notes.bulk_write(steps), repeatable=True)
+        flags = self._client.collection(Kind.NOTES)
+        self._client.do(lambda: flags.bulk_write(steps), repeatable=True)
 
     # -- rate slots ------------------------------------------------------------------------------
 

@@ -52,37 +52,37 @@ class Barriers:
 
     def barrier_members(self, key: str) -> dict[int, bytes]:
         """Return the bodies of the members by index."""
-        notes = self._client.collection(Kind.NOTES)
-        barrier = self._client.do(lambda: notes.find_one({"_id": _name(key), **_LIVES}), repeatable=True)
+        flags = self._client.collection(Kind.NOTES)
+        barrier = self._client.do(lambda: flags.find_one({"_id": _name(key), **_LIVES}), repeatable=True)
         if barrier is None:
             return {}
-        members = notes.find(_members(barrier["run"])).sort("_id")
+        members = flags.find(_members(barrier["run"])).sort("_id")
         found = self._client.read(members)
         counted = set(barrier.get("members", ()))
         return {one["_id"]["index"]: one["body"] for one in found if one["_id"]["index"] in counted}
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
         """Delete barriers with their members."""
-        notes = self._client.collection(Kind.NOTES)
+        flags = self._client.collection(Kind.NOTES)
         for key in dict.fromkeys(keys):
             name = {"_id": _name(key)}
-            barrier = self._client.do(lambda: notes.find_one_and_delete(name))  # noqa: B023 - used at once
+            barrier = self._client.do(lambda: flags.find_one_and_delete(name))  # noqa: B023 - used at once
             if barrier is not None:
                 theirs = _members(barrier["run"])
-                self._client.do(lambda: notes.delete_many(theirs), repeatable=True)  # noqa: B023 - used at once
+                self._client.do(lambda: flags.delete_many(theirs), repeatable=True)  # noqa: B023 - used at once
 
     def _join_barrier(self, key: str, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int] | None:
         """Return the number of members after each of these; None if the barrier has expired meanwhile."""
-        notes = self._client.collection(Kind.NOTES)
-        barrier = self._client.do(lambda: _open(notes, key, ttl), repeatable=True)
+        flags = self._client.collection(Kind.NOTES)
+        barrier = self._client.do(lambda: _open(flags, key, ttl), repeatable=True)
         if barrier["stale"]:
             stay = [{"$set": {"until": later(_LONGER * ttl)}}]
-            self._client.do(lambda: notes.update_many(_members(barrier["run"]), stay), repeatable=True)
+            self._client.do(lambda: flags.update_many(_members(barrier["run"]), stay), repeatable=True)
         # of several members with one index the first takes effect
         first = {one.index: one for one in reversed(arrivals)}
         steps = [_member(barrier["run"], one, ttl) for one in first.values()]
-        self._client.do(lambda: notes.bulk_write(steps, ordered=False), repeatable=True)
-        counted = self._client.do(lambda: _count(notes, key, barrier["run"], list(first), ttl))
+        self._client.do(lambda: flags.bulk_write(steps, ordered=False), repeatable=True)
+        counted = self._client.do(lambda: _count(flags, key, barrier["run"], list(first), ttl))
         if counted is None:
             return None
         added = set(counted["added"])
@@ -112,7 +112,7 @@ def _member(run: ObjectId, one: BarrierMember, ttl: float) -> UpdateOne:
     return UpdateOne({"_id": id}, [{"$replaceWith": {"$cond": [is_new, made, "$$ROOT"]}}], upsert=True)
 
 
-def _open(notes: Collection[Document], key: str, ttl: float) -> Any:  # noqa: ANN401 - a document
+def _open(flags: Collection[Document], key: str, ttl: float) -> Any:  # noqa: ANN401 - a document
     """Return the barrier, a new one if there is none or it has expired."""
     run = ObjectId()
     lives = {"$gt": ["$until", "$$NOW"]}
@@ -127,7 +127,7 @@ def _open(notes: Collection[Document], key: str, ttl: float) -> Any:  # noqa: AN
     projection = {"run": 1, "stale": 1}
     for upsert in (True, False):
         try:
-            found = notes.find_one_and_update(
+            found = flags.find_one_and_update(
                 {"_id": _name(key)}, change, projection, upsert=upsert, return_document=ReturnDocument.AFTER
             )
         except DuplicateKeyError:
@@ -135,15 +135,15 @@ def _open(notes: Collection[Document], key: str, ttl: float) -> Any:  # noqa: AN
             continue
         if found is not None:
             return found
-    return _open(notes, key, ttl)
+    return _open(flags, key, ttl)
 
 
-def _count(notes: Collection[Document], key: str, run: ObjectId, indices: list[int], ttl: float) -> Any:  # noqa: ANN401 - a document or None
+def _count(flags: Collection[Document], key: str, run: ObjectId, indices: list[int], ttl: float) -> Any:  # noqa: ANN401 - a document or None
     """Add members to the count; return the barrier after it."""
     change: list[Document] = [
         {"$set": {"added": {"$setDifference": [indices, "$members"]}}},
         {"$set": {"members": {"$concatArrays": ["$members", "$added"]}, "until": later(ttl)}},
     ]
-    return notes.find_one_and_update(
+    return flags.find_one_and_update(
         {"_id": _name(key), "run": run}, change, return_document=ReturnDocument.AFTER
     )

@@ -42,16 +42,16 @@ class RateSlots:
 
     def _waiting(self, name: Document) -> float | None:
         """Return the milliseconds until a stored slot, None if there is none; delete one that has come."""
-        notes = self._client.collection(Kind.NOTES)
+        flags = self._client.collection(Kind.NOTES)
         projection = {"at": 1, "left": {"$subtract": ["$at", _NOW]}}
-        found = self._client.do(lambda: notes.find_one({"_id": name}, projection), repeatable=True)
+        found = self._client.do(lambda: flags.find_one({"_id": name}, projection), repeatable=True)
         if found is None:
             return None
         left = float(found["left"])
         if left > 0:
             return left
         mine = {"_id": name, "at": found["at"]}
-        given = self._client.do(lambda: notes.find_one_and_delete(mine))
+        given = self._client.do(lambda: flags.find_one_and_delete(mine))
         return 0.0 if given is not None and left > -_DAY else None
 
     def _reserve(self, key: str, holder: bytes, step: float, burst: int) -> Document:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qcore.cli.exit_codes import Exit
-from qcore.cli.text import room, say, say_json
+from qcore.cli.text import max_width, say, say_json
 from qcore.sanitize import line
 from qcore_monitor.glyphs import glyphs_for
 from qcore_monitor.plain import lines
@@ -70,7 +70,7 @@ def _print(app: App, *, every: float, follow: bool, as_json: bool) -> Exit:
         if as_json:
             say_json(snapshot.record())
         else:
-            for text in lines(snapshot, time.time(), room()):
+            for text in lines(snapshot, time.time(), max_width()):
                 say(text)
             for trouble in snapshot.troubles:
                 say(f"qcore: {line(trouble)}", error=True)

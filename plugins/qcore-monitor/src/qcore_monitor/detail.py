@@ -46,48 +46,48 @@ _WORDS: Final = (
 )
 
 
-def lines_of(view: View, snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> list[Text]:
-    """Return the lines of the page that is looked at, `room` cells wide."""
+def lines_of(view: View, snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> list[Text]:
+    """Return the lines of the page that is looked at, `max_width` cells wide."""
     if view.mode is Mode.HELP:
-        pairs = _pairs(_HELP, room, marks)
-        words = [line for said in _WORDS for line in folded(said, room)]
+        pairs = _pairs(_HELP, max_width, marks)
+        words = [line for said in _WORDS for line in folded(said, max_width)]
         return [Text("keys", "bold"), *pairs, Text(), Text("figures", "bold"), *map(Text, words)]
-    told = list(_item(view, snapshot, room, marks, now))
-    return told or [Text(f"it is gone from {view.panel.value}; esc goes back", "yellow")]
+    rows = list(_item(view, snapshot, max_width, marks, now))
+    return rows or [Text(f"it is gone from {view.panel.value}; esc goes back", "yellow")]
 
 
-def _item(view: View, snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Iterator[Text]:
+def _item(view: View, snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> Iterator[Text]:
     if isinstance(view.item, Result):
-        yield from _result(view.item, room, marks)
+        yield from _result(view.item, max_width, marks)
     elif view.item is not None:
-        yield from _letter(view.item, view.opened, room, marks)
+        yield from _letter(view.item, view.opened, max_width, marks)
     else:
-        yield from _living(view, snapshot, room, marks, now)
+        yield from _living(view, snapshot, max_width, marks, now)
 
 
-def _living(view: View, snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Iterator[Text]:
+def _living(view: View, snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> Iterator[Text]:
     """Yield what is told of something that changes while it is looked at."""
     id_ = view.chosen.get(view.panel, ("", 0))[0]
     match view.panel:
         case Panel.RUNNING:
             for one, worker in snapshot.overview.running() if snapshot.overview else ():
                 if id_ in {worker.task_id, f"{one.id}:{worker.slot}"}:
-                    yield from _running(one, worker, room, marks)
+                    yield from _running(one, worker, max_width, marks)
         case Panel.CLUSTERS:
             for one in snapshot.overview.clusters if snapshot.overview else ():
                 if one.id == id_:
-                    yield from _cluster(one, room, marks, now)
+                    yield from _cluster(one, max_width, marks, now)
         case Panel.SCHEDULES:
             for schedule in snapshot.schedules:
                 if schedule.name == id_:
-                    yield from _schedule(schedule, room, marks)
+                    yield from _schedule(schedule, max_width, marks)
         case Panel.DEAD_LETTERS | Panel.FAILURES:
             # Taken out of the list when it was looked into: `View.item`.
             return
 
 
-def _result(one: Result, room: int, marks: Glyphs) -> Iterator[Text]:
-    yield Text(marks.cut(marks.text(one.name), room), "bold")
+def _result(one: Result, max_width: int, marks: Glyphs) -> Iterator[Text]:
+    yield Text(marks.cut(marks.text(one.name), max_width), "bold")
     runs = f"{one.attempts}" + (f", and {one.crashes} that killed their worker" if one.crashes else "")
     yield from _pairs(
         [
@@ -106,23 +106,23 @@ def _result(one: Result, room: int, marks: Glyphs) -> Iterator[Text]:
             ),
             ("worker", one.worker),
         ],
-        room,
+        max_width,
         marks,
     )
-    yield from _traceback(one.traceback, room, marks)
+    yield from _traceback(one.traceback, max_width, marks)
 
 
-def _traceback(text: str, room: int, marks: Glyphs) -> Iterator[Text]:
+def _traceback(text: str, max_width: int, marks: Glyphs) -> Iterator[Text]:
     if text:
         yield Text()
         for line in clean(text).expandtabs(4).rstrip().splitlines():
             safe = line.encode(marks.encoding, "replace").decode(marks.encoding)
-            for part in folded(safe, room):
+            for part in folded(safe, max_width):
                 yield Text(part)
 
 
-def _letter(one: DeadLetterView, opened: Result | None, room: int, marks: Glyphs) -> Iterator[Text]:
-    yield Text(marks.cut(marks.text(one.called), room), "bold")
+def _letter(one: DeadLetterView, opened: Result | None, max_width: int, marks: Glyphs) -> Iterator[Text]:
+    yield Text(marks.cut(marks.text(one.called), max_width), "bold")
     yield from _pairs(
         [
             ("reason", one.reason),
@@ -136,15 +136,15 @@ def _letter(one: DeadLetterView, opened: Result | None, room: int, marks: Glyphs
             ("crashes", f"{one.crashes}" if one.crashes else ""),
             ("message", f"{one.size:,} bytes; its arguments are not read (dead-letters show --args)"),
         ],
-        room,
+        max_width,
         marks,
     )
     if opened is not None and opened.id == one.task_id:
-        yield from _traceback(opened.traceback, room, marks)
+        yield from _traceback(opened.traceback, max_width, marks)
 
 
-def _running(one: ClusterStatus, worker: WorkerStatus, room: int, marks: Glyphs) -> Iterator[Text]:
-    yield Text(marks.cut(marks.text(worker.task), room), "bold")
+def _running(one: ClusterStatus, worker: WorkerStatus, max_width: int, marks: Glyphs) -> Iterator[Text]:
+    yield Text(marks.cut(marks.text(worker.task), max_width), "bold")
     progress = worker.progress
     yield from _pairs(
         [
@@ -160,15 +160,15 @@ def _running(one: ClusterStatus, worker: WorkerStatus, room: int, marks: Glyphs)
             ("worker", f"{worker.slot}, pid {worker.pid}; {counted(worker.done, 'task')} done"),
             ("memory", _memory(worker.rss, worker.pss, worker.peak)),
         ],
-        room,
+        max_width,
         marks,
     )
 
 
-def _cluster(one: ClusterStatus, room: int, marks: Glyphs, now: float) -> Iterator[Text]:
-    yield Text(marks.cut(f"{marks.text(one.label)} on {marks.text(one.host)}", room), "bold")
-    for told in one.troubles:
-        for part in folded(f"! {marks.text(told)}", room):
+def _cluster(one: ClusterStatus, max_width: int, marks: Glyphs, now: float) -> Iterator[Text]:
+    yield Text(marks.cut(f"{marks.text(one.label)} on {marks.text(one.host)}", max_width), "bold")
+    for rows in one.troubles:
+        for part in folded(f"! {marks.text(rows)}", max_width):
             yield Text(part, "bold red")
     yield from _pairs(
         [
@@ -189,21 +189,21 @@ def _cluster(one: ClusterStatus, room: int, marks: Glyphs, now: float) -> Iterat
             ("supervisor", _memory(one.rss, one.pss, 0)),
             ("limit", f"{formatting.size(one.max_rss)} for each worker" if one.max_rss else "none"),
         ],
-        room,
+        max_width,
         marks,
     )
     yield Text()
     for worker in one.workers:
         task = f"{marks.text(worker.task)} {formatting.span(worker.running_for)}" if worker.task else ""
-        told = (
+        rows = (
             f"{worker.slot:>3}  pid {worker.pid:<8} {worker.state:<9}"
             f"{worker.done:>9,} done  {formatting.size(worker.rss):>9}  {task}"
         )
-        yield Text(marks.cut(told.rstrip(), room))
+        yield Text(marks.cut(rows.rstrip(), max_width))
 
 
-def _schedule(one: Schedule, room: int, marks: Glyphs) -> Iterator[Text]:
-    yield Text(marks.cut(marks.text(one.name), room), "bold")
+def _schedule(one: Schedule, max_width: int, marks: Glyphs) -> Iterator[Text]:
+    yield Text(marks.cut(marks.text(one.name), max_width), "bold")
     left = "no limit" if one.repeats < 0 else f"{one.repeats or one.kept} left"
     yield from _pairs(
         [
@@ -217,12 +217,12 @@ def _schedule(one: Schedule, room: int, marks: Glyphs) -> Iterator[Text]:
             ("declared", one.declared),
             ("queue", one.queue),
         ],
-        room,
+        max_width,
         marks,
     )
     if one.fault:
         yield Text()
-        yield Text(marks.cut("it is skipped; mend it, then: qcore schedule resume NAME", room), "dim")
+        yield Text(marks.cut("it is skipped; mend it, then: qcore schedule resume NAME", max_width), "dim")
 
 
 # -- lines --------------------------------------------------------------------------------------
@@ -241,27 +241,27 @@ def _memory(rss: int, pss: int, peak: int) -> str:
     return ", ".join(parts) or "not known"
 
 
-def _pairs(pairs: Sequence[tuple[str, str]], room: int, marks: Glyphs) -> Iterator[Text]:
+def _pairs(pairs: Sequence[tuple[str, str]], max_width: int, marks: Glyphs) -> Iterator[Text]:
     for name, value in pairs:
         if value:
-            first, *more = folded(marks.text(value), room - _NAMES) or [""]
-            yield _line(name, first, room, marks)
+            first, *more = folded(marks.text(value), max_width - _NAMES) or [""]
+            yield _line(name, first, max_width, marks)
             for part in more:
-                yield _line("", part, room, marks)
+                yield _line("", part, max_width, marks)
 
 
-def _line(name: str, value: str, room: int, marks: Glyphs) -> Text:
+def _line(name: str, value: str, max_width: int, marks: Glyphs) -> Text:
     if len(name) >= _NAMES:
-        return Text.assemble((f"{name}  ", "dim"), marks.cut(value, max(0, room - len(name) - 2)))
-    return Text.assemble((name.ljust(_NAMES), "dim"), marks.cut(value, max(0, room - _NAMES)))
+        return Text.assemble((f"{name}  ", "dim"), marks.cut(value, max(0, max_width - len(name) - 2)))
+    return Text.assemble((name.ljust(_NAMES), "dim"), marks.cut(value, max(0, max_width - _NAMES)))
 
 
-def folded(text: str, room: int) -> list[str]:
+def folded(text: str, max_width: int) -> list[str]:
     """Return a line in parts that fit, broken at a blank where there is one near."""
-    room = max(1, room)
+    max_width = max(1, max_width)
     parts = []
-    while width(text) > room:
-        part = cut(text, room, "")
+    while width(text) > max_width:
+        part = cut(text, max_width, "")
         blank = part.rfind(" ", len(part) // 2)
         if blank > 0:
             part = part[: blank + 1]

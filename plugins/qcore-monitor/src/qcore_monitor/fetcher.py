@@ -51,13 +51,13 @@ class Fetcher(threading.Thread):
         app: App,
         watcher: Watcher,
         every: float,
-        tell: Callable[[Snapshot | ActionDone | ResultFetched | FetcherFailed], None],
+        publish: Callable[[Snapshot | ActionDone | ResultFetched | FetcherFailed], None],
     ) -> None:
         super().__init__(name="qcore-monitor", daemon=True)
         self._app = app
         self._watcher = watcher
         self._every = every
-        self._tell = tell
+        self._publish = publish
         #: None = end
         self._asked: queue.SimpleQueue[Action | None] = queue.SimpleQueue()
 
@@ -75,12 +75,12 @@ class Fetcher(threading.Thread):
             while self._turn():
                 pass
         except Exception as exc:  # noqa: BLE001 - handed over to the main thread, which raises it
-            self._tell(FetcherFailed(exc))
+            self._publish(FetcherFailed(exc))
 
     def _turn(self) -> bool:
         """Read once, then carry out actions until the next read is due; return whether to continue."""
         began = time.monotonic()
-        self._tell(self._watcher.look())
+        self._publish(self._watcher.look())
         while (left := began + self._every - time.monotonic()) > 0:
             try:
                 action = self._asked.get(timeout=left)
@@ -88,7 +88,7 @@ class Fetcher(threading.Thread):
                 break
             if action is None:
                 return False
-            self._tell(self._done(action))
+            self._publish(self._done(action))
             if action.verb is not Verb.OPEN:
                 self._watcher.forget()
                 break

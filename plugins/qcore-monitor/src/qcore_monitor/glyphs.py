@@ -31,13 +31,13 @@ class Glyphs:
         """Return a stranger's text on one line, harmless, `?` for what the terminal cannot show."""
         return line(text).encode(self.encoding, "replace").decode(self.encoding)
 
-    def cut(self, text: str, room: int) -> str:
-        """Return a line that takes at most `room` cells."""
-        return cut(text, room, self.more)
+    def cut(self, text: str, max_width: int) -> str:
+        """Return a line that takes at most `max_width` cells."""
+        return cut(text, max_width, self.more)
 
-    def cut_within(self, text: str, room: int) -> str:
-        """Return a name that takes at most `room` cells, cut in its middle."""
-        return cut_within(text, room, self.more)
+    def cut_within(self, text: str, max_width: int) -> str:
+        """Return a name that takes at most `max_width` cells, cut in its middle."""
+        return cut_within(text, max_width, self.more)
 
 
 UNICODE: Final = Glyphs(more="…", chosen="▸", bar="█░", arrows="↑↓", encoding="utf-8")
@@ -46,9 +46,9 @@ ASCII: Final = Glyphs(more="~", chosen=">", bar="#.", arrows="j k", encoding="as
 
 def glyphs_for(stream: TextIO, environment: Mapping[str, str]) -> Glyphs:
     """Return what suits a terminal: plain ASCII unless its locale says UTF-8."""
-    told = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or "C"
-    if told == "C.UTF-8" and not environment.get("LC_ALL"):
+    locale = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or "C"
+    if locale == "C.UTF-8" and not environment.get("LC_ALL"):
         # Python sets it by itself where the locale is C: only LANG tells what the user said.
-        told = environment.get("LANG") or "C"
-    knows = told.lower().replace("-", "").endswith("utf8")
+        locale = environment.get("LANG") or "C"
+    knows = locale.lower().replace("-", "").endswith("utf8")
     return UNICODE if knows and stream.encoding.lower().replace("-", "") == "utf8" else ASCII

@@ -59,4 +59,4 @@ def _sequence(text: str) -> int:
     if text[1] != "[":
         # An escape, and then another key.
         return 0 if text[1] == "\x1b" else 2
-    return next((place + 1 for place, char in enumerate(text) if place > 1 and "@" <= char <= "~"), 0)
+    return next((index + 1 for index, char in enumerate(text) if index > 1 and "@" <= char <= "~"), 0)

@@ -57,11 +57,11 @@ def frame(view: View, snapshot: Snapshot, size: tuple[int, int], marks: Glyphs, 
         return [*body, *(Text() for _ in range(lines - len(body)))]
     head = _head(view, snapshot, columns, marks, now)
     foot = _foot(view, snapshot, columns, marks, now)
-    room = lines - len(head) - 1
+    height = lines - len(head) - 1
     if view.mode is Mode.LISTS:
-        body = _panels(view, snapshot, (columns, room), marks, now)
+        body = _panels(view, snapshot, (columns, height), marks, now)
     else:
-        body = _page(lines_of(view, snapshot, columns - _MARGIN, marks, now), view.scroll, (columns, room))
+        body = _page(lines_of(view, snapshot, columns - _MARGIN, marks, now), view.scroll, (columns, height))
     return [_filled(one, columns) for one in [*head, *body, foot]]
 
 
@@ -79,8 +79,8 @@ def _head(view: View, snapshot: Snapshot, columns: int, marks: Glyphs, now: floa
     first = Text.assemble((f" {marks.text(overview.name) or 'qcore'} ", "bold reverse"))
     if snapshot.paused:
         first.append(" ").append(" PAUSED ", "bold black on yellow")
-    room = columns - width(first.plain) - 12
-    broker = marks.cut(marks.text(overview.broker), max(0, room))
+    max_width = columns - width(first.plain) - 12
+    broker = marks.cut(marks.text(overview.broker), max(0, max_width))
     first.append(f"  {broker}", "dim")
     first.append(" " * (columns - width(first.plain) - 9)).append(f"{clock(now)} ")
     head = [first, *_flowing(_figures(snapshot, columns), columns)]
@@ -162,41 +162,43 @@ def _foot(view: View, snapshot: Snapshot, columns: int, marks: Glyphs, now: floa
 
 
 def _panels(view: View, snapshot: Snapshot, size: tuple[int, int], marks: Glyphs, now: float) -> list[Text]:
-    columns, room = size
+    columns, height = size
     drawn = {panel: draw(panel, snapshot, columns - _MARGIN, marks, now) for panel in Panel}
     order = sorted(_ORDER, key=lambda panel: panel is not view.panel)
-    heights = share(room, [(panel, *_wanted(drawn[panel], panel, room)) for panel in order])
+    heights = share(height, [(panel, *_wanted(drawn[panel], panel, height)) for panel in order])
     made: list[Text] = []
     for panel in Panel:
         if heights[panel]:
             made += _panel(drawn[panel], view, snapshot, panel, heights[panel], marks)
-    return [*made, *(Text() for _ in range(room - len(made)))]
+    return [*made, *(Text() for _ in range(height - len(made)))]
 
 
-def _wanted(drawn: Drawn, panel: Panel, room: int) -> tuple[int, int]:
+def _wanted(drawn: Drawn, panel: Panel, height: int) -> tuple[int, int]:
     """Return the fewest lines that are of use, and the most."""
     brief = sum(1 + len(one.matters) for one in drawn.entries)
     most = brief + sum(len(one.more) for one in drawn.entries)
-    least = min(brief, {Panel.CLUSTERS: max(1, room // 3), Panel.RUNNING: max(1, room // 6)}.get(panel, 1))
+    least = min(
+        brief, {Panel.CLUSTERS: max(1, height // 3), Panel.RUNNING: max(1, height // 6)}.get(panel, 1)
+    )
     return 1 + least, 1 + max(most, drawn.reserve)
 
 
-def share(room: int, wants: Sequence[tuple[Panel, int, int]]) -> dict[Panel, int]:
+def share(height: int, wants: Sequence[tuple[Panel, int, int]]) -> dict[Panel, int]:
     """Share lines out: first what each needs, in this order, then one after another what they want."""
     given = {panel: 0 for panel, _, _ in wants}
     for panel, least, _ in wants:
-        if least <= room:
+        if least <= height:
             given[panel] = least
-            room -= least
-    while room > 0:
+            height -= least
+    while height > 0:
         hungry = [(panel, most) for panel, _, most in wants if 0 < given[panel] < most]
         if not hungry:
             break
-        for place, (panel, most) in enumerate(hungry):
+        for index, (panel, most) in enumerate(hungry):
             # Whoever comes first gets more of what is left.
-            more = min(room, most - given[panel], 3 if place == 0 else 2 if place == 1 else 1)
+            more = min(height, most - given[panel], 3 if index == 0 else 2 if index == 1 else 1)
             given[panel] += more
-            room -= more
+            height -= more
     return given
 
 
@@ -204,13 +206,13 @@ def _panel(
     drawn: Drawn, view: View, snapshot: Snapshot, panel: Panel, height: int, marks: Glyphs
 ) -> list[Text]:
     mine = panel is view.panel
-    chosen = view.place(snapshot, panel)
+    chosen = view.position(snapshot, panel)
     head = Text("  ").append_text(drawn.head)
     head.stylize("bold reverse" if mine else "bold")
     made = [head]
     shown, hidden = _window(drawn.entries, chosen, height - 1)
-    for place, lines in shown:
-        here = mine and place == chosen
+    for index, lines in shown:
+        here = mine and index == chosen
         for number, one in enumerate(lines):
             line = Text(f"{marks.chosen} " if here and not number else "  ").append_text(one)
             if here:
@@ -226,19 +228,19 @@ def _panel(
 _Lines = list[tuple[int, list[Text]]]
 
 
-def _window(entries: Sequence[Entry], chosen: int, room: int) -> tuple[_Lines, list[Entry]]:
+def _window(entries: Sequence[Entry], chosen: int, height: int) -> tuple[_Lines, list[Entry]]:
     """Return the entries that fit around the one chosen, and those that do not."""
-    brief = [(place, [one.row, *one.matters]) for place, one in enumerate(entries)]
-    left = room - sum(len(lines) for _, lines in brief)
+    brief = [(index, [one.row, *one.matters]) for index, one in enumerate(entries)]
+    left = height - sum(len(lines) for _, lines in brief)
     if left >= 0:
-        for place in sorted(range(len(entries)), key=lambda place: place != chosen):
-            more = entries[place].more
+        for index in sorted(range(len(entries)), key=lambda index: index != chosen):
+            more = entries[index].more
             if len(more) <= left:
-                brief[place][1].extend(more)
+                brief[index][1].extend(more)
                 left -= len(more)
         return brief, []
     # A line says how many are left out; with two lines the one chosen has both.
-    left = room - 1 if room > 2 else room
+    left = height - 1 if height > 2 else height
     first = last = min(chosen, len(brief) - 1)
     left -= len(brief[first][1])
     while True:
@@ -251,18 +253,18 @@ def _window(entries: Sequence[Entry], chosen: int, room: int) -> tuple[_Lines, l
         else:
             break
     hidden = [*entries[:first], *entries[last + 1 :]]
-    return brief[first : last + 1], hidden if room > 2 else []
+    return brief[first : last + 1], hidden if height > 2 else []
 
 
 def _page(lines: Sequence[Text], scroll: int, size: tuple[int, int]) -> list[Text]:
     """Return the part of a long text that is on the screen."""
-    columns, room = size
+    columns, height = size
     del columns
-    first = max(0, min(scroll, len(lines) - room))
-    shown = [Text("  ").append_text(one) for one in lines[first : first + room]]
-    if first + room < len(lines) and shown:
-        shown[-1] = Text(f"  ... {len(lines) - first - room + 1} more lines below", "dim")
-    return [*shown, *(Text() for _ in range(room - len(shown)))]
+    first = max(0, min(scroll, len(lines) - height))
+    shown = [Text("  ").append_text(one) for one in lines[first : first + height]]
+    if first + height < len(lines) and shown:
+        shown[-1] = Text(f"  ... {len(lines) - first - height + 1} more lines below", "dim")
+    return [*shown, *(Text() for _ in range(height - len(shown)))]
 
 
 def evened(view: View, snapshot: Snapshot, size: tuple[int, int], marks: Glyphs, now: float) -> View:
@@ -270,6 +272,6 @@ def evened(view: View, snapshot: Snapshot, size: tuple[int, int], marks: Glyphs,
     if view.mode is Mode.LISTS or not view.scroll:
         return view
     columns, lines = size
-    room = lines - len(_head(view, snapshot, columns, marks, now)) - 1
+    height = lines - len(_head(view, snapshot, columns, marks, now)) - 1
     length = len(lines_of(view, snapshot, columns - _MARGIN, marks, now))
-    return attrs.evolve(view, scroll=min(view.scroll, max(0, length - room)))
+    return attrs.evolve(view, scroll=min(view.scroll, max(0, length - height)))

@@ -32,8 +32,8 @@ def command(session: Session, each: bool, as_json: bool) -> int:
         known = broker.capabilities.cluster_status
         found, unreadable = statuses(runtime, broker.statuses())
     if as_json:
-        told = [_record(one, each=each) for one in found]
-        say_json({"name": session.config.name, "clusters": told, "unreadable_clusters": unreadable})
+        records = [_record(one, each=each) for one in found]
+        say_json({"name": session.config.name, "clusters": records, "unreadable_clusters": unreadable})
         return Exit.OK
     if unreadable:
         say(f"{counted(unreadable, 'cluster')} signed with a key that is not ours", error=True)

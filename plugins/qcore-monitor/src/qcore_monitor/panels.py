@@ -56,8 +56,8 @@ class Drawn:
     reserve: int = 0
 
 
-def draw(panel: Panel, snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
-    """Return a panel's lines, `room` cells wide."""
+def draw(panel: Panel, snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> Drawn:
+    """Return a panel's lines, `max_width` cells wide."""
     drawers: dict[Panel, Callable[[Snapshot, int, Glyphs, float], Drawn]] = {
         Panel.CLUSTERS: _clusters,
         Panel.RUNNING: _running,
@@ -65,7 +65,7 @@ def draw(panel: Panel, snapshot: Snapshot, room: int, marks: Glyphs, now: float)
         Panel.FAILURES: _failures,
         Panel.SCHEDULES: _schedules,
     }
-    return drawers[panel](snapshot, room, marks, now)
+    return drawers[panel](snapshot, max_width, marks, now)
 
 
 def _title(panel: Panel, shown: int, count: int | None = None) -> str:
@@ -89,7 +89,7 @@ _STATES: Final = {
 }
 
 
-def _clusters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
+def _clusters(snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> Drawn:
     del now
     overview = snapshot.overview or empty("")
     if not overview.clusters:
@@ -106,15 +106,15 @@ def _clusters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn
         Column("REPLACED", None, 30),
         Column("UP", None, 60, right=True, steady=4),
     ]
-    made = grid(columns, [_cluster(one) for one in overview.clusters], room, marks)
+    made = grid(columns, [_cluster(one) for one in overview.clusters], max_width, marks)
     entries = [
         Entry(
             row,
             tuple(
-                Text(marks.cut(f"{_INDENT}! {marks.text(told)}", room), "bold red")
-                for told in _wrong(one, snapshot.taken)
+                Text(marks.cut(f"{_INDENT}! {marks.text(message)}", max_width), "bold red")
+                for message in _wrong(one, snapshot.taken)
             ),
-            _rest(one, made, room, marks),
+            _rest(one, made, max_width, marks),
         )
         for one, row in zip(overview.clusters, made.rows, strict=True)
     ]
@@ -147,29 +147,29 @@ def _wrong(one: ClusterStatus, taken: float) -> list[str]:
         return [*one.troubles, f"its clock is {formatting.span(silent)} behind ours; set both by NTP"]
     if silent < -_SKEW:
         return [*one.troubles, f"its clock is {formatting.span(-silent)} ahead of ours; set both by NTP"]
-    told = [f"it has not been heard of for {formatting.span(silent)}"] if silent > _STALE else []
-    return [*one.troubles, *told]
+    message = [f"it has not been heard of for {formatting.span(silent)}"] if silent > _STALE else []
+    return [*one.troubles, *message]
 
 
-def _rest(one: ClusterStatus, made: Grid, room: int, marks: Glyphs) -> tuple[Text, ...]:
+def _rest(one: ClusterStatus, made: Grid, max_width: int, marks: Glyphs) -> tuple[Text, ...]:
     """Return a line of the figures there was no column for."""
     figured = {
         "RUN P50/P99": ("run", formatting.spread(one.run_time)),
         "WAIT P50/P99": ("wait", formatting.spread(one.wait_time)),
         "REPLACED": ("replaced", formatting.causes(one.reincarnations)),
     }
-    told = [
+    message = [
         f"{name} {value}"
         for head, (name, value) in figured.items()
         if head not in made.shown and value != formatting.NONE
     ]
-    return (Text(marks.cut(_INDENT + "  ".join(told), room), "dim"),) if told else ()
+    return (Text(marks.cut(_INDENT + "  ".join(message), max_width), "dim"),) if message else ()
 
 
 # -- tasks --------------------------------------------------------------------------------------
 
 
-def _running(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
+def _running(snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> Drawn:
     del now
     overview = snapshot.overview or empty("")
     found = list(overview.running())
@@ -177,8 +177,8 @@ def _running(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
     busy = sum(map(formatting.busy, overview.clusters))
     quick = busy - len(found)
     if not found:
-        told = f"{quick} that began just now" if quick > 0 else "nothing" if snapshot.overview else ""
-        return attrs.evolve(_bare(Panel.RUNNING, told), reserve=reserve)
+        message = f"{quick} that began just now" if quick > 0 else "nothing" if snapshot.overview else ""
+        return attrs.evolve(_bare(Panel.RUNNING, message), reserve=reserve)
     columns = [
         Column(_title(Panel.RUNNING, len(found), busy).ljust(_TITLE), 20, 100, within=True),
         Column("FOR", None, 90, right=True, steady=5),
@@ -187,12 +187,12 @@ def _running(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
         Column("WORKER", 10, 70, within=True),
         Column("TASK ID", None, 50),
     ]
-    made = grid(columns, [_runs(one, worker, marks) for one, worker in found], room, marks)
+    made = grid(columns, [_runs(one, worker, marks) for one, worker in found], max_width, marks)
     entries = []
     for (_, worker), row in zip(found, made.rows, strict=True):
         note = worker.progress.note if worker.progress else ""
         left = note and "NOTE" not in made.shown
-        more = (Text(marks.cut(f"{_INDENT}{marks.text(note)}", room), "dim"),) if left else ()
+        more = (Text(marks.cut(f"{_INDENT}{marks.text(note)}", max_width), "dim"),) if left else ()
         entries.append(Entry(row, (), more))
     return Drawn(made.head, tuple(entries), reserve)
 
@@ -209,7 +209,7 @@ def _runs(one: ClusterStatus, worker: WorkerStatus, marks: Glyphs) -> list[Cell]
     ]
 
 
-def _dead_letters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
+def _dead_letters(snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> Drawn:
     count = snapshot.overview.queue.dead_letters if snapshot.overview else 0
     if not snapshot.dead_letters:
         return _bare(Panel.DEAD_LETTERS, "none" if snapshot.overview else "")
@@ -224,10 +224,10 @@ def _dead_letters(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> D
         [Cell(one.called), Cell(one.reason, "red"), Cell(formatting.span(now - one.dead_since))]
         for one in snapshot.dead_letters
     ]
-    return _plain(columns, rows, room, marks)
+    return _plain(columns, rows, max_width, marks)
 
 
-def _failures(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
+def _failures(snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> Drawn:
     if not snapshot.failures:
         return _bare(Panel.FAILURES, "none" if snapshot.overview else "")
     columns = [
@@ -250,7 +250,7 @@ def _failures(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn
         ]
         for one in snapshot.failures
     ]
-    return _plain(columns, rows, room, marks)
+    return _plain(columns, rows, max_width, marks)
 
 
 def _failed(snapshot: Snapshot) -> int:
@@ -258,7 +258,7 @@ def _failed(snapshot: Snapshot) -> int:
     return int(found)
 
 
-def _schedules(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Drawn:
+def _schedules(snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> Drawn:
     if not snapshot.schedules:
         return _bare(Panel.SCHEDULES, "none" if snapshot.overview else "")
     columns = [
@@ -278,11 +278,11 @@ def _schedules(snapshot: Snapshot, room: int, marks: Glyphs, now: float) -> Draw
             Cell(one.rule),
             Cell(one.fault or one.task, "red" if one.fault else "dim"),
         ])  # fmt: skip
-    return _plain(columns, rows, room, marks)
+    return _plain(columns, rows, max_width, marks)
 
 
-def _plain(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int, marks: Glyphs) -> Drawn:
-    made = grid(columns, rows, room, marks)
+def _plain(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], max_width: int, marks: Glyphs) -> Drawn:
+    made = grid(columns, rows, max_width, marks)
     return Drawn(made.head, tuple(Entry(row) for row in made.rows))
 
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from qcore_monitor.snapshot import Snapshot
 
 
-def lines(snapshot: Snapshot, now: float, room: int | None = None) -> Iterator[str]:
-    """Yield the lines that show a queue, whole, or cut to the `room` of a terminal."""
+def lines(snapshot: Snapshot, now: float, max_width: int | None = None) -> Iterator[str]:
+    """Yield the lines that show a queue, whole, or cut to the `max_width` of a terminal."""
     if snapshot.overview is not None:
-        yield from lines_of(snapshot.overview, room)
+        yield from lines_of(snapshot.overview, max_width)
     for heads, rows in _lists(snapshot, now):
         if rows:
             yield ""
-            yield from (cut(text, room) for text in columns(rows, heads))
+            yield from (cut(text, max_width) for text in columns(rows, heads))
 
 
 def _lists(snapshot: Snapshot, now: float) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:

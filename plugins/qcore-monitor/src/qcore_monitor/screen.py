@@ -122,7 +122,7 @@ class Screen:
     def _heeding(self) -> Iterator[None]:
         """Have signals end the wait and be obeyed between two paintings."""
         wanted = (*_ENDS, signal.SIGWINCH, signal.SIGTSTP)
-        before: dict[int, Any] = {number: signal.signal(number, self._note) for number in wanted}
+        before: dict[int, Any] = {number: signal.signal(number, self._on_signal) for number in wanted}
         before_fd = signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
         try:
             yield
@@ -131,7 +131,7 @@ class Screen:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, _: object) -> None:
+    def _on_signal(self, number: int, _: object) -> None:
         self._signals.append(number)
 
     def _obey(self) -> int:
@@ -150,5 +150,5 @@ class Screen:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         # Here we are again.
-        signal.signal(signal.SIGTSTP, self._note)
+        signal.signal(signal.SIGTSTP, self._on_signal)
         self._terminal.__enter__()

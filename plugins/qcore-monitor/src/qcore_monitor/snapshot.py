@@ -90,9 +90,9 @@ class Watcher:
             try:
                 found = step(found)
             except QcoreError as exc:
-                told = f"{what} does not answer" if isinstance(exc, BackendUnavailable) else what
+                text = f"{what} does not answer" if isinstance(exc, BackendUnavailable) else what
                 # Who waits for one that is down needs not wait for the others as well.
-                found = attrs.evolve(found, troubles=(f"{told}: {exc}",), taken=self._last.taken)
+                found = attrs.evolve(found, troubles=(f"{text}: {exc}",), taken=self._last.taken)
                 self.forget()
                 break
         self._last = found
@@ -155,9 +155,9 @@ class Watcher:
             try:
                 found.append(results.read(one))
             except (EnvelopeError, DecodeError) as exc:
-                told = f"(unreadable: {exc})"
+                text = f"(unreadable: {exc})"
                 found.append(
-                    Result(id=one.id.hex(), name=one.name, state=one.state, error=told, finished=one.finished)
+                    Result(id=one.id.hex(), name=one.name, state=one.state, error=text, finished=one.finished)
                 )
         return found
 

@@ -93,16 +93,16 @@ class Terminal:
         size = self.size()
         if size != self._size:
             self._size, self._painted = size, []
-        told = self._told(lines, size[0])
+        drawn = self._draw(lines, size[0])
         parts = [] if self._painted else ["\x1b[2J"]
-        for row, text in enumerate(told):
+        for row, text in enumerate(drawn):
             if row >= len(self._painted) or self._painted[row] != text:
                 parts.append(f"\x1b[{row + 1};1H{text}")
         if parts:
             self._write(f"{_BEGIN}{''.join(parts)}{_END}")
-        self._painted = told
+        self._painted = drawn
 
-    def _told(self, lines: Sequence[Text], width: int) -> list[str]:
+    def _draw(self, lines: Sequence[Text], width: int) -> list[str]:
         """Return lines as the bytes this terminal shows in colours, if it has any."""
         colours = Console(file=self._screen, force_terminal=True)
         page = Console(
@@ -114,12 +114,12 @@ class Terminal:
             highlight=False,
             legacy_windows=False,
         )
-        told = []
+        drawn = []
         for one in lines:
             with page.capture() as captured:
                 page.print(one, end="", no_wrap=True, overflow="crop", crop=True, soft_wrap=False)
-            told.append(captured.get())
-        return told
+            drawn.append(captured.get())
+        return drawn
 
     def _write(self, text: str) -> None:
         self._screen.write(text)

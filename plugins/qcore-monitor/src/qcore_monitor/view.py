@@ -74,7 +74,7 @@ class View:
     every: float = 1.0
     panel: Panel = Panel.FAILURES
     mode: Mode = Mode.LISTS
-    #: of each panel the id chosen and its place in the list, for when it is gone
+    #: of each panel the id chosen and its position in the list, for when it is gone
     chosen: Mapping[Panel, tuple[str, int]] = MappingProxyType({})
     #: lines of an item that are scrolled out at the top
     scroll: int = 0
@@ -93,17 +93,17 @@ class View:
         """Return the view with an outcome to be read."""
         return attrs.evolve(self, message=text, message_until=now + _SHOWN)
 
-    def place(self, snapshot: Snapshot, panel: Panel) -> int:
-        """Return the place of what is chosen in a panel's list; 0 in an empty one."""
+    def position(self, snapshot: Snapshot, panel: Panel) -> int:
+        """Return the position of what is chosen in a panel's list; 0 in an empty one."""
         ids = ids_of(snapshot, panel)
-        id_, place = self.chosen.get(panel, ("", 0))
-        return ids.index(id_) if id_ in ids else max(0, min(place, len(ids) - 1))
+        id_, position = self.chosen.get(panel, ("", 0))
+        return ids.index(id_) if id_ in ids else max(0, min(position, len(ids) - 1))
 
     def id(self, snapshot: Snapshot, panel: Panel | None = None) -> str:
         """Return the id of what is chosen, empty if there is nothing."""
         panel = panel or self.panel
         ids = ids_of(snapshot, panel)
-        return ids[self.place(snapshot, panel)] if ids else ""
+        return ids[self.position(snapshot, panel)] if ids else ""
 
 
 def ids_of(snapshot: Snapshot, panel: Panel) -> Sequence[str]:
@@ -181,8 +181,8 @@ def _move(view: View, by: int, snapshot: Snapshot) -> View:
     ids = ids_of(snapshot, view.panel)
     if not ids:
         return view
-    place = max(0, min(view.place(snapshot, view.panel) + by, len(ids) - 1))
-    return attrs.evolve(view, chosen=MappingProxyType({**view.chosen, view.panel: (ids[place], place)}))
+    position = max(0, min(view.position(snapshot, view.panel) + by, len(ids) - 1))
+    return attrs.evolve(view, chosen=MappingProxyType({**view.chosen, view.panel: (ids[position], position)}))
 
 
 def _open(view: View, snapshot: Snapshot, now: float) -> tuple[View, Action | None]:

@@ -56,8 +56,8 @@ class Address(ABC):
     def identity(self, key: bytes) -> tuple[object, ...]:
         """Return what is equal for places whose connections serve each other."""
         del key
-        told = {name: value for name, value in self._keywords.items() if not name.endswith("_timeout")}
-        return (type(self), self.title, repr(sorted(told.items())), self.most)
+        options = {name: value for name, value in self._keywords.items() if not name.endswith("_timeout")}
+        return (type(self), self.title, repr(sorted(options.items())), self.most)
 
     def forget(self) -> None:
         """Look anew which server it is, next time."""
@@ -77,14 +77,14 @@ class Server(Address):
     def open(self, key: bytes, deadline: float) -> Connection:
         """Connect; redis-py is not needed for it, and its import takes longer than many a task."""
         del key
-        told = self._keywords
+        options = self._keywords
         try:
-            made = self._connect(told, deadline)
+            made = self._connect(options, deadline)
         except OSError as exc:
             raise error_mapping.lost(exc, self.title) from exc
         connection = Connection(made, made.close)
         try:
-            self._enter(connection, told, deadline)
+            self._enter(connection, options, deadline)
         except OSError as exc:
             connection.close()
             raise error_mapping.lost(exc, self.title) from exc
@@ -93,11 +93,11 @@ class Server(Address):
             raise
         return connection
 
-    def _connect(self, told: dict[str, Any], deadline: float) -> socket.socket:
+    def _connect(self, options: dict[str, Any], deadline: float) -> socket.socket:
         seconds = min(self._patience, deadline - time.monotonic())
         if seconds <= 0:
             raise TimeoutError("timed out")
-        if path := told.get("unix_socket_path"):
+        if path := options.get("unix_socket_path"):
             made = socket.socket(socket.AF_UNIX)
             try:
                 made.settimeout(seconds)
@@ -106,22 +106,22 @@ class Server(Address):
                 made.close()
                 raise
             return made
-        address = (told.get("host", "localhost"), int(told.get("port", 6379)))
+        address = (options.get("host", "localhost"), int(options.get("port", 6379)))
         made = socket.create_connection(address, seconds)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if told.get("socket_keepalive", True):
+        if options.get("socket_keepalive", True):
             keep_alive(made)
         return made
 
-    def _enter(self, connection: Connection, told: dict[str, Any], deadline: float) -> None:
+    def _enter(self, connection: Connection, options: dict[str, Any], deadline: float) -> None:
         commands: list[tuple[str, ...]] = []
-        if told.get("password"):
-            user = (told["username"],) if told.get("username") else ()
-            commands.append(("AUTH", *user, told["password"]))
-        if told.get("db"):
-            commands.append(("SELECT", str(told["db"])))
-        if told.get("client_name"):
-            commands.append(("CLIENT", "SETNAME", told["client_name"]))
+        if options.get("password"):
+            user = (options["username"],) if options.get("username") else ()
+            commands.append(("AUTH", *user, options["password"]))
+        if options.get("db"):
+            commands.append(("SELECT", str(options["db"])))
+        if options.get("client_name"):
+            commands.append(("CLIENT", "SETNAME", options["client_name"]))
         for command in commands:
             reply = connection.ask(command, deadline)
             if isinstance(reply, hiredis.ReplyError):

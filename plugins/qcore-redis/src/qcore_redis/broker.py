@@ -12,7 +12,7 @@ from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_redis import codec, dead_letters, leased, records, removal
 from qcore_redis.client import SHORTEST, Client
-from qcore_redis.error_mapping import ClusterChanging, WrongKind
+from qcore_redis.error_mapping import ClusterChanging, WrongType
 from qcore_redis.results import RedisResults
 from qcore_redis.scripts import script
 from qcore_redis.settlements import words as settlement_words
@@ -148,16 +148,16 @@ class RedisBroker(Broker):
             self._sweep_at = now + SWEEP
         waited = self._waited
         token = self._token() if limit else b""
-        saved, told = records.words(results) if results else (0, [])
+        saved, packed = records.words(results) if results else (0, [])
         count, leases = settlement_words(settlements) if settlements else (0, ())
         head = (min(limit, BULK), token, self._lasts, int(sweep), int(wait * 1000))
         if token:
             self._doubtful.append(token)
         if then:
-            words = (*head, saved, len(then), count, *told, *codec.words(then), *leases)
+            words = (*head, saved, len(then), count, *packed, *codec.words(then), *leases)
             reply = self._link.run(self._exchange_then, *words, doubt=codec.DOUBT)
         else:
-            reply = self._link.run(self._exchange_script, *head, saved, 0, count, *told, *leases)
+            reply = self._link.run(self._exchange_script, *head, saved, 0, count, *packed, *leases)
         if isinstance(reply, int):
             if token and reply <= 0:
                 self._doubtful.pop()
@@ -178,7 +178,7 @@ class RedisBroker(Broker):
             # all who wait at a node are sent away when the queue has left it
             _log.debug("nothing came: %s", exc)
             item = None
-        except WrongKind as exc:
+        except WrongType as exc:
             # it is set aside with the next lease
             _log.error("nothing can be taken: %s", exc)
             return []
@@ -261,11 +261,11 @@ class RedisBroker(Broker):
             # INFO is for administrators; whoever may connect may say HELLO
             words = self._link.call(b"HELLO")
         except BackendRejected:
-            return f"Redis, {self._link.place.title}"[:200]
-        told = dict(zip(words[::2], words[1::2], strict=False))
-        name = bytes(told.get(b"server", b"redis")).decode(errors="replace").capitalize()
-        version = bytes(told.get(b"version", b"of unknown version")).decode(errors="replace")
-        return f"{name} {version}, {self._link.place.title}"[:200]
+            return f"Redis, {self._link.address.title}"[:200]
+        packed = dict(zip(words[::2], words[1::2], strict=False))
+        name = bytes(packed.get(b"server", b"redis")).decode(errors="replace").capitalize()
+        version = bytes(packed.get(b"version", b"of unknown version")).decode(errors="replace")
+        return f"{name} {version}, {self._link.address.title}"[:200]
 
     def close(self) -> None:
         """Let go of the connection, and of the lease it waited with."""
@@ -300,4 +300,4 @@ def queue_key(settings: Settings) -> bytes:
 
 def backend_of(link: Client, settings: Settings) -> str:
     """Return the name of this queue's keys, the same in every process."""
-    return f"redis:{link.place.title}#{settings.name}"
+    return f"redis:{link.address.title}#{settings.name}"

@@ -26,7 +26,7 @@ def _evicts(link: Client) -> str:
         return "it does not tell its maxmemory-policy, which must be noeviction (its user may not CONFIG GET)"
     if policy != "noeviction":
         raise BackendRejected(
-            f"redis at {link.place.title} has maxmemory-policy {policy!r} and throws messages away"
+            f"redis at {link.address.title} has maxmemory-policy {policy!r} and throws messages away"
             " when its memory is full; set it to noeviction"
         )
     return "messages are not evicted"

@@ -46,7 +46,7 @@ class Client:
     """
 
     def __init__(self, section: object, key: bytes) -> None:
-        self.place = find(section)
+        self.address = find(section)
         #: the key by which a cluster finds the server, and every script its others
         self._key = key
         # A script finds most of its keys itself, and a server that is moving them to another node would stop
@@ -55,7 +55,7 @@ class Client:
         self._keys = (b"2", key, key + b"-")
         #: the connection that was used last, while it is idle
         self._cell: list[Connection] = []
-        self._pool = connection_pool(self.place, key)
+        self._pool = connection_pool(self.address, key)
         self._pool.join(self._cell)
         self._plain = False
         self._closed = False
@@ -64,7 +64,7 @@ class Client:
 
     def call(self, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - a reply of any kind
         """Send a command and return its reply; `replicated`: once replicas have it, if that is wanted."""
-        deadline = time.monotonic() + self.place.timeout
+        deadline = time.monotonic() + self.address.timeout
         reply = self._once(words, deadline, doubt, replicated)
         if isinstance(reply, hiredis.ReplyError):
             reply = self._again(reply, words, deadline, doubt, replicated)
@@ -81,28 +81,28 @@ class Client:
 
     def run(self, script_: Script, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - as above
         """Run a script, loading it into a server that does not know it."""
-        deadline = time.monotonic() + self.place.timeout
-        told = self._told(script_, words)
-        reply = self._once(told, deadline, doubt, replicated)
+        deadline = time.monotonic() + self.address.timeout
+        answer = self._answer(script_, words)
+        reply = self._once(answer, deadline, doubt, replicated)
         if isinstance(reply, hiredis.ReplyError):
-            reply = self._again(reply, told, deadline, doubt, replicated)
+            reply = self._again(reply, answer, deadline, doubt, replicated)
             if str(reply).startswith("NOSCRIPT"):
                 # it was not run: asking once more doubles nothing
                 self._load(script_, deadline)
-                told = self._told(script_, words)
-                reply = self._once(told, deadline, doubt, replicated)
+                answer = self._answer(script_, words)
+                reply = self._once(answer, deadline, doubt, replicated)
                 if isinstance(reply, hiredis.ReplyError):
-                    reply = self._again(reply, told, deadline, doubt, replicated)
+                    reply = self._again(reply, answer, deadline, doubt, replicated)
             return self._checked(reply)
         return reply
 
     def run_now(self, script_: Script, *words: Word) -> Any:  # noqa: ANN401 - as above
         """Run a script, and do not ask again while a cluster is being changed."""
         deadline = self._deadline()
-        reply = self._once(self._told(script_, words), deadline)
+        reply = self._once(self._answer(script_, words), deadline)
         if str(reply).startswith("NOSCRIPT") and isinstance(reply, hiredis.ReplyError):
             self._load(script_, deadline)
-            reply = self._once(self._told(script_, words), deadline)
+            reply = self._once(self._answer(script_, words), deadline)
         return self._checked(reply)
 
     def post(self, script_: Script, *words: Word) -> None:
@@ -117,7 +117,7 @@ class Client:
             connection.known.add(script_)
             return
         try:
-            connection.post(self._told(script_, words))
+            connection.post(self._answer(script_, words))
         except BaseException as exc:
             connection.close()
             if not isinstance(exc, OSError):
@@ -148,9 +148,9 @@ class Client:
     # -- the way ----------------------------------------------------------------------------
 
     def _deadline(self) -> float:
-        return time.monotonic() + self.place.timeout
+        return time.monotonic() + self.address.timeout
 
-    def _told(self, script_: Script, words: tuple[Word, ...]) -> tuple[Word, ...]:
+    def _answer(self, script_: Script, words: tuple[Word, ...]) -> tuple[Word, ...]:
         form = script_.plain if self._plain else script_.flagged
         return (b"EVALSHA", form.sha, *self._keys, *words)
 
@@ -164,10 +164,10 @@ class Client:
     ) -> Any:  # noqa: ANN401 - as above
         """Ask again while a cluster is being changed: elsewhere at once, or here after a pause."""
         pause, followed = _PAUSES[0], False
-        patience = deadline - self.place.timeout + self.place.patience
+        patience = deadline - self.address.timeout + self.address.patience
         while isinstance(reply, hiredis.ReplyError) and error_mapping.is_changing(reply):
             word, node = error_mapping.redirection(reply)
-            if word == "MOVED" and not self.place.follows:
+            if word == "MOVED" and not self.address.follows:
                 return reply
             if word == "ASK" and words[0] in _ONE_KEY:
                 reply = self._elsewhere(node, words, deadline, doubt, replicated)
@@ -199,21 +199,21 @@ class Client:
                 connection = self._another(deadline)
         try:
             reply = connection.ask(words, deadline)
-            if replicated and self.place.replicas:
+            if replicated and self.address.replicas:
                 self._confirm(connection, reply, deadline, doubt)
         except OSError as exc:
             connection.close()
-            raise error_mapping.lost(exc, self.place.title, doubt=doubt) from exc
+            raise error_mapping.lost(exc, self.address.title, doubt=doubt) from exc
         except BaseException:
             # a signal came in the middle of an answer
             connection.close()
             raise
         if isinstance(reply, hiredis.ReplyError) and error_mapping.is_moved(reply):
             connection.close()
-            self.place.forget()
+            self.address.forget()
             word, node = error_mapping.redirection(reply)
             if word == "MOVED":
-                self.place.lead(node)
+                self.address.lead(node)
         elif self._pool.waiting or self._closed:
             self._keep(connection)
         else:
@@ -229,44 +229,44 @@ class Client:
         replicated: bool,  # noqa: FBT001 - a private function
     ) -> Any:  # noqa: ANN401 - as above
         """Ask the node that a key was moved to, while the slot is not yet its own."""
-        connection = self.place.at(node, deadline)
+        connection = self.address.at(node, deadline)
         if connection is None:
             return hiredis.ReplyError(f"ASK {self._key.decode(errors='replace')} {node}")
         try:
             connection.ask((b"ASKING",), deadline)
             reply = connection.ask(words, deadline)
-            if replicated and self.place.replicas:
+            if replicated and self.address.replicas:
                 self._confirm(connection, reply, deadline, doubt)
         except OSError as exc:
-            raise error_mapping.lost(exc, self.place.title, doubt=doubt) from exc
+            raise error_mapping.lost(exc, self.address.title, doubt=doubt) from exc
         finally:
             connection.close()
         return reply
 
     def _confirm(self, connection: Connection, reply: object, deadline: float, doubt: str) -> None:
         """Wait until replicas have what was just accepted."""
-        place = self.place
+        address = self.address
         if isinstance(reply, hiredis.ReplyError):
             return
-        words = (b"WAIT", place.replicas, max(1, round(place.replicas_timeout * 1000)))
-        have = connection.ask(words, deadline + place.replicas_timeout)
+        words = (b"WAIT", address.replicas, max(1, round(address.replicas_timeout * 1000)))
+        have = connection.ask(words, deadline + address.replicas_timeout)
         if isinstance(have, hiredis.ReplyError):
-            raise error_mapping.refused(have, place.title)
-        if have < place.replicas:
+            raise error_mapping.refused(have, address.title)
+        if have < address.replicas:
             raise BackendUnavailable(
-                f"redis at {place.title} has it, but {have} of {place.replicas} replicas confirmed within"
-                f" {place.replicas_timeout:g} s (redis.wait_replicas); {doubt}"
+                f"redis at {address.title} has it, but {have} of {address.replicas} replicas confirmed within"
+                f" {address.replicas_timeout:g} s (redis.wait_replicas); {doubt}"
             )
 
     def _another(self, deadline: float) -> Connection:
         if self._closed:
             raise BackendRejected(
-                f"this connection to redis at {self.place.title} was closed; make a new one"
+                f"this connection to redis at {self.address.title} was closed; make a new one"
             )
-        return self._pool.take(self._open, deadline, self.place.title)
+        return self._pool.take(self._open, deadline, self.address.title)
 
     def _open(self, deadline: float) -> Connection:
-        return self.place.open(self._key, deadline)
+        return self.address.open(self._key, deadline)
 
     def _keep(self, connection: Connection) -> None:
         if self._closed:
@@ -276,7 +276,7 @@ class Client:
 
     def _checked(self, reply: Any) -> Any:  # noqa: ANN401 - as above
         if isinstance(reply, hiredis.ReplyError):
-            raise error_mapping.refused(reply, self.place.title) from None
+            raise error_mapping.refused(reply, self.address.title) from None
         return reply
 
     def _load(self, script_: Script, deadline: float) -> None:

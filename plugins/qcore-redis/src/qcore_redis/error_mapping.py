@@ -43,7 +43,7 @@ class ClusterChanging(BackendUnavailable):
     """The cluster is being changed; nothing was done."""
 
 
-class WrongKind(BackendRejected):
+class WrongType(BackendRejected):
     """A key of the queue holds something of another kind."""
 
 
@@ -51,7 +51,7 @@ class Crowded(BackendUnavailable):
     """All connections of this process are in use; nothing was asked."""
 
 
-def refused(error: BaseException, place: str) -> BackendError:
+def refused(error: BaseException, address: str) -> BackendError:
     """Return the error to raise for an error reply of the server."""
     text = str(error)
     inner = re.search(r"-([A-Z]+) ", text) if text.startswith("ERR Error running script") else None
@@ -65,13 +65,13 @@ def refused(error: BaseException, place: str) -> BackendError:
         word = "CLUSTERDOWN"
     if word in _PASSING:
         kind = ClusterChanging if word in _CHANGING else BackendUnavailable
-        return kind(f"redis at {place} refuses: {_PASSING[word]} ({text})"[:500])
+        return kind(f"redis at {address} refuses: {_PASSING[word]} ({text})"[:500])
     if text.startswith("ERR invalid password"):
         word = "WRONGPASS"
     if word in _LASTING:
-        lasting = WrongKind if word == "WRONGTYPE" else BackendRejected
-        return lasting(f"redis at {place} refuses: {_LASTING[word]} ({text})"[:500])
-    return BackendRejected(f"redis at {place} refuses: {text}"[:500])
+        lasting = WrongType if word == "WRONGTYPE" else BackendRejected
+        return lasting(f"redis at {address} refuses: {_LASTING[word]} ({text})"[:500])
+    return BackendRejected(f"redis at {address} refuses: {text}"[:500])
 
 
 def is_changing(error: BaseException) -> bool:
@@ -85,10 +85,10 @@ def redirection(error: BaseException) -> tuple[str, str]:
     return word, rest[1] if word in {"MOVED", "ASK"} and len(rest) > 1 else ""
 
 
-def lost(error: BaseException, place: str, *, doubt: str = "") -> BackendUnavailable:
+def lost(error: BaseException, address: str, *, doubt: str = "") -> BackendUnavailable:
     """Return the error to raise when the connection is gone."""
-    told = str(error) or type(error).__name__
-    return BackendUnavailable(f"redis at {place} does not answer: {told}{doubt and '; '}{doubt}"[:500])
+    message = str(error) or type(error).__name__
+    return BackendUnavailable(f"redis at {address} does not answer: {message}{doubt and '; '}{doubt}"[:500])
 
 
 def is_moved(error: BaseException) -> bool:

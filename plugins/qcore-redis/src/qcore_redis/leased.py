@@ -20,7 +20,7 @@ def deliveries(link: Client, prefix: bytes, token: bytes, found: list[bytes]) ->
     empty: list[int] = []
     messages = codec.deliveries(token, found, empty)
     if empty:
-        _log.error("redis at %s: something that is not a message was put into the queue", link.place.title)
+        _log.error("redis at %s: something that is not a message was put into the queue", link.address.title)
         link.run(script("fill"), token, *empty)
     if len(messages) < len(found) and not messages:
         # nothing but a nudge
@@ -35,5 +35,7 @@ def deliveries(link: Client, prefix: bytes, token: bytes, found: list[bytes]) ->
 
 def _with_body(link: Client, one: Delivery, body: bytes | None) -> Delivery:
     if body is None:
-        _log.error("a body is gone from redis at %s: is its maxmemory-policy `noeviction`?", link.place.title)
+        _log.error(
+            "a body is gone from redis at %s: is its maxmemory-policy `noeviction`?", link.address.title
+        )
     return Delivery(body or b"", one.receipt, one.deliveries, one.failures, one.crashes, one.available)

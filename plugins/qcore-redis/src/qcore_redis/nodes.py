@@ -72,13 +72,13 @@ class Sharded(Address):
         error: BackendError | None = None
         for asked in list(self._nodes):
             try:
-                told = self._ask(asked, deadline)
+                answer = self._ask(asked, deadline)
             except BackendUnavailable as exc:
                 error = exc
                 continue
-            found = {node for *_, nodes in told for node in nodes}
+            found = {node for *_, nodes in answer for node in nodes}
             self._nodes += sorted(found - set(self._nodes))
-            for first, last, nodes in told:
+            for first, last, nodes in answer:
                 if first <= slot <= last and nodes:
                     return nodes[0]
         if error is not None:
@@ -91,20 +91,20 @@ class Sharded(Address):
         """Return from which slot to which, and the nodes that have these, their primary first."""
         connection = self._connect(asked, deadline)
         try:
-            told = connection.ask((b"CLUSTER", b"SLOTS"), deadline)
+            answer = connection.ask((b"CLUSTER", b"SLOTS"), deadline)
         except OSError as exc:
             raise error_mapping.lost(exc, self.title) from exc
         finally:
             connection.close()
-        if isinstance(told, hiredis.ReplyError):
-            raise error_mapping.refused(told, self.title)
+        if isinstance(answer, hiredis.ReplyError):
+            raise error_mapping.refused(answer, self.title)
         return [
             (
                 int(first),
                 int(last),
                 [((host or b"").decode() or asked[0], int(port)) for host, port, *_ in nodes],
             )
-            for first, last, *nodes in told
+            for first, last, *nodes in answer
         ]
 
 

@@ -75,17 +75,17 @@ def _by_url(url: SplitResult, keywords: dict[str, Any]) -> Address:
         raise BackendRejected(
             f"`redis`: a URL cannot begin with {url.scheme!r}; it begins with {', '.join(_SCHEMES)}"
         )
-    told = {**_user(url), **_query(url), **keywords}
+    options = {**_user(url), **_query(url), **keywords}
     if url.scheme.startswith("rediss"):
-        told["ssl"] = True
+        options["ssl"] = True
     nodes = [_node(part, url.scheme) for part in url.netloc.rpartition("@")[2].split(",")]
     path = unquote(url.path)
     if "+" not in url.scheme:
         if url.scheme == "unix":
-            return server({"unix_socket_path": path, **told})
+            return server({"unix_socket_path": path, **options})
         number = int(path.strip("/") or 0)
         host, port = nodes[0]
-        return server({"host": host, "port": port, **({"db": number} if number else {}), **told})
+        return server({"host": host, "port": port, **({"db": number} if number else {}), **options})
     if url.scheme == "redis+sentinel":
         from qcore_redis import connections  # noqa: PLC0415 - it imports redis-py
 
@@ -94,20 +94,20 @@ def _by_url(url: SplitResult, keywords: dict[str, Any]) -> Address:
             raise BackendRejected(
                 "`redis`: the URL names no service; write redis+sentinel://host:port,host:port/service/db"
             )
-        return connections.Watched(nodes, service, {"db": int(number_text or 0), **told})
-    return Sharded(nodes, told, server)
+        return connections.Watched(nodes, service, {"db": int(number_text or 0), **options})
+    return Sharded(nodes, options, server)
 
 
 def _user(url: SplitResult) -> dict[str, Any]:
     user, _, password = url.netloc.rpartition("@")[0].partition(":")
-    told = {"username": unquote(user), "password": unquote(password)}
-    return {key: value for key, value in told.items() if value}
+    options = {"username": unquote(user), "password": unquote(password)}
+    return {key: value for key, value in options.items() if value}
 
 
 def _query(url: SplitResult) -> dict[str, Any]:
     """Return the keywords behind the `?`, as the table would have them."""
     fields = {field.name: field for field in attrs.fields(RedisSettings)}
-    told: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for key, text in parse_qsl(url.query):
         if key not in fields or key == "url":
             raise BackendRejected(f"`redis`: the URL says {key!r}, which is not a keyword of redis-py's here")
@@ -117,8 +117,8 @@ def _query(url: SplitResult) -> dict[str, Any]:
             value = text.lower() in ("1", "true", "yes", "on")
         elif kind.startswith(("int", "float")):
             value = int(text) if kind.startswith("int") else float(text)
-        told[key] = value
-    return RedisSettings(**told).keywords()
+        options[key] = value
+    return RedisSettings(**options).keywords()
 
 
 def _node(text: str, scheme: str) -> tuple[str, int]:

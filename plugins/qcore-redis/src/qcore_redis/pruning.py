@@ -39,11 +39,11 @@ def _prune_each(link: Client, keep: int, per: Per) -> int:
     kept: dict[bytes, list[bytes]] = {}
     surplus: list[bytes] = []
     count: int
-    place, last = 0, b""
+    address, last = 0, b""
     pruned = 0
     walk = script("results", "prune_each")
     while True:
-        count, place, last, *seen = link.run(walk, last, place, per, _SEEN, *surplus)
+        count, address, last, *seen = link.run(walk, last, address, per, _SEEN, *surplus)
         pruned += count
         if not seen:
             return pruned

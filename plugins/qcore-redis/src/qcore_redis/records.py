@@ -33,22 +33,22 @@ _UNKNOWN: Final = 0xC000
 
 def words(results: Sequence[StoredResult]) -> tuple[int, list[bytes]]:
     """Return what a script is told of results: their number, below zero unless all are plain."""
-    told: list[bytes] = []
+    packed: list[bytes] = []
     plain = len({one.id for one in results}) == len(results)
     pack = _HEAD.pack
     for one in results:
         name, id_ = one.name.encode(), one.id
-        told.append(id_)
+        packed.append(id_)
         if one.group is None and one.label is None:
             head = pack(_DIGIT + one.state, one.finished, one.expires, id_, len(name), _NO_GROUP)
-            told.append(head + name + one.body)
+            packed.append(head + name + one.body)
         else:
-            told.append(_with_more(one, name))
+            packed.append(_with_more(one, name))
             if one.group is not None:
                 plain = False
         if one.state != State.SUCCESS:
             plain = False
-    return len(results) if plain else -len(results), told
+    return len(results) if plain else -len(results), packed
 
 
 def _with_more(one: StoredResult, name: bytes) -> bytes:

@@ -30,7 +30,7 @@ def remove_messages(link: Client, ids: Sequence[bytes]) -> list[bytes]:
         for where in ("d", "q"):
             seen = taken = 0
             while seen >= 0:
-                told = (where, seen, taken, _SEEN, *wanted)
-                seen, taken, *found = link.run(script("leases", "withdraw"), *told, doubt=_DOUBT)
+                arguments = (where, seen, taken, _SEEN, *wanted)
+                seen, taken, *found = link.run(script("leases", "withdraw"), *arguments, doubt=_DOUBT)
                 bodies += found
     return bodies

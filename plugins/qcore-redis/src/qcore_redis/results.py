@@ -42,7 +42,7 @@ class RedisResults(ResultStore):
     def __init__(self, settings: Settings) -> None:
         self._prefix = b"{qcore:%s}:" % settings.name.encode()
         self._link = Client(settings.section("redis"), self._prefix + b"q")
-        self.transaction_domain = f"redis:{self._link.place.title}#{settings.name}"
+        self.transaction_domain = f"redis:{self._link.address.title}#{settings.name}"
 
     @property
     def client(self) -> Client:
@@ -145,8 +145,8 @@ class RedisResults(ResultStore):
 def save(link: Client, results: Sequence[StoredResult]) -> None:
     """Keep results, a thousand in one step."""
     for start in range(0, len(results), BULK):
-        count, told = records.words(results[start : start + BULK])
-        link.run(script("results", "save", fills=True), count, *told)
+        count, packed = records.words(results[start : start + BULK])
+        link.run(script("results", "save", fills=True), count, *packed)
 
 
 def _finished(one: StoredResult) -> tuple[float, bytes]:

@@ -36,7 +36,7 @@ class RedisSchedules(ScheduleStore):
         self._key = prefix + b"c"
         self._link = Client(settings.section("redis"), prefix + b"q")
         self._decode = msgspec.msgpack.Decoder(Schedule).decode
-        self.transaction_domain = f"redis:{self._link.place.title}#{settings.name}"
+        self.transaction_domain = f"redis:{self._link.address.title}#{settings.name}"
 
     def add(self, schedule: Schedule) -> None:
         """Keep a schedule; one of the same name is replaced."""
@@ -64,8 +64,8 @@ class RedisSchedules(ScheduleStore):
     def advance(self, before: Schedule, after: Schedule | None) -> bool:
         """Replace a schedule by its next state, or remove it, if `before` is still what is kept."""
         then = ("",) if after is None else _words(after)
-        told = (before.name, _packed(before), *then)
-        return bool(self._link.run(script("schedules", "schedule_advance"), *told))
+        arguments = (before.name, _packed(before), *then)
+        return bool(self._link.run(script("schedules", "schedule_advance"), *arguments))
 
     def fire(
         self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
@@ -74,9 +74,9 @@ class RedisSchedules(ScheduleStore):
         if broker.capabilities.transaction_domain != self.transaction_domain:
             return super().fire(broker, messages, before, after)
         then = ("", "", 0) if after is None else _words(after)
-        told = (before.name, _packed(before), *then, *codec.words(messages))
+        arguments = (before.name, _packed(before), *then, *codec.words(messages))
         fire = script("put", "schedules", "schedule_fire", fills=True)
-        return bool(self._link.run(fire, *told, doubt=codec.DOUBT))
+        return bool(self._link.run(fire, *arguments, doubt=codec.DOUBT))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -94,16 +94,16 @@ class RedisSchedules(ScheduleStore):
                 yield schedule
 
     def _read(self, name: bytes, value: bytes) -> Schedule:
-        told = value[_SLOT.size :]
+        arguments = value[_SLOT.size :]
         try:
-            schedule = self._decode(told)
+            schedule = self._decode(arguments)
         except msgspec.ValidationError:
             # in an earlier layout `declared` was not a module's name, only yes or no
-            schedule = msgspec.convert({**msgspec.msgpack.decode(told), "declared": ""}, Schedule)
+            schedule = msgspec.convert({**msgspec.msgpack.decode(arguments), "declared": ""}, Schedule)
         if schedule.name.encode() != name:
             raise ValueError(f"it names itself {schedule.name!r}")
         packed = _packed(schedule)
-        if packed != value and msgspec.msgpack.decode(told).keys() <= _FIELDS:
+        if packed != value and msgspec.msgpack.decode(arguments).keys() <= _FIELDS:
             # an earlier version wrote it: what is kept must be what `advance` will compare it with
             self._link.run(script("schedules", "schedule_renew"), schedule.name, value, packed)
         return schedule

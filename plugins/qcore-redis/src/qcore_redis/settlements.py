@@ -21,10 +21,10 @@ def words(settlements: Sequence[Settlement]) -> tuple[int, list[bytes | str | in
         if is_receipt(receipt):
             # of several settlements of one message the first counts
             leases.setdefault(receipt[:-2], {}).setdefault(receipt[-2:], settlement)
-    told: list[bytes | str | int] = []
+    packed: list[bytes | str | int] = []
     for token, found in leases.items():
-        told += _lease(token, found)
-    return len(leases), told
+        packed += _lease(token, found)
+    return len(leases), packed
 
 
 def _lease(token: bytes, found: dict[bytes, Settlement]) -> list[bytes | str | int]:

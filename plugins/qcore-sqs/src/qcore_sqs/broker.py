@@ -76,7 +76,7 @@ class SqsBroker(Broker):
         self._mover = Mover(queues, settings.retry)
         self._purger = Purger(queues)
         self._leaser = Leaser(queues, self._mover, self._purger, settings.retry)
-        self._letters = DeadLetterQueue(queues)
+        self._dead_letters = DeadLetterQueue(queues)
         self.capabilities = Capabilities(
             redelivers=True,
             extend=True,
@@ -199,12 +199,12 @@ class SqsBroker(Broker):
     def size(self) -> QueueSize:
         """Count the messages by state; SQS's counts are approximate."""
         name = "ApproximateNumberOfMessages"
-        told = self._queues.attributes(self._queues.name, name, f"{name}NotVisible", f"{name}Delayed")
+        counts = self._queues.attributes(self._queues.name, name, f"{name}NotVisible", f"{name}Delayed")
         return QueueSize(
-            ready=int(told.get(name, 0)),
-            leased=int(told.get(f"{name}NotVisible", 0)),
-            delayed=self._purger.delayed(told),
-            dead_letters=self._letters.count(),
+            ready=int(counts.get(name, 0)),
+            leased=int(counts.get(f"{name}NotVisible", 0)),
+            delayed=self._purger.delayed(counts),
+            dead_letters=self._dead_letters.count(),
         )
 
     @_forgetting_queue
@@ -215,17 +215,17 @@ class SqsBroker(Broker):
     @_forgetting_queue
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """Return dead letters, oldest first; this reads all of them."""
-        return self._letters.listed(limit, after)
+        return self._dead_letters.listed(limit, after)
 
     @_forgetting_queue
     def requeue(self, ids: Sequence[str]) -> int:
         """Send dead letters to the queue again; return how many."""
-        return self._letters.requeue(set(ids))
+        return self._dead_letters.requeue(set(ids))
 
     @_forgetting_queue
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters; return how many."""
-        return self._letters.delete(set(ids))
+        return self._dead_letters.delete(set(ids))
 
     def ping(self) -> None:
         """Look up the queue at SQS."""

@@ -41,7 +41,7 @@ class Queues:
         """Return the URL of the queue; create it if it is missing and `sqs.create` is true."""
         return self._urls.get(self.name) or self._ready(self.name)
 
-    def letters(self) -> str:
+    def dead_letter_url(self) -> str:
         """Return the URL of the queue of the dead letters; create it as `main` does."""
         return self._urls.get(self.dead_letters_name) or self._ready(self.dead_letters_name)
 
@@ -62,13 +62,13 @@ class Queues:
         if url is None:
             return {}
         try:
-            told = self.connection.ask("get_queue_attributes", QueueUrl=url, AttributeNames=list(wanted))
+            answer = self.connection.ask("get_queue_attributes", QueueUrl=url, AttributeNames=list(wanted))
         except boto.ClientError as exc:
             if error_mapping.reply_code(exc) in error_mapping.MISSING:
                 self.forget()
                 return {}
             raise error_mapping.from_answer(exc, self.connection.address) from exc
-        found: dict[str, str] = told.get("Attributes", {})
+        found: dict[str, str] = answer.get("Attributes", {})
         return found
 
     def forget(self) -> None:
@@ -87,7 +87,7 @@ class Queues:
         return found
 
     def _create(self, name: str) -> str:
-        told = {
+        answer = {
             "VisibilityTimeout": str(max(1, math.ceil(self._retry))),
             "MessageRetentionPeriod": str(_RETENTION),
             "MaximumMessageSize": str(LIMIT),
@@ -97,7 +97,7 @@ class Queues:
             **self.settings.attributes,
         }
         try:
-            made: dict[str, Any] = self.connection.ask("create_queue", QueueName=name, Attributes=told)
+            made: dict[str, Any] = self.connection.ask("create_queue", QueueName=name, Attributes=answer)
         except boto.ClientError as exc:
             if error_mapping.reply_code(exc) in {"QueueNameExists", "QueueAlreadyExists"}:
                 # another process has just created it with another `retry`
@@ -112,7 +112,7 @@ class Queues:
     def _redrive(self, name: str) -> dict[str, str]:
         if self.settings.max_receives is None or name == self.dead_letters_name:
             return {}
-        self.letters()
+        self.dead_letter_url()
         arn = self.attributes(self.dead_letters_name, "QueueArn").get("QueueArn")
         if arn is None:
             raise BackendUnavailable(

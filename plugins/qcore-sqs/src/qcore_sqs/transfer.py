@@ -65,7 +65,7 @@ class Mover:
             for start in range(0, len(moves), codec.BATCH):
                 held = self._held(moves[start : start + codec.BATCH])
                 self._send([one for one in held if not one.dead], self._queues.main, done)
-                self._send([one for one in held if one.dead], self._queues.letters, done)
+                self._send([one for one in held if one.dead], self._queues.dead_letter_url, done)
         except BackendError:
             # Removed now, so that a repeated call does not send these copies again.
             remove(self._queues, done)
@@ -162,7 +162,7 @@ def change(queues: Queues, wanted: Sequence[tuple[str, float]]) -> dict[int, Fai
 
 def remove(queues: Queues, handles: Sequence[str], *, dead_letters: bool = False) -> None:
     """Remove messages; those that do not exist any more are ignored."""
-    url = (queues.letters() if dead_letters else queues.main()) if handles else ""
+    url = (queues.dead_letter_url() if dead_letters else queues.main()) if handles else ""
     errors: list[BackendError] = []
     for start in range(0, len(handles), codec.BATCH):
         entries = [{"ReceiptHandle": handle} for handle in handles[start : start + codec.BATCH]]

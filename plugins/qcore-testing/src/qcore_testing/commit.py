@@ -108,11 +108,11 @@ class CommitContract(BrokerTests):
         for batch in chunks(sent, 100):
             self.put(new()[0], *batch)
 
-        def work(tell: Callable[[str], None]) -> None:
+        def work(send: Callable[[str], None]) -> None:
             broker, store = new(retry=4 * self.time_unit)
             done = broker.lease(3, 0.0)
             while done:
-                tell("cycle")
+                send("cycle")
                 done = broker.commit_and_lease(store, [result_of(one) for one in done], acks(done), 3)
 
         for at in MOMENTS:
@@ -136,11 +136,11 @@ class CommitContract(BrokerTests):
         skip_unless(new()[0].capabilities.cross_process, "is not seen by other processes")
         self.put(new()[0], *[b"%d:0" % chain for chain in range(8)])
 
-        def work(tell: Callable[[str], None]) -> None:
+        def work(send: Callable[[str], None]) -> None:
             broker, store = new(retry=4 * self.time_unit)
             done = self.some(broker, 1)
             while True:
-                tell("cycle")
+                send("cycle")
                 then = [message(step(one, 1)) for one in done]
                 taken = broker.commit_and_lease(store, [result_of(one) for one in done], acks(done), 1, then)
                 done = list(taken) or self.some(broker, 1)

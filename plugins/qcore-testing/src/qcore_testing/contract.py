@@ -40,9 +40,9 @@ class Contract:
 
         yield new
         for one in made:
-            for door in one if isinstance(one, tuple) else [one]:
+            for interface in one if isinstance(one, tuple) else [one]:
                 # serializers and reporters hold nothing
-                getattr(door, "close", bool)()
+                getattr(interface, "close", bool)()
 
     def deadline(self) -> Iterator[float]:
         """Yield the seconds left for something that should happen, until none are."""
@@ -66,10 +66,10 @@ class Contract:
         """
         since = Stopwatch()
         # None when it has run out of work: it was faster than this process
-        told = [line for _ in range(lines) if (line := child.line()) is not None]
+        texts = [line for _ in range(lines) if (line := child.line()) is not None]
         self.let_pass(at * since.seconds / lines)
         child.kill()
-        return told + child.lines()
+        return texts + child.lines()
 
 
 #: moments at which processes are killed, see `Contract.kill_amid`

@@ -76,7 +76,7 @@ class FireContract(BrokerTests):
         start = schedule("nightly", due=-1000.0)
         new()[1].add(start)
 
-        def work(tell: Callable[[str], None]) -> None:
+        def work(send: Callable[[str], None]) -> None:
             broker, store = new()
             while claimed := store.claim_due(time.time(), 1, self.time_unit / 10):
                 (before,) = claimed
@@ -87,7 +87,7 @@ class FireContract(BrokerTests):
                     before,
                     attrs.evolve(before, next_run=before.next_run + 1),
                 )
-                tell("fired")
+                send("fired")
 
         for at in MOMENTS:
             with self.child(work) as child:

@@ -54,10 +54,10 @@ class Child:
 
     def lines(self) -> list[str]:
         """Return what it tells until it ends."""
-        told = []
+        texts = []
         while (line := self.line()) is not None:
-            told.append(line)
-        return told
+            texts.append(line)
+        return texts
 
     def kill(self) -> None:
         """Kill it at once, whatever it is doing."""
@@ -77,7 +77,7 @@ def _run(work: Callable[[Callable[[str], None]], None], write: int) -> None:
     """Do the work and leave without the test runner's own farewell."""
     status = 1
     try:
-        work(lambda text: _tell(write, text))
+        work(lambda text: _send(write, text))
         status = 0
     except BaseException:  # noqa: BLE001 - nothing may come back into the copy of the test runner
         traceback.print_exc(file=sys.__stderr__)
@@ -85,6 +85,6 @@ def _run(work: Callable[[Callable[[str], None]], None], write: int) -> None:
         os._exit(status)
 
 
-def _tell(write: int, text: str) -> None:
+def _send(write: int, text: str) -> None:
     # one write of less than a pipe's buffer: it is told whole or not at all
     os.write(write, text.encode() + b"\n")

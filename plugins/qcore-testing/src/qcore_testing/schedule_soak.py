@@ -143,8 +143,8 @@ class ScheduleSoak:
             sum(len(slots) for name, slots in wanted.items() if int(name) % 2 == odd) for odd in (0, 1)
         ]
         for config in (self._config, there.config):
-            told = config.as_dict() | {"scheduler": False, "workers": 1, "preload": [__name__]}
-            with Cluster(Config.from_dict(told)), there.of(config.name).brokers.connection() as broker:
+            texts = config.as_dict() | {"scheduler": False, "workers": 1, "preload": [__name__]}
+            with Cluster(Config.from_dict(texts)), there.of(config.name).brokers.connection() as broker:
                 end = time.monotonic() + patience
                 while (size := broker.size()).ready or size.leased or size.delayed:
                     assert time.monotonic() < end, f"{size} after {patience:g} seconds"
@@ -173,9 +173,9 @@ class ScheduleSoak:
 
     def _start(self, index: int) -> Child:
         seed = self._chance.random()
-        return Child(lambda tell: self._keep_time(index, seed, tell), patience=60.0)
+        return Child(lambda send: self._keep_time(index, seed, send), patience=60.0)
 
-    def _keep_time(self, index: int, seed: float, tell: Callable[[str], None]) -> None:
+    def _keep_time(self, index: int, seed: float, send: Callable[[str], None]) -> None:
         """Be one of the two."""
         chance, done = random.Random(seed), 0  # noqa: S311 - as above
         app = App(self._config)
@@ -198,7 +198,7 @@ class ScheduleSoak:
             now += _SKEW[index]
             _fire(firing, store, now)
             done = step
-            tell(str(step))
+            send(str(step))
 
     def _stop(self) -> None:
         while self._children:

@@ -133,11 +133,11 @@ class ScheduleStoreContract(Contract):
         for number in range(40):
             new().add(schedule(f"{number:02}"))
 
-        def claim(tell: Callable[[str], None]) -> None:
+        def claim(send: Callable[[str], None]) -> None:
             store = new()
             while claimed := store.claim_due(time.time(), 3, 60.0):
                 for one in claimed:
-                    tell(one.name)
+                    send(one.name)
 
         children = [self.child(claim) for _ in range(4)]
         claimed = []

@@ -81,8 +81,8 @@ class SerializerContract(Contract):
         serializer = new()
         skip_unless(not serializer.unsafe, "may run what it reads, so it is not fed with anything")
         data = bytearray(serializer.dumps(value))
-        for place, byte in changes:
-            data[place % len(data)] = byte
+        for index, byte in changes:
+            data[index % len(data)] = byte
 
         self.read(serializer, bytes(data))
         self.read(serializer, bytes(data[: len(data) // 2]))

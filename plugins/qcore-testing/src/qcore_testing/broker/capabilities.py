@@ -91,10 +91,10 @@ class CapabilityRules(BrokerTests):
         skip_unless(can.long_poll, "polls")
         skip_unless(can.cross_process, "is not seen by other processes")
 
-        def consume(tell: Callable[[str], None]) -> None:
+        def consume(send: Callable[[str], None]) -> None:
             broker = new(poll=60.0)
-            tell("waiting")
-            tell(f"got {len(broker.lease(1, 40.0))}")
+            send("waiting")
+            send(f"got {len(broker.lease(1, 40.0))}")
 
         since = Stopwatch()
         with self.child(consume) as child:

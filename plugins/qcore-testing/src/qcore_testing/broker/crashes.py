@@ -36,8 +36,8 @@ class CrashRules(BrokerTests):
         """After that time it is handed out again under another receipt, by itself."""
         self.put(new(retry=8 * self.time_unit), b"held by the dead")
 
-        def consume(tell: Callable[[str], None]) -> None:
-            tell(self.one(new(retry=8 * self.time_unit)).body.decode())
+        def consume(send: Callable[[str], None]) -> None:
+            send(self.one(new(retry=8 * self.time_unit)).body.decode())
             signal.pause()
 
         with self.child(consume) as child:
@@ -50,9 +50,9 @@ class CrashRules(BrokerTests):
     def test_a_waiting_consumer_takes_nothing_with_it(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
 
-        def consume(tell: Callable[[str], None]) -> None:
+        def consume(send: Callable[[str], None]) -> None:
             broker = new(retry=self.time_unit)
-            tell("waiting")
+            send("waiting")
             broker.lease(1, self.patience)
             signal.pause()
 
@@ -69,11 +69,11 @@ class CrashRules(BrokerTests):
         size = min(10, new().capabilities.max_batch)
         batches = chunks(numbered(self.crowd), size)
 
-        def produce(tell: Callable[[str], None]) -> None:
+        def produce(send: Callable[[str], None]) -> None:
             broker = new()
             for number, batch in enumerate(batches):
                 self.put(broker, *batch)
-                tell(str(number))
+                send(str(number))
 
         for at in MOMENTS:
             with self.child(produce) as child:
@@ -93,29 +93,29 @@ class CrashRules(BrokerTests):
             self.put(new(retry=4 * self.time_unit), *batch)
         actions = list(Action) if new().capabilities.dead_letters else list(Action)[:3]
 
-        def consume(tell: Callable[[str], None]) -> None:
+        def consume(send: Callable[[str], None]) -> None:
             broker = new(retry=4 * self.time_unit)
             for turn in range(self.crowd):
                 taken = broker.lease(min(8, broker.capabilities.max_batch), 0.0)
                 chosen = [actions[(turn + number) % len(actions)] for number in range(len(taken))]
                 pairs = list(zip(taken, chosen, strict=True))
                 done = [one.body.decode() for one, action in pairs if action is Action.ACK]
-                tell(" ".join(["before", *done]))
+                send(" ".join(["before", *done]))
                 broker.settle([Settlement(one.receipt, action) for one, action in pairs])
-                tell(" ".join(["after", *done]))
+                send(" ".join(["after", *done]))
             signal.pause()
 
-        told: list[str] = []
+        texts: list[str] = []
         for at in MOMENTS:
             with self.child(consume) as child:
-                told += self.kill_amid(child, 6, 2 * at)
+                texts += self.kill_amid(child, 6, 2 * at)
 
         broker = new()
         dead_letters = (
             [letter.body for letter in broker.dead_letters(self.crowd)] if len(actions) == 4 else []
         )
         found = self.drain(broker, 8 * self.time_unit) + Counter(dead_letters)
-        removed, may_be_gone = self.told(told, "after"), self.told(told, "before")
+        removed, may_be_gone = self.texts(texts, "after"), self.texts(texts, "before")
         assert removed
         # a settlement of two steps may leave the messages of the batch that was cut short twice, and
         # the second of them when the first was done with
@@ -129,11 +129,11 @@ class CrashRules(BrokerTests):
         for batch in chunks(sent, new().capabilities.max_batch):
             self.put(new(retry=4 * self.time_unit), *batch)
 
-        def consume(tell: Callable[[str], None]) -> None:
+        def consume(send: Callable[[str], None]) -> None:
             broker = new(retry=4 * self.time_unit)
             while taken := broker.lease(1, self.time_unit):
                 broker.settle(acks(taken))
-                tell(taken[0].body.decode())
+                send(taken[0].body.decode())
 
         done: list[str] = []
         for at in MOMENTS:
@@ -146,7 +146,7 @@ class CrashRules(BrokerTests):
         # each of them may have died between its settlement and its word
         assert len(done) + len(left) >= len(sent) - len(MOMENTS)
 
-    def told(self, lines: list[str], word: str) -> set[bytes]:
+    def texts(self, lines: list[str], word: str) -> set[bytes]:
         """Return the bodies in the lines that begin with a word."""
         return {body.encode() for line in lines if line.startswith(word) for body in line.split()[1:]}
 

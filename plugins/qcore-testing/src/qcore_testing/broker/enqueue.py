@@ -24,10 +24,10 @@ class EnqueueRules(BrokerTests):
         """When it returns, every message survives the death of the calling process."""
         skip_unless(new().capabilities.cross_process, "is not seen by other processes")
 
-        def produce(tell: Callable[[str], None]) -> None:
+        def produce(send: Callable[[str], None]) -> None:
             broker = new()
             self.put(broker, b"one", b"two")
-            tell("accepted")
+            send("accepted")
             signal.pause()
 
         with self.child(produce) as child:

@@ -166,11 +166,11 @@ class LeaseRules(BrokerTests):
         sent = numbered(200)
         self.put(new(), *sent)
 
-        def consume(tell: Callable[[str], None]) -> None:
+        def consume(send: Callable[[str], None]) -> None:
             broker = new()
             while taken := broker.lease(min(7, broker.capabilities.max_batch), 4 * self.time_unit):
                 for delivery in taken:
-                    tell(delivery.body.decode())
+                    send(delivery.body.decode())
                 broker.settle(acks(taken))
 
         children = [self.child(consume) for _ in range(4)]

@@ -26,7 +26,7 @@ class RemoveRules(BrokerTests):
         """
         broker = self.removing(new)
         sent = self.send(broker, 9)
-        chosen = [sent[place] for place in (0, 3, 4, 8)]
+        chosen = [sent[position] for position in (0, 3, 4, 8)]
 
         taken = new().remove_messages([os.urandom(16), *(body[ID_AT] for body in chosen)])
 
@@ -133,11 +133,11 @@ class RemoveRules(BrokerTests):
         skip_unless(broker.capabilities.cross_process, "is not seen by other processes")
         sent = [body for _ in range(20) for body in self.send(broker, 10)]
 
-        def consume(tell: Callable[[str], None]) -> None:
+        def consume(report: Callable[[str], None]) -> None:
             consumer = new()
             while taken := consumer.lease(1, self.time_unit):
                 consumer.settle(acks(taken))
-                tell(taken[0].body.hex())
+                report(taken[0].body.hex())
 
         with self.child(consume) as one, self.child(consume) as other:
             withdrawn = [

@@ -33,22 +33,22 @@ class CoordinationTests(Contract):
         skip_unless(new().cross_process, "is not seen by other processes")
 
         def one(number: int) -> Callable[[Callable[[str], None]], None]:
-            def run(tell: Callable[[str], None]) -> None:
+            def run(send: Callable[[str], None]) -> None:
                 store = new()
-                tell("ready")
+                send("ready")
                 while list(store.get_flags(["start"])) == [None]:
                     self.let_pass(0.001)
                 for line in work(store, number):
-                    tell(line)
+                    send(line)
 
             return run
 
-        told = []
+        texts = []
         with ExitStack() as stack:
             children = [stack.enter_context(self.child(one(number))) for number in range(count)]
             assert [child.line() for child in children] == ["ready"] * count
             new().set_flag("start", b"go", 600.0)
             for child in children:
-                told += child.lines()
+                texts += child.lines()
                 assert child.join() == 0
-        return told
+        return texts

@@ -67,9 +67,9 @@ class BarrierRules(CoordinationTests):
                 for member in members
             ]
 
-        told = self.crowd(new, 4, come)
+        texts = self.crowd(new, 4, come)
 
-        assert list(range(1, 101)) == sorted(map(int, told))
+        assert list(range(1, 101)) == sorted(map(int, texts))
         assert dict(new().barrier_members("g")) == {number: b"%d" % number for number in range(100)}
 
     def test_members_come_once_however_many_say_so(self, new: MakeCoordination) -> None:
@@ -81,10 +81,10 @@ class BarrierRules(CoordinationTests):
                 str(*store.join_barrier([BarrierMember("g", member, name)], 600.0)) for member in range(30)
             ]
 
-        told = self.crowd(new, 4, come)
+        texts = self.crowd(new, 4, come)
 
         store = new()
-        assert max(map(int, told)) == 30
+        assert max(map(int, texts)) == 30
         assert len(store.barrier_members("g")) == 30
         assert list(store.join_barrier([BarrierMember("g", 30)], 600.0)) == [31]
 
@@ -133,19 +133,19 @@ class BarrierRules(CoordinationTests):
         new()
         skip_unless(new().cross_process, "is not seen by other processes")
 
-        def work(tell: Callable[[str], None]) -> None:
+        def work(send: Callable[[str], None]) -> None:
             store = new()
             for start in range(0, 100_000, 10):
                 members = [BarrierMember("g", start + number, b"x" * 500) for number in range(10)]
-                tell(str(store.join_barrier(members, 600.0)[-1]))
+                send(str(store.join_barrier(members, 600.0)[-1]))
 
         for at in MOMENTS:
             new().delete_barriers(["g"])
             with self.child(work) as child:
-                told = self.kill_amid(child, 5, at)
+                texts = self.kill_amid(child, 5, at)
             store = new()
             there = len(store.barrier_members("g"))
             assert there % 10 == 0
-            assert there >= 10 * len(told)
+            assert there >= 10 * len(texts)
             # the count is in step with the members
             assert list(store.join_barrier([BarrierMember("g", 100_000)], 600.0)) == [there + 1]

@@ -28,13 +28,13 @@ class PermitRules(CoordinationTests):
         """When a call returns, what it changed survives the death of the calling process."""
         skip_unless(new().cross_process, "is not seen by other processes")
 
-        def work(tell: Callable[[str], None]) -> None:
+        def work(send: Callable[[str], None]) -> None:
             store = new()
             store.set_flag("mark", b"kept", 600.0)
             store.acquire("place", b"dead", 1, 600.0)
             store.reserve("turn", b"dead", 600.0, 1)
             store.join_barrier([BarrierMember("gathering", 0, b"brought")], 600.0)
-            tell("noted")
+            send("noted")
             signal.pause()
 
         with self.child(work) as child:
@@ -181,9 +181,9 @@ class PermitRules(CoordinationTests):
             holder = b"%d" % number
             return [str(key) for key in range(30) if store.acquire(str(key), holder, 2, 600.0) is None]
 
-        told = self.crowd(new, 5, ask)
+        texts = self.crowd(new, 5, ask)
 
-        assert Counter(told) == {str(key): 2 for key in range(30)}
+        assert Counter(texts) == {str(key): 2 for key in range(30)}
 
     def test_no_more_are_inside_at_any_moment(self, new: MakeCoordination) -> None:
         """Of any number of processes that ask at once at most `limit` are given a permit."""
@@ -199,12 +199,12 @@ class PermitRules(CoordinationTests):
                     store.release([("door", holder)])
             return stays
 
-        told = self.crowd(new, 4, come_and_go)
+        texts = self.crowd(new, 4, come_and_go)
 
-        moves = [(float(at), step) for line in told for at, step in zip(line.split(), (1, -1), strict=True)]
+        moves = [(float(at), step) for line in texts for at, step in zip(line.split(), (1, -1), strict=True)]
         inside = most = 0
         for _, step in sorted(moves):
             inside += step
             most = max(most, inside)
-        assert len(told) == 60
+        assert len(texts) == 60
         assert most <= 2

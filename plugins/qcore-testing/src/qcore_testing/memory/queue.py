@@ -24,7 +24,7 @@ class Message(msgspec.Struct, gc=False):
     id: bytes
     body: bytes
     #: place in the queue; kept when a lease is released, so that nothing is overtaken
-    place: int
+    index: int
     #: when it may be leased, by the queue's clock
     due: float
     deliveries: int = 0
@@ -198,7 +198,7 @@ class MemoryQueue:
     # -- under the lock ---------------------------------------------------------------------
 
     def _wait(self, message: Message) -> None:
-        heapq.heappush(self._waiting, (message.due, message.place, message))
+        heapq.heappush(self._waiting, (message.due, message.index, message))
 
     def _due(self, limit: int, now: float) -> Iterator[Message]:
         while limit > 0 and self._waiting and self._waiting[0][0] <= now:
@@ -252,7 +252,7 @@ class MemoryQueue:
             self._dead_letters[name] = (message, settlement.reason, self._wall())
             return
         message.due = now + max(0.0, settlement.delay)
-        message.place = next(self._numbers)
+        message.index = next(self._numbers)
         self._wait(message)
 
     def _dead_letter(self, name: str) -> DeadLetter:

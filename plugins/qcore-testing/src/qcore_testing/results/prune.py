@@ -42,14 +42,14 @@ class PruneRules(Contract):
         count together.
         """
         kinds = ["a", "b", "a", "b", "c"] + (["a"] if per == "name" else [None, None, None])
-        many = [of_kind(per, kind, finished=1000.0 + place) for place, kind in enumerate(kinds)]
+        many = [of_kind(per, kind, finished=1000.0 + index) for index, kind in enumerate(kinds)]
         failures = [of_kind(per, "a", state=FAILED, finished=1.0 + number) for number in range(3)]
         new().save([*many[::2], *failures, *many[1::2]])
 
         forgotten = new().prune(1, per)
 
-        newest = {kind: place for place, kind in enumerate(kinds)}.values()
-        left = [one if place in newest else None for place, one in enumerate(many)]
+        newest = {kind: index for index, kind in enumerate(kinds)}.values()
+        left = [one if index in newest else None for index, one in enumerate(many)]
         assert left == list(new().get([one.id for one in many]))
         assert failures == list(new().get([one.id for one in failures]))
         assert forgotten == left.count(None)

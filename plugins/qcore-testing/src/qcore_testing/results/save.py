@@ -29,9 +29,9 @@ class SaveRules(Contract):
         skip_unless(new().cross_process, "is not seen by other processes")
         saved = [result(body=b"one"), result(FAILED, body=b"two")]
 
-        def work(tell: Callable[[str], None]) -> None:
+        def work(send: Callable[[str], None]) -> None:
             new().save(saved)
-            tell("saved")
+            send("saved")
             signal.pause()
 
         with self.child(work) as child:
@@ -93,11 +93,11 @@ class SaveRules(Contract):
         many = [result(RETRYING, body=b"racing") for _ in range(40)]
 
         def writer(state: State) -> Callable[[Callable[[str], None]], None]:
-            def work(tell: Callable[[str], None]) -> None:
+            def work(send: Callable[[str], None]) -> None:
                 store = new()
                 for one in many:
                     store.save([msgspec.structs.replace(one, state=state)])
-                tell("saved")
+                send("saved")
 
             return work
 
