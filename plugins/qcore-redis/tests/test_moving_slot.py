@@ -90,7 +90,7 @@ def populate(nodes: Any) -> Held:
     link = Client(made.section("redis"), PREFIX + b"q")
     woken = result(State.SUCCESS)
     for waited in (woken.id, bytes(16)):
-        link.run(script("results", "await"), waited, b"waiter", 600_000)
+        link.run(script("results", "wait_result"), waited, b"waiter", 600_000)
     store.save([woken])
     notes.set_flag("mark", b"set", 600.0)
     notes.acquire("limit", b"holder", 1, 600.0)
@@ -131,9 +131,9 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
     return {
         "abandon": (("abandon",), [token]),
         "acquire": (("acquire",), ["limit", b"other", 2, 60_000]),
-        "arrive": (("arrive",), [60_000, "flow", 1, b"came", "flow2", 0, b"came"]),
-        "aside": (("aside",), [PREFIX + b"x", b"list"]),
-        "await": (("results", "await"), [bytes(16), b"waiter2", 60_000]),
+        "join_barrier": (("join_barrier",), [60_000, "flow", 1, b"came", "flow2", 0, b"came"]),
+        "set_aside": (("set_aside",), [PREFIX + b"x", b"list"]),
+        "wait_result": (("results", "wait_result"), [bytes(16), b"waiter2", 60_000]),
         "dead_letters": (("dead_letters",), ["0", 10]),
         "confirm": (("confirm",), [token, 90_000]),
         "counts": (("counts",), [time.time()]),
@@ -143,30 +143,30 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
             [5, fresh[0], 60_000, 1, 0, saved, 3, count, *told, *put, *leases],
         ),
         "extend": (("extend",), [90_000, token]),
-        "fill": (("fill",), [token, 0]),
+        "restore_heads": (("restore_heads",), [token, 0]),
         "forget": (("results", "forget"), ids[:2]),
-        "letters": (("letters",), ["requeue", *state.letters[:1]]),
-        "mark": (("mark",), ["mark", b"other", 60_000]),
+        "requeue_or_delete": (("requeue_or_delete",), ["requeue", *state.letters[:1]]),
+        "set_flag": (("set_flag",), ["mark", b"other", 60_000]),
         "prune": (("results", "prune"), [1, 10, time.time()]),
         "prune_each": (("results", "prune_each"), [before, -1, "group", 10, *ids]),
         "publish": (("publish",), ["two", 60_000, b"status"]),
         "purge": (("leases", "purge"), [10]),
-        "reclaim": (("reclaim",), [codec.owner_prefix(b"owner")]),
+        "release_leases": (("release_leases",), [codec.owner_prefix(b"owner")]),
         "release": (("release",), ["limit", b"holder"]),
-        "reserve": (("reserve",), ["rate", b"third", repr(60e6), 1]),
+        "rate_limit": (("rate_limit",), ["rate", b"third", repr(60e6), 1]),
         "save": (("results", "save"), [saved, *told]),
         "schedule_add": (("schedules", "schedule_add"), ["new", value, 1]),
         "schedule_advance": (("schedules", "schedule_advance"), [name, value, name, later, 1]),
-        "schedule_bury": (("schedules", "schedule_bury"), [name, value]),
+        "schedule_reject": (("schedules", "schedule_reject"), [name, value]),
         "schedule_claim": (("schedules", "schedule_claim"), [repr(time.time() + 999), 5, time.time() + 2000]),
         "schedule_fire": (("put", "schedules", "schedule_fire"), [name, later, name, value, 1, *put]),
         "schedule_remove": (("schedules", "schedule_remove"), [name]),
         "schedule_renew": (("schedules", "schedule_renew"), [name, value, later]),
         "size": (("size",), []),
         "statuses": (("statuses",), []),
-        "ungroup": (("results", "ungroup"), ["group", 10]),
-        "unwait": (("unwait",), [token]),
-        "withdraw": (("leases", "withdraw"), ["q", 0, 3, 1000, *(b"%d" % n for n in range(20))]),
+        "clear_group": (("results", "clear_group"), ["group", 10]),
+        "drop_lease": (("drop_lease",), [token]),
+        "remove": (("leases", "remove"), ["q", 0, 3, 1000, *(b"%d" % n for n in range(20))]),
     }
 
 

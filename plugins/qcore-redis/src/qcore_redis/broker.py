@@ -220,7 +220,7 @@ class RedisBroker(Broker):
         """Release every lease of a dead process."""
         if not owner:
             return 0
-        count: int = self._link.run(script("reclaim"), codec.owner_prefix(owner))
+        count: int = self._link.run(script("release_leases"), codec.owner_prefix(owner))
         return count
 
     # -- looking ----------------------------------------------------------------------------
@@ -274,7 +274,7 @@ class RedisBroker(Broker):
             # a wait that was broken by a signal may have got something
             self._give_up_doubtful()
             if token:
-                self._link.post(script("unwait"), token)
+                self._link.post(script("drop_lease"), token)
         except BackendError as exc:
             _log.debug("leases end by themselves, they are not given back: %s", exc)
         self._link.close()

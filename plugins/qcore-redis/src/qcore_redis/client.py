@@ -70,7 +70,7 @@ class Client:
             reply = self._again(reply, words, deadline, doubt, replicated)
             if str(reply).startswith("WRONGTYPE") and words[0] in _KINDS:
                 # somebody else put something there: without it the command is done on an empty key
-                self.run(script("aside"), words[1], _KINDS[words[0]])
+                self.run(script("set_aside"), words[1], _KINDS[words[0]])
                 reply = self._once(words, deadline, doubt, replicated)
             return self._checked(reply)
         return reply

@@ -48,7 +48,7 @@ class RedisCoordination(CoordinationStore):
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Keep a value for `ttl` seconds; b"" removes it."""
-        self._link.run(script("mark"), key, value, _milliseconds(ttl))
+        self._link.run(script("set_flag"), key, value, _milliseconds(ttl))
 
     def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return values in the order of `keys`."""
@@ -72,7 +72,7 @@ class RedisCoordination(CoordinationStore):
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
         """Return the seconds until the holder's rate slot, to the microsecond."""
         words = (key, holder, repr(interval * 1e6), burst)
-        left: int = self._link.run(script("reserve"), *words, doubt=_DOUBT)
+        left: int = self._link.run(script("rate_limit"), *words, doubt=_DOUBT)
         return left / 1e6
 
     def join_barrier(self, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int]:
@@ -81,7 +81,7 @@ class RedisCoordination(CoordinationStore):
         for start in range(0, len(arrivals), _BULK):
             some = arrivals[start : start + _BULK]
             words = (word for one in some for word in (one.key, one.index, one.body))
-            counts += self._link.run(script("arrive"), _milliseconds(ttl), *words)
+            counts += self._link.run(script("join_barrier"), _milliseconds(ttl), *words)
         return counts
 
     def barrier_members(self, key: str) -> Mapping[int, bytes]:

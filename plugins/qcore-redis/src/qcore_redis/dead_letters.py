@@ -36,7 +36,7 @@ def end(link: Client, how: str, ids: Sequence[str]) -> int:
     """Requeue or delete dead letters; return how many there were."""
     count = 0
     for start in range(0, len(ids), _BULK):
-        count += link.run(script("letters"), how, *ids[start : start + _BULK])
+        count += link.run(script("requeue_or_delete"), how, *ids[start : start + _BULK])
     return count
 
 

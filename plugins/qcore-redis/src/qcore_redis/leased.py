@@ -21,10 +21,10 @@ def deliveries(link: Client, prefix: bytes, token: bytes, found: list[bytes]) ->
     messages = codec.deliveries(token, found, empty)
     if empty:
         _log.error("redis at %s: something that is not a message was put into the queue", link.address.title)
-        link.run(script("fill"), token, *empty)
+        link.run(script("restore_heads"), token, *empty)
     if len(messages) < len(found) and not messages:
         # nothing but a nudge
-        link.post(script("unwait"), token)
+        link.post(script("drop_lease"), token)
     far = [number for number, one in enumerate(messages) if codec.is_far(one.receipt)]
     if far:
         keys = [prefix + b"b:" + messages[number].body for number in far]

@@ -31,6 +31,6 @@ def remove_messages(link: Client, ids: Sequence[bytes]) -> list[bytes]:
             seen = taken = 0
             while seen >= 0:
                 arguments = (where, seen, taken, _SEEN, *wanted)
-                seen, taken, *found = link.run(script("leases", "withdraw"), *arguments, doubt=_DOUBT)
+                seen, taken, *found = link.run(script("leases", "remove"), *arguments, doubt=_DOUBT)
                 bodies += found
     return bodies

@@ -73,7 +73,7 @@ class RedisResults(ResultStore):
                 return self.get([id])[0]
             try:
                 value = self._link.run_now(
-                    script("results", "await"), id, waiter, math.ceil(turn * 1000) + 1000
+                    script("results", "wait_result"), id, waiter, math.ceil(turn * 1000) + 1000
                 )
                 result = records.read(value, time.time())
                 if result is not None and result.state.final:
@@ -125,7 +125,7 @@ class RedisResults(ResultStore):
         left: int
         count = 0
         while True:
-            left, seen = self._link.run(script("results", "ungroup"), group, _UNGROUPED)
+            left, seen = self._link.run(script("results", "clear_group"), group, _UNGROUPED)
             count += left
             if not seen:
                 return count

@@ -89,7 +89,7 @@ class RedisSchedules(ScheduleStore):
                 schedule = self._read(name, value)
             except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as exc:
                 _log.error("the schedule %r cannot be read and is a dead letter now: %s", name[:80], exc)
-                self._link.run(script("schedules", "schedule_bury"), name, value)
+                self._link.run(script("schedules", "schedule_reject"), name, value)
             else:
                 yield schedule
 

@@ -1,4 +1,4 @@
--- ARGV: the id to begin behind, how many at most. Returns ids and letters in turn.
+-- ARGV: the id to begin behind, how many at most. Returns ids and dead letters, alternating.
 local found = {}
 local seen = call('ZRANGEBYSCORE', P .. 'xz', '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 for i = 1, #seen, 2 do
@@ -11,7 +11,7 @@ for i = 1, #seen, 2 do
     -- under no name of ours it could be neither requeued nor removed
     call('ZREM', P .. 'xz', id)
     call('HDEL', P .. 'x', id)
-    if letter then bury(0, letter, 0, 0, 'not from qcore: a dead letter under the name ' .. id) end
+    if letter then dead_letter(0, letter, 0, 0, 'not from qcore: a dead letter under the name ' .. id) end
   end
 end
 return found

@@ -13,7 +13,7 @@ local function sweep()
   for i = 1, #ended, 2 do
     local token = ended[i]
     if raw('EXISTS', LEASE .. token) == 1 then
-      give_back(token, tonumber(ended[i + 1]))
+      release_lease(token, tonumber(ended[i + 1]))
       call('ZREM', L, token)
     elseif call('HEXISTS', T, token) == 1 then
       call('ZREM', L, token)
@@ -35,7 +35,7 @@ local function take(limit, token, lasts)
   if share < limit then limit = share end
   local items = raw('LPOP', Q, limit)
   local added = try('RPUSH', LEASE .. token, unpack(items))
-  if type(added) == 'table' then mended(added.err, 'RPUSH', LEASE .. token, unpack(items)) end
+  if type(added) == 'table' then repaired(added.err, 'RPUSH', LEASE .. token, unpack(items)) end
   raw('ZADD', L, now + lasts, token)
   return items
 end
@@ -59,13 +59,13 @@ end
 
 local function apply(item, action, delay, failures, crashes, reason, heads)
   local flags, deliveries, f, c, rest = read(item)
-  if action == '4' then return bury(flags, rest, failures, crashes, reason) end
+  if action == '4' then return dead_letter(flags, rest, failures, crashes, reason) end
   if action == '2' then
     item = item_of(flags, deliveries + 1, failures, crashes, 0, rest)
   end
   if delay > 0 then
     put_later(item, now + delay)
-    nudge(now + delay)
+    wake_later(now + delay)
   else
     heads[#heads + 1] = item
   end

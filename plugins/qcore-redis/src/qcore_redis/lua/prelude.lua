@@ -23,7 +23,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local set_aside
 
 -- Do again what failed, without what was in its way. Any other error, as of a full server, is raised.
-local function mended(reason, command, key, ...)
+local function repaired(reason, command, key, ...)
   local uncountable = string.find(reason, 'not an integer', 1, true) or string.find(reason, 'overflow', 1, true)
   if string.find(reason, 'WRONGTYPE', 1, true) then
     set_aside(key, 'held something of another kind')
@@ -38,11 +38,11 @@ end
 -- Where there are many words it is spelled out: to hand them on once more costs.
 local function call(command, key, ...)
   local reply = try(command, key, ...)
-  if type(reply) == 'table' and reply.err then return mended(reply.err, command, key, ...) end
+  if type(reply) == 'table' and reply.err then return repaired(reply.err, command, key, ...) end
   return reply
 end
 
-local function bury(flags, rest, failures, crashes, reason)
+local function dead_letter(flags, rest, failures, crashes, reason)
   local id = call('INCR', P .. 'n')
   local letter = struct.pack('>dI4I4I4', now / 1000, failures, crashes, #reason) .. reason .. char(flags) .. rest
   call('HSET', P .. 'x', id, letter)
@@ -55,7 +55,7 @@ set_aside = function(key, why)
   raw('RENAME', key, kept)
   -- it goes on with a number that was never given out
   if name == 'n' then raw('SET', key, string.format('%.0f', now * 1000)) end
-  bury(0, '', 0, 0, 'not from qcore: the key ' .. key .. ' ' .. why .. ' and is now ' .. kept)
+  dead_letter(0, '', 0, 0, 'not from qcore: the key ' .. key .. ' ' .. why .. ' and is now ' .. kept)
 end
 
 local function read(item)
@@ -86,7 +86,7 @@ local function put_later(item, due)
 end
 
 -- Wake one that waits, so that it sees what is due sooner than all it knew of.
-local function nudge(due)
+local function wake_later(due)
   if call('LLEN', Q) == 0 then
     local first = call('ZRANGE', D, 0, 0, 'WITHSCORES')
     if first[2] and tonumber(first[2]) >= due then call('RPUSH', Q, char(4)) end
@@ -94,7 +94,7 @@ local function nudge(due)
 end
 
 -- End a lease: what is left of it is ready again. `ended` = when it ran out, nil = it is not counted.
-local function give_back(token, ended)
+local function release_lease(token, ended)
   if ended and ended < 0 then ended = now end
   local left = {}
   for _, item in ipairs(call('LRANGE', LEASE .. token, 0, -1)) do

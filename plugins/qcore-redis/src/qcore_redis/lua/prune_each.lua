@@ -1,7 +1,7 @@
 -- Walks the successes from the newest to the oldest, some in each call.
--- ARGV: the last entry that was seen (empty: none), its place from the end, `group`, `label` or `name`,
+-- ARGV: the last entry that was seen (empty: none), its index from the end, `group`, `label` or `name`,
 -- how many to see, then ids to forget, which were seen in one of the last calls.
--- Returns how many were forgotten, the place and the text of the last entry seen now, then of each entry
+-- Returns how many were forgotten, the index and the text of the last entry seen now, then of each entry
 -- its times and id, and the group, label or name behind `=`, or nothing.
 local BYTES = 4194304
 local most = tonumber(ARGV[4])

@@ -1,4 +1,4 @@
--- Accept messages. ARGV from one place to another, for each its delay in milliseconds, the id of its body
+-- Accept messages. ARGV from one index to another, for each its delay in milliseconds, the id of its body
 -- if that lies apart, and its body.
 local function put(from, to)
   local soonest = math.huge
@@ -16,5 +16,5 @@ local function put(from, to)
       call('RPUSH', Q, item)
     end
   end
-  if soonest < math.huge then nudge(soonest) end
+  if soonest < math.huge then wake_later(soonest) end
 end

@@ -103,7 +103,7 @@ local function is_known(first, last)
     ids[n] = ARGV[i]
   end
   local old = try('HMGET', R, unpack(ids))
-  if old.err then old = mended(old.err, 'HMGET', R, unpack(ids)) end
+  if old.err then old = repaired(old.err, 'HMGET', R, unpack(ids)) end
   for i = 1, n do
     if old[i] then return true end
   end
@@ -133,7 +133,7 @@ local function save(first, count, plain)
   end
   if #successes > 0 then
     local added = try('RPUSH', S, unpack(successes))
-    if type(added) == 'table' then mended(added.err, 'RPUSH', S, unpack(successes)) end
+    if type(added) == 'table' then repaired(added.err, 'RPUSH', S, unpack(successes)) end
   end
   if raw('EXISTS', P .. 'w') == 1 then
     for i = first, last, 2 do

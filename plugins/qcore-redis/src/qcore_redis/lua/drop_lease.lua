@@ -1,4 +1,4 @@
 -- ARGV: token of a lease that holds nothing for anybody and is not waited with.
-give_back(ARGV[1], nil)
+release_lease(ARGV[1], nil)
 call('ZREM', L, ARGV[1])
 return 0

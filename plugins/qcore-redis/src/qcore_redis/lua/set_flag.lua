@@ -1,4 +1,4 @@
--- m:<key> is a mark. ARGV: key, value, milliseconds; an empty value removes it.
+-- m:<key> is a flag. ARGV: key, value, milliseconds; an empty value removes it.
 if ARGV[2] == '' then
   raw('DEL', P .. 'm:' .. ARGV[1])
 else

@@ -2,7 +2,7 @@
 local count = 0
 for _, token in ipairs(call('ZRANGE', L, 0, -1)) do
   if sub(token, 1, #ARGV[1]) == ARGV[1] then
-    count = count + give_back(token, nil)
+    count = count + release_lease(token, nil)
     call('ZREM', L, token)
   end
 end

@@ -17,7 +17,7 @@ for i = 5, #ARGV do wanted[ARGV[i]] = true end
 local found, bytes, gone = {0, taken}, 0, 0
 
 -- Remove a message that is wanted and return its body; nil if it is not.
-local function take_back(member, place)
+local function remove_item(member, index)
   local start = delayed and 9 or 1
   local flags = byte(member, start)
   if not flags or flags > 3 then return nil end
@@ -28,7 +28,7 @@ local function take_back(member, place)
   if not wanted[id] then return nil end
   local body = far and (call('GET', far) or '') or sub(member, rest)
   if far then raw('UNLINK', far) end
-  if delayed then call('ZREM', D, member) else call('LSET', Q, place, '') end
+  if delayed then call('ZREM', D, member) else call('LSET', Q, index, '') end
   return body
 end
 
@@ -45,7 +45,7 @@ while not done and most > 0 and bytes < BYTES do
   done = #members < PIECE
   for i = 1, #members do
     local member = members[delayed and i or #members - i + 1]
-    local body = take_back(member, -from - i)
+    local body = remove_item(member, -from - i)
     bytes = bytes + #member
     seen, most = seen + 1, most - 1
     if body then
