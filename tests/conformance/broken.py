@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.interfaces import Broker, Per, ResultStore
-    from qcore.model import DeadLetter, Delivery, QueueSize, Schedule, StoredResult
+    from qcore.model import DeadLetter, Delivery, QueueSize, StoredResult, StoredSchedule
 
 changed = msgspec.structs.replace
 
@@ -710,23 +710,31 @@ class LabelIsDropped(MemoryResults):
 class ClaimIsShared(MemorySchedules):
     """Lets everybody fire one slot."""
 
-    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
+    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[StoredSchedule]:
         """Hold nothing."""
         return super().claim_due(now, limit, hold * 0)
 
 
-class OverlapIsDropped(MemorySchedules):
-    """Keeps a schedule without all of its fields."""
+class BytesAreCut(MemorySchedules):
+    """Keeps the beginning of a schedule's bytes."""
 
-    def add(self, schedule: Schedule) -> None:
-        """Drop one."""
-        super().add(attrs.evolve(schedule, overlap="allow"))
+    def add(self, schedule: StoredSchedule) -> None:
+        """Drop the end."""
+        super().add(changed(schedule, body=schedule.body[:4096]))
+
+
+class HintsAreCompared(MemorySchedules):
+    """Compares what a schedule is found by."""
+
+    def advance(self, before: StoredSchedule, after: StoredSchedule | None) -> bool:
+        """Look at all of it."""
+        return self.get(before.name) == before and super().advance(before, after)
 
 
 class NameIsAPrefix(MemorySchedules):
     """Finds what begins like the name."""
 
-    def get(self, name: str) -> Schedule | None:
+    def get(self, name: str) -> StoredSchedule | None:
         """Return the first of them."""
         return next((one for one in self.all() if name.startswith(one.name)), None)
 
@@ -734,7 +742,7 @@ class NameIsAPrefix(MemorySchedules):
 class AdvanceIsBlind(MemorySchedules):
     """Replaces whatever is there."""
 
-    def advance(self, before: Schedule, after: Schedule | None) -> bool:
+    def advance(self, before: StoredSchedule, after: StoredSchedule | None) -> bool:
         """Do not look at the slot."""
         self.remove(before.name)
         if after is not None:
@@ -746,7 +754,11 @@ class FireIsTwoSteps(MemorySchedules):
     """Enqueues before it knows whether the slot is still there."""
 
     def fire(
-        self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
+        self,
+        broker: Broker,
+        messages: Sequence[Outgoing],
+        before: StoredSchedule,
+        after: StoredSchedule | None,
     ) -> bool:
         """Enqueue, then look."""
         # others' ids: this queue drops those it holds already

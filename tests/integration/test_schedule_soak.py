@@ -14,6 +14,8 @@ import pytest
 
 from qcore import Config
 from qcore.interfaces import Settings
+from qcore.messages.sealed_schedules import SealedSchedules
+from qcore.messages.sealer import Sealer
 from qcore.model import Outgoing, Schedule
 from qcore.schedules import rules
 from qcore.schedules.messages import slot_id
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qcore.interfaces import Broker
-    from qcore_sqlite import SqliteSchedules
 
 #: four days before the clocks of Amsterdam are put forward, in 2030
 START: Final = 1_900_800_000.0
@@ -55,7 +56,8 @@ class Machine:
 
     def _open(self) -> None:
         self.broker: Broker = make_broker(self._settings)
-        self.store: SqliteSchedules = make_schedules(self._settings)
+        sealer = Sealer(["k" * 40], "schedule", self._settings.name)
+        self.store = SealedSchedules(make_schedules(self._settings), sealer)
 
     def look(self, now: float, *, sound: bool = False) -> None:
         """Fire what is due by this machine's own clock."""

@@ -13,7 +13,7 @@ import pytest
 
 from qcore import App, Config, ScheduleError, SkipTask
 from qcore.builtin import plugin as builtin
-from qcore.errors import BadSignature, NotSupported
+from qcore.errors import NotSupported
 from qcore.hookspecs import hookimpl
 from qcore.messages.envelope import read_head
 from qcore.messages.workflow import read_workflow
@@ -261,10 +261,14 @@ def test_a_task_is_enqueued_on_the_queue_it_names(app: App, fire: Callable[[], N
     with other.coordination_stores.connection() as store:
         assert store.acquire("schedule:tick@plans", b"another", 1, 60.0) == opened.id
     assert app.schedules.list()[0].queue == "mail"
-    with pytest.raises(BadSignature):
-        OpenedSchedule(app.runtime, attrs.evolve(app.schedules.list()[0], queue="other")).message(
-            0.0, bytes(16)
-        )
+
+
+def test_equal_schedules_of_two_queues_have_slots_of_their_own(app: App) -> None:
+    """Both may enqueue onto one queue, where the id of a task is unique."""
+    here = app.schedules.create("a.task", 1, name="tick", next_run=1000.0)
+    there = app.for_queue("mail").schedules.create("a.task", 1, name="tick", next_run=1000.0)
+
+    assert slot_id(here, 1000.0) != slot_id(there, 1000.0)
 
 
 def test_naming_its_own_queue_changes_nothing(app: App) -> None:
@@ -292,14 +296,12 @@ def test_options_of_a_schedule_are_options_of_its_task(app: App) -> None:
 
 
 @pytest.mark.parametrize("overlap", ["allow", "queue"])
-def test_a_body_is_verified_and_decoded_once_for_all_slots(
-    monkeypatch: pytest.MonkeyPatch, overlap: Any
-) -> None:
-    """A schedule that catches up a thousand slots opens its sealed body once."""
+def test_a_call_is_decoded_once_for_all_slots(monkeypatch: pytest.MonkeyPatch, overlap: Any) -> None:
+    """A schedule that catches up a thousand slots decodes its call once."""
     app = make()
     app.schedules.create("a.task", 1, name="tick", minutes=1, next_run=time.time() - 600, overlap=overlap)
     opened = []
-    for name in ("open_body", "read_arguments"):
+    for name in ("read_body", "read_arguments"):
         inner = getattr(messages, name)
 
         def counted(*args: Any, name: str = name, inner: Callable[..., Any] = inner) -> Any:
@@ -313,7 +315,7 @@ def test_a_body_is_verified_and_decoded_once_for_all_slots(
         firing.fire(store, *store.all())
 
     assert len(leased(app)) == {"allow": 11, "queue": 2}[overlap]
-    assert opened == ["open_body", "read_arguments"]
+    assert opened == ["read_body", "read_arguments"]
     firing.close()
     app.close()
 

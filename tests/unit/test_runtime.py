@@ -50,7 +50,7 @@ def test_schedules_are_kept_where_results_are_unless_the_broker_keeps_them(
 
     scheduler = runtime.make_schedule_store()
 
-    assert type(scheduler) is kind
+    assert type(scheduler.store) is kind
     scheduler.close()
 
 
@@ -62,7 +62,7 @@ def test_schedules_stay_with_a_broker_that_keeps_them(tmp_path: Path) -> None:
 
     scheduler = runtime.make_schedule_store()
 
-    assert type(scheduler) is SqliteSchedules
+    assert type(scheduler.store) is SqliteSchedules
     scheduler.close()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from qcore import App, Config, Schedule, ScheduleError, SkipTask, every
 from qcore.builtin import plugin as builtin
-from qcore.errors import BadSignature, DecodeError, EncodeError
+from qcore.errors import DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
 from qcore.schedules import rules
@@ -183,16 +183,6 @@ def test_a_serializer_that_runs_code_gets_no_time_of_a_slot() -> None:
     with pytest.raises(ScheduleError, match="can run code"):
         app.schedules.create("a.task", intended_date_kwarg="when")
     assert opened(app, app.schedules.create("a.task", 1))[1] == [1]
-
-
-def test_a_sealed_body_belongs_to_one_name(app: App) -> None:
-    """Nobody who can write to the store makes one schedule run what another was sealed for."""
-    made = app.schedules.create("a.task", name="one")
-
-    with pytest.raises(BadSignature):
-        OpenedSchedule(app.runtime, attrs.evolve(made, name="other")).message(0.0, bytes(16))
-    with pytest.raises(BadSignature):
-        OpenedSchedule(app.runtime, attrs.evolve(made, body=made.body + b"x")).message(0.0, bytes(16))
 
 
 def test_a_serializer_that_is_no_longer_accepted_is_an_error(app: App) -> None:

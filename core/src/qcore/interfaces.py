@@ -15,10 +15,10 @@ if TYPE_CHECKING:
         Delivery,
         Outgoing,
         QueueSize,
-        Schedule,
         Settlement,
         State,
         StoredResult,
+        StoredSchedule,
         TaskInfo,
     )
 
@@ -385,7 +385,10 @@ class ErrorReporter(ABC):
 
 
 class ScheduleStore(ABC):
-    """Schedules by name; the same rules of threads, forks and errors hold as for `Broker`."""
+    """Schedules by name; the bytes are sealed and opaque to it.
+
+    The same rules of threads, forks and errors hold as for `Broker`.
+    """
 
     #: names the database behind it, see `Capabilities.transaction_domain`
     transaction_domain: str | None = None
@@ -393,7 +396,7 @@ class ScheduleStore(ABC):
     cross_process: bool = True
 
     @abstractmethod
-    def add(self, schedule: Schedule) -> None:
+    def add(self, schedule: StoredSchedule) -> None:
         """Keep a schedule; one of the same name is replaced."""
 
     @abstractmethod
@@ -401,10 +404,10 @@ class ScheduleStore(ABC):
         """Forget a schedule; return whether there was one."""
 
     @abstractmethod
-    def all(self) -> Sequence[Schedule]:
+    def all(self) -> Sequence[StoredSchedule]:
         """Return every schedule, by name."""
 
-    def get(self, name: str) -> Schedule | None:
+    def get(self, name: str) -> StoredSchedule | None:
         """Return the schedule of this name, None if there is none.
 
         The default looks through all of them, which takes the longer the more there are.
@@ -412,24 +415,28 @@ class ScheduleStore(ABC):
         return next((one for one in self.all() if one.name == name), None)
 
     @abstractmethod
-    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
+    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[StoredSchedule]:
         """Return schedules whose `next_run` is at or before `now`, the longest due first.
 
         Of those due at the same instant any may come first.
 
         - A claimed schedule is claimed by nobody else for `hold` seconds.
-        - A paused (`repeats` 0) or broken (`fault`) schedule is not returned.
+        - One that is not `active` is not returned.
         """
 
     @abstractmethod
-    def advance(self, before: Schedule, after: Schedule | None) -> bool:
+    def advance(self, before: StoredSchedule, after: StoredSchedule | None) -> bool:
         """Replace a claimed schedule by its next state, or remove it with None.
 
-        - It changes nothing and returns False unless `before` is still what is kept.
+        - It changes nothing and returns False unless the `body` of `before` is still what is kept.
         """
 
     def fire(
-        self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
+        self,
+        broker: Broker,
+        messages: Sequence[Outgoing],
+        before: StoredSchedule,
+        after: StoredSchedule | None,
     ) -> bool:
         """Enqueue what a slot asks for and advance its schedule.
 

@@ -238,6 +238,19 @@ class Result:
         return self.finished - self.started
 
 
+class StoredSchedule(msgspec.Struct, frozen=True, gc=False):
+    """A schedule as a store keeps it: what it is found by in the clear, and sealed bytes."""
+
+    #: unique in the queue
+    name: str
+    #: the sealed schedule, opaque to the store
+    body: bytes
+    #: epoch seconds of the next slot
+    next_run: float
+    #: whether it has slots to fire: it is not paused, done or disabled
+    active: bool = True
+
+
 @attrs.frozen(kw_only=True)
 class Schedule:
     """A task that is enqueued again and again."""
@@ -246,7 +259,7 @@ class Schedule:
     name: str
     #: dotted name of the function
     task: str
-    #: sealed arguments and options, opaque to the store
+    #: encoded arguments and options
     body: bytes = b""
     #: cron expression, or `every N` seconds, or one of Django-Q's types
     rule: str

@@ -13,6 +13,7 @@ from qcore.errors import ConfigError
 from qcore.making import load_broker_class, make
 from qcore.messages.envelope import Envelope
 from qcore.messages.results import Results
+from qcore.messages.sealed_schedules import SealedSchedules
 from qcore.messages.sealer import Sealer
 from qcore.plugins import Plugins
 from qcore.settle import MAX_DELIVERIES, Rules
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from qcore.config import Config
     from qcore.coordination import CoordinationStore
-    from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
+    from qcore.interfaces import Broker, ErrorReporter, ResultStore, Serializer, Settings
     from qcore.model import TaskInfo
     from qcore.plugins import BoundHook
 
@@ -32,7 +33,7 @@ _log = logging.getLogger("qcore.runtime")
 FLUSH_SECONDS: Final = 2.0
 
 _M = TypeVar("_M")
-_T = TypeVar("_T", bound="Broker | ResultStore | ScheduleStore | CoordinationStore")
+_T = TypeVar("_T", bound="Broker | ResultStore | SealedSchedules | CoordinationStore")
 
 
 class ConnectionPool(Generic[_T]):
@@ -102,7 +103,7 @@ class Runtime:
         self.control_sealer = Sealer(secrets, "control", config.name)
         self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker)
         self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store)
-        self.schedule_stores: ConnectionPool[ScheduleStore] = ConnectionPool(self.make_schedule_store)
+        self.schedule_stores: ConnectionPool[SealedSchedules] = ConnectionPool(self.make_schedule_store)
         self.coordination_stores: ConnectionPool[CoordinationStore] = ConnectionPool(
             self.make_coordination_store
         )
@@ -151,10 +152,11 @@ class Runtime:
         """The name of the result store: the one configured, else the broker's own, else the default."""
         return self.config.result_store or self._first("qcore_result_stores", self._own)
 
-    def make_schedule_store(self) -> ScheduleStore:
+    def make_schedule_store(self) -> SealedSchedules:
         """Connect to the schedule store: the broker's, else that of `result_store`, else the default."""
         name = self._first("qcore_schedule_stores", self._own, self.config.result_store)
-        return self._make("qcore_schedule_stores", name, self.plugins.scheduler, self._settings())
+        store = self._make("qcore_schedule_stores", name, self.plugins.scheduler, self._settings())
+        return SealedSchedules(store, self.schedule_sealer)
 
     def _make(self, hook: str, name: str, find: Callable[[str], Callable[..., _M]], *args: Any) -> _M:
         factory = find(name)

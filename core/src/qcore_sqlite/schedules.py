@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qcore.interfaces import ScheduleStore
-from qcore.model import Schedule
+from qcore.model import StoredSchedule
 from qcore_sqlite.broker import put
 from qcore_sqlite.database import Database
 
@@ -16,16 +16,14 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker, Settings
     from qcore.model import Outgoing
 
-_FIELDS = """name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, overlap, jitter,
-    queue, declared, fault"""
-_ADD = f"""insert or replace into schedule ({_FIELDS})
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608 - no values in it
-_ALL = f"select {_FIELDS} from schedule order by name"  # noqa: S608 - as above
-_DUE = f"""select {_FIELDS} from schedule
-    where next_run <= ? and claimed_until <= ? and repeats <> 0 and fault = ''
-    order by next_run, name limit ?"""  # noqa: S608 - as above
-_CLAIM = "update schedule set claimed_until = ? where name = ?"
-_GET = f"select {_FIELDS} from schedule where name = ?"  # noqa: S608 - as above
+_ADD = "insert or replace into schedule (name, body, next_run, active) values (?, ?, ?, ?)"
+# Whoever can write to the file can put values of any type anywhere, and text that is not UTF-8.
+_SELECT = "select cast(name as blob), cast(body as blob), cast(next_run as real), active from schedule"
+_ALL = f"{_SELECT} order by name"
+_DUE = "where next_run <= ? and claimed_until <= ? and active order by next_run, name limit ?"
+_ALL_DUE = f"{_SELECT} {_DUE}"
+_CLAIM = f"update schedule set claimed_until = ? where name in (select name from schedule {_DUE})"  # noqa: S608 - no values in it
+_GET = f"{_SELECT} where name = ?"
 
 
 def make_schedules(settings: Settings) -> SqliteSchedules:
@@ -40,7 +38,7 @@ class SqliteSchedules(ScheduleStore):
         self._database = Database(settings)
         self.transaction_domain = self._database.transaction_domain
 
-    def add(self, schedule: Schedule) -> None:
+    def add(self, schedule: StoredSchedule) -> None:
         """Store a schedule; it replaces one of the same name."""
         self._database.write(_add, schedule)
 
@@ -48,27 +46,31 @@ class SqliteSchedules(ScheduleStore):
         """Delete a schedule; return whether it existed."""
         return self._database.write(_remove, name)
 
-    def all(self) -> Sequence[Schedule]:
+    def all(self) -> Sequence[StoredSchedule]:
         """Return every schedule, by name."""
         return self._database.read(_select, _ALL, ())
 
-    def get(self, name: str) -> Schedule | None:
+    def get(self, name: str) -> StoredSchedule | None:
         """Return the schedule of this name."""
         found = self._database.read(_select, _GET, (name,))
         return found[0] if found else None
 
-    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
+    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[StoredSchedule]:
         """Claim due schedules for `hold` seconds; write nothing if none is due."""
-        if not self._database.read(_select, _DUE, (now, now, 1)):
+        if not self._database.read(_select, _ALL_DUE, (now, now, 1)):
             return ()
         return self._database.write(_claim_due, now, limit, hold)
 
-    def advance(self, before: Schedule, after: Schedule | None) -> bool:
-        """Replace a schedule by `after`, or delete it, if the stored one still equals `before`."""
+    def advance(self, before: StoredSchedule, after: StoredSchedule | None) -> bool:
+        """Replace a schedule by `after`, or delete it, if the stored one still has the bytes of `before`."""
         return self._database.write(_advance, before, after)
 
     def fire(
-        self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
+        self,
+        broker: Broker,
+        messages: Sequence[Outgoing],
+        before: StoredSchedule,
+        after: StoredSchedule | None,
     ) -> bool:
         """Enqueue and advance in one transaction, if the queue is in the same file."""
         if broker.capabilities.transaction_domain != self.transaction_domain:
@@ -83,26 +85,30 @@ class SqliteSchedules(ScheduleStore):
         self._database.close()
 
 
-def _add(connection: sqlite3.Connection, schedule: Schedule) -> None:
-    connection.execute(_ADD, _row(schedule))
+def _add(connection: sqlite3.Connection, schedule: StoredSchedule) -> None:
+    connection.execute(_ADD, (schedule.name, schedule.body, schedule.next_run, schedule.active))
 
 
 def _remove(connection: sqlite3.Connection, name: str) -> bool:
     return connection.execute("delete from schedule where name = ?", (name,)).rowcount > 0
 
 
-def _select(connection: sqlite3.Connection, query: str, values: tuple[object, ...]) -> list[Schedule]:
-    return [_schedule(*row) for row in connection.execute(query, values)]
+def _select(connection: sqlite3.Connection, query: str, values: tuple[object, ...]) -> list[StoredSchedule]:
+    return [
+        StoredSchedule(name.decode(errors="backslashreplace"), body, next_run, bool(active))
+        for name, body, next_run, active in connection.execute(query, values)
+    ]
 
 
-def _claim_due(connection: sqlite3.Connection, now: float, limit: int, hold: float) -> list[Schedule]:
-    due = _select(connection, _DUE, (now, now, limit))
-    connection.executemany(_CLAIM, [(now + hold, schedule.name) for schedule in due])
+def _claim_due(connection: sqlite3.Connection, now: float, limit: int, hold: float) -> list[StoredSchedule]:
+    due = _select(connection, _ALL_DUE, (now, now, limit))
+    connection.execute(_CLAIM, (now + hold, now, now, limit))
     return due
 
 
-def _advance(connection: sqlite3.Connection, before: Schedule, after: Schedule | None) -> bool:
-    if _select(connection, _GET, (before.name,)) != [before]:
+def _advance(connection: sqlite3.Connection, before: StoredSchedule, after: StoredSchedule | None) -> bool:
+    stored = _select(connection, _GET, (before.name,))
+    if not stored or stored[0].body != before.body:
         return False
     _remove(connection, before.name)
     if after is not None:
@@ -113,52 +119,10 @@ def _advance(connection: sqlite3.Connection, before: Schedule, after: Schedule |
 def _fire(
     connection: sqlite3.Connection,
     messages: Sequence[Outgoing],
-    before: Schedule,
-    after: Schedule | None,
+    before: StoredSchedule,
+    after: StoredSchedule | None,
 ) -> bool:
     if not _advance(connection, before, after):
         return False
     put(connection, messages)
     return True
-
-
-def _row(schedule: Schedule) -> tuple[object, ...]:
-    return (
-        schedule.name,
-        schedule.task,
-        schedule.body,
-        schedule.rule,
-        schedule.time_zone,
-        schedule.next_run,
-        schedule.anchor,
-        schedule.repeats,
-        schedule.kept,
-        schedule.catch_up,
-        schedule.overlap,
-        schedule.jitter,
-        schedule.queue,
-        schedule.declared,
-        schedule.fault,
-    )
-
-
-def _schedule(*row: Any) -> Schedule:
-    name, task, body, rule, time_zone, next_run, anchor, repeats, kept, catch_up, *rest = row
-    overlap, jitter, queue, declared, fault = rest
-    return Schedule(
-        name=name,
-        task=task,
-        body=body,
-        rule=rule,
-        time_zone=time_zone,
-        next_run=next_run,
-        anchor=anchor,
-        repeats=repeats,
-        kept=kept,
-        catch_up=None if catch_up is None else bool(catch_up),
-        overlap=overlap,
-        jitter=jitter,
-        queue=queue,
-        declared=declared,
-        fault=fault,
-    )

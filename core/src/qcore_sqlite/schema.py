@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x51636F72
 
 #: increased whenever the tables change
-VERSION = 4
+VERSION = 5
 
 #: A message is stored in `queue` until its first lease ends. A lease is a range of rows of `queue`, stored
 #: in `lease`. The messages themselves are not written again before they are deleted, so a task that
@@ -45,11 +45,8 @@ TABLES = (
     "create index result_state on result (state, finished)",
     "create index result_group on result (grp, finished) where grp is not null",
     "create index result_expires on result (expires) where expires > 0",
-    """create table schedule (name text primary key, task text not null, body blob not null,
-    rule text not null, time_zone text not null, next_run real not null, anchor real not null,
-    repeats integer not null, kept integer not null, catch_up integer, overlap text not null,
-    jitter real not null, queue text not null, declared text not null, fault text not null,
-    claimed_until real not null default 0) without rowid""",
+    """create table schedule (name text primary key, body blob not null, next_run real not null,
+    active integer not null, claimed_until real not null default 0) without rowid""",
     # the coordination store, see qcore.coordination; `until` and `at` are epoch seconds
     "create table flag (key text primary key, until real not null, value blob not null) without rowid",
     "create index flag_until on flag (until)",

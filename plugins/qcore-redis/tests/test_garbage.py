@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qcore import App, Cluster, Config, State
 from qcore.coordination import BarrierMember
 from qcore.interfaces import Settings
-from qcore.model import Action, Outgoing, Schedule, Settlement, StoredResult
+from qcore.model import Action, Outgoing, Settlement, StoredResult, StoredSchedule
 from qcore_redis import RedisBroker, RedisResults, RedisSchedules, RedisSettings
 from qcore_redis.coordination import make_coordination
 
@@ -163,7 +163,7 @@ def everything(
     """Return all that reads what lies there."""
     notes = make_coordination(Settings(name="q", beside=store))
     result = StoredResult(ID, State.SUCCESS, b"body", "a.task", "group", time.time())
-    schedule = Schedule(name="one", task="a.task", rule="every 60 seconds", next_run=1.0)
+    schedule = StoredSchedule("one", b"sealed", 1.0)
     return [
         broker.size,
         lambda: broker.dead_letters(10),

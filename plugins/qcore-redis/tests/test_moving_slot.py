@@ -16,7 +16,7 @@ import qcore_redis
 from qcore.coordination import BarrierMember
 from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
-from qcore.model import Action, Outgoing, Schedule, Settlement, State, StoredResult
+from qcore.model import Action, Outgoing, Settlement, State, StoredResult, StoredSchedule
 from qcore_redis import RedisBroker, RedisResults, RedisSchedules, codec, records, settlements
 from qcore_redis.client import Client
 from qcore_redis.coordination import make_coordination
@@ -58,7 +58,7 @@ class Held:
     dumped: dict[bytes, tuple[bytes, int]]
     receipts: list[bytes]
     results: list[StoredResult]
-    schedule: Schedule
+    schedule: StoredSchedule
     letters: list[str]
 
     @property
@@ -97,7 +97,7 @@ def populate(nodes: Any) -> Held:
     assert [notes.reserve("rate", b"holder", 600.0, 1) for _ in range(2)][1:]
     notes.reserve("rate", b"other", 600.0, 1)
     notes.join_barrier([BarrierMember("flow", 0, b"came")], 600.0)
-    schedule = Schedule(name="due", task="a.task", rule="every 60 seconds", next_run=time.time() - 60)
+    schedule = StoredSchedule("due", b"sealed", time.time() - 60)
     schedules.add(schedule)
     (schedule,) = schedules.claim_due(time.time(), 1, 600.0)
     broker.publish_status("one", b"status", 600.0)
@@ -127,7 +127,7 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
     )
     before = b"".join((records._ENTRY.pack(0.0, 0.0, bytes(16)),))
     name, value = state.schedule.name, qcore_redis.schedules._packed(state.schedule)
-    later = qcore_redis.schedules._packed(attrs.evolve(state.schedule, next_run=time.time() + 60))
+    later = qcore_redis.schedules._packed(StoredSchedule(name, b"later", time.time() + 60))
     return {
         "abandon": (("abandon",), [token]),
         "acquire": (("acquire",), ["limit", b"other", 2, 60_000]),
@@ -156,12 +156,11 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
         "rate_limit": (("rate_limit",), ["rate", b"third", repr(60e6), 1]),
         "save": (("results", "save"), [saved, *told]),
         "schedule_add": (("schedules", "schedule_add"), ["new", value, 1]),
-        "schedule_advance": (("schedules", "schedule_advance"), [name, value, name, later, 1]),
+        "schedule_advance": (("schedules", "schedule_advance"), [name, b"sealed", name, later, 1]),
         "schedule_reject": (("schedules", "schedule_reject"), [name, value]),
         "schedule_claim": (("schedules", "schedule_claim"), [repr(time.time() + 999), 5, time.time() + 2000]),
-        "schedule_fire": (("put", "schedules", "schedule_fire"), [name, later, name, value, 1, *put]),
+        "schedule_fire": (("put", "schedules", "schedule_fire"), [name, b"later", name, value, 1, *put]),
         "schedule_remove": (("schedules", "schedule_remove"), [name]),
-        "schedule_renew": (("schedules", "schedule_renew"), [name, value, later]),
         "size": (("size",), []),
         "statuses": (("statuses",), []),
         "clear_group": (("results", "clear_group"), ["group", 10]),

@@ -248,5 +248,7 @@ def schedules(session: Session) -> Iterator[str | CheckResult]:
     if not broken:
         yield f"{len(found)}, none of them broken"
     for one in broken:
-        text = f"{one.name} is broken: {one.fault}; mend it, then qcore schedule resume {one.name}"
+        # One that cannot be read has no rule, and its fault says what to do.
+        remedy = f"; mend it, then qcore schedule resume {one.name}" if one.rule else ""
+        text = f"{one.name} is broken: {one.fault}{remedy}"
         yield CheckResult(Verdict.WARN, "schedules", text)

@@ -51,11 +51,11 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     call = type(call)(call.name, call.args, call.kwargs, options, options.head(call.name))
     there = messages.destination(runtime, options.queue or "")
     queue = "" if there is runtime else there.config.name
-    body = messages.body_of(runtime, call, when.intended_date_kwarg, queue)
+    body = messages.body_of(runtime, call, when.intended_date_kwarg)
     return Schedule(
         name=name,
         task=call.name,
-        body=messages.seal(runtime, name, body),
+        body=messages.encode(runtime, body),
         rule=rule.text,
         time_zone=zone_name,
         next_run=first,
@@ -100,13 +100,13 @@ def edited(
     changed = attrs.evolve(
         before,
         task=head.name,
-        body=messages.seal(runtime, before.name, body),
+        body=messages.encode(runtime, body),
         rule=rule.text,
         time_zone=zone_name,
         catch_up=when.catch_up,
         overlap=when.overlap,
         jitter=float(when.jitter),
-        queue=body.queue,
+        queue=_queue(runtime, before, changes),
         fault="",
     )
     if "repeats" in changes:
@@ -171,7 +171,7 @@ def _first(before: Schedule, when: When, zone_name: str) -> float:
 def _edited_body(
     runtime: Runtime, before: Schedule, changes: Mapping[str, Any], options: Options, call: Call | None
 ) -> Body:
-    body = messages.open_body(runtime, before)
+    body = messages.read_body(before)
     head = read_head(body.head)
     if call is not None:
         head = _another(head, read_head(call.head))
@@ -187,10 +187,15 @@ def _edited_body(
         body = _edited_arguments(runtime, before.name, body, changes)
     if "intended_date_kwarg" in changes:
         body = msgspec.structs.replace(body, date_kwarg=changes["intended_date_kwarg"])
-    if "queue" in changes:
-        there = messages.destination(runtime, changes["queue"] or "")
-        body = msgspec.structs.replace(body, queue="" if there is runtime else there.config.name)
     return msgspec.structs.replace(body, head=encode_head(head))
+
+
+def _queue(runtime: Runtime, before: Schedule, changes: Mapping[str, Any]) -> str:
+    """Return the queue that its tasks are put on; empty = the schedule's own."""
+    if "queue" not in changes:
+        return before.queue
+    there = messages.destination(runtime, changes["queue"] or "")
+    return "" if there is runtime else there.config.name
 
 
 def _another(head: Head, other: Head) -> Head:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import attrs
 import msgspec
 
-from qcore.errors import ConfigError, ScheduleError
+from qcore.errors import BadSignature, ConfigError, MalformedMessage, ScheduleError, UnknownKey
 from qcore.model import Schedule  # noqa: TC001 - read at run time, when what is found is decoded
 from qcore.runtime import Runtime
 from qcore.schedules import rules
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qcore.config import Config
-    from qcore.interfaces import ScheduleStore
+    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.plugins import Plugins
     from qcore.schedules.app_api import Declaration, Schedules
 
@@ -135,7 +135,7 @@ def _made(runtime: Runtime, one: Declaration) -> Schedule:
 # -- where schedules are fired ----------------------------------------------------------------
 
 
-def reconcile(store: ScheduleStore, data: bytes, now: float) -> None:
+def reconcile(store: SealedSchedules, data: bytes, now: float) -> None:
     """Add new declared schedules, update changed ones, remove those that are not declared any more.
 
     Schedules made by hand are left alone, and so are those of modules that this cluster does not
@@ -152,7 +152,7 @@ def reconcile(store: ScheduleStore, data: bytes, now: float) -> None:
             _remove(store, before)
 
 
-def _update(store: ScheduleStore, one: Schedule, now: float) -> None:
+def _update(store: SealedSchedules, one: Schedule, now: float) -> None:
     added = by_hand = False
 
     def declared(before: Schedule | None) -> Schedule:
@@ -162,7 +162,12 @@ def _update(store: ScheduleStore, one: Schedule, now: float) -> None:
             return skip_missed(one, now)
         return before if by_hand else _updated(before, one, now)
 
-    _, changed = swap(store, one.name, declared)
+    # One that was altered, or is of another version, was not made by hand.
+    try:
+        _, changed = swap(store, one.name, declared, instead_of=(BadSignature, MalformedMessage))
+    except UnknownKey as exc:
+        _log.warning("schedule %r of %s is ignored: %s", one.name, one.declared, exc)
+        return
     if by_hand:
         text = "schedule %r of %s is ignored: one of this name was made by hand; delete that one first"
         _log.warning(text, one.name, one.declared)
@@ -172,7 +177,7 @@ def _update(store: ScheduleStore, one: Schedule, now: float) -> None:
         )
 
 
-def _remove(store: ScheduleStore, stored: Schedule) -> None:
+def _remove(store: SealedSchedules, stored: Schedule) -> None:
     _, changed = swap(
         store,
         stored.name,

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError
-from qcore.interfaces import ScheduleStore
 from qcore.schedules.messages import OpenedSchedule, destination
 from qcore.schedules.slots import CatchUp, count_dropped, due_slots
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore
+    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Outgoing, Schedule
     from qcore.runtime import Runtime
 
@@ -70,7 +70,7 @@ class Firing:
             each=config.catch_up, limit=config.catch_up_limit, window=config.catch_up_window
         )
 
-    def fire(self, store: ScheduleStore, schedule: Schedule) -> None:
+    def fire(self, store: SealedSchedules, schedule: Schedule) -> None:
         """Enqueue the tasks of a claimed schedule's due slots, and store its next slot.
 
         Raises:
@@ -91,7 +91,9 @@ class Firing:
             messages = [one for one in made if one is not None]
         else:
             messages = self._permitted(schedule, opened, slots, there, permits)
-        if self._put(store, there, messages, schedule, after):
+        # In one step the messages would be enqueued on the schedule's own queue.
+        own = there.runtime is self._runtime
+        if store.fire(there.broker, messages, schedule, after, one_step=own):
             _log.debug("schedule %r fired, %d of %d slots", schedule.name, len(messages), len(slots))
         elif permits and time.monotonic() - began < _CLAIMED:
             # The schedule was edited just now, so these slots were not fired. After a longer time
@@ -116,19 +118,6 @@ class Firing:
         if found is None:
             found = self._outlets[cluster] = Outlet(destination(self._runtime, cluster))
         return found
-
-    def _put(
-        self,
-        store: ScheduleStore,
-        there: Outlet,
-        messages: Sequence[Outgoing],
-        schedule: Schedule,
-        after: Schedule | None,
-    ) -> bool:
-        if there.runtime is self._runtime:
-            return store.fire(there.broker, messages, schedule, after)
-        # In one step the messages would be enqueued on the schedule's own queue.
-        return ScheduleStore.fire(store, there.broker, messages, schedule, after)
 
     def _permitted(
         self,

@@ -1,4 +1,4 @@
-"""The sealed body of a schedule, and the messages of its slots."""
+"""The call that a schedule makes, and the messages of its slots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from qcore.errors import BadSignature, DecodeError, MalformedMessage, NotSupported, ScheduleError, SkipTask
+from qcore.errors import DecodeError, MalformedMessage, NotSupported, ScheduleError, SkipTask
 from qcore.hookspecs import EnqueueEvent
 from qcore.messages.envelope import encode_head, read_head
 from qcore.messages.workflow import WorkflowHeader, encode_tail
@@ -32,7 +32,7 @@ _SLOT: Final = struct.Struct(">d")
 
 
 class Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The sealed part of a schedule; new fields go to the end and have a default."""
+    """What a schedule calls; new fields go to the end and have a default."""
 
     #: encoded `Head`
     head: bytes
@@ -48,16 +48,16 @@ class Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
     delay: float = 0.0
     #: seconds after which it expires; 0 = never
     expires: float = 0.0
-    #: queue its tasks are enqueued on; empty = the schedule's own
-    queue: str = ""
+    #: the schedule's own queue: on the queue of its tasks there may be a schedule like this one
+    home: str = ""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Body).decode
 
 
-def body_of(runtime: Runtime, call: Call, date_kwarg: str | None, queue: str) -> Body:
-    """Return the body of a schedule that makes this call, not sealed yet.
+def body_of(runtime: Runtime, call: Call, date_kwarg: str | None) -> Body:
+    """Return the body of a schedule that makes this call.
 
     Raises:
         EncodeError: an argument cannot be serialised.
@@ -65,7 +65,8 @@ def body_of(runtime: Runtime, call: Call, date_kwarg: str | None, queue: str) ->
     """
     arguments, named = pack(runtime.serializer, call.args, dict(call.kwargs))
     options, code = call.options, runtime.serializer.code
-    return Body(call.head, arguments, code, named, date_kwarg, options.delay, options.expires, queue)
+    home = runtime.config.name
+    return Body(call.head, arguments, code, named, date_kwarg, options.delay, options.expires, home)
 
 
 def pack(serializer: Serializer, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[bytes, bool]:
@@ -75,8 +76,8 @@ def pack(serializer: Serializer, args: Sequence[Any], kwargs: dict[str, Any]) ->
     return serializer.dumps(list(args)) if args else b"", False
 
 
-def seal(runtime: Runtime, name: str, body: Body) -> bytes:
-    """Return a body sealed for the schedule of this name.
+def encode(runtime: Runtime, body: Body) -> bytes:
+    """Return a body as a schedule has it.
 
     Raises:
         ScheduleError: the time of the slot could not be added to the arguments.
@@ -89,29 +90,21 @@ def seal(runtime: Runtime, name: str, body: Body) -> bytes:
             f" {runtime.config.serializer!r} can run code"
         )
         raise ScheduleError(msg)
-    return runtime.schedule_sealer.seal(name.encode(), _encode(body))
+    return _encode(body)
 
 
-def open_body(runtime: Runtime, schedule: Schedule) -> Body:
-    """Verify and decode the sealed body of a schedule.
+def read_body(schedule: Schedule) -> Body:
+    """Decode the body of a schedule.
 
     Raises:
-        BadSignature: it was altered, or belongs to another schedule or queue.
-        UnknownKey: it is signed with a key that is not configured.
         MalformedMessage: its version is unknown.
 
     """
-    data = runtime.schedule_sealer.open(schedule.name.encode(), schedule.body)
     try:
-        body = _decode(data)
+        return _decode(schedule.body)
     except (msgspec.MsgspecError, ValueError) as exc:
         msg = f"schedule {schedule.name!r} is not of a known version: {exc}"
         raise MalformedMessage(msg) from exc
-    if body.queue != schedule.queue:
-        # Otherwise whoever can write to the store could have it signed for another queue.
-        msg = f"it is stored for the queue {schedule.queue!r}, but was made for {body.queue!r}"
-        raise BadSignature(msg)
-    return body
 
 
 def slot_id(schedule: Schedule, slot: float) -> bytes:
@@ -170,13 +163,13 @@ def read_arguments(body: Body, serializer: Serializer) -> tuple[Sequence[Any], d
 
 
 class OpenedSchedule:
-    """A schedule whose sealed body was verified and decoded, once for all slots that are fired."""
+    """A schedule whose call was decoded, once for all slots that are fired."""
 
     def __init__(self, runtime: Runtime, schedule: Schedule) -> None:
         """Open a schedule.
 
         Raises:
-            EnvelopeError: the sealed body cannot be trusted or read.
+            EnvelopeError: the body cannot be read.
             DecodeError: the arguments cannot be read.
             NotSupported: its tasks' queue could not be told from this one.
             ScheduleError: its tasks' queue has no valid name.
@@ -184,9 +177,9 @@ class OpenedSchedule:
         """
         self._home = runtime
         self._schedule = schedule
-        self.body = open_body(runtime, schedule)
+        self.body = read_body(schedule)
         #: of the queue its tasks are enqueued on
-        self.runtime = destination(runtime, self.body.queue)
+        self.runtime = destination(runtime, schedule.queue)
         # On another queue there may be a schedule of the same name.
         home = f"@{runtime.config.name}" if schedule.queue else ""
         #: names the permits of tasks that must not overlap

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import msgspec
 
-from qcore.errors import BackendError
+from qcore.errors import BackendError, EnvelopeError
 from qcore.messages.workflow import read_workflow
 from qcore.model import Action, TaskInfo
 from qcore.schedules.swap import swap
 from qcore.settle import decide
 
 if TYPE_CHECKING:
-    from qcore.interfaces import ScheduleStore
     from qcore.messages.envelope import Opened
+    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Outcome, Schedule
     from qcore.runtime import Runtime
     from qcore.tasks.plan import TaskPlan
@@ -49,7 +49,7 @@ def quarantine_schedule(
     try:
         with there.schedule_stores.connection() as store:
             disabled = _disable(store, head.schedule, head.name, outcome.error[:_FAULT])
-    except BackendError as exc:
+    except (BackendError, EnvelopeError) as exc:
         _log.warning("schedule %r could not be disabled: %s", head.schedule, exc)
         disabled = False
     if disabled:
@@ -61,7 +61,7 @@ def quarantine_schedule(
     return msgspec.structs.replace(outcome, retryable=False)
 
 
-def _disable(store: ScheduleStore, name: str, task: str, fault: str) -> bool:
+def _disable(store: SealedSchedules, name: str, task: str, fault: str) -> bool:
     """Return whether it was this call that disabled the schedule."""
 
     def disabled(before: Schedule | None) -> Schedule | None:

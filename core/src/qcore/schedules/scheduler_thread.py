@@ -26,8 +26,8 @@ from qcore.schedules.firing import Firing
 from qcore.schedules.messages import slot_id
 
 if TYPE_CHECKING:
-    from qcore.interfaces import ScheduleStore
-    from qcore.model import Schedule
+    from qcore.messages.sealed_schedules import SealedSchedules
+    from qcore.model import Schedule, StoredSchedule
     from qcore.runtime import Runtime
 
 _log = logging.getLogger("qcore.scheduler")
@@ -36,6 +36,8 @@ _log = logging.getLogger("qcore.scheduler")
 _CLAIM: Final = 100
 #: Seconds a claim holds. It only saves work: a slot is fired by whoever advances its schedule.
 _HOLD: Final = 10.0
+#: Schedules that are not to be trusted and were told of; more are forgotten.
+_REFUSED: Final = 1000
 #: Errors of the schedule itself, which will not pass by themselves.
 _LASTING: Final = (ScheduleError, DecodeError, EncodeError, EnvelopeError, PayloadTooLarge, NotSupported)
 
@@ -54,8 +56,10 @@ class SchedulerThread:
         #: the schedules that the user's modules declare, until they are stored
         self._declared = declared
         self._firing = Firing(runtime)
-        self._store: ScheduleStore | None = None
+        self._store: SealedSchedules | None = None
         self._reporters = runtime.reporters()
+        #: the bytes of schedules that are not to be trusted, by name
+        self._refused: dict[str, bytes] = {}
         self._halted = False
         self._closing = threading.Event()
         #: the last error of a backend, empty when it answers
@@ -103,20 +107,17 @@ class SchedulerThread:
             # This comes first, because a schedule that is not declared any more must not fire.
             reconcile(self._store, self._declared, time.time())
             self._declared = b""
-        claimed = self._store.claim_due(time.time(), _CLAIM, _HOLD)
-        while claimed and not self._halted:
+        # Fired schedules are not due any more, and those that failed are still claimed.
+        while not self._halted and (
+            claimed := self._store.claim_due(time.time(), _CLAIM, _HOLD, self._refuse)
+        ):
             for schedule in claimed:
                 self._attempt(self._store, schedule)
-            # Fired schedules are not due any more, and those that failed are still claimed.
-            claimed = self._store.claim_due(time.time(), _CLAIM, _HOLD)
 
-    def _attempt(self, store: ScheduleStore, schedule: Schedule) -> None:
+    def _attempt(self, store: SealedSchedules, schedule: Schedule) -> None:
         """Fire a schedule; if that fails, disable it or try again later, so that the others fire."""
         try:
             self._firing.fire(store, schedule)
-        except UnknownKey as exc:
-            # During a rolling key rotation another cluster may have the key already.
-            _log.warning("schedule %r is skipped: %s", schedule.name, exc)
         except _LASTING as exc:
             self._disable(store, schedule, exc)
         except BackendError as exc:
@@ -132,7 +133,21 @@ class SchedulerThread:
             _log.exception("schedule %r could not be fired; it is tried again", schedule.name)
             self._report(schedule, exc, f"{type(exc).__name__}: {exc}")
 
-    def _disable(self, store: ScheduleStore, schedule: Schedule, error: Exception) -> None:
+    def _refuse(self, row: StoredSchedule, error: EnvelopeError) -> None:
+        """Tell once of a schedule that is not to be trusted."""
+        if self._refused.get(row.name) == row.body:
+            return
+        if len(self._refused) >= _REFUSED:
+            self._refused.clear()
+        self._refused[row.name] = row.body
+        # During a rolling key rotation another cluster may have the key already.
+        level, end = (
+            (logging.WARNING, "skipped") if isinstance(error, UnknownKey) else (logging.ERROR, "disabled")
+        )
+        _log.log(level, "a schedule is %s: %s", end, error)
+        self._reporters.report(TaskInfo(id="", name=""), error, str(error))
+
+    def _disable(self, store: SealedSchedules, schedule: Schedule, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
         store.advance(schedule, attrs.evolve(schedule, fault=text[:500]))
         _log.error("schedule %r is disabled until it is resumed: %s", schedule.name, text)

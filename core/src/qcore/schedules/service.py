@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from qcore.errors import NotSupported, ScheduleError
+from qcore.errors import EnvelopeError, NotSupported, ScheduleError
 from qcore.schedules import messages, rules
 from qcore.schedules.build import draft
 from qcore.schedules.slots import skip_missed
@@ -20,7 +20,7 @@ from qcore.schedules.when import check_count
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qcore.interfaces import ScheduleStore
+    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Schedule
     from qcore.runtime import Runtime
     from qcore.schedules.when import When
@@ -42,7 +42,7 @@ class ScheduleService:
             return made if before is None or when.next_run is not None else replacement(before, made)
 
         with self._runtime.schedule_stores.connection() as store:
-            after, _ = swap(store, made.name, replaced)
+            after, _ = swap(store, made.name, replaced, instead_of=(EnvelopeError,))
         return made if after is None else after
 
     def edit(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
@@ -136,7 +136,7 @@ class ScheduleService:
                     raise NotSupported(msg)
 
 
-def _stored(store: ScheduleStore, name: str) -> Schedule | None:
+def _stored(store: SealedSchedules, name: str) -> Schedule | None:
     """Return the schedule of this name; text that cannot be a name is not given to the backend."""
     return store.get(name) if name.isprintable() else None
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendUnavailable
+from qcore.errors import BackendUnavailable, EnvelopeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qcore.interfaces import ScheduleStore
+    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Schedule
 
 #: How often a change is made again because somebody else changed the schedule meanwhile.
@@ -17,7 +17,11 @@ _TRIES: Final = 20
 
 
 def swap(
-    store: ScheduleStore, name: str, change: Callable[[Schedule | None], Schedule | None]
+    store: SealedSchedules,
+    name: str,
+    change: Callable[[Schedule | None], Schedule | None],
+    *,
+    instead_of: tuple[type[EnvelopeError], ...] = (),
 ) -> tuple[Schedule | None, bool]:
     """Compare and swap one schedule; return what is stored then, and whether this call changed it.
 
@@ -27,13 +31,19 @@ def swap(
         change: is given the stored schedule, None if there is none, and returns the one to store,
             None to remove it, or the same to leave it alone. It is called again if somebody else
             changed the schedule meanwhile.
+        instead_of: errors for which the stored schedule counts as none, and is replaced.
 
     Raises:
         BackendUnavailable: others change the schedule all the time.
+        EnvelopeError: the stored schedule is not to be trusted.
 
     """
     for _ in range(_TRIES):
-        before = store.get(name)
+        before: Schedule | None
+        try:
+            before = store.get(name)
+        except instead_of:
+            before = None
         after = change(before)
         if after == before:
             return after, False

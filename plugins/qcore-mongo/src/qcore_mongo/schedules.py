@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from pymongo import ReturnDocument
 
 from qcore.interfaces import ScheduleStore
-from qcore.model import Schedule
+from qcore.model import StoredSchedule
 from qcore_mongo import messages, pending
 from qcore_mongo.client import Client, Document
 from qcore_mongo.indexes import Kind
@@ -19,12 +18,11 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker, Settings
     from qcore.model import Outgoing
 
-_encode = msgspec.msgpack.Encoder().encode
 #: schedules that are not claimed, or whose claim has ended
 _FREE: Final[Document] = {"$lte": [{"$ifNull": ["$claimed_until", messages.EPOCH]}, "$$NOW"]}
 _KEPT: Final[Document] = {"schedule": {"$exists": True}}
 
-# A schedule is one document: {_id: its name, schedule: all of it, fires, next, claimed_until, pending}.
+# A schedule is one document: {_id: its name, schedule: its bytes, fires, next, claimed_until, pending}.
 # pending.py explains `pending`.
 
 
@@ -33,10 +31,9 @@ class MongoSchedules(ScheduleStore):
 
     def __init__(self, settings: Settings) -> None:
         self._client = Client(settings)
-        self._decode = msgspec.msgpack.Decoder(Schedule).decode
         self.transaction_domain = self._client.transaction_domain
 
-    def add(self, schedule: Schedule) -> None:
+    def add(self, schedule: StoredSchedule) -> None:
         """Store a schedule; it replaces one of the same name."""
         kept = self._client.collection(Kind.SCHEDULES)
         change = _replacing(schedule, [])
@@ -50,23 +47,23 @@ class MongoSchedules(ScheduleStore):
         pending.show(self._client, {"_id": name})
         return found
 
-    def all(self) -> Sequence[Schedule]:
+    def all(self) -> Sequence[StoredSchedule]:
         """Return every schedule, by name."""
         found = self._client.collection(Kind.SCHEDULES).find(_KEPT).sort("_id")
-        return [self._read(one) for one in self._client.read(found)]
+        return [_read(one) for one in self._client.read(found)]
 
-    def get(self, name: str) -> Schedule | None:
+    def get(self, name: str) -> StoredSchedule | None:
         """Return the schedule of this name."""
         found = self._found(name)
-        return None if found is None else self._read(found)
+        return None if found is None else _read(found)
 
-    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
+    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[StoredSchedule]:
         """Claim due schedules one by one for `hold` seconds by the server's clock."""
         pending.show(self._client)
         kept = self._client.collection(Kind.SCHEDULES)
         due = {"fires": True, "next": {"$lte": now}, "$expr": _FREE}
         claim = [{"$set": {"claimed_until": messages.later(hold)}}]
-        found: list[Schedule] = []
+        found: list[StoredSchedule] = []
         while len(found) < limit:
             one = self._client.do(
                 lambda: kept.find_one_and_update(
@@ -75,15 +72,19 @@ class MongoSchedules(ScheduleStore):
             )
             if one is None:
                 break
-            found.append(self._read(one))
+            found.append(_read(one))
         return found
 
-    def advance(self, before: Schedule, after: Schedule | None) -> bool:
-        """Replace a schedule by `after`, or delete it, if the stored one still equals `before`."""
+    def advance(self, before: StoredSchedule, after: StoredSchedule | None) -> bool:
+        """Replace a schedule by `after`, or delete it, if the stored one still has the bytes of `before`."""
         return self._advance(before, after, [])
 
     def fire(
-        self, broker: Broker, messages_: Sequence[Outgoing], before: Schedule, after: Schedule | None
+        self,
+        broker: Broker,
+        messages_: Sequence[Outgoing],
+        before: StoredSchedule,
+        after: StoredSchedule | None,
     ) -> bool:
         """Enqueue and advance atomically, if the queue is in the same database."""
         if broker.capabilities.transaction_domain != self.transaction_domain or not messages_:
@@ -99,13 +100,9 @@ class MongoSchedules(ScheduleStore):
         """Close the client."""
         self._client.close()
 
-    def _advance(self, before: Schedule, after: Schedule | None, ids: list[bytes]) -> bool:
+    def _advance(self, before: StoredSchedule, after: StoredSchedule | None, ids: list[bytes]) -> bool:
         kept = self._client.collection(Kind.SCHEDULES)
-        found = self._found(before.name)
-        # compared after decoding, because the same schedule may have been written in other bytes
-        if found is None or self._read(found) != before:
-            return False
-        same = {"_id": before.name, "schedule": found["schedule"]}
+        same = {"_id": before.name, "schedule": before.body}
         change = _removing(before.name, ids) if after is None else _replacing(after, ids)
         done = (
             self._client.do(
@@ -122,19 +119,23 @@ class MongoSchedules(ScheduleStore):
         there = {"_id": name, **_KEPT}
         return self._client.do(lambda: kept.find_one(there), repeatable=True)
 
-    def _read(self, one: Document) -> Schedule:
-        return self._decode(one["schedule"])
+
+def _read(one: Document) -> StoredSchedule:
+    """Return a row; whoever can write to the database can put anything into it."""
+    body, slot = one.get("schedule"), one.get("next")
+    next_run = float(slot) if isinstance(slot, int | float) else 0.0
+    sealed = body if isinstance(body, bytes) else b""
+    return StoredSchedule(str(one["_id"]), sealed, next_run, bool(one.get("fires")))
 
 
-def _replacing(schedule: Schedule, ids: list[bytes]) -> list[Document]:
+def _replacing(schedule: StoredSchedule, ids: list[bytes]) -> list[Document]:
     """Return the change to this schedule; earlier pending ids stay."""
-    fires = schedule.repeats != 0 and not schedule.fault
     made: Document = {
         # literal, because a text may look like the name of a field
         "_id": {"$literal": schedule.name},
-        "fires": fires,
+        "fires": schedule.active,
         "next": schedule.next_run,
-        "schedule": _encode(schedule),
+        "schedule": schedule.body,
         # a missing field is left out
         "pending": _pending(ids) if ids else "$pending",
     }

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
-
 from qcore.model import Outgoing
 from qcore_testing.broker.base import BrokerTests, bodies
 from qcore_testing.contract import MOMENTS, skip_unless
-from qcore_testing.schedules import schedule
+from qcore_testing.schedules import advanced, schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +42,7 @@ class FireContract(BrokerTests):
         broker, store = new()
         store.add(schedule("nightly"))
         (before,) = store.claim_due(time.time(), 1, 60.0)
-        after = attrs.evolve(before, next_run=before.next_run + 3600)
+        after = advanced(before, 3600.0)
         messages = [Outgoing(bytes(16), b"one"), Outgoing(bytes([1] * 16), b"two" * 10_000)]
 
         assert store.fire(broker, messages, before, after) is True
@@ -60,7 +58,7 @@ class FireContract(BrokerTests):
         broker, store = new()
         store.add(schedule("nightly"))
         (before,) = store.claim_due(time.time(), 1, 60.0)
-        after = attrs.evolve(before, next_run=before.next_run + 10)
+        after = advanced(before, 10.0)
 
         assert store.fire(broker, [], before, after) is True
         later = [Outgoing(bytes(16), b"later", self.time_unit)] if broker.capabilities.delay else []
@@ -85,7 +83,7 @@ class FireContract(BrokerTests):
                     broker,
                     [Outgoing(body.rjust(16, b"0"), body)],
                     before,
-                    attrs.evolve(before, next_run=before.next_run + 1),
+                    advanced(before, 1.0, body or b"-"),
                 )
                 send("fired")
 

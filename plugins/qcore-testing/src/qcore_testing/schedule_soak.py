@@ -25,8 +25,8 @@ from qcore_testing.processes import Child
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qcore.interfaces import ScheduleStore
-    from qcore.model import Schedule
+    from qcore.messages.sealed_schedules import SealedSchedules
+    from qcore.model import Schedule, StoredSchedule
 
 #: four days before the clocks of Amsterdam are put forward, in 2030
 START: Final = 1_900_800_000.0
@@ -182,14 +182,14 @@ class ScheduleSoak:
         step, now = 0, 0.0
         firing = Firing(app.runtime, lambda: now)
         store = app.runtime.make_schedule_store()
-        advance = store.advance
+        advance = store.store.advance
 
-        def advanced(before: Schedule, after: Schedule | None) -> bool:
+        def advanced(before: StoredSchedule, after: StoredSchedule | None) -> bool:
             if chance.random() < _AMID:
                 os.kill(os.getpid(), signal.SIGKILL)
             return advance(before, after)
 
-        store.advance = advanced  # type: ignore[method-assign]  # the moment between the two steps
+        store.store.advance = advanced  # type: ignore[method-assign]  # the moment between the two steps
         while True:
             step, now = _CLOCK.unpack(self._clock[:])
             if step == done:
@@ -205,7 +205,7 @@ class ScheduleSoak:
             self._children.pop().kill()
 
 
-def _fire(firing: Firing, store: ScheduleStore, now: float) -> None:
+def _fire(firing: Firing, store: SealedSchedules, now: float) -> None:
     for one in store.claim_due(now, 300, 10.0):
         firing.fire(store, one)
 

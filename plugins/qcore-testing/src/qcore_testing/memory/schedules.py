@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qcore.interfaces import Broker
-    from qcore.model import Outgoing, Schedule
+    from qcore.model import Outgoing, StoredSchedule
 
 
 class ScheduleTable:
@@ -21,11 +21,11 @@ class ScheduleTable:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.lock = threading.Lock()
         self.clock = clock
-        self.rows: dict[str, Schedule] = {}
+        self.rows: dict[str, StoredSchedule] = {}
         #: until when a slot is claimed, by `clock`
         self.held: dict[str, float] = {}
 
-    def put(self, schedule: Schedule) -> None:
+    def put(self, schedule: StoredSchedule) -> None:
         """Keep a schedule; a claim holds on as long as it is for the same slot."""
         before = self.rows.get(schedule.name)
         if before is not None and before.next_run != schedule.next_run:
@@ -37,9 +37,10 @@ class ScheduleTable:
         self.held.pop(name, None)
         return self.rows.pop(name, None) is not None
 
-    def replace(self, before: Schedule, after: Schedule | None) -> bool:
+    def replace(self, before: StoredSchedule, after: StoredSchedule | None) -> bool:
         """Put `after` in the place of `before`, if that is what is kept."""
-        if self.rows.get(before.name) != before:
+        found = self.rows.get(before.name)
+        if found is None or found.body != before.body:
             return False
         self.drop(before.name)
         if after is not None:
@@ -56,7 +57,7 @@ class MemorySchedules(ScheduleStore):
         self._table = table
         self.transaction_domain = backend
 
-    def add(self, schedule: Schedule) -> None:
+    def add(self, schedule: StoredSchedule) -> None:
         """Keep a schedule; one of the same name is replaced."""
         with self._table.lock:
             self._table.put(schedule)
@@ -66,39 +67,40 @@ class MemorySchedules(ScheduleStore):
         with self._table.lock:
             return self._table.drop(name)
 
-    def all(self) -> Sequence[Schedule]:
+    def all(self) -> Sequence[StoredSchedule]:
         """Return every schedule, by name."""
         with self._table.lock:
             return sorted(self._table.rows.values(), key=lambda row: row.name)
 
-    def get(self, name: str) -> Schedule | None:
+    def get(self, name: str) -> StoredSchedule | None:
         """Return the schedule of this name."""
         with self._table.lock:
             return self._table.rows.get(name)
 
-    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[Schedule]:
+    def claim_due(self, now: float, limit: int, hold: float) -> Sequence[StoredSchedule]:
         """Return schedules that are due and nobody else's, the longest due first."""
         with self._table.lock:
             held, at = self._table.held, self._table.clock()
             due = [
                 row
                 for row in self._table.rows.values()
-                if row.next_run <= now
-                and row.repeats != 0
-                and not row.fault
-                and held.get(row.name, 0.0) <= at
+                if row.active and row.next_run <= now and held.get(row.name, 0.0) <= at
             ]
             claimed = sorted(due, key=lambda row: row.next_run)[:limit]
             held.update((row.name, at + hold) for row in claimed)
             return claimed
 
-    def advance(self, before: Schedule, after: Schedule | None) -> bool:
+    def advance(self, before: StoredSchedule, after: StoredSchedule | None) -> bool:
         """Replace a claimed schedule by its next state, or remove it with None."""
         with self._table.lock:
             return self._table.replace(before, after)
 
     def fire(
-        self, broker: Broker, messages: Sequence[Outgoing], before: Schedule, after: Schedule | None
+        self,
+        broker: Broker,
+        messages: Sequence[Outgoing],
+        before: StoredSchedule,
+        after: StoredSchedule | None,
     ) -> bool:
         """Enqueue and advance while nobody else touches the schedules, if both are of one server."""
         if broker.capabilities.transaction_domain != self.transaction_domain:
