@@ -33,6 +33,8 @@ MORTAL: Final = "QCORE_TEST_MORTAL"
 
 #: steps of a worker's cycle, in their order
 STEPS: Final = ("leased", "held", "begun", "ran", "noted", "unsettled", "saved", "settled")
+#: those of a task that may run only once, from its beginning on
+ONCE_STEPS: Final = ("begun", "claimed", "marked", "unsettled", "settled", "ran", "noted")
 #: those of a cycle in which something follows from a result
 FLOW_STEPS: Final = ("ran", "noted", "unsettled", "saved", "arrived", "continued", "settled")
 
@@ -118,6 +120,8 @@ if os.environ.get(STEP):
     _deadly(SqliteCoordination, "join_barrier", "arrived")
     _deadly(Page, "write_batch", "held")
     _deadly(Page, "begin", "begun")
+    _deadly(SqliteCoordination, "acquire", "claimed")
+    _deadly(Page, "mark_acknowledged", "marked")
     _deadly(Executor, "run", "ran")
     _deadly(Page, "add_finished", "noted")
     _deadly(Batch, "settle", "unsettled", before=True)

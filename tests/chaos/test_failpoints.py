@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.chaos import tasks
-from tests.chaos.failpoints import APART, STEPS, arm
+from tests.chaos.failpoints import APART, ONCE_STEPS, STEPS, arm
 from tests.chaos.witness import Witness
 
 if TYPE_CHECKING:
@@ -86,3 +86,30 @@ def test_a_failure_is_charged_once_whatever_step_its_worker_dies_at(
     assert {(3, 0, "ValueError")} == {
         (one.attempts, one.crashes, one.error.partition(":")[0]) for one in witness.results(jobs)
     }
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one database", "two services"])
+@pytest.mark.parametrize("step", ONCE_STEPS)
+def test_a_task_that_may_run_once_runs_once_or_not_at_all(
+    land: Land, monkeypatch: pytest.MonkeyPatch, step: str, apart: bool
+) -> None:
+    """Wherever workers die, no task runs twice, each has an end, and its end tells whether it ran."""
+    for name, value in arm(land.folder / "lives", step, DEATHS).items():
+        monkeypatch.setenv(name, value)
+    if apart:
+        monkeypatch.setenv(APART, "yes")
+    app = land.app(**SETTINGS)
+    witness = Witness(app, land.file())
+    task = app.task(tasks.record).using(at_most_once=True)
+    jobs = app.enqueue_many([task.bind(str(witness.path), number) for number in range(10)])
+
+    land.cluster(**SETTINGS)
+    witness.drained()
+    results = witness.results(jobs)
+
+    assert not list((land.folder / "lives").iterdir())
+    assert set(witness.runs().values()) == {1}
+    succeeded = {number for number, one in enumerate(results) if one.success}
+    assert {"interrupted"} >= {one.kind for one in results if not one.success}
+    assert succeeded <= set(witness.runs())
+    assert len(results) - len(succeeded) <= DEATHS

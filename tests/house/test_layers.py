@@ -59,10 +59,11 @@ ROOMS: Final = {
     ),
     "workers": (
         {"worker"},
+        {"at_most_once"},
         {"batch"},
         {"screening"},
         {"events"},
-        {"leased", "signals", "prefetch", "lease_check"},
+        {"leased", "signals", "prefetch", "lease_check", "replacement"},
     ),
     "flows": ({"app_api"}, {"builder", "commit"}, {"completion", "continuation", "emulation", "handles"}),
     "schedules": (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -123,3 +125,21 @@ class AcceptsThree(_Lacking):
             error = BackendUnavailable("the line broke")
             error.accepted = [one.id for one in messages[:3]]
             raise error
+
+
+class LosesAnswers(_Lacking):
+    """Settles, and answers only where there is no file that says otherwise."""
+
+    def commit_and_lease(self, store: Any, results: Any, settlements: Any, *args: Any) -> Any:
+        """Commit, and lose the answer to what a worker settles."""
+        found = super().commit_and_lease(store, results, settlements, *args)
+        muted = Path(os.environ["QCORE_TEST_MUTED"])
+        if settlements and self.is_worker and muted.exists():
+            with (muted.parent / "lost").open("a") as file:
+                file.write("an answer\n")
+            raise BackendUnavailable("the line broke after the call")
+        return found
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.is_worker = bool(settings.owner)

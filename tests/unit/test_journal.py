@@ -346,3 +346,22 @@ def test_the_memory_is_freed_with_its_last_process() -> None:
     del journal
 
     assert before == set(os.listdir("/dev/fd"))
+
+
+def test_what_is_acknowledged_before_it_begins_is_known_until_the_next_batch(journal: Journal) -> None:
+    """Its workflow header stays, whatever is settled or recorded meanwhile."""
+    page = journal.page(0)
+    assert page.write_batch([held(0), held(1)], 1)
+    assert page.acknowledged(page.snapshot()) == (-1, b"")
+
+    assert page.mark_acknowledged(1, b"tail" * 1000)
+    page.mark_settled(1)
+    while page.add_finished(ended(1, 1, size=10_000)):
+        pass
+
+    assert page.acknowledged(page.snapshot()) == (1, b"tail" * 1000)
+    assert page.write_batch([held(2)], 1)
+    assert page.acknowledged(page.snapshot()) == (-1, b"")
+    assert not page.mark_acknowledged(0, b"x" * PAGE)
+    assert page.mark_acknowledged(0, b"")
+    assert page.acknowledged(page.snapshot()) == (0, b"")

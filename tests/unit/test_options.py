@@ -175,3 +175,30 @@ def test_a_policy_that_no_worker_could_follow_is_refused(
     """It travels in the head as the options do."""
     with pytest.raises(error, match=says):
         Retry(**policy)
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ({"retry": Retry(max_attempts=2)}, r"^at_most_once excludes a second run, and retry=Retry\(.* asks"),
+        ({"retry": Retry()}, r"^at_most_once excludes a second run"),
+        ({"max_crashes": 3}, r"max_crashes=3 asks for one; leave one of the two out$"),
+        ({"max_crashes": 0}, r"max_crashes=0 asks"),
+        ({"ack_failure": False}, r"ack_failure=False asks"),
+    ],
+)
+def test_what_asks_for_a_second_run_is_refused_beside_at_most_once(app: App, option: Any, says: str) -> None:
+    """Whichever of the two is said first, and wherever."""
+    with pytest.raises(ValueError, match=says):
+        app.task(at_most_once=True, **option)(divmod)
+    with pytest.raises(ValueError, match=says):
+        app.task(at_most_once=True)(divmod).using(**option)
+    with pytest.raises(ValueError, match=says):
+        app.task(**option)(divmod).using(at_most_once=True)
+
+
+def test_options_that_allow_one_run_stand_beside_at_most_once(app: App) -> None:
+    """They say the same."""
+    made = app.task(at_most_once=True, retry=Retry(max_attempts=1), max_crashes=1, ack_failure=True)(divmod)
+
+    assert made.options.at_most_once

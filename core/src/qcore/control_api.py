@@ -32,6 +32,8 @@ _BULK: Final = 200
 #: Seconds in the past within which the first bytes of an id are taken for a time; other ids are random.
 _OLDEST: Final = 365 * 86_400.0
 _FINAL: Final = {State.SUCCESS: "succeeded", State.FAILED: "failed"}
+#: the states of tasks that ended in one of these ways
+_KINDS: Final = {Kind.CANCELLED.value: "cancelled", Kind.INTERRUPTED.value: "interrupted"}
 
 
 def cancel(runtime: Runtime, task_ids: Sequence[str]) -> list[bool]:
@@ -57,14 +59,14 @@ def status(runtime: Runtime, task_id: str) -> TaskStatus:
         stored = store.get([id_])[0]
         result = None if stored is None else runtime.results.read(stored)
         if result is not None and result.state.final:
-            cancelled = result.kind == Kind.CANCELLED.value
-            state = "cancelled" if cancelled else _FINAL[result.state]
+            state = _KINDS.get(result.kind) or _FINAL[result.state]
             return TaskStatus(id=task_id, state=state, since=result.finished, worker=result.worker)
         running = next(_running(runtime, broker.statuses(), task_id), None)
         if running is not None:
             return running
         if result is not None:
-            return TaskStatus(id=task_id, state="retrying", since=result.finished, worker=result.worker)
+            state = "begun" if result.begun else "retrying"
+            return TaskStatus(id=task_id, state=state, since=result.finished, worker=result.worker)
         size = broker.size()
         if size.ready or size.leased or size.delayed:
             return TaskStatus(id=task_id, state="queued", since=_enqueued(id_))

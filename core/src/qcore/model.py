@@ -142,7 +142,7 @@ class Kind(enum.Enum):
     CRASH = "crash"
     #: the user cancelled it
     CANCELLED = "cancelled"
-    #: its worker was stopped; no verdict on the task
+    #: its worker was stopped: no verdict on the task, unless it may run only once
     INTERRUPTED = "interrupted"
     #: a pre_execute hook raised SkipTask, or what it was to follow failed
     SKIPPED = "skipped"
@@ -152,6 +152,8 @@ class Kind(enum.Enum):
     REJECTED = "rejected"
     #: signed with a key this cluster does not have (yet)
     UNKNOWN_KEY = "unknown key"
+    #: it may run only once, and somebody else runs it
+    ALREADY_BEGUN = "already begun"
     #: it came back although a final result is stored
     ALREADY_SUCCEEDED = "already succeeded"
     ALREADY_FAILED = "already failed"
@@ -226,6 +228,16 @@ class Result:
     def success(self) -> bool:
         """Whether the task returned."""
         return self.state is State.SUCCESS
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was acknowledged and has begun, and nothing is known of its end."""
+        return self.state is State.RETRYING and self.kind == Kind.INTERRUPTED.value
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it may run only once, and its worker ended while it ran."""
+        return self.state is State.FAILED and self.kind == Kind.INTERRUPTED.value
 
     @property
     def cancelled(self) -> bool:

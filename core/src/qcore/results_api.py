@@ -47,6 +47,9 @@ class TaskResults:
         if result is None:
             msg = f"task {task_id} has no result yet after waiting {wait:g} seconds"
             raise ResultNotReady(msg)
+        if result.begun:
+            msg = f"task {task_id} ({result.name}) has no result: {result.error}"
+            raise ResultNotReady(msg)
         if not result.state.final:
             msg = f"task {task_id} failed in attempt {result.attempts} and will run again: {result.error}"
             raise ResultNotReady(msg)

@@ -130,6 +130,11 @@ def dead_letter(reason: str, failures: int, crashes: int) -> Decision:
     return Decision(Action.DEAD_LETTER, State.FAILED, 0.0, reason, failures, crashes)
 
 
+def fail_for_good(failures: int, crashes: int) -> Decision:
+    """Return what fails a message that was acknowledged before it began."""
+    return Decision(Action.ACK, State.FAILED, failures=failures, crashes=crashes)
+
+
 #: The task ran, or must not run any more: it failed, and its message is acknowledged.
 _FINAL = frozenset({Kind.RESULT_NOT_STORABLE, Kind.EXPIRED, Kind.SKIPPED, Kind.CANCELLED})
 

@@ -96,7 +96,8 @@ class TaskStatus:
     """The state of one task; see `App.status`."""
 
     id: str
-    #: `queued`, `running`, `retrying`, `succeeded`, `failed`, `cancelled` or `unknown`
+    #: `queued`, `running`, `begun`, `retrying`, `succeeded`, `failed`, `cancelled`, `interrupted` or
+    #: `unknown`
     state: str
     #: epoch seconds at which this state began; 0.0 = not known
     since: float = 0.0

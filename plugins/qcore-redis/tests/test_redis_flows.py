@@ -46,6 +46,11 @@ def fall(path):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def hold(path):
+    note(path, "held")
+    time.sleep(60)
+
+
 def slow(path, number):
     note(path, number)
     time.sleep(0.01)
@@ -281,3 +286,27 @@ def test_results_are_read_and_forgotten_by_group(scene: Scene) -> None:
 def _gathered(app: App, flow: str) -> Any:
     with app.runtime.coordination_stores.connection() as store:
         return store.barrier_members(f"flow:{flow}")
+
+
+def test_what_may_run_once_runs_once(scene: Scene) -> None:
+    """Its worker is killed, or its whole cluster: on Redis too it does not come back."""
+    cluster = scene.cluster(retry=1)
+    task = scene.app.task(name="flow_tasks_here.fall", at_most_once=True)(os.getpid)
+
+    fallen = task.enqueue(scene.path).fetch(wait=45)
+    assert fallen is not None
+    assert fallen.interrupted
+    assert scene.lines == ["fell"]
+
+    held = scene.app.task(name="flow_tasks_here.hold", at_most_once=True)(os.getpid).enqueue(scene.path)
+    until(lambda: "held" in scene.lines, "the task to begin")
+    os.kill(cluster.pid or 0, signal.SIGKILL)
+    until(lambda: cluster.status().state == "stopped", "the cluster to end")
+    scene.cluster(retry=1)
+    assert scene.app.task(name="flow_tasks_here.double")(os.getpid).enqueue(2).result(wait=45) == 4
+
+    scene.drained()
+    assert scene.lines == ["fell", "held"]
+    begun = held.fetch()
+    assert begun is not None
+    assert begun.begun

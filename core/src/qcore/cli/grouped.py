@@ -75,6 +75,8 @@ def delete(session: Session, group: str, tasks: bool, yes: bool, as_json: bool) 
 
 
 def _how(one: Result) -> str:
+    if one.interrupted or one.begun:
+        return "interrupted" if one.interrupted else "begun"
     return "cancelled" if one.cancelled else one.state.name.lower()
 
 

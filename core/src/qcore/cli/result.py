@@ -47,7 +47,9 @@ def print_result(task_id: str, result: Result | None, wait: float, *, as_json: b
         runs = f"attempt {result.attempts}" + (
             f", {counted(result.crashes, 'crash', 'crashes')}" if result.crashes else ""
         )
-        how = "failed" if result.state is State.FAILED else "failed and will run again"
+        how = "was interrupted" if result.interrupted else "failed"
+        if not result.state.final:
+            how = "has begun" if result.begun else "failed and will run again"
         say(f"qcore: task {task_id} ({line(result.name)}) {how} ({runs}): {line(result.error)}", error=True)
     if result is None or not result.state.final:
         return Exit.NOT_YET

@@ -27,8 +27,8 @@ def command(session: Session, task_id: str, as_json: bool) -> int:
     """Print the state of a task; exit code 1 if it is unknown.
 
     ID is the id of the task, or the first or last digits of it where these are unique. The state
-    is queued, running, retrying, succeeded, failed, cancelled or unknown. A task is seen to run
-    about a second after it has begun.
+    is queued, running, begun, retrying, succeeded, failed, cancelled, interrupted or unknown. A task
+    is seen to run about a second after it has begun.
     """
     found = session.app.status(task_id)
     if as_json:

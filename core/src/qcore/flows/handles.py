@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qcore.tasks.task import Producer
 
 #: states of a task that has ended
-_ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
+_ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
 #: kinds of results of tasks that may not have run
 _UNRUN: Final = frozenset({Kind.SKIPPED.value, Kind.CANCELLED.value})
 

@@ -44,6 +44,8 @@ _TOTAL: Final = 10
 _SETTLED: Final = 11
 _LIMIT: Final = 12
 _FLUSHED: Final = 13
+#: 14 to 16 are those of `commands`.
+_ACKNOWLEDGED: Final = 17
 
 _LENGTH: Final = struct.Struct("I")
 
@@ -88,7 +90,7 @@ class Journal:
 class Page:
     """One worker's page."""
 
-    __slots__ = ("_body", "_memory", "_next", "_words", "commands", "metrics", "seq")
+    __slots__ = ("_body", "_end", "_memory", "_next", "_words", "commands", "metrics", "seq")
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
@@ -100,6 +102,8 @@ class Page:
         self.seq: int = self._words[_SEQ]
         self._body = _BODY
         self._next = _BODY
+        #: where the room for records ends
+        self._end = PAGE
 
     # -- the worker writes --------------------------------------------------------------------
 
@@ -124,6 +128,7 @@ class Page:
         memory[_BODY + _LENGTH.size : end] = data
         self.seq += 1
         self._body = self._next = end
+        self._end = PAGE
         words[_SETTLED] = words[_BEGUN] = words[_ENDED] = words[_STARTED] = words[_DEADLINE] = 0
         words[_LEASED] = leased
         words[_OUTCOMES] = end
@@ -168,12 +173,31 @@ class Page:
         data = _encode(ended)
         start = self._next
         stop = start + _LENGTH.size + len(data)
-        if stop > (PAGE if ended.result is None and ended.follow_up is None else PAGE - _SPARE):
+        room = self._end if ended.result is None and ended.follow_up is None else self._end - _SPARE
+        if stop > room:
             return False
         _LENGTH.pack_into(self._memory, start, len(data))
         self._memory[start + _LENGTH.size : stop] = data
         self._next = stop
         self._words[_OUTCOMES] = stop
+        return True
+
+    def mark_acknowledged(self, index: int, tail: bytes) -> bool:
+        """Record that a message is acknowledged before it begins; False if its tail does not fit.
+
+        Args:
+            index: position in the batch.
+            tail: its workflow header, which nobody else has from now on.
+
+        """
+        start = PAGE - _LENGTH.size - len(tail)
+        if start < self._next + _SPARE:
+            return False
+        self._end = start
+        self._words[_ACKNOWLEDGED] = 0
+        self._memory[start : start + len(tail)] = tail
+        _LENGTH.pack_into(self._memory, PAGE - _LENGTH.size, len(tail))
+        self._words[_ACKNOWLEDGED] = self.seq * TAG + index + 1
         return True
 
     def mark_settled(self, count: int) -> None:
@@ -221,6 +245,14 @@ class Page:
             # This process may have been suspended between two words, for many batches.
             if self._words[_SEQ] == seen.seq:
                 return seen
+
+    def acknowledged(self, seen: PageSnapshot) -> tuple[int, bytes]:
+        """Return the message that was acknowledged before it began, and its tail; -1 if there is none."""
+        tagged = self._words[_ACKNOWLEDGED]
+        if tagged // TAG != seen.seq:
+            return -1, b""
+        stop = PAGE - _LENGTH.size
+        return tagged % TAG - 1, bytes(self._memory[stop - _LENGTH.unpack_from(self._memory, stop)[0] : stop])
 
     def read(self, seen: PageSnapshot) -> tuple[list[HeldMessage], list[FinishedMessage]] | None:
         """Read the leased and the finished messages; None if the worker has moved on meanwhile."""

@@ -76,6 +76,10 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     limit_key: str | None = None
     #: it was enqueued with a delay, so its age is not its waiting time
     delayed: bool | None = None
+    #: runs that may kill their worker; 0 = no limit; None = see the configuration
+    max_crashes: int | None = None
+    #: it is acknowledged before it begins; None = see the configuration
+    at_most_once: bool | None = None
 
 
 def _plain(value: object) -> object:

@@ -53,6 +53,8 @@ def between(options: Options, broker: str, invalid: Collection[str], plugins: Pl
             f"secret_key: missing; every process that uses the broker {broker!r} must have the same key: "
             "make one with 'qcore keys new' and set secret_key or QCORE_SECRET_KEY"
         )
+    if not {"at_most_once", "max_attempts"} & set(invalid):
+        yield from _repetition(options)
     for name in options.error_reporter:
         yield from _missing(f"error_reporter.{name}", plugins.error_reporter, name)
     if options.result_store is not None:
@@ -115,6 +117,14 @@ def _lease(options: Options, when: str, remedy: str) -> Iterator[str]:
         yield (
             f"{_got('timeout', options.timeout)}; {when} it must be less than retry ({options.retry:g}), "
             f"or a long task runs twice: {remedy}, or raise retry above {options.timeout:g}"
+        )
+
+
+def _repetition(options: Options) -> Iterator[str]:
+    if options.at_most_once and options.max_attempts > 1:
+        yield (
+            f"{_got('max_attempts', options.max_attempts)}; at_most_once excludes a second run: leave one of "
+            "the two out, or set at_most_once per task"
         )
 
 

@@ -132,6 +132,8 @@ class Options:
     )
     #: crashes of its worker after which a task is dead-lettered; 0 = no limit
     max_crashes: int = _set(integer(0, "0 means no limit", unit="runs"), default=3)
+    #: acknowledge a task before it begins, so that it never runs twice
+    at_most_once: bool = _set(flag(), default=False)
     #: extend the lease of a task that is still running
     renew_leases: bool = _set(flag(), default=True)
     #: seconds that running tasks may take to end when a cluster stops

@@ -13,9 +13,10 @@ from qcore.flows.completion import Completion, redeliver_after_result
 from qcore.flows.continuation import ContinuationBuilder
 from qcore.messages.envelope import read_head
 from qcore.messages.results import forget_failures
+from qcore.messages.workflow import read_workflow
 from qcore.model import Kind, Outcome, State, TaskInfo
 from qcore.sanitize import line
-from qcore.settle import ACKNOWLEDGE, RELEASE, decide, redeliver
+from qcore.settle import ACKNOWLEDGE, RELEASE, decide, fail_for_good, redeliver
 from qcore.tasks.limits import limit_of, release
 from qcore.tasks.plan import Planner
 from qcore.workers.events import SettledEvents
@@ -65,6 +66,8 @@ class Recovery:
         for index in range(seen.settled, len(held)):
             if index in recorded:
                 completions.append(_completion(recorded[index]))
+            elif index == gone.acknowledged[0]:
+                completions.append(self._complete_acknowledged(held[index], gone))
             elif index == seen.running:
                 completions.append(self._complete_running(held[index], gone))
             else:
@@ -109,11 +112,30 @@ class Recovery:
             event=self._events.event(held.id, plan.name, decision.action, kind, decision.reason),
         )
 
+    def _complete_acknowledged(self, held: HeldMessage, gone: WorkerExit) -> Completion:
+        """Return what becomes of a message that was acknowledged before it began: it never runs again."""
+        kind, text = _outcome_of_running(gone)
+        crashes = held.crashes + (kind is Kind.CRASH)
+        if kind in {Kind.CRASH, Kind.INTERRUPTED}:
+            why = "its worker was stopped" if gone.killed else gone.death
+            kind, text = Kind.INTERRUPTED, f"Interrupted: {why}; it is not run again"
+        plan = self._planner.build(read_head(held.head))
+        decision = fail_for_good(held.failures, crashes)
+        self._report(held, plan, kind, text, decision)
+        record = self._seal(held, plan, kind, text, decision, gone)
+        follow_up = None
+        if held.has_follow_ups and record is not None:
+            tail = read_workflow(gone.acknowledged[1]) if gone.acknowledged[1] else None
+            continuation = ContinuationBuilder(self._runtime, self._connect()[0].capabilities.max_bytes)
+            follow_up = continuation.after(plan.head, tail, record, held.created)
+        event = self._events.event(held.id, plan.name, decision.action, kind)
+        return Completion(decision.settlement(held.receipt), record, follow_up, event=event)
+
     def _report(self, held: HeldMessage, plan: TaskPlan, kind: Kind, text: str, decision: Decision) -> None:
         task_id = held.id.hex()
         if kind is Kind.CANCELLED:
             _log.warning("task %s (%s): %s", task_id, line(plan.name), line(text))
-        elif kind is not Kind.INTERRUPTED:
+        elif decision.state is not None:
             action = decision.action.name.lower()
             _log.error("task %s (%s): %s; %s", task_id, line(plan.name), line(text), action)
             info = TaskInfo(id=task_id, name=plan.name, group=plan.head.group, attempt=held.failures + 1)

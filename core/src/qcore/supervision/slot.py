@@ -61,6 +61,8 @@ class WorkerExit:
         self.seen: PageSnapshot = slot.page.snapshot()
         #: read before the page is reused
         self.left = slot.page.read(self.seen) or ([], [])
+        #: the message that was acknowledged before it began, and its workflow header; -1 = none
+        self.acknowledged = slot.page.acknowledged(self.seen)
         self.lifetime = time.monotonic() - slot.started
 
     @property

@@ -47,6 +47,10 @@ def _retry(name: str, value: object) -> None:
         refuse(name, "a qcore.Retry", value, "pass a Retry, for example Retry(max_attempts=3)")
 
 
+def _crashes(name: str, value: object) -> None:
+    integer(name, value, least=0)
+
+
 def _unique(name: str, value: object) -> None:
     if not isinstance(value, bool | str):
         refuse(name, "True, False or a key", value, "a key is a text: pass str() of it")
@@ -81,6 +85,10 @@ class Options:
     #: seconds the task may run; None or 0 = no limit
     timeout: float | Unset | None = UNSET
     retry: Retry | None = None
+    #: runs that may kill their worker before the task is dead-lettered; 0 = no limit
+    max_crashes: int | None = None
+    #: acknowledge the task before it begins, so that it never runs twice
+    at_most_once: bool | None = None
     #: acknowledge the task even if it fails
     ack_failure: bool | None = None
     #: whether a success is stored
@@ -117,6 +125,8 @@ class Options:
             value = getattr(self, name)
             if value is not default:
                 check(name, value)
+        if self.at_most_once:
+            _refuse_repetition(self)
 
     @property
     def limited(self) -> bool:
@@ -148,8 +158,25 @@ class Options:
                 _counted(self.rate),
                 self.limit_key,
                 True if self.delay else None,
+                self.max_crashes,
+                self.at_most_once,
             )
         )
+
+
+def _refuse_repetition(options: Options) -> None:
+    """Refuse options that ask for a second run of a task that never has one."""
+    retry, crashes = options.retry, options.max_crashes
+    if retry is not None and retry.max_attempts != 1:
+        wrong = f"retry={retry!r}"
+    elif crashes is not None and crashes != 1:
+        wrong = f"max_crashes={crashes!r}"
+    elif options.ack_failure is False:
+        wrong = "ack_failure=False"
+    else:
+        return
+    msg = f"at_most_once excludes a second run, and {wrong} asks for one; leave one of the two out"
+    raise ValueError(msg)
 
 
 def hook_name(hook: Callable[..., Any] | str | None) -> str | None:
@@ -207,6 +234,8 @@ VALIDATORS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "delay": seconds,
     "timeout": _timeout,
     "retry": _retry,
+    "max_crashes": _crashes,
+    "at_most_once": boolean,
     "ack_failure": boolean,
     "save": boolean,
     "result_ttl": seconds,

@@ -41,6 +41,7 @@ class TaskPlan:
         "missing",
         "name",
         "on",
+        "once",
         "rules",
         "save",
         "timeout",
@@ -64,6 +65,8 @@ class TaskPlan:
         #: converts decoded arguments to the annotated types; None = nothing to convert
         self.convert: Callable[..., tuple[Sequence[Any], Mapping[str, Any]]] | None = None
         self.is_async = False
+        #: it is acknowledged before it begins
+        self.once = False
         #: names of exceptions after which the task is retried; None = every exception
         self.on: frozenset[str] | None = None if head.on is None else frozenset(head.on)
         #: why the function cannot be called; "" if it can, or was not searched yet
@@ -87,6 +90,10 @@ class TaskPlan:
         if policy is not None and self._has_no_retry_options():
             # Enqueued by its dotted name, so the producer did not know the task's policy.
             self._follow(policy)
+        if self.head.at_most_once is None:
+            # What is declared here holds for who enqueues it by its dotted name, too.
+            declared: bool | None = getattr(found, "__qcore_once__", None)
+            self.once = self.once if declared is None else declared
         # An object with an asynchronous __call__ is called as a coroutine function is.
         self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self.convert = convert_arguments(function)
@@ -129,8 +136,10 @@ class Planner:
         timeout: float | None,
         save: bool,
         allowed: Sequence[str] | None,
+        once: bool = False,
     ) -> None:
         self.rules = rules
+        self._once = once
         self._timeout = timeout
         self._save = save
         self._allowed = allowed
@@ -161,7 +170,7 @@ class Planner:
             Rules(
                 max_attempts=ours.max_attempts if head.max_attempts is None else head.max_attempts,
                 ack_failures=ours.ack_failures if head.ack_failure is None else head.ack_failure,
-                max_crashes=ours.max_crashes,
+                max_crashes=ours.max_crashes if head.max_crashes is None else head.max_crashes,
                 retry=ours.retry,
                 backoff=head.backoff,
                 max_delay=DEFAULT_MAX_DELAY if head.max_delay is None else head.max_delay,
@@ -173,5 +182,6 @@ class Planner:
         )
         seconds = self._timeout if head.timeout is None else head.timeout
         plan.timeout = int(seconds * _NANO) if seconds else 0
+        plan.once = self._once if head.at_most_once is None else head.at_most_once
         plan.save = self._save if head.save is None else head.save
         return plan

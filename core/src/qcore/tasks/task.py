@@ -179,6 +179,8 @@ class Task(Sender[_P, _R]):
         functools.update_wrapper(self, function)
         #: the retry policy, read by workers
         self.__qcore_retry__ = options.retry
+        #: whether it may run only once, read by workers; None = see the configuration
+        self.__qcore_once__ = options.at_most_once
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call the function in this process."""

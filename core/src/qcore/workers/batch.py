@@ -17,7 +17,7 @@ from qcore.journal.records import FinishedMessage
 from qcore.messages.results import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.schedules.quarantine import quarantine_schedule
-from qcore.settle import RELEASE, decide, redeliver, release_after
+from qcore.settle import RELEASE, decide, fail_for_good, redeliver, release_after
 from qcore.workers import leased
 from qcore.workers.events import SettledEvents, log_failed
 from qcore.workers.lease_check import LeaseDeadline
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal.pages import Page
+    from qcore.model import StoredResult
     from qcore.runtime import Runtime
     from qcore.tasks.plan import Planner
 
@@ -70,6 +71,8 @@ class Batch:
         self._unrun: list[Completion] = []
         #: ids of tasks that failed at their first delivery and will run again
         self._retrying: list[bytes] = []
+        #: receipts whose settlement the broker refused in the last call
+        self.refused: frozenset[bytes] = frozenset()
         #: epoch seconds when this batch was leased
         self._leased = 0.0
 
@@ -122,7 +125,7 @@ class Batch:
         self.ended = index + 1
         if outcome.kind is Kind.SUCCESS:
             plan = message.plan
-            if not plan.save and not message.has_follow_ups:
+            if not plan.save and not message.has_follow_ups and not message.acknowledged:
                 # This path is not a call of its own, because most messages take it.
                 done = Completion(Settlement(message.receipt))
                 if self._events.wanted:
@@ -130,7 +133,7 @@ class Batch:
                 self._finished.append(done)
                 return True
             value = b""
-            if plan.save or wants_value(plan.head, message.tail):
+            if plan.save or message.acknowledged or wants_value(plan.head, message.tail):
                 outcome, value = self._results.dump(outcome)
             if outcome.kind is Kind.SUCCESS:
                 return self._record(index, message, self._acknowledge(message), State.SUCCESS, outcome, value)
@@ -160,7 +163,7 @@ class Batch:
             has_follow_ups = message.has_follow_ups and state.final
             if state is State.SUCCESS and not message.plan.save:
                 result = expiring_success(result)
-            else:
+            if message.acknowledged or message.plan.save or state is not State.SUCCESS:
                 done.result = result
             if has_follow_ups:
                 done.reopened_result = result
@@ -168,11 +171,15 @@ class Batch:
                     message.plan.head, message.tail, result, message.opened.created
                 )
         self._finished.append(done)
-        journalled = None if self._redelivers else done.follow_up
-        if done.settlement is None or self._page.add_finished(
-            FinishedMessage(index, done.settlement, result, journalled, has_follow_ups)
-        ):
+        settlement = done.settlement or Settlement(message.receipt)
+        journalled = done.follow_up if message.acknowledged or not self._redelivers else None
+        if message.acknowledged:
+            done.settlement = None
+        if self._page.add_finished(FinishedMessage(index, settlement, result, journalled, has_follow_ups)):
             return True
+        if message.acknowledged:
+            # The journal says that it has begun, and that counts until it is settled.
+            return False
         # The record does not fit into the page, so the message is settled before the next begins.
         # If this process dies meanwhile, the message must not pass for one that needs no record,
         # and must not be tried for ever either.
@@ -182,7 +189,7 @@ class Batch:
 
     def _fail(self, message: LeasedMessage, outcome: Outcome) -> tuple[Completion, State | None]:
         """Return what is written of a message whose run did not succeed, and the state of its result."""
-        if self._lease.expired(self._page.snapshot().leased, self._page.commands.renewed):
+        if not message.acknowledged and self.lease_expired():
             text = "task %s failed after its lease had expired: nothing is reported"
             _log.warning(text, message.opened.id.hex())
             decision = redeliver(message.failures, message.crashes)
@@ -191,16 +198,19 @@ class Batch:
             outcome = quarantine_schedule(
                 self._runtime, message.opened, message.plan, outcome, message.failures
             )
-        decision = decide(
-            outcome.kind,
-            message.plan.rules,
-            deliveries=message.deliveries,
-            failures=message.failures,
-            crashes=message.crashes,
-            retryable=outcome.retryable,
-            chance=random.random(),  # noqa: S311 - jitter
-            reason=outcome.error,
-        )
+        if message.acknowledged or outcome.kind is Kind.INTERRUPTED:
+            decision = fail_for_good(message.failures, message.crashes)
+        else:
+            decision = decide(
+                outcome.kind,
+                message.plan.rules,
+                deliveries=message.deliveries,
+                failures=message.failures,
+                crashes=message.crashes,
+                retryable=outcome.retryable,
+                chance=random.random(),  # noqa: S311 - jitter
+                reason=outcome.error,
+            )
         log_failed(message, outcome, decision)
         if decision.state is State.RETRYING and message.deliveries == 1:
             self._retrying.append(message.opened.id)
@@ -211,6 +221,15 @@ class Batch:
             state, decision = decision.state, decision.because(outcome.error)
         event = self._event(message, decision.action, outcome.kind, decision.reason)
         return Completion(decision.settlement(message.receipt), event=event), state
+
+    def lease_expired(self) -> bool:
+        """Return whether another worker may have the batch's messages by now."""
+        return self._lease.expired(self._page.snapshot().leased, self._page.commands.renewed)
+
+    def acknowledge(self, message: LeasedMessage, record: StoredResult) -> None:
+        """Have the next `settle` acknowledge a message before it begins, and store that it has begun."""
+        message.acknowledged = True
+        self._unrun.append(Completion(Settlement(message.receipt), record))
 
     def defer(self, index: int, message: LeasedMessage, seconds: float) -> bool:
         """Release a message that must not run yet, uncounted; return False if the journal has no room."""
@@ -247,6 +266,7 @@ class Batch:
         self._page.commands.await_flush(self._page.seq)
         flushed = max(0, self._page.flushed() - self._settled)
         completions = self._finished[flushed:] + self._unrun
+        self.refused = frozenset()
         try:
             deliveries = self._committer.commit(completions, limit)
         except BackendUnavailable:
@@ -268,6 +288,7 @@ class Batch:
         except BackendUnavailable:
             self._reopen()
             raise
+        self.refused = frozenset(one.settlement.receipt for one in refused if one.settlement is not None)
         for one in refused:
             one.event = None
 

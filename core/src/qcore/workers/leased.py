@@ -38,6 +38,7 @@ class LeasedMessage:
     """One verified message of a batch and the plan to run it."""
 
     __slots__ = (
+        "acknowledged",
         "crashes",
         "deliveries",
         "failures",
@@ -56,6 +57,8 @@ class LeasedMessage:
         self.deliveries = delivery.deliveries
         self.failures = delivery.failures
         self.crashes = delivery.crashes
+        #: it was acknowledged before it began
+        self.acknowledged = False
         self.tail: WorkflowHeader | None = None
         #: follow-up messages are enqueued between its result and its acknowledgement
         self.has_follow_ups = plan.hooked

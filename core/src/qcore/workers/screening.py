@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qcore.flows.completion import Completion
 from qcore.messages.control import ControlFlags
 from qcore.model import Kind, Outcome
-from qcore.settle import RELEASE, dead_letter, decide
+from qcore.settle import ACKNOWLEDGE, RELEASE, dead_letter, decide
 from qcore.workers.events import log_skipped
 from qcore.workers.leased import (
     bind_upstream_results,
@@ -100,6 +100,9 @@ class Screening:
         log_skipped(one, text or kind.value)
         if kind is Kind.CRASH:
             decision = dead_letter(text, one.failures, one.crashes)
+        elif kind is Kind.ALREADY_FAILED and one.plan.once:
+            # As a dead letter it could be requeued and run a second time.
+            decision = ACKNOWLEDGE
         else:
             decision = decide(kind, one.plan.rules, failures=one.failures, crashes=one.crashes)
         result = None

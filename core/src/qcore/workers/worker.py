@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from qcore.backoff import Backoff
 from qcore.errors import BackendError, BackendUnavailable
@@ -16,14 +16,14 @@ from qcore.runtime import Runtime
 from qcore.tasks.execute import Executor
 from qcore.tasks.limits import Limiter
 from qcore.tasks.plan import Planner
+from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
 from qcore.workers.prefetch import TARGET, Prefetch
+from qcore.workers.replacement import process, replacement_due
 from qcore.workers.signals import SignalHandlers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import psutil
+    from collections.abc import Callable, Sequence
 
     from qcore.config import Config
     from qcore.journal.pages import Page
@@ -42,15 +42,11 @@ _PAUSE_POLL: Final = (0.005, 0.2)
 #: Seconds before a backend is asked again after a failure: the shortest and the longest wait.
 _BACKOFF: Final = (0.05, 5.0)
 
+_T = TypeVar("_T")
+
 
 class _Stop(BaseException):
     """Interrupts the wait at an empty queue."""
-
-
-def _process() -> psutil.Process:
-    import psutil  # noqa: PLC0415 - memory of every worker; only affinity and max_rss need it
-
-    return psutil.Process()
 
 
 class Worker:
@@ -74,7 +70,7 @@ class Worker:
         self._page.set_state(WorkerState.STARTING)
         self._handlers = SignalHandlers(self._on_stop)
         if cpus:
-            _process().cpu_affinity(list(cpus))
+            process().cpu_affinity(list(cpus))
         try:
             self._assemble(owner)
         except _Stop:
@@ -116,13 +112,18 @@ class Worker:
         capabilities = self._broker.capabilities
         rules = runtime.rules(redelivers=capabilities.redelivers, extend=capabilities.extend)
         self._planner = Planner(
-            rules, timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
+            rules,
+            timeout=config.timeout,
+            save=runtime.save_successes,
+            allowed=config.tasks_allowed,
+            once=config.at_most_once,
         )
         self._prefetch = Prefetch(config, capabilities.max_batch)
         # A worker is one thread: its coordination store may share the connection of its results.
         runtime.coordination_stores.give(runtime.make_coordination_store(beside=self._store))
         self._limiter = Limiter(runtime.coordination_stores)
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
+        self._once = BeginOnce(runtime, self._store, self._page, self._batch, self._until_answered)
 
     def _connect(self) -> None:
         """Connect, however long the broker takes to start."""
@@ -150,7 +151,8 @@ class Worker:
             self._run(entries, began)
             self._prefetch.adapt(deliveries, time.monotonic_ns() - began)
             self._handlers.restore()
-            if self._must_be_replaced():
+            self._reason = replacement_due(self._config, self._total)
+            if self._reason is not ExitReason.NOT:
                 self._settle(0)
                 return
             deliveries = self._settle(
@@ -174,7 +176,7 @@ class Worker:
                     break
                 plan.find()
                 now = time.monotonic_ns()
-            deadline = now + plan.timeout if plan.timeout else 0
+            deadline = now + plan.timeout if plan.timeout and not plan.once else 0
             if not page.begin(index, now, deadline):
                 break
             if plan.limit is not None:
@@ -185,7 +187,14 @@ class Worker:
                     page.end(index + 1, self._total)
                     continue
             started = now
-            outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.upstream_args)
+            if plan.once and (refused := self._once.begin(index, entry)):
+                outcome = refused
+            else:
+                if plan.once and plan.timeout:
+                    # Its time begins after its acknowledgement.
+                    deadline = time.monotonic_ns() + plan.timeout
+                    page.begin(index, deadline - plan.timeout, deadline)
+                outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.upstream_args)
             self._total += 1
             recorded = batch.finish(index, entry, outcome)
             if plan.limit is not None:
@@ -276,10 +285,14 @@ class Worker:
 
     def _settle(self, limit: int) -> Sequence[Delivery]:
         """Make what has finished durable and lease the next batch, however long that takes."""
+        return self._until_answered(self._batch.settle, limit)
+
+    def _until_answered(self, call: Callable[..., _T], *args: Any) -> _T:
+        """Make a call until a backend answers it; a stop ends the worker instead."""
         backoff = Backoff(*_BACKOFF)
         while True:
             try:
-                return self._batch.settle(limit)
+                return call(*args)
             except BackendUnavailable as exc:
                 self._wait_out(exc, backoff)
                 if self._stopping:
@@ -295,14 +308,6 @@ class Worker:
             time.sleep(min(left, 0.1))
         if self._stopping and not hasattr(self, "_batch"):
             raise _Stop
-
-    def _must_be_replaced(self) -> bool:
-        config = self._config
-        if config.recycle and self._total >= config.recycle:
-            self._reason = ExitReason.RECYCLED
-        elif config.max_rss and _process().memory_info().rss >= config.max_rss * 1024:
-            self._reason = ExitReason.MEMORY
-        return self._reason is not ExitReason.NOT
 
     def _on_stop(self, *_: object) -> None:
         self._stopping = True

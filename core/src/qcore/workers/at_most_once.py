@@ -1,0 +1,138 @@
+"""Whether a task that may run only once may begin."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from qcore.errors import EnvelopeError
+from qcore.model import Kind, Outcome, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qcore.interfaces import ResultStore
+    from qcore.journal.pages import Page
+    from qcore.model import StoredResult
+    from qcore.runtime import Runtime
+    from qcore.workers.batch import Batch
+    from qcore.workers.leased import LeasedMessage
+
+_log = logging.getLogger("qcore.worker")
+
+_T = TypeVar("_T")
+
+#: Seconds for which the right to run a task stays taken: longer than a copy of its message may come
+#: after its acknowledgement.
+_TAKEN: Final = 86_400.0
+#: What is stored of a task from its acknowledgement to its end.
+_BEGUN: Final = "it has begun; if its worker has ended, it was interrupted, and it is not run again"
+
+
+class UntilAnswered(Protocol):
+    """Makes a call again until the backend answers."""
+
+    def __call__(self, call: Callable[..., _T], /, *args: Any) -> _T:
+        """Return what the call returned."""
+
+
+class BeginOnce:
+    """Gives the right to run a task to one worker only, once.
+
+    An acknowledgement alone does not: a broker ignores one whose lease has ended, and some brokers
+    hand the same message to two workers.
+    """
+
+    def __init__(
+        self, runtime: Runtime, store: ResultStore, page: Page, batch: Batch, until_answered: UntilAnswered
+    ) -> None:
+        self._coordination = runtime.coordination_stores
+        self._results = runtime.results
+        self._store = store
+        self._page = page
+        self._batch = batch
+        self._until_answered = until_answered
+
+    def begin(self, index: int, message: LeasedMessage) -> Outcome | None:
+        """Have a message acknowledged before it begins; return how it ends if it must not run.
+
+        What is not known to be acknowledged does not run.
+        """
+        if message.plan.call is None:
+            # There is nothing to run, so it does not begin.
+            return None
+        refused: Outcome | None = self._until_answered(self._refusal, message, os.urandom(16))
+        if refused is not None:
+            return refused
+        self._note(index, message)
+        self._batch.acknowledge(message, self._begun(message))
+        self._until_answered(self._batch.settle, 0)
+        if message.receipt in self._batch.refused:
+            return _interrupted(Kind.INTERRUPTED, "the broker refused its acknowledgement, so it was not run")
+        if self._batch.lease_expired():
+            why = "its lease ended before its acknowledgement was confirmed, so it was not run"
+            return _interrupted(Kind.INTERRUPTED, why)
+        return None
+
+    def _note(self, index: int, message: LeasedMessage) -> None:
+        """Note in the journal what the supervisor needs if this process is killed from now on."""
+        page, tail = self._page, message.opened.tail
+        if page.mark_acknowledged(index, tail):
+            return
+        # There is room once what has finished is settled.
+        self._until_answered(self._batch.settle, 0)
+        if not page.mark_acknowledged(index, tail):
+            text = "task %s: if its worker is killed, nothing follows: its workflow header has %d bytes"
+            _log.warning(text, message.opened.id.hex(), len(tail))
+            page.mark_acknowledged(index, b"")
+
+    def _refusal(self, message: LeasedMessage, holder: bytes) -> Outcome | None:
+        """Return how a task ends that must not run, None if `holder` has the right to run it.
+
+        Raises:
+            BackendUnavailable: the answer is unknown; ask again with the same holder.
+
+        """
+        with self._coordination.connection() as store:
+            taken = store.acquire(f"once:{message.opened.id.hex()}", holder, 1, _TAKEN)
+        if taken is None and not self._has_begun(message):
+            return None
+        if message.deliveries == 1:
+            return _interrupted(Kind.ALREADY_BEGUN, "a copy of its message was delivered before")
+        return _interrupted(Kind.INTERRUPTED, "it has begun before, and how that ended is not known")
+
+    def _begun(self, message: LeasedMessage) -> StoredResult:
+        """Return what is stored of a task until it has ended."""
+        outcome = _interrupted(Kind.INTERRUPTED, _BEGUN)
+        return self._results.seal(
+            message.opened.id,
+            message.plan.head,
+            State.RETRYING,
+            outcome,
+            b"",
+            created=message.opened.created,
+            attempts=message.failures,
+            crashes=message.crashes,
+        )
+
+    def _has_begun(self, message: LeasedMessage) -> bool:
+        """Whether the result store says that it has begun, where it may have come before."""
+        if message.deliveries == 1 and not message.opened.derived:
+            return False
+        (record,) = self._store.get([message.opened.id])
+        if record is None:
+            return False
+        try:
+            body = self._results.open(record.id, record.body)
+        except EnvelopeError:
+            # Somebody has written a result that cannot be read, so it is not known.
+            return True
+        return body.state is State.SUCCESS or body.kind == Kind.INTERRUPTED.value
+
+
+def _interrupted(kind: Kind, text: str) -> Outcome:
+    """Return the outcome of a task that does not run."""
+    now = time.time()
+    return Outcome(kind, error=f"Interrupted: {text}", started=now, finished=now)

@@ -1,0 +1,275 @@
+"""A task that may run only once never runs twice, whoever is killed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qcore import QueueSize, Retry, State, TaskFailed
+from qcore.model import Outgoing
+from tests.integration import flow_tasks, tasks
+from tests.integration.land import final, kill, lines, until
+
+if TYPE_CHECKING:
+    from qcore import App, Result
+    from tests.integration.land import Land
+
+SETTINGS: dict[str, Any] = {"preload": ["tests.integration.flow_tasks"]}
+EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
+
+
+def once(app: App, function: Any, **options: Any) -> Any:
+    """Return a task that may run only once."""
+    return app.task(function).using(at_most_once=True, **options)
+
+
+def interrupted(result: Result) -> bool:
+    """Tell whether a result says that the task began, and did not end."""
+    return result.state is State.FAILED and result.kind == "interrupted" and result.interrupted
+
+
+def test_killing_its_worker_once_is_the_end(land: Land) -> None:
+    """Without the option it would run three times."""
+    app, _ = land.both(**SETTINGS)
+
+    job = once(app, flow_tasks.fall).enqueue(str(land.file()))
+
+    result = final(job)
+    assert interrupted(result)
+    assert "SIGKILL" in result.error
+    until(lambda: app.queue.size() == EMPTY)
+    assert lines(land.file()) == ["fell"]
+    assert app.status(job.id).state == "interrupted"
+
+
+def test_max_attempts_and_ack_failure_do_not_count_crashes(land: Land) -> None:
+    """Each number counts its own kind of end; the crashes of one task have a number of their own."""
+    app, _ = land.both(**SETTINGS, retry=30)
+
+    options: Any = {"retry": Retry(max_attempts=1), "ack_failure": True}
+    jobs = [
+        app.task(flow_tasks.fall).using(**options, max_crashes=1).enqueue(str(land.file("one"))),
+        app.task(flow_tasks.fall).using(**options, max_crashes=2).enqueue(str(land.file("two"))),
+    ]
+
+    assert [final(job).crashes for job in jobs] == [1, 2]
+    assert [len(lines(land.file(name))) for name in ("one", "two")] == [1, 2]
+
+
+def test_its_message_is_gone_before_it_begins(land: Land) -> None:
+    """The acknowledgement is durable, and until its end the result says that it has begun."""
+    app, _ = land.both(**SETTINGS)
+    gate = land.file("gate")
+
+    job = once(app, tasks.hold_on).enqueue(str(land.file()), str(gate))
+    until(lambda: lines(land.file()))
+
+    assert app.queue.size() == EMPTY
+    early = job.fetch()
+    assert early is not None
+    assert early.begun
+    until(lambda: app.status(job.id).state == "running")
+    gate.touch()
+    assert final(job).success
+
+
+def test_death_of_the_whole_cluster_does_not_run_it_again(land: Land) -> None:
+    """Nobody is left to write the end, so the result goes on saying that it has begun."""
+    app, cluster = land.both(**SETTINGS, retry=1)
+    job = once(app, tasks.hold_on).enqueue(str(land.file()), str(land.file("gate")))
+    until(lambda: lines(land.file()))
+
+    kill(cluster.pid or 0)
+    until(lambda: cluster.status().state == "stopped")
+    land.cluster(**SETTINGS, retry=1)
+    assert app.enqueue(tasks.add, 1, 2).result(wait=45) == 3
+
+    assert len(lines(land.file())) == 1
+    found = job.fetch()
+    assert found is not None
+    assert found.begun
+    assert app.status(job.id).state == "begun"
+
+
+def test_batch_runs_each_once_and_kills_only_its_own(land: Land) -> None:
+    """In a row of tasks of both kinds the neighbours of the one that kills its worker run."""
+    app = land.app(**SETTINGS)
+    add, step = app.task(tasks.add), once(app, flow_tasks.step)
+    path = str(land.file())
+    calls: list[Any] = []
+    for number in range(30):
+        calls += [add.bind(number, 0), step.bind(path, f"{number}")]
+        if number % 10 == 5:
+            calls.append(once(app, flow_tasks.fall).bind(str(land.file("fallen"))))
+    jobs = app.enqueue_many(calls)
+
+    land.cluster(**SETTINGS, workers=1)
+    results = [final(job) for job in jobs]
+
+    assert sorted(map(int, lines(land.file()))) == list(range(30))
+    assert len(lines(land.file("fallen"))) == 3
+    assert [one.kind for one in results if not one.success] == ["interrupted"] * 3
+    until(lambda: app.queue.size() == EMPTY)
+
+
+def test_failure_is_final_and_not_a_dead_letter(land: Land) -> None:
+    """It is acknowledged already, so nobody can requeue it."""
+    app, _ = land.both(**SETTINGS)
+
+    job = once(app, tasks.fail).enqueue("no", str(land.file()))
+
+    with pytest.raises(TaskFailed, match="no"):
+        job.result(wait=45)
+    assert app.queue.size() == EMPTY
+    assert len(lines(land.file())) == 1
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancel", "stop"])
+def test_every_end_by_the_supervisor_is_final(land: Land, how: str) -> None:
+    """Late, cancelled or stopped: it ends, and does not come back."""
+    app, cluster = land.both(**SETTINGS, retry=30, shutdown_timeout=0.1)
+    timeout = 0.3 if how == "timeout" else None
+    job = once(app, flow_tasks.hang, timeout=timeout).enqueue(str(land.file()))
+    until(lambda: lines(land.file()))
+
+    if how == "cancel":
+        assert job.cancel()
+    if how == "stop":
+        cluster.stop()
+        cluster = land.cluster(**SETTINGS)
+
+    assert final(job).kind == {"timeout": "timeout", "cancel": "cancelled", "stop": "interrupted"}[how]
+    assert len(lines(land.file())) == 1
+    assert app.queue.size() == EMPTY
+
+
+def test_declaration_holds_for_whoever_enqueues_by_name(land: Land) -> None:
+    """Who knows only the dotted name cannot make it run twice."""
+    app, _ = land.both(**SETTINGS)
+
+    job = app.enqueue("tests.integration.tasks.pay", str(land.file()))
+
+    assert interrupted(final(job))
+    assert len(lines(land.file())) == 1
+
+
+def test_configuration_holds_for_every_task(land: Land) -> None:
+    """A task may say otherwise."""
+    app, _ = land.both(**SETTINGS, at_most_once=True, max_crashes=2)
+
+    one = app.enqueue(flow_tasks.fall, str(land.file("one")))
+    two = app.task(flow_tasks.fall).using(at_most_once=False).enqueue(str(land.file("two")))
+
+    assert interrupted(final(one))
+    assert final(two).kind == "crash"
+    assert (1, 2) == (len(lines(land.file("one"))), len(lines(land.file("two"))))
+
+
+def test_success_that_is_not_stored_is_known_for_an_hour(land: Land) -> None:
+    """What says that it has begun is replaced by its end in each case."""
+    app, _ = land.both(**SETTINGS)
+
+    job = once(app, tasks.add, save=False).enqueue(1, 2)
+
+    assert job.result(wait=45) == 3
+    with app.runtime.stores.connection() as store:
+        (record,) = store.get([bytes.fromhex(job.id)])
+    assert record is not None
+    assert record.expires > time.time()
+
+
+# -- flows --------------------------------------------------------------------------------------
+
+
+def test_interrupted_member_of_a_group_has_failed(land: Land) -> None:
+    """The callback of the group is called, as after any other failure."""
+    app, _ = land.both(**SETTINGS)
+    fall = once(app, flow_tasks.fall)
+    add = app.task(tasks.add)
+
+    told = str(land.file("told"))
+    note = app.task(flow_tasks.step).using(hook=flow_tasks.hook, label=told)
+    app.group([add.bind(1, 2), fall.bind(str(land.file()))]).then(note.bind("", ""))
+
+    until(lambda: lines(land.file("told")))
+    assert lines(land.file("told"))[0].startswith("skipped None")
+    assert len(lines(land.file())) == 1
+
+
+def test_chain_ends_with_its_interrupted_link(land: Land) -> None:
+    """The links behind it are told why they do not run."""
+    app, _ = land.both(**SETTINGS)
+    told = str(land.file("told"))
+    fall, step = once(app, flow_tasks.fall), app.task(flow_tasks.step)
+
+    app.chain(
+        [
+            fall.bind(str(land.file())),
+            step.using(hook=flow_tasks.hook, label=told).bind(str(land.file("after")), "x"),
+        ]
+    )
+
+    until(lambda: lines(land.file("told")))
+    assert lines(land.file("told"))[0].startswith("skipped None")
+    assert not lines(land.file("after"))
+    assert len(lines(land.file())) == 1
+
+
+def test_chain_goes_on_after_a_link_that_may_run_once(land: Land) -> None:
+    """The link behind it is enqueued with its result, once."""
+    app, _ = land.both(**SETTINGS)
+    step = once(app, flow_tasks.step)
+
+    app.chain([step.bind(str(land.file()), "a"), step.bind(str(land.file()), "b")])
+
+    until(lambda: len(lines(land.file())) == 2)
+    until(lambda: app.queue.size() == EMPTY)
+    assert lines(land.file()) == ["a", "b"]
+
+
+# -- what may go wrong between acknowledgement and beginning --------------------------------------
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_it_does_not_begin_before_its_acknowledgement_is_confirmed(
+    land: Land, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    """An unknown answer is asked for again; a worker that is stopped meanwhile has not run it."""
+    muted = land.file("muted")
+    muted.touch()
+    monkeypatch.setenv("QCORE_TEST_MUTED", str(muted))
+    settings = SETTINGS | {"broker_class": "tests.integration.strange_brokers.LosesAnswers", "workers": 1}
+    app, cluster = land.both(**settings)
+
+    job = once(app, flow_tasks.step).enqueue(str(land.file()), "ran")
+    until(lambda: len(lines(land.file("lost"))) >= 2, "two answers to be lost")
+    assert not lines(land.file())
+    if stopped:
+        cluster.stop()
+        assert interrupted(final(job))
+        land.cluster(**SETTINGS)
+    muted.unlink()
+
+    assert final(job).success is not stopped
+    until(lambda: app.queue.size() == EMPTY)
+    assert lines(land.file()) == [] if stopped else ["ran"]
+
+
+def test_copy_of_its_message_does_not_run(land: Land) -> None:
+    """A broker that hands out the same message to two workers makes one of them do nothing."""
+    app = land.app(**SETTINGS)
+    job = once(app, tasks.hold_on).enqueue(str(land.file()), str(land.file("gate")))
+    with app.runtime.brokers.connection() as broker:
+        (body,) = broker.remove_messages([bytes.fromhex(job.id)])
+        broker.enqueue([Outgoing(bytes.fromhex(job.id), body)])
+        broker.enqueue([Outgoing(bytes(16), body)])
+    assert app.queue.size().ready == 2
+
+    land.cluster(**SETTINGS)
+    until(lambda: app.queue.size() == EMPTY)
+    land.file("gate").touch()
+
+    assert final(job).success
+    assert len(lines(land.file())) == 1
