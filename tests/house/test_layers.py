@@ -36,13 +36,13 @@ LAYERS: Final = (
     {"installed", "builtin"},
     # contracts
     {"journal"},
-    {"hookspecs", "messages", "move", "making"},
+    {"hookspecs", "messages", "move", "making", "guarding"},
     {"user_modules"},
     {"interfaces", "settle", "logs", "serializing"},
     {"coordination", "wording"},
     # ground
     {"model", "status"},
-    {"validators", "errors", "sanitize", "lazy", "backoff", "plugin_support"},
+    {"validators", "errors", "sanitize", "lazy", "backoff", "plugin_support", "log_limit"},
 )
 
 #: The same for the files of each room that has more than one layer of its own.
@@ -63,7 +63,7 @@ ROOMS: Final = {
         {"batch"},
         {"screening"},
         {"events"},
-        {"leased", "signals", "prefetch", "lease_check", "replacement"},
+        {"leased", "signals", "prefetch", "lease_check", "replacement", "waiting"},
     ),
     "flows": ({"app_api"}, {"builder", "commit"}, {"completion", "continuation", "emulation", "handles"}),
     "schedules": (

@@ -447,3 +447,8 @@ def shout(megabytes: int) -> str:
         sys.stdout.write("x" * (1 << 20) + "\n")
         sys.stderr.write("y" * 1000 + "\n")
     return "shouted"
+
+
+def named(name: str, value: Any) -> dict[str, Any]:
+    """Return a value under a name that is not in the arguments as a key."""
+    return {name: value}

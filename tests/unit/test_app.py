@@ -101,7 +101,9 @@ def test_a_name_that_no_worker_could_look_for_is_refused(app: App) -> None:
 
 def test_an_unknown_option_lists_those_there_are(app: App) -> None:
     """A misspelt option is an error at once."""
-    with pytest.raises(TypeError, match=r"no task option 'timout'; known are ack_failure, at_most_once, conc"):
+    with pytest.raises(
+        TypeError, match=r"no task option 'timout'; known are ack_failure, at_most_once, conc"
+    ):
         app.task(timout=3)(double)
 
 

@@ -21,6 +21,10 @@ class Backoff:
         self.seconds = min(self.seconds * 2, self._most)
         return found
 
+    def raise_to(self, most: float) -> None:
+        """Let waits become as long as `most` seconds."""
+        self._most = max(self._most, most)
+
     def reset(self) -> None:
         """Begin again at the shortest wait, because a call succeeded."""
         self.seconds = self._least

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import socket
@@ -15,7 +16,15 @@ import msgspec
 
 from qcore.app import App
 from qcore.config import Config
-from qcore.errors import ClusterError, ConfigError, ImportedMainReached, QcoreError, StartFailed
+from qcore.errors import (
+    BackendUnavailable,
+    ClusterError,
+    ConfigError,
+    ImportedMainReached,
+    QcoreError,
+    StartFailed,
+)
+from qcore.guarding import guarded
 from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.status import ClusterStatus
@@ -85,7 +94,7 @@ class Cluster:
             msg = f"the cluster runs already (supervisor {self.pid}); stop it first"
             raise ClusterError(msg)
         boot = boot_of(self.config, self._declaring, plugins=self._plugins)
-        refuse_private(self.config, self._plugins)
+        check_backends(self.config, self._plugins)
         ours, theirs = socket.socketpair()
         source = str(Path(__file__).resolve().parent.parent)
         program = (
@@ -196,11 +205,12 @@ def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | N
     )
 
 
-def refuse_private(config: Config, plugins: Plugins | None = None) -> None:
-    """Refuse a broker or a result store that other processes cannot see.
+def check_backends(config: Config, plugins: Plugins | None = None) -> None:
+    """Refuse a broker or a store that workers cannot use; a broker that does not answer may do so later.
 
     Raises:
         ConfigError: one of them lives in this process only.
+        BackendRejected: the broker rejects all calls; the message says why.
 
     """
     runtime = Runtime(config, plugins)
@@ -222,10 +232,15 @@ def refuse_private(config: Config, plugins: Plugins | None = None) -> None:
             f"coordination_store: got {runtime.coordination_store!r}; it lives in one process, and workers "
             "would not see each other's limits; leave it out to keep it beside the queue"
         )
-    for connection in (broker, store, coordination):
-        connection.close()
-    if faults:
-        raise ConfigError(faults)
+    try:
+        if faults:
+            raise ConfigError(faults)
+        with contextlib.suppress(BackendUnavailable):
+            # Workers wait for a broker that does not answer.
+            broker.ping()
+    finally:
+        for connection in (broker, store, coordination):
+            connection.close()
 
 
 def main(control_fd: int) -> None:
@@ -239,7 +254,7 @@ def main(control_fd: int) -> None:
     try:
         config, plugins = adopt(boot)
         configure_logging(config.log_level)
-        supervisor = Supervisor(Runtime(config, plugins), boot)
+        supervisor = Supervisor(Runtime(config, plugins, guard=guarded), boot)
         # Almost nothing that was imported is garbage. Frozen, it is not traversed by any later
         # collection, the zygote's first one included.
         gc.freeze()

@@ -67,6 +67,10 @@ class BackendRejected(BackendError):
     """The backend rejects the call; repeating it will not help."""
 
 
+class PluginFailed(BackendRejected):
+    """A plugin raised an error that its interface does not allow."""
+
+
 class PartlyEnqueued(BackendError):
     """Some of the tasks were enqueued, the others were not."""
 

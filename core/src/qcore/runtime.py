@@ -77,10 +77,28 @@ class ConnectionPool(Generic[_T]):
 class Runtime:
     """Everything a process needs to speak of one queue; made once, no I/O before it is needed."""
 
-    def __init__(self, config: Config, plugins: Plugins | None = None, *, owner: bytes = b"") -> None:
+    def __init__(
+        self,
+        config: Config,
+        plugins: Plugins | None = None,
+        *,
+        owner: bytes = b"",
+        guard: Callable[[Any, str], Any] = lambda made, _: made,
+    ) -> None:
+        """Assemble a configuration.
+
+        Args:
+            config: the configuration.
+            plugins: what is installed; None = look for it.
+            owner: names the leases of this process.
+            guard: applied to each broker and store that is made, with what messages call it; see
+                `guarding.guarded`.
+
+        """
         self.config = config
         self.plugins = plugins or Plugins.discover()
         self._owner = owner
+        self._guard = guard
         self._others: dict[str, Runtime] = {}
         secrets = config.keys()
         self.secrets = secrets
@@ -95,6 +113,7 @@ class Runtime:
             config.name,
             self.serializer,
             self.serializers,
+            whose=self.plugins.title("qcore_serializers", config.serializer),
             max_result=config.max_result,
             ttl=config.result_ttl or 0.0,
         )
@@ -115,7 +134,9 @@ class Runtime:
         found = self._others.get(name)
         if found is None:
             config = attrs.evolve(self.config, name=name)
-            found = self._others.setdefault(name, Runtime(config, self.plugins, owner=self._owner))
+            found = self._others.setdefault(
+                name, Runtime(config, self.plugins, owner=self._owner, guard=self._guard)
+            )
         return found
 
     # -- connections ----------------------------------------------------------------------------
@@ -132,9 +153,10 @@ class Runtime:
             settings = attrs.evolve(settings, retry=retry)
         dotted = self.config.broker_class
         if dotted:
-            broker: Broker = make(f"broker_class {dotted!r}", load_broker_class(dotted), settings)
+            whose = f"broker_class {dotted!r}"
+            broker: Broker = self._guard(make(whose, load_broker_class(dotted), settings), whose)
         else:
-            broker = self._make("qcore_brokers", self.config.broker, self.plugins.broker, settings)
+            broker = self._connect("qcore_brokers", self.config.broker, self.plugins.broker, settings)
         faults = self.config.check_broker(broker.capabilities)
         if faults:
             broker.close()
@@ -143,7 +165,7 @@ class Runtime:
 
     def make_store(self) -> ResultStore:
         """Connect to the result store."""
-        return self._make(
+        return self._connect(
             "qcore_result_stores", self.result_store, self.plugins.result_store, self._settings()
         )
 
@@ -155,12 +177,16 @@ class Runtime:
     def make_schedule_store(self) -> SealedSchedules:
         """Connect to the schedule store: the broker's, else that of `result_store`, else the default."""
         name = self._first("qcore_schedule_stores", self._own, self.config.result_store)
-        store = self._make("qcore_schedule_stores", name, self.plugins.scheduler, self._settings())
+        store = self._connect("qcore_schedule_stores", name, self.plugins.scheduler, self._settings())
         return SealedSchedules(store, self.schedule_sealer)
 
     def _make(self, hook: str, name: str, find: Callable[[str], Callable[..., _M]], *args: Any) -> _M:
         factory = find(name)
         return make(self.plugins.title(hook, name), factory, *args)
+
+    def _connect(self, hook: str, name: str, find: Callable[[str], Callable[..., _M]], *args: Any) -> _M:
+        guarded: _M = self._guard(self._make(hook, name, find, *args), self.plugins.title(hook, name))
+        return guarded
 
     def make_coordination_store(self, beside: ResultStore | None = None) -> CoordinationStore:
         """Connect to the coordination store, by the connection of a result store if it can be shared.
@@ -170,7 +196,7 @@ class Runtime:
 
         """
         settings = attrs.evolve(self._settings(), beside=beside)
-        return self._make(
+        return self._connect(
             "qcore_coordination_stores", self.coordination_store, self.plugins.coordination_store, settings
         )
 
@@ -259,7 +285,7 @@ class Reporters:
         for name, reporter in self._reporters:
             try:
                 reporter.report(task, error, text)
-            except Exception:  # noqa: BLE001 - logged; a reporter must not hurt a task
+            except (Exception, SystemExit):  # noqa: BLE001 - logged; a reporter must not hurt a task
                 _log.exception("error reporter %s failed on task %s", name, task.id)
 
     def flush(self) -> None:
@@ -267,5 +293,5 @@ class Reporters:
         for name, reporter in self._reporters:
             try:
                 reporter.flush(FLUSH_SECONDS)
-            except Exception:  # noqa: BLE001 - logged; the others are still flushed
+            except (Exception, SystemExit):  # noqa: BLE001 - logged; the others are still flushed
                 _log.exception("error reporter %s failed to flush", name)

@@ -109,6 +109,11 @@ def fault(path: str, value: str, what: str, origin: str = "") -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return `Type: text` on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    """Return `Type: text` on one line, whatever the error's own methods raise."""
+    try:
+        text = " ".join(str.__str__(str(error)).split())
+    except Exception:  # noqa: BLE001 - the error is a plugin's or a user's; its type is shown
+        text = "(its text cannot be shown)"
+    name = type(error).__name__
+    # without lone surrogates, because the text may become part of a message
+    return (f"{name}: {text}" if text else name).encode("utf-8", "backslashreplace").decode()

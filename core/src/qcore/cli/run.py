@@ -14,9 +14,10 @@ from qcore.app import App
 from qcore.cli import pid1
 from qcore.cli.exit_codes import Exit
 from qcore.cli.session import Session
-from qcore.cluster import boot_of, refuse_private
+from qcore.cluster import boot_of, check_backends
 from qcore.config import Config
 from qcore.errors import ConfigError
+from qcore.guarding import guarded
 from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.sanitize import line
@@ -60,10 +61,10 @@ def command(
     config = _overridden(
         config, {key: value for key, value in overrides.items() if value is not None}, session.plugins
     )
-    refuse_private(config, session.plugins)
+    check_backends(config, session.plugins)
     configure_logging(config.log_level)
     boot = boot_of(config, modules, plugins=session.plugins)
-    supervisor = Supervisor(Runtime(config, session.plugins), boot)
+    supervisor = Supervisor(Runtime(config, session.plugins, guard=guarded), boot)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         # The terminal was closed; with nohup it stays ignored.
         signal.signal(signal.SIGHUP, lambda *_: supervisor.stop())

@@ -20,6 +20,7 @@ from qcore.errors import (
 )
 from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, Result, State, StoredResult
+from qcore.wording import reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,9 +89,12 @@ class Results:
         *,
         max_result: int,
         ttl: float,
+        whose: str = "the serializer",
     ) -> None:
         self._sealer = Sealer(secrets, "result", name)
         self._dumps = serializer.dumps
+        #: what messages call the serializer
+        self._whose = whose
         self._code = serializer.code
         self._serializers = serializers
         self._max_result = max_result
@@ -111,8 +115,10 @@ class Results:
                     "store it elsewhere and return a reference"
                 )
                 raise PayloadTooLarge(msg)  # noqa: TRY301 - becomes the failure below
-        except (EncodeError, PayloadTooLarge) as exc:
-            text = f"the task returned, but its result cannot be stored: {exc}"
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - a serializer runs code of its own and of the value
+            known = isinstance(exc, (EncodeError, PayloadTooLarge))
+            why = str(exc) if known else f"{self._whose} raised {reason(exc)}"
+            text = f"the task returned, but its result cannot be stored: {why}"
             failed = Outcome(
                 Kind.RESULT_NOT_STORABLE,
                 error=text,

@@ -215,7 +215,10 @@ class Recovery:
         retrying = [one.id for one in results if not one.state.final and one.id in first]
         if retrying:
             leased = time.time() - (time.monotonic_ns() - seen.leased) / 1e9
-            forget_failures(self._connect()[1], retrying, before=leased)
+            try:
+                forget_failures(self._connect()[1], retrying, before=leased)
+            except BackendRejected as exc:
+                _log.warning("earlier failures of requeued tasks stay stored: %s", exc)
 
 
 def _completion(ended: FinishedMessage) -> Completion:

@@ -55,6 +55,17 @@ class BeginOnce:
         self._batch = batch
         self._until_answered = until_answered
 
+    def start(self, index: int, message: LeasedMessage) -> tuple[Outcome | None, int]:
+        """Return how a message ends that must not run, and the deadline of one that may, 0 if it has none."""
+        outcome = self.begin(index, message)
+        timeout = message.plan.timeout
+        if outcome is not None or not timeout:
+            return outcome, 0
+        # Its time begins after its acknowledgement.
+        now = time.monotonic_ns()
+        self._page.begin(index, now, now + timeout)
+        return None, now + timeout
+
     def begin(self, index: int, message: LeasedMessage) -> Outcome | None:
         """Have a message acknowledged before it begins; return how it ends if it must not run.
 

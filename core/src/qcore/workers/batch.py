@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from qcore.errors import BackendRejected, BackendUnavailable, EnvelopeError
+from qcore.errors import BackendRejected, BackendUnavailable, EnvelopeError, MalformedMessage
 from qcore.flows.commit import Committer, expiring_success
 from qcore.flows.completion import Completion
 from qcore.flows.continuation import ContinuationBuilder, wants_value
@@ -18,6 +18,7 @@ from qcore.messages.results import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.schedules.quarantine import quarantine_schedule
 from qcore.settle import RELEASE, decide, fail_for_good, redeliver, release_after
+from qcore.wording import reason
 from qcore.workers import leased
 from qcore.workers.events import SettledEvents, log_failed
 from qcore.workers.lease_check import LeaseDeadline
@@ -94,6 +95,9 @@ class Batch:
                 messages.append(LeasedMessage(delivery, opened, plan))
             except EnvelopeError as exc:
                 malformed.append((delivery, exc))
+                continue
+            except Exception as exc:  # noqa: BLE001 - whatever a broker hands out ends no worker
+                malformed.append((delivery, MalformedMessage(f"it cannot be read: {reason(exc)}")))
                 continue
             if delivery.deliveries > 1 or opened.expires or opened.derived or opened.tail:
                 needs_check = True
@@ -260,7 +264,10 @@ class Batch:
 
         """
         if self._retrying:
-            forget_failures(self._store, self._retrying, before=self._leased)
+            try:
+                forget_failures(self._store, self._retrying, before=self._leased)
+            except BackendRejected as exc:
+                _log.warning("earlier failures of requeued tasks stay stored: %s", exc)
             self._retrying = []
         # What the supervisor settled for this worker during a long task is not settled again.
         self._page.commands.await_flush(self._page.seq)

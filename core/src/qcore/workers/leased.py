@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EnvelopeError, UnknownKey
@@ -11,18 +12,19 @@ from qcore.flows.continuation import UpstreamFailed, upstream_args
 from qcore.flows.emulation import is_lost
 from qcore.journal.records import HeldMessage
 from qcore.messages.workflow import barrier_key, read_workflow
-from qcore.model import Action, Kind, State
+from qcore.model import Action, Kind, Outcome, State
 from qcore.settle import decide, redelivery_limit_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from qcore.coordination import CoordinationStore
+    from qcore.errors import BackendRejected
     from qcore.interfaces import Capabilities, ResultStore
     from qcore.messages.envelope import Opened
     from qcore.messages.results import ResultBody, Results
     from qcore.messages.workflow import WorkflowHeader
-    from qcore.model import Delivery, Outcome, StoredResult
+    from qcore.model import Delivery, StoredResult
     from qcore.runtime import ConnectionPool
     from qcore.settle import Decision, Rules
     from qcore.tasks.plan import TaskPlan
@@ -219,6 +221,12 @@ def reject(delivery: Delivery, exc: EnvelopeError, rules: Rules, can: Capabiliti
     else:
         _log.warning("a message is released for %.3g s: %s", decision.delay, reason)
     return decision
+
+
+def rejected_outcome(exc: BackendRejected) -> Outcome:
+    """Return how a run ended that could not begin because a store rejected what it was asked."""
+    now = time.time()
+    return Outcome(Kind.FAILURE, error=f"{type(exc).__name__}: {exc}", started=now, finished=now)
 
 
 def seal_result(  # noqa: PLR0917 - what a record is made of

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import time
 from typing import TYPE_CHECKING
 
+from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.flows.completion import Completion
 from qcore.messages.control import ControlFlags
 from qcore.model import Kind, Outcome
 from qcore.settle import ACKNOWLEDGE, RELEASE, dead_letter, decide
-from qcore.workers.events import log_skipped
+from qcore.workers.events import log_failed, log_skipped
 from qcore.workers.leased import (
     bind_upstream_results,
     previous_results,
+    rejected_outcome,
     restore_counters,
     seal_result,
     skip_reason,
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from qcore.runtime import Runtime
     from qcore.workers.events import SettledEvents
     from qcore.workers.leased import LeasedMessage
+
+
+_log = logging.getLogger("qcore.worker")
 
 
 class Screening:
@@ -54,12 +61,31 @@ class Screening:
     def runnable(
         self, messages: Sequence[LeasedMessage], deliveries: Sequence[Delivery], unrun: list[Completion]
     ) -> list[LeasedMessage]:
-        """Return the messages that may run; add the others to `unrun`, skipped or released.
+        """Return the messages that may run; add the others to `unrun`, skipped, released or failed.
 
         Raises:
             BackendUnavailable: the result store does not answer; nothing was added, call it again.
 
         """
+        before = len(unrun)
+        try:
+            return self._runnable(messages, deliveries, unrun)
+        except BackendRejected as exc:
+            _log.warning("leased messages are checked one by one: %s", exc)
+        found = []
+        for one in messages:
+            try:
+                found += self._runnable([one], deliveries, unrun)
+            except BackendRejected as exc:
+                unrun.append(self._failed(one, exc))
+            except BackendUnavailable:
+                del unrun[before:]
+                raise
+        return found
+
+    def _runnable(
+        self, messages: Sequence[LeasedMessage], deliveries: Sequence[Delivery], unrun: list[Completion]
+    ) -> list[LeasedMessage]:
         by_receipt = {one.receipt: one for one in deliveries}
         known = [
             one for one in messages if one.deliveries > 1 or one.opened.derived or self._counts_in_results
@@ -92,6 +118,28 @@ class Screening:
             else:
                 unrun.append(self._skip(one, kind, text, now, before))
         return runnable
+
+    def _failed(self, one: LeasedMessage, exc: BackendRejected) -> Completion:
+        """Return what is written of a message that a store could not be asked about: it has failed."""
+        outcome = rejected_outcome(exc)
+        decision = decide(
+            outcome.kind,
+            one.plan.rules,
+            deliveries=one.deliveries,
+            failures=one.failures,
+            crashes=one.crashes,
+            chance=random.random(),  # noqa: S311 - jitter
+        ).because(outcome.error)
+        log_failed(one, outcome, decision)
+        event = self._events.event(
+            one.opened.id, one.plan.name, decision.action, outcome.kind, decision.reason
+        )
+        result = follow_up = None
+        if decision.state is not None:
+            result = seal_result(self._results, one, decision.state, outcome, b"", one.failures + 1)
+            if one.has_follow_ups and decision.state.final:
+                follow_up = self._continuation.after(one.plan.head, one.tail, result, one.opened.created)
+        return Completion(decision.settlement(one.receipt), result, follow_up, result, event)
 
     def _skip(
         self, one: LeasedMessage, kind: Kind, text: str, now: float, stored: StoredResult | None

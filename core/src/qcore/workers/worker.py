@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from qcore.backoff import Backoff
-from qcore.errors import BackendError, BackendUnavailable
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable
+from qcore.guarding import guarded
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.progress import PAGE
 from qcore.journal.records import ExitReason, WorkerState
@@ -18,16 +19,18 @@ from qcore.tasks.limits import Limiter
 from qcore.tasks.plan import Planner
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
+from qcore.workers.leased import rejected_outcome
 from qcore.workers.prefetch import TARGET, Prefetch
 from qcore.workers.replacement import process, replacement_due
 from qcore.workers.signals import SignalHandlers
+from qcore.workers.waiting import Failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qcore.config import Config
     from qcore.journal.pages import Page
-    from qcore.model import Delivery
+    from qcore.model import Delivery, Outcome
     from qcore.plugins import Plugins
     from qcore.tasks.limits import Limit
     from qcore.workers.leased import LeasedMessage
@@ -39,8 +42,6 @@ _WAIT: Final = 5.0
 #: Seconds between two checks whether a queue is still paused, the shortest and the longest: at the
 #: start it is unknown for a moment only.
 _PAUSE_POLL: Final = (0.005, 0.2)
-#: Seconds before a backend is asked again after a failure: the shortest and the longest wait.
-_BACKOFF: Final = (0.05, 5.0)
 
 _T = TypeVar("_T")
 
@@ -61,6 +62,7 @@ class Worker:
         self._waiting = False
         self._reason = ExitReason.NOT
         self._total = 0
+        self._failures = Failures(slot, lambda: self._stopping)
         self._home = os.open(".", os.O_RDONLY)
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -91,14 +93,12 @@ class Worker:
             hook(event)
         self._reporters.flush()
         self._executor.close()
-        self._broker.close()
-        self._store.close()
-        self._runtime.close()
+        self._failures.close(self._broker, self._store, self._runtime)
         return 0
 
     def _assemble(self, owner: bytes) -> None:
-        runtime = self._runtime = Runtime(self._config, self._plugins, owner=owner)
         config = self._config
+        runtime = self._runtime = Runtime(config, self._plugins, owner=owner, guard=guarded)
         self._reporters = runtime.reporters()
         self._executor = Executor(
             runtime.serializers,
@@ -108,7 +108,13 @@ class Worker:
             cancelled=lambda: self._page.commands.cancelled(*self._page.position()),
         )
         self._handlers.set_alarm(self._executor.alarm)
-        self._connect()
+        # However long the backends take to start.
+        self._broker = self._connected(runtime.make_broker)
+        self._store = self._connected(runtime.make_store)
+        # A worker is one thread: its coordination store may share the connection of its results.
+        runtime.coordination_stores.give(
+            self._connected(lambda: runtime.make_coordination_store(beside=self._store))
+        )
         capabilities = self._broker.capabilities
         rules = runtime.rules(redelivers=capabilities.redelivers, extend=capabilities.extend)
         self._planner = Planner(
@@ -119,23 +125,18 @@ class Worker:
             once=config.at_most_once,
         )
         self._prefetch = Prefetch(config, capabilities.max_batch)
-        # A worker is one thread: its coordination store may share the connection of its results.
-        runtime.coordination_stores.give(runtime.make_coordination_store(beside=self._store))
         self._limiter = Limiter(runtime.coordination_stores)
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
         self._once = BeginOnce(runtime, self._store, self._page, self._batch, self._until_answered)
 
-    def _connect(self) -> None:
-        """Connect, however long the broker takes to start."""
-        backoff = Backoff(*_BACKOFF)
+    def _connected(self, make: Callable[[], _T]) -> _T:
+        """Return a connection once the backend gives one."""
+        backoff = self._failures.backoff()
         while True:
             try:
-                self._broker = self._runtime.make_broker()
-                self._store = self._runtime.make_store()
-            except BackendUnavailable as exc:
+                return make()
+            except BackendError as exc:
                 self._wait_out(exc, backoff)
-            else:
-                return
 
     def _work(self) -> None:
         deliveries: Sequence[Delivery] = ()
@@ -179,21 +180,18 @@ class Worker:
             deadline = now + plan.timeout if plan.timeout and not plan.once else 0
             if not page.begin(index, now, deadline):
                 break
+            outcome = None
             if plan.limit is not None:
-                wait = self._acquire(entry.opened.id, plan.limit)
+                outcome, wait = self._acquire(entry.opened.id, plan.limit)
                 if wait:
                     if not batch.defer(index, entry, wait):
                         break
                     page.end(index + 1, self._total)
                     continue
             started = now
-            if plan.once and (refused := self._once.begin(index, entry)):
-                outcome = refused
-            else:
-                if plan.once and plan.timeout:
-                    # Its time begins after its acknowledgement.
-                    deadline = time.monotonic_ns() + plan.timeout
-                    page.begin(index, deadline - plan.timeout, deadline)
+            if plan.once and outcome is None:
+                outcome, deadline = self._once.start(index, entry)
+            if outcome is None:
                 outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.upstream_args)
             self._total += 1
             recorded = batch.finish(index, entry, outcome)
@@ -219,16 +217,18 @@ class Worker:
         page.end(batch.ended, self._total)
         batch.release_unstarted()
 
-    def _acquire(self, id: bytes, limit: Limit) -> float:
-        """Return the seconds that a task under a limit has to wait, 0.0 if it may begin."""
-        backoff = Backoff(*_BACKOFF)
+    def _acquire(self, id: bytes, limit: Limit) -> tuple[Outcome | None, float]:
+        """Return how a task under a limit ends that cannot begin, and the seconds it has to wait."""
+        backoff = self._failures.backoff()
         while True:
             try:
-                return self._limiter.acquire(id, limit)
+                return None, self._limiter.acquire(id, limit)
+            except BackendRejected as exc:
+                return rejected_outcome(exc), 0.0
             except BackendUnavailable as exc:
                 self._wait_out(exc, backoff)
                 if self._stopping:
-                    return backoff.seconds
+                    return None, backoff.seconds
 
     def _measure_wait(self, entries: Sequence[LeasedMessage]) -> None:
         """Count the wait of a batch's first message for all of them, if its age is its wait."""
@@ -240,7 +240,8 @@ class Worker:
         """Wait until the queue has a message; return nothing when stopped."""
         self._page.set_state(WorkerState.IDLE)
         self._prefetch.reset()
-        backoff = Backoff(*_BACKOFF)
+        self._failures.told()
+        backoff = self._failures.backoff()
         while True:
             try:
                 # This is set before `_stopping` is read, so a signal in between interrupts the wait.
@@ -249,7 +250,8 @@ class Worker:
                     return ()
                 self._wait_while_paused()
                 deliveries = self._broker.lease(1, _WAIT)
-            except BackendUnavailable as exc:
+            except BackendError as exc:
+                # One that rejects the call may be mended meanwhile, and a new worker would meet the same.
                 self._waiting = False
                 self._wait_out(exc, backoff)
                 continue
@@ -272,7 +274,7 @@ class Worker:
     def _accept(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
         """Record leased messages in the journal, once the result store has said which have ended before."""
         end = time.monotonic() + self._config.retry
-        backoff = Backoff(*_BACKOFF)
+        backoff = self._failures.backoff()
         while True:
             try:
                 return self._batch.accept(deliveries)
@@ -289,7 +291,7 @@ class Worker:
 
     def _until_answered(self, call: Callable[..., _T], *args: Any) -> _T:
         """Make a call until a backend answers it; a stop ends the worker instead."""
-        backoff = Backoff(*_BACKOFF)
+        backoff = self._failures.backoff()
         while True:
             try:
                 return call(*args)
@@ -301,11 +303,7 @@ class Worker:
 
     def _wait_out(self, exc: BackendError, backoff: Backoff) -> None:
         """Wait before the next try; a stop ends the wait, and a worker without a connection."""
-        seconds = backoff.next()
-        _log.warning("worker %d waits %.2g s: %s", self._slot, seconds, exc)
-        end = time.monotonic() + seconds
-        while not self._stopping and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
+        self._failures.wait_out(exc, backoff)
         if self._stopping and not hasattr(self, "_batch"):
             raise _Stop
 
