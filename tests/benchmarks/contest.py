@@ -15,9 +15,9 @@ class Peer:
     module: str
     #: what is installed for it; nothing = it is measured in the interpreter that runs the benchmark
     requirements: tuple[str, ...]
-    #: distribution whose version is told
+    #: distribution whose version is shown
     distribution: str
-    #: how it is set up, by style; told with every table
+    #: how it is set up, by style; shown with every table
     setup: dict[str, str]
 
 

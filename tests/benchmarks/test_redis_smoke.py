@@ -53,7 +53,7 @@ def test_a_wrong_name_is_answered_with_those_there_are(option: str, known: str) 
 
 
 def test_a_peer_that_fails_is_shown_and_stops_nobody() -> None:
-    """A session that ends without figures is told with its reason, and is not tried again."""
+    """A session that ends without figures is shown with its reason, and is not tried again."""
     rows = [row for row in field.ROWS if row.key == "drain"]
     said: list[str] = []
 

@@ -55,9 +55,9 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def sentences(door: type) -> Iterator[str]:
-    """Yield what a door's docstrings oblige to: their bullets, or the summary where there are none."""
-    for method in vars(door).values():
+def sentences(interface: type) -> Iterator[str]:
+    """Yield what an interface's docstrings oblige to: their bullets, or the summary where there are none."""
+    for method in vars(interface).values():
         text = inspect.cleandoc(getattr(method, "__doc__", None) or "") if inspect.isfunction(method) else ""
         bullets = re.findall(r"^- (.+(?:\n  .+)*)", text, re.MULTILINE)
         yield from map(flat, bullets or [text.partition("\n\n")[0]] if text else [])
@@ -66,9 +66,9 @@ def sentences(door: type) -> Iterator[str]:
 def obligations() -> list[Any]:
     """Every sentence with the contracts that must try it."""
     return [
-        pytest.param(contracts, sentence, id=f"{door.__name__}: {sentence[:50]}")
-        for door, contracts in CONTRACTS.items()
-        for sentence in sentences(door)
+        pytest.param(contracts, sentence, id=f"{interface.__name__}: {sentence[:50]}")
+        for interface, contracts in CONTRACTS.items()
+        for sentence in sentences(interface)
     ]
 
 

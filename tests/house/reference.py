@@ -18,7 +18,7 @@ REFERENCE: Final = ROOT / "docs" / "reference"
 #: what stands above this line is written by hand, what stands below is written by this file
 MARK: Final = "<!-- from the code: python -m tests.house.reference -->\n"
 
-#: what passes through the doors
+#: what is passed through the interfaces
 RECORDS: Final = frozenset(
     {"Outgoing", "Delivery", "Settlement", "Buried", "QueueSize", "StoredResult", "Schedule", "Task"}
 )
@@ -152,11 +152,11 @@ def hooks() -> str:
 
 
 def interfaces() -> str:
-    """Every door with its obligations, then the records that pass through them."""
+    """Every interface with its obligations, then the records that they pass."""
     parts = []
-    for door in classes("interfaces.py"):
-        if any(ast.unparse(base) == "ABC" for base in door.bases):
-            parts += [f"## {door.name}", said(door), *_methods(door)]
+    for interface in classes("interfaces.py"):
+        if any(ast.unparse(base) == "ABC" for base in interface.bases):
+            parts += [f"## {interface.name}", said(interface), *_methods(interface)]
     for node in classes("coordination.py"):
         if any(ast.unparse(base) == "ABC" for base in node.bases):
             parts += [f"## {node.name}", said(node), *_methods(node)]

@@ -76,7 +76,7 @@ def test_a_library_is_known_to_its_owners_only() -> None:
     assert not strangers, "\n".join(["", *strangers])
 
 
-def test_plugins_come_through_the_doors_only() -> None:
+def test_plugins_come_through_the_interfaces_only() -> None:
     """A plugin, the built-in one included, imports the contracts and itself."""
     builtin = [m for m in core_modules() if within(m.name, "qcore.builtin")]
     trespassers = [
@@ -92,7 +92,7 @@ def test_plugins_come_through_the_doors_only() -> None:
     assert not trespassers, "\n".join(["", *trespassers])
 
 
-def test_plugin_tests_use_the_kit_and_the_doors() -> None:
+def test_plugin_tests_use_the_kit_and_the_interfaces() -> None:
     """What a plugin's tests need of qcore is public, in qcore.testing or the face."""
     allowed = DOORS | {"qcore", "qcore.testing"}
     more = {package.replace("_", "-"): allowance for package, allowance in MORE.items()}

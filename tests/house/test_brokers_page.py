@@ -71,7 +71,7 @@ HEAD, *BODY = rows("What each broker can do")
 
 
 def test_the_page_has_a_row_for_each_capability() -> None:
-    """A new capability is told to users, in words."""
+    """A new capability is explained to users, in words."""
     told = [re.search(r"\(`(\w+)`\)", row[0]) for row in BODY]
 
     assert sorted(match[1] for match in told if match) == sorted(
@@ -136,7 +136,7 @@ def hooks(name: str) -> dict[str, str]:
 
 
 def test_the_readme_has_the_same_table() -> None:
-    """Whoever sees only the README is told the same of each package."""
+    """Whoever sees only the README reads the same about each package."""
     lines = README.read_text(encoding="utf-8").splitlines()
     missing = [
         row for row in PACKAGES if not any(line.startswith(f"| {' | '.join(row)} |") for line in lines)

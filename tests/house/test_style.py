@@ -23,7 +23,7 @@ SUMMARY_WORDS: Final = 12
 FILE_LINES: Final = 320
 #: files that may be longer, and why
 LONG_FILES: Final = {
-    "core/src/qcore/interfaces.py": "the five doors in one file; most of it is their obligations",
+    "core/src/qcore/interfaces.py": "the interfaces in one file; most of it is their obligations",
 }
 #: a function longer than a screen speaks of more than one thing
 FUNCTION_LINES: Final = 60

@@ -37,7 +37,7 @@ def note(path: str, text: str = "") -> None:
 
 
 def alone(path: str, seconds: float) -> None:
-    """Tell of the beginning and the end of something that takes its time."""
+    """Record the beginning and the end of something that takes its time."""
     note(path, "begin")
     time.sleep(seconds)
     note(path, "end")

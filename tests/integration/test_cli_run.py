@@ -164,7 +164,7 @@ def test_options_are_laid_over_the_configuration(service: Service) -> None:
 
 
 def clusters(service: Service) -> list[dict[str, Any]]:
-    """Return what `qcore info` tells of clusters."""
+    """Return what `qcore info` shows of clusters."""
     done = subprocess.run(
         [sys.executable, "-m", "qcore", "--config", "served.toml", "info", "--json"],
         cwd=service.folder,

@@ -57,7 +57,7 @@ def app(land: Land, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
 
 
 def test_a_task_is_put_on_the_queue_and_its_result_awaited_in_milliseconds(app: App, land: Land) -> None:
-    """0 looks once, a number waits so long, None is told of what has not ended."""
+    """0 looks once, a number waits so long, None is returned for what has not ended."""
     task_id = async_task(tasks.add, 2, 3, task_name="sum", timeout=10)
 
     assert (result(task_id), fetch(task_id), queue_size()) == (None, None, 1)

@@ -131,7 +131,7 @@ def test_a_task_can_clean_up(land: Land) -> None:
 
 
 def test_a_coroutine_is_cancelled(land: Land) -> None:
-    """It is told by the event loop's own error."""
+    """It is reported by the event loop's own error."""
     app, _ = land.both(workers=1)
     job = app.enqueue(tasks.sleep_async, 60.0, str(land.file()))
     until(lambda: job.status().state == "running")
@@ -420,7 +420,7 @@ def test_a_paused_cluster_stops_at_once(land: Land) -> None:
 
 
 def test_a_chain_is_called_off_by_its_handle(land: Land) -> None:
-    """The link that runs is ended, those behind it never begin, and the handle is told."""
+    """The link that runs is ended, those behind it never begin, and the handle says so."""
     app, _ = land.both()
     gate = land.file("gate")
     chain = app.chain(

@@ -94,7 +94,7 @@ def test_a_hook_is_told_of_every_bad_end(
 
 
 def test_a_hook_is_told_of_a_task_that_expired(land: Land) -> None:
-    """It never ran, and its end is told like any other."""
+    """It never ran, and its end is reported like any other."""
     app = land.app(**SETTINGS)
     job = app.task(flow_tasks.double).using(hook=flow_tasks.hook, label=str(land.file()), expires=0.001)
     job.enqueue(1)

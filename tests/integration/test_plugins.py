@@ -166,7 +166,7 @@ def test_hook_may_leave_a_task_out_and_its_own_faults_hurt_nobody(land: Land, di
 
 
 def test_crash_and_refusal_are_told_to_hooks(land: Land, diary: Path) -> None:
-    """What the supervisor settles for a dead worker, and what is dead-lettered unread, is told too."""
+    """What the supervisor settles for a dead worker, and what is dead-lettered unread, is reported too."""
     app, _ = land.both(workers=1, max_crashes=1)
     final(app.enqueue(tasks.die, "kill"))
     until(lambda: ["settled", "dead_letter", "crash"] in entries(diary))

@@ -108,7 +108,7 @@ def test_an_unknown_option_lists_those_there_are(app: App) -> None:
 
 
 def test_a_wrong_value_is_not_called_an_unknown_option(app: App) -> None:
-    """Only a name that is not there is told as such."""
+    """Only a name that is not there is reported as such."""
     with pytest.raises(TypeError, match=r"^concurrency must be a whole number"):
         app.task(concurrency="1")
 

@@ -146,7 +146,7 @@ def test_a_traceback_is_shown_to_those_who_ask(
 
 
 def test_a_fault_of_our_own_says_so(qcore_: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody expected is told as a fault to report, with code 70."""
+    """What nobody expected is reported as a fault to report, with code 70."""
     monkeypatch.setattr(Session, "plugins", property(lambda _: 1 / 0))
 
     ended = qcore_("plugins")

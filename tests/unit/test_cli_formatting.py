@@ -61,7 +61,7 @@ def test_memory_has_its_unit_and_a_dash_where_it_is_not_known(amount: int, expec
 
 
 def test_causes_are_told_in_one_order_without_those_that_did_not_happen() -> None:
-    """A cause we do not know is told too."""
+    """An unknown cause is shown too."""
     assert formatting.causes({"odd": 1, "crashed": 2, "recycled": 1000, "timeout": 0}) == (
         "1,000 recycled, 2 crashed, 1 odd"
     )

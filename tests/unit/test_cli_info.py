@@ -1,4 +1,4 @@
-"""What `qcore info` and `qcore memory` tell of published statuses."""
+"""What `qcore info` and `qcore memory` show of published statuses."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def test_what_cannot_be_edited_is_told(
 
 
 def test_a_schedule_that_is_not_there_cannot_be_edited(verb: Callable[..., Ended]) -> None:
-    """It is told."""
+    """It is reported."""
     ended = verb("update", "nobody", "--jitter", "1")
 
     assert (ended.code, "no schedule 'nobody'" in ended.err) == (Exit.FAILED, True)

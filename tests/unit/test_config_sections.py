@@ -163,7 +163,7 @@ def test_section_is_structured_into_its_type(
     ],
 )
 def test_fault_in_a_section_has_its_path(plugins: Plugins, settings: object, messages: list[str]) -> None:
-    """Every fault of a section is told at once, each where it is."""
+    """Every fault of a section is reported at once, each where it is."""
     assert problems_of(plugins, full=settings) == messages
 
 

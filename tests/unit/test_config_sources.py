@@ -23,7 +23,7 @@ CHECK = "check quotes and commas"
 
 @attrs.frozen(kw_only=True)
 class Store:
-    """What a made-up plugin is told."""
+    """What a made-up plugin gets."""
 
     path: str = ""
     port: int | None = 1

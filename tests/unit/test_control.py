@@ -42,7 +42,7 @@ def waiting(app: App) -> list[str]:
 
 
 def test_the_hook_of_a_task_called_off_is_called(app: App) -> None:
-    """It is told of the failure, as of any."""
+    """It learns of the failure, as of any."""
     job = app.task(task).using(hook=told).enqueue(1)
 
     assert job.cancel()

@@ -292,7 +292,7 @@ def test_endless_recursion_is_a_failure(run: Callable[..., Outcome]) -> None:
     ],
 )
 def test_a_function_that_is_not_there_is_a_failure(run: Callable[..., Outcome], name: str, says: str) -> None:
-    """The producer is told, and the message is not lost."""
+    """The producer learns it, and the message is not lost."""
     outcome = run(name)
 
     assert Kind.FAILURE is outcome.kind
@@ -527,7 +527,7 @@ def test_a_timeout_that_came_too_late_is_forgotten(executor: Executor) -> None:
     assert ("done", Kind.FAILURE) == (first.value, second.kind)
 
 
-# -- what is told of an error -----------------------------------------------------------------
+# -- what is reported of an error -----------------------------------------------------------------
 
 
 def raised(error: BaseException) -> BaseException:

@@ -277,7 +277,7 @@ def test_naming_its_own_queue_changes_nothing(app: App) -> None:
 
 
 def test_a_file_holds_one_queue(tmp_path: Any) -> None:
-    """Another queue in the same file could not be told from this one."""
+    """Another queue in the same file could not be distinguished from this one."""
     app = App(Config.from_dict({"name": "plans", "sqlite": {"path": str(tmp_path / "queue.db")}}))
 
     with pytest.raises(NotSupported, match="a file holds one queue"):

@@ -195,7 +195,7 @@ def test_a_group_that_has_not_ended_says_how_many_are_missing(app: App) -> None:
 
 
 def test_a_group_whose_results_were_removed_says_that_they_may_be(app: App) -> None:
-    """A task that has not ended cannot be told from one whose result was removed; the error names both."""
+    """A task may not have ended, or its result was removed; the error names both."""
     with inline(app):
         group = app.group([(double, (1,)), (double, (2,))]).enqueue()
     with app.runtime.stores.connection() as store:

@@ -89,7 +89,7 @@ def app() -> App:
     ],
 )
 def test_a_callable_that_would_lose_its_object_is_refused(app: App, function: Any, told: str) -> None:
-    """The producer is told, and nothing is enqueued."""
+    """The producer learns it, and nothing is enqueued."""
     with pytest.raises(TaskNameError, match=told):
         app.enqueue(function, 1)
 

@@ -100,7 +100,7 @@ def test_module_given_by_hand_replaces_an_entry_point() -> None:
 
 
 def test_stranger_of_our_name_is_recognised() -> None:
-    """The unrelated library of the same name is told from ours by its version."""
+    """The unrelated library of the same name is distinguished from ours by its version."""
 
     class Stranger(metadata.Distribution):
         version = "1.11.1"
@@ -232,7 +232,7 @@ def test_broken_plugin_does_not_hurt_the_others(error: BaseException) -> None:
 
 
 def test_broken_plugin_is_complained_of_when_it_is_asked_for() -> None:
-    """The reason is told where the plugin is missed."""
+    """The reason is given where the plugin is missed."""
     missing = ModuleNotFoundError("No module named 'boto3'")
     plugins = Plugins([plugin("amazon", "qcore-sqs", failing(missing))])
 
@@ -320,7 +320,7 @@ def test_coroutine_hook_is_an_error_of_its_plugin() -> None:
     [(None, "None"), (["a"], "a list"), ({1: object}, "a table"), ({"": object}, "a table")],
 )
 def test_registration_hook_must_answer_with_names(answer: object, shown: str) -> None:
-    """A registration hook that answers anything else is told what it must answer."""
+    """A registration hook that answers anything else gets an error that says what it must answer."""
     plugins = Plugins.of({"mine": module(qcore_brokers=lambda: answer)})
 
     assert (

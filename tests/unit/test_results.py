@@ -169,7 +169,7 @@ def test_a_record_for_another_purpose_is_refused() -> None:
 
 
 def test_a_record_under_a_strange_key_names_the_task_and_the_setting() -> None:
-    """The user is told which setting lacks a key."""
+    """The error says which setting lacks a key."""
     with pytest.raises(UnknownKey, match=rf"result {ID.hex()} .* not in secret_key"):
         results("another secret of some length").read(sealed(results()))
 

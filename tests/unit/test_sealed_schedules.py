@@ -120,7 +120,7 @@ def test_a_row_fires_nowhere_else() -> None:
 
 @given(st.binary(max_size=200), st.floats(), st.booleans())
 def test_any_bytes_are_passed_over(body: bytes, next_run: float, active: bool) -> None:
-    """Bytes that nobody sealed are told of, are not fired, and hide no schedule that is due."""
+    """Bytes that nobody sealed are reported, are not fired, and hide no schedule that is due."""
     table = ScheduleTable()
     store = stored(table, OLD)
     store.add(plan(name="good"))

@@ -84,7 +84,7 @@ def test_names_that_run_together_are_told_apart() -> None:
 
 
 def test_the_key_id_tells_the_secret_and_nothing_else() -> None:
-    """An unknown key and a message for another queue can be told apart."""
+    """An unknown key and a message for another queue can be distinguished."""
     ids = {Key(SECRET.encode(), purpose, name).id for purpose in ("task", "result") for name in ("a", "b")}
 
     assert {derive(SECRET.encode(), b"key id")[:KEY_ID_SIZE]} == ids

@@ -85,7 +85,7 @@ class App:
         """Return the App of another queue: same broker, store and key, another `name`.
 
         Raises:
-            NotSupported: the broker cannot tell the two queues apart.
+            NotSupported: the broker cannot distinguish the two queues.
             ScheduleError: a queue cannot have this name.
 
         """

@@ -78,7 +78,7 @@ class CoordinationStore(ABC):
         """Record that members have come; return for each how many its barrier has by then.
 
         - A member that comes again is counted once; what it brought first is kept.
-        - Of several members that come at once, the last is told the full number.
+        - Of several members that come at once, the last gets the full number.
         - The barrier is forgotten `ttl` seconds after the last arrival.
         """
 

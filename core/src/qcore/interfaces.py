@@ -1,4 +1,4 @@
-"""The five doors a plugin comes through, and their obligations."""
+"""The interfaces of plugins, and their obligations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Per = Literal["group", "label", "name"]
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """What the configuration tells a broker or store; handed to its factory."""
+    """What a broker or store needs of the configuration; handed to its factory."""
 
     #: name of the queue, `[A-Za-z0-9_.:-]{1,80}`
     name: str
@@ -42,7 +42,7 @@ class Settings:
     #: random bytes that name the process whose leases this connection takes, see `Broker.release_owner`;
     #: empty in a producer, which leases nothing that anybody would have to release for it
     owner: bytes = b""
-    #: told to a coordination store: the result store of the same thread; one of the same backend may
+    #: for a coordination store: the result store of the same thread; one of the same backend may
     #: share its connection
     beside: ResultStore | None = attrs.field(default=None, repr=False)
     #: the plugin's own keys, each already structured into the type it was declared with
@@ -365,7 +365,7 @@ class Serializer(ABC):
 
 
 class ErrorReporter(ABC):
-    """Tells an error tracker of failed runs.
+    """Reports failed runs to an error tracker.
 
     One is made in each process after its last fork: by a worker and by the supervisor. It is
     called from one thread at a time, and may have threads of its own.

@@ -9,7 +9,7 @@ from qcore.errors import BackendRejected
 if TYPE_CHECKING:
     import sqlite3
 
-#: "Qcor" in ASCII; written to the file's header, to tell our database from another program's
+#: "Qcor" in ASCII; written to the file's header, to distinguish our database from another program's
 APPLICATION_ID = 0x51636F72
 
 #: increased whenever the tables change

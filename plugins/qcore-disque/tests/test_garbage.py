@@ -242,7 +242,7 @@ def test_any_hello_is_taken_or_refused(hello: bytes) -> None:
 @quickly
 @given(strange=st.lists(values | st.lists(values, max_size=8), max_size=5), place=st.integers(0, 5))
 def test_a_good_job_is_not_held_up_by_what_is_none(liar: Liar, strange: list[Any], place: int) -> None:
-    """What cannot be read is told and ignored; what stands beside it is handed on."""
+    """What cannot be read is logged and ignored; what comes with it is delivered."""
     good = [b"alone", JOB, b"good", b"nacks", 0, b"additional-deliveries", 0]
     place = min(place, len(strange))
     liar.says = written([*(one for one in strange[:place] if one != good), good, *strange[place:]])
@@ -291,7 +291,7 @@ def test_a_password_that_is_wanted_amid_the_work_is_told(liar: Liar) -> None:
     ],
 )
 def test_addresses_that_cannot_be_are_faults_of_the_configuration(nodes: list[str], wanted: str) -> None:
-    """They are told before anything is asked."""
+    """They are reported before the first request."""
     with pytest.raises(ConfigError, match=wanted):
         DisqueBroker(Settings(name="alone", sections={"disque_nodes": nodes}))
 

@@ -37,7 +37,7 @@ class Nodes:
         self.brokers = [self.broker(node) for node in range(3)]
 
     def broker(self, node: int, **fields: Any) -> DisqueBroker:
-        """Return a broker that is told of one node only."""
+        """Return a broker that is given one node only."""
         sections = {"disque_nodes": [self.server.nodes[node]], **fields}
         return DisqueBroker(Settings(name="alone", retry=60.0, sections=sections))
 

@@ -281,7 +281,7 @@ def test_any_bytes_are_an_error_of_the_backend(liar: Liar, says: bytes) -> None:
 @quickly
 @given(strange=st.lists(answers, max_size=5), place=st.integers(0, 5))
 def test_a_good_message_is_not_held_up_by_what_is_none(liar: Liar, strange: list[Any], place: int) -> None:
-    """What cannot be read is told and ignored; what stands beside it is handed on."""
+    """What cannot be read is logged and ignored; what comes with it is delivered."""
     good = {
         "id": "1",
         "body": coded(b"good"),

@@ -1,4 +1,4 @@
-"""Where a project is found, and what is told of what cannot be right."""
+"""Where a project is found, and the errors of what cannot be right."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ SECRET = "s3cr3t"
 def test_a_setting_that_cannot_be_right_is_a_fault_of_the_configuration(
     told: dict[str, Any], wanted: str
 ) -> None:
-    """It is told before anything is asked, without the secret and without a warning of a library."""
+    """It is reported before the first request, without the secret and without a warning of a library."""
     section = {"project_id": "p", "token": "t", **told}
 
     with warnings.catch_warnings():

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 class _Fresh:
-    """A door to a database that is new in each test."""
+    """A connection to a database that is new in each test."""
 
     @pytest.fixture
     def settings(self, land: Any, database: str) -> Iterator[Callable[..., Settings]]:

@@ -26,7 +26,7 @@ TASK = "0192f0c1a2b37c4d8e9fa0b1c2d3e4f5"
 
 
 def cluster(number: int = 1, **told: Any) -> ClusterStatus:
-    """Return what a busy cluster tells of itself."""
+    """Return what a busy cluster reports."""
     return attrs.evolve(
         ClusterStatus(
             id=f"{number:032x}",
@@ -209,7 +209,7 @@ def test_a_cluster_not_heard_of_is_told() -> None:
 
 
 def test_no_cluster_at_all_says_how_to_start_one() -> None:
-    """And everything else is still told."""
+    """And everything else is still shown."""
     told = shown(Snapshot(taken=NOW, overview=attrs.evolve(SIGHT, clusters=())))
 
     assert "  CLUSTERS  none; start one with: qcore run MODULE:APP" in told

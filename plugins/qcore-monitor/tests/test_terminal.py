@@ -311,7 +311,7 @@ def test_a_broker_that_cannot_be_asked_is_told_and_recovers(app: App, tmp_path: 
 
 
 def test_a_configuration_that_is_not_valid_takes_no_screen(tmp_path: Path) -> None:
-    """It is told as everywhere."""
+    """It is reported as everywhere."""
     (tmp_path / "qcore.toml").write_text("name = 3\n")
 
     with Terminal(tmp_path) as terminal:

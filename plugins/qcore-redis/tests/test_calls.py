@@ -187,7 +187,7 @@ def test_a_broker_that_is_forgotten_leaves_no_connection(own: Any, few: Callable
 
 
 def test_an_enqueue_waits_for_replicas(start: Callable[..., Any], free_ports: tuple[int, int]) -> None:
-    """What is accepted is with so many of them; if it is not, the producer is told so."""
+    """What is accepted is with so many of them; if it is not, the producer learns it."""
     port = free_ports[0]
     primary = start("redis7", "--port", str(port))
     replica = start("redis7", "--replicaof", "127.0.0.1", str(port))

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 class _Fresh:
-    """A door to a server that is empty at the start of each test."""
+    """A connection to a server that is empty at the start of each test."""
 
     @pytest.fixture
     def settings(self, any_server: Any) -> Callable[..., Settings]:

@@ -82,7 +82,7 @@ def test_never_more_are_in_than_there_are_places(
 
 
 def test_one_process_is_told_that_a_gathering_is_full(make: Callable[[], RedisCoordination]) -> None:
-    """Six processes join a hundred fan-in barriers; of each the full number is told once."""
+    """Six processes join a hundred fan-in barriers; of each the full number is returned once."""
 
     def work(number: int, tell: Callable[[str], None]) -> None:
         notes = make()
@@ -115,7 +115,7 @@ def test_no_two_processes_are_given_one_turn(make: Callable[[], RedisCoordinatio
 
 
 def test_a_turn_that_was_told_stays(make: Callable[[], RedisCoordination]) -> None:
-    """Who asks again before it came is told of the same; once it came it is given, and forgotten."""
+    """Who asks again before it came gets the same answer; once it came it is given, and forgotten."""
     notes = make()
     assert notes.reserve("api", b"a", 0.3, 1) == 0.0
     first = notes.reserve("api", b"b", 0.3, 1)
@@ -169,7 +169,7 @@ def test_each_key_bears_the_queue_and_expires(
 
 
 def test_what_came_first_is_kept_and_told(make: Callable[[], RedisCoordination]) -> None:
-    """The holder told is the one that came first, also after it asked again."""
+    """The holder returned is the one that came first, also after it asked again."""
     notes = make()
     for holder in (b"z", b"a", b"m"):
         assert notes.acquire("semaphore", holder, 3, 60.0) is None
@@ -280,7 +280,7 @@ def test_who_was_not_told_asks_again_and_has_the_same(behind: tuple[Any, RedisCo
 
 
 def test_a_turn_nobody_was_told_of_is_said_to_be_lost(behind: tuple[Any, RedisCoordination]) -> None:
-    """A later rate slot is told again; one that was now is unused, and never two are given."""
+    """A later rate slot is given again; one that was now is unused, and never two are given."""
     proxy, notes = behind
     notes.reserve("other", b"a", 60.0, 1)
 

@@ -114,7 +114,7 @@ def populate(nodes: Any) -> Held:
 
 
 def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
-    """Return each script by its name: its files and what it is told, so that it writes all it can."""
+    """Return each script by its name: its files and its arguments, so that it writes all it can."""
     token, ids = state.receipts[0][:-2], [one.id for one in state.results]
     fresh = [codec.token(b"owner", b"process!", number) for number in (1, 2)]
     saved, told = records.words([result(one, "group") for one in State] + state.results)

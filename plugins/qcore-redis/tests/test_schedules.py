@@ -60,7 +60,7 @@ def test_a_slot_for_another_queue_is_put_there_before_it_is_done(
 
     assert store.transaction_domain != other.capabilities.transaction_domain
     assert store.fire(other, slot, before, after)
-    # one that was too late enqueues, under the same id, and is told that it was
+    # one that was too late enqueues, under the same id, and learns that it was
     assert not store.fire(other, slot, before, after)
 
     assert list(store.all()) == [after]

@@ -145,7 +145,7 @@ def test_a_connection_that_was_closed_in_silence_costs_nobody_a_task(own: Any) -
 
 
 def test_a_waiting_consumer_outlives_the_server(own: Any) -> None:
-    """A consumer that waits is told that the server died, and goes on with the next."""
+    """A consumer that waits learns that the server died, and goes on with the next."""
     made = settings(own)
     consumer = RedisBroker(made)
     killing = threading.Timer(0.2, own.kill)
@@ -500,7 +500,7 @@ def test_a_reason_that_is_no_text_is_kept(shared: Any) -> None:
 
 
 def test_a_server_that_still_reads_its_data_is_waited_for(start: Callable[..., Any]) -> None:
-    """-LOADING is an obstacle that passes: it is told as such, and nothing is missing afterwards."""
+    """-LOADING is an obstacle that passes: it is reported as such, and nothing is missing afterwards."""
     server = start("redis7", "--appendonly", "yes")
     made = settings(server)
     before = RedisBroker(made)

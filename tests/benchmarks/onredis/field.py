@@ -14,7 +14,7 @@ class Rival(Peer):
 
     #: tasks a second it is about able to drain: how many are made, so that no drain takes long
     pace: int
-    #: whether it can be told to run one task at a time in each process, for the rows of real work
+    #: whether it can be set to run one task at a time in each process, for the rows of real work
     single: bool = False
 
 

@@ -96,7 +96,7 @@ def configuration(session: Session) -> Iterator[str | CheckResult]:
     """Check that the configuration loads, and say from where."""
     config = session.config
     if config.file is None:
-        warning = f"queue {config.name!r}, without a configuration file: each program must be told the same"
+        warning = f"queue {config.name!r}, without a configuration file: give each program the same settings"
         yield CheckResult(Verdict.WARN, "configuration", warning)
     else:
         yield f"queue {config.name!r}, from {config.file.absolute()}"

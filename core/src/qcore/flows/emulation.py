@@ -29,7 +29,7 @@ class Emulation:
         return None if can.dead_letters and can.retry_delay else cls(broker)
 
     def settlements(self, wanted: Sequence[Settlement]) -> list[Settlement]:
-        """Return what the broker is told instead.
+        """Return what the broker gets instead.
 
         - Without dead letters a message that failed for good is acknowledged; its failure is stored
           among the results before. One that cannot be read has no result: a worker logs its bytes.

@@ -34,7 +34,7 @@ _PAUSES: Final = tuple(Pause)
 
 
 class WorkerCommands:
-    """What the supervisor tells one worker."""
+    """What the supervisor sends to one worker."""
 
     __slots__ = ("_words",)
 
@@ -45,11 +45,11 @@ class WorkerCommands:
     # -- the supervisor writes ----------------------------------------------------------------
 
     def cancel(self, seq: int, begun: int) -> None:
-        """Tell the worker to end the message of batch `seq` that was the `begun`th to begin."""
+        """Have the worker end the message of batch `seq` that was the `begun`th to begin."""
         self._words[_CANCELLED] = seq * TAG + begun
 
     def pause(self, what: Pause) -> None:
-        """Tell the worker whether to lease new messages."""
+        """Say to the worker whether to lease new messages."""
         self._words[_PAUSED] = what
 
     def renew(self, when: int) -> None:

@@ -95,7 +95,7 @@ class SealedSchedules:
             now: epoch seconds.
             limit: how many at most.
             hold: seconds.
-            refused: is told of each that is not to be trusted; the others are returned.
+            refused: called with each that is not to be trusted; the others are returned.
 
         """
         seen: set[str] = set()

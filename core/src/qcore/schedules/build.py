@@ -38,7 +38,7 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
 
     Raises:
         EncodeError: an argument cannot be serialised.
-        NotSupported: the queue of its tasks could not be told from this one.
+        NotSupported: the queue of its tasks could not be distinguished from this one.
         ScheduleError: it is not valid.
 
     """

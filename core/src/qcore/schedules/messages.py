@@ -127,7 +127,7 @@ def destination(runtime: Runtime, queue: str) -> Runtime:
     """Return the runtime of the queue a schedule's tasks are enqueued on.
 
     Raises:
-        NotSupported: that queue could not be told from this one.
+        NotSupported: that queue could not be distinguished from this one.
         ScheduleError: the name of the queue is not valid.
 
     """
@@ -171,7 +171,7 @@ class OpenedSchedule:
         Raises:
             EnvelopeError: the body cannot be read.
             DecodeError: the arguments cannot be read.
-            NotSupported: its tasks' queue could not be told from this one.
+            NotSupported: its tasks' queue could not be distinguished from this one.
             ScheduleError: its tasks' queue has no valid name.
 
         """

@@ -59,7 +59,7 @@ def short(key: str) -> str:
 
 
 class Limiter:
-    """Lets tasks begin, or tells them when to come again."""
+    """Lets tasks begin, or says when to ask again."""
 
     def __init__(self, stores: ConnectionPool[CoordinationStore]) -> None:
         self._stores = stores

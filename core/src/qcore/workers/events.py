@@ -1,4 +1,4 @@
-"""What logs and hooks are told about settled messages."""
+"""Decides what logs and hooks get of settled messages."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ LIFE: Final = 65_000 * 60
 _COPIED: Final = 3000
 #: seconds of one wait in the server, which looks for timeouts ten times a second
 _LONGEST: Final = 5.0
-#: told when the answer to ADDJOB is lost
+#: reported when the answer to ADDJOB is lost
 _DOUBT: Final = "the messages may have been accepted nevertheless"
 #: jobs listed in one step of a scan
 _SCAN: Final = 500
@@ -115,7 +115,7 @@ class DisqueBroker(Broker):
                 seconds=max(0.0, left),
             )  # fmt: skip
             if not isinstance(found, list | None):
-                raise error_mapping.stranger(self._nodes.connected_to, "GETJOB tells no list")
+                raise error_mapping.stranger(self._nodes.connected_to, "GETJOB returned no list")
             if found or time.monotonic() >= deadline:
                 return self._handed_out(found or ())
 
@@ -228,7 +228,7 @@ class DisqueBroker(Broker):
             self._end(added, b"ACKJOB")
             if wrong:
                 raise self._nodes.refused(wrong[0])
-            raise error_mapping.stranger(self._nodes.connected_to, "ADDJOB tells no id")
+            raise error_mapping.stranger(self._nodes.connected_to, "ADDJOB returned no id")
 
     def _replicas(self) -> int:
         """Return how many nodes have to have a copy of a job before it counts as added."""
@@ -273,7 +273,7 @@ class DisqueBroker(Broker):
         return deliveries
 
     def _warn_unknown(self, leases: Sequence[Lease]) -> None:
-        """Tell of leases that may not have ended: nodes that could know of them do not answer."""
+        """Warn of leases that may not have ended: nodes that could know of them do not answer."""
         if leases and (absent := self._nodes.absent()):
             _log.warning(
                 "messages redelivered without counting this run, if a node that does not answer has them"
@@ -305,7 +305,7 @@ class DisqueBroker(Broker):
                 case [bytes() as cursor, list() as jobs] if cursor.isdigit():
                     yield jobs
                 case _:
-                    raise error_mapping.stranger(node.title, "JSCAN tells no list")
+                    raise error_mapping.stranger(node.title, "JSCAN returned no list")
             if int(cursor) == 0:
                 return
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Copy(NamedTuple):
-    """What a node told of its copy of a job."""
+    """What a node said of its copy of a job."""
 
     node: Node
     queue: bytes
@@ -133,7 +133,7 @@ def _copy(node: Node, counted: Mapping[bytes, object]) -> Copy | None:
     nacks, additional = counted.get(b"nacks"), counted.get(b"additional-deliveries")
     if not (isinstance(state, bytes) and isinstance(nacks, int) and isinstance(additional, int)):
         return None
-    # of a job it knows only the end of, a node tells no more
+    # of a job it knows only the end of, a node says no more
     item = CountedMessage.read(body if isinstance(body, bytes) else b"")
     return Copy(node, queue if isinstance(queue, bytes) else b"", state, item, nacks, additional)
 

@@ -11,7 +11,7 @@ from qcore.errors import BackendRejected, BackendUnavailable
 if TYPE_CHECKING:
     from qcore.errors import BackendError
 
-#: first word of an error -> what to tell; a later call may find it gone
+#: first word of an error -> what to report; a later call may find it gone
 _PASSING: Final = {
     "NOREPL": "too few of its nodes can be reached for as many copies of a job as `disque_replicate` says;"
     " bring nodes back, or set it lower (1: a job is lost with its node)",
@@ -23,7 +23,7 @@ _PASSING: Final = {
 }
 #: those of them that are one node's: another one may take it
 _OF_NODE: Final = ("LEAVING", "OOM")
-#: first word of an error -> what to tell; asking again does not help
+#: first word of an error -> what to report; asking again does not help
 _LASTING: Final = {
     "NOAUTH": "it wants a password; set `disque_auth`",
     "ERR invalid password": "it does not take this password; see `disque_auth`",

@@ -1,4 +1,4 @@
-"""Decides what a receipt tells of a lease."""
+"""Decides what a receipt says of a lease."""
 
 from __future__ import annotations
 

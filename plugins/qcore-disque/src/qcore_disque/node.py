@@ -23,7 +23,7 @@ TIMEOUT: Final = 5.0
 #: hex digits of a node's id that stand in the ids of its jobs
 PREFIX: Final = 8
 
-#: what nodes call themselves, and addresses they may tell of each other
+#: what nodes call themselves, and addresses they may give of each other
 _NODE_ID: Final = re.compile(r"[0-9a-f]{40}")
 _HOST: Final = re.compile(r"[A-Za-z0-9_.:-]{0,255}")
 
@@ -75,7 +75,7 @@ class Node:
         #: what it calls itself
         self.id = b""
         self._closed = False
-        #: it and the other nodes of its cluster, by id, as it told last
+        #: it and the other nodes of its cluster, by id, as it said last
         self.members: dict[bytes, Address] = {}
         #: Any: redis-py has no types for what it is asked here
         make: Any = redis.Connection

@@ -127,7 +127,7 @@ class Nodes:
         return self._other(known[0]) if prefix and known else None
 
     def every(self) -> Iterator[Node]:
-        """Yield each node that answers; the log tells of those that do not, once."""
+        """Yield each node that answers; those that do not are logged, once."""
         ids, current = self.ids(), self.current()
         yield current
         for id_ in ids:

@@ -47,7 +47,7 @@ def delivery(lease: Lease, item: CountedMessage) -> Delivery:
 
 
 def count(reply: Any, title: str) -> int:  # noqa: ANN401 - what should be a number
-    """Return a number that the node at this place tells."""
+    """Return the number in a node's answer."""
     number = checked(reply, title)
     if not isinstance(number, int):
         raise error_mapping.stranger(title, "a count is not a number")
@@ -66,7 +66,7 @@ def waiting(reply: Any) -> bytes:  # noqa: ANN401 - one of what JSCAN says
 
 
 def listed(reply: Any) -> Iterator[DeadLetter]:  # noqa: ANN401 - what QPEEK says
-    """Yield the dead letters of a list; what cannot be one is told and ignored."""
+    """Yield the dead letters of a list; what cannot be one is logged and ignored."""
     for job in reply if isinstance(reply, list) else []:
         match job:
             case [bytes(), bytes() as id_, bytes() as body] if job_of(id_):
@@ -86,5 +86,5 @@ def fields(reply: Any) -> Mapping[bytes, Any]:  # noqa: ANN401 - what SHOW says:
 
 
 def bytes_of(reply: Any) -> bytes:  # noqa: ANN401 - what should be a text
-    """Return a text that a node tells, nothing if it tells none."""
+    """Return the text in a node's answer, empty if it has none."""
     return reply if isinstance(reply, bytes) else b""

@@ -58,7 +58,7 @@ class Bus(Queues):
     # -- queueing -----------------------------------------------------------------------------
 
     def enqueue(self, job: Job, *, nack: bool = False) -> bool:
-        """Put an active job on its queue; but for the first time, the nodes with a copy are told."""
+        """Put an active job on its queue; but for the first time, the nodes with a copy hear of it."""
         if job.state != b"active":
             return False
         now = self.clock.now()

@@ -36,7 +36,7 @@ class Job:
         self.nacks = self.additional = 0
         #: when it is queued by itself, None = not
         self.due: float | None = born + (delay or retry) if delay or retry else None
-        #: whether queueing it is told to the other nodes and counted as one more delivery
+        #: whether queueing it is sent to the other nodes and counted as one more delivery
         self.told = False
         #: ids of the nodes that may have a copy; none for an acknowledgement of an unknown job
         self.delivered: set[str] = set()

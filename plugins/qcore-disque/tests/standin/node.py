@@ -91,18 +91,18 @@ class Node(Bus):
         return [b"%d" % part for part in divmod(int(self.clock.now() * 1e6), 1_000_000)]
 
     def do_hello(self) -> list[Any]:
-        """Tell of the cluster, itself first: takes no argument, unlike the command of Redis."""
+        """Describe the cluster, itself first: takes no argument, unlike the command of Redis."""
         nodes = [self, *(node for node in self.nodes if node is not self)]
         return [1, self.id.encode(), *(self.introduced(node) for node in nodes)]
 
     def introduced(self, node: Any) -> list[bytes]:
-        """Return what HELLO tells of a node: 1 is well, 100 is gone or leaves."""
+        """Return what HELLO says of a node: 1 is well, 100 is gone or leaves."""
         there = node is self or node in self.others()
         priority = b"1" if there and not node.leaving else b"100"
         return [node.id.encode(), b"127.0.0.1", b"%d" % node.port, priority]
 
     def do_info(self, *words: bytes) -> bytes:
-        """Tell of the server."""
+        """Describe the server."""
         return b"# Server\r\ndisque_version:1.0-rc1\r\ntcp_port:%d\r\n" % self.port
 
     def do_cluster(self, word: bytes, *rest: bytes) -> Status:

@@ -25,7 +25,7 @@ class ReadMessage(NamedTuple):
     item: CountedMessage
     #: how often it was reserved, this time included
     reserved: int
-    #: empty where none is told
+    #: empty where the answer has none
     reservation: str
 
     @property

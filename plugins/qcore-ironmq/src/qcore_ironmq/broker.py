@@ -124,7 +124,7 @@ class IronBroker(Broker):
                         self._touch(one.newest(newest), timeout, newest)
 
     def size(self) -> QueueSize:
-        """Count ready messages and dead letters; IronMQ does not tell the rest apart."""
+        """Count ready messages and dead letters; IronMQ does not distinguish the rest."""
         return QueueSize(ready=self._ready(), dead_letters=self._dead_letters.count())
 
     def purge(self) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: seconds a connection and an answer may take
 _CONNECT: Final = 5.0
 _ANSWER: Final = 10.0
-#: told when the answer to messages that were sent is lost
+#: reported when the answer to messages that were sent is lost
 _DOUBT: Final = "the messages may have been accepted nevertheless"
 #: no connection was made: nothing has been sent
 _UNSENT: Final = (
@@ -78,7 +78,7 @@ class Client:
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._pid = 0
         self._closed = False
-        # what is wrong with a proxy is told before anything is asked
+        # a faulty proxy is reported before the first request
         Proxy.of(self._proxy, self._base)
 
     def call(

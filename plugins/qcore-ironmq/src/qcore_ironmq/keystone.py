@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import urllib3
 
-#: what a user of Keystone is told by
+#: what identifies a user of Keystone
 WANTED: Final = ("server", "tenant", "username", "password")
 #: seconds before its end that a token is no longer used
 _EARLY: Final = 30.0
@@ -68,7 +68,7 @@ class Keystone:
         return token, max(0.0, _lasts(found) - _EARLY)
 
 
-def _lasts(found: Any) -> float:  # noqa: ANN401 - what Keystone tells of a token
+def _lasts(found: Any) -> float:  # noqa: ANN401 - what Keystone answers about a token
     """Return for how many seconds a token was given out, by Keystone's own clock."""
     try:
         issued, expires = (

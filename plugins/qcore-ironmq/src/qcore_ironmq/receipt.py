@@ -1,4 +1,4 @@
-"""What a receipt of IronMQ's tells."""
+"""Decides what is in a receipt of IronMQ."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Reservation:
 
     @classmethod
     def read(cls, receipt: bytes) -> Reservation | None:
-        """Return what a receipt tells, None if it is none of ours."""
+        """Return what is in a receipt, None if it is none of ours."""
         parts = receipt.decode("utf-8", "replace").split(":")
         if len(parts) != 3 or not all(map(WORD.fullmatch, parts)):
             return None

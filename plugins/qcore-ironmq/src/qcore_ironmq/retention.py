@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore_ironmq.retention")
 
-#: seconds the service keeps a message at most: thirty days; unless it is told, seven
+#: seconds the service keeps a message at most: thirty days; by default, seven
 LONGEST_LIFE: Final = 2_592_000
 
 

@@ -183,7 +183,7 @@ class Queue:
             self.changed.notify_all()
 
     def shown(self) -> dict[str, Any]:
-        """Return what the service tells of a queue."""
+        """Return what the service says of a queue."""
         with self.changed:
             self.come_back()
             ready = sum(one.free() for one in self.messages)

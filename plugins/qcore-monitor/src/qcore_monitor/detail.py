@@ -1,4 +1,4 @@
-"""What is told of one thing that is looked into."""
+"""Decides what the page of one item shows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _item(view: View, snapshot: Snapshot, max_width: int, marks: Glyphs, now: fl
 
 
 def _living(view: View, snapshot: Snapshot, max_width: int, marks: Glyphs, now: float) -> Iterator[Text]:
-    """Yield what is told of something that changes while it is looked at."""
+    """Yield the lines of something that changes while it is looked at."""
     id_ = view.chosen.get(view.panel, ("", 0))[0]
     match view.panel:
         case Panel.RUNNING:

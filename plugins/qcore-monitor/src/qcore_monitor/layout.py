@@ -32,7 +32,7 @@ _MARGIN: Final = 2
 _ORDER: Final = (Panel.CLUSTERS, Panel.RUNNING, Panel.DEAD_LETTERS, Panel.FAILURES, Panel.SCHEDULES)
 #: Most lines of one trouble.
 _TROUBLE: Final = 3
-#: Seconds, and looks, without an answer before that is told.
+#: Seconds, and looks, without an answer before that is shown.
 _PATIENCE: Final = 3.0
 
 _KEYS: Final = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _STALE: Final = 11.0
 #: The broker forgets one that is older: then it is the clocks that differ.
 _OUTLIVED: Final = 16.0
-#: Seconds by which clocks of two machines may differ before it is told.
+#: Seconds by which clocks of two machines may differ before it is shown.
 _SKEW: Final = 5.0
 #: Cells of a title, so that what stands beside it is not pushed about by a number.
 _TITLE: Final = 18
@@ -37,7 +37,7 @@ _INDENT: Final = "  "
 
 @attrs.frozen
 class Entry:
-    """One of a list: its line, and what else may be told of it."""
+    """One of a list: its line, and what else may be shown of it."""
 
     row: Text
     #: is shown even where there is little room

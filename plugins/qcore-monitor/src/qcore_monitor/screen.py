@@ -66,7 +66,7 @@ class Screen:
         if ended_by == signal.SIGINT:
             return Exit.INTERRUPTED
         if ended_by:
-            # As any program that is told to end: whoever told it sees by what it ended.
+            # As any program that is asked to end: its parent sees which signal ended it.
             signal.signal(ended_by, signal.SIG_DFL)
             os.kill(os.getpid(), ended_by)
         return Exit.OK

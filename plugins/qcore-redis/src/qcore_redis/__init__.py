@@ -1,4 +1,4 @@
-"""Redis and Valkey behind qcore's doors."""
+"""Redis and Valkey as plugins of qcore."""
 
 from typing import TYPE_CHECKING
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check(settings: Settings) -> str:
-    """Return what is well, and what the server does not tell; raise what would lose messages."""
+    """Return what is well, and what the server does not say; raise what would lose messages."""
     link = Client(settings.section("redis"), b"{qcore:%s}:q" % settings.name.encode())
     try:
         return f"{_evicts(link)}; {_keeps(link)}"
@@ -23,7 +23,7 @@ def check(settings: Settings) -> str:
 def _evicts(link: Client) -> str:
     policy = _setting(link, "maxmemory-policy")
     if not policy:
-        return "it does not tell its maxmemory-policy, which must be noeviction (its user may not CONFIG GET)"
+        return "it does not show its maxmemory-policy, which must be noeviction (its user may not CONFIG GET)"
     if policy != "noeviction":
         raise BackendRejected(
             f"redis at {link.address.title} has maxmemory-policy {policy!r} and throws messages away"
@@ -42,7 +42,7 @@ def _keeps(link: Client) -> str:
 
 
 def _setting(link: Client, name: str) -> str:
-    """Return a setting of the server, empty where it does not tell."""
+    """Return a setting of the server, empty where it does not show it."""
     try:
         found = link.call(b"CONFIG", b"GET", name)
     except BackendRejected:

@@ -47,7 +47,7 @@ def owner_prefix(owner: bytes) -> bytes:
 
 
 def words(messages: Sequence[Outgoing]) -> Iterator[bytes | int]:
-    """Yield what `put.lua` is told of each message."""
+    """Yield the arguments of `put.lua` for each message."""
     for message in messages:
         yield max(0, round(message.delay * 1000))
         yield os.urandom(BODY_ID) if len(message.body) > LARGE else b""

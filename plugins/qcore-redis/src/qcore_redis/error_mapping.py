@@ -10,7 +10,7 @@ from qcore.errors import BackendRejected, BackendUnavailable
 if TYPE_CHECKING:
     from qcore.errors import BackendError
 
-#: first word of an error -> what to tell; a later call may find it gone
+#: first word of an error -> what to report; a later call may find it gone
 _PASSING: Final = {
     "LOADING": "it is still reading its data from disk; it will answer once that is done",
     "READONLY": "it is a replica and takes no writes; a failover may be under way, else name the primary",
@@ -27,7 +27,7 @@ _PASSING: Final = {
     "UNBLOCKED": "somebody ended the wait",
     "ERR max": "it has as many clients as it takes (maxclients)",
 }
-#: first word of an error -> what to tell; asking again does not help
+#: first word of an error -> what to report; asking again does not help
 _LASTING: Final = {
     "NOAUTH": "it wants a password; set `redis.password`",
     "WRONGPASS": "it does not take this user name and password; see `redis.username`, `redis.password`",

@@ -32,7 +32,7 @@ _UNKNOWN: Final = 0xC000
 
 
 def words(results: Sequence[StoredResult]) -> tuple[int, list[bytes]]:
-    """Return what a script is told of results: their number, below zero unless all are plain."""
+    """Return the arguments of a script for results: their number, below zero unless all are plain."""
     packed: list[bytes] = []
     plain = len({one.id for one in results}) == len(results)
     pack = _HEAD.pack
@@ -63,7 +63,7 @@ def _with_more(one: StoredResult, name: bytes) -> bytes:
 
 
 def read(value: bytes | None, now: float) -> StoredResult | None:
-    """Return the result a value tells of, None if there is none, it has expired or nobody can read it."""
+    """Return the result in a value, None if there is none, it has expired or nobody can read it."""
     if value is None:
         return None
     try:

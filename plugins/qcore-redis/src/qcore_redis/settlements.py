@@ -1,4 +1,4 @@
-"""How settlements are told to the script: lease by lease."""
+"""Decides how settlements are passed to the script: lease by lease."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def words(settlements: Sequence[Settlement]) -> tuple[int, list[bytes | str | int]]:
-    """Return the number of leases and what the script is told of them."""
+    """Return the number of leases and the script's arguments for them."""
     leases: dict[bytes, dict[bytes, Settlement]] = {}
     for settlement in settlements:
         receipt = settlement.receipt

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Contract:
-    """Tests of a door; an implementor inherits them and overrides the fixture `make`."""
+    """Tests of an interface; an implementor inherits them and overrides the fixture `make`."""
 
     #: seconds of the shortest lease or delay the backend can tell from none
     time_unit: ClassVar[float] = 0.25
@@ -34,7 +34,7 @@ class Contract:
         """Return what `make` does; what it made is closed in the end."""
         made: list[Any] = []
 
-        def new(**fields: object) -> Any:  # noqa: ANN401 - a door of any kind, or a pair of them
+        def new(**fields: object) -> Any:  # noqa: ANN401 - a store or broker of any kind, or a pair of them
             made.append(make(**fields))
             return made[-1]
 
@@ -59,7 +59,7 @@ class Contract:
         return Child(work, patience=self.patience)
 
     def kill_amid(self, child: Child, lines: int, at: float) -> list[str]:
-        """Kill a process that does the same again and again; return what it told.
+        """Kill a process that does the same again and again; return what it sent.
 
         It is killed when `at` (0 to 1) of the time has passed that it takes from line to line,
         so that each step of its work is met by some `at`.

@@ -1,4 +1,4 @@
-"""Processes that tell what they do and are killed while doing it."""
+"""Processes that report what they do and are killed while doing it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Child:
         os.close(self._read)
 
     def line(self) -> str | None:
-        """Return the next line it told, or None when it has ended and told no more."""
+        """Return the next line it sent, or None when it has ended and sent no more."""
         end = time.monotonic() + self._patience
         while b"\n" not in self._rest:
             if not select.select([self._read], [], [], max(0.0, end - time.monotonic()))[0]:
@@ -53,7 +53,7 @@ class Child:
         return line.decode()
 
     def lines(self) -> list[str]:
-        """Return what it tells until it ends."""
+        """Return what it sends until it ends."""
         texts = []
         while (line := self.line()) is not None:
             texts.append(line)
@@ -86,5 +86,5 @@ def _run(work: Callable[[Callable[[str], None]], None], write: int) -> None:
 
 
 def _send(write: int, text: str) -> None:
-    # one write of less than a pipe's buffer: it is told whole or not at all
+    # one write of less than a pipe's buffer: it is sent whole or not at all
     os.write(write, text.encode() + b"\n")

@@ -67,7 +67,7 @@ class ErrorReporterContract(Contract):
                 "\ud800\u202e\x00\x1b[31m" * 9,
             ),
             (a_task(args=(object(), Unspeakable()), kwargs={"\n": b"\xff"}), KeyError(), "x" * 2_000_000),
-            (a_task(headers={"\ud800": "\0"}), Unspeakable(), "cannot be told"),
+            (a_task(headers={"\ud800": "\0"}), Unspeakable(), "has no text"),
             (a_task(group="g", timeout=3.0), SystemExit(3), "left"),
             (a_task(), ExceptionGroup("many", [ValueError("1"), TypeError("2")]), "group"),
         ],

@@ -13,7 +13,7 @@
 -- follows and not the body, 4 = it is no message, only a call to look at `d` again.
 --
 -- Whoever can write to the server can put anything anywhere. A key that holds something of another kind is
--- renamed to aside:<key>:<time>, a dead letter tells of it, and the script goes on as if it had been empty.
+-- renamed to aside:<key>:<time>, a dead letter names it, and the script goes on as if it had been empty.
 local raw, try, byte, sub, char = redis.call, redis.pcall, string.byte, string.sub, string.char
 local P = sub(KEYS[1], 1, -2)
 local Q, L, LEASE, D, T = KEYS[1], P .. 'l', P .. 'l:', P .. 'd', P .. 't'

@@ -2,8 +2,8 @@
 -- ARGV: cluster, milliseconds, body. What is outlived goes as well.
 local key = P .. 'u'
 for _, cluster in ipairs(call('HKEYS', key)) do
-  local told = call('HGET', key, cluster)
-  if #told < 8 or not (struct.unpack('>d', told) > now) then call('HDEL', key, cluster) end
+  local published = call('HGET', key, cluster)
+  if #published < 8 or not (struct.unpack('>d', published) > now) then call('HDEL', key, cluster) end
 end
 if ARGV[3] == '' then
   call('HDEL', key, ARGV[1])

@@ -18,7 +18,7 @@ local function is_result(value)
   return #value >= 37 + name % 4096 + (group == 65535 and 0 or group)
 end
 
--- The group it came with, of which its entry tells.
+-- The group it came with, which its entry names.
 local function group_of(value)
   local name, group = struct.unpack('>I2I2', value, 34)
   if group == 65535 then return nil end
@@ -149,7 +149,7 @@ local function is_over(entry, clock)
   return finished ~= finished or (ends > 0 and ends <= clock)
 end
 
--- Forget results of which an entry in `s` tells.
+-- Forget results that an entry in `s` names.
 local function forget_entry(entry)
   local id = sub(entry, 17, 32)
   call('HDEL', R, id)

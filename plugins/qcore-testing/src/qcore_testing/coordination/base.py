@@ -29,7 +29,7 @@ class CoordinationTests(Contract):
         count: int,
         work: Callable[[CoordinationStore, int], Sequence[str]],
     ) -> list[str]:
-        """Let processes do the same at once; return what they tell, in no order."""
+        """Let processes do the same at once; return what they send, in no order."""
         skip_unless(new().cross_process, "is not seen by other processes")
 
         def one(number: int) -> Callable[[Callable[[str], None]], None]:

@@ -1,4 +1,4 @@
-"""Rules of fan-in barriers: the last member to join is told."""
+"""Rules of fan-in barriers: the last member to join learns it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BarrierRules(CoordinationTests):
         assert dict(store.barrier_members("unknown")) == {}
 
     def test_the_last_of_one_call_knows(self, new: MakeCoordination) -> None:
-        """Of several members that come at once, the last is told the full number."""
+        """Of several members that come at once, the last gets the full number."""
         store = new()
         store.join_barrier([BarrierMember("g", 0)], 600.0)
 
@@ -58,7 +58,7 @@ class BarrierRules(CoordinationTests):
         assert counts[-1] == 4
 
     def test_the_last_of_many_processes_knows(self, new: MakeCoordination) -> None:
-        """Of several members that come at once, the last is told the full number."""
+        """Of several members that come at once, the last gets the full number."""
 
         def come(store: CoordinationStore, number: int) -> list[str]:
             members = range(number, 100, 4)

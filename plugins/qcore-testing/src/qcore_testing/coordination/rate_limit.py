@@ -83,7 +83,7 @@ class RateLimitRules(CoordinationTests):
         self.near([store.reserve("rate", b"at once", HOUR, 1)], [3 * HOUR])
 
     def test_many_that_ask_at_once_have_turns_of_their_own(self, new: MakeCoordination) -> None:
-        """The first are told at once, and each of the rest another rate slot.
+        """The first begin at once, and each of the rest another rate slot.
 
         The first `burst` slots come at once, each later one `interval` seconds after the
         one before; what was not used counts as unused `burst`.
