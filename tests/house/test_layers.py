@@ -77,9 +77,9 @@ ROOMS: Final = {
     ),
     "tasks": (
         {"producer"},
-        {"task", "execute", "unique", "django_q"},
+        {"task", "execute", "unique", "django_q", "arguments"},
         {"call", "plan", "canonical"},
-        {"tracebacks", "limits", "resolve"},
+        {"tracebacks", "limits", "resolve", "annotations"},
         {"limit_backoff", "identity"},
     ),
     "settings": (

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from operator import attrgetter
 
 import pytest
 
 from qcore import App, Config, QcoreError, Retry
-from qcore.errors import EncodeError, NotSupported, TaskNameError
+from qcore.errors import EncodeError, NotSupported, TaskFailed, TaskNameError
 from qcore.messages.envelope import decode_head
 from qcore.testing import captured
 
 
 class Foreign:
     """Something no serializer knows."""
+
+
+class Colour(enum.Enum):
+    """An enumeration."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    """An enumeration of numbers."""
+
+    HIGH = 3
+
+
+def returns_level():  # type: ignore[no-untyped-def]  # noqa: ANN201 - that is the point
+    """Return what nothing declares."""
+    return [1, Level.HIGH]
 
 
 class Own(Exception):
@@ -45,6 +64,77 @@ def test_an_argument_that_cannot_be_written_is_named(app: App) -> None:
         app.enqueue(double, 1, plus=Foreign())
 
     assert app.queue.size().ready == 0
+
+
+def painted(colour: Colour, *more: Colour) -> list[Colour]:
+    """Return what it was given."""
+    return [colour, *more]
+
+
+def loose(colour, level=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - that is the point
+    """Return what it was given."""
+    return [colour, level]
+
+
+def test_a_type_that_would_change_is_refused_where_nothing_says_what_it_was(app: App) -> None:
+    """The worker would get its value without a word."""
+    with pytest.raises(
+        EncodeError, match=r"^argument 1 of .*loose cannot .*: Colour, an enumeration, would arriv"
+    ):
+        app.enqueue(loose, Colour.RED)
+    with pytest.raises(
+        EncodeError, match=r"^argument 'level' of .*loose cannot .*: \[0\]: Level, .* pass its .value"
+    ):
+        app.enqueue(loose, 1, level=[Level.HIGH])
+    with pytest.raises(EncodeError, match=r"^argument 1 of far.away .*; that task is not imported here"):
+        app.enqueue("far.away", Colour.RED)
+
+
+@pytest.mark.parametrize("way", ["task", "function", "name", "chain", "schedule", "unique"])
+def test_an_annotated_type_is_sent_however_the_task_is_called(app: App, way: str) -> None:
+    """Its annotation rebuilds it, so every way to call the task takes it."""
+    task = app.task(painted)
+
+    if way == "task":
+        task.enqueue(Colour.RED, Colour.RED)
+    elif way == "function":
+        app.enqueue(painted, Colour.RED)
+    elif way == "name":
+        app.enqueue(f"{__name__}.painted", colour=Colour.RED)
+    elif way == "chain":
+        app.chain([task.bind(Colour.RED), task.bind(Colour.RED)])
+    elif way == "schedule":
+        app.schedules.create(task, Colour.RED, every=60)
+    else:
+        first, second, other = (
+            task.using(unique=True).enqueue(one) for one in (Colour.RED, Colour.RED, Colour.BLUE)
+        )
+
+        assert (True, False) == (second.duplicate, other.duplicate)
+        assert first.id == second.id
+
+
+def test_an_annotated_result_is_rebuilt_where_its_task_is_imported() -> None:
+    """It is stored as data, which any process can read."""
+    app = App(Config.from_dict({"memory": {}, "sync": True}))
+    job = app.enqueue(painted, Colour.RED, Colour.BLUE)
+
+    assert [Colour.RED, Colour.BLUE] == job.result()
+    assert [[Colour.RED, Colour.BLUE]] == [one.value for one in app.results.fetch_many([job.id]) if one]
+    with app.runtime.stores.connection() as store:
+        assert ["red", "blue"] == app.runtime.results.read(store.get([bytes.fromhex(job.id)])[0]).value  # type: ignore[arg-type]  # it is there
+
+
+def test_a_result_of_a_type_that_would_change_is_not_stored() -> None:
+    """The task ran and is not run again; its result says what to return instead."""
+    app = App(Config.from_dict({"memory": {}, "sync": True}))
+
+    with pytest.raises(
+        TaskFailed, match=r"its result cannot be stored: \[1\]: Level, .* pass its .value"
+    ) as caught:
+        app.enqueue(returns_level).result()
+
+    assert caught.value.result.kind == "unsavable"  # type: ignore[attr-defined]  # it is a Result
 
 
 def test_one_bad_call_keeps_all_of_its_company_back(app: App) -> None:

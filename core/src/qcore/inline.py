@@ -61,7 +61,7 @@ class _InlineQueue:
         opened = self._runtime.envelope.open(message.body)
         plan = self._planner.plan(opened.head)
         tail = read_workflow(opened.tail) if opened.tail else None
-        outcome, value = self._runtime.results.dump(self._outcome(opened, plan, tail))
+        outcome, value = self._runtime.results.dump(self._outcome(opened, plan, tail), plan.declared)
         # Nothing is redelivered here, so a failure is final.
         state = State.SUCCESS if outcome.kind is Kind.SUCCESS else State.FAILED
         record = self._runtime.results.seal(

@@ -349,6 +349,8 @@ class Serializer(ABC):
         """Return the bytes of `value`.
 
         - Anything it cannot write raises `EncodeError` naming the path of the culprit.
+        - A value that would come back as another type, such as a member of an enumeration as its
+          number, is one that it cannot write; a buffer may come back as bytes.
 
         A path is written as Python would: `[0].name` for the key `name` of a dict in a list, and
         `['a key']` for a key that is not an identifier.

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from qcore.errors import ResultNotReady, TaskFailed
 from qcore.model import State
+from qcore.tasks.annotations import restored
+from qcore.tasks.resolve import imported
 from qcore.tasks.task import id_of
 
 if TYPE_CHECKING:
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Results read at once.
 _BULK: Final = 1000
+#: what no annotation makes anything else of
+_NOTHING: Final = (type(None), bool)
 #: Seconds between two queries for a group that is waited for: from, to, doubling.
 _PAUSES: Final = (0.01, 0.25)
 
@@ -75,7 +81,7 @@ class TaskResults:
         key = id_of(task_id)
         with self._app.runtime.stores.connection() as store:
             stored = store.wait(key, wait) if wait > 0 else store.get([key])[0]
-        return None if stored is None else self._app.runtime.results.read(stored)
+        return None if stored is None else self._read(stored)
 
     def fetch_many(self, task_ids: Sequence[str], wait: float = 0.0) -> list[Result | None]:
         """Return the whole `Result` of each task, in their order, None where there is none; see `fetch`.
@@ -100,13 +106,23 @@ class TaskResults:
                 if last is None or left <= 0:
                     break
                 store.wait(last, left)
-        read = self._app.runtime.results.read
-        return [None if (one := found.get(key)) is None else read(one) for key in keys]
+        return [None if (one := found.get(key)) is None else self._read(one) for key in keys]
 
     def delete(self, task_id: str) -> bool:
         """Delete a task's result; return whether there was one."""
         with self._app.runtime.stores.connection() as store:
             return bool(store.delete([id_of(task_id)]))
+
+    def _read(self, stored: StoredResult) -> Result:
+        """Verify and decode a result, and rebuild what its task returned if this process has imported it."""
+        result = self._app.runtime.results.read(stored)
+        if type(result.value) in _NOTHING:
+            return result
+        function = imported(result.name)
+        if function is None:
+            return result
+        value = restored(function, result.value)
+        return result if value is result.value else attrs.evolve(result, value=value)
 
     # -- by result group: the option `group` ----------------------------------------------------
 
@@ -139,7 +155,7 @@ class TaskResults:
                     break
                 time.sleep(min(pause, left))
                 pause = min(pause * 2, _PAUSES[1])
-        return [self._app.runtime.results.read(one) for one in found]
+        return [self._read(one) for one in found]
 
     def count_group(self, group: str, *, failures: bool = False) -> int:
         """Return how many tasks of a result group have ended, or with `failures` how many failed."""

@@ -8,7 +8,7 @@ import msgspec
 
 from qcore.errors import DecodeError, EncodeError
 from qcore.interfaces import Serializer
-from qcore.serializing.plain import Form, fits_plainly, plain
+from qcore.serializing.plain import Form, fits_plainly, is_builtin, plain
 from qcore.serializing.tags import BY_CODE
 
 if TYPE_CHECKING:
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 class MsgpackSerializer(Serializer):
-    """MessagePack with extension types for tuple, set, datetime, UUID, Decimal and the like.
-
-    Dataclasses, attrs classes, msgspec structs and enumerations are written as mappings and
-    values; the worker rebuilds them from the annotations of the task.
-    """
+    """MessagePack with extension types for tuple, set, datetime, UUID, Decimal and the like."""
 
     code = 1
 
@@ -61,13 +57,11 @@ class MsgpackSerializer(Serializer):
 
         msgspec silently writes a tuple as an array and a date as a text, so the bytes are decoded and
         compared with the value. In C this is as fast as checking each type in Python, and no type
-        can be forgotten.
+        can be forgotten. `is_builtin` finds types that compare equal to others.
         """
         try:
             data = self._encode(value)
-            # MessagePack's own time stamps begin so; they compare equal, but have the time zone UTC
-            stamped = b"\xd6\xff" in data or b"\xd7\xff" in data or b"\xc7\x0c\xff" in data
-            return data if not stamped and self._decode(data) == value else None
+            return data if is_builtin(value) and self._decode(data) == value else None
         except Exception:  # noqa: BLE001 - the slower way with tags writes it, or raises the error
             return None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qcore.app import App
 from qcore.flows.app_api import collected
 from qcore.messages.workflow import COLLECTED
+from qcore.serializing.data import as_data
 from qcore.tasks.call import merge_options, with_options
 from qcore.tasks.django_q import DJANGO_Q_OPTIONS, options_from_django_q
 from qcore.tasks.resolve import name_of
@@ -131,7 +132,7 @@ def _name_for(
     kwargs: Mapping[str, Any],
 ) -> str:
     function = func.name if isinstance(func, Sender) else name_of(func)
-    said = [function, list(when), list(args), dict(sorted(kwargs.items()))]
+    said = as_data([function, list(when), list(args), dict(sorted(kwargs.items()))])
     digest = hashlib.sha256(app().runtime.serializer.dumps(said)).hexdigest()
     return f"{function[:_SHOWN]} {digest[:12]}"
 

@@ -23,7 +23,7 @@ from qcore.model import Kind, Outcome, Result, State, StoredResult
 from qcore.wording import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from qcore.interfaces import ResultStore, Serializer
     from qcore.messages.envelope import Head
@@ -103,12 +103,20 @@ class Results:
         #: `host:pid` of this process, and the pid for which it was computed
         self._worker, self._pid = "", 0
 
-    def dump(self, outcome: Outcome) -> tuple[Outcome, bytes]:
-        """Return the value of a success as bytes, or a failed outcome if it cannot be stored."""
+    def dump(
+        self, outcome: Outcome, declared: Callable[[object], object] | None = None
+    ) -> tuple[Outcome, bytes]:
+        """Return the value of a success as bytes, or a failed outcome if it cannot be stored.
+
+        Args:
+            outcome: how the run ended.
+            declared: returns what a refused value becomes by the annotations of its task.
+
+        """
         if outcome.kind is not Kind.SUCCESS or outcome.value is None:
             return outcome, b""
         try:
-            value = self._dumps(outcome.value)
+            value = self._dump(outcome.value, declared)
             if len(value) > self._max_result:
                 msg = (
                     f"the result has {len(value)} bytes, max_result allows {self._max_result}; "
@@ -128,6 +136,14 @@ class Results:
             )
             return failed, b""
         return outcome, value
+
+    def _dump(self, value: object, declared: Callable[[object], object] | None) -> bytes:
+        try:
+            return self._dumps(value)
+        except EncodeError:
+            if declared is None:
+                raise
+            return self._dumps(declared(value))
 
     def seal(
         self,

@@ -15,7 +15,8 @@ from qcore.model import Schedule
 from qcore.schedules import messages, rules
 from qcore.schedules.slots import skip_missed
 from qcore.schedules.when import When, check_jitter, check_name
-from qcore.tasks.call import DEFAULT, with_options
+from qcore.tasks.arguments import dump_arguments
+from qcore.tasks.call import DEFAULT, Call, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from qcore.messages.envelope import Head
     from qcore.runtime import Runtime
     from qcore.schedules.messages import Body
-    from qcore.tasks.call import Call, Options
+    from qcore.tasks.call import Options
 
 #: what a change takes beside the fields of `When`
 _OTHER_CHANGES: Final = frozenset({"func", "queue", "hook", "q_options"})
@@ -214,9 +215,9 @@ def _edited_arguments(runtime: Runtime, name: str, body: Body, changes: Mapping[
         was = messages.read_arguments(body, used) if used is not None else ((), {})
         args = was[0] if args is None else args
         kwargs = was[1] if kwargs is None else kwargs
-    arguments, named = messages.pack(runtime.serializer, args, dict(kwargs))
-    code = runtime.serializer.code
-    return msgspec.structs.replace(body, arguments=arguments, named=named, serializer=code)
+    call = Call(read_head(body.head).name, tuple(args), kwargs, DEFAULT, body.head)
+    arguments, code = dump_arguments(call, runtime.serializer), runtime.serializer.code
+    return msgspec.structs.replace(body, arguments=arguments, named=bool(kwargs), serializer=code)
 
 
 def _check_options(options: Options, concurrency: int | None, overlap: str) -> None:

@@ -18,6 +18,7 @@ from qcore.model import Outgoing, TaskInfo
 from qcore.schedules import rules
 from qcore.settings import options as settings
 from qcore.settings.rules import InvalidValue
+from qcore.tasks.arguments import dump_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ def body_of(runtime: Runtime, call: Call, date_kwarg: str | None) -> Body:
         EncodeError: an argument cannot be serialised.
 
     """
-    arguments, named = pack(runtime.serializer, call.args, dict(call.kwargs))
+    arguments, named = dump_arguments(call, runtime.serializer), bool(call.kwargs)
     options, code = call.options, runtime.serializer.code
     home = runtime.config.name
     return Body(call.head, arguments, code, named, date_kwarg, options.delay, options.expires, home)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
+from marshal import dumps as marshalled
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import msgspec
 
 from qcore.errors import EncodeError
-from qcore.serializing.tags import BY_TYPE, tag_of
+from qcore.serializing.data import why_not
+from qcore.serializing.tags import BY_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,6 +38,8 @@ class _Culprit(Exception):
 
 def plain(value: object, form: Form) -> Any:  # noqa: ANN401 - depends on the format
     """Return `value` converted to what the format can write.
+
+    A value whose type the reader would not get back is refused, see `docs/reference/types.md`.
 
     Raises:
         EncodeError: something in it cannot be written; the message begins with its path.
@@ -70,47 +71,41 @@ def _is_encodable(value: str) -> bool:
     return True
 
 
+def is_builtin(value: Any) -> bool:  # noqa: ANN401 - as above
+    """Return whether a value consists of builtin types alone, without their subclasses.
+
+    Of those that msgspec writes, a tuple, a set and a buffer may still be among them.
+    """
+    try:
+        # In C, and it refuses any other type: enumerations and subclasses would pass for their value.
+        marshalled(value, 2)
+    except ValueError:
+        return False
+    return True
+
+
 def _plain(value: Any, form: Form) -> Any:  # noqa: ANN401 - as above
     if form.fits(value):
         return value
-    if isinstance(value, enum.Enum):
-        return _plain(value.value, form)
     kind = type(value)
-    tag = tag_of(kind)
-    if isinstance(value, list):
+    if kind is list:
         return _items(value, form)
-    if isinstance(value, dict):
+    if kind is dict:
         return _mapping(value, form)
-    if tag is not None:
-        return _tagged(value, tag, form)
-    if isinstance(value, (bytearray, memoryview)):
-        return _plain(bytes(value), form)
-    names = _field_names(kind)
-    if names is None:
-        raise _Culprit(f"cannot write an object of type {kind.__name__}")
-    return _fields(value, names, form)
-
-
-def _tagged(value: Any, tag: Tag, form: Form) -> Any:  # noqa: ANN401 - as above
-    exact = _exact(value, tag.type)
-    if exact is not value and form.fits(exact):
-        return exact
+    tag = BY_TYPE.get(kind)
+    if tag is None:
+        if kind in (bytearray, memoryview):
+            return _plain(bytes(value), form)
+        raise _Culprit(why_not(value))
     try:
-        plainer = tag.write(exact)
+        plainer = tag.write(value)
+    except EncodeError as exc:
+        raise _Culprit(str(exc)) from exc
     except Exception as exc:
-        raise _unreadable(value, exc) from exc
+        # the text of an unknown exception may contain anything, so only its type is shown
+        text = f"cannot write an object of type {kind.__name__}: reading it raised {type(exc).__name__}"
+        raise _Culprit(text) from exc
     return form.mark(tag, _plain(plainer, form))
-
-
-def _exact(value: Any, base: type) -> Any:  # noqa: ANN401 - as above
-    """Return the plain value of a str, int, float or bytes subclass, without calling its methods."""
-    if type(value) is base or base not in (str, int, float, bytes):
-        return value
-    if base is str:
-        return str.__str__(value)
-    if base is bytes:
-        return bytes(memoryview(value))
-    return int.__pos__(value) if base is int else float.__pos__(value)
 
 
 def _items(items: Iterable[Any], form: Form) -> list[Any]:
@@ -144,30 +139,6 @@ def _mapping(mapping: dict[Any, Any], form: Form) -> Any:  # noqa: ANN401 - as a
         culprit.path.append("{key}")
         raise
     return form.mark(BY_TYPE[dict], pairs)
-
-
-def _fields(value: object, names: Iterable[str], form: Form) -> Any:  # noqa: ANN401 - as above
-    try:
-        fields = {name: getattr(value, name) for name in names}
-    except Exception as exc:
-        raise _unreadable(value, exc) from exc
-    return _mapping(fields, form)
-
-
-def _field_names(kind: type) -> Iterable[str] | None:
-    if issubclass(kind, msgspec.Struct):
-        return kind.__struct_fields__
-    if attrs.has(kind):
-        return [field.name for field in attrs.fields(kind)]
-    if dataclasses.is_dataclass(kind):
-        return [field.name for field in dataclasses.fields(kind)]
-    return None
-
-
-def _unreadable(value: object, exc: Exception) -> _Culprit:
-    # the text of an unknown exception may contain anything, so only its type is shown
-    kind = type(value).__name__
-    return _Culprit(f"cannot write an object of type {kind}: reading it raised {type(exc).__name__}")
 
 
 def _step(key: object) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import collections
 import datetime as dt
 import decimal
 import uuid
 import zoneinfo
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
+
+from qcore.errors import EncodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +110,32 @@ def _read_dict(plain: list[list[Any]]) -> dict[Any, Any]:
     return {key: value for key, value in plain}  # noqa: C416 - dict() would split two-letter texts
 
 
-#: every type with a tag; a subclass comes before its base
+def _pairs(value: dict[Any, Any]) -> list[list[Any]]:
+    return [[key, item] for key, item in value.items()]
+
+
+def _write_defaultdict(value: collections.defaultdict[Any, Any]) -> list[Any]:
+    factory = value.default_factory
+    if factory is not None and factory not in _FACTORIES.values():
+        msg = "the factory of a defaultdict would not arrive; pass dict() of it"
+        raise EncodeError(msg)
+    return [None if factory is None else cast("type", factory).__name__, _pairs(value)]
+
+
+def _read_defaultdict(plain: list[Any]) -> collections.defaultdict[Any, Any]:
+    factory, pairs = plain
+    return collections.defaultdict(None if factory is None else _FACTORIES[factory], _read_dict(pairs))
+
+
+def _read_deque(plain: list[Any]) -> collections.deque[Any]:
+    items, maxlen = plain
+    return collections.deque(items, maxlen)
+
+
+#: what a defaultdict may be made with, so that reading one calls nothing of the user's
+_FACTORIES: Final = {one.__name__: one for one in (bool, int, float, str, bytes, list, dict, set, tuple)}
+
+#: every type with a tag
 TAGS = (
     Tag("tuple", 1, tuple, list, tuple),
     Tag("set", 2, set, list, set),
@@ -125,17 +153,12 @@ TAGS = (
     Tag("float", 13, float, repr, float),
     Tag("bytes", 14, bytes, _write_bytes, _read_bytes),
     # a mapping with keys that the format does not allow, as a list of pairs
-    Tag("dict", 15, dict, lambda v: [[key, item] for key, item in v.items()], _read_dict),
+    Tag("dict", 15, dict, _pairs, _read_dict),
+    Tag("ordereddict", 16, collections.OrderedDict, _pairs, collections.OrderedDict),
+    Tag("counter", 17, collections.Counter, _pairs, lambda pairs: collections.Counter(_read_dict(pairs))),
+    Tag("defaultdict", 18, collections.defaultdict, _write_defaultdict, _read_defaultdict),
+    Tag("deque", 19, collections.deque, lambda v: [list(v), v.maxlen], _read_deque),
 )
 BY_NAME: Final = {tag.name: tag for tag in TAGS}
 BY_CODE: Final = {tag.code: tag for tag in TAGS}
 BY_TYPE: Final = {tag.type: tag for tag in TAGS}
-
-
-def tag_of(kind: type) -> Tag | None:
-    """Return the tag of a type or of the nearest of its bases, None if there is none."""
-    for base in kind.__mro__:
-        tag = BY_TYPE.get(base)
-        if tag is not None:
-            return tag
-    return None

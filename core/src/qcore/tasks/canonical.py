@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EncodeError
-from qcore.tasks.resolve import main_script
+from qcore.tasks.annotations import declared_data
+from qcore.tasks.resolve import imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +32,10 @@ def canonical_call(
     """
     given: dict[str, Any] = {"*": list(args), **kwargs}
     defaults: dict[str, Any] = {}
-    function = _imported(name)
+    function = imported(name)
     if function is not None:
+        args, kwargs = _writable(function, args, kwargs, serializer)
+        given = {"*": list(args), **kwargs}
         try:
             signature = inspect.signature(function)
             bound = signature.bind(*args, **kwargs)
@@ -46,32 +48,29 @@ def canonical_call(
     whole = _arrived(given, serializer)
     for key, value in defaults.items():
         try:
-            whole[key] = _arrived({key: value}, serializer)[key]
+            named = {key: value} if function is None else _writable(function, (), {key: value}, serializer)[1]
+            whole[key] = _arrived(dict(named), serializer)[key]
         except EncodeError:
             # A marker such as object(), which no call can pass.
             continue
     return _text(whole, serializer).encode()
 
 
+def _writable(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], serializer: Serializer
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return arguments as they are sent: of those that only their annotations let pass, the data."""
+    try:
+        serializer.dumps([list(args), dict(kwargs)])
+    except EncodeError:
+        return declared_data(function, args, kwargs)
+    return args, kwargs
+
+
 def _arrived(arguments: dict[str, Any], serializer: Serializer) -> dict[str, Any]:
     """Return arguments as a worker gets them."""
     found = serializer.loads(serializer.dumps(list(arguments.values())))
     return dict(zip(arguments, found, strict=True))
-
-
-def _imported(name: str) -> Callable[..., Any] | None:
-    """Return the function of a name if its module is imported; nothing is imported for it."""
-    parts = name.split(".")
-    script = main_script()
-    for end in range(len(parts) - 1, 0, -1):
-        module = ".".join(parts[:end])
-        is_main = script is not None and script.name == module
-        found: Any = sys.modules.get("__main__" if is_main else module)
-        if found is not None:
-            for part in parts[end:]:
-                found = getattr(found, part, None)
-            return found if callable(found) else None
-    return None
 
 
 def _text(value: Any, serializer: Serializer) -> str:  # noqa: ANN401 - whatever a user passes

@@ -11,8 +11,9 @@ from qcore.errors import TaskNotFound
 from qcore.messages.envelope import read_head
 from qcore.messages.workflow import COLLECTED
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
+from qcore.tasks.annotations import convert_arguments, declared_result
 from qcore.tasks.limits import limit_of
-from qcore.tasks.resolve import convert_arguments, resolve
+from qcore.tasks.resolve import resolve
 from qcore.tasks.tracebacks import format_error
 
 if TYPE_CHECKING:
@@ -98,6 +99,10 @@ class TaskPlan:
         self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self.convert = convert_arguments(function)
         self.call = function
+
+    def declared(self, value: object) -> object:
+        """Return what a result that cannot be written becomes by the function's annotation."""
+        return value if self.call is None else declared_result(self.call, value)
 
     def is_retryable(self, exc: BaseException) -> bool:
         """Return whether the policy retries after this exception."""

@@ -10,6 +10,7 @@ from qcore.errors import EncodeError, NotSupported, SkipTask
 from qcore.hookspecs import EnqueueEvent
 from qcore.messages.workflow import Link, WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
+from qcore.tasks.arguments import dump_arguments, dump_declared
 from qcore.tasks.call import Sealed, Unset
 from qcore.tasks.unique import check_limits, claim, key_of, release_keys
 
@@ -65,13 +66,13 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
                 sync = always_sync if options.sync is None else options.sync
                 plain = not options.unique and options.concurrency is None and options.rate is None
             try:
-                # As `_arguments` does, without the cost of a call.
+                # As `dump_arguments` does, without the cost of a call.
                 if call.kwargs:
                     arguments = dumps([list(call.args), dict(call.kwargs)])
                 else:
                     arguments = dumps(list(call.args)) if call.args else b""
             except EncodeError as exc:
-                raise _culprit(call, dumps, exc) from exc
+                arguments = dump_declared(call, runtime.serializer, exc)
             unique, tail = _PLAIN if plain else _special(runtime, call)
             body = seal(id_, head, arguments, code, now, named=bool(call.kwargs), expires=expires, tail=tail)
             if unique and (holder := claim(runtime, call, unique, id_)) is not None:
@@ -119,34 +120,13 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
     return Link(
         id,
         head,
-        _arguments(call, runtime.serializer.dumps),
+        dump_arguments(call, runtime.serializer),
         runtime.serializer.code,
         bool(call.kwargs),
         options.delay,
         options.expires,
         options.continue_on_failure,
     )
-
-
-def _arguments(call: Call, dumps: Callable[[Any], bytes]) -> bytes:
-    try:
-        if call.kwargs:
-            return dumps([list(call.args), dict(call.kwargs)])
-        return dumps(list(call.args)) if call.args else b""
-    except EncodeError as exc:
-        raise _culprit(call, dumps, exc) from exc
-
-
-def _culprit(call: Call, dumps: Callable[[Any], bytes], error: EncodeError) -> EncodeError:
-    """Return an error that names the argument that cannot be serialised."""
-    named = [(f"argument {index}", value) for index, value in enumerate(call.args, 1)]
-    named += [(f"argument {key!r}", value) for key, value in call.kwargs.items()]
-    for name, value in named:
-        try:
-            dumps(value)
-        except EncodeError as exc:
-            return EncodeError(f"{name} of {call.name} cannot be enqueued: {exc}")
-    return EncodeError(f"the arguments of {call.name} cannot be enqueued: {error}")
 
 
 def _with_headers(call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[Any], None]]) -> bytes | None:

@@ -1,9 +1,7 @@
-"""Decides which function a dotted name means, and converts its arguments."""
+"""Decides which function a dotted name means."""
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import fnmatch
 import importlib
 import importlib.util
@@ -20,11 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from qcore.errors import ImportedMainReached, TaskNameError, TaskNotAllowed, TaskNotFound
-from qcore.model import Result
 from qcore.tasks.identity import refuse_methods, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
 #: True while a worker imports the user's script; starting or using a cluster there ends the import.
@@ -174,6 +171,21 @@ def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
     return typing.cast("Callable[..., Any]", found)
 
 
+def imported(name: str) -> Callable[..., Any] | None:
+    """Return the function of a name if its module is imported; nothing is imported for it."""
+    parts = name.split(".")
+    script = main_script()
+    for end in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:end])
+        is_main = script is not None and script.name == module
+        found: Any = sys.modules.get("__main__" if is_main else module)
+        if found is not None:
+            for part in parts[end:]:
+                found = getattr(found, part, None)
+            return found if callable(found) else None
+    return None
+
+
 def _check_own_name(found: object, name: str) -> None:
     """Refuse a function that an allowed module only imported: `tasks.subprocess.run` matches `tasks.*`."""
     module, qualified = spelled(found)
@@ -251,68 +263,3 @@ def _cut_short(module: str) -> str:
         "; the worker imported that script only up to the line that starts the cluster or enqueues: "
         'define tasks above it, or put it under if __name__ == "__main__":'
     )
-
-
-# -- arguments --------------------------------------------------------------------------------
-
-#: Types that serializers restore by themselves.
-_PLAIN: Final = frozenset(
-    {int, float, str, bytes, bool, type(None), object, list, dict, tuple, set, frozenset}
-)
-_BY_POSITION: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def convert_arguments(
-    function: Callable[..., Any],
-) -> Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], Mapping[str, Any]]] | None:
-    """Return a function that converts decoded arguments to the annotated types, None if none need it.
-
-    Dataclasses, attrs classes, enums, and containers of them are sent as plain values; the
-    annotations of the function say what they were.
-    """
-    try:
-        hints = typing.get_type_hints(function)
-        parameters = inspect.signature(function).parameters
-    except Exception:  # noqa: BLE001 - builtins have no signature, and annotations may not resolve
-        return None
-    wanted = {name: hints[name] for name in parameters if name in hints and _needs_conversion(hints[name])}
-    if not wanted:
-        return None
-    import cattrs  # noqa: PLC0415 - heavy, and most workers never need it
-
-    converter = cattrs.Converter(structure_fallback_factory=lambda _: _as_it_is)
-    # Callbacks get results, which need no conversion.
-    converter.register_structure_hook(Result, _as_it_is)
-    structure = converter.structure
-    order = [name for name, one in parameters.items() if one.kind in _BY_POSITION]
-    rest = next((name for name, one in parameters.items() if one.kind is one.VAR_POSITIONAL), "")
-    others = next((name for name, one in parameters.items() if one.kind is one.VAR_KEYWORD), "")
-
-    def convert_one(value: object, name: str) -> object:
-        hint = wanted.get(name)
-        if hint is None or (isinstance(hint, type) and isinstance(value, hint)):
-            return value
-        return structure(value, hint)
-
-    def convert(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        converted = [convert_one(value, name) for name, value in zip(order, args, strict=False)]
-        converted += [convert_one(value, rest) for value in args[len(order) :]]
-        return converted, {
-            name: convert_one(value, name if name in parameters else others) for name, value in kwargs.items()
-        }
-
-    return convert
-
-
-def _as_it_is(value: object, kind: type) -> object:
-    """Return a value that the serializer restored by itself, such as a date."""
-    if isinstance(value, kind):
-        return value
-    msg = f"a {kind.__qualname__} is needed, got {type(value).__qualname__}"
-    raise TypeError(msg)
-
-
-def _needs_conversion(hint: object) -> bool:
-    if isinstance(hint, type) and hint not in _PLAIN:
-        return attrs.has(hint) or dataclasses.is_dataclass(hint) or issubclass(hint, enum.Enum)
-    return any(_needs_conversion(inner) for inner in typing.get_args(hint))

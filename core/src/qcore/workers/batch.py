@@ -138,7 +138,7 @@ class Batch:
                 return True
             value = b""
             if plan.save or message.acknowledged or wants_value(plan.head, message.tail):
-                outcome, value = self._results.dump(outcome)
+                outcome, value = self._results.dump(outcome, plan.declared)
             if outcome.kind is Kind.SUCCESS:
                 return self._record(index, message, self._acknowledge(message), State.SUCCESS, outcome, value)
         done, state = self._fail(message, outcome)

@@ -9,7 +9,7 @@ import msgspec
 
 from qcore.errors import DecodeError, EncodeError
 from qcore.interfaces import Serializer
-from qcore.serializing.plain import Form, fits_plainly, plain
+from qcore.serializing.plain import Form, fits_plainly, is_builtin, plain
 from qcore.serializing.tags import BY_NAME
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class JsonSerializer(Serializer):
         """Return the JSON of a value that needs no tags, else None; it must decode to an equal value."""
         try:
             data = self._encode(value)
-            return data if _TAG_BYTES not in data and self._decode(data) == value else None
+            if _TAG_BYTES in data or not is_builtin(value):
+                return None
+            return data if self._decode(data) == value else None
         except Exception:  # noqa: BLE001 - the slower way with tags writes it, or raises the error
             return None
 

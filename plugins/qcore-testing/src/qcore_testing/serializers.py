@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import datetime as dt
+import enum
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -37,6 +41,48 @@ EVERYWHERE = settings(
     max_examples=200,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
+
+
+class Level(enum.IntEnum):
+    """An enumeration whose members are numbers."""
+
+    HIGH = 3
+
+
+class Colour(enum.Enum):
+    """An enumeration whose members are not their values."""
+
+    RED = "red"
+
+
+class Text(str):
+    """A subclass of text."""
+
+    __slots__ = ()
+
+
+class Number(int):
+    """A subclass of a number."""
+
+
+class Pair(NamedTuple):
+    """A tuple with names."""
+
+    left: int
+
+
+@dataclasses.dataclass
+class Fields:
+    """A class with fields."""
+
+    user: int
+
+
+#: values that formats write as another type without a word
+CHANGELINGS: tuple[object, ...] = (
+    Level.HIGH, Colour.RED, Text("x"), Number(3), Pair(1), Fields(1), (1,), {1: 2}, {1}, dt.date(2026, 1, 2),
+    collections.OrderedDict(a=1), collections.Counter("a"), collections.defaultdict(list, a=[]),
+)  # fmt: skip
 
 
 class SerializerContract(Contract):
@@ -125,6 +171,22 @@ class SerializerContract(Contract):
 
         assert str(caught.value).startswith(f"{path}: " if path else "cannot")
         assert "lock" in str(caught.value)
+
+    @pytest.mark.parametrize("value", CHANGELINGS, ids=lambda value: type(value).__name__)
+    def test_no_type_becomes_another(self, new: MakeSerializer, value: object) -> None:
+        """A type is kept or refused.
+
+        A value that would come back as another type, such as a member of an enumeration as its
+        number, is one that it cannot write; a buffer may come back as bytes.
+        """
+        serializer = new()
+        for placed in (value, [value], {"a": [{"b": value}]}):
+            try:
+                data = serializer.dumps(placed)
+            except EncodeError:
+                continue
+
+            assert same(placed, serializer.loads(data))
 
     def test_a_value_without_end_is_refused(self, new: MakeSerializer) -> None:
         """Anything it cannot write raises `EncodeError` naming the path of the culprit."""

@@ -1,0 +1,58 @@
+"""Decides how the arguments of a call become bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore.errors import EncodeError
+from qcore.tasks.annotations import declared_data
+from qcore.tasks.resolve import imported
+
+if TYPE_CHECKING:
+    from qcore.interfaces import Serializer
+    from qcore.tasks.call import Call
+
+
+def dump_arguments(call: Call, serializer: Serializer) -> bytes:
+    """Return the arguments of a call as bytes.
+
+    Raises:
+        EncodeError: an argument cannot be serialised; the message names it.
+
+    """
+    try:
+        if call.kwargs:
+            return serializer.dumps([list(call.args), dict(call.kwargs)])
+        return serializer.dumps(list(call.args)) if call.args else b""
+    except EncodeError as exc:
+        return dump_declared(call, serializer, exc)
+
+
+def dump_declared(call: Call, serializer: Serializer, refusal: EncodeError) -> bytes:
+    """Return refused arguments as bytes, after those whose type is annotated became their data.
+
+    Raises:
+        EncodeError: an argument cannot be serialised all the same; the message names it.
+
+    """
+    args, kwargs = list(call.args), dict(call.kwargs)
+    function = imported(call.name)
+    if function is not None:
+        data, named = declared_data(function, args, kwargs)
+        args, kwargs = list(data), dict(named)
+        try:
+            return serializer.dumps([args, kwargs] if kwargs else args)
+        except EncodeError as exc:
+            refusal = exc
+    each = [(f"argument {index}", value) for index, value in enumerate(args, 1)]
+    each += [(f"argument {key!r}", value) for key, value in kwargs.items()]
+    for name, value in each:
+        try:
+            serializer.dumps(value)
+        except EncodeError as exc:
+            msg = f"{name} of {call.name} cannot be enqueued: {exc}"
+            if function is None:
+                msg += "; that task is not imported here, so its annotations are not known"
+            raise EncodeError(msg) from exc
+    msg = f"the arguments of {call.name} cannot be enqueued: {refusal}"
+    raise EncodeError(msg) from refusal
