@@ -15,7 +15,7 @@ from qcore.cli.purge import sure
 from qcore.cli.text import columns, counted, cut, max_width, plain, say, say_json, shown
 from qcore.errors import QcoreError
 from qcore.messages.envelope import task_id
-from qcore.messages.results import forget_failures
+from qcore.messages.saving import forget_failures
 from qcore.sanitize import line
 
 if TYPE_CHECKING:

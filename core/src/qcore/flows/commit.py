@@ -10,7 +10,7 @@ import msgspec
 from qcore.errors import BackendError, BackendRejected
 from qcore.flows.continuation import KEPT
 from qcore.flows.emulation import Emulation
-from qcore.messages.results import save_each
+from qcore.messages.saving import save_each
 from qcore.messages.workflow import barrier_key, derived_id
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -25,15 +23,13 @@ from qcore.wording import reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from qcore.interfaces import ResultStore, Serializer
+    from qcore.interfaces import Serializer
     from qcore.messages.envelope import Head
 
 #: Most characters of indexed text, so that a long name does not prevent storing a record.
 _INDEXED = 256
 #: Most characters of an error in the reduced record of a task whose record was refused.
 _LEAST = 1000
-
-_log = logging.getLogger("qcore.results")
 
 
 class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -291,36 +287,3 @@ class Results:
             msg = f"the result was written by serializer {code}, which `accept_serializers` does not list"
             raise DecodeError(msg)
         return serializer.loads(data)
-
-
-def save_each(store: ResultStore, results: Sequence[StoredResult], sealing: Results) -> None:
-    """Save results; of a result that the store refuses, save a reduced record.
-
-    Raises:
-        BackendRejected: the store refuses the reduced record as well.
-
-    """
-    try:
-        store.save(results)
-    except BackendRejected:
-        for one in results:
-            try:
-                store.save([one])
-            except BackendRejected as exc:
-                # Otherwise the task would be redelivered and run again, as long as its result is refused.
-                _log.error("result refused, storing only how the task ended task=%s: %s", one.id.hex(), exc)
-                store.save([sealing.reduced(one, exc)])
-
-
-def forget_failures(store: ResultStore, ids: Sequence[bytes], *, before: float = math.inf) -> None:
-    """Delete the failures of tasks that were requeued and will run again.
-
-    Otherwise the next delivery would take the old failure for the end of this one's runs. A failure
-    that was saved after `before`, the epoch seconds of a lease, belongs to the worker that took the
-    message over, and stays.
-    """
-    if ids:
-        found = [one for one in store.get(ids) if one is not None]
-        old = [one.id for one in found if one.state is State.FAILED and one.finished < before]
-        if old:
-            store.delete(old)

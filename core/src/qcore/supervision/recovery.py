@@ -12,7 +12,7 @@ from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion, redeliver_after_result
 from qcore.flows.continuation import ContinuationBuilder
 from qcore.messages.envelope import read_head
-from qcore.messages.results import forget_failures
+from qcore.messages.saving import forget_failures
 from qcore.messages.workflow import read_workflow
 from qcore.model import Kind, Outcome, State, TaskInfo
 from qcore.sanitize import line

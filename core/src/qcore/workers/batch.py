@@ -14,7 +14,7 @@ from qcore.flows.continuation import ContinuationBuilder, wants_value
 from qcore.flows.emulation import counts_in_results
 from qcore.hookspecs import RejectedEvent, SettledEvent
 from qcore.journal.records import FinishedMessage
-from qcore.messages.results import forget_failures
+from qcore.messages.saving import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.schedules.quarantine import quarantine_schedule
 from qcore.settle import RELEASE, decide, fail_for_good, redeliver, release_after

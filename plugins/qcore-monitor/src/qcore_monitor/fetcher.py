@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from qcore.errors import QcoreError
-from qcore.messages.results import forget_failures
+from qcore.messages.saving import forget_failures
 from qcore_monitor.view import Verb
 
 if TYPE_CHECKING:
