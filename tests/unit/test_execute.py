@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -270,6 +271,59 @@ def test_a_coroutine_that_exits_does_not_spoil_the_next_one(executor: Executor) 
 
     assert (Kind.FAILURE, "SystemExit: 4") == (first.kind, first.error)
     assert (Kind.SUCCESS, 7) == (second.kind, second.value)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_coroutine_that_stops_its_loop_fails_and_leaves_nothing_behind(
+    executor: Executor, times: int
+) -> None:
+    """Neither the next coroutine nor the worker's end meets what it left."""
+    ended: list[str] = []
+
+    async def lag() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("lag")
+
+    async def stop_loop() -> None:
+        loop = asyncio.get_running_loop()
+        loop.create_task(lag()).set_name("lag")
+        await asyncio.sleep(0)
+        loop.stop()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("main")
+
+    outcomes = [executor.run(opened(), plan_of(stop_loop), 1, 0) for _ in range(times)]
+    after = executor.run(opened(7), plan_of(later), 1, 0)
+    executor.close()
+
+    assert [Kind.FAILURE] * times == [outcome.kind for outcome in outcomes]
+    assert "RuntimeError: Event loop stopped before Future completed." == outcomes[0].error
+    assert (Kind.SUCCESS, 7) == (after.kind, after.value)
+    assert sorted(["lag", "main"] * times) == sorted(ended)
+
+
+def test_a_coroutine_that_stops_its_loop_whenever_it_is_cancelled_is_given_up(executor: Executor) -> None:
+    """Its loop is closed as it is, and the next coroutine gets another."""
+
+    async def stop_again() -> None:
+        loop = asyncio.get_running_loop()
+        loop.stop()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            loop.stop()
+            await asyncio.sleep(60)
+
+    outcome = executor.run(opened(), plan_of(stop_again), 1, 0)
+    after = executor.run(opened(7), plan_of(later), 1, 0)
+    gc.collect()
+
+    assert Kind.FAILURE == outcome.kind
+    assert (Kind.SUCCESS, 7) == (after.kind, after.value)
 
 
 def test_endless_recursion_is_a_failure(run: Callable[..., Outcome]) -> None:

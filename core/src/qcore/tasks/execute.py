@@ -179,7 +179,18 @@ class Executor:
                 self._loop = asyncio.Runner()
             return self._loop.run(self._as_task(asyncio, call, args, kwargs))
         finally:
+            if self._current is not None and not self._current.done():
+                self._discard_loop()
             self._current = None
+
+    def _discard_loop(self) -> None:
+        """Close a loop that the task has stopped: it holds that task, which would go on in the next one."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        # A task may stop the loop again when it is cancelled, and then is left as it is.
+        with suppress(RuntimeError):
+            loop.close()
 
     def _await_apart(
         self,
@@ -229,15 +240,17 @@ class Executor:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:  # noqa: ANN401 - whatever the task returns
-        self._current = asyncio.current_task()
+        current = self._current = asyncio.current_task()
         try:
             return await call(*args, **kwargs)
         finally:
-            # Subtasks that are still running would otherwise continue during another task.
-            left = asyncio.all_tasks() - {self._current}
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            # Subtasks that are still running would otherwise continue during another task. A loop that
+            # was closed runs nothing.
+            if current.get_loop().is_running():
+                left = asyncio.all_tasks() - {current}
+                for task in left:
+                    task.cancel()
+                await asyncio.gather(*left, return_exceptions=True)
 
     def _raised(self, exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
         # However the task handled the interruption.
