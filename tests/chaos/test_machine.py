@@ -24,9 +24,9 @@ from qcore.journal.pages import Journal
 from qcore.messages.envelope import task_id
 from qcore.model import Kind, Outcome, State
 from qcore.runtime import Runtime
+from qcore.supervision.protocol import Notice
 from qcore.supervision.recovery import Recovery
 from qcore.supervision.slot import Slot, WorkerExit
-from qcore.supervision.zygote import Notice
 from qcore.tasks.plan import Planner
 from qcore.workers.batch import Batch
 from qcore_sqlite import broker as broker_module

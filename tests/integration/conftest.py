@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.land import Land, Marked, kill, until
+from tests.integration.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,5 +33,13 @@ def nobody_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[Marked]:
 def land(tmp_path: Path, nobody_left: Marked) -> Iterator[Land]:
     """Return one queue and its makers of apps and clusters."""
     made = Land(tmp_path)
+    yield made
+    made.leave()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """Return a folder with a program, and what runs it."""
+    made = Service(tmp_path)
     yield made
     made.leave()

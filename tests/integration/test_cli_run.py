@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,106 +11,15 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from qcore import App, Config, State
-from tests.integration.land import SECRET, alive, final, lines, until
+from qcore import State
+from tests.integration.land import alive, final, until
+from tests.integration.service import Service, surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
 #: makes a namespace of processes and the command its first one
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc")
-CONFIG = f"""
-name = "served"
-workers = 2
-secret_key = "{SECRET}"
-shutdown_timeout = 10
-[sqlite]
-path = "queue.db"
-"""
-MODULE = """
-import os, pathlib, subprocess, time
-from qcore import App
-
-app = App()
-
-@app.task
-def add(x: int, y: int) -> int:
-    return x + y
-
-@app.task
-def wait_for(file: str) -> str:
-    pathlib.Path("begun").write_text("")
-    while not os.path.exists(file):
-        time.sleep(0.01)
-    return "waited"
-
-@app.task
-def enqueue_another() -> str:
-    return add.enqueue(20, 3).id
-
-@app.task
-def leave_an_orphan() -> None:
-    subprocess.run(["sh", "-c", "(exit 3) & exit 0"], check=True)
-"""
-
-
-def surroundings() -> dict[str, str]:
-    """Return an environment without settings: the mark of the tests would be taken for one."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("QCORE_")}
-
-
-class Service:
-    """A folder with a program, and what is started in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "served.toml").write_text(CONFIG)
-        (folder / "shop.py").write_text(MODULE)
-        self.app = App(Config.load(folder / "served.toml", sqlite={"path": str(folder / "queue.db")}, env={}))
-        self.started: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *arguments: str, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        """Start `qcore` and return once its workers wait for tasks."""
-        with (self.folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*wrapper, sys.executable, "-m", "qcore", *arguments],
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                env=surroundings(),
-                # the tests themselves may have been started with nohup
-                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 - as said
-            )
-        self.started.append(process)
-        until(lambda: "is ready" in self.log() or process.poll() is not None, "the cluster to be ready")
-        return process
-
-    def log(self) -> str:
-        """Return what the cluster has logged."""
-        return "\n".join(lines(self.folder / "log"))
-
-    def call(self, name: str, *arguments: Any) -> Any:
-        """Enqueue a task and return its result."""
-        return final(self.app.enqueue(f"shop.{name}", *arguments)).value
-
-    def leave(self) -> None:
-        """End what still runs."""
-        for process in self.started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self.app.close()
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """Return a folder with a program."""
-    made = Service(tmp_path)
-    yield made
-    made.leave()
 
 
 def test_it_runs_the_tasks_of_a_module_in_the_working_directory(service: Service) -> None:

@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from qcore.journal.records import WorkerState
+from qcore.supervision.protocol import Notice
 from qcore.supervision.recovery import Recovery
 from qcore.supervision.slot import Slot, WorkerExit
-from qcore.supervision.zygote import Notice
 from tests.unit.test_batch import DONE, Bench, Refusing, empty
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from qcore.model import Action, Settlement
 from qcore.runtime import Runtime
 from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.memory import Memory
+from qcore.supervision.protocol import Notice
 from qcore.supervision.slot import Slot, WorkerExit
-from qcore.supervision.zygote import Notice
 from tests.integration.land import until
 
 if TYPE_CHECKING:

@@ -29,8 +29,9 @@ from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.status import ClusterStatus
 from qcore.supervision.control import Control, serve, take_over
+from qcore.supervision.protocol import Boot
 from qcore.supervision.supervisor import Supervisor
-from qcore.supervision.zygote import Boot, adopt, preload_of
+from qcore.supervision.zygote import adopt, preload_of
 from qcore.tasks.resolve import IMPORTING_MAIN, Script, main_script
 from qcore.tasks.task import Task
 
@@ -103,23 +104,35 @@ class Cluster:
         )
         self._process = start_interpreter(program, theirs.fileno())
         theirs.close()
-        self._control = Control(ours)
-        self._control.hand_over(msgspec.msgpack.encode(boot))
-        answer = self._control.answer(_START)
+        self._control = control = Control(ours)
+        try:
+            control.hand_over(msgspec.msgpack.encode(boot))
+            answer = control.answer(_START)
+        except BaseException:
+            # Ctrl-C: whoever does not wait for the start does not stop what has started.
+            self.stop(timeout=0)
+            raise
         if "ready" not in answer:
-            status = self._reap(_ANSWER)
-            why = answer.get("failed") or f"the supervisor ended with status {status}; its log says why"
-            raise StartFailed(why)
+            late = not answer and not control.has_ended
+            status = self._reap(0.0 if late else _ANSWER)
+            raise StartFailed(answer.get("failed") or _why_not_ready(status, late=late))
         return self
 
     def status(self) -> ClusterStatus:
-        """Return the status of the cluster and its workers; its state is `stopped` if it does not run."""
+        """Return the status of the cluster and its workers; its state is `stopped` if it does not run.
+
+        Raises:
+            ClusterError: the supervisor runs and has not answered within ten seconds.
+
+        """
         with self._lock:
             if self.pid is not None and self._control is not None:
-                self._control.ask(do="status")
-                answer = self._control.answer(_ANSWER)
+                answer = self._control.ask_status(_ANSWER)
                 if "status" in answer:
                     return msgspec.convert(answer["status"], ClusterStatus)
+                if not self._control.has_ended:
+                    msg = f"supervisor {self.pid} has not answered within {_ANSWER:g} seconds; stop() ends it"
+                    raise ClusterError(msg)
         config = self.config
         return ClusterStatus(
             id="", name=config.name, label=config.label, host=socket.gethostname(), pid=0, state="stopped"
@@ -176,6 +189,14 @@ class Cluster:
             self._control = None
         self._process = None
         return status
+
+
+def _why_not_ready(status: int, *, late: bool) -> str:
+    if late:
+        return f"the cluster was not ready within {_START:g} seconds; its log says what it waited for"
+    if status == 0:
+        return "the cluster was stopped before it was ready"
+    return f"the supervisor ended with status {status}; its log says why"
 
 
 def start_interpreter(program: str, fd: int) -> subprocess.Popen[bytes]:

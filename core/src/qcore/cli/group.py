@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-import traceback
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from qcore import installed, wording
-from qcore.cli.exit_codes import Exit, exit_of
+from qcore.cli.exit_codes import Exit
+from qcore.cli.failures import explain
 from qcore.cli.session import Session
 from qcore.cli.text import say
-from qcore.errors import ModuleFailed, PluginError, QcoreError
-from qcore.sanitize import clean
+from qcore.errors import PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,8 +44,6 @@ VERBS: Final = MappingProxyType(
 )
 #: verb -> its file, where that has another name
 _FILES: Final = MappingProxyType({"group": "grouped", "dead-letters": "dead_letters"})
-#: set to anything but nothing or 0: errors come with their traceback
-DEBUG: Final = "QCORE_DEBUG"
 
 
 class Verbs(click.Group):
@@ -139,33 +135,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _code(arguments: Sequence[str] | None) -> int:
     try:
         done: Any = command.main(arguments, prog_name="qcore", standalone_mode=False)
-    except click.exceptions.Exit as exc:
-        return exc.exit_code
-    except click.UsageError as exc:
-        exc.show()
-        return Exit.USAGE
-    except click.ClickException as exc:
-        return _complain(exc.format_message(), Exit.FAILED)
-    except (click.Abort, KeyboardInterrupt):
-        say("qcore: interrupted", error=True)
-        return Exit.INTERRUPTED
-    except ModuleFailed as exc:
-        say(clean(exc.trace), error=True)
-        return _complain(str(exc), Exit.FAILED)
-    except QcoreError as exc:
-        return _complain(str(exc), exit_of(exc))
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more can be said to them, at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FAILED
-    except Exception as exc:  # noqa: BLE001 - the last frame: a traceback is shown only on request
-        fault = f"a fault of qcore's own: {wording.reason(exc)}; {DEBUG}=1 shows where, please report it"
-        return _complain(fault, Exit.SOFTWARE)
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the last frame: each is told in its way
+        return explain(exc)
     return done if isinstance(done, int) else Exit.OK
-
-
-def _complain(text: str, code: Exit) -> Exit:
-    if os.environ.get(DEBUG, "0") not in {"", "0"}:
-        say(clean(traceback.format_exc()), error=True)
-    say(f"qcore: {clean(text)}", error=True)
-    return code

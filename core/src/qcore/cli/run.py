@@ -13,7 +13,9 @@ from qcore import wording
 from qcore.app import App
 from qcore.cli import pid1
 from qcore.cli.exit_codes import Exit
+from qcore.cli.failures import explain
 from qcore.cli.session import Session
+from qcore.cli.text import say
 from qcore.cluster import boot_of, check_backends
 from qcore.config import Config
 from qcore.errors import ConfigError
@@ -21,11 +23,13 @@ from qcore.guarding import guarded
 from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.sanitize import line
+from qcore.supervision.importer import ImportFailed, import_apart
 from qcore.supervision.supervisor import Supervisor
 from qcore.user_modules import import_user_module
 
 if TYPE_CHECKING:
     from qcore.plugins import Plugins
+    from qcore.supervision.zygote_link import ZygoteLink
 
 
 @click.command("run")
@@ -57,18 +61,22 @@ def command(
             config_file or session.config_file, (*(f"no:{one}" for one in session.blocked), *switched)
         )
     _tell_children(session)
-    config, modules = _chosen(session, target)
-    config = _overridden(
-        config, {key: value for key, value in overrides.items() if value is not None}, session.plugins
-    )
-    check_backends(config, session.plugins)
-    configure_logging(config.log_level)
-    boot = boot_of(config, modules, plugins=session.plugins)
-    supervisor = Supervisor(Runtime(config, session.plugins, guard=guarded), boot)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        # The terminal was closed; with nohup it stays ignored.
-        signal.signal(signal.SIGHUP, lambda *_: supervisor.stop())
-    supervisor.run()
+    config, modules, zygote = _chosen(session, target)
+    try:
+        config = _overridden(
+            config, {key: value for key, value in overrides.items() if value is not None}, session.plugins
+        )
+        check_backends(config, session.plugins)
+        configure_logging(config.log_level)
+        boot = boot_of(config, modules, plugins=session.plugins)
+        supervisor = Supervisor(Runtime(config, session.plugins, guard=guarded), boot, zygote)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            # The terminal was closed; with nohup it stays ignored.
+            signal.signal(signal.SIGHUP, lambda *_: supervisor.stop())
+        supervisor.run()
+    finally:
+        if zygote is not None:
+            zygote.close()
     return Exit.OK
 
 
@@ -81,26 +89,44 @@ def _tell_children(session: Session) -> None:
         os.environ["QCORE_DISABLE_PLUGINS"] = ",".join(filter(None, [said, *session.blocked]))
 
 
-def _chosen(session: Session, target: str | None) -> tuple[Config, list[str]]:
-    """Return the configuration to run with, and the modules to import in workers."""
-    plugins = session.plugins
+def _chosen(session: Session, target: str | None) -> tuple[Config, list[str], ZygoteLink | None]:
+    """Return the configuration to run with, the modules to import in workers, and who has done so."""
     if target is None:
-        return session.config, []
+        return session.config, [], None
     module, _, name = target.partition(":")
+    _check_name(module, name)
+    try:
+        values, zygote = import_apart(
+            module,
+            lambda: _configured(session, target, module, name),
+            session.plugins,
+            explain=explain,
+            tell=lambda text: say(text, error=True),
+        )
+    except ImportFailed as exc:
+        raise click.exceptions.Exit(exc.code) from exc
+    return Config.from_dict(values, session.plugins), [module], zygote
+
+
+def _configured(session: Session, target: str, module: str, name: str) -> Config:
+    """Import the user's module, in a process that is not the supervisor, and return its configuration."""
     config = _app(module, name).config
-    if session.config_file and config != Config.load(session.config_file, plugins=plugins):
+    if session.config_file and config != Config.load(session.config_file, plugins=session.plugins):
         msg = (
             f"{target} is configured in its code, so that --config {session.config_file} would not be used; "
             "leave it out, or make the app with App()"
         )
         raise click.UsageError(msg)
-    return config, [module]
+    return config
 
 
-def _app(module: str, name: str) -> App:
+def _check_name(module: str, name: str) -> None:
     if not all(part.isidentifier() for part in module.split(".")) or Path(module).suffix == ".py":
         msg = f"{line(module)!r} is not the name of a module; write {_meant(module)}:{name or 'app'}"
         raise click.UsageError(msg)
+
+
+def _app(module: str, name: str) -> App:
     try:
         found: Any = import_user_module(module)
     except ModuleNotFoundError as exc:

@@ -64,8 +64,8 @@ class SchedulerThread:
         self._closing = threading.Event()
         #: the last error of a backend, empty when it answers
         self.last_error = ""
-        self._thread = threading.Thread(target=self._run, name="qcore-scheduler", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="qcore-scheduler", daemon=True)
+        self.thread.start()
 
     def halt(self) -> None:
         """Fire nothing more; no lock is taken, because a signal handler may call this."""
@@ -75,8 +75,8 @@ class SchedulerThread:
         """Stop the thread; return whether it ended within `seconds`."""
         self._halted = True
         self._closing.set()
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
 
     # -- the thread -----------------------------------------------------------------------------
 

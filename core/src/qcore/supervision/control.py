@@ -42,7 +42,7 @@ def serve(supervisor: Supervisor, control: socket.socket, parent: int) -> None:
         for line in data.splitlines():
             request = msgspec.json.decode(line)
             if request["do"] == "status":
-                send(status=supervisor.status())
+                send(status=supervisor.status(), number=request.get("number"))
             elif request["do"] == "stop":
                 supervisor.stop(request.get("timeout"))
 
@@ -69,6 +69,9 @@ class Control:
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self._pending = b""
+        self._asked = 0
+        #: whether the supervisor has closed its end
+        self.has_ended = False
 
     def hand_over(self, data: bytes) -> None:
         """Send the new supervisor what it needs to run."""
@@ -81,15 +84,29 @@ class Control:
         except OSError as exc:
             _log.debug("the supervisor has just ended: %s", exc)
 
+    def ask_status(self, seconds: float) -> dict[str, Any]:
+        """Return the status, empty if there is none within `seconds` or the supervisor has ended."""
+        self._asked += 1
+        self.ask(do="status", number=self._asked)
+        answer = self.answer(seconds)
+        while answer and answer.get("number") != self._asked:
+            # The supervisor did not answer in time once, and does so now.
+            answer = self.answer(seconds)
+        return answer
+
     def answer(self, seconds: float) -> dict[str, Any]:
         """Return the next answer, empty if there is none within `seconds` or the supervisor has ended."""
         self._line.settimeout(seconds)
         while b"\n" not in self._pending:
             try:
                 data = self._line.recv(1 << 20)
-            except (TimeoutError, ConnectionResetError):
+            except TimeoutError:
+                return {}
+            except OSError:
+                # It was killed with a request unread, or another thread has closed this end.
                 data = b""
             if not data:
+                self.has_ended = True
                 return {}
             self._pending += data
         line, _, self._pending = self._pending.partition(b"\n")

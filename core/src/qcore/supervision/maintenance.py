@@ -89,8 +89,8 @@ class Maintenance:
         #: the last error of each kind of job; every key is there from the start, because the
         #: supervisor reads them meanwhile
         self._errors = dict.fromkeys(["job", "publish", *(job.name for job in self._periodic)], "")
-        self._thread = threading.Thread(target=self._run, name="qcore-maintenance", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="qcore-maintenance", daemon=True)
+        self.thread.start()
 
     # -- asked by the supervisor, from its own thread -------------------------------------------
 
@@ -126,9 +126,9 @@ class Maintenance:
         self._closing.set()
         self._jobs.put(lambda: None)
         end = time.monotonic() + seconds
-        self._thread.join(seconds)
+        self.thread.join(seconds)
         self._renewal.close(max(0.0, end - time.monotonic()))
-        return not self._thread.is_alive()
+        return not self.thread.is_alive()
 
     # -- the thread -----------------------------------------------------------------------------
 

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter, deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import StartFailed
-from qcore.supervision.forked import Forked
-from qcore.supervision.slot import Slot, WorkerExit
-from qcore.supervision.zygote import Boot, Notice, Order, decode_notice, die_with_parent, encode
+from qcore.supervision.protocol import Boot, Notice, Order
+from qcore.supervision.slot import Slot, WorkerExit, await_end
+from qcore.supervision.zygote_link import ZygoteLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from qcore.journal.pages import Journal
 
-
 _log = logging.getLogger("qcore.pool")
 
-#: Most bytes of one notice.
-_MESSAGE: Final = 1 << 20
 #: A worker that dies within this many seconds of its start, with no task finished, never worked.
 _EARLY: Final = 1.0
 #: After this many early deaths within `_STORM_SECONDS` new workers wait, 1 to 60 seconds.
@@ -37,24 +28,30 @@ _STORM: Final = 10
 _STORM_SECONDS: Final = 60.0
 #: How many zygotes in a row may die before they are ready until the cluster gives up.
 _MOST_FAILED: Final = 5
-#: Seconds that workers are given to die with their zygote.
+#: Seconds in which a zygote must fork a worker or report the end of one, while the cluster runs and
+#: while it stops.
+_ANSWER_TIMEOUT: Final = 10.0
+_ANSWER_TIMEOUT_STOPPING: Final = 3.0
+#: Seconds after which a missing answer is a trouble of the cluster's status.
+_SLOW_ANSWER: Final = 2.0
+#: Seconds between two looks at what the zygote owes. If far more than that have passed, this process
+#: stood still, and the zygote may have done so too.
+_CHECK: Final = 0.5
+_STOOD_STILL: Final = 3.0
+#: Seconds that a worker has to become ready before that is a trouble.
+_START_TIMEOUT: Final = 30.0
+#: Seconds that killed workers are given to end.
 _DEATH_TIMEOUT: Final = 1.0
 
 
 class Pool:
     """The workers of one cluster."""
 
-    def __init__(
-        self,
-        boot: Boot,
-        journal: Journal,
-        cpu_affinity: int,
-        become_zygote: Callable[[socket.socket], None] | None = None,
-    ) -> None:
+    def __init__(self, boot: Boot, journal: Journal, cpu_affinity: int, first: ZygoteLink) -> None:
         self._boot = boot
-        #: what the first zygote runs, forked from this process; later ones are started as programs
-        self._become_zygote = become_zygote
         self._journal = journal
+        #: the zygote in service
+        self.zygote = first
         cpus = affinity(_usable_cpus() if cpu_affinity else (), boot.slots, cpu_affinity)
         self.slots = [Slot(number, journal.page(number), cpus[number]) for number in range(boot.slots)]
         #: workers replaced, by cause
@@ -62,70 +59,15 @@ class Pool:
         self._early: deque[float] = deque(maxlen=_STORM)
         #: how often new workers had to wait in a row
         self._storms = 0
-        self.ready = False
         #: no worker is started any more, and one that comes up late is stopped
         self.stopping = False
-        #: whether a zygote was ever ready, and how many in a row died before they were
+        #: whether a zygote was ever ready, and how many in a row ended before they were of use
         self._served = False
         self._failed_zygotes = 0
-        #: the schedules that the user's modules declare, complete once the zygote is ready
-        self.declared = b""
-        self._zygote: subprocess.Popen[bytes] | Forked
-        self.channel: socket.socket
-        self.start_zygote()
+        #: monotonic seconds of the last look at what the zygote owes
+        self._checked = time.monotonic()
 
     # -- the zygote -----------------------------------------------------------------------------
-
-    def start_zygote(self) -> None:
-        """Start the process that forks workers."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._boot.parent = os.getpid()
-        self.ready = False
-        self.declared = b""
-        become, self._become_zygote = self._become_zygote, None
-        # Only one thread has run yet, so this process can fork: the zygote and its workers share what
-        # is imported here and start at once. Later there are threads, and no fork.
-        if become is not None and threading.active_count() == 1:
-            self._zygote = Forked.run(lambda: _in_child(self._boot.parent, ours, theirs, become))
-            theirs.close()
-            self.channel = ours
-            return
-        source = str(Path(__file__).resolve().parents[2])
-        program = (
-            f"import sys; sys.path.append({source!r}); from qcore.supervision.zygote import main; "
-            f"main({theirs.fileno()}, {self._journal.fd})"
-        )
-        self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter and a program written here
-            [sys.executable, "-c", program],
-            pass_fds=(theirs.fileno(), self._journal.fd),
-            stdin=subprocess.DEVNULL,
-        )
-        theirs.close()
-        self.channel = ours
-        try:
-            ours.send(encode(self._boot))
-        except BrokenPipeError:
-            _log.debug("the new zygote has ended; that is noticed elsewhere")
-
-    def _zygote_gone(self) -> list[WorkerExit]:
-        """Handle the death of the zygote, with which the kernel has killed its workers."""
-        status = self._zygote.wait()
-        self.channel.close()
-        self._failed_zygotes = 0 if self.ready else self._failed_zygotes + 1
-        if self._failed_zygotes and (not self._served or self._failed_zygotes >= _MOST_FAILED):
-            msg = f"the process that forks workers ended with status {status} before it was ready"
-            raise StartFailed(msg)
-        self.ready = False
-        _await_end([slot.pid for slot in self.slots if slot.pid])
-        _log.error("the process that forks workers died with status %s; a new one is started", status)
-        gone = [
-            self._worker_gone(slot, Notice("down", slot.number, slot.pid, -9))
-            for slot in self.slots
-            if slot.pid or slot.spawning
-        ]
-        if not self.stopping:
-            self.start_zygote()
-        return gone
 
     def receive(self) -> list[WorkerExit]:
         """Handle one notice; return the workers that have ended.
@@ -134,27 +76,20 @@ class Pool:
             StartFailed: a module to preload raised; the text is its traceback.
 
         """
-        try:
-            data = self.channel.recv(_MESSAGE)
-        except ConnectionResetError:
-            # The zygote died with something unread: its boot, or an order.
-            data = b""
-        if not data:
+        notice, pidfd = self.zygote.receive()
+        if notice is None:
             return self._zygote_gone()
-        notice = decode_notice(data)
         if notice.what == "failed":
             msg = f"the modules to preload could not be imported:\n{notice.text}"
             raise StartFailed(msg)
-        if notice.what == "declared":
-            self.declared += notice.body
-            return []
         if notice.what == "ready":
-            self.ready = self._served = True
+            self._served = True
+        if notice.what not in {"up", "down"}:
             return []
         slot = self.slots[notice.slot]
         slot.spawning = False
         if notice.what == "up":
-            slot.pid = notice.pid
+            slot.pid, slot.pidfd = notice.pid, pidfd
             if self.stopping:
                 self.signal(slot, signal.SIGTERM)
             return []
@@ -166,11 +101,95 @@ class Pool:
             self._early.append(time.monotonic())
         return [gone]
 
+    def check(self) -> list[WorkerExit]:
+        """Replace a zygote that does not answer; return the workers that have ended with it.
+
+        Raises:
+            StartFailed: no zygote answers, however often it is replaced.
+
+        """
+        now = time.monotonic()
+        passed = now - self._checked
+        if passed < _CHECK:
+            return []
+        self._checked = now
+        if passed > _STOOD_STILL:
+            self.zygote.forgive()
+            for slot in self.slots:
+                slot.ended_at = None
+                if slot.spawning:
+                    slot.started = now
+        self.zygote.tell_delay()
+        owed = self._owed(now, _ANSWER_TIMEOUT_STOPPING if self.stopping else _ANSWER_TIMEOUT)
+        return self.replace_zygote(owed) if owed else []
+
+    def replace_zygote(self, why: str) -> list[WorkerExit]:
+        """Kill a zygote that hangs; return the workers that end with it."""
+        end = "it is killed" if self.stopping else "it is killed and a new one is started"
+        _log.error(
+            "the process that forks workers (pid %d) does not answer: %s; %s", self.zygote.pid, why, end
+        )
+        for slot in self.alive():
+            if slot.ended_at is None:
+                # Its task is not to blame.
+                slot.killed = slot.killed or "stop"
+        self.zygote.kill()
+        return self._zygote_gone(hung=True)
+
+    def _owed(self, now: float, patience: float) -> str:
+        """Return what the zygote should have done `patience` seconds ago, empty if nothing."""
+        for slot in self.slots:
+            if slot.spawning and now - slot.started > patience:
+                return f"it was to fork worker {slot.number} {now - slot.started:.0f} seconds ago"
+            if not slot.has_ended():
+                continue
+            slot.ended_at = slot.ended_at or now
+            if now - slot.ended_at > patience:
+                return f"worker {slot.number} (pid {slot.pid}) ended {now - slot.ended_at:.0f} seconds ago"
+        return ""
+
+    def _zygote_gone(self, *, hung: bool = False) -> list[WorkerExit]:
+        """Handle the death of the zygote, with which the kernel has killed its workers."""
+        zygote = self.zygote
+        status = zygote.wait()
+        zygote.channel.close()
+        if zygote.served or (zygote.ready and not hung):
+            self._failed_zygotes = 0
+        else:
+            self._failed_zygotes += 1
+        if (
+            not self.stopping
+            and self._failed_zygotes
+            and (not self._served or self._failed_zygotes >= _MOST_FAILED)
+        ):
+            msg = f"the process that forks workers ended with status {status} before it was ready"
+            raise StartFailed(msg)
+        self._kill_workers()
+        if not hung and not self.stopping:
+            _log.error("the process that forks workers died with status %s; a new one is started", status)
+        gone = [
+            self._worker_gone(slot, Notice("down", slot.number, slot.pid, -signal.SIGKILL))
+            for slot in self.slots
+            if slot.pid or slot.spawning
+        ]
+        if not self.stopping:
+            self._boot.parent = os.getpid()
+            self.zygote = ZygoteLink.start(self._boot, self._journal)
+        return gone
+
+    def _kill_workers(self) -> None:
+        """Kill what the kernel has not killed, and wait until it has ended."""
+        alive = self.alive()
+        for slot in alive:
+            slot.send(signal.SIGKILL)
+        await_end([slot.pidfd for slot in alive if slot.pidfd >= 0], _DEATH_TIMEOUT)
+
     # -- workers --------------------------------------------------------------------------------
 
     def fill(self) -> None:
         """Start a worker in every slot that is due."""
-        if not self.ready:
+        self.zygote.flush()
+        if not self.zygote.ready:
             return
         now = time.monotonic()
         for slot in self.slots:
@@ -180,7 +199,7 @@ class Pool:
                 slot.started = now
                 slot.killed = ""
                 slot.spawning = True
-                self._order(Order(slot.number, 0, slot.owner, slot.cpus))
+                self.zygote.order(Order(slot.number, 0, slot.owner, slot.cpus))
 
     def start_soon(self, slot: Slot) -> None:
         """Have a worker started in a slot at once."""
@@ -199,17 +218,27 @@ class Pool:
 
     @property
     def problem(self) -> str:
-        """A text if workers keep dying, empty if they do not."""
+        """What keeps workers from working, empty if nothing does."""
         now = time.monotonic()
-        if not any(slot.start_at is not None and slot.start_at > now for slot in self.slots):
-            return ""
-        return f"{_STORM} workers died within {_EARLY:g} s of their start with no task done; new ones wait"
+        found = [self.zygote.delay]
+        if any(slot.start_at is not None and slot.start_at > now for slot in self.slots):
+            found.append(
+                f"{_STORM} workers died within {_EARLY:g} s of their start with no task done; new ones wait"
+            )
+        starting = [slot.number for slot in self.alive() if slot.is_starting(now - _START_TIMEOUT)]
+        if starting:
+            which = ", ".join(map(str, starting))
+            found.append(f"not ready {_START_TIMEOUT:g} seconds after their start: workers {which}")
+        if owed := self._owed(now, _SLOW_ANSWER):
+            found.append(f"the process that forks workers (pid {self.zygote.pid}) does not answer: {owed}")
+        return "; ".join(filter(None, found))
 
     def signal(self, slot: Slot, number: int, why: str = "") -> None:
         """Send a worker a signal; `why` records that the supervisor kills it."""
         if slot.pid:
             slot.killed = slot.killed or why
-            self._order(Order(slot.number, number))
+            if not slot.send(number):
+                self.zygote.order(Order(slot.number, number))
 
     def alive(self) -> list[Slot]:
         """Return the slots with a worker."""
@@ -220,36 +249,16 @@ class Pool:
         return not any(slot.pid or slot.spawning for slot in self.slots)
 
     def close(self) -> None:
-        """Let the zygote end, and kill it if it does not."""
-        self.channel.close()
-        try:
-            self._zygote.wait(5)
-        except subprocess.TimeoutExpired:
-            self._zygote.kill()
-            self._zygote.wait()
-
-    def _order(self, order: Order) -> None:
-        try:
-            self.channel.send(encode(order))
-        except (BrokenPipeError, ConnectionResetError):
-            _log.debug("the zygote has ended; that is noticed elsewhere")
+        """End the zygote, and with it whatever workers are left."""
+        self.zygote.close()
 
     def _worker_gone(self, slot: Slot, notice: Notice) -> WorkerExit:
         gone = WorkerExit(slot, notice)
-        slot.pid = 0
-        slot.spawning = False
+        slot.clear()
         slot.soft_timeout_for = slot.killed_for = slot.cancelled = (0, 0)
         slot.page.reset()
         self.reincarnations[gone.cause] += 1
         return gone
-
-
-def _in_child(
-    parent: int, ours: socket.socket, theirs: socket.socket, become: Callable[[socket.socket], None]
-) -> None:
-    ours.close()
-    die_with_parent(parent)
-    become(theirs)
 
 
 def affinity(cpus: Sequence[int], workers: int, each: int) -> list[list[int]]:
@@ -260,22 +269,6 @@ def affinity(cpus: Sequence[int], workers: int, each: int) -> list[list[int]]:
     if each <= 0 or each >= len(cpus):
         return [[] for _ in range(workers)]
     return [[cpus[(worker * each + step) % len(cpus)] for step in range(each)] for worker in range(workers)]
-
-
-def _await_end(pids: Sequence[int]) -> None:
-    """Wait until killed processes have ended that are not children of this process."""
-    if not hasattr(os, "pidfd_open"):
-        return
-    end = time.monotonic() + _DEATH_TIMEOUT
-    for pid in pids:
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            select.select([fd], [], [], max(0.0, end - time.monotonic()))
-        finally:
-            os.close(fd)
 
 
 def _usable_cpus() -> list[int]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qcore.journal.records import ExitReason, PageSnapshot, WorkerState
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.journal.pages import Page
-    from qcore.supervision.zygote import Notice
+    from qcore.supervision.protocol import Notice
 
 
 class Slot:
@@ -24,8 +27,13 @@ class Slot:
         self.cpus = list(cpus)
         #: 0 while there is no worker
         self.pid = 0
+        #: names the worker's process for the kernel, -1 where it has no such name
+        self.pidfd = -1
+        #: monotonic seconds at which the worker was first seen to have ended, though the zygote has not
+        #: said so
+        self.ended_at: float | None = None
         self.owner = b""
-        #: monotonic seconds
+        #: when the zygote was asked for the worker, monotonic seconds
         self.started = 0.0
         #: monotonic seconds at which a new worker is started; None = not at all
         self.start_at: float | None = None
@@ -42,6 +50,28 @@ class Slot:
         self.cancelled: tuple[int, int] = (0, 0)
         self.cancelled_at = 0
         self.signalled_at = 0
+
+    def send(self, number: int) -> bool:
+        """Send the worker a signal; return False if only the zygote can, because there is no pidfd."""
+        if self.pidfd < 0:
+            return False
+        with suppress(ProcessLookupError):  # it has ended, and the zygote says so in a moment
+            signal.pidfd_send_signal(self.pidfd, number)
+        return True
+
+    def has_ended(self) -> bool:
+        """Return whether the worker's process has ended, as far as the kernel says."""
+        return self.pidfd >= 0 and _ended(self.pidfd, 0.0)
+
+    def is_starting(self, since: float) -> bool:
+        """Return whether the worker was asked for before `since`, monotonic seconds, and is not ready."""
+        return self.started < since and self.page.snapshot().state == WorkerState.STARTING
+
+    def clear(self) -> None:
+        """Forget a worker that has ended."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        self.pid, self.pidfd, self.ended_at, self.spawning = 0, -1, None, False
 
 
 class WorkerExit:
@@ -98,3 +128,18 @@ class WorkerExit:
             hint = ", perhaps for lack of memory" if self.status == -signal.SIGKILL else ""
             return f"its worker process was killed by {name} ({-self.status}){hint}"
         return f"its worker process ended with exit code {self.status}"
+
+
+def await_end(pidfds: Sequence[int], seconds: float) -> None:
+    """Wait until killed processes have ended that are not children of this process."""
+    end = time.monotonic() + seconds
+    for fd in pidfds:
+        _ended(fd, max(0.0, end - time.monotonic()))
+
+
+def _ended(pidfd: int, seconds: float) -> bool:
+    """Wait for a process to end; return whether it has."""
+    # Not select(), which takes no numbers above 1023.
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import selectors
@@ -14,22 +13,24 @@ from qcore.errors import StartFailed
 from qcore.hookspecs import ClusterEvent
 from qcore.journal.pages import Journal
 from qcore.journal.records import WorkerState
+from qcore.sanitize import line
 from qcore.schedules.scheduler_thread import SchedulerThread
-from qcore.supervision import zygote
+from qcore.supervision import stop_guard, stop_signals, zygote
 from qcore.supervision.deadlines import Watchdog
 from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.pool import Pool
 from qcore.supervision.status_report import LONG, StatusReport
+from qcore.supervision.zygote_link import ZygoteLink, can_fork
 from qcore.wording import counted
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     from qcore.runtime import Runtime
     from qcore.status import ClusterStatus
+    from qcore.supervision.protocol import Boot
     from qcore.supervision.slot import WorkerExit
-    from qcore.supervision.zygote import Boot
 
 _log = logging.getLogger("qcore.cluster")
 
@@ -39,21 +40,29 @@ _TICK_BUSY: Final = 0.02
 _TICK_IDLE: Final = 0.1
 #: Seconds between two published statuses while a task runs for long.
 _PUBLISH: Final = 1.0
-#: Seconds that each thread is given at the end to write what is left.
-_CLOSE_TIMEOUT: Final = 5.0
+#: Seconds between the signal that kills a worker and the moment it is given up.
+_KILL_TIMEOUT: Final = 3.0
+#: Seconds that the threads are given at the end to write what is left.
+_CLOSE_TIMEOUT: Final = 4.0
+#: Seconds beyond its timeout after which a stop that hangs is ended, and after the stop the process.
+_STOP_TIMEOUT: Final = 8.0
+_EXIT_TIMEOUT: Final = 3.0
 
 
 class Supervisor:
     """Runs one pool of workers from start to stop."""
 
-    def __init__(self, runtime: Runtime, boot: Boot) -> None:
+    def __init__(self, runtime: Runtime, boot: Boot, zygote: ZygoteLink | None = None) -> None:
         self._runtime = runtime
         self._boot = boot
         self._config = runtime.config
+        #: a process that has imported the user's module already, and waits to become the zygote
+        self._first = zygote
         self._state = "starting"
-        #: how many signals to stop were received
-        self._stop_signals = 0
+        #: monotonic seconds: when it began to stop, when workers are killed, when they are given up
+        self._stopped_at = 0.0
         self._kill_at: float | None = None
+        self._leave_at: float | None = None
         self._published = ("", 0.0)
         self._on_ready: Callable[[], None] = lambda: None
         self._selector = selectors.DefaultSelector()
@@ -77,26 +86,31 @@ class Supervisor:
         self._on_ready = on_ready
         journal = Journal.create(self._boot.slots)
         # Until the pool exists there is nothing to stop, and a signal ends this process like any other.
-        self._pool = Pool(
-            self._boot,
-            journal,
-            self._config.cpu_affinity,
-            lambda channel: self._become_zygote(channel, journal),
-        )
-        self._selector.register(self._pool.channel, selectors.EVENT_READ, self._receive)
+        self._pool = Pool(self._boot, journal, self._config.cpu_affinity, self._first_zygote(journal))
+        self._channel = self._pool.zygote.channel
+        self._selector.register(self._channel, selectors.EVENT_READ, self._receive)
         self._report = StatusReport(self._config, self._pool)
         self._maintenance = Maintenance(self._runtime, self._pool.slots, self._report.memory)
         self._watchdog = Watchdog(self._pool, self._maintenance)
-        with self._signals():
+        with stop_signals.handled(self._selector, self.stop):
             for slot in self._pool.slots:
                 self._pool.start_soon(slot)
             try:
                 while self._state != "stopping" or not self._pool.is_empty():
                     self._step()
             finally:
-                self._pool.close()
                 self._end()
         journal.close()
+
+    def _first_zygote(self, journal: Journal) -> ZygoteLink:
+        self._boot.parent = os.getpid()
+        if self._first is not None:
+            self._first.hand_over(self._boot, journal)
+            return self._first
+        # Only one thread has run yet, so this process can fork. Later there are threads, and no fork.
+        if can_fork():
+            return ZygoteLink.fork(self._boot.parent, lambda channel: self._become_zygote(channel, journal))
+        return ZygoteLink.start(self._boot, journal)
 
     def _become_zygote(self, channel: socket.socket, journal: Journal) -> None:
         """Run as the forked zygote, without the files that only the supervisor uses."""
@@ -109,10 +123,15 @@ class Supervisor:
     def stop(self, timeout: float | None = None) -> None:
         """Stop; running tasks may finish within `timeout` seconds, of several calls the shortest."""
         seconds = self._config.shutdown_timeout if timeout is None else timeout
-        kill_at = time.monotonic() + seconds
+        now = time.monotonic()
+        kill_at = now + seconds
         if self._state == "stopping":
-            self._kill_at = min(self._kill_at or kill_at, kill_at)
+            if self._kill_at is not None and kill_at < self._kill_at:
+                self._kill_at = kill_at
+                stop_guard.arm(seconds + _STOP_TIMEOUT)
             return
+        stop_guard.arm(seconds + _STOP_TIMEOUT)
+        self._stopped_at = now
         _log.info("cluster %s stops; running tasks are given %g seconds", self._config.name, seconds)
         self._kill_at = kill_at
         self._state = "stopping"
@@ -164,10 +183,8 @@ class Supervisor:
                 self._watchdog.check(slot, seen, now)
         if self._state == "starting":
             self._check_ready()
-        if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            self._kill_at = None
-            for slot in self._pool.alive():
-                self._pool.signal(slot, signal.SIGKILL, "stop")
+        self._handle(self._pool.check())
+        self._kill_if_due()
         self._publish_if_due()
         tick = min(self._config.guard_cycle, _TICK_BUSY if busy else _TICK_IDLE)
         for key, _ in self._selector.select(tick):
@@ -178,7 +195,7 @@ class Supervisor:
         if len(pages) == len(self._pool.slots) and all(page.state != WorkerState.STARTING for page in pages):
             self._state = "running"
             if self._config.scheduler:
-                self._scheduler = SchedulerThread(self._runtime, self._pool.declared)
+                self._scheduler = SchedulerThread(self._runtime, self._pool.zygote.declared)
             _log.info(
                 "cluster %s is ready: %s, supervisor %d",
                 self._config.name,
@@ -203,12 +220,35 @@ class Supervisor:
         self._maintenance.publish(status)
         self._maintenance.prune(status.finished)
 
+    def _kill_if_due(self) -> None:
+        """Kill workers that were told to stop and have not, and give up those that cannot be killed."""
+        now = time.monotonic()
+        if self._kill_at is not None and now >= self._kill_at:
+            self._kill_at = None
+            self._leave_at = now + _KILL_TIMEOUT
+            running = self.status().workers
+            for slot in self._pool.alive():
+                task = running[slot.number]
+                _log.warning(
+                    "worker %d (pid %d) has not ended within %.0f seconds%s; it is killed",
+                    slot.number,
+                    slot.pid,
+                    now - self._stopped_at,
+                    f", because task {line(task.task)} {task.task_id} runs" if task.task else "",
+                )
+                self._pool.signal(slot, signal.SIGKILL, "stop")
+        if self._leave_at is not None and now >= self._leave_at and not self._pool.is_empty():
+            self._leave_at = None
+            self._handle(self._pool.replace_zygote("workers that were killed have not ended"))
+
     def _receive(self) -> None:
-        channel = self._pool.channel
-        gone = self._pool.receive()
-        if self._pool.channel is not channel:
-            self._selector.unregister(channel)
-            self._selector.register(self._pool.channel, selectors.EVENT_READ, self._receive)
+        self._handle(self._pool.receive())
+
+    def _handle(self, gone: Sequence[WorkerExit]) -> None:
+        if self._pool.zygote.channel is not self._channel:
+            self._selector.unregister(self._channel)
+            self._channel = self._pool.zygote.channel
+            self._selector.register(self._channel, selectors.EVENT_READ, self._receive)
         for one in gone:
             self._worker_gone(one)
 
@@ -243,46 +283,25 @@ class Supervisor:
 
     def _end(self) -> None:
         """Publish the end, and close all threads."""
+        code = 0 if self._state == "stopping" else 1
+        stop_guard.arm(_STOP_TIMEOUT)
+        self._pool.close()
         self._state = "stopped"
         status = self.status()
         for hook in self._runtime.hooks("qcore_cluster_stop"):
             hook(ClusterEvent(status=status))
-        if self._scheduler is not None:
-            self._scheduler.close(_CLOSE_TIMEOUT)
         self._maintenance.publish(status)
         self._maintenance.prune(status.finished)
-        if not self._maintenance.close(_CLOSE_TIMEOUT):
-            _log.error("the broker does not answer; leased messages come back when their leases end")
+        end = time.monotonic() + _CLOSE_TIMEOUT
+        if self._scheduler is not None and not self._scheduler.close(_CLOSE_TIMEOUT):
+            stop_guard.tell("schedules are still being fired", self._scheduler.thread)
+        if not self._maintenance.close(max(0.0, end - time.monotonic())):
+            text = "the broker does not answer; leased messages come back when their leases end"
+            stop_guard.tell(text, self._maintenance.thread)
         self._selector.close()
         _log.info("cluster %s has stopped, %s finished", self._config.name, counted(status.finished, "task"))
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Have SIGTERM and SIGINT interrupt the wait and stop the cluster."""
-        wake, wake_writer = os.pipe()
-        os.set_blocking(wake, False)
-        os.set_blocking(wake_writer, False)
-        before = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        before_fd = signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
-        self._selector.register(wake, selectors.EVENT_READ, lambda: os.read(wake, 4096))
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(before_fd)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            os.close(wake)
-            os.close(wake_writer)
-
-    def _on_signal(self, *_: object) -> None:
-        # Signals are counted apart from other requests to stop: an init system signals this process
-        # and the user's program, which then also asks it to stop, and neither is in a hurry.
-        self._stop_signals += 1
-        if self._stop_signals > 2:
-            os._exit(130)
-        self.stop(None if self._stop_signals == 1 else 0)
+        # What is left is the end of the interpreter, which waits for threads that plugins have started.
+        stop_guard.arm(_EXIT_TIMEOUT, code)
 
 
 def _publish_every(state: str, guard_cycle: float) -> float:

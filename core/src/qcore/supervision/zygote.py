@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -12,9 +11,7 @@ import socket
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from qcore.app import App
 from qcore.config import Config
@@ -25,6 +22,16 @@ from qcore.plugins import Plugins
 from qcore.runtime import Runtime
 from qcore.schedules import declared
 from qcore.supervision.forked import EX_SOFTWARE
+from qcore.supervision.protocol import (
+    MESSAGE,
+    Boot,
+    Notice,
+    Order,
+    decode_boot,
+    decode_order,
+    die_with_parent,
+    encode,
+)
 from qcore.tasks.resolve import Script, ScriptFinder
 from qcore.user_modules import import_user_module
 from qcore.workers.worker import Worker
@@ -34,69 +41,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.zygote")
 
-#: prctl(2): the signal this process gets when the thread that forked it ends
-_PR_SET_PDEATHSIG: Final = 1
-#: Largest message of the channel; boot carries the configuration and sys.path.
-_MESSAGE: Final = 1 << 20
 #: Most bytes of a message in the other direction; the kernel takes about 200 KiB.
 _PART: Final = 1 << 15
 #: The kernel should take a worker before the supervisor when memory runs out.
 _OOM_SCORE: Final = "300"
-
-
-class Boot(msgspec.Struct):
-    """Everything a new process needs to become part of a cluster."""
-
-    config: dict[str, Any]
-    #: sys.path of the program that starts the cluster
-    path: list[str]
-    slots: int
-    #: pid of the process that must be its parent
-    parent: int
-    #: modules imported before the first worker is forked
-    preload: list[str] = []
-    #: the user's script: its module name and file
-    script: tuple[str, str] | None = None
-    #: plugins not to be used
-    blocked: list[str] = []
-
-
-class Order(msgspec.Struct):
-    """Supervisor to zygote: fork a worker (signal 0) or send one a signal."""
-
-    slot: int
-    signal: int = 0
-    #: names the leases of the new worker
-    owner: bytes = b""
-    #: processors it may use; empty = all
-    cpus: list[int] = []
-
-
-class Notice(msgspec.Struct):
-    """Zygote to supervisor: `declared`, `ready`, `failed`, `up` or `down`."""
-
-    what: str
-    slot: int = -1
-    pid: int = 0
-    #: as `os.waitstatus_to_exitcode` returns it: below 0 a signal
-    status: int = 0
-    text: str = ""
-    #: for `declared`: a part of what `declared.gather` returned
-    body: bytes = b""
-
-
-encode = msgspec.msgpack.Encoder().encode
-decode_boot = msgspec.msgpack.Decoder(Boot).decode
-decode_order = msgspec.msgpack.Decoder(Order).decode
-decode_notice = msgspec.msgpack.Decoder(Notice).decode
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent ends; leave at once if it has."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(EX_SOFTWARE)
 
 
 def adopt(boot: Boot) -> tuple[Config, Plugins]:
@@ -111,24 +59,26 @@ def adopt(boot: Boot) -> tuple[Config, Plugins]:
 def main(channel_fd: int, journal_fd: int) -> None:
     """Run the zygote: the entry point of a process of its own."""
     channel = socket.socket(fileno=channel_fd)
-    boot = decode_boot(channel.recv(_MESSAGE))
+    boot = decode_boot(channel.recv(MESSAGE))
     die_with_parent(boot.parent)
     try:
         config, plugins = adopt(boot)
         configure_logging(config.log_level)
+        serve(channel, Journal(journal_fd, boot.slots), boot, config, plugins)
     except BaseException as exc:  # noqa: BLE001 - reported to the user
         _give_up(channel, exc)
-        return
-    serve(channel, Journal(journal_fd, boot.slots), boot, config, plugins)
+    finally:
+        # As the forked zygote: a thread that a user's module has started would hold up the end.
+        flush_streams()
+        os._exit(0)
 
 
 def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, plugins: Plugins) -> None:
     """Import what the tasks need, then fork workers until the supervisor closes the channel."""
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Only the supervisor decides, because a terminal or an init system signals the whole group.
-        signal.signal(ignored, signal.SIG_IGN)
+    ignore_signals()
     try:
         for module in boot.preload:
+            channel.send(encode(Notice("importing", text=module)))
             import_user_module(module)
         if config.scheduler:
             _send_declared(channel, declared.gather(App, config, plugins))
@@ -142,6 +92,12 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
     gc.collect()
     gc.freeze()  # so that collections in workers do not copy shared memory
     Zygote(channel, journal, config, plugins).run()
+
+
+def ignore_signals() -> None:
+    """Leave it to the supervisor to stop: a terminal or an init system signals the whole group."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
 
 
 def _send_declared(channel: socket.socket, found: bytes) -> None:
@@ -204,7 +160,7 @@ class Zygote:
 
     def _receive(self) -> bytes:
         try:
-            return self._channel.recv(_MESSAGE)
+            return self._channel.recv(MESSAGE)
         except ConnectionResetError:
             # The supervisor died with notices unread.
             return b""
@@ -228,7 +184,11 @@ class Zygote:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         self._slots[pid] = order.slot
-        self._send(Notice("up", order.slot, pid))
+        # This process has not reaped the worker, so the pidfd is that worker's.
+        pidfd = _pidfd_of(pid)
+        self._send(Notice("up", order.slot, pid), pidfd)
+        if pidfd is not None:
+            os.close(pidfd)
 
     def _reap(self) -> None:
         while True:
@@ -247,9 +207,9 @@ class Zygote:
             if slot is not None:
                 self._send(Notice("down", slot, pid, os.waitstatus_to_exitcode(status)))
 
-    def _send(self, notice: Notice) -> None:
+    def _send(self, notice: Notice, fd: int | None = None) -> None:
         try:
-            self._channel.send(encode(notice))
+            socket.send_fds(self._channel, [encode(notice)], [] if fd is None else [fd])
         except (BrokenPipeError, ConnectionResetError):
             _log.debug("the supervisor has ended")
 
@@ -272,8 +232,19 @@ class Zygote:
         except BaseException:  # noqa: BLE001 - the last frame of the process
             _log.critical("worker %d could not continue", order.slot, exc_info=True)
         finally:
-            _flush_streams()
+            flush_streams()
             os._exit(code)
+
+
+def _pidfd_of(pid: int) -> int | None:
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as exc:
+        # An old kernel or a sandbox; signals to workers then go through this process.
+        _log.debug("no pidfd of worker %d: %s", pid, exc)
+        return None
 
 
 def _kill_group(pid: int) -> None:
@@ -297,7 +268,8 @@ def _offer_to_oom_killer() -> None:
         _log.debug("oom_score_adj could not be set: %s", exc)
 
 
-def _flush_streams() -> None:
+def flush_streams() -> None:
+    """Write out what is buffered; an end by `os._exit` does not."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
