@@ -79,7 +79,7 @@ class Maintenance:
         self._recovery = Recovery(runtime, self._connect)
         self.control = ControlPoller(runtime, slots)
         self._closing = threading.Event()
-        self._pruned_at = -1
+        self._pruned_at = (-1, "")
         now = time.monotonic()
         self._periodic = (
             _PeriodicJob("permits", self._keep_permits, PERMIT_TTL / RENEWALS, now + PERMIT_TTL / RENEWALS),
@@ -115,10 +115,13 @@ class Maintenance:
         self._statuses.append(status)
         self._jobs.put(lambda: None)
 
-    def prune(self, finished: int) -> None:
-        """Remove stored successes beyond `save_limit`, if any were stored since the last call."""
-        if finished != self._pruned_at:
-            self._pruned_at = finished
+    def prune(self, finished: int, state: str) -> None:
+        """Remove stored successes beyond `save_limit`, if any may have been stored since the last call.
+
+        Tasks that have finished are stored with their batch: only an idle or stopped cluster has stored all.
+        """
+        if (finished, state) != self._pruned_at:
+            self._pruned_at = (finished, state)
             self._jobs.put(self._prune)
 
     def close(self, seconds: float) -> bool:

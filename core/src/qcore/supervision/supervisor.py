@@ -218,7 +218,7 @@ class Supervisor:
         self._published = (shown, now)
         status = self.status()
         self._maintenance.publish(status)
-        self._maintenance.prune(status.finished)
+        self._maintenance.prune(status.finished, status.state)
 
     def _kill_if_due(self) -> None:
         """Kill workers that were told to stop and have not, and give up those that cannot be killed."""
@@ -291,7 +291,7 @@ class Supervisor:
         for hook in self._runtime.hooks("qcore_cluster_stop"):
             hook(ClusterEvent(status=status))
         self._maintenance.publish(status)
-        self._maintenance.prune(status.finished)
+        self._maintenance.prune(status.finished, status.state)
         end = time.monotonic() + _CLOSE_TIMEOUT
         if self._scheduler is not None and not self._scheduler.close(_CLOSE_TIMEOUT):
             stop_guard.tell("schedules are still being fired", self._scheduler.thread)
