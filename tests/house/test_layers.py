@@ -91,7 +91,12 @@ ROOMS: Final = {
         {"rules", "cpus", "shapes"},
     ),
     "journal": ({"progress", "rates", "running"}, {"pages"}, {"metrics"}, {"records", "commands"}),
-    "messages": ({"saving"}, {"results", "control", "sealed_schedules"}, {"envelope", "sealer"}, {"signing", "workflow"}),
+    "messages": (
+        {"saving"},
+        {"results", "control", "sealed_schedules"},
+        {"envelope", "sealer"},
+        {"signing", "workflow"},
+    ),
 }
 
 KNOWN: Final = frozenset(module.name for module in core_modules())

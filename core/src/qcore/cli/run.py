@@ -101,7 +101,7 @@ def _chosen(session: Session, target: str | None) -> tuple[Config, list[str], Zy
             lambda: _configured(session, target, module, name),
             session.plugins,
             explain=explain,
-            tell=lambda text: say(text, error=True),
+            show=lambda text: say(text, error=True),
         )
     except ImportFailed as exc:
         raise click.exceptions.Exit(exc.code) from exc

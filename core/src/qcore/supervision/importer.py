@@ -43,7 +43,7 @@ def import_apart(
     plugins: Plugins,
     *,
     explain: Callable[[BaseException], int],
-    tell: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> tuple[dict[str, Any], ZygoteLink]:
     """Import the user's module in a process that then can become the zygote of a supervisor.
 
@@ -52,7 +52,7 @@ def import_apart(
         find: imports it and returns the configuration of its App.
         plugins: those installed.
         explain: prints an error of `find` and returns the exit code for it.
-        tell: prints a line to whoever waits.
+        show: prints a line to whoever waits.
 
     Raises:
         ImportFailed: `find` has raised, and `explain` has said so.
@@ -63,7 +63,7 @@ def import_apart(
     parent = os.getpid()
     link = ZygoteLink.fork(parent, lambda channel: _import(channel, find, plugins, explain))
     try:
-        notice = _wait(link, module, tell)
+        notice = _wait(link, module, show)
     except BaseException:
         link.close()
         raise
@@ -79,13 +79,13 @@ def import_apart(
     raise ImportFailed(status)
 
 
-def _wait(link: ZygoteLink, module: str, tell: Callable[[str], None]) -> Notice | None:
+def _wait(link: ZygoteLink, module: str, show: Callable[[str], None]) -> Notice | None:
     """Wait for the configuration, however long that takes; None if the process has ended."""
     began = time.monotonic()
     seconds = _LONG
     while not select.select([link.channel], [], [], seconds)[0]:
         took = time.monotonic() - began
-        tell(
+        show(
             f"qcore still imports your module {module!r} after {took:.0f} seconds; no task runs until it ends"
         )
         seconds = _AGAIN
@@ -102,7 +102,7 @@ def _import(
     zygote.ignore_signals()
     try:
         config = find()
-    except BaseException as exc:  # noqa: BLE001 - whatever an import raises is told to the user
+    except BaseException as exc:  # noqa: BLE001 - whatever an import raises is shown to the user
         _leave(explain(exc))
     channel.send(encode(Notice("configured", body=msgspec.msgpack.encode(config.as_dict()))))
     data, fds, _, _ = socket.recv_fds(channel, MESSAGE, 1)

@@ -119,7 +119,7 @@ class Pool:
                 slot.ended_at = None
                 if slot.spawning:
                     slot.started = now
-        self.zygote.tell_delay()
+        self.zygote.log_delay()
         owed = self._owed(now, _ANSWER_TIMEOUT_STOPPING if self.stopping else _ANSWER_TIMEOUT)
         return self.replace_zygote(owed) if owed else []
 

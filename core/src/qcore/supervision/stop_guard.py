@@ -38,7 +38,7 @@ def arm(seconds: float, code: int = 1) -> None:
         if _waits_for_threads(frame):
             for thread in threading.enumerate():
                 if not thread.daemon and thread is not threading.main_thread():
-                    tell(f"thread {thread.name!r} does not end; the process ends without it", thread)
+                    log_stack(f"thread {thread.name!r} does not end; the process ends without it", thread)
         else:
             _log.error("the stop does not end; the process ends without it%s", _stack(frame))
         os._exit(code)
@@ -49,7 +49,7 @@ def arm(seconds: float, code: int = 1) -> None:
     faulthandler.dump_traceback_later(seconds + 2 * _LAST_WORDS, exit=True, file=_STDERR)
 
 
-def tell(text: str, thread: threading.Thread) -> None:
+def log_stack(text: str, thread: threading.Thread) -> None:
     """Log a text and what a thread does."""
     _log.error("%s%s", text, _stack(sys._current_frames().get(thread.ident or 0)))  # noqa: SLF001 - there is no public name
 

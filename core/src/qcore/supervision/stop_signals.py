@@ -30,11 +30,11 @@ def handled(selector: selectors.BaseSelector, stop: Callable[[float | None], Non
             os._exit(130)
         stop(None if received == 1 else 0)
 
-    wake, tell = os.pipe()
+    wake, wake_writer = os.pipe()
     os.set_blocking(wake, False)
-    os.set_blocking(tell, False)
+    os.set_blocking(wake_writer, False)
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    before_fd = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    before_fd = signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     selector.register(wake, selectors.EVENT_READ, lambda: os.read(wake, 4096))
     try:
         yield
@@ -43,4 +43,4 @@ def handled(selector: selectors.BaseSelector, stop: Callable[[float | None], Non
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(wake)
-        os.close(tell)
+        os.close(wake_writer)

@@ -294,10 +294,10 @@ class Supervisor:
         self._maintenance.prune(status.finished, status.state)
         end = time.monotonic() + _CLOSE_TIMEOUT
         if self._scheduler is not None and not self._scheduler.close(_CLOSE_TIMEOUT):
-            stop_guard.tell("schedules are still being fired", self._scheduler.thread)
+            stop_guard.log_stack("schedules are still being fired", self._scheduler.thread)
         if not self._maintenance.close(max(0.0, end - time.monotonic())):
             text = "the broker does not answer; leased messages come back when their leases end"
-            stop_guard.tell(text, self._maintenance.thread)
+            stop_guard.log_stack(text, self._maintenance.thread)
         self._selector.close()
         _log.info("cluster %s has stopped, %s finished", self._config.name, counted(status.finished, "task"))
         # What is left is the end of the interpreter, which waits for threads that plugins have started.

@@ -32,7 +32,7 @@ _CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class ZygoteLink:
-    """One zygote, and what it has told."""
+    """One zygote, and what it has reported."""
 
     def __init__(self, process: subprocess.Popen[bytes] | Forked, channel: socket.socket) -> None:
         self._process = process
@@ -49,7 +49,7 @@ class ZygoteLink:
         #: the module that it imports, and since when, monotonic seconds
         self._importing = ""
         self._since = time.monotonic()
-        self._told_at = self._since + _LONG
+        self._logged_at = self._since + _LONG
 
     @property
     def pid(self) -> int:
@@ -124,7 +124,7 @@ class ZygoteLink:
         match notice.what:
             case "importing":
                 self._importing, self._since = notice.text, time.monotonic()
-                self._told_at = self._since + _LONG
+                self._logged_at = self._since + _LONG
             case "declared":
                 self.declared += notice.body
             case "ready":
@@ -145,10 +145,10 @@ class ZygoteLink:
             return f"the cluster still imports your module {self._importing!r} after {seconds:.0f} seconds"
         return f"the process that forks workers (pid {self.pid}) has not started in {seconds:.0f} seconds"
 
-    def tell_delay(self) -> None:
+    def log_delay(self) -> None:
         """Log what its start waits for, now and then."""
-        if self.delay and time.monotonic() >= self._told_at:
-            self._told_at = time.monotonic() + _AGAIN
+        if self.delay and time.monotonic() >= self._logged_at:
+            self._logged_at = time.monotonic() + _AGAIN
             _log.warning("%s; no task runs until it ends", self.delay)
 
     def forgive(self) -> None:
