@@ -22,7 +22,6 @@ TOP: Final = {
     "LICENSE",
     "README.md",
     "SECURITY.md",
-    "conftest.py",
     "constraints.txt",
     "core",
     "docs",
@@ -32,8 +31,6 @@ TOP: Final = {
     "tox.ini",
 }
 FRAGMENT: Final = re.compile(r"[a-z0-9-]+\.(added|changed|deprecated|removed|fixed|security)(\.\d+)?\.md")
-#: ruff has rules for them, and uv must be told where the kit is that others ask for
-KNOWN_BY_NAME: Final = frozenset({"qcore-monitor", "qcore-testing"})
 #: put together here, so that this file does not find itself
 MACHINE: Final = re.compile(
     r"(?<![\w.])/(wor" + r"k|roo" + r"t|far" + r"m)/[\w.]"
@@ -106,7 +103,7 @@ def test_no_tool_names_a_plugin() -> None:
         f"{name} names {folder.name}"
         for folder in plugin_folders()
         for name in ("tox.ini", "pyproject.toml", ".ci/run", "core/pyproject.toml")
-        if folder.name in (ROOT / name).read_text(encoding="utf-8") and folder.name not in KNOWN_BY_NAME
+        if folder.name in (ROOT / name).read_text(encoding="utf-8")
     ]
 
     assert not named, "\n".join(["", *named])

@@ -1,4 +1,4 @@
-"""What holds for the tests of every package: how supervisors start, and which tests wait."""
+"""Fixtures of the tests of every package: how supervisors start, and which tests wait."""
 
 from __future__ import annotations
 
