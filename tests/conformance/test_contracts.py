@@ -27,16 +27,17 @@ from qcore_testing import (
     ScheduleStoreContract,
     SerializerContract,
 )
+from qcore_testing.broker.lease import Rung
 from qcore_testing.memory import MemoryBroker, MemoryResults, MemorySchedules, MemoryServer
 from qcore_testing.memory.coordination import MemoryCoordination
 from tests.conformance import broken, broken_coordination
+from tests.conformance.running import each, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from qcore_sqlite.coordination import SqliteCoordination
-    from qcore_testing.contract import Contract
 
 pytestmark = pytest.mark.waits
 
@@ -121,7 +122,7 @@ BROKERS: Final = [
     (broken.EmptyIsNotWaitedFor, "test_an_empty_queue_is_waited_for"),
     (broken.BatchIsWaitedFor, "test_what_is_ready_is_handed_out_at_once"),
     (broken.BlockingPolls, "test_a_blocking_lease_is_woken"),
-    (broken.SignalIsEaten, "test_a_signal_gets_out_of_the_wait"),
+    (broken.SignalIsEaten, "test_a_signal_gets_out_of_the_wait", Rung),
     (broken.EnqueueDropsTheLast, "test_all_are_accepted_or_an_error_is_raised"),
     (broken.EnqueueStopsAtBulk, "test_more_than_fits_one_request_is_split"),
     (broken.EnqueueNeedsOne, "test_an_empty_call_changes_nothing"),
@@ -207,19 +208,6 @@ SERIALIZERS: Final = [
     (broken.TellsNoPath, "test_the_culprit_is_named", [threading.Lock()], "[0]"),
     (broken.LosesFloats, "test_plain_values_come_back"),
 ]
-
-
-def run(contract: type[Contract], test: str, make: Callable[..., Any], parameters: Sequence[object]) -> None:
-    """Run one test of a contract, in a hurry: what is broken need not be waited for."""
-    hurried = type("Hurried", (contract,), {"time_unit": 0.1, "patience": 1.0})()
-    function = getattr(hurried, test)
-    given = [make for name in inspect.signature(function).parameters if name in {"new", "make"}]
-    function(*given, *parameters)
-
-
-def each(cases: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """One test for each thing that is broken."""
-    return [pytest.param(*case[:2], case[2:], id=f"{case[0].__name__}-{case[1]}") for case in cases]
 
 
 @pytest.mark.parametrize(("wrong", "test", "parameters"), each(BROKERS))
@@ -340,7 +328,7 @@ def test_a_broker_that_cannot_stand_a_crash_fails(
 
     def maker(name: str) -> Callable[..., SqliteBroker]:
         sections = {"sqlite": SqliteSettings(path=tmp_path / name)}
-        return lambda **fields: wrong(Settings(name="kit", sections=sections, **fields))
+        return lambda name="kit", **fields: wrong(Settings(name=name, sections=sections, **fields))
 
     def try_often() -> None:
         # the moment of the kill is not chosen: there are many chances for a bad one, and one is enough

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def settings() -> Callable[..., Settings]:
     """Return a function that makes settings which share one server."""
     sections = {"memory": MemorySettings()}
-    return lambda **fields: Settings(name="kit", sections=sections, **fields)
+    return lambda name="kit", **fields: Settings(name=name, sections=sections, **fields)
 
 
 class TestMemoryBroker(BrokerContract):
@@ -53,9 +53,9 @@ class TestMemoryCoordination(CoordinationStoreContract):
     """MemoryCoordination keeps to CoordinationStore."""
 
     @pytest.fixture
-    def make(self, settings: Callable[..., Settings]) -> Callable[[], CoordinationStore]:
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., CoordinationStore]:
         """Return a maker of stores of the same state."""
-        return lambda: make_coordination(settings())
+        return lambda **fields: make_coordination(settings(**fields))
 
 
 class TestMemorySchedules(ScheduleStoreContract):

@@ -22,3 +22,8 @@ class TestLogReporter(ErrorReporterContract):
     def make(self) -> Callable[[], ErrorReporter]:
         """Return the class."""
         return LogReporter
+
+    @pytest.fixture
+    def received(self, caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+        """Return what reads the log."""
+        return lambda: caplog.text

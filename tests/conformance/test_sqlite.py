@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Callable[..., Settings]:
-    """Return a function that makes settings of one database."""
-    sections = {"sqlite": SqliteSettings(path=tmp_path / "queue.db")}
-    return lambda **fields: Settings(name="kit", sections=sections, **fields)
+    """Return a function that makes settings of one database for each queue, as without `sqlite.path`."""
+
+    def make(name: str = "kit", **fields: Any) -> Settings:
+        sections = {"sqlite": SqliteSettings(path=tmp_path / f"{name}.db")}
+        return Settings(name=name, sections=sections, **fields)
+
+    return make
 
 
 class TestSqliteBroker(BrokerContract):
@@ -54,9 +58,9 @@ class TestSqliteCoordination(CoordinationStoreContract):
     """SqliteCoordination keeps to CoordinationStore."""
 
     @pytest.fixture
-    def make(self, settings: Callable[..., Settings]) -> Callable[[], CoordinationStore]:
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., CoordinationStore]:
         """Return a maker of stores of the same state."""
-        return lambda: make_coordination(settings())
+        return lambda **fields: make_coordination(settings(**fields))
 
 
 class TestSqliteSchedules(ScheduleStoreContract):

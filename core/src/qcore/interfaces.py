@@ -102,13 +102,19 @@ class Broker(ABC):
 
     An instance is used by one thread of one process at a time and never crosses a fork. Its
     `__init__` may connect; a `BackendUnavailable` it raises is waited out by workers.
+    A queue is what one `Settings.name` names; queues of other names are not touched by any call.
+    A broker holds the same connections however often it is called.
+
     An obstacle that may pass is raised as `BackendUnavailable`, one that will not as
-    `BackendRejected`; both say what to do. What the capabilities exclude (a delay, `extend`,
-    DEAD_LETTER) is refused with `NotSupported`. Delays and leases may be rounded up to whole
-    seconds, never down. A message larger than `Capabilities.max_bytes` is refused by the broker
-    itself, with `PayloadTooLarge`. A reason has at most 5,000 characters; a broker that has no
-    room for it keeps its beginning. Of messages that become ready in the same instant any may be
-    leased first.
+    `BackendRejected`; both say what to do. Every call that needs the server raises
+    `BackendUnavailable` while it is away, in bounded time also if it hangs; the same broker works
+    again once the server is back. What the capabilities exclude (a delay, the delay of a
+    settlement, `extend`, DEAD_LETTER) is refused with `NotSupported`, and the lease goes on.
+
+    Delays and leases may be rounded up to whole seconds, never down. A message larger than
+    `Capabilities.max_bytes` is refused by the broker itself, with `PayloadTooLarge`. A reason has
+    at most 5,000 characters; a broker that has no room for it keeps its beginning. Of messages
+    that become ready in the same instant any may be leased first.
     """
 
     #: what this broker can do; may be set by `__init__`
@@ -125,8 +131,8 @@ class Broker(ABC):
         - Messages without delay are leased in the order they were accepted, as far as the
           backend keeps order at all.
         - A message is not leased before its delay is over.
-
-        An error that is raised after some were accepted has their ids in `BackendError.accepted`.
+        - An error that is raised after some were accepted has their ids in
+          `BackendError.accepted`.
         """
 
     @abstractmethod
@@ -149,6 +155,7 @@ class Broker(ABC):
         - RETRY redelivers it after `delay`, with the counters given.
         - RELEASE redelivers it after `delay`; this lease is not counted in `deliveries`.
         - DEAD_LETTER keeps it among the dead letters with its reason and counters.
+        - Counters up to 2,147,483,647 come back as they were given.
         - Repeating a settlement changes nothing.
         - A receipt whose lease has ended, or that never was one, is ignored.
         - A receipt is good for every connection of every process that leads to the same queue.
@@ -162,7 +169,10 @@ class Broker(ABC):
         """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed.
 
         - An ended or unknown receipt is ignored.
+        - A receipt is good for every connection of every process that leads to the same queue.
         - An empty sequence changes nothing.
+
+        The supervisor extends the leases of its workers, by a connection of its own.
         """
 
     @abstractmethod
@@ -186,11 +196,15 @@ class Broker(ABC):
 
         - Their counters begin anew: the next lease has `deliveries` 1 and no failures.
         - Unknown ids are ignored; the number requeued is returned.
+        - A crash leaves each a dead letter or ready, or both where settlements are not atomic.
         """
 
     @abstractmethod
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove dead letters for good; return how many there were."""
+        """Remove dead letters for good; return how many there were.
+
+        - A message that is not a dead letter stays, whatever ids are given.
+        """
 
     @abstractmethod
     def ping(self) -> None:
@@ -352,8 +366,11 @@ class Serializer(ABC):
         - A value that would come back as another type, such as a member of an enumeration as its
           number, is one that it cannot write; a buffer may come back as bytes.
 
-        A path is written as Python would: `[0].name` for the key `name` of a dict in a list, and
-        `['a key']` for a key that is not an identifier.
+        - A value that is nested too deeply, or has no form in its format, raises `EncodeError` too.
+
+        A path is written as Python would behind the value: `[0].name` for the key `name` of a dict in
+        a list, `.name[0]` for the first item of a list in a dict, and `['a key']` for a key that is
+        not an identifier; the value itself has no path. The text is the path, `: ` and the reason.
         """
 
     @abstractmethod
@@ -377,6 +394,7 @@ class ErrorReporter(ABC):
     def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
         """Take note of a failed run; `error` is None when the worker died.
 
+        - It reaches the tracker, with its task and its text, at the latest when `flush` returns.
         - It does not raise.
         - It does not wait for the network.
         """

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 #: mark, failures, crashes, deliveries before it was written, epoch seconds, length of the reason
-_HEADER: Final = struct.Struct(">BHHHdH")
+_HEADER: Final = struct.Struct(">BIIIdH")
 #: first byte of a message written here; an envelope begins with a letter
-_MARK: Final = 1
+_MARK: Final = 2
 #: largest counter
-_MOST: Final = 0xFFFF
+_MOST: Final = 2**31 - 1
 #: epoch seconds beyond which there is no date
 _LAST: Final = 253_402_300_799.0
 #: bytes of a reason that are kept

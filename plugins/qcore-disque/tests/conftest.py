@@ -30,6 +30,11 @@ class Server:
         self._password = password or None
 
     @property
+    def pid(self) -> int:
+        """Return the number of its process."""
+        return self._process.pid
+
+    @property
     def nodes(self) -> list[str]:
         """Return the addresses of all nodes."""
         return [f"127.0.0.1:{port}" for port in self.ports]

@@ -12,6 +12,7 @@ import pytest
 from qcore.interfaces import Settings
 from qcore_disque import DisqueBroker
 from qcore_testing import BrokerContract
+from qcore_testing.processes import frozen
 
 from .conftest import Server
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from qcore.model import Outgoing, Settlement
+    from qcore_testing.contract import Outage
 
 #: every Python asks the built-in brokers the same: this takes the oldest one only
 pytestmark = pytest.mark.slow
@@ -63,6 +65,13 @@ class TestDisqueBroker(BrokerContract):
     @pytest.fixture
     def make(self, quick: Server) -> Callable[..., DisqueBroker]:
         """Return a maker of brokers of a queue of this test alone."""
-        name = f"kit-{os.getpid()}-{next(_numbers)}"
+        apart = f"-{os.getpid()}-{next(_numbers)}"
         sections = {"disque_nodes": [quick.node]}
-        return lambda **fields: QuickBroker(Settings(name=name, sections=sections, **fields))
+        return lambda name="kit", **fields: QuickBroker(
+            Settings(name=name + apart, sections=sections, **fields)
+        )
+
+    @pytest.fixture
+    def freeze_server(self, quick: Server) -> Outage:
+        """Return what stops the stand-in for a while."""
+        return lambda: frozen(quick.pid)

@@ -66,7 +66,7 @@ def test_strange_jobs_are_handed_on_and_can_be_dead_lettered(disque: Server, str
 
         assert len(leased) == len(strange) + 1
         assert b"good" in [one.body for one in leased]
-        assert all(0 <= count <= 0xFFFF for one in leased for count in (one.deliveries, one.failures))
+        assert all(0 <= count <= 0xFFFFFFFF for one in leased for count in (one.deliveries, one.failures))
         assert len(broker.dead_letters()) == len(leased)
         assert broker.requeue([letter.id for letter in broker.dead_letters()]) == len(leased)
         assert broker.purge() == len(leased)

@@ -124,6 +124,23 @@ def test_what_a_full_node_took_nevertheless_is_removed(start: Callable[..., Serv
     assert [server.ask("QLEN", "alone", node=node) for node in range(2)] == [0, 0]
 
 
+def test_an_error_says_which_messages_were_added_and_stay(start: Callable[..., Server]) -> None:
+    """One job is refused, and the others cannot be removed again: whoever repeats must know them."""
+    server = start()
+    broker = broker_on(server.node)
+    broker.ping()
+    fail(server, "ADDJOB", "PAUSED Queue paused in input, try later")
+    fail(server, "ACKJOB", LEAVING)
+    sent = [message() for _ in range(4)]
+
+    with pytest.raises(BackendUnavailable, match="the queue is paused") as caught:
+        broker.enqueue(sent)
+
+    assert caught.value.accepted == [one.id for one in sent[1:]]
+    assert "cannot be removed: 3: " in caught.value.__notes__[0]
+    assert server.ask("QLEN", "alone") == 3
+
+
 def test_a_paused_queue_is_no_reason_to_leave_the_node(start: Callable[..., Server]) -> None:
     """It is the queue that is paused, whatever node is asked."""
     server = start(2)

@@ -23,7 +23,7 @@ class TestSpoolBroker(BrokerContract):
     def make(self, tmp_path: Path) -> Callable[..., SpoolBroker]:
         """Return a factory of brokers of one queue."""
         sections = {"spool": SpoolSettings(path=tmp_path)}
-        return lambda **fields: SpoolBroker(Settings(name="kit", sections=sections, **fields))
+        return lambda name="kit", **fields: SpoolBroker(Settings(name=name, sections=sections, **fields))
 
 
 class TestFileReporter(ErrorReporterContract):
@@ -33,3 +33,8 @@ class TestFileReporter(ErrorReporterContract):
     def make(self, tmp_path: Path) -> Callable[..., FileReporter]:
         """Return a factory of reporters."""
         return partial(FileReporter, path=str(tmp_path / "failures.jsonl"))
+
+    @pytest.fixture
+    def received(self, tmp_path: Path) -> Callable[[], str]:
+        """Return what reads the file."""
+        return (tmp_path / "failures.jsonl").read_text

@@ -71,6 +71,8 @@ class TestIronBroker(BrokerContract):
     def make(self, quick: Server) -> Callable[..., IronBroker]:
         """Return a maker of brokers of a queue of this test alone."""
         # a name that has to be quoted
-        name = f"kit:{os.getpid()}.{next(_numbers)}"
+        apart = f":{os.getpid()}.{next(_numbers)}"
         sections = {"iron_mq": IronSettings(**quick.settings)}
-        return lambda **fields: QuickBroker(Settings(name=name, sections=sections, **fields))
+        return lambda name="kit", **fields: QuickBroker(
+            Settings(name=name + apart, sections=sections, **fields)
+        )

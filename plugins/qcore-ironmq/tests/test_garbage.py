@@ -91,7 +91,7 @@ def test_strange_messages_are_handed_on_and_can_be_dead_lettered(ironmq: Server,
 
         assert len(leased) == len(strange) + 1
         assert b"good" in [one.body for one in leased]
-        assert all(0 <= count <= 0xFFFF for one in leased for count in (one.deliveries, one.failures))
+        assert all(0 <= count <= 0xFFFFFFFF for one in leased for count in (one.deliveries, one.failures))
         letters = broker.dead_letters()
         assert len(letters) == len(leased)
         assert broker.requeue([letter.id for letter in letters]) == len(leased)

@@ -90,6 +90,31 @@ def test_an_outage_amid_enqueueing_is_told(server: Server, line: Faulty, fault: 
     assert ("nevertheless" in str(raised.value)) is (fault in {"truncate", "hang up"})
 
 
+def test_an_error_says_which_messages_were_posted_and_stay(
+    server: Server, line: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line breaks behind the first hundred, which cannot be deleted: whoever repeats must know them."""
+    broker = broker_by(server, line)
+    broker.enqueue([Outgoing(os.urandom(16), b"before")])
+    call, posts = broker._link.call, itertools.count()
+
+    def breaking(method: str, *args: Any, **kwargs: Any) -> Any:
+        if method == "POST" and next(posts) == 1:
+            line.set("refuse")
+        return call(method, *args, **kwargs)
+
+    monkeypatch.setattr(broker._link, "call", breaking)
+    sent = [Outgoing(os.urandom(16), b"%d" % number) for number in range(250)]
+
+    with pytest.raises(BackendUnavailable) as caught:
+        broker.enqueue(sent)
+    line.set("")
+
+    assert caught.value.accepted == [one.id for one in sent[:100]]
+    assert "cannot be deleted" in caught.value.__notes__[0]
+    assert broker.size().ready == 101
+
+
 def test_a_cluster_works_on_after_outages(server: Server, line: Faulty, tmp_path: Path) -> None:
     """Each kind of them, one after the other, while tasks are enqueued and run."""
     config = Config.from_dict(

@@ -35,7 +35,7 @@ class _Fresh:
     def settings(self, land: Any, database: str) -> Iterator[Callable[..., Settings]]:
         """Return a maker of settings of one queue."""
         sections = {"mongo": MongoSettings(**land.settings), "mongo_db": database}
-        yield lambda **fields: Settings(name="kit", sections=sections, **fields)
+        yield lambda name="kit", **fields: Settings(name=name, sections=sections, **fields)
         with land.client() as client:
             client.drop_database(database)
 
@@ -71,9 +71,9 @@ class TestMongoCoordination(_Fresh, CoordinationStoreContract):
     """MongoCoordination keeps to CoordinationStore."""
 
     @pytest.fixture
-    def make(self, settings: Callable[..., Settings]) -> Callable[[], CoordinationStore]:
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., CoordinationStore]:
         """Return a maker of stores of the same state."""
-        return lambda: MongoCoordination(Client(settings()))
+        return lambda **fields: MongoCoordination(Client(settings(**fields)))
 
 
 class TestMongoSchedules(_Fresh, ScheduleStoreContract):

@@ -111,6 +111,26 @@ def test_a_large_batch_is_leased_in_two_commands(
     broker.close()
 
 
+@pytest.mark.parametrize("delay", [0.0, 60.0])
+def test_an_error_says_which_messages_were_inserted(
+    settings: Callable[..., Settings], land: Any, look: Callable[..., Any], delay: float
+) -> None:
+    """A server that refuses one document of many keeps the others, and `accepted` has their ids."""
+    broker = MongoBroker(settings())
+    broker.enqueue([Outgoing(os.urandom(16), b"before")])
+    rule = {"body": {"$ne": b"refused"}}
+    look(land).command("collMod", Kind.MESSAGES.collection("q"), validator=rule)
+    sent = [Outgoing(os.urandom(16), b"%d" % number) for number in range(4)]
+    sent.insert(2, Outgoing(os.urandom(16), b"refused", delay))
+
+    with pytest.raises(BackendRejected, match="failed validation") as caught:
+        broker.enqueue(sent)
+
+    assert sorted(caught.value.accepted) == sorted(one.id for one in sent if one.body != b"refused")
+    assert broker.size().ready == 5
+    broker.close()
+
+
 def test_a_missing_certificate_file_is_reported(settings: Callable[..., Settings]) -> None:
     """A missing file is reported as an error of the setting."""
     broker = MongoBroker(settings(host="127.0.0.1", port=1, tls=True, tlsCAFile="/nowhere/ca.pem"))

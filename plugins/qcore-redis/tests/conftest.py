@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from qcore_testing.processes import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -87,6 +89,22 @@ class Server:
             self._process.send_signal(number)
             self._process.wait(20)
             self._process = None
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Kill it for the time of a block; then it is back with what it held."""
+        with self.client() as client:
+            client.save()
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def frozen(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which it answers nothing."""
+        assert self._process is not None
+        return frozen(self._process.pid)
 
     def client(self, **fields: Any) -> redis.Redis:
         """Return a client of redis-py."""

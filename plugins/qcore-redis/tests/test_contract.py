@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qcore.coordination import CoordinationStore
+    from qcore_testing.contract import Outage
 
 
 #: what the server does does not depend on the interpreter: on the oldest Python only
@@ -37,7 +38,7 @@ class _Fresh:
         with any_server.client() as client:
             client.flushall()
         sections = {"redis": RedisSettings(unix_socket_path=any_server.path)}
-        return lambda **fields: Settings(name="kit", sections=sections, **fields)
+        return lambda name="kit", **fields: Settings(name=name, sections=sections, **fields)
 
 
 class TestRedisBroker(_Fresh, BrokerContract):
@@ -47,6 +48,18 @@ class TestRedisBroker(_Fresh, BrokerContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., RedisBroker]:
         """Return a maker of brokers of one queue."""
         return lambda **fields: RedisBroker(settings(**fields))
+
+    @pytest.fixture
+    def restart_server(self, any_server: Any) -> Outage:
+        """Return what kills the server for a while."""
+        found: Outage = any_server.away
+        return found
+
+    @pytest.fixture
+    def freeze_server(self, any_server: Any) -> Outage:
+        """Return what stops the server for a while."""
+        found: Outage = any_server.frozen
+        return found
 
 
 class TestRedisResults(_Fresh, ResultStoreContract):
@@ -71,9 +84,9 @@ class TestRedisCoordination(_Fresh, CoordinationStoreContract):
     """RedisCoordination keeps to CoordinationStore."""
 
     @pytest.fixture
-    def make(self, settings: Callable[..., Settings]) -> Callable[[], CoordinationStore]:
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., CoordinationStore]:
         """Return a maker of stores of the same state."""
-        return lambda: make_coordination(settings())
+        return lambda **fields: make_coordination(settings(**fields))
 
 
 class TestRedisSchedules(_Fresh, ScheduleStoreContract):

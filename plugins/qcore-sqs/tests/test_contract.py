@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_sqs import SqsBroker
+from qcore_sqs import SqsBroker, dead_letters
 from qcore_testing import BrokerContract
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ class _Sqs(BrokerContract):
     fields: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
-    def make(self, section: Callable[..., Any]) -> Callable[..., SqsBroker]:
+    def make(self, section: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., SqsBroker]:
         """Return a factory of brokers of one queue."""
+        # seconds for which letters are invisible when a process dies that reads them
+        monkeypatch.setattr(dead_letters, "_READING", 6)
         sections = {"sqs": section(**self.fields)}
-        return lambda **fields: SqsBroker(Settings(name="kit", sections=sections, **fields))
+        return lambda name="kit", **fields: SqsBroker(Settings(name=name, sections=sections, **fields))
 
 
 class TestSqsBroker(_Sqs):

@@ -99,7 +99,8 @@ class DisqueBroker(Broker):
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Add jobs, all in one go; if one is refused, those added are removed again."""
-        self._add([(self._queue, CountedMessage(one.body), one.delay) for one in messages])
+        items = [(self._queue, CountedMessage(one.body), one.delay) for one in messages]
+        self._add(items, [one.id for one in messages])
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Take jobs; an idle wait is a wait of the server's."""
@@ -174,8 +175,6 @@ class DisqueBroker(Broker):
                 break
         return len(removed)
 
-    # -- dead letters -------------------------------------------------------------------------
-
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List the dead letters of all nodes in the order they died."""
         return self._dead.listed(limit, after)
@@ -209,26 +208,31 @@ class DisqueBroker(Broker):
         """Let go of the connection."""
         self._nodes.close()
 
-    # -- jobs ---------------------------------------------------------------------------------
-
-    def _add(self, items: Sequence[tuple[bytes, CountedMessage, float]]) -> None:
+    def _add(self, items: Sequence[tuple[bytes, CountedMessage, float]], ids: Sequence[bytes] = ()) -> None:
         if not items:
             return
         how = (b"REPLICATE", self._replicas(), b"RETRY", self._retry, b"TTL", LIFE)
-        now = time.time()
         commands = [
-            (b"ADDJOB", queue, item._replace(written_at=now).write(), _COPIED, *_delayed(delay), *how)
+            (b"ADDJOB", queue, item._replace(written_at=time.time()).write(), _COPIED, *_delayed(delay), *how)
             for queue, item, delay in items
         ]
         replies = self._nodes.many(commands, _DOUBT)
         added = [Lease(reply) for reply in replies if isinstance(reply, bytes) and job_of(reply)]
         if len(added) < len(items):
             wrong = [reply for reply in replies if isinstance(reply, redis.ResponseError)]
-            # each node with a copy would hand it out in its time: all of them have to learn of it
-            self._end(added, b"ACKJOB")
-            if wrong:
-                raise self._nodes.refused(wrong[0])
-            raise error_mapping.stranger(self._nodes.connected_to, "ADDJOB returned no id")
+            failed = None
+            try:
+                # each node with a copy would hand it out in its time: all of them have to learn of it
+                self._end(added, b"ACKJOB")
+            except BackendError as exc:
+                failed = exc
+            strange = error_mapping.stranger(self._nodes.connected_to, "ADDJOB returned no id")
+            error = self._nodes.refused(wrong[0]) if wrong else strange
+            if failed is not None:
+                jobs = {lease.job for lease in added}
+                error.accepted = [id for id, job in zip(ids, replies, strict=False) if job in jobs]
+                error.add_note(f"jobs that were added before and cannot be removed: {len(added)}: {failed}")
+            raise error
 
     def _replicas(self) -> int:
         """Return how many nodes have to have a copy of a job before it counts as added."""

@@ -82,7 +82,8 @@ class IronBroker(Broker):
                     f"the message has {len(one.body)} bytes, IronMQ takes {MAX_BYTES};"
                     " pass a reference to the data instead"
                 )
-        self._post([(CountedMessage(one.body), one.delay) for one in messages])
+        items = [(CountedMessage(one.body), one.delay) for one in messages]
+        self._post(items, ids=[one.id for one in messages])
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Reserve messages; an idle wait is a wait of the service's, as far as it counts in seconds."""
@@ -171,7 +172,10 @@ class IronBroker(Broker):
 
     # -- requests -----------------------------------------------------------------------------
 
-    def _post(self, items: Sequence[tuple[CountedMessage, float]], queue: str = "") -> None:
+    def _post(
+        self, items: Sequence[tuple[CountedMessage, float]], queue: str = "", ids: Sequence[bytes] = ()
+    ) -> None:
+        """Post messages; an error has those of `ids` that were posted and could not be deleted again."""
         messages = [_message(item, delay) for item, delay in items]
         where = queue or self._queue
         if messages:
@@ -180,17 +184,21 @@ class IronBroker(Broker):
         try:
             for start in range(0, len(messages), BULK):
                 body = {"messages": messages[start : start + BULK]}
-                ids = self._link.call("POST", where, "/messages", body, promised="ids", doubt=True)
-                posted += map(str, ids)
-                self._check(ids, body["messages"])
+                names = self._link.call("POST", where, "/messages", body, promised="ids", doubt=True)
+                posted += map(str, names)
+                self._check(names, body["messages"])
         except BaseException as exc:
             # all are accepted, or none
+            left = range(0, len(posted), BULK)
             try:
-                for start in range(0, len(posted), BULK):
-                    again = [{"id": one} for one in posted[start : start + BULK]]
+                while left:
+                    again = [{"id": one} for one in posted[left[0] : left[0] + BULK]]
                     self._link.call("DELETE", where, "/messages", {"ids": again})
-            except (BackendError, NotFound) as also:
+                    left = left[1:]
+            except BackendError as also:
                 exc.add_note(f"what was posted before may still run, because it cannot be deleted: {also}")
+                if isinstance(exc, BackendError):
+                    exc.accepted = ids[left[0] : len(posted)]
             raise
 
     def _check(self, ids: Sequence[object], messages: Sequence[object]) -> None:

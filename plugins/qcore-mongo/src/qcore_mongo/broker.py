@@ -76,7 +76,14 @@ class MongoBroker(Broker):
         """Accept messages: one command for those without a delay, one for those with a delay."""
         messages.check(messages_)
         collection = self._client.collection(Kind.MESSAGES)
-        self._client.do(lambda: messages.put(collection, messages_), if_unknown=messages.OUTCOME_UNKNOWN)
+        accepted: list[bytes] = []
+        try:
+            self._client.do(
+                lambda: messages.put(collection, messages_, accepted), if_unknown=messages.OUTCOME_UNKNOWN
+            )
+        except BackendError as exc:
+            exc.accepted = accepted
+            raise
 
     # -- leasing ----------------------------------------------------------------------------
 

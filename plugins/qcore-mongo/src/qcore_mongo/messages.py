@@ -13,6 +13,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from qcore.errors import PayloadTooLarge
 from qcore.model import Action, Delivery
 from qcore_mongo import error_mapping
+from qcore_mongo.error_mapping import DUPLICATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,6 +45,9 @@ _REASON: Final = 4096
 _HIDDEN: Final = 30 * 86_400.0
 #: said if the answer to an enqueue was lost
 OUTCOME_UNKNOWN: Final = "the messages may have been accepted"
+
+#: messages that are inserted in one command: an error says of each whether it was
+_INSERTED: Final = 10_000
 
 #: bytes of a lease's token
 TOKEN: Final = 12
@@ -84,25 +88,52 @@ def check(messages: Iterable[Outgoing]) -> None:
             )
 
 
-def put(collection: Collection[Document], messages: Sequence[Outgoing]) -> None:
-    """Insert messages; a message whose id is queued is not changed."""
-    immediate = [
-        {"_id": one.id, "at": _SERVER_TIME, "seq": ObjectId(), "body": one.body}
-        for one in messages
-        if one.delay <= 0
-    ]
+def put(collection: Collection[Document], messages: Sequence[Outgoing], accepted: list[bytes]) -> None:
+    """Insert messages; a message whose id is queued is not changed.
+
+    Args:
+        collection: of the messages.
+        messages: any number.
+        accepted: gets the ids of inserted messages, even if an error is raised.
+
+    """
+    immediate = [one for one in messages if one.delay <= 0]
+    for start in range(0, len(immediate), _INSERTED):
+        _put_now(collection, immediate[start : start + _INSERTED], accepted)
+    delayed = [one for one in messages if one.delay > 0]
+    for start in range(0, len(delayed), _INSERTED):
+        some = delayed[start : start + _INSERTED]
+        try:
+            collection.bulk_write([_insertion(one, {"at": later(one.delay)}) for one in some], ordered=False)
+        except BulkWriteError as exc:
+            accepted += _inserted(some, exc)
+            raise
+        accepted += [one.id for one in some]
+
+
+def _put_now(collection: Collection[Document], messages: Sequence[Outgoing], accepted: list[bytes]) -> None:
+    documents = [{"_id": one.id, "at": _SERVER_TIME, "seq": ObjectId(), "body": one.body} for one in messages]
     try:
-        if len(immediate) == 1:
-            collection.insert_one(immediate[0])
-        elif immediate:
-            collection.insert_many(immediate, ordered=False)
+        if len(documents) == 1:
+            collection.insert_one(documents[0])
+        else:
+            collection.insert_many(documents, ordered=False)
     except (DuplicateKeyError, BulkWriteError) as exc:
         if not error_mapping.is_duplicate(exc):
+            if isinstance(exc, BulkWriteError):
+                accepted += _inserted(messages, exc)
             raise
-        show(collection, [one.id for one in messages if one.delay <= 0])
-    delayed = [_insertion(one, {"at": later(one.delay)}) for one in messages if one.delay > 0]
-    if delayed:
-        collection.bulk_write(delayed, ordered=False)
+        show(collection, [one.id for one in messages])
+    accepted += [one.id for one in messages]
+
+
+def _inserted(messages: Sequence[Outgoing], error: BulkWriteError) -> list[bytes]:
+    """Return the ids of messages that were inserted although others were not, if the server is sure."""
+    details = error.details or {}
+    if details.get("writeConcernErrors"):
+        return []
+    refused = {one["index"] for one in details.get("writeErrors", ()) if one.get("code") != DUPLICATE}
+    return [one.id for number, one in enumerate(messages) if number not in refused]
 
 
 def hide(collection: Collection[Document], messages: Sequence[Outgoing]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -12,10 +14,17 @@ from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    #: a fixture `restart_server` or `freeze_server`
+    Outage = Callable[[], AbstractContextManager[object]]
 
 
 class Contract:
-    """Tests of an interface; an implementor inherits them and overrides the fixture `make`."""
+    """Tests of an interface; an implementor inherits them and overrides the fixture `make`.
+
+    A test that fails says which rule was broken and what was seen.
+    """
 
     #: seconds of the shortest lease or delay the backend can tell from none
     time_unit: ClassVar[float] = 0.25
@@ -23,6 +32,12 @@ class Contract:
     patience: ClassVar[float] = 20.0
     #: seconds a clock of the backend may be off
     tolerance: ClassVar[float] = 0.05
+
+    def __init_subclass__(cls, **fields: Any) -> None:
+        super().__init_subclass__(**fields)
+        for name, test in list(vars(cls).items()):
+            if name.startswith("test_") and inspect.isfunction(test) and test.__doc__:
+                setattr(cls, name, _naming_its_rule(test))
 
     @pytest.fixture
     def make(self) -> Callable[..., Any]:
@@ -43,6 +58,26 @@ class Contract:
             for interface in one if isinstance(one, tuple) else [one]:
                 # serializers and reporters hold nothing
                 getattr(interface, "close", bool)()
+
+    @pytest.fixture
+    def restart_server(self) -> Outage:
+        """Return what makes a context in which the server is away; afterwards it is back with its data."""
+        pytest.skip(f"{type(self).__name__} has no fixture restart_server: no server can be taken away")
+
+    @pytest.fixture
+    def freeze_server(self) -> Outage:
+        """Return what makes a context in which the server is there and answers nothing."""
+        pytest.skip(f"{type(self).__name__} has no fixture freeze_server: no server can be made to hang")
+
+    def at_least(self, since: Stopwatch, seconds: float) -> None:
+        """See that so much time has passed."""
+        passed = since.seconds
+        assert passed >= seconds - self.tolerance, f"after {passed:.3f} s, not before {seconds:.3f} s"
+
+    def soon(self, since: Stopwatch, most: float | None = None) -> None:
+        """See that it did not take longer than anything may that should happen at once."""
+        passed, most = since.seconds, most or self.patience
+        assert passed < most, f"it took {passed:.1f} s, not less than {most:.1f} s"
 
     def deadline(self) -> Iterator[float]:
         """Yield the seconds left for something that should happen, until none are."""
@@ -74,6 +109,24 @@ class Contract:
 
 #: moments at which processes are killed, see `Contract.kill_amid`
 MOMENTS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def _naming_its_rule(test: Callable[..., None]) -> Callable[..., None]:
+    """Return a test whose failure has the rule that it tries, which is its docstring."""
+    rule = " ".join((test.__doc__ or "").split())
+    if hasattr(test, "hypothesis"):
+        return test
+
+    @functools.wraps(test)
+    def named(*args: Any, **kwargs: Any) -> None:
+        __tracebackhide__ = True
+        try:
+            test(*args, **kwargs)
+        except (Exception, pytest.fail.Exception) as exc:
+            exc.add_note(f"the rule: {rule}")
+            raise
+
+    return named
 
 
 def skip_unless(claim: object, words: str) -> None:

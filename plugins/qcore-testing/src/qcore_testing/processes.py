@@ -9,10 +9,21 @@ import sys
 import time
 import traceback
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process for the time of a block: it is there and answers nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 class Child:

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 
 from qcore.errors import DecodeError, EncodeError
 from qcore_testing.contract import Contract, skip_unless
+from qcore_testing.foreign import foreign
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qcore.interfaces import Serializer
 
 
@@ -187,6 +190,20 @@ class SerializerContract(Contract):
                 continue
 
             assert same(placed, serializer.loads(data))
+
+    @pytest.mark.parametrize("value", foreign(), ids=lambda made: made.__name__)
+    def test_anything_is_written_or_refused(self, new: MakeSerializer, value: Callable[[], object]) -> None:
+        """A value that is nested too deeply, or has no form in its format, raises `EncodeError` too."""
+        serializer, made = new(), value()
+
+        try:
+            data = serializer.dumps(made)
+        except EncodeError:
+            return
+        assert type(data) is bytes
+        found = serializer.loads(data)
+        if value.__name__.endswith("surrogate"):
+            assert same(made, found), f"{made!r} came back as {found!r}"
 
     def test_a_value_without_end_is_refused(self, new: MakeSerializer) -> None:
         """Anything it cannot write raises `EncodeError` naming the path of the culprit."""

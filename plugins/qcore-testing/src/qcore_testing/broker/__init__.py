@@ -2,35 +2,55 @@
 
 from qcore_testing.broker.capabilities import CapabilityRules
 from qcore_testing.broker.commit import CommitRules
+from qcore_testing.broker.connections import ConnectionRules
 from qcore_testing.broker.crashes import CrashRules
 from qcore_testing.broker.dead_letters import DeadLetterRules
 from qcore_testing.broker.enqueue import EnqueueRules
 from qcore_testing.broker.lease import LeaseRules
+from qcore_testing.broker.namespaces import NamespaceRules
+from qcore_testing.broker.outages import OutageRules
+from qcore_testing.broker.precision import PrecisionRules
+from qcore_testing.broker.receipts import ReceiptRules
+from qcore_testing.broker.refusals import RefusalRules
 from qcore_testing.broker.remove import RemoveRules
 from qcore_testing.broker.settle import SettleRules
+from qcore_testing.broker.steps import StepRules
 
 
 class BrokerContract(
     EnqueueRules,
     LeaseRules,
     SettleRules,
+    ReceiptRules,
+    RefusalRules,
+    PrecisionRules,
     DeadLetterRules,
     CommitRules,
     RemoveRules,
     CapabilityRules,
+    NamespaceRules,
+    ConnectionRules,
+    OutageRules,
     CrashRules,
+    StepRules,
 ):
     """What every broker must keep to, one test a sentence of `qcore.interfaces.Broker`.
 
     Override the fixture `make`. It returns a function that takes fields of
-    `qcore.interfaces.Settings` (`retry`, `poll` and `owner` are used) and returns a new broker;
-    every broker it returns in one test serves the same queue, empty at the start:
+    `qcore.interfaces.Settings` (`name`, `retry`, `poll` and `owner` are used) and returns a new
+    broker; every broker of one name it returns in one test serves the same queue, empty at the
+    start, and most tests give no name:
 
         class TestSpoolBroker(BrokerContract):
             @pytest.fixture
             def make(self, tmp_path):
                 sections = {"spool": SpoolSettings(path=tmp_path)}
-                return lambda **fields: SpoolBroker(Settings(name="kit", sections=sections, **fields))
+                return lambda name="kit", **fields: SpoolBroker(
+                    Settings(name=name, sections=sections, **fields)
+                )
+
+    With the fixtures `restart_server` and `freeze_server` it is tried what the broker does while its
+    server is away or hangs; each returns a function that returns a context manager.
 
     Where the backend's clock is coarse, set `tick` to what it can tell (SQS: 1.0). Where it
     keeps no order, set `ordered` to False. Tests of what the broker's capabilities exclude

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class MakeBroker(Protocol):
     """The fixture `make` of `BrokerContract`."""
 
-    def __call__(self, *, retry: float = ..., poll: float = ..., owner: bytes = ...) -> Broker:
+    def __call__(
+        self, *, name: str = ..., retry: float = ..., poll: float = ..., owner: bytes = ...
+    ) -> Broker:
         """Return a new broker of the one queue of this test."""
 
 

@@ -1,0 +1,56 @@
+"""What strangers' serializers and reporters got wrong unnoticed is found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from qcore.builtin.log_reporter import LogReporter
+from qcore_json import JsonSerializer
+from qcore_testing import ErrorReporterContract, SerializerContract
+from qcore_testing.foreign import foreign
+from tests.conformance import broken_others
+from tests.conformance.running import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VALUES: Final = {maker.__name__: maker for maker in foreign()}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "value"),
+    [
+        (broken_others.SurrogateRaises, "a surrogate"),
+        (broken_others.SurrogateRaises, "a key with a surrogate"),
+        (broken_others.SurrogateIsReplaced, "a surrogate"),
+        (broken_others.DepthRaises, "deep lists"),
+        (broken_others.DepthRaises, "deep dicts"),
+        (broken_others.ForeignRaises, "an object"),
+        (broken_others.ForeignRaises, "a set"),
+        (broken_others.WritesWhatItCannotRead, "a large integer"),
+    ],
+)
+def test_a_broken_serializer_fails(wrong: type[JsonSerializer], value: str) -> None:
+    """Each is wrong in one way and fails a test that the sound one passes."""
+    test = "test_anything_is_written_or_refused"
+    run(SerializerContract, test, JsonSerializer, [VALUES[value]])
+    with pytest.raises(Exception) as caught:
+        run(SerializerContract, test, wrong, [VALUES[value]])
+
+    assert any("the rule: " in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    "wrong", [broken_others.ReportsNothing, broken_others.ReportsErrorsOnly, broken_others.ReportsNoText]
+)
+def test_a_broken_reporter_fails(wrong: type[LogReporter], caplog: pytest.LogCaptureFixture) -> None:
+    """Each is wrong in one way and fails a test that the sound one passes."""
+    test = "test_failures_reach_the_tracker"
+    received: Callable[[], Any] = lambda: caplog.text  # noqa: E731 - what the fixture returns
+
+    run(ErrorReporterContract, test, LogReporter, (), received=received)
+    caplog.clear()
+    with pytest.raises(AssertionError, match="did not reach the tracker"):
+        run(ErrorReporterContract, test, wrong, (), received=received)
