@@ -1,5 +1,6 @@
 """Contracts: the tests that a plugin of qcore must pass."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from qcore.lazy import on_demand
@@ -31,7 +32,8 @@ else:
             import pytest  # noqa: PLC0415 - where qcore runs, nobody asks for a contract
 
             # Before they are imported: an assertion that fails then shows its values.
-            pytest.register_assert_rewrite(*(f"{__name__}.{one}" for one in _MODULES))
+            modules = (f"{__name__}.{one}" for one in _MODULES)
+            pytest.register_assert_rewrite(*(one for one in modules if one not in sys.modules))
         return _find(name)
 
 
