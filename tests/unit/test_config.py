@@ -319,16 +319,24 @@ def test_unknown_setting_is_reported(plugins: Plugins) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "distribution"),
-    [("redis", "qcore-redis"), ("mongo_db", "qcore-mongo"), ("django_redis", "qcore-django")],
+    ("key", "remedy"),
+    [
+        (
+            "redis",
+            "the package qcore-redis offers it: in a clone of qcore, pip install ./plugins/qcore-redis",
+        ),
+        (
+            "mongo_db",
+            "the package qcore-mongo offers it: in a clone of qcore, pip install ./plugins/qcore-mongo",
+        ),
+        ("django_redis", "it stands for the Redis connection of Django, which is not available yet"),
+    ],
 )
-def test_setting_of_a_plugin_that_is_not_installed_says_what_to_install(key: str, distribution: str) -> None:
+def test_setting_of_a_plugin_that_is_not_installed_says_what_to_install(key: str, remedy: str) -> None:
     """Django-Q's own keys are known by name."""
     alone = Plugins.of({"server": server_plugin()})
 
-    assert f"{key}: no installed plugin offers it; pip install {distribution}" in problems_of(
-        alone, **{key: {}}
-    )
+    assert f"{key}: no installed plugin offers it; {remedy}" in problems_of(alone, **{key: {}})
 
 
 def test_setting_of_a_broken_plugin_gives_its_reason() -> None:

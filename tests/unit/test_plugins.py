@@ -181,7 +181,10 @@ def test_unknown_broker_names_what_is_there_and_what_to_install() -> None:
     with pytest.raises(PluginNotFound) as caught:
         plugins.broker("sqs")
 
-    assert str(caught.value) == "no broker named 'sqs'; installed: memory, sqlite. pip install qcore-sqs"
+    assert str(caught.value) == (
+        "no broker named 'sqs'; installed: memory, sqlite; the package qcore-sqs offers it: in a clone of "
+        "qcore, pip install ./plugins/qcore-sqs"
+    )
 
 
 def test_misspelt_name_is_answered_with_the_nearest() -> None:
@@ -241,7 +244,8 @@ def test_broken_plugin_is_complained_of_when_it_is_asked_for() -> None:
 
     assert str(caught.value) == (
         "the plugin amazon (qcore-sqs 26.11.0) could not be used: "
-        "ModuleNotFoundError: No module named 'boto3'. pip install --upgrade qcore-sqs"
+        "ModuleNotFoundError: No module named 'boto3'; to mend it: in a clone of qcore, "
+        "pip install ./plugins/qcore-sqs"
     )
 
 
@@ -515,5 +519,16 @@ def test_unknown_hook_is_answered_with_the_nearest() -> None:
 def test_every_known_name_says_what_to_install() -> None:
     """The table of well-known names leads to distributions of ours."""
     for name, distribution in installed.KNOWN.items():
-        with pytest.raises(PluginNotFound, match=rf"\. pip install {distribution}$"):
+        with pytest.raises(
+            PluginNotFound, match=rf"; the package {distribution} offers it: .*/{distribution}$"
+        ):
             Plugins(by_hand({})).setting(name)
+    for name, what in installed.NOT_YET.items():
+        with pytest.raises(PluginNotFound, match=rf"; it stands for {what}, which is not available yet$"):
+            Plugins(by_hand({})).setting(name)
+
+
+def test_broken_plugin_of_a_stranger_is_not_installed_by_its_name() -> None:
+    """The public index may have another package of that name."""
+    assert installed.reinstall("shop-broker") == "; install shop-broker again, from where it came"
+    assert not installed.reinstall(None)

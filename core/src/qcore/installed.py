@@ -32,17 +32,20 @@ KNOWN: Final = {
     "disque_fastack": "qcore-disque",
     "disque_replicate": "qcore-disque",
     "spool": "qcore-example",
-    "orm": "qcore-django",
-    "has_replica": "qcore-django",
-    "django_redis": "qcore-django",
-    "cache": "qcore-django",
-    "sentry": "qcore-sentry",
-    "rollbar": "qcore-rollbar",
 }
 #: name of a serializer, or of the broker for tests -> the distribution that offers it
 KNOWN_OTHERS: Final = {"json": "qcore-json", "pickle": "qcore-pickle", "memory": "qcore-testing"}
 #: name of a command -> the distribution that offers it
 KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor"}
+#: configuration key of Django-Q, or name of a reporter -> what it stands for, which no package offers
+NOT_YET: Final = {
+    "orm": "a broker in the database of Django",
+    "has_replica": "a broker in the database of Django",
+    "django_redis": "the Redis connection of Django",
+    "cache": "the cache of Django",
+    "sentry": "a reporter for Sentry",
+    "rollbar": "a reporter for Rollbar",
+}
 _HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_"))
 
 
@@ -84,6 +87,26 @@ def distribution_of(name: str) -> str | None:
     return KNOWN.get(name) or KNOWN_OTHERS.get(name)
 
 
+def install(distribution: str) -> str:
+    """Return how a distribution of ours is installed; none is published, so there is only the source."""
+    return f"in a clone of qcore, pip install ./plugins/{distribution}"
+
+
+def reinstall(distribution: str | None) -> str:
+    """Return what mends a broken plugin, to end a message with; "" for a module given by hand."""
+    if distribution in {*KNOWN.values(), *KNOWN_OTHERS.values(), *KNOWN_COMMANDS.values()}:
+        return f"; to mend it: {install(distribution)}"
+    # By its name a stranger's package might be taken from the public index.
+    return f"; install {distribution} again, from where it came" if distribution else ""
+
+
+def remedy(name: str) -> str:
+    """Return what to do about a name that no installed plugin offers; "" if it is not known."""
+    if distribution := distribution_of(name):
+        return f"the package {distribution} offers it: {install(distribution)}"
+    return f"it stands for {NOT_YET[name]}, which is not available yet" if name in NOT_YET else ""
+
+
 def from_metadata(points: Iterable[metadata.EntryPoint] | None = None) -> Iterator[Plugin]:
     """Yield the plugins of the installed distributions, the built-in one first, then by name."""
     found = metadata.entry_points(group=OURS) if points is None else points
@@ -116,14 +139,14 @@ def check_distribution(find: Callable[[str], metadata.Distribution] = metadata.d
     except metadata.PackageNotFoundError:
         raise PluginError(
             f"qcore is imported from {hookspecs.__file__} but is not installed, so its built-in plugin "
-            "cannot be found; install it, for example by: pip install -e ./core"
+            "cannot be found; in a clone of qcore, pip install ./core"
         ) from None
     year = version.partition(".")[0]
     if not year.isdigit() or int(year) < FIRST_VERSION:
         raise PluginError(
             f"the installed distribution 'qcore' is version {version}, an unrelated library of the same "
-            "name, and one environment cannot have both; "
-            f"pip install --force-reinstall 'qcore>={FIRST_VERSION}.11'"
+            "name, and one environment cannot have both; in a clone of qcore, "
+            "pip install --force-reinstall ./core"
         )
 
 

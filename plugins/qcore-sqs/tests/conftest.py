@@ -73,7 +73,7 @@ class Sqs:
 def start() -> Iterator[Callable[[], Sqs]]:
     """Return a function that starts a server; all end with the session."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        said = f"{', '.join(missing)} not installed; pip install qcore-sqs[test]"
+        said = f"{', '.join(missing)} not installed; pip install ./plugins/qcore-sqs[test]"
         if os.environ.get("CI"):
             pytest.fail(said)
         pytest.skip(said)

@@ -66,9 +66,8 @@ class Verbs(click.Group):
         if cmd_name not in offered:
             near = wording.did_you_mean(cmd_name, [*VERBS, *offered])
             if cmd_name in installed.KNOWN_COMMANDS:
-                near = (
-                    f"; the package {installed.KNOWN_COMMANDS[cmd_name]} offers it, and it is not installed"
-                )
+                package = installed.KNOWN_COMMANDS[cmd_name]
+                near = f"; the package {package} offers it: {installed.install(package)}"
             msg = f"no command {cmd_name!r}{near or '; qcore --help lists them'}"
             raise click.UsageError(msg, ctx)
         try:

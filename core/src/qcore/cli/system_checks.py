@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from qcore import installed
 from qcore.cli.check_result import CheckResult, Verdict
 from qcore.cli.overview import statuses
 from qcore.cli.text import counted
@@ -39,7 +40,9 @@ def interpreter(_: Session) -> Iterator[str | CheckResult]:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     text = f"{python} on {platform.system()}, {sys.executable}"
     if not hasattr(os, "fork"):
-        yield CheckResult(Verdict.FAIL, "interpreter", f"{text}; this system cannot fork, use Linux or macOS")
+        yield CheckResult(Verdict.FAIL, "interpreter", f"{text}; this system cannot fork, use Linux")
+    elif platform.system() != "Linux":
+        yield CheckResult(Verdict.WARN, "interpreter", f"{text}; qcore has been tested on Linux only")
     elif not hasattr(os, "pidfd_open"):
         yield f"{text}; without pidfd, deaths are noticed by polling"
     else:
@@ -71,9 +74,9 @@ def plugins(session: Session) -> Iterator[str | CheckResult]:
     yield ", ".join(plugin.title for plugin in usable)
     for plugin in session.plugins.listing():
         if plugin.broken:
-            remedy = f"; pip install --upgrade {plugin.distribution}" if plugin.distribution else ""
+            mend = installed.reinstall(plugin.distribution)
             yield CheckResult(
-                Verdict.WARN, "plugins", f"{plugin.title} cannot be used: {plugin.broken}{remedy}"
+                Verdict.WARN, "plugins", f"{plugin.title} cannot be used: {plugin.broken}{mend}"
             )
 
 

@@ -105,8 +105,8 @@ def unknown(key: str, known: Collection[str], plugins: Plugins, origin: str) -> 
         return f"{key}: not a setting of qcore; {_DJANGO_Q_ONLY[key]}"
     if plugins.suspect(key):
         return f"{key}: {plugins.missing('setting', key)}"
-    if distribution := installed.distribution_of(key):
-        return f"{key}: no installed plugin offers it; pip install {distribution}{plugins.troubles()}"
+    if remedy := installed.remedy(key):
+        return f"{key}: no installed plugin offers it; {remedy}{plugins.troubles()}"
     names = {*known, *plugins.settings(), *plugins.names("qcore_brokers"), *installed.KNOWN}
     hint = wording.did_you_mean(key, names) or "; no installed plugin offers it"
     return f"{key}: unknown setting{origin and f' from {origin}'}{hint}{plugins.troubles()}"
