@@ -36,6 +36,7 @@ LAYERS: Final = (
     {"installed", "builtin"},
     # contracts
     {"journal"},
+    {"connection_pool"},
     {"hookspecs", "messages", "move", "making", "guarding"},
     {"user_modules"},
     {"interfaces", "settle", "logs", "serializing"},

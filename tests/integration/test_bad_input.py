@@ -217,5 +217,5 @@ def test_database_deleted_under_an_app_is_an_error(land: Land) -> None:
             return str(error)
         return ""
 
-    assert "was deleted or replaced" in until(refused)
+    assert "was deleted, moved or replaced" in until(refused)
     cluster.stop(timeout=1)

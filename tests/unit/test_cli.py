@@ -65,6 +65,7 @@ def qcore_(
     (tmp_path / "qcore.toml").chmod(0o600)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    App(Config.load()).runtime.make_broker().close()
 
     def run(*arguments: str) -> Ended:
         with pytest.raises(SystemExit) as ended:
@@ -659,7 +660,7 @@ def test_results_in_a_file_beside_a_service_are_warned_of(
 ) -> None:
     """A queue that many machines share needs a store that they share."""
     (tmp_path / "qcore.toml").write_text(
-        f'secret_key = "{KEY}"\nbroker_class = "qcore_sqlite.SqliteBroker"\n[sqlite]\npath = "q.db"\n'
+        f'secret_key = "{KEY}"\nbroker_class = "qcore_sqlite.SqliteBroker"\n[sqlite]\npath = "queue.db"\n'
     )
 
     ended = qcore_("doctor", "--json")
@@ -683,7 +684,7 @@ def test_what_the_broker_cannot_count_is_unknown(qcore_: Callable[..., Ended], t
     """None delayed and an unknown number are two answers, and `purge` says what it leaves."""
     (tmp_path / "qcore.toml").write_text(
         f'secret_key = "{KEY}"\nbroker_class = "tests.integration.strange_brokers.CountsLittle"\n'
-        '[sqlite]\npath = "q.db"\n'
+        '[sqlite]\npath = "queue.db"\n'
     )
 
     doctor, purge = qcore_("doctor"), qcore_("purge", "--yes")

@@ -38,6 +38,7 @@ def session(tmp_path: Path) -> Session:
     file.chmod(0o600)
     session = Session(str(file))
     assert isinstance(session.config, Config)
+    session.runtime.make_broker().close()
     return session
 
 

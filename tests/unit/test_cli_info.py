@@ -81,7 +81,9 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     (tmp_path / "qcore.toml").chmod(0o600)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    return App(Config.load(tmp_path / "qcore.toml"))
+    app = App(Config.load(tmp_path / "qcore.toml"))
+    app.runtime.make_broker().close()
+    return app
 
 
 @pytest.fixture

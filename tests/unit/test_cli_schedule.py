@@ -39,6 +39,7 @@ def verb(
     (tmp_path / "qcore.toml").chmod(0o600)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    App(Config.load()).runtime.make_broker().close()
 
     def run(*arguments: str) -> Ended:
         with pytest.raises(SystemExit) as ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from qcore.plugins import Plugins
 from qcore.settings import keyfile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 KEY = "an old song of the sea, sung twice"
@@ -95,7 +97,7 @@ def test_processes_that_start_at_once_get_one_key(plugins: Plugins, state: Path)
 def test_threads_that_start_at_once_get_one_key(state: Path) -> None:
     """The same holds within one process."""
     with ThreadPoolExecutor(8) as threads:
-        found = set(threads.map(lambda _: keyfile.read_or_create(state / "x.key"), range(50)))
+        found = set(threads.map(lambda _: keyfile.beside(state / "x.db"), range(50)))
 
     assert len(found) == 1
 
@@ -136,9 +138,9 @@ def test_key_is_read_once(plugins: Plugins, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read (No such file or directory); make one with 'qcore keys new'"),
+        (None, "does not exist; restore it, or make a new one with 'qcore keys new --write key'"),
         (b"", "is empty; delete it to create a new key, or restore yours"),
-        (b"\xff\xfe", "cannot be read (it is not text); make one with 'qcore keys new'"),
+        (b"\xff\xfe", "cannot be read (it is not text); restore it"),
     ],
 )
 def test_file_without_a_key_is_reported(
@@ -204,3 +206,85 @@ def test_configuration_made_past_the_checks_needs_a_key() -> None:
     reported = fault_of(Config(broker="redis"))
 
     assert reported == "secret_key: missing; the broker 'redis' needs one: make one with 'qcore keys new'"
+
+
+def test_key_that_was_lost_is_not_replaced(plugins: Plugins, tmp_path: Path) -> None:
+    """A new key beside an old queue would have workers refuse all that waits in it."""
+    queue = tmp_path / "queue.db"
+    queue.write_bytes(b"SQLite")
+
+    told = problem_of(plugins, queue)
+
+    assert told.startswith(f"secret_key: the key file '{tmp_path}/queue.key' is gone")
+    assert "restore it from a backup, or start over with 'qcore purge --everything'" in told
+    assert not (tmp_path / "queue.key").exists()
+
+
+def test_file_that_is_empty_has_not_lost_its_key(plugins: Plugins, tmp_path: Path) -> None:
+    """Another process may have made the file a moment ago, and its tables are to come."""
+    (tmp_path / "queue.db").touch()
+
+    assert Config.from_dict({"sqlite": {"path": str(tmp_path / "queue.db")}}, plugins).keys()
+
+
+NOBODY = 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+@pytest.mark.parametrize(
+    ("owner", "told"),
+    [
+        (0, r"belongs to the user 'root' and cannot be read by 'nobody': run this program as 'root'"),
+        (NOBODY, r"is yours, but its mode forbids to read it: chmod 600"),
+    ],
+)
+def test_key_file_of_another_user_is_told_as_such(
+    plugins: Plugins, tmp_path: Path, owner: int, told: str, mode: int
+) -> None:
+    """Nobody is told to make another key, which would open nothing."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    key = home / "queue.key"
+    key.write_text(f"{KEY}\n")
+    os.chown(key, owner, owner)
+    key.chmod(0o600 if owner == 0 else 0)
+    home.chmod(mode)
+    if mode == 0o700:
+        told = r"is in a folder that the user 'nobody' may not enter"
+
+    found = as_nobody(lambda: problem_of(plugins, home / "queue.db", f"file:{key}"))
+
+    assert re.search(told, found), found
+    assert "keys new" not in found
+
+
+def problem_of(plugins: Plugins, queue: Path, secret: str | None = None) -> str:
+    """Return what is wrong with the keys of a queue."""
+    settings = {"sqlite": {"path": str(queue)}, **({"secret_key": secret} if secret else {})}
+    with pytest.raises(ConfigError) as caught:
+        Config.from_dict(settings, plugins).keys()
+    return caught.value.problems[0]
+
+
+def as_nobody(ask: Callable[[], str]) -> str:
+    """Call something as a user who owns nothing."""
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os.write(writes, ask().encode())
+        except BaseException as exc:
+            os.write(writes, repr(exc).encode())
+        finally:
+            os._exit(0)
+    os.close(writes)
+    os.waitpid(pid, 0)
+    with os.fdopen(reads) as pipe:
+        return pipe.read()

@@ -169,7 +169,8 @@ def test_invalid_flows_are_refused(app: App) -> None:
         app.chain([])
     with pytest.raises(ValueError, match=r"a step is \(function, args, kwargs\), and .* has 4 parts"):
         app.chain([(double, (), {}, None)])
-    with app.runtime.brokers.connection() as broker, pytest.raises(NotSupported, match="links of chain="):
+    broker = app.runtime.make_broker()
+    with pytest.raises(NotSupported, match="links of chain="):
         app.async_task(double, 1, chain=[double], broker=broker)
     with pytest.raises(TypeError, match="no task option 'hoook'"):
         app.iter(double, [], hoook=None)
@@ -213,6 +214,7 @@ def test_a_group_whose_results_were_removed_says_that_they_may_be(app: App) -> N
 def test_a_callback_with_large_arguments_for_many_members_is_refused(app: App) -> None:
     """Every member carries them; the error says how large they are and what to do."""
     many = [(double, (number,)) for number in range(100)]
+    app.runtime.make_broker().close()
 
     with pytest.raises(
         PayloadTooLarge,

@@ -37,13 +37,13 @@ class Torn(Runtime):
     fault: Exception | None = None
     silence: threading.Event | None = None
 
-    def make_store(self) -> ResultStore:
+    def make_store(self, *, create: bool = False) -> ResultStore:
         """Connect, or not."""
         if self.fault is not None:
             raise self.fault
         if self.silence is not None:
             assert self.silence.wait(60)
-        return super().make_store()
+        return super().make_store(create=create)
 
 
 class Scene:

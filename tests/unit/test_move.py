@@ -219,6 +219,7 @@ def test_a_move_says_what_it_cannot_count(move: Callable[..., tuple[int, str, st
         f'name = "cli"\nsecret_key = "{KEY}"\n'
         'broker_class = "tests.integration.strange_brokers.CountsLittle"\n[sqlite]\npath = "s.db"\n'
     )
+    App(Config.load("source.toml")).enqueue("math.sqrt", 4)
 
     code, out, _ = move("--from", "source.toml", "--to", "sqlite:there.db")
 
@@ -228,6 +229,8 @@ def test_a_move_says_what_it_cannot_count(move: Callable[..., tuple[int, str, st
 
 def test_a_move_onto_itself_is_refused(move: Callable[..., tuple[int, str, str]]) -> None:
     """A queue is not moved to itself."""
+    App(Config.load(sqlite={"path": "here.db"})).enqueue("math.sqrt", 4)
+
     code, _, err = move("--from", "sqlite:here.db", "--to", f"sqlite://{os.getcwd()}/here.db")
 
     assert code == Exit.FAILED
@@ -269,6 +272,7 @@ def test_a_key_that_still_verifies_is_enough(
         encoding="utf-8",
     )
     (tmp_path / "other.toml").chmod(0o600)
+    App(Config.load()).enqueue("math.sqrt", 4)
 
     assert move("--from", "qcore.toml", "--to", "other.toml")[0] == Exit.OK
 
@@ -280,10 +284,11 @@ def test_the_target_keeps_its_own_lease(
     made = []
     make = Runtime.make_broker
 
-    def noted(self: Runtime, retry: float | None = None) -> Broker:
+    def noted(self: Runtime, retry: float | None = None, *, create: bool = True) -> Broker:
         made.append(retry)
-        return make(self, retry)
+        return make(self, retry, create=create)
 
+    App(Config.load()).enqueue("math.sqrt", 4)
     monkeypatch.setattr(Runtime, "make_broker", noted)
 
     code, _, _ = move("--from", "qcore.toml", "--to", "sqlite:there.db")

@@ -89,7 +89,7 @@ def test_coordination_is_where_it_is_told_or_beside_the_queue(
     }
     runtime = Runtime(Config.from_dict(told, plugins), plugins)
 
-    with runtime.coordination_stores.connection() as store:
+    with runtime.coordination_stores.connection(create=True) as store:
         assert type(store) is kind
         assert store.get_flags(["never set"]) == [None]
     runtime.close()

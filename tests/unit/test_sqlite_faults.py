@@ -6,12 +6,14 @@ import os
 import shutil
 import sqlite3
 import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
-from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
+from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge, QueueMissing
 from qcore.interfaces import Settings
 from qcore.model import QueueSize, Settlement
 from qcore_sqlite import (
@@ -23,6 +25,7 @@ from qcore_sqlite import (
     make_schedules,
 )
 from qcore_sqlite.error_mapping import translate
+from qcore_sqlite.identity import INTERVAL
 from qcore_sqlite.schema import VERSION
 from tests.unit.sqlite_base import bodies, outgoing, result, settings_for, settle_all
 
@@ -191,8 +194,10 @@ def test_a_deleted_file_is_not_replaced_by_an_empty_queue(path: Path) -> None:
     used.close()
     path.unlink()
 
-    with pytest.raises(BackendRejected, match=r"was deleted.*or delete .*-work"):
-        make_broker(settings_for(path))
+    for create in (True, False):
+        settings = attrs.evolve(settings_for(path), create=create)
+        with pytest.raises(QueueMissing, match=rf"was deleted.* or start over with: rm {path}-work$"):
+            make_broker(settings)
 
     assert not path.exists()
 
@@ -206,15 +211,64 @@ def test_a_file_that_is_deleted_while_in_use_is_noticed(
     for file in path.parent.iterdir():
         file.unlink()
     other = make_broker(settings_for(path)) if reopened else None
-    broker._database._check_identity_at = 0.0
+    broker._database._check_at = 0.0
 
-    with pytest.raises(BackendRejected, match="was deleted or replaced while it was in use"):
+    with pytest.raises(QueueMissing, match="was deleted, moved or replaced while it was in use"):
         broker.enqueue(outgoing(b"b"))
-    with pytest.raises(BackendRejected, match="was deleted or replaced while it was in use"):
+    with pytest.raises(QueueMissing, match="was deleted, moved or replaced while it was in use"):
         broker.lease(1, 0)
     assert path.exists() is reopened
     if other:
         other.close()
+
+
+def test_a_file_that_is_put_back_is_used_again(path: Path, broker: SqliteBroker, tmp_path: Path) -> None:
+    """A folder that was moved for a moment costs nothing."""
+    broker.enqueue(outgoing(b"a"))
+    path.rename(tmp_path / "elsewhere")
+    broker._database._check_at = 0.0
+    with pytest.raises(QueueMissing, match="was deleted, moved or replaced"):
+        broker.enqueue(outgoing(b"b"))
+
+    (tmp_path / "elsewhere").rename(path)
+
+    broker.enqueue(outgoing(b"c"))
+    assert bodies(broker.lease(3, 0)) == [b"a", b"c"]
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_each_file_that_is_lost_is_noticed(
+    path: Path, broker: SqliteBroker, suffix: str, replaced: bool
+) -> None:
+    """Processes with different logs, or different locks, would corrupt the database."""
+    broker.enqueue(outgoing(b"a"))
+    file = Path(f"{path}{suffix}")
+    content = file.read_bytes()
+    file.unlink()
+    if replaced:
+        file.write_bytes(content)
+    broker._database._check_at = 0.0
+
+    with pytest.raises(QueueMissing, match=f"{file} was deleted, moved or replaced"):
+        broker.enqueue(outgoing(b"b"))
+
+
+def test_a_process_that_writes_now_and_then_never_writes_to_a_deleted_file(
+    path: Path, broker: SqliteBroker
+) -> None:
+    """The files are looked at again after a moment that no person notices."""
+    assert INTERVAL <= 0.05
+    broker.enqueue(outgoing(b"a"))
+    path.unlink()
+
+    def go_on() -> None:
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            broker.enqueue(outgoing(b"b"))
+
+    with pytest.raises(QueueMissing):
+        go_on()
 
 
 def test_a_queue_can_be_moved_to_another_file(path: Path, tmp_path: Path) -> None:

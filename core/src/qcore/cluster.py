@@ -238,6 +238,8 @@ def check_backends(config: Config, plugins: Plugins | None = None) -> None:
     faults = []
     broker, store = runtime.make_broker(), runtime.make_store()
     coordination = runtime.make_coordination_store()
+    # Processes of the cluster make nothing: where a file is gone, none takes its place.
+    runtime.make_schedule_store().close()
     if not broker.capabilities.cross_process:
         faults.append(
             f"broker {config.broker!r} lives in one process and cannot feed a cluster; "

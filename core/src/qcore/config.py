@@ -148,10 +148,11 @@ class Config(options.Options):
         """Return the secret keys: the first signs, all verify.
 
         Reads the files named by `secret_key`. If it is not set, the key of an embedded broker
-        is read from a file beside its database, which is created if it does not exist.
+        is read from a file beside its database. That file is created if neither of the two exists.
 
         Raises:
-            ConfigError: a file cannot be read or created, or contains no valid key.
+            ConfigError: a file cannot be read or created, or contains no valid key, or the key of a
+                queue that exists is gone.
 
         """
         if not self._keys:
@@ -160,6 +161,14 @@ class Config(options.Options):
             except InvalidValue as error:
                 raise ConfigError([f"secret_key: {error}"]) from error
         return self._keys[0]
+
+    def make_lost_key(self) -> Path | None:
+        """Create the key of a queue in a file that has none, and return its path; None = it has one.
+
+        What the old key has sealed cannot be read any more: remove it before.
+        """
+        file = None if self.secret_key else self.queue_file(self.name)
+        return None if file is None else keyfile.make(file)
 
     def _read_keys(self) -> tuple[str, ...]:
         if self.secret_key:
@@ -170,7 +179,7 @@ class Config(options.Options):
             )
         file = self._find_file(self.settings())
         # A queue that exists only in one process needs no stored key.
-        return (keyfile.new(),) if file is None else keyfile.read_or_create(file.with_suffix(".key"))
+        return (keyfile.new(),) if file is None else keyfile.beside(file)
 
     def as_dict(self) -> dict[str, Any]:
         """Return a table of plain values from which `from_dict` creates an equal Config."""

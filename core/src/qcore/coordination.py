@@ -92,6 +92,13 @@ class CoordinationStore(ABC):
 
     # -- care of the whole ------------------------------------------------------------------
 
+    def clear(self) -> bool:
+        """Remove everything; return False if that cannot be done, because it expires by itself.
+
+        The default does nothing and returns False.
+        """
+        return False
+
     def prune(self) -> None:
         """Remove what has expired, where the backend does not do so by itself; the default is nothing."""
 

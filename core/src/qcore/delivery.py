@@ -52,7 +52,7 @@ class BrokerDelivery(Delivery):
         queued = [one.message for one in sealed if not one.sync]
         if queued:
             brokers = runtime.brokers
-            broker = brokers.take()
+            broker = brokers.take(create=True)
             try:
                 broker.enqueue(queued)
             finally:
@@ -73,7 +73,7 @@ class BrokerDelivery(Delivery):
             # All at once, because the barrier of an inline run is in memory.
             self.deliver(runtime, sealed)
             return
-        with runtime.brokers.connection() as broker:
+        with runtime.brokers.connection(create=True) as broker:
             capabilities = broker.capabilities
         if delays and not capabilities.delay:
             msg = f"{type(broker).__name__} cannot delay a message; leave delay= out of the chain or group"

@@ -63,6 +63,10 @@ class BackendUnavailable(BackendError):
     """The backend does not answer; the same call may work later."""
 
 
+class QueueMissing(BackendUnavailable):
+    """There is no queue yet, or its file is gone."""
+
+
 class BackendRejected(BackendError):
     """The backend rejects the call; repeating it will not help."""
 

@@ -71,10 +71,10 @@ class _InlineQueue:
         then = self._continuation.after(plan.head, tail, record, opened.created)
         records += then.results
         if records:
-            with self._runtime.stores.connection() as store:
+            with self._runtime.stores.connection(create=True) as store:
                 store.save(records)
         if then.permits:
-            with self._runtime.coordination_stores.connection() as store:
+            with self._runtime.coordination_stores.connection(create=True) as store:
                 release(store, then.permits)
         return [*then.messages, *self._join_barrier(then)]
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     )
 
 
+#: dead letters dropped at once
+_PAGE = 500
+
 #: what successes are counted by when their number is limited, fields of `StoredResult`
 Per = Literal["group", "label", "name"]
 
@@ -39,6 +42,9 @@ class Settings:
     bulk: int | None = None
     #: seconds between looks at an empty queue, where the backend cannot wake us
     poll: float = 0.2
+    #: whether what does not exist yet is made; without it a broker or store that would make a file
+    #: raises `QueueMissing`
+    create: bool = True
     #: random bytes that name the process whose leases this connection takes, see `Broker.release_owner`;
     #: empty in a producer, which leases nothing that anybody would have to release for it
     owner: bytes = b""
@@ -273,6 +279,19 @@ class Broker(ABC):
         """
         del ids
         return ()
+
+    def clear(self) -> int:
+        """Remove every message there is, and what clusters have published; return how many messages.
+
+        - What is out of its reach stays: the default purges and drops the dead letters, and leaves
+          leased messages, which are delivered again when their leases end.
+        """
+        removed = self.purge()
+        while self.capabilities.dead_letters and (page := self.dead_letters(_PAGE)):
+            if not (dropped := self.delete([one.id for one in page])):
+                break
+            removed += dropped
+        return removed
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds; b"" removes them."""

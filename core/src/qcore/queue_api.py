@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Final
 
+import attrs
+
+from qcore.errors import QcoreError, QueueMissing
 from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
+from qcore.wording import counted
 
 if TYPE_CHECKING:
+    from qcore.interfaces import ResultStore
     from qcore.model import QueueSize
+    from qcore.runtime import Runtime
     from qcore.tasks.task import Producer
+
+#: Results deleted at once.
+_PAGE: Final = 1000
+
+
+@attrs.frozen(kw_only=True)
+class Cleared:
+    """What `Queue.clear` has removed, and what it could not."""
+
+    #: messages of every state, dead letters included
+    messages: int
+    results: int
+    schedules: int
+    #: leased messages that the broker could not remove: they are delivered again; None = not known
+    left: int | None
+    #: locks, limits, flags and barriers are removed too, and do not have to expire
+    coordination: bool
 
 
 class Queue:
@@ -29,6 +53,31 @@ class Queue:
         """
         with self._app.runtime.brokers.connection() as broker:
             return broker.purge()
+
+    def clear(self) -> Cleared:
+        """Remove everything: messages of every state, results, schedules, locks, limits and flags.
+
+        It needs no key, so that it is the way out where the key was lost.
+
+        Raises:
+            QcoreError: clusters work on the queue.
+            QueueMissing: there is no queue.
+
+        """
+        runtime = self._app.runtime
+        with runtime.brokers.connection() as broker:
+            if clusters := len(broker.statuses()):
+                msg = (
+                    f"{counted(clusters, 'cluster')} on the queue {runtime.config.name!r} published a status "
+                    "within the last 15 seconds; stop what works on it, then try again"
+                )
+                raise QcoreError(msg)
+            messages = broker.clear()
+            left = broker.size().leased
+        results, schedules, coordination = _clear_stores(runtime)
+        return Cleared(
+            messages=messages, results=results, schedules=schedules, left=left, coordination=coordination
+        )
 
     def pause(self) -> None:
         """Have all clusters of the queue take no new tasks, from within two seconds on.
@@ -52,3 +101,25 @@ class Queue:
         with runtime.coordination_stores.connection() as store:
             found = store.get_flags([PAUSED])[0]
         return ControlFlags(runtime.control_sealer).verify(PAUSED, found)
+
+
+def _clear_stores(runtime: Runtime) -> tuple[int, int, bool]:
+    """Remove results, schedules and shared state; one that is in a file that nobody has made is empty."""
+    results, schedules, coordination = 0, 0, True
+    with suppress(QueueMissing), runtime.stores.connection() as result_store:
+        results = _delete_all(result_store)
+    # Names are not sealed, and the keys may be lost.
+    with suppress(QueueMissing), closing(runtime.make_schedule_rows(create=False)) as schedule_store:
+        schedules = sum(schedule_store.remove(one.name) for one in schedule_store.all())
+    with suppress(QueueMissing), runtime.coordination_stores.connection() as coordination_store:
+        coordination = coordination_store.clear()
+    return results, schedules, coordination
+
+
+def _delete_all(store: ResultStore) -> int:
+    deleted = 0
+    while page := store.recent(limit=_PAGE):
+        if not (gone := store.delete([one.id for one in page])):
+            break
+        deleted += gone
+    return deleted

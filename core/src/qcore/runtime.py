@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from qcore.connection_pool import ConnectionPool
 from qcore.errors import ConfigError
 from qcore.making import load_broker_class, make
 from qcore.messages.envelope import Envelope
@@ -19,11 +19,11 @@ from qcore.plugins import Plugins
 from qcore.settle import MAX_DELIVERIES, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from qcore.config import Config
     from qcore.coordination import CoordinationStore
-    from qcore.interfaces import Broker, ErrorReporter, ResultStore, Serializer, Settings
+    from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
     from qcore.model import TaskInfo
     from qcore.plugins import BoundHook
 
@@ -33,45 +33,6 @@ _log = logging.getLogger("qcore.runtime")
 FLUSH_SECONDS: Final = 2.0
 
 _M = TypeVar("_M")
-_T = TypeVar("_T", bound="Broker | ResultStore | SealedSchedules | CoordinationStore")
-
-
-class ConnectionPool(Generic[_T]):
-    """Connections for any number of threads: one at a time each, made anew after a fork."""
-
-    def __init__(self, make: Callable[[], _T]) -> None:
-        self._make = make
-        self._idle: list[_T] = []
-        self._pid = os.getpid()
-
-    def take(self) -> _T:
-        """Return a connection for this thread alone; `give` it back."""
-        if self._pid != os.getpid():
-            # The parent's connections are not closed here: that would end them for the parent.
-            self._idle = []
-            self._pid = os.getpid()
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._make()
-
-    def give(self, connection: _T) -> None:
-        """Take a connection back."""
-        self._idle.append(connection)
-
-    @contextmanager
-    def connection(self) -> Iterator[_T]:
-        """Lend a connection for a block."""
-        connection = self.take()
-        try:
-            yield connection
-        finally:
-            self.give(connection)
-
-    def close(self) -> None:
-        """Close what is not lent out."""
-        while self._idle:
-            self._idle.pop().close()
 
 
 class Runtime:
@@ -100,16 +61,35 @@ class Runtime:
         self._owner = owner
         self._guard = guard
         self._others: dict[str, Runtime] = {}
-        secrets = config.keys()
-        self.secrets = secrets
         #: code -> serializer this configuration accepts
         self.serializers: Mapping[int, Serializer] = self._accepted()
         self.serializer = self._make("qcore_serializers", config.serializer, self.plugins.serializer)
-        self.envelope = Envelope(
-            secrets, config.name, compress=config.compress, max_message=config.max_message
+        self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker)
+        self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store)
+        self.schedule_stores: ConnectionPool[SealedSchedules] = ConnectionPool(self.make_schedule_store)
+        self.coordination_stores: ConnectionPool[CoordinationStore] = ConnectionPool(
+            self.make_coordination_store
         )
-        self.results = Results(
-            secrets,
+
+    # -- what needs the keys, which are read, or made, when one of these is first used -----------
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secret keys: the first signs, all verify."""
+        return self.config.keys()
+
+    @cached_property
+    def envelope(self) -> Envelope:
+        """Seals and opens messages."""
+        config = self.config
+        return Envelope(self.secrets, config.name, compress=config.compress, max_message=config.max_message)
+
+    @cached_property
+    def results(self) -> Results:
+        """Seals and opens results."""
+        config = self.config
+        return Results(
+            self.secrets,
             config.name,
             self.serializer,
             self.serializers,
@@ -117,15 +97,21 @@ class Runtime:
             max_result=config.max_result,
             ttl=config.result_ttl or 0.0,
         )
-        self.schedule_sealer = Sealer(secrets, "schedule", config.name)
-        self.status_sealer = Sealer(secrets, "status", config.name)
-        self.control_sealer = Sealer(secrets, "control", config.name)
-        self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker)
-        self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store)
-        self.schedule_stores: ConnectionPool[SealedSchedules] = ConnectionPool(self.make_schedule_store)
-        self.coordination_stores: ConnectionPool[CoordinationStore] = ConnectionPool(
-            self.make_coordination_store
-        )
+
+    @cached_property
+    def schedule_sealer(self) -> Sealer:
+        """Seals and opens schedules."""
+        return Sealer(self.secrets, "schedule", self.config.name)
+
+    @cached_property
+    def status_sealer(self) -> Sealer:
+        """Seals and opens the status of clusters."""
+        return Sealer(self.secrets, "status", self.config.name)
+
+    @cached_property
+    def control_sealer(self) -> Sealer:
+        """Seals and opens control flags."""
+        return Sealer(self.secrets, "control", self.config.name)
 
     def of(self, name: str) -> Runtime:
         """Return the same configuration's runtime for another queue."""
@@ -141,14 +127,15 @@ class Runtime:
 
     # -- connections ----------------------------------------------------------------------------
 
-    def make_broker(self, retry: float | None = None) -> Broker:
+    def make_broker(self, retry: float | None = None, *, create: bool = True) -> Broker:
         """Connect to the broker.
 
         Raises:
             ConfigError: the broker cannot do what the configuration asks for.
+            QueueMissing: there is no queue, and `create` is false.
 
         """
-        settings = self._settings()
+        settings = self._settings(create=create)
         if retry is not None:
             settings = attrs.evolve(settings, retry=retry)
         dotted = self.config.broker_class
@@ -163,22 +150,26 @@ class Runtime:
             raise ConfigError(faults)
         return broker
 
-    def make_store(self) -> ResultStore:
+    def make_store(self, *, create: bool = True) -> ResultStore:
         """Connect to the result store."""
-        return self._connect(
-            "qcore_result_stores", self.result_store, self.plugins.result_store, self._settings()
-        )
+        settings = self._settings(create=create)
+        return self._connect("qcore_result_stores", self.result_store, self.plugins.result_store, settings)
 
     @property
     def result_store(self) -> str:
         """The name of the result store: the one configured, else the broker's own, else the default."""
         return self.config.result_store or self._first("qcore_result_stores", self._own)
 
-    def make_schedule_store(self) -> SealedSchedules:
+    def make_schedule_store(self, *, create: bool = True) -> SealedSchedules:
         """Connect to the schedule store: the broker's, else that of `result_store`, else the default."""
+        return SealedSchedules(self.make_schedule_rows(create=create), self.schedule_sealer)
+
+    def make_schedule_rows(self, *, create: bool = True) -> ScheduleStore:
+        """Connect to the schedule store without the keys: what is in it is sealed."""
         name = self._first("qcore_schedule_stores", self._own, self.config.result_store)
-        store = self._connect("qcore_schedule_stores", name, self.plugins.scheduler, self._settings())
-        return SealedSchedules(store, self.schedule_sealer)
+        return self._connect(
+            "qcore_schedule_stores", name, self.plugins.scheduler, self._settings(create=create)
+        )
 
     def _make(self, hook: str, name: str, find: Callable[[str], Callable[..., _M]], *args: Any) -> _M:
         factory = find(name)
@@ -188,14 +179,17 @@ class Runtime:
         guarded: _M = self._guard(self._make(hook, name, find, *args), self.plugins.title(hook, name))
         return guarded
 
-    def make_coordination_store(self, beside: ResultStore | None = None) -> CoordinationStore:
+    def make_coordination_store(
+        self, beside: ResultStore | None = None, *, create: bool = True
+    ) -> CoordinationStore:
         """Connect to the coordination store, by the connection of a result store if it can be shared.
 
         Args:
             beside: the result store of the same thread; the two are closed together.
+            create: make a queue where there is none.
 
         """
-        settings = attrs.evolve(self._settings(), beside=beside)
+        settings = attrs.evolve(self._settings(create=create), beside=beside)
         return self._connect(
             "qcore_coordination_stores", self.coordination_store, self.plugins.coordination_store, settings
         )
@@ -215,8 +209,11 @@ class Runtime:
         offered = self.plugins.names(hook)
         return next((name for name in names if name in offered), None) or self.plugins.default_broker()
 
-    def _settings(self) -> Settings:
-        return attrs.evolve(self.config.settings(), owner=self._owner)
+    def _settings(self, *, create: bool) -> Settings:
+        if create:
+            # A queue beside which there is no key is taken for one whose key was lost.
+            self.config.keys()
+        return attrs.evolve(self.config.settings(), owner=self._owner, create=create)
 
     def _accepted(self) -> dict[int, Serializer]:
         found = {}

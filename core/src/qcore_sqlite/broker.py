@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import DeadLetter, Delivery
 from qcore_sqlite import counts, leases
-from qcore_sqlite.database import IDENTITY, Database
+from qcore_sqlite.database import Database
 from qcore_sqlite.leases import LAST_LEASED
 from qcore_sqlite.results import SqliteResults, save
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: most messages in one transaction, so that other processes wait a few milliseconds for the lock at most
 MAX_BATCH = 1000
+
+#: seconds between two searches for expired leases while there is other work
+_EXPIRE = 1.0
 
 _ENQUEUE = "insert into queue (body) values (?)"
 _ENQUEUE_LATER = "insert into returned (at, body) values (?, ?)"
@@ -146,6 +149,10 @@ class SqliteBroker(Broker):
         """Remove ready and delayed messages; return how many."""
         return self._database.write(counts.purge)
 
+    def clear(self) -> int:
+        """Remove every message, leased ones too, and every status; return how many messages."""
+        return self._database.write(counts.clear)
+
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """Return dead letters in the order in which they were dead-lettered."""
         return self._database.read(_dead_letters, limit, _number(after or "0"))
@@ -217,7 +224,7 @@ class SqliteBroker(Broker):
         now = time.time()
         if now >= self._expire_at:
             leases.expire(connection, now)
-            self._expire_at = now + IDENTITY
+            self._expire_at = now + _EXPIRE
         token = leases.new_token(self._owner)
         until = now + self._retry
         deliveries = _claim_returned(connection, limit, now, until, token)

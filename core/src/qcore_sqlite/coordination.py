@@ -124,6 +124,11 @@ class SqliteCoordination(CoordinationStore):
         """Close the file."""
         self._database.close()
 
+    def clear(self) -> bool:
+        """Remove everything in one transaction."""
+        self._database.write(_clear)
+        return True
+
     def prune(self) -> None:
         """Delete expired rows, `SWEEP_BATCH` in one transaction."""
         for selection, removal in _EXPIRED:
@@ -131,6 +136,11 @@ class SqliteCoordination(CoordinationStore):
                 self._database.write(_run, removal, rows)
         while self._database.read(_select, _EXPIRED_BARRIERS, (time.time(), 1)):
             self._database.write(_sweep_barriers, time.time())
+
+
+def _clear(connection: sqlite3.Connection) -> None:
+    for table in ("flag", "permit", "rate", "rate_slot", "barrier", "barrier_member"):
+        connection.execute(f"delete from {table}")  # noqa: S608 - our own names
 
 
 def _select(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - the type of a setting, which is looked up
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import attrs
@@ -14,7 +14,8 @@ from qcore.errors import BackendRejected
 from qcore_sqlite import schema
 from qcore_sqlite.error_mapping import BUSY, primary_code, translate
 from qcore_sqlite.forks import FORKS
-from qcore_sqlite.path import database_path, prepare
+from qcore_sqlite.identity import INTERVAL, Identity
+from qcore_sqlite.path import database_path, missing, prepare
 from qcore_sqlite.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 CHECKPOINT = 4000
 #: bytes to which the log is truncated after a burst
 LOG_LIMIT = 64 * 1024 * 1024
-#: seconds between checks that the file is still the one that was opened
-IDENTITY = 1.0
 #: the first and the longest pause before a locked database is tried again, in seconds
 PAUSES = (0.0001, 0.01)
 #: seconds to wait before a fork for another thread to finish its transaction
@@ -71,11 +70,12 @@ class Database:
         #: notified when a result was saved
         self.result_saved = Wakeup(f"{self.path}-done", settings.poll)
         self._settings = section
+        self._create = settings.create
         self._lock = threading.RLock()
         self._open: sqlite3.Connection | None = None
         self._closed = False
-        self._identity = (0, 0)
-        self._check_identity_at = 0.0
+        self._identity = Identity(self.path)
+        self._check_at = 0.0
         FORKS.add(self)
         self.read(_nothing)
 
@@ -152,21 +152,23 @@ class Database:
 
     def _connection(self) -> sqlite3.Connection:
         connection = self._open
-        if connection is not None and time.monotonic() < self._check_identity_at:
+        now = time.monotonic()
+        if connection is not None and now < self._check_at:
             return connection
         if self._closed:
             msg = f"this connection to {self.path} was closed; make a new one"
             raise BackendRejected(msg)
         if connection is None:
             connection = self._connect()
-        self._check_identity()
+        self._identity.check()
+        self._check_at = now + INTERVAL
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        if self._identity == (0, 0):
-            prepare(self.path)
-            self._identity = self._current_identity()
-        self._check_identity()
+        if not self._identity.known:
+            prepare(self.path, create=self._create)
+            self._identity.remember()
+        self._identity.check()
         connection = sqlite3.connect(
             self.path, timeout=0.0, isolation_level=None, check_same_thread=False, cached_statements=64
         )
@@ -176,6 +178,7 @@ class Database:
             connection.close()
             raise
         self._open = connection
+        self._identity.opened()
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
@@ -183,6 +186,8 @@ class Database:
         connection.execute("begin")
         ready = schema.is_ready(connection, self.path)
         connection.execute("commit")
+        if not (ready or self._create):
+            raise missing(self.path)
         # set for an existing file as well, because a copy made by `vacuum into` is not in this mode
         mode = connection.execute("pragma journal_mode = wal").fetchone()[0]
         if mode != "wal":
@@ -227,29 +232,12 @@ class Database:
         if self._open is not None and self._open.in_transaction:
             self._open.execute("rollback")
 
-    # -- the file ---------------------------------------------------------------------------
-
-    def _current_identity(self) -> tuple[int, int]:
-        try:
-            status = Path(self.path).stat()
-        except OSError:
-            return (-1, -1)
-        return (status.st_dev, status.st_ino)
-
-    def _check_identity(self) -> None:
-        if self._current_identity() != self._identity:
-            msg = (
-                f"{self.path} was deleted or replaced while it was in use; what is written now would be lost;"
-                " put the file back, or restart every process that uses it"
-            )
-            raise BackendRejected(msg)
-        self._check_identity_at = time.monotonic() + IDENTITY
-
     # -- forks ------------------------------------------------------------------------------
 
     def _disconnect(self) -> None:
         connection, self._open = self._open, None
         if connection is not None:
+            self._identity.closed()
             connection.close()
 
     def before_fork(self) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendRejected
+from qcore.errors import BackendRejected, QueueMissing
 
 if TYPE_CHECKING:
     from qcore.interfaces import Settings
+
+
+#: what follows the name of the database in the names of the files that belong to it
+SUFFIXES: Final = ("-wal", "-shm", "-work", "-done")
 
 
 def default_path(name: str) -> Path:
@@ -27,17 +32,32 @@ def database_path(settings: Settings) -> Path:
     return Path(os.path.realpath(path.expanduser() if path else default_path(settings.name)))
 
 
-def prepare(path: str) -> None:
-    """Create the file, readable by its owner only, and its directories.
+def missing(path: str) -> QueueMissing:
+    """Return the error for a queue that nobody has put anything into."""
+    return QueueMissing(
+        f"there is no queue at {path} yet; the first task that is enqueued makes it, and so does qcore run:"
+        " check the path if there should be one"
+    )
+
+
+def prepare(path: str, *, create: bool) -> None:
+    """See that there is a file that can be used.
+
+    Args:
+        path: the file.
+        create: make it, readable by its owner only, and its directories.
 
     Raises:
         BackendRejected: the file or a directory cannot be created or written.
+        QueueMissing: there is none and none is made, or it was deleted while processes had it open.
     """
     file = Path(path)
     try:
-        _make_directories(file.parent)
         if not file.exists():
             _refuse_deleted(file)
+            if not create:
+                raise missing(path)
+            _make_directories(file.parent)
             _make_file(file)
     except OSError as exc:
         msg = (
@@ -59,13 +79,13 @@ def prepare(path: str) -> None:
 
 def _refuse_deleted(file: Path) -> None:
     """Refuse to create an empty database if one was deleted, because a process may still have it open."""
-    wakeup_files = [name for name in (f"{file}-work", f"{file}-done") if Path(name).exists()]
-    if wakeup_files:
+    left = [name for suffix in SUFFIXES if Path(name := f"{file}{suffix}").exists()]
+    if left:
         msg = (
-            f"{file} was deleted, and processes that have it open would use another queue than you;"
-            f" stop them and restore it, or delete {' and '.join(wakeup_files)} as well to start anew"
+            f"{file} was deleted, and processes that have it open would use another queue than you; stop them"
+            f" and restore it, or start over with: rm {shlex.join(left)}"
         )
-        raise BackendRejected(msg)
+        raise QueueMissing(msg)
 
 
 def _make_directories(directory: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qcore import wording
 from qcore.cli import system_checks
 from qcore.cli.check_result import CheckResult, Verdict
-from qcore.errors import QcoreError
+from qcore.errors import QcoreError, QueueMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,14 @@ _CHOSEN: Final = (
 )
 
 
+_OF_A_QUEUE: Final = (
+    ("results", system_checks.store),
+    ("coordination", system_checks.coordination),
+    ("clusters", system_checks.clusters),
+    ("schedules", system_checks.schedules),
+)
+
+
 def examine(session: Session) -> Iterator[CheckResult]:
     """Run all checks, the most basic first; stop if the configuration or the broker cannot be used."""
     for about, look in (
@@ -48,13 +56,9 @@ def examine(session: Session) -> Iterator[CheckResult]:
         yield from found
         if any(finding.verdict is Verdict.FAIL for finding in found):
             return
-    for about, look in (
-        ("results", system_checks.store),
-        ("coordination", system_checks.coordination),
-        ("clusters", system_checks.clusters),
-        ("workers", system_checks.workers),
-        ("schedules", system_checks.schedules),
-    ):
+    yield from _run("workers", system_checks.workers, session)
+    # Of a queue that is not there yet, the broker says so, and there is nothing in it.
+    for about, look in _OF_A_QUEUE if found[0].verdict is Verdict.OK else ():
         yield from _run(about, look, session)
     for plugin in session.plugins.listing():
         if _in_use(plugin, session):
@@ -88,6 +92,8 @@ def _run(about: str, look: _Look, session: Session) -> Iterator[CheckResult]:
                 one if isinstance(one, CheckResult) else CheckResult(Verdict.OK, about, one)
                 for one in look(session)
             )
+        except QueueMissing as exc:
+            found.append(CheckResult(Verdict.WARN, about, str(exc)))
         except QcoreError as exc:
             found.append(CheckResult(Verdict.FAIL, about, str(exc)))
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - a check that fails is a result too

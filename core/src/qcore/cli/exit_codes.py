@@ -22,7 +22,7 @@ class Exit(enum.IntEnum):
     FAILED = 1
     #: the command line cannot be understood
     USAGE = 2
-    #: the broker or store does not answer
+    #: the broker or store does not answer, or there is no queue
     UNAVAILABLE = 69
     #: a fault in qcore itself
     SOFTWARE = 70

@@ -68,11 +68,11 @@ def command(session: Session, source: str, target: str, name: str | None, as_jso
 
 def _source(app: App) -> Broker:
     """Connect to the broker that is drained; its leases last for one batch, unless messages fix their own."""
-    broker = app.runtime.make_broker()
+    broker = app.runtime.make_broker(create=False)
     if broker.capabilities.fixed_lease:
         return broker
     broker.close()
-    return app.runtime.make_broker(retry=_LEASE)
+    return app.runtime.make_broker(retry=_LEASE, create=False)
 
 
 def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:

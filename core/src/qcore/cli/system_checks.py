@@ -118,7 +118,12 @@ def _private(file: Path) -> Iterator[CheckResult]:
 
 def keys(session: Session) -> Iterator[str | CheckResult]:
     """Check how strong the keys are and who can read them."""
-    keys = session.config.keys()
+    config = session.config
+    queue = None if config.secret_key else config.queue_file(config.name)
+    if queue is not None and not keyfile.exists(queue) and not keyfile.path_beside(queue).exists():
+        yield "none yet; it is made with the queue"
+        return
+    keys = config.keys()
     count = "one key" if len(keys) == 1 else f"{len(keys)} keys, the first signs"
     yield f"{count}, {min(map(len, keys))} characters or more"
     if any(len(set(key)) < _DIFFERENT for key in keys):
@@ -126,7 +131,7 @@ def keys(session: Session) -> Iterator[str | CheckResult]:
         yield CheckResult(Verdict.WARN, "secret key", text)
     if len(set(keys)) < len(keys):
         yield CheckResult(Verdict.WARN, "secret key", "one key is listed twice; leave it out once")
-    given, file = session.config.secret_key, session.config.file
+    given, file = config.secret_key, config.file
     in_clear = any(not key.startswith(keyfile.FILE) for key in given)
     if file and in_clear and "QCORE_SECRET_KEY" not in os.environ:
         yield from _private(file)

@@ -38,16 +38,18 @@ _CLAIMED: Final = 5.0
 class Outlet:
     """The connections to a queue that tasks of schedules are enqueued on."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, create: bool) -> None:
         self.runtime = runtime
-        self.broker: Broker = runtime.make_broker()
+        self._create = create
+        self.broker: Broker = runtime.make_broker(create=create)
         self._stores: tuple[ResultStore, CoordinationStore] | None = None
 
     def stores(self) -> tuple[ResultStore, CoordinationStore]:
         """Return the result store of the tasks and their coordination store."""
         if self._stores is None:
-            store = self.runtime.make_store()
-            self._stores = store, self.runtime.make_coordination_store(beside=store)
+            store = self.runtime.make_store(create=self._create)
+            coordination = self.runtime.make_coordination_store(beside=store, create=self._create)
+            self._stores = store, coordination
         return self._stores
 
     def close(self) -> None:
@@ -116,7 +118,9 @@ class Firing:
     def _outlet(self, cluster: str) -> Outlet:
         found = self._outlets.get(cluster)
         if found is None:
-            found = self._outlets[cluster] = Outlet(destination(self._runtime, cluster))
+            there = destination(self._runtime, cluster)
+            # That of another queue may be the first that anybody enqueues there.
+            found = self._outlets[cluster] = Outlet(there, create=there is not self._runtime)
         return found
 
     def _permitted(

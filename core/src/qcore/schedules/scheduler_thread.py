@@ -102,7 +102,7 @@ class SchedulerThread:
 
     def _fire_due(self) -> None:
         if self._store is None:
-            self._store = self._runtime.make_schedule_store()
+            self._store = self._runtime.make_schedule_store(create=False)
         if self._declared:
             # This comes first, because a schedule that is not declared any more must not fire.
             reconcile(self._store, self._declared, time.time())

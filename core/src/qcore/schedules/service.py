@@ -41,7 +41,7 @@ class ScheduleService:
         def replaced(before: Schedule | None) -> Schedule:
             return made if before is None or when.next_run is not None else replacement(before, made)
 
-        with self._runtime.schedule_stores.connection() as store:
+        with self._runtime.schedule_stores.connection(create=True) as store:
             after, _ = swap(store, made.name, replaced, instead_of=(EnvelopeError,))
         return made if after is None else after
 
@@ -88,7 +88,7 @@ class ScheduleService:
         opened = messages.OpenedSchedule(self._runtime, one)
         message = opened.message(float(int(now)), id_)
         if message is not None:
-            with opened.runtime.brokers.connection() as broker:
+            with opened.runtime.brokers.connection(create=True) as broker:
                 broker.enqueue([message])
         return one.queue, id_.hex()
 
@@ -127,7 +127,7 @@ class ScheduleService:
         """
         there = messages.destination(self._runtime, made.queue)
         if made.jitter:
-            with there.brokers.connection() as broker:
+            with there.brokers.connection(create=True) as broker:
                 if not broker.capabilities.delay:
                     msg = (
                         f"jitter={made.jitter!r} needs a broker that can delay a message, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import re
 import secrets
 from pathlib import Path
@@ -98,11 +99,14 @@ def read_file(path: Path) -> tuple[str, ...]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        remedy = f"restore it, or make a new one with 'qcore keys new --write {path}'"
+        raise InvalidValue(f"the key file {str(path)!r} does not exist; {remedy}") from None
+    except PermissionError:
+        raise InvalidValue(_forbidden(path)) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InvalidValue(
-            f"the key file {str(path)!r} cannot be read ({why}); make one with 'qcore keys new'"
-        ) from None
+        raise InvalidValue(f"the key file {str(path)!r} cannot be read ({why}); restore it") from None
     keys = [line.strip() for line in lines if line.strip()]
     if not keys:
         raise InvalidValue(
@@ -114,27 +118,91 @@ def read_file(path: Path) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def read_or_create(path: Path) -> tuple[str, ...]:
-    """Return the keys in a file; create it with a new key if it does not exist.
+def _forbidden(path: Path) -> str:
+    """Return whose key file this is, and who tried to read it; a new key would be the wrong remedy."""
+    reader = _user(os.geteuid())
+    try:
+        owner = _user(path.stat().st_uid)
+    except OSError:
+        return f"the key file {str(path)!r} is in a folder that the user {reader!r} may not enter; let it"
+    if owner == reader:
+        return f"the key file {str(path)!r} is yours, but its mode forbids to read it: chmod 600 {path}"
+    return (
+        f"the key file {str(path)!r} belongs to the user {owner!r} and cannot be read by {reader!r}: run "
+        f"this program as {owner!r}, or let {reader!r} read it"
+    )
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def path_beside(queue: Path) -> Path:
+    """Return the file that holds the key of a queue in a file."""
+    return queue.with_suffix(".key")
+
+
+def beside(queue: Path) -> tuple[str, ...]:
+    """Return the keys of a queue in a file; create a new key if neither the queue nor its key exists.
 
     All processes that do this at the same time get the same key.
 
     Raises:
-        InvalidValue: it cannot be read or created.
+        InvalidValue: the key cannot be read or created, or the queue has lost its key.
 
     """
-    if not path.exists():
-        try:
-            _create(path)
-        except OSError as error:
+    path = path_beside(queue)
+    # Whoever makes a queue has made its key before, so the queue is looked for first.
+    there = exists(queue)
+    # Path.exists would raise where the folder may not be entered.
+    if not os.path.exists(path):  # noqa: PTH110 - as above
+        if there:
             raise InvalidValue(
-                f"the key file {str(path)!r} cannot be created ({error.strerror}); "
-                f"make the folder writable, or set secret_key yourself: {_MAKE_ONE}"
-            ) from None
+                f"the key file {str(path)!r} is gone, and nothing in the queue {str(queue)!r} can be read "
+                "without it: restore it from a backup, or start over with 'qcore purge --everything', "
+                "which removes all that waits, all results and all schedules"
+            )
+        make(queue)
     keys = read_file(path)
     if path.stat().st_mode & 0o077:
         _log.warning("other users can read the key file path=%s; run chmod 600 on it", path)
     return keys
+
+
+def make(queue: Path) -> Path | None:
+    """Create the key of a queue in a file and return its path; None if there is one.
+
+    Raises:
+        InvalidValue: it cannot be created.
+
+    """
+    path = path_beside(queue)
+    if os.path.exists(path):  # noqa: PTH110 - Path.exists would raise where the folder may not be entered
+        return None
+    try:
+        _create(path)
+    except PermissionError:
+        raise InvalidValue(
+            f"the key file {str(path)!r} can neither be read nor created by the user "
+            f"{_user(os.geteuid())!r}; run this program as the owner of the queue, or name another path"
+        ) from None
+    except OSError as error:
+        raise InvalidValue(
+            f"the key file {str(path)!r} cannot be created ({error.strerror}); "
+            f"make the folder writable, or set secret_key yourself: {_MAKE_ONE}"
+        ) from None
+    return path
+
+
+def exists(queue: Path) -> bool:
+    """Return whether there is a queue in a file; an empty file is none yet."""
+    try:
+        return queue.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _create(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.backoff import Backoff
-from qcore.errors import BackendError, BackendUnavailable
+from qcore.errors import BackendError, BackendUnavailable, QueueMissing
 from qcore.messages.sealer import STATUS
 from qcore.settings.options import PER
 from qcore.supervision.control_poll import ControlPoller
@@ -41,6 +41,10 @@ _POLL: Final = 1.0
 
 #: Seconds before a backend is asked again after a failure: the shortest and the longest wait.
 _BACKOFF: Final = (0.1, 5.0)
+
+
+#: Seconds after which a queue that is not there any more is given up; it may be restored before.
+_MISSING: Final = 10.0
 
 
 class _PeriodicJob:
@@ -89,6 +93,8 @@ class Maintenance:
         #: the last error of each kind of job; every key is there from the start, because the
         #: supervisor reads them meanwhile
         self._errors = dict.fromkeys(["job", "publish", *(job.name for job in self._periodic)], "")
+        #: since when each kind of job has found no queue, monotonic seconds, 0 = it has found one
+        self._missing = dict.fromkeys(self._errors, 0.0)
         self.thread = threading.Thread(target=self._run, name="qcore-maintenance", daemon=True)
         self.thread.start()
 
@@ -99,6 +105,12 @@ class Maintenance:
         """The errors of backends, empty when all answer."""
         errors = [*self._errors.values(), self._renewal.last_error]
         return "; ".join(dict.fromkeys(filter(None, errors)))
+
+    @property
+    def lost(self) -> str:
+        """Why the queue is given up, empty if it is there or may still be restored."""
+        since = [one for one in self._missing.values() if one]
+        return self.last_error if since and time.monotonic() - min(since) > _MISSING else ""
 
     def recover(self, gone: WorkerExit) -> None:
         """Settle the messages of a dead worker."""
@@ -184,11 +196,12 @@ class Maintenance:
     def _attempt(self, name: str, do: Callable[[], None]) -> bool:
         """Make a call; return False if a backend does not answer."""
         text = ""
-        answers = True
+        answers, missing = True, 0.0
         try:
             do()
         except BackendUnavailable as exc:
             text, answers = str(exc), False
+            missing = (self._missing[name] or time.monotonic()) if isinstance(exc, QueueMissing) else 0.0
             if self._errors.get(name) != text:
                 _log.warning("a backend does not answer and is asked again: %s", exc)
         except BackendError as exc:
@@ -200,6 +213,7 @@ class Maintenance:
             if self._errors.get(name) != text or name == "job":
                 _log.exception("an internal error of qcore; the supervisor continues")
         self._errors[name] = text
+        self._missing[name] = missing
         return answers
 
     def _connect(self) -> tuple[Broker, ResultStore]:
@@ -207,12 +221,12 @@ class Maintenance:
 
     def _get_broker(self) -> Broker:
         if self._broker is None:
-            self._broker = self._runtime.make_broker()
+            self._broker = self._runtime.make_broker(create=False)
         return self._broker
 
     def _get_store(self) -> ResultStore:
         if self._store is None:
-            self._store = self._runtime.make_store()
+            self._store = self._runtime.make_store(create=False)
         return self._store
 
     def _get_coordination(self) -> CoordinationStore:
@@ -221,7 +235,7 @@ class Maintenance:
             # By the connection of the results if they are in the same place: both are this thread's.
             same = runtime.coordination_store == runtime.result_store
             beside = self._get_store() if same else None
-            self._coordination = runtime.make_coordination_store(beside)
+            self._coordination = runtime.make_coordination_store(beside, create=False)
         return self._coordination
 
     # -- the jobs -------------------------------------------------------------------------------

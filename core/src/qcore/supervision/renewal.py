@@ -90,7 +90,7 @@ class Renewal:
         if not held:
             return
         if self._broker is None:
-            self._broker = self._runtime.make_broker()
+            self._broker = self._runtime.make_broker(create=False)
         if self._broker.capabilities.extend:
             self._broker.extend([receipt for _, receipts in held for receipt in receipts], self._lease)
             for page, _ in held:

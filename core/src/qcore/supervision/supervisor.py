@@ -9,7 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import StartFailed
+from qcore.errors import QueueMissing, StartFailed
 from qcore.hookspecs import ClusterEvent
 from qcore.journal.pages import Journal
 from qcore.journal.records import WorkerState
@@ -63,6 +63,8 @@ class Supervisor:
         self._stopped_at = 0.0
         self._kill_at: float | None = None
         self._leave_at: float | None = None
+        #: why the queue was given up, empty if it was not
+        self._lost = ""
         self._published = ("", 0.0)
         self._on_ready: Callable[[], None] = lambda: None
         self._selector = selectors.DefaultSelector()
@@ -80,6 +82,7 @@ class Supervisor:
         """Run the cluster until it is stopped; `on_ready` is called once all workers are ready.
 
         Raises:
+            QueueMissing: the queue was deleted or moved, and not restored.
             StartFailed: no worker could be started; nothing is left running.
 
         """
@@ -101,6 +104,8 @@ class Supervisor:
             finally:
                 self._end()
         journal.close()
+        if self._lost:
+            raise QueueMissing(self._lost)
 
     def _first_zygote(self, journal: Journal) -> ZygoteLink:
         self._boot.parent = os.getpid()
@@ -186,6 +191,10 @@ class Supervisor:
         self._handle(self._pool.check())
         self._kill_if_due()
         self._publish_if_due()
+        if self._state != "stopping" and (lost := self._maintenance.lost):
+            _log.critical("cluster %s ends, because its queue is gone: %s", self._config.name, lost)
+            self._lost = lost
+            self.stop()
         tick = min(self._config.guard_cycle, _TICK_BUSY if busy else _TICK_IDLE)
         for key, _ in self._selector.select(tick):
             key.data()

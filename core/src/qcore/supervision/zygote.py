@@ -118,9 +118,9 @@ def _warm_up(config: Config, plugins: Plugins) -> None:
     """Import what every worker needs, by connecting once; that memory is then shared."""
     runtime = Runtime(config, plugins)
     try:
-        runtime.make_broker().close()
-        runtime.make_store().close()
-        runtime.make_coordination_store().close()
+        runtime.make_broker(create=False).close()
+        runtime.make_store(create=False).close()
+        runtime.make_coordination_store(create=False).close()
     except BackendError as exc:
         # The workers try again by themselves.
         _log.warning("the broker does not answer yet: %s", exc)

@@ -15,9 +15,9 @@ from qcore.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.connection_pool import ConnectionPool
     from qcore.coordination import CoordinationStore
     from qcore.messages.envelope import Head
-    from qcore.runtime import ConnectionPool
 
 _log = logging.getLogger("qcore.limits")
 
@@ -74,7 +74,7 @@ class Limiter:
         """
         if limit.concurrency and self._backoff.full(limit.permit_key):
             return self._backoff.wait(limit.permit_key, known=True)
-        with self._stores.connection() as store:
+        with self._stores.connection(create=True) as store:
             if (
                 limit.concurrency
                 and store.acquire(limit.permit_key, id, limit.concurrency, PERMIT_TTL) is not None
@@ -92,7 +92,7 @@ class Limiter:
         """Give a task's permit to the next; what cannot be said now is so after `PERMIT_TTL` seconds."""
         if limit.concurrency:
             self._backoff.freed(limit.permit_key)
-            with self._stores.connection() as store:
+            with self._stores.connection(create=True) as store:
                 release(store, [(limit.permit_key, id)])
 
 

@@ -37,11 +37,11 @@ def claim(runtime: Runtime, call: Call, key: str, id: bytes) -> bytes | None:
     options = call.options
     # A task that waits for its delay has its day from then on.
     kept = _KEPT + options.delay if options.unique_for is None else options.unique_for
-    with runtime.coordination_stores.connection() as coordination:
+    with runtime.coordination_stores.connection(create=True) as coordination:
         holder = coordination.acquire(key, id, 1, kept)
         if holder is None or options.unique_for is not None:
             return holder
-        with runtime.stores.connection() as store:
+        with runtime.stores.connection(create=True) as store:
             found = store.get([holder])[0]
         if found is None or not found.state.final:
             return holder
@@ -54,7 +54,7 @@ def release_keys(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
     """Let others have the keys of calls that could not be enqueued."""
     permits = [(one.unique, one.message.id) for one in sealed if one.unique]
     if permits:
-        with runtime.coordination_stores.connection() as store:
+        with runtime.coordination_stores.connection(create=True) as store:
             release(store, permits)
 
 
@@ -65,7 +65,7 @@ def check_limits(runtime: Runtime, call: Call) -> None:
         NotSupported: the broker cannot do what that takes.
 
     """
-    with runtime.brokers.connection() as broker:
+    with runtime.brokers.connection(create=True) as broker:
         if not broker.capabilities.delay:
             msg = (
                 f"concurrency= or rate= of {call.name} needs a broker that can delay a message, which"

@@ -18,6 +18,7 @@ from qcore.settle import decide, redelivery_limit_reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from qcore.connection_pool import ConnectionPool
     from qcore.coordination import CoordinationStore
     from qcore.errors import BackendRejected
     from qcore.interfaces import Capabilities, ResultStore
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from qcore.messages.results import ResultBody, Results
     from qcore.messages.workflow import WorkflowHeader
     from qcore.model import Delivery, StoredResult
-    from qcore.runtime import ConnectionPool
     from qcore.settle import Decision, Rules
     from qcore.tasks.plan import TaskPlan
 

@@ -109,11 +109,11 @@ class Worker:
         )
         self._handlers.set_alarm(self._executor.alarm)
         # However long the backends take to start.
-        self._broker = self._connected(runtime.make_broker)
-        self._store = self._connected(runtime.make_store)
+        self._broker = self._connected(lambda: runtime.make_broker(create=False))
+        self._store = self._connected(lambda: runtime.make_store(create=False))
         # A worker is one thread: its coordination store may share the connection of its results.
         runtime.coordination_stores.give(
-            self._connected(lambda: runtime.make_coordination_store(beside=self._store))
+            self._connected(lambda: runtime.make_coordination_store(beside=self._store, create=False))
         )
         capabilities = self._broker.capabilities
         rules = runtime.rules(redelivers=capabilities.redelivers, extend=capabilities.extend)

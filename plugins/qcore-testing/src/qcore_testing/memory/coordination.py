@@ -127,6 +127,13 @@ class MemoryCoordination(CoordinationStore):
     def close(self) -> None:
         """Leave everything as it is, for other threads."""
 
+    def clear(self) -> bool:
+        """Remove everything."""
+        with self._lock:
+            for kept in (self._marks, self._permits, self._rates, self._gatherings):
+                kept.clear()
+        return True
+
     def prune(self) -> None:
         """Remove what has expired."""
         with self._lock:
