@@ -19,6 +19,7 @@ name = "served"
 workers = 2
 secret_key = "{SECRET}"
 shutdown_timeout = 10
+retry = 2
 [sqlite]
 path = "queue.db"
 """

@@ -14,7 +14,7 @@ import pytest
 from qcore import Cluster, Config, State
 from qcore.errors import ClusterError, StartFailed
 from tests.integration import tasks
-from tests.integration.land import alive, final, kill, lines, until, worker_pids, zygote_pid
+from tests.integration.land import alive, final, finals, kill, lines, until, worker_pids, zygote_pid
 
 if TYPE_CHECKING:
     import subprocess
@@ -407,3 +407,37 @@ def test_a_frozen_supervisor_is_killed_by_the_program_that_stops_it(land: Land) 
     gate.touch()
     land.cluster(retry=2)
     assert final(job).success
+
+
+def test_workers_of_a_frozen_supervisor_work_on(land: Land) -> None:
+    """What does not need it is done; what does is done once it goes on, and nothing runs twice."""
+    app, cluster = land.both(workers=2, recycle=20, save_limit=0, max_crashes=1)
+    supervisor = cluster.pid or 0
+
+    os.kill(supervisor, signal.SIGSTOP)
+    jobs = app.enqueue_many([app.task(tasks.pid).bind(str(land.file()))] * 100)
+    until(lambda: len(lines(land.file())) >= 40, "both workers to have done what they may")
+    os.kill(supervisor, signal.SIGCONT)
+
+    assert all(result.success and result.attempts == 1 for result in finals(jobs))
+    assert len(lines(land.file())) == 100
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_outlives_a_killed_qcore_run(service: Service, replaced: bool) -> None:
+    """Neither the first fork server, which has imported the module, nor a later one; the task comes back."""
+    process = service.start("run", "shop:app", "--config", "served.toml")
+    zygote, *_ = family(process.pid)
+    if replaced:
+        kill(zygote.pid)
+        until(lambda: len(found := family(process.pid)) == 3 and zygote not in found, "another fork server")
+    pids = [one.pid for one in family(process.pid)]
+    job = service.app.enqueue("shop.wait_for", str(service.folder / "go"))
+    until((service.folder / "begun").exists, "the task to begin")
+
+    process.kill()
+
+    until(lambda: not any(alive(pid) for pid in pids), "all processes to end")
+    (service.folder / "go").touch()
+    service.start("run", "shop:app", "--config", "served.toml")
+    assert final(job, wait=90).success
