@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from typing import Final
 
 #: signals that are passed on to the cluster
@@ -34,8 +35,13 @@ def stand_by() -> None:
 
 def _look_after(child: int) -> None:
     """Be the init of this container until `child` ends, and end as it did."""
+
+    def pass_on(number: int, _: object) -> None:
+        with suppress(ProcessLookupError):  # it has just ended, and this process ends as it did
+            os.kill(child, number)
+
     for number in _PASSED_ON:
-        signal.signal(number, lambda passed, _: os.kill(child, passed))
+        signal.signal(number, pass_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     while True:
         pid, status = os.wait()

@@ -236,15 +236,13 @@ class Supervisor:
             self._kill_at = None
             self._leave_at = now + _KILL_TIMEOUT
             running = self.status().workers
-            for slot in self._pool.alive():
+            given = counted(round(now - self._stopped_at), "second")
+            # One that has ended, and is not reported yet, is no worker to complain of.
+            for slot in (one for one in self._pool.alive() if not one.has_ended()):
                 task = running[slot.number]
-                _log.warning(
-                    "worker %d (pid %d) has not ended within %.0f seconds%s; it is killed",
-                    slot.number,
-                    slot.pid,
-                    now - self._stopped_at,
-                    f", because task {line(task.task)} {task.task_id} runs" if task.task else "",
-                )
+                runs = f", because task {line(task.task)} {task.task_id} runs" if task.task else ""
+                text = "worker %d (pid %d) has not ended within %s%s; it is killed"
+                _log.warning(text, slot.number, slot.pid, given, runs)
                 self._pool.signal(slot, signal.SIGKILL, "stop")
         if self._leave_at is not None and now >= self._leave_at and not self._pool.is_empty():
             self._leave_at = None
