@@ -237,7 +237,7 @@ class Supervisor:
             self._leave_at = now + _KILL_TIMEOUT
             running = self.status().workers
             given = counted(round(now - self._stopped_at), "second")
-            # One that has ended, and is not reported yet, is no worker to complain of.
+            # One that has ended needs no signal, though the zygote has not reported it yet.
             for slot in (one for one in self._pool.alive() if not one.has_ended()):
                 task = running[slot.number]
                 runs = f", because task {line(task.task)} {task.task_id} runs" if task.task else ""
