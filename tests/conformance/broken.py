@@ -718,9 +718,18 @@ class ClaimIsShared(MemorySchedules):
 class BytesAreCut(MemorySchedules):
     """Keeps the beginning of a schedule's bytes."""
 
-    def add(self, schedule: StoredSchedule) -> None:
+    def add(self, schedule: StoredSchedule) -> bool:
         """Drop the end."""
-        super().add(changed(schedule, body=schedule.body[:4096]))
+        return super().add(changed(schedule, body=schedule.body[:4096]))
+
+
+class AddReplaces(MemorySchedules):
+    """Forgets how far a schedule has come."""
+
+    def add(self, schedule: StoredSchedule) -> bool:
+        """Look for none."""
+        self.remove(schedule.name)
+        return super().add(schedule)
 
 
 class HintsAreCompared(MemorySchedules):

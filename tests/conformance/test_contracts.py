@@ -198,6 +198,7 @@ COORDINATION: Final = [
 ]
 SCHEDULES: Final = [
     (broken.BytesAreCut, "test_a_schedule_is_kept_whole"),
+    (broken.AddReplaces, "test_a_schedule_is_not_replaced_by_name"),
     (broken.HintsAreCompared, "test_what_a_schedule_is_found_by_is_not_compared"),
     (broken.NameIsAPrefix, "test_a_schedule_is_found_by_name"),
     (broken.ClaimIsShared, "test_a_claimed_schedule_is_nobody_elses"),

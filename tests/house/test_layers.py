@@ -75,6 +75,7 @@ ROOMS: Final = {
         {"build", "firing"},
         {"messages", "slots", "when"},
         {"rules", "swap"},
+        {"wall_clock"},
     ),
     "tasks": (
         {"producer"},

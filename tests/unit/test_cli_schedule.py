@@ -164,7 +164,7 @@ def test_a_schedule_is_paused_and_resumed(verb: Callable[..., Ended], app: App) 
     assert verb("resume", "nightly").out == "nightly: 2030-01-31 09:00:00 +0000\n"
 
     with app.runtime.schedule_stores.connection() as store:
-        store.add(attrs.evolve(store.all()[0], fault="no such\x1b[2J thing", time_zone="Mars/Base"))
+        store.put(attrs.evolve(store.all()[0], fault="no such\x1b[2J thing", time_zone="Mars/Base"))
     assert "broken: no such thing" in verb("list").out
 
 
@@ -255,7 +255,7 @@ def test_the_doctor_tells_of_broken_schedules(
     """They rest until somebody mends them."""
     add(verb)
     with app.runtime.schedule_stores.connection() as store:
-        store.add(attrs.evolve(store.all()[0], fault="no task 'a.b'"))
+        store.put(attrs.evolve(store.all()[0], fault="no task 'a.b'"))
 
     with pytest.raises(SystemExit):
         qcore.cli.main(["doctor", "--json"])
@@ -272,7 +272,7 @@ def test_a_slot_that_is_no_time_hides_no_schedule(verb: Callable[..., Ended], ap
     made = app.schedules.create("math.sqrt", 4, name="odd", type="daily")
     app.schedules.create("math.sqrt", 4, name="sound", type="daily", next_run=2e9)
     with app.runtime.schedule_stores.connection() as store:
-        store.add(attrs.evolve(made, next_run=odd))
+        store.put(attrs.evolve(made, next_run=odd))
 
     listed = verb("list")
     assert (listed.code, f"{odd!r} is not a time; give --next-run" in listed.out) == (Exit.OK, True)

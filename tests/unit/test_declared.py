@@ -62,7 +62,7 @@ class Shop:
     def put(self, one: Schedule, **fields: Any) -> None:
         """Keep a schedule as it may have become."""
         with self.app.runtime.schedule_stores.connection() as store:
-            store.add(attrs.evolve(one, **fields))
+            store.put(attrs.evolve(one, **fields))
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def due_again(app: App, name: str) -> None:
     """Make the next slot of a schedule have come."""
     one = next(one for one in app.schedules.list() if one.name == name)
     with app.runtime.schedule_stores.connection() as store:
-        store.add(attrs.evolve(one, next_run=time.time() - 1))
+        store.put(attrs.evolve(one, next_run=time.time() - 1))
 
 
 def ended(app: App, id: bytes, state: State) -> None:

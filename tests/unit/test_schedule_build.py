@@ -138,7 +138,7 @@ def done(app: App, **told: Any) -> Schedule:
     assert after is not None
     assert (after.repeats, after.kept) == (0, 0)
     with app.runtime.schedule_stores.connection() as store:
-        store.add(after)
+        store.put(after)
     return after
 
 
@@ -151,6 +151,7 @@ def test_an_ended_schedule_with_new_repeats_fires_new_slots(app: App, arguments:
 
     assert (one.repeats, one.kept) == (2, 0)
     assert (one.next_run, one.anchor) == (before.next_run + 60, before.anchor)
+    app.schedules.delete("tick")
     before = done(app, minutes=1)
     one = app.schedules.update("tick", repeats=2, minutes=2)
     assert before.next_run < one.next_run <= time.time()
@@ -170,7 +171,7 @@ def test_a_disabled_schedule_is_tried_again_after_an_edit(app: App) -> None:
     """Whoever edits it has seen its error."""
     made = app.schedules.create("a.task", name="tick")
     with app.runtime.schedule_stores.connection() as store:
-        store.add(attrs.evolve(made, fault="no such task"))
+        store.put(attrs.evolve(made, fault="no such task"))
 
     assert app.schedules.update("tick", func="b.task").fault == ""
 
@@ -187,7 +188,7 @@ def test_slots_missed_by_a_disabled_schedule_are_not_caught_up(app: App, way: st
     for slot in (soon, float(int(time.time()) - 3600 * 5)):
         made = app.schedules.create("a.task", name="tick", minutes=1, next_run=slot)
         with app.runtime.schedule_stores.connection() as store:
-            store.add(attrs.evolve(made, fault="no such task"))
+            store.put(attrs.evolve(made, fault="no such task"))
 
         one = ways[way]()
 

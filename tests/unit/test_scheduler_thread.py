@@ -63,7 +63,7 @@ def keep(app: App) -> Iterator[Any]:
 def put(app: App, schedule: Schedule, **fields: Any) -> None:
     """Keep a schedule as a stranger might have left it."""
     with app.runtime.schedule_stores.connection() as store:
-        store.add(attrs.evolve(schedule, **fields))
+        store.put(attrs.evolve(schedule, **fields))
 
 
 def test_invalid_schedules_are_disabled_and_the_others_fire(

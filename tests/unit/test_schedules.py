@@ -309,7 +309,7 @@ def test_a_schedule_that_has_ended_is_not_resumed(app: App) -> None:
     """It has no slots left."""
     app.schedules.create("a.task", name="tick")
     with app.runtime.schedule_stores.connection() as store:
-        store.add(attrs.evolve(store.all()[0], repeats=0))
+        store.put(attrs.evolve(store.all()[0], repeats=0))
 
     with pytest.raises(ScheduleError, match="has ended"):
         app.schedules.resume("tick")
@@ -319,7 +319,7 @@ def test_a_disabled_schedule_is_resumed(app: App) -> None:
     """That is done once its error is fixed."""
     made = app.schedules.create("a.task", name="tick", next_run=in_a())
     with app.runtime.schedule_stores.connection() as store:
-        store.add(attrs.evolve(made, fault="no such thing"))
+        store.put(attrs.evolve(made, fault="no such thing"))
 
     assert app.schedules.resume("tick") == made
 
@@ -347,7 +347,7 @@ def test_scheduling_the_same_again_does_not_reset_the_count(app: App) -> None:
     said: dict[str, Any] = {"name": "tick", "minutes": 60}
     made = app.schedules.create("a.task", repeats=5, **said)
     with app.runtime.schedule_stores.connection() as store:
-        store.add(attrs.evolve(made, repeats=2))
+        store.put(attrs.evolve(made, repeats=2))
 
     assert app.schedules.create("a.task", repeats=5, **said).repeats == 2
     app.schedules.pause("tick")

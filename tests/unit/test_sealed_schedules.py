@@ -45,6 +45,7 @@ OTHERS: dict[str, Any] = {
     "queue": "other",
     "declared": "a.module",
     "fault": "so",
+    "first": "@1",
 }
 
 

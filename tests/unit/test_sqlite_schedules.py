@@ -103,6 +103,7 @@ def test_a_schedule_changed_meanwhile_is_not_overwritten(store: SqliteSchedules)
     edited = advanced(before, 15.0)
     store.add(before)
     store.claim_due(10.0, 1, 60.0)
+    store.remove("nightly")
     store.add(edited)
 
     assert not store.advance(before, advanced(before, 20.0))

@@ -435,8 +435,8 @@ class ScheduleStore(ABC):
     cross_process: bool = True
 
     @abstractmethod
-    def add(self, schedule: StoredSchedule) -> None:
-        """Keep a schedule; one of the same name is replaced."""
+    def add(self, schedule: StoredSchedule) -> bool:
+        """Keep a schedule unless there is one of the same name; return whether it is kept."""
 
     @abstractmethod
     def remove(self, name: str) -> bool:

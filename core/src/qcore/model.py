@@ -295,3 +295,6 @@ class Schedule:
     declared: str = ""
     #: why it is skipped, empty while it works
     fault: str = ""
+    #: the first slot that it was created with: `@` and epoch seconds, or what a wall clock shows;
+    #: empty = none was given
+    first: str = ""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker, Settings
     from qcore.model import Outgoing
 
-_ADD = "insert or replace into schedule (name, body, next_run, active) values (?, ?, ?, ?)"
+_ADD = "insert or ignore into schedule (name, body, next_run, active) values (?, ?, ?, ?)"
 # Whoever can write to the file can put values of any type anywhere, and text that is not UTF-8.
 _SELECT = "select cast(name as blob), cast(body as blob), cast(next_run as real), active from schedule"
 _ALL = f"{_SELECT} order by name"
@@ -38,9 +38,9 @@ class SqliteSchedules(ScheduleStore):
         self._database = Database(settings)
         self.transaction_domain = self._database.transaction_domain
 
-    def add(self, schedule: StoredSchedule) -> None:
-        """Store a schedule; it replaces one of the same name."""
-        self._database.write(_add, schedule)
+    def add(self, schedule: StoredSchedule) -> bool:
+        """Store a schedule unless there is one of the same name; return whether it was stored."""
+        return self._database.write(_add, schedule)
 
     def remove(self, name: str) -> bool:
         """Delete a schedule; return whether it existed."""
@@ -85,8 +85,9 @@ class SqliteSchedules(ScheduleStore):
         self._database.close()
 
 
-def _add(connection: sqlite3.Connection, schedule: StoredSchedule) -> None:
-    connection.execute(_ADD, (schedule.name, schedule.body, schedule.next_run, schedule.active))
+def _add(connection: sqlite3.Connection, schedule: StoredSchedule) -> bool:
+    row = (schedule.name, schedule.body, schedule.next_run, schedule.active)
+    return connection.execute(_ADD, row).rowcount > 0
 
 
 def _remove(connection: sqlite3.Connection, name: str) -> bool:

@@ -44,9 +44,14 @@ class SealedSchedules:
         self.transaction_domain = store.transaction_domain
         self.cross_process = store.cross_process
 
-    def add(self, schedule: Schedule) -> None:
-        """Store a schedule; one of the same name is replaced."""
-        self.store.add(self._sealed(schedule))
+    def add(self, schedule: Schedule) -> bool:
+        """Store a schedule unless there is one of the same name; return whether it was stored."""
+        return self.store.add(self._sealed(schedule))
+
+    def put(self, schedule: Schedule) -> None:
+        """Store a schedule in the place of whatever is stored under its name."""
+        while not self.add(schedule):
+            self.remove(schedule.name)
 
     def remove(self, name: str) -> bool:
         """Remove a schedule, whatever its seal; return whether there was one."""

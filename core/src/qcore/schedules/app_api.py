@@ -72,8 +72,9 @@ class Schedules:
     ) -> Schedule:
         """Create a schedule, or replace the one of the same name.
 
-        A program may call this at each start: if the rule is the same and `next_run` is not
-        given, the next slot and the number of slots left stay, and a paused schedule stays paused.
+        A program may call this at each start: if the rule is the same, and `next_run` is the same
+        or not given, the next slot and the slots left stay, and what is paused or has ended stays
+        so. Another rule fires no slot again, another `next_run` begins a new schedule.
 
         Args:
             func: what to call; a declared task keeps its options.
@@ -86,7 +87,7 @@ class Schedules:
             repeats: how many slots; -1 = no limit, 0 = paused.
             next_run: the first slot; now by default, with cron the next time that fits.
             time_zone: whose wall clock the rule follows; the configuration's by default.
-            catch_up: whether each missed slot is fired later; the configuration's by default.
+            catch_up: fire each missed slot later, or only the oldest; as configured by default.
             overlap: what is done with a slot while an earlier slot's task has not ended: `allow`,
                 `skip` it, or `queue` one that runs when the other has ended.
             jitter: most seconds by which a slot's task is delayed, evenly spread.

@@ -14,7 +14,7 @@ from qcore.messages.envelope import encode_head, read_head
 from qcore.model import Schedule
 from qcore.schedules import messages, rules
 from qcore.schedules.slots import skip_missed
-from qcore.schedules.when import When, check_jitter, check_name
+from qcore.schedules.when import When, anchor, check_jitter, check_name, given
 from qcore.tasks.arguments import dump_arguments
 from qcore.tasks.call import DEFAULT, Call, with_options
 
@@ -47,7 +47,8 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     check_name(name)
     _check_options(call.options, call.options.concurrency, when.overlap)
     rule, zone_name = when.rule(), when.time_zone or runtime.config.time_zone
-    first = when.first(rule, rules.zone(zone_name), float(int(time.time())))
+    where = rules.zone(zone_name)
+    first = when.first(rule, where, float(int(time.time())))
     options = with_options(call.options, {"label": call.options.label or name})
     call = type(call)(call.name, call.args, call.kwargs, options, options.head(call.name))
     there = messages.destination(runtime, options.queue or "")
@@ -60,7 +61,8 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
         rule=rule.text,
         time_zone=zone_name,
         next_run=first,
-        anchor=first,
+        anchor=anchor(rule, when.next_run, where, first),
+        first=given(when.next_run, where),
         repeats=when.repeats,
         kept=-1 if when.repeats == 0 else 0,
         catch_up=when.catch_up,
@@ -113,8 +115,11 @@ def edited(
     if "repeats" in changes:
         changed = _counted(before, changed, when.repeats)
     if "next_run" in changes or (rule.text, zone_name) != (before.rule, before.time_zone):
-        first = _first(before, when, zone_name)
-        return attrs.evolve(changed, next_run=first, anchor=first)
+        first, where = _first(before, when, zone_name), rules.zone(zone_name)
+        start = anchor(rule, when.next_run, where, first)
+        if when.next_run is None and first == before.next_run and rules.parse(before.rule).months:
+            start = rules.moved_anchor(rule, first, where, before.anchor)
+        return attrs.evolve(changed, next_run=first, anchor=start)
     if _has_ended(before) and changed.repeats:
         return _revived(before, changed)
     # Slots missed while it was disabled are not caught up.
@@ -145,20 +150,20 @@ def _counted(before: Schedule, changed: Schedule, repeats: int) -> Schedule:
 
 
 def _when(before: Schedule, changes: Mapping[str, Any]) -> When:
-    given = {key: value for key, value in changes.items() if key not in _OTHER_CHANGES}
-    if not _RULE & given.keys():
+    said = {key: value for key, value in changes.items() if key not in _OTHER_CHANGES}
+    if not _RULE & said.keys():
         rule = rules.parse(before.rule)
         if rule.text.startswith("every"):
-            given["every"] = timedelta(seconds=rule.seconds)
+            said["every"] = timedelta(seconds=rule.seconds)
         else:
-            given["cron" if rule.cron else "type"] = rule.text
+            said["cron" if rule.cron else "type"] = rule.text
     stays = {
         "time_zone": before.time_zone,
         "catch_up": before.catch_up,
         "overlap": before.overlap,
         "jitter": before.jitter,
     }
-    return When(**(stays | given))
+    return When(**(stays | said))
 
 
 def _first(before: Schedule, when: When, zone_name: str) -> float:

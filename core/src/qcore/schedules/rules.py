@@ -16,6 +16,7 @@ import attrs
 from cronsim import CronSim, CronSimError
 
 from qcore.errors import ScheduleError
+from qcore.schedules.wall_clock import instant, next_change, offset_of, wall_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +32,8 @@ NAMES: Final = ("once", "hourly", *_DAYS, *_MONTHS)
 #: the longest fixed interval, seconds: as many digits as the pattern below allows
 _LONGEST: Final = 999_999_999
 _EVERY: Final = re.compile(r"every ([1-9]\d{0,8})")
-#: Seconds within which no time zone changes its offset twice.
-_STRIDE: Final = 43200
+#: Steps of a rule back to a day that a short month or a skipped hour does not have.
+_BACK: Final = 60
 #: The year in which rules end.
 _LAST_YEAR: Final = 9000
 
@@ -173,40 +174,55 @@ def step(rule: Rule, where: ZoneInfo, anchor: float) -> float:
 # -- wall clocks ------------------------------------------------------------------------------------
 
 
-def _wall(instant: float, where: ZoneInfo) -> datetime:
-    """Return what the wall clock shows."""
-    return datetime.fromtimestamp(instant, where).replace(tzinfo=None, fold=0)
+def anchor_for(rule: Rule, wall: datetime, where: ZoneInfo, first: float) -> float:
+    """Return an instant from which a calendar rule counts the same times of the wall clock.
+
+    A time that the clocks skip on its first day has no instant, but an earlier day has one.
+
+    Args:
+        rule: the rule; any other than a calendar rule counts from its first slot.
+        wall: the first time.
+        where: time zone of the wall clock.
+        first: the first slot, epoch seconds.
+
+    """
+    if not (rule.days or rule.months) or wall_of(first, where) == wall.replace(fold=0):
+        return first
+    return _earlier(rule, wall.replace(fold=0), wall.day, where, first)
 
 
-def _offset(instant: float, where: ZoneInfo) -> float:
-    offset = datetime.fromtimestamp(instant, where).utcoffset()
-    return offset.total_seconds() if offset else 0.0
+def moved_anchor(rule: Rule, first: float, where: ZoneInfo, old: float) -> float:
+    """Return an instant from which months are counted from a planned slot, on the day of an old anchor.
+
+    The planned slot may be in a month that is too short for that day.
+    """
+    return (
+        _earlier(rule, wall_of(first, where), wall_of(old, where).day, where, first) if rule.months else first
+    )
 
 
-def _instant(wall: datetime, where: ZoneInfo) -> float:
-    """Return when the wall clock first shows this, or the end of the gap in which it is skipped."""
-    aware = wall.replace(tzinfo=where, fold=0)
-    instant = aware.timestamp()
-    if _wall(instant, where) == wall:
-        return instant
-    # In a gap, fold 1 is counted with the later offset, so it is before the gap.
-    return _change(wall.replace(tzinfo=where, fold=1).timestamp(), instant, where)
-
-
-def _change(before: float, behind: float, where: ZoneInfo) -> float:
-    """Return the first whole second with the later offset, by bisection."""
-    low, high, old = int(before), int(behind), _offset(before, where)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _offset(middle, where) == old:
-            low = middle
+def _earlier(rule: Rule, wall: datetime, day: int, where: ZoneInfo, first: float) -> float:
+    """Return the latest earlier time whose rule has this first slot, or the slot itself."""
+    for count in range(_BACK):
+        if rule.days:
+            found = wall - timedelta(days=count * rule.days)
         else:
-            high = middle
-    return float(high)
+            year, month = divmod(wall.year * 12 + wall.month - 1 - count * rule.months, 12)
+            if calendar.monthrange(year, month + 1)[1] < day:
+                continue
+            found = wall.replace(year=year, month=month + 1, day=day)
+        start = found.replace(tzinfo=where).timestamp()
+        if (
+            start <= first
+            and wall_of(start, where) == found
+            and (start == first or next_slot(rule, first - 1, where, start) == first)
+        ):
+            return start
+    return first
 
 
 def _on_the_calendar(rule: Rule, after: float, where: ZoneInfo, anchor: float) -> float | None:
-    first, now = _wall(anchor, where), _wall(after, where)
+    first, now = wall_of(anchor, where), wall_of(after, where)
     if rule.days:
         count = (now - first).days // rule.days
     else:
@@ -214,7 +230,7 @@ def _on_the_calendar(rule: Rule, after: float, where: ZoneInfo, anchor: float) -
     # One less, because a clock that was set back may have shown a later day already.
     count = max(1, count - 1)
     while (wall := _date(rule, first, count)).year < _LAST_YEAR:
-        if (slot := _instant(wall, where)) > after:
+        if (slot := instant(wall, where)) > after:
             return slot
         count += 1
     return None
@@ -240,34 +256,23 @@ def _is_steady(text: str) -> bool:
 
 def _on_the_clock(text: str, after: float, where: ZoneInfo) -> float:
     """Return the next slot of an expression that means times of the day."""
-    for wall in CronSim(text, _wall(after, where)):
-        if (slot := _instant(wall, where)) > after:
+    for wall in CronSim(text, wall_of(after, where)):
+        if (slot := instant(wall, where)) > after:
             return slot
     raise StopIteration
 
 
 def _running(text: str, after: float, where: ZoneInfo) -> float:
     """Return the next instant at which the wall clock shows what the expression says."""
-    begin, shown = after, _wall(after, where)
+    begin, shown = after, wall_of(after, where)
     while True:
         # Up to the next change of the offset, instants and the wall clock advance together.
-        offset = _offset(begin, where)
+        offset = offset_of(begin, where)
         wall = next(CronSim(text, shown))
         slot = wall.replace(tzinfo=UTC).timestamp() - offset
-        change = _next_change(begin, slot, where)
+        change = next_change(begin, slot, where)
         if change is None:
             return slot
         begin = change
         # One second earlier, because the change itself may be a slot.
-        shown = datetime.fromtimestamp(change - 1 + _offset(change, where), UTC).replace(tzinfo=None)
-
-
-def _next_change(begin: float, end: float, where: ZoneInfo) -> float | None:
-    """Return when the offset changes first in (begin, end], if it does."""
-    offset, low = _offset(begin, where), begin
-    while low < end:
-        high = min(low + _STRIDE, end)
-        if _offset(high, where) != offset:
-            return _change(low, high, where)
-        low = high
-    return None
+        shown = datetime.fromtimestamp(change - 1 + offset_of(change, where), UTC).replace(tzinfo=None)

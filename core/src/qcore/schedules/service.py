@@ -39,7 +39,7 @@ class ScheduleService:
         self._check(made)
 
         def replaced(before: Schedule | None) -> Schedule:
-            return made if before is None or when.next_run is not None else replacement(before, made)
+            return made if before is None else replacement(before, made)
 
         with self._runtime.schedule_stores.connection(create=True) as store:
             after, _ = swap(store, made.name, replaced, instead_of=(EnvelopeError,))
@@ -149,27 +149,43 @@ def _existing(found: Schedule | None, name: str) -> Schedule:
 
 
 def replacement(before: Schedule, made: Schedule) -> Schedule:
-    """Return a schedule that replaces another; with the same rule it keeps that one's next slot.
+    """Return a schedule that replaces another; with the same first slot it goes on where that one is.
 
-    A program that declares its schedules at each start neither resets their counts nor resumes what
-    was paused by hand. Slots missed while the old one was disabled are not caught up.
+    A program that declares its schedules at each start neither fires a slot twice, nor resets their
+    counts, nor resumes what was paused by hand, nor begins again what has ended. Slots missed while
+    the old one was disabled are not caught up. Another first slot begins a new schedule.
     """
-    if before.repeats == before.kept == 0:
+    ended = before.repeats == before.kept == 0
+    if made.first not in ("", before.first) or (made.rule == "once" and ended and not made.first):
         return made
     same = (before.rule, before.time_zone) == (made.rule, made.time_zone)
+    if ended and same and (made.repeats >= 0 or made.rule == "once"):
+        return _going_on(before, attrs.evolve(made, repeats=0, kept=0))
+    if ended:
+        return skip_missed(made, max(before.next_run, time.time())) if made.first else made
     left, wanted = before.repeats or before.kept, made.repeats or made.kept
     left = min(left, wanted) if same and left > 0 and wanted > 0 else wanted
     paused = 0 in (before.repeats, made.repeats)
     after = attrs.evolve(made, repeats=0, kept=left) if paused else attrs.evolve(made, repeats=left)
-    if not same:
-        return after
-    after = attrs.evolve(after, next_run=before.next_run, anchor=before.anchor)
+    if same:
+        return _going_on(before, after)
+    # The slots before the planned one were fired by the old rule.
+    return skip_missed(after, before.next_run - 1) if made.first else after
+
+
+def _going_on(before: Schedule, after: Schedule) -> Schedule:
+    """Return a schedule at the slot of the one that it replaces."""
+    first = after.first or before.first
+    after = attrs.evolve(after, next_run=before.next_run, anchor=before.anchor, first=first)
     return skip_missed(after, time.time()) if before.fault else after
 
 
 def _resumed(one: Schedule) -> Schedule:
     if one.repeats == 0 and one.kept == 0:
-        msg = f"schedule {one.name!r} has ended: it has no slots left; create it again"
+        msg = (
+            f"schedule {one.name!r} has ended: it has no slots left; "
+            "give it more by qcore schedule update --repeats"
+        )
         raise ScheduleError(msg)
     if one.repeats and not one.fault:
         return one

@@ -39,19 +39,20 @@ def swap(
 
     """
     for _ in range(_TRIES):
-        before: Schedule | None
         try:
             before = store.get(name)
         except instead_of:
-            before = None
+            after = change(None)
+            if after is not None:
+                store.put(after)
+            return after, after is not None
         after = change(before)
         if after == before:
             return after, False
         if before is not None:
             if store.advance(before, after):
                 return after, True
-        elif after is not None:
-            store.add(after)
+        elif after is not None and store.add(after):
             return after, True
     msg = f"schedule {name!r} is changed by others all the time; try again"
     raise BackendUnavailable(msg)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_ar
 import attrs
 
 from qcore.errors import ScheduleError
-from qcore.schedules import rules
+from qcore.schedules import rules, wall_clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -172,6 +172,28 @@ def every(
     return When(every=interval + step, **options)
 
 
+def given(when: datetime | float | None, where: ZoneInfo) -> str:
+    """Return as text which first slot was given; a time of the schedule's wall clock is not an instant."""
+    if when is None:
+        return ""
+    wall = _wall(when, where)
+    return f"@{instant(when, where):.0f}" if wall is None else wall.isoformat(timespec="seconds")
+
+
+def anchor(rule: Rule, when: datetime | float | None, where: ZoneInfo, first: float) -> float:
+    """Return what a rule counts from: its first slot, unless clocks skip the time that was given."""
+    wall = None if when is None else _wall(when, where)
+    return first if wall is None else rules.anchor_for(rule, wall, where, first)
+
+
+def _wall(when: datetime | float, where: ZoneInfo) -> datetime | None:
+    """Return the time of the schedule's wall clock that is given, None if an instant is."""
+    if not isinstance(when, datetime):
+        return None
+    own = when.tzinfo is None or getattr(when.tzinfo, "key", None) == where.key
+    return when.replace(tzinfo=None, microsecond=0) if own else None
+
+
 def instant(when: datetime | float, where: ZoneInfo) -> float:
     """Return whole epoch seconds.
 
@@ -181,7 +203,8 @@ def instant(when: datetime | float, where: ZoneInfo) -> float:
     """
     if isinstance(when, datetime):
         # Without a time zone of its own it is a time of the schedule's wall clock.
-        when = (when if when.tzinfo else when.replace(tzinfo=where)).timestamp()
+        wall = _wall(when, where)
+        when = when.timestamp() if wall is None else wall_clock.instant(wall, where)
     elif not rules.is_number(when):
         msg = f"next_run={when!r}: give seconds since 1970 or a datetime"
         raise ScheduleError(msg)

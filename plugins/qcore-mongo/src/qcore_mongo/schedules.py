@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
 
 from qcore.interfaces import ScheduleStore
 from qcore.model import StoredSchedule
@@ -33,11 +34,21 @@ class MongoSchedules(ScheduleStore):
         self._client = Client(settings)
         self.transaction_domain = self._client.transaction_domain
 
-    def add(self, schedule: StoredSchedule) -> None:
-        """Store a schedule; it replaces one of the same name."""
+    def add(self, schedule: StoredSchedule) -> bool:
+        """Store a schedule unless there is one of the same name; return whether it was stored."""
         kept = self._client.collection(Kind.SCHEDULES)
+        # a removed schedule may have left a document with messages that are pending
+        absent = {"_id": schedule.name, "schedule": {"$exists": False}}
         change = _replacing(schedule, [])
-        self._client.do(lambda: kept.update_one({"_id": schedule.name}, change, upsert=True), repeatable=True)
+
+        def step() -> bool:
+            try:
+                kept.update_one(absent, change, upsert=True)
+            except DuplicateKeyError:
+                return False
+            return True
+
+        return self._client.do(step, repeatable=True)
 
     def remove(self, name: str) -> bool:
         """Delete a schedule; return whether it existed."""

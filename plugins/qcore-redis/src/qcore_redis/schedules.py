@@ -33,9 +33,9 @@ class RedisSchedules(ScheduleStore):
         self._link = Client(settings.section("redis"), prefix + b"q")
         self.transaction_domain = f"redis:{self._link.address.title}#{settings.name}"
 
-    def add(self, schedule: StoredSchedule) -> None:
-        """Keep a schedule; one of the same name is replaced."""
-        self._link.run(script("schedules", "schedule_add"), *_words(schedule))
+    def add(self, schedule: StoredSchedule) -> bool:
+        """Keep a schedule unless there is one of the same name; return whether it is kept."""
+        return bool(self._link.run(script("schedules", "schedule_add"), *_words(schedule)))
 
     def remove(self, name: str) -> bool:
         """Forget a schedule."""

@@ -49,20 +49,23 @@ class ScheduleStoreContract(Contract):
     """
 
     def test_a_schedule_is_kept_whole(self, new: MakeScheduleStore) -> None:
-        """Keep a schedule; one of the same name is replaced."""
+        """Keep a schedule unless there is one of the same name; return whether it is kept."""
         full = schedule("a'b; --\N{SNOWMAN}", body=bytes(range(256)) * 40, due=1e9, active=False)
         new().add(full)
         new().add(schedule("plain"))
 
         assert [full] == [one for one in new().all() if one.name == full.name]
 
-    def test_a_schedule_is_replaced_by_name(self, new: MakeScheduleStore) -> None:
-        """Keep a schedule; one of the same name is replaced."""
-        new().add(schedule("nightly", body=b"old"))
-        later = schedule("nightly", due=60.0, body=b"new", active=False)
+    def test_a_schedule_is_not_replaced_by_name(self, new: MakeScheduleStore) -> None:
+        """Keep a schedule unless there is one of the same name; return whether it is kept."""
+        first, later = schedule("nightly", body=b"first"), schedule("nightly", due=60.0, body=b"later")
 
-        new().add(later)
+        assert new().add(first) is True
+        assert new().add(later) is False
+        assert [first] == list(new().all())
 
+        assert new().remove("nightly") is True
+        assert new().add(later) is True
         assert [later] == list(new().all())
 
     def test_a_schedule_is_removed(self, new: MakeScheduleStore) -> None:
@@ -188,7 +191,8 @@ class ScheduleStoreContract(Contract):
         """It changes nothing and returns False unless the `body` of `before` is still what is kept."""
         new().add(schedule("nightly", body=b"old"))
         (claimed,) = new().claim_due(time.time(), 10, 60.0)
-        edited = schedule("nightly", body=b"new", due=-60.0)
+        edited = schedule("nightly", body=b"new")
+        new().remove("nightly")
         new().add(edited)
 
         assert new().advance(claimed, advanced(claimed, 3600.0)) is False

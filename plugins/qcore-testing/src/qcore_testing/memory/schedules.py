@@ -25,12 +25,9 @@ class ScheduleTable:
         #: until when a slot is claimed, by `clock`
         self.held: dict[str, float] = {}
 
-    def put(self, schedule: StoredSchedule) -> None:
-        """Keep a schedule; a claim holds on as long as it is for the same slot."""
-        before = self.rows.get(schedule.name)
-        if before is not None and before.next_run != schedule.next_run:
-            self.held.pop(schedule.name, None)
-        self.rows[schedule.name] = schedule
+    def add(self, schedule: StoredSchedule) -> bool:
+        """Keep a schedule unless there is one of the same name; return whether it is kept."""
+        return self.rows.setdefault(schedule.name, schedule) is schedule
 
     def drop(self, name: str) -> bool:
         """Forget a schedule and its claim."""
@@ -44,7 +41,7 @@ class ScheduleTable:
             return False
         self.drop(before.name)
         if after is not None:
-            self.put(after)
+            self.add(after)
         return True
 
 
@@ -57,10 +54,10 @@ class MemorySchedules(ScheduleStore):
         self._table = table
         self.transaction_domain = backend
 
-    def add(self, schedule: StoredSchedule) -> None:
-        """Keep a schedule; one of the same name is replaced."""
+    def add(self, schedule: StoredSchedule) -> bool:
+        """Keep a schedule unless there is one of the same name; return whether it is kept."""
         with self._table.lock:
-            self._table.put(schedule)
+            return self._table.add(schedule)
 
     def remove(self, name: str) -> bool:
         """Forget a schedule; return whether there was one."""
