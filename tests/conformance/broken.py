@@ -327,6 +327,18 @@ class PurgeTakesTheDead(MemoryBroker):
         return self.delete([letter.id for letter in self.dead_letters()]) + super().purge()
 
 
+class PurgeLeavesTheDelayed(MemoryBroker):
+    """Claims that it has a way to what is delayed."""
+
+    def purge(self) -> int:
+        """Put the delayed in again."""
+        now = time.monotonic()
+        delayed = [(message, at - now) for at, _, message in self._queue._waiting if at > now]
+        count = super().purge()
+        self.enqueue([Outgoing(message.id, message.body, left) for message, left in delayed])
+        return count - len(delayed)
+
+
 class SizeCountsTheLeased(MemoryBroker):
     """Takes leased for ready."""
 

@@ -137,6 +137,7 @@ BROKERS: Final = [
     (broken.ExtendDoesNothing, "test_an_extended_lease_lasts"),
     (broken.ExtendIsForEver, "test_an_extended_lease_ends"),
     (broken.PurgeTakesTheDead, "test_purge_leaves_what_is_leased_or_buried"),
+    (broken.PurgeLeavesTheDelayed, "test_purge_leaves_what_is_leased_or_buried"),
     (broken.SizeCountsTheLeased, "test_messages_are_counted_by_state"),
     (broken.DeadAreNewestFirst, "test_dead_letters_are_listed_oldest_first"),
     (broken.RequeueKeepsCounters, "test_a_requeued_letter_begins_anew"),

@@ -8,13 +8,22 @@ import pytest
 
 from qcore.builtin.log_reporter import LogReporter
 from qcore_json import JsonSerializer
-from qcore_testing import ErrorReporterContract, SerializerContract
+from qcore_testing import (
+    CoordinationStoreContract,
+    ErrorReporterContract,
+    ResultStoreContract,
+    ScheduleStoreContract,
+    SerializerContract,
+)
 from qcore_testing.foreign import foreign
+from qcore_testing.memory import MemoryResults, MemorySchedules, MemoryServer
 from tests.conformance import broken_others
 from tests.conformance.running import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from qcore_testing.contract import Contract
 
 VALUES: Final = {maker.__name__: maker for maker in foreign()}
 
@@ -54,3 +63,31 @@ def test_a_broken_reporter_fails(wrong: type[LogReporter], caplog: pytest.LogCap
     caplog.clear()
     with pytest.raises(AssertionError, match="did not reach the tracker"):
         run(ErrorReporterContract, test, wrong, (), received=received)
+
+
+@pytest.mark.parametrize(
+    ("contract", "test", "kind"),
+    [
+        (ResultStoreContract, "test_two_queues_share_no_results", "results"),
+        (ScheduleStoreContract, "test_two_queues_share_no_schedules", "schedules"),
+        (CoordinationStoreContract, "test_two_queues_share_no_state", "coordination"),
+    ],
+)
+@pytest.mark.parametrize(("name", "wrong"), [("kit.2", lambda _: "kit"), ("Kit", str.lower)])
+def test_a_store_that_mixes_queues_fails(
+    contract: type[Contract], test: str, kind: str, name: str, wrong: Callable[[str], str]
+) -> None:
+    """One that takes all names for one, or leaves the case of letters out; the sound one passes."""
+
+    def maker(find: Callable[[str], str]) -> Callable[..., Any]:
+        server = MemoryServer()
+        stores = {
+            "results": lambda name: MemoryResults(server.results(name), backend="kit"),
+            "schedules": lambda name: MemorySchedules(server.schedules(name), backend="kit"),
+            "coordination": server.coordination,
+        }
+        return lambda name="kit", **_: stores[kind](find(name))
+
+    run(contract, test, maker(str), [name])
+    with pytest.raises(AssertionError):
+        run(contract, test, maker(wrong), [name])

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from qcore.interfaces import Capabilities
+from qcore_testing import BrokerContract
 from tests.house.tree import ROOT, core_modules, plugin_modules
 
 if TYPE_CHECKING:
@@ -184,5 +185,13 @@ def test_every_flag_is_read_by_core_or_tells_the_contracts() -> None:
     assert flags - LACKING.keys() == EXPECTED
 
 
-#: flags that no code of qcore's asks for: they say what users notice, and what the contracts try
+def test_the_page_says_how_each_other_claim_is_verified() -> None:
+    """A row for each, with a test that the contract has."""
+    _, *told = rows("How the contract verifies the other claims")
+
+    assert {row[0].strip("`") for row in told} == EXPECTED
+    assert [row[2] for row in told if not hasattr(BrokerContract, row[2].strip("`"))] == []
+
+
+#: flags that no code of qcore's asks for: they say what users notice, and what the contracts verify
 EXPECTED: Final = {"long_poll", "fencing", "atomic_settle", "fixed_lease", "unique_ids"}

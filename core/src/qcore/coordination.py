@@ -25,8 +25,9 @@ class BarrierMember(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class CoordinationStore(ABC):
     """Small shared state by key, each step atomic among all processes.
 
-    The same rules of threads, forks and errors hold as for `Broker`. A result store that is used
-    by the same thread may come with `Settings.beside`; one of the same backend may share its
+    A store keeps the state of the queue that `Settings.name` names, and touches no others. The
+    same rules of threads, forks and errors hold as for `Broker`. A result store that is used by
+    the same thread may come with `Settings.beside`; one of the same backend may share its
     connection. Keys are text of at most 400 characters. When a call returns, what it changed
     survives the death of the calling process. What has expired is as if it had never been.
     """

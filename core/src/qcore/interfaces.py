@@ -304,7 +304,8 @@ class Broker(ABC):
 class ResultStore(ABC):
     """Results by task id; the bytes are sealed and opaque to it.
 
-    The same rules of threads, forks and errors hold as for `Broker`.
+    A store keeps the results of the queue that `Settings.name` names, and touches no others. The
+    same rules of threads, forks and errors hold as for `Broker`.
     """
 
     #: names the database behind it, see `Capabilities.transaction_domain`
@@ -426,6 +427,7 @@ class ErrorReporter(ABC):
 class ScheduleStore(ABC):
     """Schedules by name; the bytes are sealed and opaque to it.
 
+    A store keeps the schedules of the queue that `Settings.name` names, and touches no others.
     The same rules of threads, forks and errors hold as for `Broker`.
     """
 

@@ -111,6 +111,10 @@ class Contract:
 MOMENTS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
+#: names beside `kit`: one that begins like it, one that differs in a letter's case, one that is a pattern
+BESIDE: Final = ("kit.2", "Kit", "k_t")
+
+
 def _naming_its_rule(test: Callable[..., None]) -> Callable[..., None]:
     """Return a test whose failure has the rule that it tries, which is its docstring."""
     rule = " ".join((test.__doc__ or "").split())

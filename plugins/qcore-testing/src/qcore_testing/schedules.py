@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+import pytest
 
 from qcore.model import StoredSchedule
-from qcore_testing.contract import Contract, skip_unless
+from qcore_testing.contract import BESIDE, Contract, skip_unless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class MakeScheduleStore(Protocol):
     """The fixture `make` of `ScheduleStoreContract`."""
 
-    def __call__(self) -> ScheduleStore:
+    def __call__(self, *, name: str = ...) -> ScheduleStore:
         """Return a new store of the same schedules."""
 
 
@@ -44,9 +45,25 @@ def names(schedules: Iterable[StoredSchedule]) -> list[str]:
 class ScheduleStoreContract(Contract):
     """What every schedule store must keep to, one test a sentence of `qcore.interfaces.ScheduleStore`.
 
-    Override the fixture `make`: it returns a function that returns a new store; every store it
-    returns in one test keeps the same schedules, none at the start.
+    Override the fixture `make`: it returns a function that takes `name`, a field of
+    `qcore.interfaces.Settings`, and returns a new store; every store of one name it returns in
+    one test keeps the same schedules, none at the start.
     """
+
+    @pytest.mark.parametrize("name", BESIDE)
+    def test_two_queues_share_no_schedules(self, new: MakeScheduleStore, name: str) -> None:
+        """A store keeps the schedules of the queue that `Settings.name` names, and touches no others."""
+        ours, theirs = new(), new(name=name)
+        kept = schedule("nightly")
+        theirs.add(kept)
+
+        assert list(ours.all()) == [], f"schedules of {name} are seen in kit"
+        assert (ours.get("nightly"), ours.remove("nightly")) == (None, False)
+        assert list(ours.claim_due(time.time(), 10, 60.0)) == []
+        assert ours.advance(kept, None) is False
+
+        ours.add(schedule("nightly", body=b"ours"))
+        assert list(theirs.all()) == [kept]
 
     def test_a_schedule_is_kept_whole(self, new: MakeScheduleStore) -> None:
         """Keep a schedule unless there is one of the same name; return whether it is kept."""

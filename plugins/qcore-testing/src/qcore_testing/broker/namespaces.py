@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qcore_testing.broker.base import BrokerTests, bodies, numbered
-from qcore_testing.contract import skip_unless
+from qcore_testing.contract import BESIDE, skip_unless
 
 if TYPE_CHECKING:
     from qcore_testing.broker.base import MakeBroker
-
-#: names beside `kit`: one that begins like it, one that differs in a letter's case, one that is a pattern
-BESIDE = ("kit.2", "Kit", "k_t")
 
 
 class NamespaceRules(BrokerTests):

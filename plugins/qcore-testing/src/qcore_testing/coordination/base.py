@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class MakeCoordination(Protocol):
     """The fixture `make` of `CoordinationStoreContract`."""
 
-    def __call__(self) -> CoordinationStore:
+    def __call__(self, *, name: str = ...) -> CoordinationStore:
         """Return a new store of the same state."""
 
 

@@ -7,8 +7,10 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from qcore.coordination import BarrierMember
-from qcore_testing.contract import Stopwatch, skip_unless
+from qcore_testing.contract import BESIDE, Stopwatch, skip_unless
 from qcore_testing.coordination.base import CoordinationTests
 
 if TYPE_CHECKING:
@@ -59,6 +61,27 @@ class PermitRules(CoordinationTests):
         store.set_flag("never there", b"", 600.0)
 
         assert [bytes(range(256)), None, None] == list(other.get_flags([KEY, "removed", "never there"]))
+
+    @pytest.mark.parametrize("name", BESIDE)
+    def test_two_queues_share_no_state(self, new: MakeCoordination, name: str) -> None:
+        """A store keeps the state of the queue that `Settings.name` names, and touches no others."""
+        ours, theirs = new(), new(name=name)
+        theirs.set_flag("key", b"theirs", 600.0)
+        assert theirs.acquire("key", b"holder", 1, 600.0) is None
+        assert theirs.reserve("key", b"holder", 600.0, 1) == 0.0
+        assert list(theirs.join_barrier([BarrierMember("key", 0, b"theirs")], 600.0)) == [1]
+
+        assert list(ours.get_flags(["key"])) == [None], f"flags of {name} are seen in kit"
+        assert ours.acquire("key", b"another", 1, 600.0) is None
+        assert ours.reserve("key", b"another", 600.0, 1) == 0.0
+        assert dict(ours.barrier_members("key")) == {}
+
+        ours.set_flag("key", b"", 600.0)
+        ours.release([("key", b"holder")])
+        ours.delete_barriers(["key"])
+        assert list(theirs.get_flags(["key"])) == [b"theirs"]
+        assert theirs.acquire("key", b"another", 1, 600.0) == b"holder"
+        assert dict(theirs.barrier_members("key")) == {0: b"theirs"}
 
     def test_marks_come_in_the_order_asked_for(self, new: MakeCoordination) -> None:
         """Return values in the order of `keys`, None where there is none."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class MakeStore(Protocol):
     """The fixture `make` of `ResultStoreContract`."""
 
-    def __call__(self, *, poll: float = ...) -> ResultStore:
+    def __call__(self, *, name: str = ..., poll: float = ...) -> ResultStore:
         """Return a new store of the same results."""
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from qcore.model import State
-from qcore_testing.contract import Contract, skip_unless
+from qcore_testing.contract import BESIDE, Contract, skip_unless
 from qcore_testing.results.base import bodies, result
 
 if TYPE_CHECKING:
@@ -86,6 +86,22 @@ class SaveRules(Contract):
 
         assert bodies(new().get([one.id, two.id])) == [b"SUCCESS", b"2"]
         assert sum(new().counts().values()) == 2
+
+    @pytest.mark.parametrize("name", BESIDE)
+    def test_two_queues_share_no_results(self, new: MakeStore, name: str) -> None:
+        """A store keeps the results of the queue that `Settings.name` names, and touches no others."""
+        ours, theirs = new(), new(name=name)
+        saved = result(group="g", label="l")
+        theirs.save([saved, result(FAILED)])
+
+        found = [*ours.get([saved.id]), *ours.recent(), *ours.group("g"), ours.wait(saved.id, 0.0)]
+        assert [one for one in found if one is not None] == [], f"results of {name} are seen in kit"
+        assert sum(ours.counts().values()) == 0
+        assert (ours.ungroup("g"), ours.delete([saved.id]), ours.prune(0)) == (0, 0, 0)
+
+        ours.save([msgspec.structs.replace(saved, body=b"ours")])
+        assert list(theirs.group("g")) == [saved]
+        assert bodies(ours.get([saved.id])) == [b"ours"]
 
     def test_writers_race_and_the_success_wins(self, new: MakeStore) -> None:
         """A stored success is never replaced."""
