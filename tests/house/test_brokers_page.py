@@ -158,6 +158,7 @@ LACKING: Final = {
     "remove_messages": ("emulates", "qcore.control_api"),
     "purges_delayed": ("warns", "qcore.cli.purge"),
     "cluster_status": ("warns", "qcore.cli.overview"),
+    "remembers_ended": ("emulates", "qcore.flows.replays"),
     "transaction_domain": ("emulates", "qcore.flows.commit"),
 }
 

@@ -66,7 +66,11 @@ ROOMS: Final = {
         {"events"},
         {"leased", "signals", "prefetch", "lease_check", "replacement", "waiting"},
     ),
-    "flows": ({"app_api"}, {"builder", "commit"}, {"completion", "continuation", "emulation", "handles"}),
+    "flows": (
+        {"app_api"},
+        {"builder", "commit"},
+        {"completion", "continuation", "emulation", "handles", "replays"},
+    ),
     "schedules": (
         {"scheduler_thread"},
         {"declared"},

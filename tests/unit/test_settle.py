@@ -79,6 +79,7 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     (Kind.UNKNOWN_KEY, {}, {"deliveries": MAX_UNKNOWN_KEY}, DEAD_LETTER, None),
     # it may run only once, and somebody else runs it
     (Kind.ALREADY_BEGUN, {}, {}, ACK, None),
+    (Kind.REPLAYED, {}, {}, ACK, None),
     # it came back although it has ended
     (Kind.ALREADY_SUCCEEDED, {}, {"deliveries": 2}, ACK, None),
     (Kind.ALREADY_FAILED, {"ack_failures": True}, {"deliveries": 2}, ACK, None),

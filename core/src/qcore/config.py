@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from qcore.interfaces import Capabilities
 
 __all__ = ["UNSET", "Config"]
+
+#: Seconds for which a broker remembers what has ended where that costs little: a week.
+REPLAY_WINDOW: Final = 604_800.0
 
 
 @attrs.frozen(kw_only=True)
@@ -137,7 +140,13 @@ class Config(options.Options):
     def settings(self) -> Settings:
         """Return the settings that brokers and stores get."""
         return Settings(
-            name=self.name, retry=self.retry, bulk=self.bulk, poll=self.poll, sections=dict(self.sections)
+            name=self.name,
+            retry=self.retry,
+            bulk=self.bulk,
+            poll=self.poll,
+            replay_window=REPLAY_WINDOW if self.replay_window is None else self.replay_window,
+            replay_limit=self.replay_limit,
+            sections=dict(self.sections),
         )
 
     def check_broker(self, capabilities: Capabilities) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from qcore.model import (
         DeadLetter,
@@ -48,6 +48,10 @@ class Settings:
     #: random bytes that name the process whose leases this connection takes, see `Broker.release_owner`;
     #: empty in a producer, which leases nothing that anybody would have to release for it
     owner: bytes = b""
+    #: seconds for which ids of acknowledged messages are remembered; 0 = not at all
+    replay_window: float = 0.0
+    #: ids that are remembered at least, however many messages end in that time
+    replay_limit: int = 100_000
     #: for a coordination store: the result store of the same thread; one of the same backend may
     #: share its connection
     beside: ResultStore | None = attrs.field(default=None, repr=False)
@@ -97,6 +101,8 @@ class Capabilities:
     cluster_status: bool = False
     #: `remove_messages` removes messages that are not leased
     remove_messages: bool = False
+    #: `ended` finds the ids of what was acknowledged within `Settings.replay_window`
+    remembers_ended: bool = False
     #: other processes see the same queue; without it there can be no cluster
     cross_process: bool = True
     #: names the database behind it; a store with the same one can be written in one step with it
@@ -157,7 +163,8 @@ class Broker(ABC):
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases.
 
-        - ACK removes the message for good.
+        - ACK removes the message for good; its `id` is remembered where the capabilities say so,
+          whether or not the lease has ended.
         - RETRY redelivers it after `delay`, with the counters given.
         - RELEASE redelivers it after `delay`; this lease is not counted in `deliveries`.
         - DEAD_LETTER keeps it among the dead letters with its reason and counters.
@@ -257,6 +264,20 @@ class Broker(ABC):
         if settlements:
             self.settle(settlements)
         return self.lease(limit, 0.0) if limit else ()
+
+    def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
+        """Return those of these ids under which a message was acknowledged, see `Settlement.id`.
+
+        - Asked by the instance that has just leased messages of these ids.
+        - At least the last `Settings.replay_limit` ids are remembered, each for
+          `Settings.replay_window` seconds; with a window of 0 none is.
+
+        A broker that cannot remember returns nothing and does not claim `remembers_ended`. It is
+        asked once a batch: where ids that are newer than every remembered one are told apart
+        without a call to the backend, a queue in good order costs next to nothing.
+        """
+        del ids
+        return ()
 
     def release_owner(self, owner: bytes) -> int:
         """Release every lease taken by connections made with `Settings.owner` = `owner`.

@@ -70,6 +70,8 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     #: new absolute counters, for RETRY and DEAD_LETTER
     failures: int = 0
     crashes: int = 0
+    #: for ACK: the id that `Broker.ended` finds later, 16 bytes; empty = it is not remembered
+    id: bytes = b""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -157,6 +159,8 @@ class Kind(enum.Enum):
     #: it came back although a final result is stored
     ALREADY_SUCCEEDED = "already succeeded"
     ALREADY_FAILED = "already failed"
+    #: another copy of its message has ended
+    REPLAYED = "replayed"
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

@@ -98,9 +98,9 @@ class Decision:
     failures: int = 0
     crashes: int = 0
 
-    def settlement(self, receipt: bytes) -> Settlement:
-        """Return this decision as the settlement of one lease."""
-        return Settlement(receipt, self.action, self.delay, self.reason, self.failures, self.crashes)
+    def settlement(self, receipt: bytes, id: bytes = b"") -> Settlement:
+        """Return this decision as the settlement of one lease of the message with this id."""
+        return Settlement(receipt, self.action, self.delay, self.reason, self.failures, self.crashes, id)
 
     def because(self, error: str) -> Decision:
         """Return this decision with the error behind its reason, if the message is dead-lettered."""

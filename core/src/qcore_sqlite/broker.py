@@ -7,17 +7,18 @@ import time
 from typing import TYPE_CHECKING
 
 from qcore.interfaces import Broker, Capabilities
-from qcore.model import DeadLetter, Delivery
-from qcore_sqlite import counts, leases
+from qcore.model import Delivery
+from qcore_sqlite import counts, dead_letters, leases
 from qcore_sqlite.database import Database
+from qcore_sqlite.ended import Ended
 from qcore_sqlite.leases import LAST_LEASED
 from qcore_sqlite.results import SqliteResults, save
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from qcore.interfaces import ResultStore, Settings
-    from qcore.model import Outgoing, QueueSize, Settlement, StoredResult
+    from qcore.model import DeadLetter, Outgoing, QueueSize, Settlement, StoredResult
 
 #: most messages in one transaction, so that other processes wait a few milliseconds for the lock at most
 MAX_BATCH = 1000
@@ -48,6 +49,8 @@ class SqliteBroker(Broker):
         self._database = Database(settings)
         self._retry = settings.retry
         self._owner = leases.owner_number(settings.owner)
+        #: None = nothing is remembered
+        self._ended = Ended.where_wanted(settings)
         #: epoch seconds; from then on expired leases are looked for even if there is other work
         self._expire_at = 0.0
         self.capabilities = Capabilities(
@@ -60,6 +63,7 @@ class SqliteBroker(Broker):
             max_batch=MAX_BATCH,
             cluster_status=True,
             remove_messages=True,
+            remembers_ended=True,
             transaction_domain=self._database.transaction_domain,
         )
 
@@ -92,7 +96,7 @@ class SqliteBroker(Broker):
         """End leases in one transaction."""
         if not settlements:
             return
-        any_returned = self._database.write(leases.settle, settlements, time.time())
+        any_returned = self._database.write(self._settle, settlements)
         if any_returned:
             self._database.work_added.notify()
 
@@ -125,6 +129,13 @@ class SqliteBroker(Broker):
             self._database.work_added.notify()
         return deliveries
 
+    def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
+        """Return the ids of messages that have ended; most batches need no look into the file."""
+        if self._ended is None:
+            return ()
+        suspects = self._ended.suspects(ids)
+        return self._database.read(self._ended.find, suspects) if suspects else ()
+
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Let leases end `seconds` from now."""
         if receipts:
@@ -155,18 +166,18 @@ class SqliteBroker(Broker):
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """Return dead letters in the order in which they were dead-lettered."""
-        return self._database.read(_dead_letters, limit, _number(after or "0"))
+        return self._database.read(dead_letters.listed, limit, after)
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Make dead letters ready again; return how many."""
-        count = self._database.write(_requeue, ids)
+        count = self._database.write(dead_letters.requeue, ids)
         if count:
             self._database.work_added.notify()
         return count
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove dead letters; return how many."""
-        return self._database.write(_delete, ids)
+        return self._database.write(dead_letters.delete, ids)
 
     def ping(self) -> None:
         """Read from the file."""
@@ -213,7 +224,7 @@ class SqliteBroker(Broker):
             save(connection, results)
         if then:
             put(connection, then)
-        others_needed = bool(settlements) and leases.settle(connection, settlements, time.time())
+        others_needed = bool(settlements) and self._settle(connection, settlements)
         deliveries = self._claim(connection, limit) if limit else ()
         if then and not others_needed:
             # a lease of fewer messages than `limit` took everything that was ready
@@ -230,7 +241,14 @@ class SqliteBroker(Broker):
         deliveries = _claim_returned(connection, limit, now, until, token)
         if len(deliveries) < limit:
             deliveries += _claim_ready(connection, limit - len(deliveries), until, token)
+        if deliveries and self._ended is not None:
+            self._ended.read_high(connection)
         return deliveries
+
+    def _settle(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> bool:
+        if self._ended is not None:
+            self._ended.add(connection, settlements)
+        return leases.settle(connection, settlements, time.time())
 
 
 def put(connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> None:
@@ -272,32 +290,6 @@ def _claim_ready(connection: sqlite3.Connection, limit: int, until: float, token
             connection.execute("delete from gap where seq <= ?", (rows[-1][0],))
     pack = leases.RECEIPT.pack
     return [Delivery(body, pack(token, seq)) for seq, body in rows]
-
-
-def _dead_letters(connection: sqlite3.Connection, limit: int, after: int) -> list[DeadLetter]:
-    rows = connection.execute(
-        "select id, body, reason, at, failures, crashes from dead_letter where id > ? order by id limit ?",
-        (after, limit),
-    )
-    return [DeadLetter(str(number), *rest) for number, *rest in rows]
-
-
-def _requeue(connection: sqlite3.Connection, ids: Sequence[str]) -> int:
-    numbers = [(_number(text),) for text in ids]
-    moved = connection.executemany(
-        "insert into queue (body) select body from dead_letter where id = ?", list(dict.fromkeys(numbers))
-    ).rowcount
-    connection.executemany("delete from dead_letter where id = ?", numbers)
-    return max(0, moved)
-
-
-def _delete(connection: sqlite3.Connection, ids: Sequence[str]) -> int:
-    numbers = [(_number(text),) for text in ids]
-    return max(0, connection.executemany("delete from dead_letter where id = ?", numbers).rowcount)
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _publish(connection: sqlite3.Connection, cluster: str, body: bytes, expires: float) -> None:

@@ -38,6 +38,11 @@ TABLES = (
     # autoincrement, so that the id of a dead letter is never reused
     """create table dead_letter (id integer primary key autoincrement, at real not null,
     reason text not null, failures integer not null, crashes integer not null, body blob not null)""",
+    # ids of acknowledged messages, see qcore_sqlite.ended; `upto` counts them from the start, `high` is
+    # the highest of them so far
+    """create table ended (seq integer primary key, bucket blob not null, at real not null,
+    upto integer not null, high blob not null, ids blob not null)""",
+    "create index ended_bucket on ended (bucket)",
     "create table status (cluster text primary key, expires real not null, body blob not null) without rowid",
     # with a rowid, because without one a row larger than a quarter of a page would take extra pages
     """create table result (id blob primary key not null, state integer not null, finished real not null,

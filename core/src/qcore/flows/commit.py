@@ -10,11 +10,12 @@ import msgspec
 from qcore.errors import BackendError, BackendRejected
 from qcore.flows.continuation import KEPT
 from qcore.flows.emulation import Emulation
+from qcore.flows.replays import Replays
 from qcore.messages.saving import save_each
 from qcore.messages.workflow import barrier_key, derived_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from qcore.flows.completion import Completion
     from qcore.flows.continuation import ContinuationBuilder
@@ -41,8 +42,18 @@ class Committer:
         self._continuation = continuation
         self._coordination = continuation.coordination
         self._emulation = Emulation.where_needed(broker)
+        self._replays = Replays.where_needed(broker, continuation.coordination, continuation.replay_window)
         backend = broker.capabilities.transaction_domain
         self._together = backend is not None and backend == store.transaction_domain
+
+    def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
+        """Return those of these ids, of messages just leased, under which a message was acknowledged.
+
+        Raises:
+            BackendUnavailable: the store that remembers does not answer.
+
+        """
+        return self._broker.ended(ids) if self._replays is None else self._replays.ended(ids)
 
     def commit(self, completions: Sequence[Completion], limit: int) -> Sequence[Delivery]:
         """Save, enqueue follow-up messages, settle, and lease up to `limit` more.
@@ -59,7 +70,9 @@ class Committer:
         if self._emulation is not None:
             settlements = self._emulation.settlements(settlements)
         if not follow_ups:
-            return self._commit_and_lease(results, settlements, limit, ())
+            deliveries = self._commit_and_lease(results, settlements, limit, ())
+            self._remember(settlements)
+            return deliveries
         results += [result for one in follow_ups for result in one.results]
         messages = [message for one in follow_ups for message in one.messages]
         joining = [one for one in follow_ups if one.arrival is not None]
@@ -76,6 +89,7 @@ class Committer:
             self._broker.enqueue(messages[:bulk])
             messages = messages[bulk:]
         deliveries = self._commit_and_lease(results, settlements, limit, messages)
+        self._remember(settlements)
         self._release_locks(follow_ups)
         return deliveries
 
@@ -115,6 +129,10 @@ class Committer:
             # One record that the store refuses must not hold up its neighbours.
             self._save(results)
             return broker.commit_and_lease(None, (), settlements, limit, messages)
+
+    def _remember(self, settlements: Sequence[Settlement]) -> None:
+        if self._replays is not None:
+            self._replays.remember(settlements)
 
     def _save(self, results: Sequence[StoredResult]) -> None:
         save_each(self._store, results, self._continuation.results)

@@ -49,6 +49,8 @@ class ContinuationBuilder:
         self.coordination = runtime.coordination_stores
         #: how results are sealed
         self.results = runtime.results
+        #: see `Options.replay_window`
+        self.replay_window = runtime.config.replay_window
         self._max_bytes = max_bytes
 
     def after(self, head: Head, tail: WorkflowHeader | None, record: StoredResult, created: int) -> FollowUp:

@@ -151,6 +151,13 @@ class Options:
     coordination_store: str | None = _set(
         text("must be the name of a coordination store", r".+", none=None), default=None
     )
+    #: seconds within which a second copy of a message that has ended is not run; 0 = every copy is run;
+    #: None = a week where the broker remembers at little cost, and 0 elsewhere
+    replay_window: float | None = _set(
+        seconds("leave it out for what the broker does at little cost", least=0, none=None), default=None
+    )
+    #: ended messages that are remembered at least, however many end within `replay_window`
+    replay_limit: int = _set(integer(1, "100000 suits most", unit="messages"), default=100_000)
     #: bytes of the largest message
     max_message: int = _set(integer(1, "8388608 is 8 MiB", unit="bytes"), default=8 * _MIB)
     #: bytes of the largest result

@@ -72,7 +72,7 @@ class Recovery:
                 completions.append(self._complete_running(held[index], gone))
             else:
                 decision = ACKNOWLEDGE if index < seen.begun else RELEASE
-                completions.append(Completion(decision.settlement(held[index].receipt)))
+                completions.append(Completion(decision.settlement(held[index].receipt, held[index].id)))
         self._commit(completions, held, seen)
         if permits := self._permits(held[seen.settled :]):
             with self._runtime.coordination_stores.connection() as store:
@@ -102,7 +102,7 @@ class Recovery:
             chance=random.random(),  # noqa: S311 - jitter
         ).because(text)
         self._report(held, plan, kind, text, decision)
-        settlement = decision.settlement(held.receipt)
+        settlement = decision.settlement(held.receipt, held.id)
         if held.has_follow_ups and decision.state is State.FAILED and broker.capabilities.redelivers:
             # The follow-up messages are made from the message itself, which is not here.
             settlement = redeliver_after_result(settlement)
@@ -183,7 +183,7 @@ class Recovery:
         for index in range(now.settled, now.ended):
             record = recorded.get(index)
             if record is None:
-                completions.append(Completion(ACKNOWLEDGE.settlement(held[index].receipt)))
+                completions.append(Completion(ACKNOWLEDGE.settlement(held[index].receipt, held[index].id)))
             else:
                 completions.append(_completion(record))
         completions += [Completion(RELEASE.settlement(one.receipt)) for one in held[now.begun :]]

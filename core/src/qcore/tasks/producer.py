@@ -43,13 +43,14 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     always_sync = runtime.config.sync
     now = time.time_ns() // 1_000_000
     stamp = now.to_bytes(6, "big")
-    noise = os.urandom(10 * len(calls))
+    noise = os.urandom(7 * len(calls))
     sealed: list[Sealed] = []
     known: Options | None = None
     try:
         for index, call in enumerate(calls):
-            # Ids are ordered by time, because random keys cost a B-tree two thirds of its rate.
-            id_ = stamp + noise[index * 10 : index * 10 + 10]
+            # Ids are ordered by time, because random keys cost a B-tree two thirds of its rate, and in
+            # one call by their index: a broker knows at a glance that an id is newer than what has ended.
+            id_ = stamp + index.to_bytes(3, "big") + noise[index * 7 : index * 7 + 7]
             head = call.head
             if hooks:
                 changed = _with_headers(call, id_, now, hooks)

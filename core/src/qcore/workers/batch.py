@@ -101,8 +101,10 @@ class Batch:
                 continue
             if delivery.deliveries > 1 or opened.expires or opened.derived or opened.tail:
                 needs_check = True
-        if needs_check:
-            messages = self._screening.runnable(messages, deliveries, self._unrun)
+        ids = [one.opened.id for one in messages]
+        ended = self._committer.ended(ids) if ids else ()
+        if needs_check or ended or len(set(ids)) < len(ids):
+            messages = self._screening.runnable(messages, deliveries, self._unrun, ended)
         for delivery, fault in malformed:
             self._reject(delivery, fault)
         while not self._page.write_batch(leased.journal_records(messages), time.monotonic_ns()):
@@ -131,7 +133,7 @@ class Batch:
             plan = message.plan
             if not plan.save and not message.has_follow_ups and not message.acknowledged:
                 # This path is not a call of its own, because most messages take it.
-                done = Completion(Settlement(message.receipt))
+                done = Completion(Settlement(message.receipt, id=message.opened.id))
                 if self._events.wanted:
                     done.event = self._event(message, Action.ACK, Kind.SUCCESS)
                 self._finished.append(done)
@@ -145,7 +147,7 @@ class Batch:
         return self._record(index, message, done, state, outcome, b"")
 
     def _acknowledge(self, message: LeasedMessage) -> Completion:
-        done = Completion(Settlement(message.receipt))
+        done = Completion(Settlement(message.receipt, id=message.opened.id))
         if self._events.wanted:
             done.event = self._event(message, Action.ACK, Kind.SUCCESS)
         return done
@@ -224,7 +226,7 @@ class Batch:
         if outcome.kind is not Kind.REJECTED:
             state, decision = decision.state, decision.because(outcome.error)
         event = self._event(message, decision.action, outcome.kind, decision.reason)
-        return Completion(decision.settlement(message.receipt), event=event), state
+        return Completion(decision.settlement(message.receipt, message.opened.id), event=event), state
 
     def lease_expired(self) -> bool:
         """Return whether another worker may have the batch's messages by now."""
@@ -233,7 +235,7 @@ class Batch:
     def acknowledge(self, message: LeasedMessage, record: StoredResult) -> None:
         """Have the next `settle` acknowledge a message before it begins, and store that it has begun."""
         message.acknowledged = True
-        self._unrun.append(Completion(Settlement(message.receipt), record))
+        self._unrun.append(Completion(Settlement(message.receipt, id=message.opened.id), record))
 
     def defer(self, index: int, message: LeasedMessage, seconds: float) -> bool:
         """Release a message that must not run yet, uncounted; return False if the journal has no room."""

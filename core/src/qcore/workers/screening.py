@@ -24,7 +24,7 @@ from qcore.workers.leased import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from qcore.flows.continuation import ContinuationBuilder
     from qcore.interfaces import ResultStore
@@ -59,9 +59,19 @@ class Screening:
         self._events = events
 
     def runnable(
-        self, messages: Sequence[LeasedMessage], deliveries: Sequence[Delivery], unrun: list[Completion]
+        self,
+        messages: Sequence[LeasedMessage],
+        deliveries: Sequence[Delivery],
+        unrun: list[Completion],
+        ended: Collection[bytes] = (),
     ) -> list[LeasedMessage]:
         """Return the messages that may run; add the others to `unrun`, skipped, released or failed.
+
+        Args:
+            messages: of one lease.
+            deliveries: of the same lease.
+            unrun: gets what does not run.
+            ended: ids under which another copy of a message was acknowledged.
 
         Raises:
             BackendUnavailable: the result store does not answer; nothing was added, call it again.
@@ -69,13 +79,13 @@ class Screening:
         """
         before = len(unrun)
         try:
-            return self._runnable(messages, deliveries, unrun)
+            return self._runnable(messages, deliveries, unrun, ended)
         except BackendRejected as exc:
             _log.warning("leased messages are checked one by one: %s", exc)
         found = []
         for one in messages:
             try:
-                found += self._runnable([one], deliveries, unrun)
+                found += self._runnable([one], deliveries, unrun, ended)
             except BackendRejected as exc:
                 unrun.append(self._failed(one, exc))
             except BackendUnavailable:
@@ -84,7 +94,11 @@ class Screening:
         return found
 
     def _runnable(
-        self, messages: Sequence[LeasedMessage], deliveries: Sequence[Delivery], unrun: list[Completion]
+        self,
+        messages: Sequence[LeasedMessage],
+        deliveries: Sequence[Delivery],
+        unrun: list[Completion],
+        ended: Collection[bytes],
     ) -> list[LeasedMessage]:
         by_receipt = {one.receipt: one for one in deliveries}
         known = [
@@ -101,13 +115,16 @@ class Screening:
         runnable = []
         seen: set[bytes] = set()
         for one in messages:
-            if one.opened.derived and one.opened.id in seen:
+            if one.opened.id in seen:
                 # It was enqueued twice. How its duplicate ended is known when it is delivered again.
                 unrun.append(Completion(RELEASE.settlement(one.receipt)))
                 continue
             seen.add(one.opened.id)
             before = stored.get(one.opened.id)
             kind, text = skip_reason(one, before, by_receipt[one.receipt], now, renew=self._renew)
+            if kind is None and one.opened.id in ended and (self._renew or one.deliveries == 1):
+                # Without renewal Django-Q's rule holds: a redelivery may overlap the run before it.
+                kind, text = Kind.REPLAYED, "another copy of its message has ended"
             upstream = members.get(one.opened.id, {})
             if kind is None and (text := bind_upstream_results(one, self._results, upstream)):
                 kind = Kind.SKIPPED
@@ -146,6 +163,8 @@ class Screening:
     ) -> Completion:
         """Return what is written of a message that must not run."""
         log_skipped(one, text or kind.value)
+        # What was skipped because of another task may be enqueued again, once that one was requeued.
+        id_ = b"" if kind is Kind.SKIPPED else one.opened.id
         if kind is Kind.CRASH:
             decision = dead_letter(text, one.failures, one.crashes)
         elif kind is Kind.ALREADY_FAILED and one.plan.once:
@@ -165,4 +184,4 @@ class Screening:
             if kind is Kind.ALREADY_FAILED:
                 decision = decision.because(self._results.open(stored.id, stored.body).error)
         event = self._events.event(one.opened.id, one.plan.name, decision.action, kind, decision.reason)
-        return Completion(decision.settlement(one.receipt), result, follow_up, result, event)
+        return Completion(decision.settlement(one.receipt, id_), result, follow_up, result, event)

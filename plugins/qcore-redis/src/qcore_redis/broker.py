@@ -12,13 +12,14 @@ from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_redis import codec, dead_letters, leased, records, removal
 from qcore_redis.client import SHORTEST, Client
+from qcore_redis.ended import Ended
 from qcore_redis.error_mapping import ClusterChanging, WrongType
 from qcore_redis.results import RedisResults
 from qcore_redis.scripts import script
 from qcore_redis.settlements import words as settlement_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from qcore.interfaces import ResultStore, Settings
     from qcore.model import DeadLetter, Outgoing, Settlement, StoredResult
@@ -49,6 +50,8 @@ class RedisBroker(Broker):
         self._doubtful: list[bytes] = []
         #: token of a lease that was waited with in vain
         self._waited = b""
+        #: None = nothing is remembered
+        self._ended = Ended.where_wanted(settings)
         backend = backend_of(self._link, settings)
         self.capabilities = Capabilities(
             redelivers=True,
@@ -60,11 +63,12 @@ class RedisBroker(Broker):
             max_batch=BULK,
             cluster_status=True,
             remove_messages=True,
+            remembers_ended=True,
             transaction_domain=backend,
         )
         # all that a script defines costs, at each run
-        self._exchange_script = script("leases", "results", "exchange")
-        self._exchange_then = script("put", "leases", "results", "exchange")
+        self._exchange_script = script("leases", "results", "ended", "exchange")
+        self._exchange_then = script("put", "leases", "results", "ended", "exchange")
 
     # -- putting in -------------------------------------------------------------------------
 
@@ -151,18 +155,23 @@ class RedisBroker(Broker):
         saved, packed = records.words(results) if results else (0, [])
         count, leases = settlement_words(settlements) if settlements else (0, ())
         head = (min(limit, BULK), token, self._lasts, int(sweep), int(wait * 1000))
+        ended = self._ended.words(settlements) if settlements and self._ended else ()
+        asks = int(self._ended is not None)
         if token:
             self._doubtful.append(token)
         if then:
-            words = (*head, saved, len(then), count, *packed, *codec.words(then), *leases)
+            words = (*head, saved, len(then), count, asks, *packed, *codec.words(then), *leases, *ended)
             reply = self._link.run(self._exchange_then, *words, doubt=codec.DOUBT)
         else:
-            reply = self._link.run(self._exchange_script, *head, saved, 0, count, *packed, *leases)
+            words = (*head, saved, 0, count, asks, *packed, *leases, *ended)
+            reply = self._link.run(self._exchange_script, *words)
         if isinstance(reply, int):
             if token and reply <= 0:
                 self._doubtful.pop()
                 self._waited = waited
             return reply
+        if self._ended is not None:
+            self._ended.taken(reply)
         found = leased.deliveries(self._link, self._queue[:-1], token, reply)
         self._doubtful.pop()
         return found
@@ -186,10 +195,17 @@ class RedisBroker(Broker):
         if item is None:
             self._waited = token
         else:
+            if self._ended is not None:
+                # What has ended while it waited is not known.
+                self._ended.high = None
             self._link.post(script("confirm"), token, self._lasts)
             found = leased.deliveries(self._link, self._queue[:-1], token, [item])
         self._doubtful.pop()
         return found
+
+    def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
+        """Return the ids of messages that have ended; most batches need no call."""
+        return () if self._ended is None else self._ended.find(self._link, self._queue[:-1], ids)
 
     def _token(self) -> bytes:
         if self._waited:

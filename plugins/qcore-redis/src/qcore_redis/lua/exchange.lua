@@ -1,12 +1,12 @@
 -- ARGV: limit, token of the new lease, milliseconds it lasts, whether to sweep, milliseconds the
 -- caller would wait, number of results (below zero: not all are plain successes), number of messages
--- that follow from them, number of leases to settle; then results (id and value), then messages (see
--- `put`), then leases.
--- Returns the items taken, or the milliseconds to wait for the first.
+-- that follow from them, number of leases to settle, whether the highest id that has ended is asked for;
+-- then results (id and value), then messages (see `put`), then leases, then the arguments of `remember`.
+-- Returns the items taken, and that id behind them, or the milliseconds to wait for the first.
 local limit, token, lasts = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local results = tonumber(ARGV[6])
-if results ~= 0 then save(9, math.abs(results), results > 0) end
-local at = 9 + math.abs(results) * 2
+if results ~= 0 then save(10, math.abs(results), results > 0) end
+local at = 10 + math.abs(results) * 2
 if ARGV[7] ~= '0' then
   put(at, at + ARGV[7] * 3 - 1)
   at = at + ARGV[7] * 3
@@ -14,16 +14,22 @@ end
 local heads = {}
 for _ = 1, tonumber(ARGV[8]) do at = settle(at, heads) end
 to_head(heads)
+local high = at < #ARGV and remember(at)
 if limit == 0 then return 0 end
 if ARGV[4] == '1' then
   sweep()
   tidy(100)
 end
-local items = take(limit, token, lasts)
+local function taken()
+  local items = take(limit, token, lasts)
+  if items and ARGV[9] == '1' then items[#items + 1] = high or call('GET', P .. 'oh') or '' end
+  return items
+end
+local items = taken()
 if items then return items end
 if ARGV[4] ~= '1' then
   sweep()
-  items = take(limit, token, lasts)
+  items = taken()
   if items then return items end
 end
 local wait = math.min(tonumber(ARGV[5]), next_event())

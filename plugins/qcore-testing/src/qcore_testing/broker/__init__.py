@@ -5,6 +5,7 @@ from qcore_testing.broker.commit import CommitRules
 from qcore_testing.broker.connections import ConnectionRules
 from qcore_testing.broker.crashes import CrashRules
 from qcore_testing.broker.dead_letters import DeadLetterRules
+from qcore_testing.broker.ended import EndedRules
 from qcore_testing.broker.enqueue import EnqueueRules
 from qcore_testing.broker.lease import LeaseRules
 from qcore_testing.broker.namespaces import NamespaceRules
@@ -27,6 +28,7 @@ class BrokerContract(
     DeadLetterRules,
     CommitRules,
     RemoveRules,
+    EndedRules,
     CapabilityRules,
     NamespaceRules,
     ConnectionRules,
@@ -37,9 +39,9 @@ class BrokerContract(
     """What every broker must keep to, one test a sentence of `qcore.interfaces.Broker`.
 
     Override the fixture `make`. It returns a function that takes fields of
-    `qcore.interfaces.Settings` (`name`, `retry`, `poll` and `owner` are used) and returns a new
-    broker; every broker of one name it returns in one test serves the same queue, empty at the
-    start, and most tests give no name:
+    `qcore.interfaces.Settings` (`name`, `retry`, `poll`, `owner` and `replay_window` are used) and
+    returns a new broker; every broker of one name it returns in one test serves the same queue,
+    empty at the start, and most tests give no name:
 
         class TestSpoolBroker(BrokerContract):
             @pytest.fixture

@@ -19,7 +19,13 @@ class MakeBroker(Protocol):
     """The fixture `make` of `BrokerContract`."""
 
     def __call__(
-        self, *, name: str = ..., retry: float = ..., poll: float = ..., owner: bytes = ...
+        self,
+        *,
+        name: str = ...,
+        retry: float = ...,
+        poll: float = ...,
+        owner: bytes = ...,
+        replay_window: float = ...,
     ) -> Broker:
         """Return a new broker of the one queue of this test."""
 

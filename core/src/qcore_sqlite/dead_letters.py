@@ -1,0 +1,40 @@
+"""Which messages are dead letters, and how they are requeued."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore.model import DeadLetter
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+
+def listed(connection: sqlite3.Connection, limit: int, after: str | None) -> list[DeadLetter]:
+    """Return dead letters in the order in which they were dead-lettered."""
+    rows = connection.execute(
+        "select id, body, reason, at, failures, crashes from dead_letter where id > ? order by id limit ?",
+        (_number(after or "0"), limit),
+    )
+    return [DeadLetter(str(number), *rest) for number, *rest in rows]
+
+
+def requeue(connection: sqlite3.Connection, ids: Sequence[str]) -> int:
+    """Make dead letters ready again; return how many."""
+    numbers = [(_number(text),) for text in ids]
+    moved = connection.executemany(
+        "insert into queue (body) select body from dead_letter where id = ?", list(dict.fromkeys(numbers))
+    ).rowcount
+    connection.executemany("delete from dead_letter where id = ?", numbers)
+    return max(0, moved)
+
+
+def delete(connection: sqlite3.Connection, ids: Sequence[str]) -> int:
+    """Remove dead letters; return how many."""
+    numbers = [(_number(text),) for text in ids]
+    return max(0, connection.executemany("delete from dead_letter where id = ?", numbers).rowcount)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
