@@ -33,6 +33,11 @@ class Server:
         self.port = int(self._process.stdout.readline())
 
     @property
+    def pid(self) -> int:
+        """Return the number of its process."""
+        return self._process.pid
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Return the table that leads to it."""
         place = {"host": "127.0.0.1", "port": self.port, "protocol": "http"}

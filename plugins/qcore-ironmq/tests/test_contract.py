@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_ironmq import IronBroker, IronSettings
+from qcore_ironmq import IronBroker, IronSettings, client
 from qcore_testing import BrokerContract
+from qcore_testing.processes import frozen
 
 from .conftest import Server
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from qcore.model import Outgoing, Settlement
+    from qcore_testing.contract import Outage
 
 #: every Python asks the built-in brokers the same: this takes the oldest one only
 pytestmark = pytest.mark.slow
@@ -76,3 +78,10 @@ class TestIronBroker(BrokerContract):
         return lambda name="kit", **fields: QuickBroker(
             Settings(name=name + apart, sections=sections, **fields)
         )
+
+    @pytest.fixture
+    def freeze_server(self, quick: Server, monkeypatch: pytest.MonkeyPatch) -> Outage:
+        """Return what stops the stand-in for a while."""
+        # seconds of an answer: nobody need wait for them as long as users do
+        monkeypatch.setattr(client, "_ANSWER", 2.0)
+        return lambda: frozen(quick.pid)

@@ -54,7 +54,11 @@ class ConnectionRules(BrokerTests):
             self.work(broker)
             broker.close()
 
-        more = opened() - before
+        # a library may close what its own threads use a moment later
+        for _ in self.deadline():
+            if (more := opened() - before) < _FEW:
+                break
+            self.let_pass(0.02)
         assert more < _FEW, f"{more} more files are open after {_FEW} brokers were closed"
 
     def work(self, broker: Broker) -> None:

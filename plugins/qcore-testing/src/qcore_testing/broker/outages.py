@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qcore.errors import BackendUnavailable
 from qcore.model import Action, Settlement
-from qcore_testing.broker.base import BrokerTests, bodies, message
+from qcore_testing.broker.base import BrokerTests, acks, bodies, message
 from qcore_testing.contract import Stopwatch
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class OutageRules(BrokerTests):
     def test_a_server_that_hangs_is_not_waited_for(self, new: MakeBroker, freeze_server: Outage) -> None:
         """A call that the server does not answer raises `BackendUnavailable` in bounded time."""
         names = [name for name, _ in calls(new(), b"")]
-        first = new()
+        first = new(retry=8 * self.time_unit)
         self.put(first, b"leased", b"ready")
         held = self.one(first)
         frozen, thawed = threading.Event(), threading.Event()
@@ -61,7 +61,7 @@ class OutageRules(BrokerTests):
 
         def ask(number: int) -> None:
             # a connection belongs to the thread that made it
-            broker = new(retry=4 * self.time_unit)
+            broker = new(retry=8 * self.time_unit)
             broker.size()
             name, call = list(calls(broker, held.receipt))[number]
             connected.release()
@@ -93,7 +93,9 @@ class OutageRules(BrokerTests):
         waiting = {b"leased", b"ready"} - {held.body}
         found: list[bytes] = []
         for left in self.deadline():
-            found += bodies(first.lease(1, min(left, 8 * self.time_unit)))
+            taken = first.lease(1, min(left, 8 * self.time_unit))
+            found += bodies(taken)
+            first.settle(acks(taken))
             if waiting <= {*found}:
                 return
         raise AssertionError(f"{waiting} was lost while the server was frozen; it gave {found}")
