@@ -216,7 +216,7 @@ def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | N
     main = sys.modules.get("__main__")
     has_tasks = any(isinstance(value, Task) for value in vars(main).values()) if main else False
     return Boot(
-        config=config.as_dict(),
+        config=config.packed(),
         path=[os.getcwd() if part == "" else part for part in sys.path],  # noqa: PTH109 - as the import system does
         slots=config.workers,
         parent=os.getpid(),
@@ -226,8 +226,10 @@ def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | N
     )
 
 
-def check_backends(config: Config, plugins: Plugins | None = None) -> None:
+def check_backends(config: Config, plugins: Plugins | None = None) -> str:
     """Refuse a broker or a store that workers cannot use; a broker that does not answer may do so later.
+
+    Returns what the broker says of itself.
 
     Raises:
         ConfigError: one of them lives in this process only.
@@ -261,6 +263,7 @@ def check_backends(config: Config, plugins: Plugins | None = None) -> None:
         with contextlib.suppress(BackendUnavailable):
             # Workers wait for a broker that does not answer.
             broker.ping()
+        return broker.info()
     finally:
         for connection in (broker, store, coordination):
             connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = ["UNSET", "Config"]
 #: Seconds for which a broker remembers what has ended where that costs little: a week.
 REPLAY_WINDOW: Final = 604_800.0
 
+_log = logging.getLogger("qcore.config")
+
 
 @attrs.frozen(kw_only=True)
 class Config(options.Options):
@@ -40,6 +43,8 @@ class Config(options.Options):
     sections: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
     #: the configuration file that was read, None without one
     file: Path | None = attrs.field(default=None, eq=False)
+    #: the variable or file that secret_key comes from, "" if it was given in code or not at all
+    key_origin: str = attrs.field(default="", repr=False, eq=False)
     # returns the file of a queue that needs no server; its secret key is stored beside that file
     _find_file: Callable[[Settings], Path | None] | None = attrs.field(
         default=None, alias="find_file", repr=False, eq=False
@@ -124,7 +129,28 @@ class Config(options.Options):
             secrets = wording.secrets_of(layers.values)
             raise ConfigError([wording.without(problem, secrets) for problem in problems])
         find_file = plugins.local_brokers().get(chosen)
-        return attrs.evolve(config, broker=chosen, file=layers.source, find_file=find_file)
+        return attrs.evolve(
+            config,
+            broker=chosen,
+            file=layers.source,
+            key_origin=layers.origin("secret_key") if config.secret_key else "",
+            find_file=find_file,
+        )
+
+    def packed(self) -> dict[str, Any]:
+        """Return plain values for another process of the same cluster: the settings, and their origin."""
+        file = None if self.file is None else str(self.file.absolute())
+        return {"settings": self.as_dict(), "file": file, "key_origin": self.key_origin}
+
+    @classmethod
+    def unpacked(cls, packed: Mapping[str, Any], plugins: Plugins | None = None) -> Self:
+        """Return the Config that another process has packed."""
+        file = packed["file"]
+        return attrs.evolve(
+            cls.from_dict(packed["settings"], plugins),
+            file=None if file is None else Path(file),
+            key_origin=packed["key_origin"],
+        )
 
     # -- values ---------------------------------------------------------------------------
 
@@ -136,6 +162,44 @@ class Config(options.Options):
     def queue_file(self, name: str) -> Path | None:
         """Return the file that holds the queue `name`, None if the broker uses no file."""
         return None if self._find_file is None else self._find_file(attrs.evolve(self.settings(), name=name))
+
+    @property
+    def placed(self) -> bool:
+        """Whether anything says where the queue is; without that, a file in the state directory holds it."""
+        return self.file is not None or self.broker_class is not None or self.broker in self.raw
+
+    @property
+    def file_text(self) -> str:
+        """The configuration file, as messages name it."""
+        if self.file is not None:
+            return str(self.file.absolute())
+        return "no file" if self.placed else "no file, so the queue is in the state directory"
+
+    @property
+    def key_text(self) -> str:
+        """Where the secret keys come from, as messages name it; never a key."""
+        files = [one for one in self.secret_key if one.startswith(keyfile.FILE)]
+        if self.secret_key and len(files) < len(self.secret_key):
+            return f"secret_key from {self.key_origin}" if self.key_origin else "secret_key, given in code"
+        if not files and (queue := self.queue_file(self.name)) is not None:
+            files = [str(keyfile.path_beside(queue))]
+        named = ", ".join(one.removeprefix(keyfile.FILE) for one in files)
+        return f"the key file {named}" if files else "this process alone"
+
+    def warn_of_new_queue(self) -> None:
+        """Warn, once in the life of a queue, that nobody has chosen its place.
+
+        Whoever enqueues from another folder than the cluster's is told when it matters, and a program
+        that is meant to run without a configuration is not told again.
+        """
+        file = None if self.placed else self.queue_file(self.name)
+        if file is not None and not keyfile.exists(file):
+            _log.warning(
+                "a new queue is made in the state directory, because there is no qcore.toml in %s or above, "
+                "and no setting names a place: %s",
+                Path.cwd(),
+                file,
+            )
 
     def settings(self) -> Settings:
         """Return the settings that brokers and stores get."""

@@ -82,7 +82,13 @@ class Runtime:
     def envelope(self) -> Envelope:
         """Seals and opens messages."""
         config = self.config
-        return Envelope(self.secrets, config.name, compress=config.compress, max_message=config.max_message)
+        return Envelope(
+            self.secrets,
+            config.name,
+            compress=config.compress,
+            max_message=config.max_message,
+            whence=config.key_text,
+        )
 
     @cached_property
     def results(self) -> Results:
@@ -94,6 +100,7 @@ class Runtime:
             self.serializer,
             self.serializers,
             whose=self.plugins.title("qcore_serializers", config.serializer),
+            whence=config.key_text,
             max_result=config.max_result,
             ttl=config.result_ttl or 0.0,
         )
@@ -211,6 +218,7 @@ class Runtime:
 
     def _settings(self, *, create: bool) -> Settings:
         if create:
+            self.config.warn_of_new_queue()
             # A queue beside which there is no key is taken for one whose key was lost.
             self.config.keys()
         return attrs.evolve(self.config.settings(), owner=self._owner, create=create)

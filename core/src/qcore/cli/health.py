@@ -42,8 +42,19 @@ def command(session: Session, patience: float, as_json: bool) -> int:
     first = look(session.app)
     faults = examine(session, first, patience)
     if as_json:
-        say_json({"healthy": not faults, "faults": faults, "clusters_known": first.status})
+        say_json(
+            {
+                "healthy": not faults,
+                "faults": faults,
+                "clusters_known": first.status,
+                "name": first.name,
+                "broker": first.broker,
+                "configuration": first.configuration,
+            }
+        )
     else:
+        if faults:
+            say(line(f"queue {first.name}: {first.broker}; configuration: {first.configuration}"))
         for fault in faults:
             say(f"unhealthy: {line(fault)}")
         if not faults:

@@ -97,6 +97,7 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
     results = [f"{count:,} {state}" for state, count in found.record()["results"].items()]
     yield "queue", found.name + (" (paused)" if found.paused else "")
     yield "broker", found.broker
+    yield "settings", found.configuration
     yield "messages", ", ".join(sizes)
     yield "results", ", ".join(results)
     if not found.clusters:

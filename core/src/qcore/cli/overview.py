@@ -37,6 +37,8 @@ class QueueOverview:
     unreadable: int
     #: whether the broker keeps the status that clusters publish
     status: bool = True
+    #: the configuration file that was used
+    configuration: str = "no file"
     #: no cluster takes new tasks, until the queue is resumed
     paused: bool = False
 
@@ -62,6 +64,7 @@ class QueueOverview:
         return {
             "name": self.name,
             "broker": self.broker,
+            "configuration": self.configuration,
             "queue": msgspec.to_builtins(self.queue),
             "paused": self.paused,
             "results": {state.name.lower(): self.results.get(state, 0) for state in reversed(State)},
@@ -79,6 +82,7 @@ def look(app: App) -> QueueOverview:
         return QueueOverview(
             name=runtime.config.name,
             broker=broker.info(),
+            configuration=runtime.config.file_text,
             queue=broker.size(),
             results=store.counts(),
             clusters=tuple(clusters),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -30,6 +31,9 @@ from qcore.user_modules import import_user_module
 if TYPE_CHECKING:
     from qcore.plugins import Plugins
     from qcore.supervision.zygote_link import ZygoteLink
+
+
+_log = logging.getLogger("qcore.cluster")
 
 
 @click.command("run")
@@ -66,8 +70,15 @@ def command(
         config = _overridden(
             config, {key: value for key, value in overrides.items() if value is not None}, session.plugins
         )
-        check_backends(config, session.plugins)
         configure_logging(config.log_level)
+        place = check_backends(config, session.plugins)
+        _log.log(
+            logging.INFO if config.placed else logging.WARNING,
+            "queue %s: %s; configuration: %s",
+            config.name,
+            place,
+            config.file_text,
+        )
         boot = boot_of(config, modules, plugins=session.plugins)
         supervisor = Supervisor(Runtime(config, session.plugins, guard=guarded), boot, zygote)
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
@@ -105,7 +116,7 @@ def _chosen(session: Session, target: str | None) -> tuple[Config, list[str], Zy
         )
     except ImportFailed as exc:
         raise click.exceptions.Exit(exc.code) from exc
-    return Config.from_dict(values, session.plugins), [module], zygote
+    return Config.unpacked(values, session.plugins), [module], zygote
 
 
 def _configured(session: Session, target: str, module: str, name: str) -> Config:
@@ -159,8 +170,8 @@ def _meant(module: str) -> str:
 def _overridden(config: Config, overrides: dict[str, Any], plugins: Plugins) -> Config:
     if not overrides:
         return config
-    values = config.as_dict()
+    packed = config.packed()
     try:
-        return Config.from_dict({**values, **overrides}, plugins)
+        return Config.unpacked({**packed, "settings": {**packed["settings"], **overrides}}, plugins)
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc

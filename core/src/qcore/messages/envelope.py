@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.errors import BadSignature, MalformedMessage, PayloadTooLarge, UnknownKey
-from qcore.messages.signing import MAC_SIZE, KeyRing, same
+from qcore.messages.signing import MAC_SIZE, KeyRing, same, unknown_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
 class Envelope:
     """Seals and opens the messages of one queue."""
 
-    __slots__ = ("_compress", "_keys", "_kid", "_mac", "_max_message", "_max_raw")
+    __slots__ = ("_compress", "_keys", "_kid", "_mac", "_max_message", "_max_raw", "_whence")
 
     def __init__(
         self,
@@ -129,7 +129,10 @@ class Envelope:
         compress: bool = False,
         max_message: int = 8 << 20,
         max_raw: int = 32 << 20,
+        whence: str = "",
     ) -> None:
+        #: where the keys come from, as messages name it
+        self._whence = whence
         ring = KeyRing.derive(secrets, "task", name)
         self._keys = {key.id: key.mac for key in ring.by_id.values()}
         self._kid = ring.first.id
@@ -217,8 +220,7 @@ class Envelope:
             raise MalformedMessage(msg)
         mac = self._keys.get(kid)
         if mac is None:
-            msg = f"signed with key {kid.hex()}, which is not in secret_key; add it to the list to accept it"
-            raise UnknownKey(msg)
+            raise UnknownKey(unknown_key(kid, self._keys, self._whence))
         end = size - MAC_SIZE
         if not same(mac(body[:end]), body[end:]):
             raise BadSignature

@@ -86,7 +86,10 @@ class Results:
         max_result: int,
         ttl: float,
         whose: str = "the serializer",
+        whence: str = "",
     ) -> None:
+        #: where the keys come from, as messages name it
+        self._whence = whence
         self._sealer = Sealer(secrets, "result", name)
         self._dumps = serializer.dumps
         #: what messages call the serializer
@@ -236,7 +239,8 @@ class Results:
         try:
             return decode_result(self._sealer.open(id, sealed))
         except UnknownKey as exc:
-            msg = f"result {id.hex()} was signed with a key that is not in secret_key"
+            whence = f"; this process has its key from {self._whence}" if self._whence else ""
+            msg = f"result {id.hex()} was signed with a key that is not in secret_key{whence}"
             raise UnknownKey(msg) from exc
 
     def read(self, stored: StoredResult) -> Result:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from hashlib import _Hash
 
 #: HMAC's two pads (RFC 2104): XOR tables for `bytes.translate`
@@ -79,3 +79,20 @@ class KeyRing:
         """Derive a ring for `purpose` (task, result, status, schedule) in the queue `name`."""
         keys = [Key(secret.encode(), purpose, name) for secret in secrets]
         return cls(keys[0], {key.id: key for key in reversed(keys)})
+
+
+def unknown_key(id: bytes, known: Collection[bytes], whence: str) -> str:
+    """Return what is wrong with a signature: whose key it is not, and what to do.
+
+    Args:
+        id: of the key that signed.
+        known: ids of the keys of this process.
+        whence: where they come from.
+
+    """
+    ours = " and ".join(sorted(one.hex() for one in known))
+    from_ = f", from {whence}" if whence else ""
+    return (
+        f"signed with key {id.hex()}, which is not in secret_key; this process has {ours}{from_}: have both "
+        "sides use one key, or add the other to the list here"
+    )

@@ -104,13 +104,13 @@ def _import(
         config = find()
     except BaseException as exc:  # noqa: BLE001 - whatever an import raises is shown to the user
         _leave(explain(exc))
-    channel.send(encode(Notice("configured", body=msgspec.msgpack.encode(config.as_dict()))))
+    channel.send(encode(Notice("configured", body=msgspec.msgpack.encode(config.packed()))))
     data, fds, _, _ = socket.recv_fds(channel, MESSAGE, 1)
     if not data:
         # The supervisor was not started: its options were wrong, or its broker.
         _leave(0)
     boot = decode_boot(data)
-    config = Config.from_dict(boot.config, plugins)
+    config = Config.unpacked(boot.config, plugins)
     configure_logging(config.log_level)
     zygote.serve(channel, Journal(fds[0], boot.slots), boot, config, plugins)
 

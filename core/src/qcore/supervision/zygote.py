@@ -53,7 +53,7 @@ def adopt(boot: Boot) -> tuple[Config, Plugins]:
     if boot.script is not None:
         sys.meta_path.insert(0, ScriptFinder(Script(name=boot.script[0], path=boot.script[1])))
     plugins = Plugins.discover(boot.blocked)
-    return Config.from_dict(boot.config, plugins), plugins
+    return Config.unpacked(boot.config, plugins), plugins
 
 
 def main(channel_fd: int, journal_fd: int) -> None:
