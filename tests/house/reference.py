@@ -53,6 +53,9 @@ FACE: Final = (
     ("When", "schedules/when.py"),
 )
 
+#: a base class whose methods are shown with those of its heirs -> its file
+BASES: Final = {"DeclaresWorkerHooks": "worker_hooks.py"}
+
 
 def functions(file: str) -> Iterator[ast.FunctionDef]:
     """Yield the top-level functions of a file of core."""
@@ -126,6 +129,11 @@ def api() -> str:
                 parts += [f"## {name}", said(node)]
                 parts += ["\n".join(rows)] if (rows := fields(node, file)) else []
                 parts += _methods(node)
+                bases = {ast.unparse(base) for base in node.bases}
+                for file_ in [BASES[base] for base in BASES.keys() & bases]:
+                    parts += [
+                        part for base in classes(file_) if base.name in bases for part in _methods(base)
+                    ]
     return "\n\n".join(parts) + "\n"
 
 

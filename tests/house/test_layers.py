@@ -43,7 +43,7 @@ LAYERS: Final = (
     {"coordination", "wording"},
     # ground
     {"model", "status"},
-    {"validators", "errors", "sanitize", "lazy", "backoff", "plugin_support", "log_limit"},
+    {"validators", "errors", "sanitize", "lazy", "backoff", "plugin_support", "log_limit", "worker_hooks"},
 )
 
 #: The same for the files of each room that has more than one layer of its own.
@@ -56,7 +56,7 @@ ROOMS: Final = {
         {"recovery", "renewal", "control_poll", "pool"},
         {"slot", "zygote", "zygote_link"},
         {"protocol"},
-        {"forked", "memory", "stop_guard", "stop_signals"},
+        {"forked", "memory", "stop_guard", "stop_signals", "exit_handlers"},
     ),
     "workers": (
         {"worker"},
@@ -64,7 +64,16 @@ ROOMS: Final = {
         {"batch"},
         {"screening"},
         {"events"},
-        {"leased", "signals", "prefetch", "lease_check", "replacement", "waiting"},
+        {
+            "leased",
+            "signals",
+            "prefetch",
+            "lease_check",
+            "replacement",
+            "waiting",
+            "surroundings",
+            "farewell",
+        },
     ),
     "flows": (
         {"app_api"},
@@ -84,9 +93,10 @@ ROOMS: Final = {
     "tasks": (
         {"producer"},
         {"task", "execute", "unique", "django_q", "arguments"},
+        {"outcomes"},
         {"call", "plan", "canonical"},
         {"tracebacks", "limits", "resolve", "annotations"},
-        {"limit_backoff", "identity"},
+        {"limit_backoff", "identity", "forks"},
     ),
     "settings": (
         {"sections"},

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import contextvars
 import ctypes
+import decimal
+import gc
+import io
 import itertools
+import logging
 import multiprocessing
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -157,6 +163,25 @@ def pay(path: str) -> NoReturn:
     """Note the run, and take the worker along."""
     note(path)
     os._exit(9)
+
+
+TENANT: contextvars.ContextVar[str] = contextvars.ContextVar("tenant")
+
+
+def evaluate(source: str) -> Any:
+    """Return the value of an expression; what cannot be stored is told by its type."""
+    from tests.integration import tasks
+
+    names = {"tasks": tasks, "decimal": decimal, "gc": gc, "io": io, "logging": logging, "socket": socket}
+    found = eval(source, globals() | names)  # noqa: S307 - the tests' own text
+    return found if isinstance(found, (bool, int, float, str, list, tuple)) else str(type(found))
+
+
+async def tenant(name: str) -> str | None:
+    """Return the tenant that was set before, and set another."""
+    before = TENANT.get(None)
+    TENANT.set(name)
+    return before
 
 
 # -- late ---------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from qcore.tasks.producer import seal_calls
 from qcore.tasks.resolve import IMPORTING_MAIN, name_of
 from qcore.tasks.task import Job, Sender, Task, bind
 from qcore.validators import text
+from qcore.worker_hooks import DeclaresWorkerHooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +40,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class App:
+class App(DeclaresWorkerHooks):
     """The producer's side of a queue: declares tasks, enqueues them, reads results.
 
     Declaring tasks does no I/O and needs no configuration. Without `config`, `Config.load()`

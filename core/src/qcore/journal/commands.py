@@ -6,6 +6,8 @@ import enum
 import time
 from typing import Final
 
+from qcore.backoff import Backoff
+
 #: Where the words are. All but the last are cleared for the next worker of the slot.
 _CANCELLED: Final = 112 // 8
 _RENEWED: Final = 120 // 8
@@ -18,6 +20,9 @@ TAG: Final = 1 << 20
 #: between two reads of the word.
 _FLUSH_TIMEOUT: Final = 5.0
 _FLUSH_POLL: Final = 0.0005
+#: Seconds between two checks whether a queue is still paused, the shortest and the longest: at the
+#: start it is unknown for a moment only.
+_PAUSE_POLL: Final = (0.005, 0.2)
 
 
 class Pause(enum.IntEnum):
@@ -71,6 +76,12 @@ class WorkerCommands:
         end = time.monotonic() + _FLUSH_TIMEOUT
         while self._words[_FLUSHING] == seq * TAG + 1 and time.monotonic() < end:
             time.sleep(_FLUSH_POLL)
+
+    def await_resume(self) -> None:
+        """Wait while the queue is paused, or not known to be running; a stop interrupts this."""
+        backoff = Backoff(*_PAUSE_POLL)
+        while self.paused:
+            time.sleep(backoff.next())
 
     @property
     def paused(self) -> Pause:

@@ -21,6 +21,7 @@ from qcore.logs import configure_logging
 from qcore.plugins import Plugins
 from qcore.runtime import Runtime
 from qcore.schedules import declared
+from qcore.supervision.exit_handlers import forget_exit_handlers, forget_finalizers
 from qcore.supervision.forked import EX_SOFTWARE
 from qcore.supervision.protocol import (
     MESSAGE,
@@ -61,6 +62,7 @@ def main(channel_fd: int, journal_fd: int) -> None:
     channel = socket.socket(fileno=channel_fd)
     boot = decode_boot(channel.recv(MESSAGE))
     die_with_parent(boot.parent)
+    forget_exit_handlers()
     try:
         config, plugins = adopt(boot)
         configure_logging(config.log_level)
@@ -218,6 +220,7 @@ class Zygote:
         code = EX_SOFTWARE
         try:
             die_with_parent(self._pid)
+            forget_finalizers()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from qcore.supervision.exit_handlers import forget_exit_handlers
 from qcore.supervision.forked import Forked
 from qcore.supervision.protocol import MESSAGE, Boot, Notice, Order, decode_notice, die_with_parent, encode
 
@@ -209,4 +210,5 @@ def _in_child(
 ) -> None:
     ours.close()
     die_with_parent(parent)
+    forget_exit_handlers()
     become(theirs)

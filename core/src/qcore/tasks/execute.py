@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
 from qcore.model import Kind, Outcome, TaskInfo
-from qcore.tasks.tracebacks import format_error, format_traceback
+from qcore.tasks.forks import FORKS
+from qcore.tasks.outcomes import InvalidArguments, failure, without_arguments
+from qcore.tasks.tracebacks import format_traceback
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
+    from contextvars import Context
     from types import ModuleType
 
     from qcore.interfaces import Serializer
@@ -39,6 +42,7 @@ class Executor:
         *,
         let_out: tuple[type[BaseException], ...] = (),
         cancelled: Callable[[], bool] = lambda: False,
+        restore: Callable[[], None] = lambda: None,
     ) -> None:
         self._loads = {code: serializer.loads for code, serializer in serializers.items()}
         self._pre = pre
@@ -48,7 +52,9 @@ class Executor:
         self._let_out = let_out
         #: whether the running task is cancelled
         self._is_cancelled = cancelled
-        self._pid = os.getpid()
+        #: restores the standard streams, before hooks, reporters or the log write to them
+        self._restore = restore
+        self._forks = FORKS.count
         self._loop: asyncio.Runner | None = None
         self._current: asyncio.Task[Any] | None = None
         #: the deadline of the running task, monotonic nanoseconds; 0 = none runs
@@ -81,42 +87,49 @@ class Executor:
             return Outcome(Kind.FAILURE, error=plan.fault, started=time.time(), finished=time.time())
         try:
             args, kwargs = self._arguments(opened, plan, upstream_args)
-        except _InvalidArguments as exc:
-            return _failure(exc.cause, plan, time.time())
         except BaseException as exc:  # noqa: BLE001 - a serializer or an unpickled object may raise anything
-            why = exc if isinstance(exc, DecodeError) else format_error(exc)
-            text = f"the arguments cannot be decoded: {why}"
-            return Outcome(Kind.REJECTED, error=text, started=time.time(), finished=time.time())
+            return without_arguments(exc, plan)
         task = self._task(opened, plan, args, kwargs, attempt) if self._pre or self._post else None
         started = time.time()
+        context = copy_context()  # what a task or a hook sets in it is not set for the next task
         try:
-            if task is not None and self._pre:
-                for hook in self._pre:
-                    hook(ExecuteEvent(task=task))
+            if task is not None:
+                self._call_hooks(self._pre, context, ExecuteEvent(task=task))
             self._stopped = None
             # Disarmed inside the outer `try`, so that an alarm at the last instruction is caught
             # below; the handler disarms itself, so no alarm can come later.
             try:
                 self._armed = deadline or _NEVER
-                value = call(*args, **kwargs) if not plan.is_async else self._await(call, args, kwargs)
+                if plan.is_async:
+                    value = self._await(call, args, kwargs, context)
+                else:
+                    value = context.run(call, *args, **kwargs)
             finally:
                 self._armed = 0
             outcome = Outcome(Kind.SUCCESS, value, started=started, finished=time.time())
         except BaseException as exc:
-            if os.getpid() != self._pid:
+            if FORKS.count != self._forks:
                 _leave(exc)
             if isinstance(exc, self._let_out):
                 raise
+            self._restore()
             outcome = self._raised(exc, plan, started)
             if self._report is not None and outcome.kind not in _NOT_REPORTED:
-                self._report(self._task(opened, plan, args, kwargs, attempt), exc, outcome.traceback)
-        if os.getpid() != self._pid:
-            # The task forked, and this is the child, not the worker.
-            os._exit(0)
+                task = task or self._task(opened, plan, args, kwargs, attempt)
+                context.run(self._report, task, exc, outcome.traceback)
+        if FORKS.count != self._forks:
+            os._exit(0)  # The task forked, and this is the child, not the worker.
         if task is not None and self._post:
-            for hook in self._post:
-                hook(ExecuteEvent(task=task, outcome=outcome))
+            self._restore()
+            self._call_hooks(self._post, context, ExecuteEvent(task=task, outcome=outcome))
         return outcome
+
+    @staticmethod
+    def _call_hooks(
+        hooks: Sequence[Callable[[ExecuteEvent], None]], context: Context, event: ExecuteEvent
+    ) -> None:
+        for hook in hooks:
+            context.run(hook, event)
 
     def alarm(self, *_: object) -> None:
         """Interrupt the running task if it is cancelled or its time is over: a handler of SIGALRM."""
@@ -165,19 +178,21 @@ class Executor:
             try:
                 args, kwargs = plan.convert(args, kwargs)
             except BaseException as exc:
-                raise _InvalidArguments(exc) from exc
+                raise InvalidArguments(exc) from exc
         return args, kwargs
 
-    def _await(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the task returns
+    def _await(
+        self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], context: Context
+    ) -> Any:  # noqa: ANN401 - whatever the task returns
         # Imported here, because it takes 4 MB that most workers and the supervisor do not need.
         import asyncio  # noqa: PLC0415 - see above
 
         try:
             if asyncio.events._get_running_loop() is not None:  # noqa: SLF001 - the public function raises if none runs
-                return self._await_apart(asyncio, call, args, kwargs)
+                return self._await_apart(asyncio, call, args, kwargs, context)
             if self._loop is None:
                 self._loop = asyncio.Runner()
-            return self._loop.run(self._as_task(asyncio, call, args, kwargs))
+            return self._loop.run(self._as_task(asyncio, call, args, kwargs), context=context)
         finally:
             if self._current is not None and not self._current.done():
                 self._discard_loop()
@@ -198,6 +213,7 @@ class Executor:
         call: Callable[..., Any],
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
+        context: Context,
     ) -> Any:  # noqa: ANN401 - whatever the task returns
         """Await in a separate thread, because the loop of this thread is running already."""
         # Few processes run tasks inside of awaited code.
@@ -210,13 +226,13 @@ class Executor:
         def work() -> None:
             try:
                 with asyncio.Runner() as runner:
-                    values.append(runner.run(self._as_task(asyncio, call, args, kwargs)))
+                    values.append(runner.run(self._as_task(asyncio, call, args, kwargs), context=context))
             except BaseException as exc:  # noqa: BLE001 - it is raised below
                 raised.append(exc)
             finally:
                 over.set()
 
-        thread = threading.Thread(target=copy_context().run, args=(work,), name="qcore-await", daemon=True)
+        thread = threading.Thread(target=work, name="qcore-await", daemon=True)
         try:
             thread.start()
             # Not join(), because an interrupted join() marks the thread as ended.
@@ -267,7 +283,7 @@ class Executor:
             )
         if isinstance(exc, SkipTask):
             return Outcome(Kind.SKIPPED, None, f"SkipTask: {exc}", started=started, finished=time.time())
-        return _failure(exc, plan, started)
+        return failure(exc, plan, started)
 
     def _task(
         self, opened: Opened, plan: TaskPlan, args: Sequence[Any], kwargs: Mapping[str, Any], attempt: int
@@ -290,26 +306,7 @@ class Executor:
 _NOT_REPORTED: Final = frozenset({Kind.SKIPPED, Kind.CANCELLED})
 
 
-class _InvalidArguments(Exception):
-    def __init__(self, cause: BaseException) -> None:
-        super().__init__()
-        self.cause = cause
-
-
 _NO_KWARGS: Final[dict[str, Any]] = {}
-
-
-def _failure(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
-    return Outcome(
-        Kind.FAILURE,
-        None,
-        format_error(exc),
-        format_traceback(exc),
-        # SystemExit and the like are failures as well; only the task's own policy excludes them.
-        retryable=plan.is_retryable(exc),
-        started=started,
-        finished=time.time(),
-    )
 
 
 def _leave(exc: BaseException) -> None:

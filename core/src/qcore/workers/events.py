@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from qcore.hookspecs import SettledEvent
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from qcore.flows.completion import Completion
+    from qcore.journal.pages import Page
     from qcore.model import Kind, Outcome
     from qcore.settle import Decision
     from qcore.workers.leased import LeasedMessage
@@ -65,3 +67,10 @@ def log_failed(message: LeasedMessage, outcome: Outcome, decision: Decision) -> 
         line(outcome.error.partition("\n")[0]),
         next_step,
     )
+
+
+def measure_wait(page: Page, entries: Sequence[LeasedMessage]) -> None:
+    """Count the wait of a batch's first message for all of them, if its age is its wait."""
+    if entries and entries[0].deliveries == 1 and not entries[0].plan.head.delayed:
+        waited = time.time_ns() - entries[0].opened.created * 1_000_000
+        page.metrics.waited(len(entries), waited)

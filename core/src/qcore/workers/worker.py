@@ -7,7 +7,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from qcore.backoff import Backoff
 from qcore.errors import BackendError, BackendRejected, BackendUnavailable
 from qcore.guarding import guarded
 from qcore.hookspecs import WorkerEvent
@@ -17,31 +16,34 @@ from qcore.runtime import Runtime
 from qcore.tasks.execute import Executor
 from qcore.tasks.limits import Limiter
 from qcore.tasks.plan import Planner
+from qcore.worker_hooks import HOOKS
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
+from qcore.workers.events import measure_wait
+from qcore.workers.farewell import say_farewell
 from qcore.workers.leased import rejected_outcome
 from qcore.workers.prefetch import TARGET, Prefetch
 from qcore.workers.replacement import process, replacement_due
 from qcore.workers.signals import SignalHandlers
+from qcore.workers.surroundings import Surroundings
 from qcore.workers.waiting import Failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from qcore.backoff import Backoff
     from qcore.config import Config
     from qcore.journal.pages import Page
     from qcore.model import Delivery, Outcome
     from qcore.plugins import Plugins
     from qcore.tasks.limits import Limit
+    from qcore.tasks.plan import TaskPlan
     from qcore.workers.leased import LeasedMessage
 
 _log = logging.getLogger("qcore.worker")
 
 #: Seconds of one wait at an empty queue; it only bounds how late rare events are noticed.
 _WAIT: Final = 5.0
-#: Seconds between two checks whether a queue is still paused, the shortest and the longest: at the
-#: start it is unknown for a moment only.
-_PAUSE_POLL: Final = (0.005, 0.2)
 
 _T = TypeVar("_T")
 
@@ -63,9 +65,7 @@ class Worker:
         self._reason = ExitReason.NOT
         self._total = 0
         self._failures = Failures(slot, lambda: self._stopping)
-        self._home = os.open(".", os.O_RDONLY)
-        self._umask = os.umask(0)
-        os.umask(self._umask)
+        self._surroundings = Surroundings()
 
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
         """Work until stopped or due to be replaced; return the exit code."""
@@ -83,6 +83,7 @@ class Worker:
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
         for hook in self._runtime.hooks("qcore_worker_start"):
             hook(event)
+        HOOKS.start()
         self._page.set_state(WorkerState.IDLE)
         try:
             self._work()
@@ -94,6 +95,7 @@ class Worker:
         self._reporters.flush()
         self._executor.close()
         self._failures.close(self._broker, self._store, self._runtime)
+        say_farewell(self._slot)
         return 0
 
     def _assemble(self, owner: bytes) -> None:
@@ -106,6 +108,7 @@ class Worker:
             runtime.hooks("qcore_post_execute"),
             self._reporters.report if self._reporters else None,
             cancelled=lambda: self._page.commands.cancelled(*self._page.position()),
+            restore=self._surroundings.restore_streams,
         )
         self._handlers.set_alarm(self._executor.alarm)
         # However long the backends take to start.
@@ -148,10 +151,11 @@ class Worker:
                 continue
             entries = self._accept(deliveries)
             began = time.monotonic_ns()
-            self._measure_wait(entries)
+            measure_wait(self._page, entries)
             self._run(entries, began)
             self._prefetch.adapt(deliveries, time.monotonic_ns() - began)
             self._handlers.restore()
+            self._surroundings.after_batch()
             self._reason = replacement_due(self._config, self._total)
             if self._reason is not ExitReason.NOT:
                 self._settle(0)
@@ -163,6 +167,7 @@ class Worker:
     def _run(self, entries: Sequence[LeasedMessage], now: int) -> None:
         """Run a batch, task by task."""
         page, batch, executor = self._page, self._batch, self._executor
+        restore = self._surroundings.after_task
         began = now
         #: tasks whose time is counted; deferred ones are not
         counted = self._total
@@ -175,7 +180,7 @@ class Worker:
                 # The import is not part of the task's time, because the next worker would repeat it.
                 if not page.begin(index, now, 0):
                     break
-                plan.find()
+                self._find(plan)
                 now = time.monotonic_ns()
             deadline = now + plan.timeout if plan.timeout and not plan.once else 0
             if not page.begin(index, now, deadline):
@@ -199,8 +204,7 @@ class Worker:
                 # The task ends before its permit is released, or the supervisor would extend the permit.
                 page.end(index + 1, self._total)
                 self._limiter.release(entry.opened.id, plan.limit)
-            os.fchdir(self._home)
-            os.umask(self._umask)
+            restore()
             now = time.monotonic_ns()
             if not recorded or now - began > TARGET:
                 # The last task alone may have taken most of the time.
@@ -217,6 +221,13 @@ class Worker:
         page.end(batch.ended, self._total)
         batch.release_unstarted()
 
+    def _find(self, plan: TaskPlan) -> None:
+        """Find a task's function, which may import a module of the program's."""
+        self._surroundings.after_batch()
+        plan.find()
+        self._surroundings.adopt()
+        HOOKS.start()
+
     def _acquire(self, id: bytes, limit: Limit) -> tuple[Outcome | None, float]:
         """Return how a task under a limit ends that cannot begin, and the seconds it has to wait."""
         backoff = self._failures.backoff()
@@ -230,12 +241,6 @@ class Worker:
                 if self._stopping:
                     return None, backoff.seconds
 
-    def _measure_wait(self, entries: Sequence[LeasedMessage]) -> None:
-        """Count the wait of a batch's first message for all of them, if its age is its wait."""
-        if entries and entries[0].deliveries == 1 and not entries[0].plan.head.delayed:
-            waited = time.time_ns() - entries[0].opened.created * 1_000_000
-            self._page.metrics.waited(len(entries), waited)
-
     def _lease(self) -> Sequence[Delivery]:
         """Wait until the queue has a message; return nothing when stopped."""
         self._page.set_state(WorkerState.IDLE)
@@ -248,7 +253,7 @@ class Worker:
                 self._waiting = True
                 if self._stopping:
                     return ()
-                self._wait_while_paused()
+                self._page.commands.await_resume()
                 deliveries = self._broker.lease(1, _WAIT)
             except BackendError as exc:
                 # One that rejects the call may be mended meanwhile, and a new worker would meet the same.
@@ -264,12 +269,6 @@ class Worker:
             elif deliveries:
                 self._page.set_state(WorkerState.BUSY)
                 return deliveries
-
-    def _wait_while_paused(self) -> None:
-        """Wait while the queue is paused, or not known to be running; a stop interrupts this."""
-        backoff = Backoff(*_PAUSE_POLL)
-        while self._page.commands.paused:
-            time.sleep(backoff.next())
 
     def _accept(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
         """Record leased messages in the journal, once the result store has said which have ended before."""

@@ -1,0 +1,45 @@
+"""How a run ends that raised, or could not begin."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from qcore.errors import DecodeError
+from qcore.model import Kind, Outcome
+from qcore.tasks.tracebacks import format_error, format_traceback
+
+if TYPE_CHECKING:
+    from qcore.tasks.plan import TaskPlan
+
+
+class InvalidArguments(Exception):
+    """Arguments do not fit the annotations of a task."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def without_arguments(exc: BaseException, plan: TaskPlan) -> Outcome:
+    """Return the outcome of a task whose arguments cannot be decoded, or do not fit its annotations."""
+    now = time.time()
+    if isinstance(exc, InvalidArguments):
+        return failure(exc.cause, plan, now)
+    why = exc if isinstance(exc, DecodeError) else format_error(exc)
+    text = f"the arguments cannot be decoded: {why}"
+    return Outcome(Kind.REJECTED, error=text, started=now, finished=now)
+
+
+def failure(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
+    """Return the outcome of a task that raised."""
+    return Outcome(
+        Kind.FAILURE,
+        None,
+        format_error(exc),
+        format_traceback(exc),
+        # SystemExit and the like are failures as well; only the task's own policy excludes them.
+        retryable=plan.is_retryable(exc),
+        started=started,
+        finished=time.time(),
+    )

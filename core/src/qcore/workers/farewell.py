@@ -1,0 +1,47 @@
+"""What runs before a worker process ends, and for how long."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from qcore.worker_hooks import HOOKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger("qcore.worker")
+
+#: Seconds for the functions of `on_worker_stop`, and again for those of `atexit`.
+_EACH: Final = 2.0
+
+
+def say_farewell(slot: int) -> None:
+    """Call what the program and its libraries want called before this process ends.
+
+    All tasks are settled by now, so a function that does not return is cut off with the process.
+    """
+    if HOOKS.on_stop:
+        _within(slot, HOOKS.stop, lambda: f"on_worker_stop: {HOOKS.running}")
+    _within(slot, atexit._run_exitfuncs, lambda: "a function registered with atexit")  # noqa: SLF001 - there is no public way
+
+
+def _within(slot: int, call: Callable[[], None], what: Callable[[], str]) -> None:
+    # The functions expect the main thread, so it is another one that ends the process.
+    over = threading.Event()
+
+    def watch() -> None:
+        if not over.wait(_EACH):
+            _log.error("worker %d: %s did not return within %g s; it is cut off", slot, what(), _EACH)
+            os._exit(0)
+
+    threading.Thread(target=watch, name="qcore-farewell", daemon=True).start()
+    try:
+        call()
+    except BaseException:  # noqa: BLE001 - the functions are the program's; the process ends anyway
+        _log.exception("worker %d: %s failed", slot, what())
+    finally:
+        over.set()
