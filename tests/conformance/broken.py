@@ -478,6 +478,24 @@ class WithdrawLeavesThem(MemoryBroker):
         return taken
 
 
+class FindSeesTheReadyOnly(MemoryBroker):
+    """Does not find what is leased, delayed or dead-lettered."""
+
+    def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Look at what is due."""
+        now = time.monotonic()
+        due = [message.id for at, _, message in self._queue._waiting if at <= now]
+        return [id for id in ids if id in due]
+
+
+class FindRemembersAll(MemoryBroker):
+    """Finds what was there once."""
+
+    def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Return all that is asked for."""
+        return ids
+
+
 class WithdrawLooksAtTheReady(MemoryBroker):
     """Does not find what waits for its time."""
 

@@ -24,7 +24,9 @@ LAYERS: Final = (
     {"workers"},
     # one task
     {"app"},
-    {"results_api", "control_api", "queue_api", "delivery"},
+    {"results_api", "queue_api", "delivery"},
+    {"absence"},
+    {"control_api"},
     {"inline"},
     {"flows", "schedules"},
     {"tasks"},

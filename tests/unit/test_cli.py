@@ -342,7 +342,9 @@ def test_no_result_yet_is_a_code_of_its_own(qcore_: Callable[..., Ended], app: A
 
     assert (ended.code, ended.out) == (Exit.NOT_YET, "")
     assert f"task {task_id} has no result" in ended.err
-    assert json.loads(qcore_("result", task_id, "--json").out) == {"id": task_id, "state": None}
+    record = json.loads(qcore_("result", task_id, "--json").out)
+    assert record == {"id": task_id, "state": None, "reason": record["reason"]}
+    assert record["reason"] in ended.err
 
 
 def test_what_is_no_task_id_is_a_usage_error(qcore_: Callable[..., Ended]) -> None:

@@ -6,6 +6,7 @@ from qcore.app import App
 from qcore.config import UNSET, Config
 from qcore.errors import (
     QcoreError,
+    ResultGone,
     ResultNotReady,
     ScheduleError,
     SkipTask,
@@ -49,6 +50,7 @@ __all__ = [
     "QcoreError",
     "QueueSize",
     "Result",
+    "ResultGone",
     "ResultNotReady",
     "Retry",
     "Schedule",

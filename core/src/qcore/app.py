@@ -242,7 +242,7 @@ class App(DeclaresWorkerHooks):
         return collect(self, function, args, options)
 
     def cancel(self, task_id: str) -> bool:
-        """Cancel a task; return False if it has ended already.
+        """Cancel a task; return False if it has ended already, or if there is no such task.
 
         - A task in the queue is removed, if the broker can do that, and has failed when this returns.
         - In a running task `TaskCancelled` is raised within two seconds. If it has not ended a
@@ -251,7 +251,8 @@ class App(DeclaresWorkerHooks):
           for a day: it is cancelled after 0.3 seconds of running. A shorter run comes to its end.
 
         The result has the state FAILED and the kind `cancelled`; no other attempt follows. An
-        unknown id is flagged as well, because the task may be held by a worker.
+        unknown id is flagged as well, because the task may be a follow-up that is enqueued later.
+        A broker that cannot look for a message by its id (SQS, IronMQ, Disque) knows no unknown ids.
 
         Raises:
             ValueError: this is not a task id.
@@ -268,10 +269,13 @@ class App(DeclaresWorkerHooks):
 
         - `running` is known about a second after the start, from what its cluster publishes, and
           never if the broker keeps no status.
-        - `queued` means that no result is stored, that no cluster says it runs, and that there are
-          messages in the queue, one of which may be this task.
-        - `unknown` means that the queue is empty and no result is stored: there never was such a
-          task, its result was not stored or has expired, or it began a moment ago.
+        - `queued` means that no result is stored, that no cluster says it runs, and that its message
+          is in the queue: it waits, or has just begun.
+        - `unknown` means that neither a message nor a result is there: there never was such a task,
+          or its result was not stored, has expired or was deleted.
+        - A broker that cannot look for a message by its id (SQS, IronMQ, Disque), or has too many to
+          look through (SQLite 100,000, Redis 10,000), has `queued` while there is any message, and
+          `unknown` once there is none.
 
         Raises:
             ValueError: this is not a task id.

@@ -48,7 +48,19 @@ def cancel(runtime: Runtime, task_ids: Sequence[str]) -> list[bool]:
         held = [one for one in left if one not in taken]
         over |= _ended(store, held)
         _flag(runtime, [one for one in left if one in taken or one in over], 0.0)
+        over |= _unknown(broker, store, [one for one in held if one not in over])
     return [one not in over for one in ids]
+
+
+def _unknown(broker: Broker, store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:
+    """Return the ids that neither a message nor a result bears, as far as the broker can tell."""
+    present = broker.find_messages(ids) if ids else ()
+    if present is None:
+        return set()
+    absent = [one for one in ids if one not in present]
+    # Whoever ended or began one meanwhile has stored that.
+    stored = {one.id for one in store.get(absent) if one is not None} if absent else set()
+    return {one for one in absent if one not in stored}
 
 
 def status(runtime: Runtime, task_id: str) -> TaskStatus:
@@ -67,10 +79,23 @@ def status(runtime: Runtime, task_id: str) -> TaskStatus:
         if result is not None:
             state = "begun" if result.begun else "retrying"
             return TaskStatus(id=task_id, state=state, since=result.finished, worker=result.worker)
-        size = broker.size()
-        if size.ready or size.leased or size.delayed:
-            return TaskStatus(id=task_id, state="queued", since=_enqueued(id_))
-        return TaskStatus(id=task_id, state="unknown")
+        if _is_queued(broker, id_):
+            return TaskStatus(id=task_id, state="queued", since=enqueued(id_))
+        # It may have ended since its result was asked for.
+        return (
+            TaskStatus(id=task_id, state="unknown")
+            if store.get([id_])[0] is None
+            else status(runtime, task_id)
+        )
+
+
+def _is_queued(broker: Broker, id: bytes) -> bool:
+    """Return whether a message is in the queue, or may be."""
+    present = broker.find_messages([id])
+    if present is not None:
+        return bool(present)
+    size = broker.size()
+    return bool(size.ready or size.leased or size.delayed)
 
 
 def _running(runtime: Runtime, bodies: Iterable[bytes], task_id: str) -> Iterator[TaskStatus]:
@@ -151,7 +176,7 @@ def _ended(store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:
     return found
 
 
-def _enqueued(id: bytes) -> float:
+def enqueued(id: bytes) -> float:
     """Return the epoch seconds an id begins with, 0.0 if it was made in another way."""
     found = int.from_bytes(id[:6], "big") / 1000
     now = time.time()

@@ -151,6 +151,10 @@ class ResultNotReady(QcoreError):
     """The task has no final result yet."""
 
 
+class ResultGone(ResultNotReady):
+    """The task has no result any more, or there never was such a task."""
+
+
 class SkipTask(QcoreError):
     """A pre_enqueue or pre_execute hook skips this task."""
 

@@ -314,6 +314,17 @@ class Broker(ABC):
             removed += dropped
         return removed
 
+    def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes] | None:
+        """Return those of these ids that messages in the queue bear, in any order.
+
+        - A message is found whether it is ready, delayed, leased or dead-lettered, and stays as it is.
+        - None means that the broker cannot tell, or would have to read too many messages for it.
+
+        It is asked for the status of a task of which nothing else is known.
+        """
+        del ids
+        return None
+
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds; b"" removes them."""
 

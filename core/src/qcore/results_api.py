@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from qcore.errors import ResultNotReady, TaskFailed
+from qcore.absence import explain
+from qcore.errors import ResultGone, ResultNotReady, TaskFailed
 from qcore.model import State
 from qcore.tasks.annotations import restored
 from qcore.tasks.resolve import imported
@@ -44,15 +45,16 @@ class TaskResults:
             wait: most seconds to wait for it.
 
         Raises:
-            ResultNotReady: there is no final result within that time.
+            ResultGone: neither a message nor a result of the task is there; a kind of `ResultNotReady`.
+            ResultNotReady: there is no final result within that time; the message says why.
             TaskFailed: the task failed for good.
             ValueError: this is not a task id.
 
         """
         result = self.fetch(task_id, wait)
         if result is None:
-            msg = f"task {task_id} has no result yet after waiting {wait:g} seconds"
-            raise ResultNotReady(msg)
+            why = explain(self._app.runtime, task_id)
+            raise (ResultGone if why.gone else ResultNotReady)(f"task {task_id} {why.text}")
         if result.begun:
             msg = f"task {task_id} ({result.name}) has no result: {result.error}"
             raise ResultNotReady(msg)

@@ -30,6 +30,10 @@ _SIZE = f"""with ready as (select
     (select count(*) from dead_letter)"""  # noqa: S608 - no values in it
 
 _ID: Final = f"substr(body, {ID_AT.start + 1}, {ID_AT.stop - ID_AT.start})"
+_ALL_IDS = f"""select {_ID} from queue union all select {_ID} from returned
+    union all select {_ID} from dead_letter"""  # noqa: S608 - as above
+_MORE_THAN = """select 1 from (select 1 from queue union all select 1 from returned
+    union all select 1 from dead_letter) limit 1 offset ?"""
 _READY_IDS = f"select seq, {_ID} from queue where seq > {LAST_LEASED}"  # noqa: S608 - as above
 _RETURNED_IDS = f"select key, {_ID} from returned where token is null or at <= ?"  # noqa: S608 - as above
 # checked again, because another process may have leased the message and reused its number
@@ -38,6 +42,10 @@ _RETURNED = f"select body from returned where key = ? and {_ID} = ? and (token i
 _OUTDATED_GAPS = f"""delete from gap where exists (select 1 from queue where queue.seq = gap.seq)
     or seq > (select coalesce(max(seq), 0) from queue)
     or seq < (select coalesce(min(seq), 0) from queue where seq > {LAST_LEASED})"""  # noqa: S608 - as above
+
+
+#: Messages among which one is looked for by its id; more than these are not read for one answer.
+MAX_SEARCHED: Final = 100_000
 
 
 class Found(NamedTuple):
@@ -84,6 +92,14 @@ def find(connection: sqlite3.Connection, ids: Collection[bytes]) -> list[Found]:
     found = [Found(id_, row, fresh=True) for row, id_ in fresh if id_ in wanted]
     returned = connection.execute(_RETURNED_IDS, (time.time(),))
     return found + [Found(id_, row, fresh=False) for row, id_ in returned if id_ in wanted]
+
+
+def present(connection: sqlite3.Connection, ids: Collection[bytes]) -> list[bytes] | None:
+    """Return the ids that messages in any state bear, None if there are too many messages."""
+    if connection.execute(_MORE_THAN, (MAX_SEARCHED,)).fetchone():
+        return None
+    wanted = frozenset(ids)
+    return [id_ for id_ in {one for (one,) in connection.execute(_ALL_IDS)} if id_ in wanted]
 
 
 def remove_messages(connection: sqlite3.Connection, found: Collection[Found]) -> list[bytes]:

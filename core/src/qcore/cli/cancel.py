@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qcore.absence import explain
 from qcore.cli.exit_codes import Exit
 from qcore.cli.ids import as_task_id
 from qcore.cli.text import say, say_json
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def command(session: Session, task_id: str, as_json: bool) -> int:
-    """Cancel a task, whether it waits or runs; exit code 1 if it has ended already.
+    """Cancel a task, whether it waits or runs; exit code 1 if it has ended or is unknown.
 
     ID is the id of the task, or the first or last digits of it where these are unique. A running
     task is interrupted within two seconds; if it has not ended a second later, its worker is
@@ -30,6 +31,8 @@ def command(session: Session, task_id: str, as_json: bool) -> int:
         say_json({"id": task_id, "cancelled": done})
     elif done:
         say(f"task {task_id} cancelled")
+    elif session.app.status(task_id).state == "unknown":
+        say(f"qcore: task {task_id} {explain(session.runtime, task_id).text}", error=True)
     else:
         say(f"qcore: task {task_id} has ended already; qcore result prints how", error=True)
     return Exit.OK if done else Exit.FAILED

@@ -100,6 +100,6 @@ def command(
         msg = f"a plugin's pre_enqueue hook skipped {name!r}; nothing was enqueued"
         raise QcoreError(msg)
     if wait is not None:
-        return print_result(job.id, job.fetch(wait), wait, as_json=as_json)
+        return print_result(session, job.id, job.fetch(wait), as_json=as_json)
     say(json.dumps({"id": job.id}) if as_json else job.id)
     return Exit.OK

@@ -9,6 +9,7 @@ from qcore.errors import (
     ConfigError,
     PluginError,
     QcoreError,
+    ResultGone,
     ResultNotReady,
     TaskNameError,
 )
@@ -41,6 +42,8 @@ def exit_of(error: QcoreError) -> Exit:
             return Exit.UNAVAILABLE
         case ConfigError() | PluginError():
             return Exit.CONFIG
+        case ResultGone():
+            return Exit.FAILED
         case ResultNotReady():
             return Exit.NOT_YET
         case TaskNameError():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from qcore.absence import explain
 from qcore.cli.exit_codes import Exit
 from qcore.cli.ids import as_task_id
 from qcore.cli.text import counted, plain, say, say_json, shown
@@ -14,6 +15,7 @@ from qcore.model import State
 from qcore.sanitize import clean, line
 
 if TYPE_CHECKING:
+    from qcore.absence import Absence
     from qcore.cli.session import Session
     from qcore.model import Result
 
@@ -27,18 +29,18 @@ def command(session: Session, task_id: str, wait: float, as_json: bool) -> int:
     """Print what a task returned.
 
     ID is the id of the task, or the first or last digits of it where these are unique. A failure
-    is printed on standard error, with exit code 1; exit code 75 means that there is no result yet.
+    is printed on standard error, with exit code 1, and so is that nothing is known of the task;
+    exit code 75 means that there is no result yet.
     """
-    return print_result(task_id, session.app.results.fetch(task_id, wait), wait, as_json=as_json)
+    return print_result(session, task_id, session.app.results.fetch(task_id, wait), as_json=as_json)
 
 
-def print_result(task_id: str, result: Result | None, wait: float, *, as_json: bool) -> Exit:
-    """Print a result and return the exit code that goes with it."""
+def print_result(session: Session, task_id: str, result: Result | None, *, as_json: bool) -> Exit:
+    """Print a result, or why there is none, and return the exit code that goes with it."""
+    if result is None:
+        return _print_absence(task_id, explain(session.runtime, task_id), as_json=as_json)
     if as_json:
-        say_json(_record(task_id, result))
-    elif result is None:
-        waited = f" after {wait:g} seconds" if wait else ""
-        say(f"qcore: task {task_id} has no result{waited}; --wait SECONDS waits for one", error=True)
+        say_json(_record(result))
     elif result.state is State.SUCCESS:
         say(shown(result.value))
     else:
@@ -51,13 +53,19 @@ def print_result(task_id: str, result: Result | None, wait: float, *, as_json: b
         if not result.state.final:
             how = "has begun" if result.begun else "failed and will run again"
         say(f"qcore: task {task_id} ({line(result.name)}) {how} ({runs}): {line(result.error)}", error=True)
-    if result is None or not result.state.final:
+    if not result.state.final:
         return Exit.NOT_YET
     return Exit.OK if result.state is State.SUCCESS else Exit.FAILED
 
 
-def _record(task_id: str, result: Result | None) -> dict[str, object]:
-    if result is None:
-        return {"id": task_id, "state": None}
+def _print_absence(task_id: str, why: Absence, *, as_json: bool) -> Exit:
+    if as_json:
+        say_json({"id": task_id, "state": None, "reason": why.text})
+    else:
+        say(f"qcore: task {task_id} {why.text}", error=True)
+    return Exit.FAILED if why.gone else Exit.NOT_YET
+
+
+def _record(result: Result) -> dict[str, object]:
     record = attrs.asdict(result, recurse=False)
     return {**record, "state": result.state.name.lower(), "value": plain(result.value)}

@@ -146,8 +146,9 @@ class CallbackJob(Job):
         if self.status().state in _ENDED:
             return False
         done = any(self._app.cancel_many([*self.members._open_ids(), self.id]))  # noqa: SLF001 - its own members
-        # If all members were waiting, the callback is cancelled by now.
-        return super().cancel() or done
+        # If all members were waiting, the callback is cancelled by now. If they have ended, it is about to
+        # be enqueued, and then ended because of its flag.
+        return super().cancel() or done or any(one is not None for one in self.members.fetch())
 
     def __repr__(self) -> str:
         return f"<CallbackJob {self.id} behind {len(self.members)} members>"

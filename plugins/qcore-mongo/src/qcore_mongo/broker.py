@@ -188,6 +188,14 @@ class MongoBroker(Broker):
                 found.append(taken["body"])
         return found
 
+    def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes] | None:
+        """Find messages in any state by their key."""
+        collection = self._client.collection(Kind.MESSAGES)
+        wanted = {"_id": {"$in": list(ids)}}
+        return self._client.do(
+            lambda: [one["_id"] for one in collection.find(wanted, {"_id": 1})], repeatable=True
+        )
+
     # -- inspection ---------------------------------------------------------------------------
 
     def size(self) -> QueueSize:

@@ -299,6 +299,10 @@ class RedisBroker(Broker):
         """Remove messages; the queue is read whole, some hundreds of messages in one step."""
         return removal.remove_messages(self._link, ids)
 
+    def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes] | None:
+        """Find messages in any state; nothing is known of a queue that is too long to be read."""
+        return removal.find_messages(self._link, ids)
+
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep a status, and drop those that are expired."""
         self._link.run(script("publish"), cluster, round(ttl * 1000), body)

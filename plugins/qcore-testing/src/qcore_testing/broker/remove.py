@@ -1,4 +1,4 @@
-"""Rules of `remove_messages`: what waits is removed."""
+"""Rules of `remove_messages` and `find_messages`."""
 
 from __future__ import annotations
 
@@ -174,3 +174,44 @@ class RemoveRules(BrokerTests):
         sent = [os.urandom(ID_AT.start) + os.urandom(16) + b"the rest" for _ in range(count)]
         broker.enqueue([Outgoing(body[ID_AT], body, delay) for body in sent])
         return sent
+
+    def test_a_message_is_found_in_any_state(self, new: MakeBroker) -> None:
+        """Return those of these ids that messages in the queue bear, in any order.
+
+        A message is found whether it is ready, delayed, leased or dead-lettered, and stays as it is.
+        """
+        broker, other = new(), new()
+        skip_unless(broker.find_messages([os.urandom(16)]) is not None, "cannot find a message by its id")
+        sent = self.send(broker, 5)
+        if broker.capabilities.delay:
+            sent += self.send(broker, 1, delay=600.0)
+        held = self.some(broker, 2) if broker.capabilities.redelivers else []
+        if held:
+            self.settle(broker, held[0], Action.RETRY)
+        if held and broker.capabilities.dead_letters:
+            self.settle(broker, held[1], Action.DEAD_LETTER, reason="no use")
+        before = broker.size()
+
+        found = other.find_messages([os.urandom(16), *(body[ID_AT] for body in sent)])
+
+        assert found is not None
+        assert sorted(body[ID_AT] for body in sent) == sorted(found)
+        assert before == broker.size()
+
+    def test_a_message_that_is_gone_is_not_found(self, new: MakeBroker) -> None:
+        """Return those of these ids that messages in the queue bear, in any order.
+
+        None means that the broker cannot tell, or would have to read too many messages for it.
+        """
+        broker = new()
+        skip_unless(broker.find_messages([]) is not None, "cannot find a message by its id")
+        ended, removed = self.send(broker, 2)
+        if broker.capabilities.redelivers:
+            leased = self.one(broker)
+            assert leased.body == ended
+            assert broker.find_messages([ended[ID_AT]]) == [ended[ID_AT]]
+            self.settle(broker, leased, Action.ACK)
+            assert list(broker.find_messages([ended[ID_AT]]) or ()) == []
+        broker.purge()
+
+        assert list(broker.find_messages([ended[ID_AT], removed[ID_AT]]) or ()) == []

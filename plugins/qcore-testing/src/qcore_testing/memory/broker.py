@@ -88,6 +88,10 @@ class MemoryBroker(Broker):
         """Remove messages that are not leased."""
         return self._queue.remove_messages(ids)
 
+    def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes] | None:
+        """Find messages in any state."""
+        return self._queue.find_messages(ids)
+
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds."""
         self._queue.publish(cluster, body, ttl)

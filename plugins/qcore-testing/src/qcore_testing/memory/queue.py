@@ -95,6 +95,14 @@ class MemoryQueue:
             heapq.heapify(self._waiting)
             return [message.body for message in found]
 
+    def find_messages(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Return which of these ids messages bear, in any state."""
+        with self.changed:
+            held = {message.id for _, _, message in self._waiting}
+            held.update(message.id for message in self._leased.values())
+            held.update(message.id for message, _, _ in self._dead_letters.values())
+            return [one for one in ids if one in held]
+
     # -- consumers --------------------------------------------------------------------------
 
     def take(self, limit: int, wait: float, lease: float, owner: bytes = b"") -> list[Delivery]:
