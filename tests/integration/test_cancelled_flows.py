@@ -47,11 +47,27 @@ def test_a_callback_called_off_while_it_waits_is_not_called(land: Land) -> None:
         (flow_tasks.total, (str(land.file()),))
     )
 
-    assert Job.cancel(job)
+    # By its id alone nothing is known of it yet; it is flagged all the same.
+    assert not Job.cancel(job)
     land.cluster()
 
     assert final(job).cancelled
     assert [one.value for one in finals(job.members)] == [0, 2, 4]
+    assert lines(land.file()) == []
+
+
+def test_the_callback_of_cancelled_members_is_cancelled(land: Land) -> None:
+    """One word for members, callback and chain."""
+    app = land.app()
+    job = app.group([(flow_tasks.double, (number,)) for number in range(3)]).then(
+        (flow_tasks.total, (str(land.file()),))
+    )
+
+    assert job.members.cancel() == 3
+    land.cluster()
+
+    assert (final(job).kind, job.status().state) == ("cancelled", "cancelled")
+    assert final(job).error.startswith("3 of 3 failed, the first is #1: TaskCancelled")
     assert lines(land.file()) == []
 
 

@@ -1,4 +1,4 @@
-"""What is said of a task without a result, and of one that nobody knows."""
+"""What is said of a task without a result, and of an unknown one."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from qcore.errors import BackendUnavailable, BadSignature, EnvelopeError
 from qcore.messages.control import PAUSED, ControlFlags
 from qcore.messages.envelope import read_head
 from qcore.model import ID_AT, Outgoing, State
+from qcore.status import Progress
 from tests.unit.test_batch import Moody
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 def task(number: int = 0) -> int:
     """Stand for work."""
     return number
+
+
+def fails() -> None:
+    """Fail."""
+    raise ValueError
 
 
 def told(result: object) -> None:
@@ -120,3 +126,11 @@ def test_a_queue_is_paused_by_a_mark_of_ours(app: App) -> None:
     assert marks.verify(PAUSED, marks.sign(PAUSED))
     assert not marks.verify(PAUSED, marks.sign("cancel:00"))
     assert not marks.verify(PAUSED, None)
+
+
+def test_a_bar_of_an_ended_task_comes_to_its_end(app: App) -> None:
+    """Whoever polls the progress sees the task complete, and not None."""
+    job, failing = app.task(task).using(sync=True).enqueue(), app.task(fails).using(sync=True).enqueue()
+
+    assert Progress(done=1.0, total=1.0) == job.status().progress
+    assert failing.status().progress is None

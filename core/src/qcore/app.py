@@ -252,7 +252,6 @@ class App(DeclaresWorkerHooks):
 
         The result has the state FAILED and the kind `cancelled`; no other attempt follows. An
         unknown id is flagged as well, because the task may be a follow-up that is enqueued later.
-        A broker that cannot look for a message by its id (SQS, IronMQ, Disque) knows no unknown ids.
 
         Raises:
             ValueError: this is not a task id.
@@ -273,9 +272,7 @@ class App(DeclaresWorkerHooks):
           is in the queue: it waits, or has just begun.
         - `unknown` means that neither a message nor a result is there: there never was such a task,
           or its result was not stored, has expired or was deleted.
-        - A broker that cannot look for a message by its id (SQS, IronMQ, Disque), or has too many to
-          look through (SQLite 100,000, Redis 10,000), has `queued` while there is any message, and
-          `unknown` once there is none.
+        - A broker that cannot find a message by its id has `queued` while there is any message.
 
         Raises:
             ValueError: this is not a task id.

@@ -16,7 +16,7 @@ from qcore.messages.envelope import read_head
 from qcore.messages.sealer import STATUS
 from qcore.messages.workflow import read_workflow
 from qcore.model import ID_AT, Kind, Outcome, Outgoing, State
-from qcore.status import ClusterStatus, TaskStatus
+from qcore.status import ClusterStatus, Progress, TaskStatus
 from qcore.tasks.task import id_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ def status(runtime: Runtime, task_id: str) -> TaskStatus:
         result = None if stored is None else runtime.results.read(stored)
         if result is not None and result.state.final:
             state = _KINDS.get(result.kind) or _FINAL[result.state]
-            return TaskStatus(id=task_id, state=state, since=result.finished, worker=result.worker)
+            complete = Progress(done=1.0, total=1.0) if result.state is State.SUCCESS else None
+            return TaskStatus(
+                id=task_id, state=state, since=result.finished, worker=result.worker, progress=complete
+            )
         running = next(_running(runtime, broker.statuses(), task_id), None)
         if running is not None:
             return running

@@ -87,7 +87,7 @@ class _InlineQueue:
                 upstream = upstream_args(self._runtime.results, tail, members)
             except UpstreamFailed as exc:
                 now = time.time()
-                return Outcome(Kind.SKIPPED, error=str(exc), started=now, finished=now)
+                return Outcome(exc.kind, error=str(exc), started=now, finished=now)
         return self._executor.run(opened, plan, 1, 0, upstream)
 
     def _join_barrier(self, then: FollowUp) -> Sequence[Outgoing]:

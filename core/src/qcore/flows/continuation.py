@@ -176,6 +176,11 @@ class ContinuationBuilder:
 class UpstreamFailed(Exception):
     """A task that this one waited for has failed."""
 
+    def __init__(self, message: str, kind: Kind = Kind.SKIPPED) -> None:
+        super().__init__(message)
+        #: how the task that waited ends
+        self.kind = kind
+
 
 def upstream_args(
     results: Results, tail: WorkflowHeader, members: Mapping[int, bytes]
@@ -233,5 +238,7 @@ def _members(
     if failed and not gathered.whole:
         index, first = failed[0]
         msg = f"{len(failed)} of {gathered.count} failed, the first is #{index}: {first.error}"
-        raise UpstreamFailed(msg)
+        # Cancelling members cancels the callback, as cancelling a link cancels the chain.
+        cancelled = all(body.kind == Kind.CANCELLED.value for _, body in failed)
+        raise UpstreamFailed(msg, Kind.CANCELLED if cancelled else Kind.SKIPPED)
     return found

@@ -189,14 +189,18 @@ def upstream_results(
     return found
 
 
-def bind_upstream_results(one: LeasedMessage, results: Results, members: Mapping[int, bytes]) -> str:
-    """Attach the results that a message is called with; return why it must not run, or an empty text."""
+def bind_upstream_results(
+    one: LeasedMessage, results: Results, members: Mapping[int, bytes]
+) -> tuple[Kind | None, str]:
+    """Attach the results that a message is called with; return why it must not run, None if it may."""
     if one.tail is not None:
         try:
             one.upstream_args = upstream_args(results, one.tail, members)
-        except (UpstreamFailed, EnvelopeError) as exc:
-            return str(exc)
-    return ""
+        except UpstreamFailed as exc:
+            return exc.kind, str(exc)
+        except EnvelopeError as exc:
+            return Kind.SKIPPED, str(exc)
+    return None, ""
 
 
 def reject(delivery: Delivery, exc: EnvelopeError, rules: Rules, can: Capabilities) -> Decision:

@@ -126,10 +126,10 @@ class Screening:
                 # Without renewal Django-Q's rule holds: a redelivery may overlap the run before it.
                 kind, text = Kind.REPLAYED, "another copy of its message has ended"
             upstream = members.get(one.opened.id, {})
-            if kind is None and (text := bind_upstream_results(one, self._results, upstream)):
-                kind = Kind.SKIPPED
             if kind is None and one.opened.id in cancelled:
                 kind, text = Kind.CANCELLED, "TaskCancelled: the task was cancelled"
+            if kind is None:
+                kind, text = bind_upstream_results(one, self._results, upstream)
             if kind is None:
                 runnable.append(one)
             else:
