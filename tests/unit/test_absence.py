@@ -107,7 +107,9 @@ def test_a_success_that_was_pushed_out_is_gone(make: Callable[..., App]) -> None
 )
 def test_other_causes_are_named(make: Callable[..., App], options: dict[str, int], why: str) -> None:
     """What the configuration says of results is a cause."""
-    job = make(sync=True, **options).task(task).using(save=False).enqueue()
+    declared = make(**options).task(task)
+    declared.enqueue()
+    job = declared.using(save=False, sync=True).enqueue()
 
     with pytest.raises(ResultGone, match=why):
         job.result()

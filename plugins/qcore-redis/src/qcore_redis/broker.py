@@ -38,7 +38,8 @@ class RedisBroker(Broker):
     """A queue in Redis or Valkey, for any number of machines."""
 
     def __init__(self, settings: Settings) -> None:
-        self._queue = queue_key(settings)
+        # the braces keep all keys of a queue on one node
+        self._queue = b"{qcore:%s}:q" % settings.name.encode()
         self._link = Client(settings.section("redis"), self._queue)
         self._lasts = max(1, round(settings.retry * 1000))
         self._longest = min(LONGEST, max(1.0, settings.retry / 4))
@@ -52,7 +53,7 @@ class RedisBroker(Broker):
         self._waited = b""
         #: None = nothing is remembered
         self._ended = Ended.where_wanted(settings)
-        backend = backend_of(self._link, settings)
+        backend = f"redis:{self._link.address.title}#{settings.name}"
         self.capabilities = Capabilities(
             redelivers=True,
             extend=True,
@@ -311,13 +312,3 @@ class RedisBroker(Broker):
         """Return the statuses that are not expired."""
         found: list[bytes] = self._link.run(script("statuses"))
         return found
-
-
-def queue_key(settings: Settings) -> bytes:
-    """Return the key of the ready messages; the braces keep all keys of a queue on one node."""
-    return b"{qcore:%s}:q" % settings.name.encode()
-
-
-def backend_of(link: Client, settings: Settings) -> str:
-    """Return the name of this queue's keys, the same in every process."""
-    return f"redis:{link.address.title}#{settings.name}"
