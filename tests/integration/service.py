@@ -93,6 +93,19 @@ class Service:
         """Return what the cluster has logged."""
         return "\n".join(lines(self.folder / "log"))
 
+    def health(self) -> str:
+        """Return what a health probe prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "qcore", "--config", "served.toml", "health", "--patience", "0"],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=surroundings(),
+        )
+        assert done.returncode == (0 if done.stdout == "healthy\n" else 1)
+        return done.stdout
+
     def call(self, name: str, *arguments: Any) -> Any:
         """Enqueue a task and return its result."""
         return final(self.app.enqueue(f"shop.{name}", *arguments)).value

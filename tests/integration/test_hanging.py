@@ -268,9 +268,11 @@ def test_a_fork_that_hangs_is_given_up(service: Service) -> None:
     kill(workers[0].pid)
     until((service.folder / "forking").exists, "the fork to hang")
     until(lambda: not alive(zygote.pid), "the fork server to be given up")
+    until(lambda: "forks workers" in service.health(), "the probe to report it")
     (service.folder / "stuck").unlink()
 
     assert service.call("add", 2, 3) == 5
+    until(lambda: service.health() == "healthy\n", "the probe to report that it is over")
     assert f"(pid {zygote.pid}) does not answer" in service.log()
 
 

@@ -9,7 +9,9 @@ import attrs
 import msgspec
 import pytest
 
+import qcore.cli
 from qcore import App, ClusterStatus, Config
+from qcore.cli import Exit
 from qcore.cli.health import examine as examine_
 from qcore.cli.overview import look
 from qcore.cli.session import Session
@@ -129,3 +131,38 @@ def test_a_leased_message_is_progress_of_unseen_clusters(blind: Session) -> None
         broker.lease(1, 0.0)
 
     assert examine(blind, 0) == []
+
+
+SILENT = """
+import socket
+from qcore_sqlite.broker import SqliteBroker
+
+class Silent(SqliteBroker):
+    def ping(self):
+        ours, theirs = socket.socketpair()
+        ours.settimeout(30)
+        with ours, theirs:
+            for attempt in range(100):
+                try:
+                    ours.recv(1)
+                except Exception:
+                    continue
+"""
+
+
+def test_a_broker_that_does_not_answer_is_told_in_time(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever limits and retries a plugin has: a probe that hangs restarts nothing."""
+    (tmp_path / "silent_broker.py").write_text(SILENT)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "qcore.toml"
+    file.write_text('broker_class = "silent_broker.Silent"\n' + file.read_text())
+    began = time.monotonic()
+
+    with pytest.raises(SystemExit) as ended:
+        qcore.cli.main(["--config", str(file), "health", "--timeout", "0.5"])
+
+    assert ended.value.code == Exit.UNAVAILABLE
+    assert "the broker has not answered within 0.5 seconds" in capsys.readouterr().err
+    assert time.monotonic() - began < 20

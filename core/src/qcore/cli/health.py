@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -11,14 +13,25 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy
 from qcore.cli.overview import look
 from qcore.cli.text import counted, say, say_json
+from qcore.errors import BackendUnavailable
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qcore.cli.overview import QueueOverview
     from qcore.cli.session import Session
 
 #: Seconds between two checks of a queue on which nothing moves.
 _AGAIN: Final = 0.25
+#: Seconds that the broker has to answer, beside those in which something must move.
+_ANSWER: Final = 10.0
+#: Seconds until a check that is late is interrupted again: the first time it may be in a callback.
+_INTERRUPT: Final = 0.5
+
+
+class _Late(BaseException):
+    """Interrupts a check whose time is over; no plugin takes it for an error of its connection."""
 
 
 @click.command("health")
@@ -29,18 +42,25 @@ _AGAIN: Final = 0.25
     show_default=True,
     help="Seconds in which something must move while messages are ready.",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds for the whole check; 10 more than --patience if not given.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def command(session: Session, patience: float, as_json: bool) -> int:
+def command(session: Session, patience: float, timeout: float | None, as_json: bool) -> int:
     """Check that the queue is being worked on: exit code 0 if so, 1 if not.
 
     A queue is healthy if it has a cluster that reports no trouble and that takes messages or runs
     tasks while messages are ready. A worker that is connected but gets nothing is not healthy. A
     paused queue is healthy. If the broker keeps no status of clusters, the messages alone decide:
-    while some are ready, they must become fewer or be leased.
+    while some are ready, they must become fewer or be leased. If the broker does not answer in time,
+    the exit code is 69.
     """
-    first = look(session.app)
-    faults = examine(session, first, patience)
+    with _within(patience + _ANSWER if timeout is None else timeout):
+        first = look(session.app)
+        faults = examine(session, first, patience)
     if as_json:
         say_json(
             {
@@ -64,6 +84,25 @@ def command(session: Session, patience: float, as_json: bool) -> int:
                 else f"healthy, judged by the queue alone; clusters: {first.no_clusters}"
             )
     return Exit.FAILED if faults else Exit.OK
+
+
+@contextlib.contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Interrupt what takes longer, whatever limits and retries a plugin has of its own."""
+
+    def interrupt(*_: object) -> None:
+        raise _Late
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _INTERRUPT)
+    try:
+        yield
+    except _Late:
+        msg = f"the broker has not answered within {seconds:g} seconds"
+        raise BackendUnavailable(msg) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def examine(session: Session, first: QueueOverview, patience: float) -> list[str]:
