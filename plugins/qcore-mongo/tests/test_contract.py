@@ -29,14 +29,26 @@ pytestmark = pytest.mark.slow
 
 
 class _Fresh:
-    """A connection to a database that is new in each test."""
+    """A connection to a database that is new in each test, with no more rights than the page names."""
 
-    @pytest.fixture
-    def settings(self, land: Any, database: str) -> Iterator[Callable[..., Settings]]:
+    #: the further server is one without users
+    @pytest.fixture(params=[pytest.param("alone", marks=pytest.mark.further), "locked"])
+    def settings(self, request: pytest.FixtureRequest, database: str) -> Iterator[Callable[..., Settings]]:
         """Return a maker of settings of one queue."""
-        sections = {"mongo": MongoSettings(**land.settings), "mongo_db": database}
-        yield lambda name="kit", **fields: Settings(name=name, sections=sections, **fields)
+        land: Any = request.getfixturevalue(request.param)
+        tables: dict[str, dict[str, Any]] = {}
+
+        def make(name: str = "kit", **fields: Any) -> Settings:
+            if name not in tables:
+                tables[name] = land.allow(database, name) if request.param == "locked" else land.settings
+            sections = {"mongo": MongoSettings(**tables[name]), "mongo_db": database}
+            return Settings(name=name, sections=sections, **fields)
+
+        yield make
         with land.client() as client:
+            if request.param == "locked":
+                client[database].command("dropAllUsersFromDatabase")
+                client[database].command("dropAllRolesFromDatabase")
             client.drop_database(database)
 
 
