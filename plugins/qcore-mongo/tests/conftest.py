@@ -19,6 +19,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from qcore_testing.processes import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -105,6 +107,20 @@ class Node:
             self._process.send_signal(number)
             self._process.wait(30)
             self._process = None
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Kill the server for the time of a block."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def frozen(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the server answers nothing."""
+        assert self._process is not None
+        return frozen(self._process.pid)
 
     def client(self, **fields: Any) -> MongoClient[dict[str, Any]]:
         """Return a client of this one node."""

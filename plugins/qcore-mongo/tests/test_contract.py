@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from qcore.coordination import CoordinationStore
+    from qcore_testing.contract import Outage
 
 
 #: what the server does does not depend on the interpreter: on the oldest Python only
@@ -59,6 +60,26 @@ class TestMongoBroker(_Fresh, BrokerContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., MongoBroker]:
         """Return a maker of brokers of one queue."""
         return lambda **fields: MongoBroker(settings(**fields))
+
+    @pytest.fixture
+    def impatient(self, land: Any, settings: Callable[..., Settings]) -> Any:
+        """Return the server; brokers wait for its answers a shorter time than users' do."""
+        settings().sections["mongo"] = MongoSettings(
+            **land.settings, socketTimeoutMS=2000, connectTimeoutMS=2000, serverSelectionTimeoutMS=1000
+        )
+        return land.nodes[0]
+
+    @pytest.fixture
+    def restart_server(self, impatient: Any) -> Outage:
+        """Return what kills the server for a while."""
+        found: Outage = impatient.away
+        return found
+
+    @pytest.fixture
+    def freeze_server(self, impatient: Any) -> Outage:
+        """Return what stops the server for a while."""
+        found: Outage = impatient.frozen
+        return found
 
 
 class TestMongoResults(_Fresh, ResultStoreContract):

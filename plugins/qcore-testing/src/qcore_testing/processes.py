@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ def frozen(pid: int) -> Iterator[None]:
     """Stop a process for the time of a block: it is there and answers nothing."""
     os.kill(pid, signal.SIGSTOP)
     try:
+        # A process of many threads goes on for a moment. This cannot be observed of a process that is not
+        # a child of this one.
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
