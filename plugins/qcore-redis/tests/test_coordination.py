@@ -247,7 +247,7 @@ def test_a_full_server_lets_workers_go_on(start: Callable[..., Any], kind: str) 
 def behind(own: Any, make_proxy: Callable[[str], Any]) -> Iterator[tuple[Any, RedisCoordination]]:
     """Return a line that can fall silent, and notes behind it."""
     proxy = make_proxy(own.path)
-    section = RedisSettings(host="127.0.0.1", port=proxy.port, socket_timeout=0.3)
+    section = RedisSettings(host="127.0.0.1", port=proxy.port, socket_timeout=2.0)
     store = make_coordination(Settings(name="cut", sections={"redis": section}))
     store.get_flags(["a connection that is open"])
     yield proxy, store

@@ -138,7 +138,7 @@ def test_a_thousand_follow_at_once(make: Callable[..., tuple[RedisBroker, RedisR
 def behind(own: Any, make_proxy: Callable[[str], Any]) -> Iterator[tuple[Any, RedisBroker, RedisResults]]:
     """Return a line that can fall silent, and a broker and a store behind it."""
     proxy = make_proxy(own.path)
-    section = RedisSettings(host="127.0.0.1", port=proxy.port, socket_timeout=0.3)
+    section = RedisSettings(host="127.0.0.1", port=proxy.port, socket_timeout=2.0)
     settings = Settings(name="cut", sections={"redis": section})
     broker, store = RedisBroker(settings), RedisResults(settings)
     yield proxy, broker, store

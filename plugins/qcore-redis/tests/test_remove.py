@@ -226,7 +226,7 @@ def test_a_lost_answer_says_that_messages_may_be_gone(
 ) -> None:
     """It is not asked again by itself: what was removed cannot be told any more."""
     proxy = make_proxy(own.path)
-    section = RedisSettings(host="127.0.0.1", port=proxy.port, socket_timeout=0.3)
+    section = RedisSettings(host="127.0.0.1", port=proxy.port, socket_timeout=2.0)
     broker = RedisBroker(Settings(name=queue, sections={"redis": section}))
     one = message()
     broker.enqueue([one])

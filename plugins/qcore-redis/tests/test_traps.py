@@ -223,7 +223,7 @@ def behind(own: Any, make_proxy: Callable[[str], Any]) -> Iterator[tuple[Any, Ca
     made: list[RedisBroker] = []
 
     def make(**fields: Any) -> RedisBroker:
-        section = RedisSettings(host="127.0.0.1", port=proxy.port, socket_timeout=0.3)
+        section = RedisSettings(host="127.0.0.1", port=proxy.port, socket_timeout=2.0)
         made.append(RedisBroker(named("cut", section, **fields)))
         return made[-1]
 
