@@ -26,6 +26,22 @@ if TYPE_CHECKING:
 changed = msgspec.structs.replace
 
 
+class TimeInMilliseconds(MemoryBroker):
+    """Takes the unit of its server for ours."""
+
+    def server_time(self) -> float:
+        """Do not divide."""
+        return time.time() * 1000
+
+
+class TimeIsRemembered(MemoryBroker):
+    """Asks its server once."""
+
+    def server_time(self) -> float:
+        """Return the time of the import."""
+        return 1_790_000_000.0
+
+
 class AckKeeps(MemoryBroker):
     """Forgets to remove what is done."""
 

@@ -103,6 +103,8 @@ ACK, DEAD_LETTER = Action.ACK, Action.DEAD_LETTER
 #: what is broken, the test that must say so, and its parameters
 BROKERS: Final = [
     (broken.AckKeeps, "test_ack_removes"),
+    (broken.TimeInMilliseconds, "test_the_server_s_time_is_read"),
+    (broken.TimeIsRemembered, "test_the_server_s_time_is_read"),
     (broken.RetryLoses, "test_retry_presents_it_again"),
     (broken.RetryForgetsCounters, "test_counters_are_absolute"),
     (broken.RetryIgnoresDelay, "test_retry_waits"),

@@ -41,6 +41,7 @@ LAYERS: Final = (
     {"connection_pool"},
     {"hookspecs", "messages", "move", "making", "guarding"},
     {"user_modules"},
+    {"backend_clock"},
     {"interfaces", "settle", "logs", "serializing"},
     {"coordination", "wording"},
     # ground

@@ -241,6 +241,16 @@ class Broker(ABC):
         """
         return self.capabilities.transaction_domain
 
+    def server_time(self) -> float | None:
+        """Return the epoch seconds that the backend's clock shows; None if it has none of its own.
+
+        - It is asked anew by each call.
+
+        Expiries and slots of schedules are compared with it, so that the clocks of producers and
+        workers may differ. The default is None: then the clock of each machine decides.
+        """
+        return None
+
     def commit_and_lease(
         self,
         store: ResultStore | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
@@ -23,6 +24,14 @@ _REASON: Final = 1000
 
 #: most bytes that are written before a body
 COUNTERS_SIZE: Final = _HEADER.size + _REASON
+
+
+def parse_http_date(text: str) -> float | None:
+    """Return the middle of the second that the header `Date` of an answer gives, None if there is none."""
+    try:
+        return parsedate_to_datetime(text).timestamp() + 0.5
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 class CountedMessage(NamedTuple):

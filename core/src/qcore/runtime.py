@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from qcore.backend_clock import BackendClock
 from qcore.connection_pool import ConnectionPool
 from qcore.errors import ConfigError
 from qcore.making import load_broker_class, make
@@ -65,6 +66,8 @@ class Runtime:
         self.serializers: Mapping[int, Serializer] = self._accepted()
         self.serializer = self._make("qcore_serializers", config.serializer, self.plugins.serializer)
         self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker)
+        #: decides about expiries and slots
+        self.clock = BackendClock(self.brokers.connection)
         self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store)
         self.schedule_stores: ConnectionPool[SealedSchedules] = ConnectionPool(self.make_schedule_store)
         self.coordination_stores: ConnectionPool[CoordinationStore] = ConnectionPool(

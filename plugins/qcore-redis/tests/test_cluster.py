@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -131,3 +133,37 @@ def test_a_slot_fires_once_for_two_clusters(
     assert done.repeats == 0
     assert app.queue.size().ready == 0
     assert len(path.read_text().splitlines()) == 6
+
+
+WRONG = """
+import sys, time
+
+right, right_ns, off = time.time, time.time_ns, float(sys.argv[1])
+time.time, time.time_ns = lambda: right() + off, lambda: right_ns() + int(off * 1e9)
+
+from qcore import App, Config
+
+redis = {{"unix_socket_path": {path!r}}}
+app = App(Config.from_dict({{"name": "land", "secret_key": {secret!r}, "redis": redis}}))
+job = app.send([app.task(name="redis_tasks.pid")(__import__("redis_tasks").pid).using(expires=60.0).bind()])
+app.schedules.create("redis_tasks.pid", name="tick", every=3600)
+print(job[0].id)
+"""
+
+
+@pytest.mark.parametrize("off", [-3600, 3600])
+def test_a_producer_with_a_wrong_clock_loses_nothing(
+    both: tuple[App, Cluster], config: Callable[..., Config], own: Any, off: int
+) -> None:
+    """What it enqueues expires by the server's clock, and what it schedules for now is fired now."""
+    app, _ = both
+    code = WRONG.format(secret="the key of these tests, not of anybody else", path=own.path)
+    made = subprocess.run(
+        [sys.executable, "-c", code, str(off)], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert app.results.fetch(made.stdout.strip(), 30.0).state is State.SUCCESS
+    end = time.monotonic() + 30
+    while app.schedules.get("tick").next_run < time.time() + 60 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert 0 < app.schedules.get("tick").next_run - time.time() <= 3600

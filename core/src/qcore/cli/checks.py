@@ -32,6 +32,7 @@ _CHOSEN: Final = (
 
 
 _OF_A_QUEUE: Final = (
+    ("clock", system_checks.clock),
     ("results", system_checks.store),
     ("coordination", system_checks.coordination),
     ("clusters", system_checks.clusters),

@@ -6,16 +6,19 @@ import os
 import platform
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qcore import installed
+from qcore.backend_clock import skew
 from qcore.cli.check_result import CheckResult, Verdict
 from qcore.cli.overview import statuses
 from qcore.cli.text import counted
 from qcore.journal.pages import Journal
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
+from qcore.schedules.slots import passed_over
 from qcore.settings import keyfile
 from qcore.settings.cpus import available
 
@@ -166,6 +169,22 @@ def broker(session: Session) -> Iterator[str | CheckResult]:
             yield CheckResult(Verdict.WARN, "queue", text)
 
 
+def clock(session: Session) -> Iterator[str | CheckResult]:
+    """Compare this machine's clock with the broker's."""
+    with session.runtime.brokers.connection() as broker:
+        ahead = skew(broker)
+    if ahead is None:
+        yield "the broker has none of its own, so that of each machine decides about expiries and slots"
+    elif abs(ahead) <= _SKEW:
+        yield f"the same as the broker's, to {max(abs(ahead), 0.001):.3f} seconds"
+    else:
+        which = "ahead of" if ahead < 0 else "behind"
+        text = (
+            f"this machine's is {abs(ahead):.0f} seconds {which} the broker's, which decides about expiries"
+        )
+        yield CheckResult(Verdict.WARN, "clock", f"{text} and slots; set both by NTP")
+
+
 def store(session: Session) -> Iterator[str | CheckResult]:
     """Save, read and delete a result."""
     runtime = session.runtime
@@ -255,6 +274,15 @@ def schedules(session: Session) -> Iterator[str | CheckResult]:
     broken = [one for one in found if one.fault]
     if not broken:
         yield f"{len(found)}, none of them broken"
+    now = session.runtime.clock.now()
+    for one in found:
+        if slot := passed_over(one, now):
+            shown = f"{datetime.fromtimestamp(slot, UTC):%Y-%m-%d %H:%M:%S} UTC"
+            text = (
+                f"{one.name} skips {shown} and later slots: they were fired by a clock that was ahead;"
+                f" qcore schedule update {one.name} --next-run sets its next slot"
+            )
+            yield CheckResult(Verdict.WARN, "schedules", text)
     for one in broken:
         # One that cannot be read has no rule, and its fault says what to do.
         remedy = f"; mend it, then qcore schedule resume {one.name}" if one.rule else ""

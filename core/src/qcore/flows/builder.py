@@ -133,7 +133,7 @@ class FlowBuilder:
             first.serializer,
             self._now,
             named=first.named,
-            expires=self._now + int(first.expires * 1000) if first.expires else 0,
+            expires=(self._runtime.clock.now_ms() + int(first.expires * 1000) if first.expires else 0),
             tail=tail,
         )
         message = Outgoing(first.id, body, first.delay)

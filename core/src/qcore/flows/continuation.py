@@ -52,6 +52,7 @@ class ContinuationBuilder:
         #: see `Options.replay_window`
         self.replay_window = runtime.config.replay_window
         self._max_bytes = max_bytes
+        self._clock = runtime.clock
 
     def after(self, head: Head, tail: WorkflowHeader | None, record: StoredResult, created: int) -> FollowUp:
         """Return what is written after a final result is stored.
@@ -110,7 +111,7 @@ class ContinuationBuilder:
             link.serializer,
             now,
             named=link.named,
-            expires=now + int(link.expires * 1000) if link.expires else 0,
+            expires=self._clock.now_ms() + int(link.expires * 1000) if link.expires else 0,
             derived=True,
             tail=b"" if tail is None else encode_tail(tail),
         )

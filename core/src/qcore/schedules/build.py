@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +47,7 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     _check_options(call.options, call.options.concurrency, when.overlap)
     rule, zone_name = when.rule(), when.time_zone or runtime.config.time_zone
     where = rules.zone(zone_name)
-    first = when.first(rule, where, float(int(time.time())))
+    first = when.first(rule, where, float(int(runtime.clock.now())))
     options = with_options(call.options, {"label": call.options.label or name})
     call = type(call)(call.name, call.args, call.kwargs, options, options.head(call.name))
     there = messages.destination(runtime, options.queue or "")
@@ -115,15 +114,15 @@ def edited(
     if "repeats" in changes:
         changed = _counted(before, changed, when.repeats)
     if "next_run" in changes or (rule.text, zone_name) != (before.rule, before.time_zone):
-        first, where = _first(before, when, zone_name), rules.zone(zone_name)
+        first, where = _first(before, when, zone_name, runtime.clock.now()), rules.zone(zone_name)
         start = anchor(rule, when.next_run, where, first)
         if when.next_run is None and first == before.next_run and rules.parse(before.rule).months:
             start = rules.moved_anchor(rule, first, where, before.anchor)
         return attrs.evolve(changed, next_run=first, anchor=start)
     if _has_ended(before) and changed.repeats:
-        return _revived(before, changed)
+        return _revived(before, changed, runtime.clock.now())
     # Slots missed while it was disabled are not caught up.
-    return skip_missed(changed, time.time()) if before.fault else changed
+    return skip_missed(changed, runtime.clock.now()) if before.fault else changed
 
 
 def _has_ended(one: Schedule) -> bool:
@@ -131,9 +130,9 @@ def _has_ended(one: Schedule) -> bool:
     return one.repeats == one.kept == 0
 
 
-def _revived(before: Schedule, changed: Schedule) -> Schedule:
+def _revived(before: Schedule, changed: Schedule, now: float) -> Schedule:
     """Return a schedule that had ended and has slots again, after the last one that was fired."""
-    one = skip_missed(changed, max(before.next_run, time.time()))
+    one = skip_missed(changed, max(before.next_run, now))
     if one.next_run == before.next_run:
         msg = f"schedule {one.name!r} has fired the last slot of its rule {one.rule!r}; give next_run="
         raise ScheduleError(msg)
@@ -166,9 +165,9 @@ def _when(before: Schedule, changes: Mapping[str, Any]) -> When:
     return When(**(stays | said))
 
 
-def _first(before: Schedule, when: When, zone_name: str) -> float:
+def _first(before: Schedule, when: When, zone_name: str, now: float) -> float:
     """Return the first slot of a new rule: `next_run`, the next that fits, or the one that was planned."""
-    where, now = rules.zone(zone_name), float(int(time.time()))
+    where, now = rules.zone(zone_name), float(int(now))
     if when.next_run is None and not when.rule().cron:
         return max(before.next_run + 1 if _has_ended(before) else before.next_run, now)
     return when.first(when.rule(), where, now)

@@ -62,10 +62,10 @@ class Outlet:
 class Firing:
     """Fires the schedules of one queue, each onto the queue it names."""
 
-    def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, runtime: Runtime, clock: Callable[[], float] | None = None) -> None:
         self._runtime = runtime
         #: epoch seconds
-        self._clock = clock
+        self._clock = clock or runtime.clock.now
         self._outlets: dict[str, Outlet] = {}
         config = runtime.config
         self._catch_up = CatchUp(

@@ -230,7 +230,7 @@ class OpenedSchedule:
             body.serializer,
             now,
             named=named,
-            expires=now + int(body.expires * 1000) if body.expires else 0,
+            expires=self.runtime.clock.now_ms() + int(body.expires * 1000) if body.expires else 0,
             derived=slotted,
             tail=self._workflow() if slotted else b"",
         )

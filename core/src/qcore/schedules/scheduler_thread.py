@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -36,10 +37,31 @@ _log = logging.getLogger("qcore.scheduler")
 _CLAIM: Final = 100
 #: Seconds a claim holds. It only saves work: a slot is fired by whoever advances its schedule.
 _HOLD: Final = 10.0
+#: Seconds by which a clock may be corrected without a word.
+_STEP: Final = 2.0
 #: Schedules that are not to be trusted and were told of; more are forgotten.
 _REFUSED: Final = 1000
 #: Errors of the schedule itself, which will not pass by themselves.
 _LASTING: Final = (ScheduleError, DecodeError, EncodeError, EnvelopeError, PayloadTooLarge, NotSupported)
+
+
+class ClockSteps:
+    """Logs when a clock is set back: a slot that was fired is not fired again."""
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None
+        #: until when schedules may be silent, epoch seconds
+        self._until = 0.0
+
+    def look(self, now: float) -> None:
+        """Compare a clock with one that nobody sets."""
+        ahead = now - time.monotonic()
+        back = 0.0 if self._ahead is None else self._ahead - ahead
+        self._ahead = ahead
+        if back > _STEP:
+            self._until = max(self._until, now + back)
+            text = "the clock was set back by %.0f seconds: schedules fire nothing until it shows %s again"
+            _log.warning(text, back, f"{datetime.fromtimestamp(self._until, UTC):%Y-%m-%d %H:%M:%S} UTC")
 
 
 class SchedulerThread:
@@ -55,6 +77,7 @@ class SchedulerThread:
         self._runtime = runtime
         #: the schedules that the user's modules declare, until they are stored
         self._declared = declared
+        self._now = runtime.clock.now
         self._firing = Firing(runtime)
         self._store: SealedSchedules | None = None
         self._reporters = runtime.reporters()
@@ -62,6 +85,7 @@ class SchedulerThread:
         self._refused: dict[str, bytes] = {}
         self._halted = False
         self._closing = threading.Event()
+        self._steps = ClockSteps()
         #: the last error of a backend, empty when it answers
         self.last_error = ""
         self.thread = threading.Thread(target=self._run, name="qcore-scheduler", daemon=True)
@@ -82,10 +106,11 @@ class SchedulerThread:
 
     def _run(self) -> None:
         # Slots are whole seconds, so this wakes up just after one.
-        while not self._closing.wait(1.0 - time.time() % 1.0):
+        while not self._closing.wait(1.0 - self._now() % 1.0):
             if self._halted:
                 continue
             try:
+                self._steps.look(self._now())
                 self._fire_due()
             except BackendError as exc:
                 if self.last_error != str(exc):
@@ -105,11 +130,11 @@ class SchedulerThread:
             self._store = self._runtime.make_schedule_store(create=False)
         if self._declared:
             # This comes first, because a schedule that is not declared any more must not fire.
-            reconcile(self._store, self._declared, time.time())
+            reconcile(self._store, self._declared, self._now())
             self._declared = b""
         # Fired schedules are not due any more, and those that failed are still claimed.
         while not self._halted and (
-            claimed := self._store.claim_due(time.time(), _CLAIM, _HOLD, self._refuse)
+            claimed := self._store.claim_due(self._now(), _CLAIM, _HOLD, self._refuse)
         ):
             for schedule in claimed:
                 self._attempt(self._store, schedule)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ class ScheduleService:
         self._check(made)
 
         def replaced(before: Schedule | None) -> Schedule:
-            return made if before is None else replacement(before, made)
+            return made if before is None else replacement(before, made, self._runtime.clock.now())
 
         with self._runtime.schedule_stores.connection(create=True) as store:
             after, _ = swap(store, made.name, replaced, instead_of=(EnvelopeError,))
@@ -78,11 +77,11 @@ class ScheduleService:
 
     def resume(self, name: str) -> Schedule:
         """Resume a schedule that is paused or disabled, with its next slot from now."""
-        return self._change(name, _resumed)
+        return self._change(name, lambda one: _resumed(one, self._runtime.clock.now()))
 
     def run(self, name: str) -> tuple[str, str]:
         """Enqueue a schedule's task now, beside its slots; return its queue, empty = ours, and its id."""
-        now = time.time()
+        now = self._runtime.clock.now()
         id_ = int(now * 1000).to_bytes(6, "big") + os.urandom(10)
         one = self.get(name)
         opened = messages.OpenedSchedule(self._runtime, one)
@@ -103,7 +102,10 @@ class ScheduleService:
             found = itertools.chain([first], following)
             count = min(count, one.repeats) if one.repeats > 0 else count
         else:
-            where, now = rules.zone(time_zone or self._runtime.config.time_zone), float(int(time.time()))
+            where, now = (
+                rules.zone(time_zone or self._runtime.config.time_zone),
+                float(int(self._runtime.clock.now())),
+            )
             found = itertools.chain(rules.slots(rules.parse(what), now, where, now))
         try:
             return [datetime.fromtimestamp(slot, where) for slot in itertools.islice(found, count)]
@@ -148,7 +150,7 @@ def _existing(found: Schedule | None, name: str) -> Schedule:
     return found
 
 
-def replacement(before: Schedule, made: Schedule) -> Schedule:
+def replacement(before: Schedule, made: Schedule, now: float) -> Schedule:
     """Return a schedule that replaces another; with the same first slot it goes on where that one is.
 
     A program that declares its schedules at each start neither fires a slot twice, nor resets their
@@ -160,27 +162,27 @@ def replacement(before: Schedule, made: Schedule) -> Schedule:
         return made
     same = (before.rule, before.time_zone) == (made.rule, made.time_zone)
     if ended and same and (made.repeats >= 0 or made.rule == "once"):
-        return _going_on(before, attrs.evolve(made, repeats=0, kept=0))
+        return _going_on(before, attrs.evolve(made, repeats=0, kept=0), now)
     if ended:
-        return skip_missed(made, max(before.next_run, time.time())) if made.first else made
+        return skip_missed(made, max(before.next_run, now)) if made.first else made
     left, wanted = before.repeats or before.kept, made.repeats or made.kept
     left = min(left, wanted) if same and left > 0 and wanted > 0 else wanted
     paused = 0 in (before.repeats, made.repeats)
     after = attrs.evolve(made, repeats=0, kept=left) if paused else attrs.evolve(made, repeats=left)
     if same:
-        return _going_on(before, after)
+        return _going_on(before, after, now)
     # The slots before the planned one were fired by the old rule.
     return skip_missed(after, before.next_run - 1) if made.first else after
 
 
-def _going_on(before: Schedule, after: Schedule) -> Schedule:
+def _going_on(before: Schedule, after: Schedule, now: float) -> Schedule:
     """Return a schedule at the slot of the one that it replaces."""
     first = after.first or before.first
     after = attrs.evolve(after, next_run=before.next_run, anchor=before.anchor, first=first)
-    return skip_missed(after, time.time()) if before.fault else after
+    return skip_missed(after, now) if before.fault else after
 
 
-def _resumed(one: Schedule) -> Schedule:
+def _resumed(one: Schedule, now: float) -> Schedule:
     if one.repeats == 0 and one.kept == 0:
         msg = (
             f"schedule {one.name!r} has ended: it has no slots left; "
@@ -189,4 +191,4 @@ def _resumed(one: Schedule) -> Schedule:
         raise ScheduleError(msg)
     if one.repeats and not one.fault:
         return one
-    return skip_missed(attrs.evolve(one, repeats=one.repeats or one.kept, kept=0, fault=""), time.time())
+    return skip_missed(attrs.evolve(one, repeats=one.repeats or one.kept, kept=0, fault=""), now)

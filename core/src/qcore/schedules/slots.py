@@ -71,6 +71,15 @@ def skip_missed(schedule: Schedule, now: float) -> Schedule:
     return schedule if slot is None else attrs.evolve(schedule, next_run=slot)
 
 
+def passed_over(schedule: Schedule, now: float) -> float | None:
+    """Return the next slot of a schedule's rule that it does not fire, None if it fires that one."""
+    if schedule.repeats == 0 or schedule.fault or schedule.next_run <= max(now, schedule.anchor):
+        return None
+    rule, where = rules.parse(schedule.rule), rules.zone(schedule.time_zone)
+    slot = rules.next_slot(rule, now, where, schedule.anchor)
+    return None if slot is None or slot >= schedule.next_run else slot
+
+
 def count_dropped(schedule: Schedule, slots: list[float]) -> str:
     """Return as text how many slots before these are not caught up; empty = none."""
     if slots[0] <= schedule.next_run:

@@ -62,7 +62,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
             if options is not known:
                 # Calls of one task share their options, so they are evaluated once.
                 known = options
-                expires = now + int(options.expires * 1000) if options.expires else 0
+                expires = runtime.clock.now_ms() + int(options.expires * 1000) if options.expires else 0
                 delay = options.delay
                 sync = always_sync if options.sync is None else options.sync
                 plain = not options.unique and options.concurrency is None and options.rate is None

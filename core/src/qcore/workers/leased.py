@@ -96,7 +96,12 @@ def journal_records(messages: Sequence[LeasedMessage]) -> list[HeldMessage]:
 
 
 def skip_reason(
-    one: LeasedMessage, before: StoredResult | None, delivery: Delivery, now: float, *, renew: bool
+    one: LeasedMessage,
+    before: StoredResult | None,
+    delivery: Delivery,
+    clock: Callable[[], float],
+    *,
+    renew: bool,
 ) -> tuple[Kind | None, str]:
     """Return why a message must not run, None if it may.
 
@@ -104,7 +109,7 @@ def skip_reason(
         one: the message.
         before: the stored result of an earlier run.
         delivery: its delivery.
-        now: epoch seconds.
+        clock: returns the epoch seconds by which an expiry is judged.
         renew: leases are extended while a task runs.
 
     """
@@ -117,7 +122,7 @@ def skip_reason(
     elif before is not None and before.state is State.FAILED and one.deliveries > 1:
         # At its first delivery this cannot be known: it may have been requeued since.
         return Kind.ALREADY_FAILED, ""
-    if 0 < one.opened.expires < now * 1000:
+    if one.opened.expires and one.opened.expires < (now := clock()) * 1000:
         late = now - one.opened.expires / 1000
         return Kind.EXPIRED, f"it expired {late:.1f} seconds before a worker leased it"
     if one.deliveries == 1:

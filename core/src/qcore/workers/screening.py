@@ -50,6 +50,7 @@ class Screening:
         counts_in_results: bool,
     ) -> None:
         self._results = runtime.results
+        self._clock = runtime.clock.now
         self._renew = runtime.config.renew_leases
         self._control = ControlFlags(runtime.control_sealer)
         self._store = store
@@ -121,7 +122,7 @@ class Screening:
                 continue
             seen.add(one.opened.id)
             before = stored.get(one.opened.id)
-            kind, text = skip_reason(one, before, by_receipt[one.receipt], now, renew=self._renew)
+            kind, text = skip_reason(one, before, by_receipt[one.receipt], self._clock, renew=self._renew)
             if kind is None and one.opened.id in ended and (self._renew or one.deliveries == 1):
                 # Without renewal Django-Q's rule holds: a redelivery may overlap the run before it.
                 kind, text = Kind.REPLAYED, "another copy of its message has ended"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from qcore.errors import BackendError, BackendRejected, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
-from qcore.plugin_support import COUNTERS_SIZE, CountedMessage
+from qcore.plugin_support import COUNTERS_SIZE, CountedMessage, parse_http_date
 from qcore_ironmq import codec
 from qcore_ironmq.answers import ReadMessage, read, readable
 from qcore_ironmq.client import Client, NotFound
@@ -156,6 +156,11 @@ class IronBroker(Broker):
     def ping(self) -> None:
         """Ask about the queue."""
         self._ready()
+
+    def server_time(self) -> float | None:
+        """Return the time at which IronMQ answers, in the middle of the second that it gives."""
+        self._ready()
+        return parse_http_date(self._link.date)
 
     def queue_id(self) -> str:
         """Name project and queue, however the address is written; nobody is asked."""

@@ -77,6 +77,8 @@ class Client:
         #: connections, by the URL they lead to
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._pid = 0
+        #: when the last answer was written, as HTTP has it
+        self.date = ""
         self._closed = False
         # a faulty proxy is reported before the first request
         Proxy.of(self._proxy, self._base)
@@ -103,6 +105,7 @@ class Client:
         url = self._base + quote(queue, safe="") + path
         data = None if body is None else json.dumps(body).encode()
         answer = self._send(method, url, data, wait=wait, doubt=doubt)
+        self.date = answer.headers.get("Date", "")
         if answer.status == HTTPStatus.UNAUTHORIZED and self._keystone is not None:
             # a token may end before its time, and what bears it is not done
             self._keystone.forget()

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import pymongo
@@ -248,6 +249,12 @@ class MongoBroker(Broker):
         """Check that the server that accepts writes answers."""
         database = self._client.database
         self._client.do(lambda: database.command("ping"))
+
+    def server_time(self) -> float:
+        """Ask the server that accepts writes for its time."""
+        database = self._client.database
+        shown: datetime = self._client.do(lambda: database.command("hello"), repeatable=True)["localTime"]
+        return (shown if shown.tzinfo else shown.replace(tzinfo=UTC)).timestamp()
 
     def info(self) -> str:
         """Return the server's version, its kind and its address."""

@@ -272,6 +272,11 @@ class RedisBroker(Broker):
         """Ask for a sign of life."""
         self._link.call(b"PING")
 
+    def server_time(self) -> float:
+        """Ask the server for its time."""
+        seconds, microseconds = self._link.call(b"TIME")
+        return int(seconds) + int(microseconds) / 1e6
+
     def info(self) -> str:
         """Say which server of which version, and where; who may not ask that learns where."""
         try:

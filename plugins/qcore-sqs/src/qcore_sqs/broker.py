@@ -14,6 +14,7 @@ import msgspec
 from qcore.errors import BackendError, BackendRejected, BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
+from qcore.plugin_support import parse_http_date
 from qcore_sqs import codec
 from qcore_sqs.codec import Metadata
 from qcore_sqs.dead_letters import DeadLetterQueue
@@ -235,6 +236,16 @@ class SqsBroker(Broker):
                 f"the queue {self._queues.name!r} at {self._queues.connection.address} does not exist, and"
                 " sqs.create is false; create it, or set sqs.create = true"
             )
+
+    def server_time(self) -> float | None:
+        """Return the time at which SQS answers, in the middle of the second that it gives."""
+        url = self._queues.find(self._queues.name)
+        if url is None:
+            return None
+        answer = self._queues.connection.call(
+            "get_queue_attributes", QueueUrl=url, AttributeNames=["QueueArn"]
+        )
+        return parse_http_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""))
 
     def queue_id(self) -> str | None:
         """Return the same text for every address of the queue, without a request.

@@ -55,6 +55,19 @@ class CapabilityRules(BrokerTests):
             self.settle(broker, leased, Action.DEAD_LETTER, reason="no")
             assert len(broker.dead_letters()) == 1
 
+    def test_the_server_s_time_is_read(self, new: MakeBroker) -> None:
+        """Return the epoch seconds that the backend's clock shows; None if it has none of its own.
+
+        It is asked anew by each call.
+        """
+        broker = new()
+        first = broker.server_time()
+        if first is None:
+            return
+        # the years 2020 to 2100, which milliseconds are not in
+        assert 1_577_836_800 < first < 4_102_444_800
+        assert any(broker.server_time() != first for _ in self.deadline())
+
     def test_claims_agree_with_one_another(self, new: MakeBroker) -> None:
         """Without receipts there is nothing to extend, to count or to dead-letter."""
         can = new().capabilities
