@@ -86,7 +86,7 @@ ROOMS: Final = {
     "schedules": (
         {"scheduler_thread"},
         {"declared"},
-        {"app_api", "quarantine"},
+        {"app_api", "quarantine", "purging"},
         {"service"},
         {"build", "firing"},
         {"messages", "slots", "when"},

@@ -129,6 +129,30 @@ def test_the_permit_of_an_ended_task_is_free(
     assert len(leased(app)) == count
 
 
+@pytest.mark.parametrize("overlap", ["skip", "queue"])
+def test_a_purge_lets_the_next_slot_fire(app: App, fire: Callable[[], None], overlap: Any) -> None:
+    """However many other tasks are enqueued by then; a task that runs keeps its permit."""
+    for name in ("purged", "runs"):
+        app.schedules.create("a.task", name=name, minutes=60, overlap=overlap, next_run=time.time() - 5)
+        fire()
+        if name == "purged":
+            for _ in range(1 if overlap == "skip" else 2):
+                due_again(app, name)
+                fire()
+            assert app.queue.purge() == (1 if overlap == "skip" else 2)
+    running = leased(app)
+    assert len(running) == 1
+    assert app.queue.purge() == 0
+    app.enqueue("another.task")
+
+    for name in ("purged", "runs"):
+        due_again(app, name)
+    fire()
+
+    schedules = [head.schedule for head in heads(leased(app))]
+    assert sorted(filter(None, schedules)) == (["purged"] if overlap == "skip" else ["purged", "runs"])
+
+
 def test_a_schedule_whose_task_was_purged_fires_again(app: App, fire: Callable[[], None]) -> None:
     """Its permit is held for a task that does not exist; the permit counts while the queue holds anything."""
     app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 300, overlap="skip")

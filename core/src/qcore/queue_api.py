@@ -9,6 +9,7 @@ import attrs
 
 from qcore.errors import QcoreError, QueueMissing
 from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
+from qcore.schedules.purging import purge
 from qcore.wording import counted
 
 if TYPE_CHECKING:
@@ -49,10 +50,11 @@ class Queue:
     def purge(self) -> int:
         """Remove every message that is ready or delayed; return how many they were.
 
-        Running tasks, results and dead letters stay.
+        Running tasks, results and dead letters stay. A schedule with `overlap` whose task is
+        removed fires its next slot.
         """
         with self._app.runtime.brokers.connection() as broker:
-            return broker.purge()
+            return purge(self._app.runtime, broker)
 
     def clear(self) -> Cleared:
         """Remove everything: messages of every state, results, schedules, locks, limits and flags.

@@ -124,6 +124,17 @@ def lateness(schedule: Schedule, id: bytes) -> float:
     return int.from_bytes(noise[:6], "big") / 2**48 * schedule.jitter
 
 
+def permit_key(name: str, home: str = "") -> str:
+    """Return what names the permits of a schedule's tasks.
+
+    Args:
+        name: of the schedule.
+        home: its own queue, if its tasks are on another: there may be one of the same name.
+
+    """
+    return f"schedule:{name}@{home}" if home else f"schedule:{name}"
+
+
 def destination(runtime: Runtime, queue: str) -> Runtime:
     """Return the runtime of the queue a schedule's tasks are enqueued on.
 
@@ -181,10 +192,8 @@ class OpenedSchedule:
         self.body = read_body(schedule)
         #: of the queue its tasks are enqueued on
         self.runtime = destination(runtime, schedule.queue)
-        # On another queue there may be a schedule of the same name.
-        home = f"@{runtime.config.name}" if schedule.queue else ""
         #: names the permits of tasks that must not overlap
-        self.permit_key = f"schedule:{schedule.name}{home}"
+        self.permit_key = permit_key(schedule.name, runtime.config.name if schedule.queue else "")
         serializer = runtime.serializers.get(self.body.serializer)
         if serializer is None:
             number = self.body.serializer
