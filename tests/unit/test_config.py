@@ -575,6 +575,27 @@ def test_a_retry_of_zero_is_for_brokers_that_do_not_redeliver(plugins: Plugins) 
     )
 
 
+def test_max_message_above_the_limit_of_the_broker_is_reported(plugins: Plugins) -> None:
+    """It would have no effect; the default is larger than some brokers take, and they say so."""
+    small = attrs.evolve(CAN, max_bytes=200_000)
+    config = Config.from_dict({"max_message": 9 << 20}, plugins)
+
+    assert config.check_broker(CAN) == Config.from_dict({}, plugins).check_broker(small) == ()
+    (problem,) = config.check_broker(small)
+    assert problem == (
+        "max_message: got 9437184; the broker 'sqlite' takes 200000 bytes at most: leave it out, and pass "
+        "references to larger data"
+    )
+
+
+def test_max_message_has_a_bound_where_it_is_set(plugins: Plugins) -> None:
+    """No broker takes more."""
+    with pytest.raises(
+        ConfigError, match=r"max_message: got 536870913; must be at most 536870912; 8388608 is"
+    ):
+        Config.from_dict({"max_message": (512 << 20) + 1}, plugins)
+
+
 def test_bulk_above_the_limit_of_the_broker_is_reported(plugins: Plugins) -> None:
     """A broker that leases ten messages at once is not asked for fifty."""
     config = Config.from_dict({"bulk": 50}, plugins)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qcore import App, Config
 from qcore.errors import BadSignature, EnvelopeError, MalformedMessage, PayloadTooLarge, UnknownKey
 from qcore.messages.envelope import (
     COMPRESS_FROM,
@@ -326,12 +327,24 @@ def test_a_head_of_the_largest_size_passes_and_one_more_byte_does_not() -> None:
         box.open(forged(0, bytes(MAX_HEAD + 1), b"", 0))
 
 
+def test_only_max_message_limits_what_is_not_compressed() -> None:
+    """It has its effect above 32 MiB, and the refusal names no other bound."""
+    large = bytes((32 << 20) + 1)
+
+    with pytest.raises(PayloadTooLarge, match=r"^the message has \d+ bytes, max_message allows 8388608;"):
+        envelope().seal(ID_, b"", large, 1, 0)
+    box = App(Config.from_dict({"memory": {}, "max_message": 64 << 20})).runtime.envelope
+    assert box.open(box.seal(ID_, b"", large, 1, 0)).arguments == large
+
+
 def test_arguments_beyond_max_raw_are_refused_even_if_they_compress_well() -> None:
     """What no worker would inflate is not sent."""
     box = envelope(compress=True, max_raw=100_000)
 
     assert bytes(100_000) == box.open(box.seal(ID_, b"", bytes(100_000), 1, 0)).arguments
-    with pytest.raises(PayloadTooLarge, match="100001 bytes, at most 100000"):
+    with pytest.raises(
+        PayloadTooLarge, match="arguments have 100001 bytes before they are compressed, at most 100000"
+    ):
         box.seal(ID_, b"", bytes(100_001), 1, 0)
 
 

@@ -358,6 +358,22 @@ def test_a_step_has_its_arguments_in_a_list(app: App, step: Any, says: str) -> N
         app.chain([step])
 
 
+@pytest.mark.parametrize("place", ["member", "link", "chain in a group", "callback"])
+def test_a_group_in_a_group_is_refused_as_one(app: App, place: str) -> None:
+    """The error says what was given and what to do, and not that it has no name."""
+    inner: Any = app.group([(double, (1,))])
+
+    ways: dict[str, Any] = {
+        "member": lambda: app.group([inner]),
+        "link": lambda: app.chain([(double, (1,)), inner]),
+        "chain in a group": lambda: app.group([Chain([(double, (1,)), inner])]),
+        "callback": lambda: app.group([(double, (1,))]).then(inner),
+    }
+
+    with pytest.raises(NotSupported, match=r"^a group is not a step .* put its members into the outer"):
+        ways[place]()
+
+
 def test_a_step_is_not_a_handle(app: App) -> None:
     """`enqueue` returns a handle; `bind` makes a step."""
     job: Any = app.enqueue(double, 1)

@@ -34,6 +34,8 @@ _log = logging.getLogger("qcore.runtime")
 FLUSH_SECONDS: Final = 2.0
 
 _M = TypeVar("_M")
+#: Bytes to which arguments may be inflated, where `max_message` is not larger still.
+_MAX_RAW: Final = 32 << 20
 
 
 class Runtime:
@@ -90,6 +92,7 @@ class Runtime:
             config.name,
             compress=config.compress,
             max_message=config.max_message,
+            max_raw=max(_MAX_RAW, config.max_message),
             whence=config.key_text,
         )
 

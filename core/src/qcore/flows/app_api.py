@@ -132,9 +132,15 @@ def collected(values: list[Any]) -> list[Any]:
     return values
 
 
-def _call(step: Step | Job | Chain | list[Any]) -> Call:
+def _call(step: Step | Job | Chain | Group | GroupJob | list[Any]) -> Call:
     if isinstance(step, Call):
         return step
+    if isinstance(step, (Group, GroupJob)):
+        msg = (
+            f"a group is not a step of a chain or a member of a group, and {step!r:.80} is one; put its "
+            "members into the outer group, or enqueue it from a task: its callback can start what follows"
+        )
+        raise NotSupported(msg)
     if isinstance(step, (Job, Chain, list)):
         kind = "enqueued already" if isinstance(step, Job) else "a chain, which only a group takes"
         msg = f"a step is a task with its arguments, such as task.bind(1), and {step!r:.80} is {kind}"

@@ -183,20 +183,21 @@ class Envelope:
             if len(packed) < raw:
                 arguments = packed
                 flags |= COMPRESSED
-        if len(head) > MAX_HEAD or raw > self._max_raw:
-            _refuse_head(len(head), raw, self._max_raw)
+        if len(head) > MAX_HEAD or (raw > self._max_raw and flags & COMPRESSED):
+            _refuse_size(len(head), raw, self._max_raw)
+        size = _HEADER_SIZE + len(head) + len(arguments) + MAC_SIZE
+        if size > self._max_message:
+            msg = (
+                f"the message has {size} bytes, max_message allows {self._max_message}; "
+                "pass a reference to the data instead, or raise max_message everywhere"
+            )
+            raise PayloadTooLarge(msg)
         # fmt: off
         header = _HEADER.pack(
             _MAGIC, _VERSION, _HMAC_SHA256, flags, serializer, self._kid, created, expires, id, raw, len(head)
         )
         # fmt: on
         data = header + head + arguments
-        if len(data) + MAC_SIZE > self._max_message:
-            msg = (
-                f"the message has {len(data) + MAC_SIZE} bytes, max_message allows {self._max_message}; "
-                "pass a reference to the data instead, or raise max_message everywhere"
-            )
-            raise PayloadTooLarge(msg)
         return data + self._mac(data)
 
     def open(self, body: bytes) -> Opened:
@@ -250,13 +251,16 @@ def task_id(body: bytes) -> str:
     return bytes(_HEADER.unpack_from(body)[8]).hex()
 
 
-def _refuse_head(head: int, raw: int, max_raw: int) -> None:
-    what = (
-        f"the head has {head} bytes, at most {MAX_HEAD}"
-        if head > MAX_HEAD
-        else f"{raw} bytes, at most {max_raw}"
+def _refuse_size(head: int, raw: int, max_raw: int) -> None:
+    if head > MAX_HEAD:
+        msg = (
+            f"the task's head has {head} bytes, at most {MAX_HEAD}; shorten its name, group, label or headers"
+        )
+        raise PayloadTooLarge(msg)
+    msg = (
+        f"the arguments have {raw} bytes before they are compressed, at most {max_raw} (32 MiB, or "
+        "max_message if that is more); pass a reference to the data instead"
     )
-    msg = f"the task is too large: {what}; shorten its name, group, label or headers, or its arguments"
     raise PayloadTooLarge(msg)
 
 

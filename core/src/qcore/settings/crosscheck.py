@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from qcore.plugins import Plugins
     from qcore.settings.options import Options
 
+#: bytes; the default is above what some brokers take, which they refuse themselves
+_DEFAULT_MAX_MESSAGE: Final = 8 << 20
 #: settings of later versions of Django-Q that qcore does not have, and what to do instead
 _DJANGO_Q_ONLY: Final = {
     "ALT_CLUSTERS": "write a configuration for each queue",
@@ -97,6 +99,12 @@ def broker(options: Options, name: str, capabilities: Capabilities) -> Iterator[
     if options.bulk is not None and options.bulk > capabilities.max_batch:
         most = capabilities.max_batch
         yield f"{_got('bulk', options.bulk)}; the broker {name!r} leases at most {most} at once"
+    limit = capabilities.max_bytes
+    if limit is not None and options.max_message > max(limit, _DEFAULT_MAX_MESSAGE):
+        yield (
+            f"{_got('max_message', options.max_message)}; the broker {name!r} takes {limit} bytes at most: "
+            "leave it out, and pass references to larger data"
+        )
 
 
 def unknown(key: str, known: Collection[str], plugins: Plugins, origin: str) -> str:

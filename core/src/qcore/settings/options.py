@@ -159,7 +159,7 @@ class Options:
     #: ended messages that are remembered at least, however many end within `replay_window`
     replay_limit: int = _set(integer(1, "100000 suits most", unit="messages"), default=100_000)
     #: bytes of the largest message
-    max_message: int = _set(integer(1, "8388608 is 8 MiB", unit="bytes"), default=8 * _MIB)
+    max_message: int = _set(integer(1, "8388608 is 8 MiB", most=512 * _MIB, unit="bytes"), default=8 * _MIB)
     #: bytes of the largest result
     max_result: int = _set(integer(1, "16777216 is 16 MiB", unit="bytes"), default=16 * _MIB)
 

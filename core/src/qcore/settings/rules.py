@@ -123,7 +123,13 @@ def flag() -> Rule:
 
 
 def integer(
-    least: int, advice: str, *, unit: str = "", none: object = InvalidValue, zero: object = 0
+    least: int,
+    advice: str,
+    *,
+    unit: str = "",
+    most: int | None = None,
+    none: object = InvalidValue,
+    zero: object = 0,
 ) -> Rule:
     """Return the rule of a whole number; `none` and `zero` are the values of None and 0."""
 
@@ -133,6 +139,8 @@ def integer(
         found = numeric(value)
         if found is None or found != int(found) or (found < least and (found or zero == 0)):
             raise InvalidValue(f"must be a whole number of {least} or more{unquoted(value)}; {advice}")
+        if most is not None and found > most:
+            raise InvalidValue(f"must be at most {most}; {advice}")
         return int(found) or zero
 
     return Rule("whole number", read, unit)
