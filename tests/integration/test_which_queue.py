@@ -109,9 +109,9 @@ def test_info_and_health_name_the_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({}, r"from the key file .*queue\.key: have both sides"),
-        ({"secret_key": "file:{folder}/key"}, r"from the key file .*/key: have both sides"),
-        ({"secret_key": "k" * 40}, r"from secret_key, given in code: have both sides"),
+        ({}, r"from the key file .*queue\.key: use that key"),
+        ({"secret_key": "file:{folder}/key"}, r"from the key file .*/key: use that key"),
+        ({"secret_key": "k" * 40}, r"from secret_key, given in code: use that key"),
     ],
 )
 def test_an_unknown_key_says_which_key_is_used_here(

@@ -175,8 +175,8 @@ def test_the_first_slot_is_now_by_the_brokers_clock(
     ("ahead", "verdict", "text"),
     [
         (0.0, Verdict.OK, "the same as the broker's"),
-        (HOUR, Verdict.WARN, "this machine's is 3600 seconds behind the broker's"),
-        (-HOUR, Verdict.WARN, "this machine's is 3600 seconds ahead of the broker's"),
+        (HOUR, Verdict.WARN, "this machine's is 3,600 seconds behind the broker's"),
+        (-HOUR, Verdict.WARN, "this machine's is 3,600 seconds ahead of the broker's"),
     ],
 )
 def test_the_doctor_measures_the_difference(

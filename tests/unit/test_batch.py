@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -201,14 +202,19 @@ def test_a_batch_whose_heads_do_not_fit_the_page_is_accepted_in_part(bench: Benc
     assert {1} == {delivery.deliveries for delivery in bench.broker.lease(100, 0)}
 
 
-def test_a_task_that_has_ended_before_is_not_run_again(bench: Bench) -> None:
-    """A lost acknowledgement costs only another one."""
+def test_a_task_that_has_ended_before_is_not_run_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lost acknowledgement costs only another one, and nobody is warned of it."""
+    caplog.set_level(logging.DEBUG, "qcore.worker")
     (one,) = bench.take(1)
     bench.batch.finish(0, one, DONE)
     bench.store.save(results_of(bench.batch))
     bench.broker.settle([_again(one)])
 
     assert [] == list(bench.batch_with(bench.broker, bench.store).accept(bench.broker.lease(1, 0)))
+    levels = [record.levelno for record in caplog.records if "already succeeded" in record.getMessage()]
+    assert levels == [logging.DEBUG]
 
 
 def results_of(batch: Batch) -> list[StoredResult]:

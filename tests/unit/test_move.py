@@ -223,7 +223,7 @@ def test_a_move_says_what_it_cannot_count(move: Callable[..., tuple[int, str, st
 
     code, out, _ = move("--from", "source.toml", "--to", "sqlite:there.db")
 
-    told = "left behind: leased and delayed and dead messages, if there are any: the broker cannot count them"
+    told = "left behind: what is leased or delayed or dead, if anything is: the broker cannot count it"
     assert (code, out.splitlines()[1:]) == (Exit.OK, [told])
 
 

@@ -11,6 +11,7 @@ from qcore.control_api import enqueued, status
 from qcore.messages.control import PAUSED, ControlFlags
 from qcore.model import State
 from qcore.tasks.task import id_of
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from qcore.interfaces import Broker
@@ -33,7 +34,8 @@ def explain(runtime: Runtime, task_id: str) -> Absence:
     if found.state == "running":
         worker = f" on {found.worker}" if found.worker else ""
         return Absence(
-            f"has no result yet: it has been running for {time.time() - found.since:.0f} seconds{worker}"
+            "has no result yet: it has been running for "
+            f"{counted(round(time.time() - found.since), 'second')}{worker}"
         )
     if found.state == "unknown":
         return Absence(f"has no result: {_lost(runtime, id_of(task_id))}", gone=True)
@@ -67,7 +69,7 @@ def _lost(runtime: Runtime, id: bytes) -> str:
     if config.save_limit < 0:
         return "save_limit = -1 stores no successes"
     if since and config.result_ttl and since + config.result_ttl < time.time():
-        return f"results are stored for {config.result_ttl:g} seconds (result_ttl)"
+        return f"results are stored for {counted(config.result_ttl, 'second')} (result_ttl)"
     with runtime.stores.connection() as store:
         stored = store.counts().get(State.SUCCESS, 0)
     if since and config.save_limit and not config.save_limit_per and stored >= config.save_limit:

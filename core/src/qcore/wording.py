@@ -30,9 +30,10 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number and what it counts, such as `1 task` or `2 tasks`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def counted(count: float, noun: str, plural: str = "") -> str:
+    """Return a number and what it counts, such as `1 task`, `2,000 tasks` or `0.5 seconds`."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def is_secret(name: str) -> bool:

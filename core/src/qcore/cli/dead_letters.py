@@ -12,11 +12,12 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import short, span
 from qcore.cli.ids import every_dead_letter, one_of
 from qcore.cli.purge import sure
-from qcore.cli.text import columns, counted, cut, max_width, plain, say, say_json, shown
+from qcore.cli.text import columns, cut, max_width, plain, say, say_json, shown
 from qcore.errors import QcoreError
 from qcore.messages.envelope import task_id
 from qcore.messages.saving import forget_failures
 from qcore.sanitize import line
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,9 +14,10 @@ import click
 from qcore.cli.demo_run import Chaos, DemoRun, Parsed
 from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
-from qcore.cli.text import counted, fit, say, say_json
+from qcore.cli.text import fit, say, say_json
 from qcore.config import Config
 from qcore.sanitize import line
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +109,7 @@ def _print(done: Parsed, root: Path, workers: int, unread: list[str], *, chaos: 
     say(f"lines        {done.lines:,}")
     say(f"definitions  {done.definitions:,}")
     say(f"time         {done.seconds:.1f} s with {counted(workers, 'worker')}")
-    say(f"rate         {done.rate:,.0f} tasks a second")
+    say(f"rate         {counted(round(done.rate), 'task')} a second")
     if chaos:
         say(f"kills        {done.kills:,}")
         say(f"re-runs      {done.reruns:,}")

@@ -15,6 +15,7 @@ import attrs
 from qcore.app import App
 from qcore.cluster import Cluster
 from qcore.tasks.call import Call, Options
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,7 +182,7 @@ class DemoRun:
         if self._cluster.pid is None:
             done.trouble = "the cluster ended before all tasks had"
         elif silence >= _GIVE_UP:
-            done.trouble = f"no task has ended for {silence:.0f} seconds"
+            done.trouble = f"no task has ended for {counted(round(silence), 'second')}"
         elif silence >= _DOUBT:
             size = self._app.queue.size()
             # A settled message is no longer counted, so read the results once more.

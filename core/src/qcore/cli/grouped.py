@@ -11,8 +11,9 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import span
 from qcore.cli.purge import sure
-from qcore.cli.text import counted, plain, say, say_json, shown, table
+from qcore.cli.text import plain, say, say_json, shown, table
 from qcore.sanitize import line
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -12,9 +12,10 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy
 from qcore.cli.overview import look
-from qcore.cli.text import counted, say, say_json
+from qcore.cli.text import say, say_json
 from qcore.errors import BackendUnavailable
 from qcore.sanitize import line
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +99,7 @@ def _within(seconds: float) -> Iterator[None]:
     try:
         yield
     except _Late:
-        msg = f"the broker has not answered within {seconds:g} seconds"
+        msg = f"the broker has not answered within {counted(seconds, 'second')}"
         raise BackendUnavailable(msg) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -112,7 +113,7 @@ def examine(session: Session, first: QueueOverview, patience: float) -> list[str
         if _moves(session, first, patience):
             return []
         fault = (
-            f"{ready} ready, but none was taken in {patience:g} seconds; "
+            f"{ready} ready, but none was taken in {counted(patience, 'second')}; "
             "read the workers' log, or start a cluster with: qcore run MODULE:APP"
         )
         return [fault]
@@ -126,8 +127,8 @@ def examine(session: Session, first: QueueOverview, patience: float) -> list[str
     if not faults and not _moves(session, first, patience):
         workers = sum(len(one.workers) for one in first.clusters)
         faults.append(
-            f"{ready} ready and {counted(workers, 'worker')} idle, but none was taken in {patience:g} "
-            "seconds; read the workers' log, then restart the cluster"
+            f"{ready} ready and {counted(workers, 'worker')} idle, but none was taken in "
+            f"{counted(patience, 'second')}; read the workers' log, then restart the cluster"
         )
     return faults
 

@@ -11,8 +11,9 @@ import msgspec
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy, causes, progress_line, rate, short, span, spread
 from qcore.cli.overview import look
-from qcore.cli.text import columns, counted, cut, max_width, say, say_json, seconds
+from qcore.cli.text import columns, cut, max_width, say, say_json, seconds
 from qcore.sanitize import clean, line
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,10 +91,7 @@ def lines_of(found: QueueOverview, max_width: int | None = None) -> Iterator[str
 
 def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
     queue = msgspec.to_builtins(found.queue)
-    sizes = [
-        f"{'?' if count is None else f'{count:,}'} {state.replace('_', ' ')}"
-        for state, count in queue.items()
-    ]
+    sizes = [_size(count, state) for state, count in queue.items()]
     results = [f"{count:,} {state}" for state, count in found.record()["results"].items()]
     yield "queue", found.name + (" (paused)" if found.paused else "")
     yield "broker", found.broker
@@ -104,6 +102,12 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
         yield "clusters", found.no_clusters
     if found.unreadable:
         yield "", f"{counted(found.unreadable, 'cluster')} signed with a key that is not ours"
+
+
+def _size(count: int | None, state: str) -> str:
+    if state == "dead_letters" and count is not None:
+        return counted(count, "dead letter")
+    return f"{'?' if count is None else f'{count:,}'} {state.replace('_', ' ')}"
 
 
 #: columns of figures end at one edge

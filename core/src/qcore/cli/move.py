@@ -11,11 +11,12 @@ import click
 from qcore.app import App
 from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
-from qcore.cli.text import counted, say, say_json
+from qcore.cli.text import say, say_json
 from qcore.config import Config
 from qcore.errors import QcoreError
 from qcore.move import Mover
 from qcore.settings import keyfile
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
@@ -102,7 +103,7 @@ def _say_left(left: QueueSize) -> None:
         say(f"left behind: {', '.join(there)}; delayed and leased messages can be moved once they are ready")
     unknown = [state for state, count in (*states, ("dead", left.dead_letters)) if count is None]
     if unknown:
-        say(f"left behind: {' and '.join(unknown)} messages, if there are any: the broker cannot count them")
+        say(f"left behind: what is {' or '.join(unknown)}, if anything is: the broker cannot count it")
 
 
 def _refuse(source: Broker, target: Broker) -> None:

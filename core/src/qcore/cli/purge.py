@@ -9,8 +9,9 @@ import attrs
 import click
 
 from qcore.cli.exit_codes import Exit
-from qcore.cli.text import counted, say, say_json
+from qcore.cli.text import say, say_json
 from qcore.sanitize import line
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -14,13 +14,13 @@ from qcore import installed
 from qcore.backend_clock import skew
 from qcore.cli.check_result import CheckResult, Verdict
 from qcore.cli.overview import statuses
-from qcore.cli.text import counted
 from qcore.journal.pages import Journal
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
 from qcore.schedules.slots import passed_over
 from qcore.settings import keyfile
 from qcore.settings.cpus import available
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def keys(session: Session) -> Iterator[str | CheckResult]:
         return
     keys = config.keys()
     count = "one key" if len(keys) == 1 else f"{len(keys)} keys, the first signs"
-    yield f"{count}, {min(map(len, keys))} characters or more"
+    yield f"{count}, {counted(min(map(len, keys)), 'character')} or more"
     if any(len(set(key)) < _DIFFERENT for key in keys):
         text = "a key repeats a few characters and can be guessed; make another with qcore keys new"
         yield CheckResult(Verdict.WARN, "secret key", text)
@@ -176,13 +176,12 @@ def clock(session: Session) -> Iterator[str | CheckResult]:
     if ahead is None:
         yield "the broker has none of its own, so that of each machine decides about expiries and slots"
     elif abs(ahead) <= _SKEW:
-        yield f"the same as the broker's, to {max(abs(ahead), 0.001):.3f} seconds"
+        yield f"the same as the broker's, to {counted(round(max(abs(ahead), 0.001), 3), 'second')}"
     else:
         which = "ahead of" if ahead < 0 else "behind"
-        text = (
-            f"this machine's is {abs(ahead):.0f} seconds {which} the broker's, which decides about expiries"
-        )
-        yield CheckResult(Verdict.WARN, "clock", f"{text} and slots; set both by NTP")
+        apart = counted(round(abs(ahead)), "second")
+        text = f"this machine's is {apart} {which} the broker's, which decides about expiries and slots"
+        yield CheckResult(Verdict.WARN, "clock", f"{text}; set both by NTP")
 
 
 def store(session: Session) -> Iterator[str | CheckResult]:
@@ -262,7 +261,7 @@ def clusters(session: Session) -> Iterator[str | CheckResult]:
         ahead = one.published - time.time()
         yield f"{one.label} on {one.host}, pid {one.pid}: {one.state}, {counted(len(one.workers), 'worker')}"
         if ahead > _SKEW:
-            text = f"the clock of {one.host} is {ahead:.0f} seconds ahead of ours; set both by NTP"
+            text = f"the clock of {one.host} is {ahead:.0f} s ahead of ours; set both by NTP"
             yield CheckResult(Verdict.WARN, "clock", text)
         for trouble in one.troubles:
             yield CheckResult(Verdict.WARN, "clusters", f"{one.label} on {one.host}: {trouble}")

@@ -12,17 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from qcore.sanitize import JOINERS, clean, line
+from qcore.wording import counted as counted  # noqa: PLC0414 - commands of plugins use it
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 #: Cells a column is left with at least, where room is short.
 _SOFTEST: Final = 8
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun: `1 task`, `2,000 tasks`."""
-    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def shown(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qcore.errors import ResultNotReady, TaskFailed
 from qcore.model import Kind, State
 from qcore.tasks.task import Job
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,8 +100,8 @@ class GroupJob:
             raise TaskFailed(msg, first)
         if open_:
             msg = (
-                f"{open_} of {len(found)} have no result yet after waiting {wait:g} seconds, or it is "
-                "not stored any more: see save_limit, cached and result_ttl; the results that then() and "
+                f"{open_} of {len(found)} have no result yet after waiting {counted(wait, 'second')}, or it "
+                "is not stored any more: see save_limit, cached and result_ttl; the results that then() and "
                 "App.iter collect are kept in any case"
             )
             raise ResultNotReady(msg)
@@ -128,7 +129,7 @@ class GroupJob:
         return iter(self.jobs)
 
     def __repr__(self) -> str:
-        return f"<GroupJob {self.id} of {len(self.jobs)} members>"
+        return f"<GroupJob {self.id} of {counted(len(self.jobs), 'member')}>"
 
 
 class CallbackJob(Job):
@@ -151,7 +152,7 @@ class CallbackJob(Job):
         return super().cancel() or done or any(one is not None for one in self.members.fetch())
 
     def __repr__(self) -> str:
-        return f"<CallbackJob {self.id} behind {len(self.members)} members>"
+        return f"<CallbackJob {self.id} behind {counted(len(self.members), 'member')}>"
 
 
 def _jobs(job: Job) -> Sequence[Job]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from qcore.errors import BackendError
 from qcore.model import Action
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -52,7 +53,7 @@ class Replays:
                 for id_ in ids:
                     store.set_flag(_key(id_), b"1", self._window)
         except BackendError as exc:
-            _log.warning("copies of messages that have ended may run (%d messages): %s", len(ids), exc)
+            _log.warning("copies of %s that ended may run: %s", counted(len(ids), "message"), exc)
 
 
 def _key(id: bytes) -> str:

@@ -93,6 +93,6 @@ def unknown_key(id: bytes, known: Collection[bytes], whence: str) -> str:
     ours = " and ".join(sorted(one.hex() for one in known))
     from_ = f", from {whence}" if whence else ""
     return (
-        f"signed with key {id.hex()}, which is not in secret_key; this process has {ours}{from_}: have both "
-        "sides use one key, or add the other to the list here"
+        f"signed with key {id.hex()}, which is not in secret_key; this process has {ours}{from_}: use "
+        "that key, or add it to the list to accept it"
     )

@@ -25,6 +25,7 @@ from qcore.model import TaskInfo
 from qcore.schedules.declared import reconcile
 from qcore.schedules.firing import Firing
 from qcore.schedules.messages import slot_id
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from qcore.messages.sealed_schedules import SealedSchedules
@@ -60,8 +61,12 @@ class ClockSteps:
         self._ahead = ahead
         if back > _STEP:
             self._until = max(self._until, now + back)
-            text = "the clock was set back by %.0f seconds: schedules fire nothing until it shows %s again"
-            _log.warning(text, back, f"{datetime.fromtimestamp(self._until, UTC):%Y-%m-%d %H:%M:%S} UTC")
+            text = "the clock was set back by %s: schedules fire nothing until it shows %s again"
+            _log.warning(
+                text,
+                counted(float(round(back)), "second"),
+                f"{datetime.fromtimestamp(self._until, UTC):%Y-%m-%d %H:%M:%S} UTC",
+            )
 
 
 class SchedulerThread:

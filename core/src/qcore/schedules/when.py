@@ -9,6 +9,7 @@ import attrs
 
 from qcore.errors import ScheduleError
 from qcore.schedules import rules, wall_clock
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -275,7 +276,7 @@ def check_jitter(jitter: float, rule: Rule) -> None:
     step = rules.step(rule, rules.zone("UTC"), _SAMPLE)
     if not 0 < jitter <= step:
         msg = (
-            f"jitter={jitter!r}: slots of {rule.text!r} are {step:g} seconds apart; "
+            f"jitter={jitter!r}: slots of {rule.text!r} are {counted(step, 'second')} apart; "
             "give a number of seconds from 0 to that"
         )
         raise ScheduleError(msg)

@@ -85,9 +85,7 @@ def _wait(link: ZygoteLink, module: str, show: Callable[[str], None]) -> Notice 
     seconds = _LONG
     while not select.select([link.channel], [], [], seconds)[0]:
         took = time.monotonic() - began
-        show(
-            f"qcore still imports your module {module!r} after {took:.0f} seconds; no task runs until it ends"
-        )
+        show(f"qcore still imports your module {module!r} after {took:.0f} s; no task runs until it ends")
         seconds = _AGAIN
     return link.receive()[0]
 

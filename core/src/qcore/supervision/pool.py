@@ -140,12 +140,12 @@ class Pool:
         """Return what the zygote should have done `patience` seconds ago, empty if nothing."""
         for slot in self.slots:
             if slot.spawning and now - slot.started > patience:
-                return f"it was to fork worker {slot.number} {now - slot.started:.0f} seconds ago"
+                return f"it was to fork worker {slot.number} {now - slot.started:.0f} s ago"
             if not slot.has_ended():
                 continue
             slot.ended_at = slot.ended_at or now
             if now - slot.ended_at > patience:
-                return f"worker {slot.number} (pid {slot.pid}) ended {now - slot.ended_at:.0f} seconds ago"
+                return f"worker {slot.number} (pid {slot.pid}) ended {now - slot.ended_at:.0f} s ago"
         return ""
 
     def _zygote_gone(self, *, hung: bool = False) -> list[WorkerExit]:

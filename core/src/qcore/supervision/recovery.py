@@ -19,6 +19,7 @@ from qcore.sanitize import line
 from qcore.settle import ACKNOWLEDGE, RELEASE, decide, fail_for_good, redeliver
 from qcore.tasks.limits import limit_of, release
 from qcore.tasks.plan import Planner
+from qcore.wording import counted
 from qcore.workers.events import SettledEvents
 from qcore.workers.lease_check import LeaseDeadline
 
@@ -237,7 +238,7 @@ def _outcome_of_running(gone: WorkerExit) -> tuple[Kind, str]:
         return Kind.CANCELLED, "TaskCancelled: the task was cancelled while it ran"
     if gone.killed == "timeout" and position == gone.killed_for:
         seconds = (gone.seen.deadline - gone.seen.started) / 1e9
-        text = f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
+        text = f"TaskTimeout: the task ran longer than its timeout of {counted(seconds, 'second')}"
         return Kind.TIMEOUT, text
     if gone.killed:
         # The worker was stopped, or the task it was killed for had just ended: not this task's fault.

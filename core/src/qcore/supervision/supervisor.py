@@ -137,7 +137,9 @@ class Supervisor:
             return
         stop_guard.arm(seconds + _STOP_TIMEOUT)
         self._stopped_at = now
-        _log.info("cluster %s stops; running tasks are given %g seconds", self._config.name, seconds)
+        _log.info(
+            "cluster %s stops; running tasks are given %s", self._config.name, counted(seconds, "second")
+        )
         self._kill_at = kill_at
         self._state = "stopping"
         self._pool.stopping = True

@@ -143,8 +143,8 @@ class ZygoteLink:
         if self.ready or seconds < _LONG:
             return ""
         if self._importing:
-            return f"the cluster still imports your module {self._importing!r} after {seconds:.0f} seconds"
-        return f"the process that forks workers (pid {self.pid}) has not started in {seconds:.0f} seconds"
+            return f"the cluster still imports your module {self._importing!r} after {seconds:.0f} s"
+        return f"the process that forks workers (pid {self.pid}) has not started in {seconds:.0f} s"
 
     def log_delay(self) -> None:
         """Log what its start waits for, now and then."""

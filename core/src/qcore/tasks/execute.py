@@ -14,6 +14,7 @@ from qcore.model import Kind, Outcome, TaskInfo
 from qcore.tasks.forks import FORKS
 from qcore.tasks.outcomes import InvalidArguments, failure, without_arguments
 from qcore.tasks.tracebacks import format_traceback
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     import asyncio
@@ -277,7 +278,7 @@ class Executor:
             )
         if self._stopped is Kind.TIMEOUT:
             seconds = plan.timeout / _NANO
-            text = f"TaskTimeout: the task ran longer than its timeout of {seconds:g} seconds"
+            text = f"TaskTimeout: the task ran longer than its timeout of {counted(seconds, 'second')}"
             return Outcome(
                 Kind.TIMEOUT, None, text, format_traceback(exc), started=started, finished=time.time()
             )

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qcore.hookspecs import SettledEvent
-from qcore.model import Action
+from qcore.model import Action, Kind
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from qcore.flows.completion import Completion
     from qcore.journal.pages import Page
-    from qcore.model import Kind, Outcome
+    from qcore.model import Outcome
     from qcore.settle import Decision
     from qcore.workers.leased import LeasedMessage
 
@@ -48,9 +48,14 @@ class SettledEvents:
                     hook(event)
 
 
-def log_skipped(message: LeasedMessage, why: str) -> None:
-    """Log that a message is settled without a run."""
-    _log.warning("task %s (%s) is not run: %s", message.opened.id.hex(), line(message.plan.name), line(why))
+def log_skipped(message: LeasedMessage, kind: Kind, text: str) -> None:
+    """Log that a message is settled without a run.
+
+    One that has succeeded before is not a trouble: it was enqueued, or delivered, twice.
+    """
+    level = logging.DEBUG if kind is Kind.ALREADY_SUCCEEDED else logging.WARNING
+    name, why = line(message.plan.name), line(text or kind.value)
+    _log.log(level, "task %s (%s) is not run: %s", message.opened.id.hex(), name, why)
 
 
 def log_failed(message: LeasedMessage, outcome: Outcome, decision: Decision) -> None:

@@ -14,6 +14,7 @@ from qcore.journal.records import HeldMessage
 from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import Action, Kind, Outcome, State
 from qcore.settle import decide, redelivery_limit_reason
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +125,7 @@ def skip_reason(
         return Kind.ALREADY_FAILED, ""
     if one.opened.expires and one.opened.expires < (now := clock()) * 1000:
         late = now - one.opened.expires / 1000
-        return Kind.EXPIRED, f"it expired {late:.1f} seconds before a worker leased it"
+        return Kind.EXPIRED, f"it expired {counted(round(late, 1), 'second')} before a worker leased it"
     if one.deliveries == 1:
         return None, ""
     why = redelivery_limit_reason(
@@ -226,7 +227,7 @@ def reject(delivery: Delivery, exc: EnvelopeError, rules: Rules, can: Capabiliti
         what = "all of it" if len(part) == len(delivery.body) else f"its first {_LOGGED} bytes"
         _log.error(told, len(delivery.body), reason, what, base64.b64encode(part).decode())
     elif decision.action is Action.DEAD_LETTER:
-        _log.error("a message of %d bytes is dead-lettered unread: %s", len(delivery.body), reason)
+        _log.error("a message of %s is dead-lettered unread: %s", counted(len(delivery.body), "byte"), reason)
     else:
         _log.warning("a message is released for %.3g s: %s", decision.delay, reason)
     return decision

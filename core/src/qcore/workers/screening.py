@@ -163,7 +163,7 @@ class Screening:
         self, one: LeasedMessage, kind: Kind, text: str, now: float, stored: StoredResult | None
     ) -> Completion:
         """Return what is written of a message that must not run."""
-        log_skipped(one, text or kind.value)
+        log_skipped(one, kind, text)
         # What was skipped because of another task may be enqueued again, once that one was requeued.
         id_ = b"" if kind is Kind.SKIPPED else one.opened.id
         if kind is Kind.CRASH:

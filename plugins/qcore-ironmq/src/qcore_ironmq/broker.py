@@ -208,7 +208,7 @@ class IronBroker(Broker):
 
     def _check(self, ids: Sequence[object], messages: Sequence[object]) -> None:
         if len(ids) != len(messages):
-            raise self._link.stranger(f"it gives {len(ids)} ids to {len(messages)} messages")
+            raise self._link.stranger(f"it gives {len(ids)} ids where {len(messages)} were sent")
 
     def _reserve(self, limit: int, wait: int) -> list[Delivery]:
         asked = {"n": limit, "timeout": self._lease, "wait": wait, "delete": False}
@@ -297,6 +297,6 @@ def _posted(held: Reservation) -> str:
 
 def _message(item: CountedMessage, delay: float) -> dict[str, object]:
     if delay > _LONGEST_DELAY:
-        raise BackendRejected(f"a delay of {delay:g} seconds; IronMQ delays by {_LONGEST_DELAY} at most")
+        raise BackendRejected(f"a delay of {delay:g} s; IronMQ delays by {_LONGEST_DELAY} at most")
     # whole seconds, and never too early
     return {"body": codec.encode(item), "delay": math.ceil(max(0.0, delay))}

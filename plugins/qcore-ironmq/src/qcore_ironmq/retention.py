@@ -51,4 +51,4 @@ class Lasting:
         try:
             self._link.call("PATCH", queue, "", {"queue": {"message_expiration": LONGEST_LIFE}})
         except BackendRejected as exc:
-            _log.warning("queue %s keeps messages for %s seconds only: %s", queue, lasts, exc)
+            _log.warning("queue %s keeps messages for %s s only: %s", queue, lasts, exc)

@@ -118,7 +118,7 @@ class SqsBroker(Broker):
         if self._queues.fifo:
             if message.delay > 0:
                 raise NotSupported(
-                    f"a FIFO queue of SQS cannot delay a task; got a delay of {message.delay:g} seconds: "
+                    f"a FIFO queue of SQS cannot delay a task; got a delay of {message.delay:g} s: "
                     "enqueue without one, or use a standard queue"
                 )
             return codec.entry(text) | self._fifo(message.id.hex(), call)
