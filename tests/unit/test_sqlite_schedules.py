@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from qcore.model import StoredSchedule
 from qcore_sqlite import SqliteSchedules, make_schedules
@@ -141,3 +145,39 @@ def test_two_clusters_never_fire_one_slot(store: SqliteSchedules, tmp_path: Path
         claimed = one.end() + other.end()
 
     assert sorted(claimed) == expected
+
+
+#: what SQLite lets anybody write into a column, whatever its type
+VALUES = st.one_of(st.binary(max_size=20), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=9))
+ROWS = st.tuples(VALUES, VALUES, VALUES, VALUES)
+#: as they are, and bytes as text that need not be UTF-8
+WRITE = (
+    "insert or ignore into schedule values (?, ?, ?, ?, 0)",
+    "insert or ignore into schedule values (cast(? as text), cast(? as text), ?, ?, 0)",
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(st.sampled_from(WRITE), ROWS), max_size=12))
+def test_nothing_in_the_file_stops_a_schedule(
+    store: SqliteSchedules, tmp_path: Path, rows: list[tuple[str, tuple[object, ...]]]
+) -> None:
+    """Rows of any types, and text that is not UTF-8, are returned or skipped; a sound one is claimed."""
+    store.add(schedule("sound"))
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as file, file:
+        for write, row in rows:
+            # SQLite makes NULL of a NaN, which no column of the table takes.
+            file.execute(write, row)
+
+    found = store.all()
+    claimed: list[StoredSchedule] = []
+    while due := store.claim_due(100.0, 3, 60.0):
+        claimed += due
+
+    for some in (found, claimed):
+        assert [one.name for one in some if one.body == b"sealed"] == ["sound"]
+    for one in found:
+        store.get(one.name)
+        store.advance(one, None)
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as file, file:
+        file.execute("delete from schedule")

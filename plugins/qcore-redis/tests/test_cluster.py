@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import App, Cluster, Config, State
+from qcore.tasks.call import Options
+from qcore.tasks.task import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 TASKS = """
 import os, signal, time
+
+
+if off := float(os.environ.get("OFF", "0")):
+    right, right_ns = time.time, time.time_ns
+    time.time, time.time_ns = lambda: right() + off, lambda: right_ns() + int(off * 1e9)
 
 
 def pid():
@@ -149,6 +156,22 @@ job = app.send([app.task(name="redis_tasks.pid")(__import__("redis_tasks").pid).
 app.schedules.create("redis_tasks.pid", name="tick", every=3600)
 print(job[0].id)
 """
+
+
+def test_a_worker_with_a_wrong_clock_lets_nothing_expire(
+    config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock is an hour ahead, and a job that expires in a minute is run; one that is late is not."""
+    monkeypatch.setenv("OFF", "3600")
+    app = App(config())
+    calls = [bind("redis_tasks.pid", (), {}, Options(expires=seconds)) for seconds in (0.001, *[60.0] * 40)]
+    jobs = app.send(calls)
+
+    with Cluster(config(preload=["redis_tasks"])):
+        found = [app.results.fetch(job.id, 30.0) for job in jobs]
+
+    assert [one.kind for one in found] == ["expired", *["success"] * 40]
+    app.close()
 
 
 @pytest.mark.parametrize("off", [-3600, 3600])

@@ -175,7 +175,8 @@ class SchedulerThread:
             (logging.WARNING, "skipped") if isinstance(error, UnknownKey) else (logging.ERROR, "disabled")
         )
         _log.log(level, "a schedule is %s: %s", end, error)
-        self._reporters.report(TaskInfo(id="", name=""), error, str(error))
+        if not isinstance(error, UnknownKey):
+            self._reporters.report(TaskInfo(id="", name=""), error, str(error))
 
     def _disable(self, store: SealedSchedules, schedule: Schedule, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
