@@ -140,6 +140,11 @@ class Land:
         if members:
             self._initiate()
 
+    @property
+    def locked(self) -> bool:
+        """Whether it asks who you are."""
+        return bool(self._login)
+
     def lock(self) -> None:
         """Make an administrator: from now on nobody else has a right."""
         with self.primary().client() as client:
@@ -149,6 +154,8 @@ class Land:
     def allow(self, database: str, queue: str) -> dict[str, Any]:
         """Make the user of the page for a queue, and return the table `mongo` that logs it in."""
         role = least_role(database, queue)
+        # of several queues in one database each has a role of its own
+        role["createRole"] += f"-{queue}"
         name, password = f"worker-{queue}", "of the worker"
         with self.client() as client:
             there = client[database]

@@ -34,20 +34,29 @@ class _Fresh:
 
     #: the further server is one without users
     @pytest.fixture(params=[pytest.param("alone", marks=pytest.mark.further), "locked"])
-    def settings(self, request: pytest.FixtureRequest, database: str) -> Iterator[Callable[..., Settings]]:
+    def place(self, request: pytest.FixtureRequest) -> Any:
+        """Return the server."""
+        return request.getfixturevalue(request.param)
+
+    @pytest.fixture
+    def short(self) -> dict[str, int]:
+        """Return settings of time limits, none unless a test asks for them."""
+        return {}
+
+    @pytest.fixture
+    def settings(self, place: Any, short: dict[str, int], database: str) -> Iterator[Callable[..., Settings]]:
         """Return a maker of settings of one queue."""
-        land: Any = request.getfixturevalue(request.param)
         tables: dict[str, dict[str, Any]] = {}
 
         def make(name: str = "kit", **fields: Any) -> Settings:
             if name not in tables:
-                tables[name] = land.allow(database, name) if request.param == "locked" else land.settings
-            sections = {"mongo": MongoSettings(**tables[name]), "mongo_db": database}
+                tables[name] = place.allow(database, name) if place.locked else place.settings
+            sections = {"mongo": MongoSettings(**tables[name], **short), "mongo_db": database}
             return Settings(name=name, sections=sections, **fields)
 
         yield make
-        with land.client() as client:
-            if request.param == "locked":
+        with place.client() as client:
+            if place.locked:
                 client[database].command("dropAllUsersFromDatabase")
                 client[database].command("dropAllRolesFromDatabase")
             client.drop_database(database)
@@ -62,12 +71,10 @@ class TestMongoBroker(_Fresh, BrokerContract):
         return lambda **fields: MongoBroker(settings(**fields))
 
     @pytest.fixture
-    def impatient(self, land: Any, settings: Callable[..., Settings]) -> Any:
+    def impatient(self, place: Any, short: dict[str, int]) -> Any:
         """Return the server; brokers wait for its answers a shorter time than users' do."""
-        settings().sections["mongo"] = MongoSettings(
-            **land.settings, socketTimeoutMS=2000, connectTimeoutMS=2000, serverSelectionTimeoutMS=1000
-        )
-        return land.nodes[0]
+        short.update(socketTimeoutMS=2000, connectTimeoutMS=2000, serverSelectionTimeoutMS=1000)
+        return place.nodes[0]
 
     @pytest.fixture
     def restart_server(self, impatient: Any) -> Outage:
