@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_sqs import SqsBroker, client, dead_letters
+from qcore_sqs import SqsBroker, dead_letters
 from qcore_testing import BrokerContract
-from qcore_testing.processes import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from qcore_testing.contract import Outage
 
 
 #: SQS counts whole seconds: minutes, on the oldest Python only
@@ -38,14 +35,6 @@ class _Sqs(BrokerContract):
         monkeypatch.setattr(dead_letters, "_READING", 6)
         sections = {"sqs": section(**self.fields)}
         return lambda name="kit", **fields: SqsBroker(Settings(name=name, sections=sections, **fields))
-
-    @pytest.fixture
-    def freeze_server(self, sqs: Any, monkeypatch: pytest.MonkeyPatch) -> Outage:
-        """Return what stops the server for a while."""
-        # seconds of an answer: nobody need wait for them as long as users do
-        monkeypatch.setattr(client, "_ANSWER", 2)
-        monkeypatch.setattr(client, "MAX_POLL", 1)
-        return lambda: frozen(sqs.pid)
 
 
 class TestSqsBroker(_Sqs):
