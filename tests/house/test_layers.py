@@ -24,7 +24,7 @@ LAYERS: Final = (
     {"workers"},
     # one task
     {"app"},
-    {"results_api", "queue_api", "delivery"},
+    {"results_api", "queue_api", "delivery", "key_check"},
     {"absence"},
     {"control_api"},
     {"inline"},

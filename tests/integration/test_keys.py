@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from qcore.cluster import check_backends
 from qcore.errors import BadSignature
 from qcore.model import Outgoing
 from tests.integration import tasks
@@ -140,3 +141,43 @@ def test_result_forged_in_the_store_is_not_believed(land: Land) -> None:
 
     with pytest.raises(BadSignature):
         second.fetch()
+
+
+def test_a_cluster_with_another_key_says_so_while_tasks_wait(
+    land: Land, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It will dead-letter all of them; the log says which key is missing, and from where ours is."""
+    check_backends(land.app().config)
+    land.app().enqueue(tasks.add, 1, 1)
+
+    check_backends(land.app(secret_key=[NEW, SECRET]).config)
+    assert not caplog.text
+    check_backends(land.app(secret_key="a third key, which nobody has ever had before").config)
+
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "from secret_key, given in code, but the last one on the queue land had" in record.getMessage()
+    assert "and 1 task that it cannot read will be dead letters soon" in record.getMessage()
+
+
+def test_another_key_on_an_empty_queue_is_no_trouble(land: Land, caplog: pytest.LogCaptureFixture) -> None:
+    """There is nothing that the cluster could not read, and the next one is compared with it."""
+    check_backends(land.app().config)
+    check_backends(land.app(secret_key=NEW).config)
+    assert not caplog.text
+    land.app(secret_key=NEW).enqueue(tasks.add, 1, 1)
+
+    check_backends(land.app().config)
+
+    assert "but the last one on the queue land had" in caplog.text
+
+
+@pytest.mark.parametrize("flag", [b"x", b"1234", b"12345", b"x" * 4000])
+def test_a_flag_that_somebody_else_has_set_keeps_no_cluster_from_starting(land: Land, flag: bytes) -> None:
+    """Whoever can write to the store can set it."""
+    app = land.app()
+    app.enqueue(tasks.add, 1, 1)
+    with app.runtime.coordination_stores.connection() as store:
+        store.set_flag("keys", flag, 60.0)
+
+    check_backends(app.config)

@@ -25,6 +25,7 @@ from qcore.errors import (
     StartFailed,
 )
 from qcore.guarding import guarded
+from qcore.key_check import check_keys
 from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.status import ClusterStatus
@@ -263,6 +264,7 @@ def check_backends(config: Config, plugins: Plugins | None = None) -> str:
         with contextlib.suppress(BackendUnavailable):
             # Workers wait for a broker that does not answer.
             broker.ping()
+        check_keys(runtime, broker, coordination)
         return broker.info()
     finally:
         for connection in (broker, store, coordination):
