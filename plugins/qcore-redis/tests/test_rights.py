@@ -87,7 +87,13 @@ class _Least:
         with any_server.client() as client:
             client.flushall()
         section = RedisSettings(unix_socket_path=any_server.path, **allow(any_server, "kit"))
-        return lambda **fields: Settings(name="kit", sections={"redis": section}, **fields)
+
+        def made(name: str = "kit", **fields: Any) -> Settings:
+            with any_server.client() as client:
+                client.execute_command("ACL", "SETUSER", "orders", f"~{{qcore:{name}}}:*")
+            return Settings(name=name, sections={"redis": section}, **fields)
+
+        return made
 
 
 @pytest.mark.slow

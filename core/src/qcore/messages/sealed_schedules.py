@@ -65,9 +65,7 @@ class SealedSchedules:
                 found.append(self._open(row))
             except EnvelopeError as exc:
                 found.append(
-                    Schedule(
-                        name=row.name, task="", rule="", next_run=row.next_run, repeats=0, fault=str(exc)
-                    )
+                    Schedule(name=row.name, task="", rule="", next_run=0.0, repeats=0, fault=str(exc))
                 )
         return found
 
