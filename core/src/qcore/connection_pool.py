@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+from qcore.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,6 +16,9 @@ if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore
     from qcore.messages.sealed_schedules import SealedSchedules
+
+#: Seconds a thread waits for a connection while all are in use.
+_PATIENCE: Final = 30.0
 
 _C_co = TypeVar("_C_co", covariant=True)
 _T = TypeVar("_T", bound="Broker | ResultStore | SealedSchedules | CoordinationStore")
@@ -27,10 +34,18 @@ class Connect(Protocol[_C_co]):
 class ConnectionPool(Generic[_T]):
     """Connections for any number of threads: one at a time each, made anew after a fork."""
 
-    def __init__(self, make: Connect[_T]) -> None:
+    def __init__(self, make: Connect[_T], most: int | None = None) -> None:
         self._make = make
-        self._idle: list[_T] = []
+        #: how many there are at most; whoever needs one more waits; None = no limit
+        self._most = most
+        self._reset()
+
+    def _reset(self) -> None:
         self._pid = os.getpid()
+        self._idle: list[_T] = []
+        #: idle ones and those lent out, and how many threads wait for one
+        self._made = self._waiting = 0
+        self._returned = threading.Condition()
 
     def take(self, *, create: bool = False) -> _T:
         """Return a connection for this thread alone; `give` it back.
@@ -39,21 +54,56 @@ class ConnectionPool(Generic[_T]):
             create: make a queue where there is none; only what puts something in does.
 
         Raises:
+            BackendUnavailable: all are in use, and none was given back in time.
             QueueMissing: there is no queue, and none is made.
 
         """
         if self._pid != os.getpid():
             # The parent's connections are not closed here: that would end them for the parent.
-            self._idle = []
-            self._pid = os.getpid()
+            # Nor is their lock used, which another thread may have held during the fork.
+            self._reset()
         try:
             return self._idle.pop()
         except IndexError:
-            return self._make(create=create)
+            return self._wait() or self._connect(create=create)
 
     def give(self, connection: _T) -> None:
         """Take a connection back."""
         self._idle.append(connection)
+        if self._waiting:
+            with self._returned:
+                self._returned.notify()
+
+    def _wait(self) -> _T | None:
+        """Return a connection that is given back; None if another may be made, which is counted."""
+        end = time.monotonic() + _PATIENCE
+        with self._returned:
+            self._waiting += 1
+            try:
+                while (left := end - time.monotonic()) > 0:
+                    if self._most is None or self._made < self._most:
+                        self._made += 1
+                        return None
+                    # A thread that does not wait may be faster.
+                    with suppress(IndexError):
+                        return self._idle.pop()
+                    self._returned.wait(left)
+            finally:
+                self._waiting -= 1
+        msg = (
+            f"all {self._most} connections of this process to the broker have been in use for {_PATIENCE:g} "
+            "seconds; let fewer threads ask at once"
+        )
+        raise BackendUnavailable(msg)
+
+    def _connect(self, *, create: bool) -> _T:
+        try:
+            return self._make(create=create)
+        except BaseException:
+            with self._returned:
+                self._made -= 1
+                self._returned.notify()
+            raise
 
     @contextmanager
     def connection(self, *, create: bool = False) -> Iterator[_T]:
@@ -67,4 +117,6 @@ class ConnectionPool(Generic[_T]):
     def close(self) -> None:
         """Close what is not lent out."""
         while self._idle:
+            with self._returned:
+                self._made -= 1
             self._idle.pop().close()

@@ -66,6 +66,16 @@ def _unknown(broker: Broker, store: ResultStore, ids: Sequence[bytes]) -> set[by
 def status(runtime: Runtime, task_id: str) -> TaskStatus:
     """Return how far a task has come; see `App.status`."""
     id_ = id_of(task_id)
+    # It may have ended between the question for its result and that for its message.
+    return (
+        _known_status(runtime, id_)
+        or _known_status(runtime, id_)
+        or TaskStatus(id=id_.hex(), state="unknown")
+    )
+
+
+def _known_status(runtime: Runtime, id_: bytes) -> TaskStatus | None:
+    """Return how far a task has come, None if neither a result nor a message was found."""
     task_id = id_.hex()
     with runtime.brokers.connection() as broker, runtime.stores.connection() as store:
         stored = store.get([id_])[0]
@@ -84,12 +94,7 @@ def status(runtime: Runtime, task_id: str) -> TaskStatus:
             return TaskStatus(id=task_id, state=state, since=result.finished, worker=result.worker)
         if _is_queued(broker, id_):
             return TaskStatus(id=task_id, state="queued", since=enqueued(id_))
-        # It may have ended since its result was asked for.
-        return (
-            TaskStatus(id=task_id, state="unknown")
-            if store.get([id_])[0] is None
-            else status(runtime, task_id)
-        )
+        return None
 
 
 def _is_queued(broker: Broker, id: bytes) -> bool:

@@ -1,0 +1,117 @@
+"""How threads share connections."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from qcore import App, Config
+from qcore.connection_pool import ConnectionPool
+from qcore.errors import BackendUnavailable
+
+
+class Connections:
+    """Makes connections and counts them."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.failing = False
+
+    def __call__(self, *, create: bool = False) -> Any:
+        """Connect."""
+        del create
+        if self.failing:
+            raise BackendUnavailable
+        self.made += 1
+        return object()
+
+
+def test_a_crowd_of_threads_shares_a_bounded_number() -> None:
+    """Whoever needs one more waits until another gives its own back."""
+    connections = Connections()
+    pool: ConnectionPool[Any] = ConnectionPool(connections, 5)
+    crowd = threading.Barrier(40)
+
+    def use() -> None:
+        crowd.wait(60)
+        for _ in range(20):
+            with pool.connection():
+                pass
+
+    with ThreadPoolExecutor(40) as threads:
+        for done in [threads.submit(use) for _ in range(40)]:
+            done.result(60)
+
+    assert 0 < connections.made <= 5
+
+
+def test_one_that_is_given_back_wakes_who_waits() -> None:
+    """And a connection that could not be made leaves its place to the next."""
+    connections = Connections()
+    pool: ConnectionPool[Any] = ConnectionPool(connections, 1)
+    connections.failing = True
+    with pytest.raises(BackendUnavailable):
+        pool.take()
+    connections.failing = False
+    held = pool.take()
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(pool.take)
+        assert not other.done()
+
+        pool.give(held)
+
+        assert other.result(60) is held
+
+
+def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to do."""
+    monkeypatch.setattr("qcore.connection_pool._PATIENCE", 0.01)
+    pool: ConnectionPool[Any] = ConnectionPool(Connections(), 1)
+    pool.take()
+
+    with pytest.raises(
+        BackendUnavailable, match=r"^all 1 connections of this process .*let fewer threads ask"
+    ):
+        pool.take()
+
+
+def test_a_fork_amid_a_crowd_has_connections_of_its_own() -> None:
+    """Neither the parent's count nor its lock is the child's."""
+    pool: ConnectionPool[Any] = ConnectionPool(Connections(), 1)
+    pool.take()
+    with pool._returned:
+        child = os.fork()
+        if not child:
+            # In the child, in which the parent's lock is held for ever.
+            os._exit(0 if pool.take() else 1)
+
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_the_producers_of_a_process_share_the_connections_to_a_broker() -> None:
+    """Three hundred threads that enqueue at once connect a hundred times at most."""
+    app = App(Config.from_dict({"memory": {}}))
+    made: list[object] = []
+    inner = app.runtime.brokers._make
+
+    def counted(*, create: bool = False) -> Any:
+        made.append(inner(create=create))
+        return made[-1]
+
+    app.runtime.brokers._make = counted
+    crowd = threading.Barrier(300)
+
+    def use() -> None:
+        crowd.wait(60)
+        app.enqueue("os.getcwd")
+
+    with ThreadPoolExecutor(300) as threads:
+        for done in [threads.submit(use) for _ in range(300)]:
+            done.result(60)
+
+    assert app.queue.size().ready == 300
+    assert 0 < len(made) <= 100
