@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from qcore.errors import ConfigError
 from qcore_disque import error_mapping
+from qcore_disque.deadline import DeadlineConnection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ class Node:
         #: it and the other nodes of its cluster, by id, as it said last
         self.members: dict[bytes, Address] = {}
         #: Any: redis-py has no types for what it is asked here
-        make: Any = redis.Connection
+        make: Any = DeadlineConnection
         self._connection: Any = make(
             host=address.host,
             port=address.port,
@@ -95,6 +96,12 @@ class Node:
         except redis.AuthenticationError as exc:
             self.close()
             raise error_mapping.refused(_plain(exc), self.title) from exc
+        except (redis.ConnectionError, redis.TimeoutError, OSError):
+            self.close()
+            raise
+        except _UNREADABLE as exc:
+            self.close()
+            raise error_mapping.stranger(self.title, f"its greeting is not a reply: {exc!r}") from exc
         except BaseException:
             self.close()
             raise
@@ -117,8 +124,12 @@ class Node:
         self.members = {**dict(found), self.id: self.address}
 
     def exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
-        """Send commands in one go; return their replies, errors as objects."""
+        """Send commands in one go; return their replies, errors as objects.
+
+        All of it takes `timeout` seconds at most, however slowly the answer comes.
+        """
         connection = self._connection
+        connection.limit(timeout)
         try:
             connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             return [self._read(timeout) for _ in commands]
