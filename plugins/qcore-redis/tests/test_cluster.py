@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import App, Cluster, Config, State
-from qcore.tasks.call import Options
-from qcore.tasks.task import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,8 +162,8 @@ def test_a_worker_with_a_wrong_clock_lets_nothing_expire(
     """Its clock is an hour ahead, and a job that expires in a minute is run; one that is late is not."""
     monkeypatch.setenv("OFF", "3600")
     app = App(config())
-    calls = [bind("redis_tasks.pid", (), {}, Options(expires=seconds)) for seconds in (0.001, *[60.0] * 40)]
-    jobs = app.send(calls)
+    task = app.task(name="redis_tasks.pid")(os.getpid)
+    jobs = app.enqueue_many(task.using(expires=seconds).bind() for seconds in (0.001, *[60.0] * 40))
 
     with Cluster(config(preload=["redis_tasks"])):
         found = [app.results.fetch(job.id, 30.0) for job in jobs]
