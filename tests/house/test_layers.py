@@ -59,7 +59,7 @@ ROOMS: Final = {
         {"recovery", "renewal", "control_poll", "pool"},
         {"slot", "zygote", "zygote_link"},
         {"protocol"},
-        {"forked", "memory", "stop_guard", "stop_signals", "exit_handlers"},
+        {"forked", "memory", "stop_guard", "stop_signals", "exit_handlers", "process_group"},
     ),
     "workers": (
         {"worker"},
@@ -76,6 +76,7 @@ ROOMS: Final = {
             "waiting",
             "surroundings",
             "farewell",
+            "children",
         },
     ),
     "flows": (

@@ -184,6 +184,21 @@ async def tenant(name: str) -> str | None:
     return before
 
 
+def start_family(path: str, hang: bool = False) -> None:
+    """Start processes in every way, note them, and wait."""
+    if hang:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    note(path, f"child {subprocess.Popen(['sleep', '300']).pid}")
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
+    process.start()
+    note(path, f"process {process.pid}")
+    # The shell goes on to `wait`, so the sleeper is a grandchild; the second one's parent has ended.
+    subprocess.Popen(["sh", "-c", f"sleep 300 & echo grandchild $! >> {path}; wait"])
+    subprocess.run(["sh", "-c", f"sleep 300 & echo orphan $! >> {path}"], check=True)
+    note(path, f"daemon {subprocess.Popen(['sleep', '300'], start_new_session=True).pid}")
+    time.sleep(300)
+
+
 # -- late ---------------------------------------------------------------------------------------
 
 

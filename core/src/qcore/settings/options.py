@@ -46,7 +46,7 @@ class Options:
     name: str = _set(text("must be 1 to 80 letters, digits or _ . : -", _NAME), default="default")
     #: processes that run tasks; by default one for each CPU that this process may use
     workers: int = _set(integer(1, "leave it out for one for each CPU", none=UNSET), factory=available)
-    #: workers cannot start multiprocessing children
+    #: what a task has started ends with it: when it is interrupted, or its worker ends
     daemonize_workers: bool = _set(flag(), default=True)
     #: tasks a worker runs before it is replaced; 0 = never
     recycle: int = _set(integer(0, "0 never replaces a worker", none=0, unit="tasks"), default=500)

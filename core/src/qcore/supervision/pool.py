@@ -10,6 +10,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import StartFailed
+from qcore.supervision.process_group import kill_group
 from qcore.supervision.protocol import Boot, Notice, Order
 from qcore.supervision.slot import Slot, WorkerExit, await_end
 from qcore.supervision.zygote_link import ZygoteLink
@@ -49,6 +50,8 @@ class Pool:
 
     def __init__(self, boot: Boot, journal: Journal, cpu_affinity: int, first: ZygoteLink) -> None:
         self._boot = boot
+        #: what workers have started ends with them
+        self._end_children = bool(boot.config.get("daemonize_workers", True))
         self._journal = journal
         #: the zygote in service
         self.zygote = first
@@ -183,6 +186,9 @@ class Pool:
         for slot in alive:
             slot.send(signal.SIGKILL)
         await_end([slot.pidfd for slot in alive if slot.pidfd >= 0], _DEATH_TIMEOUT)
+        if self._end_children:
+            for slot in alive:
+                kill_group(slot.pid)
 
     # -- workers --------------------------------------------------------------------------------
 

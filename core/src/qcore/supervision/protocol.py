@@ -71,7 +71,19 @@ decode_notice = msgspec.msgpack.Decoder(Notice).decode
 
 def die_with_parent(parent: int) -> None:
     """Have the kernel end this process when its parent ends; leave at once if it has."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _at_parents_end(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(EX_SOFTWARE)
+
+
+def wake_with_parent() -> None:
+    """Have the kernel resume this process when its parent ends, instead of killing it.
+
+    It then sees the end of the channel, even if somebody had stopped it.
+    """
+    _at_parents_end(signal.SIGCONT)
+
+
+def _at_parents_end(number: signal.Signals) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)

@@ -23,6 +23,7 @@ from qcore.runtime import Runtime
 from qcore.schedules import declared
 from qcore.supervision.exit_handlers import forget_exit_handlers, forget_finalizers
 from qcore.supervision.forked import EX_SOFTWARE
+from qcore.supervision.process_group import kill, kill_group
 from qcore.supervision.protocol import (
     MESSAGE,
     Boot,
@@ -32,6 +33,7 @@ from qcore.supervision.protocol import (
     decode_order,
     die_with_parent,
     encode,
+    wake_with_parent,
 )
 from qcore.tasks.resolve import Script, ScriptFinder
 from qcore.user_modules import import_user_module
@@ -147,6 +149,8 @@ class Zygote:
 
     def run(self) -> None:
         """Serve the supervisor until it closes the channel."""
+        # It ends when the channel does, and before that it has to end what the workers have started.
+        wake_with_parent()
         self._send(Notice("ready"))
         while True:
             readable, _, _ = select.select([self._channel.fileno(), self._wake], [], [])
@@ -158,7 +162,8 @@ class Zygote:
                     break
                 self._execute(decode_order(data))
         for pid in self._slots:
-            os.kill(pid, signal.SIGKILL)
+            # Before a worker is reaped its pid cannot be the group of another process.
+            (kill_group if self._config.daemonize_workers else kill)(pid)
 
     def _receive(self) -> bytes:
         try:
@@ -203,7 +208,7 @@ class Zygote:
             pid = found.si_pid
             if self._config.daemonize_workers and pid in self._slots:
                 # Before the worker is reaped its pid cannot be the group of another process.
-                _kill_group(pid)
+                kill_group(pid)
             _, status = os.waitpid(pid, 0)
             slot = self._slots.pop(pid, None)
             if slot is not None:
@@ -248,13 +253,6 @@ def _pidfd_of(pid: int) -> int | None:
         # An old kernel or a sandbox; signals to workers then go through this process.
         _log.debug("no pidfd of worker %d: %s", pid, exc)
         return None
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError) as exc:
-        _log.debug("no process group %d: %s", pid, exc)
 
 
 def _quiet_stdin() -> None:

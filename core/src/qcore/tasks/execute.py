@@ -44,6 +44,7 @@ class Executor:
         let_out: tuple[type[BaseException], ...] = (),
         cancelled: Callable[[], bool] = lambda: False,
         restore: Callable[[], None] = lambda: None,
+        end_children: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._loads = {code: serializer.loads for code, serializer in serializers.items()}
         self._pre = pre
@@ -55,6 +56,8 @@ class Executor:
         self._is_cancelled = cancelled
         #: restores the standard streams, before hooks, reporters or the log write to them
         self._restore = restore
+        #: ends the processes that a task has started since a time, epoch seconds
+        self._end_children = end_children
         self._forks = FORKS.count
         self._loop: asyncio.Runner | None = None
         self._current: asyncio.Task[Any] | None = None
@@ -270,6 +273,8 @@ class Executor:
                 await asyncio.gather(*left, return_exceptions=True)
 
     def _raised(self, exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
+        if self._stopped is not None:
+            self._end_children(started)
         # However the task handled the interruption.
         if self._stopped is Kind.CANCELLED:
             text = "TaskCancelled: the task was cancelled while it ran"

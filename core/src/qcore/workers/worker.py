@@ -19,6 +19,7 @@ from qcore.tasks.plan import Planner
 from qcore.worker_hooks import HOOKS
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
+from qcore.workers.children import end_children
 from qcore.workers.events import measure_wait
 from qcore.workers.farewell import say_farewell
 from qcore.workers.leased import rejected_outcome
@@ -109,6 +110,7 @@ class Worker:
             self._reporters.report if self._reporters else None,
             cancelled=lambda: self._page.commands.cancelled(*self._page.position()),
             restore=self._surroundings.restore_streams,
+            end_children=end_children if config.daemonize_workers else lambda _: None,
         )
         self._handlers.set_alarm(self._executor.alarm)
         # However long the backends take to start.
