@@ -122,17 +122,24 @@ def command(ctx: click.Context, config_file: str | None, switched: tuple[str, ..
     session(ctx)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with the code that `qcore.cli` documents."""
+def main(arguments: Sequence[str] | None = None, *, begin: Callable[[], None] | None = None) -> None:
+    """Run the command line and exit with the code that `qcore.cli` documents.
+
+    Args:
+        arguments: instead of those of the process.
+        begin: called once a Ctrl-C is handled here.
+
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A character that the terminal cannot show is not a reason to fail.
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_code(arguments))
+    sys.exit(_code(arguments, begin or (lambda: None)))
 
 
-def _code(arguments: Sequence[str] | None) -> int:
+def _code(arguments: Sequence[str] | None, begin: Callable[[], None]) -> int:
     try:
+        begin()
         done: Any = command.main(arguments, prog_name="qcore", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the last frame: each is told in its way
         return explain(exc)

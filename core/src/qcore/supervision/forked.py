@@ -27,8 +27,15 @@ class Forked:
 
     @classmethod
     def run(cls, work: Callable[[], None]) -> Forked:
-        """Fork a child that does `work` and ends."""
-        pid = os.fork()
+        """Fork a child that does `work` and ends; it leaves Ctrl-C to this process."""
+        # Blocked until the child ignores it, or it would end with a traceback in between.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            pid = os.fork()
+            if pid == 0:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if pid:
             return cls(pid)
         code = EX_SOFTWARE

@@ -1,0 +1,1 @@
+"""The entry of the command `qcore`, which imports nothing else."""

@@ -1,0 +1,36 @@
+"""What an early or late Ctrl-C does to the command `qcore`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import NoReturn
+
+#: exit code of what Ctrl-C has interrupted
+_INTERRUPTED = 130
+_STDERR = 2
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is imported or has ended shows no traceback."""
+    # Where SIGINT is ignored, as in the background of a script, it stays ignored.
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if handled:
+        signal.signal(signal.SIGINT, _interrupted)
+    # The import takes most of the time that a short command runs.
+    from qcore.cli import main as command_line  # noqa: PLC0415 - see above
+
+    try:
+        command_line(begin=_raise_again if handled else None)
+    finally:
+        if handled:
+            signal.signal(signal.SIGINT, _interrupted)
+
+
+def _raise_again() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    os.write(_STDERR, b"qcore: interrupted\n")
+    os._exit(_INTERRUPTED)
