@@ -110,7 +110,13 @@ ROOMS: Final = {
         {"sources", "keyfile"},
         {"rules", "cpus", "shapes"},
     ),
-    "journal": ({"progress", "rates", "running"}, {"pages"}, {"metrics"}, {"records", "commands"}),
+    "journal": (
+        {"waiting"},
+        {"progress", "rates", "running"},
+        {"pages"},
+        {"metrics"},
+        {"records", "commands"},
+    ),
     "messages": (
         {"saving"},
         {"results", "control", "sealed_schedules"},

@@ -199,6 +199,18 @@ def start_family(path: str, hang: bool = False) -> None:
     time.sleep(300)
 
 
+def wait_for_another(settings: dict[str, Any], many: bool) -> None:
+    """Enqueue a task and wait for it, twice."""
+    inner = App(Config.from_dict(settings))
+    for _ in range(2):
+        job = inner.enqueue(add, 1, 2)
+        if many:
+            inner.results.fetch_many([job.id], wait=0.2)
+        else:
+            job.fetch(wait=0.2)
+    inner.close()
+
+
 # -- late ---------------------------------------------------------------------------------------
 
 

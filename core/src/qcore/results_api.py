@@ -9,6 +9,7 @@ import attrs
 
 from qcore.absence import explain
 from qcore.errors import ResultGone, ResultNotReady, TaskFailed
+from qcore.journal.waiting import ONLY_WORKER_OF, SelfWait
 from qcore.model import State
 from qcore.tasks.annotations import restored
 from qcore.tasks.resolve import imported
@@ -34,6 +35,7 @@ class TaskResults:
 
     def __init__(self, app: Producer) -> None:
         self._app = app
+        self._self_wait = SelfWait()
 
     # -- by task --------------------------------------------------------------------------------
 
@@ -82,6 +84,8 @@ class TaskResults:
         """
         key = id_of(task_id)
         with self._app.runtime.stores.connection() as store:
+            if wait > 0 and ONLY_WORKER_OF.get() and not _final(store.get([key])[0]):
+                self._self_wait.check(self._app.runtime.config.name, task_id)
             stored = store.wait(key, wait) if wait > 0 else store.get([key])[0]
         return None if stored is None else self._read(stored)
 
@@ -107,6 +111,7 @@ class TaskResults:
                 left = end - time.monotonic()
                 if last is None or left <= 0:
                     break
+                self._self_wait.check(self._app.runtime.config.name, last.hex())
                 store.wait(last, left)
         return [None if (one := found.get(key)) is None else self._read(one) for key in keys]
 

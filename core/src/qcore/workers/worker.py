@@ -12,6 +12,7 @@ from qcore.guarding import guarded
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.progress import PAGE
 from qcore.journal.records import ExitReason, WorkerState
+from qcore.journal.waiting import ONLY_WORKER_OF
 from qcore.runtime import Runtime
 from qcore.tasks.execute import Executor
 from qcore.tasks.limits import Limiter
@@ -81,6 +82,7 @@ class Worker:
             return 0
         self._handlers.reset_in_forks()
         PAGE.set(self._page)
+        ONLY_WORKER_OF.set(self._config.name if self._config.workers == 1 else None)
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
         for hook in self._runtime.hooks("qcore_worker_start"):
             hook(event)
