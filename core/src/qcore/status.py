@@ -65,7 +65,8 @@ class ClusterStatus:
     workers: tuple[WorkerStatus, ...] = ()
     #: tasks finished since the start
     finished: int = 0
-    #: workers replaced since the start, by cause: recycled, memory, timeout, crashed, cancelled
+    #: workers replaced since the start, by cause: recycled, memory, timeout, crashed, cancelled,
+    #: frozen
     reincarnations: Mapping[str, int] = attrs.field(factory=dict)
     #: seconds since the start
     uptime: float = 0.0

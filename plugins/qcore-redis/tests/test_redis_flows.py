@@ -310,3 +310,20 @@ def test_what_may_run_once_runs_once(scene: Scene) -> None:
     begun = held.fetch()
     assert begun is not None
     assert begun.begun
+
+
+@pytest.mark.waits
+def test_message_that_a_frozen_idle_worker_was_handed_does_not_wait_for_its_lease(scene: Scene) -> None:
+    """The server gives it to a connection that waits; the supervisor notices who does not go on."""
+    cluster = scene.cluster(workers=1, retry=600)
+    task = scene.app.task(name="flow_tasks_here.double")(os.getpid)
+    assert task.enqueue(1).result(wait=45) == 2
+    worker = cluster.status().workers[0].pid
+
+    os.kill(worker, signal.SIGSTOP)
+    job = task.enqueue(2)
+    until(lambda: not scene.app.queue.size().ready, "the server to hand the message out")
+
+    assert job.result(wait=60) == 4
+    assert cluster.status().reincarnations["frozen"] == 1
+    scene.drained()

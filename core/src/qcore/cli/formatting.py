@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Last characters of an id that are shown for it; commands take them for the whole.
 _SHORT: Final = 8
 #: The order in which causes of replacement are listed; others follow.
-_CAUSES: Final = ("recycled", "memory", "timeout", "crashed", "cancelled")
+_CAUSES: Final = ("recycled", "memory", "timeout", "crashed", "cancelled", "frozen")
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 #: Written where nothing is known.
 NONE: Final = "-"

@@ -12,6 +12,7 @@ from qcore.backoff import Backoff
 _CANCELLED: Final = 112 // 8
 _RENEWED: Final = 120 // 8
 _FLUSHING: Final = 128 // 8
+_BEAT: Final = 144 // 8
 _PAUSED: Final = 256 // 8
 
 #: A word that belongs to one batch is tagged with the batch's number: number * TAG + position.
@@ -65,6 +66,17 @@ class WorkerCommands:
         """Tell the worker that messages of batch `seq` are being settled for it; None = none are."""
         self._words[_FLUSHING] = 0 if seq is None else seq * TAG + 1
 
+    @property
+    def beat(self) -> int:
+        """When the worker last showed that it goes on, monotonic nanoseconds; 0 = not yet."""
+        return self._words[_BEAT]
+
+    # -- the worker writes --------------------------------------------------------------------
+
+    def mark_beat(self) -> None:
+        """Tell the supervisor that this worker goes on."""
+        self._words[_BEAT] = time.monotonic_ns()
+
     # -- the worker reads ---------------------------------------------------------------------
 
     def cancelled(self, seq: int, begun: int) -> bool:
@@ -81,6 +93,7 @@ class WorkerCommands:
         """Wait while the queue is paused, or not known to be running; a stop interrupts this."""
         backoff = Backoff(*_PAUSE_POLL)
         while self.paused:
+            self.mark_beat()
             time.sleep(backoff.next())
 
     @property

@@ -7,6 +7,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
+from qcore.journal.records import WorkerState
+
 if TYPE_CHECKING:
     from qcore.journal.records import PageSnapshot
     from qcore.supervision.maintenance import Maintenance
@@ -23,6 +25,11 @@ _GRACE: Final = 1_000_000_000
 #: Between two signals to a cancelled task, nanoseconds: the first may come before the task can be
 #: interrupted. A task is interrupted only once.
 _SIGNAL_INTERVAL: Final = 200_000_000
+#: A worker without a task gives a sign at least every five seconds. After this without one it is
+#: replaced, nanoseconds: more than a call takes that a slow network holds up.
+_FROZEN: Final = 20_000_000_000
+#: The most that one look counts, nanoseconds: while this process was stopped, so was the worker.
+_ONE_LOOK: Final = 1_000_000_000
 
 
 class Watchdog:
@@ -57,6 +64,20 @@ class Watchdog:
             if self._flushed.get(slot.pid) != position:
                 self._flushed[slot.pid] = position
                 self._maintenance.flush(slot, seen)
+
+    def check_idle(self, slot: Slot, seen: PageSnapshot, now: int) -> None:
+        """Check a worker that runs no task: does it go on? A broker may have handed it a message."""
+        beat = slot.page.commands.beat
+        waits = seen.state == WorkerState.IDLE or (
+            seen.state == WorkerState.BUSY and seen.count == seen.settled
+        )
+        if not waits or beat != slot.beat:
+            slot.beat, slot.missed = beat, 0
+        elif beat:
+            slot.missed += min(now - slot.looked_at, _ONE_LOOK)
+            if slot.missed > _FROZEN and not slot.killed:
+                self._kill(slot, seen.position, "frozen", "does not answer while it waits for a message")
+        slot.looked_at = now
 
     def forget(self, pid: int) -> None:
         """Forget a worker that has ended."""

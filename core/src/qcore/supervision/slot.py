@@ -37,7 +37,7 @@ class Slot:
         self.started = 0.0
         #: monotonic seconds at which a new worker is started; None = not at all
         self.start_at: float | None = None
-        #: why the supervisor killed it: `timeout`, `cancelled` or `stop`, empty if it did not
+        #: why the supervisor killed it: `timeout`, `cancelled`, `frozen` or `stop`, empty if it did not
         self.killed = ""
         #: the zygote was asked for a worker, and has not answered yet
         self.spawning = False
@@ -50,6 +50,11 @@ class Slot:
         self.cancelled: tuple[int, int] = (0, 0)
         self.cancelled_at = 0
         self.signalled_at = 0
+        #: the last sign of a worker that runs no task, when it was looked for, and for how long it has
+        #: been missed, nanoseconds
+        self.beat = 0
+        self.looked_at = 0
+        self.missed = 0
 
     def send(self, number: int) -> bool:
         """Send the worker a signal; return False if only the zygote can, because there is no pidfd."""
@@ -97,7 +102,7 @@ class WorkerExit:
 
     @property
     def cause(self) -> str:
-        """Return `recycled`, `memory`, `stopped`, `timeout`, `cancelled`, `broken` or `crashed`."""
+        """Return `recycled`, `memory`, `stopped`, `timeout`, `cancelled`, `frozen`, `broken` or `crashed`."""
         if self.killed:
             return "stopped" if self.killed == "stop" else self.killed
         if self.status == 0 and self.seen.state == WorkerState.LEAVING:

@@ -188,6 +188,8 @@ class Supervisor:
                 busy = True
                 self._long = self._long or now - seen.started > LONG * 1e9
                 self._watchdog.check(slot, seen, now)
+            else:
+                self._watchdog.check_idle(slot, seen, now)
         if self._state == "starting":
             self._check_ready()
         self._handle(self._pool.check())

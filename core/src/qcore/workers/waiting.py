@@ -33,9 +33,11 @@ class Closes(Protocol):
 class Failures:
     """Logs the failures of backends, and waits after each for longer than after the one before."""
 
-    def __init__(self, slot: int, stopping: Callable[[], bool]) -> None:
+    def __init__(self, slot: int, stopping: Callable[[], bool], beat: Callable[[], None]) -> None:
         self._slot = slot
         self._stopping = stopping
+        #: tells the supervisor that this worker goes on
+        self._beat = beat
         self._limit = LogLimit(_log, _PERIOD)
 
     @staticmethod
@@ -53,6 +55,7 @@ class Failures:
         self._limit.write(level, str(exc), f"worker {self._slot} waits {seconds:.2g} s: {exc}")
         end = time.monotonic() + seconds
         while not self._stopping() and (left := end - time.monotonic()) > 0:
+            self._beat()
             time.sleep(min(left, 0.1))
 
     def told(self) -> None:

@@ -66,7 +66,7 @@ class Worker:
         self._waiting = False
         self._reason = ExitReason.NOT
         self._total = 0
-        self._failures = Failures(slot, lambda: self._stopping)
+        self._failures = Failures(slot, lambda: self._stopping, page.commands.mark_beat)
         self._surroundings = Surroundings()
 
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
@@ -258,6 +258,7 @@ class Worker:
                 if self._stopping:
                     return ()
                 self._page.commands.await_resume()
+                self._page.commands.mark_beat()
                 deliveries = self._broker.lease(1, _WAIT)
             except BackendError as exc:
                 # One that rejects the call may be mended meanwhile, and a new worker would meet the same.
@@ -296,6 +297,7 @@ class Worker:
         """Make a call until a backend answers it; a stop ends the worker instead."""
         backoff = self._failures.backoff()
         while True:
+            self._page.commands.mark_beat()
             try:
                 return call(*args)
             except BackendUnavailable as exc:
