@@ -10,14 +10,14 @@ import attrs
 import msgspec
 
 from qcore.errors import BackendUnavailable, NotSupported
-from qcore.model import Action, QueueSize
+from qcore.model import Action, QueueSize, Settlement
 from qcore_sqlite import SqliteBroker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.interfaces import Settings
-    from qcore.model import Delivery, Outgoing, Settlement
+    from qcore.model import Delivery, Outgoing
 
 
 class _Lacking(SqliteBroker):
@@ -113,6 +113,18 @@ class CountsLittle(_Lacking):
     def size(self) -> QueueSize:
         """Tell how many are ready."""
         return QueueSize(super().size().ready)
+
+
+class NoReceipts(_Lacking):
+    """Hands a message out and forgets it."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, redelivers=False, extend=False, dead_letters=False, delay=False)
+
+    def hand_out(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Remove what is handed out."""
+        SqliteBroker.settle(self, [Settlement(one.receipt) for one in deliveries])
+        return deliveries
 
 
 class AcceptsThree(_Lacking):

@@ -273,3 +273,32 @@ def test_copy_of_its_message_does_not_run(land: Land) -> None:
 
     assert final(job).success
     assert len(lines(land.file())) == 1
+
+
+def test_broker_without_receipts_is_no_different(land: Land) -> None:
+    """Its message is gone anyway; the supervisor writes the end and what follows from it."""
+    settings = SETTINGS | {"broker_class": "tests.integration.strange_brokers.NoReceipts"}
+    app, _ = land.both(**settings, max_crashes=0)
+    told = str(land.file("told"))
+
+    job = once(app, flow_tasks.fall, hook=flow_tasks.hook, label=told).enqueue(str(land.file()))
+    app.chain([once(app, flow_tasks.step).bind(told, "a"), once(app, flow_tasks.step).bind(told, "b")])
+
+    assert interrupted(final(job))
+    until(lambda: len(lines(land.file("told"))) == 3)
+    assert sorted(lines(land.file("told"))) == ["a", "b", "interrupted None Interrupted"]
+    assert lines(land.file()) == ["fell"]
+
+
+def test_slot_of_a_schedule_runs_once(land: Land) -> None:
+    """The option travels with the schedule."""
+    app, _ = land.both(**SETTINGS)
+
+    fall = once(app, flow_tasks.fall)
+    app.schedules.create(fall, str(land.file()), name="fall", every=3600.0, next_run=time.time())
+    until(lambda: lines(land.file()))
+
+    with app.runtime.stores.connection() as store:
+        (record,) = until(lambda: store.recent(State.FAILED))
+    assert interrupted(app.runtime.results.read(record))
+    assert lines(land.file()) == ["fell"]

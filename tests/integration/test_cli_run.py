@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 #: makes a namespace of processes and the command its first one
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc")
+#: what a module has called in workers
+HOOKS = """
+import atexit
+
+def note(text):
+    with open("noted", "a") as file:
+        file.write(text + "\\n")
+
+app.on_worker_start(lambda: note("start"))
+app.on_worker_stop(lambda: note("stop"))
+atexit.register(note, "atexit")
+"""
 
 
 def test_it_runs_the_tasks_of_a_module_in_the_working_directory(service: Service) -> None:
@@ -183,3 +195,17 @@ def test_the_first_process_of_a_container_passes_signals_on(
     assert service.started[0].wait(10) == 0
     assert final(job).value == "waited"
     assert not alive(first.pid)
+
+
+def test_module_of_the_command_line_has_its_hooks_called(service: Service) -> None:
+    """What it declares for workers, and what it registers with atexit, runs in each of them."""
+    with (service.folder / "shop.py").open("a") as file:
+        file.write(HOOKS)
+    process = service.start("run", "shop:app", "--config", "served.toml")
+    assert service.call("add", 2, 3) == 5
+
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(10) == 0
+    noted = (service.folder / "noted").read_text().split()
+    assert sorted(noted) == ["atexit"] * 2 + ["start"] * 2 + ["stop"] * 2
