@@ -767,3 +767,23 @@ def test_an_alarm_between_tasks_interrupts_nothing() -> None:
     executor.alarm()
 
     executor.close()
+
+
+def test_a_task_that_a_hook_skips_after_a_late_one_is_skipped() -> None:
+    """How the task before ended says nothing about this one."""
+    calls: list[object] = []
+
+    def skip_second(event: object) -> None:
+        calls.append(event)
+        if len(calls) == 2:
+            raise SkipTask("not today")
+
+    executor = Executor({PACK.code: PACK}, [skip_second])
+
+    def late() -> None:
+        executor.alarm()
+
+    outcomes = [executor.run(opened(), plan_of(late), 1, deadline).kind for deadline in (1, 0)]
+    executor.close()
+
+    assert [Kind.TIMEOUT, Kind.SKIPPED] == outcomes

@@ -95,11 +95,11 @@ class Executor:
             return without_arguments(exc, plan)
         task = self._task(opened, plan, args, kwargs, attempt) if self._pre or self._post else None
         started = time.time()
+        self._stopped = None
         context = copy_context()  # what a task or a hook sets in it is not set for the next task
         try:
             if task is not None:
-                self._call_hooks(self._pre, context, ExecuteEvent(task=task))
-            self._stopped = None
+                _call_hooks(self._pre, context, ExecuteEvent(task=task))
             # Disarmed inside the outer `try`, so that an alarm at the last instruction is caught
             # below; the handler disarms itself, so no alarm can come later.
             try:
@@ -125,15 +125,8 @@ class Executor:
             os._exit(0)  # The task forked, and this is the child, not the worker.
         if task is not None and self._post:
             self._restore()
-            self._call_hooks(self._post, context, ExecuteEvent(task=task, outcome=outcome))
+            _call_hooks(self._post, context, ExecuteEvent(task=task, outcome=outcome))
         return outcome
-
-    @staticmethod
-    def _call_hooks(
-        hooks: Sequence[Callable[[ExecuteEvent], None]], context: Context, event: ExecuteEvent
-    ) -> None:
-        for hook in hooks:
-            context.run(hook, event)
 
     def alarm(self, *_: object) -> None:
         """Interrupt the running task if it is cancelled or its time is over: a handler of SIGALRM."""
@@ -313,6 +306,11 @@ _NOT_REPORTED: Final = frozenset({Kind.SKIPPED, Kind.CANCELLED})
 
 
 _NO_KWARGS: Final[dict[str, Any]] = {}
+
+
+def _call_hooks(hooks: Sequence[Callable[..., None]], context: Context, event: ExecuteEvent) -> None:
+    for hook in hooks:
+        context.run(hook, event)
 
 
 def _leave(exc: BaseException) -> None:
