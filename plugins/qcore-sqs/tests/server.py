@@ -11,6 +11,8 @@ Where moto 5.2 is not as AWS (measured; AWS as its documentation has it), and wh
 - Messages are handed out twice to threads that ask at the same instant. Here one asks at a time.
 - Nothing is ever throttled, delivered twice or out of order; batches fail whole or not at all;
   there is no limit of leased messages. See `Wrongs`.
+- Anybody may do anything; its own check of policies asks for actions such as sqs:SendMessageBatch,
+  which AWS does not have. Here a request needs an action of the policy in the README.
 - Empty bodies and forbidden characters are taken. Here they are refused.
 
 Left as they are: a queue may be made anew within a minute of its end; a short look sees all
@@ -30,6 +32,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import moto.sqs.models
@@ -45,15 +48,25 @@ Reply = tuple[str, dict[str, Any]]
 # on a queue of 400 messages took 0.7 seconds, nearly all of it that
 moto.sqs.models.unix_time_millis = lambda: time.time() * 1000
 
+#: a batch needs the right to what it does
+RIGHTS = re.compile(r'"(sqs:\w+)"')
+README = Path(__file__).parents[1] / "README.md"
 #: what a body may not hold
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 RECEIPTS = {"DeleteMessage", "DeleteMessageBatch", "ChangeMessageVisibility", "ChangeMessageVisibilityBatch"}
 
 
+def policy() -> list[str]:
+    """Return the actions that the README's policy allows."""
+    return RIGHTS.findall(README.read_text(encoding="utf-8"))
+
+
 @dataclass
 class Wrongs:
-    """What is to go wrong."""
+    """What is to go wrong, and what is allowed."""
 
+    #: IAM's actions; any other request is denied. Resources are not checked
+    allowed: list[str] = field(default_factory=policy)
     #: operation -> how often it is throttled; `*` stands for any
     throttle: dict[str, int] = field(default_factory=dict)
     #: operation -> [error code, HTTP status, how often]
@@ -128,6 +141,9 @@ class Server:
         self._ask_moto({"REQUEST_METHOD": "POST", "PATH_INFO": "/moto-api/reset"}, b"")
 
     def _wrong(self, operation: str) -> Reply | None:
+        action = f"sqs:{operation.removesuffix('Batch')}"
+        if operation and action not in self.wrongs.allowed:
+            return error("AccessDeniedException", f"not authorized to perform: {action}", 403)
         for name in (operation, "*"):
             if _spend(self.wrongs.throttle, name):
                 return error("ThrottlingException", "Rate exceeded")

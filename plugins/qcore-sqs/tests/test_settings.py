@@ -163,8 +163,9 @@ def test_a_queue_created_by_others_is_used(new: Callable[..., SqsBroker]) -> Non
     assert new(create=False, queue="theirs").lease(1, 0.0)[0].body == b"theirs"
 
 
-def test_a_queue_that_was_deleted_is_created_again(new: Callable[..., SqsBroker]) -> None:
+def test_a_queue_that_was_deleted_is_created_again(sqs: Any, new: Callable[..., SqsBroker]) -> None:
     """The call that finds the queue missing raises an error; the next one creates it."""
+    sqs.tell(allowed=[*sqs.left()["allowed"], "sqs:DeleteQueue"])
     broker = new()
     broker.enqueue([message()])
     connection = broker._queues.connection
