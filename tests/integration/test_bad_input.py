@@ -18,8 +18,10 @@ from qcore.errors import (
     StartFailed,
     TaskNameError,
 )
+from qcore.model import QueueSize
 from tests.integration import tasks
-from tests.integration.land import final, until
+from tests.integration.land import final, until, worker_pids
+from tests.unit.sqlite_base import fill
 
 if TYPE_CHECKING:
     from tests.integration.land import Land
@@ -219,3 +221,22 @@ def test_database_deleted_under_an_app_is_an_error(land: Land) -> None:
 
     assert "was deleted, moved or replaced" in until(refused)
     cluster.stop(timeout=1)
+
+
+def test_good_tasks_run_beside_rows_that_nobody_signed(land: Land, capfd: pytest.CaptureFixture[str]) -> None:
+    """Workers set aside what anybody may write into the file, and end by none of it."""
+    app, cluster = land.both()
+    pids = worker_pids(cluster)
+    path = land.folder / "queue.db"
+    strange = [b"", b"Qc", b"\xff" * 90, 5, 1.5, "text", [b"\xff\xfe"], os.urandom(200)]
+
+    fill(path, [("queue", {"body": one}) for one in strange])
+    fill(path, [("returned", {"at": 1, "failures": one, "crashes": "x", "body": one}) for one in strange])
+    fill(path, [("returned", {"at": "never", "deliveries": 2**63 - 1, "body": one}) for one in strange])
+    fill(path, [("lease", {"first": 2**40, "last": "z", "token": one, "until": "z"}) for one in strange])
+    jobs = [app.enqueue(tasks.add, number, 1) for number in range(20)]
+
+    assert [job.result(wait=45) for job in jobs] == list(range(1, 21))
+    until(lambda: app.queue.size() == QueueSize(0, 0, 0, 3 * len(strange)))
+    assert worker_pids(cluster) == pids
+    assert "Traceback" not in capfd.readouterr().err

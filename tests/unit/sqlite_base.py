@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qcore.interfaces import Settings
 from qcore.model import Action, Delivery, Outgoing, Settlement, State, StoredResult
@@ -28,6 +29,18 @@ def settings_for(
     """Return the settings of a queue in the file `path`."""
     section = SqliteSettings(path=None if path is None else Path(path), busy_timeout=busy_timeout)
     return Settings(name="test", retry=retry, poll=poll, sections={"sqlite": section})
+
+
+def fill(path: Path, there: list[tuple[str, dict[str, Any]]]) -> None:
+    """Put rows into the tables, as anybody may who can write to the file."""
+    connection = sqlite3.connect(path)
+    for table, filled in there:
+        names = ", ".join(filled)
+        marks = ", ".join("cast(? as text)" if isinstance(one, list) else "?" for one in filled.values())
+        plain = [one[0] if isinstance(one, list) else one for one in filled.values()]
+        connection.execute(f"insert or replace into {table} ({names}) values ({marks})", plain)  # noqa: S608 - names of this file
+    connection.commit()
+    connection.close()
 
 
 def outgoing(*bodies: bytes, delay: float = 0.0) -> list[Outgoing]:

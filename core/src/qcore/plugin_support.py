@@ -59,11 +59,24 @@ class CountedMessage(NamedTuple):
         if len(data) < _HEADER.size or data[0] != _MARK:
             return cls(data)
         _, failures, crashes, deliveries, written_at, size = _HEADER.unpack_from(data)
-        # Others may write to the queue too: a time that is not a date counts as unknown.
-        written_at = written_at if 0 <= written_at < _LAST else 0.0
+        written_at = epoch_seconds(written_at)
         end = _HEADER.size + size
         reason = data[_HEADER.size : end].decode("utf-8", "ignore")
         return cls(data[end:], failures, crashes, deliveries, written_at, reason)
+
+
+def epoch_seconds(value: object) -> float:
+    """Return a stored time, 0.0 for what is not the time of a date, because others may write to a backend."""
+    if isinstance(value, (int, float)) and 0 <= value < _LAST:
+        return float(value)
+    return 0.0
+
+
+def count_of(value: object) -> int:
+    """Return a stored counter, at least 0 and at most 65,535; 0 for what is not a number."""
+    if isinstance(value, (int, float)) and value > 0:
+        return int(min(value, _MOST))
+    return 0
 
 
 def given(settings: attrs.AttrsInstance, without: Container[str] = ()) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery
-from qcore_sqlite import counts, dead_letters, leases
+from qcore.plugin_support import count_of, epoch_seconds
+from qcore_sqlite import cluster_status, counts, dead_letters, garbage, leases
 from qcore_sqlite.database import Database
 from qcore_sqlite.ended import Ended
 from qcore_sqlite.leases import LAST_LEASED
@@ -25,15 +26,19 @@ MAX_BATCH = 1000
 
 #: seconds between two searches for expired leases while there is other work
 _EXPIRE = 1.0
+#: seconds between two searches for rows that are not ours, while a worker waits
+_GARBAGE = 1.0
 
 _ENQUEUE = "insert into queue (body) values (?)"
 _ENQUEUE_LATER = "insert into returned (at, body) values (?, ?)"
 _LOOK = f"""select exists (select 1 from queue where seq > {LAST_LEASED}),
     (select min(at) from returned), (select min(until) from lease)"""  # noqa: S608 - no values in it
-_READY = f"select seq, body from queue where seq > {LAST_LEASED} order by seq limit ?"  # noqa: S608 - as above
+# the body is cast, here and below, because a row that is not ours may have a value of any type
+_READY = f"select seq, cast(body as blob) from queue where seq > {LAST_LEASED} order by seq limit ?"  # noqa: S608 - as above
 # a row that still has a token belongs to a lease that has expired
-_RETURNED = """select key, body, deliveries + 1, failures, crashes,
-    case when token is null then 0.0 else at end from returned where at <= ? order by at, key limit ?"""
+_RETURNED = """select key, cast(body as blob), deliveries, failures, crashes,
+    case when token is null then 0.0 else at end from returned
+    where at <= ? and key > 0 order by at, key limit ?"""
 _CLAIM_RETURNED = "update returned set at = ?, token = ?, deliveries = deliveries + 1 where key = ?"
 
 
@@ -53,6 +58,8 @@ class SqliteBroker(Broker):
         self._ended = Ended.where_wanted(settings)
         #: epoch seconds; from then on expired leases are looked for even if there is other work
         self._expire_at = 0.0
+        #: monotonic seconds, see `garbage`
+        self._look_for_garbage_at = 0.0
         self.capabilities = Capabilities(
             redelivers=True,
             extend=True,
@@ -81,6 +88,10 @@ class SqliteBroker(Broker):
         """Lease messages; waiting for one neither writes to the file nor takes processor time."""
         deadline = time.monotonic() + wait
         while limit > 0:
+            if time.monotonic() >= self._look_for_garbage_at:
+                self._look_for_garbage_at = time.monotonic() + _GARBAGE
+                if self._database.read(garbage.found, time.time()):
+                    self._database.write(garbage.set_aside, time.time())
             pause = self._database.read(_seconds_to_next)
             if pause <= 0:
                 self._expire_at = 0.0
@@ -209,11 +220,11 @@ class SqliteBroker(Broker):
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Store a status for `ttl` seconds, and delete those that have expired."""
-        self._database.write(_publish, cluster, body, time.time() + ttl)
+        self._database.write(cluster_status.publish, cluster, body, time.time() + ttl)
 
     def statuses(self) -> Sequence[bytes]:
         """Return the statuses that have not expired."""
-        return self._database.read(_statuses)
+        return self._database.read(cluster_status.listed)
 
     def _commit_and_lease(
         self,
@@ -269,7 +280,7 @@ def _seconds_to_next(connection: sqlite3.Connection) -> float:
     ready, due, expiry = connection.execute(_LOOK).fetchone()
     if ready:
         return 0.0
-    times = [time_ for time_ in (due, expiry) if time_ is not None]
+    times = [time_ for time_ in (due, expiry) if isinstance(time_, (int, float))]
     return max(0.0, min(times) - time.time()) if times else float("inf")
 
 
@@ -280,7 +291,17 @@ def _claim_returned(
     if rows:
         connection.executemany(_CLAIM_RETURNED, [(until, token, row[0]) for row in rows])
     pack = leases.RECEIPT.pack
-    return [Delivery(body, pack(token, -key), *counters) for key, body, *counters in rows]
+    return [
+        Delivery(
+            body,
+            pack(token, -key),
+            count_of(deliveries) + 1,
+            count_of(failures),
+            count_of(crashes),
+            epoch_seconds(available),
+        )
+        for key, body, deliveries, failures, crashes, available in rows
+    ]
 
 
 def _claim_ready(connection: sqlite3.Connection, limit: int, until: float, token: int) -> list[Delivery]:
@@ -294,16 +315,3 @@ def _claim_ready(connection: sqlite3.Connection, limit: int, until: float, token
             connection.execute("delete from gap where seq <= ?", (rows[-1][0],))
     pack = leases.RECEIPT.pack
     return [Delivery(body, pack(token, seq)) for seq, body in rows]
-
-
-def _publish(connection: sqlite3.Connection, cluster: str, body: bytes, expires: float) -> None:
-    connection.execute("delete from status where cluster = ? or expires <= ?", (cluster, time.time()))
-    if body:
-        connection.execute(
-            "insert into status (cluster, expires, body) values (?, ?, ?)", (cluster, expires, body)
-        )
-
-
-def _statuses(connection: sqlite3.Connection) -> list[bytes]:
-    rows = connection.execute("select body from status where expires > ? order by cluster", (time.time(),))
-    return [body for (body,) in rows]

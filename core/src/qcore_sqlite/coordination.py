@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: seconds for which a rate slot is kept for a holder that does not ask again
 SLOT_TTL: Final = 86400.0
+#: seconds; no rate slot is assigned so far ahead, and what is not a number sorts behind it
+_LAST_SLOT: Final = 3650 * 86400.0
 #: expired rows deleted in one transaction, so that workers can write in between
 SWEEP_BATCH: Final = 5000
 #: expired barriers deleted in one transaction; each may have thousands of members
@@ -25,48 +27,45 @@ BARRIER_BATCH: Final = 20
 
 _SET_FLAG = "insert or replace into flag (key, until, value) values (?, ?, ?)"
 _CLEAR_FLAG = "delete from flag where key = ?"
-_GET_FLAG = "select value from flag where key = ? and until > ?"
+_GET_FLAG = "select cast(value as blob) from flag where key = ? and until > ?"
 
-_EXPIRE_PERMITS = "delete from permit where key = ? and until <= ?"
+# a time that is not a number, or infinity, would hold a permit for ever
+_EXPIRE_PERMITS = "delete from permit where key = ? and (until <= ? or until >= 9e999)"
 _EXTEND_PERMIT = "update permit set until = ? where key = ? and holder = ?"
-_COUNT_PERMITS = "select count(*), coalesce(max(number), 0) from permit where key = ?"
-_FIRST_HOLDER = "select holder from permit where key = ? order by number limit 1"
+_COUNT_PERMITS = f"""select count(*), min(coalesce(max(cast(number as integer)), 0), {1 << 62})
+    from permit where key = ?"""  # noqa: S608 - a constant
+_FIRST_HOLDER = "select cast(holder as blob) from permit where key = ? order by number limit 1"
 _ADD_PERMIT = "insert into permit (key, holder, number, until) values (?, ?, ?, ?)"
 _RELEASE = "delete from permit where key = ? and holder = ?"
 
-_GET_SLOT = "select at from rate_slot where key = ? and holder = ? and at > ?"
+_GET_SLOT = "select at from rate_slot where key = ? and holder = ? and at > ? and at < ?"
 _DELETE_SLOT = "delete from rate_slot where key = ? and holder = ?"
 _ADD_SLOT = "insert or replace into rate_slot (key, holder, at) values (?, ?, ?)"
-_GET_LATEST_SLOT = "select at from rate where key = ?"
+_GET_LATEST_SLOT = "select at from rate where key = ? and at < ?"
 _SET_LATEST_SLOT = "insert or replace into rate (key, at, until) values (?, ?, ?)"
 
-_GET_BARRIER = "select id, count, until from barrier where key = ?"
+_GET_BARRIER = f"""select id, min(max(cast(count as integer), 0), {1 << 32}), cast(until as real)
+    from barrier where key = ?"""  # noqa: S608 - a constant
 _ADD_BARRIER = "insert into barrier (key, count, until) values (?, 0, ?)"
 _ADD_MEMBER = "insert or ignore into barrier_member (barrier, member, body) values (?, ?, ?)"
 _SET_MEMBER_COUNT = "update barrier set count = ?, until = ? where id = ?"
-_GET_MEMBERS = """select member, body from barrier_member join barrier on barrier = id
-    where key = ? and until > ? order by member"""
+_GET_MEMBERS = """select member, cast(body as blob) from barrier_member join barrier on barrier = id
+    where key = ? and until > ? and typeof(member) = 'integer' order by member"""
 _DELETE_MEMBERS = "delete from barrier_member where barrier = ?"
 _DELETE_BARRIER = "delete from barrier where id = ?"
 
-#: how expired rows are found and deleted; a row that was renewed meanwhile has another time and stays
-_EXPIRED: Final = (
+#: for each table a search for expired rows, and the same as a deletion
+_EXPIRED: Final = tuple(
     (
-        "select key, until from flag where until <= ? limit ?",
-        "delete from flag where key = ? and until = ?",
-    ),
-    (
-        "select key, holder, until from permit where until <= ? limit ?",
-        "delete from permit where key = ? and holder = ? and until = ?",
-    ),
-    (
-        f"select key, holder, at from rate_slot where at + {SLOT_TTL} <= ? limit ?",  # noqa: S608 - a constant
-        "delete from rate_slot where key = ? and holder = ? and at = ?",
-    ),
-    (
-        "select key, until from rate where until <= ? limit ?",
-        "delete from rate where key = ? and until = ?",
-    ),
+        f"select 1 from {table} where {expired} limit ?",  # noqa: S608 - constants
+        f"delete from {table} where ({key}) in (select {key} from {table} where {expired} limit ?)",  # noqa: S608 - as above
+    )
+    for table, key, expired in (
+        ("flag", "key", "until <= ?"),
+        ("permit", "key, holder", "until <= ?"),
+        ("rate_slot", "key, holder", f"at + {SLOT_TTL} <= ?"),
+        ("rate", "key", "until <= ?"),
+    )
 )
 _EXPIRED_BARRIERS = "select id from barrier where until <= ? limit ?"
 
@@ -131,9 +130,9 @@ class SqliteCoordination(CoordinationStore):
 
     def prune(self) -> None:
         """Delete expired rows, `SWEEP_BATCH` in one transaction."""
-        for selection, removal in _EXPIRED:
-            while rows := self._database.read(_select, selection, (time.time(), SWEEP_BATCH)):
-                self._database.write(_run, removal, rows)
+        for search, removal in _EXPIRED:
+            while self._database.read(_select, search, (time.time(), 1)):
+                self._database.write(_run, removal, [(time.time(), SWEEP_BATCH)])
         while self._database.read(_select, _EXPIRED_BARRIERS, (time.time(), 1)):
             self._database.write(_sweep_barriers, time.time())
 
@@ -174,12 +173,13 @@ def _acquire(connection: sqlite3.Connection, key: str, holder: bytes, limit: int
 
 def _reserve(connection: sqlite3.Connection, key: str, holder: bytes, interval: float, burst: int) -> float:
     now = time.time()
-    known = connection.execute(_GET_SLOT, (key, holder, now - SLOT_TTL)).fetchone()
+    latest_possible = now + _LAST_SLOT
+    known = connection.execute(_GET_SLOT, (key, holder, now - SLOT_TTL, latest_possible)).fetchone()
     if known is not None:
         if known[0] <= now:
             connection.execute(_DELETE_SLOT, (key, holder))
         return max(0.0, float(known[0]) - now)
-    latest = connection.execute(_GET_LATEST_SLOT, (key,)).fetchone()
+    latest = connection.execute(_GET_LATEST_SLOT, (key, latest_possible)).fetchone()
     # while the whole burst is unused, all its slots except the last are in the past
     at = now - (burst - 1) * interval
     if latest is not None:

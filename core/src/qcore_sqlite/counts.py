@@ -29,7 +29,7 @@ _SIZE = f"""with ready as (select
     (select count(*) from returned where at > :now and token is null),
     (select count(*) from dead_letter)"""  # noqa: S608 - no values in it
 
-_ID: Final = f"substr(body, {ID_AT.start + 1}, {ID_AT.stop - ID_AT.start})"
+_ID: Final = f"substr(cast(body as blob), {ID_AT.start + 1}, {ID_AT.stop - ID_AT.start})"
 _ALL_IDS = f"""select {_ID} from queue union all select {_ID} from returned
     union all select {_ID} from dead_letter"""  # noqa: S608 - as above
 _MORE_THAN = """select 1 from (select 1 from queue union all select 1 from returned
@@ -37,8 +37,10 @@ _MORE_THAN = """select 1 from (select 1 from queue union all select 1 from retur
 _READY_IDS = f"select seq, {_ID} from queue where seq > {LAST_LEASED}"  # noqa: S608 - as above
 _RETURNED_IDS = f"select key, {_ID} from returned where token is null or at <= ?"  # noqa: S608 - as above
 # checked again, because another process may have leased the message and reused its number
-_READY = f"select body from queue where seq = ? and {_ID} = ? and seq > {LAST_LEASED}"  # noqa: S608 - as above
-_RETURNED = f"select body from returned where key = ? and {_ID} = ? and (token is null or at <= ?)"  # noqa: S608 - as above
+_READY = f"select cast(body as blob) from queue where seq = ? and {_ID} = ? and seq > {LAST_LEASED}"  # noqa: S608 - as above
+_RETURNED = (
+    f"select cast(body as blob) from returned where key = ? and {_ID} = ? and (token is null or at <= ?)"  # noqa: S608 - as above
+)
 _OUTDATED_GAPS = f"""delete from gap where exists (select 1 from queue where queue.seq = gap.seq)
     or seq > (select coalesce(max(seq), 0) from queue)
     or seq < (select coalesce(min(seq), 0) from queue where seq > {LAST_LEASED})"""  # noqa: S608 - as above

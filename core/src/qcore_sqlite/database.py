@@ -172,6 +172,8 @@ class Database:
         connection = sqlite3.connect(
             self.path, timeout=0.0, isolation_level=None, check_same_thread=False, cached_statements=64
         )
+        # a row that is not ours may hold a text that is not UTF-8
+        connection.text_factory = _text
         try:
             self._set_up(connection)
         except BaseException:
@@ -257,6 +259,10 @@ class Database:
             self._lock.release()
         except RuntimeError:
             return  # `before_fork` did not get the lock
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")
 
 
 def _nothing(connection: sqlite3.Connection) -> None:

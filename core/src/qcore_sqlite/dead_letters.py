@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qcore.model import DeadLetter
+from qcore.plugin_support import count_of, epoch_seconds
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,10 +15,21 @@ if TYPE_CHECKING:
 def listed(connection: sqlite3.Connection, limit: int, after: str | None) -> list[DeadLetter]:
     """Return dead letters in the order in which they were dead-lettered."""
     rows = connection.execute(
-        "select id, body, reason, at, failures, crashes from dead_letter where id > ? order by id limit ?",
+        """select id, cast(body as blob), cast(reason as blob), at, failures, crashes from dead_letter
+        where id > ? order by id limit ?""",
         (_number(after or "0"), limit),
     )
-    return [DeadLetter(str(number), *rest) for number, *rest in rows]
+    return [
+        DeadLetter(
+            str(number),
+            body,
+            reason.decode(errors="backslashreplace"),
+            epoch_seconds(at),
+            count_of(failures),
+            count_of(crashes),
+        )
+        for number, body, reason, at, failures, crashes in rows
+    ]
 
 
 def requeue(connection: sqlite3.Connection, ids: Sequence[str]) -> int:

@@ -25,10 +25,10 @@ _ID: Final = 16
 _TRIM_EVERY: Final = 50
 _TRIM: Final = 200
 
-_LAST: Final = "select upto, high from ended order by seq desc limit 1"
+_LAST: Final = "select cast(upto as integer), cast(high as blob) from ended order by seq desc limit 1"
 _ADD: Final = "insert into ended (bucket, at, upto, high, ids) values (?, ?, ?, ?, ?)"
-_FIND: Final = "select seq, ids from ended where bucket = ? and seq > ? order by seq"
-_OLDEST: Final = "select seq, upto, at from ended order by seq limit ?"
+_FIND: Final = "select seq, cast(ids as blob) from ended where bucket = ? and seq > ? order by seq"
+_OLDEST: Final = "select seq, cast(upto as integer), cast(at as real) from ended order by seq limit ?"
 
 
 @attrs.define(kw_only=True)

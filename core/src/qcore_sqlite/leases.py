@@ -21,7 +21,9 @@ RECEIPT = struct.Struct(">qq")
 #: the last leased row of `queue`; all rows behind it are ready, see the schema
 LAST_LEASED = "coalesce((select last from lease order by first desc limit 1), 0)"
 
-_COVERING = "select first, last, token from lease where first <= ? order by first desc limit 1"
+# `first` is a row number; the other columns of a row that is not ours may have values of any type
+_COVERING = """select first, last, token from lease where first <= ? and typeof(last) = 'integer'
+    and typeof(token) = 'integer' order by first desc limit 1"""
 _LAST_REMAINING = "select max(seq) from queue where seq between ? and ?"
 
 _QUEUE_TO_RETURNED = """insert into returned (at, deliveries, failures, crashes, body)

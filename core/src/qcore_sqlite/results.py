@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
+from qcore.plugin_support import epoch_seconds
 from qcore_sqlite.database import Database
 
 if TYPE_CHECKING:
@@ -26,25 +28,30 @@ _SAVE = f"""insert into result (id, state, finished, expires, name, grp, label, 
     body = excluded.body
     where excluded.state >= state and state < {int(State.SUCCESS)}
     or expires > 0 and expires <= (julianday('now') - 2440587.5) * 86400"""  # noqa: S608 - a constant of ours
-_COLUMNS = "select id, state, body, name, grp, finished, expires, label from result"
+# bytes, because a row that is not ours may have values of any type, and text that is not UTF-8
+_COLUMNS = """select cast(id as blob), state, cast(body as blob), cast(name as blob), cast(grp as blob),
+    finished, expires, cast(label as blob) from result"""
 _ALIVE = "(expires = 0 or expires > ?)"
 _GET = f"{_COLUMNS} where id = ? and {_ALIVE}"
 _GROUP = f"{_COLUMNS} where grp = ? and {_ALIVE} order by finished, id"
 _RECENT = f"{_COLUMNS} where state = ? and {_ALIVE} order by finished desc, id desc limit ?"
+_STATES: Final = frozenset(map(int, State))
 _COUNTS = """select state, count(*) from result group by state
     union all select state, -count(*) from result where expires > 0 and expires <= ? group by state"""
 
 _UNGROUP = f"update result set grp = null where grp = ? and {_ALIVE}"  # noqa: S608 - constants of ours
 
-_EXPIRED = "select id from result where expires > 0 and expires <= ? limit ?"
-_FIRST_BEYOND = (
-    "select finished, id from result where state = ? order by finished desc, id desc limit 1 offset ?"
-)
-_BEYOND = "select id from result where state = ? and (finished, id) <= (?, ?) limit ?"
-_SURPLUS = """select id from (select id, row_number() over
+_EXPIRED = "select rowid from result where expires > 0 and expires <= ? limit ?"
+_FIRST_BEYOND = """select cast(finished as real), cast(id as blob) from result where state = ?
+    order by finished desc, id desc limit 1 offset ?"""
+_BEYOND = "select rowid from result where state = ? and (finished, id) <= (?, ?) limit ?"
+_SURPLUS = """select number from (select rowid as number, row_number() over
     (partition by {column} order by finished desc, id desc) as rank from result where state = ?)
     where rank > ? limit ?"""
 _COLUMN: Final[Mapping[Per, str]] = MappingProxyType({"group": "grp", "label": "label", "name": "name"})
+
+
+_log = logging.getLogger("qcore_sqlite")
 
 
 def make_results(settings: Settings) -> SqliteResults:
@@ -124,8 +131,9 @@ class SqliteResults(ResultStore):
 
     def _delete_all(self, selection: str, values: tuple[object, ...]) -> int:
         deleted = 0
-        while ids := self._database.read(_ids, selection, (*values, PRUNE_BATCH)):
-            deleted += self._database.write(_delete, ids)
+        # looked for first, because a search takes no lock
+        while self._database.read(_any, selection, (*values, 1)):
+            deleted += self._database.write(_delete_found, selection, (*values, PRUNE_BATCH))
         return deleted
 
 
@@ -138,9 +146,22 @@ def save(connection: sqlite3.Connection, results: Sequence[StoredResult]) -> Non
     )
 
 
-def _read(row: tuple[bytes, int, bytes, str, str | None, float, float, str | None]) -> StoredResult:
+def _read(row: tuple[Any, ...]) -> StoredResult | None:
+    """Return a result, None for a row that is not one."""
     id_, state, body, name, group, finished, expires, label = row
-    return StoredResult(id_, State(state), body, name, group, finished, expires, label)
+    if state not in _STATES:
+        _log.error("the result %s is ignored, its state is %r", id_.hex(), state)
+        return None
+    return StoredResult(
+        id_,
+        State(state),
+        body,
+        name.decode(errors="backslashreplace"),
+        None if group is None else group.decode(errors="backslashreplace"),
+        epoch_seconds(finished),
+        epoch_seconds(expires),
+        None if label is None else label.decode(errors="backslashreplace"),
+    )
 
 
 def _get(connection: sqlite3.Connection, ids: Sequence[bytes]) -> list[StoredResult | None]:
@@ -150,7 +171,8 @@ def _get(connection: sqlite3.Connection, ids: Sequence[bytes]) -> list[StoredRes
 
 
 def _group(connection: sqlite3.Connection, group: str) -> list[StoredResult]:
-    return [_read(row) for row in connection.execute(_GROUP, (group, time.time()))]
+    found = map(_read, connection.execute(_GROUP, (group, time.time())))
+    return [one for one in found if one is not None]
 
 
 def _ungroup(connection: sqlite3.Connection, group: str) -> int:
@@ -159,13 +181,15 @@ def _ungroup(connection: sqlite3.Connection, group: str) -> int:
 
 def _recent(connection: sqlite3.Connection, states: Sequence[State], limit: int) -> list[StoredResult]:
     now = time.time()
-    return [_read(row) for state in states for row in connection.execute(_RECENT, (int(state), now, limit))]
+    found = [_read(row) for state in states for row in connection.execute(_RECENT, (int(state), now, limit))]
+    return [one for one in found if one is not None]
 
 
 def _counts(connection: sqlite3.Connection) -> dict[State, int]:
     counts: dict[State, int] = {}
     for state, count in connection.execute(_COUNTS, (time.time(),)):
-        counts[State(state)] = counts.get(State(state), 0) + count
+        if state in _STATES:
+            counts[State(state)] = counts.get(State(state), 0) + count
     return {state: count for state, count in counts.items() if count}
 
 
@@ -176,8 +200,12 @@ def _first_beyond(connection: sqlite3.Connection, keep: int) -> tuple[float, byt
     return found
 
 
-def _ids(connection: sqlite3.Connection, selection: str, values: tuple[object, ...]) -> list[tuple[bytes]]:
-    return connection.execute(selection, values).fetchall()
+def _any(connection: sqlite3.Connection, selection: str, values: tuple[object, ...]) -> bool:
+    return connection.execute(selection, values).fetchone() is not None
+
+
+def _delete_found(connection: sqlite3.Connection, selection: str, values: tuple[object, ...]) -> int:
+    return connection.execute(f"delete from result where rowid in ({selection})", values).rowcount  # noqa: S608 - one of the selections above
 
 
 def _delete(connection: sqlite3.Connection, ids: Sequence[tuple[bytes]]) -> int:
