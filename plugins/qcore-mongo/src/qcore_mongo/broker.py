@@ -14,7 +14,7 @@ import pymongo
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
-from qcore_mongo import dead_letters, messages, pending
+from qcore_mongo import dead_letters, foreign, messages, pending
 from qcore_mongo.client import CLOSE_TIMEOUT, Client, Document
 from qcore_mongo.indexes import READY, Kind
 from qcore_mongo.wakeup import Waker
@@ -110,6 +110,9 @@ class MongoBroker(Broker):
             # in one answer, whatever their number is
             ready.batch_size(limit + 1)
             copies = self._client.read(ready)
+            if not all(map(foreign.is_message, copies)):
+                foreign.set_aside(self._client, [one for one in copies if not foreign.is_message(one)])
+                continue
             if found := self._claim(copies):
                 return found
             if not copies:
@@ -186,7 +189,7 @@ class MongoBroker(Broker):
             wanted = {"_id": id, **_NOT_LEASED}
             taken = self._client.do(lambda: collection.find_one_and_delete(wanted))  # noqa: B023 - used at once
             if taken is not None:
-                found.append(taken["body"])
+                found.append(foreign.bytes_of(taken.get("body", b"")))
         return found
 
     def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes] | None:
@@ -288,4 +291,5 @@ class MongoBroker(Broker):
         """Return the statuses that have not expired."""
         collection = self._client.collection(Kind.STATUSES)
         found = collection.find({"$expr": {"$gt": ["$until", "$$NOW"]}}).sort("_id")
-        return [one["body"] for one in self._client.read(found)]
+        bodies = (one.get("body") for one in self._client.read(found))
+        return [body for body in bodies if isinstance(body, bytes)]

@@ -9,14 +9,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pymongo
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient, ReadPreference, ReturnDocument, WriteConcern
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from qcore.errors import BackendRejected
 from qcore_mongo import error_mapping
 from qcore_mongo.address import find
-from qcore_mongo.indexes import INDEXES, Kind
+from qcore_mongo.indexes import Kind, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 _T = TypeVar("_T")
 
-_CODEC: Final = CodecOptions[Document](tz_aware=True)
+#: others may have written text that is not UTF-8, and dates beyond those of Python
+_CODEC: Final = CodecOptions[Document](
+    tz_aware=True,
+    unicode_decode_error_handler="backslashreplace",
+    datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
+)
 #: milliseconds for a majority of the members to confirm a write
 _CONFIRM: Final = 10_000
 #: seconds to wait for an answer while a client is closed
@@ -235,13 +240,12 @@ class Client:
 
     def _index(self, found: Collection[Document], kind: Kind) -> None:
         """Create the missing indexes."""
-        there = {index["name"]: index["key"] for index in found.list_indexes()}
         # an index of the same name on other fields is requested as well, so that the server refuses it
-        missing = [one for one in INDEXES[kind] if there.get(one.document["name"]) != one.document["key"]]
-        if missing:
+        wanted = missing(kind, found.list_indexes())
+        if wanted:
             # a member that is down must not delay it
             options: Document = {"commitQuorum": "majority"} if self.replicated else {}
-            found.create_indexes(missing, **options)
+            found.create_indexes(wanted, **options)
 
 
 def _leave_unless_forked(shared: SharedClient, pid: int) -> None:

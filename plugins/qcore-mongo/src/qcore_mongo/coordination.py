@@ -8,6 +8,7 @@ from pymongo import UpdateOne
 
 from qcore.coordination import CoordinationStore
 from qcore_mongo.fan_in import Barriers
+from qcore_mongo.foreign import bytes_of
 from qcore_mongo.indexes import Kind
 from qcore_mongo.messages import later
 from qcore_mongo.rate_limit import RateSlots
@@ -47,8 +48,10 @@ class MongoCoordination(CoordinationStore):
         if not names:
             return []
         wanted = self._client.collection(Kind.NOTES).find({"_id": {"$in": names}, **_LIVES})
-        found = {one["_id"]: one["value"] for one in self._client.read(wanted)}
-        return [found.get(name) for name in names]
+        found = {one["_id"]: one.get("value") for one in self._client.read(wanted)}
+        values = (found.get(name) for name in names)
+        # a value of another type was not written here
+        return [value if isinstance(value, bytes) else None for value in values]
 
     # -- permits -----------------------------------------------------------------------------
 
@@ -65,9 +68,8 @@ class MongoCoordination(CoordinationStore):
             {"$set": {"permits": {"$cond": [mine, extended, {"$cond": [has_room, more, "$permits"]}]}}},
             {"$set": {"until": {"$max": ["$$NOW", {"$max": "$permits.until"}]}}},
         ]
-        holders = [
-            one["holder"] for one in self._client.change(Kind.NOTES, f"permits:{key}", change)["permits"]
-        ]
+        permits = self._client.change(Kind.NOTES, f"permits:{key}", change)["permits"]
+        holders = [bytes_of(one["holder"]) for one in permits]
         # with a limit of 0 nobody holds a permit
         return None if holder in holders else (holders or [b""])[0]
 
@@ -77,7 +79,7 @@ class MongoCoordination(CoordinationStore):
             return
         steps = []
         for key, holder in permits:
-            others = {"$filter": {"input": "$permits", "cond": {"$ne": ["$$this.holder", holder]}}}
+            others = {"$filter": {"input": _array("$permits"), "cond": {"$ne": ["$$this.holder", holder]}}}
             steps.append(UpdateOne({"_id": f"permits:{key}"}, [{"$set": {"permits": others}}]))
         flags = self._client.collection(Kind.NOTES)
         self._client.do(lambda: flags.bulk_write(steps), repeatable=True)
@@ -108,5 +110,16 @@ class MongoCoordination(CoordinationStore):
 
 
 def _living(permits: str) -> Document:
-    cond = {"$gt": ["$$this.until", "$$NOW"]}
-    return {"$filter": {"input": {"$ifNull": [permits, []]}, "cond": cond}}
+    """Return an expression for the permits that have not expired; what others have written is left out."""
+    is_permit = {
+        "$and": [
+            {"$eq": [{"$type": "$$this.holder"}, "binData"]},
+            {"$eq": [{"$type": "$$this.until"}, "date"]},
+        ]
+    }
+    cond = {"$and": [is_permit, {"$gt": ["$$this.until", "$$NOW"]}]}
+    return {"$filter": {"input": _array(permits), "cond": cond}}
+
+
+def _array(field: str) -> Document:
+    return {"$cond": [{"$isArray": field}, field, []]}

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qcore.model import DeadLetter
+from qcore.plugin_support import count_of
+from qcore_mongo.foreign import bytes_of, seconds_of
 from qcore_mongo.indexes import Kind
+from qcore_mongo.messages import COUNT_UP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +19,7 @@ _ORDER: Final = [("dead", 1), ("seq", 1)]
 _IS_DEAD: Final = {"$exists": True}
 #: the change that makes a dead letter ready, with all counters at 0
 _REQUEUE: Final[list[Document]] = [
-    {"$set": {"at": "$$NOW", "version": {"$add": [{"$ifNull": ["$version", 0]}, 1]}}},
+    {"$set": {"at": "$$NOW", "version": COUNT_UP}},
     {"$unset": ["dead", "reason", "leases", "failures", "crashes"]},
 ]
 
@@ -35,10 +38,12 @@ def listed(client: Client, limit: int, after: str | None) -> list[DeadLetter]:
         wanted = {
             "$or": [
                 {"dead": {"$gt": found["dead"]}},
-                {"dead": found["dead"], "seq": {"$gt": found["seq"]}},
+                {"dead": found["dead"], "seq": {"$gt": found.get("seq")}},
             ]
         }
-    return [_letter(one) for one in client.read(letters.find(wanted).sort(_ORDER).limit(limit))]
+    some = client.read(letters.find(wanted).sort(_ORDER).limit(limit))
+    # only what has an id in bytes can be requeued or removed
+    return [_letter(one) for one in some if isinstance(one["_id"], bytes)]
 
 
 def requeue(client: Client, ids: Sequence[str]) -> int:
@@ -56,13 +61,14 @@ def delete(client: Client, ids: Sequence[str]) -> int:
 
 
 def _letter(one: Document) -> DeadLetter:
+    reason = one.get("reason")
     return DeadLetter(
         one["_id"].hex(),
-        one["body"],
-        one["reason"],
-        one["dead"].timestamp(),
-        one.get("failures", 0),
-        one.get("crashes", 0),
+        bytes_of(one.get("body", b"")),
+        reason if isinstance(reason, str) else f"unknown: {reason!r}"[:500],
+        seconds_of(one["dead"]),
+        count_of(one.get("failures")),
+        count_of(one.get("crashes")),
     )
 
 

@@ -35,8 +35,8 @@ _PERMANENT: Final = {
     13: "the user has no permission for this; grant it the role readWrite on the database",
     18: "it does not accept this user name and password; see `mongo.username`, `password`, `authSource`",
     73: "a database cannot have this name; see `mongo_db`",
-    85: "an index of this name has other options; drop it, and it will be created again",
-    86: "an index of this name has other fields; drop it, and it will be created again",
+    85: "an index of this name or on the same fields has other options; drop it, it is created again",
+    86: "an index of this name has other fields or options; drop it, and it will be created again",
 }
 
 

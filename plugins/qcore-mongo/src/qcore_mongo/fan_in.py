@@ -54,12 +54,14 @@ class Barriers:
         """Return the bodies of the members by index."""
         flags = self._client.collection(Kind.NOTES)
         barrier = self._client.do(lambda: flags.find_one({"_id": _name(key), **_LIVES}), repeatable=True)
-        if barrier is None:
+        if barrier is None or "run" not in barrier:
             return {}
         members = flags.find(_members(barrier["run"])).sort("_id")
         found = self._client.read(members)
-        counted = set(barrier.get("members", ()))
-        return {one["_id"]["index"]: one["body"] for one in found if one["_id"]["index"] in counted}
+        counted = barrier.get("members")
+        indices = {one for one in counted if isinstance(one, int)} if isinstance(counted, list) else set()
+        bodies = {one["_id"]["index"]: one.get("body") for one in found if one["_id"]["index"] in indices}
+        return {index: body for index, body in bodies.items() if isinstance(body, bytes)}
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
         """Delete barriers with their members."""
@@ -67,7 +69,7 @@ class Barriers:
         for key in dict.fromkeys(keys):
             name = {"_id": _name(key)}
             barrier = self._client.do(lambda: flags.find_one_and_delete(name))  # noqa: B023 - used at once
-            if barrier is not None:
+            if barrier is not None and "run" in barrier:
                 theirs = _members(barrier["run"])
                 self._client.do(lambda: flags.delete_many(theirs), repeatable=True)  # noqa: B023 - used at once
 
@@ -115,7 +117,9 @@ def _member(run: ObjectId, one: BarrierMember, ttl: float) -> UpdateOne:
 def _open(flags: Collection[Document], key: str, ttl: float) -> Any:  # noqa: ANN401 - a document
     """Return the barrier, a new one if there is none or it has expired."""
     run = ObjectId()
-    lives = {"$gt": ["$until", "$$NOW"]}
+    # a document that others have written is replaced
+    is_barrier = [{"$isArray": "$members"}, {"$eq": [{"$type": "$run"}, "objectId"]}]
+    lives = {"$and": [*is_barrier, {"$gt": ["$until", "$$NOW"]}]}
     half = round(ttl * 500)
     is_stale = {"$lt": ["$renewed", {"$subtract": ["$$NOW", half]}]}
     new = {"_id": _name(key), "run": run, "members": [], "added": [], "renewed": "$$NOW", "stale": False}

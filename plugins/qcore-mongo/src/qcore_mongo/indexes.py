@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-#: index of messages that are ready, delayed or leased, in the order of leasing
-READY: Final = "qcore_ready"
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: the fields of the index of messages that are ready, delayed or leased, in the order of leasing
+READY: Final = {"at": ASCENDING, "seq": ASCENDING}
+#: the options of an index that change what it is good for
+_OPTIONS: Final = (
+    "unique",
+    "sparse",
+    "hidden",
+    "collation",
+    "expireAfterSeconds",
+    "partialFilterExpression",
+)
 
 
 class Kind(enum.Enum):
@@ -39,7 +51,7 @@ def _expiring(name: str, field: str) -> IndexModel:
 #: collection -> its indexes beside that of `_id`
 INDEXES: Final = {
     Kind.MESSAGES: (
-        IndexModel([("at", ASCENDING), ("seq", ASCENDING)], name=READY),
+        IndexModel(list(READY.items()), name="qcore_ready"),
         _partial("qcore_leased", "owner"),
         _partial("qcore_dead", "dead", "seq"),
         _expiring("qcore_hidden", "hidden"),
@@ -58,3 +70,16 @@ INDEXES: Final = {
     Kind.NOTES: (_expiring("qcore_expired", "until"),),
     Kind.STATUSES: (_expiring("qcore_expired", "until"),),
 }
+
+
+def missing(kind: Kind, existing: Iterable[Mapping[str, Any]]) -> list[IndexModel]:
+    """Return the indexes that a collection lacks; an index like ours may have another name."""
+    there = list(existing)
+    return [one for one in INDEXES[kind] if not any(_serves(other, one.document) for other in there)]
+
+
+def _serves(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    if list(there["key"].items()) != list(wanted["key"].items()):
+        return False
+    same = all(there.get(option) == wanted.get(option) for option in _OPTIONS)
+    return same or there["name"] == wanted["name"]

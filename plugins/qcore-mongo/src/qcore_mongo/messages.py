@@ -52,7 +52,7 @@ _INSERTED: Final = 10_000
 #: bytes of a lease's token
 TOKEN: Final = 12
 #: bytes of an id
-_ID: Final = 16
+ID_SIZE: Final = 16
 #: the server replaces it by its time when it inserts the document
 _SERVER_TIME: Final = Timestamp(0, 0)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,7 +63,14 @@ READY_FILTER: Final[Document] = {
 }
 #: messages that are delayed or leased
 WAITING_FILTER: Final[Document] = {"at": {"$gte": EPOCH}, "$expr": {"$gt": ["$at", "$$NOW"]}}
-_COUNT_UP: Final = {"$add": [{"$ifNull": ["$version", 0]}, 1]}
+
+
+def number(field: str) -> Document:
+    """Return an expression for a number, 0 for what is missing or, in a document of others, not a number."""
+    return {"$convert": {"input": field, "to": "long", "onError": 0, "onNull": 0}}
+
+
+COUNT_UP: Final[Document] = {"$add": [number("$version"), 1]}
 
 
 def later(seconds: float) -> Document:
@@ -148,7 +155,7 @@ def hide(collection: Collection[Document], messages: Sequence[Outgoing]) -> None
 def show(collection: Collection[Document], ids: Sequence[bytes]) -> list[bytes]:
     """Make hidden messages leasable; return the ids that do not exist."""
     change: list[Document] = [
-        {"$set": {"at": {"$add": ["$$NOW", "$wait"]}, "version": _COUNT_UP}},
+        {"$set": {"at": {"$add": ["$$NOW", number("$wait")]}, "version": COUNT_UP}},
         {"$unset": ["hidden", "wait"]},
     ]
     shown = collection.update_many({"_id": {"$in": list(ids)}, "hidden": {"$exists": True}}, change)
@@ -183,8 +190,8 @@ def claims(documents: Sequence[Document], token: bytes, owner: bytes, seconds: f
         "at": later(seconds),
         "lease": token,
         "owner": owner,
-        "leases": {"$add": [{"$ifNull": ["$leases", 0]}, 1]},
-        "version": _COUNT_UP,
+        "leases": {"$add": [number("$leases"), 1]},
+        "version": COUNT_UP,
     }
     return [
         UpdateMany(
@@ -208,7 +215,7 @@ def delivery(copy: Document, token: bytes) -> Delivery:
         copy.get("leases", 0) + 1,
         copy.get("failures", 0),
         copy.get("crashes", 0),
-        copy["at"].timestamp() if "lease" in copy else 0.0,
+        copy["at"].timestamp() if "lease" in copy and isinstance(copy["at"], datetime) else 0.0,
     )
 
 
@@ -219,8 +226,8 @@ def by_lease(receipts: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     """Return token -> ids of the messages that were leased with it."""
     found: dict[bytes, list[bytes]] = defaultdict(list)
     for receipt in receipts:
-        if len(receipt) == _ID + TOKEN:
-            found[receipt[_ID:]].append(receipt[:_ID])
+        if len(receipt) == ID_SIZE + TOKEN:
+            found[receipt[ID_SIZE:]].append(receipt[:ID_SIZE])
     return found
 
 
@@ -238,15 +245,15 @@ def settling(settlements: Sequence[Settlement]) -> list[DeleteMany | UpdateOne]:
     acks = by_lease(one.receipt for one in first.values() if one.action is Action.ACK)
     steps: list[DeleteMany | UpdateOne] = [DeleteMany(held(ids, token)) for token, ids in acks.items()]
     for receipt, one in first.items():
-        if one.action is not Action.ACK and len(receipt) == _ID + TOKEN:
-            steps.append(UpdateOne({"_id": receipt[:_ID], "lease": receipt[_ID:]}, _ending(one)))
+        if one.action is not Action.ACK and len(receipt) == ID_SIZE + TOKEN:
+            steps.append(UpdateOne({"_id": receipt[:ID_SIZE], "lease": receipt[ID_SIZE:]}, _ending(one)))
     return steps
 
 
 def _ending(one: Settlement) -> list[Document]:
     if one.action is Action.RELEASE:
         return releasing(one.delay)
-    change: Document = {"failures": one.failures, "crashes": one.crashes, "version": _COUNT_UP}
+    change: Document = {"failures": one.failures, "crashes": one.crashes, "version": COUNT_UP}
     if one.action is Action.RETRY:
         return [{"$set": {**change, "at": later(one.delay)}}, {"$unset": ["lease", "owner"]}]
     # the text of an error may contain lone surrogates
@@ -257,16 +264,16 @@ def _ending(one: Settlement) -> list[Document]:
 
 def releasing(delay: float = 0.0) -> list[Document]:
     """Return the change that releases a message without counting the lease."""
-    leases = {"$subtract": ["$leases", 1]}
+    leases = {"$subtract": [number("$leases"), 1]}
     return [
-        {"$set": {"at": later(delay), "leases": leases, "version": _COUNT_UP}},
+        {"$set": {"at": later(delay), "leases": leases, "version": COUNT_UP}},
         {"$unset": ["lease", "owner"]},
     ]
 
 
 def extending(receipts: Sequence[bytes], seconds: float) -> list[UpdateMany]:
     """Return the steps that extend leases that have not expired."""
-    change = [{"$set": {"at": later(seconds), "version": _COUNT_UP}}]
+    change = [{"$set": {"at": later(seconds), "version": COUNT_UP}}]
     return [
         UpdateMany({**held(ids, token), "$expr": {"$gt": ["$at", "$$NOW"]}}, change)
         for token, ids in by_lease(receipts).items()

@@ -31,6 +31,10 @@ def show(client: Client, wanted: Document | None = None) -> None:
 def _show(client: Client, one: Document) -> None:
     kept, queue = client.collection(Kind.SCHEDULES), client.collection(Kind.MESSAGES)
     there = {"_id": one["_id"], "pending": {"$exists": True}}
+    if not isinstance(one["pending"], list):
+        _log.error("the pending messages of the schedule %r are not a list: %r", one["_id"], one["pending"])
+        client.do(lambda: kept.update_one(there, {"$unset": {"pending": ""}}), repeatable=True)
+        return
     ids = one["pending"]
     missing = client.do(lambda: messages.show(queue, ids), repeatable=True) if ids else []
     # more ids may have been added since
@@ -38,8 +42,8 @@ def _show(client: Client, one: Document) -> None:
     change = [{"$set": {"pending": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]}}}]
     before = client.do(lambda: kept.find_one_and_update(there, change, {"pending": 1}), repeatable=True)
     # an id that another process cleared was shown by it, and may have run
-    noted = set(before["pending"]) if before else set()
-    if lost := [id.hex() for id in missing if id in noted]:
+    noted = before["pending"] if before else []
+    if lost := [id.hex() for id in missing if id in noted and isinstance(id, bytes)]:
         _log.warning(
             "messages of the schedule %s that do not exist, because they were removed before they were shown,"
             " or have run and the process that showed them died: %d of %d: %s",

@@ -13,6 +13,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from qcore.errors import BackendRejected, PayloadTooLarge
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
+from qcore.plugin_support import epoch_seconds
 from qcore_mongo import error_mapping, pruning
 from qcore_mongo.client import Client, Document
 from qcore_mongo.indexes import Kind
@@ -63,7 +64,7 @@ class MongoResults(ResultStore):
         collection = self._client.collection(Kind.RESULTS)
         wanted = collection.find({"_id": {"$in": list(set(ids))}})
         now = time.time()
-        found = {one["_id"]: _read(one) for one in self._client.read(wanted)}
+        found = {one.id: one for one in _results(self._client.read(wanted))}
         present = (found.get(id) for id in ids)
         return [None if one is None or 0 < one.expires <= now else one for one in present]
 
@@ -100,7 +101,7 @@ class MongoResults(ResultStore):
     def group(self, group: str) -> Sequence[StoredResult]:
         """Return the results of a group in the order they finished."""
         found = self._client.collection(Kind.RESULTS).find({"group": group, **_present()}).sort(_OLDEST)
-        return [_read(one) for one in self._client.read(found)]
+        return _results(self._client.read(found))
 
     def recent(self, state: State | None = None, limit: int = 50) -> Sequence[StoredResult]:
         """Return the newest results, newest first."""
@@ -109,7 +110,7 @@ class MongoResults(ResultStore):
         # the server merges one range of the index for each state
         states = {"$in": [int(one) for one in State]} if state is None else int(state)
         found = self._client.collection(Kind.RESULTS).find({"state": states, **_present()})
-        return [_read(one) for one in self._client.read(found.sort(_NEWEST).limit(limit))]
+        return _results(self._client.read(found.sort(_NEWEST).limit(limit)))
 
     def delete(self, ids: Sequence[bytes]) -> int:
         """Delete results; return how many."""
@@ -131,7 +132,9 @@ class MongoResults(ResultStore):
             {"$group": {"_id": "$_id", "count": {"$sum": "$count"}}},
         ]
         found = self._client.do(lambda: list(collection.aggregate(pipeline)), repeatable=True)
-        return {State(one["_id"]): one["count"] for one in found if one["count"] > 0}
+        return {
+            State(one["_id"]): one["count"] for one in found if one["count"] > 0 and _is_state(one["_id"])
+        }
 
     def ungroup(self, group: str) -> int:
         """Take the results of a group out of it."""
@@ -176,8 +179,9 @@ def _replace(collection: Collection[Document], steps: list[ReplaceOne[Document]]
 
 
 def _replacing(one: StoredResult) -> ReplaceOne[Document]:
-    lower = {"$lt": int(State.SUCCESS)} if one.state is State.SUCCESS else {"$lte": int(one.state)}
-    return ReplaceOne({"_id": one.id, "state": lower}, _document(one), upsert=True)
+    # what is not a state of a result, in a document of others, is replaced
+    higher = [int(state) for state in State if state is State.SUCCESS or state > one.state]
+    return ReplaceOne({"_id": one.id, "state": {"$not": {"$in": higher}}}, _document(one), upsert=True)
 
 
 def _last(results: Sequence[StoredResult]) -> list[StoredResult]:
@@ -227,14 +231,33 @@ def _is_final(one: StoredResult | None) -> bool:
     return one is not None and one.state.final
 
 
+def _is_state(value: object) -> bool:
+    return isinstance(value, int) and value in State._value2member_map_
+
+
+def _results(documents: Sequence[Document]) -> list[StoredResult]:
+    """Return the results among documents; what others have written is left out."""
+    found = []
+    for one in documents:
+        try:
+            found.append(_read(one))
+        except (TypeError, KeyError) as exc:
+            _log.error("the result %r is ignored, it is not one of qcore: %s", one["_id"], exc)
+    return found
+
+
 def _read(one: Document) -> StoredResult:
+    texts = (one["name"], one.get("group") or "", one.get("label") or "")
+    sound = isinstance(one["_id"], bytes) and isinstance(one["body"], bytes) and _is_state(one["state"])
+    if not (sound and all(isinstance(text, str) for text in texts)):
+        raise TypeError("a field has a wrong type")
     return StoredResult(
         one["_id"],
         State(one["state"]),
         one["body"],
         one["name"],
         one.get("group"),
-        one["finished"],
-        one.get("expires", 0.0),
+        epoch_seconds(one.get("finished")),
+        epoch_seconds(one.get("expires")),
         one.get("label"),
     )
