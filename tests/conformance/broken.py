@@ -786,6 +786,26 @@ class HintsAreCompared(MemorySchedules):
         return self.get(before.name) == before and super().advance(before, after)
 
 
+class ReadsBodies(MemoryBroker):
+    """Takes every body for an envelope."""
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Read the version that follows the mark."""
+        found = super().lease(limit, wait)
+        assert all(one.body[2] >= 0 for one in found if one.body.startswith(b"Qc"))
+        return found
+
+
+class ReasonIsEncoded(MemoryBroker):
+    """Writes reasons as UTF-8, which has no lone surrogates."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Encode."""
+        for one in settlements:
+            one.reason.encode()
+        super().settle(settlements)
+
+
 class NameIsAPrefix(MemorySchedules):
     """Finds what begins like the name."""
 

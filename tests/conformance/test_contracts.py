@@ -163,6 +163,8 @@ BROKERS: Final = [
     (broken.WithdrawForgetsNot, "test_what_was_withdrawn_may_come_again"),
     (broken.WithdrawIsDenied, "test_without_the_claim_nothing_is_withdrawn"),
     (broken.StatusHasNoEnd, "test_an_outlived_status_is_not_shown"),
+    (broken.ReadsBodies, "test_bytes_that_nobody_signed_are_handed_on", None),
+    (broken.ReasonIsEncoded, "test_bytes_that_nobody_signed_are_handed_on", None),
 ]
 STORES: Final = [
     (broken.LastResultWins, "test_a_success_is_final"),

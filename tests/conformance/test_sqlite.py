@@ -16,6 +16,7 @@ from qcore_testing import (
     ResultStoreContract,
     ScheduleStoreContract,
 )
+from tests.unit.sqlite_base import fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,15 @@ class TestSqliteBroker(BrokerContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., Broker]:
         """Return a maker of brokers of one queue."""
         return lambda **fields: make_broker(settings(**fields))
+
+    @pytest.fixture
+    def put_raw(self, tmp_path: Path) -> Callable[[bytes], None]:
+        """Return a function that inserts a body into the queue's table, as a text where it can be one."""
+
+        def put(body: bytes) -> None:
+            fill(tmp_path / "kit.db", [("queue", {"body": [body]})])
+
+        return put
 
 
 class TestSqliteResults(ResultStoreContract):

@@ -179,7 +179,7 @@ def _settle_leased_once(connection: sqlite3.Connection, settlement: Settlement, 
     elif settlement.action is Action.RELEASE:
         connection.execute(_QUEUE_TO_RETURNED, (now + settlement.delay, 0, 0, 0, seq))
     else:
-        connection.execute(_QUEUE_TO_DEAD_LETTER, (now, settlement.reason, failures, crashes, seq))
+        connection.execute(_QUEUE_TO_DEAD_LETTER, (now, _text(settlement.reason), failures, crashes, seq))
     connection.execute("delete from queue where seq = ?", (seq,))
 
 
@@ -193,8 +193,15 @@ def _settle_returned(
     elif settlement.action is Action.RELEASE:
         connection.execute(_RELEASE, (now + settlement.delay, key, token))
     else:
-        connection.execute(_RETURNED_TO_DEAD_LETTER, (now, settlement.reason, failures, crashes, key, token))
+        connection.execute(
+            _RETURNED_TO_DEAD_LETTER, (now, _text(settlement.reason), failures, crashes, key, token)
+        )
         connection.execute(_DELETE, (key, token))
+
+
+def _text(reason: str) -> str:
+    """Return a reason without lone surrogates, because SQLite takes UTF-8 only."""
+    return reason.encode(errors="backslashreplace").decode()
 
 
 def _covering(connection: sqlite3.Connection, token: int, seq: int) -> Lease | None:

@@ -63,9 +63,18 @@ class TestDisqueBroker(BrokerContract):
     time_unit = 1 / QUICKER
 
     @pytest.fixture
-    def make(self, quick: Server) -> Callable[..., DisqueBroker]:
+    def apart(self) -> str:
+        """Return what the queues of this test have in their names."""
+        return f"-{os.getpid()}-{next(_numbers)}"
+
+    @pytest.fixture
+    def put_raw(self, quick: Server, apart: str) -> Callable[[bytes], object]:
+        """Return a function that adds a job without the broker."""
+        return lambda body: quick.ask("ADDJOB", f"kit{apart}", body, 0)
+
+    @pytest.fixture
+    def make(self, quick: Server, apart: str) -> Callable[..., DisqueBroker]:
         """Return a maker of brokers of a queue of this test alone."""
-        apart = f"-{os.getpid()}-{next(_numbers)}"
         sections = {"disque_nodes": [quick.node]}
         return lambda name="kit", **fields: QuickBroker(
             Settings(name=name + apart, sections=sections, **fields)

@@ -8,8 +8,10 @@ import sys
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
+import urllib3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,3 +99,11 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+def post(server: Server, queue: str, found: list[str]) -> None:
+    """Post texts as anybody may who has a token."""
+    url = f"http://127.0.0.1:{server.port}/3/projects/{PROJECT}/queues/{quote(queue, safe='')}/messages"
+    body = json.dumps({"messages": [{"body": one} for one in found]}).encode()
+    answer = urllib3.request("POST", url, body=body, headers={"Authorization": f"OAuth {TOKEN}"}, timeout=10)
+    assert answer.status == 201

@@ -14,7 +14,7 @@ from qcore_ironmq import IronBroker, IronSettings, client
 from qcore_testing import BrokerContract
 from qcore_testing.processes import frozen
 
-from .conftest import Server
+from .conftest import Server, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,10 +70,18 @@ class TestIronBroker(BrokerContract):
     time_unit = 1 / QUICKER
 
     @pytest.fixture
-    def make(self, quick: Server) -> Callable[..., IronBroker]:
+    def apart(self) -> str:
+        """Return what the queues of this test have in their names, and what has to be quoted."""
+        return f":{os.getpid()}.{next(_numbers)}"
+
+    @pytest.fixture
+    def put_raw(self, quick: Server, apart: str) -> Callable[[bytes], object]:
+        """Return a function that posts a text without the broker."""
+        return lambda body: post(quick, f"kit{apart}", [body.decode("latin-1")])
+
+    @pytest.fixture
+    def make(self, quick: Server, apart: str) -> Callable[..., IronBroker]:
         """Return a maker of brokers of a queue of this test alone."""
-        # a name that has to be quoted
-        apart = f":{os.getpid()}.{next(_numbers)}"
         sections = {"iron_mq": IronSettings(**quick.settings)}
         return lambda name="kit", **fields: QuickBroker(
             Settings(name=name + apart, sections=sections, **fields)

@@ -7,23 +7,21 @@ import json
 import os
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import urllib3
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from qcore import App, Cluster, Config
 from qcore.errors import BackendError, BackendRejected
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
 from qcore.plugin_support import CountedMessage
 from qcore_ironmq import IronBroker, IronSettings, codec
 from qcore_ironmq.reservations import Tickets
+from qcore_testing.beside_garbage import check_tasks_run_beside_garbage
 
-from .conftest import PROJECT, TOKEN
+from .conftest import post
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 #: what a broker may raise
 ALLOWED = BackendError
-PATIENCE: Final = 45.0
 RECEIPT: Final = b"owner:4611686018427387904:00ff"
 
 quickly = settings(
@@ -66,36 +63,6 @@ bodies = (
     | st.sampled_from(["", "AQ==", "\0", "\ufeff", "=" * 9])
     | st.binary(max_size=60).map(lambda tail: coded(b"")[:2] + coded(tail))
 )
-
-
-def post(server: Server, queue: str, found: list[str]) -> None:
-    """Post texts as anybody may who has a token."""
-    url = f"http://127.0.0.1:{server.port}/3/projects/{PROJECT}/queues/{queue}/messages"
-    body = json.dumps({"messages": [{"body": one} for one in found]}).encode()
-    answer = urllib3.request("POST", url, body=body, headers={"Authorization": f"OAuth {TOKEN}"}, timeout=10)
-    assert answer.status == 201
-
-
-@quickly
-@given(strange=st.lists(bodies, min_size=1, max_size=5))
-@example(strange=["\ud800", "AQ" + "A" * 30, "AQ" + "/" * 62])
-def test_strange_messages_are_handed_on_and_can_be_dead_lettered(ironmq: Server, strange: list[str]) -> None:
-    """Beside a good one, which is not held up; the worker, which checks signatures, dead-letters them."""
-    name = f"strange-{os.urandom(6).hex()}"
-    with contextlib.closing(broker_at(ironmq.settings, name)) as broker:
-        post(ironmq, name, strange)
-        broker.enqueue([Outgoing(bytes(16), b"good")])
-
-        leased = broker.lease(100, 0)
-        broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="\ud800 no") for one in leased])
-
-        assert len(leased) == len(strange) + 1
-        assert b"good" in [one.body for one in leased]
-        assert all(0 <= count <= 0xFFFFFFFF for one in leased for count in (one.deliveries, one.failures))
-        letters = broker.dead_letters()
-        assert len(letters) == len(leased)
-        assert broker.requeue([letter.id for letter in letters]) == len(leased)
-        assert broker.purge() == len(leased)
 
 
 @quickly
@@ -325,31 +292,13 @@ def test_messages_count_as_accepted_only_by_an_id_for_each(
 
 
 def test_a_cluster_runs_what_is_good(ironmq: Server, tmp_path: Path) -> None:
-    """Beside a hundred messages that nobody signed: each is dead-lettered, and no worker ends."""
+    """Beside a hundred messages that nobody signed: no worker ends."""
     name = f"cluster-{os.urandom(6).hex()}"
-    config = Config.from_dict(
-        {
-            "name": name,
-            "workers": 2,
-            "retry": 60,
-            "iron_mq": ironmq.settings,
-            "secret_key": "a key of the tests of qcore-ironmq",
-            "result_store": "sqlite",
-            "sqlite": {"path": str(tmp_path / "r.db")},
-        }
-    )
-    app = App(config)
-    post(ironmq, name, ["\ud800", "AQ==", *(os.urandom(number).hex() for number in range(98))])
-    jobs = [app.enqueue("math.sqrt", number * number) for number in range(10)]
+    strange = ["\ud800", "AQ==", *(os.urandom(number).hex() for number in range(98))]
+    settings = {"name": name, "iron_mq": ironmq.settings, "result_store": "sqlite"}
 
-    with Cluster(config).start() as cluster, contextlib.closing(broker_at(ironmq.settings, name)) as broker:
-        assert [job.result(wait=PATIENCE) for job in jobs] == [float(number) for number in range(10)]
-        deadline = time.monotonic() + PATIENCE
-        while broker.size().dead_letters != 100 and time.monotonic() < deadline:
-            pass
-        letters = broker.dead_letters(200)
-        replaced = sum(cluster.status().reincarnations.values())
+    def put() -> int:
+        post(ironmq, name, strange)
+        return len(strange)
 
-    assert len(letters) == 100
-    assert all(letter.reason for letter in letters)
-    assert replaced == 0
+    check_tasks_run_beside_garbage({**settings, "sqlite": {"path": str(tmp_path / "r.db")}}, put)

@@ -13,13 +13,13 @@ from bson import Int64, MaxKey, ObjectId, Timestamp
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from qcore import App, Cluster, Config
 from qcore.coordination import BarrierMember
 from qcore.errors import BackendError
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, State, StoredResult, StoredSchedule
 from qcore_mongo import MongoBroker, MongoCoordination, MongoResults, MongoSchedules, MongoSettings
 from qcore_mongo.client import Client
+from qcore_testing.beside_garbage import check_tasks_run_beside_garbage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,31 +158,19 @@ def good_message_comes(broker: MongoBroker) -> None:
 
 
 def test_a_cluster_runs_what_is_good(replicated: Any, database: str) -> None:
-    """Beside documents that nobody signed: each is dead-lettered, and no worker ends."""
-    config = Config.from_dict(
-        {
-            "name": "kit",
-            "workers": 2,
-            "secret_key": "a key of the tests of qcore-mongo",
-            "mongo": replicated.settings,
-            "mongo_db": database,
-        }
-    )
-    app = App(config)
+    """Beside documents that nobody signed: no worker ends."""
     strange = [{"_id": number, "at": PAST, "body": number} for number in range(20)]
     strange += [
         {"_id": os.urandom(16), "at": PAST, "seq": ObjectId(), "body": os.urandom(50)} for _ in strange
     ]
     with replicated.client() as client:
-        client[database]["qcore.kit.messages"].insert_many(strange)
-        jobs = [app.enqueue("math.sqrt", number * number) for number in range(10)]
-        with Cluster(config).start() as cluster:
-            assert [job.result(wait=PATIENCE) for job in jobs] == [float(number) for number in range(10)]
-            end = time.monotonic() + PATIENCE
-            while app.queue.size().ready and time.monotonic() < end:
-                pass
-            assert sum(cluster.status().reincarnations.values()) == 0
-        app.close()
+
+        def put() -> int:
+            client[database]["qcore.kit.messages"].insert_many(strange)
+            return len(strange)
+
+        settings = {"name": "kit", "mongo": replicated.settings, "mongo_db": database}
+        check_tasks_run_beside_garbage(settings, put)
         client.drop_database(database)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qcore.errors import PayloadTooLarge
+from qcore.plugin_support import count_of, epoch_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,7 +110,7 @@ def body_of(text: str) -> bytes:
     try:
         return b"" if text == _EMPTY else base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        return text.encode()
+        return text.encode(errors="backslashreplace")
 
 
 def entry(text: str, metadata: Metadata = PLAIN, delay: int = 0) -> dict[str, Any]:
@@ -163,10 +164,21 @@ def read_message(message: dict[str, Any]) -> Received:
 def _metadata_of(message: dict[str, Any]) -> Metadata:
     value = message.get("MessageAttributes", {}).get(ATTRIBUTE, {}).get("StringValue")
     try:
-        return _METADATA.decode(value) if value else PLAIN
-    except (msgspec.MsgspecError, UnicodeError):
+        found = _METADATA.decode(value) if value else PLAIN
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         # the message of another program, which will be rejected
         return PLAIN
+    if found is PLAIN:
+        return found
+    # whoever may send to the queue chooses these numbers
+    return msgspec.structs.replace(
+        found,
+        deliveries=count_of(found.deliveries),
+        failures=count_of(found.failures),
+        crashes=count_of(found.crashes),
+        due=epoch_seconds(found.due),
+        dead_since=epoch_seconds(found.dead_since),
+    )
 
 
 def receipt(received: Received, deliveries: int, since: float) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from qcore.errors import BackendRejected
 from qcore.model import DeadLetter
 from qcore_sqs import codec
 from qcore_sqs.sending import send
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from qcore_sqs.codec import Received
     from qcore_sqs.queues import Queues
+
+_log = logging.getLogger("qcore_sqs.dead_letters")
 
 #: seconds for which letters are invisible while they are read, and more for each expected letter: an
 #: answer has ten letters and may take a quarter of a second from another continent
@@ -147,14 +151,16 @@ class DeadLetterQueue:
     def _remove_leftovers(self, found: Sequence[Received]) -> None:
         """Remove the messages of letters whose process died before it removed them."""
         fresh = time.time() - _FRESH
-        remove(
-            self._queues,
-            [
-                one.metadata.replaces
-                for one in found
-                if one.metadata.replaces and one.metadata.dead_since > fresh
-            ],
-        )
+        left = [
+            one.metadata.replaces
+            for one in found
+            if one.metadata.replaces and one.metadata.dead_since > fresh
+        ]
+        try:
+            remove(self._queues, left)
+        except BackendRejected as exc:
+            # whoever may send to the queue may name anything
+            _log.warning("a message that became a dead letter cannot be removed: %s", exc)
 
 
 _COUNTED: Final = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")

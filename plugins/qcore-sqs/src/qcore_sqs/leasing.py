@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from qcore.errors import BackendRejected
 from qcore.model import Delivery
 from qcore_sqs import codec
 from qcore_sqs.transfer import MAX_LEASE, Move, change, remove
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from qcore_sqs.purging import Purger
     from qcore_sqs.queues import Queues
     from qcore_sqs.transfer import Mover
+
+_log = logging.getLogger("qcore_sqs.leasing")
 
 #: seconds of the first lease of a message that ends a wait, until its receiver confirms it: SQS also
 #: delivers to a receiver that has died or stopped while it waited
@@ -64,7 +68,11 @@ class Leaser:
         """Return the messages that may be leased now; handle the others."""
         if all(one.metadata is codec.PLAIN for one in received):
             return received
-        remove(self._queues, [one.metadata.replaces for one in received if one.metadata.replaces])
+        try:
+            remove(self._queues, [one.metadata.replaces for one in received if one.metadata.replaces])
+        except BackendRejected as exc:
+            # whoever may send to the queue may name anything
+            _log.warning("a message that another replaces cannot be removed: %s", exc)
         received = self._purger.kept(received)
         now = time.time()
         early = [one for one in received if one.metadata.due > now]

@@ -7,6 +7,7 @@ from qcore_testing.broker.crashes import CrashRules
 from qcore_testing.broker.dead_letters import DeadLetterRules
 from qcore_testing.broker.ended import EndedRules
 from qcore_testing.broker.enqueue import EnqueueRules
+from qcore_testing.broker.garbage import GarbageRules
 from qcore_testing.broker.lease import LeaseRules
 from qcore_testing.broker.namespaces import NamespaceRules
 from qcore_testing.broker.outages import OutageRules
@@ -34,6 +35,7 @@ class BrokerContract(
     ConnectionRules,
     OutageRules,
     CrashRules,
+    GarbageRules,
     StepRules,
 ):
     """What every broker must keep to, one test a sentence of `qcore.interfaces.Broker`.
@@ -53,6 +55,9 @@ class BrokerContract(
 
     With the fixtures `restart_server` and `freeze_server` it is tried what the broker does while its
     server is away or hangs; each returns a function that returns a context manager.
+
+    Override the fixture `put_raw` too where bytes can be put into the queue past the broker: it
+    returns a function that takes a body and puts it there as anybody may who reaches the backend.
 
     Where the backend's clock is coarse, set `tick` to what it can tell (SQS: 1.0). Where it
     keeps no order, set `ordered` to False. Tests of what the broker's capabilities exclude
