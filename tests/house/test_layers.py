@@ -56,7 +56,7 @@ ROOMS: Final = {
         {"supervisor"},
         {"deadlines"},
         {"maintenance", "status_report", "importer"},
-        {"recovery", "renewal", "control_poll", "pool"},
+        {"recovery", "renewal", "control_poll", "pool", "unsigned"},
         {"slot", "zygote", "zygote_link"},
         {"protocol"},
         {"forked", "memory", "stop_guard", "stop_signals", "exit_handlers", "process_group"},

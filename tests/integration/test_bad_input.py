@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from qcore.errors import (
     StartFailed,
     TaskNameError,
 )
-from qcore.model import QueueSize
+from qcore.model import Outgoing, QueueSize
 from tests.integration import tasks
 from tests.integration.land import final, until, worker_pids
 from tests.unit.sqlite_base import fill
@@ -240,3 +241,18 @@ def test_good_tasks_run_beside_rows_that_nobody_signed(land: Land, capfd: pytest
     until(lambda: app.queue.size() == QueueSize(0, 0, 0, 3 * len(strange)))
     assert worker_pids(cluster) == pids
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_junk_does_not_fill_the_log(land: Land, capfd: pytest.CaptureFixture[str]) -> None:
+    """There is one line for a kind and second, with a count."""
+    app, cluster = land.both(workers=1)
+    with app.runtime.brokers.connection() as broker:
+        broker.enqueue([Outgoing(os.urandom(16), os.urandom(100)) for _ in range(2000)])
+        until(lambda: broker.size().dead_letters == 2000)
+    assert app.enqueue(tasks.add, 1, 2).result(wait=45) == 3
+    cluster.stop()
+
+    told = [line for line in capfd.readouterr().err.splitlines() if "dead-lettered unread" in line]
+    counts = [int(found[1]) for line in told if (found := re.search(r"and (\d+) more like it", line))]
+    assert 1 <= len(told) <= 45
+    assert sum(counts) + len(told) == 2000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qcore.errors import StartFailed
 from qcore.journal.pages import PAGE, Journal, Page
 from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, WorkerState
 from qcore.model import Action, Settlement, State, StoredResult
@@ -365,3 +367,19 @@ def test_what_is_acknowledged_before_it_begins_is_known_until_the_next_batch(jou
     assert not page.mark_acknowledged(0, b"x" * PAGE)
     assert page.mark_acknowledged(0, b"")
     assert page.acknowledged(page.snapshot()) == (0, b"")
+
+
+def test_a_limit_of_file_sizes_is_named() -> None:
+    """The system's limit is below the size of the journal."""
+
+    def work(tell: Callable[[str], None]) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        try:
+            Journal.create(2)
+        except StartFailed as exc:
+            tell(str(exc))
+
+    child = Child(work)
+
+    assert "raise the limit of file sizes (`ulimit -f`)" in (child.line() or "")
+    child.kill()

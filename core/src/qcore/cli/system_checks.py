@@ -20,6 +20,7 @@ from qcore.model import Kind, Outcome, State
 from qcore.schedules.slots import passed_over
 from qcore.settings import keyfile
 from qcore.settings.cpus import available
+from qcore.supervision.unsigned import is_unsigned
 from qcore.wording import counted
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _SKEW: Final = 5.0
 #: Different characters that a random key of 32 has at least.
 _DIFFERENT: Final = 10
+#: Dead letters that are looked at.
+_LETTERS: Final = 1000
 #: Epoch seconds: a clock that shows less is not set (January 2026).
 _RECENT: Final = 1_767_225_600
 
@@ -165,7 +168,9 @@ def broker(session: Session) -> Iterator[str | CheckResult]:
         delayed = "unknown" if size.delayed is None else f"{size.delayed:,}"
         yield CheckResult(Verdict.OK, "queue", f"{size.ready:,} ready, {delayed} delayed")
         if size.dead_letters:
-            text = f"{counted(size.dead_letters, 'dead letter')}; qcore dead-letters list shows them"
+            unsigned = sum(map(is_unsigned, broker.dead_letters(_LETTERS)))
+            nobody = f", {unsigned:,} of them signed by nobody" if unsigned else ""
+            text = f"{counted(size.dead_letters, 'dead letter')}{nobody}; qcore dead-letters list shows them"
             yield CheckResult(Verdict.WARN, "queue", text)
 
 

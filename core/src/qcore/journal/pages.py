@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from qcore.errors import StartFailed
 from qcore.journal.commands import TAG, WorkerCommands
 from qcore.journal.metrics import METRICS_END, Metrics
 from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, PageSnapshot, WorkerState
@@ -69,13 +70,26 @@ class Journal:
 
     @classmethod
     def create(cls, slots: int) -> Journal:
-        """Create the memory for `slots` workers; it is freed with the last process that maps it."""
+        """Create the memory for `slots` workers; it is freed with the last process that maps it.
+
+        Raises:
+            StartFailed: the system gives no file of that size.
+
+        """
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("qcore-journal")
         else:
             with tempfile.TemporaryFile(prefix="qcore-journal-") as file:
                 fd = os.dup(file.fileno())
-        os.ftruncate(fd, slots * PAGE)
+        try:
+            os.ftruncate(fd, slots * PAGE)
+        except OSError as exc:
+            os.close(fd)
+            msg = (
+                f"cannot create {slots * PAGE} bytes of shared memory, {PAGE} a worker: {exc.strerror};"
+                " raise the limit of file sizes (`ulimit -f`), or set `workers` to a smaller number"
+            )
+            raise StartFailed(msg) from exc
         return cls(fd, slots)
 
     def page(self, slot: int) -> Page:

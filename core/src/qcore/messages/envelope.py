@@ -244,6 +244,11 @@ class Envelope:
         return Opened(id_, head, arguments, serializer, named, created, expires, bool(flags & DERIVED), tail)
 
 
+def is_other_version(body: bytes) -> bool:
+    """Return whether bytes may be the envelope of another version of qcore."""
+    return len(body) >= _SMALLEST and body[:2] == _MAGIC and body[2] != _VERSION
+
+
 def task_id(body: bytes) -> str:
     """Return the unverified task id of a message, for logs and lists; "" if it has none."""
     if len(body) < _SMALLEST or body[:2] != _MAGIC:

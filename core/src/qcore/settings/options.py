@@ -132,6 +132,12 @@ class Options:
     )
     #: crashes of its worker after which a task is dead-lettered; 0 = no limit
     max_crashes: int = _set(integer(0, "0 means no limit", unit="runs"), default=3)
+    #: dead letters that nobody signed, of which the newest are kept; 0 = none, -1 = all
+    unsigned_limit: int = _set(integer(-1, "0 keeps none, -1 all", unit="messages"), default=1000)
+    #: seconds for which a dead letter that nobody signed is kept; None = no limit
+    unsigned_ttl: float | None = _set(
+        seconds("leave it out for a week", above=0, none=None), default=604_800.0
+    )
     #: acknowledge a task before it begins, so that it never runs twice
     at_most_once: bool = _set(flag(), default=False)
     #: extend the lease of a task that is still running

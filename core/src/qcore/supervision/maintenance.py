@@ -18,6 +18,7 @@ from qcore.settings.options import PER
 from qcore.supervision.control_poll import ControlPoller
 from qcore.supervision.recovery import Recovery
 from qcore.supervision.renewal import RENEWALS, Renewal, keep_permits
+from qcore.supervision.unsigned import UnsignedPruner
 from qcore.tasks.limits import PERMIT_TTL
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _log = logging.getLogger("qcore.maintenance")
 _PUBLISH: Final = 5.0
 #: Seconds between two polls of the control flags.
 _POLL: Final = 1.0
+#: Seconds between two looks for dead letters that nobody signed.
+_UNSIGNED: Final = 30.0
 
 
 #: Seconds before a backend is asked again after a failure: the shortest and the longest wait.
@@ -83,11 +86,13 @@ class Maintenance:
         self._recovery = Recovery(runtime, self._connect)
         self.control = ControlPoller(runtime, slots)
         self._closing = threading.Event()
+        self._unsigned = UnsignedPruner(runtime.config)
         self._pruned_at = (-1, "")
         now = time.monotonic()
         self._periodic = (
             _PeriodicJob("permits", self._keep_permits, PERMIT_TTL / RENEWALS, now + PERMIT_TTL / RENEWALS),
             _PeriodicJob("control", lambda: self.control.poll(self._get_coordination()), _POLL, now),
+            _PeriodicJob("unsigned", self._prune_unsigned, _UNSIGNED, now + _UNSIGNED),
         )
         self._renewal = Renewal(runtime, slots)
         #: the last error of each kind of job; every key is there from the start, because the
@@ -253,6 +258,9 @@ class Maintenance:
             status = self._memory.attach(status)
             body = self._runtime.status_sealer.seal(STATUS, msgspec.json.encode(status))
         broker.publish_status(status.id, body, _PUBLISH * 3)
+
+    def _prune_unsigned(self) -> None:
+        self._unsigned.prune(self._get_broker())
 
     def _prune(self) -> None:
         config = self._runtime.config

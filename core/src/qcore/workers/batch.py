@@ -14,6 +14,7 @@ from qcore.flows.continuation import ContinuationBuilder, wants_value
 from qcore.flows.emulation import counts_in_results
 from qcore.hookspecs import RejectedEvent, SettledEvent
 from qcore.journal.records import FinishedMessage
+from qcore.log_limit import LogLimit
 from qcore.messages.saving import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.schedules.quarantine import quarantine_schedule
@@ -62,6 +63,8 @@ class Batch:
             runtime, store, self._continuation, self._events, counts_in_results=self._counts_in_results
         )
         self._on_rejected = runtime.hooks("qcore_rejected")
+        #: logs messages that are not executed, one line for a kind and second
+        self.rejections = LogLimit(_log, 1.0)
         self._messages: list[LeasedMessage] = []
         #: how many of the batch are settled, and how many have finished
         self._settled = 0
@@ -117,7 +120,7 @@ class Batch:
         return messages
 
     def _reject(self, delivery: Delivery, exc: EnvelopeError) -> None:
-        decision = leased.reject(delivery, exc, self._planner.rules, self._capabilities)
+        decision = leased.reject(delivery, exc, self._planner.rules, self._capabilities, self.rejections)
         self._unrun.append(Completion(decision.settlement(delivery.receipt)))
         if decision.action is Action.DEAD_LETTER:
             for hook in self._on_rejected:

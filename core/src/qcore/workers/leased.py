@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore
     from qcore.errors import BackendRejected
     from qcore.interfaces import Capabilities, ResultStore
+    from qcore.log_limit import LogLimit
     from qcore.messages.envelope import Opened
     from qcore.messages.results import ResultBody, Results
     from qcore.messages.workflow import WorkflowHeader
@@ -209,7 +210,9 @@ def bind_upstream_results(
     return None, ""
 
 
-def reject(delivery: Delivery, exc: EnvelopeError, rules: Rules, can: Capabilities) -> Decision:
+def reject(
+    delivery: Delivery, exc: EnvelopeError, rules: Rules, can: Capabilities, log: LogLimit
+) -> Decision:
     """Return what becomes of a message that must not be read; log it whole if its broker does not keep it."""
     kind = Kind.UNKNOWN_KEY if isinstance(exc, UnknownKey) else Kind.REJECTED
     reason = f"{type(exc).__name__}: {exc}"
@@ -227,9 +230,11 @@ def reject(delivery: Delivery, exc: EnvelopeError, rules: Rules, can: Capabiliti
         what = "all of it" if len(part) == len(delivery.body) else f"its first {_LOGGED} bytes"
         _log.error(told, len(delivery.body), reason, what, base64.b64encode(part).decode())
     elif decision.action is Action.DEAD_LETTER:
-        _log.error("a message of %s is dead-lettered unread: %s", counted(len(delivery.body), "byte"), reason)
+        # One line for a kind and second: somebody may put in as many as the backend takes.
+        text = f"a message of {counted(len(delivery.body), 'byte')} is dead-lettered unread: {reason}"
+        log.write(logging.ERROR, type(exc).__name__, text)
     else:
-        _log.warning("a message is released for %.3g s: %s", decision.delay, reason)
+        log.write(logging.WARNING, "released", f"a message is released for {decision.delay:.3g} s: {reason}")
     return decision
 
 

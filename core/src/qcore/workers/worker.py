@@ -97,6 +97,7 @@ class Worker:
             hook(event)
         self._reporters.flush()
         self._executor.close()
+        self._batch.rejections.flush()
         self._failures.close(self._broker, self._store, self._runtime)
         say_farewell(self._slot)
         return 0
@@ -253,6 +254,7 @@ class Worker:
         backoff = self._failures.backoff()
         while True:
             try:
+                self._batch.rejections.flush(due=True)
                 # This is set before `_stopping` is read, so a signal in between interrupts the wait.
                 self._waiting = True
                 if self._stopping:
