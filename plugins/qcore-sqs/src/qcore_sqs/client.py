@@ -213,7 +213,12 @@ class Connection:
         answer = self.call(
             operation, repeatable=repeatable, if_unknown=if_unknown, QueueUrl=url, Entries=numbered
         )
+        processed = {one["Id"] for one in (*answer.get("Successful", ()), *answer.get("Failed", ()))}
         failures: dict[int, Failure] = {}
+        for index in range(len(entries)):
+            if str(index) not in processed:
+                # The answer was cut off in its headers, or a proxy answered by itself.
+                failures[index] = self._unanswered(if_unknown)
         for failed in answer.get("Failed", ()):
             index, code = int(failed["Id"]), error_mapping.code_of(failed.get("Code", ""))
             if failed.get("SenderFault", False) and code not in error_mapping.THROTTLED:
@@ -236,6 +241,11 @@ class Connection:
                 )
                 failures[index] = Failure(error_mapping.reply_code(exc), text, error)
         return failures
+
+    def _unanswered(self, if_unknown: str) -> Failure:
+        text = f"SQS at {self.address} does not answer: its answer says nothing about an entry"
+        error = error_mapping.AnswerLost(f"{text}{if_unknown and '; '}{if_unknown}")
+        return Failure("", text, error)
 
     def error_of(self, failure: Failure) -> BackendError:
         """Return the error to raise for a failed entry."""
