@@ -189,5 +189,5 @@ def test_rows_that_hold_up_messages_are_set_aside_and_logged(
     (letter,) = broker.dead_letters()
     assert letter.body == b"a message"
     assert "the time is not a number" in letter.reason
-    assert "were set aside: leases=0 messages=0 dead letters=1" in caplog.text
+    assert "were set aside: lease=0 queue=0 returned=1" in caplog.text
     broker.close()

@@ -66,7 +66,7 @@ def set_aside(connection: sqlite3.Connection, now: float) -> None:
     ).rowcount
     connection.execute(f"delete {_NEVER_DUE}")
     _log.error(
-        "rows that qcore has not written were set aside: leases=%d messages=%d dead letters=%d",
+        "rows that qcore has not written were set aside: lease=%d queue=%d returned=%d",
         leases,
         lost,
         letters,
