@@ -58,10 +58,6 @@ class Failures:
             self._beat()
             time.sleep(min(left, 0.1))
 
-    def told(self) -> None:
-        """Log how many failures were left out, if that is due."""
-        self._limit.flush(due=True)
-
     def close(self, *connections: Closes) -> None:
         """Close connections, whatever they raise; log how many failures were left out."""
         for one in connections:

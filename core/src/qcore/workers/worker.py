@@ -250,7 +250,6 @@ class Worker:
         """Wait until the queue has a message; return nothing when stopped."""
         self._page.set_state(WorkerState.IDLE)
         self._prefetch.reset()
-        self._failures.told()
         backoff = self._failures.backoff()
         while True:
             try:
