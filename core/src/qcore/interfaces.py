@@ -163,8 +163,9 @@ class Broker(ABC):
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases.
 
-        - ACK removes the message for good; its `id` is remembered where the capabilities say so,
-          whether or not the lease has ended.
+        - ACK removes the message for good.
+        - The `id` of an ACK is remembered where the capabilities say so, whether or not the lease
+          has ended.
         - RETRY redelivers it after `delay`, with the counters given.
         - RELEASE redelivers it after `delay`; this lease is not counted in `deliveries`.
         - DEAD_LETTER keeps it among the dead letters with its reason and counters.

@@ -26,6 +26,7 @@ class MakeBroker(Protocol):
         poll: float = ...,
         owner: bytes = ...,
         replay_window: float = ...,
+        replay_limit: int = ...,
     ) -> Broker:
         """Return a new broker of the one queue of this test."""
 

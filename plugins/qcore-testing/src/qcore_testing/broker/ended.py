@@ -42,7 +42,9 @@ class EndedRules(BrokerTests):
             assert set(other.ended([*ids, _id(2), _id(99_000)])) == set(ids)
 
     def test_the_exchange_of_a_worker_remembers(self, new: MakeBroker) -> None:
-        """ACK removes the message for good; its `id` is remembered where the capabilities say so."""
+        """The `id` of an ACK is remembered where the capabilities say so, whether or not the lease has
+        ended.
+        """  # noqa: D205 - the obligation, whole
         broker = self._remembering(new)
         self.put(broker, b"1", b"2")
         receipt = self.one(broker).receipt
@@ -51,8 +53,22 @@ class EndedRules(BrokerTests):
 
         assert set(broker.ended([_id(1), _id(2)])) == {_id(1)}
 
+    def test_an_acknowledgement_that_comes_late_is_remembered(self, new: MakeBroker) -> None:
+        """The `id` of an ACK is remembered where the capabilities say so, whether or not the lease has
+        ended.
+        """  # noqa: D205 - the obligation, whole
+        broker = self._remembering(new)
+        self.put(broker, b"1", b"2")
+        receipt = self.one(broker).receipt
+        broker.settle([Settlement(receipt)])
+
+        broker.settle([Settlement(receipt, id=_id(1))])
+
+        self.one(broker)
+        assert set(broker.ended([_id(1)])) == {_id(1)}
+
     def test_what_comes_back_has_not_ended(self, new: MakeBroker) -> None:
-        """ACK removes the message for good; its `id` is remembered where the capabilities say so."""
+        """Return those of these ids under which a message was acknowledged; what comes back was not."""
         broker = self._remembering(new)
         for number, action in enumerate((Action.RETRY, Action.RELEASE, Action.DEAD_LETTER), 1):
             self.put(broker, b"%d" % number)
@@ -65,7 +81,7 @@ class EndedRules(BrokerTests):
         assert not broker.ended([_id(1), _id(2), _id(3)])
 
     def test_nothing_is_remembered_without_a_window(self, new: MakeBroker) -> None:
-        """With a window of 0 none is."""
+        """With a window of 0 none is remembered."""
         broker = new(replay_window=0.0)
         self.put(broker, b"1", b"2")
         broker.settle([Settlement(self.one(broker).receipt, id=_id(1))])
@@ -73,7 +89,21 @@ class EndedRules(BrokerTests):
 
         assert not broker.ended([_id(1)])
 
-    def _remembering(self, new: MakeBroker) -> Broker:
-        broker = new(replay_window=_WINDOW)
+    def test_the_latest_ids_are_remembered(self, new: MakeBroker) -> None:
+        """At least the last `Settings.replay_limit` ids are remembered, each for
+        `Settings.replay_window` seconds; with a window of 0 none is.
+        """  # noqa: D205 - the obligation, whole
+        broker = self._remembering(new, replay_limit=10)
+        ids = [_id(number * 70_000) for number in range(40)]
+        for id_ in ids:
+            self.put(broker, id_)
+            broker.settle([Settlement(self.one(broker).receipt, id=id_)])
+        self.put(broker, b"last")
+        self.one(broker)
+
+        assert set(ids[-10:]) <= set(broker.ended(ids))
+
+    def _remembering(self, new: MakeBroker, replay_limit: int = 100_000) -> Broker:
+        broker = new(replay_window=_WINDOW, replay_limit=replay_limit)
         skip_unless(broker.capabilities.remembers_ended, "does not remember what has ended")
         return broker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qcore.model import ID_AT, Action, Outgoing
+from qcore.model import ID_AT, Action, Outgoing, Settlement
 from qcore_testing.broker.base import BrokerTests, acks, bodies, chunks
 from qcore_testing.contract import skip_unless
 
@@ -50,6 +50,32 @@ class RemoveRules(BrokerTests):
         assert bodies(self.some(broker, 1)) == [later]
         self.nothing(broker, 2 * self.time_unit)
         assert not broker.size().delayed
+
+    def test_a_queue_is_cleared(self, new: MakeBroker) -> None:
+        """Remove every message there is; return how many messages.
+
+        What is out of its reach stays: the default purges and drops the dead letters, and leaves
+        leased messages, which are delivered again when their leases end.
+        """
+        broker, other = new(), new()
+        can = broker.capabilities
+        self.put(broker, *[b"%d" % number for number in range(5)])
+        first, second = self.some(broker, 2)
+        if can.dead_letters:
+            self.settle(broker, first, Action.DEAD_LETTER)
+        elif can.redelivers:
+            self.settle(broker, first, Action.ACK)
+        if can.delay:
+            self.put(broker, b"later", delay=600.0)
+
+        removed = other.clear()
+
+        size = broker.size()
+        assert removed >= 3
+        assert (size.ready, size.dead_letters or 0) == (0, 0)
+        assert not (can.purges_delayed and size.delayed)
+        broker.settle([Settlement(second.receipt)])
+        self.nothing(broker)
 
     def test_returned_messages_are_withdrawn(self, new: MakeBroker) -> None:
         """A ready or delayed message of one of these ids is removed for good."""

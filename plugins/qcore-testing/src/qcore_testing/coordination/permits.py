@@ -49,6 +49,19 @@ class PermitRules(CoordinationTests):
         assert store.reserve("turn", b"next", 600.0, 1) > 0
         assert store.barrier_members("gathering") == {0: b"brought"}
 
+    def test_everything_is_removed_or_nothing(self, new: MakeCoordination) -> None:
+        """Remove everything; return False if that cannot be done, because it expires by itself."""
+        store, other = new(), new()
+        store.set_flag("flag", b"kept", 600.0)
+        store.acquire("permit", b"first", 1, 600.0)
+        store.join_barrier([BarrierMember("barrier", 0, b"brought")], 600.0)
+
+        cleared = other.clear()
+
+        assert list(store.get_flags(["flag"])) == [None if cleared else b"kept"]
+        assert store.acquire("permit", b"next", 1, 600.0) == (None if cleared else b"first")
+        assert store.barrier_members("barrier") == ({} if cleared else {0: b"brought"})
+
     # -- marks ------------------------------------------------------------------------------
 
     def test_a_mark_is_kept(self, new: MakeCoordination) -> None:
