@@ -24,7 +24,7 @@ LAYERS: Final = (
     {"workers"},
     # one task
     {"app"},
-    {"results_api", "queue_api", "delivery", "key_check"},
+    {"results_api", "queue_api", "delivery", "key_check", "key_usage"},
     {"absence"},
     {"control_api"},
     {"inline"},

@@ -778,3 +778,29 @@ def test_health_refuses_a_patience_below_zero(qcore_: Callable[..., Ended]) -> N
 
     assert ended.code == Exit.USAGE
     assert "--patience" in ended.err
+
+
+def test_keys_that_may_go_are_told_from_those_that_must_stay(
+    qcore_: Callable[..., Ended], tmp_path: Path
+) -> None:
+    """`keys check` counts what each key sealed, `keys reseal` seals it with the first, the doctor warns."""
+    App(Config.load(tmp_path / "qcore.toml")).schedules.create("math.floor", 1, name="one", every=60)
+    new = "a newer key than the one of this file"
+    table = (tmp_path / "qcore.toml").read_text()
+    both, alone = f'secret_key = ["{new}", "{KEY}"]', f'secret_key = "{new}"'
+    (tmp_path / "qcore.toml").write_text(table.replace(f'secret_key = "{KEY}"', alone))
+    unknown, doctor = qcore_("keys", "check"), qcore_("doctor")
+    assert unknown.code == Exit.FAILED
+    assert "a key that is not in secret_key" in unknown.out
+    assert "seals          sealed with a key that is not in secret_key" in doctor.out
+    (tmp_path / "qcore.toml").write_text(table.replace(f'secret_key = "{KEY}"', both))
+
+    before = qcore_("keys", "check")
+    assert before.code == Exit.FAILED
+    assert "must stay: schedules 1" in before.out
+    assert qcore_("keys", "reseal").out == "sealed with the first key: schedules 1\n"
+
+    after = qcore_("keys", "check")
+    assert after.code == Exit.OK
+    assert "may go: nothing" in after.out
+    assert json.loads(qcore_("keys", "check", "--json").out)["keys"][0]["sealed"] == {"schedules": 1}

@@ -290,6 +290,18 @@ class Broker(ABC):
         del ids
         return ()
 
+    def key_ids(self) -> Mapping[bytes, int] | None:
+        """Count ready, delayed and leased messages by `body[model.KEY_ID_AT]`; None = it cannot.
+
+        - No message is leased or changed; the whole queue may be read, some messages twice.
+        """
+        return None
+
+    def replace_dead_letter(self, id: str, body: bytes) -> bool:
+        """Give a dead letter another body; return whether there is one of this id and it was done."""
+        del id, body
+        return False
+
     def release_owner(self, owner: bytes) -> int:
         """Release every lease taken by connections made with `Settings.owner` = `owner`.
 
@@ -388,6 +400,18 @@ class ResultStore(ABC):
     @abstractmethod
     def delete(self, ids: Sequence[bytes]) -> int:
         """Forget results; return how many there were."""
+
+    def replace(self, before: StoredResult, after: StoredResult) -> bool:
+        """Replace a result, a success too, if its `body` is still what is stored; return whether it was.
+
+        The default deletes and saves: a crash between the two loses the result.
+        """
+        (found,) = self.get([before.id])
+        if found is None or found.body != before.body:
+            return False
+        self.delete([before.id])
+        self.save([after])
+        return True
 
     @abstractmethod
     def counts(self) -> Mapping[State, int]:

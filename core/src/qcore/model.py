@@ -16,6 +16,9 @@ import msgspec
 #: Offset of a message's id in its body, 16 bytes, unverified.
 ID_AT: Final = slice(26, 42)
 
+#: Offset of the id of the key that signed a body, 4 bytes, unverified.
+KEY_ID_AT: Final = slice(6, 10)
+
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A message on its way to a broker."""

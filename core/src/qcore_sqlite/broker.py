@@ -16,7 +16,7 @@ from qcore_sqlite.leases import LAST_LEASED
 from qcore_sqlite.results import SqliteResults, save
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from qcore.interfaces import ResultStore, Settings
     from qcore.model import DeadLetter, Outgoing, QueueSize, Settlement, StoredResult
@@ -178,6 +178,14 @@ class SqliteBroker(Broker):
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """Return dead letters in the order in which they were dead-lettered."""
         return self._database.read(dead_letters.listed, limit, after)
+
+    def key_ids(self) -> Mapping[bytes, int]:
+        """Count messages, except dead letters, by the key that signed them."""
+        return self._database.read(counts.key_ids)
+
+    def replace_dead_letter(self, id: str, body: bytes) -> bool:
+        """Give a dead letter another body."""
+        return self._database.write(dead_letters.replace, id, body)
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Make dead letters ready again; return how many."""

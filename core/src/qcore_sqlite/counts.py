@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from qcore.model import ID_AT, QueueSize
+from qcore.model import ID_AT, KEY_ID_AT, QueueSize
 from qcore_sqlite import leases
 from qcore_sqlite.leases import LAST_LEASED
 
@@ -119,3 +119,11 @@ def remove_messages(connection: sqlite3.Connection, found: Collection[Found]) ->
                 connection.execute("delete from returned where key = ?", (row,))
     connection.execute(_OUTDATED_GAPS)
     return bodies
+
+
+def key_ids(connection: sqlite3.Connection) -> dict[bytes, int]:
+    """Count the messages of `queue` and `returned` by the key that signed them."""
+    start, size = KEY_ID_AT.start + 1, KEY_ID_AT.stop - KEY_ID_AT.start
+    every = "select body from queue union all select body from returned"
+    query = f"select substr(body, {start}, {size}) as key, count(*) from ({every}) group by key"  # noqa: S608 - constants of ours
+    return dict(connection.execute(query).fetchall())

@@ -48,5 +48,11 @@ def delete(connection: sqlite3.Connection, ids: Sequence[str]) -> int:
     return max(0, connection.executemany("delete from dead_letter where id = ?", numbers).rowcount)
 
 
+def replace(connection: sqlite3.Connection, id: str, body: bytes) -> bool:
+    """Give a dead letter another body; return whether there was one."""
+    changed = connection.execute("update dead_letter set body = ? where id = ?", (body, _number(id)))
+    return changed.rowcount > 0
+
+
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -104,6 +104,10 @@ class SqliteResults(ResultStore):
         """Delete results; return how many."""
         return self._database.write(_delete, [(id_,) for id_ in ids])
 
+    def replace(self, before: StoredResult, after: StoredResult) -> bool:
+        """Replace the body of a result in one transaction."""
+        return self._database.write(_replace, before, after)
+
     def counts(self) -> Mapping[State, int]:
         """Count results by state."""
         return self._database.read(_counts)
@@ -183,6 +187,11 @@ def _recent(connection: sqlite3.Connection, states: Sequence[State], limit: int)
     now = time.time()
     found = [_read(row) for state in states for row in connection.execute(_RECENT, (int(state), now, limit))]
     return [one for one in found if one is not None]
+
+
+def _replace(connection: sqlite3.Connection, before: StoredResult, after: StoredResult) -> bool:
+    values = (after.body, before.id, before.body)
+    return connection.execute("update result set body = ? where id = ? and body = ?", values).rowcount > 0
 
 
 def _counts(connection: sqlite3.Connection) -> dict[State, int]:

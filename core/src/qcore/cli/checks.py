@@ -37,6 +37,7 @@ _OF_A_QUEUE: Final = (
     ("coordination", system_checks.coordination),
     ("clusters", system_checks.clusters),
     ("schedules", system_checks.schedules),
+    ("seals", system_checks.seals),
 )
 
 

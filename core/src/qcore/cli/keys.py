@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from qcore.cli.exit_codes import Exit
-from qcore.cli.text import say
+from qcore.cli.text import say, say_json
+from qcore.key_usage import key_ids, usage
+from qcore.key_usage import reseal as reseal_all
+
+if TYPE_CHECKING:
+    from qcore.cli.session import Session
+    from qcore.key_usage import KeyUsage
 
 
 @click.group("keys")
 def command() -> None:
-    """Make secret keys."""
+    """Make, check and rotate secret keys."""
 
 
 @command.command("new")
@@ -44,3 +51,67 @@ def new(file: Path | None) -> int:
         os.fsync(handle)
     say(f'secret_key = "file:{click.format_filename(file.absolute())}"')
     return Exit.OK
+
+
+@command.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def check(session: Session, as_json: bool) -> int:
+    """Say what is still sealed with each key, and whether the old ones may go.
+
+    Exit code 0 if nothing that is stored needs a key behind the first, 1 if something does or if
+    something needs a key that is not in secret_key. No signature is verified.
+    """
+    ids, found = key_ids(session.runtime), usage(session.runtime)
+    unknown = sorted(found.ids - set(ids))
+    needed = [key_id for key_id in [*ids[1:], *unknown] if found.of(key_id)]
+    unknowns = [what for what, counts in found.counts.items() if counts is None]
+    if as_json:
+        say_json(
+            {
+                "keys": [{"id": one.hex(), "sealed": found.of(one)} for one in ids],
+                "unknown": [{"id": one.hex(), "sealed": found.of(one)} for one in unknown],
+                "not_counted": unknowns,
+                "unseen_results": found.unseen_results,
+            }
+        )
+        return Exit.FAILED if needed else Exit.OK
+    for number, key_id in enumerate(ids, 1):
+        role = "signs" if number == 1 else "must stay" if key_id in needed else "may go"
+        say(f"key {number} of {len(ids)} ({key_id.hex()}), {role}: {_listed(found, key_id)}")
+    for key_id in unknown:
+        say(f"a key that is not in secret_key ({key_id.hex()}): {_listed(found, key_id)}")
+    if unknowns:
+        say("the broker cannot say with which key waiting messages are signed: wait until they are run")
+    if found.unseen_results:
+        say(f"{found.unseen_results} older results were not looked at")
+    return Exit.FAILED if needed else Exit.OK
+
+
+@command.command("reseal")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def reseal(session: Session, as_json: bool) -> int:
+    """Seal schedules, results, dead letters and the pause of the queue with the first key.
+
+    Messages that wait are not changed: they need the old key until they are run. Exit code 1 if
+    something could not be sealed anew, because no key opens it or the broker cannot replace it.
+    """
+    found = reseal_all(session.runtime)
+    done = {what: count for what, count in found.done.items() if count}
+    failed = {what: count for what, count in found.failed.items() if count}
+    if as_json:
+        say_json({"resealed": done, "failed": failed})
+    else:
+        say(f"sealed with the first key: {_counts(done)}")
+        if failed:
+            say(f"not sealed anew, because no key opens them or the broker cannot: {_counts(failed)}")
+    return Exit.FAILED if failed else Exit.OK
+
+
+def _listed(found: KeyUsage, key_id: bytes) -> str:
+    return _counts(found.of(key_id))
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{what} {count}" for what, count in counts.items()) or "nothing"

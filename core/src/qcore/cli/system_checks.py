@@ -15,6 +15,7 @@ from qcore.backend_clock import skew
 from qcore.cli.check_result import CheckResult, Verdict
 from qcore.cli.overview import statuses
 from qcore.journal.pages import Journal
+from qcore.key_usage import key_ids, usage
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
 from qcore.schedules.slots import passed_over
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Seconds by which clocks of two machines may differ without a warning.
 _SKEW: Final = 5.0
+#: Newest results of which the keys are counted.
+_RESULTS: Final = 1000
 #: Different characters that a random key of 32 has at least.
 _DIFFERENT: Final = 10
 #: Dead letters that are looked at.
@@ -292,3 +295,15 @@ def schedules(session: Session) -> Iterator[str | CheckResult]:
         remedy = f"; mend it, then qcore schedule resume {one.name}" if one.rule else ""
         text = f"{one.name} is broken: {one.fault}{remedy}"
         yield CheckResult(Verdict.WARN, "schedules", text)
+
+
+def seals(session: Session) -> Iterator[str | CheckResult]:
+    """Check that a key in secret_key opens what is stored."""
+    known, found = key_ids(session.runtime), usage(session.runtime, _RESULTS)
+    unknown = found.ids - set(known)
+    for key_id in sorted(unknown):
+        counts = ", ".join(f"{what} {count}" for what, count in found.of(key_id).items())
+        text = f"sealed with a key that is not in secret_key ({key_id.hex()}): {counts}; "
+        yield CheckResult(Verdict.WARN, "seals", f"{text}add that key, or see qcore keys check")
+    if not unknown:
+        yield f"all that is stored is sealed with one of {counted(len(known), 'key')}"

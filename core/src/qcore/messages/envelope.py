@@ -10,6 +10,7 @@ import msgspec
 
 from qcore.errors import BadSignature, MalformedMessage, PayloadTooLarge, UnknownKey
 from qcore.messages.signing import MAC_SIZE, KeyRing, same, unknown_key
+from qcore.model import KEY_ID_AT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -198,6 +199,18 @@ class Envelope:
         )
         # fmt: on
         data = header + head + arguments
+        return data + self._mac(data)
+
+    def reseal(self, body: bytes) -> bytes:
+        """Return a message signed with the first key, whichever key signed it.
+
+        Raises:
+            EnvelopeError: its signature is not valid; see `open`.
+
+        """
+        self.open(body)
+        at = KEY_ID_AT
+        data = body[: at.start] + self._kid + body[at.stop : -MAC_SIZE]
         return data + self._mac(data)
 
     def open(self, body: bytes) -> Opened:

@@ -227,6 +227,16 @@ class Results:
             record.id, state, sealed, body.name[:_INDEXED], None, record.finished, record.expires, None
         )
 
+    def reseal(self, record: StoredResult) -> StoredResult:
+        """Return a record sealed with the first key, whichever key sealed it.
+
+        Raises:
+            EnvelopeError: its seal is not valid; see `open`.
+
+        """
+        data = self._sealer.open(record.id, record.body)
+        return msgspec.structs.replace(record, body=self._sealer.seal(record.id, data))
+
     def open(self, id: bytes, sealed: bytes) -> ResultBody:
         """Verify and decode the signed part of a record; its value stays serialised.
 

@@ -9,6 +9,7 @@ import msgspec
 
 from qcore.errors import BadSignature, EnvelopeError, MalformedMessage, UnknownKey
 from qcore.interfaces import ScheduleStore
+from qcore.messages.signing import KEY_ID_SIZE
 from qcore.model import Schedule, StoredSchedule
 
 if TYPE_CHECKING:
@@ -68,6 +69,26 @@ class SealedSchedules:
                     Schedule(name=row.name, task="", rule="", next_run=0.0, repeats=0, fault=str(exc))
                 )
         return found
+
+    def key_ids(self) -> list[bytes]:
+        """Return the id of the key of each schedule, unverified."""
+        return [row.body[1 : 1 + KEY_ID_SIZE] for row in self.store.all()]
+
+    def reseal(self) -> tuple[int, int]:
+        """Seal with the first key what another one sealed; return how many, and how many no key opens."""
+        done = failed = 0
+        for row in self.store.all():
+            if row.body[: 1 + KEY_ID_SIZE] == _LAYOUT + self._sealer.key_id:
+                continue
+            try:
+                schedule = self._open(row)
+            except EnvelopeError:
+                failed += 1
+                continue
+            # One that fires meanwhile is sealed with the first key by that.
+            self.store.advance(row, self._sealed(schedule))
+            done += 1
+        return done, failed
 
     def get(self, name: str) -> Schedule | None:
         """Return the schedule of this name, None if there is none.

@@ -29,6 +29,11 @@ class Sealer:
         """Return key id, MAC and data."""
         return self._kid + self._mac(context + data) + data
 
+    @property
+    def key_id(self) -> bytes:
+        """The id of the key that seals."""
+        return self._kid
+
     def open(self, context: bytes, sealed: bytes) -> bytes:
         """Return the data.
 

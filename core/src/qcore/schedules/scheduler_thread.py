@@ -88,6 +88,8 @@ class SchedulerThread:
         self._reporters = runtime.reporters()
         #: the bytes of schedules that are not to be trusted, by name
         self._refused: dict[str, bytes] = {}
+        #: what no key opens, by name: when it was last due, monotonic seconds, and the error
+        self._unopened: dict[str, tuple[float, str]] = {}
         self._halted = False
         self._closing = threading.Event()
         self._steps = ClockSteps()
@@ -95,6 +97,14 @@ class SchedulerThread:
         self.last_error = ""
         self.thread = threading.Thread(target=self._run, name="qcore-scheduler", daemon=True)
         self.thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """The last error of a backend, or the error of a schedule that no key opens; empty without one."""
+        since = time.monotonic() - 2 * _HOLD
+        unopened = [text for at, text in tuple(self._unopened.values()) if at > since]
+        more = f" (and {len(unopened) - 1} more)" if len(unopened) > 1 else ""
+        return self.last_error or (f"{unopened[0]}{more}" if unopened else "")
 
     def halt(self) -> None:
         """Fire nothing more; no lock is taken, because a signal handler may call this."""
@@ -164,7 +174,11 @@ class SchedulerThread:
             self._report(schedule, exc, f"{type(exc).__name__}: {exc}")
 
     def _refuse(self, row: StoredSchedule, error: EnvelopeError) -> None:
-        """Tell once of a schedule that is not to be trusted."""
+        """Report once a schedule that is not to be trusted."""
+        if isinstance(error, UnknownKey):
+            if len(self._unopened) >= _REFUSED:
+                self._unopened.clear()
+            self._unopened[row.name] = (time.monotonic(), str(error))
         if self._refused.get(row.name) == row.body:
             return
         if len(self._refused) >= _REFUSED:

@@ -161,7 +161,7 @@ class Supervisor:
     def status(self) -> ClusterStatus:
         """Return the status of the cluster now."""
         maintenance = self._maintenance
-        schedules = self._scheduler.last_error if self._scheduler else ""
+        schedules = self._scheduler.trouble if self._scheduler else ""
         return self._report.status(
             self._public_state(),
             paused=maintenance.control.paused,

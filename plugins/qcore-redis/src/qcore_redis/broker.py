@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import BackendError, BackendRejected
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
-from qcore_redis import codec, dead_letters, leased, records, removal
+from qcore_redis import codec, dead_letters, key_ids, leased, records, removal
 from qcore_redis.client import SHORTEST, Client
 from qcore_redis.ended import Ended
 from qcore_redis.error_mapping import ClusterChanging, WrongType
@@ -19,7 +19,7 @@ from qcore_redis.scripts import script
 from qcore_redis.settlements import words as settlement_words
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from qcore.interfaces import ResultStore, Settings
     from qcore.model import DeadLetter, Outgoing, Settlement, StoredResult
@@ -237,8 +237,7 @@ class RedisBroker(Broker):
         """Release every lease of a dead process."""
         if not owner:
             return 0
-        count: int = self._link.run(script("release_leases"), codec.owner_prefix(owner))
-        return count
+        return int(self._link.run(script("release_leases"), codec.owner_prefix(owner)))
 
     # -- looking ----------------------------------------------------------------------------
 
@@ -259,6 +258,14 @@ class RedisBroker(Broker):
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List dead letters in the order they were dead-lettered."""
         return dead_letters.listed(self._link, self._queue[:-1], limit, after)
+
+    def key_ids(self) -> Mapping[bytes, int]:
+        """Count messages by the key that signed them, some hundreds in one step."""
+        return key_ids.counted(self._link)
+
+    def replace_dead_letter(self, id: str, body: bytes) -> bool:
+        """Give a dead letter another body."""
+        return bool(self._link.run(script("replace_dead_letter"), id, body))
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Make dead letters ready again."""
@@ -315,5 +322,4 @@ class RedisBroker(Broker):
 
     def statuses(self) -> Sequence[bytes]:
         """Return the statuses that are not expired."""
-        found: list[bytes] = self._link.run(script("statuses"))
-        return found
+        return list(self._link.run(script("statuses")))

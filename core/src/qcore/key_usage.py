@@ -1,0 +1,140 @@
+"""Which keys sealed what is stored, and how it is sealed anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from qcore.errors import EnvelopeError
+from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
+from qcore.messages.signing import KEY_ID_SIZE, Key
+from qcore.model import KEY_ID_AT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qcore.interfaces import Broker
+    from qcore.model import DeadLetter, StoredResult
+    from qcore.runtime import Runtime
+
+#: Results that are looked at, the newest.
+RESULTS: Final = 100_000
+_PAGE: Final = 500
+
+
+@attrs.frozen(kw_only=True)
+class KeyUsage:
+    """How much is sealed with each key, by the key's id."""
+
+    #: what is counted -> key id -> how many; None = the backend cannot tell
+    counts: dict[str, dict[bytes, int] | None]
+    #: results that were not looked at
+    unseen_results: int
+
+    def of(self, key_id: bytes) -> dict[str, int]:
+        """Return what is sealed with one key, without zeros."""
+        found = {what: (counts or {}).get(key_id, 0) for what, counts in self.counts.items()}
+        return {what: count for what, count in found.items() if count}
+
+    @property
+    def ids(self) -> set[bytes]:
+        """The ids of all keys that sealed something."""
+        return {key_id for counts in self.counts.values() for key_id in counts or ()}
+
+
+@attrs.frozen(kw_only=True)
+class Resealed:
+    """How much was sealed with the first key, and how much could not be."""
+
+    #: what -> how many
+    done: dict[str, int]
+    #: what -> how many no key opens, or the backend could not replace
+    failed: dict[str, int]
+
+
+def key_ids(runtime: Runtime) -> list[bytes]:
+    """Return the ids of the keys in `secret_key`, in their order."""
+    return [Key(secret.encode(), "task", runtime.config.name).id for secret in runtime.secrets]
+
+
+def usage(runtime: Runtime, results: int = RESULTS) -> KeyUsage:
+    """Count what is stored by the key that sealed it, of `results` newest results; no seal is verified."""
+    with runtime.brokers.connection() as broker:
+        queued = broker.key_ids()
+        dead = Counter(one.body[KEY_ID_AT] for one in _dead_letters(broker))
+    with runtime.schedule_stores.connection() as schedules:
+        schedule_keys = Counter(schedules.key_ids())
+    with runtime.stores.connection() as store:
+        found = store.recent(limit=results)
+        stored = sum(store.counts().values())
+    result_keys = Counter(one.body[:KEY_ID_SIZE] for one in found)
+    with runtime.coordination_stores.connection() as coordination:
+        (paused,) = coordination.get_flags([PAUSED])
+    return KeyUsage(
+        counts={
+            "messages": None if queued is None else dict(queued),
+            "dead letters": dict(dead),
+            "schedules": dict(schedule_keys),
+            "results": dict(result_keys),
+            "pauses": {paused[:KEY_ID_SIZE]: 1} if paused else {},
+        },
+        unseen_results=max(0, stored - len(found)),
+    )
+
+
+def reseal(runtime: Runtime) -> Resealed:
+    """Seal with the first key what is stored and sealed with another one, except waiting messages."""
+    done, failed = Counter[str](), Counter[str]()
+    with runtime.schedule_stores.connection() as schedules:
+        done["schedules"], failed["schedules"] = schedules.reseal()
+    first = key_ids(runtime)[0]
+    with runtime.stores.connection() as store:
+        for one in store.recent(limit=RESULTS):
+            if one.body[:KEY_ID_SIZE] != first:
+                after = _resealed_result(runtime, one)
+                fits = after is not None and store.replace(one, after)
+                (done if fits else failed)["results"] += 1
+    with runtime.brokers.connection() as broker:
+        for letter in _dead_letters(broker):
+            if letter.body[KEY_ID_AT] != first:
+                fits = _reseal_dead_letter(runtime, broker, letter)
+                (done if fits else failed)["dead letters"] += 1
+    if paused := _reseal_pause(runtime, first):
+        (done if paused > 0 else failed)["pauses"] += 1
+    return Resealed(done=dict(done), failed=dict(failed))
+
+
+def _dead_letters(broker: Broker) -> Iterator[DeadLetter]:
+    after: str | None = None
+    while found := broker.dead_letters(_PAGE, after):
+        yield from found
+        after = found[-1].id
+
+
+def _resealed_result(runtime: Runtime, record: StoredResult) -> StoredResult | None:
+    try:
+        return runtime.results.reseal(record)
+    except EnvelopeError:
+        return None
+
+
+def _reseal_dead_letter(runtime: Runtime, broker: Broker, letter: DeadLetter) -> bool:
+    try:
+        return broker.replace_dead_letter(letter.id, runtime.envelope.reseal(letter.body))
+    except EnvelopeError:
+        return False
+
+
+def _reseal_pause(runtime: Runtime, first: bytes) -> int:
+    """Return 1 if the flag of a paused queue was sealed anew, -1 if no key opens it, else 0."""
+    flags = ControlFlags(runtime.control_sealer)
+    with runtime.coordination_stores.connection() as store:
+        (paused,) = store.get_flags([PAUSED])
+        if not paused or paused[:KEY_ID_SIZE] == first:
+            return 0
+        if not flags.verify(PAUSED, paused):
+            return -1
+        store.set_flag(PAUSED, flags.sign(PAUSED), PAUSE_TTL)
+        return 1
