@@ -49,10 +49,10 @@ def examine(session: Session, patience: float) -> list[str]:
     return examine_(session, look(session.app), patience)
 
 
-def publish(app: App, status: ClusterStatus) -> None:
+def publish(app: App, status: ClusterStatus, age: float = 0.0) -> None:
     """Say what a cluster would say of itself."""
     body = app.runtime.status_sealer.seal(
-        STATUS, msgspec.json.encode(attrs.evolve(status, published=time.time()))
+        STATUS, msgspec.json.encode(attrs.evolve(status, published=time.time() - age))
     )
     with app.runtime.brokers.connection() as broker:
         broker.publish_status(status.id, body, 60)
@@ -166,3 +166,13 @@ def test_a_broker_that_does_not_answer_is_told_in_time(
     assert ended.value.code == Exit.UNAVAILABLE
     assert "the broker has not answered within 0.5 seconds" in capsys.readouterr().err
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(("age", "what"), [(3600.0, "3600 seconds old"), (-3600.0, "3600 seconds ahead")])
+def test_an_old_status_is_no_sign_of_life(session: Session, age: float, what: str) -> None:
+    """A status that somebody has captured and published again does not make a queue healthy."""
+    publish(session.app, IDLE, age)
+
+    (fault,) = examine(session, 0.0)
+
+    assert what in fault

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from qcore.cli.overview import QueueOverview
     from qcore.cli.session import Session
 
+#: Seconds by which the time in a status may differ from our clock: clusters publish every few seconds.
+_STALE: Final = 300.0
 #: Seconds between two checks of a queue on which nothing moves.
 _AGAIN: Final = 0.25
 #: Seconds that the broker has to answer, beside those in which something must move.
@@ -123,6 +125,14 @@ def examine(session: Session, first: QueueOverview, patience: float) -> list[str
         f"cluster {one.label} on {one.host} (pid {one.pid}): {trouble}"
         for one in first.clusters
         for trouble in one.troubles
+    ]
+    now = time.time()
+    faults += [
+        f"cluster {one.label} on {one.host} (pid {one.pid}): its status is {abs(now - one.published):.0f} "
+        f"seconds {'old' if now > one.published else 'ahead'}; set the clocks of both hosts, "
+        "or somebody else has written it"
+        for one in first.clusters
+        if abs(now - one.published) > _STALE
     ]
     if not faults and not _moves(session, first, patience):
         workers = sum(len(one.workers) for one in first.clusters)
