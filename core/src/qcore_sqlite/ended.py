@@ -25,10 +25,13 @@ _ID: Final = 16
 _TRIM_EVERY: Final = 50
 _TRIM: Final = 200
 
-_LAST: Final = "select cast(upto as integer), cast(high as blob) from ended order by seq desc limit 1"
+# Whoever can write the file can put anything there: a row of other types is as if it were missing.
+_LAST: Final = """select upto, high from ended where typeof(high) = 'blob' and typeof(upto) = 'integer'
+    and upto between 0 and (1 << 60) order by seq desc limit 1"""
 _ADD: Final = "insert into ended (bucket, at, upto, high, ids) values (?, ?, ?, ?, ?)"
-_FIND: Final = "select seq, cast(ids as blob) from ended where bucket = ? and seq > ? order by seq"
-_OLDEST: Final = "select seq, cast(upto as integer), cast(at as real) from ended order by seq limit ?"
+_FIND: Final = "select seq, ids from ended where bucket = ? and seq > ? and typeof(ids) = 'blob' order by seq"
+_OLDEST: Final = """select seq, case typeof(upto) when 'integer' then upto else 0 end,
+    case typeof(at) when 'real' then at else 0.0 end from ended order by seq limit ?"""
 
 
 @attrs.define(kw_only=True)
