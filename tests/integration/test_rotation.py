@@ -9,6 +9,7 @@ import pytest
 
 from qcore.errors import UnknownKey
 from qcore.key_usage import key_ids, reseal, usage
+from qcore.model import Action, Outgoing, Settlement
 from tests.integration import tasks
 from tests.integration.land import SECRET, final, lines, until
 
@@ -89,3 +90,15 @@ def test_a_cluster_says_that_no_key_opens_a_schedule(land: Land) -> None:
     assert reseal(new.runtime).failed["schedules"] == 1
     land.app().schedules.delete("by hand")
     until(lambda: not cluster.status().troubles, "the trouble to be over")
+
+
+def test_junk_among_the_dead_letters_needs_no_key(land: Land) -> None:
+    """What is not a message of ours is neither counted nor sealed anew."""
+    app = land.app()
+    with app.runtime.brokers.connection() as broker:
+        broker.enqueue([Outgoing(bytes(16), b"junk of somebody else"), Outgoing(bytes(16), b"")])
+        for one in broker.lease(2, 1.0):
+            broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="junk")])
+
+    assert usage(app.runtime).ids == set()
+    assert not any(reseal(app.runtime).failed.values())

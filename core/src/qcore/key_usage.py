@@ -9,6 +9,7 @@ import attrs
 
 from qcore.errors import EnvelopeError
 from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
+from qcore.messages.envelope import MAGIC
 from qcore.messages.signing import KEY_ID_SIZE, Key
 from qcore.model import KEY_ID_AT
 
@@ -63,7 +64,9 @@ def usage(runtime: Runtime, results: int = RESULTS) -> KeyUsage:
     """Count what is stored by the key that sealed it, of `results` newest results; no seal is verified."""
     with runtime.brokers.connection() as broker:
         queued = broker.key_ids()
-        dead = Counter(one.body[KEY_ID_AT] for one in _dead_letters(broker))
+        if queued is not None:
+            queued = {key: count for key, count in queued.items() if len(key) == KEY_ID_SIZE}
+        dead = Counter(one.body[KEY_ID_AT] for one in _dead_letters(broker) if one.body.startswith(MAGIC))
     with runtime.schedule_stores.connection() as schedules:
         schedule_keys = Counter(schedules.key_ids())
     with runtime.stores.connection() as store:
@@ -74,7 +77,7 @@ def usage(runtime: Runtime, results: int = RESULTS) -> KeyUsage:
         (paused,) = coordination.get_flags([PAUSED])
     return KeyUsage(
         counts={
-            "messages": None if queued is None else dict(queued),
+            "messages": queued,
             "dead letters": dict(dead),
             "schedules": dict(schedule_keys),
             "results": dict(result_keys),
@@ -98,7 +101,8 @@ def reseal(runtime: Runtime) -> Resealed:
                 (done if fits else failed)["results"] += 1
     with runtime.brokers.connection() as broker:
         for letter in _dead_letters(broker):
-            if letter.body[KEY_ID_AT] != first:
+            # What is not a message of ours was put there by somebody else, and no key is needed for it.
+            if letter.body.startswith(MAGIC) and letter.body[KEY_ID_AT] != first:
                 fits = _reseal_dead_letter(runtime, broker, letter)
                 (done if fits else failed)["dead letters"] += 1
     if paused := _reseal_pause(runtime, first):

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 #: magic, version, algorithm, flags, serializer, key id, created ms, expires ms, task id,
 #: length of the arguments before compression, length of the head
 _HEADER: Final = struct.Struct(">2sBBBB4sQQ16sIH")
-_MAGIC: Final = b"Qc"
+#: The first bytes of each message.
+MAGIC: Final = b"Qc"
 _VERSION: Final = 1
 _HMAC_SHA256: Final = 1
 #: the arguments are compressed by zlib
@@ -195,7 +196,7 @@ class Envelope:
             raise PayloadTooLarge(msg)
         # fmt: off
         header = _HEADER.pack(
-            _MAGIC, _VERSION, _HMAC_SHA256, flags, serializer, self._kid, created, expires, id, raw, len(head)
+            MAGIC, _VERSION, _HMAC_SHA256, flags, serializer, self._kid, created, expires, id, raw, len(head)
         )
         # fmt: on
         data = header + head + arguments
@@ -229,7 +230,7 @@ class Envelope:
         magic, version, algorithm, flags, serializer, kid, created, expires, id_, raw, head_size = (
             _HEADER.unpack_from(body)
         )
-        if magic != _MAGIC or version != _VERSION or algorithm != _HMAC_SHA256:
+        if magic != MAGIC or version != _VERSION or algorithm != _HMAC_SHA256:
             msg = f"not an envelope of version {_VERSION}: it begins with {body[:4].hex()}"
             raise MalformedMessage(msg)
         mac = self._keys.get(kid)
@@ -264,7 +265,7 @@ def is_other_version(body: bytes) -> bool:
 
 def task_id(body: bytes) -> str:
     """Return the unverified task id of a message, for logs and lists; "" if it has none."""
-    if len(body) < _SMALLEST or body[:2] != _MAGIC:
+    if len(body) < _SMALLEST or body[:2] != MAGIC:
         return ""
     return bytes(_HEADER.unpack_from(body)[8]).hex()
 
