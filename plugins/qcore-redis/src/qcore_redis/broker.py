@@ -7,11 +7,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError, BackendRejected
+from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_redis import codec, dead_letters, key_ids, leased, records, removal
 from qcore_redis.client import SHORTEST, Client
+from qcore_redis.description import description
 from qcore_redis.ended import Ended
 from qcore_redis.error_mapping import ClusterChanging, WrongType
 from qcore_redis.results import RedisResults
@@ -286,15 +287,7 @@ class RedisBroker(Broker):
 
     def info(self) -> str:
         """Say which server of which version, and where; who may not ask that learns where."""
-        try:
-            # INFO is for administrators; whoever may connect may say HELLO
-            words = self._link.call(b"HELLO")
-        except BackendRejected:
-            return f"Redis, {self._link.address.title}"[:200]
-        packed = dict(zip(words[::2], words[1::2], strict=False))
-        name = bytes(packed.get(b"server", b"redis")).decode(errors="replace").capitalize()
-        version = bytes(packed.get(b"version", b"of unknown version")).decode(errors="replace")
-        return f"{name} {version}, {self._link.address.title}"[:200]
+        return description(self._link)
 
     def close(self) -> None:
         """Let go of the connection, and of the lease it waited with."""
