@@ -39,7 +39,9 @@ def empty(app: App) -> bool:
     return (size.ready, size.leased, size.delayed, size.dead_letters) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("settings", [{}, {"save_limit": -1}], ids=["stored", "not stored"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"save_limit": -1, "replay_window": 3600}], ids=["stored", "not stored"]
+)
 def test_a_captured_message_does_not_run_again(land: Land, settings: dict[str, Any]) -> None:
     """Whether or not its success is stored, in this cluster and in the next one."""
     app = land.app(**settings)

@@ -168,7 +168,7 @@ def test_a_broker_that_does_not_answer_is_told_in_time(
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.parametrize(("age", "what"), [(3600.0, "3600 seconds old"), (-3600.0, "3600 seconds ahead")])
+@pytest.mark.parametrize(("age", "what"), [(3600.0, "3,600 seconds old"), (-3600.0, "3,600 seconds ahead")])
 def test_an_old_status_is_no_sign_of_life(session: Session, age: float, what: str) -> None:
     """A status that somebody has captured and published again does not make a queue healthy."""
     publish(session.app, IDLE, age)

@@ -6,9 +6,11 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qcore import Config
 from qcore.model import Settlement
 from qcore_sqlite import schema
 from qcore_sqlite.ended import Ended
@@ -102,3 +104,12 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
             end(ended, connection, [id_of(2)])
 
         assert known(ended, connection, [id_of(1), id_of(2)]) == {id_of(2)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [({}, 604_800.0), ({"save_limit": -1}, 0.0), ({"save_limit": -1, "replay_window": 60}, 60.0)],
+)
+def test_what_is_remembered_unless_it_is_set(settings: dict[str, Any], seconds: float) -> None:
+    """A week where results are stored, which costs much more, and nothing where they are not."""
+    assert Config.from_dict(settings).settings().replay_window == seconds

@@ -208,10 +208,16 @@ class Config(options.Options):
             retry=self.retry,
             bulk=self.bulk,
             poll=self.poll,
-            replay_window=REPLAY_WINDOW if self.replay_window is None else self.replay_window,
+            replay_window=self._replay_window(),
             replay_limit=self.replay_limit,
             sections=dict(self.sections),
         )
+
+    def _replay_window(self) -> float:
+        """Return the window; without results to store, remembering costs more than the rest allows."""
+        if self.replay_window is not None:
+            return self.replay_window
+        return REPLAY_WINDOW if self.save_limit >= 0 else 0.0
 
     def check_broker(self, capabilities: Capabilities) -> tuple[str, ...]:
         """Return the problems between the settings and what the broker can do."""

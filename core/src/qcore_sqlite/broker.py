@@ -247,14 +247,17 @@ class SqliteBroker(Broker):
             save(connection, results)
         if then:
             put(connection, then)
-        others_needed = bool(settlements) and self._settle(connection, settlements)
-        deliveries = self._claim(connection, limit) if limit else ()
+        high_known = self._ended is not None and self._ended.add(connection, settlements)
+        others_needed = bool(settlements) and leases.settle(connection, settlements, time.time())
+        deliveries = self._claim(connection, limit, high_known=high_known) if limit else ()
         if then and not others_needed:
             # a lease of fewer messages than `limit` took everything that was ready
             others_needed = len(deliveries) >= limit or any(message.delay > 0 for message in then)
         return deliveries, others_needed
 
-    def _claim(self, connection: sqlite3.Connection, limit: int) -> list[Delivery]:
+    def _claim(
+        self, connection: sqlite3.Connection, limit: int, *, high_known: bool = False
+    ) -> list[Delivery]:
         now = time.time()
         if now >= self._expire_at:
             leases.expire(connection, now)
@@ -264,7 +267,7 @@ class SqliteBroker(Broker):
         deliveries = _claim_returned(connection, limit, now, until, token)
         if len(deliveries) < limit:
             deliveries += _claim_ready(connection, limit - len(deliveries), until, token)
-        if deliveries and self._ended is not None:
+        if deliveries and self._ended is not None and not high_known:
             self._ended.read_high(connection)
         return deliveries
 

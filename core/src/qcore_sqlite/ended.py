@@ -59,11 +59,14 @@ class Ended:
         window = settings.replay_window
         return cls(window=window, limit=settings.replay_limit) if window else None
 
-    def add(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> None:
-        """Remember the messages that these settlements acknowledge."""
+    def add(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> bool:
+        """Remember the messages that these settlements acknowledge; return whether there are any.
+
+        Then the highest id is known to whoever leases in the same transaction.
+        """
         ids = [one.id for one in settlements if one.id and one.action is Action.ACK]
         if not ids:
-            return
+            return False
         now, last = time.time(), connection.execute(_LAST).fetchone()
         upto, high = last or (0, b"")
         rows = []
@@ -76,6 +79,8 @@ class Ended:
         if self._untrimmed >= _TRIM_EVERY:
             self._untrimmed = 0
             self._trim(connection, now, upto)
+        self._high = high
+        return True
 
     def read_high(self, connection: sqlite3.Connection) -> None:
         """Read the highest id that has ended, in the transaction that leases."""

@@ -52,6 +52,7 @@ class Scene:
             "shutdown_timeout": 5,
             "max_attempts": 1,
             "save_limit": -1,
+            "replay_window": 3600,
             "redis": {"unix_socket_path": server.path},
         }
         self.app = App(Config.from_dict(self._table))

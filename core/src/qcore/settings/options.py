@@ -158,7 +158,7 @@ class Options:
         text("must be the name of a coordination store", r".+", none=None), default=None
     )
     #: seconds within which a second copy of a message that has ended is not run; 0 = every copy is run;
-    #: None = a week where the broker remembers at little cost, and 0 elsewhere
+    #: None = a week where the broker remembers and successes are stored, and 0 elsewhere
     replay_window: float | None = _set(
         seconds("leave it out for what the broker does at little cost", least=0, none=None), default=None
     )
