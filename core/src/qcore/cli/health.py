@@ -128,8 +128,9 @@ def examine(session: Session, first: QueueOverview, patience: float) -> list[str
     ]
     now = time.time()
     faults += [
-        f"cluster {one.label} on {one.host} (pid {one.pid}): its status is {abs(now - one.published):.0f} "
-        f"seconds {'old' if now > one.published else 'ahead'}; set the clocks of both hosts, "
+        f"cluster {one.label} on {one.host} (pid {one.pid}): its status is "
+        f"{counted(round(abs(now - one.published)), 'second')} "
+        f"{'old' if now > one.published else 'ahead'}; set the clocks of both hosts, "
         "or somebody else has written it"
         for one in first.clusters
         if abs(now - one.published) > _STALE
