@@ -260,7 +260,7 @@ class Envelope:
 
 def is_other_version(body: bytes) -> bool:
     """Return whether bytes may be the envelope of another version of qcore."""
-    return len(body) >= _SMALLEST and body[:2] == _MAGIC and body[2] != _VERSION
+    return len(body) >= _SMALLEST and body[:2] == MAGIC and body[2] != _VERSION
 
 
 def task_id(body: bytes) -> str:
