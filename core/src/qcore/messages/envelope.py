@@ -210,8 +210,7 @@ class Envelope:
 
         """
         self.open(body)
-        at = KEY_ID_AT
-        data = body[: at.start] + self._kid + body[at.stop : -MAC_SIZE]
+        data = body[: KEY_ID_AT.start] + self._kid + body[KEY_ID_AT.stop : -MAC_SIZE]
         return data + self._mac(data)
 
     def open(self, body: bytes) -> Opened:
