@@ -31,8 +31,6 @@ _GARBAGE = 1.0
 
 _ENQUEUE = "insert into queue (body) values (?)"
 _ENQUEUE_LATER = "insert into returned (at, body) values (?, ?)"
-_LOOK = f"""select exists (select 1 from queue where seq > {LAST_LEASED}),
-    (select min(at) from returned), (select min(until) from lease)"""  # noqa: S608 - no values in it
 # the body is cast, here and below, because a row that is not ours may have a value of any type
 _READY = f"select seq, cast(body as blob) from queue where seq > {LAST_LEASED} order by seq limit ?"  # noqa: S608 - as above
 # a row that still has a token belongs to a lease that has expired
@@ -92,7 +90,7 @@ class SqliteBroker(Broker):
                 self._look_for_garbage_at = time.monotonic() + _GARBAGE
                 if self._database.read(garbage.found, time.time()):
                     self._database.write(garbage.set_aside, time.time())
-            pause = self._database.read(_seconds_to_next)
+            pause = self._database.read(counts.seconds_to_next)
             if pause <= 0:
                 self._expire_at = 0.0
                 if deliveries := self._database.write(self._claim, limit):
@@ -284,15 +282,6 @@ def put(connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> None:
     later = [(now + message.delay, message.body) for message in messages if message.delay > 0]
     if later:
         connection.executemany(_ENQUEUE_LATER, later)
-
-
-def _seconds_to_next(connection: sqlite3.Connection) -> float:
-    """Return 0 if a message can be leased, else the seconds until a delay or a lease ends."""
-    ready, due, expiry = connection.execute(_LOOK).fetchone()
-    if ready:
-        return 0.0
-    times = [time_ for time_ in (due, expiry) if isinstance(time_, (int, float))]
-    return max(0.0, min(times) - time.time()) if times else float("inf")
 
 
 def _claim_returned(

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection
 
+_LOOK = f"""select exists (select 1 from queue where seq > {LAST_LEASED}),
+    (select min(at) from returned), (select min(until) from lease)"""  # noqa: S608 - no values in it
+
 # not by counting rows, which would read the whole queue: ready rows have no gaps between them except
 # those in `gap`, see the schema
 _SIZE = f"""with ready as (select
@@ -127,3 +130,12 @@ def key_ids(connection: sqlite3.Connection) -> dict[bytes, int]:
     every = "select body from queue union all select body from returned"
     query = f"select substr(body, {start}, {size}) as key, count(*) from ({every}) group by key"  # noqa: S608 - constants of ours
     return dict(connection.execute(query).fetchall())
+
+
+def seconds_to_next(connection: sqlite3.Connection) -> float:
+    """Return 0 if a message can be leased, else the seconds until a delay or a lease ends."""
+    ready, due, expiry = connection.execute(_LOOK).fetchone()
+    if ready:
+        return 0.0
+    times = [time_ for time_ in (due, expiry) if isinstance(time_, (int, float))]
+    return max(0.0, min(times) - time.time()) if times else float("inf")
