@@ -38,7 +38,7 @@ LAYERS: Final = (
     {"installed", "builtin"},
     # contracts
     {"journal"},
-    {"connection_pool"},
+    {"connection_pool", "reporting"},
     {"hookspecs", "messages", "move", "making", "guarding"},
     {"user_modules"},
     {"backend_clock"},

@@ -102,12 +102,16 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "accept_serializers": ["msgpack"],
         "tasks_allowed": None,
         "max_crashes": 3,
+        "unsigned_limit": 1000,
+        "unsigned_ttl": 604_800.0,
         "at_most_once": False,
         "renew_leases": True,
         "shutdown_timeout": 25.0,
         "preload": [],
         "result_store": None,
         "coordination_store": None,
+        "replay_window": None,
+        "replay_limit": 100_000,
         "max_message": 8 * 1024 * 1024,
         "max_result": 16 * 1024 * 1024,
     }  # fmt: skip
@@ -276,6 +280,14 @@ WRONG = [
     ("preload", ["shop tasks"], f"got a list; {MODULES}; 'shop tasks' is not one"),
     ("result_store", "", "got ''; must be the name of a result store"),
     ("coordination_store", "", "got ''; must be the name of a coordination store"),
+    ("unsigned_limit", -2, f"got -2; {WHOLE} -1 or more; 0 keeps none, -1 all"),
+    ("unsigned_ttl", 0, f"got 0; {SECONDS}, more than 0; leave it out for a week"),
+    (
+        "replay_window",
+        -1,
+        f"got -1; {SECONDS}, 0 or more; leave it out for what the broker does at little cost",
+    ),
+    ("replay_limit", 0, f"got 0; {WHOLE} 1 or more; 100000 suits most"),
     ("max_message", 0, f"got 0; {WHOLE} 1 or more; 8388608 is 8 MiB"),
     ("max_result", 0.5, f"got 0.5; {WHOLE} 1 or more; 16777216 is 16 MiB"),
     ("secret_key", 5, f"got ***; must be a text or a list of texts, the first signs, all verify; {MAKE}"),
@@ -614,9 +626,11 @@ def test_result_ttl_comes_from_cached(plugins: Plugins) -> None:
 
 def test_settings_carry_structured_sections(plugins: Plugins) -> None:
     """A broker's factory gets its own type and no other settings."""
-    config = Config.from_dict({"name": "q", "retry": 9, "server": {"port": 1}, "secret_key": KEY}, plugins)
+    given = {"name": "q", "retry": 9, "replay_window": 5, "server": {"port": 1}, "secret_key": KEY}
+    config = Config.from_dict(given, plugins)
 
-    assert config.settings() == Settings(name="q", retry=9.0, sections={"server": Server(port=1)})
+    expected = Settings(name="q", retry=9.0, replay_window=5.0, sections={"server": Server(port=1)})
+    assert config.settings() == expected
 
 
 def test_configuration_crosses_a_pipe_unchanged(plugins: Plugins) -> None:

@@ -152,6 +152,23 @@ def test_what_puts_something_in_makes_the_queue(folder: Path, capsys: pytest.Cap
     assert {"data/queue.db", "data/queue.key"} < everything(folder)
 
 
+def test_a_store_beside_a_queue_elsewhere_is_made(tmp_path: Path) -> None:
+    """A program waits for a result before a cluster has run on its machine; the queue is there."""
+    app = App(
+        Config.from_dict(
+            {
+                "memory": {},
+                "secret_key": "the key of this test and of no other",
+                "result_store": "sqlite",
+                "sqlite": {"path": str(tmp_path / "results.db")},
+            }
+        )
+    )
+
+    assert app.results.fetch(ID, 0.1) is None
+    assert app.status(ID).state == "unknown"
+
+
 def test_nothing_is_moved_from_nowhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A misspelt source is an error, and the target is not made for it."""
     before = everything(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,6 +16,7 @@ from qcore.messages.results import Results
 from qcore.messages.sealed_schedules import SealedSchedules
 from qcore.messages.sealer import Sealer
 from qcore.plugins import Plugins
+from qcore.reporting import Reporters
 from qcore.settle import MAX_DELIVERIES, Rules
 
 if TYPE_CHECKING:
@@ -24,14 +24,8 @@ if TYPE_CHECKING:
 
     from qcore.config import Config
     from qcore.coordination import CoordinationStore
-    from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
-    from qcore.model import TaskInfo
+    from qcore.interfaces import Broker, ResultStore, ScheduleStore, Serializer, Settings
     from qcore.plugins import BoundHook
-
-_log = logging.getLogger("qcore.runtime")
-
-#: Seconds error reporters get to send what waits when a process ends.
-FLUSH_SECONDS: Final = 2.0
 
 _M = TypeVar("_M")
 #: Connections to the broker that the threads of one process share; a call uses one for moments only.
@@ -167,8 +161,9 @@ class Runtime:
 
     def make_store(self, *, create: bool = True) -> ResultStore:
         """Connect to the result store."""
-        settings = self._settings(create=create)
-        return self._connect("qcore_result_stores", self.result_store, self.plugins.result_store, settings)
+        name = self.result_store
+        settings = self._settings_of_store(name, create=create)
+        return self._connect("qcore_result_stores", name, self.plugins.result_store, settings)
 
     @property
     def result_store(self) -> str:
@@ -183,7 +178,10 @@ class Runtime:
         """Connect to the schedule store without the keys: what is in it is sealed."""
         name = self._first("qcore_schedule_stores", self._own, self.config.result_store)
         return self._connect(
-            "qcore_schedule_stores", name, self.plugins.scheduler, self._settings(create=create)
+            "qcore_schedule_stores",
+            name,
+            self.plugins.scheduler,
+            self._settings_of_store(name, create=create),
         )
 
     def _make(self, hook: str, name: str, find: Callable[[str], Callable[..., _M]], *args: Any) -> _M:
@@ -204,10 +202,9 @@ class Runtime:
             create: make a queue where there is none.
 
         """
-        settings = attrs.evolve(self._settings(create=create), beside=beside)
-        return self._connect(
-            "qcore_coordination_stores", self.coordination_store, self.plugins.coordination_store, settings
-        )
+        name = self.coordination_store
+        settings = attrs.evolve(self._settings_of_store(name, create=create), beside=beside)
+        return self._connect("qcore_coordination_stores", name, self.plugins.coordination_store, settings)
 
     @property
     def coordination_store(self) -> str:
@@ -230,6 +227,14 @@ class Runtime:
             # A queue beside which there is no key is taken for one whose key was lost.
             self.config.keys()
         return attrs.evolve(self.config.settings(), owner=self._owner, create=create)
+
+    def _settings_of_store(self, name: str, *, create: bool) -> Settings:
+        settings = self._settings(create=create)
+        if name != self._own and not self._owner:
+            # The queue is elsewhere, so a program that asks for a result before a cluster has run on this
+            # machine does not ask for a queue that is not there. Processes of a cluster have an owner.
+            settings = attrs.evolve(settings, create=True)
+        return settings
 
     def _accepted(self) -> dict[int, Serializer]:
         found = {}
@@ -281,30 +286,3 @@ class Runtime:
         self.coordination_stores.close()
         while self._others:
             self._others.popitem()[1].close()
-
-
-class Reporters:
-    """The configured error reporters, none of which can hurt a task."""
-
-    def __init__(self, reporters: list[tuple[str, ErrorReporter]]) -> None:
-        self._reporters = reporters
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._reporters)
-
-    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
-        """Tell all of them."""
-        for name, reporter in self._reporters:
-            try:
-                reporter.report(task, error, text)
-            except (Exception, SystemExit):  # noqa: BLE001 - logged; a reporter must not hurt a task
-                _log.exception("error reporter %s failed on task %s", name, task.id)
-
-    def flush(self) -> None:
-        """Let all of them send what waits."""
-        for name, reporter in self._reporters:
-            try:
-                reporter.flush(FLUSH_SECONDS)
-            except (Exception, SystemExit):  # noqa: BLE001 - logged; the others are still flushed
-                _log.exception("error reporter %s failed to flush", name)
