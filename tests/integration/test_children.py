@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from tests.integration import tasks
@@ -85,6 +87,8 @@ def test_process_of_a_task_before_survives_the_interruption_of_another(land: Lan
     """What an earlier task of the worker has left running is not the interrupted task's."""
     app, _ = land.both(workers=1)
     before = app.enqueue(tasks.orphan, str(land.file("before"))).result(wait=45)
+    # the kernel counts starts of processes in hundredths of a second
+    until(lambda: time.time() - psutil.Process(before).create_time() > 0.05)
     job = app.enqueue(tasks.hold_on, str(land.file()), str(land.file("gate")))
     until(lambda: lines(land.file()))
 

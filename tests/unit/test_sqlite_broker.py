@@ -150,7 +150,7 @@ def test_commit_and_lease_is_one_transaction(
     broker.enqueue(outgoing(b"a", b"b"))
     (delivery,) = broker.lease(1, 0)
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(broker, "_claim", interrupt)

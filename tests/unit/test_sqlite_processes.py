@@ -48,9 +48,9 @@ broker, store = module.make_broker(settings), make_results(settings)
 calls = 0
 
 def deadly(work):
-    def call(*arguments):
+    def call(*arguments, **named):
         global calls
-        value = work(*arguments)
+        value = work(*arguments, **named)
         calls += 1
         if calls == 3:
             os.kill(os.getpid(), signal.SIGKILL)

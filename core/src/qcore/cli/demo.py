@@ -16,6 +16,7 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
 from qcore.cli.text import fit, say, say_json
 from qcore.config import Config
+from qcore.plugins import Plugins
 from qcore.sanitize import line
 from qcore.wording import counted
 
@@ -63,6 +64,8 @@ def _config(folder: str, workers: int | None, *, chaos: bool) -> Config:
     os.environ["XDG_STATE_HOME"] = folder
     settings: dict[str, Any] = {
         "name": "demo",
+        # chosen by its name, so that nobody is warned of a queue that nothing places
+        Plugins.discover().default_broker(): {},
         "secret_key": secrets.token_urlsafe(32),
         "preload": ["qcore.cli.demo_task"],
         # all results are read

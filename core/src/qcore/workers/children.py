@@ -27,7 +27,8 @@ def end_children(began: float) -> None:
     """Kill the processes of this worker's process group that were started since `began`.
 
     Those that are older belong to tasks before, or to a library. Those that have left the group are
-    meant to live on.
+    meant to live on. The kernel counts in hundredths of a second: a process that was started in the
+    same hundredth as the task, and before it, is taken for one of the task's.
 
     Args:
         began: when the task began, epoch seconds.

@@ -1,11 +1,11 @@
-"""Rules of `remove_messages` and `find_messages`."""
+"""Rules of what an operator does to a queue: look, remove, clear, replace."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from qcore.model import ID_AT, Action, Outgoing, Settlement
+from qcore.model import ID_AT, KEY_ID_AT, Action, Outgoing, Settlement
 from qcore_testing.broker.base import BrokerTests, acks, bodies, chunks
 from qcore_testing.contract import skip_unless
 
@@ -50,6 +50,39 @@ class RemoveRules(BrokerTests):
         assert bodies(self.some(broker, 1)) == [later]
         self.nothing(broker, 2 * self.time_unit)
         assert not broker.size().delayed
+
+    def test_keys_of_waiting_messages_are_counted(self, new: MakeBroker) -> None:
+        """No message is leased or changed; the whole queue may be read, some messages twice."""
+        broker, other = new(), new()
+        can = broker.capabilities
+        first, second = (b"\0" * KEY_ID_AT.start + key + b"\0" * 40 for key in (b"1111", b"2222"))
+        self.put(broker, first, second, second)
+        if can.delay:
+            self.put(broker, second, delay=600.0)
+
+        found = other.key_ids()
+
+        skip_unless(found is not None, "cannot count keys")
+        assert found is not None
+        least = {b"1111": 1, b"2222": 3 if can.delay else 2}
+        assert {key: min(found[key], count) for key, count in least.items()} == least
+        assert set(found) == set(least)
+        leased = self.some(broker, 3)
+        assert sorted(bodies(leased)) == [first, second, second]
+        assert {one.deliveries for one in leased} == {1}
+
+    def test_a_dead_letter_gets_another_body(self, new: MakeBroker) -> None:
+        """Give a dead letter another body; return whether there is one of this id and it was done."""
+        broker, other = new(), new()
+        self.bury(broker, b"first", b"second", reason="why")
+        first, second = broker.dead_letters()
+        done = other.replace_dead_letter(first.id, b"sealed anew")
+        skip_unless(done, "cannot replace a dead letter")
+
+        assert not other.replace_dead_letter("none", b"nothing")
+        now = list(broker.dead_letters())
+        assert [one.body for one in now] == [b"sealed anew", b"second"]
+        assert [(one.id, one.reason) for one in now] == [(first.id, "why"), (second.id, "why")]
 
     def test_a_queue_is_cleared(self, new: MakeBroker) -> None:
         """Remove every message there is; return how many messages.

@@ -40,6 +40,19 @@ class SaveRules(Contract):
 
         assert saved == list(new().get([one.id for one in saved]))
 
+    def test_a_result_is_replaced_if_it_is_what_was_read(self, new: MakeStore) -> None:
+        """Replace a result, a success too, if its `body` is still what is stored; return whether it was."""
+        store, other = new(), new()
+        before = result(body=b"before", group="g")
+        after, late = (msgspec.structs.replace(before, body=body) for body in (b"after", b"late"))
+        store.save([before])
+
+        assert other.replace(before, after)
+        assert not other.replace(before, late)
+        assert not other.replace(result(), late)
+        assert list(store.get([before.id])) == [after]
+        assert list(store.group("g")) == [after]
+
     def test_everything_about_a_result_is_kept(self, new: MakeStore) -> None:
         """Keep results."""
         saved = [
