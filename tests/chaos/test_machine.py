@@ -29,8 +29,7 @@ from qcore.supervision.recovery import Recovery
 from qcore.supervision.slot import Slot, WorkerExit
 from qcore.tasks.plan import Planner
 from qcore.workers.batch import Batch
-from qcore_sqlite import broker as broker_module
-from qcore_sqlite import results as results_module
+from qcore_sqlite import broker, counts, ended, results
 from tests.chaos import tasks
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="qcore-machine-"))
         self.clock = Clock()
         self.patch = pytest.MonkeyPatch()
-        for module in (broker_module, results_module):
+        for module in (broker, counts, ended, results):
             self.patch.setattr(module, "time", self.clock.namespace())
         self.config = Config.from_dict(
             {

@@ -1,4 +1,4 @@
-"""Rules of what an operator does to a queue: look, remove, clear, replace."""
+"""Rules of looking into a queue, and of removing and replacing messages."""
 
 from __future__ import annotations
 
