@@ -20,6 +20,7 @@ from qcore.model import Action, Outgoing, Settlement, State, StoredResult, Store
 from qcore_redis import RedisBroker, RedisResults, RedisSchedules, codec, records, settlements
 from qcore_redis.client import Client
 from qcore_redis.coordination import make_coordination
+from qcore_redis.ended import Ended
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 PREFIX: Final = b"{qcore:q}:"
 SLOT: Final = binascii.crc_hqx(b"qcore:q", 0) % 16384
 #: files that are parts of scripts and none of their own
-PARTS: Final = {"prelude", "put", "leases", "results", "schedules"}
+PARTS: Final = {"prelude", "put", "leases", "results", "schedules", "ended"}
 SCRIPTS: Final = sorted(
     {path.stem for path in (Path(qcore_redis.__file__).parent / "lua").glob("*.lua")} - PARTS
 )
@@ -37,7 +38,7 @@ LARGE: Final = bytes(codec.LARGE + 1)
 
 def settings(url: str) -> Settings:
     """Return the settings of the queue."""
-    return Settings(name="q", sections={"redis": f"{url}"}, owner=b"owner")
+    return Settings(name="q", sections={"redis": f"{url}"}, owner=b"owner", replay_window=600.0)
 
 
 def message(body: bytes, delay: float = 0.0) -> Outgoing:
@@ -75,7 +76,7 @@ def populate(nodes: Any) -> Held:
     # one lease that is partly settled, one dead letter that lies apart, one lease that has ended
     broker.enqueue([message(b"one"), message(LARGE), message(b"three")])
     leased = broker.lease(3, 0.0)
-    broker.settle([Settlement(leased[0].receipt, Action.ACK)])
+    broker.settle([Settlement(leased[0].receipt, Action.ACK, id=os.urandom(16))])
     broker.enqueue([message(LARGE), message(LARGE)])
     for one in broker.lease(2, 0.0):
         broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="so")])
@@ -119,12 +120,13 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
     fresh = [codec.token(b"owner", b"process!", number) for number in (1, 2)]
     saved, told = records.words([result(one, "group") for one in State] + state.results)
     put = list(codec.words([message(b"now"), message(b"later", 60.0), message(LARGE)]))
-    count, leases = settlements.words(
-        [
-            Settlement(state.receipts[1], Action.ACK),
-            Settlement(state.receipts[2], Action.RETRY, delay=5.0, failures=1),
-        ]
-    )
+    settled = [
+        Settlement(state.receipts[1], Action.ACK, id=os.urandom(16)),
+        Settlement(state.receipts[2], Action.RETRY, delay=5.0, failures=1),
+    ]
+    count, leases = settlements.words(settled)
+    # the id that is remembered already is one too many
+    remembered = Ended(window=600.0, limit=1).words(settled)
     before = b"".join((records._ENTRY.pack(0.0, 0.0, bytes(16)),))
     name, value = state.schedule.name, qcore_redis.schedules._packed(state.schedule)
     later = qcore_redis.schedules._packed(StoredSchedule(name, b"later", time.time() + 60))
@@ -139,10 +141,13 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
         "counts": (("counts",), [time.time()]),
         "enqueue": (("put", "enqueue"), put),
         "exchange": (
-            ("put", "leases", "results", "exchange"),
-            [5, fresh[0], 60_000, 1, 0, saved, 3, count, *told, *put, *leases],
+            ("put", "leases", "results", "ended", "exchange"),
+            [5, fresh[0], 60_000, 1, 0, saved, 3, count, 1, *told, *put, *leases, *remembered],
         ),
         "extend": (("extend",), [90_000, token]),
+        "find": (("find",), [10_000, bytes(16), os.urandom(16)]),
+        "key_ids": (("key_ids",), ["l", 0, 0]),
+        "replace_dead_letter": (("replace_dead_letter",), [state.letters[0], LARGE + b"new"]),
         "restore_heads": (("restore_heads",), [token, 0]),
         "forget": (("results", "forget"), ids[:2]),
         "requeue_or_delete": (("requeue_or_delete",), ["requeue", *state.letters[:1]]),
@@ -175,7 +180,7 @@ def test_each_script_is_tried(nodes: Any, populated: Held) -> None:
     kinds = {key[len(PREFIX) :].split(b":")[0] for key in populated.keys}
 
     assert SCRIPTS == sorted(calls(populated))
-    assert kinds == set(b"q l t d b n x xz r s f y e g w a p po v vh z m c cz ch u k".split())
+    assert kinds == set(b"q l t d b n x xz r s f y e g w a p po v vh z m c cz ch u k o on oh".split())
 
 
 @pytest.fixture(scope="module")
