@@ -186,7 +186,7 @@ def test_a_running_task_is_seen_with_its_progress(land: Callable[..., Any], tmp_
     """Queued, running by whom, and cancelled in the end."""
     app, cluster = land(started=False, workers=1)
     job = app.enqueue("redis_steered.nap", str(tmp_path / "w"))
-    assert (job.status().state, app.status("ab" * 16).state) == ("queued", "queued")
+    assert (job.status().state, app.status("ab" * 16).state) == ("queued", "unknown")
     cluster.start()
 
     found = until(lambda: (seen := job.status()).progress and seen)
