@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from qcore.cluster import check_backends
 from qcore.errors import StartFailed
 from qcore.model import Outgoing, QueueSize
 from qcore.plugins import Plugins
@@ -80,6 +81,10 @@ class Absent(SqliteBroker):
         if os.environ["PROGRAM"] != str(os.getpid()):
             raise BackendUnavailable("no broker today")
         super().__init__(settings)
+
+class Late(SqliteBroker):
+    def ping(self): raise BackendUnavailable("no broker yet")
+    def info(self): self.ping()
 
 class Polling(SqliteBroker):
     def __init__(self, settings):
@@ -249,6 +254,14 @@ def test_cluster_that_waits_for_its_broker_can_be_stopped(
 
     assert "no broker today" in log()
     assert "could not continue" not in log()
+
+
+def test_cluster_starts_while_its_broker_does_not_answer(land: Land, diary: Path) -> None:
+    """Whoever starts it hears why the broker says nothing of itself; workers wait for it."""
+    app, cluster = land.both(workers=1, broker_class="stranger_plugin.Late")
+
+    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert check_backends(cluster.config) == "no broker yet; workers wait for it"
 
 
 def test_plugin_that_is_switched_off_is_not_loaded(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import socket
@@ -230,7 +229,7 @@ def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | N
 def check_backends(config: Config, plugins: Plugins | None = None) -> str:
     """Refuse a broker or a store that workers cannot use; a broker that does not answer may do so later.
 
-    Returns what the broker says of itself.
+    Returns what the broker says of itself, or why it does not answer.
 
     Raises:
         ConfigError: one of them lives in this process only.
@@ -261,11 +260,13 @@ def check_backends(config: Config, plugins: Plugins | None = None) -> str:
     try:
         if faults:
             raise ConfigError(faults)
-        with contextlib.suppress(BackendUnavailable):
-            # Workers wait for a broker that does not answer.
+        try:
             broker.ping()
+            place = broker.info()
+        except BackendUnavailable as exc:
+            place = f"{exc}; workers wait for it"
         check_keys(runtime, broker, coordination)
-        return broker.info()
+        return place
     finally:
         for connection in (broker, store, coordination):
             connection.close()
