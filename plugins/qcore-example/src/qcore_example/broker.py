@@ -209,7 +209,7 @@ class SpoolBroker(Broker):
         else:
             letter = counted._replace(when=now)
             # the reason is written first, so that no dead letter is ever without one
-            self._spool.write(REASONS, str(letter), settlement.reason.encode())
+            self._spool.write(REASONS, str(letter), settlement.reason.encode(errors="backslashreplace"))
             if not self._spool.move(LEASED, receipt, DEAD_LETTERS, letter):
                 self._forget_reasons([str(letter)])
 
