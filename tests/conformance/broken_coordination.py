@@ -38,8 +38,8 @@ class MarksEndEarly(MemoryCoordination):
     """Forgets before the time."""
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep it for half as long."""
-        super().set_flag(key, value, ttl / 2)
+        """Keep it for a hundredth of the time."""
+        super().set_flag(key, value, ttl / 100)
 
 
 class LookLeavesOut(MemoryCoordination):
