@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET: Final = "the key of these tests, not of anybody else"
+#: the name of the page, and of the queue `mail`
+ROLE: Final = "queue-of-orders-mail"
 ACTIONS: Final = ("find", "insert", "update", "remove", "createIndex", "listIndexes")
 
 
 def role_of(land: Any, database: str) -> dict[str, Any]:
     """Return the role of the queue `mail`, as the server has it."""
     with land.client() as client:
-        info = client[database].command("rolesInfo", "queue-of-orders", showPrivileges=True)
+        info = client[database].command("rolesInfo", ROLE, showPrivileges=True)
     found: dict[str, Any] = info["roles"][0]
     return found
 
@@ -110,7 +112,7 @@ def test_no_action_of_the_role_is_too_much(
     with locked.client() as client:
         for privilege in role_of(locked, database)["privileges"]:
             denied = [{"resource": privilege["resource"], "actions": [action]}]
-            client[database].command("revokePrivilegesFromRole", "queue-of-orders", privileges=denied)
+            client[database].command("revokePrivilegesFromRole", ROLE, privileges=denied)
 
     with pytest.raises(BackendError, match="not authorized"):
         use(config_of(table, database))
@@ -126,7 +128,7 @@ def test_without_change_streams_workers_poll_and_the_doctor_says_why(
         if "changeStream" in one["actions"]
     ]
     with locked.client() as client:
-        client[database].command("revokePrivilegesFromRole", "queue-of-orders", privileges=privileges)
+        client[database].command("revokePrivilegesFromRole", ROLE, privileges=privileges)
     sections = {"mongo": MongoSettings(**table), "mongo_db": database}
 
     said = check(Settings(name="mail", sections=sections))
