@@ -23,6 +23,7 @@ import msgspec
 import pytest
 
 from qcore import App, ClusterStatus, Config
+from qcore.messages.control import ControlFlags
 from qcore.messages.sealer import STATUS
 from qcore.model import Action, Settlement
 from qcore.status import Progress, WorkerStatus
@@ -279,12 +280,33 @@ def test_keys_requeue_a_dead_letter(app: App, tmp_path: Path) -> None:
 
 def test_keys_cancel_a_running_task(app: App, tmp_path: Path) -> None:
     """The control flag that cancels it is set."""
+    task_id = app.enqueue("shop.report").id
+    running = tuple(attrs.evolve(one, task_id=task_id) for one in STATUS_NOW.workers)
+    with app.runtime.brokers.connection() as broker:
+        assert len(broker.lease(1, 0)) == 1
+        status = attrs.evolve(STATUS_NOW, workers=running, published=time.time())
+        body = app.runtime.status_sealer.seal(STATUS, msgspec.json.encode(status))
+        broker.publish_status(STATUS_NOW.id, body, 3600)
+
     with Terminal(tmp_path) as terminal:
         terminal.shows("75 %")
         terminal.press("\x1b[Z\x1b[Zc")
         terminal.shows("cancel shop.report, which runs now?  y/n")
         terminal.press("y")
         terminal.shows("shop.report is being cancelled")
+    task = bytes.fromhex(task_id)
+    with app.runtime.coordination_stores.connection() as store:
+        assert ControlFlags(app.runtime.control_sealer).cancelled(store, [task]) == {task}
+
+
+def test_keys_cancel_no_task_that_has_ended(app: App, tmp_path: Path) -> None:
+    """A status is a second old: neither a message nor a result is left of its task."""
+    with Terminal(tmp_path) as terminal:
+        terminal.shows("75 %")
+        terminal.press("\x1b[Z\x1b[Zc")
+        terminal.shows("cancel shop.report, which runs now?  y/n")
+        terminal.press("y")
+        terminal.shows("shop.report had ended already")
 
 
 def test_a_new_size_paints_the_screen_anew(app: App, tmp_path: Path) -> None:
