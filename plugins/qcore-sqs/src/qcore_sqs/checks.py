@@ -30,7 +30,7 @@ def check(settings: Settings) -> str:
             return f"{queues.name} will be created when the first task is enqueued"
         attributes = queues.attributes(queues.name, "MessageRetentionPeriod", "KmsMasterKeyId")
         days = int(attributes.get("MessageRetentionPeriod", 4 * _DAY)) / _DAY
-        kept = f"{queues.name} keeps a message for {days:.3g} d"
+        kept = f"{queues.name} keeps a message for {days:.3g} {'day' if days == 1 else 'days'}"
         return f"{kept}; dead letters go to {queues.dead_letters_name}"
     finally:
         queues.connection.close()
