@@ -73,7 +73,7 @@ def epoch_seconds(value: object) -> float:
 
 
 def count_of(value: object) -> int:
-    """Return a stored counter, at least 0 and at most 65,535; 0 for what is not a number."""
+    """Return a stored counter, at least 0 and at most 2**31 - 1; 0 for what is not a number."""
     if isinstance(value, (int, float)) and value > 0:
         return int(min(value, _MOST))
     return 0
