@@ -101,7 +101,7 @@ def test_a_queue_that_may_not_be_changed_is_used_and_told(
         broker.enqueue([message()])
 
     assert broker.size().ready == 1
-    assert "queue alone keeps messages for 86400 seconds only" in caplog.text
+    assert "queue alone keeps messages for 86400 s only" in caplog.text
 
 
 def test_nothing_is_posted_while_it_is_unknown_how_long_it_lasts(start: Callable[..., Server]) -> None:
