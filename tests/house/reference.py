@@ -48,9 +48,9 @@ FACE: Final = (
     ("Progress", "status.py"),
     ("QueueSize", "model.py"),
     ("progress", "journal/progress.py"),
-    ("cron", "schedules/when.py"),
-    ("every", "schedules/when.py"),
-    ("When", "schedules/when.py"),
+    ("cron", "../qcore_calendar/when.py"),
+    ("every", "../qcore_calendar/when.py"),
+    ("When", "../qcore_calendar/when.py"),
 )
 
 #: a base class whose methods are shown with those of its heirs -> its file

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Final
 
-from tests.house.tree import core_modules, imports, plugin_modules, test_modules
+import pytest
+
+from tests.house.tree import core_modules, imports, library_modules, plugin_modules, test_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +42,8 @@ DOORS: Final = {
     "qcore.serializing.plain",
     "qcore.serializing.tags",
 }
+#: what a library in core's wheel may import of qcore
+GROUND: Final = {"qcore", "qcore.errors", "qcore.model", "qcore.wording"}
 #: a package that needs more of qcore than the interfaces -> what, and why
 MORE: Final = {
     # commands share how they parse, look, and print
@@ -96,6 +102,24 @@ def test_plugins_come_through_the_interfaces_only() -> None:
     assert not trespassers, "\n".join(["", *trespassers])
 
 
+def test_libraries_know_nothing_of_the_engine() -> None:
+    """A package that the engine uses imports records, errors and wording of qcore, and nothing above."""
+    trespassers = [
+        f"{module.place}:{line} imports {target}"
+        for module in library_modules()
+        for target, line in imports(module, frozenset(GROUND))
+        if within(target, "qcore") and target not in GROUND
+    ]
+
+    assert not trespassers, "\n".join(["", *trespassers])
+
+
+@pytest.mark.parametrize("module", library_modules(), ids=lambda module: module.name)
+def test_a_library_can_be_imported_first(module: Module) -> None:
+    """Whichever of the two is imported first, the engine and its libraries come together."""
+    subprocess.run([sys.executable, "-c", f"import {module.name}, qcore"], check=True)
+
+
 def test_plugin_tests_use_the_kit_and_the_interfaces() -> None:
     """What a plugin's tests need of qcore is public, in qcore.testing or the face."""
     allowed = DOORS | {"qcore", "qcore.testing"}
@@ -145,7 +169,7 @@ def test_nothing_dangerous_is_called() -> None:
     """No eval, exec, pickle, shell, unsafe YAML or guessable temporary name outside ALLOWED."""
     used = [
         f"{module.place}:{line} {what}"
-        for module in [*core_modules(), *plugin_modules()]
+        for module in [*core_modules(), *library_modules(), *plugin_modules()]
         for what, line in dangers(module)
         if not any(fnmatch(module.place, pattern) for pattern in ALLOWED.get(what, ()))
     ]

@@ -90,9 +90,8 @@ ROOMS: Final = {
         {"app_api", "quarantine", "purging"},
         {"service"},
         {"build", "firing"},
-        {"messages", "slots", "when"},
-        {"rules", "swap"},
-        {"wall_clock"},
+        {"messages"},
+        {"swap"},
     ),
     "tasks": (
         {"producer"},
@@ -212,7 +211,7 @@ def falls(source: str, target: str) -> bool:
     [
         ("qcore.supervision.slot", "qcore.workers.worker", True),
         ("qcore.workers.worker", "qcore.supervision.slot", False),
-        ("qcore.flows.app_api", "qcore.schedules.when", False),
+        ("qcore.flows.app_api", "qcore.schedules.service", False),
         ("qcore.supervision.pool", "qcore.supervision.slot", True),
         ("qcore.supervision.slot", "qcore.supervision.pool", False),
         ("qcore.supervision.pool", "qcore.supervision.renewal", False),

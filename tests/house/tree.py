@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "src" / "qcore"
+#: packages in core's wheel that know nothing of the engine
+LIBRARIES = ("qcore_calendar",)
 
 
 class Module(NamedTuple):
@@ -48,6 +50,16 @@ def _module(path: Path, source: Path) -> Module:
 def core_modules() -> tuple[Module, ...]:
     """Every module of `qcore`."""
     return tuple(_module(path, CORE.parent) for path in sorted(CORE.rglob("*.py")))
+
+
+@cache
+def library_modules() -> tuple[Module, ...]:
+    """Every module of the packages in core's wheel that its engine uses like somebody else's library."""
+    return tuple(
+        _module(path, CORE.parent)
+        for name in LIBRARIES
+        for path in sorted((CORE.parent / name).rglob("*.py"))
+    )
 
 
 @cache

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.errors import ScheduleError
-from qcore.schedules.rules import every, next_slot, parse, slots, zone
-from qcore.schedules.slots import missed_slots
+from qcore_calendar.rules import every, next_slot, parse, slots, zone
+from qcore_calendar.slots import missed_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,9 +17,9 @@ from qcore.builtin import plugin as builtin
 from qcore.errors import DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
-from qcore.schedules import rules
 from qcore.schedules.messages import OpenedSchedule, slot_id
-from qcore.schedules.slots import CatchUp, due_slots
+from qcore_calendar import rules
+from qcore_calendar.slots import CatchUp, due_slots
 from qcore_testing import plugin as memory
 from qcore_testing.memory import MemorySchedules
 

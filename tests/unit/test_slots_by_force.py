@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from qcore.schedules.rules import parse, slots
+from qcore_calendar.rules import parse, slots
 
 #: with half hours, two hours, gaps at midnight, a day that was left out, and some that never change
 ZONES: Final = (

@@ -19,11 +19,11 @@ from qcore.flows.handles import CallbackJob, ChainJob, GroupJob
 from qcore.journal.progress import progress
 from qcore.lazy import on_demand
 from qcore.model import QueueSize, Result, Schedule, State
-from qcore.schedules.when import When, cron, every
 from qcore.settle import Retry
 from qcore.status import ClusterStatus, Progress, TaskStatus
 from qcore.tasks.call import Call, Options
 from qcore.tasks.task import Job, Task
+from qcore_calendar.when import When, cron, every
 
 if TYPE_CHECKING:
     from qcore.cluster import Cluster

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from qcore.flows.handles import CallbackJob, ChainJob
     from qcore.interfaces import Broker
     from qcore.plugins import Plugins
-    from qcore.schedules.when import When
     from qcore.status import TaskStatus
     from qcore.tasks.call import Call, Sealed
+    from qcore_calendar.when import When
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -14,7 +14,7 @@ from qcore.cli.text import say, say_json, table
 from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
 from qcore.errors import QcoreError, ScheduleError
 from qcore.sanitize import line
-from qcore.schedules import rules
+from qcore_calendar import rules
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

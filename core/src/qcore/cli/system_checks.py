@@ -18,11 +18,11 @@ from qcore.journal.pages import Journal
 from qcore.key_usage import key_ids, usage
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
-from qcore.schedules.slots import passed_over
 from qcore.settings import keyfile
 from qcore.settings.cpus import available
 from qcore.supervision.unsigned import is_unsigned
 from qcore.wording import counted
+from qcore_calendar.slots import passed_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

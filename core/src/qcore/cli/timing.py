@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 import click
 
 from qcore.cli.enqueue import as_named
-from qcore.schedules import rules
 from qcore.schedules.app_api import Schedules
-from qcore.schedules.when import Overlap
+from qcore_calendar import rules
+from qcore_calendar.when import Overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

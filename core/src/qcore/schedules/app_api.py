@@ -9,11 +9,11 @@ import attrs
 from qcore.errors import ScheduleError
 from qcore.schedules.build import check_changes, edited
 from qcore.schedules.service import ScheduleService
-from qcore.schedules.when import When
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import options_from_django_q
 from qcore.tasks.resolve import main_script
 from qcore.tasks.task import Job, bind
+from qcore_calendar.when import When
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from qcore.model import Schedule
-    from qcore.schedules.when import Overlap
     from qcore.tasks.call import Options
     from qcore.tasks.task import Producer, Sender
+    from qcore_calendar.when import Overlap
 
 #: options of Django-Q that are about the moment of enqueuing
 _NOT_OURS: Final = frozenset({"broker", "sync", "chain", "iter_count", "iter_cached"})

@@ -11,11 +11,12 @@ import msgspec
 from qcore.errors import ScheduleError
 from qcore.messages.envelope import encode_head, read_head
 from qcore.model import Schedule
-from qcore.schedules import messages, rules
-from qcore.schedules.slots import skip_missed
-from qcore.schedules.when import When, anchor, check_jitter, check_name, given
+from qcore.schedules import messages
 from qcore.tasks.arguments import dump_arguments
 from qcore.tasks.call import DEFAULT, Call, with_options
+from qcore_calendar import rules
+from qcore_calendar.slots import skip_missed
+from qcore_calendar.when import When, anchor, check_jitter, check_name, given
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,11 +13,11 @@ import msgspec
 from qcore.errors import BadSignature, ConfigError, MalformedMessage, ScheduleError, UnknownKey
 from qcore.model import Schedule  # noqa: TC001 - read at run time, when what is found is decoded
 from qcore.runtime import Runtime
-from qcore.schedules import rules
 from qcore.schedules.build import draft
-from qcore.schedules.slots import skip_missed
 from qcore.schedules.swap import swap
 from qcore.tasks.task import Task
+from qcore_calendar import rules
+from qcore_calendar.slots import skip_missed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError
 from qcore.schedules.messages import OpenedSchedule, destination
-from qcore.schedules.slots import CatchUp, count_dropped, due_slots
+from qcore_calendar.slots import CatchUp, count_dropped, due_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

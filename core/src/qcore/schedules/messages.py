@@ -15,10 +15,10 @@ from qcore.hookspecs import EnqueueEvent
 from qcore.messages.envelope import encode_head, read_head
 from qcore.messages.workflow import WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
-from qcore.schedules import rules
 from qcore.settings import options as settings
 from qcore.settings.rules import InvalidValue
 from qcore.tasks.arguments import dump_arguments
+from qcore_calendar import rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from qcore.errors import EnvelopeError, NotSupported, ScheduleError
-from qcore.schedules import messages, rules
+from qcore.schedules import messages
 from qcore.schedules.build import draft
-from qcore.schedules.slots import skip_missed
 from qcore.schedules.swap import swap
-from qcore.schedules.when import check_count
+from qcore_calendar import rules
+from qcore_calendar.slots import skip_missed
+from qcore_calendar.when import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Schedule
     from qcore.runtime import Runtime
-    from qcore.schedules.when import When
     from qcore.tasks.call import Call
+    from qcore_calendar.when import When
 
 
 class ScheduleService:

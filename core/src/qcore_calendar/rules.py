@@ -16,7 +16,7 @@ import attrs
 from cronsim import CronSim, CronSimError
 
 from qcore.errors import ScheduleError
-from qcore.schedules.wall_clock import instant, next_change, offset_of, wall_of
+from qcore_calendar.wall_clock import instant, next_change, offset_of, wall_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from qcore.schedules import rules
-from qcore.schedules.rules import slots as following
+from qcore_calendar import rules
+from qcore_calendar.rules import slots as following
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from qcore.model import Schedule
-    from qcore.schedules.rules import Rule
+    from qcore_calendar.rules import Rule
 
 #: Most missed slots of a wall clock that are counted for a log line.
 _COUNTED: Final = 1000

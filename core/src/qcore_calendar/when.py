@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_ar
 import attrs
 
 from qcore.errors import ScheduleError
-from qcore.schedules import rules, wall_clock
 from qcore.wording import counted
+from qcore_calendar import rules, wall_clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from zoneinfo import ZoneInfo
 
-    from qcore.schedules.rules import Rule
+    from qcore_calendar.rules import Rule
 
 #: what becomes of a slot while an earlier slot's task has not ended
 Overlap = Literal["allow", "skip", "queue"]
