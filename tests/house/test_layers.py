@@ -24,7 +24,7 @@ LAYERS: Final = (
     {"workers"},
     # one task
     {"app"},
-    {"results_api", "queue_api", "delivery", "key_check", "key_usage"},
+    {"results_api", "queue_api", "delivery", "key_check"},
     {"absence"},
     {"control_api"},
     {"inline"},
@@ -39,7 +39,7 @@ LAYERS: Final = (
     # contracts
     {"journal"},
     {"connection_pool", "reporting"},
-    {"hookspecs", "messages", "move", "making", "guarding"},
+    {"hookspecs", "messages", "making", "guarding"},
     {"user_modules"},
     {"backend_clock"},
     {"interfaces", "settle", "logs", "serializing"},

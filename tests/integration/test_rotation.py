@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qcore.cli.key_usage import key_ids, reseal, usage
 from qcore.errors import UnknownKey
-from qcore.key_usage import key_ids, reseal, usage
 from qcore.model import Action, Outgoing, Settlement
 from tests.integration import tasks
 from tests.integration.land import SECRET, final, lines, until

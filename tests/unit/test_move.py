@@ -14,10 +14,10 @@ import pytest
 
 import qcore.cli
 from qcore import App, Config
+from qcore.cli.drain import Mover
 from qcore.cli.exit_codes import Exit
 from qcore.errors import BackendUnavailable, QcoreError
 from qcore.model import ID_AT, Outgoing
-from qcore.move import Mover
 from qcore.runtime import Runtime
 from qcore_sqlite import make_broker
 
@@ -33,7 +33,7 @@ KEY = "a key of the tests of moving"
 DEADLY = """
 import os, signal, sys
 from pathlib import Path
-from qcore.move import Mover
+from qcore.cli.drain import Mover
 from tests.unit.test_move import opened
 
 source, target = opened(Path(sys.argv[1])), opened(Path(sys.argv[2]))

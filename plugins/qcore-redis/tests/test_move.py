@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEADLY = """
 import json, os, signal, sys
 from qcore import App, Config
-from qcore.move import Mover
+from qcore.cli.drain import Mover
 
 brokers = [App(Config.from_dict(json.loads(text))).runtime.make_broker(retry=0.5) for text in sys.argv[1:3]]
 left, settle = int(sys.argv[3]), brokers[0].settle

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from qcore.cli.exit_codes import Exit
+from qcore.cli.key_usage import key_ids, usage
+from qcore.cli.key_usage import reseal as reseal_all
 from qcore.cli.text import say, say_json
-from qcore.key_usage import key_ids, usage
-from qcore.key_usage import reseal as reseal_all
 
 if TYPE_CHECKING:
+    from qcore.cli.key_usage import KeyUsage
     from qcore.cli.session import Session
-    from qcore.key_usage import KeyUsage
 
 
 @click.group("keys")

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import click
 
 from qcore.app import App
+from qcore.cli.drain import Mover
 from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
 from qcore.cli.text import say, say_json
 from qcore.config import Config
 from qcore.errors import QcoreError
-from qcore.move import Mover
 from qcore.settings import keyfile
 from qcore.wording import counted
 

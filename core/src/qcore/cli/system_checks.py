@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from qcore import installed
 from qcore.backend_clock import skew
 from qcore.cli.check_result import CheckResult, Verdict
+from qcore.cli.key_usage import key_ids, usage
 from qcore.cli.overview import statuses
 from qcore.journal.pages import Journal
-from qcore.key_usage import key_ids, usage
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
 from qcore.settings import keyfile
