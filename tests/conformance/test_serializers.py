@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.builtin.msgpack_serializer import MsgpackSerializer
 from qcore_testing import SerializerContract
+from qcore_values.msgpack_serializer import MsgpackSerializer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

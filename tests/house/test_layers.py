@@ -42,7 +42,7 @@ LAYERS: Final = (
     {"hookspecs", "messages", "making", "guarding"},
     {"user_modules"},
     {"backend_clock"},
-    {"interfaces", "settle", "logs", "serializing"},
+    {"interfaces", "settle", "logs"},
     {"coordination", "wording"},
     # ground
     {"model", "status"},
@@ -97,8 +97,8 @@ ROOMS: Final = {
         {"producer"},
         {"task", "execute", "unique", "django_q", "arguments"},
         {"outcomes"},
-        {"call", "plan", "canonical"},
-        {"tracebacks", "limits", "resolve", "annotations"},
+        {"call", "plan"},
+        {"tracebacks", "limits", "resolve"},
         {"limit_backoff", "identity", "forks"},
     ),
     "settings": (

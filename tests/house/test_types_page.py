@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from qcore import App, Config
-from qcore.builtin.msgpack_serializer import MsgpackSerializer
 from qcore.errors import EncodeError
 from qcore_json import JsonSerializer
 from qcore_pickle import PickleSerializer
 from qcore_testing.serializers import same
+from qcore_values.msgpack_serializer import MsgpackSerializer
 from tests.house.pages import blocks
 from tests.house.tree import ROOT
 

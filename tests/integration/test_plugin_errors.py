@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SOURCE = """
 import os
 from qcore.errors import BackendRejected
-from qcore.builtin.msgpack_serializer import MsgpackSerializer
+from qcore_values.msgpack_serializer import MsgpackSerializer
 from qcore.hookspecs import hookimpl
 from qcore_sqlite import SqliteBroker, SqliteCoordination, SqliteResults
 from qcore_sqlite.database import Database

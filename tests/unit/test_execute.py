@@ -15,7 +15,6 @@ import attrs
 import msgspec
 import pytest
 
-from qcore.builtin.msgpack_serializer import MsgpackSerializer
 from qcore.errors import DecodeError, SkipTask, TaskTimeout
 from qcore.messages.envelope import Head, Opened, encode_head
 from qcore.model import Kind, Outcome
@@ -24,6 +23,7 @@ from qcore.tasks.execute import Executor
 from qcore.tasks.plan import Planner, TaskPlan
 from qcore.tasks.tracebacks import MAX_ERROR, MAX_TRACEBACK, format_error, format_traceback
 from qcore_testing.processes import Child
+from qcore_values.msgpack_serializer import MsgpackSerializer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

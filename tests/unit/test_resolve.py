@@ -16,8 +16,8 @@ import attrs
 import pytest
 
 from qcore.errors import ImportedMainReached, TaskNameError, TaskNotAllowed, TaskNotFound
-from qcore.tasks.annotations import convert_arguments
 from qcore.tasks.resolve import IMPORTING_MAIN, Script, ScriptFinder, name_of, resolve
+from qcore_values.annotations import convert_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.builtin.msgpack_serializer import MsgpackSerializer
 from qcore.errors import BadSignature, DecodeError, MalformedMessage, QcoreError, UnknownKey
 from qcore.messages.envelope import Head
 from qcore.messages.results import Results, decode_result
 from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, State
 from qcore_json.serializer import JsonSerializer
+from qcore_values.msgpack_serializer import MsgpackSerializer
 
 SECRET: Final = "a secret of more than thirty-two characters"
 ID: Final = bytes(range(16))

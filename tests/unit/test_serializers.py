@@ -19,11 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qcore.builtin.msgpack_serializer import MsgpackSerializer
 from qcore.errors import DecodeError, EncodeError
-from qcore.serializing.tags import TAGS
 from qcore_json import JsonSerializer
 from qcore_pickle import PickleSerializer
+from qcore_values.msgpack_serializer import MsgpackSerializer
+from qcore_values.tags import TAGS
 
 if TYPE_CHECKING:
     from qcore.interfaces import Serializer

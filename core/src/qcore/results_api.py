@@ -11,9 +11,9 @@ from qcore.absence import explain
 from qcore.errors import ResultGone, ResultNotReady, TaskFailed
 from qcore.journal.waiting import ONLY_WORKER_OF, SelfWait
 from qcore.model import State
-from qcore.tasks.annotations import restored
 from qcore.tasks.resolve import imported
 from qcore.tasks.task import id_of
+from qcore_values.annotations import restored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

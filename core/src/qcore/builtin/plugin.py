@@ -27,7 +27,7 @@ def qcore_error_reporters() -> Mapping[str, Callable[..., ErrorReporter]]:
 
 
 def _msgpack() -> Serializer:
-    from qcore.builtin.msgpack_serializer import MsgpackSerializer
+    from qcore_values.msgpack_serializer import MsgpackSerializer
 
     return MsgpackSerializer()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qcore.errors import EncodeError
-from qcore.tasks.annotations import declared_data
 from qcore.tasks.resolve import imported
+from qcore_values.annotations import declared_data
 
 if TYPE_CHECKING:
     from qcore.interfaces import Serializer

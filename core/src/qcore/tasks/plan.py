@@ -11,10 +11,10 @@ from qcore.errors import TaskNotFound
 from qcore.messages.envelope import read_head
 from qcore.messages.workflow import COLLECTED
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
-from qcore.tasks.annotations import convert_arguments, declared_result
 from qcore.tasks.limits import limit_of
 from qcore.tasks.resolve import resolve
 from qcore.tasks.tracebacks import format_error
+from qcore_values.annotations import convert_arguments, declared_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

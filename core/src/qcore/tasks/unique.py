@@ -6,8 +6,9 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import NotSupported
-from qcore.tasks.canonical import canonical_call
 from qcore.tasks.limits import release, short
+from qcore.tasks.resolve import imported
+from qcore_values.canonical import canonical_call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ def key_of(call: Call, serializer: Serializer) -> str:
         return ""
     if isinstance(unique, str):
         return f"unique:{short(unique)}"
-    written = canonical_call(call.name, call.args, call.kwargs, serializer)
+    written = canonical_call(imported(call.name), call.args, call.kwargs, serializer)
     return f"unique:{hashlib.sha256(call.name.encode() + bytes(1) + written).hexdigest()}"
 
 

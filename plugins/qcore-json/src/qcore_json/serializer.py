@@ -9,11 +9,11 @@ import msgspec
 
 from qcore.errors import DecodeError, EncodeError
 from qcore.interfaces import Serializer
-from qcore.serializing.plain import Form, fits_plainly, is_builtin, plain
-from qcore.serializing.tags import BY_NAME
+from qcore_values.plain import Form, fits_plainly, is_builtin, plain
+from qcore_values.tags import BY_NAME
 
 if TYPE_CHECKING:
-    from qcore.serializing.tags import Tag
+    from qcore_values.tags import Tag
 
 #: the first character of a tag's key; a user's mapping with such a key is written as a list of pairs
 _TAG_PREFIX = "$"

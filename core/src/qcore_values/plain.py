@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from qcore.errors import EncodeError
-from qcore.serializing.data import why_not
-from qcore.serializing.tags import BY_TYPE
+from qcore_values.data import why_not
+from qcore_values.tags import BY_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from qcore.serializing.tags import Tag
+    from qcore_values.tags import Tag
 
 
 @attrs.frozen(kw_only=True)

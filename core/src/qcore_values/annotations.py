@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from qcore.model import Result
-from qcore.serializing.data import SCALARS, as_data, fields_of, is_named_tuple
+from qcore_values.data import SCALARS, as_data, fields_of, is_named_tuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

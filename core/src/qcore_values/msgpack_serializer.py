@@ -8,11 +8,11 @@ import msgspec
 
 from qcore.errors import DecodeError, EncodeError
 from qcore.interfaces import Serializer
-from qcore.serializing.plain import Form, fits_plainly, is_builtin, plain
-from qcore.serializing.tags import BY_CODE
+from qcore_values.plain import Form, fits_plainly, is_builtin, plain
+from qcore_values.tags import BY_CODE
 
 if TYPE_CHECKING:
-    from qcore.serializing.tags import Tag
+    from qcore_values.tags import Tag
 
 
 class MsgpackSerializer(Serializer):

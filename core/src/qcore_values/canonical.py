@@ -6,8 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EncodeError
-from qcore.tasks.annotations import declared_data
-from qcore.tasks.resolve import imported
+from qcore_values.annotations import declared_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +18,15 @@ _PLAIN: Final = frozenset({int, float, str, bytes, bool, type(None)})
 
 
 def canonical_call(
-    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], serializer: Serializer
+    function: Callable[..., Any] | None,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    serializer: Serializer,
 ) -> bytes:
     """Return the same bytes for every way to write a call, other bytes for another call.
 
-    Arguments are bound to the signature, with defaults, if this process has imported the
-    function; otherwise only the order of named arguments and of mappings makes no difference.
+    Arguments are bound to the signature, with defaults, if the function is given; otherwise only
+    the order of named arguments and of mappings makes no difference.
 
     Raises:
         EncodeError: an argument cannot be serialised.
@@ -32,7 +34,6 @@ def canonical_call(
     """
     given: dict[str, Any] = {"*": list(args), **kwargs}
     defaults: dict[str, Any] = {}
-    function = imported(name)
     if function is not None:
         args, kwargs = _writable(function, args, kwargs, serializer)
         given = {"*": list(args), **kwargs}

@@ -1,1 +1,0 @@
-"""Decides which values serializers can write, and how."""
