@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: library -> the only files and rooms of core that know it
 OWNERS: Final = {
     "pluggy": {"plugins", "hookspecs"},
-    "cattrs": {"settings.sections"},
+    "cattrs": set(),
     "multiprocessing": {"supervision", "workers"},
     "psutil": {"supervision", "workers"},
     "sqlite3": set(),

@@ -105,9 +105,7 @@ ROOMS: Final = {
         {"sections"},
         {"crosscheck"},
         {"options"},
-        {"anchor"},
-        {"sources", "keyfile"},
-        {"rules", "cpus", "shapes"},
+        {"keyfile", "cpus"},
     ),
     "journal": (
         {"waiting"},

@@ -14,7 +14,8 @@ import pytest
 from qcore.config import Config
 from qcore.installed import KNOWN, NOT_YET
 from qcore.plugins import Plugins
-from qcore.settings import options, sources
+from qcore.settings import options
+from qcore_settings import sources
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 ROW = re.compile(

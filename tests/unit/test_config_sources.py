@@ -11,7 +11,7 @@ from qcore.config import UNSET, Config
 from qcore.errors import ConfigError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
-from qcore.settings import sources
+from qcore_settings import sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,9 +14,11 @@ from qcore import wording
 from qcore.errors import ConfigError
 from qcore.interfaces import Settings
 from qcore.plugins import Plugins
-from qcore.settings import anchor, crosscheck, keyfile, options, sections, shapes
-from qcore.settings.rules import UNSET, InvalidValue, is_none, problem_with
-from qcore.settings.sources import Layers
+from qcore.settings import crosscheck, keyfile, options, sections
+from qcore_settings.rules import UNSET, InvalidValue, is_none, problem_with
+from qcore_settings.shapes import text_fields
+from qcore_settings.sources import Layers
+from qcore_settings.structure import InvalidSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +87,7 @@ class Config(options.Options):
         """
         env = os.environ if env is None else env
         plugins = plugins or Plugins.discover(env=env)
-        layers = Layers(texts=shapes.text_fields(plugins))
+        layers = Layers(texts=text_fields(plugins.settings()))
         layers.file(path, env)
         layers.environment(env)
         layers.merge(overrides)
@@ -105,7 +107,7 @@ class Config(options.Options):
                 problems.append(problem_with(key, value, error, layers.origin(key)))
         values = {key: value for key, value in values.items() if value is not UNSET}
         if "secret_key" in values:
-            values["secret_key"] = anchor.keys(values["secret_key"], layers.folder("secret_key"))
+            values["secret_key"] = keyfile.anchored(values["secret_key"], layers.folder("secret_key"))
         given = {
             key: value for key, value in layers.values.items() if key not in rules and not is_none(value)
         }
@@ -116,7 +118,7 @@ class Config(options.Options):
                 structured[key], raw[key] = sections.read(
                     key, value, [*rules], plugins, layers.origin, layers.folder
                 )
-            except sections.InvalidSection as error:
+            except InvalidSection as error:
                 problems += error.problems
 
         config = cls(**values, raw=raw, sections=structured)

@@ -16,9 +16,9 @@ from qcore.messages.envelope import encode_head, read_head
 from qcore.messages.workflow import WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.settings import options as settings
-from qcore.settings.rules import InvalidValue
 from qcore.tasks.arguments import dump_arguments
 from qcore_calendar import rules
+from qcore_settings.rules import InvalidValue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

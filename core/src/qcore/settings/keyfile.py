@@ -10,8 +10,9 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from qcore.settings.rules import EnvText, InvalidValue, Rule, is_none, parsed
 from qcore.wording import counted
+from qcore_settings.anchor import absolute
+from qcore_settings.rules import EnvText, InvalidValue, Rule, is_none, parsed
 
 _log = logging.getLogger("qcore.config")
 
@@ -70,6 +71,16 @@ def problem_of(key: str) -> str:
 def new() -> str:
     """Return a new random key of 64 characters."""
     return secrets.token_urlsafe(48)
+
+
+def anchored(keys: tuple[str, ...], folder: Path | None) -> tuple[str, ...]:
+    """Return keys; the relative path of a key file starts from this folder, if there is one."""
+    if folder is None:
+        return keys
+    return tuple(
+        f"{FILE}{absolute(folder, Path(key.removeprefix(FILE).strip()))}" if key.startswith(FILE) else key
+        for key in keys
+    )
 
 
 def resolved(keys: tuple[str, ...]) -> tuple[str, ...]:

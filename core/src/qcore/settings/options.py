@@ -11,7 +11,7 @@ import attrs
 from qcore.interfaces import Per
 from qcore.settings import keyfile
 from qcore.settings.cpus import available
-from qcore.settings.rules import (
+from qcore_settings.rules import (
     UNSET,
     Rule,
     choice,

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from qcore import wording
-from qcore.settings.rules import UNSET, EnvText, InvalidValue, NotATable, is_none, problem_with
+from qcore_settings.rules import UNSET, EnvText, InvalidValue, NotATable, is_none, problem_with
 
 PREFIX = "QCORE_"
 #: variables of qcore that are not settings

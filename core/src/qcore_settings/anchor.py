@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from qcore.settings.keyfile import FILE
+from qcore_settings import shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def keys(keys: tuple[str, ...], folder: Path | None) -> tuple[str, ...]:
-    """Return secret keys; the relative path of a key file starts from this folder, if there is one."""
-    if folder is None:
-        return keys
-    return tuple(
-        f"{FILE}{_from(folder, Path(key.removeprefix(FILE).strip()))}" if key.startswith(FILE) else key
-        for key in keys
-    )
 
 
 def section(settings: Any, path: str, folder: Callable[[str], Path | None]) -> Any:  # noqa: ANN401 - a plugin's type
@@ -35,9 +25,9 @@ def section(settings: Any, path: str, folder: Callable[[str], Path | None]) -> A
     """
     if isinstance(settings, PurePath):
         start = folder(path)
-        return settings if start is None else _from(start, settings)
+        return settings if start is None else absolute(start, settings)
     changed = {}
-    for name, attribute in _fields(type(settings)).items():
+    for name, attribute in shapes.keys(type(settings)).items():
         value = getattr(settings, attribute)
         if (found := section(value, f"{path}.{name}", folder)) is not value:
             changed[name] = found
@@ -47,16 +37,6 @@ def section(settings: Any, path: str, folder: Callable[[str], Path | None]) -> A
     return replace(settings, **changed)
 
 
-def _from(folder: Path, path: PurePath) -> PurePath:
+def absolute(folder: Path, path: PurePath) -> PurePath:
+    """Return a path that starts from a folder if it is relative; `~` stands for a home."""
     return path if path.is_absolute() or str(path).startswith("~") else folder / path
-
-
-def _fields(kind: type) -> dict[str, str]:
-    """Return the settings of a class: name in the configuration -> attribute."""
-    if attrs.has(kind):
-        return {field.alias: field.name for field in attrs.fields(kind) if field.init}
-    return (
-        {field.name: field.name for field in dataclasses.fields(kind)}
-        if dataclasses.is_dataclass(kind)
-        else {}
-    )

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 if TYPE_CHECKING:
-    from qcore.plugins import Plugins
+    from collections.abc import Mapping
 
 #: fields of a table that the text form of a setting sets; the first one that exists
 _ADDRESSES: Final = ("url", "host")
 
 
-def text_fields(plugins: Plugins) -> dict[str, str]:
+def text_fields(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the keys whose value may be a text or a table: key -> the field that the text sets."""
     found: dict[str, str] = {}
-    for key, kind in plugins.settings().items():
+    for key, kind in settings.items():
         members = typing.get_args(kind) if is_union(kind) else ()
         fields = [name for member in members if is_class(member) for name in keys(member)]
         address = next((name for name in _ADDRESSES if name in fields), None)
@@ -49,8 +49,9 @@ def is_union(kind: Any) -> bool:  # noqa: ANN401 - a plugin's type
     return typing.get_origin(kind) in {typing.Union, types.UnionType}
 
 
-def keys(kind: type) -> list[str]:
-    """Return the keys that a class of settings has."""
+def keys(kind: type) -> dict[str, str]:
+    """Return the keys that a class of settings has: name in the configuration -> attribute."""
     if attrs.has(kind):
-        return [field.alias for field in attrs.fields(kind) if field.init]
-    return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+        return {field.alias: field.name for field in attrs.fields(kind) if field.init}
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return {field.name: field.name for field in fields}
