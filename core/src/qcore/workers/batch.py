@@ -53,6 +53,8 @@ class Batch:
         #: a message that is not settled is redelivered
         self._redelivers = broker.capabilities.redelivers
         self._capabilities = broker.capabilities
+        #: whether copies of messages that have ended are to be found
+        self._remembers = bool(runtime.config.settings().replay_window)
         self._planner = planner
         self._page = page
         self._lease = LeaseDeadline(runtime.config, broker)
@@ -104,7 +106,7 @@ class Batch:
                 continue
             if delivery.deliveries > 1 or opened.expires or opened.derived or opened.tail:
                 needs_check = True
-        ids = [one.opened.id for one in messages]
+        ids = [one.opened.id for one in messages] if self._remembers else []
         ended = self._committer.ended(ids) if ids else ()
         if needs_check or ended or len(set(ids)) < len(ids):
             messages = self._screening.runnable(messages, deliveries, self._unrun, ended)

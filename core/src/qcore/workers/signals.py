@@ -16,6 +16,13 @@ _log = logging.getLogger("qcore.worker")
 #: Signals a worker has handlers for.
 _OURS: Final = (signal.SIGTERM, signal.SIGALRM)
 
+# Without the enumerations that the functions of `signal` make of what these return: a worker asks after
+# each batch, and for a handler that is a function a member is looked for in vain, which raises.
+_handler_of: Final[Callable[[int], object]] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_set_mask: Final[Callable[..., object]] = getattr(
+    signal.pthread_sigmask, "__wrapped__", signal.pthread_sigmask
+)
+
 
 class SignalHandlers:
     """Sets a worker's handlers, restores them after tasks, and resets them in children of tasks."""
@@ -42,13 +49,13 @@ class SignalHandlers:
 
     def restore(self) -> None:
         """Restore the mask and the handlers that a task may have changed."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _set_mask(signal.SIG_SETMASK, ())
         for number, ours in (
             (signal.SIGTERM, self._on_stop),
             (signal.SIGALRM, self._alarm),
             (signal.SIGINT, ignore),
         ):
-            if signal.getsignal(number) != ours:
+            if _handler_of(number) != ours:
                 _log.warning("a task changed the handler of %s; it is restored", number.name)
                 signal.signal(number, ours)
 

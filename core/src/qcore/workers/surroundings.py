@@ -78,9 +78,11 @@ class Surroundings:
 
     def after_batch(self) -> None:
         """Restore the rest."""
-        for fd in range(len(self._files)):
-            self._restore_descriptor(fd)
-        self.restore_streams()
+        for fd, file in enumerate(self._files):
+            if file is not None and _identity(fd) != file[1]:
+                self._restore_descriptor(fd)
+        if not self._intact():
+            self.restore_streams()
         if socket.getdefaulttimeout() != self._timeout:
             socket.setdefaulttimeout(self._timeout)
         if gc.isenabled() is not self._collects:
@@ -109,6 +111,15 @@ class Surroundings:
         if file is not None and _identity(fd) != file[1]:
             os.dup2(file[0], fd)
             _log.warning("a task closed or replaced the descriptor %d; it is restored", fd)
+
+    def _intact(self) -> bool:
+        """Return whether all streams are in their places and open; most batches end so."""
+        if sys.stdin is not self._in or sys.stdout is not self._out or sys.stderr is not self._err:
+            return False
+        try:
+            return not (self._in.closed or self._out.closed or self._err.closed)
+        except (AttributeError, ValueError):
+            return False  # `restore_streams` looks at each
 
 
 def _is_closed(stream: Any) -> bool:  # noqa: ANN401 - a task may put anything there

@@ -278,14 +278,13 @@ class Worker:
 
     def _accept(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
         """Record leased messages in the journal, once the result store has said which have ended before."""
-        end = time.monotonic() + self._config.retry
-        backoff = self._failures.backoff()
+        began, backoff = time.monotonic(), None
         while True:
             try:
                 return self._batch.accept(deliveries)
             except BackendUnavailable as exc:
-                self._wait_out(exc, backoff)
-                if self._stopping or time.monotonic() > end:
+                self._wait_out(exc, backoff := backoff or self._failures.backoff())
+                if self._stopping or time.monotonic() > began + self._config.retry:
                     # They are not in the journal, so their leases were not renewed and may have expired.
                     self._batch.release_unaccepted(deliveries)
                     return self._batch.accept(())
@@ -296,13 +295,13 @@ class Worker:
 
     def _until_answered(self, call: Callable[..., _T], *args: Any) -> _T:
         """Make a call until a backend answers it; a stop ends the worker instead."""
-        backoff = self._failures.backoff()
+        backoff = None
         while True:
             self._page.commands.mark_beat()
             try:
                 return call(*args)
             except BackendUnavailable as exc:
-                self._wait_out(exc, backoff)
+                self._wait_out(exc, backoff := backoff or self._failures.backoff())
                 if self._stopping:
                     # What is not settled is in the journal, and the supervisor settles it.
                     raise _Stop from exc
