@@ -24,11 +24,17 @@ LONG = 10_000.0
 
 
 def settings_for(
-    path: Path | None, *, retry: float = LONG, poll: float = 0.2, busy_timeout: float = 10.0
+    path: Path | None,
+    *,
+    name: str = "test",
+    retry: float = LONG,
+    poll: float = 0.2,
+    busy_timeout: float = 10.0,
+    create: bool = True,
 ) -> Settings:
     """Return the settings of a queue in the file `path`."""
     section = SqliteSettings(path=None if path is None else Path(path), busy_timeout=busy_timeout)
-    return Settings(name="test", retry=retry, poll=poll, sections={"sqlite": section})
+    return Settings(name=name, retry=retry, poll=poll, create=create, sections={"sqlite": section})
 
 
 def fill(path: Path, there: list[tuple[str, dict[str, Any]]]) -> None:

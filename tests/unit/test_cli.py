@@ -662,7 +662,8 @@ def test_results_in_a_file_beside_a_service_are_warned_of(
 ) -> None:
     """A queue that many machines share needs a store that they share."""
     (tmp_path / "qcore.toml").write_text(
-        f'secret_key = "{KEY}"\nbroker_class = "qcore_sqlite.SqliteBroker"\n[sqlite]\npath = "queue.db"\n'
+        f'name = "cli"\nsecret_key = "{KEY}"\nbroker_class = "qcore_sqlite.SqliteBroker"\n'
+        '[sqlite]\npath = "queue.db"\n'
     )
 
     ended = qcore_("doctor", "--json")
@@ -685,7 +686,8 @@ def test_coordination_is_tried(qcore_: Callable[..., Ended], monkeypatch: pytest
 def test_what_the_broker_cannot_count_is_unknown(qcore_: Callable[..., Ended], tmp_path: Path) -> None:
     """None delayed and an unknown number are two answers, and `purge` says what it leaves."""
     (tmp_path / "qcore.toml").write_text(
-        f'secret_key = "{KEY}"\nbroker_class = "tests.integration.strange_brokers.CountsLittle"\n'
+        f'name = "cli"\nsecret_key = "{KEY}"\n'
+        'broker_class = "tests.integration.strange_brokers.CountsLittle"\n'
         '[sqlite]\npath = "queue.db"\n'
     )
 

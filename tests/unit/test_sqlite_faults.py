@@ -172,6 +172,36 @@ def test_tables_of_another_version_are_refused(path: Path, version: int, remedy:
         make_broker(settings_for(path))
 
 
+@pytest.mark.parametrize("make", STORES)
+def test_a_second_queue_on_one_file_is_refused(path: Path, make: Callable[..., object]) -> None:
+    """Messages are signed for the queue's name: the workers of either would dead-letter the other's."""
+    make_broker(settings_for(path)).close()
+
+    with pytest.raises(BackendRejected) as refused:
+        make(settings_for(path, name="mail"))
+    assert str(refused.value) == (
+        f"{path} holds the queue 'test', and this program's is 'mail': one file holds one queue, and the"
+        " workers of either would dead-letter the other's tasks; set `name` to 'test' to use that queue,"
+        " or `sqlite.path` to another file for 'mail'"
+    )
+
+
+def test_a_file_without_a_name_belongs_to_the_first_that_writes(path: Path) -> None:
+    """A file of the version before is read as it is and completed by a program that may create."""
+    make_broker(settings_for(path)).close()
+    with sqlite3.connect(path) as other:
+        other.execute("drop table queue_name")
+        other.execute(f"pragma user_version = {VERSION - 1}")
+    other.close()
+
+    make_broker(settings_for(path, name="reader", create=False)).close()
+    first = make_broker(settings_for(path, name="mail"))
+    first.enqueue(outgoing(b"a"))
+    first.close()
+    with pytest.raises(BackendRejected, match="holds the queue 'mail', and this program's is 'test'"):
+        make_broker(settings_for(path))
+
+
 def test_a_damaged_file_is_refused(path: Path) -> None:
     """Overwritten pages raise an error and are not read as messages."""
     broker = make_broker(settings_for(path))
@@ -181,10 +211,8 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
         file.seek(4096)
         file.write(os.urandom(path.stat().st_size - 4096))
 
-    broker = make_broker(settings_for(path))
     with pytest.raises(BackendRejected, match="is damaged"):
-        broker.lease(2000, 0)
-    broker.close()
+        make_broker(settings_for(path)).lease(2000, 0)
 
 
 def test_a_deleted_file_is_not_replaced_by_an_empty_queue(path: Path) -> None:

@@ -70,6 +70,7 @@ class Database:
         #: notified when a result was saved
         self.result_saved = Wakeup(f"{self.path}-done", settings.poll)
         self._settings = section
+        self._name = settings.name
         self._create = settings.create
         self._lock = threading.RLock()
         self._open: sqlite3.Connection | None = None
@@ -186,7 +187,7 @@ class Database:
     def _set_up(self, connection: sqlite3.Connection) -> None:
         # in one transaction, because another process may be creating the tables meanwhile
         connection.execute("begin")
-        ready = schema.is_ready(connection, self.path)
+        ready = schema.is_ready(connection, self.path, self._name, create=self._create)
         connection.execute("commit")
         if not (ready or self._create):
             raise missing(self.path)
@@ -201,7 +202,7 @@ class Database:
         connection.execute("pragma temp_store = memory")
         if not ready:
             connection.execute("begin immediate")
-            schema.create(connection, self.path)
+            schema.create(connection, self.path, self._name)
             connection.execute("commit")
 
     def _begin(self) -> sqlite3.Connection:

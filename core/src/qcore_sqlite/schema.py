@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x51636F72
 
 #: increased whenever the tables change
-VERSION = 5
+VERSION = 6
+#: the version whose tables lack `queue_name` alone; such a file is completed by whoever writes to it first
+_NAMELESS = 5
 
 #: A message is stored in `queue` until its first lease ends. A lease is a range of rows of `queue`, stored
 #: in `lease`. The messages themselves are not written again before they are deleted, so a task that
@@ -69,18 +71,29 @@ TABLES = (
     """create table barrier_member (barrier integer not null, member integer not null, body blob not null,
     primary key (barrier, member))""",
 )
+#: one row: the queue that the file holds
+_QUEUE_NAME = "create table queue_name (name text not null)"
 
 
-def is_ready(connection: sqlite3.Connection, path: str) -> bool:
-    """Return whether the tables exist; False for an empty file.
+def is_ready(connection: sqlite3.Connection, path: str, name: str, *, create: bool) -> bool:
+    """Return whether the tables exist; False for a file that `create` must be called for.
+
+    Args:
+        connection: the open file.
+        path: the file.
+        name: the queue that it must hold.
+        create: whether a table that is missing will be created.
 
     Raises:
-        BackendRejected: the database belongs to another program or to another version of qcore.
+        BackendRejected: the database belongs to another program, version of qcore or queue.
     """
     application = connection.execute("pragma application_id").fetchone()[0]
     version = connection.execute("pragma user_version").fetchone()[0]
     if application == APPLICATION_ID and version == VERSION:
+        _check_name(connection, path, name)
         return True
+    if application == APPLICATION_ID and version == _NAMELESS:
+        return not create
     if application == APPLICATION_ID:
         remedy = "upgrade qcore" if version > VERSION else "let that version of qcore finish what is queued"
         msg = (
@@ -94,11 +107,25 @@ def is_ready(connection: sqlite3.Connection, path: str) -> bool:
     return False
 
 
-def create(connection: sqlite3.Connection, path: str) -> None:
+def create(connection: sqlite3.Connection, path: str, name: str) -> None:
     """Create the tables unless another process did; call it inside a write transaction."""
-    if is_ready(connection, path):
+    if is_ready(connection, path, name, create=True):
         return
-    for statement in TABLES:
-        connection.execute(statement)
+    if not connection.execute("pragma user_version").fetchone()[0]:
+        for statement in TABLES:
+            connection.execute(statement)
+    connection.execute(_QUEUE_NAME)
+    connection.execute("insert into queue_name values (?)", (name,))
     connection.execute(f"pragma application_id = {APPLICATION_ID}")
     connection.execute(f"pragma user_version = {VERSION}")
+
+
+def _check_name(connection: sqlite3.Connection, path: str, name: str) -> None:
+    (found,) = connection.execute("select min(name) from queue_name").fetchone()
+    if found != name:
+        msg = (
+            f"{path} holds the queue {found!r}, and this program's is {name!r}: one file holds one queue,"
+            f" and the workers of either would dead-letter the other's tasks; set `name` to {found!r} to use"
+            f" that queue, or `sqlite.path` to another file for {name!r}"
+        )
+        raise BackendRejected(msg)
