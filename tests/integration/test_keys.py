@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from qcore.cli.check_result import CheckResult
+from qcore.cli.session import Session
+from qcore.cli.system_checks import seals
 from qcore.cluster import check_backends
-from qcore.errors import BadSignature
+from qcore.errors import BadSignature, ConfigError
 from qcore.model import Outgoing
 from tests.integration import tasks
 from tests.integration.land import SECRET, final, lines, until
@@ -158,6 +161,34 @@ def test_a_cluster_with_another_key_says_so_while_tasks_wait(
     assert record.levelname == "ERROR"
     assert "from secret_key, given in code, but the last one on the queue land had" in record.getMessage()
     assert "and 1 task that it cannot read will be dead letters soon" in record.getMessage()
+
+
+def test_a_replaced_key_file_is_refused_while_tasks_wait(land: Land) -> None:
+    """As a lost one is: without it each task that waits would become a dead letter."""
+    app = land.app(secret_key=None)
+    check_backends(app.config)
+    app.enqueue(tasks.add, 1, 1)
+    file = land.folder / "queue.key"
+    before = file.read_text()
+    file.write_text("the key of another queue, copied over this one\n")
+    replaced = land.app(secret_key=None)
+    replaced.enqueue(tasks.add, 2, 2)
+
+    with pytest.raises(
+        ConfigError, match="1 task that it cannot read would be dead letters: put the key"
+    ) as error:
+        check_backends(replaced.config)
+    assert f"from the key file {file}, but the last one on the queue land had" in str(error.value)
+    session = Session()
+    session.app, session.config = replaced, replaced.config
+    (told,) = [one.text for one in seals(session) if isinstance(one, CheckResult)]
+    assert "messages 1; there is " in told
+    assert f"from the key file {file}: add that key" in told
+
+    replaced.queue.purge()
+    check_backends(replaced.config)
+    file.write_text(before)
+    check_backends(land.app(secret_key=None).config)
 
 
 def test_another_key_on_an_empty_queue_is_no_trouble(land: Land, caplog: pytest.LogCaptureFixture) -> None:

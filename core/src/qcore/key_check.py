@@ -1,11 +1,11 @@
-"""Warns of a cluster that cannot read what waits in its queue."""
+"""Decides whether a cluster can read what waits in its queue."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError
+from qcore.errors import BackendError, ConfigError
 from qcore.messages.signing import KEY_ID_SIZE, KeyRing
 from qcore.wording import counted
 
@@ -28,37 +28,53 @@ _LONGEST: Final = 64 * KEY_ID_SIZE
 
 
 def check_keys(runtime: Runtime, broker: Broker, coordination: CoordinationStore) -> None:
-    """Compare the keys with those of the cluster that started last, log what is wrong, and store ours.
+    """Compare the keys with those of the cluster that started last, and store ours.
 
-    It is an error in the log and does not keep the cluster from starting, because whoever can write to
-    the store can set the flag.
+    A key that somebody has set in `secret_key` is that one's decision, and whoever can write to the store
+    can set the flag: that is an error in the log. The key file beside a queue is ours.
+
+    Raises:
+        ConfigError: the key file beside the queue is another one than that of the tasks that wait.
+
     """
-    ours = frozenset(KeyRing.derive(runtime.secrets, "task", runtime.config.name).by_id)
+    config = runtime.config
+    ours = frozenset(KeyRing.derive(runtime.secrets, "task", config.name).by_id)
     try:
         before = _ids(coordination.get_flags([_FLAG])[0] or b"")
-        if before and not before & ours:
-            _log_if_tasks_wait(runtime, broker, before, ours)
+        lost = _unreadable(broker, before) if before and not before & ours else 0
+        if lost:
+            beside = not config.secret_key and config.queue_file(config.name) is not None
+            _report(runtime, before, ours, lost, refuse=beside)
         coordination.set_flag(_FLAG, b"".join(sorted(ours)), _KEPT)
     except BackendError as exc:
         # A worker that cannot open a message says the same, for each of them.
         _log.debug("the keys of earlier clusters are not known: %s", exc)
 
 
-def _log_if_tasks_wait(
-    runtime: Runtime, broker: Broker, before: frozenset[bytes], ours: frozenset[bytes]
-) -> None:
+def _unreadable(broker: Broker, before: frozenset[bytes]) -> int:
+    """Return how many messages wait that these keys have signed, as far as the broker can tell."""
+    signed = broker.key_ids()
+    if signed is not None:
+        return sum(signed.get(one, 0) for one in before)
     size = broker.size()
-    waiting = size.ready + (size.delayed or 0)
-    if waiting:
-        _log.error(
-            "this cluster has key %s, from %s, but the last one on the queue %s had %s, and %s that it "
-            "cannot read will be dead letters soon: stop it, and restore that key or add it to secret_key",
-            _named(ours),
-            runtime.config.key_text,
-            runtime.config.name,
-            _named(before),
-            counted(waiting, "task"),
+    return size.ready + (size.delayed or 0)
+
+
+def _report(
+    runtime: Runtime, before: frozenset[bytes], ours: frozenset[bytes], lost: int, *, refuse: bool
+) -> None:
+    config = runtime.config
+    text = (
+        f"this cluster has key {_named(ours)}, from {config.key_text}, but the last one on the queue "
+        f"{config.name} had {_named(before)}, and {counted(lost, 'task')} that it cannot read"
+    )
+    if refuse:
+        remedy = (
+            "put the key file back that was there, or set secret_key to both keys; if the old one is lost, "
+            "'qcore purge' removes what waits"
         )
+        raise ConfigError([f"{text} would be dead letters: {remedy}"])
+    _log.error("%s will be dead letters soon: stop it, and restore that key or add it to secret_key", text)
 
 
 def _ids(flag: bytes) -> frozenset[bytes]:

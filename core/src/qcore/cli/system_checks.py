@@ -304,6 +304,8 @@ def seals(session: Session) -> Iterator[str | CheckResult]:
     for key_id in sorted(unknown):
         counts = ", ".join(f"{what} {count}" for what, count in found.of(key_id).items())
         text = f"sealed with a key that is not in secret_key ({key_id.hex()}): {counts}; "
-        yield CheckResult(Verdict.WARN, "seals", f"{text}add that key, or see qcore keys check")
+        ours = " and ".join(sorted(one.hex() for one in known))
+        remedy = f"there is {ours}, from {session.config.key_text}: add that key, or see qcore keys check"
+        yield CheckResult(Verdict.WARN, "seals", f"{text}{remedy}")
     if not unknown:
         yield f"all that is stored is sealed with one of {counted(len(known), 'key')}"
