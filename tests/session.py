@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,12 @@ from tests.forkserver import Forked, ForkServer
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+
+
+def pytest_configure() -> None:
+    """Do not ignore Ctrl-C, as a shell has what it runs in the background do: whatever is started would."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

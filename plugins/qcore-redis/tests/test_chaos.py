@@ -43,6 +43,8 @@ MANY, EACH = 400, 0.002
 STEP = 20
 #: seconds of a lease: what nobody could give back returns after this
 LEASE = 1.0
+#: seconds of a lease that is not to end while a loaded machine lets a worker wait
+LONG_LEASE = 20.0
 #: seconds any one condition is given
 PATIENCE = 45.0
 
@@ -59,7 +61,7 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 class Scene:
     """One queue on one server, what it has accepted, and what works on it."""
 
-    def __init__(self, server: Any, path: Path) -> None:
+    def __init__(self, server: Any, path: Path, lease: float = LEASE) -> None:
         self.server = server
         self.path = path
         #: number -> job of what was accepted
@@ -74,7 +76,7 @@ class Scene:
                 "secret_key": "the key of these tests, not of anybody else",
                 "log_level": "ERROR",
                 "shutdown_timeout": 5,
-                "retry": LEASE,
+                "retry": lease,
                 "max_crashes": 0,
                 "save_limit": 0,
                 "redis": {"unix_socket_path": server.path},
@@ -162,8 +164,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene(lasting: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    """Return a queue that two workers work on; nobody of it may be left behind."""
+def scene(
+    request: pytest.FixtureRequest, lasting: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scene]:
+    """Return a queue that two workers work on, with leases of as long; nobody of it may be left behind."""
     mark = uuid.uuid4().hex
     (tmp_path / "chaos_tasks.py").write_text(TASKS)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -171,7 +175,7 @@ def scene(lasting: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("MARK_OF_QCORE_TESTS", mark)
     # a process that was forked for the test shows the environment of whoever forked it
     monkeypatch.setenv("QCORE_TEST_NO_FORKS", "1")
-    made = Scene(lasting, tmp_path / "witness")
+    made = Scene(lasting, tmp_path / "witness", getattr(request, "param", LEASE))
     try:
         made.start()
         yield made
@@ -196,6 +200,7 @@ def left_of(mark: str) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.parametrize("scene", [LONG_LEASE], indirect=True)
 def test_killed_idle_workers_cost_nothing(scene: Scene) -> None:
     """Whoever waits in the server holds nothing; what comes next runs once."""
     for turn in range(4):
@@ -211,6 +216,7 @@ def test_killed_idle_workers_cost_nothing(scene: Scene) -> None:
     assert {1} == set(scene.runs().values())
 
 
+@pytest.mark.parametrize("scene", [LONG_LEASE], indirect=True)
 def test_killed_busy_workers_lose_nothing(scene: Scene) -> None:
     """Each kill costs at most the run it fell into."""
     scene.send(MANY)

@@ -45,6 +45,10 @@ class Sqs:
         """Plan errors, see `server.Wrongs`."""
         self._post("/state", wrongs)
 
+    def pass_time(self, seconds: float) -> None:
+        """Have the server's clock go forward; that of the tests stays as it is."""
+        self._post("/pass", {"seconds": seconds})
+
     def asked(self) -> dict[str, int]:
         """Return how often each operation was requested."""
         told: dict[str, int] = self._post("/state", {})["asked"]

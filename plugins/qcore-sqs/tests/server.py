@@ -2,6 +2,7 @@
 
 `python server.py` prints the port it listens on. A GET of /state tells how often what was asked; a
 POST of /state with a JSON object sets what is to go wrong, see `Wrongs`; /reset forgets everything.
+A POST of /pass has the clock go forward by `seconds`, so that no test waits for delays and leases.
 
 Where moto 5.2 is not as AWS (measured; AWS as its documentation has it), and what is done here:
 
@@ -44,9 +45,23 @@ if TYPE_CHECKING:
 
 Reply = tuple[str, dict[str, Any]]
 
+
+class Clock:
+    """The time of the server, which tests have pass."""
+
+    def __init__(self) -> None:
+        #: seconds that have passed on request
+        self.passed = 0.0
+
+    def now(self) -> float:
+        """Return epoch seconds."""
+        return time.time() + self.passed
+
+
+CLOCK = Clock()
 # moto asks its clock a hundred times for each message there is, by way of three datetimes: a request
 # on a queue of 400 messages took 0.7 seconds, nearly all of it that
-moto.sqs.models.unix_time_millis = lambda: time.time() * 1000
+moto.sqs.models.unix_time_millis = lambda: CLOCK.now() * 1000
 
 #: a batch needs the right to what it does
 RIGHTS = re.compile(r'"(sqs:\w+)"')
@@ -103,6 +118,7 @@ class Server:
 
     def _reset(self) -> None:
         self.wrongs = Wrongs()
+        CLOCK.passed = 0.0
         self.asked: Counter[str] = Counter()
         #: message id -> its last lease
         self._held: dict[str, HeldMessage] = {}
@@ -114,7 +130,7 @@ class Server:
         """Answer a request."""
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         path = environ["PATH_INFO"]
-        if path in {"/state", "/reset"}:
+        if path in {"/state", "/reset", "/pass"}:
             return self._respond(start, self._state(path, body))
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         told = json.loads(body or b"{}")
@@ -129,6 +145,9 @@ class Server:
 
     def _state(self, path: str, body: bytes) -> Reply:
         with self._lock:
+            if path == "/pass":
+                CLOCK.passed += json.loads(body)["seconds"]
+                return "200 OK", {}
             if path == "/reset":
                 self._moto_reset()
                 self._reset()
@@ -228,7 +247,7 @@ class Server:
                 continue
             if owner in self._deleted:
                 code, text = "InvalidParameterValue", "Message does not exist or is not available"
-            elif owner and held is not None and not (current and held.until > time.time()):
+            elif owner and held is not None and not (current and held.until > CLOCK.now()):
                 code, text = "AWS.SimpleQueueService.MessageNotInflight", "The message is not in flight"
             else:
                 continue
@@ -240,7 +259,7 @@ class Server:
     def _note(
         self, operation: str, told: dict[str, Any], answer: dict[str, Any], environ: dict[str, Any]
     ) -> None:
-        now = time.time()
+        now = CLOCK.now()
         for message in answer.get("Messages", []) if operation == "ReceiveMessage" else []:
             handle, owner = message["ReceiptHandle"], message["MessageId"]
             self._owner[handle] = owner
@@ -262,7 +281,7 @@ class Server:
                 self._held[owner].until = now + float(entry["VisibilityTimeout"])
 
     def _leased(self) -> int:
-        now = time.time()
+        now = CLOCK.now()
         return sum(held.until > now for held in self._held.values())
 
     def _ask_moto(self, environ: dict[str, Any], body: bytes) -> Reply:

@@ -44,7 +44,7 @@ def acks(leased: Sequence[Delivery]) -> list[Settlement]:
     return [Settlement(one.receipt) for one in leased]
 
 
-def one(broker: SqsBroker, wait: float = 20.0) -> Delivery:
+def one(broker: SqsBroker, wait: float = 60.0) -> Delivery:
     """Lease the one message that is expected."""
     (found,) = broker.lease(1, wait)
     return found
@@ -276,10 +276,11 @@ def test_all_messages_are_leased_in_any_order(sqs: Any, new: New) -> None:
 @pytest.mark.parametrize("late", [False, True])
 def test_a_late_acknowledgement_may_remove_the_message(sqs: Any, new: New, late: bool) -> None:
     """SQS may accept the receipt of an expired lease, so the broker does not claim fencing."""
-    broker, other = new(retry=1.0), new()
+    broker, other = new(retry=300.0), new()
     assert broker.capabilities.fencing is False
     broker.enqueue([message()])
     expired = one(broker)
+    sqs.pass_time(300)
     current = one(other)
     sqs.tell(late=late)
 
@@ -291,11 +292,12 @@ def test_a_late_acknowledgement_may_remove_the_message(sqs: Any, new: New, late:
 
 
 @pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.DEAD_LETTER])
-def test_a_late_settlement_sends_no_copy(new: New, action: Action) -> None:
+def test_a_late_settlement_sends_no_copy(sqs: Any, new: New, action: Action) -> None:
     """A copy is sent only if the lease has not expired."""
-    broker, other = new(retry=1.0), new()
+    broker, other = new(retry=300.0), new()
     broker.enqueue([message()])
     expired = one(broker)
+    sqs.pass_time(300)
     current = one(other)
 
     broker.settle([Settlement(expired.receipt, action, reason="late")])
@@ -321,7 +323,7 @@ def test_a_foreign_message_is_leased_unchanged(new: New) -> None:
 @pytest.mark.parametrize("action", [Action.RETRY, Action.RELEASE, Action.DEAD_LETTER])
 def test_a_message_left_by_a_settlement_is_never_leased(sqs: Any, new: New, action: Action) -> None:
     """If a process dies after it sent the copy, the receiver of the copy removes the old message."""
-    broker, other = new(retry=4.0), new()
+    broker, other = new(retry=300.0), new()
     broker.enqueue([message(b"once")])
     leased = one(broker)
     sqs.tell(fail={"DeleteMessageBatch": ["AccessDenied", 403, 1]})
@@ -334,8 +336,11 @@ def test_a_message_left_by_a_settlement_is_never_leased(sqs: Any, new: New, acti
         again = one(other)
         assert (again.failures, again.deliveries) == ((1, 2) if action is Action.RETRY else (0, 1))
         other.settle(acks([again]))
+    sqs.pass_time(300)
 
-    assert not other.lease(1, 10.0)
+    assert not other.lease(1, 0.0)
+    size = other.size()
+    assert (size.ready, size.delayed, size.leased) == (0, 0, 0)
 
 
 def test_a_dead_letter_that_was_sent_twice_is_listed_once(sqs: Any, new: New) -> None:
@@ -464,26 +469,29 @@ def test_without_long_polls_the_queue_is_polled(sqs: Any, new: New) -> None:
     assert 2 <= sqs.asked()["ReceiveMessage"] <= 12
 
 
-def test_a_delayed_message_is_purged_too(new: New) -> None:
+def test_a_delayed_message_is_purged_too(sqs: Any, new: New) -> None:
     """A delayed message cannot be received before its time, so it is removed then."""
     broker, other = new(), new()
-    broker.enqueue([message(b"now"), message(b"later", 3.0)])
+    broker.enqueue([message(b"now"), message(b"later", 300.0)])
     assert other.purge() == 2
-    broker.enqueue([message(b"after", 2.0)])
+    broker.enqueue([message(b"after", 300.0)])
+    sqs.pass_time(300)
 
-    assert [found.body for found in other.lease(5, 5.0)] == [b"after"]
-    assert not other.lease(5, 3.0)
-    assert other.size().ready == 0
+    assert [found.body for found in other.lease(5, 20.0)] == [b"after"]
+    assert not other.lease(5, 0.0)
+    size = other.size()
+    assert (size.ready, size.delayed, size.leased) == (0, 0, 1)
 
 
-def test_a_leased_message_that_was_delayed_survives_a_purge(new: New) -> None:
+def test_a_leased_message_that_was_delayed_survives_a_purge(sqs: Any, new: New) -> None:
     """A message that was leased before the purge is not purged."""
-    broker, other = new(retry=3.0), new()
+    broker, other = new(retry=300.0), new()
     broker.enqueue([message(b"leased", 1.0)])
     one(broker)
 
     assert other.purge() == 0
 
+    sqs.pass_time(300)
     assert one(other).body == b"leased"
 
 
@@ -503,14 +511,15 @@ def test_a_missing_permission_to_read_tags_is_logged_once(
 # -- redrive ------------------------------------------------------------------------------------
 
 
-def test_messages_moved_by_the_redrive_policy_are_dead_letters(new: New) -> None:
+def test_messages_moved_by_the_redrive_policy_are_dead_letters(sqs: Any, new: New) -> None:
     """Messages that SQS moves are listed and can be requeued."""
-    broker = new(retry=1.0, max_receives=2)
+    broker = new(retry=300.0, max_receives=2)
     broker.enqueue([message(b"hopeless")])
     for _ in range(2):
         assert one(broker).body == b"hopeless"
+        sqs.pass_time(300)
 
-    assert not broker.lease(1, 3.0)
+    assert not broker.lease(1, 0.0)
     (letter,) = broker.dead_letters()
 
     assert (letter.body, "redrive policy" in letter.reason) == (b"hopeless", True)
