@@ -27,8 +27,7 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """Keep the user's settings out of the tests and the tests out of the user's state."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("QCORE_")]:
-            if not name.startswith("QCORE_TEST_"):
-                patch.delenv(name)
+            patch.delenv(name)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 

@@ -83,7 +83,7 @@ class ForkServer:
     @staticmethod
     def works_here() -> bool:
         """Tell whether forks can become children of this process, and are wanted."""
-        return sys.platform == "linux" and not os.environ.get("QCORE_TEST_NO_FORKS")
+        return sys.platform == "linux" and not os.environ.get("TEST_QCORE_NO_FORKS")
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from qcore.model import Delivery, Outgoing, Settlement, StoredResult
 
 #: environment: the step, and a folder with one file for each death still to be died
-STEP: Final = "QCORE_TEST_STEP"
-LIVES: Final = "QCORE_TEST_LIVES"
+STEP: Final = "TEST_QCORE_STEP"
+LIVES: Final = "TEST_QCORE_LIVES"
 #: environment: keep results and messages apart, as if they were of two services
-APART: Final = "QCORE_TEST_APART"
+APART: Final = "TEST_QCORE_APART"
 
 #: environment: set in the processes that may die, the workers
-MORTAL: Final = "QCORE_TEST_MORTAL"
+MORTAL: Final = "TEST_QCORE_MORTAL"
 
 #: steps of a worker's cycle, in their order
 STEPS: Final = ("leased", "held", "begun", "ran", "noted", "unsettled", "saved", "settled")

@@ -145,7 +145,7 @@ class LosesAnswers(_Lacking):
     def commit_and_lease(self, store: Any, results: Any, settlements: Any, *args: Any) -> Any:
         """Commit, and lose the answer to what a worker settles."""
         found = super().commit_and_lease(store, results, settlements, *args)
-        muted = Path(os.environ["QCORE_TEST_MUTED"])
+        muted = Path(os.environ["TEST_QCORE_MUTED"])
         if settlements and self.is_worker and muted.exists():
             with (muted.parent / "lost").open("a") as file:
                 file.write("an answer\n")

@@ -239,7 +239,7 @@ def test_it_does_not_begin_before_its_acknowledgement_is_confirmed(
     """An unknown answer is asked for again; a worker that is stopped meanwhile has not run it."""
     muted = land.file("muted")
     muted.touch()
-    monkeypatch.setenv("QCORE_TEST_MUTED", str(muted))
+    monkeypatch.setenv("TEST_QCORE_MUTED", str(muted))
     settings = SETTINGS | {"broker_class": "tests.integration.strange_brokers.LosesAnswers", "workers": 1}
     app, cluster = land.both(**settings)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Django-Q's own seconds take more than a minute
 AT_LENGTH = pytest.mark.skipif(
-    "QCORE_TEST_SLOW" not in os.environ, reason="takes a minute; set QCORE_TEST_SLOW=1"
+    "TEST_QCORE_SLOW" not in os.environ, reason="takes a minute; set TEST_QCORE_SLOW=1"
 )
 
 

@@ -222,10 +222,11 @@ def test_the_server_removes_expired_documents(
 
 
 class Line:
-    """A proxy to a server that can drop answers."""
+    """A proxy to a server that can drop answers, and can end connections instead of answering."""
 
     def __init__(self, port: int) -> None:
         self.answers = True
+        self.cut = False
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -247,6 +248,8 @@ class Line:
     def _pump(self, source: socket.socket, sink: socket.socket, back: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if self.cut and back:
+                    break
                 # what is swallowed stays swallowed: the line is of no more use
                 if self.answers or not back:
                     sink.sendall(data)
@@ -273,10 +276,10 @@ def line(land: Any) -> Iterator[Line]:
 
 @pytest.fixture
 def by_line(settings: Callable[..., Settings], line: Line) -> Callable[..., Settings]:
-    """Return a factory of settings that use the proxy, with short timeouts."""
+    """Return a factory of settings that use the proxy; it is soon clear that it lets nobody through."""
     told = {
         "host": "127.0.0.1", "port": line.port, "replicaSet": None, "directConnection": True,
-        "socketTimeoutMS": 300, "connectTimeoutMS": 300, "serverSelectionTimeoutMS": 1000,
+        "serverSelectionTimeoutMS": 1000,
     }  # fmt: skip
     return lambda **fields: settings(**{**told, **fields})
 
@@ -291,7 +294,7 @@ def test_a_claim_whose_answer_is_lost_is_released(by_line: Callable[..., Setting
     claim = broker._claim
 
     def cut(copies: Any) -> Any:
-        line.answers = False
+        line.cut = True
         return claim(copies)
 
     broker._claim = cut  # type: ignore[method-assign]  # the line is cut between two commands
@@ -299,7 +302,7 @@ def test_a_claim_whose_answer_is_lost_is_released(by_line: Callable[..., Setting
         broker.lease(1, 0.0)
     broker._claim = claim  # type: ignore[method-assign]  # as above
     assert broker._unknown_claims
-    line.answers = True
+    line.cut = False
 
     (found,) = lease_when_it_is_back(broker)
 
@@ -326,10 +329,10 @@ def test_an_enqueue_whose_answer_is_lost_may_be_repeated(
     broker = MongoBroker(by_line())
     sent = Outgoing(os.urandom(16), b"one")
     broker.size()
-    line.answers = False
+    line.cut = True
     with pytest.raises(BackendUnavailable, match="may have been accepted"):
         broker.enqueue([sent])
-    line.answers = True
+    line.cut = False
 
     end = time.monotonic() + 45
     while True:

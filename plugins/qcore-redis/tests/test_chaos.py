@@ -174,7 +174,7 @@ def scene(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("MARK_OF_QCORE_TESTS", mark)
     # a process that was forked for the test shows the environment of whoever forked it
-    monkeypatch.setenv("QCORE_TEST_NO_FORKS", "1")
+    monkeypatch.setenv("TEST_QCORE_NO_FORKS", "1")
     made = Scene(lasting, tmp_path / "witness", getattr(request, "param", LEASE))
     try:
         made.start()
