@@ -92,6 +92,29 @@ def test_many_notifications_count_as_one(wakeup_file: Wakeup) -> None:
     assert seconds_of(lambda: wakeup_file.wait(0.02)) >= 0.02
 
 
+@pytest.mark.parametrize("replace", [False, True], ids=["deleted", "replaced"])
+def test_a_file_that_is_gone_is_made_and_watched_anew(tmp_path: Path, replace: bool) -> None:
+    """Both who waits and who notifies notice, so that nobody has to wait for the periodic check."""
+    file = tmp_path / "wakeup_file"
+    waiting, notifying = Wakeup(str(file), LONG), Wakeup(str(file), LONG)
+    waiting.wait(0)
+    notifying.notify()
+    waiting.wait(LONG)
+
+    if replace:
+        other = tmp_path / "other"
+        other.touch()
+        other.rename(file)
+    else:
+        file.unlink()
+    assert seconds_of(lambda: waiting.wait(TIMEOUT)) < TIMEOUT
+    notifying.notify()
+
+    assert seconds_of(lambda: waiting.wait(TIMEOUT)) < TIMEOUT
+    waiting.close()
+    notifying.close()
+
+
 def test_a_wait_ends_after_its_seconds(wakeup_file: Wakeup) -> None:
     """Without a notification a wait lasts at least as long as its argument says."""
     assert seconds_of(lambda: wakeup_file.wait(0.05)) >= 0.05

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import select
+import struct
 import sys
 import time
 
@@ -16,6 +17,10 @@ logger = logging.getLogger("qcore_sqlite")
 MAX_WAIT = 1.0
 
 _IN_MODIFY = 0x2
+#: the file was deleted, replaced or moved: the number of its links changed, or its name
+_GONE = 0x4 | 0x400 | 0x800
+#: one event: watch, mask, cookie, length of a name, of which a watched file has none
+_EVENT = struct.Struct("iIII")
 #: bytes; more than the kernel ever returns for one watch
 _EVENTS = 4096
 
@@ -38,6 +43,10 @@ class Wakeup:
     def notify(self) -> None:
         """Wake every waiting process; an error is logged, because the change is committed already."""
         try:
+            if self._write_descriptor is not None and not os.fstat(self._write_descriptor).st_nlink:
+                # deleted; the processes that wait have made another one
+                os.close(self._write_descriptor)
+                self._write_descriptor = None
             if self._write_descriptor is None:
                 self._write_descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.pwrite(self._write_descriptor, b"\0", 0)
@@ -56,7 +65,12 @@ class Wakeup:
         poller = select.poll()
         poller.register(self._watch_descriptor, select.POLLIN)
         if poller.poll(max(0.0, min(seconds, max(self._poll, MAX_WAIT))) * 1000):
-            os.read(self._watch_descriptor, _EVENTS)
+            events = _EVENT.iter_unpack(os.read(self._watch_descriptor, _EVENTS))
+            if any(mask & _GONE for _, mask, _, _ in events):
+                # the caller looks once more after this, so nothing is missed between the two watches
+                os.close(self._watch_descriptor)
+                self._watch_descriptor = None
+                self._start_watching()
 
     def close(self) -> None:
         """Close the descriptors; the object can be used again."""
@@ -78,7 +92,7 @@ class Wakeup:
 
 
 def watch(path: str) -> int:
-    """Return an inotify descriptor that becomes readable when the file is written to.
+    """Return an inotify descriptor that becomes readable when the file is written to or gone.
 
     Raises:
         OSError: the file does not exist, or the user has too many inotify instances, 128 by default.
@@ -87,7 +101,7 @@ def watch(path: str) -> int:
     descriptor: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     if descriptor < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "inotify")
-    if libc.inotify_add_watch(descriptor, os.fsencode(path), _IN_MODIFY) < 0:
+    if libc.inotify_add_watch(descriptor, os.fsencode(path), _IN_MODIFY | _GONE) < 0:
         code = ctypes.get_errno()
         os.close(descriptor)
         raise OSError(code, os.strerror(code), path)
