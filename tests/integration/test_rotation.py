@@ -83,7 +83,10 @@ def test_a_cluster_says_that_no_key_opens_a_schedule(land: Land) -> None:
 
     found = until(lambda: cluster.status().troubles, "a trouble")
 
-    assert "schedule 'by hand' is sealed with a key that is not in secret_key" in found[0]
+    assert (
+        "schedule 'by hand' is sealed with a key that is not in secret_key, and this process has its key "
+        "from secret_key, given in code; add that key"
+    ) in found[0]
     assert lines(land.file()) == []
     (broken,) = new.schedules.list()
     assert "not in secret_key" in broken.fault

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,7 +24,6 @@ from qcore_sqlite import make_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from qcore.interfaces import Broker
 
@@ -211,6 +211,52 @@ def test_a_moved_task_is_still_signed(move: Callable[..., tuple[int, str, str]],
     told = json.loads(out)
     assert (code, told["moved"], told["refused"], told["left"]["delayed"]) == (Exit.OK, 2, 0, 1)
     assert len([there.runtime.envelope.open(body) for body in bodies]) == 2
+
+
+@pytest.fixture
+def own_key(move: Callable[..., tuple[int, str, str]]) -> str:
+    """Put a task on a queue whose key is beside it, and return that key."""
+    del move
+    Path("qcore.toml").write_text('name = "cli"\n[sqlite]\npath = "here.db"\n', encoding="utf-8")
+    App(Config.load()).enqueue("math.sqrt", 4)
+    return Path("here.key").read_text()
+
+
+def test_a_key_beside_the_queue_moves_along(move: Callable[..., tuple[int, str, str]], own_key: str) -> None:
+    """Without it the new queue would be one that has lost its key."""
+    code, _, err = move("--from", "sqlite:here.db", "--to", "sqlite:there.db")
+
+    assert (code, "the key of the new queue is in" in err) == (Exit.OK, True)
+    assert Path("there.key").read_text() == own_key
+    assert Path("there.key").stat().st_mode & 0o777 == 0o600
+    there = App(Config.from_dict({"name": "cli", "sqlite": {"path": "there.db"}}))
+    with there.runtime.brokers.connection() as broker:
+        (found,) = broker.lease(10, 0)
+    assert there.runtime.envelope.open(found.body).id == found.body[ID_AT]
+
+
+def test_another_key_beside_the_new_queue_is_refused(
+    move: Callable[..., tuple[int, str, str]], own_key: str
+) -> None:
+    """Its workers would dead-letter what is moved."""
+    assert own_key
+    Path("there.key").write_text("the key of another queue, which was there before")
+
+    code, _, err = move("--from", "sqlite:here.db", "--to", "sqlite:there.db")
+
+    assert code == Exit.USAGE
+    assert "is not that of" in err
+
+
+def test_a_move_says_which_key_a_new_file_needs(move: Callable[..., tuple[int, str, str]]) -> None:
+    """Where the key is in the configuration, that has to keep it."""
+    App(Config.load()).enqueue("math.sqrt", 4)
+
+    code, _, err = move("--from", "qcore.toml", "--to", "sqlite:there.db")
+
+    assert code == Exit.OK
+    assert "there.db needs the key of the old queue: keep `secret_key` and `name`" in err
+    assert not Path("there.key").exists()
 
 
 def test_a_move_says_what_it_cannot_count(move: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

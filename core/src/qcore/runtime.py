@@ -172,7 +172,8 @@ class Runtime:
 
     def make_schedule_store(self, *, create: bool = True) -> SealedSchedules:
         """Connect to the schedule store: the broker's, else that of `result_store`, else the default."""
-        return SealedSchedules(self.make_schedule_rows(create=create), self.schedule_sealer)
+        rows = self.make_schedule_rows(create=create)
+        return SealedSchedules(rows, self.schedule_sealer, self.config.key_text)
 
     def make_schedule_rows(self, *, create: bool = True) -> ScheduleStore:
         """Connect to the schedule store without the keys: what is in it is sealed."""

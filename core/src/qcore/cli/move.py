@@ -17,6 +17,7 @@ from qcore.config import Config
 from qcore.errors import QcoreError
 from qcore.settings import keyfile
 from qcore.wording import counted
+from qcore_settings.rules import InvalidValue
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
@@ -60,11 +61,43 @@ def command(session: Session, source: str, target: str, name: str | None, as_jso
         raise click.UsageError(msg)
     brokers = [_source(App(from_, plugins=session.plugins))]
     try:
+        beside = None if to_key else _share_key(None if from_key and from_.secret_key else from_, to)
         brokers.append(App(to, plugins=session.plugins).runtime.make_broker())
-        return _move(from_.name, brokers[0], brokers[1], as_json=as_json)
+        code = _move(from_.name, brokers[0], brokers[1], as_json=as_json)
+        if beside is not None:
+            say(beside, error=True)
+        return code
     finally:
         for broker in brokers:
             broker.close()
+
+
+def _share_key(from_: Config | None, to: Config) -> str | None:
+    """Give a new queue in a file the key file of the old one; return what to say of its key.
+
+    Args:
+        from_: the old queue; None = its key is in `secret_key`.
+        to: the new one, given by its URL.
+
+    """
+    queue, old = to.queue_file(to.name), None if from_ is None else from_.queue_file(to.name)
+    if queue is None:
+        return None
+    beside = keyfile.path_beside(queue)
+    try:
+        if old is not None and keyfile.path_beside(old).exists():
+            keys = keyfile.read_file(keyfile.path_beside(old))
+            made = keyfile.make(queue, "\n".join(keys))
+            if made is None and keys[0] not in keyfile.read_file(beside):
+                msg = (
+                    f"the key file {str(beside)!r} is not that of {str(old)!r}: workers of the new queue "
+                    "would refuse what is moved; add the old key to it, or name another file in --to"
+                )
+                raise click.UsageError(msg)
+            return None if made is None else f"the key of the new queue is in {beside}, a copy"
+    except InvalidValue as exc:
+        raise click.ClickException(str(exc)) from exc
+    return f"{queue} needs the key of the old queue: keep `secret_key` and `name` in its configuration"
 
 
 def _source(app: App) -> Broker:

@@ -36,7 +36,8 @@ class SealedSchedules:
     change it. What is written is sealed with the first key, whichever key sealed it before.
     """
 
-    def __init__(self, store: ScheduleStore, sealer: Sealer) -> None:
+    def __init__(self, store: ScheduleStore, sealer: Sealer, whence: str = "secret_key") -> None:
+        self._whence = whence
         #: keeps the sealed rows
         self.store = store
         self._sealer = sealer
@@ -197,8 +198,8 @@ class SealedSchedules:
             data = self._sealer.open(_LAYOUT + row.name.encode(), row.body[1:])
         except UnknownKey as exc:
             msg = (
-                f"schedule {row.name!r} is sealed with a key that is not in secret_key; "
-                f"add that key, or {what_to_do}"
+                f"schedule {row.name!r} is sealed with a key that is not in secret_key, and this process has "
+                f"its key from {self._whence}; add that key, or {what_to_do}"
             )
             raise UnknownKey(msg) from exc
         except BadSignature as exc:

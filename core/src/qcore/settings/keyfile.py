@@ -183,8 +183,8 @@ def beside(queue: Path) -> tuple[str, ...]:
     return keys
 
 
-def make(queue: Path) -> Path | None:
-    """Create the key of a queue in a file and return its path; None if there is one.
+def make(queue: Path, text: str = "") -> Path | None:
+    """Create the key file of a queue, with a new key or `text`, and return its path; None if there is one.
 
     Raises:
         InvalidValue: it cannot be created.
@@ -194,7 +194,7 @@ def make(queue: Path) -> Path | None:
     if os.path.exists(path):  # noqa: PTH110 - Path.exists would raise where the folder may not be entered
         return None
     try:
-        _create(path)
+        _create(path, text or new())
     except PermissionError:
         raise InvalidValue(
             f"the key file {str(path)!r} can neither be read nor created by the user "
@@ -216,13 +216,13 @@ def exists(queue: Path) -> bool:
         return False
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w") as file:
-            file.write(f"{new()}\n")
+            file.write(f"{text}\n")
             file.flush()
             os.fsync(handle)
         # A link is atomic and never replaces a file: a second process reads the key of the first.
