@@ -88,7 +88,6 @@ ROOMS: Final = {
         {"scheduler_thread"},
         {"declared"},
         {"app_api", "quarantine", "purging"},
-        {"service"},
         {"build", "firing"},
         {"messages"},
         {"swap"},
@@ -209,7 +208,7 @@ def falls(source: str, target: str) -> bool:
     [
         ("qcore.supervision.slot", "qcore.workers.worker", True),
         ("qcore.workers.worker", "qcore.supervision.slot", False),
-        ("qcore.flows.app_api", "qcore.schedules.service", False),
+        ("qcore.flows.app_api", "qcore.schedules.build", False),
         ("qcore.supervision.pool", "qcore.supervision.slot", True),
         ("qcore.supervision.slot", "qcore.supervision.pool", False),
         ("qcore.supervision.pool", "qcore.supervision.renewal", False),

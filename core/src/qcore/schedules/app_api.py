@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from qcore.errors import ScheduleError
-from qcore.schedules.build import check_changes, edited
-from qcore.schedules.service import ScheduleService
+from qcore.errors import EnvelopeError, ScheduleError
+from qcore.schedules import messages
+from qcore.schedules.build import check_broker, check_changes, draft, edited, replacement, resumed
+from qcore.schedules.swap import swap
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import options_from_django_q
 from qcore.tasks.resolve import main_script
 from qcore.tasks.task import Job, bind
-from qcore_calendar.when import When
+from qcore_calendar import rules
+from qcore_calendar.when import When, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from zoneinfo import ZoneInfo
 
+    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Schedule
-    from qcore.tasks.call import Options
+    from qcore.tasks.call import Call, Options
     from qcore.tasks.task import Producer, Sender
     from qcore_calendar.when import Overlap
 
@@ -107,7 +113,7 @@ class Schedules:
             next_run=next_run, time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=jitter,
             intended_date_kwarg=intended_date_kwarg,
         )  # fmt: skip
-        return self._service.add(bind(func, args, kwargs, _options(q_options, hook, queue)), when)
+        return self._store(bind(func, args, kwargs, _options(q_options, hook, queue)), when)
 
     def update(self, name: str, /, **changes: Any) -> Schedule:
         """Change parts of a schedule; the others stay, and a paused schedule stays paused.
@@ -129,7 +135,13 @@ class Schedules:
         call = bind(changes["func"], (), {}) if "func" in changes else None
         options = _options(changes.get("q_options"), changes.get("hook"), None)
         runtime = self._app.runtime
-        return self._service.edit(name, lambda before: edited(runtime, before, changes, options, call))
+
+        def changed(before: Schedule) -> Schedule:
+            after = edited(runtime, before, changes, options, call)
+            check_broker(runtime, after)
+            return after
+
+        return self._change(name, changed)
 
     def get(self, name: str) -> Schedule:
         """Return a schedule.
@@ -138,11 +150,13 @@ class Schedules:
             ScheduleError: there is none of this name.
 
         """
-        return self._service.get(name)
+        with self._app.runtime.schedule_stores.connection() as store:
+            return _existing(_stored(store, name), name)
 
     def delete(self, name: str) -> bool:
         """Delete a schedule; return whether there was one. The tasks it has enqueued stay."""
-        return self._service.remove(name)
+        with self._app.runtime.schedule_stores.connection() as store:
+            return store.remove(name)
 
     def pause(self, name: str) -> Schedule:
         """Have a schedule fire no slots until it is resumed.
@@ -151,7 +165,9 @@ class Schedules:
             ScheduleError: there is none of this name.
 
         """
-        return self._service.pause(name)
+        return self._change(
+            name, lambda one: attrs.evolve(one, repeats=0, kept=one.repeats) if one.repeats else one
+        )
 
     def resume(self, name: str) -> Schedule:
         """Have a paused or broken schedule fire again; slots it has missed meanwhile are skipped.
@@ -160,7 +176,7 @@ class Schedules:
             ScheduleError: there is none of this name, or it has no slots left.
 
         """
-        return self._service.resume(name)
+        return self._change(name, lambda one: resumed(one, self._app.runtime.clock.now()))
 
     def run(self, name: str) -> Job:
         """Enqueue a schedule's task now; its slots stay as they are.
@@ -169,12 +185,36 @@ class Schedules:
             ScheduleError: there is none of this name.
 
         """
-        queue, id_ = self._service.run(name)
-        return Job(self._app.for_queue(queue), id_)
+        runtime = self._app.runtime
+        now = runtime.clock.now()
+        id_ = int(now * 1000).to_bytes(6, "big") + os.urandom(10)
+        one = self.get(name)
+        opened = messages.OpenedSchedule(runtime, one)
+        message = opened.message(float(int(now)), id_)
+        if message is not None:
+            with opened.runtime.brokers.connection(create=True) as broker:
+                broker.enqueue([message])
+        return Job(self._app.for_queue(one.queue), id_.hex())
 
     def preview(self, what: str, count: int = 10, *, time_zone: str | None = None) -> list[datetime]:
         """Return the next slots of a schedule, by its name, or of a rule such as `*/5 * * * *`."""
-        return self._service.preview(what, count, time_zone)
+        check_count(count)
+        runtime = self._app.runtime
+        with runtime.schedule_stores.connection() as store:
+            one = _stored(store, what)
+        if one is not None:
+            where, first = rules.zone(one.time_zone), one.next_run
+            following = rules.slots(rules.parse(one.rule), first, where, one.anchor)
+            found = itertools.chain([first], following)
+            count = min(count, one.repeats) if one.repeats > 0 else count
+        else:
+            where, now = rules.zone(time_zone or runtime.config.time_zone), float(int(runtime.clock.now()))
+            found = itertools.chain(rules.slots(rules.parse(what), now, where, now))
+        try:
+            return [datetime.fromtimestamp(slot, where) for slot in itertools.islice(found, count)]
+        except (ValueError, OverflowError) as exc:
+            msg = f"{what!r} has a slot that is not a valid time: {exc}; change its next_run"
+            raise ScheduleError(msg) from exc
 
     def declare(self, task: Sender[..., Any], schedule: When | Sequence[When]) -> None:
         """Keep the schedules of `App.task(schedule=...)` for the clusters that import its module.
@@ -200,14 +240,43 @@ class Schedules:
             raise ScheduleError(msg)
         self.declarations[:] = [*others, *made]
 
-    @property
-    def _service(self) -> ScheduleService:
-        return ScheduleService(self._app.runtime)
+    def _store(self, call: Call, when: When) -> Schedule:
+        """Store a schedule; one of the same name is replaced."""
+        runtime = self._app.runtime
+        made = draft(runtime, call, when)
+        check_broker(runtime, made)
+
+        def replaced(before: Schedule | None) -> Schedule:
+            return made if before is None else replacement(before, made, runtime.clock.now())
+
+        with runtime.schedule_stores.connection(create=True) as store:
+            after, _ = swap(store, made.name, replaced, instead_of=(EnvelopeError,))
+        return made if after is None else after
+
+    def _change(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
+        """Change a schedule that clusters may be firing at the same time."""
+        with self._app.runtime.schedule_stores.connection() as store:
+            _existing(_stored(store, name), name)
+            after, _ = swap(store, name, lambda before: change(_existing(before, name)))
+        return _existing(after, name)
 
     # The last one, because the annotations of the others mean the built-in `list`.
     def list(self) -> Sequence[Schedule]:
         """Return every schedule of the queue, by name."""
-        return self._service.all()
+        with self._app.runtime.schedule_stores.connection() as store:
+            return store.all()
+
+
+def _stored(store: SealedSchedules, name: str) -> Schedule | None:
+    """Return the schedule of this name; text that cannot be a name is not given to the backend."""
+    return store.get(name) if name.isprintable() else None
+
+
+def _existing(found: Schedule | None, name: str) -> Schedule:
+    if found is None:
+        msg = f"no schedule {name!r}; qcore schedule list shows those there are"
+        raise ScheduleError(msg)
+    return found
 
 
 def _module_of(task: Sender[..., Any]) -> str:

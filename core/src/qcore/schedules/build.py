@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
-from qcore.errors import ScheduleError
+from qcore.errors import NotSupported, ScheduleError
 from qcore.messages.envelope import encode_head, read_head
 from qcore.model import Schedule
 from qcore.schedules import messages
@@ -72,6 +72,24 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     )
 
 
+def check_broker(runtime: Runtime, made: Schedule) -> None:
+    """Refuse a schedule that asks for what the broker of its tasks cannot do.
+
+    Raises:
+        NotSupported: it cannot.
+
+    """
+    there = messages.destination(runtime, made.queue)
+    if made.jitter:
+        with there.brokers.connection(create=True) as broker:
+            if not broker.capabilities.delay:
+                msg = (
+                    f"jitter={made.jitter!r} needs a broker that can delay a message, "
+                    f"which {there.config.broker!r} cannot"
+                )
+                raise NotSupported(msg)
+
+
 def check_changes(changes: Mapping[str, Any]) -> None:
     """Refuse names that are not parts of a schedule."""
     known = {field.name for field in attrs.fields(When)} - {"name"} | _OTHER_CHANGES
@@ -124,6 +142,56 @@ def edited(
         return _revived(before, changed, runtime.clock.now())
     # Slots missed while it was disabled are not caught up.
     return skip_missed(changed, runtime.clock.now()) if before.fault else changed
+
+
+def replacement(before: Schedule, made: Schedule, now: float) -> Schedule:
+    """Return a schedule that replaces another; with the same first slot it goes on where that one is.
+
+    A program that declares its schedules at each start neither fires a slot twice, nor resets their
+    counts, nor resumes what was paused by hand, nor begins again what has ended. Slots missed while
+    the old one was disabled are not caught up. Another first slot begins a new schedule.
+    """
+    ended = _has_ended(before)
+    if made.first not in ("", before.first) or (made.rule == "once" and ended and not made.first):
+        return made
+    same = (before.rule, before.time_zone) == (made.rule, made.time_zone)
+    if ended and same and (made.repeats >= 0 or made.rule == "once"):
+        return _going_on(before, attrs.evolve(made, repeats=0, kept=0), now)
+    if ended:
+        return skip_missed(made, max(before.next_run, now)) if made.first else made
+    left, wanted = before.repeats or before.kept, made.repeats or made.kept
+    left = min(left, wanted) if same and left > 0 and wanted > 0 else wanted
+    paused = 0 in (before.repeats, made.repeats)
+    after = attrs.evolve(made, repeats=0, kept=left) if paused else attrs.evolve(made, repeats=left)
+    if same:
+        return _going_on(before, after, now)
+    # The slots before the planned one were fired by the old rule.
+    return skip_missed(after, before.next_run - 1) if made.first else after
+
+
+def _going_on(before: Schedule, after: Schedule, now: float) -> Schedule:
+    """Return a schedule at the slot of the one that it replaces."""
+    first = after.first or before.first
+    after = attrs.evolve(after, next_run=before.next_run, anchor=before.anchor, first=first)
+    return skip_missed(after, now) if before.fault else after
+
+
+def resumed(one: Schedule, now: float) -> Schedule:
+    """Return a schedule that was paused or disabled with its next slot from now.
+
+    Raises:
+        ScheduleError: it has no slots left.
+
+    """
+    if _has_ended(one):
+        msg = (
+            f"schedule {one.name!r} has ended: it has no slots left; "
+            "give it more by qcore schedule update --repeats"
+        )
+        raise ScheduleError(msg)
+    if one.repeats and not one.fault:
+        return one
+    return skip_missed(attrs.evolve(one, repeats=one.repeats or one.kept, kept=0, fault=""), now)
 
 
 def _has_ended(one: Schedule) -> bool:
