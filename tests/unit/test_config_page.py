@@ -103,7 +103,7 @@ def test_page_tells_which_plugin_offers_a_known_key() -> None:
 def test_page_tells_what_the_builtin_sections_take() -> None:
     """The keys of `sqlite` are on the page with their defaults."""
     text = PAGE.read_text(encoding="utf-8")
-    kind = Plugins.discover(env={}).setting("sqlite")
+    kind = Plugins.discover(env={}).find("qcore_settings", "sqlite")
 
     for field in attrs.fields(kind):
         assert re.search(
@@ -111,10 +111,10 @@ def test_page_tells_what_the_builtin_sections_take() -> None:
         )
 
 
-@pytest.mark.parametrize("key", sorted(KNOWN.keys() & Plugins.discover(env={}).settings().keys()))
+@pytest.mark.parametrize("key", sorted(KNOWN.keys() & Plugins.discover(env={}).all("qcore_settings").keys()))
 def test_page_tells_what_a_plugin_of_ours_takes(key: str) -> None:
     """Each field is in the section of its key; one in a table has its type's default there."""
-    kind = Plugins.discover(env={}).setting(key)
+    kind = Plugins.discover(env={}).find("qcore_settings", key)
     fields = [field for one in (kind, *get_args(kind)) if attrs.has(one) for field in attrs.fields(one)]
     text = PAGE.read_text(encoding="utf-8")
     section = re.search(rf"^### {key}\n(.*?)^##", text, re.MULTILINE | re.DOTALL)

@@ -15,7 +15,7 @@ from qcore.errors import PluginBroken, PluginError, PluginNotFound, SkipTask
 from qcore.hookspecs import ExecuteEvent, SettledEvent, hookimpl
 from qcore.installed import Plugin, by_hand, check_distribution, from_metadata
 from qcore.model import TaskInfo
-from qcore.plugins import Plugins
+from qcore.plugins import KINDS, Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,35 +130,20 @@ def test_qcore_that_is_not_installed_says_so() -> None:
 # -- what names lead to -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("hook", "look_up"),
-    [
-        ("qcore_brokers", "broker"),
-        ("qcore_result_stores", "result_store"),
-        ("qcore_serializers", "serializer"),
-        ("qcore_error_reporters", "error_reporter"),
-        ("qcore_schedule_stores", "scheduler"),
-        ("qcore_coordination_stores", "coordination_store"),
-        ("qcore_settings", "setting"),
-        ("qcore_urls", "url"),
-    ],
-)
-def test_name_leads_to_what_was_offered(hook: str, look_up: str) -> None:
+@pytest.mark.parametrize("hook", sorted(KINDS))
+def test_name_leads_to_what_was_offered(hook: str) -> None:
     """Each kind of thing is looked up by the name it was offered under."""
     plugins = Plugins.of({"mine": offering(hook, "thing")})
 
-    assert object is getattr(plugins, look_up)("thing")
+    assert object is plugins.find(hook, "thing")
 
 
-@pytest.mark.parametrize(
-    ("hook", "look_up"),
-    [("qcore_settings", "settings"), ("qcore_commands", "commands"), ("qcore_checks", "checks")],
-)
-def test_everything_of_a_kind_is_listed(hook: str, look_up: str) -> None:
+@pytest.mark.parametrize("hook", sorted(KINDS))
+def test_everything_of_a_kind_is_listed(hook: str) -> None:
     """Keys, commands and checks are asked for all at once."""
     plugins = Plugins.of({"one": offering(hook, "a"), "two": offering(hook, "b")})
 
-    assert {"a": object, "b": object} == getattr(plugins, look_up)()
+    assert {"a": object, "b": object} == plugins.all(hook)
 
 
 def test_listing_says_what_a_plugin_offers() -> None:
@@ -179,7 +164,7 @@ def test_unknown_broker_names_what_is_there_and_what_to_install() -> None:
     plugins = Plugins.of({"builtin": offering("qcore_brokers", "sqlite", "memory")})
 
     with pytest.raises(PluginNotFound) as caught:
-        plugins.broker("sqs")
+        plugins.find("qcore_brokers", "sqs")
 
     assert str(caught.value) == (
         "no broker named 'sqs'; installed: memory, sqlite; the package qcore-sqs offers it: in a clone of "
@@ -192,7 +177,7 @@ def test_misspelt_name_is_answered_with_the_nearest() -> None:
     plugins = Plugins.of({"builtin": offering("qcore_serializers", "msgpack", "json")})
 
     with pytest.raises(PluginNotFound) as caught:
-        plugins.serializer("msgpak")
+        plugins.find("qcore_serializers", "msgpak")
 
     assert (
         str(caught.value) == "no serializer named 'msgpak'; installed: json, msgpack; did you mean 'msgpack'?"
@@ -209,7 +194,7 @@ def test_name_offered_twice_is_an_error_that_names_both() -> None:
     )
 
     with pytest.raises(PluginError) as caught:
-        plugins.broker("redis")
+        plugins.find("qcore_brokers", "redis")
 
     assert str(caught.value) == (
         "the broker 'redis' is offered by redis (other-redis 26.11.0) and redis (qcore-redis 26.11.0); "
@@ -240,7 +225,7 @@ def test_broken_plugin_is_complained_of_when_it_is_asked_for() -> None:
     plugins = Plugins([plugin("amazon", "qcore-sqs", failing(missing))])
 
     with pytest.raises(PluginBroken) as caught:
-        plugins.broker("sqs")
+        plugins.find("qcore_brokers", "sqs")
 
     assert str(caught.value) == (
         "the plugin amazon (qcore-sqs 26.11.0) could not be used: "
@@ -254,7 +239,7 @@ def test_unknown_name_lists_broken_plugins_that_might_offer_it() -> None:
     plugins = Plugins([plugin("odd", "qcore-odd", failing(ImportError("gone")))])
 
     with pytest.raises(PluginNotFound) as caught:
-        plugins.broker("nats")
+        plugins.find("qcore_brokers", "nats")
 
     assert str(caught.value) == (
         "no broker named 'nats'; installed: none; "
@@ -380,7 +365,7 @@ def test_built_in_things_cannot_be_shadowed(hook: str, kind: str) -> None:
         f"it offers the {kind} 'plain', which is built in; give it another name"
         == only(plugins, "evil").broken
     )
-    assert object is plugins._find(hook, "plain")
+    assert object is plugins.find(hook, "plain")
 
 
 def test_plugin_that_is_switched_off_is_not_even_imported() -> None:
@@ -390,7 +375,7 @@ def test_plugin_that_is_switched_off_is_not_even_imported() -> None:
     record = only(plugins, "bad")
     assert (record.blocked, record.broken) == (True, "")
     with pytest.raises(PluginNotFound) as caught:
-        plugins.broker("bad")
+        plugins.find("qcore_brokers", "bad")
     assert (
         str(caught.value)
         == "the plugin bad (qcore-bad 26.11.0) is switched off; take it out of QCORE_DISABLE_PLUGINS"
@@ -522,10 +507,10 @@ def test_every_known_name_says_what_to_install() -> None:
         with pytest.raises(
             PluginNotFound, match=rf"; the package {distribution} offers it: .*/{distribution}$"
         ):
-            Plugins(by_hand({})).setting(name)
+            Plugins(by_hand({})).find("qcore_settings", name)
     for name, what in installed.NOT_YET.items():
         with pytest.raises(PluginNotFound, match=rf"; it stands for {what}, which is not available yet$"):
-            Plugins(by_hand({})).setting(name)
+            Plugins(by_hand({})).find("qcore_settings", name)
 
 
 def test_broken_plugin_of_a_stranger_is_not_installed_by_its_name() -> None:

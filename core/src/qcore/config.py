@@ -87,7 +87,7 @@ class Config(options.Options):
         """
         env = os.environ if env is None else env
         plugins = plugins or Plugins.discover(env=env)
-        layers = Layers(texts=text_fields(plugins.settings()))
+        layers = Layers(texts=text_fields(plugins.all("qcore_settings")))
         layers.file(path, env)
         layers.environment(env)
         layers.merge(overrides)
@@ -130,7 +130,7 @@ class Config(options.Options):
         if problems:
             secrets = wording.secrets_of(layers.values)
             raise ConfigError([wording.without(problem, secrets) for problem in problems])
-        find_file = plugins.local_brokers().get(chosen)
+        find_file = plugins.all("qcore_local_brokers").get(chosen)
         return attrs.evolve(
             config,
             broker=chosen,

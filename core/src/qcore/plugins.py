@@ -16,11 +16,8 @@ from qcore.interfaces import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
-    from pathlib import Path
 
-    from qcore.coordination import CoordinationStore
     from qcore.installed import Plugin
-    from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer
 
 _log = logging.getLogger("qcore.plugins")
 
@@ -107,13 +104,27 @@ class Plugins:
 
     # -- what names lead to ---------------------------------------------------------------
 
-    def broker(self, name: str) -> Callable[[Settings], Broker]:
-        """Return the factory of a broker, by the configuration key that selects it."""
-        return self._find("qcore_brokers", name)  # type: ignore[no-any-return]  # hookspecs says what it is
+    def find(self, hook: str, name: str) -> Any:  # noqa: ANN401 - `hookspecs` says what each hook offers
+        """Return what is offered by a name through a registration hook: a factory, or a type.
 
-    def local_brokers(self) -> dict[str, Callable[[Settings], Path | None]]:
-        """Return what finds the file of a queue, for each broker that needs no server."""
-        return self._all("qcore_local_brokers")
+        Raises:
+            PluginError: nobody offers it, or two do; the message says what to do.
+
+        """
+        owners = [plugin for plugin in self._plugins if name in plugin.offers.get(hook, ())]
+        if not owners:
+            raise self.missing(KINDS[hook], name)
+        if len(owners) > 1:
+            titles = sorted(plugin.title for plugin in owners)
+            raise PluginError(
+                f"the {KINDS[hook]} {name!r} is offered by {' and '.join(titles)}; uninstall one of them, "
+                f"or switch one off by name in QCORE_DISABLE_PLUGINS"
+            )
+        return owners[0].offers[hook][name]
+
+    def all(self, hook: str) -> dict[str, Any]:
+        """Return everything that is offered through a registration hook, by name."""
+        return {name: what for plugin in self._plugins for name, what in plugin.offers.get(hook, {}).items()}
 
     def default_broker(self) -> str:
         """Return the broker that is taken when none is named.
@@ -122,7 +133,7 @@ class Plugins:
             PluginNotFound: no plugin offers one.
 
         """
-        found = self.local_brokers()
+        found = self.all("qcore_local_brokers")
         for name in found:
             if found[name](Settings(name="default")) is not None:
                 return name
@@ -131,49 +142,9 @@ class Plugins:
             f"such as redis{self.troubles()}"
         )
 
-    def result_store(self, name: str) -> Callable[[Settings], ResultStore]:
-        """Return the factory of a result store."""
-        return self._find("qcore_result_stores", name)  # type: ignore[no-any-return]  # as above
-
-    def serializer(self, name: str) -> Callable[[], Serializer]:
-        """Return the factory of a serializer."""
-        return self._find("qcore_serializers", name)  # type: ignore[no-any-return]  # as above
-
-    def error_reporter(self, name: str) -> Callable[..., ErrorReporter]:
-        """Return the factory of an error reporter."""
-        return self._find("qcore_error_reporters", name)  # type: ignore[no-any-return]  # as above
-
-    def scheduler(self, name: str) -> Callable[[Settings], ScheduleStore]:
-        """Return the factory of a schedule store."""
-        return self._find("qcore_schedule_stores", name)  # type: ignore[no-any-return]  # as above
-
-    def coordination_store(self, name: str) -> Callable[[Settings], CoordinationStore]:
-        """Return the factory of a coordination store."""
-        return self._find("qcore_coordination_stores", name)  # type: ignore[no-any-return]  # as above
-
-    def setting(self, key: str) -> Any:  # noqa: ANN401 - a type, or what cattrs takes for one
-        """Return the type of a plugin's configuration key."""
-        return self._find("qcore_settings", key)
-
-    def settings(self) -> dict[str, Any]:
-        """Return every configuration key the plugins offer, and its type."""
-        return self._all("qcore_settings")
-
-    def url(self, scheme: str) -> Callable[[str], Mapping[str, Any]]:
-        """Return what reads the URLs of a scheme."""
-        return self._find("qcore_urls", scheme)  # type: ignore[no-any-return]  # as above
-
-    def commands(self) -> dict[str, Callable[[], Any]]:
-        """Return the commands the plugins add to `qcore`."""
-        return self._all("qcore_commands")
-
-    def checks(self) -> dict[str, Callable[[Settings], str]]:
-        """Return the checks the plugins add to `qcore doctor`."""
-        return self._all("qcore_checks")
-
     def names(self, hook: str) -> frozenset[str]:
         """Return the names offered through a registration hook."""
-        return frozenset(self._all(hook))
+        return frozenset(self.all(hook))
 
     def title(self, hook: str, name: str) -> str:
         """Return what messages call a thing: `the broker 'sqs' of the plugin sqs (qcore-sqs 26.11.0)`."""
@@ -230,21 +201,6 @@ class Plugins:
         )
 
     # -- how they get in ------------------------------------------------------------------
-
-    def _find(self, hook: str, name: str) -> Any:  # noqa: ANN401 - the public look-ups give the type
-        owners = [plugin for plugin in self._plugins if name in plugin.offers.get(hook, ())]
-        if not owners:
-            raise self.missing(KINDS[hook], name)
-        if len(owners) > 1:
-            titles = sorted(plugin.title for plugin in owners)
-            raise PluginError(
-                f"the {KINDS[hook]} {name!r} is offered by {' and '.join(titles)}; uninstall one of them, "
-                f"or switch one off by name in QCORE_DISABLE_PLUGINS"
-            )
-        return owners[0].offers[hook][name]
-
-    def _all(self, hook: str) -> dict[str, Any]:
-        return {name: what for plugin in self._plugins for name, what in plugin.offers.get(hook, {}).items()}
 
     def _take_in(self, plugin: Plugin) -> None:
         if self._manager.is_blocked(plugin.name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker, ResultStore, ScheduleStore, Serializer, Settings
     from qcore.plugins import BoundHook
 
-_M = TypeVar("_M")
 #: Connections to the broker that the threads of one process share; a call uses one for moments only.
 _MAX_BROKERS: Final = 100
 #: Bytes to which arguments may be inflated, where `max_message` is not larger still.
@@ -62,7 +61,7 @@ class Runtime:
         self._others: dict[str, Runtime] = {}
         #: code -> serializer this configuration accepts
         self.serializers: Mapping[int, Serializer] = self._accepted()
-        self.serializer = self._make("qcore_serializers", config.serializer, self.plugins.serializer)
+        self.serializer = self._make("qcore_serializers", config.serializer)
         self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker, _MAX_BROKERS)
         #: decides about expiries and slots
         self.clock = BackendClock(self.brokers.connection)
@@ -152,7 +151,7 @@ class Runtime:
             whose = f"broker_class {dotted!r}"
             broker: Broker = self._guard(make(whose, load_broker_class(dotted), settings), whose)
         else:
-            broker = self._connect("qcore_brokers", self.config.broker, self.plugins.broker, settings)
+            broker = self._connect("qcore_brokers", self.config.broker, settings)
         faults = self.config.check_broker(broker.capabilities)
         if faults:
             broker.close()
@@ -163,7 +162,8 @@ class Runtime:
         """Connect to the result store."""
         name = self.result_store
         settings = self._settings_of_store(name, create=create)
-        return self._connect("qcore_result_stores", name, self.plugins.result_store, settings)
+        store: ResultStore = self._connect("qcore_result_stores", name, settings)
+        return store
 
     @property
     def result_store(self) -> str:
@@ -178,20 +178,16 @@ class Runtime:
     def make_schedule_rows(self, *, create: bool = True) -> ScheduleStore:
         """Connect to the schedule store without the keys: what is in it is sealed."""
         name = self._first("qcore_schedule_stores", self._own, self.config.result_store)
-        return self._connect(
-            "qcore_schedule_stores",
-            name,
-            self.plugins.scheduler,
-            self._settings_of_store(name, create=create),
-        )
+        settings = self._settings_of_store(name, create=create)
+        store: ScheduleStore = self._connect("qcore_schedule_stores", name, settings)
+        return store
 
-    def _make(self, hook: str, name: str, find: Callable[[str], Callable[..., _M]], *args: Any) -> _M:
-        factory = find(name)
+    def _make(self, hook: str, name: str, *args: Any) -> Any:  # noqa: ANN401 - `hookspecs` says what it offers
+        factory = self.plugins.find(hook, name)
         return make(self.plugins.title(hook, name), factory, *args)
 
-    def _connect(self, hook: str, name: str, find: Callable[[str], Callable[..., _M]], *args: Any) -> _M:
-        guarded: _M = self._guard(self._make(hook, name, find, *args), self.plugins.title(hook, name))
-        return guarded
+    def _connect(self, hook: str, name: str, settings: Settings) -> Any:  # noqa: ANN401 - as above
+        return self._guard(self._make(hook, name, settings), self.plugins.title(hook, name))
 
     def make_coordination_store(
         self, beside: ResultStore | None = None, *, create: bool = True
@@ -205,7 +201,8 @@ class Runtime:
         """
         name = self.coordination_store
         settings = attrs.evolve(self._settings_of_store(name, create=create), beside=beside)
-        return self._connect("qcore_coordination_stores", name, self.plugins.coordination_store, settings)
+        store: CoordinationStore = self._connect("qcore_coordination_stores", name, settings)
+        return store
 
     @property
     def coordination_store(self) -> str:
@@ -240,7 +237,7 @@ class Runtime:
     def _accepted(self) -> dict[int, Serializer]:
         found = {}
         for name in self.config.accept_serializers:
-            serializer = self._make("qcore_serializers", name, self.plugins.serializer)
+            serializer = self._make("qcore_serializers", name)
             found[serializer.code] = serializer
         return found
 
@@ -273,7 +270,7 @@ class Runtime:
         made = []
         for name, settings in self.config.error_reporter.items():
             try:
-                made.append((name, self.plugins.error_reporter(name)(**settings)))
+                made.append((name, self.plugins.find("qcore_error_reporters", name)(**settings)))
             except TypeError as exc:
                 msg = f"error_reporter.{name}: {exc}"
                 raise ConfigError([msg]) from exc

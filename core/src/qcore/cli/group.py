@@ -51,7 +51,7 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return our verbs, then the plugins'."""
-        offered = session(ctx).plugins.commands()
+        offered = session(ctx).plugins.all("qcore_commands")
         return [*VERBS, *sorted(offered.keys() - VERBS.keys())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -62,7 +62,7 @@ class Verbs(click.Group):
             return verb
         if cmd_name.startswith("-"):
             return None
-        offered = session(ctx).plugins.commands()
+        offered = session(ctx).plugins.all("qcore_commands")
         if cmd_name not in offered:
             near = wording.did_you_mean(cmd_name, [*VERBS, *offered])
             if cmd_name in installed.KNOWN_COMMANDS:
@@ -79,7 +79,7 @@ class Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
-        offered = session(ctx).plugins.commands()
+        offered = session(ctx).plugins.all("qcore_commands")
         rows = [(name, VERBS.get(name) or _help_of(offered[name])) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)

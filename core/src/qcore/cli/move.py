@@ -164,7 +164,7 @@ def _config(session: Session, given: str, name: str | None) -> tuple[Config, boo
     if len(scheme) < 2 or Path(given).exists():
         named: dict[str, Any] = {"name": name} if name else {}
         return Config.load(given, plugins=session.plugins, **named), True
-    keys = session.plugins.url(scheme)(given)
+    keys = session.plugins.find("qcore_urls", scheme)(given)
     # Nothing is sealed or opened: the key is never used.
     settings = {"name": name or session.config.name, "secret_key": keyfile.new(), **keys}
     return Config.from_dict(settings, session.plugins), False

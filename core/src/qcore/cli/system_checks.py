@@ -217,7 +217,7 @@ def store(session: Session) -> Iterator[str | CheckResult]:
         )
     else:
         yield "saved, read and deleted one"
-    local = runtime.plugins.local_brokers()
+    local = runtime.plugins.all("qcore_local_brokers")
     if runtime.result_store in local and runtime.config.broker not in local:
         text = (
             f"the broker {runtime.config.broker!r} may serve several machines, but results are in a file of"
@@ -240,7 +240,7 @@ def coordination(session: Session) -> Iterator[str | CheckResult]:
         yield CheckResult(Verdict.FAIL, "coordination", text)
     else:
         yield f"{runtime.coordination_store}: set, read and removed a flag"
-    local = runtime.plugins.local_brokers()
+    local = runtime.plugins.all("qcore_local_brokers")
     if runtime.coordination_store in local and runtime.config.broker not in local:
         text = (
             f"the broker {runtime.config.broker!r} may serve several machines, but locks, limits and pauses"

@@ -8,7 +8,7 @@ from qcore import installed, wording
 from qcore.errors import PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
 
     from qcore.interfaces import Capabilities
     from qcore.plugins import Plugins
@@ -43,14 +43,18 @@ def broker_of(options: Options, given: Collection[str], plugins: Plugins) -> tup
         chosen = found[0] if found else plugins.default_broker()
     except PluginError as error:
         return "", [str(error)]
-    return chosen, list(_missing(chosen, plugins.broker, chosen))
+    return chosen, list(_missing(chosen, plugins, "qcore_brokers", chosen))
 
 
 def between(options: Options, broker: str, invalid: Collection[str], plugins: Plugins) -> Iterator[str]:
     """Yield the problems between settings, except those in `invalid`, which have no valid value."""
     if not {"timeout", "retry", "renew_leases"} & set(invalid) and not options.renew_leases:
         yield from _lease(options, "with renew_leases off", "set renew_leases = true")
-    if "secret_key" not in invalid and not options.secret_key and broker not in plugins.local_brokers():
+    if (
+        "secret_key" not in invalid
+        and not options.secret_key
+        and broker not in plugins.all("qcore_local_brokers")
+    ):
         yield (
             f"secret_key: missing; every process that uses the broker {broker!r} must have the same key: "
             "make one with 'qcore keys new' and set secret_key or QCORE_SECRET_KEY"
@@ -58,14 +62,13 @@ def between(options: Options, broker: str, invalid: Collection[str], plugins: Pl
     if not {"at_most_once", "max_attempts"} & set(invalid):
         yield from _repetition(options)
     for name in options.error_reporter:
-        yield from _missing(f"error_reporter.{name}", plugins.error_reporter, name)
+        yield from _missing(f"error_reporter.{name}", plugins, "qcore_error_reporters", name)
     if options.result_store is not None:
-        yield from _missing(
-            _got("result_store", options.result_store), plugins.result_store, options.result_store
-        )
+        path = _got("result_store", options.result_store)
+        yield from _missing(path, plugins, "qcore_result_stores", options.result_store)
     if options.coordination_store is not None:
         path = _got("coordination_store", options.coordination_store)
-        yield from _missing(path, plugins.coordination_store, options.coordination_store)
+        yield from _missing(path, plugins, "qcore_coordination_stores", options.coordination_store)
     if not {"serializer", "accept_serializers"} & set(invalid):
         yield from _serializers(options, plugins)
 
@@ -73,7 +76,7 @@ def between(options: Options, broker: str, invalid: Collection[str], plugins: Pl
 def safety(options: Options, plugins: Plugins) -> Iterator[str]:
     """Yield a problem if the serializer can run code and `accept_serializers` was not set."""
     try:
-        unsafe = plugins.serializer(options.serializer)().unsafe
+        unsafe = plugins.find("qcore_serializers", options.serializer)().unsafe
     except PluginError:
         return  # `between` reports it
     except Exception as error:  # noqa: BLE001 - a plugin's factory may raise anything
@@ -115,7 +118,7 @@ def unknown(key: str, known: Collection[str], plugins: Plugins, origin: str) -> 
         return f"{key}: {plugins.missing('setting', key)}"
     if remedy := installed.remedy(key):
         return f"{key}: no installed plugin offers it; {remedy}{plugins.troubles()}"
-    names = {*known, *plugins.settings(), *plugins.names("qcore_brokers"), *installed.KNOWN}
+    names = {*known, *plugins.names("qcore_settings"), *plugins.names("qcore_brokers"), *installed.KNOWN}
     hint = wording.did_you_mean(key, names) or "; no installed plugin offers it"
     return f"{key}: unknown setting{origin and f' from {origin}'}{hint}{plugins.troubles()}"
 
@@ -141,7 +144,7 @@ def _serializers(options: Options, plugins: Plugins) -> Iterator[str]:
         options.serializer: "serializer"
     }
     for name, path in names.items():
-        yield from _missing(_got(path, name), plugins.serializer, name)
+        yield from _missing(_got(path, name), plugins, "qcore_serializers", name)
     if options.serializer not in options.accept_serializers:
         yield (
             f"accept_serializers: got {[*options.accept_serializers]}; it must contain the serializer, or "
@@ -157,8 +160,8 @@ def _got(path: str, value: object) -> str:
     return f"{path}: got {wording.shown(value, path)}"
 
 
-def _missing(path: str, find: Callable[[str], object], name: str) -> Iterator[str]:
+def _missing(path: str, plugins: Plugins, hook: str, name: str) -> Iterator[str]:
     try:
-        find(name)
+        plugins.find(hook, name)
     except PluginError as error:
         yield f"{path}{'; ' if ': got ' in path else ': '}{error}"

@@ -36,8 +36,8 @@ def read(  # noqa: PLR0917 - a key, and what is known of it
     if not isinstance(key, str):
         raise InvalidSection([f"{key!r}: the name of a setting must be a text"])
     try:
-        if key in plugins.settings():
-            section, raw = structure(value, plugins.setting(key), key, origin)
+        if key in plugins.names("qcore_settings"):
+            section, raw = structure(value, plugins.find("qcore_settings", key), key, origin)
             anchored = anchor.section(section, key, folder)
             if anchored is not section:
                 raw = unstructured(anchored)
