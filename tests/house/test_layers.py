@@ -59,7 +59,7 @@ ROOMS: Final = {
         {"recovery", "renewal", "control_poll", "pool", "unsigned"},
         {"slot", "zygote", "zygote_link"},
         {"protocol"},
-        {"forked", "memory", "stop_guard", "stop_signals", "exit_handlers", "process_group"},
+        {"memory", "stop_signals"},
     ),
     "workers": (
         {"worker"},
@@ -74,9 +74,7 @@ ROOMS: Final = {
             "lease_check",
             "replacement",
             "waiting",
-            "surroundings",
             "farewell",
-            "children",
         },
     ),
     "flows": (
@@ -98,13 +96,13 @@ ROOMS: Final = {
         {"outcomes"},
         {"call", "plan"},
         {"tracebacks", "limits", "resolve"},
-        {"limit_backoff", "identity", "forks"},
+        {"limit_backoff", "identity"},
     ),
     "settings": (
         {"sections"},
         {"crosscheck"},
         {"options"},
-        {"keyfile", "cpus"},
+        {"keyfile"},
     ),
     "journal": (
         {"waiting"},

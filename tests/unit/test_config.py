@@ -16,7 +16,8 @@ from qcore.errors import ConfigError
 from qcore.hookspecs import hookimpl
 from qcore.interfaces import Capabilities, Settings
 from qcore.plugins import Plugins
-from qcore.settings import cpus, options
+from qcore.settings import options
+from qcore_process import cpus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

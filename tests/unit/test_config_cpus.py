@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.settings import cpus
+from qcore_process import cpus
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,10 +19,10 @@ from qcore.journal.pages import Journal
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
 from qcore.settings import keyfile
-from qcore.settings.cpus import available
 from qcore.supervision.unsigned import is_unsigned
 from qcore.wording import counted
 from qcore_calendar.slots import passed_over
+from qcore_process.cpus import available
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import attrs
 
 from qcore.interfaces import Per
 from qcore.settings import keyfile
-from qcore.settings.cpus import available
+from qcore_process.cpus import available
 from qcore_settings.rules import (
     UNSET,
     Rule,

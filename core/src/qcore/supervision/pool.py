@@ -10,10 +10,10 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import StartFailed
-from qcore.supervision.process_group import kill_group
 from qcore.supervision.protocol import Boot, Notice, Order
 from qcore.supervision.slot import Slot, WorkerExit, await_end
 from qcore.supervision.zygote_link import ZygoteLink
+from qcore_process.process_group import kill_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

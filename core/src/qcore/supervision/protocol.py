@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from qcore.supervision.forked import EX_SOFTWARE
+from qcore_process.forked import EX_SOFTWARE
 
 #: prctl(2): the signal this process gets when the thread that forked it ends
 _PR_SET_PDEATHSIG: Final = 1

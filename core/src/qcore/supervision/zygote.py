@@ -21,9 +21,6 @@ from qcore.logs import configure_logging
 from qcore.plugins import Plugins
 from qcore.runtime import Runtime
 from qcore.schedules import declared
-from qcore.supervision.exit_handlers import forget_exit_handlers, forget_finalizers
-from qcore.supervision.forked import EX_SOFTWARE
-from qcore.supervision.process_group import kill, kill_group
 from qcore.supervision.protocol import (
     MESSAGE,
     Boot,
@@ -38,6 +35,9 @@ from qcore.supervision.protocol import (
 from qcore.tasks.resolve import Script, ScriptFinder
 from qcore.user_modules import import_user_module
 from qcore.workers.worker import Worker
+from qcore_process.exit_handlers import forget_exit_handlers, forget_finalizers
+from qcore_process.forked import EX_SOFTWARE
+from qcore_process.process_group import kill, kill_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

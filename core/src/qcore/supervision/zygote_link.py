@@ -12,9 +12,9 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qcore.supervision.exit_handlers import forget_exit_handlers
-from qcore.supervision.forked import Forked
 from qcore.supervision.protocol import MESSAGE, Boot, Notice, Order, decode_notice, die_with_parent, encode
+from qcore_process.exit_handlers import forget_exit_handlers
+from qcore_process.forked import Forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
 from qcore.model import Kind, Outcome, TaskInfo
-from qcore.tasks.forks import FORKS
 from qcore.tasks.outcomes import InvalidArguments, failure, without_arguments
 from qcore.tasks.tracebacks import format_traceback
 from qcore.wording import counted
+from qcore_process.forks import FORKS
 
 if TYPE_CHECKING:
     import asyncio

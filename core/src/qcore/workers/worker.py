@@ -20,15 +20,15 @@ from qcore.tasks.plan import Planner
 from qcore.worker_hooks import HOOKS
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
-from qcore.workers.children import end_children
 from qcore.workers.events import measure_wait
 from qcore.workers.farewell import say_farewell
 from qcore.workers.leased import rejected_outcome
 from qcore.workers.prefetch import TARGET, Prefetch
 from qcore.workers.replacement import process, replacement_due
 from qcore.workers.signals import SignalHandlers
-from qcore.workers.surroundings import Surroundings
 from qcore.workers.waiting import Failures
+from qcore_process.children import end_children
+from qcore_process.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

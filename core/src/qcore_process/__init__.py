@@ -1,0 +1,1 @@
+"""What a process asks of Linux and of Python, whatever it runs."""
