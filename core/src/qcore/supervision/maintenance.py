@@ -128,17 +128,14 @@ class Maintenance:
         self._jobs.put(lambda: self._recovery.flush(page, pid, slot, seen))
 
     def publish(self, status: ClusterStatus) -> None:
-        """Publish a status."""
-        self._statuses.append(status)
-        self._jobs.put(lambda: None)
-
-    def prune(self, finished: int, state: str) -> None:
-        """Remove stored successes beyond `save_limit`, if any may have been stored since the last call.
+        """Publish a status; remove successes beyond `save_limit`, if any may have been stored since the last.
 
         Tasks that have finished are stored with their batch: only an idle or stopped cluster has stored all.
         """
-        if (finished, state) != self._pruned_at:
-            self._pruned_at = (finished, state)
+        self._statuses.append(status)
+        self._jobs.put(lambda: None)
+        if (status.finished, status.state) != self._pruned_at:
+            self._pruned_at = (status.finished, status.state)
             self._jobs.put(self._prune)
 
     def close(self, seconds: float) -> bool:

@@ -230,9 +230,7 @@ class Supervisor:
         if shown == state and now - last < every:
             return
         self._published = (shown, now)
-        status = self.status()
-        self._maintenance.publish(status)
-        self._maintenance.prune(status.finished, status.state)
+        self._maintenance.publish(self.status())
 
     def _kill_if_due(self) -> None:
         """Kill workers that were told to stop and have not, and give up those that cannot be killed."""
@@ -303,7 +301,6 @@ class Supervisor:
         for hook in self._runtime.hooks("qcore_cluster_stop"):
             hook(ClusterEvent(status=status))
         self._maintenance.publish(status)
-        self._maintenance.prune(status.finished, status.state)
         end = time.monotonic() + _CLOSE_TIMEOUT
         if self._scheduler is not None and not self._scheduler.close(_CLOSE_TIMEOUT):
             stop_guard.log_stack("schedules are still being fired", self._scheduler.thread)
