@@ -1,0 +1,92 @@
+"""Decides when a format needs no tags, for serializers by msgspec."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from qcore.errors import DecodeError, EncodeError
+from qcore.interfaces import Serializer
+from qcore_values.plain import is_builtin, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qcore_values.plain import Form
+
+
+class TaggedSerializer(Serializer):
+    """Writes what a format has directly, and everything else with tags.
+
+    msgspec silently writes a tuple as an array and a date as a text, so what it wrote is decoded and
+    compared with the value. In C this is as fast as checking each type in Python, and no type can be
+    forgotten. `is_builtin` finds types that compare equal to others.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        form: Form,
+        encode: Callable[[Any], bytes],
+        decode: Callable[[bytes | memoryview], Any],
+        *,
+        reserved: bytes | None = None,
+    ) -> None:
+        """Write a format.
+
+        Args:
+            name: of the format, for messages.
+            form: which values it can write.
+            encode: writes a value that the format has.
+            decode: reads it; without tags that suffices.
+            reserved: bytes that only tags may have: a value in which they are is written with tags.
+
+        """
+        self._name = name
+        self._form = form
+        self._encode = encode
+        self._decode = decode
+        self._reserved = reserved
+
+    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - a user's value may be of any type
+        """Return `value` as bytes.
+
+        Raises:
+            EncodeError: it contains an object of a type without a form in this format.
+        """
+        data = self._without_tags(value)
+        if data is not None:
+            return data
+        try:
+            return self._encode(plain(value, self._form))
+        except EncodeError:
+            raise
+        except Exception as exc:
+            why = f"{type(exc).__name__}: {exc}"
+            raise EncodeError(f"cannot write the value as {self._name}: {why}") from exc
+
+    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - as above
+        """Return the value written in `data`.
+
+        Raises:
+            DecodeError: it is not of this format, or has an unknown tag.
+        """
+        try:
+            return self.read(data)
+        except Exception as exc:
+            why = f"{type(exc).__name__}: {exc}"
+            raise DecodeError(f"cannot read the value as {self._name}: {why}") from exc
+
+    @abstractmethod
+    def read(self, data: bytes) -> Any:  # noqa: ANN401 - as above
+        """Return the value written in `data`; any exception means that the bytes are not valid."""
+
+    def _without_tags(self, value: object) -> bytes | None:
+        """Return the bytes of a value that needs no tags, else None."""
+        try:
+            data = self._encode(value)
+            if (self._reserved is not None and self._reserved in data) or not is_builtin(value):
+                return None
+            return data if self._decode(data) == value else None
+        except Exception:  # noqa: BLE001 - the slower way with tags writes it, or raises the error
+            return None
