@@ -16,7 +16,7 @@ from qcore.messages.envelope import encode_head, read_head
 from qcore.messages.workflow import WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.settings import options as settings
-from qcore.tasks.arguments import dump_arguments
+from qcore.tasks.arguments import dump_arguments, write_arguments
 from qcore_calendar import rules
 from qcore_settings.rules import InvalidValue
 
@@ -68,13 +68,6 @@ def body_of(runtime: Runtime, call: Call, date_kwarg: str | None) -> Body:
     options, code = call.options, runtime.serializer.code
     home = runtime.config.name
     return Body(call.head, arguments, code, named, date_kwarg, options.delay, options.expires, home)
-
-
-def pack(serializer: Serializer, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[bytes, bool]:
-    """Return arguments as bytes, and whether there are named ones."""
-    if kwargs:
-        return serializer.dumps([list(args), kwargs]), True
-    return serializer.dumps(list(args)) if args else b"", False
 
 
 def encode(runtime: Runtime, body: Body) -> bytes:
@@ -219,7 +212,7 @@ class OpenedSchedule:
         if body.date_kwarg is not None:
             intended = datetime.fromtimestamp(slot, rules.zone(schedule.time_zone)).isoformat()
             kwargs = {**kwargs, body.date_kwarg: intended}
-            arguments, named = pack(self._serializer, self._args, kwargs)
+            arguments, named = write_arguments(self._args, kwargs, self._serializer), True
         now = time.time_ns() // 1_000_000
         head = self.head
         hooks = self._home.hooks("qcore_pre_enqueue")

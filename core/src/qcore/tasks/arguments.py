@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qcore.errors import EncodeError
 from qcore.tasks.resolve import imported
 from qcore_values.annotations import declared_data
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from qcore.interfaces import Serializer
     from qcore.tasks.call import Call
 
@@ -21,11 +23,16 @@ def dump_arguments(call: Call, serializer: Serializer) -> bytes:
 
     """
     try:
-        if call.kwargs:
-            return serializer.dumps([list(call.args), dict(call.kwargs)])
-        return serializer.dumps(list(call.args)) if call.args else b""
+        return write_arguments(call.args, call.kwargs, serializer)
     except EncodeError as exc:
         return dump_declared(call, serializer, exc)
+
+
+def write_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], serializer: Serializer) -> bytes:
+    """Return arguments as bytes, as they are; without any, no bytes."""
+    if kwargs:
+        return serializer.dumps([list(args), dict(kwargs)])
+    return serializer.dumps(list(args)) if args else b""
 
 
 def dump_declared(call: Call, serializer: Serializer, refusal: EncodeError) -> bytes:
@@ -35,13 +42,13 @@ def dump_declared(call: Call, serializer: Serializer, refusal: EncodeError) -> b
         EncodeError: an argument cannot be serialised all the same; the message names it.
 
     """
-    args, kwargs = list(call.args), dict(call.kwargs)
+    args: Sequence[Any] = call.args
+    kwargs = call.kwargs
     function = imported(call.name)
     if function is not None:
-        data, named = declared_data(function, args, kwargs)
-        args, kwargs = list(data), dict(named)
+        args, kwargs = declared_data(function, args, kwargs)
         try:
-            return serializer.dumps([args, kwargs] if kwargs else args)
+            return write_arguments(args, kwargs, serializer)
         except EncodeError as exc:
             refusal = exc
     each = [(f"argument {index}", value) for index, value in enumerate(args, 1)]
