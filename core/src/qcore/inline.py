@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -86,8 +85,7 @@ class _InlineQueue:
             try:
                 upstream = upstream_args(self._runtime.results, tail, members)
             except UpstreamFailed as exc:
-                now = time.time()
-                return Outcome(exc.kind, error=str(exc), started=now, finished=now)
+                return Outcome.unrun(exc.kind, str(exc))
         return self._executor.run(opened, plan, 1, 0, upstream)
 
     def _join_barrier(self, then: FollowUp) -> Sequence[Outgoing]:

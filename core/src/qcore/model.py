@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Mapping  # noqa: TC003 - read at run time, when a status is decoded
 from typing import Any, Final
 
@@ -180,6 +181,12 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     #: epoch seconds
     started: float = 0.0
     finished: float = 0.0
+
+    @classmethod
+    def unrun(cls, kind: Kind, error: str) -> Outcome:
+        """Return the outcome of a task that did not run: it begins and ends now."""
+        now = time.time()
+        return cls(kind, error=error, started=now, finished=now)
 
 
 @attrs.frozen(kw_only=True)

@@ -122,10 +122,9 @@ class ContinuationBuilder:
 
     def failed(self, link: Link, why: str, created: int, kind: Kind = Kind.SKIPPED) -> StoredResult:
         """Return the result of a link that will not run."""
-        now = time.time()
-        outcome = Outcome(kind, error=why, started=now, finished=now)
+        head, outcome = read_head(link.head), Outcome.unrun(kind, why)
         return self.results.seal(
-            link.id, read_head(link.head), State.FAILED, outcome, b"", created=created, attempts=0, crashes=0
+            link.id, head, State.FAILED, outcome, b"", created=created, attempts=0, crashes=0
         )
 
     def _next(self, tail: WorkflowHeader, record: StoredResult) -> Outgoing | None:

@@ -18,8 +18,8 @@ from qcore.model import Kind, Outcome, State, TaskInfo
 from qcore.sanitize import line
 from qcore.settle import ACKNOWLEDGE, RELEASE, decide, fail_for_good, redeliver
 from qcore.tasks.limits import limit_of, release
+from qcore.tasks.outcomes import interruption
 from qcore.tasks.plan import Planner
-from qcore.wording import counted
 from qcore.workers.events import SettledEvents
 from qcore.workers.lease_check import LeaseDeadline
 
@@ -235,11 +235,9 @@ def _outcome_of_running(gone: WorkerExit) -> tuple[Kind, str]:
     position = gone.seen.position
     if gone.cancelled == position:
         # However the worker died, this task was to end.
-        return Kind.CANCELLED, "TaskCancelled: the task was cancelled while it ran"
+        return Kind.CANCELLED, interruption(Kind.CANCELLED, 0.0)
     if gone.killed == "timeout" and position == gone.killed_for:
-        seconds = (gone.seen.deadline - gone.seen.started) / 1e9
-        text = f"TaskTimeout: the task ran longer than its timeout of {counted(seconds, 'second')}"
-        return Kind.TIMEOUT, text
+        return Kind.TIMEOUT, interruption(Kind.TIMEOUT, (gone.seen.deadline - gone.seen.started) / 1e9)
     if gone.killed:
         # The worker was stopped, or the task it was killed for had just ended: not this task's fault.
         return Kind.INTERRUPTED, ""

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
 from qcore.model import Kind, Outcome, TaskInfo
-from qcore.tasks.outcomes import InvalidArguments, failure, without_arguments
+from qcore.tasks.outcomes import InvalidArguments, failure, interruption, without_arguments
 from qcore.tasks.tracebacks import format_traceback
-from qcore.wording import counted
 from qcore_process.forks import FORKS
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class Executor:
             plan.find()
         call = plan.call
         if call is None:
-            return Outcome(Kind.FAILURE, error=plan.fault, started=time.time(), finished=time.time())
+            return Outcome.unrun(Kind.FAILURE, plan.fault)
         try:
             args, kwargs = self._arguments(opened, plan, upstream_args)
         except BaseException as exc:  # noqa: BLE001 - a serializer or an unpickled object may raise anything
@@ -266,23 +265,16 @@ class Executor:
                 await asyncio.gather(*left, return_exceptions=True)
 
     def _raised(self, exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
-        if self._stopped is not None:
-            self._end_children(started)
+        if self._stopped is None:
+            if isinstance(exc, SkipTask):
+                return Outcome(Kind.SKIPPED, error=f"SkipTask: {exc}", started=started, finished=time.time())
+            return failure(exc, plan, started)
         # However the task handled the interruption.
-        if self._stopped is Kind.CANCELLED:
-            text = "TaskCancelled: the task was cancelled while it ran"
-            return Outcome(
-                Kind.CANCELLED, None, text, format_traceback(exc), started=started, finished=time.time()
-            )
-        if self._stopped is Kind.TIMEOUT:
-            seconds = plan.timeout / _NANO
-            text = f"TaskTimeout: the task ran longer than its timeout of {counted(seconds, 'second')}"
-            return Outcome(
-                Kind.TIMEOUT, None, text, format_traceback(exc), started=started, finished=time.time()
-            )
-        if isinstance(exc, SkipTask):
-            return Outcome(Kind.SKIPPED, None, f"SkipTask: {exc}", started=started, finished=time.time())
-        return failure(exc, plan, started)
+        self._end_children(started)
+        text = interruption(self._stopped, plan.timeout / _NANO)
+        return Outcome(
+            self._stopped, None, text, format_traceback(exc), started=started, finished=time.time()
+        )
 
     def _task(
         self, opened: Opened, plan: TaskPlan, args: Sequence[Any], kwargs: Mapping[str, Any], attempt: int

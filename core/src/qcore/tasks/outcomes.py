@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qcore.errors import DecodeError
 from qcore.model import Kind, Outcome
 from qcore.tasks.tracebacks import format_error, format_traceback
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from qcore.tasks.plan import TaskPlan
@@ -23,12 +24,17 @@ class InvalidArguments(Exception):
 
 def without_arguments(exc: BaseException, plan: TaskPlan) -> Outcome:
     """Return the outcome of a task whose arguments cannot be decoded, or do not fit its annotations."""
-    now = time.time()
     if isinstance(exc, InvalidArguments):
-        return failure(exc.cause, plan, now)
+        return failure(exc.cause, plan, time.time())
     why = exc if isinstance(exc, DecodeError) else format_error(exc)
-    text = f"the arguments cannot be decoded: {why}"
-    return Outcome(Kind.REJECTED, error=text, started=now, finished=now)
+    return Outcome.unrun(Kind.REJECTED, f"the arguments cannot be decoded: {why}")
+
+
+def interruption(kind: Kind, timeout: float) -> str:
+    """Return the error of a task that was interrupted while it ran: cancelled, or after so many seconds."""
+    if kind is Kind.CANCELLED:
+        return "TaskCancelled: the task was cancelled while it ran"
+    return f"TaskTimeout: the task ran longer than its timeout of {counted(timeout, 'second')}"
 
 
 def failure(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:

@@ -145,5 +145,4 @@ class BeginOnce:
 
 def _interrupted(kind: Kind, text: str) -> Outcome:
     """Return the outcome of a task that does not run."""
-    now = time.time()
-    return Outcome(kind, error=f"Interrupted: {text}", started=now, finished=now)
+    return Outcome.unrun(kind, f"Interrupted: {text}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EnvelopeError, UnknownKey
@@ -240,8 +239,7 @@ def reject(
 
 def rejected_outcome(exc: BackendRejected) -> Outcome:
     """Return how a run ended that could not begin because a store rejected what it was asked."""
-    now = time.time()
-    return Outcome(Kind.FAILURE, error=f"{type(exc).__name__}: {exc}", started=now, finished=now)
+    return Outcome.unrun(Kind.FAILURE, f"{type(exc).__name__}: {exc}")
 
 
 def seal_result(  # noqa: PLR0917 - what a record is made of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from typing import TYPE_CHECKING
 
 from qcore.errors import BackendRejected, BackendUnavailable
@@ -112,7 +111,6 @@ class Screening:
         cancellable = [one.opened.id for one in known if one.may_be_cancelled]
         with self._coordination.connection() as store:
             cancelled = self._control.cancelled(store, cancellable)
-        now = time.time()
         runnable = []
         seen: set[bytes] = set()
         for one in messages:
@@ -134,7 +132,7 @@ class Screening:
             if kind is None:
                 runnable.append(one)
             else:
-                unrun.append(self._skip(one, kind, text, now, before))
+                unrun.append(self._skip(one, kind, text, before))
         return runnable
 
     def _failed(self, one: LeasedMessage, exc: BackendRejected) -> Completion:
@@ -159,9 +157,7 @@ class Screening:
                 follow_up = self._continuation.after(one.plan.head, one.tail, result, one.opened.created)
         return Completion(decision.settlement(one.receipt), result, follow_up, result, event)
 
-    def _skip(
-        self, one: LeasedMessage, kind: Kind, text: str, now: float, stored: StoredResult | None
-    ) -> Completion:
+    def _skip(self, one: LeasedMessage, kind: Kind, text: str, stored: StoredResult | None) -> Completion:
         """Return what is written of a message that must not run."""
         log_skipped(one, kind, text)
         # What was skipped because of another task may be enqueued again, once that one was requeued.
@@ -175,7 +171,7 @@ class Screening:
             decision = decide(kind, one.plan.rules, failures=one.failures, crashes=one.crashes)
         result = None
         if decision.state is not None:
-            outcome = Outcome(kind, error=text, started=now, finished=now)
+            outcome = Outcome.unrun(kind, text)
             stored = result = seal_result(self._results, one, decision.state, outcome, b"", one.failures)
         follow_up = None
         if one.has_follow_ups and stored is not None and (one.deliveries > 1 or result is not None):
