@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -54,6 +54,11 @@ class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     #: a value of `Kind`
     kind: str = ""
 
+
+#: what the reduced record of a task lacks
+_REDUCED: Final[dict[str, Any]] = {
+    "value": b"", "serializer": 0, "traceback": "", "group": None, "label": None
+}  # fmt: skip
 
 encode_result = msgspec.msgpack.Encoder().encode
 _decode_result = msgspec.msgpack.Decoder(ResultBody).decode
@@ -210,22 +215,10 @@ class Results:
             text = f"the task returned, but its result cannot be stored: {refusal}"
         state = State.FAILED if body.state is State.SUCCESS else body.state
         kind = Kind.RESULT_NOT_STORABLE.value if body.state is State.SUCCESS else body.kind
-        least = ResultBody(
-            state,
-            body.name[:_INDEXED],
-            error=text[:_LEAST],
-            attempts=body.attempts,
-            crashes=body.crashes,
-            enqueued=body.enqueued,
-            started=body.started,
-            finished=body.finished,
-            worker=body.worker,
-            kind=kind,
-        )
+        name, replace = body.name[:_INDEXED], msgspec.structs.replace
+        least = replace(body, state=state, name=name, error=text[:_LEAST], kind=kind, **_REDUCED)
         sealed = self._sealer.seal(record.id, encode_result(least))
-        return StoredResult(
-            record.id, state, sealed, body.name[:_INDEXED], None, record.finished, record.expires, None
-        )
+        return replace(record, state=state, body=sealed, name=name, group=None, label=None)
 
     def reseal(self, record: StoredResult) -> StoredResult:
         """Return a record sealed with the first key, whichever key sealed it.
@@ -269,23 +262,10 @@ class Results:
             DecodeError: its serializer is not accepted here.
 
         """
-        return Result(
-            id=id.hex(),
-            name=body.name,
-            state=body.state,
-            value=self.value(body.serializer, body.value),
-            error=body.error,
-            traceback=body.traceback,
-            kind=body.kind,
-            group=body.group,
-            label=body.label,
-            attempts=body.attempts,
-            crashes=body.crashes,
-            enqueued=body.enqueued,
-            started=body.started,
-            finished=body.finished,
-            worker=body.worker,
-        )
+        fields = msgspec.structs.asdict(body)
+        # The others have the same names for whoever reads a result.
+        fields["value"] = self.value(fields.pop("serializer"), body.value)
+        return Result(id=id.hex(), **fields)
 
     def value(self, code: int, data: bytes) -> object:
         """Return the deserialised value, None for no bytes.
