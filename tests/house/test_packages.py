@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+import qcore
 from tests.house.tree import ROOT, plugin_folders, tracked_files
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def test_a_plugin_that_is_not_used_imports_no_client(folder: Path) -> None:
     (module,) = project(folder)["entry-points"]["qcore"].values()
     own = module.partition(".")[0]
     program = f"""
-import sys, qcore
+import sys
+from qcore import App
 before = set(sys.modules)
 import {module}
 print(*{{one.partition(".")[0] for one in set(sys.modules) - before}} - sys.stdlib_module_names)
@@ -95,6 +97,36 @@ print(*{{one.partition(".")[0] for one in set(sys.modules) - before}} - sys.stdl
     )  # fmt: skip
 
     assert loaded.stdout.split() == [own]
+
+
+@pytest.mark.parametrize("package", sorted(path.name for path in (ROOT / "core" / "src").glob("qcore*")))
+def test_a_package_of_the_core_is_imported_first(package: str) -> None:
+    """Each package of the core's wheel is imported without the App, so no two import each other."""
+    program = f"""
+import importlib, pkgutil, sys, {package}
+if {package!r} != "qcore":
+    for one in pkgutil.walk_packages({package}.__path__, {package!r} + "."):
+        importlib.import_module(one.name)
+print("qcore.app" in sys.modules)
+"""
+    where = str(ROOT / "core" / "src")
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": where}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert loaded.stdout.split() == ["False"]
+
+
+def test_every_public_name_is_found() -> None:
+    """Names are imported when they are used; what `__all__` lists is there, for consoles too."""
+    missing = [name for name in qcore.__all__ if not hasattr(qcore, name)]
+
+    assert not missing
+    assert dir(qcore) == sorted(qcore.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Appp'"):
+        getattr(qcore, "Appp")  # noqa: B009 - a type checker knows that it is not there
 
 
 def test_no_tool_names_a_plugin() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ def on_demand(package: str, **where: str) -> Callable[[str], object]:
 
     Args:
         package: its `__name__`.
-        where: name -> the module in the package that defines it.
+        where: name -> the module that defines it; one that begins with a dot is in the package.
 
     """
 
@@ -26,6 +27,9 @@ def on_demand(package: str, **where: str) -> Callable[[str], object]:
         if name not in where:
             msg = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        return getattr(import_module(f"{package}.{where[name]}"), name)
+        found = getattr(import_module(where[name], package), name)
+        # The next use finds it without this function.
+        setattr(sys.modules[package], name, found)
+        return found
 
     return find

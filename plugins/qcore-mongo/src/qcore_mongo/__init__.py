@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 else:
     __getattr__ = on_demand(
         __name__,
-        MongoBroker="broker",
-        MongoCoordination="coordination",
-        MongoResults="results",
-        MongoSchedules="schedules",
-        MongoSettings="settings",
+        MongoBroker=".broker",
+        MongoCoordination=".coordination",
+        MongoResults=".results",
+        MongoSchedules=".schedules",
+        MongoSettings=".settings",
     )
 
 __all__ = ["MongoBroker", "MongoCoordination", "MongoResults", "MongoSchedules", "MongoSettings"]

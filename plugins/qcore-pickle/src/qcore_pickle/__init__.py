@@ -7,6 +7,6 @@ from qcore.lazy import on_demand
 if TYPE_CHECKING:
     from qcore_pickle.serializer import PickleSerializer
 else:
-    __getattr__ = on_demand(__name__, PickleSerializer="serializer")
+    __getattr__ = on_demand(__name__, PickleSerializer=".serializer")
 
 __all__ = ["PickleSerializer"]

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 else:
     __getattr__ = on_demand(
         __name__,
-        RedisBroker="broker",
-        RedisResults="results",
-        RedisSchedules="schedules",
-        RedisSettings="settings",
+        RedisBroker=".broker",
+        RedisResults=".results",
+        RedisSchedules=".schedules",
+        RedisSettings=".settings",
     )
 
 __all__ = ["RedisBroker", "RedisResults", "RedisSchedules", "RedisSettings"]

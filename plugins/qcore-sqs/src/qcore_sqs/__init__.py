@@ -8,6 +8,6 @@ if TYPE_CHECKING:
     from qcore_sqs.broker import SqsBroker
     from qcore_sqs.settings import SqsSettings
 else:
-    __getattr__ = on_demand(__name__, SqsBroker="broker", SqsSettings="settings")
+    __getattr__ = on_demand(__name__, SqsBroker=".broker", SqsSettings=".settings")
 
 __all__ = ["SqsBroker", "SqsSettings"]

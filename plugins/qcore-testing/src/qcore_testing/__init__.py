@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 else:
     _find = on_demand(
         __name__,
-        BrokerContract="broker",
-        ErrorReporterContract="reporters",
-        CommitContract="commit",
-        CoordinationStoreContract="coordination",
-        FireContract="fire",
-        ResultStoreContract="results",
-        ScheduleStoreContract="schedules",
-        SerializerContract="serializers",
+        BrokerContract=".broker",
+        ErrorReporterContract=".reporters",
+        CommitContract=".commit",
+        CoordinationStoreContract=".coordination",
+        FireContract=".fire",
+        ResultStoreContract=".results",
+        ScheduleStoreContract=".schedules",
+        SerializerContract=".serializers",
     )
 
     def __getattr__(name: str) -> object:
