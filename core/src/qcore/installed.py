@@ -31,6 +31,7 @@ KNOWN: Final = {
     "disque_auth": "qcore-disque",
     "disque_fastack": "qcore-disque",
     "disque_replicate": "qcore-disque",
+    "disque_timeout": "qcore-disque",
     "spool": "qcore-example",
 }
 #: name of a serializer, or of the broker for tests -> the distribution that offers it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.errors import BackendRejected, BackendUnavailable
+from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
 from qcore.interfaces import Settings
 from qcore_disque.broker import DisqueBroker
 
@@ -55,19 +55,27 @@ def dripping() -> Iterator[Callable[[bytes], int]]:
         listener.close()
 
 
-def test_an_answer_that_drips_is_given_up_in_time(
-    dripping: Callable[[bytes], int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def broker_at(port: int, **sections: object) -> DisqueBroker:
+    """Return a broker that speaks to this port."""
+    return DisqueBroker(Settings(name="drip", sections={"disque_nodes": [f"127.0.0.1:{port}"], **sections}))
+
+
+def test_an_answer_that_drips_is_given_up_in_time(dripping: Callable[[bytes], int]) -> None:
     """The limit is for the whole call and does not start anew with each byte."""
-    monkeypatch.setattr("qcore_disque.node.TIMEOUT", 0.5)
     port = dripping(b"*3\r\n:1\r\n$4000\r\n" + bytes(4000))
     since = time.monotonic()
 
     with pytest.raises(BackendUnavailable, match="does not answer"):
-        DisqueBroker(Settings(name="drip", sections={"disque_nodes": [f"127.0.0.1:{port}"]})).ping()
+        broker_at(port, disque_timeout=0.5).ping()
 
-    # whole it would be here after four hundred seconds
-    assert time.monotonic() - since < 60
+    # whole it would be here after four hundred seconds, and without the setting after five
+    assert time.monotonic() - since < 4
+
+
+def test_a_limit_is_above_zero() -> None:
+    """Another one is an error that names the value."""
+    with pytest.raises(ConfigError, match="disque_timeout: got 0; must be a number of seconds above 0"):
+        broker_at(1, disque_timeout=0)
 
 
 def test_a_greeting_that_is_not_one_is_an_error_of_ours(dripping: Callable[[bytes], int]) -> None:
@@ -75,4 +83,4 @@ def test_a_greeting_that_is_not_one_is_an_error_of_ours(dripping: Callable[[byte
     port = dripping(b"aa\r\n")
 
     with pytest.raises((BackendUnavailable, BackendRejected), match=f"127.0.0.1:{port}"):
-        DisqueBroker(Settings(name="drip", sections={"disque_nodes": [f"127.0.0.1:{port}"]})).ping()
+        broker_at(port).ping()

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_ironmq import IronBroker, IronSettings, client
+from qcore_ironmq import IronBroker, IronSettings
 from qcore_testing import BrokerContract
 from qcore_testing.processes import frozen
 
@@ -82,14 +82,13 @@ class TestIronBroker(BrokerContract):
     @pytest.fixture
     def make(self, quick: Server, apart: str) -> Callable[..., IronBroker]:
         """Return a maker of brokers of a queue of this test alone."""
-        sections = {"iron_mq": IronSettings(**quick.settings)}
+        # nobody need wait for a frozen server as long as users do
+        sections = {"iron_mq": IronSettings(**quick.settings, timeout=2.0)}
         return lambda name="kit", **fields: QuickBroker(
             Settings(name=name + apart, sections=sections, **fields)
         )
 
     @pytest.fixture
-    def freeze_server(self, quick: Server, monkeypatch: pytest.MonkeyPatch) -> Outage:
+    def freeze_server(self, quick: Server) -> Outage:
         """Return what stops the stand-in for a while."""
-        # seconds of an answer: nobody need wait for them as long as users do
-        monkeypatch.setattr(client, "_ANSWER", 2.0)
         return lambda: frozen(quick.pid)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, State, StoredResult
 from qcore_redis import RedisBroker, RedisResults, RedisSettings
+from qcore_testing.dripping import DrippingLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,65 +34,23 @@ def success(body: bytes = b"body") -> StoredResult:
 # -- time -----------------------------------------------------------------------------------
 
 
-class Drip:
-    """A line to a server whose answers come byte by byte, with a pause between."""
-
-    def __init__(self, target: str, pause: float) -> None:
-        self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._pause = pause
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.connect(target)
-        self._threads = [threading.Thread(target=one, daemon=True) for one in (self._ask, self._answer)]
-        self._client: socket.socket | None = None
-        self._there = threading.Event()
-        for thread in self._threads:
-            thread.start()
-
-    def _ask(self) -> None:
-        with contextlib.suppress(OSError):
-            self._client, _ = self._listener.accept()
-            self._there.set()
-            while data := self._client.recv(65536):
-                self._server.sendall(data)
-
-    def _answer(self) -> None:
-        self._there.wait(45)
-        with contextlib.suppress(OSError):
-            while (data := self._server.recv(1)) and self._client is not None:
-                self._client.sendall(data)
-                self._over.wait(self._pause)
-
-    def close(self) -> None:
-        """End the line."""
-        self._over.set()
-        open_ = [one for one in (self._listener, self._client, self._server) if one is not None]
-        for one in open_:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
-        for one in open_:
-            one.close()
-
-
 @pytest.fixture
-def drip(shared: Any) -> Iterator[Drip]:
+def line(shared: Any) -> Iterator[DrippingLine]:
     """Return a line to a server that drips."""
-    made = Drip(shared.path, 0.1)
-    yield made
+    made = DrippingLine(shared.path)
+    with made.dripping():
+        yield made
     made.close()
 
 
-def test_an_answer_that_drips_is_given_up_in_time(shared: Any, drip: Drip) -> None:
+def test_an_answer_that_drips_is_given_up_in_time(shared: Any, line: DrippingLine) -> None:
     """The limit is for the whole call and does not start anew with each byte."""
     name = f"q{os.urandom(4).hex()}"
     direct = RedisResults(
         Settings(name=name, sections={"redis": RedisSettings(unix_socket_path=shared.path)})
     )
     direct.save([kept := success(bytes(1000))])
-    section = RedisSettings(host="127.0.0.1", port=drip.port, socket_timeout=0.5)
+    section = RedisSettings(host="127.0.0.1", port=line.port, socket_timeout=0.5)
     store = RedisResults(Settings(name=name, sections={"redis": section}))
 
     since = time.monotonic()

@@ -15,8 +15,6 @@ import pytest
 
 from qcore.errors import BackendUnavailable
 from qcore.model import Outgoing, Settlement
-from qcore_sqs import client
-from qcore_sqs.settings import MAX_POLL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,9 +86,8 @@ def _request(one: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def proxy(sqs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Return a proxy, whose silence is waited for no longer than a test may take."""
-    monkeypatch.setattr(client, "_ANSWER", 2.0 - MAX_POLL)
+def proxy(sqs: Any) -> Iterator[Proxy]:
+    """Return a proxy."""
     made = Proxy(sqs.port)
     yield made
     made.close()
@@ -101,7 +98,7 @@ def test_an_enqueue_without_an_answer_has_an_unknown_outcome(
     new: Callable[..., SqsBroker], proxy: Proxy, does: str
 ) -> None:
     """It is not repeated, because the message may be there; it is there once at most."""
-    broker, direct = new(endpoint_url=proxy.url), new()
+    broker, direct = new(endpoint_url=proxy.url, timeout=2.0), new()
     broker.enqueue([Outgoing(os.urandom(16), b"first")])
     assert [one.body for one in direct.lease(1, 5.0)] == [b"first"]
     proxy.does, proxy.only = does, b"SendMessage"
@@ -120,7 +117,7 @@ def test_a_settlement_without_an_answer_is_repeated(
     new: Callable[..., SqsBroker], proxy: Proxy, does: str
 ) -> None:
     """It may be repeated; when the proxy answers again, the message is removed."""
-    broker, direct = new(endpoint_url=proxy.url), new()
+    broker, direct = new(endpoint_url=proxy.url, timeout=2.0), new()
     broker.enqueue([Outgoing(os.urandom(16), b"one")])
     (leased,) = broker.lease(1, 0.0)
     proxy.does, proxy.only = does, b"DeleteMessage"

@@ -65,7 +65,7 @@ class DisqueBroker(Broker):
     def __init__(self, settings: Settings) -> None:
         self._queue = settings.name.encode()
         self._dead_letters = self._queue + b":dead-letters"
-        self._nodes = Nodes(settings.section("disque_nodes"), settings.section("disque_auth"))
+        self._nodes = Nodes.of(settings)
         self._ack = b"FASTACK" if settings.section("disque_fastack") else b"ACKJOB"
         #: whole seconds: Disque counts no finer
         self._retry = math.ceil(settings.retry)

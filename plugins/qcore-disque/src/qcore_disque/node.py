@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: port of a node that names none
 _PORT: Final = 7711
-#: seconds a connection or an answer may take
+#: seconds a connection or an answer may take, where nobody says otherwise
 TIMEOUT: Final = 5.0
 #: hex digits of a node's id that stand in the ids of its jobs
 PREFIX: Final = 8
@@ -70,12 +70,13 @@ class Node:
     protocol of Redis in its second version, and has a HELLO of its own.
     """
 
-    def __init__(self, address: Address, auth: str | None) -> None:
+    def __init__(self, address: Address, auth: str | None, timeout: float = TIMEOUT) -> None:
         self.address = address
         self.title = str(address)
         #: what it calls itself
         self.id = b""
         self._closed = False
+        self._timeout = timeout
         #: it and the other nodes of its cluster, by id, as it said last
         self.members: dict[bytes, Address] = {}
         #: Any: redis-py has no types for what it is asked here
@@ -85,8 +86,8 @@ class Node:
             port=address.port,
             protocol=2,
             password=auth,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
         )
@@ -123,11 +124,14 @@ class Node:
         # whoever is asked may not know under which address it is reached
         self.members = {**dict(found), self.id: self.address}
 
-    def exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
+    def exchange(
+        self, commands: Sequence[Command], timeout: float | None = None, doubt: str = ""
+    ) -> list[Any]:
         """Send commands in one go; return their replies, errors as objects.
 
-        All of it takes `timeout` seconds at most, however slowly the answer comes.
+        All of it takes `timeout` seconds at most, by default the node's, however slowly the answer comes.
         """
+        timeout = self._timeout if timeout is None else timeout
         connection = self._connection
         connection.limit(timeout)
         try:

@@ -17,6 +17,7 @@ from qcore_disque.node import TIMEOUT, Address, Node, checked
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from qcore.interfaces import Settings
     from qcore_disque.node import Command
 
 _log = logging.getLogger("qcore_disque.nodes")
@@ -36,11 +37,14 @@ class Nodes:
     asked: what concerns the cluster is asked of each node, over connections made when needed.
     """
 
-    def __init__(self, nodes: Sequence[str], auth: str | None) -> None:
+    def __init__(self, nodes: Sequence[str], auth: str | None = None, timeout: float = TIMEOUT) -> None:
         self._given = [Address.of(node) for node in nodes]
         if not self._given:
             raise ConfigError(["disque_nodes: got an empty list; name at least one node, as host:port"])
+        if not 0 < timeout < float("inf"):
+            raise ConfigError([f"disque_timeout: got {timeout}; must be a number of seconds above 0"])
         self._auth = auth
+        self._timeout = timeout
         self._current: Node | None = None
         #: connections to other nodes, by id
         self._others: dict[bytes, Node] = {}
@@ -61,6 +65,16 @@ class Nodes:
         #: nodes whose absence was found
         self._missed: set[bytes] = set()
 
+    @classmethod
+    def of(cls, settings: Settings) -> Nodes:
+        """Return the nodes of a configuration."""
+        timeout: float | None = settings.section("disque_timeout")
+        return cls(
+            settings.section("disque_nodes"),
+            settings.section("disque_auth"),
+            TIMEOUT if timeout is None else timeout,
+        )
+
     # -- the node that does the daily work ----------------------------------------------------
 
     def call(self, *words: bytes | str | float) -> Any:  # noqa: ANN401 - a reply of any kind
@@ -69,7 +83,7 @@ class Nodes:
 
     def block(self, *words: bytes | str | float, seconds: float) -> Any:  # noqa: ANN401 - as above
         """Send a command that waits up to `seconds` in the server."""
-        return self._checked(self._exchange([words], seconds + TIMEOUT)[0])
+        return self._checked(self._exchange([words], self._timeout + seconds)[0])
 
     def many(self, commands: Sequence[Command], doubt: str = "") -> list[Any]:
         """Send commands in one go; return their replies, errors as objects."""
@@ -163,7 +177,9 @@ class Nodes:
 
     # -- connections --------------------------------------------------------------------------
 
-    def _exchange(self, commands: Sequence[Command], timeout: float = TIMEOUT, doubt: str = "") -> list[Any]:
+    def _exchange(
+        self, commands: Sequence[Command], timeout: float | None = None, doubt: str = ""
+    ) -> list[Any]:
         node = self.current()
         self.prefix = node.prefix
         try:
@@ -186,7 +202,7 @@ class Nodes:
         return sorted(chosen, key=lambda address: self._avoided.get(str(address), 0.0) > now)
 
     def _connect(self, address: Address) -> Node:
-        node = Node(address, self._auth)
+        node = Node(address, self._auth, self._timeout)
         self._learn(node)
         return node
 
@@ -211,7 +227,7 @@ class Nodes:
         if self._avoided.get(place, 0.0) > time.monotonic():
             return None
         try:
-            node = Node(self._where(id_), self._auth)
+            node = Node(self._where(id_), self._auth, self._timeout)
         except (BackendError, *_LOST) as exc:
             self._miss(id_, exc)
             return None

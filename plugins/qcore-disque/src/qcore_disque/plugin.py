@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 
 @hookimpl
 def qcore_settings() -> Mapping[str, Any]:
-    """Offer the keys `disque_nodes`, `disque_auth`, `disque_fastack` and `disque_replicate`."""
-    return {"disque_nodes": list[str], "disque_auth": str, "disque_fastack": bool, "disque_replicate": int}
+    """Offer the keys `disque_nodes`, `disque_auth` and so on."""
+    return {
+        "disque_nodes": list[str],
+        "disque_auth": str,
+        "disque_fastack": bool,
+        "disque_replicate": int,
+        "disque_timeout": float,
+    }
 
 
 @hookimpl

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import urllib3
 
 from qcore.errors import BackendRejected, BackendUnavailable
+from qcore_ironmq import deadline
 from qcore_ironmq.keystone import Keystone
 from qcore_ironmq.proxy import Proxy
 
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 
     from qcore_ironmq.settings import ServerAddress
 
-#: seconds a connection and an answer may take
+#: seconds a connection may take
 _CONNECT: Final = 5.0
-_ANSWER: Final = 10.0
 #: reported when the answer to messages that were sent is lost
 _DOUBT: Final = "the messages may have been accepted nevertheless"
 #: no connection was made: nothing has been sent
@@ -72,6 +72,7 @@ class Client:
         self._token = address.token
         self._keystone = Keystone(address.keystone) if address.keystone else None
         self._proxy = address.proxy
+        self._timeout = address.timeout
         #: where it is, for messages; never with the token
         self.title = f"{address.url}, project {address.project_id}"
         #: connections, by the URL they lead to
@@ -104,12 +105,13 @@ class Client:
         """
         url = self._base + quote(queue, safe="") + path
         data = None if body is None else json.dumps(body).encode()
-        answer = self._send(method, url, data, wait=wait, doubt=doubt)
-        self.date = answer.headers.get("Date", "")
-        if answer.status == HTTPStatus.UNAUTHORIZED and self._keystone is not None:
-            # a token may end before its time, and what bears it is not done
-            self._keystone.forget()
-            answer = self._send(method, url, data, wait=wait, doubt=doubt)
+        with deadline.within(self._timeout + wait):
+            answer = self._send(method, url, data, doubt=doubt)
+            self.date = answer.headers.get("Date", "")
+            if answer.status == HTTPStatus.UNAUTHORIZED and self._keystone is not None:
+                # a token may end before its time, and what bears it is not done
+                self._keystone.forget()
+                answer = self._send(method, url, data, doubt=doubt)
         return self._read(answer, promised)
 
     def size(self, queue: str) -> int:
@@ -133,13 +135,11 @@ class Client:
         for pool in self._pools.values():
             pool.clear()
 
-    def _send(
-        self, method: str, url: str, data: bytes | None, *, wait: float, doubt: bool
-    ) -> urllib3.BaseHTTPResponse:
+    def _send(self, method: str, url: str, data: bytes | None, *, doubt: bool) -> urllib3.BaseHTTPResponse:
         token = self._keystone.token(self._ask_keystone) if self._keystone else self._token
         headers = _HEADERS | {"Authorization": f"OAuth {token}"}
         try:
-            return self._request(self._pool(self._base), method, url, data, headers=headers, wait=wait)
+            return self._request(self._pool(self._base), method, url, data, headers=headers)
         except _LOST as exc:
             doubtful = doubt and not isinstance(exc, _UNSENT)
             text = f"IronMQ at {self.title} does not answer: {exc}{f'; {_DOUBT}' if doubtful else ''}"
@@ -147,7 +147,7 @@ class Client:
 
     def _ask_keystone(self, url: str, data: bytes) -> urllib3.BaseHTTPResponse:
         try:
-            return self._request(self._pool(url), "POST", url, data, headers=_HEADERS, wait=0.0)
+            return self._request(self._pool(url), "POST", url, data, headers=_HEADERS)
         except _LOST as exc:
             raise BackendUnavailable(f"Keystone at {url} does not answer: {exc}"[:500]) from exc
 
@@ -159,8 +159,8 @@ class Client:
         data: bytes | None,
         *,
         headers: dict[str, str],
-        wait: float,
     ) -> urllib3.BaseHTTPResponse:
+        seconds = deadline.left()
         return pool.request(
             method,
             url,
@@ -168,7 +168,7 @@ class Client:
             headers=headers,
             # what is sent twice is there twice: whoever calls knows what may be repeated
             retries=False,
-            timeout=urllib3.Timeout(connect=_CONNECT, read=_ANSWER + wait),
+            timeout=urllib3.Timeout(connect=min(seconds, _CONNECT), read=seconds),
         )
 
     def _pool(self, to: str) -> urllib3.PoolManager:
@@ -178,7 +178,8 @@ class Client:
             self._pools, self._pid = {}, os.getpid()
         if to not in self._pools:
             proxy = Proxy.of(self._proxy, to)
-            self._pools[to] = proxy.pool() if proxy else urllib3.PoolManager(num_pools=1, maxsize=1)
+            pool = proxy.pool() if proxy else urllib3.PoolManager(num_pools=1, maxsize=1)
+            self._pools[to] = deadline.limited(pool)
         return self._pools[to]
 
     def _read(self, answer: urllib3.BaseHTTPResponse, promised: str) -> Any:  # noqa: ANN401 - as above

@@ -25,6 +25,8 @@ def _fault(key: str, value: object) -> str:
         return wrong_proxy(text)
     if key == "token" and not (text.isascii() and text.isprintable() and " " not in text):
         return "must be printable ASCII without whitespace, because it is sent in a header"
+    if key == "timeout" and not (isinstance(value, int | float) and 0 < value < float("inf")):
+        return f"got {text[:20]!r}; must be a number of seconds above 0"
     if key == "port" and not (re.fullmatch(r"[0-9]{1,5}", text) and 1 <= int(text) <= 65_535):
         return f"got {text[:20]!r}; must be a whole number from 1 to 65535"
     if key == "protocol" and text not in {"http", "https"}:
@@ -73,6 +75,8 @@ class IronSettings:
     keystone: dict[str, str] | None = attrs.field(default=None, repr=False, validator=_right)
     #: a URL; None = as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say
     proxy: str | None = attrs.field(default=None, repr=False, validator=_right)
+    #: seconds a request may take as a whole, beyond the time it waits for messages
+    timeout: float = attrs.field(default=10.0, validator=_right)
     #: how the client calls itself; taken and not used
     name: str | None = None
 
@@ -88,6 +92,8 @@ class ServerAddress:
     token: str = attrs.field(repr=False)
     keystone: dict[str, str] | None = attrs.field(default=None, repr=False)
     proxy: str | None = attrs.field(default=None, repr=False)
+    #: seconds a request may take
+    timeout: float = 10.0
 
     @property
     def project(self) -> str:
@@ -133,6 +139,7 @@ class ServerAddress:
             token=str(keywords.get("token") or ""),
             keystone=keywords.get("keystone"),
             proxy=settings.proxy,
+            timeout=settings.timeout,
         )
 
 

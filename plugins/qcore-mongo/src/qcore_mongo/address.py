@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: the database if neither `mongo_db` nor the URI names one
 DATABASE: Final = "qcore"
-#: milliseconds to wait for an answer; waits in the server are shorter
-_ANSWER: Final = 15_000
+#: milliseconds a request may take, its repetition included; waits in the server are shorter
+_REQUEST: Final = 15_000
 #: milliseconds to open a connection
 _CONNECTION: Final = 5_000
 #: milliseconds to find the primary of a replica set; an election takes up to 12 seconds
@@ -41,7 +41,7 @@ class Address:
     title: str
     #: whether the configuration names a replica set, which has change streams and transactions
     replicated: bool
-    #: seconds to wait for an answer
+    #: seconds a request may take, its repetition included
     timeout: float
 
     @property
@@ -61,9 +61,10 @@ def find(settings: Settings) -> Address:
     names = {name.lower() for name in keywords} | {
         name.lower() for name in re.findall(r"[?&](\w+)=", all_hosts)
     }
+    timeout = _timeout(keywords, all_hosts)
     replicated = "replicaset" in names or all_hosts.lower().startswith("mongodb+srv:")
     for name, value in (
-        ("socketTimeoutMS", _ANSWER),
+        ("socketTimeoutMS", round(timeout * 1000)),
         ("connectTimeoutMS", _CONNECTION),
         ("serverSelectionTimeoutMS", _ELECTION if replicated else _STANDALONE),
         ("appname", "qcore"),
@@ -76,7 +77,7 @@ def find(settings: Settings) -> Address:
         database=database,
         title=f"{_title(hosts, keywords.get('port', 27017))}/{database}",
         replicated=replicated,
-        timeout=_timeout(keywords, all_hosts),
+        timeout=timeout,
     )
 
 
@@ -86,11 +87,12 @@ def _hosts(keywords: dict[str, Any]) -> Sequence[str]:
 
 
 def _timeout(keywords: dict[str, Any], uri: str) -> float:
-    """Return the seconds after which the client stops waiting for an answer, if known here."""
-    in_uri = re.search(r"[?&]sockettimeoutms=(\d+)", uri, re.IGNORECASE)
-    milliseconds = float(keywords.get("socketTimeoutMS") or (in_uri[1] if in_uri else _ANSWER))
-    # 0 means no limit
-    return (milliseconds or _ANSWER) / 1000
+    """Return the seconds after which a request is given up; 0 or nothing is no limit of the user's."""
+    for key in ("timeoutMS", "socketTimeoutMS"):
+        in_uri = re.search(rf"[?&]{key}=(\d+)", uri, re.IGNORECASE)
+        if milliseconds := float(keywords.get(key) or (in_uri[1] if in_uri else 0)):
+            return milliseconds / 1000
+    return _REQUEST / 1000
 
 
 def _split(host: str) -> tuple[str, str]:

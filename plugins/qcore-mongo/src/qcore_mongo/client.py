@@ -110,18 +110,19 @@ class Client:
         """Return what a step returns, and raise its errors as qcore's.
 
         A `repeatable` step is done a second time after a transient error; the driver itself repeats
-        most writes of a single document. `if_unknown` is added to an error after which the outcome of
-        a step is not known.
+        most writes of a single document. All of it has one time limit, however slowly an answer comes.
+        `if_unknown` is added to an error after which the outcome of a step is not known.
         """
-        try:
-            return step()
-        except PyMongoError as exc:
-            if not (repeatable and error_mapping.is_transient(exc)):
+        with pymongo.timeout(self.address.timeout):
+            try:
+                return step()
+            except PyMongoError as exc:
+                if not (repeatable and error_mapping.is_transient(exc)):
+                    raise self.error_of(exc, if_unknown) from _safe_cause(exc)
+            try:
+                return step()
+            except PyMongoError as exc:
                 raise self.error_of(exc, if_unknown) from _safe_cause(exc)
-        try:
-            return step()
-        except PyMongoError as exc:
-            raise self.error_of(exc, if_unknown) from _safe_cause(exc)
 
     def read(self, cursor: Cursor[Document]) -> list[Document]:
         """Return the documents that a cursor finds."""

@@ -18,7 +18,7 @@ from botocore.config import Config  # type: ignore[import-untyped]  # as above
 from botocore.credentials import Credentials  # type: ignore[import-untyped]  # as above
 
 from qcore.errors import BackendError, BackendRejected
-from qcore_sqs import error_mapping
+from qcore_sqs import deadline, error_mapping
 from qcore_sqs.settings import MAX_POLL, SqsSettings
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: seconds to open a connection
 _CONNECT: Final = 5
-#: seconds an answer may take longer than the longest poll
-_ANSWER: Final = 10
 #: tries of a throttled request, and the shortest and the longest pause between them, in seconds
 _THROTTLE_RETRIES: Final = (6, 0.1, 2.0)
 #: how often a repeatable request is repeated when its answer is lost
@@ -70,13 +68,15 @@ class Client:
             endpoint_url=settings.endpoint_url,
             config=Config(
                 connect_timeout=_CONNECT,
-                read_timeout=MAX_POLL + _ANSWER,
+                # beyond the deadline of any request, which ends it
+                read_timeout=MAX_POLL + settings.timeout,
                 # this module decides what is repeated, not botocore
                 retries={"total_max_attempts": 1, "mode": "standard"},
                 tcp_keepalive=True,
                 user_agent_extra="qcore",
             ),
         )
+        deadline.limit(self.ask)
         meta = self.ask.meta
         url = urlsplit(meta.endpoint_url)
         ours = (url.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
@@ -112,7 +112,7 @@ def client_of(settings: SqsSettings) -> Client:
 
 
 def _selects_client(attribute: attrs.Attribute[Any], _: object) -> bool:
-    return attribute.name.startswith("aws_") or attribute.name == "endpoint_url"
+    return attribute.name.startswith("aws_") or attribute.name in {"endpoint_url", "timeout"}
 
 
 def _silence_botocore() -> None:
@@ -169,6 +169,13 @@ class Connection:
         self, operation: str, *, repeatable: bool = True, if_unknown: str = "", **fields: Any
     ) -> dict[str, Any]:
         """Send a request as `call` does, but raise an error in SQS's answer as boto3's ClientError."""
+        # a receive waits for messages at SQS
+        with deadline.within(self._settings.timeout + fields.get("WaitTimeSeconds", 0)):
+            return self._ask(operation, fields, if_unknown, repeatable=repeatable)
+
+    def _ask(
+        self, operation: str, fields: dict[str, Any], if_unknown: str, *, repeatable: bool
+    ) -> dict[str, Any]:
         client = self._open()
         attempts, wait, longest = _THROTTLE_RETRIES
         lost = 0
@@ -177,14 +184,15 @@ class Connection:
             try:
                 answer: dict[str, Any] = getattr(client.ask, operation)(**fields)
             except boto.ClientError as exc:
-                if not (attempts and error_mapping.nothing_was_done(exc, sending=operation in _SENDING)):
+                again = attempts and deadline.lasts(wait)
+                if not (again and error_mapping.nothing_was_done(exc, sending=operation in _SENDING)):
                     raise
             except boto.HTTPClientError as exc:
                 signalled = error_mapping.interruption(exc)
                 if signalled is not None:
                     raise signalled from None
                 lost += 1
-                if not repeatable or lost > _LOST:
+                if not repeatable or lost > _LOST or not deadline.lasts(wait):
                     raise error_mapping.from_failure(
                         exc, self.address, if_unknown
                     ) from error_mapping.safe_cause(exc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Literal
@@ -23,6 +24,11 @@ def _within(least: int, most: int) -> Callable[[object, attrs.Attribute[int | No
             raise ValueError(f"{attribute.name} is {value}; SQS accepts {least} to {most}")
 
     return check
+
+
+def _seconds(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{attribute.name} is {value}; it must be a number of seconds above 0")
 
 
 def _region(_: object, __: attrs.Attribute[str | None], value: str | None) -> None:
@@ -72,6 +78,8 @@ class SqsSettings:
     endpoint_url: str | None = attrs.field(default=None, repr=False)
     #: seconds for which one request waits for messages, 0 to 20; 0 = no long poll
     receive_message_wait_time_seconds: int | None = attrs.field(default=None, validator=_within(0, MAX_POLL))
+    #: seconds a request may take as a whole, beyond the time it waits for messages
+    timeout: float = attrs.field(default=10.0, validator=_seconds)
     #: name of the queue at SQS; None = derived from `name`
     queue: str | None = attrs.field(default=None, validator=_name)
     #: name of the queue of the dead letters; None = the queue's name with `-dead-letters`

@@ -1,0 +1,76 @@
+"""A line to a server whose answers may come byte by byte."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: seconds between two bytes, unless a test says otherwise
+_PAUSE: Final = 0.05
+
+
+class DrippingLine:
+    """A port of this machine that leads to a server; answers drip within `dripping`."""
+
+    def __init__(self, target: tuple[str, int] | str, pause: float = _PAUSE) -> None:
+        #: host and port, or the path of a socket
+        self._target = target
+        self._pause = pause
+        self._drips = threading.Event()
+        self._over = threading.Event()
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._start(self._accept)
+
+    @contextlib.contextmanager
+    def dripping(self) -> Iterator[None]:
+        """Let each byte of an answer wait for the time of a block."""
+        self._drips.set()
+        try:
+            yield
+        finally:
+            self._drips.clear()
+
+    def close(self) -> None:
+        """End every connection."""
+        self._over.set()
+        for one in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX if isinstance(self._target, str) else socket.AF_INET)
+                self._open += [client, server]
+                server.connect(self._target)
+                self._start(self._pass, client, server)
+                self._start(self._drip, server, client)
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def _drip(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                drips = self._drips.is_set()
+                for piece in (data[at : at + 1] for at in range(len(data))) if drips else (data,):
+                    if drips and self._over.wait(self._pause):
+                        return
+                    target.sendall(piece)
+            target.shutdown(socket.SHUT_RDWR)
+
+    @staticmethod
+    def _start(work: Callable[..., None], *args: object) -> None:
+        threading.Thread(target=work, args=args, daemon=True).start()
