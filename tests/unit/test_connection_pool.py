@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from qcore import App, Config
 from qcore.connection_pool import ConnectionPool
-from qcore.errors import BackendUnavailable
+from qcore.errors import BackendUnavailable, UnknownKey
+from qcore.model import State, StoredResult
+from qcore.testing import inline
 
 
 class Connections:
@@ -115,3 +118,36 @@ def test_the_producers_of_a_process_share_the_connections_to_a_broker() -> None:
 
     assert app.queue.size().ready == 300
     assert 0 < len(made) <= 100
+
+
+def test_threads_that_wait_for_results_share_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits takes turns with the others, and who only looks is answered meanwhile."""
+    monkeypatch.setattr("qcore.results_api._HELD", 0.02)
+    app = App(Config.from_dict({"memory": {}}))
+    pool = app.runtime.stores
+    pool._most = 2
+    jobs = [app.enqueue("os.getcwd") for _ in range(9)]
+    with inline(app):
+        over = app.enqueue("os.getcwd")
+
+    with ThreadPoolExecutor(9) as threads:
+        waiting = [threads.submit(job.fetch, 60) for job in jobs[:7]]
+        waiting += [threads.submit(lambda: app.results.fetch_many([jobs[7].id, jobs[8].id], 60)[0])]
+        assert over.result() == os.getcwd()
+        with pool.connection() as store:
+            ids = [bytes.fromhex(job.id) for job in jobs]
+            store.save([StoredResult(id, State.SUCCESS, b"", "a.task", None, time.time()) for id in ids])
+        for done in waiting:
+            # found, and not signed
+            with pytest.raises(UnknownKey):
+                done.result(60)
+
+    assert pool._made <= 2
+
+
+@pytest.mark.parametrize("kind", ["stores", "schedule_stores", "coordination_stores"])
+def test_the_connections_to_each_store_are_bounded(kind: str) -> None:
+    """As those to the broker are."""
+    runtime = App(Config.from_dict({"memory": {}})).runtime
+    pool: ConnectionPool[Any] = getattr(runtime, kind)
+    assert pool._most == runtime.brokers._most == 100

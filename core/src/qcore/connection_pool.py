@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker, ResultStore
     from qcore.messages.sealed_schedules import SealedSchedules
 
+#: Connections that the threads of one process share to a broker, and as many to a store.
+_MOST: Final = 100
 #: Seconds a thread waits for a connection while all are in use.
 _PATIENCE: Final = 30.0
 
@@ -34,9 +36,9 @@ class Connect(Protocol[_C_co]):
 class ConnectionPool(Generic[_T]):
     """Connections for any number of threads: one at a time each, made anew after a fork."""
 
-    def __init__(self, make: Connect[_T], most: int | None = None) -> None:
+    def __init__(self, make: Connect[_T], most: int = _MOST) -> None:
         self._make = make
-        #: how many there are at most; whoever needs one more waits; None = no limit
+        #: how many there are at most; whoever needs one more waits
         self._most = most
         self._reset()
 
@@ -62,10 +64,11 @@ class ConnectionPool(Generic[_T]):
             # The parent's connections are not closed here: that would end them for the parent.
             # Nor is their lock used, which another thread may have held during the fork.
             self._reset()
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._wait() or self._connect(create=create)
+        # Who has waited longer comes first: one that gives and takes in a loop would keep it for ever.
+        if not self._waiting:
+            with suppress(IndexError):
+                return self._idle.pop()
+        return self._wait() or self._connect(create=create)
 
     def give(self, connection: _T) -> None:
         """Take a connection back."""
@@ -80,8 +83,10 @@ class ConnectionPool(Generic[_T]):
         with self._returned:
             self._waiting += 1
             try:
+                if self._waiting > 1:
+                    self._returned.wait(_PATIENCE)
                 while (left := end - time.monotonic()) > 0:
-                    if self._most is None or self._made < self._most:
+                    if self._made < self._most:
                         self._made += 1
                         return None
                     # A thread that does not wait may be faster.
@@ -90,9 +95,11 @@ class ConnectionPool(Generic[_T]):
                     self._returned.wait(left)
             finally:
                 self._waiting -= 1
+                if self._idle or self._made < self._most:
+                    self._returned.notify()
         msg = (
-            f"all {self._most} connections of this process to the broker have been in use for {_PATIENCE:g} "
-            "seconds; let fewer threads ask at once"
+            f"all {self._most} connections of this process to one broker or store have been in use for "
+            f"{_PATIENCE:g} seconds; let fewer threads ask at once"
         )
         raise BackendUnavailable(msg)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Results read at once.
 _BULK: Final = 1000
+#: Seconds that a call which waits keeps its connection: the next turn may be another thread's.
+_HELD: Final = 2.0
 #: what no annotation makes anything else of
 _NOTHING: Final = (type(None), bool)
 #: Seconds between two queries for a group that is waited for: from, to, doubling.
@@ -82,12 +84,15 @@ class TaskResults:
             ValueError: this is not a task id.
 
         """
-        key = id_of(task_id)
-        with self._app.runtime.stores.connection() as store:
-            if wait > 0 and ONLY_WORKER_OF.get() and not _final(store.get([key])[0]):
-                self._self_wait.check(self._app.runtime.config.name, task_id)
-            stored = store.wait(key, wait) if wait > 0 else store.get([key])[0]
-        return None if stored is None else self._read(stored)
+        key, end = id_of(task_id), time.monotonic() + wait
+        while True:
+            with self._app.runtime.stores.connection() as store:
+                left = end - time.monotonic()
+                if left > 0 and ONLY_WORKER_OF.get() and not _final(store.get([key])[0]):
+                    self._self_wait.check(self._app.runtime.config.name, task_id)
+                stored = store.wait(key, min(left, _HELD)) if left > 0 else store.get([key])[0]
+            if left <= _HELD or _final(stored):
+                return None if stored is None else self._read(stored)
 
     def fetch_many(self, task_ids: Sequence[str], wait: float = 0.0) -> list[Result | None]:
         """Return the whole `Result` of each task, in their order, None where there is none; see `fetch`.
@@ -100,8 +105,8 @@ class TaskResults:
         keys = [id_of(one) for one in task_ids]
         found: dict[bytes, StoredResult] = {}
         end = time.monotonic() + wait
-        with self._app.runtime.stores.connection() as store:
-            while True:
+        while True:
+            with self._app.runtime.stores.connection() as store:
                 missing = [key for key in keys if key not in found or not found[key].state.final]
                 for start in range(0, len(missing), _BULK):
                     some = store.get(missing[start : start + _BULK])
@@ -112,7 +117,7 @@ class TaskResults:
                 if last is None or left <= 0:
                     break
                 self._self_wait.check(self._app.runtime.config.name, last.hex())
-                store.wait(last, left)
+                store.wait(last, min(left, _HELD))
         return [None if (one := found.get(key)) is None else self._read(one) for key in keys]
 
     def delete(self, task_id: str) -> bool:
@@ -154,15 +159,14 @@ class TaskResults:
         """Return the final `Result`s of a result group, in the order they finished; see `get_group`."""
         end = time.monotonic() + wait
         pause = _PAUSES[0]
-        with self._app.runtime.stores.connection() as store:
-            while True:
+        while True:
+            with self._app.runtime.stores.connection() as store:
                 found = [one for one in store.group(group) if _wanted(one, failures=failures)]
-                left = end - time.monotonic()
-                if len(found) >= (1 if count is None else count) or left <= 0:
-                    break
-                time.sleep(min(pause, left))
-                pause = min(pause * 2, _PAUSES[1])
-        return [self._read(one) for one in found]
+            left = end - time.monotonic()
+            if len(found) >= (1 if count is None else count) or left <= 0:
+                return [self._read(one) for one in found]
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, _PAUSES[1])
 
     def count_group(self, group: str, *, failures: bool = False) -> int:
         """Return how many tasks of a result group have ended, or with `failures` how many failed."""

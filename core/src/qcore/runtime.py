@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker, ResultStore, ScheduleStore, Serializer, Settings
     from qcore.plugins import BoundHook
 
-#: Connections to the broker that the threads of one process share; a call uses one for moments only.
-_MAX_BROKERS: Final = 100
 #: Bytes to which arguments may be inflated, where `max_message` is not larger still.
 _MAX_RAW: Final = 32 << 20
 
@@ -62,7 +60,7 @@ class Runtime:
         #: code -> serializer this configuration accepts
         self.serializers: Mapping[int, Serializer] = self._accepted()
         self.serializer = self._make("qcore_serializers", config.serializer)
-        self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker, _MAX_BROKERS)
+        self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker)
         #: decides about expiries and slots
         self.clock = BackendClock(self.brokers.connection)
         self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store)

@@ -87,7 +87,7 @@ def _hosts(keywords: dict[str, Any]) -> Sequence[str]:
 
 
 def _timeout(keywords: dict[str, Any], uri: str) -> float:
-    """Return the seconds after which a request is given up; 0 or nothing is no limit of the user's."""
+    """Return the seconds after which a request is given up; 0 of the user's counts as nothing."""
     for key in ("timeoutMS", "socketTimeoutMS"):
         in_uri = re.search(rf"[?&]{key}=(\d+)", uri, re.IGNORECASE)
         if milliseconds := float(keywords.get(key) or (in_uri[1] if in_uri else 0)):
