@@ -42,8 +42,8 @@ class Settings:
     bulk: int | None = None
     #: seconds between looks at an empty queue, where the backend cannot wake us
     poll: float = 0.2
-    #: whether what does not exist yet is made; without it a broker or store that would make a file
-    #: raises `QueueMissing`
+    #: whether what does not exist yet is made; without it a broker or store that would make a queue
+    #: raises `QueueMissing`, unless `owner` says that it is of a cluster
     create: bool = True
     #: random bytes that name the process whose leases this connection takes, see `Broker.release_owner`;
     #: empty in a producer, which leases nothing that anybody would have to release for it

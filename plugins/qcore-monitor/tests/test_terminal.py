@@ -341,6 +341,24 @@ def test_a_configuration_that_is_not_valid_takes_no_screen(tmp_path: Path) -> No
         assert "\x1b[?1049h" not in terminal.told
 
 
+def test_a_missing_queue_takes_no_screen(tmp_path: Path) -> None:
+    """It is said in a line, with the exit code of the other commands, and no file is made."""
+    (tmp_path / "qcore.toml").write_text(
+        'secret_key = "a key of the tests of the monitor"\n[sqlite]\npath = "queue.db"\n'
+    )
+    (tmp_path / "qcore.toml").chmod(0o600)
+
+    with Terminal(tmp_path) as terminal:
+        assert terminal.leave() == 69
+        deadline = time.monotonic() + PATIENCE
+        while "queue.db" not in terminal.told:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert "\x1b[?1049h" not in terminal.told
+        assert len(terminal.told.strip().splitlines()) == 1
+    assert not (tmp_path / "queue.db").exists()
+
+
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run it where there is no terminal."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("QCORE_")}

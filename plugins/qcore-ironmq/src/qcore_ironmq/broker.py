@@ -61,6 +61,9 @@ class IronBroker(Broker):
         self._lasting = Lasting(self._link)
         self._dead_letters = DeadLetters(self._link, f"{self._queue}.dead_letters")
         self._poll = settings.poll
+        # processes of a cluster have an owner; its workers create the queue when they first use it
+        if not (settings.create or settings.owner):
+            self._link.require(self._queue)
         self.capabilities = Capabilities(
             redelivers=True,
             extend=True,

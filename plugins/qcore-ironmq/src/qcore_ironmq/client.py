@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import urllib3
 
-from qcore.errors import BackendRejected, BackendUnavailable
+from qcore.errors import BackendRejected, BackendUnavailable, QueueMissing
 from qcore_ironmq import deadline
 from qcore_ironmq.keystone import Keystone
 from qcore_ironmq.proxy import Proxy
@@ -113,6 +113,16 @@ class Client:
                 self._keystone.forget()
                 answer = self._send(method, url, data, doubt=doubt)
         return self._read(answer, promised)
+
+    def require(self, queue: str) -> None:
+        """Raise `QueueMissing` where there is no queue of this name."""
+        try:
+            self.call("GET", queue, promised="queue")
+        except NotFound as exc:
+            raise QueueMissing(
+                f"there is no queue {queue!r} at IronMQ at {self.title}; the first task that is enqueued"
+                " creates it; check the name if there should be one"
+            ) from exc
 
     def size(self, queue: str) -> int:
         """Return how many messages of a queue are ready; one that is not there has none."""

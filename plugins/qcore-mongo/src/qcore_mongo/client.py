@@ -13,7 +13,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient, ReadPreference, ReturnDocument, WriteConcern
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from qcore.errors import BackendRejected
+from qcore.errors import BackendRejected, QueueMissing
 from qcore_mongo import error_mapping
 from qcore_mongo.address import find
 from qcore_mongo.indexes import Kind, missing
@@ -98,6 +98,10 @@ class Client:
         self._database: Database[Document] | None = None
         self._finalizer: Callable[[], object] | None = None
         self._closed = False
+        # processes of a cluster have an owner; its workers create what they use
+        self._create = settings.create or bool(settings.owner)
+        if not self._create:
+            self._require()
 
     @property
     def transaction_domain(self) -> str:
@@ -167,11 +171,15 @@ class Client:
     # -- collections ------------------------------------------------------------------------
 
     def collection(self, kind: Kind) -> Collection[Document]:
-        """Return a collection; create its indexes if they are missing."""
+        """Return a collection; create its indexes if they are missing.
+
+        Who only looks creates no collection: the indexes of one that is missing are created once it exists.
+        """
         database, shared = self._enter()
         found = database[kind.collection(self._queue)]
-        if (database.name, found.name) not in shared.indexed:
-            self.do(lambda: self._index(found, kind), repeatable=True)
+        if (database.name, found.name) not in shared.indexed and self.do(
+            lambda: self._index(found, kind), repeatable=True
+        ):
             shared.indexed.add((database.name, found.name))
         return found
 
@@ -239,14 +247,38 @@ class Client:
             write_concern=concern,
         )
 
-    def _index(self, found: Collection[Document], kind: Kind) -> None:
-        """Create the missing indexes."""
+    def _index(self, found: Collection[Document], kind: Kind) -> bool:
+        """Create the missing indexes; return whether they exist now."""
         # an index of the same name on other fields is requested as well, so that the server refuses it
-        wanted = missing(kind, found.list_indexes())
-        if wanted:
+        there = list(found.list_indexes())
+        if not there and not self._create:
+            return False
+        if wanted := missing(kind, there):
             # a member that is down must not delay it
             options: Document = {"commitQuorum": "majority"} if self.replicated else {}
             found.create_indexes(wanted, **options)
+        return True
+
+    def _require(self) -> None:
+        """Raise `QueueMissing` where there is no collection of this queue."""
+        names = [kind.collection(self._queue) for kind in Kind]
+        try:
+            # a user needs no right to list collections for those that it may use
+            there = self.do(
+                lambda: self.database.list_collection_names(
+                    filter={"name": {"$in": names}}, authorizedCollections=True
+                ),
+                repeatable=True,
+            )
+        except BaseException:
+            self.close()
+            raise
+        if not there:
+            self.close()
+            raise QueueMissing(
+                f"there is no queue {self._queue!r} in mongodb at {self.address.title}; the first task that"
+                " is enqueued, or a cluster, creates it; check the name if there should be one"
+            )
 
 
 def _leave_unless_forked(shared: SharedClient, pid: int) -> None:

@@ -11,6 +11,7 @@ import click
 
 from qcore.cli.exit_codes import Exit
 from qcore.cli.text import max_width, say, say_json
+from qcore.errors import BackendUnavailable, QueueMissing
 from qcore.sanitize import line
 from qcore_monitor.glyphs import glyphs_for
 from qcore_monitor.plain import lines
@@ -51,10 +52,21 @@ def command(session: Session, once: bool, follow: bool, every: float, as_json: b
     from qcore_monitor.screen import Screen  # noqa: PLC0415 - as said
     from qcore_monitor.terminal import Terminal  # noqa: PLC0415 - as said
 
-    # A fault of the configuration is reported before the screen is taken.
-    app.runtime  # noqa: B018 - made here
+    # A fault of the configuration and a missing queue are reported before the screen is taken.
+    _require_queue(app)
     marks = glyphs_for(sys.stdout, os.environ)
     return Screen(app, Terminal(sys.stdin, sys.stdout), marks, every).run()
+
+
+def _require_queue(app: App) -> None:
+    """Raise `QueueMissing` where there is no queue; one whose broker is away is watched until it is back."""
+    try:
+        with app.runtime.brokers.connection():
+            pass
+    except QueueMissing:
+        raise
+    except BackendUnavailable:
+        return
 
 
 def _terminal() -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore import exceptions as boto  # type: ignore[import-untyped]  # it comes without types
 
-from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
+from qcore.errors import BackendRejected, BackendUnavailable, ConfigError, QueueMissing
 from qcore_sqs import error_mapping
 from qcore_sqs.client import Connection
 from qcore_sqs.codec import LIMIT
@@ -36,6 +36,12 @@ class Queues:
         self.connection = Connection(section, self.name)
         self._retry = settings.retry
         self._urls: dict[str, str] = {}
+        # processes of a cluster have an owner; its workers create the queue when they first use it
+        if not (settings.create or settings.owner) and self.find(self.name) is None:
+            raise QueueMissing(
+                f"there is no queue {self.name!r} at {self.connection.address}; the first task that is"
+                " enqueued, or a cluster, creates it; check the name if there should be one"
+            )
 
     def main(self) -> str:
         """Return the URL of the queue; create it if it is missing and `sqs.create` is true."""
