@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from qcore.log_limit import LogLimit
 from qcore.messages.saving import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.schedules.quarantine import quarantine_schedule
-from qcore.settle import RELEASE, decide, fail_for_good, redeliver, release_after
+from qcore.settle import RELEASE, fail_for_good, redeliver, release_after
 from qcore.wording import reason
 from qcore.workers import leased
 from qcore.workers.events import SettledEvents, log_failed
@@ -212,16 +211,7 @@ class Batch:
         if message.acknowledged or outcome.kind is Kind.INTERRUPTED:
             decision = fail_for_good(message.failures, message.crashes)
         else:
-            decision = decide(
-                outcome.kind,
-                message.plan.rules,
-                deliveries=message.deliveries,
-                failures=message.failures,
-                crashes=message.crashes,
-                retryable=outcome.retryable,
-                chance=random.random(),  # noqa: S311 - jitter
-                reason=outcome.error,
-            )
+            decision = leased.judge(message, outcome)
         log_failed(message, outcome, decision)
         if decision.state is State.RETRYING and message.deliveries == 1:
             self._retrying.append(message.opened.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import random
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EnvelopeError, UnknownKey
@@ -235,6 +236,20 @@ def reject(
     else:
         log.write(logging.WARNING, "released", f"a message is released for {decision.delay:.3g} s: {reason}")
     return decision
+
+
+def judge(one: LeasedMessage, outcome: Outcome) -> Decision:
+    """Return what becomes of a message whose run did not succeed."""
+    return decide(
+        outcome.kind,
+        one.plan.rules,
+        deliveries=one.deliveries,
+        failures=one.failures,
+        crashes=one.crashes,
+        retryable=outcome.retryable,
+        chance=random.random(),  # noqa: S311 - jitter
+        reason=outcome.error,
+    )
 
 
 def rejected_outcome(exc: BackendRejected) -> Outcome:

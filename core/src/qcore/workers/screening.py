@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from typing import TYPE_CHECKING
 
 from qcore.errors import BackendRejected, BackendUnavailable
@@ -14,6 +13,7 @@ from qcore.settle import ACKNOWLEDGE, RELEASE, dead_letter, decide
 from qcore.workers.events import log_failed, log_skipped
 from qcore.workers.leased import (
     bind_upstream_results,
+    judge,
     previous_results,
     rejected_outcome,
     restore_counters,
@@ -138,14 +138,7 @@ class Screening:
     def _failed(self, one: LeasedMessage, exc: BackendRejected) -> Completion:
         """Return what is written of a message that a store could not be asked about: it has failed."""
         outcome = rejected_outcome(exc)
-        decision = decide(
-            outcome.kind,
-            one.plan.rules,
-            deliveries=one.deliveries,
-            failures=one.failures,
-            crashes=one.crashes,
-            chance=random.random(),  # noqa: S311 - jitter
-        ).because(outcome.error)
+        decision = judge(one, outcome).because(outcome.error)
         log_failed(one, outcome, decision)
         event = self._events.event(
             one.opened.id, one.plan.name, decision.action, outcome.kind, decision.reason
