@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.tasks import hold, note
@@ -81,3 +82,15 @@ def broken_hook(result: Result) -> None:
 def large(size: int) -> bytes:
     """Return so many bytes."""
     return bytes(size)
+
+
+def note_and_return(path: str, text: str) -> str:
+    """Note the run, and return the text."""
+    note(path, "ran")
+    return text
+
+
+def total_or_fail(numbers: list[int], path: str) -> int:
+    """Return the sum if a file is there."""
+    Path(path).read_text()
+    return sum(numbers)

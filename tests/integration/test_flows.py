@@ -344,6 +344,70 @@ def test_iter_collects_one_result_in_the_order_of_its_arguments(
     assert expected == app.iter(flow_tasks.double, items).result(wait=45)
 
 
+def test_what_iter_collected_is_kept_when_it_is_too_large(land: Land) -> None:
+    """The dead letter keeps it: with a larger `max_result` and a requeue the list is there, in full."""
+    app, cluster = land.both(**SETTINGS, max_result=1000)
+    path = str(land.file())
+    job = app.iter(flow_tasks.note_and_return, [(path, "x" * 400) for _ in range(3)])
+
+    with pytest.raises(
+        TaskFailed,
+        match="max_result allows 1000.* the 3 results that it was given are kept for 30 days: "
+        f"raise max_result, restart the cluster and run `qcore dead-letters requeue {job.id}`",
+    ):
+        job.result(wait=45)
+    drained(app, dead_letters=1)
+    assert all(one.delete() for one in job.members)
+    cluster.stop()
+    app, _ = land.both(**SETTINGS)
+    _requeue(app)
+
+    until(lambda: app.status(job.id).state == "succeeded")
+    assert ["x" * 400] * 3 == app.results.get(job.id)
+    drained(app)
+    assert 3 == len(lines(land.file()))
+    _nothing_gathered(app, job)
+
+
+def test_a_callback_that_failed_is_requeued_with_what_it_was_given(land: Land) -> None:
+    """Its dead letter keeps the values of the members."""
+    app, cluster = land.both(**SETTINGS, max_attempts=1)
+    path = land.file()
+
+    job = app.group([(flow_tasks.double, (1,)), (flow_tasks.double, (2,))]).then(
+        (flow_tasks.total_or_fail, (str(path),))
+    )
+    assert "FileNotFoundError" in final(job).error
+    drained(app, dead_letters=1)
+    cluster.stop()
+    path.touch()
+    _requeue(app)
+    land.cluster(**SETTINGS, max_attempts=1)
+
+    until(lambda: final(job).success)
+    assert 6 == job.result()
+    drained(app)
+    _nothing_gathered(app, job)
+
+
+def test_a_callback_that_is_acknowledged_for_its_failure_keeps_nothing(land: Land) -> None:
+    """Nobody can requeue it, so its barrier is deleted."""
+    app, _ = land.both(**SETTINGS, ack_failures=True, max_result=100)
+
+    job = app.iter(flow_tasks.large, [90, 90])
+
+    error = final(job).error
+    assert "the result has" in error
+    assert "requeue" not in error
+    drained(app)
+    _nothing_gathered(app, job)
+
+
+def _requeue(app: App) -> None:
+    with app.runtime.brokers.connection() as broker:
+        broker.requeue([letter.id for letter in broker.dead_letters()])
+
+
 def test_a_thousand_members_are_gathered(land: Land) -> None:
     """Each once and in order."""
     app, _ = land.both(**SETTINGS)

@@ -13,6 +13,7 @@ from qcore.flows.emulation import Emulation
 from qcore.flows.replays import Replays
 from qcore.messages.saving import save_each
 from qcore.messages.workflow import barrier_key, derived_id
+from qcore.model import Action
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.flow")
 
-#: Seconds for which it is known which member completed a fan-in barrier: longer than anybody may
-#: take to enqueue the callback.
-_COMPLETED: Final = 86400.0
 #: Seconds a success that is not to be stored is kept nevertheless, where the message is
 #: redelivered because of its follow-up messages.
 _UNSTORED: Final = 3600.0
@@ -90,7 +88,7 @@ class Committer:
             messages = messages[bulk:]
         deliveries = self._commit_and_lease(results, settlements, limit, messages)
         self._remember(settlements)
-        self._release_locks(follow_ups)
+        self._release_locks(completions)
         return deliveries
 
     def commit_each(self, completions: Sequence[Completion]) -> list[Completion]:
@@ -150,14 +148,23 @@ class Committer:
                 # A member that joins again is given the full number as well. Only the first one to
                 # complete the barrier, and whoever finishes in its place, enqueues the callback.
                 holder = derived_id(member.flow, "member", member.index)
-                if store.acquire(_completion_lock(member.flow), holder, 1, _COMPLETED) is None:
+                if store.acquire(_completion_lock(member.flow), holder, 1, KEPT) is None:
                     callbacks.append(self._continuation.callback(member))
         return callbacks
 
-    def _release_locks(self, follow_ups: Sequence[FollowUp]) -> None:
-        """Delete the barriers of ended callbacks and release permits; after a crash they expire."""
-        ended = [one.gathered for one in follow_ups if one.gathered is not None]
-        permits = [permit for one in follow_ups for permit in one.permits]
+    def _release_locks(self, completions: Sequence[Completion]) -> None:
+        """Delete the barriers of ended callbacks and release permits; after a crash they expire.
+
+        A callback that is a dead letter needs its barrier when it is requeued.
+        """
+        ended = []
+        permits = []
+        for one in completions:
+            if one.follow_up is not None:
+                permits += one.follow_up.permits
+                dead = one.settlement is not None and one.settlement.action is Action.DEAD_LETTER
+                if one.follow_up.gathered is not None and not dead:
+                    ended.append(one.follow_up.gathered)
         permits += [(_completion_lock(one.flow), one.by) for one in ended]
         if not permits:
             return

@@ -147,6 +147,7 @@ class Batch:
                 outcome, value = self._results.dump(outcome, plan.declared)
             if outcome.kind is Kind.SUCCESS:
                 return self._record(index, message, self._acknowledge(message), State.SUCCESS, outcome, value)
+        outcome = leased.keep_gathered(message, outcome)
         done, state = self._fail(message, outcome)
         return self._record(index, message, done, state, outcome, b"")
 

@@ -7,8 +7,10 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from qcore.errors import EnvelopeError, UnknownKey
-from qcore.flows.continuation import UpstreamFailed, upstream_args
+from qcore.flows.continuation import KEPT, UpstreamFailed, upstream_args
 from qcore.flows.emulation import is_lost
 from qcore.journal.records import HeldMessage
 from qcore.messages.workflow import barrier_key, read_workflow
@@ -208,6 +210,24 @@ def bind_upstream_results(
         except EnvelopeError as exc:
             return Kind.SKIPPED, str(exc)
     return None, ""
+
+
+def keep_gathered(message: LeasedMessage, outcome: Outcome) -> Outcome:
+    """Return a failure, which makes a dead letter, for one that was given results and returned too much.
+
+    The dead letter keeps them for a run with a larger `max_result`; any other task has done its work.
+    """
+    gathered = None if message.tail is None else message.tail.gathered
+    rules = message.plan.rules
+    lost = message.acknowledged or rules.ack_failures or not rules.redelivers
+    if outcome.kind is not Kind.RESULT_NOT_STORABLE or gathered is None or not gathered.count or lost:
+        return outcome
+    text = (
+        f"{outcome.error}; the {counted(gathered.count, 'result')} that it was given are kept for "
+        f"{KEPT / 86400:.0f} days: raise max_result, restart the cluster and run "
+        f"`qcore dead-letters requeue {message.opened.id.hex()}`"
+    )
+    return msgspec.structs.replace(outcome, kind=Kind.FAILURE, error=text)
 
 
 def reject(
