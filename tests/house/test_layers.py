@@ -45,8 +45,18 @@ LAYERS: Final = (
     {"interfaces", "settle", "logs"},
     {"coordination", "wording"},
     # ground
-    {"model", "status"},
-    {"validators", "errors", "sanitize", "lazy", "backoff", "plugin_support", "log_limit", "worker_hooks"},
+    {"model"},
+    {
+        "status",
+        "validators",
+        "errors",
+        "sanitize",
+        "lazy",
+        "backoff",
+        "plugin_support",
+        "log_limit",
+        "worker_hooks",
+    },
 )
 
 #: The same for the files of each room that has more than one layer of its own.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 
@@ -80,3 +81,16 @@ def fail_at(started: str, gate: str) -> str:
     if first:
         raise RuntimeError("by one that nobody waits for any more")
     return "by the one that took over"
+
+
+def three_of_four(then: str, path: str) -> str:
+    """Report progress, and end as asked."""
+    progress(3, 4, "page 3")
+    note(path)
+    if then == "fail":
+        raise ValueError(then)
+    if then == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if then == "hang":
+        time.sleep(60)
+    return then

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore import Progress, QueueSize
+from qcore import Progress, QueueSize, Retry
 from qcore.messages.control import cancel_key
 from qcore.model import State
 from tests.integration import controlled_tasks, limited_tasks, tasks
@@ -290,6 +290,46 @@ def test_progress_is_seen_from_another_process(land: Land) -> None:
     gate.touch()
     until(lambda: job.status().state == "succeeded")
     until(lambda: all(one.progress is None and not one.task for one in cluster.status().workers))
+
+
+@pytest.mark.parametrize(
+    ("then", "options", "state"),
+    [
+        ("fail", {"ack_failure": True}, "failed"),
+        ("fail", {"retry": Retry(max_attempts=2, backoff=60)}, "retrying"),
+        ("die", {"max_crashes": 1}, "failed"),
+        ("die", {"at_most_once": True}, "interrupted"),
+        ("hang", {}, "cancelled"),
+    ],
+)
+def test_a_task_that_ended_shows_how_far_it_came(
+    land: Land, then: str, options: dict[str, Any], state: str
+) -> None:
+    """However it ended, in its own process or with it: a bar stays where it stood."""
+    app, _ = land.both(workers=1)
+
+    job = app.task(controlled_tasks.three_of_four).using(**options).enqueue(then, str(land.file()))
+    if then == "hang":
+        until(lambda: lines(land.file()))
+        assert job.cancel()
+
+    until(lambda: job.status().state == state)
+    result = job.fetch()
+    assert result is not None
+    assert result.progress == job.status().progress == Progress(done=3.0, total=4.0, note="page 3")
+
+
+def test_a_task_that_succeeded_shows_all_of_it(land: Land) -> None:
+    """A bar comes to its end; the result has what was reported last, and the next task has none."""
+    app, _ = land.both(workers=1)
+
+    job = app.enqueue(controlled_tasks.three_of_four, "return", str(land.file()))
+    after = app.enqueue(tasks.add, 1, 2)
+
+    assert Progress(done=3.0, total=4.0, note="page 3") == final(job).progress
+    assert Progress(done=4.0, total=4.0, note="page 3") == job.status().progress
+    assert final(after).progress is None
+    assert Progress(done=1.0, total=1.0) == after.status().progress
 
 
 def test_a_task_that_runs_for_long_is_published_each_second(land: Land) -> None:

@@ -82,19 +82,32 @@ def _known_status(runtime: Runtime, id_: bytes) -> TaskStatus | None:
         result = None if stored is None else runtime.results.read(stored)
         if result is not None and result.state.final:
             state = _KINDS.get(result.kind) or _FINAL[result.state]
-            complete = Progress(done=1.0, total=1.0) if result.state is State.SUCCESS else None
+            progress = _complete(result.progress) if result.success else result.progress
             return TaskStatus(
-                id=task_id, state=state, since=result.finished, worker=result.worker, progress=complete
+                id=task_id, state=state, since=result.finished, worker=result.worker, progress=progress
             )
         running = next(_running(runtime, broker.statuses(), task_id), None)
         if running is not None:
             return running
         if result is not None:
             state = "begun" if result.begun else "retrying"
-            return TaskStatus(id=task_id, state=state, since=result.finished, worker=result.worker)
+            return TaskStatus(
+                id=task_id,
+                state=state,
+                since=result.finished,
+                worker=result.worker,
+                progress=result.progress,
+            )
         if _is_queued(broker, id_):
             return TaskStatus(id=task_id, state="queued", since=enqueued(id_))
         return None
+
+
+def _complete(reported: Progress | None) -> Progress:
+    """Return the progress of a task that has succeeded: a bar comes to its end."""
+    last = reported or Progress(done=1.0)
+    whole = last.total or last.done or 1.0
+    return Progress(done=whole, total=whole, note=last.note)
 
 
 def _is_queued(broker: Broker, id: bytes) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from qcore.status import Progress  # noqa: TC001 - read at run time by attrs
+
 #: Records made once a message are msgspec structs: 0.04 us each where a frozen attrs class
 #: takes 0.33 us. Records a user holds are frozen attrs classes.
 
@@ -237,6 +239,8 @@ class Result:
     finished: float = 0.0
     #: `host:pid` of the worker that ran it
     worker: str = ""
+    #: the last that the run reported by `qcore.progress`
+    progress: Progress | None = None
 
     @property
     def success(self) -> bool:

@@ -106,5 +106,5 @@ class TaskStatus:
     worker: str = ""
     #: id of the cluster that runs the task
     cluster: str = ""
-    #: what a running task reported last; 1 of 1 for one that has succeeded, so a bar comes to its end
+    #: what its last run reported last; all of it for one that has succeeded, so a bar comes to its end
     progress: Progress | None = None

@@ -45,5 +45,5 @@ def described(found: TaskStatus, now: float) -> str:
         parts.append(f"since {when(found.since)} ({seconds(now - found.since)})")
     if found.worker:
         parts.append(f"by {line(found.worker)}")
-    part = progress_line(found.progress) if found.state == "running" else ""
+    part = progress_line(found.progress) if found.state != "succeeded" else ""
     return ", ".join(filter(None, [" ".join(parts), part]))

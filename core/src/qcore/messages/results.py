@@ -18,6 +18,7 @@ from qcore.errors import (
 )
 from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, Result, State, StoredResult
+from qcore.status import Progress  # noqa: TC001 - read at run time by msgspec
 from qcore.wording import reason
 
 if TYPE_CHECKING:
@@ -53,11 +54,14 @@ class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     worker: str = ""
     #: a value of `Kind`
     kind: str = ""
+    #: the last that the run reported
+    progress: Progress | None = None
 
 
 #: what the reduced record of a task lacks
 _REDUCED: Final[dict[str, Any]] = {
-    "value": b"", "serializer": 0, "traceback": "", "group": None, "label": None
+    "value": b"", "serializer": 0, "traceback": "", "group": None, "label": None,
+    "progress": None,
 }  # fmt: skip
 
 encode_result = msgspec.msgpack.Encoder().encode
@@ -160,6 +164,7 @@ class Results:
         created: int,
         attempts: int,
         crashes: int,
+        progress: Progress | None = None,
     ) -> StoredResult:
         """Return the record of one run.
 
@@ -172,6 +177,7 @@ class Results:
             created: epoch milliseconds of the enqueuing.
             attempts: runs that ended by themselves or by timeout, this one included.
             crashes: runs that killed their worker, this one included.
+            progress: the last that the run reported.
 
         """
         if self._pid != (pid := os.getpid()):
@@ -193,6 +199,7 @@ class Results:
                 outcome.finished,
                 self._worker,
                 outcome.kind._value_,
+                progress,
             )
         )
         ttl = self._ttl if head.result_ttl is None else head.result_ttl

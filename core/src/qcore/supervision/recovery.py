@@ -158,6 +158,7 @@ class Recovery:
             created=held.created,
             attempts=max(decision.failures, held.failures),
             crashes=decision.crashes,
+            progress=gone.progress,
         )
 
     def flush(self, page: Page, pid: int, slot: Slot, seen: PageSnapshot) -> None:

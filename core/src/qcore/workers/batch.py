@@ -170,7 +170,10 @@ class Batch:
         result = None
         has_follow_ups = False
         if state is not None:
-            result = leased.seal_result(self._results, message, state, outcome, value, message.failures + 1)
+            progress = self._page.metrics.progress(*self._page.position())
+            result = leased.seal_result(
+                self._results, message, state, outcome, value, message.failures + 1, progress
+            )
             has_follow_ups = message.has_follow_ups and state.final
             if state is State.SUCCESS and not message.plan.save:
                 result = expiring_success(result)

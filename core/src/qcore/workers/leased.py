@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qcore.messages.workflow import WorkflowHeader
     from qcore.model import Delivery, StoredResult
     from qcore.settle import Decision, Rules
+    from qcore.status import Progress
     from qcore.tasks.plan import TaskPlan
 
 
@@ -278,7 +279,13 @@ def rejected_outcome(exc: BackendRejected) -> Outcome:
 
 
 def seal_result(  # noqa: PLR0917 - what a record is made of
-    results: Results, one: LeasedMessage, state: State, outcome: Outcome, value: bytes, attempts: int
+    results: Results,
+    one: LeasedMessage,
+    state: State,
+    outcome: Outcome,
+    value: bytes,
+    attempts: int,
+    progress: Progress | None = None,
 ) -> StoredResult:
     """Return how a message ended as the result store keeps it."""
     return results.seal(
@@ -290,4 +297,5 @@ def seal_result(  # noqa: PLR0917 - what a record is made of
         created=one.opened.created,
         attempts=attempts,
         crashes=one.crashes,
+        progress=progress,
     )
