@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.tasks import hold, note
+from tests.integration.tasks import app, hold, note
 
 if TYPE_CHECKING:
     from qcore import Result
@@ -94,3 +94,20 @@ def total_or_fail(numbers: list[int], path: str) -> int:
     """Return the sum if a file is there."""
     Path(path).read_text()
     return sum(numbers)
+
+
+def size(value: bytes) -> int:
+    """Return how many bytes these are."""
+    return len(value)
+
+
+@app.task(max_crashes=1)
+def crash_once(path: str) -> None:
+    """Take the worker along, under a smaller limit than the configuration's."""
+    fall(path)
+
+
+@app.task(max_crashes=4)
+def crash_four(path: str) -> None:
+    """Take the worker along, under a larger limit than the configuration's."""
+    fall(path)

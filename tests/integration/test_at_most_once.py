@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import QueueSize, Retry, State, TaskFailed
+from qcore.cli.overview import look
+from qcore.errors import PayloadTooLarge
 from qcore.model import Outgoing
+from qcore.tasks.call import Options
+from qcore.tasks.task import bind
 from tests.integration import flow_tasks, tasks
 from tests.integration.land import final, kill, lines, until
 
@@ -75,12 +79,15 @@ def test_its_message_is_gone_before_it_begins(land: Land) -> None:
     assert final(job).success
 
 
-def test_death_of_the_whole_cluster_does_not_run_it_again(land: Land) -> None:
-    """Nobody is left to write the end, so the result goes on saying that it has begun."""
+def test_death_of_the_whole_cluster_does_not_run_it_again(
+    land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is left to write the end: it is interrupted once no cluster reports that it runs."""
     app, cluster = land.both(**SETTINGS, retry=1)
     job = once(app, tasks.hold_on).enqueue(str(land.file()), str(land.file("gate")))
     until(lambda: lines(land.file()))
 
+    cluster_id = cluster.status().id
     kill(cluster.pid or 0)
     until(lambda: cluster.status().state == "stopped")
     land.cluster(**SETTINGS, retry=1)
@@ -90,7 +97,37 @@ def test_death_of_the_whole_cluster_does_not_run_it_again(land: Land) -> None:
     found = job.fetch()
     assert found is not None
     assert found.begun
-    assert app.status(job.id).state == "begun"
+    assert app.status(job.id).state in {"begun", "running"}
+
+    monkeypatch.setattr("qcore.control_api._REPORTED", 0.0)
+    with app.runtime.brokers.connection() as broker:
+        broker.publish_status(cluster_id, b"", 1.0)
+    with pytest.raises(TaskFailed, match=r"no cluster reports that it runs, .* it is not run again"):
+        job.result()
+    assert interrupted(final(job))
+    assert app.status(job.id).state == "interrupted"
+    assert look(app).interrupted == 1
+    assert len(lines(land.file())) == 1
+
+
+def test_a_task_that_a_cluster_reports_is_not_interrupted(
+    land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it has been running."""
+    app, _ = land.both(**SETTINGS)
+    gate = land.file("gate")
+    job = once(app, tasks.hold_on).enqueue(str(land.file()), str(gate))
+    until(lambda: app.status(job.id).state == "running")
+
+    monkeypatch.setattr("qcore.control_api._REPORTED", 0.0)
+
+    found = job.fetch()
+    assert found is not None
+    assert found.begun
+    assert app.status(job.id).state == "running"
+    assert look(app).interrupted == 0
+    gate.touch()
+    assert final(job).success
 
 
 def test_batch_runs_each_once_and_kills_only_its_own(land: Land) -> None:
@@ -167,6 +204,45 @@ def test_configuration_holds_for_every_task(land: Land) -> None:
     assert (1, 2) == (len(lines(land.file("one"))), len(lines(land.file("two"))))
 
 
+def test_configuration_refuses_a_task_that_asks_for_a_second_run(land: Land) -> None:
+    """Enqueued, or as a link: nothing is dropped without a word."""
+    app = land.app(**SETTINGS, at_most_once=True)
+    again = app.task(tasks.fail).using(retry=Retry(max_attempts=3))
+
+    message = r"retry=Retry\(max_attempts=3.* asks for one; the configuration sets it for all tasks"
+    with pytest.raises(ValueError, match=message):
+        again.enqueue("no")
+    with pytest.raises(ValueError, match=message):
+        app.chain([again.bind("no"), again.bind("no")])
+    assert app.queue.size() == EMPTY
+    again.using(at_most_once=False).enqueue("no")
+    assert app.queue.size().ready == 1
+
+
+def test_configuration_names_the_policy_that_it_excludes(
+    land: Land, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever enqueues by a dotted name does not know the policy; the worker's log names it."""
+    app, _ = land.both(**SETTINGS, at_most_once=True)
+
+    job = app.enqueue("tests.integration.tasks.choosy", "OSError", str(land.file()))
+
+    assert final(job).kind == "failure"
+    assert "at_most_once of the configuration excludes its Retry(max_attempts=3" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "runs"), [("crash_once", 1), ("crash_four", 4)])
+def test_declared_crashes_hold_for_whoever_enqueues_by_name(land: Land, name: str, runs: int) -> None:
+    """Fewer and more than the configuration allows."""
+    app, _ = land.both(**SETTINGS, max_crashes=2)
+
+    job = app.enqueue(f"tests.integration.flow_tasks.{name}", str(land.file()))
+
+    until(lambda: app.status(job.id).state == "failed")
+    assert final(job).crashes == runs
+    assert len(lines(land.file())) == runs
+
+
 def test_success_that_is_not_stored_is_known_for_an_hour(land: Land) -> None:
     """What says that it has begun is replaced by its end in each case."""
     app, _ = land.both(**SETTINGS)
@@ -196,6 +272,43 @@ def test_interrupted_member_of_a_group_has_failed(land: Land) -> None:
     until(lambda: lines(land.file("told")))
     assert lines(land.file("told"))[0].startswith("skipped None")
     assert len(lines(land.file())) == 1
+
+
+def test_header_that_could_be_lost_is_refused(land: Land) -> None:
+    """What follows such a task must have room in the journal, or it would be lost with the worker."""
+    app, _ = land.both(**SETTINGS)
+    large = "x" * (600 << 10)
+    path = str(land.file())
+    step = once(app, flow_tasks.step)
+    plain = app.task(flow_tasks.step)
+
+    with pytest.raises(PayloadTooLarge, match=r"step runs at most once, and what follows it takes 61"):
+        app.chain([step.bind(path, "a"), plain.bind(path, large)])
+    assert app.queue.size() == EMPTY
+    # The large one itself may run once: nothing follows it.
+    assert app.chain([plain.bind(path, "a"), step.bind(path, large)]).result(wait=45) == large
+
+
+def test_header_that_has_no_room_fails_before_it_begins(land: Land) -> None:
+    """Where only the worker knows that it may run once; what follows learns of the failure."""
+    app, _ = land.both(**SETTINGS)
+    large = "x" * (1200 << 10)
+
+    chain = app.chain([("tests.integration.tasks.pay", (str(land.file()),)), (tasks.echo, (large,))])
+
+    with pytest.raises(TaskFailed, match=r"stopped at link 1 of 2 .*pay runs at most once, and what follows"):
+        chain.result(wait=45)
+    assert lines(land.file()) == []
+
+
+def test_large_value_that_is_passed_to_it_is_no_part_of_what_follows(land: Land) -> None:
+    """Its message carries the value, and its header in the journal does not."""
+    app, _ = land.both(**SETTINGS)
+    size = bind(flow_tasks.size, (), {}, Options(at_most_once=True))
+
+    chain = app.chain([(flow_tasks.large, (1200 << 10,)), size, tasks.echo], pipe_result=True)
+
+    assert chain.result(wait=45) == 1200 << 10
 
 
 def test_chain_ends_with_its_interrupted_link(land: Land) -> None:

@@ -98,6 +98,9 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
     yield "settings", found.configuration
     yield "messages", ", ".join(sizes)
     yield "results", ", ".join(results)
+    if found.interrupted:
+        text = "compare with what they act on, and enqueue them again where it is not done"
+        yield "interrupted", f"{found.interrupted} of the newest failures, which may run only once; {text}"
     if not found.clusters:
         yield "clusters", found.no_clusters
     if found.unreadable:

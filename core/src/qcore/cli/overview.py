@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
 
+from qcore.control_api import as_interrupted
 from qcore.errors import EnvelopeError, NotSupported
 from qcore.messages.sealer import STATUS
 from qcore.model import QueueSize, State
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from qcore.app import App
+    from qcore.interfaces import ResultStore
     from qcore.runtime import Runtime
+
+#: Newest results of each state that are looked at for interrupted tasks.
+EXAMINED: Final = 100
 
 _decode = msgspec.json.Decoder(ClusterStatus).decode
 
@@ -41,6 +47,8 @@ class QueueOverview:
     configuration: str = "no file"
     #: no cluster takes new tasks, until the queue is resumed
     paused: bool = False
+    #: tasks that began, may run only once and did not end, among the newest results
+    interrupted: int = 0
 
     @property
     def rate(self) -> float:
@@ -68,6 +76,7 @@ class QueueOverview:
             "queue": msgspec.to_builtins(self.queue),
             "paused": self.paused,
             "results": {state.name.lower(): self.results.get(state, 0) for state in reversed(State)},
+            "interrupted": self.interrupted,
             "clusters": [attrs.asdict(one) for one in self.clusters],
             "unreadable_clusters": self.unreadable,
         }
@@ -89,7 +98,17 @@ def look(app: App) -> QueueOverview:
             unreadable=unreadable,
             status=broker.capabilities.cluster_status,
             paused=paused(app, clusters),
+            interrupted=_interrupted(runtime, store),
         )
+
+
+def _interrupted(runtime: Runtime, store: ResultStore) -> int:
+    """Return how many of the newest failures and unfinished tasks were interrupted."""
+    count = 0
+    for record in [*store.recent(State.FAILED, EXAMINED), *store.recent(State.RETRYING, EXAMINED)]:
+        with suppress(EnvelopeError):
+            count += as_interrupted(runtime, runtime.results.read(record)).interrupted
+    return count
 
 
 def paused(app: App, clusters: Iterable[ClusterStatus]) -> bool:

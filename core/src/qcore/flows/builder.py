@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import PayloadTooLarge
 from qcore.flows.continuation import ContinuationBuilder
+from qcore.journal.pages import MAX_HEADER
 from qcore.messages.workflow import GroupMember, GroupResults, WorkflowHeader, derived_id, encode_tail
 from qcore.model import Outgoing
 from qcore.tasks.call import Sealed
@@ -63,7 +64,7 @@ class FlowBuilder:
     def chain(self, calls: Sequence[Call], last: bytes, *, pipe_result: bool) -> list[Sealed]:
         """Return the first message of a chain; none if a hook skips a link."""
         links = self._links(calls, last)
-        return [self._first(calls[0], links, pipe_result, None)] if links else []
+        return [self._first(calls, links, pipe_result, None)] if links else []
 
     def group(
         self,
@@ -90,13 +91,13 @@ class FlowBuilder:
         for index, (calls, pipe_result) in enumerate(members):
             links = self._links(calls, member_id(flow, index))
             if links:
-                built.append((index, calls[0], links, pipe_result))
+                built.append((index, calls, links, pipe_result))
         if last is not None and callback is not None:
             _check_size(callback.name, len(last.arguments), len(built))
         sealed = []
-        for index, call, links, pipe_result in built:
+        for index, calls, links, pipe_result in built:
             member = None if last is None else GroupMember(flow, index, len(built), last, whole)
-            sealed.append(self._first(call, links, pipe_result, member))
+            sealed.append(self._first(calls, links, pipe_result, member))
         if last is not None and callback is not None and not built:
             tail = WorkflowHeader(gathered=GroupResults(flow, 0, whole))
             message = ContinuationBuilder(self._runtime).seal(last, tail)
@@ -112,7 +113,13 @@ class FlowBuilder:
         made = [link for link in links if link is not None]
         return made if len(made) == len(links) else []
 
-    def _first(self, call: Call, links: list[Link], pipe_result: bool, member: GroupMember | None) -> Sealed:  # noqa: FBT001 - a part of what is built
+    def _first(
+        self,
+        calls: Sequence[Call],
+        links: list[Link],
+        pipe_result: bool,  # noqa: FBT001 - a part of what is built
+        member: GroupMember | None,
+    ) -> Sealed:
         first, *rest = links
         tail = b""
         if rest or member is not None:
@@ -137,7 +144,25 @@ class FlowBuilder:
             tail=tail,
         )
         message = Outgoing(first.id, body, first.delay)
-        return Sealed(call, message, sync=self.sync)
+        if len(tail) > MAX_HEADER:
+            self._check_headers(calls, links, member)
+        return Sealed(calls[0], message, sync=self.sync)
+
+    def _check_headers(self, calls: Sequence[Call], links: list[Link], member: GroupMember | None) -> None:
+        """Refuse a header that could be lost with the worker of a task that runs at most once."""
+        for number, call in enumerate(calls, 1):
+            once = call.options.at_most_once
+            header = encode_tail(WorkflowHeader(links=links[number:], member=member))
+            if (self._runtime.config.at_most_once if once is None else once) and len(header) > MAX_HEADER:
+                raise PayloadTooLarge(header_too_large(call.name, len(header)))
+
+
+def header_too_large(name: str, size: int) -> str:
+    """Return why a task that runs at most once must not begin."""
+    return (
+        f"{name} runs at most once, and what follows it takes {size} bytes, at most {MAX_HEADER} are kept "
+        "if its worker is killed; store large arguments of the later steps elsewhere and pass their keys"
+    )
 
 
 def _check_size(name: str, size: int, members: int) -> None:

@@ -30,6 +30,9 @@ _BODY: Final = METRICS_END
 #: Bytes reserved for the last record of a batch, one without a result.
 _SPARE: Final = 8192
 
+#: Bytes of a workflow header that are recorded in any case, see `Page.mark_acknowledged`.
+MAX_HEADER: Final = PAGE // 2 - _SPARE - 4
+
 #: The words, by their numbers.
 _SEQ: Final = 0
 _COUNT: Final = 1
@@ -47,6 +50,8 @@ _LIMIT: Final = 12
 _FLUSHED: Final = 13
 #: 14 to 16 are those of `commands`.
 _ACKNOWLEDGED: Final = 17
+_CRASHES: Final = 18
+_CRASHES_OF: Final = 19
 
 _LENGTH: Final = struct.Struct("I")
 
@@ -214,6 +219,11 @@ class Page:
         self._words[_ACKNOWLEDGED] = self.seq * TAG + index + 1
         return True
 
+    def limit_crashes(self, index: int, count: int) -> None:
+        """Record how many crashes the code of a task allows, which its message does not say."""
+        self._words[_CRASHES] = count
+        self._words[_CRASHES_OF] = self.seq * TAG + index + 1
+
     def mark_settled(self, count: int) -> None:
         """Record that the first `count` messages of the batch are settled; their records are dropped."""
         self._words[_SETTLED] = count
@@ -267,6 +277,10 @@ class Page:
             return -1, b""
         stop = PAGE - _LENGTH.size
         return tagged % TAG - 1, bytes(self._memory[stop - _LENGTH.unpack_from(self._memory, stop)[0] : stop])
+
+    def max_crashes(self, seen: PageSnapshot) -> int | None:
+        """Return how many crashes the code of the running task allows, None if it does not say."""
+        return self._words[_CRASHES] if self._words[_CRASHES_OF] == seen.seq * TAG + seen.begun else None
 
     def read(self, seen: PageSnapshot) -> tuple[list[HeldMessage], list[FinishedMessage]] | None:
         """Read the leased and the finished messages; None if the worker has moved on meanwhile."""

@@ -7,6 +7,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from qcore.errors import BackendRejected
 from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion, redeliver_after_result
@@ -94,6 +96,8 @@ class Recovery:
             _log.warning("task %s died after its lease had expired; its next run decides", held.id.hex())
             return Completion(redeliver(held.failures, held.crashes).settlement(held.receipt))
         plan = self._planner.build(read_head(held.head))
+        if gone.max_crashes is not None:
+            plan.rules = attrs.evolve(plan.rules, max_crashes=gone.max_crashes)
         decision = decide(
             kind,
             plan.rules,

@@ -98,6 +98,8 @@ class WorkerExit:
         self.left = slot.page.read(self.seen) or ([], [])
         #: the message that was acknowledged before it began, and its workflow header; -1 = none
         self.acknowledged = slot.page.acknowledged(self.seen)
+        #: crashes that the code of the running task allows, None = see its message
+        self.max_crashes = slot.page.max_crashes(self.seen)
         #: the last that the running task reported
         self.progress = slot.page.metrics.progress(*self.seen.position)
         self.lifetime = time.monotonic() - slot.started

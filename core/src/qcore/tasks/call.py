@@ -126,7 +126,7 @@ class Options:
             if value is not default:
                 check(name, value)
         if self.at_most_once:
-            _refuse_repetition(self)
+            refuse_second_run(self, "leave one of the two out")
 
     @property
     def limited(self) -> bool:
@@ -164,7 +164,13 @@ class Options:
         )
 
 
-def _refuse_repetition(options: Options) -> None:
+#: What a user can do whose configuration excludes a second run, and whose task asks for one.
+IN_CONFIGURATION: Final = (
+    "the configuration sets it for all tasks: leave one of the two out, or give the task at_most_once=False"
+)
+
+
+def refuse_second_run(options: Options, remedy: str) -> None:
     """Refuse options that ask for a second run of a task that never has one."""
     retry, crashes = options.retry, options.max_crashes
     if retry is not None and retry.max_attempts != 1:
@@ -175,7 +181,7 @@ def _refuse_repetition(options: Options) -> None:
         wrong = "ack_failure=False"
     else:
         return
-    msg = f"at_most_once excludes a second run, and {wrong} asks for one; leave one of the two out"
+    msg = f"at_most_once excludes a second run, and {wrong} asks for one; {remedy}"
     raise ValueError(msg)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from qcore.messages.envelope import Head
+
+_log = logging.getLogger("qcore.worker")
 
 #: Most plans that a worker caches. Tasks with the same options have equal heads; a producer that gives
 #: every task its own group only causes more planning.
@@ -39,6 +42,7 @@ class TaskPlan:
         "hooked",
         "is_async",
         "limit",
+        "max_crashes",
         "missing",
         "name",
         "on",
@@ -68,6 +72,8 @@ class TaskPlan:
         self.is_async = False
         #: it is acknowledged before it begins
         self.once = False
+        #: crashes that its declaration allows, where its message does not say; None = see `rules`
+        self.max_crashes: int | None = None
         #: names of exceptions after which the task is retried; None = every exception
         self.on: frozenset[str] | None = None if head.on is None else frozenset(head.on)
         #: why the function cannot be called; "" if it can, or was not searched yet
@@ -91,10 +97,19 @@ class TaskPlan:
         if policy is not None and self._has_no_retry_options():
             # Enqueued by its dotted name, so the producer did not know the task's policy.
             self._follow(policy)
+        # What is declared here holds for who enqueues it by its dotted name, too.
         if self.head.at_most_once is None:
-            # What is declared here holds for who enqueues it by its dotted name, too.
             declared: bool | None = getattr(found, "__qcore_once__", None)
             self.once = self.once if declared is None else declared
+            if self.once and declared is None and policy is not None and policy.max_attempts != 1:
+                text = (
+                    "task %s: at_most_once of the configuration excludes its %r; give it at_most_once=False"
+                )
+                _log.warning("%s, or leave one of the two out", text % (self.name, policy))
+        if self.head.max_crashes is None:
+            self.max_crashes = getattr(found, "__qcore_max_crashes__", None)
+            if self.max_crashes is not None:
+                self.rules = attrs.evolve(self.rules, max_crashes=self.max_crashes)
         # An object with an asynchronous __call__ is called as a coroutine function is.
         self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self.convert = convert_arguments(function)

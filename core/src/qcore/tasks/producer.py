@@ -11,7 +11,7 @@ from qcore.hookspecs import EnqueueEvent
 from qcore.messages.workflow import Link, WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.tasks.arguments import dump_arguments, dump_declared
-from qcore.tasks.call import Sealed, Unset
+from qcore.tasks.call import IN_CONFIGURATION, Sealed, Unset, refuse_second_run
 from qcore.tasks.unique import check_limits, claim, key_of, release_keys
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     code = runtime.serializer.code
     seal = runtime.envelope.seal
     hooks = runtime.hooks("qcore_pre_enqueue")
-    always_sync = runtime.config.sync
     now = time.time_ns() // 1_000_000
     stamp = now.to_bytes(6, "big")
     noise = os.urandom(7 * len(calls))
@@ -62,9 +61,10 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
             if options is not known:
                 # Calls of one task share their options, so they are evaluated once.
                 known = options
+                _check_repetition(runtime, options)
                 expires = runtime.clock.now_ms() + int(options.expires * 1000) if options.expires else 0
                 delay = options.delay
-                sync = always_sync if options.sync is None else options.sync
+                sync = runtime.config.sync if options.sync is None else options.sync
                 plain = not options.unique and options.concurrency is None and options.rate is None
             try:
                 # As `dump_arguments` does, without the cost of a call.
@@ -87,6 +87,12 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     return sealed
 
 
+def _check_repetition(runtime: Runtime, options: Options) -> None:
+    """Refuse a task that asks for a second run where the configuration excludes one."""
+    if runtime.config.at_most_once and options.at_most_once is None:
+        refuse_second_run(options, IN_CONFIGURATION)
+
+
 def _special(runtime: Runtime, call: Call) -> tuple[str, bytes]:
     """Return deduplication key and workflow header of a call that is unique or limited."""
     options = call.options
@@ -106,6 +112,7 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
 
     """
     head = call.head
+    _check_repetition(runtime, call.options)
     hooks = runtime.hooks("qcore_pre_enqueue")
     if hooks:
         changed = _with_headers(call, id, time.time_ns() // 1_000_000, hooks)

@@ -181,6 +181,8 @@ class Task(Sender[_P, _R]):
         self.__qcore_retry__ = options.retry
         #: whether it may run only once, read by workers; None = see the configuration
         self.__qcore_once__ = options.at_most_once
+        #: how many crashes it may have, read by workers; None = see the configuration
+        self.__qcore_max_crashes__ = options.max_crashes
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call the function in this process."""

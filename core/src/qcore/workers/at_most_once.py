@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+import msgspec
+
 from qcore.errors import EnvelopeError
+from qcore.flows.builder import header_too_large
+from qcore.messages.workflow import encode_tail
 from qcore.model import Kind, Outcome, State
 
 if TYPE_CHECKING:
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
     from qcore.runtime import Runtime
     from qcore.workers.batch import Batch
     from qcore.workers.leased import LeasedMessage
-
-_log = logging.getLogger("qcore.worker")
 
 _T = TypeVar("_T")
 
@@ -75,9 +76,9 @@ class BeginOnce:
             # There is nothing to run, so it does not begin.
             return None
         refused: Outcome | None = self._until_answered(self._refusal, message, os.urandom(16))
+        refused = refused or self._note(index, message)
         if refused is not None:
             return refused
-        self._note(index, message)
         self._batch.acknowledge(message, self._begun(message))
         self._until_answered(self._batch.settle, 0)
         if message.receipt in self._batch.refused:
@@ -87,17 +88,25 @@ class BeginOnce:
             return _interrupted(Kind.INTERRUPTED, why)
         return None
 
-    def _note(self, index: int, message: LeasedMessage) -> None:
-        """Note in the journal what the supervisor needs if this process is killed from now on."""
-        page, tail = self._page, message.opened.tail
+    def _note(self, index: int, message: LeasedMessage) -> Outcome | None:
+        """Note in the journal what the supervisor needs if this process is killed from now on.
+
+        A task does not begin whose workflow header has no room there: nobody could continue from it.
+        """
+        page, header = self._page, message.tail
+        tail = b""
+        if header is not None:
+            # The value that it is called with is not needed for what follows.
+            tail = encode_tail(msgspec.structs.replace(header, previous=None, final_result=None))
         if page.mark_acknowledged(index, tail):
-            return
+            return None
         # There is room once what has finished is settled.
         self._until_answered(self._batch.settle, 0)
-        if not page.mark_acknowledged(index, tail):
-            text = "task %s: if its worker is killed, nothing follows: its workflow header has %d bytes"
-            _log.warning(text, message.opened.id.hex(), len(tail))
-            page.mark_acknowledged(index, b"")
+        if page.mark_acknowledged(index, tail):
+            return None
+        now = time.time()
+        error = f"PayloadTooLarge: {header_too_large(message.plan.name, len(tail))}"
+        return Outcome(Kind.FAILURE, error=error, started=now, finished=now, retryable=False)
 
     def _refusal(self, message: LeasedMessage, holder: bytes) -> Outcome | None:
         """Return how a task ends that must not run, None if `holder` has the right to run it.

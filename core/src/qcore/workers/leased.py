@@ -132,6 +132,9 @@ def skip_reason(
         return Kind.EXPIRED, f"it expired {counted(round(late, 1), 'second')} before a worker leased it"
     if one.deliveries == 1:
         return None, ""
+    if 0 < one.plan.rules.max_crashes <= one.crashes and one.plan.call is None:
+        # The task's declaration may allow more.
+        one.plan.find()
     why = redelivery_limit_reason(
         one.plan.rules, deliveries=one.deliveries, failures=one.failures, crashes=one.crashes
     )

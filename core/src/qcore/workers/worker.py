@@ -172,7 +172,6 @@ class Worker:
     def _run(self, entries: Sequence[LeasedMessage], now: int) -> None:
         """Run a batch, task by task."""
         page, batch, executor = self._page, self._batch, self._executor
-        restore = self._surroundings.after_task
         began = now
         #: tasks whose time is counted; deferred ones are not
         counted = self._total
@@ -190,6 +189,8 @@ class Worker:
             deadline = now + plan.timeout if plan.timeout and not plan.once else 0
             if not page.begin(index, now, deadline):
                 break
+            if plan.max_crashes is not None:
+                page.limit_crashes(index, plan.max_crashes)
             outcome = None
             if plan.limit is not None:
                 outcome, wait = self._acquire(entry.opened.id, plan.limit)
@@ -209,7 +210,7 @@ class Worker:
                 # The task ends before its permit is released, or the supervisor would extend the permit.
                 page.end(index + 1, self._total)
                 self._limiter.release(entry.opened.id, plan.limit)
-            restore()
+            self._surroundings.after_task()
             now = time.monotonic_ns()
             if not recorded or now - began > TARGET:
                 # The last task alone may have taken most of the time.
@@ -219,7 +220,6 @@ class Worker:
                 counted = self._total
                 page.end(index + 1, self._total)
                 self._settle(0)
-                # The time this took is not part of the next task's.
                 began = now = time.monotonic_ns()
         if ran := self._total - counted:
             page.metrics.ran(ran, (now - began) // ran)

@@ -122,6 +122,8 @@ def _figures(snapshot: Snapshot, columns: int) -> list[tuple[str, str]]:
         (f"{results['success']:,} success", ""),
         (f"{results['failed']:,} failed", "red" if results["failed"] else ""),
     ]
+    if interrupted := sum(one.interrupted for one in snapshot.failures):
+        parts.append((f"{interrupted} interrupted", "red"))
     # It comes and goes: no line of its own, which would push about what is below.
     retrying = f"{results['retrying']:,} retrying"
     fits = sum(len(text) + 2 for text, _ in parts) + len(retrying) < columns
