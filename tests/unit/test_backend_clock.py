@@ -31,6 +31,7 @@ from qcore_testing.memory.queue import MemoryQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 HOUR = 3600.0
 
@@ -144,6 +145,19 @@ def test_a_broker_that_does_not_answer_stops_nothing(
 
     assert ServerBroker.asked == 1
     assert "the broker's clock is not known" in caplog.text
+
+
+def test_a_queue_that_is_not_there_yet_is_no_trouble(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A schedule may be the first thing that is created in it."""
+    settings = {"name": "new", "secret_key": "k" * 40, "sqlite": {"path": str(tmp_path / "queue.db")}}
+    made = App(Config.from_dict(settings))
+
+    made.schedules.create("math.floor", 1.5, name="floor", every=60)
+
+    assert not caplog.records
+    made.close()
 
 
 def test_a_broker_without_a_clock_leaves_this_machines() -> None:

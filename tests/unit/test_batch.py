@@ -16,6 +16,7 @@ from qcore.journal.pages import PAGE, Journal
 from qcore.messages.workflow import PreviousResult, read_workflow
 from qcore.model import Action, Kind, Outcome, Outgoing, QueueSize, Settlement, State, StoredResult
 from qcore.runtime import Runtime
+from qcore.tasks.call import Call, Options
 from qcore.tasks.plan import Planner
 from qcore.workers.batch import Batch
 from tests.integration.strange_brokers import NoDeadLetters, NothingComesAgain
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 SECRET: Final = "the key of the tests of batches, nobody else's"
 DONE: Final = Outcome(Kind.SUCCESS, 1)
+EXPIRING: Final = Options(expires=0.001)
 
 
 class Bench:
@@ -175,6 +177,23 @@ def test_an_expired_message_is_not_run(bench: Bench) -> None:
     assert found is not None
     assert (State.FAILED, empty()) == (found.state, bench.broker.size())
     assert "expired" in bench.runtime.results.read(found).error
+
+
+def test_many_messages_that_are_not_run_are_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """As the members of a large group that was cancelled; the count comes with the next line."""
+    bench.app.enqueue_many([Call("time.sleep", (1,), {}, EXPIRING, EXPIRING.head("time.sleep"))] * 200)
+    deliveries = bench.broker.lease(200, 0)
+    opened = bench.runtime.envelope.open(deliveries[-1].body)
+    end = time.monotonic() + 5
+    while time.time() * 1000 <= opened.expires + 1 and time.monotonic() < end:
+        pass
+
+    assert [] == list(bench.batch.accept(deliveries))
+    bench.batch.rejections.flush()
+
+    lines = [line for line in caplog.messages if "is not run: it expired" in line]
+    assert len(lines) == 2
+    assert lines[1].endswith("(and 198 more like it since the last line)")
 
 
 def test_a_result_too_large_for_the_journal_is_settled_at_once_and_recorded_without_it(bench: Bench) -> None:

@@ -143,6 +143,17 @@ def test_what_cannot_be_added_is_told(
     assert verb("list").out == ""
 
 
+@pytest.mark.parametrize("argument", ["1.5", "-2.5", "word", "[1]"])
+def test_a_function_in_the_place_of_the_name_is_refused(verb: Callable[..., Ended], argument: str) -> None:
+    """The error has the right call, as an argument may look like a name."""
+    ended = verb("create", "math.floor", argument, "--every", "60")
+
+    assert ended.code == Exit.USAGE
+    assert f"{argument!r} is not the name of a function, and 'math.floor' is" in ended.err
+    assert f"write: qcore schedule create floor math.floor {argument} ..." in ended.err
+    assert verb("list").out == ""
+
+
 def test_slots_are_foreseen(verb: Callable[..., Ended]) -> None:
     """Of a schedule and of a rule."""
     add(verb)

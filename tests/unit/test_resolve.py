@@ -271,6 +271,10 @@ def test_an_object_is_named_as_a_worker_finds_it(function: Any, name: str) -> No
         ("", "'' is not the name of a task"),
         ("plain", "'plain' is not the name of a task"),
         ("a." * 300 + "f", "is not the name of a task"),
+        ("1.5", "'1.5' is not the name of a task"),
+        ("-1.5", "'-1.5' is not the name of a task"),
+        ("tasks.add ", "'tasks.add ' is not the name of a task"),
+        ("tasks..add", "'tasks..add' is not the name of a task"),
     ],
 )
 def test_what_no_worker_could_find_is_refused_with_advice(function: Any, says: str) -> None:

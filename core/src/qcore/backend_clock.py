@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError
+from qcore.errors import BackendError, QueueMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +63,8 @@ class BackendClock:
         try:
             with self._connection() as broker:
                 difference = skew(broker)
+        except QueueMissing:
+            return  # a new queue, whose first task is on its way
         except BackendError as exc:
             _log.warning("the broker's clock is not known, and the last one that was is used: %s", exc)
             return

@@ -12,8 +12,9 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.purge import sure
 from qcore.cli.text import say, say_json, table
 from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
-from qcore.errors import QcoreError, ScheduleError
+from qcore.errors import QcoreError, ScheduleError, TaskNameError
 from qcore.sanitize import line
+from qcore.tasks.resolve import name_of
 from qcore_calendar import rules
 
 if TYPE_CHECKING:
@@ -69,14 +70,32 @@ def create(
 ) -> int:
     """Create a schedule that calls FUNCTION, such as math.copysign.
 
-    It replaces the schedule of the same name. Arguments are read as by qcore enqueue.
+    NAME is what the schedule is called. It replaces the schedule of the same name. Arguments are
+    read as by qcore enqueue.
     """
+    _check_order(name, function)
     said = {"name": name, **when(options)}
     clash = sorted((said.keys() | schedule_words()) & named.keys())
     if clash:
         msg = f"argument {clash[0]!r} is also an option of schedules; schedule a function that wraps this one"
         raise click.BadParameter(msg)
     return _print(session.app.schedules.create(function, *arguments, **named, **said), as_json=as_json)
+
+
+def _check_order(name: str, function: str) -> None:
+    """Refuse a function that has the place of the name, and its argument that of the function."""
+    try:
+        name_of(function)
+    except TaskNameError as exc:
+        try:
+            called = name_of(name).rpartition(".")[2]
+        except TaskNameError:
+            raise exc from None
+        msg = (
+            f"{function.strip()!r} is not the name of a function, and {name!r} is: the name of the schedule "
+            f"comes before it; write: qcore schedule create {called} {name} {function.strip()} ..."
+        )
+        raise click.UsageError(msg) from exc
 
 
 @command.command("update")

@@ -6,6 +6,7 @@ import fnmatch
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import time
 import typing
@@ -30,6 +31,8 @@ IMPORTING_MAIN: Final[ContextVar[bool]] = ContextVar("qcore.importing_main", def
 _STARTED: Final = time.time()
 #: Most characters of a task's name.
 _MAX_NAME: Final = 512
+#: what a dotted name looks like; a script may have a dash in its name
+_DOTTED: Final = re.compile(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)+").fullmatch
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +72,7 @@ def name_of(function: object) -> str:
 
     """
     if isinstance(function, str):
-        if not function or len(function) > _MAX_NAME or "." not in function:
+        if len(function) > _MAX_NAME or not _DOTTED(function):
             msg = (
                 f"{function[:80]!r} is not the name of a task; "
                 "pass a dotted name such as 'package.module.function'"

@@ -60,12 +60,17 @@ class Batch:
         self._events = SettledEvents(runtime.hooks("qcore_settled"))
         #: every message is checked: its failures and crashes are in its stored result
         self._counts_in_results = counts_in_results(broker)
-        self._screening = Screening(
-            runtime, store, self._continuation, self._events, counts_in_results=self._counts_in_results
-        )
-        self._on_rejected = runtime.hooks("qcore_rejected")
         #: logs messages that are not executed, one line for a kind and second
         self.rejections = LogLimit(_log, 1.0)
+        self._screening = Screening(
+            runtime,
+            store,
+            self._continuation,
+            self._events,
+            self.rejections,
+            counts_in_results=self._counts_in_results,
+        )
+        self._on_rejected = runtime.hooks("qcore_rejected")
         self._messages: list[LeasedMessage] = []
         #: how many of the batch are settled, and how many have finished
         self._settled = 0

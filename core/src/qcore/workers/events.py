@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from qcore.flows.completion import Completion
     from qcore.journal.pages import Page
+    from qcore.log_limit import LogLimit
     from qcore.model import Outcome
     from qcore.settle import Decision
     from qcore.workers.leased import LeasedMessage
@@ -48,14 +49,14 @@ class SettledEvents:
                     hook(event)
 
 
-def log_skipped(message: LeasedMessage, kind: Kind, text: str) -> None:
-    """Log that a message is settled without a run.
+def log_skipped(log: LogLimit, message: LeasedMessage, kind: Kind, text: str) -> None:
+    """Log that a message is settled without a run, in one line for a kind and second.
 
     One that has succeeded before is not a trouble: it was enqueued, or delivered, twice.
     """
     level = logging.DEBUG if kind is Kind.ALREADY_SUCCEEDED else logging.WARNING
     name, why = line(message.plan.name), line(text or kind.value)
-    _log.log(level, "task %s (%s) is not run: %s", message.opened.id.hex(), name, why)
+    log.write(level, kind, f"task {message.opened.id.hex()} ({name}) is not run: {why}")
 
 
 def log_failed(message: LeasedMessage, outcome: Outcome, decision: Decision) -> None:

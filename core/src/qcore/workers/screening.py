@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from qcore.flows.continuation import ContinuationBuilder
     from qcore.interfaces import ResultStore
+    from qcore.log_limit import LogLimit
     from qcore.model import Delivery, StoredResult
     from qcore.runtime import Runtime
     from qcore.workers.events import SettledEvents
@@ -45,6 +46,7 @@ class Screening:
         store: ResultStore,
         continuation: ContinuationBuilder,
         events: SettledEvents,
+        log: LogLimit,
         *,
         counts_in_results: bool,
     ) -> None:
@@ -57,6 +59,7 @@ class Screening:
         self._coordination = runtime.coordination_stores
         self._continuation = continuation
         self._events = events
+        self._log = log
 
     def runnable(
         self,
@@ -152,7 +155,7 @@ class Screening:
 
     def _skip(self, one: LeasedMessage, kind: Kind, text: str, stored: StoredResult | None) -> Completion:
         """Return what is written of a message that must not run."""
-        log_skipped(one, kind, text)
+        log_skipped(self._log, one, kind, text)
         # What was skipped because of another task may be enqueued again, once that one was requeued.
         id_ = b"" if kind is Kind.SKIPPED else one.opened.id
         if kind is Kind.CRASH:
