@@ -12,12 +12,14 @@ import attrs
 from qcore.journal.pages import Page
 from qcore.tasks.execute import Executor
 from qcore.workers.batch import Batch
+from qcore_sqlite import broker
 from qcore_sqlite.broker import SqliteBroker
 from qcore_sqlite.coordination import SqliteCoordination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from types import ModuleType
 
     from qcore.interfaces import ResultStore, Settings
     from qcore.model import Delivery, Outgoing, Settlement, StoredResult
@@ -32,11 +34,35 @@ APART: Final = "TEST_QCORE_APART"
 MORTAL: Final = "TEST_QCORE_MORTAL"
 
 #: steps of a worker's cycle, in their order
-STEPS: Final = ("leased", "held", "begun", "ran", "noted", "unsettled", "saved", "settled")
+STEPS: Final = (
+    "leased",
+    "held",
+    "begun",
+    "ran",
+    "noted",
+    "unsettled",
+    "written",
+    "saved",
+    "uncommitted",
+    "settled",
+)
+#: of these, one that only a common transaction has, and one that only two services have
+TOGETHER: Final = "written"
+SEPARATE: Final = "saved"
 #: those of a task that may run only once, from its beginning on
-ONCE_STEPS: Final = ("begun", "claimed", "marked", "unsettled", "settled", "ran", "noted")
+ONCE_STEPS: Final = ("begun", "claimed", "marked", "unsettled", "uncommitted", "settled", "ran", "noted")
 #: those of a cycle in which something follows from a result
-FLOW_STEPS: Final = ("ran", "noted", "unsettled", "saved", "arrived", "continued", "settled")
+FLOW_STEPS: Final = (
+    "ran",
+    "noted",
+    "unsettled",
+    "saved",
+    "arrived",
+    "enqueued",
+    "continued",
+    "uncommitted",
+    "settled",
+)
 
 
 def arm(folder: Path, step: str, deaths: int) -> dict[str, str]:
@@ -100,7 +126,7 @@ class DyingBroker(SqliteBroker):
         return deliveries
 
 
-def _deadly(owner: type, name: str, step: str, *, before: bool = False) -> None:
+def _deadly(owner: type | ModuleType, name: str, step: str, *, before: bool = False) -> None:
     """Let a method of the engine be a step to die at, in processes that load this file."""
     method: Callable[..., Any] = getattr(owner, name)
 
@@ -125,3 +151,7 @@ if os.environ.get(STEP):
     _deadly(Executor, "run", "ran")
     _deadly(Page, "add_finished", "noted")
     _deadly(Batch, "settle", "unsettled", before=True)
+    # Those of `commit_and_lease` that are inside of its transaction.
+    _deadly(broker, "save", "written")
+    _deadly(broker, "put", "enqueued")
+    _deadly(SqliteBroker, "_commit_and_lease", "uncommitted")

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
-from tests.integration.land import until
+from tests.integration.land import alive, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,3 +59,58 @@ def test_ctrl_c_while_the_users_module_is_imported(tmp_path: Path) -> None:
     assert ended.returncode == 130
     assert "Traceback" not in ended.stderr
     assert ended.stderr.endswith("qcore: interrupted\n")
+
+
+#: a program that starts a cluster, and lets Ctrl-C through or reports it
+PROGRAM = """
+import sys
+from qcore import Cluster, Config
+
+config = Config.from_dict({
+    "name": "early", "workers": 2, "secret_key": "k" * 40, "preload": ["slow"], "log_level": "ERROR",
+    "sqlite": {"path": "queue.db"},
+})
+try:
+    with Cluster(config).start():
+        print("started")
+except KeyboardInterrupt:
+    if "catch" not in sys.argv:
+        raise
+    print("caught")
+    raise SystemExit(130)
+"""
+
+
+@pytest.mark.parametrize("signalled", ["group", "program"])
+@pytest.mark.parametrize("catch", [True, False], ids=["caught", "let through"])
+def test_ctrl_c_while_a_program_starts_a_cluster(tmp_path: Path, catch: bool, signalled: str) -> None:
+    """`start` raises KeyboardInterrupt, and no process of the cluster is left; nothing else is printed."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    marker = tmp_path / "importing"
+    process = subprocess.Popen(
+        [sys.executable, "program.py", *(["catch"] if catch else [])],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "IMPORTING": str(marker)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(marker.exists, "the module to be imported")
+    pids = [one.pid for one in psutil.Process(process.pid).children(recursive=True)]
+
+    # A terminal signals the whole group, and `kill -INT` or a debugger the program alone.
+    if signalled == "group":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=45)
+
+    until(lambda: not any(map(alive, pids)), "all processes of the cluster to end")
+    assert len(pids) >= 2
+    assert (process.returncode, out) == ((130, "caught\n") if catch else (-signal.SIGINT, ""))
+    assert err.count("Traceback") == (0 if catch else 1)
+    assert not catch or err == ""
+    assert catch or err.endswith("KeyboardInterrupt\n")

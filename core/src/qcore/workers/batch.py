@@ -59,16 +59,11 @@ class Batch:
         self._lease = LeaseDeadline(runtime.config, broker)
         self._events = SettledEvents(runtime.hooks("qcore_settled"))
         #: every message is checked: its failures and crashes are in its stored result
-        self._counts_in_results = counts_in_results(broker)
+        counted = self._counts_in_results = counts_in_results(broker)
         #: logs messages that are not executed, one line for a kind and second
         self.rejections = LogLimit(_log, 1.0)
         self._screening = Screening(
-            runtime,
-            store,
-            self._continuation,
-            self._events,
-            self.rejections,
-            counts_in_results=self._counts_in_results,
+            runtime, store, self._continuation, self._events, self.rejections, counts_in_results=counted
         )
         self._on_rejected = runtime.hooks("qcore_rejected")
         self._messages: list[LeasedMessage] = []
@@ -140,27 +135,22 @@ class Batch:
         self.ended = index + 1
         if outcome.kind is Kind.SUCCESS:
             plan = message.plan
-            if not plan.save and not message.has_follow_ups and not message.acknowledged:
-                # This path is not a call of its own, because most messages take it.
+            # Most messages need no more than an acknowledgement.
+            stored = plan.save or message.has_follow_ups or message.acknowledged
+            value = b""
+            if plan.save or message.acknowledged or (stored and wants_value(plan.head, message.tail)):
+                outcome, value = self._results.dump(outcome, plan.declared)
+            if outcome.kind is Kind.SUCCESS:
                 done = Completion(Settlement(message.receipt, id=message.opened.id))
                 if self._events.wanted:
                     done.event = self._event(message, Action.ACK, Kind.SUCCESS)
+                if stored:
+                    return self._record(index, message, done, State.SUCCESS, outcome, value)
                 self._finished.append(done)
                 return True
-            value = b""
-            if plan.save or message.acknowledged or wants_value(plan.head, message.tail):
-                outcome, value = self._results.dump(outcome, plan.declared)
-            if outcome.kind is Kind.SUCCESS:
-                return self._record(index, message, self._acknowledge(message), State.SUCCESS, outcome, value)
         outcome = leased.keep_gathered(message, outcome)
         done, state = self._fail(message, outcome)
         return self._record(index, message, done, state, outcome, b"")
-
-    def _acknowledge(self, message: LeasedMessage) -> Completion:
-        done = Completion(Settlement(message.receipt, id=message.opened.id))
-        if self._events.wanted:
-            done.event = self._event(message, Action.ACK, Kind.SUCCESS)
-        return done
 
     def _record(  # noqa: PLR0917 - what a record is made of
         self,
