@@ -49,6 +49,17 @@ def test_counters_and_reason_are_cut_to_what_has_room() -> None:
     assert (found.failures, found.crashes, found.reason) == (2**31 - 1, 2**31 - 1, "é" * 500)
 
 
+def test_counters_of_others_have_31_bits_as_well() -> None:
+    """What others write to a backend has room for 32, and the counters of qcore do not."""
+    data = bytearray(CountedMessage(b"body").write())
+    data[1:13] = b"\xff" * 12
+
+    found = CountedMessage.read(bytes(data))
+
+    assert (found.failures, found.crashes, found.deliveries) == (2**31 - 1,) * 3
+    assert found.body == b"body"
+
+
 def test_a_reason_that_is_not_unicode_text_is_written() -> None:
     """The text of an exception may hold half a surrogate pair."""
     assert CountedMessage.read(CountedMessage(b"body", reason="\ud800!").write()).reason == "?!"

@@ -58,11 +58,11 @@ class CountedMessage(NamedTuple):
         """Return what `write` has written; any other bytes are a body without counters."""
         if len(data) < _HEADER.size or data[0] != _MARK:
             return cls(data)
-        _, failures, crashes, deliveries, written_at, size = _HEADER.unpack_from(data)
-        written_at = epoch_seconds(written_at)
+        _, *counters, written_at, size = _HEADER.unpack_from(data)
         end = _HEADER.size + size
         reason = data[_HEADER.size : end].decode("utf-8", "ignore")
-        return cls(data[end:], failures, crashes, deliveries, written_at, reason)
+        failures, crashes, deliveries = map(count_of, counters)
+        return cls(data[end:], failures, crashes, deliveries, epoch_seconds(written_at), reason)
 
 
 def epoch_seconds(value: object) -> float:

@@ -14,7 +14,9 @@ from qcore import App, Cluster, Config
 from qcore.errors import BackendRejected, BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
-from qcore_disque import DisqueBroker, plugin
+from qcore.plugin_support import CountedMessage
+from qcore_disque import DisqueBroker, plugin, replies
+from qcore_disque.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +94,19 @@ def test_no_node_at_all_is_told_with_all_names() -> None:
 
 
 # -- jobs -------------------------------------------------------------------------------------
+
+
+def test_a_name_of_dead_letters_is_refused() -> None:
+    """It would be the queue of another queue's dead letters, and its workers would run them."""
+    with pytest.raises(ConfigError, match="name: got 'orders:dead-letters', which Disque has for another"):
+        DisqueBroker(Settings(name="orders:dead-letters", sections={"disque_nodes": ["127.0.0.1"]}))
+
+
+@pytest.mark.parametrize(("told", "counted"), [(70_000, 70_001), (2**40, 2**31 - 1)])
+def test_deliveries_are_counted_beyond_16_bits(told: int, counted: int) -> None:
+    """As the counters of every broker are, to 31 bits."""
+    lease = Lease(b"D-one", b"node", 0, told)
+    assert replies.delivery(lease, CountedMessage(b"body")).deliveries == counted
 
 
 def test_either_all_are_accepted_or_none(start: Callable[..., Server]) -> None:

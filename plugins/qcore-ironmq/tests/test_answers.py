@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.errors import BackendRejected, BackendUnavailable
+from qcore.errors import BackendRejected, BackendUnavailable, ConfigError
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, Settlement
-from qcore_ironmq import IronBroker, IronSettings
+from qcore_ironmq import IronBroker, IronSettings, answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +81,21 @@ def test_an_error_without_a_message_is_told_by_its_number(start: Callable[..., S
 
     with pytest.raises(BackendRejected, match="refuses: HTTP 400"):
         broker_on(server).enqueue([message()])
+
+
+@pytest.mark.parametrize(("told", "counted"), [(70_000, 70_000), (2**40, 2**31 - 1)])
+def test_deliveries_are_counted_beyond_16_bits(told: int, counted: int) -> None:
+    """As the counters of every broker are, to 31 bits."""
+    found = answers.read({"id": "one", "body": "text", "reserved_count": told})
+    assert found is not None
+    assert found.deliveries == counted
+
+
+def test_a_name_of_dead_letters_is_refused() -> None:
+    """It would be the queue of another queue's dead letters, and its workers would run them."""
+    section = IronSettings(token="token", project_id="project")
+    with pytest.raises(ConfigError, match=r"name: got 'orders\.dead_letters', which IronMQ has for another"):
+        IronBroker(Settings(name="orders.dead_letters", sections={"iron_mq": section}))
 
 
 def test_a_message_that_is_gone_is_passed_over(start: Callable[..., Server]) -> None:

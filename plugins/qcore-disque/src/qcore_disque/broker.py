@@ -16,7 +16,7 @@ from qcore.model import Action, QueueSize
 from qcore.plugin_support import CountedMessage
 from qcore_disque import error_mapping
 from qcore_disque.copies import Copies
-from qcore_disque.dead_letters import DeadLetters
+from qcore_disque.dead_letters import DeadLetters, dead_letters_of
 from qcore_disque.lease import Lease, job_of
 from qcore_disque.node import checked
 from qcore_disque.nodes import Nodes
@@ -64,7 +64,7 @@ class DisqueBroker(Broker):
 
     def __init__(self, settings: Settings) -> None:
         self._queue = settings.name.encode()
-        self._dead_letters = self._queue + b":dead-letters"
+        self._dead_letters = dead_letters_of(self._queue)
         self._nodes = Nodes.of(settings)
         self._ack = b"FASTACK" if settings.section("disque_fastack") else b"ACKJOB"
         #: whole seconds: Disque counts no finer

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from qcore.errors import ConfigError
 from qcore_disque.lease import job_of
 from qcore_disque.node import checked
 from qcore_disque.replies import count, listed
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
     from qcore.model import DeadLetter
     from qcore_disque.copies import Copies, Copy
     from qcore_disque.nodes import Nodes
+
+
+#: what the queue of a queue's dead letters has behind its name
+_SUFFIX: Final = b":dead-letters"
+
+
+def dead_letters_of(queue: bytes) -> bytes:
+    """Return the name of the queue of a queue's dead letters; no queue of a user's may have such a name."""
+    if queue.endswith(_SUFFIX):
+        problem = f"name: got {queue.decode()!r}, which Disque has for another queue's dead letters"
+        raise ConfigError([f"{problem}; choose a name that does not end in {_SUFFIX.decode()}"])
+    return queue + _SUFFIX
 
 
 class DeadLetters:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from qcore.model import DeadLetter, Delivery
-from qcore.plugin_support import CountedMessage
+from qcore.plugin_support import CountedMessage, count_of
 from qcore_disque import error_mapping
 from qcore_disque.lease import Lease, job_of
 from qcore_disque.node import checked
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _log = logging.getLogger("qcore_disque.replies")
-
-#: deliveries beyond which nothing is counted
-_MOST_COUNTED: Final = 65_535
 
 
 def taken(job: Any, node: bytes) -> tuple[Lease, CountedMessage] | None:  # noqa: ANN401 - one of what GETJOB says
@@ -42,7 +39,7 @@ def taken(job: Any, node: bytes) -> tuple[Lease, CountedMessage] | None:  # noqa
 
 def delivery(lease: Lease, item: CountedMessage) -> Delivery:
     """Return a job as it is handed on."""
-    deliveries = min(_MOST_COUNTED, item.deliveries + 1 + lease.additional)
+    deliveries = count_of(item.deliveries + 1 + lease.additional)
     return Delivery(item.body, lease.receipt, deliveries, item.failures, item.crashes)
 
 

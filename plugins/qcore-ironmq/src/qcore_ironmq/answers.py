@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from qcore.plugin_support import CountedMessage
+from qcore.plugin_support import CountedMessage, count_of
 from qcore_ironmq import codec
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 #: what ids are made of; others could not be named in a path or a receipt
 WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
-#: deliveries beyond which nothing is counted
-MOST: Final = 0xFFFF
 
 
 class ReadMessage(NamedTuple):
@@ -31,7 +29,7 @@ class ReadMessage(NamedTuple):
     @property
     def deliveries(self) -> int:
         """Return how often it was handed out, before it was posted anew too."""
-        return min(MOST, self.item.deliveries + self.reserved)
+        return count_of(self.item.deliveries + self.reserved)
 
 
 def read(answer: object) -> ReadMessage | None:
@@ -45,7 +43,7 @@ def read(answer: object) -> ReadMessage | None:
     # what is not a text was posted by nobody we know; as a text it can be dead-lettered
     item = codec.decode(body) if isinstance(body, str) else CountedMessage(json.dumps(body).encode())
     reserved = count if type(count) is int and count > 0 else 1
-    return ReadMessage(id_, item, min(MOST, reserved), reservation)
+    return ReadMessage(id_, item, count_of(reserved), reservation)
 
 
 def readable(found: Iterable[object], *, reserved: bool) -> tuple[list[ReadMessage], list[object]]:

@@ -7,7 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from qcore.errors import BackendError, BackendRejected, PayloadTooLarge
+from qcore.errors import BackendError, BackendRejected, ConfigError, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
 from qcore.plugin_support import COUNTERS_SIZE, CountedMessage, parse_http_date
@@ -36,8 +36,8 @@ MAX_BYTES: Final = 256 * 1024 * 3 // 4 - COUNTERS_SIZE
 _LONGEST_WAIT: Final = 30
 #: seconds a reservation lasts at most
 _LONGEST_LEASE: Final = 86_400
-#: seconds a message is delayed at most
-_LONGEST_DELAY: Final = 604_800
+#: what the queue of a queue's dead letters has behind its name
+_DEAD_LETTERS: Final = ".dead_letters"
 
 
 class IronBroker(Broker):
@@ -50,6 +50,9 @@ class IronBroker(Broker):
         self._address = ServerAddress.of(settings.section("iron_mq"))
         self._link = Client(self._address)
         self._queue = settings.name
+        if self._queue.endswith(_DEAD_LETTERS):
+            problem = f"name: got {self._queue!r}, which IronMQ has for another queue's dead letters"
+            raise ConfigError([f"{problem}; choose a name that does not end in {_DEAD_LETTERS}"])
         self._lease = math.ceil(settings.retry)
         if not self.least_lease <= self._lease <= _LONGEST_LEASE:
             raise BackendRejected(
@@ -59,7 +62,7 @@ class IronBroker(Broker):
         self._owner = settings.owner.hex() or "-"
         self._tickets = Tickets(f"{self._link.title}/{self._queue}")
         self._lasting = Lasting(self._link)
-        self._dead_letters = DeadLetters(self._link, f"{self._queue}.dead_letters")
+        self._dead_letters = DeadLetters(self._link, f"{self._queue}{_DEAD_LETTERS}")
         self._poll = settings.poll
         # processes of a cluster have an owner; its workers create the queue when they first use it
         if not (settings.create or settings.owner):
@@ -115,7 +118,7 @@ class IronBroker(Broker):
                 self._delete(done)
                 for held in done:
                     newest.pop(held.message, None)
-                    newest.pop(_posted(held), None)
+                    newest.pop(held.posted, None)
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Touch reservations; the one each gets instead is noted for whoever settles it."""
@@ -184,7 +187,7 @@ class IronBroker(Broker):
         self, items: Sequence[tuple[CountedMessage, float]], queue: str = "", ids: Sequence[bytes] = ()
     ) -> None:
         """Post messages; an error has those of `ids` that were posted and could not be deleted again."""
-        messages = [_message(item, delay) for item, delay in items]
+        messages = [codec.outgoing(item, delay) for item, delay in items]
         where = queue or self._queue
         if messages:
             self._lasting.ensure(where)
@@ -211,7 +214,7 @@ class IronBroker(Broker):
 
     def _check(self, ids: Sequence[object], messages: Sequence[object]) -> None:
         if len(ids) != len(messages):
-            raise self._link.stranger(f"it gives {len(ids)} ids where {len(messages)} were sent")
+            raise self._link.stranger(f"{len(messages)} were sent, and its answer names {len(ids)}")
 
     def _reserve(self, limit: int, wait: int) -> list[Delivery]:
         asked = {"n": limit, "timeout": self._lease, "wait": wait, "delete": False}
@@ -245,7 +248,7 @@ class IronBroker(Broker):
 
     def _move(self, one: Settlement, held: Reservation, newest: dict[str, str]) -> bool:
         """Post anew what takes the place of a message; return False if it is another's by now."""
-        if _posted(held) in newest:
+        if held.posted in newest:
             # by a call that failed later: only the deletion is left to be done
             return True
         path = f"/messages/{held.message}"
@@ -270,7 +273,7 @@ class IronBroker(Broker):
             counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
             letter = counted._replace(written_at=time.time(), reason=one.reason)
             self._post([(letter, 0.0)], self._dead_letters.queue)
-        newest[_posted(held)] = held.id
+        newest[held.posted] = held.id
         return True
 
     def _delete(self, held: Sequence[Reservation]) -> None:
@@ -291,15 +294,3 @@ class IronBroker(Broker):
 
     def _ready(self) -> int:
         return self._link.size(self._queue)
-
-
-def _posted(held: Reservation) -> str:
-    """Return under which name it is noted that a message was posted anew; no id has a colon."""
-    return f"{held.message}:posted"
-
-
-def _message(item: CountedMessage, delay: float) -> dict[str, object]:
-    if delay > _LONGEST_DELAY:
-        raise BackendRejected(f"a delay of {delay:g} s; IronMQ delays by {_LONGEST_DELAY} at most")
-    # whole seconds, and never too early
-    return {"body": codec.encode(item), "delay": math.ceil(max(0.0, delay))}

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
+from typing import Final
 
+from qcore.errors import BackendRejected
 from qcore.plugin_support import CountedMessage
+
+#: seconds a message is delayed at most
+_LONGEST_DELAY: Final = 604_800
+
+
+def outgoing(message: CountedMessage, delay: float) -> dict[str, object]:
+    """Return a message as it is posted."""
+    if delay > _LONGEST_DELAY:
+        raise BackendRejected(f"a delay of {delay:g} s; IronMQ delays by {_LONGEST_DELAY} at most")
+    # whole seconds, and never too early
+    return {"body": encode(message), "delay": math.ceil(max(0.0, delay))}
 
 
 def encode(message: CountedMessage) -> str:

@@ -27,6 +27,11 @@ class Reservation:
         """Return it as a receipt."""
         return f"{self.owner}:{self.message}:{self.id}".encode()
 
+    @property
+    def posted(self) -> str:
+        """Under which name it is noted that the message was posted anew; no id has a colon."""
+        return f"{self.message}:posted"
+
     @classmethod
     def read(cls, receipt: bytes) -> Reservation | None:
         """Return what is in a receipt, None if it is none of ours."""
