@@ -202,6 +202,17 @@ class DisbandDoesNothing(MemoryCoordination):
         """Do nothing."""
 
 
+class ClearLeavesFlags(MemoryCoordination):
+    """It removes all but one kind."""
+
+    def clear(self) -> bool:
+        """Put the flag of the test back."""
+        kept = self.get_flags(["key"])[0]
+        cleared = super().clear()
+        self.set_flag("key", kept or b"", 600.0)
+        return cleared
+
+
 class AcquireIsTwoSteps(SqliteCoordination):
     """Looks whether there is room, then goes in."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import threading
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -183,6 +184,7 @@ STORES: Final = [
     (broken.LabelIsDropped, "test_everything_about_a_result_is_kept"),
 ]
 COORDINATION: Final = [
+    (broken_coordination.ClearLeavesFlags, "test_all_is_removed"),
     (broken_coordination.PutKeepsTheFirst, "test_a_mark_is_kept"),
     (broken_coordination.MarksStay, "test_a_mark_is_forgotten_in_time"),
     (broken_coordination.MarksEndEarly, "test_a_mark_is_forgotten_in_time"),
@@ -253,8 +255,8 @@ def test_broken_coordination_fails(
     """Each coordination store that is wrong in one way fails a test that the sound one passes."""
 
     def maker(kind: type[MemoryCoordination]) -> Callable[..., MemoryCoordination]:
-        made = kind()
-        return lambda: made
+        made: defaultdict[str, MemoryCoordination] = defaultdict(kind)
+        return lambda *, name="": made[name]
 
     run(CoordinationStoreContract, test, maker(MemoryCoordination), parameters)
     with pytest.raises(AssertionError):

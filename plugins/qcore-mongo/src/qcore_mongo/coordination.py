@@ -104,6 +104,12 @@ class MongoCoordination(CoordinationStore):
         """Delete barriers with their members."""
         self._barriers.delete_barriers(keys)
 
+    def clear(self) -> bool:
+        """Remove everything in one command."""
+        kept = self._client.collection(Kind.NOTES)
+        self._client.do(lambda: kept.delete_many({}), repeatable=True)
+        return True
+
     def close(self) -> None:
         """Close the client."""
         self._client.close()

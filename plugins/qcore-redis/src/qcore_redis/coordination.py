@@ -23,6 +23,10 @@ _log = logging.getLogger("qcore_redis.coordination")
 _DIGITS: Final = 10
 #: keys, permits or arrivals in one step at most
 _BULK: Final = 1000
+#: what the names of flags, permits, rate slots and barriers begin with, behind the queue's
+_KINDS: Final = (b"m:", b"p:", b"po:", b"v:", b"vh:", b"z:")
+#: names of the database that are looked at in one step
+_LOOKED_AT: Final = 5000
 #: said where the answer to a reservation was lost
 _DOUBT: Final = "a rate slot may have been given all the same, and is then unused"
 
@@ -100,6 +104,18 @@ class RedisCoordination(CoordinationStore):
         for start in range(0, len(keys), _BULK):
             names = (self._prefix + b"z:" + key.encode() for key in keys[start : start + _BULK])
             self._link.call(b"UNLINK", *names)
+
+    def clear(self) -> bool:
+        """Remove everything; all names of the database are looked at for it."""
+        cursor = b"0"
+        while True:
+            words = (b"SCAN", cursor, b"MATCH", self._prefix + b"*", b"COUNT", _LOOKED_AT)
+            cursor, names = self._link.call(*words)
+            ours = [name for name in names if name[len(self._prefix) :].startswith(_KINDS)]
+            if ours:
+                self._link.call(b"UNLINK", *ours)
+            if cursor == b"0":
+                return True
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,11 +1,12 @@
 """Whether a coordination store keeps to its interface."""
 
+from qcore_testing.coordination.clearing import ClearRules
 from qcore_testing.coordination.fan_in import BarrierRules
 from qcore_testing.coordination.permits import PermitRules
 from qcore_testing.coordination.rate_limit import RateLimitRules
 
 
-class CoordinationStoreContract(PermitRules, RateLimitRules, BarrierRules):
+class CoordinationStoreContract(PermitRules, RateLimitRules, BarrierRules, ClearRules):
     """What every store must keep to, one test a sentence of `qcore.coordination.CoordinationStore`.
 
     Override the fixture `make`. It returns a function without arguments that returns a new store;
