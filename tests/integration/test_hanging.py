@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -35,6 +36,7 @@ PLUGIN = """
 import os, time
 from qcore.hookspecs import hookimpl
 from qcore_sqlite.broker import SqliteBroker
+from qcore_sqlite.schedules import SqliteSchedules
 
 def hang(where):
     while os.path.exists(f"{folder}/hang {{where}}"):
@@ -56,6 +58,12 @@ class Slow(SqliteBroker):
     def enqueue(self, *args):
         hang("enqueue")
         super().enqueue(*args)
+
+claim = SqliteSchedules.claim_due
+def claim_due(*args):
+    hang("claim_due")
+    return claim(*args)
+SqliteSchedules.claim_due = claim_due
 """
 THREADS = """
 import threading
@@ -368,6 +376,30 @@ def test_a_plugin_that_hangs_is_named_and_does_not_hold_up_the_stop(
     ended(process, pids)
     assert 'sleeper.py", line' in hanging.log()
     assert named in hanging.log()
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [("extend", "leases are still being renewed"), ("claim_due", "schedules are still being fired")],
+)
+def test_a_thread_that_hangs_in_a_call_of_the_broker_is_named(
+    hanging: Service, where: str, named: str
+) -> None:
+    """The threads that renew leases and fire schedules: the stop is bounded, and the log has the line."""
+    config = hanging.folder / "served.toml"
+    text = config.read_text().replace("shutdown_timeout = 10", "shutdown_timeout = 2")
+    config.write_text('broker_class = "sleeper.Slow"\n' + text)
+    hanging.app.enqueue("shop.wait_for", "gate")
+    process = hanging.start("run", "shop:app", "--config", "served.toml")
+    pids = [one.pid for one in family(process.pid)]
+    (hanging.folder / f"hang {where}").touch()
+    until((hanging.folder / f"hangs {where}").exists, "the call to hang")
+
+    process.send_signal(signal.SIGTERM)
+
+    assert ended(process, pids) == 0
+    assert f"{named}; it is here:" in hanging.log()
+    assert re.search(rf'sleeper.py", line \d+, in {where}', hanging.log())
 
 
 def test_late_answers_of_a_supervisor_are_not_taken_for_later_ones(

@@ -87,6 +87,20 @@ def test_a_mistake_in_what_the_module_imports_is_told_where_it_is(
     assert traceback.index("wrong.py") < traceback.index("deeper.py")
 
 
+def test_a_result_waited_for_at_import_is_named_as_the_cause(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """That no cluster works on the queue is true, and no advice to who starts one."""
+    source = "import qcore\napp = qcore.App()\napp.enqueue('math.sqrt', 4).result(wait=0.1)\n"
+    (tmp_path / "wrong.py").write_text(source)
+
+    done = run("run", "wrong:app")
+
+    assert done.returncode == Exit.FAILED, done.stderr
+    assert "waits for a result while it is imported keeps the workers from starting" in done.stderr
+    assert f"at {tmp_path / 'wrong.py'}, line 3" in done.stderr
+
+
 def test_a_mistake_in_a_preloaded_module_is_told_as_the_users(
     run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -108,6 +122,7 @@ def test_a_mistake_in_a_preloaded_module_is_told_as_the_users(
         ("tasks.py", "write tasks:app"),
         ("./shop/tasks.py:queue", "write shop.tasks:queue"),
         (".tasks:app", "write tasks:app"),
+        ("tasks.app", "write tasks:app"),
     ],
 )
 def test_a_path_is_answered_with_the_name_of_the_module(

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendUnavailable, ConfigError, ModuleFailed, PluginError
+from qcore.errors import BackendUnavailable, ConfigError, ModuleFailed, PluginError, ResultNotReady
 from qcore.wording import reason
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def module_failed(name: str, error: BaseException) -> ModuleFailed:
     trace = "".join(traceback.format_exception(type(error), error, first)).rstrip()
     where = source_line_of(error)
     text = f"your module {name!r} cannot be imported: {reason(error)}"
+    if isinstance(error, ResultNotReady):
+        text += "; a module that waits for a result while it is imported keeps the workers from starting"
     return ModuleFailed(f"{text}\n  at {where}" if where else text, trace)
 
 

@@ -12,6 +12,7 @@ from qcore.errors import BackendError, BackendUnavailable
 from qcore.journal.records import WorkerState
 from qcore.messages.envelope import read_head
 from qcore.tasks.limits import PERMIT_TTL, limit_of, release
+from qcore_process import stop_guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ _log = logging.getLogger("qcore.maintenance")
 RENEWALS: Final = 3.0
 #: Seconds before the broker is asked again after a failure: the shortest and the longest wait.
 _BACKOFF: Final = (0.1, 5.0)
+#: Seconds that its thread is given to end, even if others have taken all the time there was.
+_LEAST: Final = 0.5
 
 
 class Renewal:
@@ -54,7 +57,9 @@ class Renewal:
         """Stop renewing; wait for the thread at most `seconds`."""
         self._closing.set()
         if self._thread.ident is not None:
-            self._thread.join(seconds)
+            self._thread.join(max(seconds, _LEAST))
+            if self._thread.is_alive():
+                stop_guard.log_stack("leases are still being renewed", self._thread)
 
     def _run(self) -> None:
         wait = self._lease / RENEWALS
