@@ -1,4 +1,4 @@
-"""Fixtures of the tests of every package: how supervisors start, and which tests wait."""
+"""Fixtures of the tests of every package: how supervisors start, and what Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -19,25 +19,6 @@ def pytest_configure() -> None:
     """Do not ignore Ctrl-C, as a shell has what it runs in the background do: whatever is started would."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of a contract: nearly all their time is that of leases, delays and deadlines."""
-    for item in items:
-        kind = getattr(item, "cls", None)
-        if kind is not None and any(base.__name__ == "Contract" for base in kind.__mro__):
-            item.add_marker(pytest.mark.waits)
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Take it for no fault that none of the tests asked for by name waits, or that all do."""
-    by_name = session.config.args_source is pytest.Config.ArgsSource.ARGS
-    if (
-        by_name
-        and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
-        and "waits" in session.config.option.markexpr
-    ):
-        session.exitstatus = pytest.ExitCode.OK
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from qcore_sqlite.coordination import SqliteCoordination
 
-pytestmark = pytest.mark.waits
-
 CONTRACTS: Final = {
     interfaces.Broker: (BrokerContract, CommitContract),
     interfaces.ResultStore: (ResultStoreContract,),

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.waits
-
 #: what a test says of something broken
 SAID: Final = (AssertionError, ValueError, IndexError, BackendError, pytest.fail.Exception)
 

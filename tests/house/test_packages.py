@@ -180,7 +180,7 @@ def test_no_file_names_a_machine_or_an_index() -> None:
 
 def test_ci_runs_what_the_readme_says() -> None:
     """The command that tests everything is one line, the same for a reader and for CI."""
-    commands = re.findall(r"^python3 -m venv .*tox$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    commands = re.findall(r"^python3 -m venv .*tox -p 2$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
     assert len(commands) == 1
     assert commands[0] in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()

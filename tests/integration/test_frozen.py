@@ -6,15 +6,11 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.integration import tasks
 from tests.integration.land import alive, until, worker_pids
 
 if TYPE_CHECKING:
     from tests.integration.land import Land
-
-pytestmark = pytest.mark.waits
 
 
 def test_frozen_idle_worker_is_replaced_and_others_are_not(land: Land) -> None:

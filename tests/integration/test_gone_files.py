@@ -104,7 +104,6 @@ LOSSES: dict[str, Callable[[Place], object]] = {
 }
 
 
-@pytest.mark.waits
 def test_a_cluster_ends_when_its_queue_is_gone(places: Callable[[str], Place]) -> None:
     """An init system sees the exit code, a person reads the log, and no producer writes into nothing."""
     made = {name: places(name) for name in LOSSES}
@@ -135,7 +134,6 @@ def refuses(app: App) -> bool:
     return False
 
 
-@pytest.mark.waits
 def test_a_queue_that_is_put_back_goes_on(places: Callable[[str], Place]) -> None:
     """Whoever moves the folder by mistake has a moment to move it back."""
     place = places("shop")

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from tests.integration.land import Land
     from tests.integration.service import Service
 
-#: nearly all the time is that of deadlines
-pytestmark = pytest.mark.waits
-
 #: seconds beyond `shutdown_timeout` in which a cluster has ended, on a machine under load
 BOUND = 25.0
 

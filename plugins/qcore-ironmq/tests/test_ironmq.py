@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from .conftest import Server
 
-pytestmark = pytest.mark.waits
-
 KEY = "a key of the tests of qcore-ironmq"
 
 

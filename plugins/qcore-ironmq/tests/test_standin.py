@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from .conftest import Server
 
-pytestmark = pytest.mark.waits
-
 
 @pytest.fixture
 def ask(start: Callable[..., Server]) -> Callable[..., tuple[int, Any]]:

@@ -74,6 +74,8 @@ class Node:
         self._options = [
             program, "--dbpath", str(folder), "--bind_ip", "127.0.0.1", "--nounixsocket",
             "--wiredTigerCacheSizeGB", "0.5", "--setParameter", "diagnosticDataCollectionEnabled=false",
+            # by default expired documents are removed once a minute, and a later change waits for that
+            "--setParameter", "ttlMonitorSleepSecs=2",
             *options,
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None

@@ -21,8 +21,6 @@ from qcore_mongo.indexes import INDEXES, Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.waits
-
 
 @pytest.fixture
 def settings(land: Any, database: str) -> Iterator[Callable[..., Settings]]:
@@ -205,8 +203,6 @@ def test_the_server_removes_expired_documents(
     settings: Callable[..., Settings], land: Any, look: Callable[..., Any]
 ) -> None:
     """Expired results, coordination records and statuses are removed without a request."""
-    with land.client() as client:
-        client.admin.command("setParameter", 1, ttlMonitorSleepSecs=1)
     broker, results = MongoBroker(settings()), MongoResults(settings())
     broker.publish_status("a", b"status", 0.1)
     results.save([StoredResult(bytes(16), State.FAILED, b"", "a.task", expires=time.time() - 1)])

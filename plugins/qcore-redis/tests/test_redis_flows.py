@@ -312,7 +312,6 @@ def test_what_may_run_once_runs_once(scene: Scene) -> None:
     assert begun.begun
 
 
-@pytest.mark.waits
 def test_message_that_a_frozen_idle_worker_was_handed_does_not_wait_for_its_lease(scene: Scene) -> None:
     """The server gives it to a connection that waits; the supervisor notices who does not go on."""
     cluster = scene.cluster(workers=1, retry=600)

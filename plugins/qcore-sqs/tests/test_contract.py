@@ -41,6 +41,7 @@ class TestSqsBroker(_Sqs):
     """SqsBroker fulfils the contract of Broker on a standard queue."""
 
 
+@pytest.mark.further
 class TestFifoBroker(_Sqs):
     """SqsBroker fulfils the contract of Broker on a FIFO queue."""
 

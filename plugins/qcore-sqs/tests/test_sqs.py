@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     New = Callable[..., SqsBroker]
 
-pytestmark = pytest.mark.waits
-
 
 def message(body: bytes = b"body", delay: float = 0.0) -> Outgoing:
     """Return a message of its own id."""
