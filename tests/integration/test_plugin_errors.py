@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.integration.land import Land
 
 SOURCE = """
+import asyncio
 import os
 from qcore.errors import BackendRejected
 from qcore_values.msgpack_serializer import MsgpackSerializer
@@ -38,6 +39,7 @@ ERRORS = {{
     "memory": lambda: throw(MemoryError()),
     "key": lambda: {{}}["a key"],
     "exit": lambda: throw(SystemExit(3)),
+    "cancelled": lambda: throw(asyncio.CancelledError()),
 }}
 
 def maybe(place):
@@ -117,7 +119,7 @@ def qcore_post_execute(event): maybe("after")
 def qcore_settled(event): maybe("settled")
 """
 
-ERRORS = ["surrogate", "recursion", "memory", "key"]
+ERRORS = ["surrogate", "recursion", "memory", "key", "cancelled"]
 
 
 class Odd:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,6 +169,10 @@ class TaskCancelled(BaseException):
     """The task was cancelled."""
 
     # As above.
+
+
+#: Raised by handlers of signals in whatever code runs at that moment, so it is not that code's fault.
+INTERRUPTS: Final = (KeyboardInterrupt, TaskTimeout, TaskCancelled)
 
 
 # -- processes ----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from qcore.coordination import CoordinationStore
-from qcore.errors import BackendRejected, BackendUnavailable, PluginFailed
+from qcore.errors import INTERRUPTS, BackendRejected, BackendUnavailable, PluginFailed
 from qcore.interfaces import Broker, ResultStore, ScheduleStore
 from qcore.user_modules import source_line_of
 from qcore.wording import reason
@@ -65,9 +65,9 @@ def _guarded_method(method: Callable[..., Any], name: str, whose: str) -> Callab
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the method takes and returns
         try:
             return method(*args, **kwargs)
-        except (BackendUnavailable, BackendRejected):
+        except (BackendUnavailable, BackendRejected, SystemExit, *INTERRUPTS):
             raise
-        except Exception as exc:
+        except BaseException as exc:
             raise failed(whose, name, exc) from exc
 
     return call

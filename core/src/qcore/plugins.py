@@ -11,7 +11,7 @@ import attrs
 import pluggy
 
 from qcore import hookspecs, installed, wording
-from qcore.errors import PluginBroken, PluginError, PluginNotFound, SkipTask
+from qcore.errors import INTERRUPTS, PluginBroken, PluginError, PluginNotFound, SkipTask
 from qcore.interfaces import Settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ KINDS: Final = {
     "qcore_checks": "check",
 }
 #: hooks in which SkipTask leaves the task out
-_MAY_SKIP = frozenset({"qcore_pre_enqueue", "qcore_pre_execute"})
+_IN_PROGRAMS = "qcore_pre_enqueue"
+_MAY_SKIP = frozenset({_IN_PROGRAMS, "qcore_pre_execute"})
 _LIFECYCLE = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_")) - KINDS.keys()
 
 
@@ -52,8 +53,12 @@ class BoundHook:
         """Run the hook; SkipTask gets out where it has a meaning."""
         try:
             self.function(event)
-        except (Exception, SystemExit) as error:
-            if isinstance(error, SkipTask) and self.name in _MAY_SKIP:
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
+            # A user's program may stop what it runs, a hook of it too, by an exception of its own.
+            stopped = self.name == _IN_PROGRAMS and not isinstance(error, (Exception, SystemExit))
+            if stopped or (isinstance(error, SkipTask) and self.name in _MAY_SKIP):
                 raise
             task = getattr(event, "task_id", None) or getattr(getattr(event, "task", None), "id", "-")
             _log.exception("hook failed: %s of plugin %s, task %s", self.name, self.plugin, task)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from qcore.errors import INTERRUPTS
+
 if TYPE_CHECKING:
     from qcore.interfaces import ErrorReporter
     from qcore.model import TaskInfo
@@ -30,7 +32,9 @@ class Reporters:
         for name, reporter in self._reporters:
             try:
                 reporter.report(task, error, text)
-            except (Exception, SystemExit):  # noqa: BLE001 - logged; a reporter must not hurt a task
+            except INTERRUPTS:
+                raise
+            except BaseException:  # noqa: BLE001 - logged; a reporter must not hurt a task
                 _log.exception("error reporter %s failed on task %s", name, task.id)
 
     def flush(self) -> None:
@@ -38,5 +42,7 @@ class Reporters:
         for name, reporter in self._reporters:
             try:
                 reporter.flush(FLUSH_SECONDS)
-            except (Exception, SystemExit):  # noqa: BLE001 - logged; the others are still flushed
+            except INTERRUPTS:
+                raise
+            except BaseException:  # noqa: BLE001 - logged; the others are still flushed
                 _log.exception("error reporter %s failed to flush", name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qcore.errors import (
+    INTERRUPTS,
     BackendRejected,
     DecodeError,
     EncodeError,
@@ -131,7 +132,9 @@ class Results:
                     "store it elsewhere and return a reference"
                 )
                 raise PayloadTooLarge(msg)  # noqa: TRY301 - becomes the failure below
-        except (Exception, SystemExit) as exc:  # noqa: BLE001 - a serializer runs code of its own and of the value
+        except INTERRUPTS:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - a serializer runs code of its own and of the value
             known = isinstance(exc, (EncodeError, PayloadTooLarge))
             why = str(exc) if known else f"{self._whose} raised {reason(exc)}"
             text = f"the task returned, but its result cannot be stored: {why}"

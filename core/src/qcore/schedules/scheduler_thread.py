@@ -131,7 +131,7 @@ class SchedulerThread:
                 if self.last_error != str(exc):
                     self.last_error = str(exc)
                     _log.warning("schedules wait until their store and the broker answer: %s", exc)
-            except Exception:  # noqa: BLE001 - logged; the next second is another try
+            except BaseException:  # noqa: BLE001 - logged; the next second is another try
                 _log.exception("an internal error of qcore; schedules are fired again in a second")
             else:
                 self.last_error = ""
@@ -169,7 +169,7 @@ class SchedulerThread:
                 raise
             # The backend of another queue must not hold up the schedules of this one.
             _log.warning("schedule %r is skipped and tried again later: %s", schedule.name, exc)
-        except Exception as exc:  # noqa: BLE001 - logged and reported; a hook must not stop the others
+        except BaseException as exc:  # noqa: BLE001 - logged and reported; a hook must not stop the others
             _log.exception("schedule %r could not be fired; it is tried again", schedule.name)
             self._report(schedule, exc, f"{type(exc).__name__}: {exc}")
 
