@@ -79,6 +79,7 @@ ROOMS: Final = {
         {"events"},
         {
             "leased",
+            "rejections",
             "signals",
             "prefetch",
             "lease_check",

@@ -124,6 +124,24 @@ def test_a_status_is_not_forged(land: Land) -> None:
     assert unreadable
 
 
+def test_junk_fills_no_backend(land: Land) -> None:
+    """However many messages nobody has signed, few of them are kept at any time, and tasks run beside."""
+    app = land.app(unsigned_limit=50)
+    with app.runtime.brokers.connection() as broker:
+        for start in range(0, 3000, 1000):
+            broker.enqueue([Outgoing(bytes(16), b"junk %d" % (start + number)) for number in range(1000)])
+    job = app.enqueue(tasks.add, 1, 1)
+
+    land.cluster(unsigned_limit=50)
+
+    most = 0
+    while not (found := job.fetch(0.0)):
+        most = max(most, app.queue.size().dead_letters or 0)
+    assert found.value == 2
+    most = max(most, app.queue.size().dead_letters or 0)
+    assert 0 < most <= 150
+
+
 # -- not prevented ------------------------------------------------------------------------------
 
 

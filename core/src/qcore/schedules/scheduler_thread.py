@@ -198,6 +198,6 @@ class SchedulerThread:
         _log.error("schedule %r is disabled until it is resumed: %s", schedule.name, text)
         self._report(schedule, error, text)
 
-    def _report(self, schedule: Schedule, error: Exception, text: str) -> None:
+    def _report(self, schedule: Schedule, error: BaseException, text: str) -> None:
         task = TaskInfo(id=slot_id(schedule, schedule.next_run).hex(), name=schedule.task)
         self._reporters.report(task, error, f"schedule {schedule.name!r}: {text}")

@@ -23,6 +23,7 @@ from qcore.workers import leased
 from qcore.workers.events import SettledEvents, log_failed
 from qcore.workers.lease_check import LeaseDeadline
 from qcore.workers.leased import LeasedMessage
+from qcore.workers.rejections import Rejections
 from qcore.workers.screening import Screening
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Batch:
             runtime, store, self._continuation, self._events, self.rejections, counts_in_results=counted
         )
         self._on_rejected = runtime.hooks("qcore_rejected")
+        self._rejected = Rejections(runtime.config, planner.rules, broker.capabilities, self.rejections)
         self._messages: list[LeasedMessage] = []
         #: how many of the batch are settled, and how many have finished
         self._settled = 0
@@ -121,9 +123,9 @@ class Batch:
         return messages
 
     def _reject(self, delivery: Delivery, exc: EnvelopeError) -> None:
-        decision = leased.reject(delivery, exc, self._planner.rules, self._capabilities, self.rejections)
+        decision = self._rejected.decide(delivery, exc)
         self._unrun.append(Completion(decision.settlement(delivery.receipt)))
-        if decision.action is Action.DEAD_LETTER:
+        if decision.action is not Action.RETRY:
             for hook in self._on_rejected:
                 hook(RejectedEvent(reason=decision.reason, size=len(delivery.body)))
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qcore.errors import EnvelopeError, UnknownKey
+from qcore.errors import EnvelopeError
 from qcore.flows.continuation import KEPT, UpstreamFailed, upstream_args
-from qcore.flows.emulation import is_lost
 from qcore.journal.records import HeldMessage
 from qcore.messages.workflow import barrier_key, read_workflow
-from qcore.model import Action, Kind, Outcome, State
+from qcore.model import Kind, Outcome, State
 from qcore.settle import decide, redelivery_limit_reason
 from qcore.wording import counted
 
@@ -24,21 +22,17 @@ if TYPE_CHECKING:
     from qcore.connection_pool import ConnectionPool
     from qcore.coordination import CoordinationStore
     from qcore.errors import BackendRejected
-    from qcore.interfaces import Capabilities, ResultStore
-    from qcore.log_limit import LogLimit
+    from qcore.interfaces import ResultStore
     from qcore.messages.envelope import Opened
     from qcore.messages.results import ResultBody, Results
     from qcore.messages.workflow import WorkflowHeader
     from qcore.model import Delivery, StoredResult
-    from qcore.settle import Decision, Rules
+    from qcore.settle import Decision
     from qcore.status import Progress
     from qcore.tasks.plan import TaskPlan
 
 
 _log = logging.getLogger("qcore.worker")
-
-#: most bytes that are logged of a message that nobody keeps
-_LOGGED: Final = 48 * 1024
 
 
 class LeasedMessage:
@@ -232,34 +226,6 @@ def keep_gathered(message: LeasedMessage, outcome: Outcome) -> Outcome:
         f"`qcore dead-letters requeue {message.opened.id.hex()}`"
     )
     return msgspec.structs.replace(outcome, kind=Kind.FAILURE, error=text)
-
-
-def reject(
-    delivery: Delivery, exc: EnvelopeError, rules: Rules, can: Capabilities, log: LogLimit
-) -> Decision:
-    """Return what becomes of a message that must not be read; log it whole if its broker does not keep it."""
-    kind = Kind.UNKNOWN_KEY if isinstance(exc, UnknownKey) else Kind.REJECTED
-    reason = f"{type(exc).__name__}: {exc}"
-    decision = decide(
-        kind,
-        rules,
-        deliveries=delivery.deliveries,
-        failures=delivery.failures,
-        crashes=delivery.crashes,
-        reason=reason,
-    )
-    if is_lost(can, decision.action):
-        told = "a message of %d bytes is removed unread, its broker keeps none: %s; %s in base64: %s"
-        part = delivery.body[:_LOGGED]
-        what = "all of it" if len(part) == len(delivery.body) else f"its first {_LOGGED} bytes"
-        _log.error(told, len(delivery.body), reason, what, base64.b64encode(part).decode())
-    elif decision.action is Action.DEAD_LETTER:
-        # One line for a kind and second: somebody may put in as many as the backend takes.
-        text = f"a message of {counted(len(delivery.body), 'byte')} is dead-lettered unread: {reason}"
-        log.write(logging.ERROR, type(exc).__name__, text)
-    else:
-        log.write(logging.WARNING, "released", f"a message is released for {decision.delay:.3g} s: {reason}")
-    return decision
 
 
 def judge(one: LeasedMessage, outcome: Outcome) -> Decision:
