@@ -65,6 +65,18 @@ def test_a_broken_reporter_fails(wrong: type[LogReporter], caplog: pytest.LogCap
         run(ErrorReporterContract, test, wrong, (), received=received)
 
 
+def test_a_store_that_reads_junk_fails() -> None:
+    """One that takes whatever is stored for a result; the rule is skipped where nothing can be put."""
+    table = MemoryServer().results("kit")
+    test = "test_results_that_are_not_ours_are_ignored"
+    make: Callable[..., Any] = lambda **_: MemoryResults(table, backend="kit")  # noqa: E731 - a fixture
+
+    with pytest.raises(AttributeError):
+        run(ResultStoreContract, test, make, (), put_junk=lambda id_, _: table.rows.update({id_: object()}))
+    with pytest.raises(pytest.skip.Exception):
+        run(ResultStoreContract, test, make, (), put_junk=None)
+
+
 @pytest.mark.parametrize(
     ("contract", "test", "kind"),
     [

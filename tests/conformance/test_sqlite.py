@@ -63,6 +63,17 @@ class TestSqliteResults(ResultStoreContract):
         """Return a maker of stores of the same results."""
         return lambda **fields: make_results(settings(**fields))
 
+    @pytest.fixture
+    def put_junk(self, tmp_path: Path) -> Callable[[bytes, str], None]:
+        """Return a function that inserts rows with other types than ours."""
+
+        def put(id_: bytes, group: str) -> None:
+            junk = {"state": "done", "finished": "never", "expires": b"x", "name": b"\xff", "body": 5}
+            fill(tmp_path / "kit.db", [("result", {"id": id_, "grp": group, **junk})])
+            fill(tmp_path / "kit.db", [("result", {"id": [b"\xff\xfe"], "grp": group, **junk})])
+
+        return put
+
 
 class TestSqliteCoordination(CoordinationStoreContract):
     """SqliteCoordination keeps to CoordinationStore."""
@@ -72,6 +83,23 @@ class TestSqliteCoordination(CoordinationStoreContract):
         """Return a maker of stores of the same state."""
         return lambda **fields: make_coordination(settings(**fields))
 
+    @pytest.fixture
+    def put_junk(self, tmp_path: Path) -> Callable[[str], None]:
+        """Return a function that inserts rows with other types than ours."""
+
+        def put(key: str) -> None:
+            rows: list[tuple[str, dict[str, Any]]] = [
+                ("flag", {"key": key, "until": b"never", "value": 5}),
+                ("permit", {"key": key, "holder": 7, "number": "one", "until": "never"}),
+                ("rate", {"key": key, "at": "never", "until": b"x"}),
+                ("rate_slot", {"key": key, "holder": 7, "at": "never"}),
+                ("barrier", {"id": -1, "key": key, "count": "one", "until": "never"}),
+                ("barrier_member", {"barrier": -1, "member": "one", "body": 5}),
+            ]
+            fill(tmp_path / "kit.db", rows)
+
+        return put
+
 
 class TestSqliteSchedules(ScheduleStoreContract):
     """The SQLite store keeps to Scheduler."""
@@ -80,6 +108,17 @@ class TestSqliteSchedules(ScheduleStoreContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., ScheduleStore]:
         """Return a maker of stores of the same schedules."""
         return lambda **fields: make_schedules(settings(**fields))
+
+    @pytest.fixture
+    def put_junk(self, tmp_path: Path) -> Callable[[str], None]:
+        """Return a function that inserts rows with other types than ours."""
+
+        def put(name: str) -> None:
+            junk = {"body": 5, "next_run": "never", "active": "yes", "claimed_until": b"x"}
+            fill(tmp_path / "kit.db", [("schedule", {"name": name, **junk})])
+            fill(tmp_path / "kit.db", [("schedule", {"name": [b"\xff\xfe"], **junk, "next_run": 1.0})])
+
+        return put
 
 
 class TestSqliteExchange(CommitContract):

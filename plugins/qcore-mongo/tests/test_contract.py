@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from bson import ObjectId
 
 from qcore.interfaces import Settings
 from qcore_mongo import MongoBroker, MongoCoordination, MongoResults, MongoSchedules, MongoSettings
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore
     from qcore_testing.contract import Outage
 
+
+PAST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 #: what the server does does not depend on the interpreter: on the oldest Python only
 pytestmark = pytest.mark.slow
@@ -55,6 +60,20 @@ class _Fresh:
             return Settings(name=name, sections=sections, **fields)
 
         yield make
+        self._drop(place, database)
+
+    @pytest.fixture
+    def insert(self, place: Any, database: str) -> Iterator[Callable[..., None]]:
+        """Yield a function that inserts a document past the plugin."""
+        with place.client() as client:
+
+            def insert(kind: str, document: dict[str, Any]) -> None:
+                client[database][f"qcore.kit.{kind}"].insert_one({"_id": os.urandom(16), **document})
+
+            yield insert
+
+    @staticmethod
+    def _drop(place: Any, database: str) -> None:
         with place.client() as client:
             if place.locked:
                 client[database].command("dropAllUsersFromDatabase")
@@ -69,6 +88,11 @@ class TestMongoBroker(_Fresh, BrokerContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., MongoBroker]:
         """Return a maker of brokers of one queue."""
         return lambda **fields: MongoBroker(settings(**fields))
+
+    @pytest.fixture
+    def put_raw(self, insert: Callable[..., None]) -> Callable[[bytes], None]:
+        """Return a function that inserts a document with little of what ours have."""
+        return lambda body: insert("messages", {"at": PAST, "seq": ObjectId(), "body": body})
 
     @pytest.fixture
     def impatient(self, place: Any, short: dict[str, int]) -> Any:
@@ -97,6 +121,18 @@ class TestMongoResults(_Fresh, ResultStoreContract):
         """Return a maker of stores of the same results."""
         return lambda **fields: MongoResults(settings(**fields))
 
+    @pytest.fixture
+    def put_junk(self, insert: Callable[..., None]) -> Callable[[bytes, str], None]:
+        """Return a function that inserts documents with fields of other types than ours."""
+
+        def put(id_: bytes, group: str) -> None:
+            for name in (id_, "a text", 7):
+                insert(
+                    "results", {"_id": name, "group": group, "state": "done", "finished": "never", "body": 5}
+                )
+
+        return put
+
 
 class TestMongoExchange(_Fresh, CommitContract):
     """Broker and store of one queue keep their order."""
@@ -115,6 +151,18 @@ class TestMongoCoordination(_Fresh, CoordinationStoreContract):
         """Return a maker of stores of the same state."""
         return lambda **fields: MongoCoordination(Client(settings(**fields)))
 
+    @pytest.fixture
+    def put_junk(self, insert: Callable[..., None]) -> Callable[[str], None]:
+        """Return a function that inserts documents with fields of other types than ours."""
+
+        def put(key: str) -> None:
+            insert("notes", {"_id": f"flag:{key}", "until": "never", "value": 5})
+            insert("notes", {"_id": f"permits:{key}", "until": "never", "permits": 5, "last": "one"})
+            insert("notes", {"_id": f"rate:{key}", "until": "never", "at": "never", "run": "x"})
+            insert("notes", {"_id": f"barrier:{key}", "until": "never", "members": 5, "added": "x"})
+
+        return put
+
 
 class TestMongoSchedules(_Fresh, ScheduleStoreContract):
     """MongoSchedules keeps to Scheduler."""
@@ -123,6 +171,18 @@ class TestMongoSchedules(_Fresh, ScheduleStoreContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., MongoSchedules]:
         """Return a maker of stores of the same schedules."""
         return lambda **fields: MongoSchedules(settings(**fields))
+
+    @pytest.fixture
+    def put_junk(self, insert: Callable[..., None]) -> Callable[[str], None]:
+        """Return a function that inserts documents with fields of other types than ours."""
+
+        def put(name: str) -> None:
+            for id_ in (name, 7, b"\xff"):
+                insert(
+                    "schedules", {"_id": id_, "fires": True, "next": 1.0, "schedule": 5, "claimed_until": "x"}
+                )
+
+        return put
 
 
 class TestMongoFire(_Fresh, FireContract):

@@ -20,6 +20,7 @@ from qcore.model import Action, Outgoing, Settlement, State, StoredResult, Store
 from qcore_mongo import MongoBroker, MongoCoordination, MongoResults, MongoSchedules, MongoSettings
 from qcore_mongo.client import Client
 from qcore_testing.beside_garbage import check_tasks_run_beside_garbage
+from qcore_testing.store_writer import check_a_writer_without_a_key_changes_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,6 +172,14 @@ def test_a_cluster_runs_what_is_good(replicated: Any, database: str) -> None:
 
         settings = {"name": "kit", "mongo": replicated.settings, "mongo_db": database}
         check_tasks_run_beside_garbage(settings, put)
+        client.drop_database(database)
+
+
+def test_a_writer_without_a_key_changes_nothing(replicated: Any, database: str) -> None:
+    """What is forged or altered in MongoDB is refused by its seal."""
+    settings = {"name": "kit", "mongo": replicated.settings, "mongo_db": database}
+    check_a_writer_without_a_key_changes_nothing(settings)
+    with replicated.client() as client:
         client.drop_database(database)
 
 

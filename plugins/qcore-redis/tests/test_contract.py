@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -19,11 +19,16 @@ from qcore_testing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import redis
 
     from qcore.coordination import CoordinationStore
     from qcore_testing.contract import Outage
 
+
+#: what the keys of the queue begin with
+P: Final = b"{qcore:kit}:"
 
 #: what the server does does not depend on the interpreter: on the oldest Python only
 pytestmark = pytest.mark.slow
@@ -40,6 +45,12 @@ class _Fresh:
         sections = {"redis": RedisSettings(unix_socket_path=any_server.path)}
         return lambda name="kit", **fields: Settings(name=name, sections=sections, **fields)
 
+    @pytest.fixture
+    def client(self, any_server: Any) -> Iterator[redis.Redis]:
+        """Yield a client that writes past the plugin."""
+        with any_server.client() as client:
+            yield client
+
 
 class TestRedisBroker(_Fresh, BrokerContract):
     """RedisBroker keeps to Broker."""
@@ -48,6 +59,11 @@ class TestRedisBroker(_Fresh, BrokerContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., RedisBroker]:
         """Return a maker of brokers of one queue."""
         return lambda **fields: RedisBroker(settings(**fields))
+
+    @pytest.fixture
+    def put_raw(self, client: redis.Redis) -> Callable[[bytes], object]:
+        """Return a function that pushes bytes on the list of the queue."""
+        return lambda body: client.rpush(P + b"q", body)
 
     @pytest.fixture
     def restart_server(self, any_server: Any) -> Outage:
@@ -70,6 +86,19 @@ class TestRedisResults(_Fresh, ResultStoreContract):
         """Return a maker of stores of the same results."""
         return lambda **fields: RedisResults(settings(**fields))
 
+    @pytest.fixture
+    def put_junk(self, client: redis.Redis) -> Callable[[bytes, str], None]:
+        """Return a function that writes bytes where results are kept, and names them in every index."""
+
+        def put(id_: bytes, group: str) -> None:
+            for name, value in ((id_, b"1junk"), (b"short", b"\xff" * 40), (b"", b"")):
+                client.hset(P + b"r", name, value)
+                for index in (b"f", b"y", b"e", b"g:" + group.encode()):
+                    client.zadd(P + index, {name: 1.0})
+                client.rpush(P + b"s", name)
+
+        return put
+
 
 class TestRedisExchange(_Fresh, CommitContract):
     """Broker and store of one queue keep their order."""
@@ -88,6 +117,20 @@ class TestRedisCoordination(_Fresh, CoordinationStoreContract):
         """Return a maker of stores of the same state."""
         return lambda **fields: make_coordination(settings(**fields))
 
+    @pytest.fixture
+    def put_junk(self, client: redis.Redis) -> Callable[[str], None]:
+        """Return a function that writes what is of another kind, or no number, under every key."""
+
+        def put(key: str) -> None:
+            client.rpush(P + b"m:" + key.encode(), b"a list")
+            client.set(P + b"p:" + key.encode(), b"no set")
+            client.hset(P + b"po:" + key.encode(), b"a", b"hash")
+            client.set(P + b"v:" + key.encode(), b"no number")
+            client.set(P + b"vh:" + key.encode(), b"no set")
+            client.hset(P + b"z:" + key.encode(), b"no number", b"x")
+
+        return put
+
 
 class TestRedisSchedules(_Fresh, ScheduleStoreContract):
     """RedisSchedules keeps to Scheduler."""
@@ -96,6 +139,17 @@ class TestRedisSchedules(_Fresh, ScheduleStoreContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., RedisSchedules]:
         """Return a maker of stores of the same schedules."""
         return lambda **fields: RedisSchedules(settings(**fields))
+
+    @pytest.fixture
+    def put_junk(self, client: redis.Redis) -> Callable[[str], None]:
+        """Return a function that writes bytes under a name, and names it as due."""
+
+        def put(name: str) -> None:
+            for field, value in ((name.encode(), b"junk"), (b"\xff", b"\0" * 12), (b"", b"")):
+                client.hset(P + b"c", field, value)
+                client.zadd(P + b"cz", {field: 1.0})
+
+        return put
 
 
 class TestRedisFire(_Fresh, FireContract):

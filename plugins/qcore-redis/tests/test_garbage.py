@@ -16,6 +16,7 @@ from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, StoredResult, StoredSchedule
 from qcore_redis import RedisBroker, RedisResults, RedisSchedules, RedisSettings
 from qcore_redis.coordination import make_coordination
+from qcore_testing.store_writer import check_a_writer_without_a_key_changes_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +93,12 @@ def test_good_messages_run_beside_garbage(own: Any, capfd: pytest.CaptureFixture
     told = capfd.readouterr().err
     assert "Traceback" not in told
     assert "CRITICAL" not in told
+
+
+def test_a_writer_without_a_key_changes_nothing(shared: Any) -> None:
+    """What is forged or altered in Redis is refused by its seal."""
+    settings = {"name": "writers", "redis": {"unix_socket_path": shared.path}}
+    check_a_writer_without_a_key_changes_nothing(settings)
 
 
 # -- every read, and anything there ---------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import boto3
 import pytest
 
 from qcore.interfaces import Settings
@@ -35,6 +38,30 @@ class _Sqs(BrokerContract):
         monkeypatch.setattr(dead_letters, "_READING", 6)
         sections = {"sqs": section(**self.fields)}
         return lambda name="kit", **fields: SqsBroker(Settings(name=name, sections=sections, **fields))
+
+    @pytest.fixture
+    def put_raw(self, sqs: Any) -> Callable[[bytes], None]:
+        """Return a function that sends a text without attributes, base64 where it is none that SQS takes."""
+        client = boto3.client(
+            "sqs",
+            endpoint_url=sqs.url,
+            region_name="eu-west-1",
+            aws_access_key_id="id-of-these-tests",
+            aws_secret_access_key="secret-of-these-tests",
+        )
+        fifo = self.fields.get("fifo")
+
+        def put(body: bytes) -> None:
+            text = body.decode("latin-1")
+            if not text or not text.isprintable():
+                text = base64.b64encode(body).decode() or "="
+            more = (
+                dict.fromkeys(["MessageGroupId", "MessageDeduplicationId"], uuid.uuid4().hex) if fifo else {}
+            )
+            url = client.get_queue_url(QueueName="kit.fifo" if fifo else "kit")["QueueUrl"]
+            client.send_message(QueueUrl=url, MessageBody=text, **more)
+
+        return put
 
 
 class TestSqsBroker(_Sqs):

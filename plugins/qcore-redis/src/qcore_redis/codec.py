@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from qcore.model import Delivery
+from qcore.plugin_support import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +81,7 @@ def _returned(token: bytes, index: int, item: bytes, flags: int) -> Delivery:
     count, failures, crashes, available = _COUNTERS.unpack_from(item, 1)
     if not 0 <= available < _FAR_OFF:
         available = 0.0
-    return Delivery(item[_HEADER:], receipt, count + 1, failures, crashes, available)
+    return Delivery(item[_HEADER:], receipt, count + 1, count_of(failures), count_of(crashes), available)
 
 
 def is_far(receipt: bytes) -> bool:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from qcore.model import StoredSchedule
-from qcore_testing.contract import BESIDE, Contract, skip_unless
+from qcore_testing.contract import BESIDE, skip_unless
+from qcore_testing.stored_junk import JunkScheduleRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,12 +43,15 @@ def names(schedules: Iterable[StoredSchedule]) -> list[str]:
     return [one.name for one in schedules]
 
 
-class ScheduleStoreContract(Contract):
+class ScheduleStoreContract(JunkScheduleRules):
     """What every schedule store must keep to, one test a sentence of `qcore.interfaces.ScheduleStore`.
 
     Override the fixture `make`: it returns a function that takes `name`, a field of
     `qcore.interfaces.Settings`, and returns a new store; every store of one name it returns in
     one test keeps the same schedules, none at the start.
+
+    Override the fixture `put_junk` too where rows can be written past the store: it returns a function
+    that takes the name of a schedule and writes there what is not one.
     """
 
     @pytest.mark.parametrize("name", BESIDE)
