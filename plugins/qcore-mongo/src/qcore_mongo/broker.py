@@ -14,13 +14,13 @@ import pymongo
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
-from qcore_mongo import dead_letters, foreign, messages, pending
+from qcore_mongo import dead_letters, foreign, key_ids, messages, pending
 from qcore_mongo.client import CLOSE_TIMEOUT, Client, Document
 from qcore_mongo.indexes import READY, Kind
 from qcore_mongo.wakeup import Waker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from qcore.interfaces import Settings
     from qcore.model import DeadLetter, Outgoing, Settlement
@@ -239,6 +239,14 @@ class MongoBroker(Broker):
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """Return dead letters in the order in which they were dead-lettered."""
         return dead_letters.listed(self._client, limit, after)
+
+    def key_ids(self) -> Mapping[bytes, int]:
+        """Count messages by the key that signed them."""
+        return key_ids.counted(self._client)
+
+    def replace_dead_letter(self, id: str, body: bytes) -> bool:
+        """Give a dead letter another body."""
+        return dead_letters.replace(self._client, id, body)
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Make dead letters ready again; return how many."""

@@ -46,6 +46,14 @@ def listed(client: Client, limit: int, after: str | None) -> list[DeadLetter]:
     return [_letter(one) for one in some if isinstance(one["_id"], bytes)]
 
 
+def replace(client: Client, id: str, body: bytes) -> bool:
+    """Give a dead letter another body; return whether there is one of this id."""
+    wanted = {"_id": {"$in": _ids([id])}, "dead": _IS_DEAD}
+    letters = client.collection(Kind.MESSAGES)
+    change = {"$set": {"body": body}}
+    return client.do(lambda: letters.update_one(wanted, change), repeatable=True).matched_count > 0
+
+
 def requeue(client: Client, ids: Sequence[str]) -> int:
     """Make dead letters ready again; return how many."""
     wanted = {"_id": {"$in": _ids(ids)}, "dead": _IS_DEAD}
