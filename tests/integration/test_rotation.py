@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qcore.cli.dead_letters import _requeue
 from qcore.cli.key_usage import key_ids, reseal, usage
 from qcore.errors import UnknownKey
 from qcore.model import Action, Outgoing, Settlement
@@ -62,6 +63,19 @@ def test_all_that_is_stored_is_sealed_anew_at_once(land: Land) -> None:
     # its failure is final too, and stays until the second run has ended
     until(lambda: (found := new.results.fetch(bad)) is not None and found.success, "the second run")
     assert new.results.get(bad) == "run 2"
+
+
+def test_a_dead_letter_is_sealed_anew_when_it_is_requeued(land: Land) -> None:
+    """The message that waits needs no key that may go soon."""
+    app = land.app()
+    app.enqueue(tasks.add, 1, 2)
+    both = land.app(secret_key=[NEW, SECRET])
+    with both.runtime.brokers.connection() as broker:
+        (one,) = broker.lease(1, 0.0)
+        broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="a test")])
+        _requeue(both.runtime, broker, broker.dead_letters())
+
+    assert usage(both.runtime).of(key_ids(both.runtime)[0]) == {"messages": 1}
 
 
 def test_a_schedule_that_fires_is_sealed_anew_by_that(land: Land) -> None:

@@ -11,6 +11,7 @@ from qcore.cli.dead_letter import read, read_arguments
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import short, span
 from qcore.cli.ids import every_dead_letter, one_of
+from qcore.cli.key_usage import reseal_dead_letters
 from qcore.cli.purge import sure
 from qcore.cli.text import columns, cut, max_width, plain, say, say_json, shown
 from qcore.errors import QcoreError
@@ -160,6 +161,7 @@ def _requeue(runtime: Runtime, broker: Broker, chosen: Sequence[DeadLetter]) -> 
     tasks = [bytes.fromhex(one) for one in map(task_id, [one.body for one in chosen]) if one]
     with runtime.stores.connection() as store:
         forget_failures(store, tasks)
+    reseal_dead_letters(runtime, broker, chosen)
     return broker.requeue([one.id for one in chosen])
 
 

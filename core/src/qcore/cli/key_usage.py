@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from qcore.cli.ids import every_dead_letter
 from qcore.errors import EnvelopeError
 from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
 from qcore.messages.envelope import MAGIC
@@ -14,7 +15,7 @@ from qcore.messages.signing import KEY_ID_SIZE, Key
 from qcore.model import KEY_ID_AT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from qcore.interfaces import Broker
     from qcore.model import DeadLetter, StoredResult
@@ -66,7 +67,7 @@ def usage(runtime: Runtime, results: int = RESULTS) -> KeyUsage:
         queued = broker.key_ids()
         if queued is not None:
             queued = {key: count for key, count in queued.items() if len(key) == KEY_ID_SIZE}
-        dead = Counter(one.body[KEY_ID_AT] for one in _dead_letters(broker) if one.body.startswith(MAGIC))
+        dead = Counter(one.body[KEY_ID_AT] for one in every_dead_letter(broker) if one.body.startswith(MAGIC))
     with runtime.schedule_stores.connection() as schedules:
         schedule_keys = Counter(schedules.key_ids())
     with runtime.stores.connection() as store:
@@ -100,21 +101,26 @@ def reseal(runtime: Runtime) -> Resealed:
                 fits = after is not None and store.replace(one, after)
                 (done if fits else failed)["results"] += 1
     with runtime.brokers.connection() as broker:
-        for letter in _dead_letters(broker):
-            # What is not a message of ours was put there by somebody else, and no key is needed for it.
-            if letter.body.startswith(MAGIC) and letter.body[KEY_ID_AT] != first:
-                fits = _reseal_dead_letter(runtime, broker, letter)
-                (done if fits else failed)["dead letters"] += 1
+        what = "dead letters"
+        done[what], failed[what] = reseal_dead_letters(runtime, broker, every_dead_letter(broker))
     if paused := _reseal_pause(runtime, first):
         (done if paused > 0 else failed)["pauses"] += 1
     return Resealed(done=dict(done), failed=dict(failed))
 
 
-def _dead_letters(broker: Broker) -> Iterator[DeadLetter]:
-    after: str | None = None
-    while found := broker.dead_letters(_PAGE, after):
-        yield from found
-        after = found[-1].id
+def reseal_dead_letters(runtime: Runtime, broker: Broker, letters: Iterable[DeadLetter]) -> tuple[int, int]:
+    """Seal dead letters with the first key; return how many were, and how many could not be."""
+    first = key_ids(runtime)[0]
+    done = failed = 0
+    for letter in letters:
+        # What is not a message of ours was put there by somebody else, and no key is needed for it.
+        if letter.body.startswith(MAGIC) and letter.body[KEY_ID_AT] != first:
+            try:
+                fits = broker.replace_dead_letter(letter.id, runtime.envelope.reseal(letter.body))
+            except EnvelopeError:
+                fits = False
+            done, failed = done + fits, failed + (not fits)
+    return done, failed
 
 
 def _resealed_result(runtime: Runtime, record: StoredResult) -> StoredResult | None:
@@ -122,13 +128,6 @@ def _resealed_result(runtime: Runtime, record: StoredResult) -> StoredResult | N
         return runtime.results.reseal(record)
     except EnvelopeError:
         return None
-
-
-def _reseal_dead_letter(runtime: Runtime, broker: Broker, letter: DeadLetter) -> bool:
-    try:
-        return broker.replace_dead_letter(letter.id, runtime.envelope.reseal(letter.body))
-    except EnvelopeError:
-        return False
 
 
 def _reseal_pause(runtime: Runtime, first: bytes) -> int:
