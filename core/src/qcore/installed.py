@@ -26,6 +26,7 @@ KNOWN: Final = {
     "sqs": "qcore-sqs",
     "mongo": "qcore-mongo",
     "mongo_db": "qcore-mongo",
+    "sql": "qcore-sql",
     "iron_mq": "qcore-ironmq",
     "disque_nodes": "qcore-disque",
     "disque_auth": "qcore-disque",
@@ -37,7 +38,7 @@ KNOWN: Final = {
 #: name of a serializer, or of the broker for tests -> the distribution that offers it
 KNOWN_OTHERS: Final = {"json": "qcore-json", "pickle": "qcore-pickle", "memory": "qcore-testing"}
 #: name of a command -> the distribution that offers it
-KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor"}
+KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor", "sql": "qcore-sql"}
 #: configuration key of Django-Q, or name of a reporter -> what it stands for, which no package offers
 NOT_YET: Final = {
     "orm": "a broker in the database of Django",

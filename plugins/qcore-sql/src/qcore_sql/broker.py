@@ -1,0 +1,289 @@
+"""Decides how messages are enqueued, leased and settled."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from qcore.interfaces import Broker, Capabilities
+from qcore.model import QueueSize
+from qcore_sql import cluster_status, dead_letters, messages, search
+from qcore_sql.database import Database
+from qcore_sql.ended import Ended
+from qcore_sql.notify import notify, put_and_notify
+from qcore_sql.postgresql import Listener
+from qcore_sql.results import SqlResults, save
+from qcore_sql.server import read_info, read_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from qcore.interfaces import ResultStore, Settings
+    from qcore.model import DeadLetter, Delivery, Outgoing, Settlement, StoredResult
+    from qcore_sql.compiled import Session
+
+#: most messages in one lease
+MAX_BATCH = 1000
+#: seconds after which an idle worker looks at the queue without being notified
+_LOOK = 5.0
+
+
+class SqlBroker(Broker):
+    """A queue in tables of a database; it wakes idle workers by a notification."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._database = Database(settings)
+        self._queue = settings.name
+        self._retry = settings.retry
+        self._owner = messages.owner_number(settings.owner)
+        #: None = nothing is remembered
+        self._ended = Ended.where_wanted(settings)
+        self._listener: Listener | None = None
+        self._stop_listening: Callable[[], object] | None = None
+        self.capabilities = Capabilities(
+            redelivers=True,
+            extend=True,
+            delay=True,
+            stores_counters=True,
+            dead_letters=True,
+            long_poll=True,
+            max_batch=MAX_BATCH,
+            cluster_status=True,
+            remove_messages=True,
+            remembers_ended=True,
+            transaction_domain=self._database.transaction_domain,
+        )
+
+    @property
+    def database(self) -> Database:
+        """The tables of the queue."""
+        return self._database
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Accept all messages in one transaction; a single statement if none is delayed."""
+        if not messages:
+            return
+        if any(message.delay > 0 for message in messages):
+            self._database.write(put_and_notify, self._queue, messages)
+        else:
+            self._database.single(put_and_notify, self._queue, messages)
+
+    def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """Lease messages; an idle worker is woken by a notification."""
+        deadline = time.monotonic() + wait
+        while limit > 0:
+            if deliveries := self._database.single(self._claim, limit):
+                return deliveries
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            if self._listener is None:
+                self._listen()
+                # what was enqueued before it listened is visible now
+                continue
+            self._wait(min(remaining, _LOOK, self._database.read(_seconds_to_next, self._queue)))
+        return ()
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """End leases in one transaction."""
+        if settlements:
+            self._database.write(self._settle, settlements)
+
+    def commit_and_lease(
+        self,
+        store: ResultStore | None,
+        results: Sequence[StoredResult],
+        settlements: Sequence[Settlement],
+        limit: int,
+        then: Sequence[Outgoing] = (),
+    ) -> Sequence[Delivery]:
+        """Do everything in one transaction, except saving results to a store of another database."""
+        if results and store is not None:
+            if not (
+                isinstance(store, SqlResults)
+                and store.transaction_domain == self.capabilities.transaction_domain
+            ):
+                store.save(results)
+                results = ()
+        else:
+            results = ()
+        if not (results or settlements or then):
+            return self.lease(limit, 0.0) if limit else ()
+        return self._database.write(self._commit_and_lease, results, then, settlements, limit)
+
+    def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
+        """Return the ids of messages that have ended."""
+        return self._database.read(self._ended.find, self._queue, ids) if self._ended and ids else ()
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Let leases end `seconds` from now."""
+        if receipts:
+            self._database.write(messages.extend, receipts, seconds)
+
+    def release_owner(self, owner: bytes) -> int:
+        """Release the messages that a dead process had leased; return how many."""
+        if not owner:
+            return 0
+        return self._database.write(self._release_owner, messages.owner_number(owner))
+
+    def size(self) -> QueueSize:
+        """Count the messages by state."""
+        return self._database.read(_size, self._queue)
+
+    def purge(self) -> int:
+        """Remove ready and delayed messages; return how many."""
+        return self._database.single(_run, messages.PURGE, self._queue)
+
+    def clear(self) -> int:
+        """Remove every message, leased ones too, and every status; return how many messages."""
+        return self._database.write(_clear, self._queue)
+
+    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
+        """Return dead letters in the order in which they were dead-lettered."""
+        return self._database.read(dead_letters.listed, self._queue, limit, after)
+
+    def key_ids(self) -> Mapping[bytes, int]:
+        """Count messages, except dead letters, by the key that signed them."""
+        return self._database.read(search.key_ids, self._queue)
+
+    def replace_dead_letter(self, id: str, body: bytes) -> bool:
+        """Give a dead letter another body."""
+        return self._database.single(dead_letters.replace, self._queue, id, body)
+
+    def requeue(self, ids: Sequence[str]) -> int:
+        """Make dead letters ready again; return how many."""
+        return self._database.write(dead_letters.requeue, self._queue, ids)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove dead letters; return how many."""
+        return self._database.single(dead_letters.delete_letters, self._queue, ids)
+
+    def ping(self) -> None:
+        """Ask the server for its time."""
+        self._database.read(read_time)
+
+    def info(self) -> str:
+        """Return the version of the server and its address."""
+        return f"PostgreSQL {self._database.read(read_info)}, {self._database.address.title}"
+
+    def queue_id(self) -> str:
+        """Return the random name of the database with the queue's."""
+        return self._database.name()
+
+    def server_time(self) -> float:
+        """Return the time that the server's clock shows."""
+        return self._database.read(read_time)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._ignore()
+        self._database.close()
+
+    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Remove messages that are not leased."""
+        return self._database.single(search.remove_messages, self._queue, ids) if ids else ()
+
+    def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes] | None:
+        """Find messages in any state by reading the queue."""
+        return self._database.read(search.find_messages, self._queue, ids)
+
+    def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
+        """Store a status for `ttl` seconds, and delete those that have expired."""
+        self._database.write(cluster_status.publish, self._queue, cluster, body, ttl)
+
+    def statuses(self) -> Sequence[bytes]:
+        """Return the statuses that have not expired."""
+        return self._database.read(cluster_status.listed, self._queue)
+
+    # -- transactions -----------------------------------------------------------------------
+
+    def _claim(self, session: Session, limit: int) -> list[Delivery]:
+        return messages.claim(session, self._queue, self._owner, min(limit, MAX_BATCH), self._retry)
+
+    def _settle(self, session: Session, settlements: Sequence[Settlement]) -> None:
+        if self._ended is not None:
+            self._ended.add(session, self._queue, settlements)
+        if messages.settle(session, settlements):
+            notify(session, self._queue)
+
+    def _commit_and_lease(
+        self,
+        session: Session,
+        results: Sequence[StoredResult],
+        then: Sequence[Outgoing],
+        settlements: Sequence[Settlement],
+        limit: int,
+    ) -> Sequence[Delivery]:
+        if results:
+            save(session, self._queue, results)
+        others_needed = bool(then) and messages.put(session, self._queue, then)
+        if settlements:
+            if self._ended is not None:
+                self._ended.add(session, self._queue, settlements)
+            others_needed = messages.settle(session, settlements) or others_needed
+        deliveries = self._claim(session, limit) if limit else ()
+        # a lease of fewer messages than `limit` took everything that was ready
+        if others_needed and len(deliveries) >= limit:
+            notify(session, self._queue)
+        return deliveries
+
+    def _release_owner(self, session: Session, owner: int) -> int:
+        count = messages.release_owner(session, self._queue, owner)
+        if count:
+            notify(session, self._queue)
+        return count
+
+    # -- waiting ----------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        try:
+            listener = Listener(self._database.address, self._queue)
+        except psycopg.Error as exc:
+            raise self._database.error_of(exc) from exc
+        self._listener = listener
+        self._stop_listening = weakref.finalize(self, _close_unless_forked, listener, os.getpid())
+
+    def _wait(self, seconds: float) -> None:
+        assert self._listener is not None
+        try:
+            self._listener.wait(seconds)
+        except psycopg.Error as exc:
+            self._ignore()
+            raise self._database.error_of(exc) from exc
+
+    def _ignore(self) -> None:
+        """Close the connection that is notified."""
+        self._listener = None
+        if self._stop_listening is not None:
+            self._stop_listening()
+
+
+def _close_unless_forked(listener: Listener, pid: int) -> None:
+    if pid == os.getpid():
+        listener.close()
+
+
+def _seconds_to_next(session: Session, queue: str) -> float:
+    found = session.one(messages.NEXT, queue=queue)
+    # a time that is not a number sorts behind all others
+    return max(0.0, found[0]) if found and found[0] < float("inf") else float("inf")
+
+
+def _size(session: Session, queue: str) -> QueueSize:
+    found = session.one(messages.SIZE, queue=queue)
+    assert found is not None
+    return QueueSize(*found)
+
+
+def _run(session: Session, statement: object, queue: str) -> int:
+    return session.run(statement, queue=queue)
+
+
+def _clear(session: Session, queue: str) -> int:
+    count = session.run(messages.CLEAR, queue=queue) + session.run(dead_letters.CLEAR, queue=queue)
+    session.run(cluster_status.CLEAR, queue=queue)
+    return count

@@ -1,0 +1,59 @@
+"""Decides what `qcore sql` does: it creates the tables."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from qcore_sql.address import find
+from qcore_sql.database import Database
+from qcore_sql.schema import VERSION, statements
+
+if TYPE_CHECKING:
+    from qcore.interfaces import Settings
+
+
+class Configured(Protocol):
+    """What is used of the configuration."""
+
+    def settings(self) -> Settings:
+        """Return what brokers and stores get."""
+
+
+class Session(Protocol):
+    """What is used of the object that commands get."""
+
+    @property
+    def config(self) -> Configured:
+        """The configuration."""
+
+
+@click.group("sql")
+def command() -> None:
+    """Create the tables of a queue in a database."""
+
+
+@command.command("init")
+@click.option("--print", "only_print", is_flag=True, help="Print the SQL and connect to nothing.")
+@click.pass_obj
+def init(session: Session, *, only_print: bool) -> None:
+    """Create the tables in the database that the key `sql` names, unless they exist.
+
+    The user needs the right to create tables in it; the SQL that `--print` shows can be run by
+    anybody who has it.
+    """
+    settings = session.config.settings()
+    if only_print:
+        address = find(settings)
+        click.echo(
+            "".join(f"{one};\n" for one in statements(address.dialect, secrets.token_hex(16))), nl=False
+        )
+        return
+    database = Database(settings)
+    try:
+        database.create_tables()
+    finally:
+        database.close()
+    click.echo(f"the tables in {database.address.title} have version {VERSION}")

@@ -1,0 +1,236 @@
+"""Decides how a process shares connections, and how transactions are run."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+
+import psycopg
+
+from qcore.errors import BackendRejected
+from qcore_sql import error_mapping, postgresql, tables
+from qcore_sql.address import find
+from qcore_sql.compiled import Session, Texts
+
+if TYPE_CHECKING:
+    from qcore.interfaces import Settings
+    from qcore_sql.address import Address
+    from qcore_sql.postgresql import Connection
+
+P = ParamSpec("P")
+T = TypeVar("T")
+#: a function of a transaction
+Work = Callable[Concatenate[Session, P], T]
+
+#: times that a transaction is begun which conflicts with others
+_ATTEMPTS: Final = 10
+
+
+class Pool:
+    """The connections that all brokers and stores of a process with one address share."""
+
+    def __init__(self) -> None:
+        # reentrant, because the garbage collector may close a broker or a store at any point
+        self._lock = threading.RLock()
+        self._idle: list[Connection] = []
+        self._users = 0
+        #: random text that names the database; "" = its tables have not been checked
+        self.name = ""
+        self.texts: Texts | None = None
+
+    def enter(self, address: Address) -> Texts:
+        """Count a user; return the texts of statements."""
+        with self._lock:
+            self._users += 1
+            if self.texts is None:
+                self.texts = Texts(address.dialect)
+            return self.texts
+
+    def leave(self) -> None:
+        """Close the connections when the last user leaves."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self.clear()
+
+    def take(self) -> Connection | None:
+        """Return an idle connection, None if there is none."""
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def put(self, connection: Connection) -> None:
+        """Keep a connection for the next user."""
+        with self._lock:
+            if self._users and not connection.closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def clear(self) -> None:
+        """Close every idle connection; check the tables anew."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self.name = ""
+        for connection in idle:
+            connection.close()
+
+
+@cache
+def _pool(pid: int, key: str) -> Pool:
+    """Return the pool of a process; a fork has another one, and leaves its parent's connections open."""
+    del pid, key
+    return Pool()
+
+
+class Database:
+    """Access to the tables of a queue; it connects when it is used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.address = find(settings)
+        self.queue = settings.name
+        self._create = settings.create and self.address.settings.create_tables
+        self._pool: Pool | None = None
+        self._texts: Texts | None = None
+        self._finalizer: Callable[[], object] | None = None
+        self._closed = False
+
+    @property
+    def transaction_domain(self) -> str:
+        """Return the name of this queue's tables, the same in every process."""
+        return f"sql:{self.address.title}#{self.queue}"
+
+    def create_tables(self) -> None:
+        """Create the tables unless they exist, whatever the settings say."""
+        self._create = True
+        self.name()
+
+    def name(self) -> str:
+        """Return the name of this queue's tables, the same by every address of the server."""
+        self.single(_nothing)
+        assert self._pool is not None
+        return f"sql:{self._pool.name}#{self.queue}"
+
+    # -- statements -------------------------------------------------------------------------
+
+    def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work`, which changes nothing; repeat it if an old connection is lost."""
+        try:
+            return self._single(work, *args, **kwargs)
+        except psycopg.Error as exc:
+            if not error_mapping.is_lost(exc):
+                raise self.error_of(exc) from exc
+        return self.single(work, *args, **kwargs)
+
+    def single(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work`; each of its statements is a transaction of its own."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._single(work, *args, **kwargs)
+            except psycopg.Error as exc:
+                if attempt == _ATTEMPTS - 1 or not error_mapping.is_repeatable(exc):
+                    raise self.error_of(exc) from exc
+        raise AssertionError
+
+    def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work` in a transaction, which is rolled back if anything is raised.
+
+        It is repeated if it conflicts with another transaction.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._write(work, *args, **kwargs)
+            except psycopg.Error as exc:
+                if attempt == _ATTEMPTS - 1 or not error_mapping.is_repeatable(exc):
+                    raise self.error_of(exc) from exc
+        raise AssertionError
+
+    def error_of(self, error: psycopg.Error) -> Exception:
+        """Return the error to raise for an error of the driver."""
+        if self._pool is not None and (
+            error_mapping.is_lost(error) or error.sqlstate in error_mapping.NO_TABLE
+        ):
+            # the others are likely lost too, and it may be another server that answers next
+            self._pool.clear()
+        return error_mapping.read(error, self.address.title)
+
+    def close(self) -> None:
+        """Stop using the connections; a second call does nothing."""
+        self._closed = True
+        self._pool = None
+        if self._finalizer is not None:
+            self._finalizer()
+
+    # -- connections ------------------------------------------------------------------------
+
+    def _single(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        pool, connection = self._take()
+        try:
+            with connection.cursor() as cursor:
+                return work(self._session(cursor), *args, **kwargs)
+        finally:
+            _give(pool, connection)
+
+    def _write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        pool, connection = self._take()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("BEGIN")
+                value = work(self._session(cursor), *args, **kwargs)
+                cursor.execute("COMMIT")
+                return value
+        finally:
+            _give(pool, connection)
+
+    def _session(self, cursor: psycopg.Cursor[tuple[object, ...]]) -> Session:
+        assert self._texts is not None
+        return Session(cursor, self._texts)  # type: ignore[arg-type]  # it takes text, not only literals
+
+    def _take(self) -> tuple[Pool, Connection]:
+        pool = self._enter()
+        assert self._texts is not None
+        connection = pool.take() or postgresql.connect(self.address)
+        if not pool.name:
+            try:
+                pool.name = tables.check(connection, self.address, self._texts, create=self._create)
+            except BaseException:
+                connection.close()
+                raise
+        return pool, connection
+
+    def _enter(self) -> Pool:
+        if self._closed:
+            raise BackendRejected(
+                f"this connection to postgresql at {self.address.title} was closed; make a new one"
+            )
+        if self._pool is None:
+            pool = _pool(os.getpid(), self.address.key)
+            self._texts = pool.enter(self.address)
+            # a producer may not close it, and the process may end
+            self._finalizer = weakref.finalize(self, _leave_unless_forked, pool, os.getpid())
+            self._pool = pool
+        return self._pool
+
+
+def _give(pool: Pool, connection: Connection) -> None:
+    """Return a connection to the pool, without a transaction that is open."""
+    if not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            connection.close()
+    pool.put(connection)
+
+
+def _leave_unless_forked(pool: Pool, pid: int) -> None:
+    """Stop using a pool, unless this process is a fork."""
+    if pid == os.getpid():
+        pool.leave()
+
+
+def _nothing(session: Session) -> None:
+    """Do nothing; calling it connects and checks the tables."""
+    del session

@@ -1,0 +1,215 @@
+"""Decides which statements lease, settle and count messages."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Double, Integer, bindparam, case, delete, func, insert, literal, or_, select, update
+
+from qcore.model import Action, Delivery
+from qcore.plugin_support import count_of, epoch_seconds
+from qcore_sql.compiled import Insert, clean, now, one_of, value
+from qcore_sql.schema import DEAD_LETTER, MESSAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.model import Outgoing, Settlement
+    from qcore_sql.compiled import Session
+
+#: the priority of messages, as long as there is one
+PRIORITY: Final = 0
+#: the lease's token and the row
+RECEIPT: Final = struct.Struct(">qq")
+
+#: largest counter
+_MOST: Final = 2**31 - 1
+
+_M = MESSAGE.c
+_QUEUE = _M.queue == value("queue", _M.queue)
+_DELAY: Any = bindparam("delay", type_=Double())
+_SECONDS: Any = bindparam("seconds", type_=Double())
+_FAILURES, _CRASHES = value("failures", _M.failures), value("crashes", _M.crashes)
+_LEASED = _M.token.is_not(None) & (_M.due > now())
+
+_FIXED: Final = {"queue": value("queue", _M.queue), "priority": literal(PRIORITY, Integer()), "due": now()}
+ENQUEUE: Final = Insert(MESSAGE, fixed=_FIXED, varying=["body"])
+ENQUEUE_LATER: Final = Insert(
+    MESSAGE,
+    fixed={key: _FIXED[key] for key in ("queue", "priority")},
+    varying=["due", "body"],
+    # parameters are seconds from now
+    change={"due": lambda seconds: now() + seconds},
+)
+
+# a row that is not ours may have any number
+_ONE_MORE = case((_M.deliveries < _MOST, _M.deliveries + 1), else_=_MOST)
+_ONE_LESS = case((_M.deliveries > 0, _M.deliveries - 1), else_=0)
+_READY = (
+    select(_M.seq, _M.due, _M.token)
+    .where(_QUEUE, _M.priority == PRIORITY, _M.due <= now())
+    .order_by(_M.due, _M.seq)
+    .limit(bindparam("limit", type_=Integer()))
+    .with_for_update(skip_locked=True)
+    .cte("found")
+)
+#: A row that still has a token belongs to a lease that has expired. The rows are chosen in a query of its
+#: own that is executed once, whatever the plan.
+CLAIM: Final = (
+    update(MESSAGE)
+    .where(_M.seq == _READY.c.seq)
+    .values(token=value("new_token", _M.token), due=now() + _SECONDS, deliveries=_ONE_MORE)
+    .returning(
+        _READY.c.due,
+        _M.seq,
+        _M.body,
+        _M.deliveries,
+        _M.failures,
+        _M.crashes,
+        case((_READY.c.token.is_(None), 0.0), else_=_READY.c.due),
+    )
+)
+#: seconds until the first message can be leased
+NEXT: Final = select(_M.due - now()).where(_QUEUE, _M.priority == PRIORITY).order_by(_M.due, _M.seq).limit(1)
+
+_MINE = (_M.token == value("old_token", _M.token)) & one_of(_M.seq, "seqs")
+ACK: Final = delete(MESSAGE).where(_MINE)
+RELEASE: Final = update(MESSAGE).where(_MINE).values(token=None, due=now() + _DELAY, deliveries=_ONE_LESS)
+EXTEND: Final = update(MESSAGE).where(_MINE).values(due=now() + _SECONDS)
+_ONE = (_M.seq == value("old_seq", _M.seq)) & (_M.token == value("old_token", _M.token))
+RETRY: Final = (
+    update(MESSAGE).where(_ONE).values(token=None, due=now() + _DELAY, failures=_FAILURES, crashes=_CRASHES)
+)
+DELETE_ONE: Final = delete(MESSAGE).where(_ONE)
+_D = DEAD_LETTER.c
+SET_ASIDE: Final = insert(DEAD_LETTER).from_select(
+    ["queue", "priority", "died", "failures", "crashes", "reason", "body"],
+    select(_M.queue, _M.priority, now(), _FAILURES, _CRASHES, value("reason", _D.reason), _M.body)
+    .where(_ONE)
+    .with_for_update(),
+)
+#: a lease that has ended is delivered by itself, so only the others are looked for
+RELEASE_OWNER: Final = (
+    update(MESSAGE)
+    .where(
+        _QUEUE,
+        _LEASED,
+        _M.token.between(bindparam("first", type_=_M.token.type), bindparam("last", type_=_M.token.type)),
+    )
+    .values(token=None, due=now(), deliveries=_ONE_LESS)
+)
+
+PURGE: Final = delete(MESSAGE).where(_QUEUE, or_(_M.token.is_(None), _M.due <= now()))
+CLEAR: Final = delete(MESSAGE).where(_QUEUE)
+
+
+def _count(*conditions: Any) -> Any:  # noqa: ANN401 - a query
+    return select(func.count()).select_from(MESSAGE).where(_QUEUE, *conditions).scalar_subquery()
+
+
+SIZE: Final = select(
+    _count(_M.due <= now()),
+    _count(_LEASED),
+    _count(_M.token.is_(None), _M.due > now()),
+    select(func.count())
+    .select_from(DEAD_LETTER)
+    .where(_D.queue == value("queue", _D.queue))
+    .scalar_subquery(),
+)
+
+
+def put(session: Session, queue: str, messages: Sequence[Outgoing]) -> bool:
+    """Accept messages as part of a transaction; return whether any can be leased at once."""
+    ready = [(message.body,) for message in messages if message.delay <= 0]
+    session.insert(ENQUEUE, ready, queue=queue)
+    later = [(message.delay, message.body) for message in messages if message.delay > 0]
+    session.insert(ENQUEUE_LATER, later, queue=queue)
+    return bool(ready)
+
+
+def new_token(owner: int) -> int:
+    """Return a number that is unique to a lease: the owner's 31 bits and 32 random ones."""
+    return owner << 32 | int.from_bytes(os.urandom(4), "big")
+
+
+def owner_number(owner: bytes) -> int:
+    """Return the first 31 bits of every token of `owner`; random bits if `owner` is empty."""
+    return int.from_bytes((owner or os.urandom(4))[:4], "big") >> 1
+
+
+def release_owner(session: Session, queue: str, owner: int) -> int:
+    """Release every lease of an owner without counting it as a delivery; return how many messages."""
+    return session.run(RELEASE_OWNER, queue=queue, first=owner << 32, last=(owner << 32) + 0xFFFFFFFF)
+
+
+def claim(session: Session, queue: str, owner: int, limit: int, seconds: float) -> list[Delivery]:
+    """Lease messages in one statement."""
+    token = new_token(owner)
+    rows = session.rows(CLAIM, queue=queue, limit=limit, new_token=token, seconds=seconds)
+    pack = RECEIPT.pack
+    return [
+        Delivery(
+            body,
+            pack(token, seq),
+            max(1, count_of(deliveries)),
+            count_of(failures),
+            count_of(crashes),
+            epoch_seconds(available),
+        )
+        # a change returns its rows in any order
+        for _, seq, body, deliveries, failures, crashes, available in sorted(rows, key=lambda row: row[:2])
+    ]
+
+
+def extend(session: Session, receipts: Sequence[bytes], seconds: float) -> None:
+    """Let leases end `seconds` from now."""
+    for token, seqs in _by_token(receipts).items():
+        session.run(EXTEND, old_token=token, seqs=seqs, seconds=seconds)
+
+
+def settle(session: Session, settlements: Sequence[Settlement]) -> bool:
+    """End leases; return whether any message can be leased again at once."""
+    # of two settlements of one receipt the first takes effect
+    first: dict[bytes, Settlement] = {}
+    for settlement in settlements:
+        first.setdefault(settlement.receipt, settlement)
+    kinds: defaultdict[Action, list[Settlement]] = defaultdict(list)
+    for settlement in first.values():
+        if len(settlement.receipt) == RECEIPT.size:
+            kinds[settlement.action].append(settlement)
+    for token, seqs in _by_token([one.receipt for one in kinds[Action.ACK]]).items():
+        session.run(ACK, old_token=token, seqs=seqs)
+    delays: defaultdict[float, list[bytes]] = defaultdict(list)
+    for one in kinds[Action.RELEASE]:
+        delays[one.delay].append(one.receipt)
+    for delay, receipts in delays.items():
+        for token, seqs in _by_token(receipts).items():
+            session.run(RELEASE, old_token=token, seqs=seqs, delay=delay)
+    retries = kinds[Action.RETRY]
+    session.run_each(RETRY, [_row(one) | {"delay": one.delay} for one in retries])
+    letters = kinds[Action.DEAD_LETTER]
+    session.run_each(SET_ASIDE, [_row(one) | {"reason": clean(one.reason)} for one in letters])
+    session.run_each(DELETE_ONE, [_names(one) for one in letters])
+    return any(one.delay <= 0 for one in (*kinds[Action.RELEASE], *retries))
+
+
+def _names(settlement: Settlement) -> dict[str, Any]:
+    token, seq = RECEIPT.unpack(settlement.receipt)
+    return {"old_token": token, "old_seq": seq}
+
+
+def _row(settlement: Settlement) -> dict[str, Any]:
+    return _names(settlement) | {"failures": settlement.failures, "crashes": settlement.crashes}
+
+
+def _by_token(receipts: Sequence[bytes]) -> dict[int, list[int]]:
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for receipt in receipts:
+        if len(receipt) == RECEIPT.size:
+            token, seq = RECEIPT.unpack(receipt)
+            found[token].append(seq)
+    # rows are locked in one order by all processes
+    return {token: sorted(seqs) for token, seqs in sorted(found.items())}

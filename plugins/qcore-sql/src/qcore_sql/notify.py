@@ -1,0 +1,36 @@
+"""Decides when idle workers are woken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Text, bindparam, func, select
+
+from qcore_sql import messages
+from qcore_sql.postgresql import channel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.model import Outgoing
+    from qcore_sql.compiled import Session
+
+_CALL: Final = func.pg_notify(bindparam("channel", type_=Text()), "")
+NOTIFY: Final = select(_CALL)
+#: one statement, so that a message costs one round trip
+ENQUEUE_AND_NOTIFY: Final = select(_CALL).add_cte(messages.ENQUEUE.statement.cte("added"))
+
+
+def notify(session: Session, queue: str) -> None:
+    """Wake one who waits for messages of a queue, when the transaction is committed."""
+    session.rows(NOTIFY, channel=channel(queue))
+
+
+def put_and_notify(session: Session, queue: str, new: Sequence[Outgoing]) -> None:
+    """Accept messages as part of a transaction, in one statement if none is delayed."""
+    if any(message.delay > 0 for message in new):
+        if messages.put(session, queue, new):
+            notify(session, queue)
+        return
+    values = messages.ENQUEUE.values([(message.body,) for message in new], queue=queue)
+    session.rows(ENQUEUE_AND_NOTIFY, channel=channel(queue), **values)

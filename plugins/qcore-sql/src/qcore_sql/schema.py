@@ -1,0 +1,209 @@
+"""Decides which tables there are and whether they are ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    column,
+    select,
+)
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
+
+#: increased whenever the tables change
+VERSION: Final = 1
+#: characters of a queue's name, of a task's name or label, and of a key of the coordination store
+_QUEUE, _NAME, _KEY = String(80), String(512), String(900)
+
+METADATA: Final = MetaData()
+
+
+def _number(name: str, *, default: int | None = None) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default=None if default is None else str(default))
+
+
+def _seconds(name: str, *, default: str | None = None) -> Column[float]:
+    """Return a column of epoch seconds."""
+    return Column(name, Double, nullable=False, server_default=default)
+
+
+def _queue() -> Column[str]:
+    return Column("queue", _QUEUE, primary_key=True)
+
+
+#: A message that is ready, delayed or leased. `due` is when it may be leased: the time at which it was
+#: enqueued, the end of its delay, or the end of its lease if it has a token.
+MESSAGE: Final = Table(
+    "qcore_message",
+    METADATA,
+    Column("seq", BigInteger, Identity(), primary_key=True),
+    Column("queue", _QUEUE, nullable=False),
+    _number("priority", default=0),
+    _seconds("due"),
+    Column("token", BigInteger),
+    _number("deliveries", default=0),
+    _number("failures", default=0),
+    _number("crashes", default=0),
+    Column("body", LargeBinary, nullable=False),
+    # a lease reads it from its first entry and stops at its limit
+    Index("qcore_message_due", "queue", "priority", "due", "seq"),
+)
+DEAD_LETTER: Final = Table(
+    "qcore_dead_letter",
+    METADATA,
+    Column("seq", BigInteger, Identity(), primary_key=True),
+    Column("queue", _QUEUE, nullable=False),
+    _number("priority", default=0),
+    _seconds("died"),
+    _number("failures"),
+    _number("crashes"),
+    Column("reason", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("qcore_dead_letter_queue", "queue", "seq"),
+)
+#: ids of acknowledged messages, those of one time together; `high` is the highest of them
+ENDED: Final = Table(
+    "qcore_ended",
+    METADATA,
+    Column("seq", BigInteger, Identity(), primary_key=True),
+    Column("queue", _QUEUE, nullable=False),
+    Column("bucket", LargeBinary(16), nullable=False),
+    _seconds("ended"),
+    _number("number"),
+    Column("high", LargeBinary(16), nullable=False),
+    Column("ids", LargeBinary, nullable=False),
+    Index("qcore_ended_bucket", "queue", "bucket"),
+    Index("qcore_ended_high", "queue", "high"),
+)
+STATUS: Final = Table(
+    "qcore_status",
+    METADATA,
+    _queue(),
+    Column("cluster", _NAME, primary_key=True),
+    _seconds("expires"),
+    Column("body", LargeBinary, nullable=False),
+)
+RESULT: Final = Table(
+    "qcore_result",
+    METADATA,
+    _queue(),
+    Column("id", LargeBinary(16), primary_key=True),
+    _number("state"),
+    _seconds("finished"),
+    _seconds("expires"),
+    Column("name", _NAME, nullable=False),
+    Column("grp", _NAME),
+    Column("label", _NAME),
+    Column("body", LargeBinary, nullable=False),
+    Index("qcore_result_state", "queue", "state", "finished", "id"),
+    Index("qcore_result_group", "queue", "grp", postgresql_where=column("grp").is_not(None)),
+    Index("qcore_result_expires", "queue", "expires", postgresql_where=column("expires") > 0),
+)
+SCHEDULE: Final = Table(
+    "qcore_schedule",
+    METADATA,
+    _queue(),
+    Column("name", _NAME, primary_key=True),
+    _seconds("next_run"),
+    Column("active", Boolean, nullable=False),
+    _seconds("claimed_until", default="0"),
+    Column("body", LargeBinary, nullable=False),
+)
+FLAG: Final = Table(
+    "qcore_flag",
+    METADATA,
+    _queue(),
+    Column("item", _KEY, primary_key=True),
+    _seconds("expires"),
+    Column("value", LargeBinary, nullable=False),
+)
+#: `number` is the order in which the holders of one item acquired their permits
+PERMIT: Final = Table(
+    "qcore_permit",
+    METADATA,
+    _queue(),
+    Column("item", _KEY, primary_key=True),
+    Column("holder", LargeBinary(255), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    _seconds("expires"),
+)
+#: the latest rate slot of each item
+RATE: Final = Table(
+    "qcore_rate",
+    METADATA,
+    _queue(),
+    Column("item", _KEY, primary_key=True),
+    _seconds("due"),
+    _seconds("expires"),
+)
+#: rate slots that were assigned and have not come yet
+RATE_SLOT: Final = Table(
+    "qcore_rate_slot",
+    METADATA,
+    _queue(),
+    Column("item", _KEY, primary_key=True),
+    Column("holder", LargeBinary(255), primary_key=True),
+    _seconds("due"),
+    _seconds("expires"),
+)
+BARRIER: Final = Table(
+    "qcore_barrier", METADATA, _queue(), Column("item", _KEY, primary_key=True), _seconds("expires")
+)
+BARRIER_MEMBER: Final = Table(
+    "qcore_barrier_member",
+    METADATA,
+    _queue(),
+    Column("item", _KEY, primary_key=True),
+    Column("member", Integer, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+)
+#: one row: the version of the tables, and a random text that names the database
+SCHEMA: Final = Table(
+    "qcore_schema",
+    METADATA,
+    Column("version", Integer, primary_key=True),
+    Column("name", String(32), nullable=False),
+)
+
+#: what a coordination store keeps
+COORDINATION: Final = (FLAG, PERMIT, RATE, RATE_SLOT, BARRIER_MEMBER, BARRIER)
+
+READ_VERSION: Final = select(SCHEMA.c.version, SCHEMA.c.name)
+
+
+def statements(dialect: Dialect, name: str) -> list[str]:
+    """Return the SQL that creates everything.
+
+    Args:
+        dialect: of the database.
+        name: the random text that names the database, hexadecimal digits.
+
+    """
+    found = []
+    for table in METADATA.sorted_tables:
+        found.append(_text(CreateTable(table), dialect))
+        found += [
+            _text(CreateIndex(index), dialect)
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        ]
+    return [*found, f"INSERT INTO qcore_schema (version, name) VALUES ({VERSION}, '{name}')"]  # noqa: S608 - constants of ours
+
+
+def _text(element: CreateTable | CreateIndex, dialect: Dialect) -> str:
+    lines = str(element.compile(dialect=dialect)).strip().splitlines()
+    return "\n".join(line.rstrip().replace("\t", "  ") for line in lines)

@@ -1,0 +1,66 @@
+"""Decides how messages are found by the id in their bodies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Integer, LargeBinary, bindparam, delete, func, literal, or_, select, union_all
+
+from qcore.model import ID_AT, KEY_ID_AT
+from qcore_sql.compiled import now, one_of, value
+from qcore_sql.schema import DEAD_LETTER, MESSAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Column
+
+    from qcore_sql.compiled import Session
+
+#: Messages among which one is looked for by its id; more than these are not read for one answer.
+MAX_SEARCHED: Final = 100_000
+
+
+def _part(column: Column[bytes], place: slice) -> Any:  # noqa: ANN401 - an expression
+    start, size = place.start + 1, place.stop - place.start
+    return func.substr(column, literal(start, Integer()), literal(size, Integer()), type_=LargeBinary())
+
+
+_M = MESSAGE.c
+_D = DEAD_LETTER.c
+_QUEUE = _M.queue == value("queue", _M.queue)
+_DEAD = _D.queue == value("queue", _D.queue)
+
+#: whether there are too many messages
+MORE: Final = (
+    union_all(select(_M.seq).where(_QUEUE), select(_D.seq).where(_DEAD))
+    .limit(1)
+    .offset(bindparam("most", type_=Integer()))
+)
+FIND: Final = union_all(
+    select(_part(_M.body, ID_AT)).where(_QUEUE, one_of(_part(_M.body, ID_AT), "ids")),
+    select(_part(_D.body, ID_AT)).where(_DEAD, one_of(_part(_D.body, ID_AT), "ids")),
+)
+REMOVE: Final = (
+    delete(MESSAGE)
+    .where(_QUEUE, or_(_M.token.is_(None), _M.due <= now()), one_of(_part(_M.body, ID_AT), "ids"))
+    .returning(_M.body)
+)
+KEY_IDS: Final = select(_part(_M.body, KEY_ID_AT).label("key"), func.count()).where(_QUEUE).group_by("key")
+
+
+def find_messages(session: Session, queue: str, ids: Sequence[bytes]) -> list[bytes] | None:
+    """Return the ids that messages in any state bear, None if there are too many messages."""
+    if session.rows(MORE, queue=queue, most=MAX_SEARCHED):
+        return None
+    return [*{bytes(id_) for (id_,) in session.rows(FIND, queue=queue, ids=list(ids))}]
+
+
+def remove_messages(session: Session, queue: str, ids: Sequence[bytes]) -> list[bytes]:
+    """Remove messages that are not leased; return their bodies."""
+    return [body for (body,) in session.rows(REMOVE, queue=queue, ids=list(ids))]
+
+
+def key_ids(session: Session, queue: str) -> dict[bytes, int]:
+    """Count messages by the key that signed them."""
+    return dict(session.rows(KEY_IDS, queue=queue))

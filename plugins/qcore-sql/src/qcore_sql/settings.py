@@ -1,0 +1,25 @@
+"""Defines the configuration key `sql`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class SqlSettings:
+    """The configuration key `sql` as a table; as a text it is the URL."""
+
+    #: `postgresql://user@host:port/database`
+    url: str = attrs.field(default="", repr=False)
+    #: instead of one in the URL
+    password: str | None = attrs.field(default=None, repr=False)
+    #: whether missing tables are created at the first use
+    create_tables: bool = True
+    #: seconds to open a connection
+    connect_timeout: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
+    #: seconds to wait for the answer to a statement
+    timeout: float = attrs.field(default=15.0, validator=attrs.validators.gt(0))
+    #: further parameters of the driver's `connect`
+    options: dict[str, Any] = attrs.field(factory=dict, repr=False)

@@ -1,0 +1,197 @@
+"""Statements need no connection of ours; a lease reads an index; hostile rows stop nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from qcore.errors import BackendError, BackendRejected
+from qcore.interfaces import Settings
+from qcore.model import Action, Outgoing, Settlement
+from qcore_sql import SqlBroker, SqlCoordination, SqlResults, SqlSchedules, SqlSettings, messages, notify
+from qcore_sql.address import find
+from qcore_sql.compiled import Session, Texts
+from qcore_testing.beside_garbage import check_tasks_run_beside_garbage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: messages of a long queue; the planner decides by their number
+MANY = 100_000
+
+
+@pytest.fixture
+def settings(url: str) -> Settings:
+    """Return settings of one queue."""
+    return Settings(name="q", retry=60.0, sections={"sql": url})
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator[SqlBroker]:
+    """Return a broker."""
+    with contextlib.closing(SqlBroker(settings)) as broker:
+        yield broker
+
+
+def test_statements_run_on_a_connection_of_another_library(
+    broker: SqlBroker, settings: Settings, url: str
+) -> None:
+    """A cursor is enough; messages are as lasting as the transaction of its connection."""
+    broker.ping()
+    texts = Texts(find(settings).dialect)
+    with psycopg.connect(url) as other:
+        session = Session(other.cursor(), texts)  # type: ignore[arg-type]  # as a library's own cursor is
+        notify.put_and_notify(session, "q", [Outgoing(bytes(16), b"gone")])
+        other.rollback()
+        notify.put_and_notify(session, "q", [Outgoing(bytes(16), b"kept")])
+        assert broker.lease(1, 0.0) == ()
+        other.commit()
+
+        (leased,) = messages.claim(session, "q", 1, 10, 60.0)
+        other.rollback()
+
+    assert leased.body == b"kept"
+    assert [one.body for one in broker.lease(10, 0.0)] == [b"kept"]
+
+
+def test_an_open_transaction_holds_up_nobody(
+    broker: SqlBroker, settings: Settings, server: Any, namespace: str
+) -> None:
+    """Rows that a caller's transaction has locked, or has not committed, are skipped."""
+    broker.enqueue([Outgoing(os.urandom(16), b"%d" % number) for number in range(3)])
+    texts = Texts(find(settings).dialect)
+    with server.connect(namespace) as other:
+        other.execute("BEGIN")
+        session = Session(other.cursor(), texts)
+        messages.put(session, "q", [Outgoing(bytes(16), b"not yet")])
+        (held,) = messages.claim(session, "q", 1, 1, 60.0)
+
+        found = broker.lease(10, 0.0)
+        broker.settle([Settlement(one.receipt) for one in found])
+
+        assert {one.body for one in (held, *found)} == {b"0", b"1", b"2"}
+        other.execute("ROLLBACK")
+    assert [one.body for one in broker.lease(10, 0.0)] == [held.body]
+
+
+@pytest.mark.parametrize("others", ["ready", "leased"])
+def test_a_lease_reads_as_many_rows_as_it_takes(
+    broker: SqlBroker, settings: Settings, server: Any, namespace: str, others: str
+) -> None:
+    """However long the queue is, and however much of it is leased or delayed, an index is read."""
+    broker.ping()
+    look = server.connect(namespace)
+    look.execute(
+        """INSERT INTO qcore_message (queue, due, token, body)
+        SELECT 'q', %s + number, %s, 'body' FROM generate_series(1, %s) AS new (number)""",
+        (*((0.0, None) if others == "ready" else (4e9, 7)), MANY),
+    )
+    look.execute("ANALYZE qcore_message")
+    texts = Texts(find(settings).dialect)
+    text, constants, _ = texts.of(messages.CLAIM)
+    values = {**constants, "queue": "q", "limit": 10, "new_token": 1, "seconds": 60.0}
+
+    rows = look.execute("EXPLAIN (ANALYZE) " + text, values).fetchall()
+    look.close()
+    plan = "\n".join(row[0] for row in rows)
+
+    assert "Seq Scan" not in plan, plan
+    assert "Index Scan using qcore_message_due" in plan or "Index Only Scan using qcore_message_due" in plan
+    assert "Sort" not in plan, plan
+    assert "Rows Removed" not in plan, plan
+
+
+#: rows that anybody who reaches the database may write
+HOSTILE = """
+INSERT INTO qcore_message (queue, due, deliveries, failures, body)
+    VALUES ('q', '-Infinity', 2147483647, -5, ''), ('q', 0, -2147483648, 0, 'x');
+INSERT INTO qcore_message (queue, due, body) VALUES ('q', 'NaN', 'never'), ('q', 'Infinity', 'never');
+INSERT INTO qcore_message (queue, due, token, body) VALUES ('q', -1, -9223372036854775808, 'leased');
+INSERT INTO qcore_dead_letter (queue, died, failures, crashes, reason, body)
+    VALUES ('q', 'NaN', -1, 2147483647, '', '');
+INSERT INTO qcore_result (queue, id, state, finished, expires, name, body)
+    VALUES ('q', '', 77, 'NaN', 'Infinity', '', ''), ('q', 'long', 3, '-Infinity', 0, 'n', '');
+INSERT INTO qcore_schedule (queue, name, next_run, active, claimed_until, body)
+    VALUES ('q', '', 'NaN', true, 'NaN', ''), ('q', 'x', '-Infinity', true, '-Infinity', '');
+INSERT INTO qcore_permit (queue, item, holder, number, expires)
+    VALUES ('q', 'lock', 'x', 9223372036854775807, 'NaN'), ('q', 'lock', 'y', 9223372036854775807, 9e9);
+INSERT INTO qcore_rate (queue, item, due, expires) VALUES ('q', 'rate', 'NaN', 'NaN');
+INSERT INTO qcore_rate_slot (queue, item, holder, due, expires)
+    VALUES ('q', 'rate', 'me', 'Infinity', 'NaN');
+INSERT INTO qcore_ended (queue, bucket, ended, number, high, ids)
+    VALUES ('q', '', 'NaN', -1, 'zzz', 'odd');
+INSERT INTO qcore_barrier VALUES ('q', 'b', 'NaN');
+INSERT INTO qcore_barrier_member VALUES ('q', 'b', -1, '');
+INSERT INTO qcore_status VALUES ('q', 'c', 'Infinity', 'garbage');
+"""
+
+
+def test_hostile_rows_stop_nobody(
+    broker: SqlBroker, settings: Settings, look: Callable[..., list[Any]]
+) -> None:
+    """Values at the edge of what a column holds are read, leased and settled like any others."""
+    broker.ping()
+    look(HOSTILE)
+    broker.enqueue([Outgoing(bytes(16), b"good")])
+
+    leased = broker.lease(10, 0.0)
+    assert {b"good", b"x", b"", b"leased"} == {one.body for one in leased}
+    assert all(1 <= one.deliveries < 2**31 and one.failures >= 0 for one in leased)
+    broker.settle([Settlement(one.receipt, Action.RELEASE) for one in leased])
+    broker.settle([Settlement(one.receipt, Action.DEAD_LETTER) for one in broker.lease(10, 0.0)])
+    assert len(broker.dead_letters()) == 5
+    broker.lease(1, 0.01)
+    broker.ended([bytes(16)])
+    results, schedules, shared = SqlResults(settings), SqlSchedules(settings), SqlCoordination(settings)
+    assert [one.name for one in results.recent()] == ["n"]
+    assert results.prune(0) == 1
+    assert len(schedules.all()) == 2
+    assert [one.name for one in schedules.claim_due(1.0, 10, 60.0)] == ["x"]
+    assert shared.acquire("lock", b"me", 2, 60.0) is None
+    assert shared.reserve("rate", b"me", 1.0, 1) == 0.0
+    assert list(shared.barrier_members("b")) == [-1]
+    shared.prune()
+    for part in (results, schedules, shared):
+        part.close()
+
+
+@pytest.mark.chaos
+def test_tasks_run_beside_garbage(url: str, look: Callable[..., list[Any]]) -> None:
+    """A cluster runs good tasks beside bytes that nobody signed."""
+
+    def put() -> int:
+        look("INSERT INTO qcore_message (queue, due, body) VALUES ('beside', 0, ''), ('beside', 0, 'Qc')")
+        return 2
+
+    with contextlib.closing(SqlBroker(Settings(name="beside", sections={"sql": url}))) as broker:
+        broker.ping()
+        check_tasks_run_beside_garbage({"name": "beside", "sql": url}, put)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("no url at all, s3cret", "`sql.url` is not a URL; write postgresql://"),
+        ("oracle://u:s3cret@h/d", "begins with 'oracle', which is not supported; choose from postgres, "),
+        ("postgresql://u:s3cret@127.0.0.1:1/d", "postgresql at 127.0.0.1:1/d: it does not answer"),
+    ],
+)
+def test_a_wrong_url_is_reported_without_its_password(url: str, said: str) -> None:
+    """Each message says what to do, and shows no password."""
+    with pytest.raises(BackendError) as caught:
+        SqlBroker(Settings(name="q", sections={"sql": SqlSettings(url=url)})).ping()
+
+    assert said in str(caught.value)
+    assert "s3cret" not in repr(caught.value)
+
+
+def test_a_closed_broker_says_so(broker: SqlBroker) -> None:
+    """A broker that is used after `close` raises an error that says so."""
+    broker.close()
+
+    with pytest.raises(BackendRejected, match="was closed; make a new one"):
+        broker.ping()
