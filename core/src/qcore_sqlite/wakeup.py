@@ -38,15 +38,19 @@ class Wakeup:
         self._poll = poll
         self._write_descriptor: int | None = None
         self._watch_descriptor: int | None = None
+        #: monotonic seconds; from then on it is looked at whether the file was deleted
+        self._look_at = 0.0
         self._must_poll = not sys.platform.startswith("linux")
 
     def notify(self) -> None:
         """Wake every waiting process; an error is logged, because the change is committed already."""
         try:
-            if self._write_descriptor is not None and not os.fstat(self._write_descriptor).st_nlink:
-                # deleted; the processes that wait have made another one
-                os.close(self._write_descriptor)
-                self._write_descriptor = None
+            if self._write_descriptor is not None and time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + MAX_WAIT
+                if not os.fstat(self._write_descriptor).st_nlink:
+                    # deleted; the processes that wait have made another one
+                    os.close(self._write_descriptor)
+                    self._write_descriptor = None
             if self._write_descriptor is None:
                 self._write_descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.pwrite(self._write_descriptor, b"\0", 0)
