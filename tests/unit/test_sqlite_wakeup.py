@@ -93,8 +93,11 @@ def test_many_notifications_count_as_one(wakeup_file: Wakeup) -> None:
 
 
 @pytest.mark.parametrize("replace", [False, True], ids=["deleted", "replaced"])
-def test_a_file_that_is_gone_is_made_and_watched_anew(tmp_path: Path, replace: bool) -> None:
+def test_a_file_that_is_gone_is_made_and_watched_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
     """Both who waits and who notifies notice, so that nobody has to wait for the periodic check."""
+    monkeypatch.setattr(wakeup, "MAX_WAIT", 0.0)
     file = tmp_path / "wakeup_file"
     waiting, notifying = Wakeup(str(file), LONG), Wakeup(str(file), LONG)
     waiting.wait(0)
@@ -113,6 +116,22 @@ def test_a_file_that_is_gone_is_made_and_watched_anew(tmp_path: Path, replace: b
     assert seconds_of(lambda: waiting.wait(TIMEOUT)) < TIMEOUT
     waiting.close()
     notifying.close()
+
+
+def test_who_waits_does_not_make_a_deleted_file_anew(tmp_path: Path) -> None:
+    """A folder that is deleted with all its files stays empty; only who enqueues makes the file again."""
+    file = tmp_path / "wakeup_file"
+    waiting = Wakeup(str(file), 0.01)
+    waiting.wait(0)
+    file.unlink()
+
+    waiting.wait(TIMEOUT)
+    waiting.wait(TIMEOUT)
+    assert not file.exists()
+
+    Wakeup(str(file), 0.01).notify()
+    waiting.wait(TIMEOUT)
+    waiting.close()
 
 
 def test_a_wait_ends_after_its_seconds(wakeup_file: Wakeup) -> None:

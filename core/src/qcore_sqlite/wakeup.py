@@ -38,6 +38,8 @@ class Wakeup:
         self._poll = poll
         self._write_descriptor: int | None = None
         self._watch_descriptor: int | None = None
+        #: it was deleted while this process watched it
+        self._gone = False
         #: monotonic seconds; from then on it is looked at whether the file was deleted
         self._look_at = 0.0
         self._must_poll = not sys.platform.startswith("linux")
@@ -48,7 +50,7 @@ class Wakeup:
             if self._write_descriptor is not None and time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + MAX_WAIT
                 if not os.fstat(self._write_descriptor).st_nlink:
-                    # deleted; the processes that wait have made another one
+                    # deleted: those who wait poll until there is another one
                     os.close(self._write_descriptor)
                     self._write_descriptor = None
             if self._write_descriptor is None:
@@ -64,17 +66,18 @@ class Wakeup:
             return
         if self._watch_descriptor is None:
             # what was written before the watch began is visible to the caller at once
-            self._start_watching()
+            if not self._start_watching():
+                time.sleep(max(0.0, min(seconds, self._poll)))
             return
         poller = select.poll()
         poller.register(self._watch_descriptor, select.POLLIN)
         if poller.poll(max(0.0, min(seconds, max(self._poll, MAX_WAIT))) * 1000):
             events = _EVENT.iter_unpack(os.read(self._watch_descriptor, _EVENTS))
             if any(mask & _GONE for _, mask, _, _ in events):
-                # the caller looks once more after this, so nothing is missed between the two watches
+                # Who notifies makes it anew. Made here, it would be in the way of who deletes the folder.
                 os.close(self._watch_descriptor)
                 self._watch_descriptor = None
-                self._start_watching()
+                self._gone = True
 
     def close(self) -> None:
         """Close the descriptors; the object can be used again."""
@@ -83,16 +86,22 @@ class Wakeup:
                 os.close(descriptor)
         self._write_descriptor = self._watch_descriptor = None
 
-    def _start_watching(self) -> None:
+    def _start_watching(self) -> bool:
+        """Return False if the file was deleted and nobody has made it anew."""
         try:
-            # the file has to exist before it can be watched
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            if not self._gone:
+                # it has to exist before it can be watched
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._watch_descriptor = watch(self._path)
+            self._gone = False
         except OSError as exc:
+            if self._gone and isinstance(exc, FileNotFoundError):
+                return False
             self._must_poll = True
             logger.info(
                 "polling every %s s, the file cannot be watched path=%s: %s", self._poll, self._path, exc
             )
+        return True
 
 
 def watch(path: str) -> int:
