@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import struct
 import time
 from typing import TYPE_CHECKING, Any
@@ -148,4 +150,77 @@ def test_what_is_remembered_is_bounded(shared: Any) -> None:
     kept = client.keys("{qcore:bound}:o*")
     assert len(kept) <= 60
     assert all(client.ttl(key) > 0 for key in kept if not key.endswith(b":on"))
+    broker.close()
+
+
+def test_ids_that_have_expired_do_not_stop_what_ends(shared: Any) -> None:
+    """After a quiet time the server has removed them by itself."""
+    section = RedisSettings(unix_socket_path=shared.path)
+    broker = RedisBroker(
+        Settings(name="quiet", sections={"redis": section}, replay_window=600.0, replay_limit=50)
+    )
+    ids = [(number << 14).to_bytes(6, "big") + bytes(10) for number in range(1, 12)]
+
+    with shared.client() as client:
+        for id_ in ids:
+            for key in client.scan_iter("{qcore:quiet}:o:*"):
+                client.delete(key)
+            broker.enqueue([Outgoing(id_, b"body")])
+            (one,) = broker.lease(1, 1)
+            broker.settle([Settlement(one.receipt, Action.ACK, id=id_)])
+
+    # a lease learns what the highest is
+    broker.enqueue([Outgoing(ids[-1], b"body")])
+    broker.lease(1, 1)
+    assert set(broker.ended(ids)) == {ids[-1]}
+    assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, dead_letters=0)
+    broker.close()
+
+
+def spoil(client: Any, key: bytes, junk: object) -> None:
+    """Put something that nobody of ours would write in place of a key."""
+    client.delete(key)
+    if isinstance(junk, bytes):
+        client.set(key, junk)
+    elif isinstance(junk, list):
+        client.rpush(key, *junk)
+    else:
+        client.hset(key, "of", "another kind")
+
+
+JUNK: tuple[object, ...] = (
+    b"", b"-1", b"9" * 18, b"9223372036854775807", b"no number", b"\xff" * 7, b"1.5", b"f" * 32, b"zz",
+    [b"", b"no bucket", b"\xff"], [b"0"], {},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [b"o", b"on", b"oh", b"bucket"])
+@pytest.mark.parametrize("junk", JUNK, ids=repr)
+def test_garbage_among_the_ended_stops_nothing(shared: Any, key: bytes, junk: object) -> None:
+    """Messages are acknowledged and leased beside it, and what ends from then on is remembered."""
+    name = f"ended{os.urandom(4).hex()}"
+    section = RedisSettings(unix_socket_path=shared.path)
+    settings = Settings(name=name, sections={"redis": section}, replay_window=60.0, replay_limit=3)
+    broker = RedisBroker(settings)
+    prefix = b"{qcore:%s}:" % name.encode()
+    spans = itertools.count(int(time.time() * 1000))
+
+    def end_one() -> bytes:
+        # of a bucket of its own: four seconds apart
+        id_ = (next(spans) * 4096 + 0).to_bytes(8, "big")[2:] + os.urandom(10)
+        broker.enqueue([Outgoing(id_, b"body")])
+        (one,) = broker.lease(1, 5.0)
+        broker.settle([Settlement(one.receipt, Action.ACK, id=id_)])
+        return id_
+
+    with shared.client() as client:
+        ids = [end_one() for _ in range(2)]
+        place = prefix + key if key != b"bucket" else next(client.scan_iter(prefix + b"o:*"))
+        spoil(client, place, junk)
+        set(broker.ended(ids))
+        for _ in range(3):
+            set(broker.ended([end_one()]))
+        last = end_one()
+    assert set(broker.ended([last])) <= {last}
+    assert broker.size().leased == 0
     broker.close()

@@ -8,11 +8,18 @@
 local function forget_oldest(total, limit, window)
   for _ = 1, 5 do
     local bucket = call('LINDEX', P .. 'o', 0)
-    local size = call('STRLEN', P .. 'o:' .. bucket) / 16
+    if not bucket then
+      -- Nothing is left, so the number was another's.
+      raw('UNLINK', P .. 'on')
+      return
+    end
+    -- whole ids, whatever others have put there
+    local size = math.floor(call('STRLEN', P .. 'o:' .. bucket) / 16)
     if total - size < limit and raw('PTTL', P .. 'o:' .. bucket) > tonumber(window) then return end
     call('LPOP', P .. 'o')
     raw('UNLINK', P .. 'o:' .. bucket)
-    total = call('INCRBY', P .. 'on', -size)
+    -- not -size, which of nothing is -0, and that is no number to the server
+    total = call('INCRBY', P .. 'on', 0 - size)
   end
 end
 
