@@ -13,6 +13,7 @@ from qcore.interfaces import Settings
 from qcore_disque import DisqueBroker
 from qcore_testing import BrokerContract
 from qcore_testing.processes import frozen
+from qcore_testing.server_line import ServerLine
 
 from .conftest import Server
 
@@ -73,12 +74,28 @@ class TestDisqueBroker(BrokerContract):
         return lambda body: quick.ask("ADDJOB", f"kit{apart}", body, 0)
 
     @pytest.fixture
-    def make(self, quick: Server, apart: str) -> Callable[..., DisqueBroker]:
+    def line(self, quick: Server) -> Iterator[ServerLine]:
+        """Return a line to the server."""
+        made = ServerLine(("127.0.0.1", quick.ports[0]))
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def make(self, quick: Server, apart: str, request: pytest.FixtureRequest) -> Callable[..., DisqueBroker]:
         """Return a maker of brokers of a queue of this test alone."""
-        sections = {"disque_nodes": [quick.node]}
+        cut = "restart_server" in request.fixturenames
+        node = f"127.0.0.1:{request.getfixturevalue('line').port}" if cut else quick.node
+        # nobody need wait for a frozen server as long as users do
+        timeout = 2.0 if "freeze_server" in request.fixturenames else 5.0
+        sections = {"disque_nodes": [node], "disque_timeout": timeout}
         return lambda name="kit", **fields: QuickBroker(
             Settings(name=name + apart, sections=sections, **fields)
         )
+
+    @pytest.fixture
+    def restart_server(self, line: ServerLine) -> Outage:
+        """Return what cuts the line for a while: what the server had accepted is there afterwards."""
+        return line.away
 
     @pytest.fixture
     def freeze_server(self, quick: Server) -> Outage:

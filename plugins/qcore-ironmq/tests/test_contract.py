@@ -13,6 +13,7 @@ from qcore.interfaces import Settings
 from qcore_ironmq import IronBroker, IronSettings
 from qcore_testing import BrokerContract
 from qcore_testing.processes import frozen
+from qcore_testing.server_line import ServerLine
 
 from .conftest import Server, post
 
@@ -80,13 +81,28 @@ class TestIronBroker(BrokerContract):
         return lambda body: post(quick, f"kit{apart}", [body.decode("latin-1")])
 
     @pytest.fixture
-    def make(self, quick: Server, apart: str) -> Callable[..., IronBroker]:
+    def line(self, quick: Server) -> Iterator[ServerLine]:
+        """Return a line to the server."""
+        made = ServerLine(("127.0.0.1", quick.port))
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def make(self, quick: Server, apart: str, request: pytest.FixtureRequest) -> Callable[..., IronBroker]:
         """Return a maker of brokers of a queue of this test alone."""
+        cut = "restart_server" in request.fixturenames
+        port = request.getfixturevalue("line").port if cut else quick.port
         # nobody need wait for a frozen server as long as users do
-        sections = {"iron_mq": IronSettings(**quick.settings, timeout=2.0)}
+        timeout = 2.0 if "freeze_server" in request.fixturenames else 10.0
+        sections = {"iron_mq": IronSettings(**{**quick.settings, "port": port}, timeout=timeout)}
         return lambda name="kit", **fields: QuickBroker(
             Settings(name=name + apart, sections=sections, **fields)
         )
+
+    @pytest.fixture
+    def restart_server(self, line: ServerLine) -> Outage:
+        """Return what cuts the line for a while: what the server had accepted is there afterwards."""
+        return line.away
 
     @pytest.fixture
     def freeze_server(self, quick: Server) -> Outage:

@@ -12,7 +12,7 @@ from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_ironmq import IronBroker, IronSettings
-from qcore_testing.dripping import DrippingLine
+from qcore_testing.server_line import ServerLine, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def line(ironmq: Server) -> Iterator[DrippingLine]:
+def line(ironmq: Server) -> Iterator[ServerLine]:
     """Return a line to the server."""
-    made = DrippingLine(("127.0.0.1", ironmq.port))
+    made = ServerLine(("127.0.0.1", ironmq.port))
     yield made
     made.close()
 
 
-def broker_by(server: Server, line: DrippingLine, **fields: Any) -> IronBroker:
+def broker_by(server: Server, line: ServerLine, **fields: Any) -> IronBroker:
     """Return a broker that speaks by the line."""
     section = IronSettings(**{**server.settings, "port": line.port}, **fields)
     return IronBroker(Settings(name=f"drip{os.urandom(4).hex()}", sections={"iron_mq": section}))
 
 
-def test_an_answer_that_drips_is_given_up_in_time(ironmq: Server, line: DrippingLine) -> None:
+def test_an_answer_that_drips_is_given_up_in_time(ironmq: Server, line: ServerLine) -> None:
     """The limit is for the whole request, head and body, and does not start anew with each byte."""
     broker = broker_by(ironmq, line, timeout=1.0)
-    broker.enqueue([Outgoing(os.urandom(16), b"first")])
+    patiently(lambda: broker.enqueue([Outgoing(os.urandom(16), b"first")]))
 
     with line.dripping():
         since = time.monotonic()
@@ -47,9 +47,10 @@ def test_an_answer_that_drips_is_given_up_in_time(ironmq: Server, line: Dripping
         assert 0.9 < time.monotonic() - since < 5
 
 
-def test_a_wait_for_messages_is_not_cut_short(ironmq: Server, line: DrippingLine) -> None:
+def test_a_wait_for_messages_is_not_cut_short(ironmq: Server, line: ServerLine) -> None:
     """The limit is for what a request takes beyond the time it waits in the service."""
     broker = broker_by(ironmq, line, timeout=1.0)
+    patiently(broker.ping)
     since = time.monotonic()
 
     assert list(broker.lease(1, 2.0)) == []

@@ -15,7 +15,7 @@ from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, State, StoredResult
 from qcore_redis import RedisBroker, RedisResults, RedisSettings
-from qcore_testing.dripping import DrippingLine
+from qcore_testing.server_line import ServerLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,15 +35,15 @@ def success(body: bytes = b"body") -> StoredResult:
 
 
 @pytest.fixture
-def line(shared: Any) -> Iterator[DrippingLine]:
+def line(shared: Any) -> Iterator[ServerLine]:
     """Return a line to a server that drips."""
-    made = DrippingLine(shared.path)
+    made = ServerLine(shared.path)
     with made.dripping():
         yield made
     made.close()
 
 
-def test_an_answer_that_drips_is_given_up_in_time(shared: Any, line: DrippingLine) -> None:
+def test_an_answer_that_drips_is_given_up_in_time(shared: Any, line: ServerLine) -> None:
     """The limit is for the whole call and does not start anew with each byte."""
     name = f"q{os.urandom(4).hex()}"
     direct = RedisResults(

@@ -37,6 +37,11 @@ class Sqs:
         self.port = int(self._process.stdout.readline())
         self.url = f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Return the number of its process."""
+        return self._process.pid
+
     def reset(self) -> None:
         """Delete every queue, count and planned error."""
         self._post("/reset", {})

@@ -12,9 +12,15 @@ import pytest
 from qcore.interfaces import Settings
 from qcore_sqs import SqsBroker, dead_letters
 from qcore_testing import BrokerContract
+from qcore_testing.processes import frozen
+from qcore_testing.server_line import ServerLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from qcore_testing.contract import Outage
+
+    from .conftest import Sqs
 
 
 #: SQS counts whole seconds: minutes, on the oldest Python only
@@ -32,11 +38,29 @@ class _Sqs(BrokerContract):
     fields: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
-    def make(self, section: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., SqsBroker]:
+    def line(self, sqs: Sqs) -> Iterator[ServerLine]:
+        """Return a line to the server."""
+        made = ServerLine(("127.0.0.1", sqs.port))
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def make(
+        self,
+        section: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+        request: pytest.FixtureRequest,
+    ) -> Callable[..., SqsBroker]:
         """Return a factory of brokers of one queue."""
         # seconds for which letters are invisible when a process dies that reads them
         monkeypatch.setattr(dead_letters, "_READING", 6)
-        sections = {"sqs": section(**self.fields)}
+        how = dict(self.fields)
+        if "restart_server" in request.fixturenames:
+            how["endpoint_url"] = f"http://127.0.0.1:{request.getfixturevalue('line').port}"
+        if "freeze_server" in request.fixturenames:
+            # nobody need wait for a frozen server as long as users do
+            how["timeout"] = 4.0
+        sections = {"sqs": section(**how)}
         return lambda name="kit", **fields: SqsBroker(Settings(name=name, sections=sections, **fields))
 
     @pytest.fixture
@@ -63,9 +87,19 @@ class _Sqs(BrokerContract):
 
         return put
 
+    @pytest.fixture
+    def restart_server(self, line: ServerLine) -> Outage:
+        """Return what cuts the line for a while: what the server had accepted is there afterwards."""
+        return line.away
+
 
 class TestSqsBroker(_Sqs):
     """SqsBroker fulfils the contract of Broker on a standard queue."""
+
+    @pytest.fixture
+    def freeze_server(self, sqs: Sqs) -> Outage:
+        """Return what stops the server for a while."""
+        return lambda: frozen(sqs.pid)
 
 
 @pytest.mark.further

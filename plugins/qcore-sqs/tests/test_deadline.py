@@ -11,7 +11,7 @@ import pytest
 from qcore.errors import BackendUnavailable
 from qcore.model import Outgoing
 from qcore_sqs import SqsSettings, client
-from qcore_testing.dripping import DrippingLine
+from qcore_testing.server_line import ServerLine, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def line(sqs: Sqs) -> Iterator[DrippingLine]:
+def line(sqs: Sqs) -> Iterator[ServerLine]:
     """Return a line to the server."""
-    made = DrippingLine(("127.0.0.1", sqs.port))
+    made = ServerLine(("127.0.0.1", sqs.port))
     yield made
     made.close()
 
 
-def test_an_answer_that_drips_is_given_up_in_time(new: Callable[..., SqsBroker], line: DrippingLine) -> None:
+def test_an_answer_that_drips_is_given_up_in_time(new: Callable[..., SqsBroker], line: ServerLine) -> None:
     """The limit is for a request and its repetitions, and does not start anew with each byte."""
     new().enqueue([Outgoing(os.urandom(16), b"first")])
     broker = new(endpoint_url=f"http://127.0.0.1:{line.port}", timeout=1.0)
-    broker.ping()
+    patiently(broker.ping)
 
     with line.dripping():
         since = time.monotonic()
@@ -43,10 +43,10 @@ def test_an_answer_that_drips_is_given_up_in_time(new: Callable[..., SqsBroker],
         assert 0.9 < time.monotonic() - since < 5
 
 
-def test_a_wait_for_messages_is_not_cut_short(new: Callable[..., SqsBroker], line: DrippingLine) -> None:
+def test_a_wait_for_messages_is_not_cut_short(new: Callable[..., SqsBroker], line: ServerLine) -> None:
     """The limit is for what a request takes beyond the time it waits at SQS."""
     broker = new(endpoint_url=f"http://127.0.0.1:{line.port}", timeout=1.0)
-    broker.ping()
+    patiently(broker.ping)
     since = time.monotonic()
 
     assert list(broker.lease(1, 2.0)) == []
@@ -61,7 +61,7 @@ def test_a_request_is_not_repeated_beyond_its_limit(
     monkeypatch.setattr(client, "_THROTTLE_RETRIES", (1000, 0.2, 0.2))
     new().enqueue([Outgoing(os.urandom(16), b"first")])
     broker = new(timeout=2.0)
-    broker.ping()
+    patiently(broker.ping)
     sqs.tell(throttle={"GetQueueAttributes": 1000})
 
     with pytest.raises(BackendUnavailable):

@@ -1,21 +1,39 @@
-"""A line to a server whose answers may come byte by byte."""
+"""A line to a server that may drip or be cut."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Final
+
+from qcore.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: seconds between two bytes, unless a test says otherwise
 _PAUSE: Final = 0.05
+#: seconds a call is given to be answered at all
+_PATIENCE: Final = 45.0
 
 
-class DrippingLine:
-    """A port of this machine that leads to a server; answers drip within `dripping`."""
+def patiently(call: Callable[[], object]) -> None:
+    """Make a call until it is answered in time, as on a busy machine it may not be at first."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            call()
+        except BackendUnavailable:
+            if time.monotonic() > end:
+                raise
+        else:
+            return
+
+
+class ServerLine:
+    """A port of this machine that leads to a server, whose answers may drip, or which may be away."""
 
     def __init__(self, target: tuple[str, int] | str, pause: float = _PAUSE) -> None:
         #: host and port, or the path of a socket
@@ -24,9 +42,8 @@ class DrippingLine:
         self._drips = threading.Event()
         self._over = threading.Event()
         self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
-        self._start(self._accept)
 
     @contextlib.contextmanager
     def dripping(self) -> Iterator[None]:
@@ -37,18 +54,36 @@ class DrippingLine:
         finally:
             self._drips.clear()
 
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse connections for the time of a block, as a server does that is started again."""
+        self._hang_up()
+        try:
+            yield
+        finally:
+            self._listener = self._listen(self.port)
+
     def close(self) -> None:
         """End every connection."""
         self._over.set()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         for one in (self._listener, *self._open):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
+        self._open.clear()
 
-    def _accept(self) -> None:
+    def _listen(self, port: int) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", port))
+        self._start(self._accept, listener)
+        return listener
+
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
                 server = socket.socket(socket.AF_UNIX if isinstance(self._target, str) else socket.AF_INET)
                 self._open += [client, server]
                 server.connect(self._target)
