@@ -80,20 +80,6 @@ class _Fresh:
                 client[database].command("dropAllRolesFromDatabase")
             client.drop_database(database)
 
-
-class TestMongoBroker(_Fresh, BrokerContract):
-    """MongoBroker keeps to Broker."""
-
-    @pytest.fixture
-    def make(self, settings: Callable[..., Settings]) -> Callable[..., MongoBroker]:
-        """Return a maker of brokers of one queue."""
-        return lambda **fields: MongoBroker(settings(**fields))
-
-    @pytest.fixture
-    def put_raw(self, insert: Callable[..., None]) -> Callable[[bytes], None]:
-        """Return a function that inserts a document with little of what ours have."""
-        return lambda body: insert("messages", {"at": PAST, "seq": ObjectId(), "body": body})
-
     @pytest.fixture
     def impatient(self, place: Any, short: dict[str, int]) -> Any:
         """Return the server; brokers wait for its answers a shorter time than users' do."""
@@ -111,6 +97,20 @@ class TestMongoBroker(_Fresh, BrokerContract):
         """Return what stops the server for a while."""
         found: Outage = impatient.frozen
         return found
+
+
+class TestMongoBroker(_Fresh, BrokerContract):
+    """MongoBroker keeps to Broker."""
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., MongoBroker]:
+        """Return a maker of brokers of one queue."""
+        return lambda **fields: MongoBroker(settings(**fields))
+
+    @pytest.fixture
+    def put_raw(self, insert: Callable[..., None]) -> Callable[[bytes], None]:
+        """Return a function that inserts a document with little of what ours have."""
+        return lambda body: insert("messages", {"at": PAST, "seq": ObjectId(), "body": body})
 
 
 class TestMongoResults(_Fresh, ResultStoreContract):

@@ -38,11 +38,13 @@ class _Fresh:
     """A connection to a server that is empty at the start of each test."""
 
     @pytest.fixture
-    def settings(self, any_server: Any) -> Callable[..., Settings]:
+    def settings(self, any_server: Any, request: pytest.FixtureRequest) -> Callable[..., Settings]:
         """Return a maker of settings of one queue."""
         with any_server.client() as client:
             client.flushall()
-        sections = {"redis": RedisSettings(unix_socket_path=any_server.path)}
+        # nobody need wait for a frozen server as long as users do
+        timeout = 2.0 if "freeze_server" in request.fixturenames else None
+        sections = {"redis": RedisSettings(unix_socket_path=any_server.path, socket_timeout=timeout)}
         return lambda name="kit", **fields: Settings(name=name, sections=sections, **fields)
 
     @pytest.fixture
@@ -50,6 +52,18 @@ class _Fresh:
         """Yield a client that writes past the plugin."""
         with any_server.client() as client:
             yield client
+
+    @pytest.fixture
+    def restart_server(self, any_server: Any) -> Outage:
+        """Return what kills the server for a while."""
+        found: Outage = any_server.away
+        return found
+
+    @pytest.fixture
+    def freeze_server(self, any_server: Any) -> Outage:
+        """Return what stops the server for a while."""
+        found: Outage = any_server.frozen
+        return found
 
 
 class TestRedisBroker(_Fresh, BrokerContract):
@@ -64,18 +78,6 @@ class TestRedisBroker(_Fresh, BrokerContract):
     def put_raw(self, client: redis.Redis) -> Callable[[bytes], object]:
         """Return a function that pushes bytes on the list of the queue."""
         return lambda body: client.rpush(P + b"q", body)
-
-    @pytest.fixture
-    def restart_server(self, any_server: Any) -> Outage:
-        """Return what kills the server for a while."""
-        found: Outage = any_server.away
-        return found
-
-    @pytest.fixture
-    def freeze_server(self, any_server: Any) -> Outage:
-        """Return what stops the server for a while."""
-        found: Outage = any_server.frozen
-        return found
 
 
 class TestRedisResults(_Fresh, ResultStoreContract):

@@ -10,10 +10,11 @@ import pytest
 
 from qcore.model import StoredSchedule
 from qcore_testing.contract import BESIDE, skip_unless
+from qcore_testing.store_outages import StoreOutageRules
 from qcore_testing.stored_junk import JunkScheduleRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from qcore.interfaces import ScheduleStore
 
@@ -43,7 +44,7 @@ def names(schedules: Iterable[StoredSchedule]) -> list[str]:
     return [one.name for one in schedules]
 
 
-class ScheduleStoreContract(JunkScheduleRules):
+class ScheduleStoreContract(JunkScheduleRules, StoreOutageRules):
     """What every schedule store must keep to, one test a sentence of `qcore.interfaces.ScheduleStore`.
 
     Override the fixture `make`: it returns a function that takes `name`, a field of
@@ -53,6 +54,18 @@ class ScheduleStoreContract(JunkScheduleRules):
     Override the fixture `put_junk` too where rows can be written past the store: it returns a function
     that takes the name of a schedule and writes there what is not one.
     """
+
+    def calls(self, store: ScheduleStore) -> Mapping[str, Callable[[], object]]:
+        """Return calls that cannot be answered without the server."""
+        one = schedule("one")
+        return {
+            "add": lambda: store.add(one),
+            "all": store.all,
+            "get": lambda: store.get("one"),
+            "claim_due": lambda: store.claim_due(0.0, 1, 60.0),
+            "advance": lambda: store.advance(one, one),
+            "remove": lambda: store.remove("one"),
+        }
 
     @pytest.mark.parametrize("name", BESIDE)
     def test_two_queues_share_no_schedules(self, new: MakeScheduleStore, name: str) -> None:

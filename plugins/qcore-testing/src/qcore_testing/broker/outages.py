@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from qcore.errors import BackendUnavailable
 from qcore.model import Action, Settlement
 from qcore_testing.broker.base import BrokerTests, acks, bodies, message
 from qcore_testing.contract import Stopwatch
+from qcore_testing.store_outages import outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,14 +120,3 @@ def calls(broker: Broker, receipt: bytes) -> Iterator[tuple[str, Callable[[], ob
     yield "size", broker.size
     if broker.capabilities.extend:
         yield "extend", lambda: broker.extend([receipt], 60.0)
-
-
-def outcome(name: str, call: Callable[[], object]) -> str | None:
-    """Return what is wrong with the way a call ended; None if it said that the server does not answer."""
-    try:
-        found = call()
-    except BackendUnavailable:
-        return None
-    except Exception as exc:  # noqa: BLE001 - any other is what the test is about
-        return f"{name} raised {type(exc).__name__}: {exc}"
-    return f"{name} returned {found!r}"

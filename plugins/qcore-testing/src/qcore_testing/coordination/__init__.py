@@ -2,12 +2,20 @@
 
 from qcore_testing.coordination.clearing import ClearRules
 from qcore_testing.coordination.fan_in import BarrierRules
+from qcore_testing.coordination.outages import CoordinationOutageRules
 from qcore_testing.coordination.permits import PermitRules
 from qcore_testing.coordination.rate_limit import RateLimitRules
 from qcore_testing.stored_junk import JunkCoordinationRules
 
 
-class CoordinationStoreContract(PermitRules, RateLimitRules, BarrierRules, ClearRules, JunkCoordinationRules):
+class CoordinationStoreContract(
+    PermitRules,
+    RateLimitRules,
+    BarrierRules,
+    ClearRules,
+    JunkCoordinationRules,
+    CoordinationOutageRules,
+):
     """What every store must keep to, one test a sentence of `qcore.coordination.CoordinationStore`.
 
     Override the fixture `make`. It returns a function without arguments that returns a new store;
