@@ -67,6 +67,7 @@ def test_any_importable_callable_is_found(name: str, what: str) -> None:
     [
         ("no_such_module_at_all.f", "no module 'no_such_module_at_all' on this worker's path"),
         ("math.no_such_function", "math has no 'no_such_function'"),
+        ("math.copysing", "math has no 'copysing'; did you mean 'copysign'?"),
         ("os.path.no.such", "os.path has no 'no'"),
         ("math.pi", "it is a float and cannot be called"),
         ("os.path", "it is a module and cannot be called"),

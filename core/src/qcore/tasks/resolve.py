@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from qcore import wording
 from qcore.errors import ImportedMainReached, TaskNameError, TaskNotAllowed, TaskNotFound
 from qcore.tasks.identity import refuse_methods, spelled
 
@@ -163,7 +164,8 @@ def resolve(name: str, allowed: Sequence[str] | None) -> Callable[..., Any]:
             following = _submodule(".".join(parts[: index + 1]), name)
         if following is None:
             msg = f"no task {name!r}: {'.'.join(parts[:index])} has no {part!r}"
-            msg += _cut_short(parts[0]) or _changed_since(found)
+            near = wording.did_you_mean(part, vars(found)) if inspect.ismodule(found) else ""
+            msg += _cut_short(parts[0]) or _changed_since(found) or near
             raise TaskNotFound(msg)
         found = following
     if not callable(found):
