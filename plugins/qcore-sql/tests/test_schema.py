@@ -93,7 +93,7 @@ def test_without_the_right_the_sql_is_shown(worker: str, look: Callable[..., lis
 def granting() -> str:
     """Return the SQL of the page that gives a user the rights."""
     page = PAGE.read_text(encoding="utf-8")
-    return page.partition("```sql\n")[2].partition("```")[0]
+    return page.partition("```text\n")[2].partition("```")[0]
 
 
 def work(made: Settings) -> None:
