@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: seconds what a test has started is given to end when all tests are done
-PATIENCE = 45.0
+TIMEOUT = 45.0
 
 # a machine that does other things as well is not a fault of the code's
 hypothesis.settings.register_profile("house", deadline=None, print_blob=True)
@@ -41,7 +41,7 @@ def _no_process_left_behind() -> Iterator[None]:
     # multiprocessing keeps its resource tracker until the interpreter ends
     children = [p for p in psutil.Process().children(recursive=True) if p not in before]
     started = [p for p in children if "resource_tracker" not in _told(p) and p.pid not in SERVERS]
-    _, left = psutil.wait_procs(started, timeout=PATIENCE)
+    _, left = psutil.wait_procs(started, timeout=TIMEOUT)
 
     assert not left, f"still running: {[_told(process) for process in left]}"
 

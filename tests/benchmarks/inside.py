@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 #: Seconds after which a measurement is given up.
-_PATIENCE: Final = 300.0
+_TIMEOUT: Final = 300.0
 #: Tasks run before anything is timed, so that everybody has imported what they need.
 _WARM_UP: Final = 20
 #: Seconds between two tasks at low load, at random so that no polling is in step with it.
@@ -32,10 +32,10 @@ class Odd(Exception):
 
 def until(settled: Callable[[], bool], what: str, pause: float = 0.01) -> None:
     """Wait for something to become true."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while not settled():
         if time.monotonic() > deadline:
-            raise Odd(f"{what} took more than {_PATIENCE:g} seconds")
+            raise Odd(f"{what} took more than {_TIMEOUT:g} seconds")
         time.sleep(pause)
 
 

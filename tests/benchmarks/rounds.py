@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 #: Seconds after which the process of one measurement is killed.
-_PATIENCE: Final = 600
+_TIMEOUT: Final = 600
 
 
 class Failed(Exception):
@@ -74,7 +74,7 @@ def measure(peer: Peer, python: str, cell: Cell, size: Size) -> dict[str, float]
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
         )
     lines = ran.stdout.splitlines()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qcore import App, Job, Result
 
 #: seconds until a queue is empty whatever was done to it; leases of these tests are short
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @attrs.frozen
@@ -31,7 +31,7 @@ class Witness:
         """Return how often each task ran, by its number."""
         return Counter(map(int, lines(self.path)))
 
-    def drained(self, *, dead_letters: int = 0, within: float = PATIENCE) -> None:
+    def drained(self, *, dead_letters: int = 0, within: float = TIMEOUT) -> None:
         """Wait until nothing is ready, leased or delayed: progress without anybody's help."""
         empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=dead_letters)
         until(lambda: self.app.queue.size() == empty, "the queue to be empty", within=within)

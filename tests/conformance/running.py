@@ -21,7 +21,7 @@ def run(
     **fixtures: object,
 ) -> None:
     """Run one test of a contract, in a hurry: what is broken need not be waited for."""
-    hurried = type("Hurried", (contract,), {"time_unit": 0.1, "patience": 1.0})()
+    hurried = type("Hurried", (contract,), {"time_unit": 0.1, "timeout": 1.0})()
     function = getattr(hurried, test)
     known = {"new": make, "make": make, **fixtures}
     given = {name: known[name] for name in inspect.signature(function).parameters if name in known}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: seconds one command of a page may take
-PATIENCE: Final = 60.0
+TIMEOUT: Final = 60.0
 FENCE: Final = re.compile(
     r"(?:<!-- file: (?P<file>\S+) -->\n+)?^(?P<fence>```+)(?P<tag>[\w{}-]*)\n(?P<text>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
@@ -108,11 +108,11 @@ class Reader:
             return ""
         process = self._start(command)
         try:
-            output, _ = process.communicate(timeout=PATIENCE)
+            output, _ = process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
-            raise AssertionError(f"$ {command}\ndid not end in {PATIENCE} s:\n{output}") from None
+            raise AssertionError(f"$ {command}\ndid not end in {TIMEOUT} s:\n{output}") from None
         assert process.returncode == 0, f"$ {command}\nended with {process.returncode}:\n{output}"
         return output
 
@@ -135,7 +135,7 @@ class Reader:
             if not ended:
                 os.killpg(process.pid, signal.SIGINT)
             try:
-                output, _ = process.communicate(timeout=PATIENCE)
+                output, _ = process.communicate(timeout=TIMEOUT)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 output, _ = process.communicate()

@@ -48,6 +48,7 @@ BANNED: Final = {
     r"(keys, )?places and turns": "permits and rate slots",
     r"(is|are) told (too|as|of|with|and)|tells? (of|no)": "reported, logged, or shown",
     r"doors?": "interface",
+    r"patien(ce|tly)": "timeout, or seconds",
 }
 PATTERN: Final = {re.compile(rf"\b({word})\b", re.IGNORECASE): say for word, say in BANNED.items()}
 

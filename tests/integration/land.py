@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from qcore import Job
 
 #: seconds any one condition is given; a machine under load must not fail a test
-PATIENCE = 45.0
+TIMEOUT = 45.0
 SECRET = "the key of the integration tests, not of anybody else"
 
 
-def until(condition: Callable[[], Any], what: str = "", *, within: float = PATIENCE) -> Any:
+def until(condition: Callable[[], Any], what: str = "", *, within: float = TIMEOUT) -> Any:
     """Return what `condition` returns as soon as that is true in the sense of `if`."""
     end = time.monotonic() + within
     while True:
@@ -101,7 +101,7 @@ class Land:
             app.close()
 
 
-def final(job: Job, wait: float = PATIENCE) -> Result:
+def final(job: Job, wait: float = TIMEOUT) -> Result:
     """Return the final result of a job."""
     result = job.fetch(wait)
     if result is None or not result.state.final:
@@ -110,7 +110,7 @@ def final(job: Job, wait: float = PATIENCE) -> Result:
     return result
 
 
-def finals(jobs: Iterable[Job], wait: float = PATIENCE) -> list[Result]:
+def finals(jobs: Iterable[Job], wait: float = TIMEOUT) -> list[Result]:
     """Return the final results of jobs, in their order."""
     return [final(job, wait) for job in jobs]
 

@@ -96,7 +96,7 @@ class Service:
     def health(self) -> str:
         """Return what a health probe prints."""
         done = subprocess.run(
-            [sys.executable, "-m", "qcore", "--config", "served.toml", "health", "--patience", "0"],
+            [sys.executable, "-m", "qcore", "--config", "served.toml", "health", "--stalled-after", "0"],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             text=True,

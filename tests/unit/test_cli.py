@@ -83,7 +83,7 @@ def app(tmp_path: Path, qcore_: Callable[..., Ended]) -> App:
     return App(Config.load(tmp_path / "qcore.toml"))
 
 
-def bury(app: App, reason: str = "it failed", *arguments: Any, body: bytes = b"") -> str:
+def dead_letter(app: App, reason: str = "it failed", *arguments: Any, body: bytes = b"") -> str:
     """Enqueue a task and dead-letter it; return its id."""
     job = app.enqueue("shop.price", *arguments)
     with app.runtime.brokers.connection() as broker:
@@ -445,7 +445,7 @@ def test_plugins_are_listed_with_what_they_offer(qcore_: Callable[..., Ended]) -
 
 def test_dead_letters_are_listed_by_their_heads(qcore_: Callable[..., Ended], app: App) -> None:
     """Name, reason and age; nothing of the arguments."""
-    task_id = bury(app, "it \x1b[31mfailed", "the argument")
+    task_id = dead_letter(app, "it \x1b[31mfailed", "the argument")
 
     text, told = qcore_("dead-letters", "list"), json.loads(qcore_("dead-letters", "list", "--json").out)
 
@@ -461,8 +461,8 @@ def test_a_forged_letter_is_listed_as_what_it_is(qcore_: Callable[..., Ended], a
     other = App(
         Config.from_dict({**app.config.as_dict(), "secret_key": "another key of forty characters, or so"})
     )
-    bury(other, "unknown key", "x")
-    bury(app, "no envelope", body=b"\x1b[31mjunk")
+    dead_letter(other, "unknown key", "x")
+    dead_letter(app, "no envelope", body=b"\x1b[31mjunk")
 
     told = json.loads(qcore_("dead-letters", "list", "--json").out)["dead_letters"]
     shown = qcore_("dead-letters", "show", told[0]["id"], "--args")
@@ -475,7 +475,7 @@ def test_a_forged_letter_is_listed_as_what_it_is(qcore_: Callable[..., Ended], a
 
 def test_arguments_are_decoded_on_demand_only(qcore_: Callable[..., Ended], app: App) -> None:
     """`show` says so, `show --args` shows them."""
-    task_id = bury(app, "it failed", "the argument", 3)
+    task_id = dead_letter(app, "it failed", "the argument", 3)
 
     without, with_, told = (
         qcore_("dead-letters", "show", task_id),
@@ -495,7 +495,7 @@ def test_pickled_arguments_are_never_decoded(
     """Reading them could run code."""
     monkeypatch.setenv("QCORE_SERIALIZER", "pickle")
     monkeypatch.setenv("QCORE_ACCEPT_SERIALIZERS", "pickle")
-    task_id = bury(App(Config.load("qcore.toml")), "it failed", "the argument")
+    task_id = dead_letter(App(Config.load("qcore.toml")), "it failed", "the argument")
 
     ended = qcore_("dead-letters", "show", task_id, "--args")
 
@@ -505,7 +505,7 @@ def test_pickled_arguments_are_never_decoded(
 
 def test_letters_are_requeued_and_dropped_by_name(qcore_: Callable[..., Ended], app: App) -> None:
     """By the broker's name or the task's id; all named, or nothing is done."""
-    first, second = bury(app), bury(app)
+    first, second = dead_letter(app), dead_letter(app)
 
     missing = qcore_("dead-letters", "requeue", first, "nobody")
     requeued = qcore_("dead-letters", "requeue", first)
@@ -522,7 +522,7 @@ def test_letters_are_requeued_and_dropped_by_name(qcore_: Callable[..., Ended], 
 
 def test_the_old_failure_of_a_requeued_task_is_forgotten(qcore_: Callable[..., Ended], app: App) -> None:
     """Whoever waits for the new result is not handed the old failure."""
-    task = bury(app)
+    task = dead_letter(app)
     runtime = app.runtime
     failed = runtime.results.seal(
         bytes.fromhex(task),
@@ -544,7 +544,7 @@ def test_the_old_failure_of_a_requeued_task_is_forgotten(qcore_: Callable[..., E
 
 def test_all_letters_are_dropped_only_with_a_yes(qcore_: Callable[..., Ended], app: App) -> None:
     """It cannot be undone; --all and names exclude each other."""
-    bury(app)
+    dead_letter(app)
 
     codes = [
         qcore_("dead-letters", "drop", *arguments).code
@@ -557,7 +557,7 @@ def test_all_letters_are_dropped_only_with_a_yes(qcore_: Callable[..., Ended], a
 
 def test_a_shortened_id_is_enough_where_it_is_unique(qcore_: Callable[..., Ended], app: App) -> None:
     """The monitor shows the last digits; result, status and dead-letters take them, or the first ones."""
-    ended, dead = app.async_task("operator.add", 1, 2, sync=True), bury(app, "it failed")
+    ended, dead = app.async_task("operator.add", 1, 2, sync=True), dead_letter(app, "it failed")
 
     assert qcore_("result", ended[-8:]).out == "3\n"
     assert qcore_("result", ended[:-1]).out == "3\n"
@@ -571,7 +571,7 @@ def test_a_shortened_id_of_several_or_of_none_is_refused(qcore_: Callable[..., E
     one, two = (app.async_task("operator.add", 1, number, sync=True) for number in (1, 2))
     # the time, to a few weeks
     common = one[:4]
-    dead = bury(app)
+    dead = dead_letter(app)
 
     several, none = (
         qcore_("cancel", common),
@@ -776,10 +776,10 @@ def test_a_file_that_an_app_would_not_read_is_refused(qcore_: Callable[..., Ende
 
 def test_health_refuses_a_patience_below_zero(qcore_: Callable[..., Ended]) -> None:
     """A time is not negative."""
-    ended = qcore_("health", "--patience", "-1")
+    ended = qcore_("health", "--stalled-after", "-1")
 
     assert ended.code == Exit.USAGE
-    assert "--patience" in ended.err
+    assert "--stalled-after" in ended.err
 
 
 def test_keys_that_may_go_are_told_from_those_that_must_stay(

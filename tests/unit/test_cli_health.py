@@ -44,9 +44,9 @@ def session(tmp_path: Path) -> Session:
     return session
 
 
-def examine(session: Session, patience: float) -> list[str]:
+def examine(session: Session, stalled_after: float) -> list[str]:
     """Return what is found wrong."""
-    return examine_(session, look(session.app), patience)
+    return examine_(session, look(session.app), stalled_after)
 
 
 def publish(app: App, status: ClusterStatus, age: float = 0.0) -> None:

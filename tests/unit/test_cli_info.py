@@ -151,7 +151,7 @@ def test_a_paused_queue_is_said_to_be_paused(app: App, run: Callable[..., Ended]
 
     assert run("info").out.startswith("queue     told (paused)\n")
     assert json.loads(run("info", "--json").out)["paused"] is True
-    assert run("health", "--patience", "0").code == Exit.OK
+    assert run("health", "--stalled-after", "0").code == Exit.OK
 
 
 def test_memory_is_told_by_machine_and_cluster(app: App, run: Callable[..., Ended]) -> None:

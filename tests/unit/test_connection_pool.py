@@ -72,7 +72,7 @@ def test_one_that_is_given_back_wakes_who_waits() -> None:
 
 def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to do."""
-    monkeypatch.setattr("qcore.connection_pool._PATIENCE", 0.01)
+    monkeypatch.setattr("qcore.connection_pool._TIMEOUT", 0.01)
     pool: ConnectionPool[Any] = ConnectionPool(Connections(), 1)
     pool.take()
 

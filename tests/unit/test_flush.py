@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qcore.model import Delivery
 
 #: seconds one thread gives the other
-PATIENCE = 45.0
+TIMEOUT = 45.0
 
 
 def hook(result: object) -> None:
@@ -41,7 +41,7 @@ class Slow:
         """Exchange, and answer later."""
         found: Sequence[Delivery] = self._inner.commit_and_lease(*what)
         self.reached.set()
-        assert self.resumed.wait(PATIENCE)
+        assert self.resumed.wait(TIMEOUT)
         return found
 
 
@@ -60,12 +60,12 @@ def test_a_worker_that_moves_on_waits_for_the_supervisor_to_finish_settling(tmp_
 
     tending = threading.Thread(target=rescuer.flush, args=(slot.page, 1, slot, slot.page.snapshot()))
     tending.start()
-    assert slow.reached.wait(PATIENCE)
+    assert slow.reached.wait(TIMEOUT)
     bench.batch.finish(1, long, DONE)
     bench.page.end(2, 2)
     threading.Timer(0.2, slow.resumed.set).start()
     bench.batch.settle(0)
-    tending.join(PATIENCE)
+    tending.join(TIMEOUT)
 
     # Whoever is given the first once more finds its end, and goes on from that.
     told = []

@@ -21,7 +21,7 @@ VERBS: Final = (
     ("info",),
     ("info", "--ids"),
     ("info", "--config"),
-    ("health", "--patience", "0"),
+    ("health", "--stalled-after", "0"),
     ("dead-letters", "list"),
     ("dead-letters", "show", "1"),
     ("dead-letters", "requeue", "--all"),

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 #: Seconds in which the workers of a cluster must be ready, the import of the user's modules included.
 _START: Final = 120.0
 #: Seconds beyond its shutdown_timeout after which a stopping supervisor is killed.
-_PATIENCE: Final = 10.0
+_REAP_TIMEOUT: Final = 10.0
 #: Seconds in which a running supervisor must answer.
 _ANSWER: Final = 10.0
 
@@ -152,8 +152,8 @@ class Cluster:
             running = self.pid is not None
             if running and self._control is not None:
                 self._control.ask(do="stop", timeout=timeout)
-            patience = self.config.shutdown_timeout if timeout is None else timeout
-            self._reap(patience + _PATIENCE)
+            seconds = self.config.shutdown_timeout if timeout is None else timeout
+            self._reap(seconds + _REAP_TIMEOUT)
         return running
 
     def wait(self, timeout: float | None = None) -> bool:

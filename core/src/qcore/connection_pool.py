@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Connections that the threads of one process share to a broker, and as many to a store.
 _MOST: Final = 100
 #: Seconds a thread waits for a connection while all are in use.
-_PATIENCE: Final = 30.0
+_TIMEOUT: Final = 30.0
 
 _C_co = TypeVar("_C_co", covariant=True)
 _T = TypeVar("_T", bound="Broker | ResultStore | SealedSchedules | CoordinationStore")
@@ -79,12 +79,12 @@ class ConnectionPool(Generic[_T]):
 
     def _wait(self) -> _T | None:
         """Return a connection that is given back; None if another may be made, which is counted."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _TIMEOUT
         with self._returned:
             self._waiting += 1
             try:
                 if self._waiting > 1:
-                    self._returned.wait(_PATIENCE)
+                    self._returned.wait(_TIMEOUT)
                 while (left := end - time.monotonic()) > 0:
                     if self._made < self._most:
                         self._made += 1
@@ -99,7 +99,7 @@ class ConnectionPool(Generic[_T]):
                     self._returned.notify()
         msg = (
             f"all {self._most} connections of this process to one broker or store have been in use for "
-            f"{_PATIENCE:g} seconds; let fewer threads ask at once"
+            f"{_TIMEOUT:g} seconds; let fewer threads ask at once"
         )
         raise BackendUnavailable(msg)
 

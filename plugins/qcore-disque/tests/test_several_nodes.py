@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: longer than any lease here
 LONG = 600.0
 #: seconds what must come may take
-PATIENCE = 45.0
+TIMEOUT = 45.0
 
 
 class Nodes:
@@ -56,7 +56,7 @@ class Nodes:
 
     def lease(self, node: int = 0) -> tuple[Delivery, int]:
         """Lease a message on a node; return it with a node that has no copy."""
-        (delivery,) = self.brokers[node].lease(1, PATIENCE)
+        (delivery,) = self.brokers[node].lease(1, TIMEOUT)
         (without,) = {0, 1, 2} - set(self.copies(job_of(delivery)))
         return delivery, without
 
@@ -66,7 +66,7 @@ class Nodes:
         found: list[bytes] = []
         for broker, length in zip(self.brokers, self.lengths(), strict=True):
             # no more than is there: who asks in vain is given what the others have
-            found += [one.body for one in broker.lease(length, PATIENCE)]
+            found += [one.body for one in broker.lease(length, TIMEOUT)]
         return found
 
 
@@ -94,7 +94,7 @@ def kill_letters(nodes: Nodes, *bodies: bytes) -> None:
     for node, body in enumerate(bodies):
         broker = nodes.brokers[node % 3]
         broker.enqueue([message(body)])
-        (delivery,) = broker.lease(1, PATIENCE)
+        (delivery,) = broker.lease(1, TIMEOUT)
         broker.settle([Settlement(delivery.receipt, Action.DEAD_LETTER, reason="no use", failures=2)])
 
 
@@ -157,7 +157,7 @@ def test_a_message_is_accepted_with_one_of_three_nodes_down(nodes: Nodes) -> Non
     nodes.brokers[0].enqueue([message(b"one"), message(b"two")])
 
     assert nodes.brokers[1].size().ready == 2
-    (delivery, _) = nodes.brokers[0].lease(2, PATIENCE)
+    (delivery, _) = nodes.brokers[0].lease(2, TIMEOUT)
     assert [node for node in (0, 1) if nodes.server.ask("SHOW", job_of(delivery), node=node)] == [0, 1]
 
 
@@ -179,7 +179,7 @@ def test_a_job_has_as_many_copies_as_the_setting_says(nodes: Nodes, told: int | 
     """Two without any."""
     broker = nodes.broker(0, disque_replicate=told)
     broker.enqueue([message()])
-    (delivery,) = broker.lease(1, PATIENCE)
+    (delivery,) = broker.lease(1, TIMEOUT)
 
     assert len(nodes.copies(job_of(delivery))) == copies
 
@@ -214,7 +214,7 @@ def test_a_settlement_reaches_a_copy(nodes: Nodes, action: Action, delay: float)
     nodes.brokers[without].settle([Settlement(delivery.receipt, action, failures=3, crashes=2, delay=delay)])
     nodes.server.advance(delay)
 
-    (again,) = nodes.brokers[0].lease(5, PATIENCE)
+    (again,) = nodes.brokers[0].lease(5, TIMEOUT)
     told = (again.deliveries, again.failures, again.crashes)
     assert told == ((2, 3, 2) if action is Action.RETRY else (1, 0, 0))
     nodes.brokers[0].settle([Settlement(again.receipt)])
@@ -267,7 +267,7 @@ def test_a_settlement_finds_another_copy_when_the_node_is_gone(nodes: Nodes) -> 
 
     nodes.brokers[without].settle([Settlement(delivery.receipt, Action.RETRY, failures=1, crashes=4)])
 
-    (again,) = nodes.brokers[without].lease(1, PATIENCE)
+    (again,) = nodes.brokers[without].lease(1, TIMEOUT)
     assert (again.body, again.failures, again.crashes) == (delivery.body, 1, 4)
 
 
@@ -275,7 +275,7 @@ def test_a_settlement_without_any_copy_is_told(nodes: Nodes, caplog: pytest.LogC
     """It cannot be noted, and the log says whose absence is the cause; the others are settled."""
     single = nodes.broker(0, disque_replicate=1)
     single.enqueue([message(b"lost"), message(b"kept")])
-    lost, _ = single.lease(2, PATIENCE)
+    lost, _ = single.lease(2, TIMEOUT)
     nodes.enqueue(0, 1, 0)
     other, _ = nodes.lease(1)
     nodes.server.down(0)
@@ -285,7 +285,7 @@ def test_a_settlement_without_any_copy_is_told(nodes: Nodes, caplog: pytest.LogC
 
     assert "messages redelivered without counting this run" in caplog.text
     assert f"({nodes.server.nodes[0]}): 1" in caplog.text
-    (again,) = nodes.brokers[1].lease(5, PATIENCE)
+    (again,) = nodes.brokers[1].lease(5, TIMEOUT)
     assert (again.body, again.failures) == (other.body, 1)
 
 
@@ -298,7 +298,7 @@ def test_a_lease_lasts_from_when_it_was_given(nodes: Nodes, monkeypatch: pytest.
     nodes.server.advance(50)
     now = time.time
     monkeypatch.setattr("qcore_disque.broker.time.time", lambda: now() + 50)
-    (delivery,) = nodes.brokers[0].lease(1, PATIENCE)
+    (delivery,) = nodes.brokers[0].lease(1, TIMEOUT)
 
     nodes.server.advance(40)
 
@@ -309,7 +309,7 @@ def test_a_lease_lasts_from_when_it_was_given(nodes: Nodes, monkeypatch: pytest.
 def test_a_job_handed_on_to_another_node_is_leased_once(nodes: Nodes) -> None:
     """The node it comes from keeps a copy that knows nothing of the lease."""
     nodes.enqueue(1, 0, 0)
-    (delivery,) = nodes.brokers[2].lease(1, PATIENCE)
+    (delivery,) = nodes.brokers[2].lease(1, TIMEOUT)
     for _ in range(3):
         nodes.server.advance(40)
         nodes.brokers[2].extend([delivery.receipt], 60.0)
@@ -392,7 +392,7 @@ def test_a_leaving_node_hands_over(nodes: Nodes) -> None:
     with pytest.raises(BackendUnavailable, match="leaving its cluster"):
         leaver.lease(1, 5.0)
 
-    (delivery,) = leaver.lease(1, PATIENCE)
+    (delivery,) = leaver.lease(1, TIMEOUT)
 
     assert delivery.body == b"elsewhere"
 
@@ -425,7 +425,7 @@ def test_a_task_that_kills_its_worker_is_tried_no_more_often_than_set(
     with Cluster(config).start():
         for _ in range(3):
             app.enqueue("os.system", command)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while app.runtime.make_broker().size().dead_letters < 3 and time.monotonic() < deadline:
             pass
 
@@ -450,6 +450,6 @@ def test_tasks_outlive_the_node_they_were_added_to(start: Callable[..., Server],
 
     with Cluster(Config.from_dict({**settings, "disque_nodes": server.nodes})).start():
         server.advance(61, node=1)
-        results = [job.result(wait=PATIENCE) for job in jobs]
+        results = [job.result(wait=TIMEOUT) for job in jobs]
 
     assert results == [float(number) for number in range(20)]

@@ -12,7 +12,7 @@ from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_ironmq import IronBroker, IronSettings
-from qcore_testing.server_line import ServerLine, patiently
+from qcore_testing.server_line import ServerLine, in_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def broker_by(server: Server, line: ServerLine, **fields: Any) -> IronBroker:
 def test_an_answer_that_drips_is_given_up_in_time(ironmq: Server, line: ServerLine) -> None:
     """The limit is for the whole request, head and body, and does not start anew with each byte."""
     broker = broker_by(ironmq, line, timeout=1.0)
-    patiently(lambda: broker.enqueue([Outgoing(os.urandom(16), b"first")]))
+    in_time(lambda: broker.enqueue([Outgoing(os.urandom(16), b"first")]))
 
     with line.dripping():
         since = time.monotonic()
@@ -50,7 +50,7 @@ def test_an_answer_that_drips_is_given_up_in_time(ironmq: Server, line: ServerLi
 def test_a_wait_for_messages_is_not_cut_short(ironmq: Server, line: ServerLine) -> None:
     """The limit is for what a request takes beyond the time it waits in the service."""
     broker = broker_by(ironmq, line, timeout=1.0)
-    patiently(broker.ping)
+    in_time(broker.ping)
     since = time.monotonic()
 
     assert list(broker.lease(1, 2.0)) == []

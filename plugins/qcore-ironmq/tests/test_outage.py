@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .conftest import Server
 
-PATIENCE = 45.0
+TIMEOUT = 45.0
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_cluster_works_on_after_outages(server: Server, line: Faulty, tmp_path
     app, numbers, jobs = App(config), itertools.count(), []
 
     def enqueue() -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         number = next(numbers)
         while time.monotonic() < deadline:
             try:
@@ -150,7 +150,7 @@ def test_a_cluster_works_on_after_outages(server: Server, line: Faulty, tmp_path
             with line.broken(fault), pytest.raises(BackendUnavailable):
                 app.enqueue("math.sqrt", 1)
             enqueue()
-        results = [(number, job.result(wait=30 + PATIENCE)) for number, job in jobs]
+        results = [(number, job.result(wait=30 + TIMEOUT)) for number, job in jobs]
 
     assert [result for _, result in results] == [float(number) for number, _ in results]
     assert len(results) == 24

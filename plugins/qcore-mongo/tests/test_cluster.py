@@ -47,14 +47,14 @@ def record(path, number, seconds=0.0):
 #: seconds of a lease, after which the messages of killed processes are redelivered
 LEASE = 2.0
 #: seconds any one condition is given
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
     """Return the value of `condition` as soon as it is true."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not (found := condition()):
-        assert time.monotonic() < end, f"still waiting after {PATIENCE:g} seconds for {what}"
+        assert time.monotonic() < end, f"still waiting after {TIMEOUT:g} seconds for {what}"
         time.sleep(0.01)
     return found
 
@@ -115,7 +115,7 @@ def pids(cluster: Cluster, state: str = "") -> list[int]:
 
 def judge(app: App, jobs: list[Any], path: Path) -> None:
     """Check that each accepted task ran and has its result, and that the queue is empty."""
-    found = [job.fetch(PATIENCE) for job in jobs]
+    found = [job.fetch(TIMEOUT) for job in jobs]
 
     assert {State.SUCCESS} == {one and one.state for one in found}
     assert list(range(len(jobs))) == [one and one.value for one in found]
@@ -129,9 +129,9 @@ def test_results_end_waits(both: tuple[App, Cluster]) -> None:
     app, _ = both
     jobs = [app.enqueue("mongo_tasks.pid") for _ in range(50)]
 
-    assert all(isinstance(job.result(wait=PATIENCE), int) for job in jobs)
+    assert all(isinstance(job.result(wait=TIMEOUT), int) for job in jobs)
     since = time.monotonic()
-    app.enqueue("mongo_tasks.pid").result(wait=PATIENCE)
+    app.enqueue("mongo_tasks.pid").result(wait=TIMEOUT)
     assert time.monotonic() - since < 5
 
 
@@ -140,7 +140,7 @@ def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tm
     app, _ = both
     path = tmp_path / "witness"
 
-    found = app.enqueue("mongo_tasks.witness", str(path), die=True).fetch(PATIENCE)
+    found = app.enqueue("mongo_tasks.witness", str(path), die=True).fetch(TIMEOUT)
 
     assert found is not None
     assert found.state is State.SUCCESS

@@ -12,7 +12,7 @@ from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_mongo import MongoBroker, MongoSettings
-from qcore_testing.server_line import ServerLine, patiently
+from qcore_testing.server_line import ServerLine, in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def test_an_answer_that_drips_is_given_up_in_time(
 ) -> None:
     """The limit is for a request and its repetition together, and does not start anew with each byte."""
     broker = by(**{key: 1000})
-    patiently(lambda: broker.enqueue([Outgoing(os.urandom(16), b"first")]))
+    in_time(lambda: broker.enqueue([Outgoing(os.urandom(16), b"first")]))
 
     with line.dripping():
         since = time.monotonic()
@@ -62,7 +62,7 @@ def test_an_answer_that_drips_is_given_up_in_time(
 def test_a_wait_in_the_server_is_not_cut_short(by: Callable[..., MongoBroker]) -> None:
     """The limit is for what a call takes beyond the time it asks the server to wait."""
     broker = by(timeoutMS=1000)
-    patiently(broker.size)
+    in_time(broker.size)
     since = time.monotonic()
 
     assert broker.lease(1, 1.5) == []

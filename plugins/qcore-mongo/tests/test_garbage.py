@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 ID: Final = bytes(range(16))
 PAST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 FUTURE: Final = datetime(2100, 1, 1, tzinfo=UTC)
-PATIENCE: Final = 45.0
+TIMEOUT: Final = 45.0
 
 simple = st.one_of(
     st.none(),
@@ -148,7 +148,7 @@ def test_nothing_that_is_stored_ends_a_worker(
 def good_message_comes(broker: MongoBroker) -> None:
     """Put a good message in, and dead-letter all until it comes."""
     broker.enqueue([Outgoing(os.urandom(16), b"good")])
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         leased = broker.lease(100, 0.0)
         assert all(type(one.body) is bytes for one in leased)

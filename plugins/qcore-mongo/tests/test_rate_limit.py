@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: seconds between rate slots, longer than any test runs
 HOUR = 3600.0
 #: seconds that a call may take
-PATIENCE = 60.0
+TIMEOUT = 60.0
 STATE = {"_id": "rate:rate"}
 
 
@@ -88,7 +88,7 @@ def rate(replicated: Any, database: str, look: Callable[..., Any]) -> Iterator[R
 
 def near(seconds: float, expected: float) -> bool:
     """Return whether it is this turn."""
-    return expected - PATIENCE < seconds <= expected
+    return expected - TIMEOUT < seconds <= expected
 
 
 def test_no_document_of_a_rate_grows_with_those_who_wait(rate: Rate) -> None:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: messages that are sent, and seconds in which they must have come
-MANY, PATIENCE = 600, 120.0
+MANY, TIMEOUT = 600, 120.0
 
 
 def insistently(step: Callable[[], Any]) -> Any:
     """Repeat a step while the backend is unavailable, as producers and workers do."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while True:
         try:
             return step()
@@ -35,7 +35,7 @@ def insistently(step: Callable[[], Any]) -> Any:
 
 def watch(what: Callable[[], bool]) -> None:
     """Wait until a condition is true."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not what():
         assert time.monotonic() < end
         threading.Event().wait(0.05)
@@ -75,9 +75,9 @@ def test_nothing_is_lost_while_primaries_change(three: Any, database: str) -> No
 
     seen: Counter[str] = Counter()
     with (
-        Child(produce, patience=PATIENCE) as producer,
-        Child(consume, patience=PATIENCE) as one,
-        Child(consume, patience=PATIENCE) as other,
+        Child(produce, timeout=TIMEOUT) as producer,
+        Child(consume, timeout=TIMEOUT) as one,
+        Child(consume, timeout=TIMEOUT) as other,
     ):
         for harm in (three.step_down, three.step_down, lambda: three.primary().kill()):
             for _ in range(20):
@@ -86,7 +86,7 @@ def test_nothing_is_lost_while_primaries_change(three: Any, database: str) -> No
             harm()
         assert producer.join() == 0
         broker, store = MongoBroker(settings()), MongoResults(settings())
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         with contextlib.suppress(BackendUnavailable):
             broker.size()
         while (size := insistently(broker.size)).ready + (size.leased or 0) + (size.delayed or 0):
@@ -111,8 +111,8 @@ def test_waiting_processes_are_woken_by_the_next_primary(three: Any, database: s
     insistently(store.counts)
 
     with ThreadPoolExecutor() as threads:
-        leased = threads.submit(insistently, lambda: idle.lease(1, PATIENCE))
-        kept = threads.submit(insistently, lambda: waiting.wait(b"%016d" % 1, PATIENCE))
+        leased = threads.submit(insistently, lambda: idle.lease(1, TIMEOUT))
+        kept = threads.submit(insistently, lambda: waiting.wait(b"%016d" % 1, TIMEOUT))
         watch(lambda: stream._cursor is not None)
         before = stream._cursor
         three.step_down()
@@ -121,8 +121,8 @@ def test_waiting_processes_are_woken_by_the_next_primary(three: Any, database: s
         insistently(lambda: broker.enqueue([Outgoing(b"%016d" % 1, b"1")]))
         insistently(lambda: store.save([result(b"1")]))
 
-        assert [one.body for one in leased.result(PATIENCE)] == [b"1"]
-        assert kept.result(PATIENCE) == result(b"1")
+        assert [one.body for one in leased.result(TIMEOUT)] == [b"1"]
+        assert kept.result(TIMEOUT) == result(b"1")
     assert idle._waker._stream is stream
     for one in (idle, waiting, broker, store):
         one.close()

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 #: seconds after which a condition will not come true
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition is true."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < end, f"still waiting after {PATIENCE:g} seconds"
+        assert time.monotonic() < end, f"still waiting after {TIMEOUT:g} seconds"
         threading.Event().wait(0.01)
 
 
@@ -88,13 +88,13 @@ def test_an_idle_worker_opens_a_new_cursor_after_its_own_was_lost(
     """A change of the primary loses cursors; the wait opens another and goes on."""
     broker = MongoBroker(settings())
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(broker.lease, 1, PATIENCE)
+        waiting = threads.submit(broker.lease, 1, TIMEOUT)
         until(lambda: len(lose_first) == 2 or waiting.done())
         assert len(lose_first) == 2
 
         broker.enqueue([Outgoing(os.urandom(16), b"one")])
 
-        assert [one.body for one in waiting.result(PATIENCE)] == [b"one"]
+        assert [one.body for one in waiting.result(TIMEOUT)] == [b"one"]
     assert broker._waker._stream is not None
     broker.close()
 
@@ -106,13 +106,13 @@ def test_a_wait_for_a_result_survives_its_cursor(
     store = MongoResults(settings())
     result = StoredResult(os.urandom(16), State.SUCCESS, b"", "a.task")
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(store.wait, result.id, PATIENCE)
+        waiting = threads.submit(store.wait, result.id, TIMEOUT)
         until(lambda: len(lose_first) == 2 or waiting.done())
         assert len(lose_first) == 2
 
         store.save([result])
 
-        assert waiting.result(PATIENCE) == result
+        assert waiting.result(TIMEOUT) == result
     store.close()
 
 
@@ -131,10 +131,10 @@ def test_a_wait_without_permission_for_streams_polls_and_logs_once(
         client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=told)
     kept = StoredResult(os.urandom(16), State.SUCCESS, b"", "a.task")
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(store.wait, kept.id, PATIENCE)
+        waiting = threads.submit(store.wait, kept.id, TIMEOUT)
         until(lambda: "polled" in caplog.text or waiting.done())
         store.save([kept])
-        assert waiting.result(PATIENCE) == kept
+        assert waiting.result(TIMEOUT) == kept
 
     assert store.wait(os.urandom(16), 0.2) is None
     assert caplog.text.count("so results are polled") == 1
@@ -145,11 +145,11 @@ def test_a_wait_without_permission_for_streams_polls_and_logs_once(
 def test_a_timeout_for_every_operation_does_not_limit_waits(settings: Callable[..., Settings]) -> None:
     """`timeoutMS` limits operations, but not waits for changes."""
     asked = Asked()
-    told = settings(timeoutMS=int(PATIENCE * 1000), event_listeners=[asked])
+    told = settings(timeoutMS=int(TIMEOUT * 1000), event_listeners=[asked])
     broker, store = MongoBroker(told), MongoResults(told)
     # the stream is opened within the wait, and that may take a loaded machine all of it
     seconds = 0.5
-    while len(asked.waits) < 2 and seconds < PATIENCE:
+    while len(asked.waits) < 2 and seconds < TIMEOUT:
         asked.waits.clear()
         assert list(broker.lease(1, seconds)) == []
         assert store.wait(os.urandom(16), seconds) is None

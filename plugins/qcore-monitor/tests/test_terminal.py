@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: seconds any one condition is given; a machine under load must not fail a test
-PATIENCE = 45.0
+TIMEOUT = 45.0
 TASK = "0192f0c1a2b37c4d8e9fa0b1c2d3e4f5"
 STATUS_NOW = ClusterStatus(
     id="00112233445566778899aabbccddeeff",
@@ -109,7 +109,7 @@ class Terminal:
 
     def until(self, condition: Callable[[str], Any], what: str) -> str:
         """Wait until the screen is so; return it."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not condition(found := self.screen()):
             assert time.monotonic() < deadline, f"still waiting for {what}:\n{found}\n{self.told[-300:]!r}"
             time.sleep(0.02)
@@ -121,7 +121,7 @@ class Terminal:
 
     def leave(self) -> int:
         """Wait for the end of the program and return how it ended."""
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def __enter__(self) -> Self:
         return self
@@ -161,7 +161,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 def given_back(terminal: Terminal) -> None:
     """See that the terminal is as it was: its settings, its page, its cursor, its line ends."""
     assert termios.tcgetattr(terminal.end) == terminal.before
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while "\x1b[?1049l" not in terminal.told:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -350,7 +350,7 @@ def test_a_missing_queue_takes_no_screen(tmp_path: Path) -> None:
 
     with Terminal(tmp_path) as terminal:
         assert terminal.leave() == 69
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while "queue.db" not in terminal.told:
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -46,14 +46,14 @@ LEASE = 1.0
 #: seconds of a lease that is not to end while a loaded machine lets a worker wait
 LONG_LEASE = 20.0
 #: seconds any one condition is given
-PATIENCE = 45.0
+TIMEOUT = 45.0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
     """Return what `condition` returns as soon as that is true in the sense of `if`."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not (found := condition()):
-        assert time.monotonic() < end, f"still waiting after {PATIENCE:g} seconds for {what}"
+        assert time.monotonic() < end, f"still waiting after {TIMEOUT:g} seconds for {what}"
         time.sleep(0.005)
     return found
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qcore_redis.coordination import RedisCoordination
 
 #: seconds any one condition is given
-PATIENCE = 45.0
+TIMEOUT = 45.0
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def make(any_server: Any, queue: str) -> Callable[[], RedisCoordination]:
 
 def until(condition: Callable[[], Any]) -> Any:
     """Return what `condition` returns as soon as that is true in the sense of `if`."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not (found := condition()):
-        assert time.monotonic() < end, f"still waiting after {PATIENCE:g} seconds"
+        assert time.monotonic() < end, f"still waiting after {TIMEOUT:g} seconds"
         threading.Event().wait(0.01)
     return found
 
@@ -51,7 +51,7 @@ def until(condition: Callable[[], Any]) -> Any:
 def at_once(count: int, work: Callable[[int, Callable[[str], None]], None]) -> list[list[str]]:
     """Return what each of so many processes tells, which all work at the same time."""
     children = [
-        Child(lambda tell, number=number: work(number, tell), patience=PATIENCE)  # type: ignore[misc]  # bound now
+        Child(lambda tell, number=number: work(number, tell), timeout=TIMEOUT)  # type: ignore[misc]  # bound now
         for number in range(count)
     ]
     try:
@@ -211,9 +211,9 @@ def test_a_killed_process_leaves_what_it_was_told(make: Callable[[], RedisCoordi
         notes.join_barrier([BarrierMember("fan", 0, b"brought")], 60.0)
         notes.acquire("lock", b"dead", 1, 1.0)
         tell("held")
-        threading.Event().wait(PATIENCE)
+        threading.Event().wait(TIMEOUT)
 
-    with Child(work, patience=PATIENCE) as child:
+    with Child(work, timeout=TIMEOUT) as child:
         assert child.line() == "held"
         child.kill()
         notes = make()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PATIENCE = 45.0
+TIMEOUT = 45.0
 TASKS = """
 import os, time
 
@@ -36,7 +36,7 @@ def total(numbers):
 
 def until(condition: Callable[[], Any]) -> None:
     """Wait until `condition` is true."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < end, condition
         time.sleep(0.01)
@@ -76,8 +76,8 @@ def test_limits_fan_in_and_pauses_are_kept_in_redis(app: App, own: Any, tmp_path
     callback = app.group([(coordinated.double, (number,)) for number in range(5)]).then(coordinated.total)
     unique = app.task(coordinated.double).using(unique="once", delay=60)
 
-    assert callback.result(wait=PATIENCE) == 20
-    assert [job.result(wait=PATIENCE) for job in jobs] == [None] * 8
+    assert callback.result(wait=TIMEOUT) == 20
+    assert [job.result(wait=TIMEOUT) for job in jobs] == [None] * 8
     assert [unique.enqueue(1).duplicate for _ in range(2)] == [False, True]
     app.queue.pause()
     with own.client() as client:

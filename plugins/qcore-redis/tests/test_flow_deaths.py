@@ -50,12 +50,12 @@ def alone(path):
 """
 
 EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def until(condition: Callable[[], Any]) -> Any:
     """Return what `condition` returns as soon as that is true in the sense of `if`."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not (found := condition()):
         assert time.monotonic() < end, condition
         time.sleep(0.01)
@@ -135,8 +135,8 @@ def test_flows_outlive_the_server_and_run_each_part_once(
         lasting.start()
     app.close()
 
-    assert [chain.result(wait=PATIENCE) for chain in chains] == [f"c{number} abcd" for number in range(20)]
-    assert [group.result(wait=PATIENCE) for group in groups] == [28] * 10
+    assert [chain.result(wait=TIMEOUT) for chain in chains] == [f"c{number} abcd" for number in range(20)]
+    assert [group.result(wait=TIMEOUT) for group in groups] == [28] * 10
     until(lambda: app.queue.size() == EMPTY)
     runs = Counter(lines(path))
     assert [runs[f"member {number}"] for number in range(8)] == [10] * 8
@@ -152,7 +152,7 @@ def test_a_limit_holds_for_two_clusters(land: Callable[..., tuple[App, Cluster]]
     alone = app.task(importlib.import_module("redis_flow_deaths").alone).using(concurrency=1)
     jobs = [alone.enqueue(str(path)) for _ in range(8)]
 
-    assert all(job.fetch(PATIENCE) for job in jobs)
+    assert all(job.fetch(TIMEOUT) for job in jobs)
     assert lines(path) == ["in", "out"] * 8
 
 
@@ -162,7 +162,7 @@ def test_nothing_of_a_flow_is_left(
     """Once all have ended there are results, and what expires by itself."""
     app, cluster = land()
     chains, groups = begin(app, tmp_path / "witness")
-    assert all(flow.result(wait=PATIENCE) for flow in (*chains, *groups))
+    assert all(flow.result(wait=TIMEOUT) for flow in (*chains, *groups))
     until(lambda: app.queue.size() == EMPTY)
     cluster.stop(timeout=5)
 

@@ -79,7 +79,7 @@ def test_it_wakes_one_that_waits(make: Callable[..., tuple[RedisBroker, RedisRes
         (one,) = make()[0].lease(1, 25.0)
         tell(one.body.decode())
 
-    with Child(work, patience=30) as child:
+    with Child(work, timeout=30) as child:
         assert child.line() == "waits"
         since = time.monotonic()
         broker.commit_and_lease(None, (), [Settlement(held.receipt)], 0, [message(b"second")])
@@ -184,7 +184,7 @@ def test_it_is_there_or_not_with_the_results_it_follows_from(lasting: Any) -> No
             tell("one")
 
     for goal in (3, 30, 90):
-        with Child(work, patience=30) as child:
+        with Child(work, timeout=30) as child:
             for _ in range(goal):
                 assert child.line() == "one"
             child.kill()

@@ -69,12 +69,12 @@ def stubborn(path):
 """
 
 EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
-PATIENCE = 45.0
+TIMEOUT = 45.0
 
 
 def until(condition: Callable[[], Any]) -> Any:
     """Return what `condition` returns as soon as that is true in the sense of `if`."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not (found := condition()):
         assert time.monotonic() < end, condition
         time.sleep(0.01)
@@ -118,7 +118,7 @@ def land(tmp_path: Path, own: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def ended(app: App, job: Any) -> bool:
     """Whether a task was cancelled for good, and nothing is left of its message."""
-    result = job.fetch(PATIENCE)
+    result = job.fetch(TIMEOUT)
     assert (State.FAILED, "cancelled") == (result.state, result.kind), result
     until(lambda: app.queue.size() == EMPTY)
     return True
@@ -162,7 +162,7 @@ def test_a_running_task_is_ended(land: Callable[..., Any], tmp_path: Path, task:
     assert hanging.cancel()
 
     assert ended(app, hanging)
-    assert all((job.result(PATIENCE), job.fetch().attempts)[1] == 1 for job in jobs)
+    assert all((job.result(TIMEOUT), job.fetch().attempts)[1] == 1 for job in jobs)
     assert len(lines(tmp_path / "w")) == 1
 
 
@@ -218,5 +218,5 @@ def test_nothing_begins_while_the_queue_is_paused(land: Callable[..., Any], tmp_
 
     assert done == len(lines(path)) < 1000
     app.queue.resume()
-    assert all(job.fetch(PATIENCE).attempts == 1 for job in jobs)
+    assert all(job.fetch(TIMEOUT).attempts == 1 for job in jobs)
     assert len(lines(path)) == 1000

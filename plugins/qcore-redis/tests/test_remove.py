@@ -153,9 +153,9 @@ def test_nothing_is_lost_between_those_who_take(make: Callable[..., RedisBroker]
 
     wanted = [one.id for number, one in enumerate(many) if number % 7 == 0]
     with (
-        Child(consume, patience=30) as first,
-        Child(consume, patience=30) as second,
-        Child(produce, patience=30) as third,
+        Child(consume, timeout=30) as first,
+        Child(consume, timeout=30) as second,
+        Child(produce, timeout=30) as third,
     ):
         told = [first.line(), second.line()]
         found = [body[ID_AT] for body in broker.remove_messages(wanted)]

@@ -174,7 +174,7 @@ def test_pruning_by_kind_and_saving_do_not_meet(make: Callable[[], RedisResults]
             other.save(made)
             tell(" ".join(one.id.hex() for one in made))
 
-    with Child(work, patience=30) as child:
+    with Child(work, timeout=30) as child:
         saved: list[bytes] = []
         while line := child.line():
             saved += map(bytes.fromhex, line.split())

@@ -53,7 +53,7 @@ def drain(broker: RedisBroker, wait: float = 0.0) -> list[bytes]:
     return found
 
 
-def patiently(call: Callable[[], Any]) -> Any:
+def in_time(call: Callable[[], Any]) -> Any:
     """Return what a call returns as soon as the server answers."""
     end = time.monotonic() + 45
     while True:
@@ -108,7 +108,7 @@ def test_leases_survive_the_server(own: Any) -> None:
     with pytest.raises(BackendUnavailable, match="does not answer"):
         broker.ping()
     own.start()
-    patiently(broker.ping)
+    in_time(broker.ping)
     broker.settle(acks([done]))
 
     assert sorted(drain(broker, 2.0)) == [b"held", b"waiting"]
@@ -154,7 +154,7 @@ def test_a_waiting_consumer_outlives_the_server(own: Any) -> None:
     own.start()
     put(RedisBroker(made), b"after")
 
-    assert [one.body for one in patiently(lambda: consumer.lease(1, 1.0))] == [b"after"]
+    assert [one.body for one in in_time(lambda: consumer.lease(1, 1.0))] == [b"after"]
 
 
 def test_a_paused_server_loses_nothing(own: Any) -> None:
@@ -516,7 +516,7 @@ def test_a_server_that_still_reads_its_data_is_waited_for(start: Callable[..., A
         with pytest.raises(BackendUnavailable) as caught:
             before.ping()
         told = str(caught.value)
-    patiently(before.ping)
+    in_time(before.ping)
 
     assert "still reading its data from disk" in told
     assert len(drain(before)) == 2501

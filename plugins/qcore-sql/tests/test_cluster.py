@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.chaos
 
 #: seconds any one condition is given
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
     """Return the value of `condition` as soon as it is true."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not (found := condition()):
-        assert time.monotonic() < end, f"still waiting after {PATIENCE:g} seconds for {what}"
+        assert time.monotonic() < end, f"still waiting after {TIMEOUT:g} seconds for {what}"
         time.sleep(0.01)
     return found
 
@@ -59,5 +59,5 @@ def test_a_server_that_restarts_and_a_worker_that_dies_lose_nothing(server: Any,
 
         jobs.append(until(accepted, "the server"))
 
-        assert [job.result(wait=PATIENCE) for job in jobs] == [float(number) for number in range(51)]
+        assert [job.result(wait=TIMEOUT) for job in jobs] == [float(number) for number in range(51)]
         until(lambda: app.queue.size().ready == 0, "an empty queue")

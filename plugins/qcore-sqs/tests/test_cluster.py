@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: seconds a result is waited for; the machine may be busy
-PATIENCE = 45.0
+TIMEOUT = 45.0
 #: the example of Django-Q's documentation
 EXAMPLE = {
     "name": "SQSExample",
@@ -98,7 +98,7 @@ def test_the_example_of_django_q_runs(running: Callable[..., App]) -> None:
     app = running()
     jobs = [app.enqueue("sqs_tasks.double", number) for number in range(20)]
 
-    assert [job.result(wait=PATIENCE) for job in jobs] == [2 * number for number in range(20)]
+    assert [job.result(wait=TIMEOUT) for job in jobs] == [2 * number for number in range(20)]
 
 
 def test_a_killed_worker_s_task_runs_again_at_once(running: Callable[..., App], tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_killed_worker_s_task_runs_again_at_once(running: Callable[..., App], 
     app = running(workers=1)
     path = tmp_path / "witness"
 
-    found = app.enqueue("sqs_tasks.fall", str(path)).fetch(PATIENCE)
+    found = app.enqueue("sqs_tasks.fall", str(path)).fetch(TIMEOUT)
 
     first, second = map(float, path.read_text().splitlines())
     assert found is not None
@@ -125,7 +125,7 @@ def test_a_task_that_kills_its_workers_is_dead_lettered(
     (letter,) = until(lambda: _dead_letters(app))
 
     assert len(path.read_text().splitlines()) == 2
-    found = job.fetch(PATIENCE)
+    found = job.fetch(TIMEOUT)
     assert found is not None
     assert (found.state, found.crashes) == (State.FAILED, 2)
     assert "crashed its worker 2 times" in letter.reason
@@ -148,7 +148,7 @@ def test_a_task_longer_than_its_lease_runs_once(running: Callable[..., App], sqs
     app = running(workers=2, retry=3, timeout=30)
     job = app.enqueue("sqs_tasks.sleep", 7)
 
-    found = job.fetch(PATIENCE)
+    found = job.fetch(TIMEOUT)
 
     assert found is not None
     assert (found.state, found.attempts) == (State.SUCCESS, 1)
@@ -158,11 +158,11 @@ def test_a_task_longer_than_its_lease_runs_once(running: Callable[..., App], sqs
 def test_a_cluster_continues_after_throttling(running: Callable[..., App], sqs: Any) -> None:
     """Throttled requests are repeated and no task is lost."""
     app = running(workers=2)
-    app.enqueue("sqs_tasks.double", 1).result(wait=PATIENCE)
+    app.enqueue("sqs_tasks.double", 1).result(wait=TIMEOUT)
     sqs.tell(throttle={"ReceiveMessage": 8, "DeleteMessageBatch": 4})
     jobs = [app.enqueue("sqs_tasks.double", number) for number in range(10)]
 
-    assert sum(job.result(wait=PATIENCE) for job in jobs) == 90
+    assert sum(job.result(wait=TIMEOUT) for job in jobs) == 90
 
 
 def test_a_stopped_worker_releases_its_messages(
@@ -174,7 +174,7 @@ def test_a_stopped_worker_releases_its_messages(
         job = app.enqueue("sqs_tasks.sleep", 60, str(began))
         until(began.exists)
     with app.runtime.brokers.connection() as broker:
-        (found,) = broker.lease(1, PATIENCE)
+        (found,) = broker.lease(1, TIMEOUT)
 
     assert (found.deliveries, found.failures, found.crashes) == (1, 0, 0)
     assert job.fetch() is None

@@ -11,7 +11,7 @@ import pytest
 from qcore.errors import BackendUnavailable
 from qcore.model import Outgoing
 from qcore_sqs import SqsSettings, client
-from qcore_testing.server_line import ServerLine, patiently
+from qcore_testing.server_line import ServerLine, in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def test_an_answer_that_drips_is_given_up_in_time(new: Callable[..., SqsBroker],
     """The limit is for a request and its repetitions, and does not start anew with each byte."""
     new().enqueue([Outgoing(os.urandom(16), b"first")])
     broker = new(endpoint_url=f"http://127.0.0.1:{line.port}", timeout=1.0)
-    patiently(broker.ping)
+    in_time(broker.ping)
 
     with line.dripping():
         since = time.monotonic()
@@ -46,7 +46,7 @@ def test_an_answer_that_drips_is_given_up_in_time(new: Callable[..., SqsBroker],
 def test_a_wait_for_messages_is_not_cut_short(new: Callable[..., SqsBroker], line: ServerLine) -> None:
     """The limit is for what a request takes beyond the time it waits at SQS."""
     broker = new(endpoint_url=f"http://127.0.0.1:{line.port}", timeout=1.0)
-    patiently(broker.ping)
+    in_time(broker.ping)
     since = time.monotonic()
 
     assert list(broker.lease(1, 2.0)) == []
@@ -61,7 +61,7 @@ def test_a_request_is_not_repeated_beyond_its_limit(
     monkeypatch.setattr(client, "_THROTTLE_RETRIES", (1000, 0.2, 0.2))
     new().enqueue([Outgoing(os.urandom(16), b"first")])
     broker = new(timeout=2.0)
-    patiently(broker.ping)
+    in_time(broker.ping)
     sqs.tell(throttle={"GetQueueAttributes": 1000})
 
     with pytest.raises(BackendUnavailable):

@@ -345,12 +345,12 @@ def test_a_dead_letter_that_was_sent_twice_is_listed_once(sqs: Any, new: New) ->
     """A settlement that another process repeats adds no second dead letter."""
     broker, other = new(), new()
     broker.enqueue([message(b"once")])
-    bury = Settlement(one(broker).receipt, Action.DEAD_LETTER, reason="why")
+    to_dead_letters = Settlement(one(broker).receipt, Action.DEAD_LETTER, reason="why")
     sqs.tell(fail={"DeleteMessageBatch": ["AccessDenied", 403, 1]})
     with pytest.raises(BackendRejected):
-        broker.settle([bury])
+        broker.settle([to_dead_letters])
 
-    other.settle([bury])
+    other.settle([to_dead_letters])
     (letter,) = other.dead_letters()
 
     assert other.requeue([letter.id]) == 1

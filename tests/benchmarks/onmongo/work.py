@@ -13,7 +13,7 @@ from qcore import App, Cluster, Config
 from tests.benchmarks.counter import VARIABLE, Hits, ours
 
 #: seconds after which a measurement is given up
-_PATIENCE: Final = 300.0
+_TIMEOUT: Final = 300.0
 _BULK: Final = 1000
 #: tasks that are enqueued one by one at most, and at most this part of all
 _SINGLES: Final = 1000
@@ -60,7 +60,7 @@ def measure(count: int) -> dict[str, float]:
     for start in range(0, len(calls), _BULK):
         app.enqueue_many(calls[start : start + _BULK])
     bulk = time.perf_counter() - began
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT
     with Cluster(config):
         while hits.missing():
             if time.monotonic() > end:

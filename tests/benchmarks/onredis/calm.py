@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.onredis.session import Session
 
 #: Seconds anything may take here.
-_PATIENCE: Final = 20.0
+_TIMEOUT: Final = 20.0
 #: Tasks before anything is timed, so that every worker has imported what it needs.
 _WARM: Final = 20
 #: Seconds between two tasks at low load, at random so that no polling is in step with it.
@@ -33,10 +33,10 @@ def calm(session: Session) -> dict[str, float]:
     session.peer.hits([0])
     began = time.monotonic_ns()
     roots = session.peer.start()
-    session.until_hit(range(1), _PATIENCE)
+    session.until_hit(range(1), _TIMEOUT)
     figures = {"startup": (session.hits.stamps[0] - began) / 1e9}
     session.peer.hits(range(1, _WARM))
-    session.until_hit(range(_WARM), _PATIENCE)
+    session.until_hit(range(_WARM), _TIMEOUT)
     figures |= _latency(session)
     time.sleep(_SETTLED)
     figures["memory"] = sum(pss_bytes(root) for root in roots) / 1e6
@@ -59,7 +59,7 @@ def _latency(session: Session) -> dict[str, float]:
     for index in range(_WARM, _WARM + session.count("samples")):
         began = time.monotonic_ns()
         session.peer.hits([index])
-        until(partial(session.hits.ran, index), _PATIENCE, "one task", 0.001)
+        until(partial(session.hits.ran, index), _TIMEOUT, "one task", 0.001)
         taken.append((session.hits.stamps[index] - began) / 1e6)
         time.sleep(chance.uniform(*_PAUSE))
     taken.sort()
@@ -73,7 +73,7 @@ def wide(session: Session) -> dict[str, float]:
     for start in (session.peer.start, lambda: session.peer.start_more(_MORE)):
         roots = start()
         session.peer.hits(range(first, first + _WARM))
-        session.until_hit(range(first, first + _WARM), _PATIENCE)
+        session.until_hit(range(first, first + _WARM), _TIMEOUT)
         first += _WARM
         time.sleep(_SETTLED)
         taken.append(sum(pss_bytes(root) for root in roots) / 1e6)
@@ -85,10 +85,10 @@ def killed(session: Session) -> dict[str, float]:
     """Kill a worker amid a task; return the seconds until that task runs again."""
     session.peer.start()
     session.peer.hits(range(_WARM))
-    session.until_hit(range(_WARM), _PATIENCE)
+    session.until_hit(range(_WARM), _TIMEOUT)
     session.peer.jobs([("stall", _WARM, 0)])
     first, second = (session.folder / f"run-{number}" for number in range(2))
-    until(first.exists, _PATIENCE, "the task to be killed")
+    until(first.exists, _TIMEOUT, "the task to be killed")
     time.sleep(0.2)
     os.kill(int(first.read_text()), signal.SIGKILL)
     began = time.monotonic_ns()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
 #: Seconds after which a session is killed.
-_PATIENCE: Final = 45.0
+_TIMEOUT: Final = 45.0
 #: what of a drain is enqueued one by one at most
 _SINGLES: Final = 3000
 
@@ -99,11 +99,11 @@ def hold(rival: Rival, python: str, session: str, port: int, size: Size) -> dict
                 start_new_session=True,
             )
             try:
-                told, _ = process.communicate(timeout=_PATIENCE)
+                told, _ = process.communicate(timeout=_TIMEOUT)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                return {"odd": f"not done within {_PATIENCE:g} s"}  # type: ignore[dict-item]  # the reason
+                return {"odd": f"not done within {_TIMEOUT:g} s"}  # type: ignore[dict-item]  # the reason
         return _figures(told, errors)
 
 

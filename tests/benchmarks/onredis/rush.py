@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.onredis.session import Session
 
 #: Seconds a drain may take.
-_PATIENCE: Final = 30.0
+_TIMEOUT: Final = 30.0
 #: Tasks enqueued before anything is timed, so that connections and scripts are there.
 _WARM: Final = 20
 
@@ -24,7 +24,7 @@ def plain(session: Session) -> dict[str, float]:
     last = _fill(session, figures)
     before = session.wire.processor()
     session.peer.start()
-    session.until_hit(range(last), _PATIENCE)
+    session.until_hit(range(last), _TIMEOUT)
     figures["redis"] = (session.wire.processor() - before) / last * 1e6
     figures["drain"] = session.steady(range(last))
     session.once()
@@ -59,7 +59,7 @@ def stored(session: Session) -> dict[str, float]:
     enqueue = getattr(session.peer, "hits_bulk", session.peer.hits)
     enqueue(range(last))
     session.peer.start()
-    session.until_hit(range(last), _PATIENCE)
+    session.until_hit(range(last), _TIMEOUT)
     until(lambda: session.wire.stored() >= last, 10, f"storing {last} results", 0.1)
     session.once()
     return {"drain": session.steady(range(last))}
@@ -71,6 +71,6 @@ def heavy(session: Session) -> dict[str, float]:
     text = "0123456789" * 10_000
     session.peer.jobs([("weigh", index, text) for index in range(last)])
     session.peer.start()
-    session.until_hit(range(last), _PATIENCE)
+    session.until_hit(range(last), _TIMEOUT)
     session.once()
     return {"drain": session.steady(range(last))}

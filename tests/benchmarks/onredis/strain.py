@@ -21,7 +21,7 @@ _LONG: Final = 0.4
 #: Seconds between the beginnings of two bursts: a burst is done when the next comes.
 _BETWEEN: Final = 0.7
 #: Seconds a kind of work or a burst may take.
-_PATIENCE: Final = 30.0
+_TIMEOUT: Final = 30.0
 #: tasks a deep queue is measured by, and a shallow one at a time
 _SAMPLE: Final = 40_000
 _SHALLOW: Final = 1000
@@ -40,7 +40,7 @@ def work(session: Session) -> dict[str, float]:
         first = last
     session.peer.start()
     figures = {}
-    session.until_hit(range(first), _PATIENCE)
+    session.until_hit(range(first), _TIMEOUT)
     for name, indexes in parts:
         figures[name] = _busy(session, indexes, first)
     session.once()
@@ -62,7 +62,7 @@ def mix(session: Session) -> dict[str, float]:
     """Return how long short tasks waited while one in a hundred is long."""
     session.peer.start()
     session.peer.hits([0])
-    session.until_hit(range(1), _PATIENCE)
+    session.until_hit(range(1), _TIMEOUT)
     waits, index = [], 1
     for _ in range(session.count("bursts")):
         began = time.monotonic()
@@ -72,7 +72,7 @@ def mix(session: Session) -> dict[str, float]:
             session.peer.jobs([("sleep", index, _LONG if number == _EARLY else _SHORT)])
             index += 1
         long = index - _BURST + _EARLY
-        session.until_hit(range(index), _PATIENCE)
+        session.until_hit(range(index), _TIMEOUT)
         waits += [(session.hits.stamps[one] - stamp) / 1e6 for one, stamp in asked.items() if one != long]
         time.sleep(max(0.0, began + _BETWEEN - time.monotonic()))
     waits.sort()
@@ -89,12 +89,12 @@ def deep(session: Session) -> dict[str, float]:
     for first in range(0, shallow, _SHALLOW):
         batch = range(first, first + _SHALLOW)
         peer.hits_bulk(batch)
-        session.until_hit(batch, _PATIENCE)
+        session.until_hit(batch, _TIMEOUT)
         rates.append(session.steady(batch))
     peer.stop()
     peer.hits_bulk(range(shallow, shallow + pending))
     peer.start()
     sample = range(shallow, shallow + _SAMPLE)
-    session.until_hit(sample, _PATIENCE)
+    session.until_hit(sample, _TIMEOUT)
     rate = session.steady(sample)
     return {"pending": rate, "few": statistics.median(rates), "ratio": rate / statistics.median(rates)}

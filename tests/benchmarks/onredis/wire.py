@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 #: Seconds the server has to come up.
-_PATIENCE: Final = 10.0
+_TIMEOUT: Final = 10.0
 
 
 class Wire:
@@ -91,7 +91,7 @@ class Server:
         self._until_it_answers()
 
     def _until_it_answers(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while True:
             try:
                 Wire(self.port).ask("PING")

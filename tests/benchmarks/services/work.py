@@ -16,7 +16,7 @@ from qcore import App, Cluster, Config
 from tests.benchmarks.counter import VARIABLE, Hits, ours
 
 #: seconds after which a measurement is given up
-_PATIENCE: Final = 300.0
+_TIMEOUT: Final = 300.0
 #: tasks that are enqueued one by one
 _SINGLES: Final = 50
 
@@ -65,7 +65,7 @@ def measure(count: int) -> dict[str, float]:
     before, began = asked(), time.perf_counter()
     app.enqueue_many([hit.bind(index) for index in range(_SINGLES, count)])
     bulk, sent = time.perf_counter() - began, asked() - before
-    before, end = asked(), time.monotonic() + _PATIENCE
+    before, end = asked(), time.monotonic() + _TIMEOUT
     with Cluster(config):
         while hits.missing():
             if time.monotonic() > end:

@@ -39,7 +39,7 @@ class _Late(BaseException):
 
 @click.command("health")
 @click.option(
-    "--patience",
+    "--stalled-after",
     type=click.FloatRange(min=0),
     default=10.0,
     show_default=True,
@@ -48,11 +48,11 @@ class _Late(BaseException):
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds for the whole check; 10 more than --patience if not given.",
+    help="Seconds for the whole check; 10 more than --stalled-after if not given.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def command(session: Session, patience: float, timeout: float | None, as_json: bool) -> int:
+def command(session: Session, stalled_after: float, timeout: float | None, as_json: bool) -> int:
     """Check that the queue is being worked on: exit code 0 if so, 1 if not.
 
     A queue is healthy if it has a cluster that reports no trouble and that takes messages or runs
@@ -61,9 +61,9 @@ def command(session: Session, patience: float, timeout: float | None, as_json: b
     while some are ready, they must become fewer or be leased. If the broker does not answer in time,
     the exit code is 69.
     """
-    with _within(patience + _ANSWER if timeout is None else timeout):
+    with _within(stalled_after + _ANSWER if timeout is None else timeout):
         first = look(session.app)
-        faults = examine(session, first, patience)
+        faults = examine(session, first, stalled_after)
     if as_json:
         say_json(
             {
@@ -108,14 +108,14 @@ def _within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def examine(session: Session, first: QueueOverview, patience: float) -> list[str]:
+def examine(session: Session, first: QueueOverview, stalled_after: float) -> list[str]:
     """Return what is wrong, the first fault seen first; nothing if the queue is healthy."""
     ready = counted(first.queue.ready, "message")
     if not first.status:
-        if _moves(session, first, patience):
+        if _moves(session, first, stalled_after):
             return []
         fault = (
-            f"{ready} ready, but none was taken in {counted(patience, 'second')}; "
+            f"{ready} ready, but none was taken in {counted(stalled_after, 'second')}; "
             "read the workers' log, or start a cluster with: qcore run MODULE:APP"
         )
         return [fault]
@@ -135,18 +135,18 @@ def examine(session: Session, first: QueueOverview, patience: float) -> list[str
         for one in first.clusters
         if abs(now - one.published) > _STALE
     ]
-    if not faults and not _moves(session, first, patience):
+    if not faults and not _moves(session, first, stalled_after):
         workers = sum(len(one.workers) for one in first.clusters)
         faults.append(
             f"{ready} ready and {counted(workers, 'worker')} idle, but none was taken in "
-            f"{counted(patience, 'second')}; read the workers' log, then restart the cluster"
+            f"{counted(stalled_after, 'second')}; read the workers' log, then restart the cluster"
         )
     return faults
 
 
-def _moves(session: Session, first: QueueOverview, patience: float) -> bool:
+def _moves(session: Session, first: QueueOverview, stalled_after: float) -> bool:
     """Wait until a message is taken or a task runs, or no message is ready."""
-    end = time.monotonic() + patience
+    end = time.monotonic() + stalled_after
     now = before = first
     while True:
         if not now.queue.ready or now.paused or any(map(busy, now.clusters)) or _done(now) != _done(first):

@@ -139,15 +139,15 @@ class Pool:
         self.zygote.kill()
         return self._zygote_gone(hung=True)
 
-    def _owed(self, now: float, patience: float) -> str:
-        """Return what the zygote should have done `patience` seconds ago, empty if nothing."""
+    def _owed(self, now: float, seconds: float) -> str:
+        """Return what the zygote should have done `seconds` seconds ago, empty if nothing."""
         for slot in self.slots:
-            if slot.spawning and now - slot.started > patience:
+            if slot.spawning and now - slot.started > seconds:
                 return f"it was to fork worker {slot.number} {now - slot.started:.0f} s ago"
             if not slot.has_ended():
                 continue
             slot.ended_at = slot.ended_at or now
-            if now - slot.ended_at > patience:
+            if now - slot.ended_at > seconds:
                 return f"worker {slot.number} (pid {slot.pid}) ended {now - slot.ended_at:.0f} s ago"
         return ""
 

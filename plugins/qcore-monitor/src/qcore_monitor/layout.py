@@ -33,7 +33,7 @@ _ORDER: Final = (Panel.CLUSTERS, Panel.RUNNING, Panel.DEAD_LETTERS, Panel.FAILUR
 #: Most lines of one trouble.
 _TROUBLE: Final = 3
 #: Seconds, and looks, without an answer before that is shown.
-_PATIENCE: Final = 3.0
+_TIMEOUT: Final = 3.0
 
 _KEYS: Final = {
     Mode.LISTS: (
@@ -95,7 +95,7 @@ def _troubles(view: View, snapshot: Snapshot, now: float) -> list[str]:
     silent = now - snapshot.taken
     if snapshot.overview is None:
         return told or ["asking the broker ..."]
-    if silent > max(_PATIENCE, 3 * view.every):
+    if silent > max(_TIMEOUT, 3 * view.every):
         told.append(f"these figures are {formatting.span(silent)} old")
     if snapshot.overview.unreadable:
         told.append(f"{counted(snapshot.overview.unreadable, 'cluster')} signed with a key that is not ours")

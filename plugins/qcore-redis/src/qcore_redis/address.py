@@ -14,7 +14,7 @@ from qcore_redis.connection import Connection
 from qcore_redis.pool import MOST
 
 #: seconds for a connection, and for a call beyond the time it was asked to wait
-PATIENCE: Final = 5.0
+CONNECT_TIMEOUT: Final = 5.0
 #: seconds that replicas get to confirm, unless `wait_replicas_timeout` says otherwise
 CONFIRM: Final = 1.0
 #: seconds between signs of life on a silent connection, and how many may be missed
@@ -32,15 +32,15 @@ class Address(ABC):
     def __init__(self, keywords: dict[str, Any], title: str) -> None:
         self.title = title
         #: seconds a whole call may take
-        self.timeout = float(keywords.get("socket_timeout") or PATIENCE)
+        self.timeout = float(keywords.get("socket_timeout") or CONNECT_TIMEOUT)
         #: seconds of it in which a cluster that is being changed is asked again
-        self.patience = self.timeout
+        self.connect_timeout = self.timeout
         #: connections of one process
         self.most = int(keywords.get("max_connections") or MOST)
         #: replicas that must have what is enqueued, and the seconds they get
         self.replicas = int(keywords.get("wait_replicas") or 0)
         self.replicas_timeout = float(keywords.get("wait_replicas_timeout") or CONFIRM)
-        self._patience = float(keywords.get("socket_connect_timeout") or PATIENCE)
+        self._connect_timeout = float(keywords.get("socket_connect_timeout") or CONNECT_TIMEOUT)
         self._keywords = {name: value for name, value in keywords.items() if name not in OWN}
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Server(Address):
         return connection
 
     def _connect(self, options: dict[str, Any], deadline: float) -> socket.socket:
-        seconds = min(self._patience, deadline - time.monotonic())
+        seconds = min(self._connect_timeout, deadline - time.monotonic())
         if seconds <= 0:
             raise TimeoutError("timed out")
         if path := options.get("unix_socket_path"):

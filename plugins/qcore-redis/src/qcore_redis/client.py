@@ -164,7 +164,7 @@ class Client:
     ) -> Any:  # noqa: ANN401 - as above
         """Ask again while a cluster is being changed: elsewhere at once, or here after a pause."""
         pause, followed = _PAUSES[0], False
-        patience = deadline - self.address.timeout + self.address.patience
+        give_up_at = deadline - self.address.timeout + self.address.connect_timeout
         while isinstance(reply, hiredis.ReplyError) and error_mapping.is_changing(reply):
             word, node = error_mapping.redirection(reply)
             if word == "MOVED" and not self.address.follows:
@@ -174,7 +174,7 @@ class Client:
                 if not (isinstance(reply, hiredis.ReplyError) and error_mapping.is_changing(reply)):
                     return reply
             if word != "MOVED" or followed:
-                if time.monotonic() + pause >= patience:
+                if time.monotonic() + pause >= give_up_at:
                     return reply
                 time.sleep(pause)
                 pause = min(pause * 2, _PAUSES[1])

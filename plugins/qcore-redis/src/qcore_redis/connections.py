@@ -27,7 +27,7 @@ class Secure(Address):
             "socket_keepalive": True,
             **self._keywords,
             "socket_timeout": self.timeout,
-            "socket_connect_timeout": self._patience,
+            "socket_connect_timeout": self._connect_timeout,
             # answers are read by us, and nothing is sent twice
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),
@@ -39,7 +39,7 @@ class Secure(Address):
         seconds = deadline - time.monotonic()
         if seconds <= 0:
             raise error_mapping.lost(TimeoutError("timed out"), self.title)
-        limits = {"socket_timeout": seconds, "socket_connect_timeout": min(seconds, self._patience)}
+        limits = {"socket_timeout": seconds, "socket_connect_timeout": min(seconds, self._connect_timeout)}
         try:
             connection = self._client(limits).connection_pool.make_connection()
             connection.connect()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: seconds for a loaded machine
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 _KEY = "a key of the tests of a plugin of qcore"
 
 
@@ -34,8 +34,8 @@ def check_tasks_run_beside_garbage(settings: dict[str, Any], put: Callable[[], i
         assert put() > 0
         jobs = [app.enqueue("math.sqrt", number * number) for number in range(10)]
         with Cluster(config).start() as cluster:
-            results = [job.result(wait=_PATIENCE) for job in jobs]
-            end = time.monotonic() + _PATIENCE
+            results = [job.result(wait=_TIMEOUT) for job in jobs]
+            end = time.monotonic() + _TIMEOUT
             while (size := app.queue.size()).ready and time.monotonic() < end:
                 time.sleep(0.02)
             replaced = sum(cluster.status().reincarnations.values())

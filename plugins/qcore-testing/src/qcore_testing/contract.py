@@ -29,7 +29,7 @@ class Contract:
     #: seconds of the shortest lease or delay the backend can tell from none
     time_unit: ClassVar[float] = 0.25
     #: seconds anything may take that should happen at once; for a loaded machine
-    patience: ClassVar[float] = 20.0
+    timeout: ClassVar[float] = 20.0
     #: seconds a clock of the backend may be off
     tolerance: ClassVar[float] = 0.05
 
@@ -76,12 +76,12 @@ class Contract:
 
     def soon(self, since: Stopwatch, most: float | None = None) -> None:
         """See that it did not take longer than anything may that should happen at once."""
-        passed, most = since.seconds, most or self.patience
+        passed, most = since.seconds, most or self.timeout
         assert passed < most, f"it took {passed:.1f} s, not less than {most:.1f} s"
 
     def deadline(self) -> Iterator[float]:
         """Yield the seconds left for something that should happen, until none are."""
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + self.timeout
         while (left := end - time.monotonic()) > 0:
             yield left
 
@@ -91,7 +91,7 @@ class Contract:
 
     def child(self, work: Callable[[Callable[[str], None]], None]) -> Child:
         """Run `work(tell)` in a process of its own."""
-        return Child(work, patience=self.patience)
+        return Child(work, timeout=self.timeout)
 
     def kill_amid(self, child: Child, lines: int, at: float) -> list[str]:
         """Kill a process that does the same again and again; return what it sent.

@@ -33,8 +33,8 @@ def frozen(pid: int) -> Iterator[None]:
 class Child:
     """A forked process; it ends when its function ends or at the latest with the `with` block."""
 
-    def __init__(self, work: Callable[[Callable[[str], None]], None], *, patience: float = 20.0) -> None:
-        self._patience = patience
+    def __init__(self, work: Callable[[Callable[[str], None]], None], *, timeout: float = 20.0) -> None:
+        self._timeout = timeout
         self._rest = b""
         self._status: int | None = None
         self._read, write = os.pipe()
@@ -56,10 +56,10 @@ class Child:
 
     def line(self) -> str | None:
         """Return the next line it sent, or None when it has ended and sent no more."""
-        end = time.monotonic() + self._patience
+        end = time.monotonic() + self._timeout
         while b"\n" not in self._rest:
             if not select.select([self._read], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise TimeoutError(f"the process said nothing for {self._patience:.0f} seconds")
+                raise TimeoutError(f"the process said nothing for {self._timeout:.0f} seconds")
             block = os.read(self._read, 65536)
             if not block:
                 return None

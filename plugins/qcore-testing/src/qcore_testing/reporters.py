@@ -73,7 +73,7 @@ class ErrorReporterContract(Contract):
 
         reporter.report(a_task(), error, "Traceback (most recent call last):\nValueError: the pump is dry")
         reporter.report(a_task(name="shop.tasks.ship"), None, "the worker died of signal 9")
-        reporter.flush(self.patience)
+        reporter.flush(self.timeout)
 
         sent = received()
         words = ("shop.tasks.pay", "ValueError", "the pump is dry", "shop.tasks.ship", "died of signal 9")
@@ -111,7 +111,7 @@ class ErrorReporterContract(Contract):
         reporter = new()
 
         def hang(*_: object, **__: object) -> NoReturn:
-            threading.Event().wait(self.patience / 10)
+            threading.Event().wait(self.timeout / 10)
             raise TimeoutError("the network of this test is not there")
 
         monkeypatch.setattr(socket.socket, "connect", hang)
@@ -126,7 +126,7 @@ class ErrorReporterContract(Contract):
         reporter = new()
 
         def hang(*_: object, **__: object) -> NoReturn:
-            threading.Event().wait(2 * self.patience)
+            threading.Event().wait(2 * self.timeout)
             raise TimeoutError("the network of this test is not there")
 
         monkeypatch.setattr(socket.socket, "connect", hang)

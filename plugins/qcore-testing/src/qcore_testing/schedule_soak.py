@@ -131,7 +131,7 @@ class ScheduleSoak:
                 _fire(firing, store, now)
         firing.close()
 
-    def work_off(self, patience: float) -> Counted:
+    def work_off(self, timeout: float) -> Counted:
         """Run what was enqueued, on two clusters, and count."""
         there = self._app.runtime.of(_OTHER)
         wanted = {one.name: _before(one) for one in self._app.schedules.list()}
@@ -145,9 +145,9 @@ class ScheduleSoak:
         for config in (self._config, there.config):
             texts = config.as_dict() | {"scheduler": False, "workers": 1, "preload": [__name__]}
             with Cluster(Config.from_dict(texts)), there.of(config.name).brokers.connection() as broker:
-                end = time.monotonic() + patience
+                end = time.monotonic() + timeout
                 while (size := broker.size()).ready or size.leased or size.delayed:
-                    assert time.monotonic() < end, f"{size} after {patience:g} seconds"
+                    assert time.monotonic() < end, f"{size} after {timeout:g} seconds"
                     time.sleep(0.05)
         ran = {
             path.name: sorted(map(float, path.read_text().split()))
@@ -173,7 +173,7 @@ class ScheduleSoak:
 
     def _start(self, index: int) -> Child:
         seed = self._chance.random()
-        return Child(lambda send: self._keep_time(index, seed, send), patience=60.0)
+        return Child(lambda send: self._keep_time(index, seed, send), timeout=60.0)
 
     def _keep_time(self, index: int, seed: float, send: Callable[[str], None]) -> None:
         """Be one of the two."""

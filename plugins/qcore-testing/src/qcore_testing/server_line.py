@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 #: seconds between two bytes, unless a test says otherwise
 _PAUSE: Final = 0.05
 #: seconds a call is given to be answered at all
-_PATIENCE: Final = 45.0
+_TIMEOUT: Final = 45.0
 
 
-def patiently(call: Callable[[], object]) -> None:
+def in_time(call: Callable[[], object]) -> None:
     """Make a call until it is answered in time, as on a busy machine it may not be at first."""
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT
     while True:
         try:
             call()

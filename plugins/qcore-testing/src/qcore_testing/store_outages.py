@@ -69,7 +69,7 @@ class StoreOutageRules(Contract):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(max(0.0, 2 * self.patience - since.seconds))
+            thread.join(max(0.0, 2 * self.timeout - since.seconds))
         silent = [f"{name} did not return" for name in calls if name not in told]
         return silent + [said for said in told.values() if said]
 

@@ -24,7 +24,7 @@ _KEY: Final = "a key of the tests of writers without a key"
 #: one that no process of ours knows
 _STRANGE: Final = "the key of somebody else, who can write to the backend"
 #: seconds any condition is waited for
-_PATIENCE: Final = 45.0
+_TIMEOUT: Final = 45.0
 #: where a bit of a message is flipped: in its id, behind it, and at its end
 _PLACES: Final = (ID_AT.start, ID_AT.stop, ID_AT.stop + 20, -1)
 
@@ -46,7 +46,7 @@ def check_a_writer_without_a_key_changes_nothing(settings: dict[str, Any]) -> No
         altered = _alter_a_message(app)
         cancelled = _forge_a_cancellation(app)
         with Cluster(config).start() as cluster:
-            assert cancelled.result(wait=_PATIENCE) == 2.0
+            assert cancelled.result(wait=_TIMEOUT) == 2.0
             _check_dead_letters(app, altered)
             _check_pause(app)
             _check_results(app)
@@ -64,7 +64,7 @@ def _alter_a_message(app: App) -> list[bytes]:
     """Put copies of a message into the queue of which each has another bit flipped, and take it away."""
     app.enqueue("math.sqrt", 4)
     with app.runtime.brokers.connection() as broker:
-        (one,) = broker.lease(1, _PATIENCE)
+        (one,) = broker.lease(1, _TIMEOUT)
         broker.settle([Settlement(one.receipt, Action.ACK)])
         altered = [_flipped(one.body, place) for place in _PLACES]
         broker.enqueue([Outgoing(os.urandom(16), body) for body in altered])
@@ -72,7 +72,7 @@ def _alter_a_message(app: App) -> list[bytes]:
 
 
 def _check_dead_letters(app: App, altered: list[bytes]) -> None:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT
     found: list[bytes] = []
     while sorted(found) != sorted(altered) and time.monotonic() < end:
         with app.runtime.brokers.connection() as broker:
@@ -101,13 +101,13 @@ def _check_pause(app: App) -> None:
     for forged in _forged(app, PAUSED):
         with app.runtime.coordination_stores.connection() as store:
             store.set_flag(PAUSED, forged, 600.0)
-        assert app.enqueue("math.sqrt", 9).result(wait=_PATIENCE) == 3.0
+        assert app.enqueue("math.sqrt", 9).result(wait=_TIMEOUT) == 3.0
         assert not app.queue.is_paused()
 
 
 def _check_results(app: App) -> None:
     jobs = [app.enqueue("math.sqrt", number) for number in (16, 25)]
-    assert [job.result(wait=_PATIENCE) for job in jobs] == [4.0, 5.0]
+    assert [job.result(wait=_TIMEOUT) for job in jobs] == [4.0, 5.0]
     with app.runtime.stores.connection() as store:
         ours, other = store.get([bytes.fromhex(job.id) for job in jobs])
         assert ours is not None

@@ -53,7 +53,7 @@ class BrokerTests(Contract):
             found += broker.lease(min(count - len(found), broker.capabilities.max_batch), left)
             if len(found) >= count:
                 return found
-        raise AssertionError(f"{len(found)} of {count} messages came within {self.patience:.0f} seconds")
+        raise AssertionError(f"{len(found)} of {count} messages came within {self.timeout:.0f} seconds")
 
     def nothing(self, broker: Broker, seconds: float = 0.0) -> None:
         """See that no message can be leased for so long."""
@@ -63,7 +63,7 @@ class BrokerTests(Contract):
         """End one lease."""
         broker.settle([Settlement(delivery.receipt, action, **fields)])  # type: ignore[arg-type]  # its fields
 
-    def bury(self, broker: Broker, *bodies: bytes, reason: str = "of no use") -> None:
+    def dead_letter(self, broker: Broker, *bodies: bytes, reason: str = "of no use") -> None:
         """Enqueue messages and dead-letter them, one after the other."""
         skip_unless(broker.capabilities.dead_letters, "keeps no dead letters")
         for body in bodies:

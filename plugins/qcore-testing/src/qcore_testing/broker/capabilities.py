@@ -116,7 +116,7 @@ class CapabilityRules(BrokerTests):
             self.put(new(), b"wake up")
             assert child.line() == "got 1"
 
-        self.soon(since, 2 * self.patience)
+        self.soon(since, 2 * self.timeout)
 
     def test_an_id_that_is_queued_is_not_queued_twice(self, new: MakeBroker) -> None:
         """A second message with an id that is still queued is dropped."""

@@ -140,7 +140,7 @@ class CommitRules(BrokerTests):
 
         since = Stopwatch()
         going_on.start()
-        found = bodies(consumer.lease(1, 2 * self.patience))
+        found = bodies(consumer.lease(1, 2 * self.timeout))
         going_on.join()
 
         assert found == [b"follows"]

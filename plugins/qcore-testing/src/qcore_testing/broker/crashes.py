@@ -53,7 +53,7 @@ class CrashRules(BrokerTests):
         def consume(send: Callable[[str], None]) -> None:
             broker = new(retry=self.time_unit)
             send("waiting")
-            broker.lease(1, self.patience)
+            broker.lease(1, self.timeout)
             signal.pause()
 
         with self.child(consume) as child:

@@ -20,7 +20,7 @@ class DeadLetterRules(BrokerTests):
         """Count the messages by state."""
         broker = new()
         can = broker.capabilities
-        self.bury(broker, b"dead") if can.dead_letters else None
+        self.dead_letter(broker, b"dead") if can.dead_letters else None
         self.put(broker, *numbered(5))
         leased = self.some(broker, 2)
         if can.delay:
@@ -55,7 +55,7 @@ class DeadLetterRules(BrokerTests):
         broker, other = new(), new()
         can = broker.capabilities
         delays = can.delay and can.purges_delayed
-        self.bury(broker, b"dead") if can.dead_letters else None
+        self.dead_letter(broker, b"dead") if can.dead_letters else None
         self.put(broker, *numbered(4))
         leased = self.one(broker)
         if delays:
@@ -87,7 +87,7 @@ class DeadLetterRules(BrokerTests):
         """List dead letters, oldest first, starting behind the one whose id is `after`."""
         broker = new()
         before = time.time()
-        self.bury(broker, *numbered(5))
+        self.dead_letter(broker, *numbered(5))
         other = new()
 
         letters = list(other.dead_letters())
@@ -117,7 +117,7 @@ class DeadLetterRules(BrokerTests):
     def test_a_requeued_letter_can_be_buried_again(self, new: MakeBroker) -> None:
         """Make dead letters ready again."""
         broker = new()
-        self.bury(broker, b"again")
+        self.dead_letter(broker, b"again")
         broker.requeue([letter.id for letter in broker.dead_letters()])
 
         self.settle(broker, self.one(broker), Action.DEAD_LETTER, reason="still no")
@@ -127,7 +127,7 @@ class DeadLetterRules(BrokerTests):
     def test_unknown_letters_are_passed_over(self, new: MakeBroker) -> None:
         """Unknown ids are ignored; the number requeued is returned."""
         broker = new()
-        self.bury(broker, *numbered(3))
+        self.dead_letter(broker, *numbered(3))
         first, second, third = [letter.id for letter in broker.dead_letters()]
         strange = ["", "unknown", "-1", "0", "9" * 30, "../../etc/passwd", "\N{SNOWMAN}"]
 
@@ -140,7 +140,7 @@ class DeadLetterRules(BrokerTests):
     def test_deleted_letters_are_gone(self, new: MakeBroker) -> None:
         """Remove dead letters for good; return how many there were."""
         broker, other = new(), new()
-        self.bury(broker, *numbered(3))
+        self.dead_letter(broker, *numbered(3))
         first, second, third = [letter.id for letter in other.dead_letters()]
 
         assert other.delete([first, "unknown", third]) == 2

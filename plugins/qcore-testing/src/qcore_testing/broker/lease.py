@@ -81,7 +81,7 @@ class LeaseRules(BrokerTests):
         self.put(broker, b"one", b"two")
 
         since = Stopwatch()
-        found = list(broker.lease(min(10, broker.capabilities.max_batch), 2 * self.patience))
+        found = list(broker.lease(min(10, broker.capabilities.max_batch), 2 * self.timeout))
         found += self.some(broker, 2 - len(found)) if len(found) < 2 else []
 
         assert {b"one", b"two"} == set(bodies(found))
@@ -92,8 +92,8 @@ class LeaseRules(BrokerTests):
         broker = new()
         self.put(broker, *numbered(5))
 
-        assert len(broker.lease(1, self.patience)) == 1
-        assert len(broker.lease(2, self.patience)) in (1, 2)
+        assert len(broker.lease(1, self.timeout)) == 1
+        assert len(broker.lease(2, self.timeout)) in (1, 2)
 
     def test_a_waiting_lease_gets_what_comes(self, new: MakeBroker, make: MakeBroker) -> None:
         """Hand out up to `limit` messages, waiting up to `wait` seconds for the first."""
@@ -104,16 +104,16 @@ class LeaseRules(BrokerTests):
             # a connection belongs to the thread that made it
             broker = make()
             began.set()
-            got.extend(broker.lease(1, self.patience))
+            got.extend(broker.lease(1, self.timeout))
             broker.close()
 
         thread = threading.Thread(target=consume)
         thread.start()
-        began.wait(self.patience)
+        began.wait(self.timeout)
         producer = new()
         self.nothing_left_waiting(thread)
         self.put(producer, b"at last")
-        thread.join(self.patience)
+        thread.join(self.timeout)
 
         assert bodies(got) == [b"at last"]
 
@@ -157,7 +157,7 @@ class LeaseRules(BrokerTests):
         try:
             alarm.start()
             with pytest.raises(raised):
-                broker.lease(1, 2 * self.patience)
+                broker.lease(1, 2 * self.timeout)
         finally:
             alarm.join()
             signal.signal(signal.SIGUSR1, before)

@@ -22,7 +22,7 @@ class NamespaceRules(BrokerTests):
         ours, theirs = new(owner=b"o" * 16), new(name=name, owner=b"o" * 16)
         can = ours.capabilities
         if can.dead_letters:
-            self.bury(theirs, b"their dead letter")
+            self.dead_letter(theirs, b"their dead letter")
         self.put(theirs, *numbered(3))
         held = bodies(self.some(theirs, 1))
 

@@ -75,18 +75,18 @@ class OutageRules(BrokerTests):
         for thread in threads:
             thread.start()
         for _ in threads:
-            assert connected.acquire(timeout=self.patience)
+            assert connected.acquire(timeout=self.timeout)
         with freeze_server():
             frozen.set()
             since = Stopwatch()
             # a call may ask more than once, each time in bounded time
-            while len(told) < len(names) and since.seconds < 2 * self.patience:
+            while len(told) < len(names) and since.seconds < 2 * self.timeout:
                 self.let_pass(0.02)
             silent = [f"{name} did not return in {since.seconds:.0f} s" for name in names if name not in told]
             wrong = [said for said in told.values() if said]
         thawed.set()
         for thread in threads:
-            thread.join(self.patience)
+            thread.join(self.timeout)
 
         assert not silent + wrong, f"while the server was frozen: {'; '.join(silent + wrong)}"
         # what was asked while it was frozen may be done now

@@ -68,7 +68,7 @@ class RefusalRules(BrokerTests):
         """A message that is not a dead letter stays, whatever ids are given."""
         broker, other = new(), new()
         skip_unless(broker.capabilities.dead_letters, "keeps no dead letters")
-        self.bury(broker, b"requeued")
+        self.dead_letter(broker, b"requeued")
         (letter,) = broker.dead_letters()
         broker.requeue([letter.id])
         sent = message(b"ready")

@@ -74,7 +74,7 @@ class RemoveRules(BrokerTests):
     def test_a_dead_letter_gets_another_body(self, new: MakeBroker) -> None:
         """Give a dead letter another body; return whether there is one of this id and it was done."""
         broker, other = new(), new()
-        self.bury(broker, b"first", b"second", reason="why")
+        self.dead_letter(broker, b"first", b"second", reason="why")
         first, second = broker.dead_letters()
         done = other.replace_dead_letter(first.id, b"sealed anew")
         skip_unless(done, "cannot replace a dead letter")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: steps after which a call is not looked into any further
 _MOST: Final = 60
-#: seconds of a lease: those whose receipt died with its process come back before patience ends
+#: seconds of a lease: those whose receipt died with its process come back before timeout ends
 _LEASE: Final = 8.0
 
 
@@ -88,7 +88,7 @@ class StepRules(BrokerTests):
             broker.settle(acks(old))
             if receipts.keys() == wanted:
                 return receipts
-        raise AssertionError(f"{len(receipts)} of {len(wanted)} messages came in {self.patience:.0f} s")
+        raise AssertionError(f"{len(receipts)} of {len(wanted)} messages came in {self.timeout:.0f} s")
 
     def survives(self, new: MakeBroker, step: int, act: Callable[[Broker], object]) -> bool:
         """Let a process of its own act and die behind a step; return whether it had fewer steps."""

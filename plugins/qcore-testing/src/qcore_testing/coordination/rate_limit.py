@@ -101,4 +101,4 @@ class RateLimitRules(CoordinationTests):
     def near(self, actual: Sequence[float], expected: Sequence[float]) -> None:
         """See that these are the seconds, but for what the calls themselves took."""
         assert len(actual) == len(expected)
-        assert all(abs(one - other) < 3 * self.patience for one, other in zip(actual, expected, strict=True))
+        assert all(abs(one - other) < 3 * self.timeout for one, other in zip(actual, expected, strict=True))

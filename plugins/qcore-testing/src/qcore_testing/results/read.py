@@ -63,7 +63,7 @@ class ReadRules(Contract):
         thread = threading.Thread(target=finish)
         since = Stopwatch()
         thread.start()
-        found = new().wait(first.id, 2 * self.patience)
+        found = new().wait(first.id, 2 * self.timeout)
         thread.join()
 
         assert last == found
@@ -76,7 +76,7 @@ class ReadRules(Contract):
         new().save([done])
 
         since = Stopwatch()
-        assert done == new(poll=60.0).wait(done.id, 2 * self.patience)
+        assert done == new(poll=60.0).wait(done.id, 2 * self.timeout)
 
         self.soon(since)
 
