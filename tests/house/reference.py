@@ -20,7 +20,16 @@ MARK: Final = "<!-- from the code: python -m tests.house.reference -->\n"
 
 #: what is passed through the interfaces
 RECORDS: Final = frozenset(
-    {"Outgoing", "Delivery", "Settlement", "DeadLetter", "QueueSize", "StoredResult", "Schedule", "Task"}
+    {
+        "Outgoing",
+        "Delivery",
+        "Settlement",
+        "DeadLetter",
+        "QueueSize",
+        "StoredResult",
+        "StoredSchedule",
+        "TaskInfo",
+    }
 )
 
 #: what `import qcore` hands on, and where it is written; a Task is a Sender that can be called
