@@ -159,10 +159,13 @@ def test_worker_that_is_just_being_born_stops_too(land: Land) -> None:
     assert app.queue.size().leased == 0
 
 
-def test_idle_cluster_stops_at_once_and_twice_is_harmless(land: Land) -> None:
-    """Stopping what does nothing takes no time, and stopping what is stopped is nothing."""
+def test_idle_cluster_stops_at_once_and_twice_is_harmless(
+    land: Land, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Stopping what does nothing takes no time and no warning, and stopping what is stopped is nothing."""
     cluster = land.cluster(workers=3, shutdown_timeout=60)
     pids = [cluster.pid or 0, *worker_pids(cluster)]
+    until(lambda: [one.state for one in cluster.status().workers] == ["idle"] * 3, "idle workers")
 
     began = time.monotonic()
     assert cluster.stop()
@@ -170,6 +173,7 @@ def test_idle_cluster_stops_at_once_and_twice_is_harmless(land: Land) -> None:
     assert not cluster.stop()
     assert not any(alive(pid) for pid in pids)
     assert cluster.status().state == "stopped"
+    assert capfd.readouterr().err == ""
 
 
 def test_cluster_can_be_started_again_and_as_a_context(land: Land) -> None:

@@ -159,20 +159,22 @@ class SkipTask(QcoreError):
     """A pre_enqueue or pre_execute hook skips this task."""
 
 
-class TaskTimeout(BaseException):
-    """The task ran longer than its timeout."""
+class Interrupted(BaseException):
+    """Raised by handlers of signals in whatever code runs at that moment, so it is not that code's fault."""
 
     # Not an Exception, because `except Exception` in a task must not catch it.
 
 
-class TaskCancelled(BaseException):
+class TaskTimeout(Interrupted):
+    """The task ran longer than its timeout."""
+
+
+class TaskCancelled(Interrupted):
     """The task was cancelled."""
 
-    # As above.
 
-
-#: Raised by handlers of signals in whatever code runs at that moment, so it is not that code's fault.
-INTERRUPTS: Final = (KeyboardInterrupt, TaskTimeout, TaskCancelled)
+#: What gets out of whatever code it is raised in, a plugin's too.
+INTERRUPTS: Final = (KeyboardInterrupt, Interrupted)
 
 
 # -- processes ----------------------------------------------------------------------------

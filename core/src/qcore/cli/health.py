@@ -13,7 +13,7 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy
 from qcore.cli.overview import look
 from qcore.cli.text import say, say_json
-from qcore.errors import BackendUnavailable
+from qcore.errors import BackendUnavailable, Interrupted
 from qcore.sanitize import line
 from qcore.wording import counted
 
@@ -33,7 +33,7 @@ _ANSWER: Final = 10.0
 _INTERRUPT: Final = 0.5
 
 
-class _Late(BaseException):
+class _Late(Interrupted):
     """Interrupts a check whose time is over; no plugin takes it for an error of its connection."""
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from qcore.errors import BackendError, BackendRejected, BackendUnavailable
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable, Interrupted
 from qcore.guarding import guarded
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.progress import PAGE
@@ -50,7 +50,7 @@ _WAIT: Final = 5.0
 _T = TypeVar("_T")
 
 
-class _Stop(BaseException):
+class _Stop(Interrupted):
     """Interrupts the wait at an empty queue."""
 
 
