@@ -53,6 +53,8 @@ def sent() -> set[str]:
         "SLOTS",
         "SCRIPT",
         "CLUSTER",
+        "MATCH",
+        "COUNT",
     }
     # asked for, and done without where it is refused
     words -= {"CONFIG"}

@@ -93,12 +93,17 @@ def proxy(sqs: Any) -> Iterator[Proxy]:
     made.close()
 
 
+def limit(does: str) -> float:
+    """Return the seconds that a call may take: a silent server costs them, the others must be answered."""
+    return 4.0 if does == "silent" else 30.0
+
+
 @pytest.mark.parametrize("does", ["silent", "reset", "cut"])
 def test_an_enqueue_without_an_answer_has_an_unknown_outcome(
     new: Callable[..., SqsBroker], proxy: Proxy, does: str
 ) -> None:
     """It is not repeated, because the message may be there; it is there once at most."""
-    broker, direct = new(endpoint_url=proxy.url, timeout=2.0), new()
+    broker, direct = new(endpoint_url=proxy.url, timeout=limit(does)), new()
     broker.enqueue([Outgoing(os.urandom(16), b"first")])
     assert [one.body for one in direct.lease(1, 5.0)] == [b"first"]
     proxy.does, proxy.only = does, b"SendMessage"
@@ -107,7 +112,7 @@ def test_an_enqueue_without_an_answer_has_an_unknown_outcome(
     with pytest.raises(BackendUnavailable, match="tasks may have been accepted"):
         broker.enqueue([Outgoing(os.urandom(16), b"second")])
 
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < (15 if does == "silent" else 60)
     found = [one.body for one in direct.lease(10, 1.0)]
     assert found == ([] if does == "silent" else [b"second"])
 
@@ -117,7 +122,7 @@ def test_a_settlement_without_an_answer_is_repeated(
     new: Callable[..., SqsBroker], proxy: Proxy, does: str
 ) -> None:
     """It may be repeated; when the proxy answers again, the message is removed."""
-    broker, direct = new(endpoint_url=proxy.url, timeout=2.0), new()
+    broker, direct = new(endpoint_url=proxy.url, timeout=limit(does)), new()
     broker.enqueue([Outgoing(os.urandom(16), b"one")])
     (leased,) = broker.lease(1, 0.0)
     proxy.does, proxy.only = does, b"DeleteMessage"

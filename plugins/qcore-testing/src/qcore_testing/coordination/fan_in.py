@@ -105,10 +105,17 @@ class BarrierRules(CoordinationTests):
 
     def test_a_gathering_lasts_from_its_last_arrival(self, new: MakeCoordination) -> None:
         """The barrier is forgotten `ttl` seconds after the last arrival."""
-        store = new()
-        store.join_barrier([BarrierMember("g", 0)], self.time_unit)
-        store.join_barrier([BarrierMember("g", 1)], 600.0)
-        self.let_pass(3 * self.time_unit)
+        store, unit = new(), self.time_unit
+        while True:
+            since = Stopwatch()
+            store.join_barrier([BarrierMember("g", 0)], unit)
+            store.join_barrier([BarrierMember("g", 1)], 600.0)
+            if since.seconds < unit / 2:
+                break
+            # On a machine as busy as this the first may be forgotten already.
+            store.delete_barriers(["g"])
+            unit *= 2
+        self.let_pass(3 * unit)
 
         assert len(store.barrier_members("g")) == 2
 
