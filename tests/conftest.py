@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 TIMEOUT = 45.0
 
 # a machine that does other things as well is not a fault of the code's
-hypothesis.settings.register_profile("house", deadline=None, print_blob=True)
+# A further Python repeats the examples of the oldest one, so that a few are enough there.
+_EXAMPLES = int(os.environ.get("TEST_QCORE_EXAMPLES", "100"))
+hypothesis.settings.register_profile("house", deadline=None, print_blob=True, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("house")
 
 
