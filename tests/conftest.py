@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 #: seconds what a test has started is given to end when all tests are done
 TIMEOUT = 45.0
 
-# a machine that does other things as well is not a fault of the code's
 # A further Python repeats the examples of the oldest one, so that a few are enough there.
 _EXAMPLES = int(os.environ.get("TEST_QCORE_EXAMPLES", "100"))
+# A machine that does other things as well is not a fault of the code, so there is no deadline.
 hypothesis.settings.register_profile("house", deadline=None, print_blob=True, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("house")
 

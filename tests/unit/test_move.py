@@ -18,7 +18,7 @@ from qcore import App, Config
 from qcore.cli.drain import Mover
 from qcore.cli.exit_codes import Exit
 from qcore.errors import BackendUnavailable, QcoreError
-from qcore.model import ID_AT, Outgoing
+from qcore.model import ID_AT, Outgoing, Settlement
 from qcore.runtime import Runtime
 from qcore_sqlite import make_broker
 
@@ -69,6 +69,7 @@ def numbers(broker: Broker) -> list[int]:
     """Take everything off a queue and return what it was."""
     found: list[int] = []
     while leased := broker.lease(500, 0.0):
+        broker.settle([Settlement(one.receipt) for one in leased])
         found += [int.from_bytes(one.body[ID_AT], "big") for one in leased]
     return found
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .conftest import Server
 
-TIMEOUT = 45.0
+TIMEOUT = 90.0
 
 
 @pytest.fixture

@@ -50,7 +50,9 @@ def alone(path):
 """
 
 EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
-TIMEOUT = 60.0
+#: A message whose lease was granted as the server died comes back when that lease ends.
+RETRY = 20.0
+TIMEOUT = 5 * RETRY
 
 
 def until(condition: Callable[[], Any]) -> Any:
@@ -85,6 +87,7 @@ def land(
             "log_level": "ERROR",
             "shutdown_timeout": 5,
             "save_limit": 0,
+            "retry": RETRY,
             "redis": {"unix_socket_path": lasting.path},
         }
         config = Config.from_dict(table)
