@@ -54,6 +54,7 @@ LAYERS: Final = (
         "lazy",
         "backoff",
         "plugin_support",
+        "http_deadline",
         "log_limit",
         "worker_hooks",
     },
