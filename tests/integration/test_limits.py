@@ -196,6 +196,7 @@ def test_waiting_for_a_place_is_no_attempt(land: Land) -> None:
     jobs = [task.enqueue(str(land.file()), str(gate)) for _ in range(3)]
     land.cluster(workers=2, max_attempts=1)
     until(lambda: app.queue.size().delayed == 2, "the others to be put off")
+    until(lambda: lines(land.file()), "the first to begin")
     assert lines(land.file()) == ["begun"]
 
     gate.touch()

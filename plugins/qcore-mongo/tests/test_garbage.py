@@ -55,7 +55,7 @@ FIELDS: Final = {
     "messages": "at seq body version lease owner leases failures crashes dead reason hidden wait",
     "results": "state body name finished group label expires gone",
     "schedules": "schedule fires next claimed_until pending",
-    "notes": "value until permits last holder left at run members added renewed",
+    "notes": "value until permits last holder left at run members added kept",
     "statuses": "body until",
 }
 #: what makes documents found

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from qcore_mongo.client import Client, Document
 
 _LIVES: Final = {"$expr": {"$gt": ["$until", "$$NOW"]}}
-#: members are kept this many times as long as their barrier
+#: a member is kept this many times as long as its barrier, from the time it joins or is extended
 _LONGER: Final = 2
+#: members are extended once they are kept less than this many times as long as their barrier
+_LONG_ENOUGH: Final = 1.5
 
 # A barrier is the document `barrier:<key>`:
 #   run       identifies this barrier among expired ones of the same key
 #   members   indices of its members; `added`: those of the last call
 #   until     when it expires
-#   renewed   when the expiry of its members was last extended
+#   kept      no member expires before this
 # and for each member {_id: {run, index}, body, until}.
 
 
@@ -84,7 +86,7 @@ class Barriers:
         first = {one.index: one for one in reversed(arrivals)}
         steps = [_member(barrier["run"], one, ttl) for one in first.values()]
         self._client.do(lambda: flags.bulk_write(steps, ordered=False), repeatable=True)
-        counted = self._client.do(lambda: _count(flags, key, barrier["run"], list(first), ttl))
+        counted = self._client.do(lambda: _count(flags, key, barrier, list(first), ttl))
         if counted is None:
             return None
         added = set(counted["added"])
@@ -120,13 +122,13 @@ def _open(flags: Collection[Document], key: str, ttl: float) -> Any:  # noqa: AN
     # a document that others have written is replaced
     is_barrier = [{"$isArray": "$members"}, {"$eq": [{"$type": "$run"}, "objectId"]}]
     lives = {"$and": [*is_barrier, {"$gt": ["$until", "$$NOW"]}]}
-    half = round(ttl * 500)
-    is_stale = {"$lt": ["$renewed", {"$subtract": ["$$NOW", half]}]}
-    new = {"_id": _name(key), "run": run, "members": [], "added": [], "renewed": "$$NOW", "stale": False}
+    kept = later(_LONGER * ttl)
+    new = {"_id": _name(key), "run": run, "members": [], "added": [], "kept": kept}
     change: list[Document] = [
         {"$replaceWith": {"$cond": [lives, "$$ROOT", new]}},
-        {"$set": {"stale": is_stale, "until": {"$max": ["$until", later(ttl)]}}},
-        {"$set": {"renewed": {"$cond": ["$stale", "$$NOW", "$renewed"]}}},
+        {"$set": {"stale": {"$lt": ["$kept", later(_LONG_ENOUGH * ttl)]}}},
+        # a member that joins now may be kept for a shorter time than the others
+        {"$set": {"kept": {"$min": ["$kept", kept]}, "until": {"$max": ["$until", later(ttl)]}}},
     ]
     projection = {"run": 1, "stale": 1}
     for upsert in (True, False):
@@ -142,12 +144,15 @@ def _open(flags: Collection[Document], key: str, ttl: float) -> Any:  # noqa: AN
     return _open(flags, key, ttl)
 
 
-def _count(flags: Collection[Document], key: str, run: ObjectId, indices: list[int], ttl: float) -> Any:  # noqa: ANN401 - a document or None
+def _count(flags: Collection[Document], key: str, barrier: Document, indices: list[int], ttl: float) -> Any:  # noqa: ANN401 - a document or None
     """Add members to the count; return the barrier after it."""
     change: list[Document] = [
         {"$set": {"added": {"$setDifference": [indices, "$members"]}}},
         {"$set": {"members": {"$concatArrays": ["$members", "$added"]}, "until": later(ttl)}},
     ]
+    if barrier["stale"]:
+        # not before its members are extended: this process may die before that
+        change.append({"$set": {"kept": later(_LONGER * ttl)}})
     return flags.find_one_and_update(
-        {"_id": _name(key), "run": run}, change, return_document=ReturnDocument.AFTER
+        {"_id": _name(key), "run": barrier["run"]}, change, return_document=ReturnDocument.AFTER
     )
