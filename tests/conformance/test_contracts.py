@@ -27,6 +27,7 @@ from qcore_testing import (
     ResultStoreContract,
     ScheduleStoreContract,
     SerializerContract,
+    TransactionContract,
 )
 from qcore_testing.broker.lease import Rung
 from qcore_testing.memory import MemoryBroker, MemoryResults, MemorySchedules, MemoryServer
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from qcore_sqlite.coordination import SqliteCoordination
 
 CONTRACTS: Final = {
-    interfaces.Broker: (BrokerContract, CommitContract),
+    interfaces.Broker: (BrokerContract, CommitContract, TransactionContract),
     interfaces.ResultStore: (ResultStoreContract,),
     shared.CoordinationStore: (CoordinationStoreContract,),
     interfaces.Serializer: (SerializerContract,),

@@ -159,6 +159,7 @@ LACKING: Final = {
     "purges_delayed": ("warns", "qcore.cli.purge"),
     "cluster_status": ("warns", "qcore.cli.overview"),
     "remembers_ended": ("emulates", "qcore.flows.replays"),
+    "joins_transactions": ("refuses", "qcore.delivery"),
     "transaction_domain": ("emulates", "qcore.flows.commit"),
 }
 

@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from qcore import App, Config, Options, Retry
+from qcore.errors import NotSupported
 from qcore.messages.envelope import decode_head
 from qcore.tasks.call import VALIDATORS
 from qcore.testing import captured
@@ -151,8 +152,8 @@ def test_texts_and_numbers_of_a_class_of_their_own_are_written_as_what_they_are(
 
 
 def test_every_option_is_looked_at() -> None:
-    """A new field is given its check; a hook is looked at when it is named."""
-    assert {field.name for field in attrs.fields(Options)} - VALIDATORS.keys() == {"hook"}
+    """A new field is given its check; a hook is looked at when it is named, a connection by its broker."""
+    assert {field.name for field in attrs.fields(Options)} - VALIDATORS.keys() == {"connection", "hook"}
 
 
 @pytest.mark.parametrize(
@@ -202,3 +203,13 @@ def test_options_that_allow_one_run_stand_beside_at_most_once(app: App) -> None:
     made = app.task(at_most_once=True, retry=Retry(max_attempts=1), max_crashes=1, ack_failure=True)(divmod)
 
     assert made.options.at_most_once
+
+
+def test_a_broker_outside_of_the_transaction_refuses_it(app: App) -> None:
+    """`connection` needs a broker in the database of the transaction; the error names the one there is."""
+    task = app.task(name="math.sqrt")(lambda number: number)
+
+    with pytest.raises(NotSupported, match="transaction, and MemoryBroker is not in one"):
+        task.using(connection=object()).enqueue(1)
+
+    assert app.queue.size().ready == 0

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qcore.errors import BackendError, NotSupported, PartlyEnqueued
+from qcore.tasks.call import ONE_CONNECTION
 from qcore.tasks.task import Job
 from qcore.tasks.unique import release_keys
 
@@ -49,12 +50,12 @@ class BrokerDelivery(Delivery):
 
     def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
         """Enqueue messages in one call of the broker."""
-        queued = [one.message for one in sealed if not one.sync]
+        queued = [one for one in sealed if not one.sync]
         if queued:
             brokers = runtime.brokers
             broker = brokers.take(create=True)
             try:
-                broker.enqueue(queued)
+                _enqueue(broker, queued)
             finally:
                 brokers.give(broker)
         if len(queued) < len(sealed):
@@ -90,7 +91,26 @@ class GivenBroker(Delivery):
 
     def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:  # noqa: ARG002 - the broker knows its queue
         """Enqueue messages, those with the option `sync` included."""
-        self._broker.enqueue([one.message for one in sealed])
+        _enqueue(self._broker, sealed)
+
+
+def _enqueue(broker: Broker, sealed: Sequence[Sealed]) -> None:
+    """Enqueue messages, as part of a transaction of the caller's if their option `connection` asks for it."""
+    connection = sealed[0].connection
+    for one in sealed:
+        if one.connection is not connection:
+            raise NotSupported(ONE_CONNECTION)
+    messages = [one.message for one in sealed]
+    if connection is None:
+        broker.enqueue(messages)
+        return
+    if not broker.capabilities.joins_transactions:
+        msg = (
+            f"connection= needs a broker in the database of that transaction, and {type(broker).__name__} is "
+            "not in one; leave it out, and enqueue when the transaction is committed"
+        )
+        raise NotSupported(msg)
+    broker.enqueue_on(connection, messages)
 
 
 class InlineDelivery(Delivery):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from qcore.errors import NotSupported
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -103,6 +105,8 @@ class Capabilities:
     remove_messages: bool = False
     #: `ended` finds the ids of what was acknowledged within `Settings.replay_window`
     remembers_ended: bool = False
+    #: `enqueue_on` enqueues as part of a transaction of the caller's
+    joins_transactions: bool = False
     #: other processes see the same queue; without it there can be no cluster
     cross_process: bool = True
     #: names the database behind it; a store with the same one can be written in one step with it
@@ -275,6 +279,19 @@ class Broker(ABC):
         if settlements:
             self.settle(settlements)
         return self.lease(limit, 0.0) if limit else ()
+
+    def enqueue_on(self, connection: Any, messages: Sequence[Outgoing]) -> None:  # noqa: ANN401 - of any library
+        """Accept messages as part of the transaction that is open on a connection of the caller's.
+
+        - They can be leased once the transaction is committed, and are gone with its rollback.
+        - A connection that is closed, has no transaction or leads to another database is refused
+          with `BackendRejected`, and nothing is enqueued.
+
+        The default refuses every connection.
+        """
+        del connection, messages
+        msg = f"{type(self).__name__} enqueues in no transaction of yours"
+        raise NotSupported(msg)
 
     def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
         """Return those of these ids under which a message was acknowledged, see `Settlement.id`.

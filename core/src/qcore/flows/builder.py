@@ -6,12 +6,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.errors import PayloadTooLarge
+from qcore.errors import NotSupported, PayloadTooLarge
 from qcore.flows.continuation import ContinuationBuilder
 from qcore.journal.pages import MAX_HEADER
 from qcore.messages.workflow import GroupMember, GroupResults, WorkflowHeader, derived_id, encode_tail
 from qcore.model import Outgoing
-from qcore.tasks.call import Sealed
+from qcore.tasks.call import ONE_CONNECTION, Sealed
 from qcore.tasks.producer import link_of
 
 if TYPE_CHECKING:
@@ -60,6 +60,13 @@ class FlowBuilder:
         self.sync = runtime.config.sync if not given else True in given
         #: a call that is enqueued later has a delay
         self.delays = any(call.options.delay for call in calls)
+        #: what the whole flow is enqueued by, see `Options.connection`
+        self._connection = None
+        for call in calls:
+            if (wanted := call.options.connection) is not None:
+                if self._connection is not None and self._connection is not wanted:
+                    raise NotSupported(ONE_CONNECTION)
+                self._connection = wanted
 
     def chain(self, calls: Sequence[Call], last: bytes, *, pipe_result: bool) -> list[Sealed]:
         """Return the first message of a chain; none if a hook skips a link."""
@@ -101,7 +108,7 @@ class FlowBuilder:
         if last is not None and callback is not None and not built:
             tail = WorkflowHeader(gathered=GroupResults(flow, 0, whole))
             message = ContinuationBuilder(self._runtime).seal(last, tail)
-            sealed.append(Sealed(callback, message, sync=self.sync))
+            sealed.append(self._sealed(callback, message))
         return sealed
 
     def _links(self, calls: Sequence[Call], last: bytes) -> list[Link]:
@@ -146,7 +153,10 @@ class FlowBuilder:
         message = Outgoing(first.id, body, first.delay)
         if len(tail) > MAX_HEADER:
             self._check_headers(calls, links, member)
-        return Sealed(calls[0], message, sync=self.sync)
+        return self._sealed(calls[0], message)
+
+    def _sealed(self, call: Call, message: Outgoing) -> Sealed:
+        return Sealed(call, message, sync=self.sync, connection=self._connection)
 
     def _check_headers(self, calls: Sequence[Call], links: list[Link], member: GroupMember | None) -> None:
         """Refuse a header that could be lost with the worker of a task that runs at most once."""

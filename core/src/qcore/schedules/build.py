@@ -297,6 +297,9 @@ def _check_options(options: Options, concurrency: int | None, overlap: str) -> N
     if options.unique:
         msg = "each slot of a schedule is enqueued once, so unique= has no meaning for it; use overlap='skip'"
         raise ScheduleError(msg)
+    if options.connection is not None:
+        msg = "a schedule's tasks are enqueued by a cluster, in no transaction of yours; drop connection="
+        raise ScheduleError(msg)
     if overlap == "queue" and concurrency is not None:
         msg = "overlap='queue' lets one task run at a time, which conflicts with the task's own concurrency="
         raise ScheduleError(msg)

@@ -118,6 +118,8 @@ class Options:
     limit_key: str | None = None
     #: continue the chain even if this task failed
     continue_on_failure: bool = False
+    #: a connection to the broker's database: the task is enqueued by the transaction that is open on it
+    connection: Any = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         # attrs' validators take five times as long, and options are often created for one call.
@@ -127,6 +129,9 @@ class Options:
                 check(name, value)
         if self.at_most_once:
             refuse_second_run(self, "leave one of the two out")
+        if self.connection is not None and self.unique:
+            msg = "connection= excludes unique=, whose key no rollback would release; leave one of them out"
+            raise ValueError(msg)
 
     @property
     def limited(self) -> bool:
@@ -164,6 +169,11 @@ class Options:
         )
 
 
+#: Why calls that are enqueued together are refused.
+ONE_CONNECTION: Final = (
+    "calls that are enqueued together have one transaction, and these have different connection=; enqueue"
+    " those of each connection apart"
+)
 #: What a user can do whose configuration excludes a second run, and whose task asks for one.
 IN_CONFIGURATION: Final = (
     "the configuration sets it for all tasks: leave one of the two out, or give the task at_most_once=False"
@@ -232,6 +242,8 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     unique: str = ""
     #: skipped because another task has its key; the id is that task's
     duplicate: bool = False
+    #: see `Options.connection`
+    connection: Any = None
 
 
 _FIELDS: Final = frozenset(field.name for field in attrs.fields(Options))

@@ -63,7 +63,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
                 known = options
                 _check_repetition(runtime, options)
                 expires = runtime.clock.now_ms() + int(options.expires * 1000) if options.expires else 0
-                delay = options.delay
+                delay, joined = options.delay, options.connection
                 sync = runtime.config.sync if options.sync is None else options.sync
                 plain = not options.unique and options.concurrency is None and options.rate is None
             try:
@@ -79,7 +79,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
             if unique and (holder := claim(runtime, call, unique, id_)) is not None:
                 sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, duplicate=True))
                 continue
-            sealed.append(Sealed(call, Outgoing(id_, body, delay), sync=sync, unique=unique))
+            sealed.append(Sealed(call, Outgoing(id_, body, delay), sync, unique=unique, connection=joined))
     except BaseException:
         # None of them is enqueued, so a repeated call must not find their keys taken.
         release_keys(runtime, sealed)

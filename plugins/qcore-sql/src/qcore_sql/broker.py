@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -55,6 +55,7 @@ class SqlBroker(Broker):
             cluster_status=True,
             remove_messages=True,
             remembers_ended=True,
+            joins_transactions=True,
             transaction_domain=self._database.transaction_domain,
         )
 
@@ -71,6 +72,12 @@ class SqlBroker(Broker):
             self._database.write(put_and_notify, self._queue, messages)
         else:
             self._database.single(put_and_notify, self._queue, messages)
+
+    def enqueue_on(self, connection: Any, messages: Sequence[Outgoing]) -> None:  # noqa: ANN401 - of any library
+        """Accept messages as part of the transaction of a connection of SQLAlchemy or of the driver."""
+        with self._database.joined(connection) as session:
+            if messages:
+                put_and_notify(session, self._queue, messages)
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Lease messages; an idle worker is woken by a notification."""

@@ -17,7 +17,7 @@ from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Column, Dialect, Table
+    from sqlalchemy import Column, Connection, Dialect, Table
     from sqlalchemy.sql.compiler import SQLCompiler
 
     Rows = Sequence[tuple[Any, ...]]
@@ -147,7 +147,7 @@ class Texts:
     """The texts of statements in one dialect; each is compiled once."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+        self.dialect = dialect
         self._compiled: dict[int, Compiled] = {}
 
     def of(self, statement: Any) -> Compiled:  # noqa: ANN401 - an executable statement or an `Insert`
@@ -155,7 +155,7 @@ class Texts:
         found = self._compiled.get(id(statement))
         if found is None:
             executable = statement.statement if isinstance(statement, Insert) else statement
-            made = executable.compile(dialect=self._dialect)
+            made = executable.compile(dialect=self.dialect)
             constants = {name: one.value for name, one in made.binds.items() if not one.required}
             found = self._compiled[id(statement)] = Compiled(str(made), constants, statement)
         return found
@@ -168,14 +168,14 @@ class Session:
         self._cursor = cursor
         self._texts = texts
 
-    def _execute(self, statement: Any, values: dict[str, object]) -> None:  # noqa: ANN401 - see `Texts.of`
+    def _execute(self, statement: Any, values: dict[str, object]) -> Cursor:  # noqa: ANN401 - see `Texts.of`
         text, constants, _ = self._texts.of(statement)
         self._cursor.execute(text, {**constants, **values} if constants else values)
+        return self._cursor
 
     def rows(self, statement: Any, **values: object) -> Rows:  # noqa: ANN401 - see `Texts.of`
         """Return the rows of a query, or of a change that returns rows."""
-        self._execute(statement, values)
-        return self._cursor.fetchall()
+        return self._execute(statement, values).fetchall()
 
     def one(self, statement: Any, **values: object) -> tuple[Any, ...] | None:  # noqa: ANN401 - as above
         """Return the first row, None if there is none."""
@@ -184,8 +184,7 @@ class Session:
 
     def run(self, statement: Any, **values: object) -> int:  # noqa: ANN401 - as above
         """Execute a statement; return how many rows it changed."""
-        self._execute(statement, values)
-        return max(0, self._cursor.rowcount)
+        return max(0, self._execute(statement, values).rowcount)
 
     def run_each(self, statement: Any, rows: Sequence[Mapping[str, object]]) -> int:  # noqa: ANN401 - as above
         """Execute a statement for each row of parameters; return how many rows it changed."""
@@ -200,3 +199,15 @@ class Session:
     def insert(self, statement: Insert, rows: Rows, **fixed: object) -> int:
         """Insert rows; return how many were inserted or changed."""
         return self.run(statement, **statement.values(rows, **fixed)) if rows else 0
+
+
+class CoreSession(Session):
+    """Executes statements by a connection of SQLAlchemy, whatever its driver is."""
+
+    def __init__(self, connection: Connection, texts: Texts) -> None:
+        self._connection = connection
+        self._texts = texts
+
+    def _execute(self, statement: Any, values: dict[str, object]) -> Any:  # noqa: ANN401 - a result, which is much like a cursor
+        executable = statement.statement if isinstance(statement, Insert) else statement
+        return self._connection.execute(executable, values)

@@ -6,17 +6,20 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import psycopg
 
 from qcore.errors import BackendRejected
-from qcore_sql import error_mapping, postgresql, tables
+from qcore_sql import callers, error_mapping, postgresql, tables
 from qcore_sql.address import find
 from qcore_sql.compiled import Session, Texts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qcore.interfaces import Settings
     from qcore_sql.address import Address
     from qcore_sql.postgresql import Connection
@@ -147,6 +150,19 @@ class Database:
                 if attempt == _ATTEMPTS - 1 or not error_mapping.is_repeatable(exc):
                     raise self.error_of(exc) from exc
         raise AssertionError
+
+    @contextmanager
+    def joined(self, connection: Any) -> Iterator[Session]:  # noqa: ANN401 - of any library
+        """Lend what executes statements as part of the transaction of a caller's connection."""
+        self.name()
+        assert self._pool is not None
+        assert self._texts is not None
+        try:
+            with callers.session_on(connection, self._texts, self._pool.name, self.address.title) as session:
+                yield session
+        except psycopg.Error as exc:
+            # what happens to a connection of the caller's says nothing about ours
+            raise error_mapping.read(exc, self.address.title) from exc
 
     def error_of(self, error: psycopg.Error) -> Exception:
         """Return the error to raise for an error of the driver."""

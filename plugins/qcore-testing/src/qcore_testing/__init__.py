@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qcore_testing.results import ResultStoreContract
     from qcore_testing.schedules import ScheduleStoreContract
     from qcore_testing.serializers import SerializerContract
+    from qcore_testing.transaction import TransactionContract
 else:
     _find = on_demand(
         __name__,
@@ -25,6 +26,7 @@ else:
         ResultStoreContract=".results",
         ScheduleStoreContract=".schedules",
         SerializerContract=".serializers",
+        TransactionContract=".transaction",
     )
 
     def __getattr__(name: str) -> object:
@@ -46,6 +48,7 @@ _MODULES = (
     "results",
     "schedules",
     "serializers",
+    "transaction",
 )
 
 __all__ = [
@@ -57,4 +60,5 @@ __all__ = [
     "ResultStoreContract",
     "ScheduleStoreContract",
     "SerializerContract",
+    "TransactionContract",
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.errors import BackendError, NotSupported
+from qcore.errors import BackendError, BackendRejected, NotSupported
 from qcore.model import Action
 from qcore_testing.broker.base import BrokerTests, bodies, message
 from qcore_testing.contract import skip_unless
@@ -42,6 +42,19 @@ class RefusalRules(BrokerTests):
         ids = {one.body: one.id for one in good}
         there = bodies(self.some(broker, len(caught.value.accepted)))
         assert {ids[body] for body in there} == set(caught.value.accepted)
+        self.nothing(broker)
+
+    def test_a_transaction_that_it_cannot_join_is_refused(self, new: MakeBroker) -> None:
+        """What does not lead to its database is refused with `BackendRejected`, which names the broker.
+
+        The default refuses every connection with `NotSupported`.
+        """
+        broker = new()
+        wanted = BackendRejected if broker.capabilities.joins_transactions else NotSupported
+
+        with pytest.raises(wanted, match="(?i)" + type(broker).__name__.removesuffix("Broker")):
+            broker.enqueue_on(object(), [message(b"lost")])
+
         self.nothing(broker)
 
     def test_a_delay_of_a_settlement_is_honoured_or_refused(self, new: MakeBroker) -> None:
