@@ -49,6 +49,20 @@ class _Lacking(SqliteBroker):
         return self.hand_out(super().commit_and_lease(store, results, settlements, *args))
 
 
+class NoStatus(_Lacking):
+    """Keeps no status of clusters."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, cluster_status=False)
+
+    def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
+        """Keep nothing."""
+
+    def statuses(self) -> Sequence[bytes]:
+        """Know of no cluster."""
+        return ()
+
+
 class NoDeadLetters(_Lacking):
     """Redelivers, and keeps no dead letters."""
 

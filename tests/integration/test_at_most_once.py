@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import QueueSize, Retry, State, TaskFailed
+from qcore.begun import BEGUN
 from qcore.cli.overview import look
 from qcore.errors import PayloadTooLarge
 from qcore.model import Outgoing
+from qcore.supervision.orphans import Orphans
+from qcore.supervision.recovery import Recovery
 from qcore.tasks.call import Options
 from qcore.tasks.task import bind
 from tests.integration import flow_tasks, tasks
 from tests.integration.land import final, kill, lines, until
 
 if TYPE_CHECKING:
-    from qcore import App, Result
+    from qcore import App, Job, Result
     from tests.integration.land import Land
 
 SETTINGS: dict[str, Any] = {"preload": ["tests.integration.flow_tasks"]}
@@ -79,55 +82,113 @@ def test_its_message_is_gone_before_it_begins(land: Land) -> None:
     assert final(job).success
 
 
-def test_death_of_the_whole_cluster_does_not_run_it_again(
-    land: Land, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody is left to write the end: it is interrupted once no cluster reports that it runs."""
+def dead(app: App, *jobs: Job) -> None:
+    """Have the clusters that run these tasks pass for dead: the flag that they kept is gone."""
+    with app.runtime.stores.connection() as store, app.runtime.coordination_stores.connection() as shared:
+        for one in store.get([bytes.fromhex(job.id) for job in jobs]):
+            body = app.runtime.results.open(one.id, one.body) if one is not None else None
+            assert body is not None
+            assert body.begun is not None
+            shared.set_flag(body.begun.sign, b"", 1.0)
+
+
+def stored(app: App, job: Job) -> Result:
+    """Return what is stored of a task, which may be less than what is read."""
+    with app.runtime.stores.connection() as store:
+        (record,) = store.get([bytes.fromhex(job.id)])
+    assert record is not None
+    return app.runtime.results.read(record)
+
+
+@pytest.mark.parametrize("broker", ["sqlite", "strange_brokers.NoStatus"])
+def test_death_of_the_whole_cluster_does_not_run_it_again(land: Land, broker: str) -> None:
+    """The next cluster stores that they were interrupted, and what follows from that follows once."""
+    settings = SETTINGS | {"retry": 30, "workers": 3}
+    if broker != "sqlite":
+        settings["broker_class"] = f"tests.integration.{broker}"
+    app, cluster = land.both(**settings)
+    told = str(land.file("told"))
+    hold = once(app, tasks.hold_on, hook=flow_tasks.hook, label=told)
+    call = hold.bind(str(land.file()), str(land.file("gate")))
+    step = app.task(flow_tasks.step).using(hook=flow_tasks.hook, label=told).bind(told, "no")
+    alone, chain = app.enqueue_many([call])[0], app.chain([call, step])
+    app.group([call]).then(step)
+    until(lambda: len(lines(land.file())) == 3)
+
+    kill(cluster.pid or 0)
+    until(lambda: cluster.status().state == "stopped")
+    assert stored(app, alone).begun
+    dead(app, alone)
+    clusters = [land.cluster(**settings) for _ in range(2)]
+
+    until(lambda: stored(app, alone).interrupted)
+    assert "no sign of life" in stored(app, alone).error
+    until(lambda: app.queue.size() == EMPTY and len(lines(land.file("told"))) >= 5)
+    for one in clusters:
+        one.stop()
+    kinds = sorted(one.partition(" ")[0] for one in lines(land.file("told")))
+    assert kinds == ["interrupted"] * 3 + ["skipped"] * 2
+    with pytest.raises(TaskFailed, match="stopped at link 1 of 2"):
+        chain.result()
+    assert len(lines(land.file())) == 3
+
+
+def test_task_of_a_dead_cluster_reads_as_interrupted(land: Land) -> None:
+    """Although no other cluster has come yet to store it."""
     app, cluster = land.both(**SETTINGS, retry=1)
     job = once(app, tasks.hold_on).enqueue(str(land.file()), str(land.file("gate")))
     until(lambda: lines(land.file()))
 
-    cluster_id = cluster.status().id
     kill(cluster.pid or 0)
     until(lambda: cluster.status().state == "stopped")
-    land.cluster(**SETTINGS, retry=1)
-    assert app.enqueue(tasks.add, 1, 2).result(wait=45) == 3
-
-    assert len(lines(land.file())) == 1
     found = job.fetch()
     assert found is not None
     assert found.begun
     assert app.status(job.id).state in {"begun", "running"}
 
-    monkeypatch.setattr("qcore.control_api._REPORTED", 0.0)
-    with app.runtime.brokers.connection() as broker:
-        broker.publish_status(cluster_id, b"", 1.0)
-    with pytest.raises(TaskFailed, match=r"no cluster reports that it runs, .* it is not run again"):
+    dead(app, job)
+    with pytest.raises(TaskFailed, match=r"no sign of life for 60 seconds; it is not run again"):
         job.result()
-    assert interrupted(final(job))
+    found = job.fetch()
+    assert found is not None
+    assert interrupted(found)
     assert app.status(job.id).state == "interrupted"
     assert look(app).interrupted == 1
     assert len(lines(land.file())) == 1
 
 
-def test_a_task_that_a_cluster_reports_is_not_interrupted(
-    land: Land, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long it has been running."""
+def test_task_of_a_living_cluster_is_not_interrupted(land: Land) -> None:
+    """However long it runs: its cluster keeps a flag, and is trusted with its own without one."""
     app, _ = land.both(**SETTINGS)
     gate = land.file("gate")
     job = once(app, tasks.hold_on).enqueue(str(land.file()), str(gate))
     until(lambda: app.status(job.id).state == "running")
+    runtime = app.runtime
+    with runtime.brokers.connection() as broker, runtime.stores.connection() as store:
+        orphans = Orphans(runtime, Recovery(runtime, lambda: (broker, store)))
+        with runtime.coordination_stores.connection() as shared:
+            orphans.end(store, shared, b"")
+            assert stored(app, job).begun
 
-    monkeypatch.setattr("qcore.control_api._REPORTED", 0.0)
+            # While another supervisor does it, this one leaves it alone.
+            dead(app, job)
+            assert shared.acquire("orphans", b"another", 1, 60.0) is None
+            orphans.end(store, shared, b"")
+            assert stored(app, job).begun
+            shared.release([("orphans", b"another")])
 
-    found = job.fetch()
-    assert found is not None
-    assert found.begun
-    assert app.status(job.id).state == "running"
-    assert look(app).interrupted == 0
+            (record,) = store.group(BEGUN)
+            begun = runtime.results.open(record.id, record.body).begun
+            assert begun is not None
+            orphans.end(store, shared, bytes.fromhex(begun.sign.partition(":")[2]))
+            assert stored(app, job).begun
+
+            orphans.end(store, shared, b"")
+            assert stored(app, job).interrupted
+            assert not store.group(BEGUN)
+    # It was taken for dead and was not: what it did counts.
     gate.touch()
-    assert final(job).success
+    until(lambda: stored(app, job).success)
 
 
 def test_batch_runs_each_once_and_kills_only_its_own(land: Land) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ import pytest
 import qcore.cli
 from qcore import App, ClusterStatus, Config
 from qcore.cli import Exit
+from qcore.messages.envelope import Head
 from qcore.messages.sealer import STATUS
+from qcore.model import Kind, Outcome, State
 from qcore.status import Percentiles, Progress, WorkerStatus
 
 if TYPE_CHECKING:
@@ -105,6 +108,38 @@ def publish(app: App, status: ClusterStatus) -> None:
     body = app.runtime.status_sealer.seal(STATUS, msgspec.json.encode(told))
     with app.runtime.brokers.connection() as broker:
         broker.publish_status(status.id, body, 60)
+
+
+@pytest.mark.parametrize(
+    ("failures", "text"),
+    [(2, "1 among 2 failures; "), (101, "1 among the newest 100 of 101 failures; ")],
+)
+def test_interrupted_tasks_are_counted_among_what_was_read(
+    app: App, run: Callable[..., Ended], failures: int, text: str
+) -> None:
+    """The newest hundred failures are read, and the figure says so."""
+    results = app.runtime.results
+    kinds = [Kind.FAILURE] * (failures - 1) + [Kind.INTERRUPTED]
+    records = [
+        results.seal(
+            os.urandom(16),
+            Head("shop.pay"),
+            State.FAILED,
+            Outcome.unrun(kind, "no"),
+            b"",
+            created=0,
+            attempts=1,
+            crashes=0,
+        )
+        for kind in kinds
+    ]
+    with app.runtime.stores.connection() as store:
+        store.save(records)
+
+    told = run("info")
+    assert f"interrupted  {text}" in told.out, told
+    found = json.loads(run("info", "--json").out)
+    assert (1, min(failures, 100)) == (found["interrupted"], found["failures_examined"])
 
 
 def test_ids_are_one_a_line(app: App, run: Callable[..., Ended]) -> None:

@@ -55,9 +55,8 @@ def _queue(runtime: Runtime, broker: Broker) -> str:
 def _nobody(runtime: Runtime, broker: Broker) -> str:
     """Return why nobody takes it, empty if clusters work on the queue or cannot be seen."""
     with runtime.coordination_stores.connection() as store:
-        flag = store.get_flags([PAUSED])[0]
-    if ControlFlags(runtime.control_sealer).verify(PAUSED, flag):
-        return ", which is paused; qcore resume ends that"
+        if ControlFlags(runtime.control_sealer).genuine(store, [PAUSED]):
+            return ", which is paused; qcore resume ends that"
     if broker.capabilities.cluster_status and not broker.statuses():
         return ", and no cluster works on it; qcore run starts one"
     return ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import msgspec
 
+from qcore.begun import read_result
 from qcore.errors import BackendError, EnvelopeError
 from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from qcore.interfaces import Broker, ResultStore
-    from qcore.model import Result
     from qcore.runtime import Runtime
 
 _decode = msgspec.json.Decoder(ClusterStatus).decode
@@ -33,8 +32,6 @@ _decode = msgspec.json.Decoder(ClusterStatus).decode
 _BULK: Final = 200
 #: Seconds in the past within which the first bytes of an id are taken for a time; other ids are random.
 _OLDEST: Final = 365 * 86_400.0
-#: Seconds within which a cluster has reported a task that runs.
-_REPORTED: Final = 30.0
 _FINAL: Final = {State.SUCCESS: "succeeded", State.FAILED: "failed"}
 #: the states of tasks that ended in one of these ways
 _KINDS: Final = {Kind.CANCELLED.value: "cancelled", Kind.INTERRUPTED.value: "interrupted"}
@@ -83,7 +80,7 @@ def _known_status(runtime: Runtime, id_: bytes) -> TaskStatus | None:
     task_id = id_.hex()
     with runtime.brokers.connection() as broker, runtime.stores.connection() as store:
         stored = store.get([id_])[0]
-        result = None if stored is None else as_interrupted(runtime, runtime.results.read(stored))
+        result = None if stored is None else read_result(runtime, stored)
         if result is not None and result.state.final:
             state = _KINDS.get(result.kind) or _FINAL[result.state]
             progress = _complete(result.progress) if result.success else result.progress
@@ -105,20 +102,6 @@ def _known_status(runtime: Runtime, id_: bytes) -> TaskStatus | None:
         if _is_queued(broker, id_):
             return TaskStatus(id=task_id, state="queued", since=enqueued(id_))
         return None
-
-
-def as_interrupted(runtime: Runtime, result: Result) -> Result:
-    """Return a task that has begun as interrupted, if no cluster reports that it runs."""
-    if not result.begun or time.time() - result.finished < _REPORTED:
-        return result
-    with runtime.brokers.connection() as broker:
-        if not broker.capabilities.cluster_status or any(_running(runtime, broker.statuses(), result.id)):
-            return result
-    error = (
-        "Interrupted: it has begun, and no cluster reports that it runs, so its worker and its supervisor "
-        "were killed together; it is not run again"
-    )
-    return attrs.evolve(result, state=State.FAILED, error=error)
 
 
 def _complete(reported: Progress | None) -> Progress:

@@ -408,7 +408,10 @@ class ResultStore(ABC):
 
     @abstractmethod
     def group(self, group: str) -> Sequence[StoredResult]:
-        """Return the results of a group in the order they finished."""
+        """Return the results of a group in the order they finished.
+
+        - A result that is replaced leaves the group of the one before.
+        """
 
     @abstractmethod
     def recent(self, state: State | None = None, limit: int = 50) -> Sequence[StoredResult]:

@@ -101,8 +101,7 @@ class Queue:
         """Return whether the queue is paused."""
         runtime = self._app.runtime
         with runtime.coordination_stores.connection() as store:
-            found = store.get_flags([PAUSED])[0]
-        return ControlFlags(runtime.control_sealer).verify(PAUSED, found)
+            return bool(ControlFlags(runtime.control_sealer).genuine(store, [PAUSED]))
 
 
 def _clear_stores(runtime: Runtime) -> tuple[int, int, bool]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from qcore.absence import explain
-from qcore.control_api import as_interrupted
-from qcore.errors import BackendError, ResultGone, ResultNotReady, TaskFailed
+from qcore.begun import read_result
+from qcore.errors import ResultGone, ResultNotReady, TaskFailed
 from qcore.journal.waiting import ONLY_WORKER_OF, SelfWait
 from qcore.model import State
 from qcore.tasks.resolve import imported
@@ -129,9 +128,7 @@ class TaskResults:
 
     def _read(self, stored: StoredResult) -> Result:
         """Verify and decode a result, and rebuild what its task returned if this process has imported it."""
-        result = self._app.runtime.results.read(stored)
-        with suppress(BackendError):  # then it is not known whether a cluster runs it
-            result = as_interrupted(self._app.runtime, result)
+        result = read_result(self._app.runtime, stored)
         if type(result.value) in _NOTHING:
             return result
         function = imported(result.name)

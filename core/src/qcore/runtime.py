@@ -54,7 +54,8 @@ class Runtime:
         """
         self.config = config
         self.plugins = plugins or Plugins.discover()
-        self._owner = owner
+        #: names the leases of this process
+        self.owner = owner
         self._guard = guard
         self._others: dict[str, Runtime] = {}
         #: code -> serializer this configuration accepts
@@ -127,7 +128,7 @@ class Runtime:
         if found is None:
             config = attrs.evolve(self.config, name=name)
             found = self._others.setdefault(
-                name, Runtime(config, self.plugins, owner=self._owner, guard=self._guard)
+                name, Runtime(config, self.plugins, owner=self.owner, guard=self._guard)
             )
         return found
 
@@ -222,11 +223,11 @@ class Runtime:
             self.config.warn_of_new_queue()
             # A queue beside which there is no key is taken for one whose key was lost.
             self.config.keys()
-        return attrs.evolve(self.config.settings(), owner=self._owner, create=create)
+        return attrs.evolve(self.config.settings(), owner=self.owner, create=create)
 
     def _settings_of_store(self, name: str, *, create: bool) -> Settings:
         settings = self._settings(create=create)
-        if name != self._own and not self._owner:
+        if name != self._own and not self.owner:
             # The queue is elsewhere, so a program that asks for a result before a cluster has run on this
             # machine does not ask for a queue that is not there. Processes of a cluster have an owner.
             settings = attrs.evolve(settings, create=True)

@@ -208,6 +208,17 @@ def test_a_cluster_not_heard_of_is_told() -> None:
 # -- states of the queue ----------------------------------------------------------------------
 
 
+def test_interrupted_tasks_are_counted_among_the_failures_that_were_read() -> None:
+    """The monitor reads the newest only, and says so where there are more."""
+    once = attrs.evolve(FAILURES[0], state=State.FAILED, kind="interrupted")
+    few = attrs.evolve(SIGHT, results={State.FAILED: 20})
+    many = attrs.evolve(SIGHT, results={State.FAILED: 21})
+
+    told = [" ".join(shown(attrs.evolve(BUSY, overview=one, failures=(once,)))) for one in (few, many)]
+    assert ["1 interrupted" in one for one in told] == [True, True]
+    assert ["1 interrupted of the newest 20" in one for one in told] == [False, True]
+
+
 def test_no_cluster_at_all_says_how_to_start_one() -> None:
     """And everything else is still shown."""
     told = shown(Snapshot(taken=NOW, overview=attrs.evolve(SIGHT, clusters=())))

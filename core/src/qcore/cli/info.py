@@ -100,7 +100,7 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
     yield "results", ", ".join(results)
     if found.interrupted:
         text = "compare with what they act on, and enqueue them again where it is not done"
-        yield "interrupted", f"{found.interrupted} of the newest failures, which may run only once; {text}"
+        yield "interrupted", f"{found.interrupted:,} {found.examined}; {text}"
     if not found.clusters:
         yield "clusters", found.no_clusters
     if found.unreadable:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
-from qcore.control_api import as_interrupted
+from qcore.begun import BEGUN, read_result
 from qcore.errors import EnvelopeError, NotSupported
 from qcore.messages.sealer import STATUS
 from qcore.model import QueueSize, State
 from qcore.status import ClusterStatus, WorkerStatus
+from qcore.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from qcore.interfaces import ResultStore
     from qcore.runtime import Runtime
 
-#: Newest results of each state that are looked at for interrupted tasks.
+#: Newest failures that are looked at for interrupted tasks.
 EXAMINED: Final = 100
 
 _decode = msgspec.json.Decoder(ClusterStatus).decode
@@ -47,7 +48,7 @@ class QueueOverview:
     configuration: str = "no file"
     #: no cluster takes new tasks, until the queue is resumed
     paused: bool = False
-    #: tasks that began, may run only once and did not end, among the newest results
+    #: tasks that began, may run only once and did not end, among the failures that were looked at
     interrupted: int = 0
 
     @property
@@ -67,6 +68,13 @@ class QueueOverview:
             return "not known, because this broker keeps no status of clusters"
         return "none; start one with: qcore run MODULE:APP"
 
+    @property
+    def examined(self) -> str:
+        """Among which failures the interrupted ones are counted."""
+        failed = self.results.get(State.FAILED, 0)
+        newest = f"the newest {EXAMINED:,} of " if failed > EXAMINED else ""
+        return f"among {newest}{counted(failed, 'failure')}"
+
     def record(self) -> dict[str, Any]:
         """Return the fields for JSON."""
         return {
@@ -77,6 +85,7 @@ class QueueOverview:
             "paused": self.paused,
             "results": {state.name.lower(): self.results.get(state, 0) for state in reversed(State)},
             "interrupted": self.interrupted,
+            "failures_examined": min(EXAMINED, self.results.get(State.FAILED, 0)),
             "clusters": [attrs.asdict(one) for one in self.clusters],
             "unreadable_clusters": self.unreadable,
         }
@@ -103,11 +112,11 @@ def look(app: App) -> QueueOverview:
 
 
 def _interrupted(runtime: Runtime, store: ResultStore) -> int:
-    """Return how many of the newest failures and unfinished tasks were interrupted."""
+    """Return how many of the newest failures were interrupted, and tasks whose cluster is dead."""
     count = 0
-    for record in [*store.recent(State.FAILED, EXAMINED), *store.recent(State.RETRYING, EXAMINED)]:
+    for record in [*store.recent(State.FAILED, EXAMINED), *store.group(BEGUN)]:
         with suppress(EnvelopeError):
-            count += as_interrupted(runtime, runtime.results.read(record)).interrupted
+            count += read_result(runtime, record).interrupted
     return count
 
 

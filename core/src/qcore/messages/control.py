@@ -54,15 +54,12 @@ class ControlFlags:
         self._wrong.discard(key)
         return True
 
-    def cancelled(self, store: CoordinationStore, ids: Sequence[bytes]) -> set[bytes]:
-        """Return which of these tasks are to end; an earlier run may have been too short for that.
+    def genuine(self, store: CoordinationStore, keys: Sequence[str]) -> set[str]:
+        """Return under which of these keys a flag of ours is kept.
 
         Raises:
             BackendUnavailable: the store does not answer.
 
         """
-        if not ids:
-            return set()
-        keys = [cancel_key(id) for id in ids]
-        found = store.get_flags(keys)
-        return {id for id, key, value in zip(ids, keys, found, strict=True) if self.verify(key, value)}
+        found = store.get_flags(keys) if keys else ()
+        return {key for key, value in zip(keys, found, strict=True) if self.verify(key, value)}

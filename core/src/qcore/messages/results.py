@@ -34,6 +34,17 @@ _INDEXED = 256
 _LEAST = 1000
 
 
+class Begun(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What is needed to go on from a task whose cluster died after it had begun."""
+
+    #: of its message, encoded
+    head: bytes
+    #: its workflow header, encoded; empty = it has none
+    tail: bytes
+    #: flag that the cluster which runs it keeps while it lives
+    sign: str
+
+
 class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The signed part of a result; new fields are added at the end with a default."""
 
@@ -57,12 +68,14 @@ class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     kind: str = ""
     #: the last that the run reported
     progress: Progress | None = None
+    #: of a task that may run only once and has not ended
+    begun: Begun | None = None
 
 
 #: what the reduced record of a task lacks
 _REDUCED: Final[dict[str, Any]] = {
     "value": b"", "serializer": 0, "traceback": "", "group": None, "label": None,
-    "progress": None,
+    "progress": None, "begun": None,
 }  # fmt: skip
 
 encode_result = msgspec.msgpack.Encoder().encode
@@ -230,6 +243,11 @@ class Results:
         sealed = self._sealer.seal(record.id, encode_result(least))
         return replace(record, state=state, body=sealed, name=name, group=None, label=None)
 
+    def begun(self, record: StoredResult, begun: Begun) -> StoredResult:
+        """Return the record of a task that has begun with what its end needs if its cluster dies."""
+        body = msgspec.structs.replace(self.open(record.id, record.body), begun=begun)
+        return msgspec.structs.replace(record, body=self._sealer.seal(record.id, encode_result(body)))
+
     def reseal(self, record: StoredResult) -> StoredResult:
         """Return a record sealed with the first key, whichever key sealed it.
 
@@ -273,6 +291,7 @@ class Results:
 
         """
         fields = msgspec.structs.asdict(body)
+        del fields["begun"]
         # The others have the same names for whoever reads a result.
         fields["value"] = self.value(fields.pop("serializer"), body.value)
         return Result(id=id.hex(), **fields)

@@ -54,14 +54,12 @@ class ControlPoller:
             if held is not None:
                 asked[cancel_key(held.id)] = (pid, seen.seq, seen.begun)
         found = self._ask(store, [PAUSED, *asked])
-        self._pause(paused=self._flags.verify(PAUSED, found[0]))
-        for (key, run), value in zip(asked.items(), found[1:], strict=True):
-            if self._flags.verify(key, value):
-                self.cancelled.append(run)
+        self._pause(paused=PAUSED in found)
+        self.cancelled.extend(run for key, run in asked.items() if key in found)
 
-    def _ask(self, store: CoordinationStore, keys: Sequence[str]) -> Sequence[bytes | None]:
+    def _ask(self, store: CoordinationStore, keys: Sequence[str]) -> set[str]:
         try:
-            return store.get_flags(keys)
+            return self._flags.genuine(store, keys)
         except BackendUnavailable:
             raise
         except Exception:

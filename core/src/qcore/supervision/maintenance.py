@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.backoff import Backoff
+from qcore.begun import keep_sign
 from qcore.errors import BackendError, BackendUnavailable, QueueMissing
 from qcore.messages.sealer import STATUS
 from qcore.settings.options import PER
 from qcore.supervision.control_poll import ControlPoller
+from qcore.supervision.orphans import Orphans
 from qcore.supervision.recovery import Recovery
 from qcore.supervision.renewal import RENEWALS, Renewal, keep_permits
 from qcore.supervision.unsigned import UnsignedPruner
@@ -38,6 +40,8 @@ _log = logging.getLogger("qcore.maintenance")
 _PUBLISH: Final = 5.0
 #: Seconds between two polls of the control flags.
 _POLL: Final = 1.0
+#: Seconds between two looks for tasks that may run only once, of clusters that died.
+_ORPHANS: Final = 30.0
 #: Seconds between two looks for dead letters that nobody signed.
 _UNSIGNED: Final = 30.0
 
@@ -86,12 +90,14 @@ class Maintenance:
         self._recovery = Recovery(runtime, self._connect)
         self.control = ControlPoller(runtime, slots)
         self._closing = threading.Event()
+        self._orphans = Orphans(runtime, self._recovery)
         self._unsigned = UnsignedPruner(runtime.config)
         self._pruned_at = (-1, "")
         now = time.monotonic()
         self._periodic = (
             _PeriodicJob("permits", self._keep_permits, PERMIT_TTL / RENEWALS, now + PERMIT_TTL / RENEWALS),
             _PeriodicJob("control", lambda: self.control.poll(self._get_coordination()), _POLL, now),
+            _PeriodicJob("orphans", self._end_orphans, _ORPHANS, now + _POLL),
             _PeriodicJob("unsigned", self._prune_unsigned, _UNSIGNED, now + _UNSIGNED),
         )
         self._renewal = Renewal(runtime, slots)
@@ -243,7 +249,17 @@ class Maintenance:
     # -- the jobs -------------------------------------------------------------------------------
 
     def _keep_permits(self) -> None:
+        if self._owner:
+            keep_sign(self._runtime, self._get_coordination(), self._owner)
         keep_permits(self._slots, self._get_coordination)
+
+    def _end_orphans(self) -> None:
+        self._orphans.end(self._get_store(), self._get_coordination(), self._owner)
+
+    @property
+    def _owner(self) -> bytes:
+        """The owner of one of its workers, empty before the first is started."""
+        return next((slot.owner for slot in self._slots if slot.owner), b"")
 
     def _publish(self, status: ClusterStatus) -> None:
         broker = self._get_broker()

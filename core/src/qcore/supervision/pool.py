@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
+from qcore.begun import CLUSTER
 from qcore.errors import StartFailed
 from qcore.supervision.protocol import Boot, Notice, Order
 from qcore.supervision.slot import Slot, WorkerExit, await_end
@@ -50,6 +51,8 @@ class Pool:
 
     def __init__(self, boot: Boot, journal: Journal, cpu_affinity: int, first: ZygoteLink) -> None:
         self._boot = boot
+        #: by what the owners of its workers end, see `qcore.begun`
+        self._cluster = os.urandom(CLUSTER)
         #: what workers have started ends with them
         self._end_children = bool(boot.config.get("daemonize_workers", True))
         self._journal = journal
@@ -201,7 +204,8 @@ class Pool:
         for slot in self.slots:
             if slot.start_at is not None and slot.start_at <= now:
                 slot.start_at = None
-                slot.owner = os.urandom(8)
+                # Brokers tell owners apart by the first bytes.
+                slot.owner = os.urandom(8) + self._cluster
                 slot.started = now
                 slot.killed = ""
                 slot.spawning = True

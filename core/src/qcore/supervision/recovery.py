@@ -8,11 +8,13 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import msgspec
 
 from qcore.errors import BackendRejected
 from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion, redeliver_after_result
 from qcore.flows.continuation import ContinuationBuilder
+from qcore.journal.records import HeldMessage
 from qcore.messages.envelope import read_head
 from qcore.messages.saving import forget_failures
 from qcore.messages.workflow import read_workflow
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal.pages import Page
-    from qcore.journal.records import FinishedMessage, HeldMessage, PageSnapshot
+    from qcore.journal.records import FinishedMessage, PageSnapshot
+    from qcore.messages.results import Begun, ResultBody
     from qcore.model import StoredResult
     from qcore.runtime import Runtime
     from qcore.settle import Decision
+    from qcore.status import Progress
     from qcore.supervision.slot import Slot, WorkerExit
     from qcore.tasks.plan import TaskPlan
 
@@ -113,7 +117,7 @@ class Recovery:
             settlement = redeliver_after_result(settlement)
         return Completion(
             settlement,
-            self._seal(held, plan, kind, text, decision, gone),
+            self._seal(held, plan, _outcome(gone, kind, text), decision, gone.progress),
             event=self._events.event(held.id, plan.name, decision.action, kind, decision.reason),
         )
 
@@ -124,17 +128,39 @@ class Recovery:
         if kind in {Kind.CRASH, Kind.INTERRUPTED}:
             why = "its worker was stopped" if gone.killed else gone.death
             kind, text = Kind.INTERRUPTED, f"Interrupted: {why}; it is not run again"
+        held = msgspec.structs.replace(held, crashes=crashes)
+        return self._fail_for_good(held, gone.acknowledged[1], _outcome(gone, kind, text), gone.progress)
+
+    def _fail_for_good(
+        self, held: HeldMessage, tail: bytes, outcome: Outcome, progress: Progress | None
+    ) -> Completion:
         plan = self._planner.build(read_head(held.head))
-        decision = fail_for_good(held.failures, crashes)
-        self._report(held, plan, kind, text, decision)
-        record = self._seal(held, plan, kind, text, decision, gone)
+        decision = fail_for_good(held.failures, held.crashes)
+        self._report(held, plan, outcome.kind, outcome.error, decision)
+        record = self._seal(held, plan, outcome, decision, progress)
         follow_up = None
-        if held.has_follow_ups and record is not None:
-            tail = read_workflow(gone.acknowledged[1]) if gone.acknowledged[1] else None
+        if record is not None and (tail or plan.hooked):
             continuation = ContinuationBuilder(self._runtime, self._connect()[0].capabilities.max_bytes)
-            follow_up = continuation.after(plan.head, tail, record, held.created)
-        event = self._events.event(held.id, plan.name, decision.action, kind)
+            header = read_workflow(tail) if tail else None
+            follow_up = continuation.after(plan.head, header, record, held.created)
+        event = self._events.event(held.id, plan.name, decision.action, outcome.kind)
         return Completion(decision.settlement(held.receipt), record, follow_up, event=event)
+
+    def interrupt(self, stored: StoredResult, body: ResultBody, begun: Begun, text: str) -> None:
+        """End a task that has begun and whose cluster is dead: its message is gone.
+
+        What follows from it comes first, because its record says until the end that this is not done.
+        """
+        created = int(body.enqueued * 1000)
+        held = HeldMessage(b"", stored.id, begun.head, 1, body.attempts, body.crashes, created)
+        outcome = Outcome(Kind.INTERRUPTED, error=text, started=body.started, finished=time.time())
+        done = self._fail_for_good(held, begun.tail, outcome, None)
+        broker, store = self._connect()
+        continuation = ContinuationBuilder(self._runtime, broker.capabilities.max_bytes)
+        Committer(broker, store, continuation).commit([Completion(follow_up=done.follow_up)], 0)
+        if done.result is not None and store.get([stored.id])[0] == stored:
+            store.save([done.result])
+            self._events.emit([done])
 
     def _report(self, held: HeldMessage, plan: TaskPlan, kind: Kind, text: str, decision: Decision) -> None:
         task_id = held.id.hex()
@@ -146,23 +172,26 @@ class Recovery:
             info = TaskInfo(id=task_id, name=plan.name, group=plan.head.group, attempt=held.failures + 1)
             self._reporters.report(info, None, text)
 
-    def _seal(  # noqa: PLR0917 - what a record is made of
-        self, held: HeldMessage, plan: TaskPlan, kind: Kind, text: str, decision: Decision, gone: WorkerExit
+    def _seal(
+        self,
+        held: HeldMessage,
+        plan: TaskPlan,
+        outcome: Outcome,
+        decision: Decision,
+        progress: Progress | None,
     ) -> StoredResult | None:
         if decision.state is None:
             return None
-        now = time.time()
-        started = now - max(0.0, time.monotonic() - gone.seen.started / 1e9)
         return self._runtime.results.seal(
             held.id,
             plan.head,
             decision.state,
-            Outcome(kind, error=text, started=started, finished=now),
+            outcome,
             b"",
             created=held.created,
             attempts=max(decision.failures, held.failures),
             crashes=decision.crashes,
-            progress=gone.progress,
+            progress=progress,
         )
 
     def flush(self, page: Page, pid: int, slot: Slot, seen: PageSnapshot) -> None:
@@ -233,6 +262,12 @@ def _completion(ended: FinishedMessage) -> Completion:
     if ended.has_follow_ups and ended.follow_up is None:
         settlement = redeliver_after_result(settlement)
     return Completion(settlement, ended.result, ended.follow_up)
+
+
+def _outcome(gone: WorkerExit, kind: Kind, text: str) -> Outcome:
+    now = time.time()
+    started = now - max(0.0, time.monotonic() - gone.seen.started / 1e9)
+    return Outcome(kind, error=text, started=started, finished=now)
 
 
 def _outcome_of_running(gone: WorkerExit) -> tuple[Kind, str]:

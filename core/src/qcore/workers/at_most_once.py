@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from qcore.begun import BEGUN, keep_sign, sign_of
 from qcore.errors import EnvelopeError
 from qcore.flows.builder import header_too_large
+from qcore.messages.results import Begun
 from qcore.messages.workflow import encode_tail
 from qcore.model import Kind, Outcome, State
 
@@ -49,12 +51,15 @@ class BeginOnce:
     def __init__(
         self, runtime: Runtime, store: ResultStore, page: Page, batch: Batch, until_answered: UntilAnswered
     ) -> None:
+        self._runtime = runtime
         self._coordination = runtime.coordination_stores
         self._results = runtime.results
         self._store = store
         self._page = page
         self._batch = batch
         self._until_answered = until_answered
+        #: its cluster keeps a flag while it lives; whether this process knows that
+        self._signed = False
 
     def start(self, index: int, message: LeasedMessage) -> tuple[Outcome | None, int]:
         """Return how a message ends that must not run, and the deadline of one that may, 0 if it has none."""
@@ -76,10 +81,11 @@ class BeginOnce:
             # There is nothing to run, so it does not begin.
             return None
         refused: Outcome | None = self._until_answered(self._refusal, message, os.urandom(16))
-        refused = refused or self._note(index, message)
+        tail = _tail(message)
+        refused = refused or self._note(index, message, tail)
         if refused is not None:
             return refused
-        self._batch.acknowledge(message, self._begun(message))
+        self._batch.acknowledge(message, self._begun(message, tail))
         self._until_answered(self._batch.settle, 0)
         if message.receipt in self._batch.refused:
             return _interrupted(Kind.INTERRUPTED, "the broker refused its acknowledgement, so it was not run")
@@ -88,16 +94,12 @@ class BeginOnce:
             return _interrupted(Kind.INTERRUPTED, why)
         return None
 
-    def _note(self, index: int, message: LeasedMessage) -> Outcome | None:
+    def _note(self, index: int, message: LeasedMessage, tail: bytes) -> Outcome | None:
         """Note in the journal what the supervisor needs if this process is killed from now on.
 
         A task does not begin whose workflow header has no room there: nobody could continue from it.
         """
-        page, header = self._page, message.tail
-        tail = b""
-        if header is not None:
-            # The value that it is called with is not needed for what follows.
-            tail = encode_tail(msgspec.structs.replace(header, previous=None, final_result=None))
+        page = self._page
         if page.mark_acknowledged(index, tail):
             return None
         # There is room once what has finished is settled.
@@ -116,6 +118,10 @@ class BeginOnce:
 
         """
         with self._coordination.connection() as store:
+            if not self._signed:
+                # Its supervisor goes on with it.
+                keep_sign(self._runtime, store, self._runtime.owner)
+                self._signed = True
             taken = store.acquire(f"once:{message.opened.id.hex()}", holder, 1, _TAKEN)
         if taken is None and not self._has_begun(message):
             return None
@@ -123,10 +129,10 @@ class BeginOnce:
             return _interrupted(Kind.ALREADY_BEGUN, "a copy of its message was delivered before")
         return _interrupted(Kind.INTERRUPTED, "it has begun before, and how that ended is not known")
 
-    def _begun(self, message: LeasedMessage) -> StoredResult:
-        """Return what is stored of a task until it has ended."""
+    def _begun(self, message: LeasedMessage, tail: bytes) -> StoredResult:
+        """Return what is stored of a task until it has ended: all that its end needs if its cluster dies."""
         outcome = _interrupted(Kind.INTERRUPTED, _BEGUN)
-        return self._results.seal(
+        record = self._results.seal(
             message.opened.id,
             message.plan.head,
             State.RETRYING,
@@ -136,6 +142,9 @@ class BeginOnce:
             attempts=message.failures,
             crashes=message.crashes,
         )
+        begun = Begun(message.opened.head, tail, sign_of(self._runtime.owner))
+        # Somebody has to find it, however long that takes.
+        return msgspec.structs.replace(self._results.begun(record, begun), group=BEGUN, expires=0.0)
 
     def _has_begun(self, message: LeasedMessage) -> bool:
         """Whether the result store says that it has begun, where it may have come before."""
@@ -150,6 +159,14 @@ class BeginOnce:
             # Somebody has written a result that cannot be read, so it is not known.
             return True
         return body.state is State.SUCCESS or body.kind == Kind.INTERRUPTED.value
+
+
+def _tail(message: LeasedMessage) -> bytes:
+    """Return the workflow header without the value that the task is called with: nothing follows from it."""
+    header = message.tail
+    if header is None:
+        return b""
+    return encode_tail(msgspec.structs.replace(header, previous=None, final_result=None))
 
 
 def _interrupted(kind: Kind, text: str) -> Outcome:

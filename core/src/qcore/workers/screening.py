@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.flows.completion import Completion
-from qcore.messages.control import ControlFlags
+from qcore.messages.control import ControlFlags, cancel_key
 from qcore.model import Kind, Outcome
 from qcore.settle import ACKNOWLEDGE, RELEASE, dead_letter, decide
 from qcore.workers.events import log_failed, log_skipped
@@ -111,9 +111,9 @@ class Screening:
         if self._counts_in_results:
             restore_counters(known, stored, self._results)
         members = upstream_results(messages, self._coordination)
-        cancellable = [one.opened.id for one in known if one.may_be_cancelled]
+        keys = {one.opened.id: cancel_key(one.opened.id) for one in known if one.may_be_cancelled}
         with self._coordination.connection() as store:
-            cancelled = self._control.cancelled(store, cancellable)
+            flagged = self._control.genuine(store, list(keys.values()))
         runnable = []
         seen: set[bytes] = set()
         for one in messages:
@@ -128,7 +128,7 @@ class Screening:
                 # Without renewal Django-Q's rule holds: a redelivery may overlap the run before it.
                 kind, text = Kind.REPLAYED, "another copy of its message has ended"
             upstream = members.get(one.opened.id, {})
-            if kind is None and one.opened.id in cancelled:
+            if kind is None and keys.get(one.opened.id) in flagged:
                 kind, text = Kind.CANCELLED, "TaskCancelled: the task was cancelled"
             if kind is None:
                 kind, text = bind_upstream_results(one, self._results, upstream)

@@ -13,7 +13,7 @@ from qcore.cli.text import counted, width
 from qcore.model import State
 from qcore_monitor.detail import folded, lines_of
 from qcore_monitor.panels import clock, draw
-from qcore_monitor.snapshot import empty
+from qcore_monitor.snapshot import LISTED, empty
 from qcore_monitor.view import Mode, Panel, question
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ def _figures(snapshot: Snapshot, columns: int) -> list[tuple[str, str]]:
         (f"{results['failed']:,} failed", "red" if results["failed"] else ""),
     ]
     if interrupted := sum(one.interrupted for one in snapshot.failures):
-        parts.append((f"{interrupted} interrupted", "red"))
+        # Only the newest failures are read.
+        newest = f" of the newest {LISTED}" if results["failed"] > LISTED else ""
+        parts.append((f"{interrupted} interrupted{newest}", "red"))
     # It comes and goes: no line of its own, which would push about what is below.
     retrying = f"{results['retrying']:,} retrying"
     fits = sum(len(text) + 2 for text, _ in parts) + len(retrying) < columns

@@ -101,6 +101,19 @@ class ReadRules(Contract):
         assert many == list(new().group("g"))
         assert list(new().group("unknown")) == []
 
+    def test_a_replaced_result_leaves_its_group(self, new: MakeStore) -> None:
+        """A result that is replaced leaves the group of the one before."""
+        begun = [result(RETRYING, group="begun") for _ in range(4)]
+        new().save(begun)
+        one, two, three = (
+            msgspec.structs.replace(before, state=state, group=group)
+            for before, state, group in zip(begun, (FAILED, SUCCESS, FAILED), ("g", "g", None), strict=False)
+        )
+        new().save([one, two, three])
+
+        assert [begun[3]] == list(new().group("begun"))
+        assert {one.id, two.id} == {found.id for found in new().group("g")}
+
     def test_recent_results_are_newest_first(self, new: MakeStore) -> None:
         """Return the newest results, newest first, of one state or of any."""
         many = [result(state, finished=1000.0 + number) for number, state in enumerate([*State, *State])]
