@@ -112,4 +112,7 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
 )
 def test_what_is_remembered_unless_it_is_set(settings: dict[str, Any], seconds: float) -> None:
     """A week where results are stored, which costs much more, and nothing where they are not."""
-    assert Config.from_dict(settings).settings().replay_window == seconds
+    made = Config.from_dict(settings).settings()
+
+    assert made.replay_window == seconds
+    assert made.replay_is_set is ("replay_window" in settings)

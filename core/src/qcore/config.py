@@ -211,6 +211,7 @@ class Config(options.Options):
             bulk=self.bulk,
             poll=self.poll,
             replay_window=self._replay_window(),
+            replay_is_set=self.replay_window is not None,
             replay_limit=self.replay_limit,
             sections=dict(self.sections),
         )

@@ -52,6 +52,8 @@ class Settings:
     owner: bytes = b""
     #: seconds for which ids of acknowledged messages are remembered; 0 = not at all
     replay_window: float = 0.0
+    #: whether the user has set it; a broker to which remembering costs much ignores the default
+    replay_is_set: bool = True
     #: ids that are remembered at least, however many messages end in that time
     replay_limit: int = 100_000
     #: for a coordination store: the result store of the same thread; one of the same backend may

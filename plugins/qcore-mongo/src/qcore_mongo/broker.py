@@ -16,11 +16,12 @@ from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
 from qcore_mongo import dead_letters, foreign, key_ids, messages, pending
 from qcore_mongo.client import CLOSE_TIMEOUT, Client, Document
+from qcore_mongo.ended import Ended
 from qcore_mongo.indexes import READY, Kind
 from qcore_mongo.wakeup import Waker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from qcore.interfaces import Settings
     from qcore.model import DeadLetter, Outgoing, Settlement
@@ -51,6 +52,7 @@ class MongoBroker(Broker):
         self._lease_seconds = settings.retry
         self._owner = settings.owner
         self._waker = Waker(self._client, settings)
+        self._ended = Ended.where_wanted(self._client, settings)
         #: number of batches among which the one to read is chosen; 1 while no other worker claims the same
         self._ahead = 1
         self._show_pending_at = 0.0
@@ -68,6 +70,7 @@ class MongoBroker(Broker):
             max_bytes=messages.MAX_BYTES,
             cluster_status=True,
             remove_messages=True,
+            remembers_ended=self._ended is not None,
             transaction_domain=self._client.transaction_domain,
         )
 
@@ -159,11 +162,21 @@ class MongoBroker(Broker):
     # -- leases -----------------------------------------------------------------------------
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End leases in one bulk write."""
+        """End leases in one bulk write; remember in another which messages have ended.
+
+        A process that dies between the two remembers nothing: before, it would leave a message that
+        is taken for a copy of itself.
+        """
         steps = messages.settling(settlements)
         if steps:
             collection = self._client.collection(Kind.MESSAGES)
             self._client.do(lambda: collection.bulk_write(steps, ordered=False), repeatable=True)
+        if self._ended is not None:
+            self._ended.add(settlements)
+
+    def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
+        """Return the ids of messages that have ended; most batches need one look at the highest."""
+        return self._ended.find(ids) if self._ended is not None and ids else ()
 
     def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
         """Let leases end `seconds` from now, by the server's clock."""
