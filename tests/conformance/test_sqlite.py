@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,7 @@ from qcore_testing import (
 from tests.unit.sqlite_base import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from qcore.coordination import CoordinationStore
@@ -85,16 +86,19 @@ class TestSqliteCoordination(CoordinationStoreContract):
 
     @pytest.fixture
     def put_junk(self, tmp_path: Path) -> Callable[[str], None]:
-        """Return a function that inserts rows with other types than ours."""
+        """Return a function that inserts rows with other values than ours, others each time."""
+        values: Iterator[Any] = itertools.cycle(["never", b"\xff", 9e999, -(2**63)])
 
         def put(key: str) -> None:
+            value, barrier = next(values), -len(key) - hash(key) % 1000
             rows: list[tuple[str, dict[str, Any]]] = [
-                ("flag", {"key": key, "until": b"never", "value": 5}),
-                ("permit", {"key": key, "holder": 7, "number": "one", "until": "never"}),
-                ("rate", {"key": key, "at": "never", "until": b"x"}),
-                ("rate_slot", {"key": key, "holder": 7, "at": "never"}),
-                ("barrier", {"id": -1, "key": key, "count": "one", "until": "never"}),
-                ("barrier_member", {"barrier": -1, "member": "one", "body": 5}),
+                ("flag", {"key": key, "until": value, "value": 5}),
+                ("permit", {"key": key, "holder": 7, "number": value, "until": value}),
+                ("permit", {"key": key, "holder": [b"holder"], "number": value, "until": value}),
+                ("rate", {"key": key, "at": value, "until": value}),
+                ("rate_slot", {"key": key, "holder": [b"holder"], "at": value}),
+                ("barrier", {"id": barrier, "key": key, "count": value, "until": value}),
+                ("barrier_member", {"barrier": barrier, "member": value, "body": 5}),
             ]
             fill(tmp_path / "kit.db", rows)
 

@@ -30,6 +30,9 @@ class CoordinationStore(ABC):
     the same thread may come with `Settings.beside`; one of the same backend may share its
     connection. Keys are text of at most 400 characters. When a call returns, what it changed
     survives the death of the calling process. What has expired is as if it had never been.
+
+    What others have written into the backend makes no call raise or hang: it is ignored, or counts as
+    what it says it is, such as a permit that is taken.
     """
 
     #: other processes see the same

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 
 PAST: Final = datetime(2020, 1, 1, tzinfo=UTC)
+FUTURE: Final = datetime(2100, 1, 1, tzinfo=UTC)
 
 #: what the server does does not depend on the interpreter: on the oldest Python only
 pytestmark = pytest.mark.slow
@@ -154,12 +157,16 @@ class TestMongoCoordination(_Fresh, CoordinationStoreContract):
     @pytest.fixture
     def put_junk(self, insert: Callable[..., None]) -> Callable[[str], None]:
         """Return a function that inserts documents with fields of other types than ours."""
+        values = itertools.cycle(["never", math.inf, PAST, [1, "x"]])
 
         def put(key: str) -> None:
-            insert("notes", {"_id": f"flag:{key}", "until": "never", "value": 5})
-            insert("notes", {"_id": f"permits:{key}", "until": "never", "permits": 5, "last": "one"})
-            insert("notes", {"_id": f"rate:{key}", "until": "never", "at": "never", "run": "x"})
-            insert("notes", {"_id": f"barrier:{key}", "until": "never", "members": 5, "added": "x"})
+            value = next(values)
+            taken = [5, {"holder": b"holder", "until": value}, {"holder": "x", "until": PAST}]
+            insert("notes", {"_id": f"flag:{key}", "until": value, "value": 5})
+            insert("notes", {"_id": f"permits:{key}", "until": value, "permits": taken, "last": value})
+            insert("notes", {"_id": f"rate:{key}", "until": value, "last": value, "holder": 5, "left": value})
+            insert("notes", {"_id": {"rate": key, "holder": b"holder"}, "at": value, "until": FUTURE})
+            insert("notes", {"_id": f"barrier:{key}", "until": value, "members": value, "run": 5})
 
         return put
 

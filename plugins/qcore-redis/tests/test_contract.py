@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -121,15 +122,24 @@ class TestRedisCoordination(_Fresh, CoordinationStoreContract):
 
     @pytest.fixture
     def put_junk(self, client: redis.Redis) -> Callable[[str], None]:
-        """Return a function that writes what is of another kind, or no number, under every key."""
+        """Return a function that writes what is of another kind, no number or infinity, under every key."""
+        turn = itertools.count()
 
         def put(key: str) -> None:
-            client.rpush(P + b"m:" + key.encode(), b"a list")
-            client.set(P + b"p:" + key.encode(), b"no set")
-            client.hset(P + b"po:" + key.encode(), b"a", b"hash")
-            client.set(P + b"v:" + key.encode(), b"no number")
-            client.set(P + b"vh:" + key.encode(), b"no set")
-            client.hset(P + b"z:" + key.encode(), b"no number", b"x")
+            name = key.encode()
+            client.rpush(P + b"m:" + name, b"a list")
+            if next(turn) % 2:
+                client.zadd(P + b"p:" + name, {b"": "inf", b"holder": "inf"})
+                client.zadd(P + b"po:" + name, {b"": "inf", b"other": "-inf"})
+                client.set(P + b"v:" + name, b"nan")
+                client.zadd(P + b"vh:" + name, {b"holder": "inf", b"": "-inf"})
+                client.set(P + b"z:" + name, b"no hash")
+                return
+            client.set(P + b"p:" + name, b"no set")
+            client.hset(P + b"po:" + name, b"a", b"hash")
+            client.set(P + b"v:" + name, b"no number")
+            client.set(P + b"vh:" + name, b"no set")
+            client.hset(P + b"z:" + name, b"no number", b"x")
 
         return put
 

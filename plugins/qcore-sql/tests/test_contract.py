@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,6 +76,20 @@ class TestSqlResults(_Fresh, ResultStoreContract):
         """Return a maker of stores of the same results."""
         return lambda **fields: SqlResults(settings(**fields))
 
+    @pytest.fixture
+    def put_junk(self, look: Callable[..., list[Any]]) -> Callable[[bytes, str], None]:
+        """Return a function that inserts rows with values that ours never have."""
+
+        def put(id_: bytes, group: str) -> None:
+            for number, name in enumerate((id_, b"", b"\xff" * 16)):
+                look(
+                    "INSERT INTO qcore_result (queue, id, state, finished, expires, name, grp, label, body)"
+                    " VALUES ('kit', %s, %s, %s, 'NaN', '', %s, '', '')",
+                    name, (99, -(2**31), 2**31 - 1)[number], ("NaN", "-Infinity", "1e300")[number], group,
+                )  # fmt: skip
+
+        return put
+
 
 class TestSqlCommit(_Fresh, CommitContract):
     """Broker and store of one queue are written in one transaction."""
@@ -93,6 +108,29 @@ class TestSqlCoordination(_Fresh, CoordinationStoreContract):
         """Return a maker of stores of the same state."""
         return lambda **fields: SqlCoordination(settings(**fields))
 
+    @pytest.fixture
+    def put_junk(self, look: Callable[..., list[Any]]) -> Callable[[str], None]:
+        """Return a function that inserts rows with values that ours never have, others each time."""
+        values = itertools.cycle([("NaN", -(2**63)), ("Infinity", 2**63 - 1), ("1e300", 0), ("-1e300", -1)])
+
+        def put(key: str) -> None:
+            seconds, number = next(values)
+            of = ("kit", key)
+            rows: list[tuple[str, tuple[object, ...]]] = [
+                ("flag (queue, item, expires, value)", (*of, seconds, b"")),
+                ("permit (queue, item, holder, number, expires)", (*of, b"", number, seconds)),
+                ("permit (queue, item, holder, number, expires)", (*of, b"holder", number, seconds)),
+                ("rate (queue, item, due, expires)", (*of, seconds, seconds)),
+                ("rate_slot (queue, item, holder, due, expires)", (*of, b"holder", seconds, seconds)),
+                ("barrier (queue, item, expires)", (*of, seconds)),
+                ("barrier_member (queue, item, member, body)", (*of, -(2**31), b"")),
+            ]
+            for table, row in rows:
+                marks = ", ".join(["%s"] * len(row))
+                look(f"INSERT INTO qcore_{table} VALUES ({marks})", *row)  # noqa: S608 - names of this file
+
+        return put
+
 
 class TestSqlSchedules(_Fresh, ScheduleStoreContract):
     """SqlSchedules keeps to ScheduleStore."""
@@ -101,6 +139,20 @@ class TestSqlSchedules(_Fresh, ScheduleStoreContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., SqlSchedules]:
         """Return a maker of stores of the same schedules."""
         return lambda **fields: SqlSchedules(settings(**fields))
+
+    @pytest.fixture
+    def put_junk(self, look: Callable[..., list[Any]]) -> Callable[[str], None]:
+        """Return a function that inserts rows with values that ours never have."""
+
+        def put(name: str) -> None:
+            for other, seconds in ((name, "NaN"), ("", "-Infinity"), ("\x01\u202e", "1e300")):
+                look(
+                    "INSERT INTO qcore_schedule (queue, name, next_run, active, claimed_until, body)"
+                    " VALUES ('kit', %s, %s, true, '-Infinity', '')",
+                    other, seconds,
+                )  # fmt: skip
+
+        return put
 
 
 class TestSqlFire(_Fresh, FireContract):

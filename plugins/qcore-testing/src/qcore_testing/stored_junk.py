@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 import os
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from qcore.coordination import BarrierMember
-from qcore.errors import BackendError
 from qcore.model import State, StoredResult, StoredSchedule
 from qcore_testing.contract import Contract, skip_unless
 
@@ -67,6 +67,7 @@ class JunkScheduleRules(_Junk):
         skip_unless(put_junk is not None, _REASON)
         assert put_junk is not None
         store, good = new(), StoredSchedule("nightly", b"sealed", float(int(time.time()) - 60), active=True)
+        store.all()
         put_junk("junk")
         store.add(good)
 
@@ -79,30 +80,83 @@ class JunkScheduleRules(_Junk):
 
 
 class JunkCoordinationRules(_Junk):
-    """The fixture `put_junk` returns a function that takes a key and puts junk where it is used."""
+    """The fixture `put_junk` returns a function that takes a key and puts junk where it is used.
+
+    Each call may put junk of another kind: the rules ask for it under several keys. They use the
+    holder `HOLDER`, so that there may be junk of its name.
+    """
 
     def test_state_that_is_not_ours_is_ignored(
         self, new: Callable[..., CoordinationStore], put_junk: Callable[[str], object] | None
     ) -> None:
-        """Whatever somebody has written there, flags are read; the rest raises errors of backends alone."""
+        """Whatever somebody has written there, flags are read, and a new one takes the place of junk."""
         skip_unless(put_junk is not None, _REASON)
         assert put_junk is not None
         store = new()
         store.set_flag("good", b"x", 60.0)
-        put_junk("junk")
+        for key in _KEYS:
+            put_junk(key)
 
-        assert list(store.get_flags(["junk", "good"]))[1] == b"x"
-        steps: list[Callable[[], Any]] = [
-            lambda: store.acquire("junk", b"holder", 1, 60.0),
-            lambda: store.release([("junk", b"holder")]),
-            lambda: store.reserve("junk", b"holder", 0.001, 1),
-            lambda: store.join_barrier([BarrierMember("junk", 0, b"came")], 60.0),
-            lambda: sorted(store.barrier_members("junk").items()),
-            lambda: store.delete_barriers(["junk"]),
-            store.prune,
-        ]
-        for step in steps:
-            with contextlib.suppress(BackendError):
-                step()
-        store.set_flag("junk", b"y", 60.0)
-        assert list(store.get_flags(["junk"])) == [b"y"]
+        found: list[Any] = list(store.get_flags([*_KEYS, "good"]))
+        assert found[-1] == b"x"
+        assert [value for value in found if not isinstance(value, bytes | None)] == []
+        for key in _KEYS:
+            store.set_flag(key, b"y", 60.0)
+            assert list(store.get_flags([key])) == [b"y"]
+
+    @pytest.mark.parametrize("step", ["acquire", "release", "reserve", "join", "members", "delete", "prune"])
+    def test_state_that_is_not_ours_holds_nobody_up(
+        self, new: Callable[..., CoordinationStore], put_junk: Callable[[str], object] | None, step: str
+    ) -> None:
+        """Rows that are not the store's are ignored or taken for what they say; no call raises or hangs.
+
+        A permit may count as taken and a rate slot may be far ahead, but what is returned is of its type.
+        """
+        skip_unless(put_junk is not None, _REASON)
+        assert put_junk is not None
+        new().set_flag("good", b"x", 60.0)
+        for key in _KEYS:
+            put_junk(key)
+            told: list[str] = []
+
+            def ask(key: str = key, told: list[str] = told) -> None:
+                # a connection belongs to the thread that made it
+                told.append(_wrong(new(), step, key))
+
+            # a call that hangs for ever must not keep this process from its end
+            thread = threading.Thread(target=ask, daemon=True)
+            thread.start()
+            thread.join(self.timeout)
+            assert told == [""], f"{step} beside junk: {told or 'it did not return'}"
+
+
+#: who asks for permits and rate slots beside junk
+HOLDER: Final = b"holder"
+_KEYS: Final = ("junk0", "junk1", "junk2", "junk3")
+
+
+def _wrong(store: Any, step: str, key: str) -> str:  # noqa: ANN401 - whatever a store returns is judged
+    """Return what is wrong with a call beside junk, "" if nothing is."""
+    try:
+        if step == "acquire":
+            first = store.acquire(key, HOLDER, 1, 60.0)
+            return "" if first is None or isinstance(first, bytes) else f"it returned {first!r}"
+        if step == "release":
+            store.release([(key, HOLDER)])
+        elif step == "reserve":
+            seconds = store.reserve(key, HOLDER, 0.001, 1)
+            return "" if 0 <= seconds < math.inf else f"it returned {seconds!r}"
+        elif step == "join":
+            counts = list(store.join_barrier([BarrierMember(key, 0, b"came")], 60.0))
+            return "" if len(counts) == 1 and counts[0] >= 1 else f"it returned {counts!r}"
+        elif step == "members":
+            found = store.barrier_members(key).items()
+            ours = all(isinstance(index, int) and isinstance(body, bytes) for index, body in found)
+            return "" if ours else f"it returned {found!r}"
+        elif step == "delete":
+            store.delete_barriers([key])
+        else:
+            store.prune()
+    except Exception as exc:  # noqa: BLE001 - any is what the test is about
+        return f"it raised {type(exc).__name__}: {exc}"
+    return ""

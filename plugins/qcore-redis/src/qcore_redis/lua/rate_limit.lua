@@ -8,6 +8,11 @@ local interval, burst = tonumber(ARGV[3]), tonumber(ARGV[4])
 
 call('ZREMRANGEBYSCORE', slots, '-inf', clock - DAY)
 local known = call('ZSCORE', slots, holder)
+-- nobody has to wait for thirty years
+if known and math.abs(known - clock) >= 1e15 then
+  call('ZREM', slots, holder)
+  known = nil
+end
 if known then
   local left = math.ceil(known - clock)
   if left > 0 then return left end
@@ -17,7 +22,6 @@ end
 -- with the whole burst unused, its slots lie in the past but for the last one
 local at = clock - (burst - 1) * interval
 local last = tonumber(call('GET', latest) or '')
--- nobody has to wait for thirty years
 if last and math.abs(last - clock) < 1e15 then at = math.max(at, last + interval) end
 call('SET', latest, at, 'PX', math.max(1, math.ceil((at + burst * interval - clock) / 1000)))
 if at <= clock then return 0 end
