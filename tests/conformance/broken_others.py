@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from qcore.builtin.log_reporter import LogReporter
+import attrs
+
 from qcore.errors import EncodeError
 from qcore_json import JsonSerializer
+from qcore_reports.log_reporter import LogReporter
 
 if TYPE_CHECKING:
-    from qcore.model import TaskInfo
+    from qcore.interfaces import ErrorReport
 
 
 class SurrogateRaises(JsonSerializer):
@@ -69,22 +71,22 @@ class WritesWhatItCannotRead(JsonSerializer):
 class ReportsNothing(LogReporter):
     """Does nothing, and so raises nothing and waits for nothing."""
 
-    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
+    def report(self, report: ErrorReport) -> None:
         """Do nothing."""
 
 
 class ReportsErrorsOnly(LogReporter):
     """Leaves out tasks whose worker died."""
 
-    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
+    def report(self, report: ErrorReport) -> None:
         """Leave them out."""
-        if error is not None:
-            super().report(task, error, text)
+        if report.error is not None:
+            super().report(report)
 
 
 class ReportsNoText(LogReporter):
     """Says that something failed, and not what."""
 
-    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
+    def report(self, report: ErrorReport) -> None:
         """Drop the text."""
-        super().report(task, error, "")
+        super().report(attrs.evolve(report, text=""))

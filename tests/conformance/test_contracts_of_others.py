@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from qcore.builtin.log_reporter import LogReporter
 from qcore_json import JsonSerializer
+from qcore_reports.log_reporter import LogReporter
 from qcore_testing import (
     CoordinationStoreContract,
     ErrorReporterContract,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.builtin.log_reporter import LogReporter
+from qcore_reports.log_reporter import LogReporter
 from qcore_testing import ErrorReporterContract
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ LAYERS: Final = (
     {"installed", "builtin"},
     # contracts
     {"journal"},
-    {"connection_pool", "reporting"},
+    {"connection_pool"},
     {"hookspecs", "messages", "making", "guarding"},
     {"user_modules"},
     {"backend_clock"},
@@ -56,7 +56,6 @@ LAYERS: Final = (
         "backoff",
         "plugin_support",
         "http_deadline",
-        "log_limit",
         "worker_hooks",
     },
 )
@@ -79,7 +78,7 @@ ROOMS: Final = {
         {"at_most_once"},
         {"batch"},
         {"screening"},
-        {"events"},
+        {"events", "reports"},
         {
             "leased",
             "rejections",

@@ -712,23 +712,19 @@ def test_hooks_see_the_task_before_and_its_outcome_after() -> None:
     )  # fmt: skip
 
 
-def test_a_failure_is_reported_with_its_exception() -> None:
-    """And a skipped task is not."""
-    reported: list[Any] = []
-    executor = Executor({PACK.code: PACK}, report=lambda *what: reported.append(what))
+def test_what_was_raised_can_be_taken_once() -> None:
+    """A report of it needs the exception, the task and its context."""
+    executor = Executor({PACK.code: PACK}, keep_raised=True)
 
     def fail() -> None:
         raise ValueError("no")
 
-    def skip() -> None:
-        raise SkipTask
-
     executor.run(opened(), plan_of(fail), 1, 0)
-    executor.run(opened(), plan_of(skip), 1, 0)
 
-    ((task, error, text),) = reported
-    assert (f"{HERE}.fail", "no") == (task.name, str(error))
-    assert "in fail" in text
+    raised = executor.take_raised()
+    assert raised is not None
+    assert (f"{HERE}.fail", "no") == (raised.task.name, str(raised.error))
+    assert executor.take_raised() is None
 
 
 # -- cancelled -------------------------------------------------------------------------------

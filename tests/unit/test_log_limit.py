@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from qcore.log_limit import LogLimit
+from qcore_reports.log_limit import LogLimit
 
 
 class Clock:

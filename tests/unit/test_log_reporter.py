@@ -6,15 +6,23 @@ import logging
 
 import pytest
 
-from qcore.builtin.log_reporter import LogReporter, printable
+from qcore.interfaces import ErrorReport
 from qcore.model import TaskInfo
+from qcore_reports.log_reporter import LogReporter, printable
+
+
+def told(error: BaseException | None, text: str) -> ErrorReport:
+    """Return the report of a failure."""
+    summary = "WorkerDied: killed by signal 9" if error is None else f"{type(error).__name__}: no"
+    return ErrorReport(task=TASK, kind="failure", summary=summary, text=text, error=error, action="ack")
+
 
 TASK = TaskInfo(id="ab" * 16, name="shop.tasks.pay", attempt=3, args=("secret",), kwargs={"card": "1234"})
 
 
 def test_a_failure_is_one_error_line(caplog: pytest.LogCaptureFixture) -> None:
     """Ids, attempt, type of the error and traceback stand in one line."""
-    LogReporter().report(TASK, ValueError("no"), "Traceback:\n  line 1\nValueError: no")
+    LogReporter().report(told(ValueError("no"), "Traceback:\n  line 1\nValueError: no"))
 
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
@@ -27,7 +35,7 @@ def test_a_failure_is_one_error_line(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_arguments_are_not_written(caplog: pytest.LogCaptureFixture) -> None:
     """Arguments may be secrets."""
-    LogReporter().report(TASK, ValueError("no"), "text")
+    LogReporter().report(told(ValueError("no"), "text"))
 
     assert "secret" not in caplog.text
     assert "1234" not in caplog.text
@@ -35,15 +43,15 @@ def test_arguments_are_not_written(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_dead_worker_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """Without an exception it was the worker that died."""
-    LogReporter().report(TASK, None, "killed by signal 9")
+    LogReporter().report(told(None, "killed by signal 9"))
 
-    assert "error=worker died: killed by signal 9" in caplog.text
+    assert "error=WorkerDied: killed by signal 9" in caplog.text
 
 
 def test_the_logger_may_be_chosen(caplog: pytest.LogCaptureFixture) -> None:
     """The user's settings name the logger."""
     reporter = LogReporter(logger="shop.failures")
-    reporter.report(TASK, None, "text")
+    reporter.report(told(None, "text"))
     reporter.flush(1.0)
 
     assert caplog.records[0].name == "shop.failures"
@@ -51,7 +59,7 @@ def test_the_logger_may_be_chosen(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_long_text_keeps_its_end(caplog: pytest.LogCaptureFixture) -> None:
     """The end of a traceback says what went wrong."""
-    LogReporter().report(TASK, RecursionError(), "x" * 1_000_000 + "the end")
+    LogReporter().report(told(RecursionError(), "x" * 1_000_000 + "the end"))
 
     assert len(caplog.records[0].getMessage()) < 20_000
     assert caplog.records[0].getMessage().endswith("the end")

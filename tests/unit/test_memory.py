@@ -7,10 +7,10 @@ import cattrs
 import pytest
 
 from qcore.builtin import plugin as builtin
-from qcore.builtin.log_reporter import LogReporter
 from qcore.coordination import BarrierMember
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
+from qcore_reports.log_reporter import LogReporter
 from qcore_testing import plugin
 from qcore_testing.memory import MemorySettings, make_broker, make_results, make_schedules
 from qcore_testing.memory.coordination import MemoryCoordination

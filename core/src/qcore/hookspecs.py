@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
-    from qcore.model import Outcome, TaskInfo
+    from qcore.model import Outcome, Schedule, TaskInfo
     from qcore.status import ClusterStatus
 
 hookspec = pluggy.HookspecMarker("qcore")
@@ -114,6 +114,8 @@ class EnqueueEvent:
 
     task: TaskInfo
     headers: dict[str, str]
+    #: the schedule whose slot enqueues it; its `queue` is where the task goes, empty = its own
+    schedule: Schedule | None = None
 
 
 @attrs.frozen(kw_only=True)

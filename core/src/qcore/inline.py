@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from qcore.flows.continuation import ContinuationBuilder, UpstreamFailed, upstream_args
+from qcore.interfaces import ErrorReport
 from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import Kind, Outcome, State
 from qcore.tasks.execute import Executor
@@ -35,9 +36,9 @@ class _InlineQueue:
         self._runtime = runtime
         self._executor = Executor(
             runtime.serializers,
-            runtime.hooks("qcore_pre_execute"),
-            runtime.hooks("qcore_post_execute"),
-            runtime.reporters().report,
+            runtime.task_hooks("qcore_pre_execute"),
+            runtime.task_hooks("qcore_post_execute"),
+            keep_raised=bool(runtime.reporters),
             let_out=(KeyboardInterrupt,),
         )
         self._planner = Planner(
@@ -55,6 +56,7 @@ class _InlineQueue:
         while waiting:
             waiting += self._run(waiting.popleft())
         self._executor.close()
+        self._runtime.reporters.flush()
 
     def _run(self, message: Outgoing) -> Sequence[Outgoing]:
         opened = self._runtime.envelope.open(message.body)
@@ -86,7 +88,18 @@ class _InlineQueue:
                 upstream = upstream_args(self._runtime.results, tail, members)
             except UpstreamFailed as exc:
                 return Outcome.unrun(exc.kind, str(exc))
-        return self._executor.run(opened, plan, 1, 0, upstream)
+        outcome = self._executor.run(opened, plan, 1, 0, upstream)
+        if raised := self._executor.take_raised():
+            report = ErrorReport(
+                task=raised.task,
+                kind=outcome.kind.value,
+                summary=outcome.error,
+                text=outcome.traceback,
+                error=raised.error,
+                action="ack",
+            )
+            self._runtime.reporters.report(report, raised.context)
+        return outcome
 
     def _join_barrier(self, then: FollowUp) -> Sequence[Outgoing]:
         """Collect results in this process, which shares nothing with others."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from qcore import wording
 from qcore.errors import NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from qcore.model import (
         DeadLetter,
@@ -492,25 +494,81 @@ class Serializer(ABC):
         """
 
 
-class ErrorReporter(ABC):
-    """Reports failed runs to an error tracker.
+@attrs.frozen(kw_only=True)
+class ErrorReport:
+    """One failure, as error reporters get it."""
 
-    One is made in each process after its last fork: by a worker and by the supervisor. It is
-    called from one thread at a time, and may have threads of its own.
+    #: without arguments unless `send_arguments` is set; its name is empty where it is about something else
+    task: TaskInfo
+    #: how the run ended, a value of `Kind`; else `schedule`, `rejected` or `supervisor`
+    kind: str
+    #: `Type: text`
+    summary: str
+    #: the traceback where there is one, else the summary
+    text: str
+    #: None if the worker died, or the function or its arguments could not be had. Its frames have no
+    #: local variables, unless `send_arguments` is set.
+    error: BaseException | None = None
+    #: what becomes of the message of a task: `retry`, `ack` or `dead_letter`; else empty
+    action: str = ""
+    #: file, line and function where a task hung that had to be killed, the outermost frame first
+    stack: tuple[tuple[str, int, str], ...] = ()
+    #: name of the queue
+    queue: str = ""
+    #: label of the cluster
+    cluster: str = ""
+    #: `host:pid` of the worker, or of the supervisor
+    worker: str = ""
+
+    @property
+    def runs_again(self) -> bool:
+        """Whether another run of the task follows."""
+        return self.action == "retry"
+
+    @property
+    def error_type(self) -> str:
+        """The name of the exception's class, or of what stands for one."""
+        return self.summary.partition(":")[0] if self.error is None else type(self.error).__qualname__
+
+
+class ErrorReporter(ABC):
+    """Reports failures to an error tracker.
+
+    One is made in each worker and in the supervisor, after the last fork of that process. `report`
+    and `flush` are called in a thread of its own, one call at a time, so they may wait: while they
+    do, further reports wait for them, and those for which there is no room are counted and lost.
+    Methods named like the hooks `qcore_pre_execute` and `qcore_post_execute` are called as such, in
+    the thread of the task, which they hold up.
     """
 
+    #: set before `start`: whether reports have the arguments of tasks and the local variables of frames
+    send_arguments: bool = False
+    #: set before `start`: the keys and passwords of the configuration
+    secrets: Sequence[str] = ()
+
+    def start(self) -> None:
+        """Begin to work in this process; called once, by its main thread."""
+
     @abstractmethod
-    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
-        """Take note of a failed run; `error` is None when the worker died.
+    def report(self, report: ErrorReport) -> None:
+        """Tell the tracker of a failure; it is called in a copy of the task's context.
 
         - It reaches the tracker, with its task and its text, at the latest when `flush` returns.
-        - It does not raise.
-        - It does not wait for the network.
+        - Whatever characters texts have, and whatever the methods of an error raise, it is reported.
+        - What it raises says why this report, or one before it, is lost; that is counted and logged.
         """
 
     @abstractmethod
     def flush(self, seconds: float) -> None:
         """Send what is waiting, for at most `seconds`."""
+
+    def redact(self, value: Any) -> Any:  # noqa: ANN401 - a payload may contain any value
+        """Return a copy of a payload's value in which no text contains one of `secrets`."""
+        if isinstance(value, str):
+            return wording.without(value, self.secrets)
+        if isinstance(value, Mapping):
+            return {self.redact(key): self.redact(inner) for key, inner in value.items()}
+        return [self.redact(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 class ScheduleStore(ABC):

@@ -210,6 +210,8 @@ class TaskInfo:
     enqueued: float = 0.0
     #: this run's number, from 1; 0 before the first
     attempt: int = 0
+    #: name of the schedule that enqueued it
+    schedule: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -13,11 +13,13 @@ import pluggy
 from qcore import hookspecs, installed, wording
 from qcore.errors import INTERRUPTS, PluginBroken, PluginError, PluginNotFound, SkipTask
 from qcore.interfaces import Settings
+from qcore_reports import django_q
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from qcore.installed import Plugin
+    from qcore.interfaces import ErrorReporter
 
 _log = logging.getLogger("qcore.plugins")
 
@@ -126,6 +128,18 @@ class Plugins:
                 f"or switch one off by name in QCORE_DISABLE_PLUGINS"
             )
         return owners[0].offers[hook][name]
+
+    def reporter(self, name: str) -> Callable[..., ErrorReporter]:
+        """Return the factory of an error reporter: a plugin's, else one that was written for Django-Q.
+
+        Raises:
+            PluginError: nobody offers it, or two do; the message says what to do.
+
+        """
+        if name not in self.names("qcore_error_reporters") and (adapted := django_q.find(name)):
+            return adapted
+        found: Callable[..., ErrorReporter] = self.find("qcore_error_reporters", name)
+        return found
 
     def all(self, hook: str) -> dict[str, Any]:
         """Return everything that is offered through a registration hook, by name."""

@@ -15,9 +15,11 @@ from qcore.messages.envelope import Envelope
 from qcore.messages.results import Results
 from qcore.messages.sealed_schedules import SealedSchedules
 from qcore.messages.sealer import Sealer
-from qcore.plugins import Plugins
-from qcore.reporting import Reporters
+from qcore.plugins import BoundHook, Plugins
 from qcore.settle import MAX_DELIVERIES, Rules
+from qcore.wording import secrets_of
+from qcore_reports.policy import Policy
+from qcore_reports.reporters import Reporters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from qcore.config import Config
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore, ScheduleStore, Serializer, Settings
-    from qcore.plugins import BoundHook
 
 #: Bytes to which arguments may be inflated, where `max_message` is not larger still.
 _MAX_RAW: Final = 32 << 20
@@ -264,16 +265,26 @@ class Runtime:
         """Return the bound implementations of a lifecycle hook."""
         return self.plugins.hooks(name)
 
+    def task_hooks(self, name: str) -> tuple[BoundHook, ...]:
+        """Return those of a hook that is called where tasks run, and what error reporters have of it."""
+        return (
+            *self.hooks(name),
+            *(BoundHook(title, name, own) for title, own in self.reporters.hooks(name)),
+        )
+
+    @cached_property
     def reporters(self) -> Reporters:
-        """Make the configured error reporters."""
+        """The configured error reporters; they are made, and begin to work, when they are first used."""
         made = []
         for name, settings in self.config.error_reporter.items():
-            try:
-                made.append((name, self.plugins.find("qcore_error_reporters", name)(**settings)))
-            except TypeError as exc:
-                msg = f"error_reporter.{name}: {exc}"
-                raise ConfigError([msg]) from exc
-        return Reporters(made)
+            policy, own = Policy.read(name, settings)
+            whose = f"error_reporter.{name}"
+            made.append((name, make(whose, self.plugins.reporter(name), **own), policy))
+        if not made:
+            return Reporters(())
+        config = self.config
+        secrets = {*self.secrets, *secrets_of(config.as_dict())}
+        return Reporters(made, queue=config.name, cluster=config.label, secrets=secrets)
 
     def close(self) -> None:
         """Close idle connections."""

@@ -78,6 +78,10 @@ class ClusterStatus:
     #: enqueued with a delay or ran before do not count for the wait
     run_time: Percentiles | None = None
     wait_time: Percentiles | None = None
+    #: error reports since the start that were made, and that were lost, because a reporter failed or
+    #: could not keep up
+    reports: int = 0
+    reports_lost: int = 0
     #: the queue is paused, so the cluster starts no new tasks
     paused: bool = False
     #: bytes of the supervisor's memory; 0 = not known

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qcore.errors import BackendRejected, BackendUnavailable
-from qcore.interfaces import Settings
+from qcore.interfaces import ErrorReport, Settings
 from qcore.model import Outgoing, TaskInfo
 from qcore_example import FileReporter, SpoolBroker, SpoolSettings, plugin
 
@@ -34,8 +34,10 @@ def test_the_plugin_offers_a_reporter_with_a_path(tmp_path: Path) -> None:
     path = tmp_path / "failures.jsonl"
     reporter = plugin.qcore_error_reporters()["example"](path=str(path))
 
-    reporter.report(TaskInfo(id="ab", name="shop.pay", attempt=2), ValueError("no"), "line\nline")
-    reporter.report(TaskInfo(id="cd", name="shop.pay"), None, "died")
+    fields = {"kind": "failure", "summary": "WorkerDied: by itself"}
+    task, error = TaskInfo(id="ab", name="shop.pay", attempt=2), ValueError("no")
+    reporter.report(ErrorReport(task=task, text="line\nline", error=error, **fields))
+    reporter.report(ErrorReport(task=TaskInfo(id="cd", name="shop.pay"), text="died", **fields))
 
     first, second = map(json.loads, path.read_text().splitlines())
     assert first == {
@@ -45,14 +47,18 @@ def test_the_plugin_offers_a_reporter_with_a_path(tmp_path: Path) -> None:
         "error": "ValueError",
         "text": "line\nline",
     }
-    assert second["error"] is None
+    assert second["error"] == "WorkerDied"
 
 
-def test_a_reporter_that_cannot_write_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A failure that cannot be reported is logged, not raised."""
-    FileReporter(str(tmp_path / "missing" / "file")).report(TaskInfo(id="ab", name="shop.pay"), None, "died")
+def test_a_reporter_that_cannot_write_raises(tmp_path: Path) -> None:
+    """Qcore counts and logs what a reporter raises."""
+    reporter = FileReporter(str(tmp_path / "missing" / "file"))
+    report = ErrorReport(
+        task=TaskInfo(id="ab", name="shop.pay"), kind="crash", summary="X: died", text="died"
+    )
 
-    assert "failure not reported task=ab" in caplog.text
+    with pytest.raises(FileNotFoundError):
+        reporter.report(report)
 
 
 def test_queues_of_different_names_are_separate(tmp_path: Path) -> None:

@@ -33,6 +33,6 @@ def _msgpack() -> Serializer:
 
 
 def _log_reporter(**settings: Any) -> ErrorReporter:
-    from qcore.builtin.log_reporter import LogReporter
+    from qcore_reports.log_reporter import LogReporter
 
     return LogReporter(**settings)

@@ -85,6 +85,9 @@ def lines_of(found: QueueOverview, max_width: int | None = None) -> Iterator[str
         # The text of a task may be long; figures and troubles are printed whole.
         yield from (cut(text, max_width) for text in columns(running, _RUNNING, **fitting))
     for one in found.clusters:
+        if one.reports or one.reports_lost:
+            made, lost = counted(one.reports, "error report"), f"{one.reports_lost:,}"
+            yield f"reports of {line(one.label)} (pid {one.pid}): {made} made, {lost} lost"
         for trouble in one.troubles:
             yield f"trouble of {line(one.label)} (pid {one.pid}): {line(trouble)}"
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: next worker: progress is tagged with its task, and the counts of a slot only ever grow.
 _PROGRESS: Final = 320
 _NOTE: Final = 360
+_REPORTS: Final = 896 // 8
 _RUNS: Final = 1024
 _WAITS: Final = 2048
 #: Where the leased messages may begin.
@@ -57,6 +58,11 @@ class Metrics:
         """Count tasks that had waited for so many nanoseconds each."""
         self._count(_WAITS, count, each)
 
+    def count_reports(self, made: int, lost: int) -> None:
+        """Count error reports that were made and lost."""
+        self._words[_REPORTS] += made
+        self._words[_REPORTS + 1] += lost
+
     def advance(self, seq: int, begun: int, done: float, total: float, note: str) -> None:
         """Record the progress of the running task."""
         memory = self._memory
@@ -88,6 +94,10 @@ class Metrics:
                     return None
                 return Progress(done=done, total=total, note=note.decode("utf-8", "replace"))
         return None
+
+    def reports(self) -> tuple[int, int]:
+        """Return how many error reports were made and lost since the page was created."""
+        return self._words[_REPORTS], self._words[_REPORTS + 1]
 
     def runs(self) -> Sequence[int]:
         """Return how many tasks ran for how long, by bucket, since the page was created."""

@@ -217,7 +217,8 @@ class OpenedSchedule:
         head = self.head
         hooks = self._home.hooks("qcore_pre_enqueue")
         if hooks:
-            event = EnqueueEvent(task=_task(id, head, self._args, kwargs, now), headers={})
+            task = _task(id, head, self._args, kwargs, now)
+            event = EnqueueEvent(task=task, headers={}, schedule=schedule)
             try:
                 for hook in hooks:
                     hook(event)
@@ -263,4 +264,5 @@ def _task(id: bytes, head: Head, args: Sequence[Any], kwargs: dict[str, Any], no
         group=head.group,
         timeout=head.timeout or None,
         enqueued=now / 1000,
+        schedule=head.schedule,
     )

@@ -9,6 +9,7 @@ import attrs
 import msgspec
 
 from qcore.errors import BackendError, EnvelopeError
+from qcore.interfaces import ErrorReport
 from qcore.messages.workflow import read_workflow
 from qcore.model import Action, TaskInfo
 from qcore.schedules.swap import swap
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from qcore.model import Outcome, Schedule
     from qcore.runtime import Runtime
     from qcore.tasks.plan import TaskPlan
+    from qcore_reports.reporters import Reporters
 
 _log = logging.getLogger("qcore.worker")
 
@@ -54,11 +56,18 @@ def quarantine_schedule(
         disabled = False
     if disabled:
         _log.error("schedule %r is disabled until it is resumed: %s", head.schedule, outcome.error)
-        reporters = runtime.reporters()
         task = TaskInfo(id=opened.id.hex(), name=head.name, group=head.group)
-        reporters.report(task, None, f"schedule {head.schedule!r}: {outcome.error}")
-        reporters.flush()
+        report_schedule(runtime.reporters, task, head.schedule, outcome.error)
     return msgspec.structs.replace(outcome, retryable=False)
+
+
+def report_schedule(
+    reporters: Reporters, task: TaskInfo, name: str, text: str, error: BaseException | None = None
+) -> None:
+    """Report a schedule that is disabled, or cannot be fired."""
+    told = f"schedule {name!r}: {text}"
+    task = attrs.evolve(task, schedule=name)
+    reporters.report(ErrorReport(task=task, kind="schedule", summary=text, text=told, error=error))
 
 
 def _disable(store: SealedSchedules, name: str, task: str, fault: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,7 @@ from qcore.model import TaskInfo
 from qcore.schedules.declared import reconcile
 from qcore.schedules.firing import Firing
 from qcore.schedules.messages import slot_id
+from qcore.schedules.quarantine import report_schedule
 from qcore.wording import counted
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ class SchedulerThread:
         self._now = runtime.clock.now
         self._firing = Firing(runtime)
         self._store: SealedSchedules | None = None
-        self._reporters = runtime.reporters()
+        self._reporters = runtime.reporters
         #: the bytes of schedules that are not to be trusted, by name
         self._refused: dict[str, bytes] = {}
         #: what no key opens, by name: when it was last due, monotonic seconds, and the error
@@ -131,8 +133,9 @@ class SchedulerThread:
                 if self.last_error != str(exc):
                     self.last_error = str(exc)
                     _log.warning("schedules wait until their store and the broker answer: %s", exc)
-            except BaseException:  # noqa: BLE001 - logged; the next second is another try
+            except BaseException as exc:  # noqa: BLE001 - logged; the next second is another try
                 _log.exception("an internal error of qcore; schedules are fired again in a second")
+                self._reporters.failure(exc, traceback.format_exc())
             else:
                 self.last_error = ""
         self._reporters.flush()
@@ -190,7 +193,9 @@ class SchedulerThread:
         )
         _log.log(level, "a schedule is %s: %s", end, error)
         if not isinstance(error, UnknownKey):
-            self._reporters.report(TaskInfo(id="", name=""), error, str(error))
+            report_schedule(
+                self._reporters, TaskInfo(id="", name=""), row.name, f"{type(error).__name__}: {error}"
+            )
 
     def _disable(self, store: SealedSchedules, schedule: Schedule, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
@@ -200,4 +205,4 @@ class SchedulerThread:
 
     def _report(self, schedule: Schedule, error: BaseException, text: str) -> None:
         task = TaskInfo(id=slot_id(schedule, schedule.next_run).hex(), name=schedule.task)
-        self._reporters.report(task, error, f"schedule {schedule.name!r}: {text}")
+        report_schedule(self._reporters, task, schedule.name, text, error)

@@ -62,7 +62,10 @@ def between(options: Options, broker: str, invalid: Collection[str], plugins: Pl
     if not {"at_most_once", "max_attempts"} & set(invalid):
         yield from _repetition(options)
     for name in options.error_reporter:
-        yield from _missing(f"error_reporter.{name}", plugins, "qcore_error_reporters", name)
+        try:
+            plugins.reporter(name)
+        except PluginError as error:
+            yield f"error_reporter.{name}: {error}"
     if options.result_store is not None:
         path = _got("result_store", options.result_store)
         yield from _missing(path, plugins, "qcore_result_stores", options.result_store)

@@ -8,6 +8,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.journal.records import WorkerState
+from qcore_process import stack_dump
+from qcore_reports.frames import read_dump
 
 if TYPE_CHECKING:
     from qcore.journal.records import PageSnapshot
@@ -22,6 +24,8 @@ _log = logging.getLogger("qcore.cluster")
 _LONG: Final = 20_000_000
 #: Between the exception in a late or cancelled task and the end of its worker, nanoseconds.
 _GRACE: Final = 1_000_000_000
+#: Between the signal that has a worker say where it hangs and its end, nanoseconds.
+_DUMP: Final = 300_000_000
 #: Between two signals to a cancelled task, nanoseconds: the first may come before the task can be
 #: interrupted. A task is interrupted only once.
 _SIGNAL_INTERVAL: Final = 200_000_000
@@ -95,7 +99,11 @@ class Watchdog:
         if slot.soft_timeout_for != seen.position:
             slot.soft_timeout_for = seen.position
             self._pool.signal(slot, signal.SIGALRM)
+        elif now >= seen.deadline + _GRACE - _DUMP and slot.dumped_for != seen.position:
+            slot.dumped_for = seen.position
+            self._pool.signal(slot, stack_dump.SIGNAL)
         elif now >= seen.deadline + _GRACE and not slot.killed:
+            slot.stack = read_dump(stack_dump.read(slot.pid))
             self._kill(slot, seen.position, "timeout", "does not end its late task")
 
     def _kill(self, slot: Slot, position: tuple[int, int], why: str, text: str) -> None:

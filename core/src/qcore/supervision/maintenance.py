@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -220,6 +221,7 @@ class Maintenance:
             text = f"{type(exc).__name__}: {exc}"
             if self._errors.get(name) != text or name == "job":
                 _log.exception("an internal error of qcore; the supervisor continues")
+                self._runtime.reporters.failure(exc, traceback.format_exc())
         self._errors[name] = text
         self._missing[name] = missing
         return answers

@@ -265,7 +265,8 @@ class Pool:
     def _worker_gone(self, slot: Slot, notice: Notice) -> WorkerExit:
         gone = WorkerExit(slot, notice)
         slot.clear()
-        slot.soft_timeout_for = slot.killed_for = slot.cancelled = (0, 0)
+        slot.soft_timeout_for = slot.dumped_for = slot.killed_for = slot.cancelled = (0, 0)
+        slot.stack = ()
         slot.page.reset()
         self.reincarnations[gone.cause] += 1
         return gone

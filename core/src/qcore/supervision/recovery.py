@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -14,11 +15,12 @@ from qcore.errors import BackendRejected
 from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion, redeliver_after_result
 from qcore.flows.continuation import ContinuationBuilder
+from qcore.interfaces import ErrorReport
 from qcore.journal.records import HeldMessage
 from qcore.messages.envelope import read_head
 from qcore.messages.saving import forget_failures
 from qcore.messages.workflow import read_workflow
-from qcore.model import Kind, Outcome, State, TaskInfo
+from qcore.model import Kind, Outcome, State
 from qcore.sanitize import line
 from qcore.settle import ACKNOWLEDGE, RELEASE, decide, fail_for_good, redeliver
 from qcore.tasks.limits import limit_of, release
@@ -26,6 +28,7 @@ from qcore.tasks.outcomes import interruption
 from qcore.tasks.plan import Planner
 from qcore.workers.events import SettledEvents
 from qcore.workers.lease_check import LeaseDeadline
+from qcore_reports.frames import format_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +60,7 @@ class Recovery:
         self._planner = Planner(
             runtime.rules(), timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
         )
-        self._reporters = runtime.reporters()
+        self._reporters = runtime.reporters
         self._events = SettledEvents(runtime.hooks("qcore_settled"))
 
     def close(self) -> None:
@@ -66,6 +69,8 @@ class Recovery:
 
     def recover(self, gone: WorkerExit) -> None:
         """Settle the messages of a dead worker."""
+        if gone.crashed and gone.seen.running < 0:
+            self._reporters.trouble(f"WorkerDied: {gone.death}, and it ran no task")
         held, finished = gone.left
         recorded = {one.index: one for one in finished}
         seen = gone.seen
@@ -110,14 +115,15 @@ class Recovery:
             crashes=held.crashes,
             chance=random.random(),  # noqa: S311 - jitter
         ).because(text)
-        self._report(held, plan, kind, text, decision)
+        outcome = _outcome(gone, kind, text)
+        self._report(held, plan, outcome, decision, gone)
         settlement = decision.settlement(held.receipt, held.id)
         if held.has_follow_ups and decision.state is State.FAILED and broker.capabilities.redelivers:
             # The follow-up messages are made from the message itself, which is not here.
             settlement = redeliver_after_result(settlement)
         return Completion(
             settlement,
-            self._seal(held, plan, _outcome(gone, kind, text), decision, gone.progress),
+            self._seal(held, plan, outcome, decision, gone.progress),
             event=self._events.event(held.id, plan.name, decision.action, kind, decision.reason),
         )
 
@@ -129,15 +135,15 @@ class Recovery:
             why = "its worker was stopped" if gone.killed else gone.death
             kind, text = Kind.INTERRUPTED, f"Interrupted: {why}; it is not run again"
         held = msgspec.structs.replace(held, crashes=crashes)
-        return self._fail_for_good(held, gone.acknowledged[1], _outcome(gone, kind, text), gone.progress)
+        return self._fail_for_good(held, gone.acknowledged[1], _outcome(gone, kind, text), gone)
 
     def _fail_for_good(
-        self, held: HeldMessage, tail: bytes, outcome: Outcome, progress: Progress | None
+        self, held: HeldMessage, tail: bytes, outcome: Outcome, gone: WorkerExit | None
     ) -> Completion:
         plan = self._planner.build(read_head(held.head))
         decision = fail_for_good(held.failures, held.crashes)
-        self._report(held, plan, outcome.kind, outcome.error, decision)
-        record = self._seal(held, plan, outcome, decision, progress)
+        self._report(held, plan, outcome, decision, gone)
+        record = self._seal(held, plan, outcome, decision, gone.progress if gone else None)
         follow_up = None
         if record is not None and (tail or plan.hooked):
             continuation = ContinuationBuilder(self._runtime, self._connect()[0].capabilities.max_bytes)
@@ -162,15 +168,30 @@ class Recovery:
             store.save([done.result])
             self._events.emit([done])
 
-    def _report(self, held: HeldMessage, plan: TaskPlan, kind: Kind, text: str, decision: Decision) -> None:
-        task_id = held.id.hex()
-        if kind is Kind.CANCELLED:
+    def _report(
+        self,
+        held: HeldMessage,
+        plan: TaskPlan,
+        outcome: Outcome,
+        decision: Decision,
+        gone: WorkerExit | None,
+    ) -> None:
+        task_id, text = held.id.hex(), outcome.error
+        if outcome.kind is Kind.CANCELLED:
             _log.warning("task %s (%s): %s", task_id, line(plan.name), line(text))
         elif decision.state is not None:
             action = decision.action.name.lower()
             _log.error("task %s (%s): %s; %s", task_id, line(plan.name), line(text), action)
-            info = TaskInfo(id=task_id, name=plan.name, group=plan.head.group, attempt=held.failures + 1)
-            self._reporters.report(info, None, text)
+            report = ErrorReport(
+                task=plan.task_info(held, held.failures + 1),
+                kind=outcome.kind.value,
+                summary=text,
+                text=f"{outcome.traceback}\n{text}".strip(),
+                action=action,
+                stack=gone.stack if gone else (),
+                worker=f"{socket.gethostname()}:{gone.pid}" if gone else "",
+            )
+            self._reporters.report(report)
 
     def _seal(
         self,
@@ -267,7 +288,7 @@ def _completion(ended: FinishedMessage) -> Completion:
 def _outcome(gone: WorkerExit, kind: Kind, text: str) -> Outcome:
     now = time.time()
     started = now - max(0.0, time.monotonic() - gone.seen.started / 1e9)
-    return Outcome(kind, error=text, started=started, finished=now)
+    return Outcome(kind, None, text, format_stack(gone.stack), started=started, finished=now)
 
 
 def _outcome_of_running(gone: WorkerExit) -> tuple[Kind, str]:

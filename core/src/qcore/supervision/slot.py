@@ -43,6 +43,9 @@ class Slot:
         self.spawning = False
         #: the run a soft timeout was sent for, see `PageSnapshot.position`
         self.soft_timeout_for: tuple[int, int] = (0, 0)
+        #: the run for which the worker was asked where it hangs, and what it answered, see `ErrorReport`
+        self.dumped_for: tuple[int, int] = (0, 0)
+        self.stack: tuple[tuple[str, int, str], ...] = ()
         #: the run the worker was killed for
         self.killed_for: tuple[int, int] = (0, 0)
         #: the run that was cancelled, monotonic nanoseconds when it was, and when the worker last got
@@ -88,6 +91,7 @@ class WorkerExit:
         self.owner = slot.owner
         self.killed = slot.killed
         self.killed_for = slot.killed_for
+        self.stack = slot.stack
         self.cancelled = slot.cancelled
         #: monotonic nanoseconds when its leases were last extended, 0 = not yet
         self.renewed = slot.page.commands.renewed

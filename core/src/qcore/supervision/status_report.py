@@ -17,7 +17,7 @@ from qcore.supervision.memory import Memory
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.config import Config
+    from qcore.runtime import Runtime
     from qcore.supervision.pool import Pool
     from qcore.supervision.slot import Slot, WorkerExit
 
@@ -28,8 +28,9 @@ LONG: Final = 0.5
 class StatusReport:
     """Makes the status of a cluster from its workers' pages."""
 
-    def __init__(self, config: Config, pool: Pool) -> None:
-        self._config = config
+    def __init__(self, runtime: Runtime, pool: Pool) -> None:
+        self._config = runtime.config
+        self._reporters = runtime.reporters
         self._pool = pool
         self._id = os.urandom(16).hex()
         self._began = time.monotonic()
@@ -53,7 +54,8 @@ class StatusReport:
         workers = tuple(self._worker(slot) for slot in self._pool.slots)
         finished = self._finished + sum(one.done for one in workers)
         rates = self._rates.now(finished)
-        config = self._config
+        config, reporters = self._config, self._reporters
+        counts = [slot.page.metrics.reports() for slot in self._pool.slots]
         return self.memory.attach(
             ClusterStatus(
                 id=self._id,
@@ -70,6 +72,8 @@ class StatusReport:
                 rate=rates.rate,
                 run_time=rates.run_time,
                 wait_time=rates.wait_time,
+                reports=reporters.made + sum(made for made, _ in counts),
+                reports_lost=reporters.lost + sum(lost for _, lost in counts),
                 paused=paused,
                 max_rss=(config.max_rss or 0) * 1024,
                 troubles=troubles,

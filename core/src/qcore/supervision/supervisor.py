@@ -93,7 +93,7 @@ class Supervisor:
         self._pool = Pool(self._boot, journal, self._config.cpu_affinity, self._first_zygote(journal))
         self._channel = self._pool.zygote.channel
         self._selector.register(self._channel, selectors.EVENT_READ, self._receive)
-        self._report = StatusReport(self._config, self._pool)
+        self._report = StatusReport(self._runtime, self._pool)
         self._maintenance = Maintenance(self._runtime, self._pool.slots, self._report.memory)
         self._watchdog = Watchdog(self._pool, self._maintenance)
         with stop_signals.handled(self._selector, self.stop):
@@ -198,6 +198,7 @@ class Supervisor:
         self._publish_if_due()
         if self._state != "stopping" and (lost := self._maintenance.lost):
             _log.critical("cluster %s ends, because its queue is gone: %s", self._config.name, lost)
+            self._runtime.reporters.trouble(f"QueueMissing: {lost}")
             self._lost = lost
             self.stop()
         tick = min(self._config.guard_cycle, _TICK_BUSY if busy else _TICK_IDLE)

@@ -6,11 +6,11 @@ import os
 import time
 from contextlib import suppress
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
-from qcore.model import Kind, Outcome, TaskInfo
+from qcore.model import Kind, Outcome
 from qcore.tasks.outcomes import InvalidArguments, failure, interruption, without_arguments
 from qcore.tasks.tracebacks import format_traceback
 from qcore_process.forks import FORKS
@@ -23,11 +23,21 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Serializer
     from qcore.messages.envelope import Opened
+    from qcore.model import TaskInfo
     from qcore.tasks.plan import TaskPlan
 
 _NANO: Final = 1_000_000_000
 #: The deadline of a task without a timeout, monotonic nanoseconds: in three hundred years.
 _NEVER: Final = 1 << 63
+
+
+class Raised(NamedTuple):
+    """What a run raised, for error reporters."""
+
+    error: BaseException
+    task: TaskInfo
+    #: the task's own
+    context: Context
 
 
 class Executor:
@@ -38,8 +48,8 @@ class Executor:
         serializers: Mapping[int, Serializer],
         pre: Sequence[Callable[[ExecuteEvent], None]] = (),
         post: Sequence[Callable[[ExecuteEvent], None]] = (),
-        report: Callable[[TaskInfo, BaseException | None, str], None] | None = None,
         *,
+        keep_raised: bool = False,
         let_out: tuple[type[BaseException], ...] = (),
         cancelled: Callable[[], bool] = lambda: False,
         restore: Callable[[], None] = lambda: None,
@@ -48,12 +58,14 @@ class Executor:
         self._loads = {code: serializer.loads for code, serializer in serializers.items()}
         self._pre = pre
         self._post = post
-        self._report = report
+        #: whether what a run raises is kept until it is taken
+        self._keep_raised = keep_raised
+        self._kept: Raised | None = None
         #: exceptions that do not belong to the task: Ctrl-C if tasks run in the user's process
         self._let_out = let_out
         #: whether the running task is cancelled
         self._is_cancelled = cancelled
-        #: restores the standard streams, before hooks, reporters or the log write to them
+        #: restores the standard streams, before hooks or the log write to them
         self._restore = restore
         #: ends the processes that a task has started since a time, epoch seconds
         self._end_children = end_children
@@ -92,7 +104,7 @@ class Executor:
             args, kwargs = self._arguments(opened, plan, upstream_args)
         except BaseException as exc:  # noqa: BLE001 - a serializer or an unpickled object may raise anything
             return without_arguments(exc, plan)
-        task = self._task(opened, plan, args, kwargs, attempt) if self._pre or self._post else None
+        task = plan.task_info(opened, attempt, args, kwargs) if self._pre or self._post else None
         started = time.time()
         self._stopped = None
         context = copy_context()  # what a task or a hook sets in it is not set for the next task
@@ -117,15 +129,19 @@ class Executor:
                 raise
             self._restore()
             outcome = self._raised(exc, plan, started)
-            if self._report is not None and outcome.kind not in _NOT_REPORTED:
-                task = task or self._task(opened, plan, args, kwargs, attempt)
-                context.run(self._report, task, exc, outcome.traceback)
+            if self._keep_raised:
+                self._kept = Raised(exc, task or plan.task_info(opened, attempt, args, kwargs), context)
         if FORKS.count != self._forks:
             os._exit(0)  # The task forked, and this is the child, not the worker.
         if task is not None and self._post:
             self._restore()
             _call_hooks(self._post, context, ExecuteEvent(task=task, outcome=outcome))
         return outcome
+
+    def take_raised(self) -> Raised | None:
+        """Return what the last run raised, once."""
+        kept, self._kept = self._kept, None
+        return kept
 
     def alarm(self, *_: object) -> None:
         """Interrupt the running task if it is cancelled or its time is over: a handler of SIGALRM."""
@@ -275,26 +291,6 @@ class Executor:
         return Outcome(
             self._stopped, None, text, format_traceback(exc), started=started, finished=time.time()
         )
-
-    def _task(
-        self, opened: Opened, plan: TaskPlan, args: Sequence[Any], kwargs: Mapping[str, Any], attempt: int
-    ) -> TaskInfo:
-        head = plan.head
-        return TaskInfo(
-            id=opened.id.hex(),
-            name=head.name,
-            args=tuple(args),
-            kwargs=kwargs,
-            group=head.group,
-            timeout=plan.timeout / _NANO or None,
-            headers=head.headers or {},
-            enqueued=opened.created / 1000,
-            attempt=attempt,
-        )
-
-
-#: Intended ends, which are not reported to error reporters.
-_NOT_REPORTED: Final = frozenset({Kind.SKIPPED, Kind.CANCELLED})
 
 
 _NO_KWARGS: Final[dict[str, Any]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -11,6 +12,7 @@ import attrs
 from qcore.errors import TaskNotFound
 from qcore.messages.envelope import read_head
 from qcore.messages.workflow import COLLECTED
+from qcore.model import TaskInfo
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
 from qcore.tasks.limits import limit_of
 from qcore.tasks.resolve import resolve
@@ -20,7 +22,8 @@ from qcore_values.annotations import convert_arguments, declared_result
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from qcore.messages.envelope import Head
+    from qcore.journal.records import HeldMessage
+    from qcore.messages.envelope import Head, Opened
 
 _log = logging.getLogger("qcore.worker")
 
@@ -114,6 +117,28 @@ class TaskPlan:
         self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self.convert = convert_arguments(function)
         self.call = function
+
+    def task_info(
+        self,
+        message: Opened | HeldMessage,
+        attempt: int,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> TaskInfo:
+        """Return what hooks and error reporters see of a message with this head."""
+        head = self.head
+        return TaskInfo(
+            id=message.id.hex(),
+            name=head.name,
+            args=tuple(args),
+            kwargs=kwargs,
+            group=head.group,
+            timeout=self.timeout / _NANO or None,
+            headers=head.headers or {},
+            enqueued=message.created / 1000,
+            attempt=attempt,
+            schedule=head.schedule,
+        )
 
     def declared(self, value: object) -> object:
         """Return what a result that cannot be written becomes by the function's annotation."""

@@ -13,7 +13,6 @@ from qcore.flows.continuation import ContinuationBuilder, wants_value
 from qcore.flows.emulation import counts_in_results
 from qcore.hookspecs import RejectedEvent, SettledEvent
 from qcore.journal.records import FinishedMessage
-from qcore.log_limit import LogLimit
 from qcore.messages.saving import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
 from qcore.schedules.quarantine import quarantine_schedule
@@ -24,15 +23,18 @@ from qcore.workers.events import SettledEvents, log_failed
 from qcore.workers.lease_check import LeaseDeadline
 from qcore.workers.leased import LeasedMessage
 from qcore.workers.rejections import Rejections
+from qcore.workers.reports import RunReports
 from qcore.workers.screening import Screening
+from qcore_reports.log_limit import LogLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal.pages import Page
     from qcore.model import StoredResult
     from qcore.runtime import Runtime
+    from qcore.tasks.execute import Raised
     from qcore.tasks.plan import Planner
 
 _log = logging.getLogger("qcore.worker")
@@ -59,12 +61,16 @@ class Batch:
         self._page = page
         self._lease = LeaseDeadline(runtime.config, broker)
         self._events = SettledEvents(runtime.hooks("qcore_settled"))
+        runtime.reporters.on_count = page.metrics.count_reports
+        #: returns what the last run raised
+        self.take_raised: Callable[[], Raised | None] = lambda: None
         #: every message is checked: its failures and crashes are in its stored result
         counted = self._counts_in_results = counts_in_results(broker)
         #: logs messages that are not executed, one line for a kind and second
         self.rejections = LogLimit(_log, 1.0)
+        self._reports = RunReports(runtime.reporters, self.rejections)
         self._screening = Screening(
-            runtime, store, self._continuation, self._events, self.rejections, counts_in_results=counted
+            runtime, store, self._continuation, self._events, self._reports, counts_in_results=counted
         )
         self._on_rejected = runtime.hooks("qcore_rejected")
         self._rejected = Rejections(runtime.config, planner.rules, broker.capabilities, self.rejections)
@@ -126,6 +132,7 @@ class Batch:
         decision = self._rejected.decide(delivery, exc)
         self._unrun.append(Completion(decision.settlement(delivery.receipt)))
         if decision.action is not Action.RETRY:
+            self._reports.rejected(decision.reason)
             for hook in self._on_rejected:
                 hook(RejectedEvent(reason=decision.reason, size=len(delivery.body)))
 
@@ -200,6 +207,7 @@ class Batch:
 
     def _fail(self, message: LeasedMessage, outcome: Outcome) -> tuple[Completion, State | None]:
         """Return what is written of a message whose run did not succeed, and the state of its result."""
+        raised = self.take_raised()
         if not message.acknowledged and self.lease_expired():
             text = "task %s failed after its lease had expired: nothing is reported"
             _log.warning(text, message.opened.id.hex())
@@ -214,6 +222,7 @@ class Batch:
         else:
             decision = leased.judge(message, outcome)
         log_failed(message, outcome, decision)
+        self._reports.failed(message, outcome, decision, raised)
         if decision.state is State.RETRYING and message.deliveries == 1:
             self._retrying.append(message.opened.id)
         # The message was signed with our key and its producer waits for a result: arguments that

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from qcore.flows.completion import Completion
     from qcore.journal.pages import Page
-    from qcore.log_limit import LogLimit
     from qcore.model import Outcome
     from qcore.settle import Decision
     from qcore.workers.leased import LeasedMessage
+    from qcore_reports.log_limit import LogLimit
 
 _log = logging.getLogger("qcore.worker")
 

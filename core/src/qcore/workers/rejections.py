@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from qcore.config import Config
     from qcore.errors import EnvelopeError
     from qcore.interfaces import Capabilities
-    from qcore.log_limit import LogLimit
     from qcore.model import Delivery
     from qcore.settle import Decision, Rules
+    from qcore_reports.log_limit import LogLimit
 
 _log = logging.getLogger("qcore.worker")
 

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from qcore.flows.continuation import ContinuationBuilder
     from qcore.interfaces import ResultStore
-    from qcore.log_limit import LogLimit
     from qcore.model import Delivery, StoredResult
     from qcore.runtime import Runtime
     from qcore.workers.events import SettledEvents
     from qcore.workers.leased import LeasedMessage
+    from qcore.workers.reports import RunReports
 
 
 _log = logging.getLogger("qcore.worker")
@@ -46,7 +46,7 @@ class Screening:
         store: ResultStore,
         continuation: ContinuationBuilder,
         events: SettledEvents,
-        log: LogLimit,
+        reports: RunReports,
         *,
         counts_in_results: bool,
     ) -> None:
@@ -59,7 +59,7 @@ class Screening:
         self._coordination = runtime.coordination_stores
         self._continuation = continuation
         self._events = events
-        self._log = log
+        self._reports = reports
 
     def runnable(
         self,
@@ -143,6 +143,7 @@ class Screening:
         outcome = rejected_outcome(exc)
         decision = judge(one, outcome).because(outcome.error)
         log_failed(one, outcome, decision)
+        self._reports.failed(one, outcome, decision)
         event = self._events.event(
             one.opened.id, one.plan.name, decision.action, outcome.kind, decision.reason
         )
@@ -155,11 +156,12 @@ class Screening:
 
     def _skip(self, one: LeasedMessage, kind: Kind, text: str, stored: StoredResult | None) -> Completion:
         """Return what is written of a message that must not run."""
-        log_skipped(self._log, one, kind, text)
+        log_skipped(self._reports.lines, one, kind, text)
         # What was skipped because of another task may be enqueued again, once that one was requeued.
         id_ = b"" if kind is Kind.SKIPPED else one.opened.id
         if kind is Kind.CRASH:
             decision = dead_letter(text, one.failures, one.crashes)
+            self._reports.failed(one, Outcome.unrun(kind, f"WorkerDied: {text}"), decision)
         elif kind is Kind.ALREADY_FAILED and one.plan.once:
             # As a dead letter it could be requeued and run a second time.
             decision = ACKNOWLEDGE

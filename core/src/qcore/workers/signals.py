@@ -8,6 +8,8 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Final
 
+from qcore_process import stack_dump
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,6 +37,7 @@ class SignalHandlers:
         signal.signal(signal.SIGINT, ignore)
         signal.signal(signal.SIGTERM, on_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        stack_dump.enable()
 
     def set_alarm(self, alarm: Callable[..., None]) -> None:
         """Have SIGALRM call `alarm`, which interrupts tasks."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from qcore.backoff import Backoff
 from qcore.errors import BackendError, BackendRejected
-from qcore.log_limit import LogLimit
+from qcore_reports.log_limit import LogLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

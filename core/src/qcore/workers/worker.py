@@ -105,12 +105,12 @@ class Worker:
     def _assemble(self, owner: bytes) -> None:
         config = self._config
         runtime = self._runtime = Runtime(config, self._plugins, owner=owner, guard=guarded)
-        self._reporters = runtime.reporters()
+        self._reporters = runtime.reporters
         self._executor = Executor(
             runtime.serializers,
-            runtime.hooks("qcore_pre_execute"),
-            runtime.hooks("qcore_post_execute"),
-            self._reporters.report if self._reporters else None,
+            runtime.task_hooks("qcore_pre_execute"),
+            runtime.task_hooks("qcore_post_execute"),
+            keep_raised=bool(self._reporters),
             cancelled=lambda: self._page.commands.cancelled(*self._page.position()),
             restore=self._surroundings.restore_streams,
             end_children=end_children if config.daemonize_workers else lambda _: None,
@@ -135,6 +135,7 @@ class Worker:
         self._prefetch = Prefetch(config, capabilities.max_batch)
         self._limiter = Limiter(runtime.coordination_stores)
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
+        self._batch.take_raised = self._executor.take_raised
         self._once = BeginOnce(runtime, self._store, self._page, self._batch, self._until_answered)
 
     def _connected(self, make: Callable[[], _T]) -> _T:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import pytest
 
+from qcore.interfaces import ErrorReport
 from qcore.model import TaskInfo
 from qcore_testing.contract import Contract, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from qcore.interfaces import ErrorReporter
 
@@ -45,6 +47,14 @@ def failure(error: BaseException) -> BaseException:
         return raised
 
 
+def a_report(
+    task: TaskInfo, error: BaseException | None, text: str, *, kind: str = "failure", action: str = "retry"
+) -> ErrorReport:
+    """Return the report of a run that failed."""
+    summary = "WorkerDied: it was killed" if error is None else f"{type(error).__name__}: no"
+    return ErrorReport(task=task, kind=kind, summary=summary, text=text, error=error, action=action)
+
+
 def a_task(**fields: object) -> TaskInfo:
     """Return a task that failed."""
     return TaskInfo(**{"id": "0" * 32, "name": "shop.tasks.pay", "attempt": 1, **fields})  # type: ignore[arg-type]  # its fields
@@ -66,19 +76,52 @@ class ErrorReporterContract(Contract):
             " returns what the tracker was sent, as text"
         )
 
+    @pytest.fixture
+    def new(self, make: MakeReporter) -> Iterator[Callable[..., ErrorReporter]]:
+        """Return what `make` does, and begins to work; what it made is flushed in the end."""
+        made: list[ErrorReporter] = []
+
+        def new(*, send_arguments: bool = False, secrets: Sequence[str] = ()) -> ErrorReporter:
+            reporter = make()
+            reporter.send_arguments, reporter.secrets = send_arguments, secrets
+            reporter.start()
+            made.append(reporter)
+            return reporter
+
+        yield new
+        for one in made:
+            one.flush(0.0)
+
     def test_failures_reach_the_tracker(self, new: MakeReporter, received: Callable[[], str]) -> None:
         """It reaches the tracker, with its task and its text, at the latest when `flush` returns."""
         reporter = new()
         error = failure(ValueError("the pump is dry"))
 
-        reporter.report(a_task(), error, "Traceback (most recent call last):\nValueError: the pump is dry")
-        reporter.report(a_task(name="shop.tasks.ship"), None, "the worker died of signal 9")
+        text = "Traceback (most recent call last):\nValueError: the pump is dry"
+        reporter.report(a_report(a_task(), error, text))
+        died = a_report(a_task(name="shop.tasks.ship"), None, "the worker died of signal 9", kind="crash")
+        reporter.report(died)
         reporter.flush(self.timeout)
 
         sent = received()
         words = ("shop.tasks.pay", "ValueError", "the pump is dry", "shop.tasks.ship", "died of signal 9")
         missing = [word for word in words if word not in sent]
         assert not missing, f"of 2 failures, {missing} did not reach the tracker; it was sent {sent[:500]!r}"
+
+    def test_what_is_no_task_reaches_the_tracker(
+        self, new: MakeReporter, received: Callable[[], str]
+    ) -> None:
+        """Begin to work in this process; called once, by its main thread. Then whatever comes is reported."""
+        reporter = new()
+        task = a_task(name="", id="", attempt=0, schedule="nightly")
+
+        reporter.report(a_report(task, None, "schedule 'nightly': no such task", kind="schedule", action=""))
+        reporter.report(a_report(a_task(name="", id=""), None, "pump lost", kind="supervisor", action=""))
+        reporter.flush(self.timeout)
+
+        sent = received()
+        missing = [word for word in ("nightly", "no such task", "pump lost") if word not in sent]
+        assert not missing, f"{missing} did not reach the tracker; it was sent {sent[:500]!r}"
 
     @pytest.mark.parametrize(
         ("task", "error", "text"),
@@ -97,42 +140,46 @@ class ErrorReporterContract(Contract):
             (a_task(), ExceptionGroup("many", [ValueError("1"), TypeError("2")]), "group"),
         ],
     )
+    @pytest.mark.parametrize("send_arguments", [False, True])
     def test_nothing_is_raised(
-        self, new: MakeReporter, task: TaskInfo, error: BaseException | None, text: str
+        self,
+        new: Callable[..., ErrorReporter],
+        task: TaskInfo,
+        error: BaseException | None,
+        text: str,
+        send_arguments: bool,  # noqa: FBT001 - a parameter of the test
     ) -> None:
-        """It does not raise."""
-        reporter = new()
+        """Whatever characters texts have, and whatever the methods of an error raise, it is reported.
 
-        reporter.report(task, error and failure(error), text)
+        What it raises says why this report, or one before it, is lost; that is counted and logged.
+        """
+        reporter = new(send_arguments=send_arguments)
+
+        reporter.report(a_report(task, error and failure(error), text))
         reporter.flush(self.time_unit)
-
-    def test_the_network_is_not_waited_for(self, new: MakeReporter, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It does not wait for the network."""
-        reporter = new()
-
-        def hang(*_: object, **__: object) -> NoReturn:
-            threading.Event().wait(self.timeout / 10)
-            raise TimeoutError("the network of this test is not there")
-
-        monkeypatch.setattr(socket.socket, "connect", hang)
-        since = Stopwatch()
-        for _ in range(30):
-            reporter.report(a_task(), failure(ValueError("plain")), "Traceback ...")
-
-        self.soon(since)
 
     def test_a_flush_ends(self, new: MakeReporter, monkeypatch: pytest.MonkeyPatch) -> None:
         """Send what is waiting, for at most `seconds`."""
         reporter = new()
 
         def hang(*_: object, **__: object) -> NoReturn:
-            threading.Event().wait(2 * self.timeout)
+            threading.Event().wait(2 * self.time_unit)
             raise TimeoutError("the network of this test is not there")
 
         monkeypatch.setattr(socket.socket, "connect", hang)
-        reporter.report(a_task(), failure(ValueError("plain")), "Traceback ...")
+        # One that sends at once says so by raising, and one that sends later in a later report.
+        with suppress(OSError, RuntimeError):
+            reporter.report(a_report(a_task(), failure(ValueError("plain")), "Traceback ..."))
         since = Stopwatch()
         reporter.flush(self.time_unit)
         reporter.flush(0.0)
 
         self.soon(since)
+
+    def test_secrets_are_hidden(self, new: Callable[..., ErrorReporter]) -> None:
+        """Return a copy of a payload's value in which no text contains one of `secrets`."""
+        reporter = new(secrets=["hunter2-hunter2"])
+
+        hidden = reporter.redact({"a": ["say hunter2-hunter2", 1, None], "hunter2-hunter2": (True, b"x")})
+
+        assert hidden == {"a": ["say ***", 1, None], "***": [True, b"x"]}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from qcore.interfaces import ErrorReporter
 
 if TYPE_CHECKING:
-    from qcore.model import TaskInfo
+    from qcore.interfaces import ErrorReport
+
 
 #: characters that could forge a line or move a terminal's cursor: control and bidirectional characters,
 #: line separators, and lone surrogates, which no stream can write
@@ -24,15 +25,18 @@ class LogReporter(ErrorReporter):
     def __init__(self, logger: str = "qcore.reports") -> None:
         self._log = logging.getLogger(logger)
 
-    def report(self, task: TaskInfo, error: BaseException | None, text: str) -> None:
+    def report(self, report: ErrorReport) -> None:
         """Log the id, the name, the type of the error and the traceback in one line."""
+        task = report.task
+        what = "task failed" if report.action else f"trouble kind={report.kind}"
         self._log.error(
-            "task failed id=%s name=%s attempt=%d error=%s: %s",
+            "%s id=%s name=%s attempt=%d error=%s: %s",
+            what,
             printable(task.id),
             printable(task.name),
             task.attempt,
-            "worker died" if error is None else type(error).__name__,
-            printable(text[-_MAX_TEXT:]),
+            printable(report.error_type),
+            printable(report.text[-_MAX_TEXT:]),
         )
 
     def flush(self, seconds: float) -> None:

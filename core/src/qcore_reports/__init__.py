@@ -1,0 +1,1 @@
+"""Which failures are reported, and how that holds up no task."""

@@ -1,0 +1,111 @@
+"""Tells the configured error reporters of failures."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from qcore.interfaces import ErrorReport
+from qcore.model import TaskInfo
+from qcore.wording import reason, without
+from qcore_reports.frames import release_locals
+from qcore_reports.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from contextvars import Context
+
+    from qcore.interfaces import ErrorReporter
+    from qcore_reports.policy import Policy
+
+#: Seconds error reporters get to send what waits when a process ends.
+FLUSH_SECONDS: Final = 2.0
+
+
+class Reporters:
+    """The configured error reporters, none of which can hurt a task or hold it up."""
+
+    def __init__(
+        self,
+        reporters: Iterable[tuple[str, ErrorReporter, Policy]],
+        *,
+        queue: str = "",
+        cluster: str = "",
+        secrets: Collection[str] = (),
+    ) -> None:
+        self._queue = queue
+        self._cluster = cluster
+        self._secrets = sorted(secrets)
+        self._lock = threading.Lock()
+        #: reports that were made and lost in this process
+        self.made = self.lost = 0
+        #: told of each
+        self.on_count: Callable[[int, int], None] = lambda _made, _lost: None
+        self._all: list[tuple[ErrorReporter, Policy, Outbox]] = []
+        for name, reporter, policy in reporters:
+            reporter.send_arguments, reporter.secrets = policy.send_arguments, self._secrets
+            self._all.append((reporter, policy, Outbox(name, reporter.flush, self._count)))
+        for reporter, _, _ in self._all:
+            reporter.start()
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._all)
+
+    def hooks(self, name: str) -> list[tuple[str, Callable[[Any], None]]]:
+        """Return the methods of reporters that are called as this hook, each with its class's name."""
+        made = [(type(one).__name__, getattr(one, name, None)) for one, _, _ in self._all]
+        return [(title, method) for title, method in made if method is not None]
+
+    def report(self, report: ErrorReport, context: Context | None = None) -> None:
+        """Have all be told that want to know; return at once."""
+        wanting = [one for one in self._all if one[1].wants(report)]
+        if not any(policy.send_arguments for _, policy, _ in wanting) and report.error is not None:
+            release_locals(report.error)
+        if not wanting:
+            return
+        report = attrs.evolve(
+            report,
+            summary=without(report.summary, self._secrets),
+            text=without(report.text, self._secrets),
+            queue=self._queue,
+            cluster=self._cluster,
+            worker=report.worker or f"{socket.gethostname()}:{os.getpid()}",
+        )
+        bare = attrs.evolve(report, task=attrs.evolve(report.task, args=(), kwargs={}))
+        # The task's own context cannot be entered by two threads at once.
+        context = copy_context() if context is None else context.copy()
+        for reporter, policy, outbox in wanting:
+            told = report if policy.send_arguments else bare
+            outbox.put(partial(context.copy().run, reporter.report, told))
+
+    def trouble(self, summary: str, error: BaseException | None = None, text: str = "") -> None:
+        """Report an error that belongs to no task."""
+        task = TaskInfo(id="", name="")
+        self.report(
+            ErrorReport(task=task, kind="supervisor", summary=summary, text=text or summary, error=error)
+        )
+
+    def failure(self, error: BaseException, text: str) -> None:
+        """Report an exception that belongs to no task."""
+        self.trouble(reason(error), error, text)
+
+    def flush(self) -> None:
+        """Let all of them send what waits."""
+        deadline = time.monotonic() + FLUSH_SECONDS
+        for wait in [outbox.begin_flush(deadline) for _, _, outbox in self._all]:
+            wait()
+
+    def _count(self, made: int, lost: int) -> None:
+        # Each reporter has a thread of its own.
+        with self._lock:
+            self.made += made
+            self.lost += lost
+            self.on_count(made, lost)
