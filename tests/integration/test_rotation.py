@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.cli.dead_letters import _requeue
+from qcore.cli.dead_letters import requeue_all
 from qcore.cli.key_usage import key_ids, reseal, usage
 from qcore.errors import UnknownKey
 from qcore.model import Action, Outgoing, Settlement
@@ -73,7 +73,7 @@ def test_a_dead_letter_is_sealed_anew_when_it_is_requeued(land: Land) -> None:
     with both.runtime.brokers.connection() as broker:
         (one,) = broker.lease(1, 0.0)
         broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="a test")])
-        _requeue(both.runtime, broker, broker.dead_letters())
+        requeue_all(both.runtime, broker, broker.dead_letters())
 
     assert usage(both.runtime).of(key_ids(both.runtime)[0]) == {"messages": 1}
 

@@ -20,6 +20,7 @@ from qcore.cli.dead_letter import DeadLetterView
 from qcore.cli.dead_letters import listing
 from qcore.cli.exit_codes import exit_of
 from qcore.cli.group import VERBS
+from qcore.cli.key_usage import key_ids
 from qcore.cli.session import Session
 from qcore.errors import (
     BackendRejected,
@@ -518,6 +519,27 @@ def test_letters_are_requeued_and_dropped_by_name(qcore_: Callable[..., Ended], 
     assert (unasked.code, "give --yes" in unasked.err) == (Exit.USAGE, True)
     assert json.loads(dropped.out) == {"dropped": 1}
     assert (app.queue.size().ready, app.queue.size().dead_letters) == (1, 0)
+
+
+def test_letters_of_one_key_are_chosen_by_its_id(
+    qcore_: Callable[..., Ended], app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an unknown key has signed can go without the dead letters of tasks."""
+    dead_letter(app)
+    with monkeypatch.context() as other:
+        other.setenv("QCORE_SECRET_KEY", "a key that nobody here has, of somebody else")
+        stranger = App(Config.load("qcore.toml"))
+        dead_letter(stranger)
+        dead_letter(stranger)
+    key = key_ids(stranger.runtime)[0].hex()
+
+    assert f"a key that is not in secret_key ({key}): dead letters 2" in qcore_("keys", "check").out
+    both = qcore_("dead-letters", "drop", "--all", "--key", key, "--yes")
+    dropped = qcore_("dead-letters", "drop", "--key", key.upper(), "--yes", "--json")
+    requeued = qcore_("dead-letters", "requeue", "--key", key_ids(app.runtime)[0].hex(), "--json")
+
+    assert (both.code, "--all, or --key" in both.err) == (Exit.USAGE, True)
+    assert (json.loads(dropped.out), json.loads(requeued.out)) == ({"dropped": 2}, {"requeued": 1})
 
 
 def test_the_old_failure_of_a_requeued_task_is_forgotten(qcore_: Callable[..., Ended], app: App) -> None:

@@ -198,6 +198,15 @@ def test_what_asks_for_a_second_run_is_refused_beside_at_most_once(app: App, opt
         app.task(**option)(divmod).using(at_most_once=True)
 
 
+def test_configuration_that_is_known_refuses_them_at_declaration() -> None:
+    """An App that was given its configuration does not wait for the first call."""
+    app = App(Config.from_dict({"memory": {}, "at_most_once": True}))
+
+    with pytest.raises(ValueError, match=r"max_crashes=3 asks for one; the configuration sets it for all"):
+        app.task(max_crashes=3)(divmod)
+    assert app.task(max_crashes=3, at_most_once=False)(divmod).options.max_crashes == 3
+
+
 def test_options_that_allow_one_run_stand_beside_at_most_once(app: App) -> None:
     """They say the same."""
     made = app.task(at_most_once=True, retry=Retry(max_attempts=1), max_crashes=1, ack_failure=True)(divmod)

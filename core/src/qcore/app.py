@@ -17,7 +17,7 @@ from qcore.schedules.messages import destination
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import lift_options, options_from_django_q
 from qcore.tasks.identity import DeclaredNames
-from qcore.tasks.producer import seal_calls
+from qcore.tasks.producer import check_repetition, seal_calls
 from qcore.tasks.resolve import IMPORTING_MAIN, name_of
 from qcore.tasks.task import Job, Sender, Task, bind
 from qcore.validators import text
@@ -144,6 +144,7 @@ class App(DeclaresWorkerHooks):
 
         """
         made = with_options(DEFAULT, options)
+        check_repetition(self._config, made)
         if name is not None:
             text("name", name)
             name_of(name)

@@ -23,10 +23,13 @@ import msgspec
 import pytest
 
 from qcore import App, ClusterStatus, Config
-from qcore.messages.control import ControlFlags
+from qcore.cli.key_usage import key_ids, usage
+from qcore.messages.control import ControlFlags, cancel_key
 from qcore.messages.sealer import STATUS
 from qcore.model import Action, Settlement
 from qcore.status import Progress, WorkerStatus
+from qcore_monitor import view
+from qcore_monitor.fetcher import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -278,6 +281,23 @@ def test_keys_requeue_a_dead_letter(app: App, tmp_path: Path) -> None:
         assert (app.queue.size().ready, app.queue.size().dead_letters) == (1, 0)
 
 
+def test_a_requeued_dead_letter_is_sealed_with_the_first_key(app: App, tmp_path: Path) -> None:
+    """As `qcore dead-letters requeue` does: the old key may go soon."""
+    keys = ["a newer key of these tests", "a key of the tests of the monitor"]
+    both = App(Config.load(tmp_path / "qcore.toml", secret_key=keys))
+    with both.runtime.brokers.connection() as broker:
+        (letter,) = broker.dead_letters()
+
+    told = carry_out(both, view.Action(view.Verb.REQUEUE, letter.id, "shop.mail"))
+
+    assert told == "shop.mail is requeued"
+    assert usage(both.runtime).of(key_ids(both.runtime)[0]) == {"messages": 1}
+    assert (
+        carry_out(both, view.Action(view.Verb.REQUEUE, letter.id, "it")) == "it is not a dead letter any more"
+    )
+    both.close()
+
+
 def test_keys_cancel_a_running_task(app: App, tmp_path: Path) -> None:
     """The control flag that cancels it is set."""
     task_id = app.enqueue("shop.report").id
@@ -294,9 +314,9 @@ def test_keys_cancel_a_running_task(app: App, tmp_path: Path) -> None:
         terminal.shows("cancel shop.report, which runs now?  y/n")
         terminal.press("y")
         terminal.shows("shop.report is being cancelled")
-    task = bytes.fromhex(task_id)
+    key = cancel_key(bytes.fromhex(task_id))
     with app.runtime.coordination_stores.connection() as store:
-        assert ControlFlags(app.runtime.control_sealer).cancelled(store, [task]) == {task}
+        assert ControlFlags(app.runtime.control_sealer).genuine(store, [key]) == {key}
 
 
 def test_keys_cancel_no_task_that_has_ended(app: App, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from qcore.cli.dead_letter import read, read_arguments
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import short, span
 from qcore.cli.ids import every_dead_letter, one_of
-from qcore.cli.key_usage import reseal_dead_letters
+from qcore.cli.key_usage import is_sealed_with, reseal_dead_letters
 from qcore.cli.purge import sure
 from qcore.cli.text import columns, cut, max_width, plain, say, say_json, shown
 from qcore.errors import QcoreError
@@ -34,6 +34,9 @@ _PAGE: Final = 500
 #: Characters of an id above which its end is shown on a terminal.
 _LONG: Final = 12
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_KEY: Final = click.option(
+    "--key", metavar="KEY", default="", help="All that the key of this id has signed, see qcore keys check."
+)
 _IDS: Final = click.argument("ids", metavar="[ID]...", nargs=-1)
 
 
@@ -117,46 +120,53 @@ def show(session: Session, id_: str, arguments: bool, as_json: bool) -> int:
 @command.command("requeue")
 @_IDS
 @click.option("--all", "everything", is_flag=True, help="All there are now.")
+@_KEY
 @_JSON
 @click.pass_obj
-def requeue(session: Session, ids: tuple[str, ...], everything: bool, as_json: bool) -> int:
+def requeue(session: Session, ids: tuple[str, ...], everything: bool, key: str, as_json: bool) -> int:
     """Enqueue dead letters again; their attempts are counted from zero."""
-    return _done("requeued", _each(session, ids, everything, _requeue), as_json)
+    return _done("requeued", _each(session, ids, everything, key, requeue_all), as_json)
 
 
 @command.command("drop")
 @_IDS
 @click.option("--all", "everything", is_flag=True, help="All there are now.")
+@_KEY
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
 @click.pass_obj
-def drop(session: Session, ids: tuple[str, ...], everything: bool, yes: bool, as_json: bool) -> int:
+def drop(session: Session, ids: tuple[str, ...], everything: bool, key: str, yes: bool, as_json: bool) -> int:
     """Remove dead letters for good; the results of their tasks stay."""
-    if not yes and (ids or everything):
+    if not yes and (ids or everything or key):
         which = "every dead letter" if everything else counted(len(set(ids)), "dead letter")
+        which = f"every dead letter of key {line(key)}" if key else which
         sure(f"Drop {which} of the queue {session.config.name!r} for good?")
-    return _done("dropped", _each(session, ids, everything, _drop), as_json)
+    return _done("dropped", _each(session, ids, everything, key, _drop), as_json)
 
 
 def _each(
     session: Session,
     ids: tuple[str, ...],
     everything: bool,
+    key: str,
     action: Callable[[Runtime, Broker, Sequence[DeadLetter]], int],
 ) -> int:
     """Do something with the dead letters named, or with all; return with how many it was done."""
-    if bool(ids) == everything:
-        msg = "give the ids of dead letters, or --all"
+    if bool(ids) + everything + bool(key) != 1:
+        msg = "give the ids of dead letters, --all, or --key"
         raise click.UsageError(msg)
     runtime = session.runtime
     with runtime.brokers.connection() as broker:
         _require_dead_letters(broker)
-        chosen = list(every_dead_letter(broker)) if everything else _named(broker, runtime, ids)
+        chosen = _named(broker, runtime, ids) if ids else list(every_dead_letter(broker))
+        if key:
+            chosen = [one for one in chosen if is_sealed_with(one, key)]
         pages = [chosen[start : start + _PAGE] for start in range(0, len(chosen), _PAGE)]
         return sum(action(runtime, broker, page) for page in pages)
 
 
-def _requeue(runtime: Runtime, broker: Broker, chosen: Sequence[DeadLetter]) -> int:
+def requeue_all(runtime: Runtime, broker: Broker, chosen: Sequence[DeadLetter]) -> int:
+    """Enqueue dead letters again, sealed with the first key; return how many it was done with."""
     # A program that waits for the new result must not get the old failure.
     tasks = [bytes.fromhex(one) for one in map(task_id, [one.body for one in chosen]) if one]
     with runtime.stores.connection() as store:

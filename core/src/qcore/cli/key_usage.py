@@ -108,6 +108,11 @@ def reseal(runtime: Runtime) -> Resealed:
     return Resealed(done=dict(done), failed=dict(failed))
 
 
+def is_sealed_with(letter: DeadLetter, key_id: str) -> bool:
+    """Return whether a dead letter names the key of this id, in hexadecimal digits; nothing is verified."""
+    return letter.body.startswith(MAGIC) and letter.body[KEY_ID_AT].hex() == key_id.lower()
+
+
 def reseal_dead_letters(runtime: Runtime, broker: Broker, letters: Iterable[DeadLetter]) -> tuple[int, int]:
     """Seal dead letters with the first key; return how many were, and how many could not be."""
     first = key_ids(runtime)[0]

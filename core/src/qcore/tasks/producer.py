@@ -17,6 +17,7 @@ from qcore.tasks.unique import check_limits, claim, key_of, release_keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from qcore.config import Config
     from qcore.runtime import Runtime
     from qcore.tasks.call import Call, Options
 
@@ -61,7 +62,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
             if options is not known:
                 # Calls of one task share their options, so they are evaluated once.
                 known = options
-                _check_repetition(runtime, options)
+                check_repetition(runtime.config, options)
                 expires = runtime.clock.now_ms() + int(options.expires * 1000) if options.expires else 0
                 delay, joined = options.delay, options.connection
                 sync = runtime.config.sync if options.sync is None else options.sync
@@ -87,9 +88,9 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     return sealed
 
 
-def _check_repetition(runtime: Runtime, options: Options) -> None:
+def check_repetition(config: Config | None, options: Options) -> None:
     """Refuse a task that asks for a second run where the configuration excludes one."""
-    if runtime.config.at_most_once and options.at_most_once is None:
+    if config is not None and config.at_most_once and options.at_most_once is None:
         refuse_second_run(options, IN_CONFIGURATION)
 
 
@@ -112,7 +113,7 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
 
     """
     head = call.head
-    _check_repetition(runtime, call.options)
+    check_repetition(runtime.config, call.options)
     hooks = runtime.hooks("qcore_pre_enqueue")
     if hooks:
         changed = _with_headers(call, id, time.time_ns() // 1_000_000, hooks)

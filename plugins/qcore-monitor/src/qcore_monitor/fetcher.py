@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from qcore.cli.dead_letters import requeue_all
+from qcore.cli.ids import every_dead_letter
 from qcore.errors import QcoreError
-from qcore.messages.saving import forget_failures
 from qcore_monitor.view import Verb
 
 if TYPE_CHECKING:
@@ -122,9 +123,7 @@ def carry_out(app: App, action: Action) -> str:
 
 
 def _requeue(app: App, action: Action) -> str:
-    # A program that waits for the new result must not get the old failure.
-    with app.runtime.stores.connection() as store:
-        forget_failures(store, [bytes.fromhex(action.task_id)] if action.task_id else [])
     with app.runtime.brokers.connection() as broker:
-        done = broker.requeue([action.id])
+        chosen = [one for one in every_dead_letter(broker) if one.id == action.id]
+        done = requeue_all(app.runtime, broker, chosen)
     return f"{action.name} is requeued" if done else f"{action.name} is not a dead letter any more"
