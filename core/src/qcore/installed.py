@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,17 +113,25 @@ def remedy(name: str) -> str:
 
 def from_metadata(points: Iterable[metadata.EntryPoint] | None = None) -> Iterator[Plugin]:
     """Yield the plugins of the installed distributions, the built-in one first, then by name."""
-    found = metadata.entry_points(group=OURS) if points is None else points
+    found = _installed(tuple(sys.path)) if points is None else map(_described, points)
     plugins = [
-        Plugin(
-            name=point.name,
-            distribution=point.dist.name if point.dist else None,
-            version=point.dist.version if point.dist else None,
-            load=point.load,
-        )
-        for point in found
+        Plugin(name=point.name, distribution=name, version=version, load=point.load)
+        for point, name, version in found
     ]
     yield from sorted(plugins, key=lambda plugin: (not plugin.ours, plugin.name, plugin.distribution or ""))
+
+
+@functools.cache
+def _installed(path: tuple[str, ...]) -> list[tuple[metadata.EntryPoint, str | None, str | None]]:
+    # once for each path: it reads a file of every distribution there is
+    del path
+    return [_described(point) for point in metadata.entry_points(group=OURS)]
+
+
+def _described(point: metadata.EntryPoint) -> tuple[metadata.EntryPoint, str | None, str | None]:
+    # both are parsed anew at each access
+    about = point.dist.metadata if point.dist else None
+    return (point, about["Name"], about["Version"]) if about else (point, None, None)
 
 
 def by_hand(modules: Mapping[str, object]) -> Iterator[Plugin]:
