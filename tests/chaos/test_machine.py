@@ -23,6 +23,7 @@ from qcore.errors import BackendUnavailable
 from qcore.journal.pages import Journal
 from qcore.messages.envelope import task_id
 from qcore.model import Kind, Outcome, State
+from qcore.plugins import Plugins
 from qcore.runtime import Runtime
 from qcore.supervision.protocol import Notice
 from qcore.supervision.recovery import Recovery
@@ -48,6 +49,10 @@ MOST: Final = 2
 #: how often a message may come back without a word before it is given up, see `qcore.settle`
 SILENT: Final = 10
 KINDS: Final = (Kind.SUCCESS, Kind.FAILURE, Kind.TIMEOUT, Kind.RESULT_NOT_STORABLE, Kind.CANCELLED)
+
+
+#: looking for plugins takes longer than a step of the machine
+PLUGINS: Final = Plugins.discover()
 
 
 class Clock:
@@ -158,10 +163,11 @@ class Machine(RuleBasedStateMachine):
                 "max_crashes": CRASHES,
                 "save_limit": 0,
                 "log_level": "CRITICAL",
-            }
+            },
+            PLUGINS,
         )
-        self.runtime = Runtime(self.config)
-        self.app = App(self.config)
+        self.runtime = Runtime(self.config, PLUGINS)
+        self.app = App(self.config, plugins=PLUGINS)
         self.journal = Journal.create(2)
         self.slots = [Slot(number, self.journal.page(number), []) for number in range(2)]
         self.hands = [Hand(self.runtime, slot, self.journal) for slot in self.slots]
