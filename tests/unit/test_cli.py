@@ -781,6 +781,38 @@ def test_what_is_no_app_is_a_usage_error(
     assert told in ended.err
 
 
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("shopp:app", "no module 'shopp' here or on the path; did you mean 'shop'?"),
+        ("shp.jobs:app", "no module 'shp' here or on the path; did you mean 'sub.shop.jobs'?"),
+        ("ledger:app", "no module 'ledger' here or on the path; there is one in 'sub/money': change to"),
+        ("upper_one:app", "there is one in '"),
+        ("shop:ap", "shop has no 'ap'; its apps: app; did you mean 'app'?"),
+        ("./shopp.py:app", "'./shopp.py' is not the name of a module; write shopp:app; did you mean 'shop'?"),
+        ("./shop.py:app", "'./shop.py' is not the name of a module; write shop:app\n"),
+        ("nothing_like_it:app", "or on the path; name it as in 'import nothing_like_it'"),
+    ],
+)
+def test_a_misspelt_app_is_told_what_is_near(
+    qcore_: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, told: str
+) -> None:
+    """Modules and folders near the working folder, apps of the module; an environment is not looked into."""
+    for name in ("shop.py", "sub/shop/jobs.py", "sub/money/ledger.py", "env/nothing_like_itt.py"):
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / name).write_text("from qcore import App\napp = App()\n")
+    (tmp_path / "here/env/pyvenv.cfg").touch()
+    (tmp_path / "upper_one.py").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend(tmp_path / "here")
+
+    ended = qcore_("run", target)
+    sys.modules.pop("shop", None)
+
+    assert ended.code == Exit.USAGE
+    assert told in ended.err, ended.err
+
+
 def test_a_file_that_an_app_would_not_read_is_refused(qcore_: Callable[..., Ended], tmp_path: Path) -> None:
     """An app configured in its code does not run with another configuration in silence."""
     (tmp_path / "coded.py").write_text(

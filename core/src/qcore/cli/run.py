@@ -15,6 +15,7 @@ from qcore.app import App
 from qcore.cli import pid1
 from qcore.cli.exit_codes import Exit
 from qcore.cli.failures import explain
+from qcore.cli.near_modules import near
 from qcore.cli.session import Session
 from qcore.cli.text import say
 from qcore.cluster import boot_of, check_backends
@@ -132,8 +133,10 @@ def _configured(session: Session, target: str, module: str, name: str) -> Config
 
 
 def _check_name(module: str, name: str) -> None:
+    meant = _meant(module)
     if not all(part.isidentifier() for part in module.split(".")) or Path(module).suffix == ".py":
-        msg = f"{line(module)!r} is not the name of a module; write {_meant(module)}:{name or 'app'}"
+        known = near(module and meant)
+        msg = f"{line(module)!r} is not the name of a module; write {meant}:{name or 'app'}{known}"
         raise click.UsageError(msg)
 
 
@@ -144,7 +147,7 @@ def _app(module: str, name: str) -> App:
         named = f"name it as in 'import {line(module)}'"
         if not name and "." in module:
             named = f"write {line(':'.join(module.rsplit('.', 1)))} if the last part is the app"
-        msg = f"no module {exc.name!r} here or on the path; {named}"
+        msg = f"no module {exc.name!r} here or on the path{near(module) or f'; {named}'}"
         raise click.UsageError(msg) from exc
     apps = {key: value for key, value in vars(found).items() if isinstance(value, App)}
     if not name:
@@ -154,7 +157,8 @@ def _app(module: str, name: str) -> App:
         raise click.UsageError(msg)
     for part in name.split("."):
         if not hasattr(found, part):
-            msg = f"{module} has no {name!r}; its apps: {wording.listed(apps)}"
+            meant = wording.did_you_mean(name, apps)
+            msg = f"{module} has no {name!r}; its apps: {wording.listed(apps)}{meant}"
             raise click.UsageError(msg)
         found = getattr(found, part)
     if not isinstance(found, App):
