@@ -39,6 +39,7 @@ DOORS: Final = {
     "qcore.hookspecs",
     "qcore.lazy",
     "qcore.plugin_support",
+    "qcore.call_limit",
     "qcore.http_deadline",
 }
 #: what a library in core's wheel may import of qcore

@@ -47,6 +47,7 @@ LAYERS: Final = (
     {"coordination", "wording"},
     # ground
     {"model"},
+    {"http_deadline"},
     {
         "status",
         "validators",
@@ -55,7 +56,7 @@ LAYERS: Final = (
         "lazy",
         "backoff",
         "plugin_support",
-        "http_deadline",
+        "call_limit",
         "worker_hooks",
     },
 )

@@ -1,7 +1,7 @@
-"""Decides that a whole HTTP request has one time limit.
+"""Decides that an HTTP answer is read within a time limit.
 
 For plugins whose clients stand above `http.client`: urllib3 and botocore limit each wait for more bytes
-and have no limit for all of them.
+and have no limit for all of them. See `qcore.call_limit`.
 """
 
 from __future__ import annotations
@@ -9,45 +9,12 @@ from __future__ import annotations
 import http.client
 import io
 import math
-import time
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from qcore.call_limit import left
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
-
-#: monotonic seconds at which the request of this thread ends
-_END: Final = ContextVar("qcore_http_end", default=math.inf)
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Let the requests of a block take so many seconds in all."""
-    token = _END.set(min(_END.get(), time.monotonic() + seconds))
-    try:
-        yield
-    finally:
-        _END.reset(token)
-
-
-def left() -> float:
-    """Return the seconds that are left, infinity outside of `within`.
-
-    Raises:
-        TimeoutError: none are left.
-
-    """
-    seconds = _END.get() - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError("the answer was not complete in time")
-    return seconds
-
-
-def lasts(seconds: float) -> bool:
-    """Return whether more than these seconds are left."""
-    return _END.get() - time.monotonic() > seconds
 
 
 class LimitedResponse(http.client.HTTPResponse):

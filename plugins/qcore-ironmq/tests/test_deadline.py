@@ -47,6 +47,18 @@ def test_an_answer_that_drips_is_given_up_in_time(ironmq: Server, line: ServerLi
         assert 0.9 < time.monotonic() - since < 5
 
 
+@pytest.mark.parametrize("call", ["enqueue", "purge"])
+def test_a_call_of_several_requests_has_one_limit(ironmq: Server, line: ServerLine, call: str) -> None:
+    """Each request would be answered in time, and all of them together are not."""
+    broker = broker_by(ironmq, line, timeout=1.0)
+    many = [Outgoing(os.urandom(16), b"one") for _ in range(500)]
+    in_time(lambda: broker.enqueue(many))
+    calls = {"enqueue": lambda: broker.enqueue(many), "purge": broker.purge}
+
+    with line.late(0.75), pytest.raises(BackendUnavailable, match="does not answer"):
+        calls[call]()
+
+
 def test_a_wait_for_messages_is_not_cut_short(ironmq: Server, line: ServerLine) -> None:
     """The limit is for what a request takes beyond the time it waits in the service."""
     broker = broker_by(ironmq, line, timeout=1.0)

@@ -59,6 +59,15 @@ def test_an_answer_that_drips_is_given_up_in_time(
         assert 0.9 < time.monotonic() - since < 5
 
 
+def test_a_call_of_several_requests_has_one_limit(by: Callable[..., MongoBroker], line: ServerLine) -> None:
+    """Each request would be answered in time, and all of them together are not."""
+    broker = by(timeoutMS=1000)
+    in_time(lambda: broker.enqueue([Outgoing(os.urandom(16), b"first")]))
+
+    with line.late(0.75), pytest.raises(BackendUnavailable, match="does not answer"):
+        broker.purge()
+
+
 def test_a_wait_in_the_server_is_not_cut_short(by: Callable[..., MongoBroker]) -> None:
     """The limit is for what a call takes beyond the time it asks the server to wait."""
     broker = by(timeoutMS=1000)

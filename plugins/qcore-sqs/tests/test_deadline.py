@@ -43,6 +43,21 @@ def test_an_answer_that_drips_is_given_up_in_time(new: Callable[..., SqsBroker],
         assert 0.9 < time.monotonic() - since < 5
 
 
+@pytest.mark.parametrize("call", ["enqueue", "purge"])
+def test_a_call_of_several_requests_has_one_limit(
+    new: Callable[..., SqsBroker], line: ServerLine, call: str
+) -> None:
+    """Each request would be answered in time, and all of them together are not."""
+    many = [Outgoing(os.urandom(16), b"one") for _ in range(60)]
+    new().enqueue(many)
+    broker = new(endpoint_url=f"http://127.0.0.1:{line.port}", timeout=1.0)
+    calls = {"enqueue": lambda: broker.enqueue(many), "purge": broker.purge}
+    in_time(broker.ping)
+
+    with line.late(0.75), pytest.raises(BackendUnavailable, match="does not answer"):
+        calls[call]()
+
+
 def test_a_wait_for_messages_is_not_cut_short(new: Callable[..., SqsBroker], line: ServerLine) -> None:
     """The limit is for what a request takes beyond the time it waits at SQS."""
     broker = new(endpoint_url=f"http://127.0.0.1:{line.port}", timeout=1.0)

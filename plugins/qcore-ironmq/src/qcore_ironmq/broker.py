@@ -7,6 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from qcore import call_limit
 from qcore.errors import BackendError, BackendRejected, ConfigError, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
@@ -40,6 +41,7 @@ _LONGEST_LEASE: Final = 86_400
 _DEAD_LETTERS: Final = ".dead_letters"
 
 
+@call_limit.each_call(lambda broker: broker.timeout)
 class IronBroker(Broker):
     """A queue of an IronMQ project, spoken to by its HTTP interface of version 3."""
 
@@ -49,6 +51,8 @@ class IronBroker(Broker):
     def __init__(self, settings: Settings) -> None:
         self._address = ServerAddress.of(settings.section("iron_mq"))
         self._link = Client(self._address)
+        #: seconds for the requests of a call
+        self.timeout = self._address.timeout
         self._queue = settings.name
         if self._queue.endswith(_DEAD_LETTERS):
             problem = f"name: got {self._queue!r}, which IronMQ has for another queue's dead letters"
@@ -104,6 +108,7 @@ class IronBroker(Broker):
                 return found
             if left < 1:
                 time.sleep(min(left, self._poll))
+            call_limit.again()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End reservations: what goes on is posted anew first, so that nothing is lost in between."""
@@ -201,6 +206,7 @@ class IronBroker(Broker):
         except BaseException as exc:
             # all are accepted, or none
             left = range(0, len(posted), BULK)
+            call_limit.again()
             try:
                 while left:
                     again = [{"id": one} for one in posted[left[0] : left[0] + BULK]]

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import urllib3
 
-from qcore import http_deadline
+from qcore import call_limit
 from qcore.errors import BackendRejected, BackendUnavailable, QueueMissing
 from qcore_ironmq import deadline
 from qcore_ironmq.keystone import Keystone
@@ -106,7 +106,7 @@ class Client:
         """
         url = self._base + quote(queue, safe="") + path
         data = None if body is None else json.dumps(body).encode()
-        with http_deadline.within(self._timeout + wait):
+        with call_limit.within(self._timeout, wait=wait):
             answer = self._send(method, url, data, doubt=doubt)
             self.date = answer.headers.get("Date", "")
             if answer.status == HTTPStatus.UNAUTHORIZED and self._keystone is not None:
@@ -171,7 +171,7 @@ class Client:
         *,
         headers: dict[str, str],
     ) -> urllib3.BaseHTTPResponse:
-        seconds = http_deadline.left()
+        seconds = call_limit.left()
         return pool.request(
             method,
             url,

@@ -75,7 +75,7 @@ class IronSettings:
     keystone: dict[str, str] | None = attrs.field(default=None, repr=False, validator=_right)
     #: a URL; None = as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say
     proxy: str | None = attrs.field(default=None, repr=False, validator=_right)
-    #: seconds a request may take as a whole, beyond the time it waits for messages
+    #: seconds a call may take as a whole, beyond the time it waits for messages
     timeout: float = attrs.field(default=10.0, validator=_right)
     #: how the client calls itself; taken and not used
     name: str | None = None

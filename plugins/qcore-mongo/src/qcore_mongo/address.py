@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: the database if neither `mongo_db` nor the URI names one
 DATABASE: Final = "qcore"
-#: milliseconds a request may take, its repetition included; waits in the server are shorter
+#: milliseconds a call may take; waits in the server are shorter
 _REQUEST: Final = 15_000
 #: milliseconds to open a connection
 _CONNECTION: Final = 5_000
@@ -41,7 +41,7 @@ class Address:
     title: str
     #: whether the configuration names a replica set, which has change streams and transactions
     replicated: bool
-    #: seconds a request may take, its repetition included
+    #: seconds a call may take, see `qcore.call_limit`
     timeout: float
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pymongo
 
+from qcore import call_limit
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery, QueueSize
@@ -44,11 +45,14 @@ _NOT_LEASED: Final[Document] = {
 }
 
 
+@call_limit.each_call(lambda made: made.timeout)
 class MongoBroker(Broker):
     """A queue in MongoDB, for any number of machines."""
 
     def __init__(self, settings: Settings) -> None:
         self._client = Client(settings)
+        #: seconds for the requests of a call
+        self.timeout = self._client.address.timeout
         self._lease_seconds = settings.retry
         self._owner = settings.owner
         self._waker = Waker(self._client, settings)
@@ -100,6 +104,7 @@ class MongoBroker(Broker):
         while not found and (left := deadline - time.monotonic()) > 0:
             self._show_pending()
             self._waker.wait(left)
+            call_limit.again()
             found = self._lease_ready(min(limit, MAX_BATCH))
         return found
 
@@ -162,10 +167,9 @@ class MongoBroker(Broker):
     # -- leases -----------------------------------------------------------------------------
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End leases in one bulk write; remember in another which messages have ended.
+        """End leases in one bulk write; remember what has ended in another.
 
-        A process that dies between the two remembers nothing: before, it would leave a message that
-        is taken for a copy of itself.
+        In this order, so that no message of a process that dies in between is taken for a copy.
         """
         steps = messages.settling(settlements)
         if steps:

@@ -13,7 +13,8 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient, ReadPreference, ReturnDocument, WriteConcern
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from qcore.errors import BackendRejected, QueueMissing
+from qcore import call_limit
+from qcore.errors import BackendRejected, BackendUnavailable, QueueMissing
 from qcore_mongo import error_mapping
 from qcore_mongo.address import find
 from qcore_mongo.indexes import Kind, missing
@@ -114,10 +115,11 @@ class Client:
         """Return what a step returns, and raise its errors as qcore's.
 
         A `repeatable` step is done a second time after a transient error; the driver itself repeats
-        most writes of a single document. All of it has one time limit, however slowly an answer comes.
+        most writes of a single document. All of it has one time limit, however slowly an answer comes,
+        and so have all steps of one call.
         `if_unknown` is added to an error after which the outcome of a step is not known.
         """
-        with pymongo.timeout(self.address.timeout):
+        with call_limit.within(self.address.timeout), pymongo.timeout(self._left()):
             try:
                 return step()
             except PyMongoError as exc:
@@ -127,6 +129,13 @@ class Client:
                 return step()
             except PyMongoError as exc:
                 raise self.error_of(exc, if_unknown) from _safe_cause(exc)
+
+    def _left(self) -> float:
+        """Return the seconds that are left of the call."""
+        try:
+            return call_limit.left()
+        except TimeoutError as exc:
+            raise BackendUnavailable(f"mongodb at {self.address.title} does not answer: {exc}") from exc
 
     def read(self, cursor: Cursor[Document]) -> list[Document]:
         """Return the documents that a cursor finds."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pymongo import UpdateOne
 
+from qcore.call_limit import each_call
 from qcore.coordination import CoordinationStore
 from qcore_mongo.fan_in import Barriers
 from qcore_mongo.foreign import bytes_of
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 _LIVES: Final = {"$expr": {"$gt": ["$until", "$$NOW"]}}
 
 
+@each_call(lambda made: made.timeout)
 class MongoCoordination(CoordinationStore):
     """Coordination beside the queue of the same name, by the server's clock."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        #: seconds for the requests of a call
+        self.timeout = client.address.timeout
         self._rate_slots = RateSlots(client)
         self._barriers = Barriers(client)
 

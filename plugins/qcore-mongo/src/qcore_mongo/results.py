@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from qcore import call_limit
 from qcore.errors import BackendRejected, PayloadTooLarge
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
@@ -35,11 +36,14 @@ _NEWEST: Final = [("finished", -1), ("_id", -1)]
 _OLDEST: Final = [("finished", 1), ("_id", 1)]
 
 
+@call_limit.each_call(lambda made: made.timeout)
 class MongoResults(ResultStore):
     """Results in the database of the queue."""
 
     def __init__(self, settings: Settings) -> None:
         self._client = Client(settings)
+        #: seconds for the requests of a call
+        self.timeout = self._client.address.timeout
         self._poll = settings.poll
         #: the user has no permission for change streams
         self._refused = False
@@ -81,6 +85,7 @@ class MongoResults(ResultStore):
                 if not self._watched(stream, left):
                     time.sleep(min(left, pause))
                     pause = min(2 * pause, self._poll)
+                call_limit.again()
                 found = self.get([id])[0]
         finally:
             stream.close()

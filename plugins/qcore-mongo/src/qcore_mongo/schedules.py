@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
+from qcore.call_limit import each_call
 from qcore.interfaces import ScheduleStore
 from qcore.model import StoredSchedule
 from qcore_mongo import messages, pending
@@ -27,11 +28,14 @@ _KEPT: Final[Document] = {"schedule": {"$exists": True}}
 # pending.py explains `pending`.
 
 
+@each_call(lambda made: made.timeout)
 class MongoSchedules(ScheduleStore):
     """Schedules in the database of the queue."""
 
     def __init__(self, settings: Settings) -> None:
         self._client = Client(settings)
+        #: seconds for the requests of a call
+        self.timeout = self._client.address.timeout
         self.transaction_domain = self._client.transaction_domain
 
     def add(self, schedule: StoredSchedule) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 
+from qcore import call_limit
 from qcore.errors import BackendError, BackendRejected, BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
@@ -59,6 +60,7 @@ def _forgetting_queue(
     return call
 
 
+@call_limit.each_call(lambda broker: broker.timeout)
 class SqsBroker(Broker):
     """A queue at Amazon SQS, or at another service with the same protocol."""
 
@@ -70,6 +72,8 @@ class SqsBroker(Broker):
             )
             raise ConfigError([problem])
         queues = self._queues = Queues(settings)
+        #: seconds for the requests of a call
+        self.timeout = queues.settings.timeout
         self._retry = settings.retry
         self._poll = settings.poll
         wait = queues.settings.receive_message_wait_time_seconds
@@ -153,6 +157,7 @@ class SqsBroker(Broker):
                 time.sleep(max(0.0, rest))
             if time.monotonic() >= deadline:
                 return ()
+            call_limit.again()
 
     @_forgetting_queue
     def settle(self, settlements: Sequence[Settlement]) -> None:

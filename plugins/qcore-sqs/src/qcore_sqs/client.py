@@ -17,7 +17,7 @@ from botocore import exceptions as boto  # type: ignore[import-untyped]  # as ab
 from botocore.config import Config  # type: ignore[import-untyped]  # as above
 from botocore.credentials import Credentials  # type: ignore[import-untyped]  # as above
 
-from qcore import http_deadline
+from qcore import call_limit
 from qcore.errors import BackendError, BackendRejected
 from qcore_sqs import deadline, error_mapping
 from qcore_sqs.settings import MAX_POLL, SqsSettings
@@ -171,7 +171,7 @@ class Connection:
     ) -> dict[str, Any]:
         """Send a request as `call` does, but raise an error in SQS's answer as boto3's ClientError."""
         # a receive waits for messages at SQS
-        with http_deadline.within(self._settings.timeout + fields.get("WaitTimeSeconds", 0)):
+        with call_limit.within(self._settings.timeout, wait=fields.get("WaitTimeSeconds", 0)):
             return self._ask(operation, fields, if_unknown, repeatable=repeatable)
 
     def _ask(
@@ -185,7 +185,7 @@ class Connection:
             try:
                 answer: dict[str, Any] = getattr(client.ask, operation)(**fields)
             except boto.ClientError as exc:
-                again = attempts and http_deadline.lasts(wait)
+                again = attempts and call_limit.lasts(wait)
                 if not (again and error_mapping.nothing_was_done(exc, sending=operation in _SENDING)):
                     raise
             except boto.HTTPClientError as exc:
@@ -193,7 +193,7 @@ class Connection:
                 if signalled is not None:
                     raise signalled from None
                 lost += 1
-                if not repeatable or lost > _LOST or not http_deadline.lasts(wait):
+                if not repeatable or lost > _LOST or not call_limit.lasts(wait):
                     raise error_mapping.from_failure(
                         exc, self.address, if_unknown
                     ) from error_mapping.safe_cause(exc)

@@ -78,7 +78,7 @@ class SqsSettings:
     endpoint_url: str | None = attrs.field(default=None, repr=False)
     #: seconds for which one request waits for messages, 0 to 20; 0 = no long poll
     receive_message_wait_time_seconds: int | None = attrs.field(default=None, validator=_within(0, MAX_POLL))
-    #: seconds a request may take as a whole, beyond the time it waits for messages
+    #: seconds a call may take as a whole, beyond the time it waits for messages
     timeout: float = attrs.field(default=10.0, validator=_seconds)
     #: name of the queue at SQS; None = derived from `name`
     queue: str | None = attrs.field(default=None, validator=_name)

@@ -1,4 +1,4 @@
-"""A line to a server that may drip or be cut."""
+"""A line to a server that drips, is late or is cut."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class ServerLine:
         self._target = target
         self._pause = pause
         self._drips = threading.Event()
+        #: seconds that an answer is held back
+        self._late = 0.0
         self._over = threading.Event()
         self._open: list[socket.socket] = []
         self._listener = self._listen(0)
@@ -53,6 +55,15 @@ class ServerLine:
             yield
         finally:
             self._drips.clear()
+
+    @contextlib.contextmanager
+    def late(self, seconds: float) -> Iterator[None]:
+        """Hold every answer back for so long, for the time of a block."""
+        self._late = seconds
+        try:
+            yield
+        finally:
+            self._late = 0.0
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
@@ -87,19 +98,25 @@ class ServerLine:
                 server = socket.socket(socket.AF_UNIX if isinstance(self._target, str) else socket.AF_INET)
                 self._open += [client, server]
                 server.connect(self._target)
-                self._start(self._pass, client, server)
-                self._start(self._drip, server, client)
+                asked: list[bool] = []
+                self._start(self._pass, client, server, asked)
+                self._start(self._drip, server, client, asked)
 
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, asked: list[bool]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                asked.append(True)
                 target.sendall(data)
             target.shutdown(socket.SHUT_RDWR)
 
-    def _drip(self, source: socket.socket, target: socket.socket) -> None:
+    def _drip(self, source: socket.socket, target: socket.socket, asked: list[bool]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
                 drips = self._drips.is_set()
+                # only the first part of an answer
+                held, asked[:] = asked and self._late, []
+                if held and self._over.wait(held):
+                    return
                 for piece in (data[at : at + 1] for at in range(len(data))) if drips else (data,):
                     if drips and self._over.wait(self._pause):
                         return
