@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         ({"guard_cycle": 60}, "guard_cycle: got 60"),
         ({"guard_cycle": 0}, "guard_cycle: got 0"),
         ({"serializer": "pickle"}, "accept_serializers: missing; 'pickle' can run any code"),
-        ({"error_reporter": {"sentry": {}}}, "a reporter for Sentry, which is not available yet"),
+        ({"error_reporter": {"sentri": {}}}, "error_reporter.sentri: no error reporter named 'sentri'"),
         (
             {"orm": "default", "sqlite": None},
             "orm: no installed plugin offers it; it stands for a broker in the database of Django, which is",

@@ -119,7 +119,7 @@ def test_a_disabled_schedule_is_reported(land: Land, diary: Path) -> None:
     """Whoever finds out, a worker or the supervisor."""
     app, _ = land.both(workers=1, error_reporter={"diary": {}}, max_attempts=1)
 
-    app.schedules.create("tests.integration.tasks.gone", name="nightly", schedule_type="I", minutes=1)
+    app.schedules.create("tests.integration.tasks.gone", name="nightly", minutes=1)
 
     (report,) = until(lambda: told(diary, kind="schedule"))
     assert report["text"].startswith("schedule 'nightly': TaskNotFound: ")

@@ -54,7 +54,9 @@ class Tracker(ErrorReporter):
 def reporters(tracker: ErrorReporter, **settings: Any) -> Reporters:
     """Return a reporter with settings that every reporter has."""
     policy, _ = Policy.read("tracker", settings)
-    return Reporters([("tracker", tracker, policy)], queue="shop", cluster="blue", secrets=["hunter2-key"])
+    made = Reporters([("tracker", tracker, policy)], queue="shop", cluster="blue", secrets=["hunter2-key"])
+    made.start()
+    return made
 
 
 def raised(error: BaseException, local: object = None) -> BaseException:

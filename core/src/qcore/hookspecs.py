@@ -114,6 +114,8 @@ class EnqueueEvent:
 
     task: TaskInfo
     headers: dict[str, str]
+    #: name of the queue it is put on
+    queue: str = ""
     #: the schedule whose slot enqueues it; its `queue` is where the task goes, empty = its own
     schedule: Schedule | None = None
 

@@ -37,8 +37,13 @@ KNOWN: Final = {
     "disque_timeout": "qcore-disque",
     "spool": "qcore-example",
 }
-#: name of a serializer, or of the broker for tests -> the distribution that offers it
-KNOWN_OTHERS: Final = {"json": "qcore-json", "pickle": "qcore-pickle", "memory": "qcore-testing"}
+#: name of a serializer, a reporter, or the broker for tests -> the distribution that offers it
+KNOWN_OTHERS: Final = {
+    "json": "qcore-json",
+    "pickle": "qcore-pickle",
+    "memory": "qcore-testing",
+    "sentry": "qcore-sentry",
+}
 #: name of a command -> the distribution that offers it
 KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor", "sql": "qcore-sql"}
 #: configuration key of Django-Q, or name of a reporter -> what it stands for, which no package offers
@@ -47,7 +52,6 @@ NOT_YET: Final = {
     "has_replica": "a broker in the database of Django",
     "django_redis": "the Redis connection of Django",
     "cache": "the cache of Django",
-    "sentry": "a reporter for Sentry",
     "rollbar": "a reporter for Rollbar",
 }
 _HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_"))

@@ -545,6 +545,12 @@ class ErrorReporter(ABC):
     send_arguments: bool = False
     #: set before `start`: the keys and passwords of the configuration
     secrets: Sequence[str] = ()
+    #: set before `start`: name of the queue, and label of the cluster
+    queue: str = ""
+    cluster: str = ""
+
+    def preload(self) -> None:
+        """Import what `start` needs; called in the process that workers are forked from. Start no thread."""
 
     def start(self) -> None:
         """Begin to work in this process; called once, by its main thread."""

@@ -274,12 +274,17 @@ class Runtime:
 
     @cached_property
     def reporters(self) -> Reporters:
-        """The configured error reporters; they are made, and begin to work, when they are first used."""
+        """The configured error reporters; they begin to work when they are first used."""
+        made = self.make_reporters()
+        made.start()
+        return made
+
+    def make_reporters(self) -> Reporters:
+        """Make the configured error reporters, which do not work yet."""
         made = []
         for name, settings in self.config.error_reporter.items():
             policy, own = Policy.read(name, settings)
-            whose = f"error_reporter.{name}"
-            made.append((name, make(whose, self.plugins.reporter(name), **own), policy))
+            made.append((name, make(f"error_reporter.{name}", self.plugins.reporter(name), **own), policy))
         if not made:
             return Reporters(())
         config = self.config

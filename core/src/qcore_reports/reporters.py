@@ -51,9 +51,18 @@ class Reporters:
         self._all: list[tuple[ErrorReporter, Policy, Outbox]] = []
         for name, reporter, policy in reporters:
             reporter.send_arguments, reporter.secrets = policy.send_arguments, self._secrets
+            reporter.queue, reporter.cluster = queue, cluster
             self._all.append((reporter, policy, Outbox(name, reporter.flush, self._count)))
+
+    def start(self) -> None:
+        """Have all begin to work in this process."""
         for reporter, _, _ in self._all:
             reporter.start()
+
+    def preload(self) -> None:
+        """Have all import what they need, in the process that workers are forked from."""
+        for reporter, _, _ in self._all:
+            reporter.preload()
 
     def __bool__(self) -> bool:
         """Whether there are any."""

@@ -218,7 +218,8 @@ class OpenedSchedule:
         hooks = self._home.hooks("qcore_pre_enqueue")
         if hooks:
             task = _task(id, head, self._args, kwargs, now)
-            event = EnqueueEvent(task=task, headers={}, schedule=schedule)
+            queue = self.runtime.config.name
+            event = EnqueueEvent(task=task, headers={}, queue=queue, schedule=schedule)
             try:
                 for hook in hooks:
                     hook(event)

@@ -121,6 +121,7 @@ def _give_up(channel: socket.socket, exc: BaseException) -> None:
 def _warm_up(config: Config, plugins: Plugins) -> None:
     """Import what every worker needs, by connecting once; that memory is then shared."""
     runtime = Runtime(config, plugins)
+    runtime.make_reporters().preload()
     try:
         runtime.make_broker(create=False).close()
         runtime.make_store(create=False).close()

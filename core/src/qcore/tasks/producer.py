@@ -53,7 +53,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
             id_ = stamp + index.to_bytes(3, "big") + noise[index * 7 : index * 7 + 7]
             head = call.head
             if hooks:
-                changed = _with_headers(call, id_, now, hooks)
+                changed = _with_headers(call, id_, now, hooks, runtime.config.name)
                 if changed is None:
                     sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True))
                     continue
@@ -116,7 +116,7 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
     check_repetition(runtime.config, call.options)
     hooks = runtime.hooks("qcore_pre_enqueue")
     if hooks:
-        changed = _with_headers(call, id, time.time_ns() // 1_000_000, hooks)
+        changed = _with_headers(call, id, time.time_ns() // 1_000_000, hooks, runtime.config.name)
         if changed is None:
             return None
         head = changed
@@ -138,7 +138,9 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
     )
 
 
-def _with_headers(call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[Any], None]]) -> bytes | None:
+def _with_headers(
+    call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[Any], None]], queue: str
+) -> bytes | None:
     """Call hooks, which may add headers; return the head, None if a hook skips the task."""
     timeout = call.options.timeout
     task = TaskInfo(
@@ -150,7 +152,7 @@ def _with_headers(call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[An
         timeout=None if isinstance(timeout, Unset) else timeout,
         enqueued=now / 1000,
     )
-    event = EnqueueEvent(task=task, headers={})
+    event = EnqueueEvent(task=task, headers={}, queue=queue)
     try:
         for hook in hooks:
             hook(event)

@@ -84,6 +84,7 @@ class ErrorReporterContract(Contract):
         def new(*, send_arguments: bool = False, secrets: Sequence[str] = ()) -> ErrorReporter:
             reporter = make()
             reporter.send_arguments, reporter.secrets = send_arguments, secrets
+            reporter.preload()
             reporter.start()
             made.append(reporter)
             return reporter
@@ -175,6 +176,15 @@ class ErrorReporterContract(Contract):
         reporter.flush(0.0)
 
         self.soon(since)
+
+    def test_no_thread_is_started_before_the_fork(self, make: MakeReporter) -> None:
+        """Import what `start` needs; called in the process that workers are forked from. Start no thread."""
+        before = threading.active_count()
+        reporter = make()
+
+        reporter.preload()
+
+        assert threading.active_count() == before, "a thread is not in the workers, which are forked"
 
     def test_secrets_are_hidden(self, new: Callable[..., ErrorReporter]) -> None:
         """Return a copy of a payload's value in which no text contains one of `secrets`."""
