@@ -188,7 +188,7 @@ def test_preload_that_fails_is_a_failed_start_with_its_traceback(land: Land) -> 
     (land.folder / "broken_tasks.py").write_text("1 / 0\n")
     sys_path = os.pathsep.join([str(land.folder)])
 
-    with pytest.raises(StartFailed, match="No module named 'nowhere_at_all'"):
+    with pytest.raises(StartFailed, match="no module 'nowhere_at_all' on its path: correct `preload`"):
         land.cluster(preload=["nowhere_at_all"])
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(sys_path)

@@ -131,7 +131,7 @@ def test_an_error_is_one_line_without_a_traceback(qcore_: Callable[..., Ended]) 
 
     assert (ended.code, ended.out) == (Exit.CONFIG, "")
     assert ended.err.startswith(
-        "qcore: the configuration is not valid:\n  - the configuration file 'nowhere.toml'"
+        "qcore: the configuration is not valid: the configuration file 'nowhere.toml'"
     )
     assert "Traceback" not in ended.err
 

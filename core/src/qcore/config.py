@@ -241,7 +241,7 @@ class Config(options.Options):
             try:
                 self._keys.append(self._read_keys())
             except InvalidValue as error:
-                raise ConfigError([f"secret_key: {error}"]) from error
+                raise ConfigError([f"secret_key: {error}"]) from None
         return self._keys[0]
 
     def make_lost_key(self) -> Path | None:

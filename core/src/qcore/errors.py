@@ -24,7 +24,9 @@ class ConfigError(QcoreError):
     def __init__(self, problems: Sequence[str] = ()) -> None:
         #: one sentence for each problem, which begins with the path of the setting
         self.problems = tuple(problems)
-        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        # A single one has one line: the last line of a traceback is what is read.
+        before = "\n  - " if len(self.problems) > 1 else " "
+        lines = "".join(f"{before}{problem}" for problem in self.problems)
         super().__init__(f"the configuration is not valid:{lines}" if problems else None)
 
 

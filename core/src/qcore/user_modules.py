@@ -49,11 +49,16 @@ def module_failed(name: str, error: BaseException) -> ModuleFailed:
     first = error.__traceback__
     while first is not None and _is_machinery(first.tb_frame.f_code.co_filename):
         first = first.tb_next
-    trace = "".join(traceback.format_exception(type(error), error, first)).rstrip()
-    where = source_line_of(error)
     text = f"your module {name!r} cannot be imported: {reason(error)}"
     if isinstance(error, ResultNotReady):
-        text += "; a module that waits for a result while it is imported keeps the workers from starting"
+        # That no cluster works on the queue is true, and no advice to who starts one.
+        text = (
+            f"your module {name!r} waits for a result while it is imported, and no worker starts before that"
+            ' has ended: wait in a function, or under if __name__ == "__main__":'
+        )
+        error = type(error)("the result is not there yet").with_traceback(error.__traceback__)
+    trace = "".join(traceback.format_exception(type(error), error, first)).rstrip()
+    where = source_line_of(error)
     return ModuleFailed(f"{text}\n  at {where}" if where else text, trace)
 
 

@@ -144,10 +144,11 @@ def _app(module: str, name: str) -> App:
     try:
         found: Any = import_user_module(module)
     except ModuleNotFoundError as exc:
-        named = f"name it as in 'import {line(module)}'"
         if not name and "." in module:
-            named = f"write {line(':'.join(module.rsplit('.', 1)))} if the last part is the app"
-        msg = f"no module {exc.name!r} here or on the path{near(module) or f'; {named}'}"
+            named = f"; write {line(':'.join(module.rsplit('.', 1)))} if the last part is the app"
+        else:
+            named = near(module) or f"; name it as in 'import {line(module)}'"
+        msg = f"no module {exc.name!r} here or on the path{named}"
         raise click.UsageError(msg) from exc
     apps = {key: value for key, value in vars(found).items() if isinstance(value, App)}
     if not name:

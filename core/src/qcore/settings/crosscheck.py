@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 #: bytes; the default is above what some brokers take, which they refuse themselves
 _DEFAULT_MAX_MESSAGE: Final = 8 << 20
 #: settings of later versions of Django-Q that qcore does not have, and what to do instead
-_DJANGO_Q_ONLY: Final = {
+_NOT_HERE: Final = {
+    "broker": 'a broker is chosen by its section, such as redis = "redis://HOST"',
     "ALT_CLUSTERS": "write a configuration for each queue",
     "cluster_name": "a queue has one name: set name",
     "testing": "use qcore.testing",
@@ -115,8 +116,8 @@ def broker(options: Options, name: str, capabilities: Capabilities) -> Iterator[
 
 def unknown(key: str, known: Collection[str], plugins: Plugins, origin: str) -> str:
     """Return the problem with a key that is neither a setting nor a plugin's."""
-    if key in _DJANGO_Q_ONLY:
-        return f"{key}: not a setting of qcore; {_DJANGO_Q_ONLY[key]}"
+    if key in _NOT_HERE:
+        return f"{key}: not a setting of qcore; {_NOT_HERE[key]}"
     if plugins.suspect(key):
         return f"{key}: {plugins.missing('setting', key)}"
     if remedy := installed.remedy(key):

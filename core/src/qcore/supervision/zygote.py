@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.app import App
 from qcore.config import Config
-from qcore.errors import BackendError, ModuleFailed
+from qcore.errors import BackendError, ModuleFailed, QcoreError
 from qcore.journal.pages import Journal
 from qcore.logs import configure_logging
 from qcore.plugins import Plugins
@@ -113,6 +113,10 @@ def _send_declared(channel: socket.socket, found: bytes) -> None:
 def _give_up(channel: socket.socket, exc: BaseException) -> None:
     if isinstance(exc, ModuleFailed):
         text = f"{exc.trace}\n{exc}"
+    elif isinstance(exc, ModuleNotFoundError):
+        text = f"no module {exc.name!r} on its path: correct `preload`, or start the cluster where it is"
+    elif isinstance(exc, QcoreError):
+        text = str(exc)
     else:
         text = "".join(traceback.format_exception(exc))
     channel.send(encode(Notice("failed", text=text[-60000:])))
