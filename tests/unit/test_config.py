@@ -113,6 +113,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "coordination_store": None,
         "replay_window": None,
         "replay_limit": 100_000,
+        "max_connections": 100,
         "max_message": 8 * 1024 * 1024,
         "max_result": 16 * 1024 * 1024,
     }  # fmt: skip
@@ -289,6 +290,7 @@ WRONG = [
         f"got -1; {SECONDS}, 0 or more; leave it out for what the broker does at little cost",
     ),
     ("replay_limit", 0, f"got 0; {WHOLE} 1 or more; 100000 suits most"),
+    ("max_connections", 1, f"got 1; {WHOLE} 2 or more; 100 suits most"),
     ("max_message", 0, f"got 0; {WHOLE} 1 or more; 8388608 is 8 MiB"),
     ("max_result", 0.5, f"got 0.5; {WHOLE} 1 or more; 16777216 is 16 MiB"),
     ("secret_key", 5, f"got ***; must be a text or a list of texts, the first signs, all verify; {MAKE}"),

@@ -52,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_the_store_is_asked_once_for_all_that_come_at_once(clock: Clock) -> None:
     """Five thousand that wait are five thousand looks, not five thousand transactions."""
     store: Any = Places()
-    gate = Limiter(ConnectionPool(lambda **_: store))
+    gate = Limiter(ConnectionPool(lambda **_: store, 1))
 
     waits = {gate.acquire(bytes(16), ONE) for _ in range(5000)}
 
@@ -63,7 +63,7 @@ def test_the_store_is_asked_once_for_all_that_come_at_once(clock: Clock) -> None
 def test_a_place_given_up_here_is_asked_for_at_once(clock: Clock) -> None:
     """The next task of the same batch may begin."""
     store: Any = Places()
-    gate = Limiter(ConnectionPool(lambda **_: store))
+    gate = Limiter(ConnectionPool(lambda **_: store, 1))
     assert gate.acquire(bytes(16), ONE) > 0
 
     gate.release(bytes(16), ONE)
@@ -74,7 +74,7 @@ def test_a_place_given_up_here_is_asked_for_at_once(clock: Clock) -> None:
 def test_a_place_given_up_elsewhere_is_found_a_moment_later(clock: Clock) -> None:
     """Another worker's end cannot be seen; it is looked for again soon."""
     store: Any = Places()
-    gate = Limiter(ConnectionPool(lambda **_: store))
+    gate = Limiter(ConnectionPool(lambda **_: store, 1))
     assert gate.acquire(bytes(16), ONE) > 0
     store.taken = False
 

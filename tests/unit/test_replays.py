@@ -47,7 +47,7 @@ class Broker:
 
 def replays(store: MemoryCoordination, window: float = 60.0) -> Replays:
     """Return what is tried, with this store."""
-    pool: ConnectionPool[Any] = ConnectionPool(lambda **_: store)
+    pool: ConnectionPool[Any] = ConnectionPool(lambda **_: store, 1)
     return Replays(pool, window)
 
 
@@ -95,7 +95,7 @@ def test_it_is_there_only_where_it_is_needed(window: float | None, remembers: bo
     """The user asked for a window, and the broker does not remember by itself."""
     with App(Config.from_dict({"memory": {}})).runtime.brokers.connection() as memory:
         broker: Any = Broker(attrs.evolve(memory.capabilities, remembers_ended=remembers))
-    pool: ConnectionPool[Any] = ConnectionPool(lambda **_: MemoryCoordination())
+    pool: ConnectionPool[Any] = ConnectionPool(lambda **_: MemoryCoordination(), 1)
 
     assert (Replays.where_needed(broker, pool, window) is not None) is needed
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker, ResultStore
     from qcore.messages.sealed_schedules import SealedSchedules
 
-#: Connections that the threads of one process share to a broker, and as many to a store.
-_MOST: Final = 100
 #: Seconds a thread waits for a connection while all are in use.
 _TIMEOUT: Final = 30.0
 
@@ -36,7 +34,7 @@ class Connect(Protocol[_C_co]):
 class ConnectionPool(Generic[_T]):
     """Connections for any number of threads: one at a time each, made anew after a fork."""
 
-    def __init__(self, make: Connect[_T], most: int = _MOST) -> None:
+    def __init__(self, make: Connect[_T], most: int) -> None:
         self._make = make
         #: how many there are at most; whoever needs one more waits
         self._most = most
@@ -99,7 +97,7 @@ class ConnectionPool(Generic[_T]):
                     self._returned.notify()
         msg = (
             f"all {self._most} connections of this process to one broker or store have been in use for "
-            f"{_TIMEOUT:g} seconds; let fewer threads ask at once"
+            f"{_TIMEOUT:g} seconds; raise `max_connections`, or let fewer threads ask at once"
         )
         raise BackendUnavailable(msg)
 

@@ -62,13 +62,14 @@ class Runtime:
         #: code -> serializer this configuration accepts
         self.serializers: Mapping[int, Serializer] = self._accepted()
         self.serializer = self._make("qcore_serializers", config.serializer)
-        self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker)
+        most = config.max_connections
+        self.brokers: ConnectionPool[Broker] = ConnectionPool(self.make_broker, most)
         #: decides about expiries and slots
         self.clock = BackendClock(self.brokers.connection)
-        self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store)
-        self.schedule_stores: ConnectionPool[SealedSchedules] = ConnectionPool(self.make_schedule_store)
+        self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store, most)
+        self.schedule_stores: ConnectionPool[SealedSchedules] = ConnectionPool(self.make_schedule_store, most)
         self.coordination_stores: ConnectionPool[CoordinationStore] = ConnectionPool(
-            self.make_coordination_store
+            self.make_coordination_store, most
         )
 
     # -- what needs the keys, which are read, or made, when one of these is first used -----------

@@ -164,6 +164,8 @@ class Options:
     )
     #: ended messages that are remembered at least, however many end within `replay_window`
     replay_limit: int = _set(integer(1, "100000 suits most", unit="messages"), default=100_000)
+    #: connections that the threads of a process share to the broker, and as many to each store
+    max_connections: int = _set(integer(2, "100 suits most", unit="connections"), default=100)
     #: bytes of the largest message
     max_message: int = _set(integer(1, "8388608 is 8 MiB", most=512 * _MIB, unit="bytes"), default=8 * _MIB)
     #: bytes of the largest result
