@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+import urllib3
 
 from qcore.errors import QueueMissing
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_ironmq import IronBroker, IronSettings
+from qcore_testing.looking import LOOKS, check_looking_creates_nothing
+
+from .conftest import PROJECT, TOKEN
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import Server
 
 
@@ -29,3 +35,17 @@ def test_a_missing_queue_is_an_error_and_is_not_created(ironmq: Server) -> None:
     IronBroker(attrs.evolve(settings, create=True)).enqueue([Outgoing(os.urandom(16), b"one")])
 
     assert IronBroker(settings).size().ready == 1
+
+
+def queues(server: Server) -> object:
+    """Return the names of the queues."""
+    url = f"http://127.0.0.1:{server.port}/3/projects/{PROJECT}/queues?per_page=100"
+    answer = urllib3.request("GET", url, headers={"Authorization": f"OAuth {TOKEN}"}, timeout=10)
+    assert answer.status == 200
+    return answer.json()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_at_a_misspelt_name_creates_nothing(ironmq: Server, look: str, tmp_path: Path) -> None:
+    """Whatever the command, the backend holds what it held."""
+    check_looking_creates_nothing(look, {"iron_mq": ironmq.settings}, lambda: queues(ironmq), tmp_path)

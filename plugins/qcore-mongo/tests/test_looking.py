@@ -15,9 +15,11 @@ from qcore.model import Outgoing, State, StoredResult
 from qcore_mongo import MongoBroker, MongoResults, MongoSchedules, MongoSettings
 from qcore_mongo.client import Client
 from qcore_mongo.coordination import MongoCoordination
+from qcore_testing.looking import LOOKS, check_looking_creates_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pymongo.database import Database
 
@@ -73,3 +75,16 @@ def test_looking_at_a_queue_creates_nothing_in_it(
     assert len(list(look(replicated)["qcore.look.results"].list_indexes())) == 4
     for one in (writer, broker, results, schedules, coordination):
         one.close()
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_look_at_a_misspelt_name_creates_nothing(
+    replicated: Land, database: str, look: Callable[..., Database[Any]], command: str, tmp_path: Path
+) -> None:
+    """Whatever the command, the backend holds what it held."""
+    check_looking_creates_nothing(
+        command,
+        {"mongo": replicated.settings, "mongo_db": database},
+        look(replicated).list_collection_names,
+        tmp_path,
+    )

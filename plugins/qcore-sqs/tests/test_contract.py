@@ -92,14 +92,14 @@ class _Sqs(BrokerContract):
         """Return what cuts the line for a while: what the server had accepted is there afterwards."""
         return line.away
 
-
-class TestSqsBroker(_Sqs):
-    """SqsBroker fulfils the contract of Broker on a standard queue."""
-
     @pytest.fixture
     def freeze_server(self, sqs: Sqs) -> Outage:
         """Return what stops the server for a while."""
         return lambda: frozen(sqs.pid)
+
+
+class TestSqsBroker(_Sqs):
+    """SqsBroker fulfils the contract of Broker on a standard queue."""
 
 
 @pytest.mark.further

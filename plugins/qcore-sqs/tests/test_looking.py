@@ -11,9 +11,11 @@ from qcore import App, Config
 from qcore.errors import QueueMissing
 from qcore.interfaces import Settings
 from qcore_sqs import SqsBroker, SqsSettings
+from qcore_testing.looking import LOOKS, check_looking_creates_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from .conftest import Sqs
 
@@ -56,3 +58,12 @@ def test_a_queue_that_is_there_is_looked_at_without_creating_one(
     with app.runtime.brokers.connection() as broker:
         assert list(broker.dead_letters()) == []
     assert sqs.asked()["CreateQueue"] == 1
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_at_a_misspelt_name_creates_nothing(
+    sqs: Sqs, section: Callable[..., SqsSettings], look: str, tmp_path: Path
+) -> None:
+    """Whatever the command, the backend holds what it held."""
+    told = attrs.asdict(section(), filter=lambda _, value: value is not None)
+    check_looking_creates_nothing(look, {"sqs": told}, lambda: sqs.asked().get("CreateQueue", 0), tmp_path)
