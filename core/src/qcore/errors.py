@@ -77,6 +77,10 @@ class PluginFailed(BackendRejected):
     """A plugin raised an error that its interface does not allow."""
 
 
+class ReportLost(QcoreError):
+    """An error reporter could not send a report."""
+
+
 class PartlyEnqueued(BackendError):
     """Some of the tasks were enqueued, the others were not."""
 

@@ -43,16 +43,16 @@ KNOWN_OTHERS: Final = {
     "pickle": "qcore-pickle",
     "memory": "qcore-testing",
     "sentry": "qcore-sentry",
+    "rollbar": "qcore-rollbar",
 }
 #: name of a command -> the distribution that offers it
 KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor", "sql": "qcore-sql"}
-#: configuration key of Django-Q, or name of a reporter -> what it stands for, which no package offers
+#: configuration key of Django-Q -> what it stands for, which no package offers
 NOT_YET: Final = {
     "orm": "a broker in the database of Django",
     "has_replica": "a broker in the database of Django",
     "django_redis": "the Redis connection of Django",
     "cache": "the cache of Django",
-    "rollbar": "a reporter for Rollbar",
 }
 _HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_"))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sentry_sdk
 
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, ReportLost
 from qcore.hookspecs import EnqueueEvent, ExecuteEvent
 from qcore.interfaces import ErrorReport
 from qcore.model import Kind, Outcome, Schedule, TaskInfo
@@ -293,7 +293,7 @@ def test_the_programs_own_client_is_used_without_a_dsn(
 ) -> None:
     """Even one that is set up later; keys do not leave by it either, and its own function is called first."""
     reporter = started(dsn=None)
-    with pytest.raises(Exception, match="it has no dsn; set error_reporter"):
+    with pytest.raises(ReportLost, match="it has no dsn; set error_reporter"):
         reporter.report(failed(ValueError("no")))
 
     seen: list[str] = []
@@ -321,7 +321,7 @@ def test_a_service_that_is_away_is_not_asked_for_a_while(
     reporter.report(failed(ValueError("no")))
     sentry.until(lambda: reporter._down[0])
 
-    with pytest.raises(Exception, match="Sentry cannot be reached"):
+    with pytest.raises(ReportLost, match="Sentry cannot be reached"):
         reporter.report(failed(ValueError("no")))
 
 
@@ -336,7 +336,7 @@ def test_a_rate_limit_is_kept_to(
     reporter.report(failed(ValueError("no")))
     sentry.until(lambda: reporter._down[0] or not sentry_sdk.get_client().transport.is_healthy())  # type: ignore[union-attr]  # it has one
 
-    with pytest.raises(Exception, match=r"status_429|takes no more"):
+    with pytest.raises(ReportLost, match=r"status_429|takes no more"):
         reporter.report(failed(ValueError("no")))
     assert len(sentry.posted) == 1
 

@@ -10,6 +10,7 @@ import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.transport import HttpTransport
 
+from qcore.errors import ReportLost
 from qcore.interfaces import ErrorReporter
 from qcore.model import Kind
 from qcore_sentry import monitors, options
@@ -37,10 +38,6 @@ _REST: Final = 30.0
 _BEFORE: Final = ("before_send", "before_send_transaction", "before_send_log")
 #: Ends of a run that its worker does not see.
 _UNSEEN: Final = frozenset({Kind.CRASH.value, Kind.TIMEOUT.value, Kind.INTERRUPTED.value})
-
-
-class NotSent(Exception):
-    """A report, or one before it, did not reach Sentry."""
 
 
 class SentryReporter(ErrorReporter):
@@ -95,7 +92,7 @@ class SentryReporter(ErrorReporter):
         """Hand the failure over to the SDK, which sends it in a thread.
 
         Raises:
-            NotSent: the service cannot be reached, or wants no more, so nothing was handed over.
+            ReportLost: the service cannot be reached, or wants no more, so nothing was handed over.
 
         """
         self._check_health()
@@ -120,13 +117,13 @@ class SentryReporter(ErrorReporter):
         """Raise if there is no use in making an event, which takes a thousand times as long as this."""
         transport = self._adopt()
         if transport is None:
-            raise NotSent("it has no dsn; set error_reporter.sentry.dsn or SENTRY_DSN")
+            raise ReportLost("it has no dsn; set error_reporter.sentry.dsn or SENTRY_DSN")
         why, until = self._down
         if why and time.monotonic() < until:
-            raise NotSent(why)
+            raise ReportLost(why)
         self._down = ("", 0.0)
         if not transport.is_healthy():
-            raise NotSent("Sentry takes no more for now (rate limit), or events wait for the network")
+            raise ReportLost("Sentry takes no more for now (rate limit), or events wait for the network")
 
     def _adopt(self) -> Any:  # noqa: ANN401 - a transport of the SDK's or of the user's
         """Watch the client of this process, and hide secrets in what it sends; return its transport.
