@@ -63,6 +63,45 @@ def test_a_lease_the_service_would_not_give_is_refused(start: Callable[..., Serv
             broker_on(server, retry=retry)
 
 
+def test_what_ends_the_wait_of_a_frozen_worker_comes_back_after_thirty_seconds(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody confirms it, so it is not reserved for `retry` seconds, by a worker that waits for one."""
+    server = start()
+    frozen, other = broker_on(server, retry=600.0), broker_on(server, retry=600.0)
+    other.enqueue([message(b"one")])
+    call = frozen._link.call
+
+    def freezing(method: str, queue: str, path: str = "", *args: Any, **how: Any) -> Any:
+        if path.endswith("/touch"):
+            raise BackendUnavailable("it is frozen")
+        return call(method, queue, path, *args, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(frozen._link, "call", freezing)
+        with pytest.raises(BackendUnavailable, match="it is frozen"):
+            frozen.lease(1, 5.0)
+
+    assert list(other.lease(1, 0.0)) == []
+    server.advance(31)
+    assert [one.body for one in other.lease(1, 0.0)] == [b"one"]
+
+
+def test_what_ends_a_wait_is_reserved_as_long_as_anything(start: Callable[..., Server]) -> None:
+    """Its receiver confirms it, and settles it by the reservation that it got for it."""
+    server = start()
+    broker = broker_on(server, retry=600.0)
+    broker.enqueue([message(b"one")])
+    (leased,) = broker.lease(1, 5.0)
+
+    server.advance(500)
+    assert list(broker.lease(1, 0.0)) == []
+    broker.settle([Settlement(leased.receipt)])
+    server.advance(200)
+    assert list(broker.lease(1, 0.0)) == []
+    assert leased.deliveries == 1
+
+
 def test_a_longer_delay_is_refused(start: Callable[..., Server]) -> None:
     """A week at most."""
     with pytest.raises(BackendRejected, match="delays by 604800 at most"):

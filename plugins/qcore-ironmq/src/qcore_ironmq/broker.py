@@ -223,7 +223,11 @@ class IronBroker(Broker):
             raise self._link.stranger(f"{len(messages)} were sent, and its answer names {len(ids)}")
 
     def _reserve(self, limit: int, wait: int) -> list[Delivery]:
-        asked = {"n": limit, "timeout": self._lease, "wait": wait, "delete": False}
+        # IronMQ hands a message to a worker that froze while it waited, too: until its receiver confirms
+        # it, it is reserved for the shortest time. Who waits for more than one would confirm each by itself.
+        confirms = wait > 0 and limit == 1 and self._lease > self.least_lease
+        seconds = self.least_lease if confirms else self._lease
+        asked = {"n": limit, "timeout": seconds, "wait": wait, "delete": False}
         how: dict[str, Any] = {"promised": "messages", "wait": wait}
         try:
             found = self._link.call("POST", self._queue, "/reservations", asked, **how)
@@ -235,7 +239,14 @@ class IronBroker(Broker):
         if strange:
             what = "messages that cannot be read are ignored: %d, in queue %s; the first is %.200r"
             _log.error(what, len(strange), self._queue, strange[0])
+        if confirms:
+            good = [one for one in map(self._confirmed, good) if one.reservation]
         return [self._delivery(one) for one in good]
+
+    def _confirmed(self, one: ReadMessage) -> ReadMessage:
+        """Reserve a message for the whole lease; it has no reservation if that has ended."""
+        held = Reservation(one.id, one.reservation, self._owner)
+        return one._replace(reservation=self._touch(held, self._lease, {}))
 
     def _delivery(self, read_message: ReadMessage) -> Delivery:
         item, held = read_message.item, Reservation(read_message.id, read_message.reservation, self._owner)
