@@ -151,3 +151,57 @@ class JunkIsNotRemoved(MemorySchedules):
     def all(self) -> Sequence[StoredSchedule]:
         """Add it."""
         return [*super().all(), StoredSchedule("junk", b"", 0.0)]
+
+
+class DoesAnother:
+    """A store in memory that does something else in one of its calls."""
+
+    def __init__(self, inner: Any, call: str, instead: Callable[..., Any]) -> None:
+        self._inner = inner
+        self._call = call
+        self._instead = instead
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._call:
+            return lambda *args: self._instead(self._inner, *args)
+        return getattr(self._inner, name)
+
+
+def _claims_the_inactive(store: Any, now: float, limit: int, hold: float) -> list[StoredSchedule]:
+    paused = [one for one in store.all() if not one.active]
+    return [*paused, *store.claim_due(now, limit, hold)]
+
+
+def _edits_blindly(store: Any, before: StoredSchedule, after: StoredSchedule | None) -> bool:
+    store.remove(before.name)
+    return after is None or store.add(after)
+
+
+#: a call, what is done instead, and the test that must say so
+RESULTS: Final[list[tuple[str, Callable[..., Any], str]]] = [
+    ("get", lambda store, ids: store.get(ids)[::-1], "test_results_come_in_the_order_asked_for"),
+    ("wait", lambda store, id_, _: store.wait(id_, 0.0), "test_a_wait_ends"),
+    ("wait", lambda *_: None, "test_a_stored_result_needs_no_wait"),
+    ("group", lambda store, name: store.group(name)[::-1], "test_a_group_is_in_the_order_of_finishing"),
+    ("recent", lambda store, *how: store.recent(*how)[::-1], "test_recent_results_are_newest_first"),
+    ("delete", lambda *_: 0, "test_deleted_results_are_gone"),
+    ("counts", lambda _: {}, "test_results_are_counted_by_state"),
+    ("prune", lambda *_: 0, "test_the_oldest_successes_are_pruned"),
+    ("prune", lambda store, *how: store.prune(*how) and 0, "test_the_pruned_are_counted"),
+    ("replace", lambda *_: True, "test_a_result_is_replaced_if_it_is_what_was_read"),
+    ("save", lambda store, results: store.save(results[:1]), "test_one_call_is_like_several"),
+]
+SCHEDULES: Final[list[tuple[str, Callable[..., Any], str]]] = [
+    ("all", lambda store: store.all()[::-1], "test_schedules_are_listed_by_name"),
+    ("remove", lambda *_: True, "test_a_schedule_is_removed"),
+    ("claim_due", lambda store, *how: store.claim_due(*how)[::-1], "test_due_schedules_are_claimed"),
+    (
+        "claim_due",
+        lambda store, now, limit, _: store.claim_due(now, limit, 86_400.0),
+        "test_an_abandoned_claim_comes_back",
+    ),
+    ("claim_due", _claims_the_inactive, "test_an_inactive_schedule_is_left"),
+    ("advance", lambda *_: True, "test_a_claimed_schedule_is_advanced"),
+    ("advance", lambda *_: True, "test_a_schedule_that_is_done_is_removed"),
+    ("advance", _edits_blindly, "test_an_edited_schedule_is_not_advanced"),
+]

@@ -167,3 +167,25 @@ def test_a_broker_that_remembers_wrongly_fails(wrong: type[SqliteBroker], test: 
     run(BrokerContract, test, maker(SqliteBroker), ())
     with pytest.raises(AssertionError):
         run(BrokerContract, test, maker(wrong), ())
+
+
+@pytest.mark.parametrize(
+    ("contract", "call", "instead", "test"),
+    [
+        pytest.param(contract, *case, id=f"{case[0]}-{case[2]}")
+        for contract, cases in (
+            (ResultStoreContract, broken_stores.RESULTS),
+            (ScheduleStoreContract, broken_stores.SCHEDULES),
+        )
+        for case in cases
+    ],
+)
+def test_a_store_that_does_something_else_fails(
+    contract: type[Contract], call: str, instead: Callable[..., Any], test: str
+) -> None:
+    """Each is wrong in one call and fails a test that the sound one passes."""
+    sound, wrong = MemoryServer(), MemoryServer()
+
+    run(contract, test, lambda **_: STORES[contract](sound), ())
+    with pytest.raises(AssertionError):
+        run(contract, test, lambda **_: broken_stores.DoesAnother(STORES[contract](wrong), call, instead), ())
