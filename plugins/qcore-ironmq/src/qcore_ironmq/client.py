@@ -149,6 +149,9 @@ class Client:
     def _send(self, method: str, url: str, data: bytes | None, *, doubt: bool) -> urllib3.BaseHTTPResponse:
         token = self._keystone.token(self._ask_keystone) if self._keystone else self._token
         headers = _HEADERS | {"Authorization": f"OAuth {token}"}
+        if not call_limit.lasts(0.0):
+            # not sent, so nothing is in doubt
+            raise BackendUnavailable(f"IronMQ at {self.title} does not answer in time"[:500])
         try:
             return self._request(self._pool(self._base), method, url, data, headers=headers)
         except _LOST as exc:

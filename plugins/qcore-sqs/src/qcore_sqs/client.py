@@ -18,7 +18,7 @@ from botocore.config import Config  # type: ignore[import-untyped]  # as above
 from botocore.credentials import Credentials  # type: ignore[import-untyped]  # as above
 
 from qcore import call_limit
-from qcore.errors import BackendError, BackendRejected
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable
 from qcore_sqs import deadline, error_mapping
 from qcore_sqs.settings import MAX_POLL, SqsSettings
 
@@ -181,6 +181,9 @@ class Connection:
         attempts, wait, longest = _THROTTLE_RETRIES
         lost = 0
         while True:
+            if not call_limit.lasts(0.0):
+                # not sent: what is not accepted can be told from what may be
+                raise BackendUnavailable(f"SQS at {self.address} does not answer in time")
             attempts -= 1
             try:
                 answer: dict[str, Any] = getattr(client.ask, operation)(**fields)

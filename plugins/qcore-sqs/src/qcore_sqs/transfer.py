@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
+from qcore import call_limit
 from qcore.errors import BackendError
 from qcore_sqs import codec, error_mapping
 
@@ -67,7 +68,8 @@ class Mover:
                 self._send([one for one in held if not one.dead], self._queues.main, done)
                 self._send([one for one in held if one.dead], self._queues.dead_letter_url, done)
         except BackendError:
-            # Removed now, so that a repeated call does not send these copies again.
+            # Removed now, even if no time is left, so that a repeated call does not send these copies again.
+            call_limit.again()
             remove(self._queues, done)
             raise
         return done
