@@ -18,7 +18,7 @@ from tests.integration.service import surroundings
 if TYPE_CHECKING:
     from pathlib import Path
 
-MADE = "a new queue is made in the state directory, because there is no qcore.toml in"
+MADE = "a new queue is made in the state directory, because no setting names a place"
 
 
 @pytest.fixture
@@ -67,7 +67,8 @@ def test_without_a_configuration_file_it_is_said(folder: Path) -> None:
     where = f"{folder}/state/qcore/default.db"
     first, second = qcore(folder / "bare", "enqueue", "math.sqrt", "4"), run_until_ready(folder / "bare")
 
-    assert f"{MADE} {folder}/bare or above, and no setting names a place: {where}" in first.stderr
+    assert f"{MADE}: the configuration was given in code, or there is no qcore.toml in " in first.stderr
+    assert f" in {folder}/bare or above: {where}" in first.stderr
     assert MADE not in second
     assert f"{where}; configuration: no file, so the queue is in the state directory" in second
     assert not qcore(folder / "bare", "enqueue", "math.sqrt", "4").stderr

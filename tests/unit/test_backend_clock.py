@@ -146,6 +146,13 @@ def test_a_broker_that_does_not_answer_stops_nothing(
     assert ServerBroker.asked == 1
     assert "the broker's clock is not known" in caplog.text
 
+    monkeypatch.setattr("qcore.backend_clock._AGAIN", 0.0)
+    app.runtime.clock._ask_at = 0.0
+    for _ in range(3):
+        app.runtime.clock.now()
+    assert ServerBroker.asked > 2
+    assert caplog.text.count("the broker's clock is not known") == 1
+
 
 def test_a_queue_that_is_not_there_yet_is_no_trouble(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -504,6 +504,11 @@ def test_pickled_arguments_are_never_decoded(
     assert "can run code" in ended.err
 
 
+def test_two_letters_that_changed_places_are_near(qcore_: Callable[..., Ended]) -> None:
+    """The commonest slip in a short name."""
+    assert "no command 'rnu'; did you mean 'run'?" in qcore_("rnu").err
+
+
 def test_letters_are_requeued_and_dropped_by_name(qcore_: Callable[..., Ended], app: App) -> None:
     """By the broker's name or the task's id; all named, or nothing is done."""
     first, second = dead_letter(app), dead_letter(app)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore import App, Config, progress
+from qcore import App, ClusterStatus, Config, progress
 from qcore.errors import BackendUnavailable, NotSupported
 from qcore.journal.commands import Pause
 from qcore.journal.pages import Journal
@@ -103,6 +103,18 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     yield made
     made.runtime.fault = None
     made.close()
+
+
+def test_one_outage_is_logged_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """Several jobs meet it at the same time, with the same words."""
+    scene.runtime.fault = BackendUnavailable("nobody answers here")
+    caretaker = scene.start()
+    status = ClusterStatus(id="00", name="care", label="a", host="b", pid=1, state="idle")
+
+    caretaker.publish(status)
+    until(lambda: sum(1 for one in caretaker._errors.values() if one) >= 2, "two jobs to fail")
+
+    assert caplog.text.count("a backend does not answer and is asked again: nobody answers here") == 1
 
 
 def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> None:

@@ -45,6 +45,8 @@ class BackendClock:
         self._shift: float | None = None
         #: by `_elapsed`
         self._ask_at = 0.0
+        #: whether the last question was answered
+        self._answers = True
 
     def now(self) -> float:
         """Return epoch seconds."""
@@ -66,8 +68,11 @@ class BackendClock:
         except QueueMissing:
             return  # a new queue, whose first task is on its way
         except BackendError as exc:
-            _log.warning("the broker's clock is not known, and the last one that was is used: %s", exc)
+            if self._answers:
+                _log.warning("the broker's clock is not known, and the last one that was is used: %s", exc)
+            self._answers = False
             return
+        self._answers = True
         if difference is not None and abs(difference) < _SAME:
             difference = 0.0
         self._shift = None if difference is None else time.time() + difference - _elapsed()

@@ -197,8 +197,8 @@ class Config(options.Options):
         file = None if self.placed else self.queue_file(self.name)
         if file is not None and not keyfile.exists(file):
             _log.warning(
-                "a new queue is made in the state directory, because there is no qcore.toml in %s or above, "
-                "and no setting names a place: %s",
+                "a new queue is made in the state directory, because no setting names a place: the "
+                "configuration was given in code, or there is no qcore.toml in %s or above: %s",
                 Path.cwd(),
                 file,
             )

@@ -21,7 +21,7 @@ _MIN_SECRET = 4
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the choice nearest to `name`, "" if none is near."""
-    near = difflib.get_close_matches(name, sorted(choices), n=1, cutoff=0.7)
+    near = difflib.get_close_matches(name, sorted(choices), n=1, cutoff=0.66)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

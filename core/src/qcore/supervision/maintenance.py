@@ -211,7 +211,7 @@ class Maintenance:
         except BackendUnavailable as exc:
             text, answers = str(exc), False
             missing = (self._missing[name] or time.monotonic()) if isinstance(exc, QueueMissing) else 0.0
-            if self._errors.get(name) != text:
+            if text not in self._errors.values():
                 _log.warning("a backend does not answer and is asked again: %s", exc)
         except BackendError as exc:
             text = str(exc)
