@@ -1,4 +1,4 @@
-"""Private servers of PostgreSQL: 18, and 16 as the further one."""
+"""Private databases: PostgreSQL 18, MariaDB and SQLite; PostgreSQL 16 as the further one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pymysql
 import pytest
 
 from qcore_testing.processes import frozen
@@ -42,60 +44,35 @@ def installation(version: int) -> Path | None:
     return next((one.parents[1] for one in found), None)
 
 
-class Server:
+class Process:
     """A server that can be killed and started again."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, prefix: str) -> None:
         # not pytest's own folder, which another user may not enter
-        self.folder = Path(tempfile.mkdtemp(prefix="qcore-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix))
         self._user: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            account = pwd.getpwnam(USER)
-            self._user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-            os.chown(self.folder, account.pw_uid, account.pw_gid)
-            if not self._may_run(programs):
-                programs = self._copied(programs)
-        self.data = self.folder / "data"
-        self._programs = programs / "bin"
         self._process: subprocess.Popen[bytes] | None = None
-        subprocess.run(
-            [self._programs / "initdb", "-D", self.data, "-A", "trust", "-U", "qcore", "-N", "-E", "UTF8"],
-            check=True, capture_output=True, cwd=self.folder, **self._user,
-        )  # fmt: skip
-        self.start()
-
-    def _may_run(self, programs: Path) -> bool:
-        """Return whether the user may enter the folders above the programs."""
-        try:
-            command = [programs / "bin" / "initdb", "--version"]
-            return not subprocess.run(command, capture_output=True, check=False, **self._user).returncode
-        except PermissionError:
-            return False
-
-    def _copied(self, programs: Path) -> Path:
-        """Return a copy of the programs, beside the libraries that they look for by a relative path."""
-        package = programs.parent
-        libraries = package.with_name(f"{package.name}.libs")
-        if libraries.is_dir():
-            shutil.copytree(libraries, self.folder / libraries.name)
-        return Path(shutil.copytree(programs, self.folder / package.name / programs.name))
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = ("listen_addresses=", "fsync=off", "max_connections=200",
-                   "shared_buffers=32MB", f"unix_socket_directories={self.folder}",
-                   "autovacuum_naptime=3600")  # fmt: skip
-        settings = [part for option in options for part in ("-c", option)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self.data, *settings],
-                stdout=log, stderr=log, cwd=self.folder, **self._user,
-            )  # fmt: skip
+                self.command(), stdout=log, stderr=log, cwd=self.folder, **self._user
+            )
         end = time.monotonic() + TIMEOUT
         while time.monotonic() < end and self._process.poll() is None:
-            with contextlib.suppress(psycopg.Error), self.connect():
+            with contextlib.suppress(psycopg.Error, pymysql.MySQLError, OSError), self.connect():
                 return
+            time.sleep(0.01)
         raise AssertionError((self.folder / "log").read_text()[-2000:])
+
+    def command(self) -> list[Any]:
+        """Return the command that starts it."""
+        raise NotImplementedError
+
+    def connect(self, namespace: str = "") -> Any:
+        """Return a connection as the administrator."""
+        raise NotImplementedError
 
     def kill(self, number: int = signal.SIGQUIT) -> None:
         """End the server at once, as a crash does."""
@@ -125,6 +102,55 @@ class Server:
                 stack.enter_context(frozen(int(pid)))
             yield
 
+    def close(self) -> None:
+        """End it and delete its files."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class PostgreSql(Process):
+    """PostgreSQL from a wheel; a namespace is a schema."""
+
+    def __init__(self, programs: Path) -> None:
+        super().__init__("qcore-pg-")
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(USER)
+            self._user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+            if not self._may_run(programs):
+                programs = self._copied(programs)
+        self.data = self.folder / "data"
+        self._programs = programs / "bin"
+        subprocess.run(
+            [self._programs / "initdb", "-D", self.data, "-A", "trust", "-U", "qcore", "-N", "-E", "UTF8"],
+            check=True, capture_output=True, cwd=self.folder, **self._user,
+        )  # fmt: skip
+        self.start()
+
+    def _may_run(self, programs: Path) -> bool:
+        """Return whether the user may enter the folders above the programs."""
+        try:
+            command = [programs / "bin" / "initdb", "--version"]
+            return not subprocess.run(command, capture_output=True, check=False, **self._user).returncode
+        except PermissionError:
+            return False
+
+    def _copied(self, programs: Path) -> Path:
+        """Return a copy of the programs, beside the libraries that they look for by a relative path."""
+        package = programs.parent
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            _linked(libraries, self.folder / libraries.name)
+        return _linked(programs, self.folder / package.name / programs.name)
+
+    def command(self) -> list[Any]:
+        """Return the command that starts it."""
+        options = ("listen_addresses=", "fsync=off", "max_connections=200",
+                   "shared_buffers=32MB", f"unix_socket_directories={self.folder}",
+                   "autovacuum_naptime=3600")  # fmt: skip
+        settings = [part for option in options for part in ("-c", option)]
+        return [self._programs / "postgres", "-D", self.data, *settings]
+
     def connect(self, namespace: str = "public") -> psycopg.Connection[Any]:
         """Return a connection as the administrator."""
         return psycopg.connect(self.url(namespace), autocommit=True)
@@ -133,20 +159,97 @@ class Server:
         """Return the value of the key `sql`."""
         return f"postgresql://{user}@/postgres?host={self.folder}&options=-csearch_path%3D{namespace}"
 
-    def close(self) -> None:
-        """End it and delete its files."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def create(self, namespace: str) -> None:
+        """Create a schema."""
+        with self.connect() as connection:
+            connection.execute(f"CREATE SCHEMA {namespace}")
 
 
-def _start(version: int) -> Iterator[Server]:
+class MariaDb(Process):
+    """MariaDB of the system; a namespace is a database."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__("qcore-maria-")
+        self._program = program
+        self._options = ["--no-defaults", f"--datadir={self.folder / 'data'}"]
+        if os.geteuid() == 0:
+            self._options.append("--user=root")
+        made = subprocess.run(
+            ["mariadb-install-db", *self._options, "--skip-test-db",
+             "--auth-root-authentication-method=normal"],
+            check=False, capture_output=True, cwd=self.folder, text=True,
+        )  # fmt: skip
+        assert not made.returncode, made.stdout + made.stderr
+        self.start()
+
+    def command(self) -> list[Any]:
+        """Return the command that starts it."""
+        # what was committed survives the process, not the machine
+        return [
+            self._program, *self._options, f"--socket={self.folder / 'socket'}", "--skip-networking",
+            "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=32M",
+            "--innodb-log-file-size=16M",
+        ]  # fmt: skip
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End the server at once, as a crash does."""
+        super().kill(number)
+
+    def connect(self, namespace: str = "") -> Any:
+        """Return a connection as the administrator."""
+        # the driver forgets to close a socket that cannot be connected
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(self.folder / "socket"))
+        return pymysql.connect(
+            user="root", unix_socket=str(self.folder / "socket"), database=namespace or None, autocommit=True
+        )
+
+    def url(self, namespace: str, user: str = "root") -> str:
+        """Return the value of the key `sql`."""
+        return f"mariadb://{user}@localhost/{namespace}?unix_socket={self.folder / 'socket'}"
+
+    def create(self, namespace: str) -> None:
+        """Create a database."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {namespace}")
+
+
+class Files:
+    """SQLite; a namespace is a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def url(self, namespace: str) -> str:
+        """Return the value of the key `sql`."""
+        return f"sqlite:///{self._folder}/{namespace}.db"
+
+    def create(self, namespace: str) -> None:
+        """Do nothing: the file is made when it is opened."""
+
+
+def _linked(source: Path, copy: Path) -> Path:
+    """Return a copy of a folder that shares its files where the file system can do that."""
+    try:
+        return Path(shutil.copytree(source, copy, copy_function=os.link, symlinks=True))
+    except (OSError, shutil.Error):
+        shutil.rmtree(copy, ignore_errors=True)
+        return Path(shutil.copytree(source, copy, symlinks=True))
+
+
+def _absent(what: str, remedy: str) -> None:
+    said = f"{what} is not installed; {remedy}"
+    if os.environ.get("CI"):
+        pytest.fail(said)
+    pytest.skip(said)
+
+
+def _start(version: int) -> Iterator[PostgreSql]:
     programs = installation(version)
     if programs is None:
-        said = f"PostgreSQL {version} is not installed; pip install ./plugins/qcore-sql[test]"
-        if os.environ.get("CI"):
-            pytest.fail(said)
-        pytest.skip(said)
-    server = Server(programs)
+        _absent(f"PostgreSQL {version}", "pip install ./plugins/qcore-sql[test]")
+        return
+    server = PostgreSql(programs)
     try:
         yield server
     finally:
@@ -154,41 +257,63 @@ def _start(version: int) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def postgresql18() -> Iterator[Server]:
+def postgresql18() -> Iterator[PostgreSql]:
     """Return a server of version 18."""
     yield from _start(18)
 
 
 @pytest.fixture(scope="session")
-def postgresql16() -> Iterator[Server]:
+def postgresql16() -> Iterator[PostgreSql]:
     """Return a server of version 16."""
     yield from _start(16)
 
 
-@pytest.fixture(params=[pytest.param("postgresql16", marks=pytest.mark.further), "postgresql18"])
-def server(request: pytest.FixtureRequest) -> Server:
-    """Return a server that tests may restart, but not damage."""
-    found: Server = request.getfixturevalue(request.param)
-    return found
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDb]:
+    """Return a server of MariaDB."""
+    program = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        _absent("MariaDB", "apt-get install mariadb-server")
+        return
+    server = MariaDb(program)
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture
-def namespace(server: Server) -> str:
-    """Return the name of a schema for one test; a database for each would take the server a while."""
+def sqlite(tmp_path: Path) -> Files:
+    """Return a folder of databases."""
+    return Files(tmp_path)
+
+
+POSTGRESQL = [pytest.param("postgresql16", marks=pytest.mark.further), "postgresql18"]
+
+
+@pytest.fixture(params=POSTGRESQL)
+def server(request: pytest.FixtureRequest) -> Any:
+    """Return a server of PostgreSQL that tests may restart, but not damage."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def namespace(server: Any) -> str:
+    """Return the name of what is one test's alone."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    with server.connect() as connection:
-        connection.execute(f"CREATE SCHEMA {name}")
+    server.create(name)
     return name
 
 
 @pytest.fixture
-def url(server: Server, namespace: str) -> str:
+def url(server: Any, namespace: str) -> str:
     """Return the value of the key `sql` for one test."""
-    return server.url(namespace)
+    found: str = server.url(namespace)
+    return found
 
 
 @pytest.fixture
-def look(server: Server, namespace: str) -> Iterator[Callable[..., list[Any]]]:
+def look(server: Any, namespace: str) -> Iterator[Callable[..., list[Any]]]:
     """Return a function that executes SQL in this test's schema without the plugin."""
     with server.connect(namespace) as connection:
 

@@ -1,4 +1,4 @@
-"""A cluster on PostgreSQL, with killed servers and workers."""
+"""A cluster on each server, with killed servers and workers."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def until(condition: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < end, f"still waiting after {TIMEOUT:g} seconds for {what}"
         time.sleep(0.01)
     return found
+
+
+@pytest.fixture(params=["postgresql18", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Any:
+    """Return a server that may be killed."""
+    return request.getfixturevalue(request.param)
 
 
 def test_a_server_that_restarts_and_a_worker_that_dies_lose_nothing(server: Any, url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -14,7 +15,8 @@ from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
 from qcore_sql import SqlBroker, SqlCoordination, SqlResults, SqlSchedules, SqlSettings, messages, notify
 from qcore_sql.address import find
-from qcore_sql.compiled import Session, Texts
+from qcore_sql.compiled import Texts
+from qcore_sql.session import Session
 from qcore_testing.beside_garbage import check_tasks_run_beside_garbage
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def test_a_lease_reads_as_many_rows_as_it_takes(
     )
     look.execute("ANALYZE qcore_message")
     texts = Texts(find(settings).dialect)
-    text, constants, _ = texts.of(messages.CLAIM)
+    text, constants, *_ = texts.of(messages.CLAIM)
     values = {**constants, "queue": "q", "limit": 10, "new_token": 1, "seconds": 60.0}
 
     rows = look.execute("EXPLAIN (ANALYZE) " + text, values).fetchall()
@@ -103,6 +105,43 @@ def test_a_lease_reads_as_many_rows_as_it_takes(
     assert "Index Scan using qcore_message_due" in plan or "Index Only Scan using qcore_message_due" in plan
     assert "Sort" not in plan, plan
     assert "Rows Removed" not in plan, plan
+
+
+@pytest.mark.parametrize("others", ["ready", "leased"])
+def test_a_lease_of_mariadb_reads_an_index(mariadb: Any, others: str) -> None:
+    """However much of the queue is leased or delayed, nothing is sorted and little is read."""
+    mariadb.create(f"plan_{others}")
+    settings = Settings(name="q", sections={"sql": mariadb.url(f"plan_{others}")})
+    with contextlib.closing(SqlBroker(settings)) as broker:
+        broker.ping()
+    text, constants, *_ = Texts(find(settings).dialect).of(messages.CHOOSE)
+    due, token = (0.0, None) if others == "ready" else (4e9, 7)
+    with mariadb.connect(f"plan_{others}") as look, look.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO qcore_message (queue, due, token, body)
+            SELECT 'q', %s + seq, %s, 'body' FROM seq_1_to_20000""",
+            (due, token),
+        )
+        cursor.execute("ANALYZE " + text, {**constants, "queue": "q", "limit": 10})
+        names = [column[0] for column in cursor.description]
+        (plan,) = (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
+
+    assert plan["key"] == "qcore_message_due", plan
+    assert "filesort" not in plan["Extra"], plan
+    assert float(plan["r_rows"] or 0) <= 10, plan
+
+
+def test_a_lease_of_sqlite_reads_an_index(sqlite: Any) -> None:
+    """Nothing is sorted, and only the ready messages of the queue are looked at."""
+    settings = Settings(name="q", sections={"sql": sqlite.url("plan")})
+    text, constants, *_ = Texts(find(settings).dialect).of(messages.CHOOSE)
+    with contextlib.closing(SqlBroker(settings)) as broker:
+        broker.ping()
+    with contextlib.closing(sqlite3.connect(find(settings).keywords["database"])) as look:
+        values = {**constants, "queue": "q", "limit": 10}
+        plan = [row[3] for row in look.execute("EXPLAIN QUERY PLAN " + text, values)]
+
+    assert plan == ["SEARCH qcore_message USING INDEX qcore_message_due (queue=? AND priority=? AND due<?)"]
 
 
 #: rows that anybody who reaches the database may write
@@ -176,8 +215,11 @@ def test_tasks_run_beside_garbage(url: str, look: Callable[..., list[Any]]) -> N
     ("url", "said"),
     [
         ("no url at all, s3cret", "`sql.url` is not a URL; write postgresql://"),
-        ("oracle://u:s3cret@h/d", "begins with 'oracle', which is not supported; choose from postgres, "),
+        ("oracle://u:s3cret@h/d", "begins with 'oracle', which is not supported; choose from mariadb, "),
         ("postgresql://u:s3cret@127.0.0.1:1/d", "postgresql at 127.0.0.1:1/d: it does not answer"),
+        ("mariadb://u:s3cret@127.0.0.1:1/d", "mariadb at 127.0.0.1:1/d: it does not answer"),
+        ("sqlite://", "`sql.url` names no file; write sqlite:///relative/path or"),
+        ("sqlite:////nowhere/at/all.db", "sqlite at /nowhere/at/all.db: it cannot be opened"),
     ],
 )
 def test_a_wrong_url_is_reported_without_its_password(url: str, said: str) -> None:

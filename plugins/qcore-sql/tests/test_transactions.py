@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pymysql
 import pytest
 from psycopg.rows import dict_row
 from sqlalchemy import create_engine, text
@@ -26,12 +28,32 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+#: what a program gives to SQLAlchemy instead
+SCHEMES = {"postgresql:": "postgresql+psycopg:", "mariadb:": "mariadb+pymysql:", "sqlite:": "sqlite:"}
+
+
+def engine_of(url: str, **options: Any) -> Engine:
+    """Return an engine of a program's own."""
+    scheme = url.partition("/")[0]
+    return create_engine(SCHEMES[scheme] + url.removeprefix(scheme), **options)
+
+
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
     """Return an engine of a program's own."""
-    engine = create_engine(url.replace("postgresql", "postgresql+psycopg", 1))
+    engine = engine_of(url)
     yield engine
     engine.dispose()
+
+
+def driver_of(server: Any, namespace: str, *, autocommit: bool) -> Any:
+    """Return a connection of the driver, whose rows are of another kind than ours."""
+    if hasattr(server, "data"):
+        return psycopg.connect(server.url(namespace), autocommit=autocommit, row_factory=dict_row)
+    connection = server.connect(namespace)
+    connection.autocommit(autocommit)
+    connection.cursorclass = pymysql.cursors.DictCursor
+    return connection
 
 
 class Caller:
@@ -61,11 +83,16 @@ class Caller:
         self.connection.close()
 
 
-KINDS = ("psycopg", "psycopg-autocommit", "connection", "session", "scoped_session")
+KINDS = ("driver", "driver-autocommit", "connection", "session", "scoped_session")
 
 
 class TestSqlTransactions(TransactionContract):
     """SqlBroker.enqueue_on keeps to Broker."""
+
+    @pytest.fixture(params=["postgresql18", "mariadb"])
+    def server(self, request: pytest.FixtureRequest) -> Any:
+        """Return a server; SQLite has no second transaction while one writes."""
+        return request.getfixturevalue(request.param)
 
     @pytest.fixture
     def make(self, url: str) -> Callable[..., SqlBroker]:
@@ -74,7 +101,7 @@ class TestSqlTransactions(TransactionContract):
 
     @pytest.fixture(params=KINDS)
     def connect(
-        self, request: pytest.FixtureRequest, url: str, engine: Engine
+        self, request: pytest.FixtureRequest, server: Any, namespace: str, engine: Engine
     ) -> Iterator[Callable[[], Caller]]:
         """Return a maker of connections of each kind."""
         with contextlib.ExitStack() as stack:
@@ -86,12 +113,16 @@ class TestSqlTransactions(TransactionContract):
                     return Caller(stack.enter_context(Session(engine)))
                 if request.param == "scoped_session":
                     return Caller(scoped_session(sessionmaker(engine)))
-                # rows of another kind than ours
-                autocommit = request.param == "psycopg-autocommit"
-                made: Any = psycopg.connect(url, autocommit=autocommit, row_factory=dict_row)
-                return Caller(stack.enter_context(contextlib.closing(made)))
+                driver = driver_of(server, namespace, autocommit=request.param == "driver-autocommit")
+                stack.callback(_close, driver)
+                return Caller(driver)
 
             yield make
+
+
+def _close(driver: Any) -> None:
+    with contextlib.suppress(pymysql.MySQLError):
+        driver.close()
 
 
 @pytest.fixture
@@ -172,7 +203,7 @@ def test_another_database_is_refused(app: App, server: Any, look: Callable[..., 
     look("CREATE SCHEMA IF NOT EXISTS elsewhere")
     other = server.url("elsewhere")
     task = app.task(name="math.sqrt")(lambda number: number)
-    engines = [create_engine(other.replace("postgresql", "postgresql+psycopg")), create_engine("sqlite://")]
+    engines = [engine_of(other), create_engine("sqlite://")]
     said = "it leads to another database than `sql`, which names"
 
     def refused_by_all() -> None:
@@ -209,3 +240,53 @@ def test_options_that_a_rollback_does_not_take_back_are_refused(app: App, engine
         with pytest.raises(NotSupported, match="have one transaction"):
             app.enqueue_many([calls[0], task.bind(1)])
     assert app.queue.size().ready == 0
+
+
+def test_mariadb_says_what_is_wrong_too(mariadb: Any) -> None:
+    """Each error of PyMySQL's connections says what is wrong, and nothing is enqueued."""
+    for name in ("here", "elsewhere"):
+        mariadb.create(name)
+    broker = SqlBroker(Settings(name="q", sections={"sql": mariadb.url("here")}))
+    message = [Outgoing(bytes(16), b"lost")]
+    driver = mariadb.connect("here")
+
+    with pytest.raises(BackendRejected, match="in autocommit mode and has no transaction; call its `begin"):
+        broker.enqueue_on(driver, message)
+    driver.close()
+    with pytest.raises(BackendRejected, match="it is closed"):
+        broker.enqueue_on(driver, message)
+    with mariadb.connect("elsewhere") as other:
+        other.begin()
+        with pytest.raises(BackendRejected, match="it leads to another database than `sql`, which names"):
+            broker.enqueue_on(other, message)
+
+    assert broker.size().ready == 0
+    broker.close()
+
+
+@pytest.mark.parametrize("kind", ["driver", "connection", "session"])
+def test_sqlite_takes_it_back_too(sqlite: Any, kind: str) -> None:
+    """What a transaction has enqueued in an SQLite file is gone with its rollback."""
+    url = sqlite.url("q")
+    broker = SqlBroker(Settings(name="q", sections={"sql": url}))
+    engine = engine_of(url)
+    made: Any = {
+        "driver": lambda: sqlite3.connect(engine.url.database),
+        "connection": engine.connect,
+        "session": lambda: Session(engine),
+    }
+    with contextlib.closing(made[kind]()) as connection:
+        for end in ("rollback", "commit"):
+            Caller(connection).begin()
+            broker.enqueue_on(connection, [Outgoing(bytes(16), end.encode())])
+            getattr(connection, end)()
+    loose = sqlite3.connect(engine.url.database, isolation_level=None)
+    with pytest.raises(BackendRejected, match="in autocommit mode and has no transaction; execute BEGIN"):
+        broker.enqueue_on(loose, [Outgoing(bytes(16), b"lost")])
+    loose.close()
+    with pytest.raises(BackendRejected, match="it is closed"):
+        broker.enqueue_on(loose, [Outgoing(bytes(16), b"lost")])
+
+    assert [one.body for one in broker.lease(10, 0.0)] == [b"commit"]
+    broker.close()
+    engine.dispose()

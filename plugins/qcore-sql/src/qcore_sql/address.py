@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError
 
 from qcore.errors import BackendRejected
 from qcore_sql.settings import SqlSettings
@@ -15,12 +17,22 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Dialect
 
     from qcore.interfaces import Settings
+    from qcore_sql.backend import Backend
 
-#: what the first part of a URL stands for
-_DRIVERS: Final = {
-    "postgresql": "postgresql+psycopg",
-    "postgres": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
+_POSTGRESQL: Final = ("qcore_sql.postgresql", "PostgreSql")
+_MARIADB: Final = ("qcore_sql.mariadb", "MariaDb")
+_SQLITE: Final = ("qcore_sql.sqlite", "Sqlite")
+#: the first part of a URL -> dialect of SQLAlchemy, and where the backend is
+_KINDS: Final = {
+    "postgresql": ("postgresql+psycopg", _POSTGRESQL),
+    "postgres": ("postgresql+psycopg", _POSTGRESQL),
+    "postgresql+psycopg": ("postgresql+psycopg", _POSTGRESQL),
+    "mariadb": ("mysql+pymysql", _MARIADB),
+    "mariadb+pymysql": ("mysql+pymysql", _MARIADB),
+    "mysql": ("mysql+pymysql", _MARIADB),
+    "mysql+pymysql": ("mysql+pymysql", _MARIADB),
+    "sqlite": ("sqlite+pysqlite", _SQLITE),
+    "sqlite+pysqlite": ("sqlite+pysqlite", _SQLITE),
 }
 _EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 
@@ -29,6 +41,7 @@ _EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 class Address:
     """A database, and how to connect to it."""
 
+    backend: Backend = attrs.field(repr=False)
     dialect: Dialect = attrs.field(repr=False)
     #: parameters of the driver's `connect`
     keywords: dict[str, Any] = attrs.field(repr=False)
@@ -53,26 +66,34 @@ def find(settings: Settings) -> Address:
         section = SqlSettings(url=section)
     if section is None or not section.url:
         raise BackendRejected(f"`sql` is not set; set it to the URL of a database, {_EXAMPLE}")
-    url = _parse(section)
-    dialect = url.get_dialect()()
-    _, keywords = dialect.create_connect_args(url)
-    keywords = {
-        "connect_timeout": max(1, round(section.connect_timeout)),
-        "application_name": "qcore",
-        **keywords,
-        **section.options,
-    }
-    server = url.host or str(url.query.get("host", "")) or "localhost"
+    url, made, backend = _parse(section)
+    if made.name == "sqlite":
+        return _of_file(url, made, backend, section)
+    _, keywords = made.create_connect_args(url)
+    keywords = {"connect_timeout": max(1, round(section.connect_timeout)), **keywords, **section.options}
+    keywords.pop("client_flag", None)
+    server = url.host or str(url.query.get("host", "") or url.query.get("unix_socket", "")) or "localhost"
     port = f":{url.port}" if url.port else ""
     return Address(
-        dialect=dialect,
+        backend=backend,
+        dialect=made,
         keywords=keywords,
         title=f"{server}{port}/{url.database or ''}"[:150],
         settings=section,
     )
 
 
-def _parse(section: SqlSettings) -> URL:
+def _of_file(url: URL, made: Dialect, backend: Backend, section: SqlSettings) -> Address:
+    if not url.database or url.database == ":memory:":
+        raise BackendRejected(
+            "`sql.url` names no file; write sqlite:///relative/path or sqlite:////absolute/path"
+        )
+    path = str(Path(url.database).absolute())
+    keywords = {"database": path, **section.options}
+    return Address(backend=backend, dialect=made, keywords=keywords, title=path[-150:], settings=section)
+
+
+def _parse(section: SqlSettings) -> tuple[URL, Dialect, Backend]:
     # the text may contain the password, so no message shows it
     try:
         url = make_url(section.url)
@@ -81,15 +102,19 @@ def _parse(section: SqlSettings) -> URL:
             f"`sql.url` is not a URL; write {_EXAMPLE}, with special characters in user and password"
             " percent-encoded"
         ) from None
-    driver = _DRIVERS.get(url.drivername)
-    if driver is None:
+    kind = _KINDS.get(url.drivername)
+    if kind is None:
         raise BackendRejected(
             f"`sql.url` begins with {url.drivername!r}, which is not supported;"
-            f" choose from {', '.join(sorted(_DRIVERS))}"
+            f" choose from {', '.join(sorted(_KINDS))}"
         )
-    try:
-        url = url.set(drivername=driver)
-        url.get_dialect()
-    except NoSuchModuleError as exc:
-        raise BackendRejected(f"`sql.url`: {exc}") from exc
-    return url if section.password is None else url.set(password=section.password)
+    name, (module, backend) = kind
+    given: Backend = getattr(import_module(module), backend)()
+    # SQLAlchemy does not know of the other server before it connects
+    is_mariadb = url.drivername.startswith("mariadb")
+    url = url.set(drivername=name)
+    kind_of_dialect: Any = url.get_dialect()
+    made = kind_of_dialect(paramstyle="named" if name.startswith("sqlite") else "pyformat")
+    if is_mariadb:
+        made.is_mariadb = True
+    return url if section.password is None else url.set(password=section.password), made, given

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import BigInteger, Double, Integer, bindparam, delete, func, select
+from sqlalchemy import Double, Integer, bindparam, delete, select
 
-from qcore_sql.compiled import Insert, clean, now, one_of, upsert, value
+from qcore_sql.compiled import Insert, or_nothing, short_key, upsert
+from qcore_sql.expressions import now, one_of, value
+from qcore_sql.locks import lock
 from qcore_sql.schema import BARRIER, BARRIER_MEMBER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.coordination import BarrierMember
-    from qcore_sql.compiled import Session
+    from qcore_sql.session import Session
 
 #: expired barriers deleted in one transaction; each may have thousands of members
 SWEEP_BATCH: Final = 20
@@ -23,7 +24,6 @@ _B, _M = BARRIER.c, BARRIER_MEMBER.c
 _QUEUE = _B.queue == value("queue", _B.queue)
 _OF_QUEUE = _M.queue == value("queue", _M.queue)
 
-LOCK: Final = select(func.pg_advisory_xact_lock(bindparam("number", type_=BigInteger())))
 #: those of these barriers that have not expired
 LIVE: Final = select(_B.item).where(_QUEUE, one_of(_B.item, "items"), _B.expires > now())
 #: the members of a barrier, without what they brought
@@ -32,7 +32,7 @@ ADD: Final = Insert(
     BARRIER_MEMBER,
     fixed={"queue": value("queue", _M.queue)},
     varying=["item", "member", "body"],
-    then=lambda statement: statement.on_conflict_do_nothing(),
+    then=or_nothing,
 )
 EXTEND: Final = upsert(BARRIER, expires=now() + bindparam("ttl", type_=Double()))
 MEMBERS: Final = (
@@ -51,17 +51,11 @@ EXPIRED: Final = (
 )
 
 
-def lock_number(kind: str, queue: str, item: str) -> int:
-    """Return the number of the lock of an item."""
-    name = f"qcore {kind} {queue} {item}".encode()
-    return int.from_bytes(blake2b(name, digest_size=8).digest(), "big", signed=True)
-
-
 def join(session: Session, queue: str, members: Sequence[BarrierMember], ttl: float) -> list[int]:
     """Add members to barriers; return the number of members after each."""
-    arrivals = [(clean(one.key), one.index, one.body) for one in members]
+    arrivals = [(short_key(one.key), one.index, one.body) for one in members]
     items = sorted({item for item, _, _ in arrivals})
-    _lock(session, queue, items)
+    lock(session, "barrier", queue, items)
     live = {item for (item,) in session.rows(LIVE, queue=queue, items=items)}
     if gone := [item for item in items if item not in live]:
         session.run(DELETE_MEMBERS, queue=queue, items=gone)
@@ -79,30 +73,24 @@ def join(session: Session, queue: str, members: Sequence[BarrierMember], ttl: fl
 
 def members(session: Session, queue: str, key: str) -> dict[int, bytes]:
     """Return what the members of a barrier brought, by index."""
-    return dict(session.rows(MEMBERS, queue=queue, item=clean(key)))
+    return dict(session.rows(MEMBERS, queue=queue, item=short_key(key)))
 
 
 def delete_barriers(session: Session, queue: str, keys: Sequence[str]) -> None:
     """Delete barriers with their members."""
-    items = sorted({clean(key) for key in keys})
-    _lock(session, queue, items)
+    items = sorted({short_key(key) for key in keys})
+    lock(session, "barrier", queue, items)
     _delete(session, queue, items)
 
 
 def sweep(session: Session, queue: str) -> bool:
     """Delete expired barriers; return whether there may be more."""
     found = [item for (item,) in session.rows(EXPIRED, queue=queue, limit=SWEEP_BATCH)]
-    _lock(session, queue, found)
+    lock(session, "barrier", queue, found)
     # a member may have joined meanwhile
     live = {item for (item,) in session.rows(LIVE, queue=queue, items=found)}
     _delete(session, queue, [item for item in found if item not in live])
     return len(found) >= SWEEP_BATCH
-
-
-def _lock(session: Session, queue: str, items: Sequence[str]) -> None:
-    # in one order, so that two processes do not wait for each other
-    for number in sorted({lock_number("barrier", queue, item) for item in items}):
-        session.rows(LOCK, number=number)
 
 
 def _delete(session: Session, queue: str, items: Sequence[str]) -> None:

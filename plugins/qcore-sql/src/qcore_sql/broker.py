@@ -7,24 +7,23 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
+from qcore.errors import BackendUnavailable
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import QueueSize
 from qcore_sql import cluster_status, dead_letters, messages, search
 from qcore_sql.database import Database
 from qcore_sql.ended import Ended
-from qcore_sql.notify import notify, put_and_notify
-from qcore_sql.postgresql import Listener
+from qcore_sql.notify import channel, notify, put_and_notify
 from qcore_sql.results import SqlResults, save
-from qcore_sql.server import read_info, read_time
+from qcore_sql.server import read_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from qcore.interfaces import ResultStore, Settings
     from qcore.model import DeadLetter, Delivery, Outgoing, Settlement, StoredResult
-    from qcore_sql.compiled import Session
+    from qcore_sql.backend import Listens
+    from qcore_sql.session import Session
 
 #: most messages in one lease
 MAX_BATCH = 1000
@@ -39,10 +38,12 @@ class SqlBroker(Broker):
         self._database = Database(settings)
         self._queue = settings.name
         self._retry = settings.retry
+        #: seconds after which an idle worker looks at the queue
+        self._look = _LOOK if self._database.wakes else settings.poll
         self._owner = messages.owner_number(settings.owner)
         #: None = nothing is remembered
         self._ended = Ended.where_wanted(settings)
-        self._listener: Listener | None = None
+        self._listener: Listens | None = None
         self._stop_listening: Callable[[], object] | None = None
         self.capabilities = Capabilities(
             redelivers=True,
@@ -50,7 +51,7 @@ class SqlBroker(Broker):
             delay=True,
             stores_counters=True,
             dead_letters=True,
-            long_poll=True,
+            long_poll=self._database.wakes,
             max_batch=MAX_BATCH,
             cluster_status=True,
             remove_messages=True,
@@ -71,7 +72,7 @@ class SqlBroker(Broker):
         if any(message.delay > 0 for message in messages):
             self._database.write(put_and_notify, self._queue, messages)
         else:
-            self._database.single(put_and_notify, self._queue, messages)
+            self._database.brief(put_and_notify, self._queue, messages)
 
     def enqueue_on(self, connection: Any, messages: Sequence[Outgoing]) -> None:  # noqa: ANN401 - of any library
         """Accept messages as part of the transaction of a connection of SQLAlchemy or of the driver."""
@@ -83,16 +84,16 @@ class SqlBroker(Broker):
         """Lease messages; an idle worker is woken by a notification."""
         deadline = time.monotonic() + wait
         while limit > 0:
-            if deliveries := self._database.single(self._claim, limit):
+            if deliveries := self._database.brief(self._claim, limit):
                 return deliveries
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
-            if self._listener is None:
+            if self._database.wakes and self._listener is None:
                 self._listen()
                 # what was enqueued before it listened is visible now
                 continue
-            self._wait(min(remaining, _LOOK, self._database.read(_seconds_to_next, self._queue)))
+            self._wait(min(remaining, self._look, self._database.read(_seconds_to_next, self._queue)))
         return ()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -174,8 +175,8 @@ class SqlBroker(Broker):
         self._database.read(read_time)
 
     def info(self) -> str:
-        """Return the version of the server and its address."""
-        return f"PostgreSQL {self._database.read(read_info)}, {self._database.address.title}"
+        """Return what the server is, its version and its address."""
+        return self._database.info()
 
     def queue_id(self) -> str:
         """Return the random name of the database with the queue's."""
@@ -192,7 +193,7 @@ class SqlBroker(Broker):
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Remove messages that are not leased."""
-        return self._database.single(search.remove_messages, self._queue, ids) if ids else ()
+        return self._database.write(search.remove_messages, self._queue, ids) if ids else ()
 
     def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes] | None:
         """Find messages in any state by reading the queue."""
@@ -247,20 +248,19 @@ class SqlBroker(Broker):
     # -- waiting ----------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        try:
-            listener = Listener(self._database.address, self._queue)
-        except psycopg.Error as exc:
-            raise self._database.error_of(exc) from exc
+        listener = self._database.listen(channel(self._queue))
         self._listener = listener
         self._stop_listening = weakref.finalize(self, _close_unless_forked, listener, os.getpid())
 
     def _wait(self, seconds: float) -> None:
-        assert self._listener is not None
+        if self._listener is None:
+            time.sleep(seconds)
+            return
         try:
-            self._listener.wait(seconds)
-        except psycopg.Error as exc:
+            self._database.wait(self._listener, seconds)
+        except BackendUnavailable:
             self._ignore()
-            raise self._database.error_of(exc) from exc
+            raise
 
     def _ignore(self) -> None:
         """Close the connection that is notified."""
@@ -269,7 +269,7 @@ class SqlBroker(Broker):
             self._stop_listening()
 
 
-def _close_unless_forked(listener: Listener, pid: int) -> None:
+def _close_unless_forked(listener: Listens, pid: int) -> None:
     if pid == os.getpid():
         listener.close()
 

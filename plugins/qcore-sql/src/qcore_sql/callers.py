@@ -3,56 +3,42 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
 from sqlalchemy.engine import Connection as SqlalchemyConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.orm import scoped_session
 
 from qcore.errors import BackendRejected
-from qcore_sql.compiled import CoreSession, Session
+from qcore_sql.backend import refused
+from qcore_sql.expressions import MARIADB
 from qcore_sql.schema import READ_VERSION
+from qcore_sql.session import CoreSession, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from qcore_sql.address import Address
     from qcore_sql.compiled import Texts
-
-_TAKES: Final = "a Connection or Session of SQLAlchemy, or a Connection of psycopg"
 
 
 @contextmanager
-def session_on(connection: Any, texts: Texts, name: str, title: str) -> Iterator[Session]:  # noqa: ANN401 - of any library
+def session_on(connection: Any, address: Address, texts: Texts, name: str) -> Iterator[Session]:  # noqa: ANN401 - of any library
     """Lend what executes statements as part of the transaction of a caller's connection.
 
     Args:
         connection: what the caller gave.
-        texts: of statements in the dialect of the queue's database.
-        name: the random text that names the database in which the queue is.
-        title: of that database, for messages.
+        address: of the queue's database.
+        texts: of statements in its dialect.
+        name: the random text that names it.
 
     Raises:
         BackendRejected: it is closed, has no transaction, or leads to another database.
 
     """
-    if isinstance(connection, scoped_session):
-        connection = connection()
-    if isinstance(connection, OrmSession):
-        connection = _of_orm_session(connection)
-    if isinstance(connection, SqlalchemyConnection):
-        session: Session = _of_sqlalchemy(connection, texts, title)
-    elif isinstance(connection, psycopg.Connection):
-        session = _of_psycopg(connection, texts)
-    else:
-        kind = f"{type(connection).__module__}.{type(connection).__qualname__}"
-        raise BackendRejected(
-            f"connection= of the broker sql takes {_TAKES}, got {kind}"
-            "; of an asynchronous one pass what its `run_sync` gives you"
-        )
+    backend, title = address.backend, address.title
+    session = _session(connection, address, texts)
     try:
         found = session.one(READ_VERSION)
         if found is None or found[1] != name:
@@ -60,34 +46,52 @@ def session_on(connection: Any, texts: Texts, name: str, title: str) -> Iterator
         yield session
     except SQLAlchemyError as exc:
         original = getattr(exc, "orig", None)
-        if isinstance(original, psycopg.errors.UndefinedTable):
+        if not isinstance(original, backend.error):
+            raise refused(f"SQLAlchemy refuses: {_line(exc)}") from exc
+        raise (_another(title) if backend.lacks_table(original) else original) from exc
+    except backend.error as exc:
+        if backend.lacks_table(exc):
             raise _another(title) from exc
-        if isinstance(original, psycopg.Error):
-            raise original from exc
-        raise BackendRejected(f"connection=: SQLAlchemy refuses: {str(exc).splitlines()[0]}") from exc
-    except psycopg.errors.UndefinedTable as exc:
-        raise _another(title) from exc
+        raise
+
+
+def _session(connection: Any, address: Address, texts: Texts) -> Session:  # noqa: ANN401 - of any library
+    if isinstance(connection, scoped_session):
+        connection = connection()
+    if isinstance(connection, OrmSession):
+        connection = _of_orm_session(connection)
+    if isinstance(connection, SqlalchemyConnection):
+        return _of_sqlalchemy(connection, texts, address.title)
+    found = address.backend.caller_session(connection, texts)
+    if found is None:
+        kind = f"{type(connection).__module__}.{type(connection).__qualname__}"
+        raise BackendRejected(
+            f"connection= of the broker sql takes a Connection or Session of SQLAlchemy, or"
+            f" {address.backend.takes}, got {kind}; of an asynchronous one pass what its `run_sync` gives you"
+        )
+    return found
 
 
 def _of_orm_session(session: OrmSession) -> SqlalchemyConnection:
     if not session.in_transaction():
-        raise _refused(
+        raise refused(
             "the session has no transaction: it was closed, committed or rolled back, or has not been"
             " used yet; enqueue before the commit, in a block `with session.begin():` for one"
         )
     try:
         return session.connection()
     except SQLAlchemyError as exc:
-        raise _refused(f"the session is of no use: {str(exc).splitlines()[0]}") from exc
+        raise refused(f"the session is of no use: {_line(exc)}") from exc
 
 
 def _of_sqlalchemy(connection: SqlalchemyConnection, texts: Texts, title: str) -> Session:
     if connection.closed:
-        raise _refused("it is closed; enqueue before that")
-    if connection.dialect.name != texts.dialect.name:
+        raise refused("it is closed; enqueue before that")
+    names = {connection.dialect.name, texts.dialect.name}
+    if len(names) > 1 and names != set(MARIADB):
         raise _another(title)
     if _is_autocommit(connection):
-        raise _refused(
+        raise refused(
             "its isolation level is AUTOCOMMIT, so it has no transaction to join; use another one, or leave"
             " connection= out"
         )
@@ -102,28 +106,12 @@ def _is_autocommit(connection: SqlalchemyConnection) -> bool:
     return level == "AUTOCOMMIT"
 
 
-def _of_psycopg(connection: psycopg.Connection[Any], texts: Texts) -> Session:
-    status = connection.info.transaction_status
-    if connection.closed:
-        raise _refused("it is closed; enqueue before that")
-    if status == TransactionStatus.INERROR:
-        raise _refused("its transaction has failed; roll it back first")
-    if connection.autocommit and status == TransactionStatus.IDLE:
-        raise _refused(
-            "it is in autocommit mode and has no transaction; enqueue in a block"
-            " `with connection.transaction():`, or leave connection= out"
-        )
-    # rows and parameters are ours, whatever the connection was told about its own
-    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
-    return Session(cursor, texts)  # type: ignore[arg-type]  # it takes text, not only literals
-
-
-def _refused(why: str) -> BackendRejected:
-    return BackendRejected(f"nothing was enqueued by connection=: {why}")
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _another(title: str) -> BackendRejected:
-    return _refused(
+    return refused(
         f"it leads to another database than `sql`, which names {title}; if it is the same one, see whether"
         " its schema (search_path) is"
     )

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Double, bindparam, delete, or_, select
 
-from qcore_sql.compiled import clean, now, upsert, value
+from qcore_sql.compiled import clean, upsert
+from qcore_sql.expressions import now, value
 from qcore_sql.schema import STATUS
 
 if TYPE_CHECKING:
-    from qcore_sql.compiled import Session
+    from qcore_sql.session import Session
 
 _S = STATUS.c
 _QUEUE = _S.queue == value("queue", _S.queue)

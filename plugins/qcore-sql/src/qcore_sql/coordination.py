@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Double, Integer, bindparam, delete, func, or_, select, tuple_
+from sqlalchemy import Double, Integer, bindparam, delete, or_, select, tuple_
 
 from qcore.coordination import CoordinationStore
 from qcore_sql import barriers
-from qcore_sql.compiled import clean, now, one_of, upsert, value
+from qcore_sql.compiled import short_key, upsert
 from qcore_sql.database import Database
+from qcore_sql.expressions import now, one_of, value
+from qcore_sql.locks import lock
 from qcore_sql.schema import COORDINATION, FLAG, PERMIT, RATE, RATE_SLOT
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from qcore.coordination import BarrierMember
     from qcore.interfaces import Settings
-    from qcore_sql.compiled import Session
+    from qcore_sql.session import Session
 
 #: seconds for which a rate slot is kept for a holder that does not ask again
 SLOT_TTL: Final = 86400.0
@@ -25,6 +27,8 @@ SLOT_TTL: Final = 86400.0
 _LAST_SLOT: Final = 3650 * 86400.0
 #: a row that is not ours may have a number that leaves none for the next
 _LAST_NUMBER: Final = 1 << 62
+#: epoch seconds; no permit lasts so long
+_NEVER: Final = 1e15
 #: expired rows deleted in one transaction, so that workers can write in between
 SWEEP_BATCH: Final = 5000
 
@@ -43,14 +47,9 @@ GET_FLAGS: Final = select(_F.item, _F.value).where(
     _F.queue == value("queue", _F.queue), one_of(_F.item, "items"), _F.expires > now()
 )
 
-#: Processes that ask for permits or rate slots of one item at once do so one after the other.
-LOCK: Final = select(func.pg_advisory_xact_lock(bindparam("number", type_=BigInteger())))
-
 _HOLDER = _P.holder == value("holder", _P.holder)
 #: a time that is not a number, or infinity, would hold a permit for ever
-EXPIRE_PERMITS: Final = delete(PERMIT).where(
-    _of(PERMIT), or_(_P.expires <= now(), _P.expires >= float("inf"))
-)
+EXPIRE_PERMITS: Final = delete(PERMIT).where(_of(PERMIT), or_(_P.expires <= now(), _P.expires >= _NEVER))
 PERMITS: Final = select(_P.holder, _P.number).where(_of(PERMIT)).order_by(_P.number)
 HOLD: Final = upsert(PERMIT, expires=now() + _TTL)
 RELEASE: Final = delete(PERMIT).where(_of(PERMIT), _HOLDER)
@@ -72,7 +71,9 @@ def _sweep(table: Any) -> Any:  # noqa: ANN401 - a statement
     keys = list(table.primary_key.columns)
     expired = select(*keys).where(table.c.expires <= now(), table.c.queue == value("queue", table.c.queue))
     some = expired.limit(bindparam("limit", type_=Integer())).with_for_update(skip_locked=True)
-    return delete(table).where(tuple_(*keys).in_(some))
+    # a query of its own, because MariaDB takes no limit in a condition
+    chosen = some.subquery("some")
+    return delete(table).where(tuple_(*keys).in_(select(*(chosen.c[key.name] for key in keys))))
 
 
 SWEEPS: Final = tuple(_sweep(table) for table in (FLAG, PERMIT, RATE_SLOT, RATE))
@@ -90,15 +91,15 @@ class SqlCoordination(CoordinationStore):
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Store a value for `ttl` seconds; b"" deletes it."""
-        self._database.single(_set_flag, self._queue, clean(key), value, ttl)
+        self._database.single(_set_flag, self._queue, short_key(key), value, ttl)
 
     def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return values in the order of `keys`."""
-        return self._database.read(_get_flags, self._queue, [clean(key) for key in keys]) if keys else []
+        return self._database.read(_get_flags, self._queue, [short_key(key) for key in keys]) if keys else []
 
     def acquire(self, key: str, holder: bytes, limit: int, ttl: float) -> bytes | None:
         """Acquire a permit for `ttl` seconds; return None, or the first holder if all are taken."""
-        return self._database.write(_acquire, self._queue, clean(key), holder, limit, ttl)
+        return self._database.write(_acquire, self._queue, short_key(key), holder, limit, ttl)
 
     def release(self, permits: Sequence[tuple[str, bytes]]) -> None:
         """Release permits, given as (key, holder)."""
@@ -107,7 +108,7 @@ class SqlCoordination(CoordinationStore):
 
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
         """Return the seconds until the holder's rate slot; 0 if it may start now."""
-        return self._database.write(_reserve, self._queue, clean(key), holder, interval, burst)
+        return self._database.write(_reserve, self._queue, short_key(key), holder, interval, burst)
 
     def join_barrier(self, members: Sequence[BarrierMember], ttl: float) -> Sequence[int]:
         """Add members to barriers; return the number of members after each."""
@@ -161,14 +162,10 @@ def _get_flags(session: Session, queue: str, items: Sequence[str]) -> list[bytes
     return [found.get(item) for item in items]
 
 
-def _lock(session: Session, kind: str, queue: str, item: str) -> None:
-    session.rows(LOCK, number=barriers.lock_number(kind, queue, item))
-
-
 def _acquire(  # noqa: PLR0917 - those of the interface
     session: Session, queue: str, item: str, holder: bytes, limit: int, ttl: float
 ) -> bytes | None:
-    _lock(session, "permit", queue, item)
+    lock(session, "permit", queue, [item])
     session.run(EXPIRE_PERMITS, queue=queue, item=item)
     rows = session.rows(PERMITS, queue=queue, item=item)
     numbers: dict[bytes, int] = dict(rows)
@@ -181,14 +178,14 @@ def _acquire(  # noqa: PLR0917 - those of the interface
 
 def _release(session: Session, queue: str, permits: Sequence[tuple[str, bytes]]) -> None:
     # rows are locked in one order by all processes
-    for item, holder in sorted((clean(key), holder) for key, holder in permits):
+    for item, holder in sorted((short_key(key), holder) for key, holder in permits):
         session.run(RELEASE, queue=queue, item=item, holder=holder)
 
 
 def _reserve(  # noqa: PLR0917 - as above
     session: Session, queue: str, item: str, holder: bytes, interval: float, burst: int
 ) -> float:
-    _lock(session, "rate", queue, item)
+    lock(session, "rate", queue, [item])
     known = session.one(GET_SLOT, queue=queue, item=item, holder=holder)
     if known is not None:
         if known[0] <= 0:

@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
-import psycopg
-
 from qcore.errors import BackendRejected
-from qcore_sql import callers, error_mapping, postgresql, tables
+from qcore_sql import callers, tables
 from qcore_sql.address import find
-from qcore_sql.compiled import Session, Texts
+from qcore_sql.compiled import Texts
+from qcore_sql.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qcore.interfaces import Settings
     from qcore_sql.address import Address
-    from qcore_sql.postgresql import Connection
+    from qcore_sql.backend import Backend, Connection, Listens
+    from qcore_sql.compiled import Cursor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +36,8 @@ _ATTEMPTS: Final = 10
 class Pool:
     """The connections that all brokers and stores of a process with one address share."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         # reentrant, because the garbage collector may close a broker or a store at any point
         self._lock = threading.RLock()
         self._idle: list[Connection] = []
@@ -68,10 +69,10 @@ class Pool:
     def put(self, connection: Connection) -> None:
         """Keep a connection for the next user."""
         with self._lock:
-            if self._users and not connection.closed:
+            if self._users and self._backend.is_open(connection):
                 self._idle.append(connection)
                 return
-        connection.close()
+        self._backend.close(connection)
 
     def clear(self) -> None:
         """Close every idle connection; check the tables anew."""
@@ -79,14 +80,14 @@ class Pool:
             idle, self._idle = self._idle, []
             self.name = ""
         for connection in idle:
-            connection.close()
+            self._backend.close(connection)
 
 
 @cache
-def _pool(pid: int, key: str) -> Pool:
+def _pool(pid: int, kind: type[Backend], key: str) -> Pool:
     """Return the pool of a process; a fork has another one, and leaves its parent's connections open."""
     del pid, key
-    return Pool()
+    return Pool(kind())
 
 
 class Database:
@@ -94,6 +95,7 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self.address = find(settings)
+        self._backend = self.address.backend
         self.queue = settings.name
         self._create = settings.create and self.address.settings.create_tables
         self._pool: Pool | None = None
@@ -123,8 +125,8 @@ class Database:
         """Call `work`, which changes nothing; repeat it if an old connection is lost."""
         try:
             return self._single(work, *args, **kwargs)
-        except psycopg.Error as exc:
-            if not error_mapping.is_lost(exc):
+        except self._backend.error as exc:
+            if not self._backend.is_lost(exc):
                 raise self.error_of(exc) from exc
         return self.single(work, *args, **kwargs)
 
@@ -133,8 +135,8 @@ class Database:
         for attempt in range(_ATTEMPTS):
             try:
                 return self._single(work, *args, **kwargs)
-            except psycopg.Error as exc:
-                if attempt == _ATTEMPTS - 1 or not error_mapping.is_repeatable(exc):
+            except self._backend.error as exc:
+                if attempt == _ATTEMPTS - 1 or not self._backend.is_repeatable(exc):
                     raise self.error_of(exc) from exc
         raise AssertionError
 
@@ -146,8 +148,8 @@ class Database:
         for attempt in range(_ATTEMPTS):
             try:
                 return self._write(work, *args, **kwargs)
-            except psycopg.Error as exc:
-                if attempt == _ATTEMPTS - 1 or not error_mapping.is_repeatable(exc):
+            except self._backend.error as exc:
+                if attempt == _ATTEMPTS - 1 or not self._backend.is_repeatable(exc):
                     raise self.error_of(exc) from exc
         raise AssertionError
 
@@ -158,20 +160,55 @@ class Database:
         assert self._pool is not None
         assert self._texts is not None
         try:
-            with callers.session_on(connection, self._texts, self._pool.name, self.address.title) as session:
+            with callers.session_on(connection, self.address, self._texts, self._pool.name) as session:
                 yield session
-        except psycopg.Error as exc:
+        except self._backend.error as exc:
             # what happens to a connection of the caller's says nothing about ours
-            raise error_mapping.read(exc, self.address.title) from exc
+            raise self._backend.read(exc, self.address.title) from exc
 
-    def error_of(self, error: psycopg.Error) -> Exception:
+    def brief(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work`, which is one statement where the database can do it by one, else a transaction."""
+        if self._backend.one_statement:
+            return self.single(work, *args, **kwargs)
+        return self.write(work, *args, **kwargs)
+
+    def error_of(self, error: Exception) -> Exception:
         """Return the error to raise for an error of the driver."""
-        if self._pool is not None and (
-            error_mapping.is_lost(error) or error.sqlstate in error_mapping.NO_TABLE
-        ):
+        if self._pool is not None and (self._backend.is_lost(error) or self._backend.lacks_table(error)):
             # the others are likely lost too, and it may be another server that answers next
             self._pool.clear()
-        return error_mapping.read(error, self.address.title)
+        return self._backend.read(error, self.address.title)
+
+    def info(self) -> str:
+        """Return what the database is, its version and its address."""
+        return f"{self.read(self._ask, self._backend.info)}, {self.address.title}"
+
+    def check(self) -> str:
+        """Return what the doctor says about the database."""
+        return self.read(self._ask, lambda cursor: self._backend.check(cursor, self.address.title))
+
+    @property
+    def wakes(self) -> bool:
+        """Whether it notifies who waits for messages."""
+        return self._backend.wakes
+
+    def listen(self, channel: str) -> Listens:
+        """Open a connection that is notified of messages."""
+        try:
+            return self._backend.listen(self.address, channel)
+        except self._backend.error as exc:
+            raise self.error_of(exc) from exc
+
+    def wait(self, listener: Listens, seconds: float) -> None:
+        """Wait for a notification."""
+        try:
+            listener.wait(seconds)
+        except self._backend.error as exc:
+            raise self.error_of(exc) from exc
+
+    @staticmethod
+    def _ask(session: Session, question: Callable[[Cursor], str]) -> str:
+        return question(session.cursor)
 
     def close(self) -> None:
         """Stop using the connections; a second call does nothing."""
@@ -183,62 +220,65 @@ class Database:
     # -- connections ------------------------------------------------------------------------
 
     def _single(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        pool, connection = self._take()
-        try:
-            with connection.cursor() as cursor:
-                return work(self._session(cursor), *args, **kwargs)
-        finally:
-            _give(pool, connection)
+        with self._session() as session:
+            return work(session, *args, **kwargs)
 
     def _write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        pool, connection = self._take()
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("BEGIN")
-                value = work(self._session(cursor), *args, **kwargs)
-                cursor.execute("COMMIT")
-                return value
-        finally:
-            _give(pool, connection)
+        with self._session() as session:
+            session.cursor.execute(self._backend.begin)
+            value = work(session, *args, **kwargs)
+            session.cursor.execute("COMMIT")
+            return value
 
-    def _session(self, cursor: psycopg.Cursor[tuple[object, ...]]) -> Session:
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        """Lend a connection; it comes back without a transaction that is open."""
+        pool, connection = self._take()
         assert self._texts is not None
-        return Session(cursor, self._texts)  # type: ignore[arg-type]  # it takes text, not only literals
+        try:
+            cursor = connection.cursor()
+            yield Session(cursor, self._texts)
+            cursor.close()
+        except self._backend.error:
+            self._end(connection)
+            raise
+        except BaseException:
+            # a signal's handler raised: an answer that comes later is not that of the next statement
+            self._backend.close(connection)
+            raise
+        finally:
+            pool.put(connection)
+
+    def _end(self, connection: Connection) -> None:
+        try:
+            self._backend.end(connection)
+        except self._backend.error:
+            self._backend.close(connection)
 
     def _take(self) -> tuple[Pool, Connection]:
         pool = self._enter()
         assert self._texts is not None
-        connection = pool.take() or postgresql.connect(self.address)
+        connection = pool.take() or self._backend.connect(self.address)
         if not pool.name:
             try:
                 pool.name = tables.check(connection, self.address, self._texts, create=self._create)
             except BaseException:
-                connection.close()
+                self._backend.close(connection)
                 raise
         return pool, connection
 
     def _enter(self) -> Pool:
         if self._closed:
             raise BackendRejected(
-                f"this connection to postgresql at {self.address.title} was closed; make a new one"
+                f"this connection to {self._backend.name} at {self.address.title} was closed; make a new one"
             )
         if self._pool is None:
-            pool = _pool(os.getpid(), self.address.key)
+            pool = _pool(os.getpid(), type(self._backend), self.address.key)
             self._texts = pool.enter(self.address)
             # a producer may not close it, and the process may end
             self._finalizer = weakref.finalize(self, _leave_unless_forked, pool, os.getpid())
             self._pool = pool
         return self._pool
-
-
-def _give(pool: Pool, connection: Connection) -> None:
-    """Return a connection to the pool, without a transaction that is open."""
-    if not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-        try:
-            connection.rollback()
-        except psycopg.Error:
-            connection.close()
-    pool.put(connection)
 
 
 def _leave_unless_forked(pool: Pool, pid: int) -> None:

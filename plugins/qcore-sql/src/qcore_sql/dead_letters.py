@@ -8,14 +8,14 @@ from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
 from qcore.model import DeadLetter
 from qcore.plugin_support import count_of, epoch_seconds
-from qcore_sql.compiled import now, one_of, value
+from qcore_sql.expressions import now, one_of, value
 from qcore_sql.notify import notify
 from qcore_sql.schema import DEAD_LETTER, MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore_sql.compiled import Session
+    from qcore_sql.session import Session
 
 _D = DEAD_LETTER.c
 _QUEUE = _D.queue == value("queue", _D.queue)

@@ -9,7 +9,8 @@ import attrs
 from sqlalchemy import Double, Integer, bindparam, delete, func, or_, select
 
 from qcore.model import Action
-from qcore_sql.compiled import Insert, now, one_of, value
+from qcore_sql.compiled import Insert
+from qcore_sql.expressions import now, one_of, value
 from qcore_sql.schema import ENDED
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Settings
     from qcore.model import Settlement
-    from qcore_sql.compiled import Session
+    from qcore_sql.session import Session
 
 #: Ids begin with their time in milliseconds. Those that share so many bytes, a quarter of a second, are
 #: stored together.

@@ -11,14 +11,15 @@ from sqlalchemy import Double, Integer, bindparam, case, delete, func, insert, l
 
 from qcore.model import Action, Delivery
 from qcore.plugin_support import count_of, epoch_seconds
-from qcore_sql.compiled import Insert, clean, now, one_of, value
+from qcore_sql.compiled import Insert, clean
+from qcore_sql.expressions import now, one_of, value
 from qcore_sql.schema import DEAD_LETTER, MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.model import Outgoing, Settlement
-    from qcore_sql.compiled import Session
+    from qcore_sql.session import Session
 
 #: the priority of messages, as long as there is one
 PRIORITY: Final = 0
@@ -54,24 +55,22 @@ _READY = (
     .order_by(_M.due, _M.seq)
     .limit(bindparam("limit", type_=Integer()))
     .with_for_update(skip_locked=True)
-    .cte("found")
 )
+_FOUND = _READY.cte("found")
+_LEASE: Final = {"token": value("new_token", _M.token), "due": now() + _SECONDS, "deliveries": _ONE_MORE}
 #: A row that still has a token belongs to a lease that has expired. The rows are chosen in a query of its
 #: own that is executed once, whatever the plan.
 CLAIM: Final = (
     update(MESSAGE)
-    .where(_M.seq == _READY.c.seq)
-    .values(token=value("new_token", _M.token), due=now() + _SECONDS, deliveries=_ONE_MORE)
-    .returning(
-        _READY.c.due,
-        _M.seq,
-        _M.body,
-        _M.deliveries,
-        _M.failures,
-        _M.crashes,
-        case((_READY.c.token.is_(None), 0.0), else_=_READY.c.due),
-    )
+    .where(_M.seq == _FOUND.c.seq)
+    .values(_LEASE)
+    .returning(_FOUND.c.due, _M.seq, _FOUND.c.token, _M.body, _M.deliveries, _M.failures, _M.crashes)
 )
+#: the same where a change returns no rows, with the index that a server with old statistics may not choose
+CHOOSE: Final = _READY.add_columns(_M.body, _M.deliveries, _M.failures, _M.crashes).with_hint(
+    MESSAGE, "FORCE INDEX (qcore_message_due)", "mysql"
+)
+MARK: Final = update(MESSAGE).where(one_of(_M.seq, "seqs")).values(_LEASE)
 #: seconds until the first message can be leased
 NEXT: Final = select(_M.due - now()).where(_QUEUE, _M.priority == PRIORITY).order_by(_M.due, _M.seq).limit(1)
 
@@ -148,7 +147,20 @@ def release_owner(session: Session, queue: str, owner: int) -> int:
 def claim(session: Session, queue: str, owner: int, limit: int, seconds: float) -> list[Delivery]:
     """Lease messages in one statement."""
     token = new_token(owner)
-    rows = session.rows(CLAIM, queue=queue, limit=limit, new_token=token, seconds=seconds)
+    if session.is_postgresql:
+        rows = session.rows(CLAIM, queue=queue, limit=limit, new_token=token, seconds=seconds)
+        # a change returns its rows in any order
+        chosen = sorted(((due, seq, *rest) for due, seq, *rest in rows), key=lambda row: row[:2])
+    else:
+        chosen = [
+            (due, seq, old, body, count_of(deliveries) + 1, failures, crashes)
+            for seq, due, old, body, deliveries, failures, crashes in session.rows(
+                CHOOSE, queue=queue, limit=limit
+            )
+        ]
+        seqs = [row[1] for row in chosen]
+        if seqs:
+            session.run(MARK, seqs=seqs, new_token=token, seconds=seconds)
     pack = RECEIPT.pack
     return [
         Delivery(
@@ -157,10 +169,9 @@ def claim(session: Session, queue: str, owner: int, limit: int, seconds: float) 
             max(1, count_of(deliveries)),
             count_of(failures),
             count_of(crashes),
-            epoch_seconds(available),
+            0.0 if old is None else epoch_seconds(due),
         )
-        # a change returns its rows in any order
-        for _, seq, body, deliveries, failures, crashes, available in sorted(rows, key=lambda row: row[:2])
+        for due, seq, old, body, deliveries, failures, crashes in chosen
     ]
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore, ScheduleStore, Settings
 
-#: schemes of URLs
-SCHEMES: Final = ("postgresql", "postgres", "postgresql+psycopg")
+#: schemes of URLs; `sqlite` is that of the core's own broker
+SCHEMES: Final = ("postgresql", "postgres", "postgresql+psycopg", "mariadb", "mysql")
 
 
 @hookimpl

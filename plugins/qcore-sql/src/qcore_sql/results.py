@@ -7,20 +7,33 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Integer, and_, bindparam, delete, func, or_, select, tuple_, update
+from sqlalchemy import (
+    Integer,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
 from qcore.plugin_support import epoch_seconds
-from qcore_sql.compiled import Insert, clean, now, one_of, value
+from qcore_sql.compiled import Insert, clean
 from qcore_sql.database import Database
+from qcore_sql.expressions import MARIADB, now, one_of, value
 from qcore_sql.schema import RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qcore.interfaces import Per, Settings
-    from qcore_sql.compiled import Session
+    from qcore_sql.session import Session
 
 _log = logging.getLogger("qcore_sql")
 
@@ -41,7 +54,16 @@ _OTHERS: Final = ("state", "finished", "expires", "name", "grp", "label", "body"
 _NEWEST = (_R.finished.desc(), _R.id.desc())
 
 
-def _by_rank(statement: Any) -> Any:  # noqa: ANN401 - a statement
+def _by_rank(statement: Any, dialect: str) -> Any:  # noqa: ANN401 - an INSERT
+    if dialect in MARIADB:
+        new = statement.inserted
+        # a constant, because the driver joins rows only where nothing behind them is a parameter
+        wins = and_(new.state >= _R.state, _R.state < literal_column(str(int(State.SUCCESS))))
+        # column by column: what compares the states comes before what sets them
+        names = sorted(_OTHERS, key=lambda name: name == "state")
+        return statement.on_duplicate_key_update(
+            [(name, case((wins, new[name]), else_=_R[name])) for name in names]
+        )
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=[_R.queue, _R.id],
@@ -53,6 +75,8 @@ def _by_rank(statement: Any) -> Any:  # noqa: ANN401 - a statement
 SAVE: Final = Insert(
     RESULT, fixed={"queue": value("queue", _R.queue)}, varying=["id", *_OTHERS], then=_by_rank
 )
+#: before `SAVE` in MariaDB, which could not tell what has expired once it has set the new time
+DELETE_EXPIRED: Final = delete(RESULT).where(_QUEUE, one_of(_R.id, "ids"), _EXPIRED)
 GET: Final = select(*_COLUMNS).where(_ALIVE, one_of(_R.id, "ids"))
 GROUP: Final = select(*_COLUMNS).where(_ALIVE, _R.grp == value("group", _R.grp)).order_by(_R.finished, _R.id)
 RECENT: Final = select(*_COLUMNS).where(_ALIVE, _STATE).order_by(*_NEWEST).limit(_LIMIT)
@@ -75,7 +99,9 @@ FIRST_BEYOND: Final = (
 
 
 def _delete_some(query: Any) -> Any:  # noqa: ANN401 - a query of ids
-    return delete(RESULT).where(_QUEUE, _R.id.in_(query.limit(_LIMIT)))
+    # a query of its own, because MariaDB takes no limit in a condition
+    some = query.limit(_LIMIT).subquery("some")
+    return delete(RESULT).where(_QUEUE, _R.id.in_(select(some.c.id)))
 
 
 PRUNE_EXPIRED: Final = _delete_some(select(_R.id).where(_QUEUE, _EXPIRED))
@@ -200,7 +226,10 @@ def save(session: Session, queue: str, results: Sequence[StoredResult]) -> None:
             else:
                 now_saved[one.id] = one
         # rows are locked in one order by all processes
-        session.insert(SAVE, [_row(now_saved[id_]) for id_ in sorted(now_saved)], queue=queue)
+        ids = sorted(now_saved)
+        if session.dialect in MARIADB:
+            session.run(DELETE_EXPIRED, queue=queue, ids=ids)
+        session.insert(SAVE, [_row(now_saved[id_]) for id_ in ids], queue=queue)
         waiting = later
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Integer, bindparam, delete, select, update
+from sqlalchemy import Integer, bindparam, delete, exists, select, update
 
 from qcore.interfaces import ScheduleStore
 from qcore.model import StoredSchedule
 from qcore.plugin_support import epoch_seconds
-from qcore_sql.compiled import clean, insert_new, value
+from qcore_sql.compiled import Varied, clean, insert_into, or_nothing
 from qcore_sql.database import Database
+from qcore_sql.expressions import MARIADB, one_of, value
 from qcore_sql.notify import put_and_notify
 from qcore_sql.schema import SCHEDULE
 
@@ -19,14 +20,26 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker, Settings
     from qcore.model import Outgoing
-    from qcore_sql.compiled import Rows, Session
+    from qcore_sql.compiled import Rows
+    from qcore_sql.session import Session
 
 _S = SCHEDULE.c
 _QUEUE = _S.queue == value("queue", _S.queue)
 _NAMED = _QUEUE & (_S.name == value("old_name", _S.name))
 _COLUMNS = (_S.name, _S.body, _S.next_run, _S.active)
 
-ADD: Final = insert_new(SCHEDULE, ("queue", "name", "body", "next_run", "active"))
+_ADDED: Final = ("queue", "name", "body", "next_run", "active")
+
+
+def _add_one(dialect: str) -> Any:  # noqa: ANN401 - an executable statement
+    values = [value(name, _S[name]) for name in _ADDED]
+    there = exists().where(_S.queue == values[0], _S.name == values[1])
+    made = insert_into(SCHEDULE, dialect).from_select(_ADDED, select(*values).where(~there))
+    # in MariaDB one that another process has just added is a conflict, and the transaction is repeated
+    return made if dialect in MARIADB else or_nothing(made, dialect)
+
+
+ADD: Final = Varied(_add_one)
 REMOVE: Final = delete(SCHEDULE).where(_NAMED)
 ALL: Final = select(*_COLUMNS).where(_QUEUE).order_by(_S.name)
 GET: Final = select(*_COLUMNS).where(_NAMED)
@@ -37,13 +50,20 @@ _DUE = (
     .order_by(_S.next_run, _S.name)
     .limit(bindparam("limit", type_=Integer()))
     .with_for_update(skip_locked=True)
-    .cte("found")
 )
+_FOUND = _DUE.cte("found")
 CLAIM: Final = (
     update(SCHEDULE)
-    .where(_QUEUE, _S.name == _DUE.c.name)
+    .where(_QUEUE, _S.name == _FOUND.c.name)
     .values(claimed_until=value("until", _S.claimed_until))
     .returning(*_COLUMNS)
+)
+#: the same where a change returns no rows
+CHOOSE: Final = _DUE.with_only_columns(*_COLUMNS)
+MARK: Final = (
+    update(SCHEDULE)
+    .where(_QUEUE, one_of(_S.name, "names"))
+    .values(claimed_until=value("until", _S.claimed_until))
 )
 _SAME = _NAMED & (_S.body == value("old_body", _S.body))
 ADVANCE: Final = (
@@ -86,7 +106,7 @@ class SqlSchedules(ScheduleStore):
 
     def claim_due(self, now: float, limit: int, hold: float) -> Sequence[StoredSchedule]:
         """Claim due schedules for `hold` seconds in one statement."""
-        return self._database.single(_claim_due, self._queue, now, limit, hold)
+        return self._database.brief(_claim_due, self._queue, now, limit, hold)
 
     def advance(self, before: StoredSchedule, after: StoredSchedule | None) -> bool:
         """Replace a schedule by `after`, or delete it, if the stored one still has the bytes of `before`."""
@@ -135,7 +155,12 @@ def _get(session: Session, queue: str, name: str) -> StoredSchedule | None:
 
 
 def _claim_due(session: Session, queue: str, now: float, limit: int, hold: float) -> list[StoredSchedule]:
-    found = _read(session.rows(CLAIM, queue=queue, at=now, limit=limit, until=now + hold))
+    if session.is_postgresql:
+        found = _read(session.rows(CLAIM, queue=queue, at=now, limit=limit, until=now + hold))
+    else:
+        found = _read(session.rows(CHOOSE, queue=queue, at=now, limit=limit))
+        if found:
+            session.run(MARK, queue=queue, names=[one.name for one in found], until=now + hold)
     return sorted(found, key=lambda one: (one.next_run, one.name))
 
 

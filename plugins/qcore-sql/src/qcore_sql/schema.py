@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -20,15 +20,23 @@ from sqlalchemy import (
     column,
     select,
 )
+from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from qcore_sql.compiled import KEY
+from qcore_sql.expressions import MARIADB
+
 if TYPE_CHECKING:
-    from sqlalchemy import Dialect
+    from sqlalchemy import ColumnElement, Dialect
 
 #: increased whenever the tables change
 VERSION: Final = 1
 #: characters of a queue's name, of a task's name or label, and of a key of the coordination store
-_QUEUE, _NAME, _KEY = String(80), String(512), String(900)
+_QUEUE, _NAME, _KEY = String(80), String(512), String(KEY)
+#: bytes of a message or result
+_BODY = LargeBinary().with_variant(mysql.LONGBLOB(), *MARIADB)
+#: rows that `number` of a lock is spread over, in MariaDB
+LOCKS: Final = 64
 
 METADATA: Final = MetaData()
 
@@ -42,6 +50,21 @@ def _seconds(name: str, *, default: str | None = None) -> Column[float]:
     return Column(name, Double, nullable=False, server_default=default)
 
 
+def _few_bytes(size: int) -> LargeBinary:
+    """Return the type of bytes that a key can be of."""
+    return LargeBinary(size).with_variant(mysql.VARBINARY(size), *MARIADB)
+
+
+def _seq() -> Column[int]:
+    """Return a column that the database numbers, without using a number again."""
+    return Column("seq", BigInteger().with_variant(Integer(), "sqlite"), Identity(), primary_key=True)
+
+
+def _where(condition: ColumnElement[bool]) -> dict[str, Any]:
+    """Return the options of an index of some rows; MariaDB's is of all."""
+    return {"postgresql_where": condition, "sqlite_where": condition}
+
+
 def _queue() -> Column[str]:
     return Column("queue", _QUEUE, primary_key=True)
 
@@ -51,7 +74,7 @@ def _queue() -> Column[str]:
 MESSAGE: Final = Table(
     "qcore_message",
     METADATA,
-    Column("seq", BigInteger, Identity(), primary_key=True),
+    _seq(),
     Column("queue", _QUEUE, nullable=False),
     _number("priority", default=0),
     _seconds("due"),
@@ -59,36 +82,39 @@ MESSAGE: Final = Table(
     _number("deliveries", default=0),
     _number("failures", default=0),
     _number("crashes", default=0),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", _BODY, nullable=False),
     # a lease reads it from its first entry and stops at its limit
     Index("qcore_message_due", "queue", "priority", "due", "seq"),
+    sqlite_autoincrement=True,
 )
 DEAD_LETTER: Final = Table(
     "qcore_dead_letter",
     METADATA,
-    Column("seq", BigInteger, Identity(), primary_key=True),
+    _seq(),
     Column("queue", _QUEUE, nullable=False),
     _number("priority", default=0),
     _seconds("died"),
     _number("failures"),
     _number("crashes"),
     Column("reason", Text, nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", _BODY, nullable=False),
     Index("qcore_dead_letter_queue", "queue", "seq"),
+    sqlite_autoincrement=True,
 )
 #: ids of acknowledged messages, those of one time together; `high` is the highest of them
 ENDED: Final = Table(
     "qcore_ended",
     METADATA,
-    Column("seq", BigInteger, Identity(), primary_key=True),
+    _seq(),
     Column("queue", _QUEUE, nullable=False),
-    Column("bucket", LargeBinary(16), nullable=False),
+    Column("bucket", _few_bytes(16), nullable=False),
     _seconds("ended"),
     _number("number"),
-    Column("high", LargeBinary(16), nullable=False),
-    Column("ids", LargeBinary, nullable=False),
+    Column("high", _few_bytes(16), nullable=False),
+    Column("ids", _BODY, nullable=False),
     Index("qcore_ended_bucket", "queue", "bucket"),
     Index("qcore_ended_high", "queue", "high"),
+    sqlite_autoincrement=True,
 )
 STATUS: Final = Table(
     "qcore_status",
@@ -96,23 +122,23 @@ STATUS: Final = Table(
     _queue(),
     Column("cluster", _NAME, primary_key=True),
     _seconds("expires"),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", _BODY, nullable=False),
 )
 RESULT: Final = Table(
     "qcore_result",
     METADATA,
     _queue(),
-    Column("id", LargeBinary(16), primary_key=True),
+    Column("id", _few_bytes(16), primary_key=True),
     _number("state"),
     _seconds("finished"),
     _seconds("expires"),
     Column("name", _NAME, nullable=False),
     Column("grp", _NAME),
     Column("label", _NAME),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", _BODY, nullable=False),
     Index("qcore_result_state", "queue", "state", "finished", "id"),
-    Index("qcore_result_group", "queue", "grp", postgresql_where=column("grp").is_not(None)),
-    Index("qcore_result_expires", "queue", "expires", postgresql_where=column("expires") > 0),
+    Index("qcore_result_group", "queue", "grp", **_where(column("grp").is_not(None))),
+    Index("qcore_result_expires", "queue", "expires", **_where(column("expires") > 0)),
 )
 SCHEDULE: Final = Table(
     "qcore_schedule",
@@ -122,7 +148,7 @@ SCHEDULE: Final = Table(
     _seconds("next_run"),
     Column("active", Boolean, nullable=False),
     _seconds("claimed_until", default="0"),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", _BODY, nullable=False),
 )
 FLAG: Final = Table(
     "qcore_flag",
@@ -130,7 +156,7 @@ FLAG: Final = Table(
     _queue(),
     Column("item", _KEY, primary_key=True),
     _seconds("expires"),
-    Column("value", LargeBinary, nullable=False),
+    Column("value", _BODY, nullable=False),
 )
 #: `number` is the order in which the holders of one item acquired their permits
 PERMIT: Final = Table(
@@ -138,7 +164,7 @@ PERMIT: Final = Table(
     METADATA,
     _queue(),
     Column("item", _KEY, primary_key=True),
-    Column("holder", LargeBinary(255), primary_key=True),
+    Column("holder", _few_bytes(255), primary_key=True),
     Column("number", BigInteger, nullable=False),
     _seconds("expires"),
 )
@@ -157,7 +183,7 @@ RATE_SLOT: Final = Table(
     METADATA,
     _queue(),
     Column("item", _KEY, primary_key=True),
-    Column("holder", LargeBinary(255), primary_key=True),
+    Column("holder", _few_bytes(255), primary_key=True),
     _seconds("due"),
     _seconds("expires"),
 )
@@ -170,7 +196,7 @@ BARRIER_MEMBER: Final = Table(
     _queue(),
     Column("item", _KEY, primary_key=True),
     Column("member", Integer, primary_key=True, autoincrement=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", _BODY, nullable=False),
 )
 #: one row: the version of the tables, and a random text that names the database
 SCHEMA: Final = Table(
@@ -186,6 +212,13 @@ COORDINATION: Final = (FLAG, PERMIT, RATE, RATE_SLOT, BARRIER_MEMBER, BARRIER)
 READ_VERSION: Final = select(SCHEMA.c.version, SCHEMA.c.name)
 
 
+#: One of the rows is locked by a transaction that must be alone with a key. Only MariaDB has them:
+#: PostgreSQL has locks that are not rows, and SQLite has one transaction at a time.
+LOCK: Final = Table(
+    "qcore_lock", MetaData(), Column("number", Integer, primary_key=True, autoincrement=False)
+)
+
+
 def statements(dialect: Dialect, name: str) -> list[str]:
     """Return the SQL that creates everything.
 
@@ -195,13 +228,37 @@ def statements(dialect: Dialect, name: str) -> list[str]:
 
     """
     found = []
-    for table in METADATA.sorted_tables:
-        found.append(_text(CreateTable(table), dialect))
-        found += [
-            _text(CreateIndex(index), dialect)
-            for index in sorted(table.indexes, key=lambda index: str(index.name))
-        ]
-    return [*found, f"INSERT INTO qcore_schema (version, name) VALUES ({VERSION}, '{name}')"]  # noqa: S608 - constants of ours
+    if dialect.name in MARIADB:
+        found += [_whole(table, dialect) for table in [*METADATA.sorted_tables, LOCK]]
+        rows = ", ".join(f"({number})" for number in range(LOCKS))
+        found.append(f"INSERT IGNORE INTO qcore_lock (number) VALUES {rows}")  # noqa: S608 - constants of ours
+    else:
+        for table in METADATA.sorted_tables:
+            found.append(_text(CreateTable(table), dialect))
+            found += [_text(CreateIndex(index), dialect) for index in _indexes(table)]
+    # the last, so that whoever reads it finds the others
+    return [*found, f"INSERT INTO qcore_schema (version, name) VALUES ({VERSION}, '{name}')"]  # noqa: S608 - as above
+
+
+def _indexes(table: Table) -> list[Index]:
+    return sorted(table.indexes, key=lambda index: str(index.name))
+
+
+def _whole(table: Table, dialect: Dialect) -> str:
+    """Return a statement that creates a table with its indexes, and may be repeated.
+
+    In MariaDB each is a transaction of its own, and a process may die between them.
+    """
+    text = _text(CreateTable(table, if_not_exists=True), dialect).removesuffix("\n)")
+    for index in _indexes(table):
+        text += f",\n  KEY {index.name} ({', '.join(one.name for one in index.columns)})"
+    return f"{text}\n){_options(dialect)}"
+
+
+def _options(dialect: Dialect) -> str:
+    """Return what makes texts differ by each letter and blank, which the default does not."""
+    collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+    return f" ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE {collation}"
 
 
 def _text(element: CreateTable | CreateIndex, dialect: Dialect) -> str:

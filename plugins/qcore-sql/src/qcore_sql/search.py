@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Integer, LargeBinary, bindparam, delete, func, literal, or_, select, union_all
 
 from qcore.model import ID_AT, KEY_ID_AT
-from qcore_sql.compiled import now, one_of, value
+from qcore_sql.expressions import now, one_of, value
 from qcore_sql.schema import DEAD_LETTER, MESSAGE
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column
 
-    from qcore_sql.compiled import Session
+    from qcore_sql.session import Session
 
 #: Messages among which one is looked for by its id; more than these are not read for one answer.
 MAX_SEARCHED: Final = 100_000
@@ -41,11 +41,12 @@ FIND: Final = union_all(
     select(_part(_M.body, ID_AT)).where(_QUEUE, one_of(_part(_M.body, ID_AT), "ids")),
     select(_part(_D.body, ID_AT)).where(_DEAD, one_of(_part(_D.body, ID_AT), "ids")),
 )
-REMOVE: Final = (
-    delete(MESSAGE)
+WAITING: Final = (
+    select(_M.seq, _M.body)
     .where(_QUEUE, or_(_M.token.is_(None), _M.due <= now()), one_of(_part(_M.body, ID_AT), "ids"))
-    .returning(_M.body)
+    .with_for_update()
 )
+REMOVE: Final = delete(MESSAGE).where(one_of(_M.seq, "seqs"))
 KEY_IDS: Final = select(_part(_M.body, KEY_ID_AT).label("key"), func.count()).where(_QUEUE).group_by("key")
 
 
@@ -58,7 +59,10 @@ def find_messages(session: Session, queue: str, ids: Sequence[bytes]) -> list[by
 
 def remove_messages(session: Session, queue: str, ids: Sequence[bytes]) -> list[bytes]:
     """Remove messages that are not leased; return their bodies."""
-    return [body for (body,) in session.rows(REMOVE, queue=queue, ids=list(ids))]
+    found = session.rows(WAITING, queue=queue, ids=list(ids))
+    if found:
+        session.run(REMOVE, seqs=[seq for seq, _ in found])
+    return [body for _, body in found]
 
 
 def key_ids(session: Session, queue: str) -> dict[bytes, int]:

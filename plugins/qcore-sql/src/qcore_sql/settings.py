@@ -11,7 +11,7 @@ import attrs
 class SqlSettings:
     """The configuration key `sql` as a table; as a text it is the URL."""
 
-    #: `postgresql://user@host:port/database`
+    #: `postgresql://user@host:port/database`, `mariadb://...`, or `sqlite:///path`
     url: str = attrs.field(default="", repr=False)
     #: instead of one in the URL
     password: str | None = attrs.field(default=None, repr=False)
