@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from qcore_testing.contract import Contract
 
 AWAY: Final = "test_a_server_that_is_away_is_reported"
+#: seconds for what is sound, on a loaded machine, and for what is broken
+_SLOW, _QUICK = 20.0, 1.0
 HANGS: Final = "test_a_server_that_hangs_is_not_waited_for"
 STORES: Final[dict[type[Contract], Callable[[MemoryServer], Any]]] = {
     ResultStoreContract: lambda server: MemoryResults(server.results("kit"), backend="kit"),
@@ -52,12 +54,14 @@ def test_a_broken_store_of_a_server_fails(
     contract: type[Contract], wrong: type[broken_stores.ServedStore], test: str
 ) -> None:
     """Each is wrong in one way and fails a test that the sound one passes."""
-    served(contract, test, broken_stores.ServedStore)
+    served(contract, test, broken_stores.ServedStore, _SLOW)
     with pytest.raises(AssertionError):
-        served(contract, test, wrong)
+        served(contract, test, wrong, _QUICK)
 
 
-def served(contract: type[Contract], test: str, kind: type[broken_stores.ServedStore]) -> None:
+def served(
+    contract: type[Contract], test: str, kind: type[broken_stores.ServedStore], timeout: float
+) -> None:
     """Run a test on a store whose server is taken away or frozen."""
     server, memory = Outages(), MemoryServer()
 
@@ -78,7 +82,7 @@ def served(contract: type[Contract], test: str, kind: type[broken_stores.ServedS
     def make(**_: Any) -> Any:
         return kind(STORES[contract](memory), server)
 
-    run(contract, test, make, (), restart_server=restart, freeze_server=freeze)
+    run(contract, test, make, (), timeout=timeout, restart_server=restart, freeze_server=freeze)
 
 
 #: a call, as the test names it
@@ -107,7 +111,7 @@ def test_broken_coordination_beside_junk_fails(
         made = kind()
         return lambda **_: made
 
-    run(CoordinationStoreContract, test, maker(MemoryCoordination), parameters, put_junk=str)
+    run(CoordinationStoreContract, test, maker(MemoryCoordination), parameters, timeout=_SLOW, put_junk=str)
     with pytest.raises(AssertionError):
         run(CoordinationStoreContract, test, maker(wrong), parameters, put_junk=str)
 
@@ -186,6 +190,6 @@ def test_a_store_that_does_something_else_fails(
     """Each is wrong in one call and fails a test that the sound one passes."""
     sound, wrong = MemoryServer(), MemoryServer()
 
-    run(contract, test, lambda **_: STORES[contract](sound), ())
+    run(contract, test, lambda **_: STORES[contract](sound), (), timeout=_SLOW)
     with pytest.raises(AssertionError):
         run(contract, test, lambda **_: broken_stores.DoesAnother(STORES[contract](wrong), call, instead), ())
