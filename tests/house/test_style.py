@@ -183,6 +183,8 @@ def test_an_exception_to_a_rule_carries_its_reason() -> None:
 
 def directives(text: str) -> Iterator[tuple[int, str]]:
     """Yield the comments that switch a checker off."""
+    if not DIRECTIVE.search(text):
+        return
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT and DIRECTIVE.search(token.string):
             yield token.start[0], token.string

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,16 @@ class Import(NamedTuple):
 
 
 def _module(path: Path, source: Path) -> Module:
+    # trees are kept, so each look for garbage among them is in vain, and takes longer than they do
+    gc.disable()
+    try:
+        return _parsed(path, source)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _parsed(path: Path, source: Path) -> Module:
     parts = path.relative_to(source).with_suffix("").parts
     name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
     text = path.read_text(encoding="utf-8")
