@@ -92,8 +92,9 @@ def hold_on(started: str, gate: str) -> int:
 
 
 def slow_once(path: str, seconds: float) -> None:
-    """Sleep if a file is there."""
+    """Sleep if a file is there, and note it."""
     if os.path.exists(path):
+        note(path, "slept")
         time.sleep(seconds)
 
 
