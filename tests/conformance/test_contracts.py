@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from qcore_sqlite.coordination import SqliteCoordination
 
+pytestmark = pytest.mark.portable
+
 CONTRACTS: Final = {
     interfaces.Broker: (BrokerContract, CommitContract, TransactionContract),
     interfaces.ResultStore: (ResultStoreContract,),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 #: what a test says of something broken
 SAID: Final = (AssertionError, ValueError, IndexError, BackendError, pytest.fail.Exception)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from qcore_testing.contract import Contract
 
+pytestmark = pytest.mark.portable
+
 VALUES: Final = {maker.__name__: maker for maker in foreign()}
 
 

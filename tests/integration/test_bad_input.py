@@ -27,6 +27,8 @@ from tests.unit.sqlite_base import fill
 if TYPE_CHECKING:
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.mark.parametrize(
     ("settings", "told"),

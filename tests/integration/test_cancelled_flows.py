@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from qcore.tasks.task import Job
 from tests.integration import flow_tasks
 from tests.integration.land import final, finals, lines
 
 if TYPE_CHECKING:
     from tests.integration.land import Land
+
+pytestmark = pytest.mark.portable
 
 
 def test_a_chain_called_off_before_it_began_never_begins(land: Land) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.portable
+
 FIGURES = ["files", "parsed", "failed", "kills", "reruns", "lost", "seconds", "tasks_per_second"]
 
 

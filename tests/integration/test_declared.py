@@ -8,13 +8,15 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration.land import SECRET, lines, until
 
 if TYPE_CHECKING:
-    import pytest
-
     from qcore import App
     from tests.integration.land import Land
+
+pytestmark = pytest.mark.portable
 
 SCRIPT = """
 import time

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from qcore import App, Job
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 SETTINGS: dict[str, Any] = {"retry": 30, "preload": ["tests.integration.flow_tasks"]}
 EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
 

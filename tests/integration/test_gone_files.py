@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 #: lines of a log that a person reads to the end
 READABLE = 60
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from qcore.model import DeadLetter
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 NEW = "a newer key than the one of the integration tests"
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from qcore import App
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 #: a short lease: what was settled wrongly comes back within the test
 SETTINGS = {"retry": 1.0, "timeout": 0.8, "workers": 1, "max_attempts": 2}
 

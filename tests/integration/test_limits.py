@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from qcore.tasks.call import Sealed
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 
 # -- unique -----------------------------------------------------------------------------------
 

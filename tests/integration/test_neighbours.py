@@ -12,6 +12,8 @@ from tests.integration.land import final, finals, lines, until
 if TYPE_CHECKING:
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.mark.parametrize("save", [True, False])
 def test_fast_tasks_of_a_batch_are_done_while_their_slow_neighbour_runs(land: Land, save: bool) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from qcore.messages.envelope import read_head
 from qcore.model import Action, Kind, Outcome, Settlement, State
 from tests.integration import flow_tasks, limited_tasks, tasks
@@ -12,6 +14,8 @@ from tests.integration.land import alive, final, kill, lines, until, worker_pids
 
 if TYPE_CHECKING:
     from tests.integration.land import Land
+
+pytestmark = pytest.mark.portable
 
 
 def test_a_link_of_a_revived_chain_survives_its_machine(land: Land) -> None:

@@ -15,6 +15,8 @@ from tests.integration.land import final, lines, until
 if TYPE_CHECKING:
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 
 #: Django-Q's own seconds take more than a minute
 AT_LENGTH = pytest.mark.skipif(

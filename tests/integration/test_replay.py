@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from qcore import App
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 
 def captured(app: App) -> bytes:
     """Return the bytes of the only message in the queue, which stays there."""

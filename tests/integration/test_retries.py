@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 
 def gaps(path: Path) -> list[float]:
     """Return the seconds between the runs noted in a file."""

@@ -17,6 +17,8 @@ from tests.integration.land import SECRET, final, lines, until
 if TYPE_CHECKING:
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 NEW = "a newer key than the one of the integration tests"
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker
 
+pytestmark = pytest.mark.portable
+
 #: four days before the clocks of Amsterdam are put forward, in 2030
 START: Final = 1_900_800_000.0
 WEEKS: Final = 3

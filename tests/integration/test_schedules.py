@@ -7,16 +7,18 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration import tasks
 from tests.integration.land import kill, lines, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from qcore import App
     from tests.integration.land import Land
+
+pytestmark = pytest.mark.portable
 
 
 def whole(path: Path, start: float, count: int) -> bool:

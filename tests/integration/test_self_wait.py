@@ -12,6 +12,8 @@ from tests.integration.land import final
 if TYPE_CHECKING:
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 WARNING = "wait_for_another waits for task"
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from qcore.tasks.task import Sender
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 
 def interrupt(_: int, __: int) -> None:
     """Behave like a user who presses Ctrl-C."""

@@ -18,6 +18,8 @@ from tests.integration.service import surroundings
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 MADE = "a new queue is made in the state directory, because no setting names a place"
 
 
