@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="run.py", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="one small round, to see that it works")
+    parser.add_argument("--alone", action="store_true", help="measure qcore only, and install nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object, every round in it")
     parser.add_argument("--only", metavar="TEXT", help="only rows whose label has TEXT in it")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds (default {_FULL.rounds})")
@@ -72,16 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not rows:
         labels = "".join(f"\n  {row.label}" for row in contest.ROWS)
         parser.error(f"no row has {asked.only!r} in its label; there are{labels}")
-    everybody = (contest.OURS, *contest.PEERS)
+    peers = () if asked.alone else contest.PEERS
     try:
-        pythons = {peer: environments.interpreter(peer, asked.cache) for peer in everybody}
+        pythons = {one: environments.interpreter(one, asked.cache) for one in (contest.OURS, *peers)}
         taken = take(rows, pythons, size, _tell)
     except (Failed, subprocess.SubprocessError) as exc:
         print(f"{sys.argv[0]}: {exc}", file=sys.stderr)
         return 1
     finally:
         _tell("")
-    measured = lines(rows, taken, contest.PEERS)
+    measured = lines(rows, taken, peers)
     print(_as_json(measured, pythons, size) if asked.json else _as_text(measured, pythons, size))
     return 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.further
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_quick_run_on_mongodb_fills_every_row() -> None:

@@ -27,6 +27,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.further
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_quick_run_on_redis_fills_every_row() -> None:

@@ -16,22 +16,27 @@ RUN = Path(__file__).with_name("run.py")
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_quick_run_fills_every_row() -> None:
+@pytest.mark.parametrize("alone", [True, pytest.param(False, marks=pytest.mark.further)])
+def test_a_quick_run_fills_every_row(alone: bool) -> None:
     """`--quick --json` measures each row of every system, loses no task and runs none twice."""
-    for peer in contest.PEERS:
+    peers = () if alone else contest.PEERS
+    for peer in peers:
         try:
             environments.interpreter(peer, environments.default_cache())
         except subprocess.CalledProcessError:
             pytest.skip(f"{peer.name} cannot be installed here: no package index within reach")
 
     ran = subprocess.run(
-        [sys.executable, str(RUN), "--quick", "--json"], capture_output=True, text=True, check=False
+        [sys.executable, str(RUN), "--quick", "--json", *(["--alone"] if alone else [])],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
     assert [row.label for row in contest.ROWS] == [row["label"] for row in told["rows"]]
-    names = {contest.OURS.name, *(peer.name for peer in contest.PEERS)}
+    names = {contest.OURS.name, *(peer.name for peer in peers)}
     assert all(names == row["medians"].keys() for row in told["rows"])
     assert all(figure >= 0 for row in told["rows"] for figure in row["medians"].values())
 

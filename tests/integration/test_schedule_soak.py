@@ -1,4 +1,4 @@
-"""Weeks of two hundred schedules in seconds: each slot once, whoever is killed, stopped or early.
+"""Weeks of a hundred schedules in seconds: each slot once, whoever is killed, stopped or early.
 
 The fault model stands with `qcore_testing.schedule_soak.ScheduleSoak`.
 """

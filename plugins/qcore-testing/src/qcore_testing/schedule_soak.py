@@ -72,7 +72,7 @@ class Counted:
 
 
 class ScheduleSoak:
-    """Two processes that fire two hundred schedules by a clock that flies, and are killed all the time.
+    """Two processes that fire a hundred schedules by a clock that flies, and are killed all the time.
 
     What may happen in them: any of the two is killed by SIGKILL at any moment, in the middle of a
     step and between enqueuing and moving on; it is started again, or the other goes on where it
@@ -99,8 +99,8 @@ class ScheduleSoak:
         self._stop()
         self._app.close()
 
-    def plan(self, count: int = 200) -> None:
-        """Make the schedules; those of every second one go to another queue."""
+    def plan(self, count: int = 96) -> None:
+        """Make the schedules, six of each rule on each queue: every second one goes to another queue."""
         for number in range(count):
             name = f"{number:03}"
             self._app.schedules.create(
