@@ -139,7 +139,9 @@ def test_nothing_that_is_stored_ends_a_worker(
         name="kit", retry=60.0, sections=sections, owner=b"owner", replay_window=60.0, replay_limit=1
     )
     with replicated.client() as client:
-        client.drop_database(database)
+        # emptied, because to make collections and their indexes takes longer than all else
+        for name in client[database].list_collection_names():
+            client[database][name].delete_many({})
         with contextlib.closing(MongoBroker(made)) as broker:
             # an index is there before: the server refuses arrays in two of its fields
             broker.size()
@@ -150,7 +152,6 @@ def test_nothing_that_is_stored_ends_a_worker(
                 with contextlib.suppress(BackendError):
                     step()
             good_message_comes(broker)
-        client.drop_database(database)
 
 
 def good_message_comes(broker: MongoBroker) -> None:
