@@ -29,7 +29,7 @@ def test_fast_tasks_of_a_batch_are_done_while_their_slow_neighbour_runs(land: La
     until(lambda: lines(land.file()), "the slow one to start")
 
     if save:
-        assert all(result.success for result in finals(jobs[:-1], wait=5))
+        assert all(result.success for result in finals(jobs[:-1]))
     until(lambda: app.queue.size().leased == 1, "all but the slow one to be acknowledged")
     assert len(lines(land.file("fast"))) == 60
     gate.touch()

@@ -111,7 +111,7 @@ def test_fork_while_other_threads_connect_does_not_hang(land: Land) -> None:
         thread.start()
     try:
         for _ in range(60):
-            with Child(lambda tell: tell(str(app.queue.size().ready)), timeout=5) as child:
+            with Child(lambda tell: tell(str(app.queue.size().ready)), timeout=45) as child:
                 assert child.line() == "0"
     finally:
         done.set()

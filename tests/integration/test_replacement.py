@@ -21,7 +21,7 @@ def test_a_worker_that_did_some_work_is_replaced_at_once_however_often(land: Lan
     for _ in range(14):
         pid = final(app.enqueue(tasks.pid)).value
         kill(pid)
-        until(lambda pid=pid: worker_pids(cluster) not in ([], [pid]), "a new worker", within=3)  # type: ignore[misc]  # binds the loop's value
+        until(lambda pid=pid: worker_pids(cluster) not in ([], [pid]), "a new worker")  # type: ignore[misc]  # binds the loop's value
 
     assert not cluster.status().troubles
     assert time.monotonic() - began < 20

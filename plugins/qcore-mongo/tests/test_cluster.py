@@ -132,7 +132,7 @@ def test_results_end_waits(both: tuple[App, Cluster]) -> None:
     assert all(isinstance(job.result(wait=TIMEOUT), int) for job in jobs)
     since = time.monotonic()
     app.enqueue("mongo_tasks.pid").result(wait=TIMEOUT)
-    assert time.monotonic() - since < 5
+    assert time.monotonic() - since < 10
 
 
 def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_tasks_run_and_their_results_wake(both: tuple[App, Cluster]) -> None:
     assert all(isinstance(job.result(wait=45), int) for job in jobs)
     since = time.monotonic()
     app.enqueue("redis_tasks.pid").result(wait=45)
-    assert time.monotonic() - since < 2
+    assert time.monotonic() - since < 10
 
 
 def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tmp_path: Path) -> None:
