@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from qcore.model import Action, Outgoing, Settlement
-from qcore_testing.contract import Contract, skip_unless
+from qcore_testing.contract import Contract, Stopwatch, skip_unless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from qcore.interfaces import Broker
     from qcore.model import Delivery
@@ -58,6 +58,28 @@ class BrokerTests(Contract):
     def nothing(self, broker: Broker, seconds: float = 0.0) -> None:
         """See that no message can be leased for so long."""
         assert [delivery.body for delivery in broker.lease(1, seconds)] == []
+
+    def not_before(self, broker: Broker, since: Stopwatch, seconds: float) -> Delivery:
+        """Lease the one message that comes by itself, and see that it does not come too early.
+
+        At first for a short time. How early that ends depends on the machine, so the message may be there.
+        """
+        (delivery,) = broker.lease(1, self.time_unit) or [self.one(broker)]
+        self.at_least(since, seconds)
+        return delivery
+
+    def leases(self, units: float = 1.0) -> Iterator[tuple[float, str]]:
+        """Yield the length of leases and a queue, until what is done with them took less than half of it.
+
+        On a machine that is slower, a lease could end before it is settled.
+        """
+        lease = units * self.time_unit
+        for name in ("kit", "kit2", "kit3"):
+            since = Stopwatch()
+            yield lease, name
+            if since.seconds < lease / 2:
+                return
+            lease *= 4
 
     def settle(self, broker: Broker, delivery: Delivery, action: Action, **fields: object) -> None:
         """End one lease."""

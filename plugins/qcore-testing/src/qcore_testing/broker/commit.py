@@ -39,22 +39,22 @@ class CommitRules(BrokerTests):
 
     def test_an_exchange_saves_settles_and_leases(self, new: MakeBroker) -> None:
         """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
-        broker = new(retry=4 * self.time_unit)
         store = MemoryResults(MemoryServer().results("kit"), backend="kit")
         result = a_result()
-        self.put(broker, *numbered(4))
-        done = self.some(broker, 2)
+        for lease, name in self.leases(4):
+            broker = new(retry=lease, name=name)
+            most = min(10, broker.capabilities.max_batch)
+            self.put(broker, *numbered(4))
+            done = self.some(broker, 2)
 
-        taken = list(
-            broker.commit_and_lease(store, [result], acks(done), min(10, broker.capabilities.max_batch))
-        )
-        if len(taken) < 2:
-            taken += self.some(broker, 2 - len(taken))
+            taken = list(broker.commit_and_lease(store, [result], acks(done), most))
+            if len(taken) < 2:
+                taken += self.some(broker, 2 - len(taken))
+            broker.settle(acks(taken))
 
         assert [result] == list(store.get([result.id]))
         assert set(numbered(4)) == {delivery.body for delivery in [*done, *taken]}
-        broker.settle(acks(taken))
-        self.nothing(new(), 6 * self.time_unit)
+        self.nothing(new(name=name), 1.5 * lease)
 
     def test_an_exchange_does_not_wait(self, new: MakeBroker) -> None:
         """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
