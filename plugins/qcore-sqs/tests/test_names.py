@@ -42,7 +42,7 @@ URL = "https://user:hidden@sqs.eu-west-1.amazonaws.com/1234/orders"
 )
 def test_a_name_that_sqs_would_refuse_is_reported(table: dict[str, Any], message: str) -> None:
     """Otherwise the error would appear with the first task that is dead-lettered."""
-    with pytest.raises(ConfigError, match=r"- sqs") as caught:
+    with pytest.raises(ConfigError, match="sqs") as caught:
         Config.from_dict({"name": "q", "secret_key": KEY, "sqs": table})
     assert message in str(caught.value)
     assert "hidden" not in str(caught.value)

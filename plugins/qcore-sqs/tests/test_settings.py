@@ -67,7 +67,7 @@ def test_the_plugin_offers_a_broker_by_its_key(section: Callable[..., SqsSetting
 )
 def test_a_wrong_setting_is_reported(table: dict[str, Any], said: str) -> None:
     """Keys and values are checked when the configuration is read."""
-    with pytest.raises(ConfigError, match=r"- sqs") as caught:
+    with pytest.raises(ConfigError, match="sqs") as caught:
         Config.from_dict({"name": "q", "secret_key": KEY, "sqs": table})
     assert said in str(caught.value)
 
