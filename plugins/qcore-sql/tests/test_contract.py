@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,6 +55,25 @@ class _Fresh:
 
         return make
 
+    @pytest.fixture
+    def insert(self, server: Any, url: str, namespace: str) -> Callable[..., None]:
+        """Return a function that inserts a row past the plugin, of values that the database takes."""
+        files, endless = not hasattr(server, "connect"), url.startswith("postgresql")
+
+        def insert(table: str, **fields: Any) -> None:
+            values = [
+                1e300 if isinstance(one, float) and not (endless or math.isfinite(one)) else one
+                for one in fields.values()
+            ]
+            names, marks = ", ".join(fields), ", ".join(["?" if files else "%s"] * len(values))
+            statement = f"INSERT INTO qcore_{table} ({names}) VALUES ({marks})"  # noqa: S608 - names of this file
+            made = sqlite3.connect(url.removeprefix("sqlite:///")) if files else server.connect(namespace)
+            with contextlib.closing(made) as connection:
+                connection.cursor().execute(statement, values)
+                connection.commit()
+
+        return insert
+
 
 class TestSqlBroker(_Fresh, BrokerContract):
     """SqlBroker keeps to Broker."""
@@ -88,16 +110,17 @@ class TestSqlResults(_Fresh, ResultStoreContract):
         return lambda **fields: SqlResults(settings(**fields))
 
     @pytest.fixture
-    def put_junk(self, look: Callable[..., list[Any]]) -> Callable[[bytes, str], None]:
+    def put_junk(self, insert: Callable[..., None]) -> Callable[[bytes, str], None]:
         """Return a function that inserts rows with values that ours never have."""
 
         def put(id_: bytes, group: str) -> None:
-            for number, name in enumerate((id_, b"", b"\xff" * 16)):
-                look(
-                    "INSERT INTO qcore_result (queue, id, state, finished, expires, name, grp, label, body)"
-                    " VALUES ('kit', %s, %s, %s, 'NaN', '', %s, '', '')",
-                    name, (99, -(2**31), 2**31 - 1)[number], ("NaN", "-Infinity", "1e300")[number], group,
-                )  # fmt: skip
+            junk = {"queue": "kit", "expires": math.nan, "name": "", "grp": group, "label": "", "body": b""}
+            for name, state, finished in (
+                (id_, 99, math.nan),
+                (b"", -(2**31), -math.inf),
+                (b"\xff" * 16, 2**31 - 1, 1e300),
+            ):
+                insert("result", id=name, state=state, finished=finished, **junk)
 
         return put
 
@@ -120,25 +143,20 @@ class TestSqlCoordination(_Fresh, CoordinationStoreContract):
         return lambda **fields: SqlCoordination(settings(**fields))
 
     @pytest.fixture
-    def put_junk(self, look: Callable[..., list[Any]]) -> Callable[[str], None]:
+    def put_junk(self, insert: Callable[..., None]) -> Callable[[str], None]:
         """Return a function that inserts rows with values that ours never have, others each time."""
-        values = itertools.cycle([("NaN", -(2**63)), ("Infinity", 2**63 - 1), ("1e300", 0), ("-1e300", -1)])
+        values = itertools.cycle([(math.nan, -(2**63)), (math.inf, 2**63 - 1), (1e300, 0), (-1e300, -1)])
 
         def put(key: str) -> None:
             seconds, number = next(values)
-            of = ("kit", key)
-            rows: list[tuple[str, tuple[object, ...]]] = [
-                ("flag (queue, item, expires, value)", (*of, seconds, b"")),
-                ("permit (queue, item, holder, number, expires)", (*of, b"", number, seconds)),
-                ("permit (queue, item, holder, number, expires)", (*of, b"holder", number, seconds)),
-                ("rate (queue, item, due, expires)", (*of, seconds, seconds)),
-                ("rate_slot (queue, item, holder, due, expires)", (*of, b"holder", seconds, seconds)),
-                ("barrier (queue, item, expires)", (*of, seconds)),
-                ("barrier_member (queue, item, member, body)", (*of, -(2**31), b"")),
-            ]
-            for table, row in rows:
-                marks = ", ".join(["%s"] * len(row))
-                look(f"INSERT INTO qcore_{table} VALUES ({marks})", *row)  # noqa: S608 - names of this file
+            of = {"queue": "kit", "item": key}
+            insert("flag", **of, expires=seconds, value=b"")
+            insert("permit", **of, holder=b"", number=number, expires=seconds)
+            insert("permit", **of, holder=b"holder", number=number, expires=seconds)
+            insert("rate", **of, due=seconds, expires=seconds)
+            insert("rate_slot", **of, holder=b"holder", due=seconds, expires=seconds)
+            insert("barrier", **of, expires=seconds)
+            insert("barrier_member", **of, member=-(2**31), body=b"")
 
         return put
 
@@ -152,16 +170,13 @@ class TestSqlSchedules(_Fresh, ScheduleStoreContract):
         return lambda **fields: SqlSchedules(settings(**fields))
 
     @pytest.fixture
-    def put_junk(self, look: Callable[..., list[Any]]) -> Callable[[str], None]:
+    def put_junk(self, insert: Callable[..., None]) -> Callable[[str], None]:
         """Return a function that inserts rows with values that ours never have."""
 
         def put(name: str) -> None:
-            for other, seconds in ((name, "NaN"), ("", "-Infinity"), ("\x01\u202e", "1e300")):
-                look(
-                    "INSERT INTO qcore_schedule (queue, name, next_run, active, claimed_until, body)"
-                    " VALUES ('kit', %s, %s, true, '-Infinity', '')",
-                    other, seconds,
-                )  # fmt: skip
+            for other, due in ((name, math.nan), ("", -math.inf), ("\x01\u202e", 1e300)):
+                row = {"queue": "kit", "name": other, "active": True, "body": b""}
+                insert("schedule", **row, next_run=due, claimed_until=-math.inf)
 
         return put
 
