@@ -81,7 +81,7 @@ def listed(verb: Callable[..., Ended]) -> dict[str, Any]:
 
 def test_a_schedule_is_added_and_listed(verb: Callable[..., Ended]) -> None:
     """Its next slot is shown on its own wall clock; its arguments are not."""
-    assert add(verb, "--time-zone", "Europe/Paris") == (0, "nightly: 2030-01-31 09:00:00 +0100\n", "")
+    assert add(verb, "--time-zone", "Europe/Paris") == (0, "nightly: daily, 2030-01-31 09:00:00 +0100\n", "")
 
     shown = verb("list").out.splitlines()
     assert shown[0].split() == ["NAME", "TASK", "RULE", "NEXT"]
@@ -170,9 +170,9 @@ def test_a_schedule_is_paused_and_resumed(verb: Callable[..., Ended], app: App) 
     """A broken one is resumed as well."""
     add(verb)
 
-    assert verb("pause", "nightly").out == "nightly: paused\n"
+    assert verb("pause", "nightly").out == "nightly: daily, paused\n"
     assert listed(verb)["state"] == "paused"
-    assert verb("resume", "nightly").out == "nightly: 2030-01-31 09:00:00 +0000\n"
+    assert verb("resume", "nightly").out == "nightly: daily, 2030-01-31 09:00:00 +0000\n"
 
     with app.runtime.schedule_stores.connection() as store:
         store.put(attrs.evolve(store.all()[0], fault="no such\x1b[2J thing", time_zone="Mars/Base"))

@@ -180,6 +180,19 @@ def test_nothing_is_moved_from_nowhere(folder: Path, capsys: pytest.CaptureFixtu
     assert code == Exit.UNAVAILABLE
 
 
+def test_another_folder_than_that_of_the_configuration_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks from the wrong folder is told that no setting names the place."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    code, told = qcore(capsys, "info")
+
+    assert code == Exit.UNAVAILABLE
+    assert "no setting names another path; if there should be one, run this below your qcore.toml" in told
+
+
 def test_an_empty_file_is_not_a_queue(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its tables are made by whoever puts something in."""
     (folder / "data").mkdir()

@@ -34,9 +34,12 @@ def database_path(settings: Settings) -> Path:
 
 def missing(path: str) -> QueueMissing:
     """Return the error for a queue that nobody has put anything into."""
+    remedy = "check the path if there should be one"
+    if Path(path) == Path(os.path.realpath(default_path(Path(path).stem))):
+        remedy = "no setting names another path; if there should be one, run this below your qcore.toml"
     return QueueMissing(
         f"there is no queue at {path} yet; the first task that is enqueued makes it, and so does qcore run:"
-        " check the path if there should be one"
+        f" {remedy}"
     )
 
 

@@ -203,7 +203,7 @@ def _print(one: Schedule, *, as_json: bool) -> Exit:
     if as_json:
         say_json(_record(one))
     else:
-        say(line(f"{one.name}: {_state(one)}"))
+        say(line(f"{one.name}: {one.rule}, {_state(one)}"))
     return Exit.OK
 
 
