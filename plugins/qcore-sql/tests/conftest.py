@@ -9,6 +9,7 @@ import pwd
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -224,6 +225,10 @@ class Files:
         """Return the value of the key `sql`."""
         return f"sqlite:///{self._folder}/{namespace}.db"
 
+    def connect(self, namespace: str) -> sqlite3.Connection:
+        """Return a connection."""
+        return sqlite3.connect(f"{self._folder}/{namespace}.db", isolation_level=None)
+
     def create(self, namespace: str) -> None:
         """Do nothing: the file is made when it is opened."""
 
@@ -312,13 +317,24 @@ def url(server: Any, namespace: str) -> str:
     return found
 
 
+#: what MariaDB has instead of values that are not numbers
+FINITE = {"NaN": "1.7e308", "-Infinity": "-1.7e308", "Infinity": "1.7e308"}
+
+
 @pytest.fixture
 def look(server: Any, namespace: str) -> Iterator[Callable[..., list[Any]]]:
-    """Return a function that executes SQL in this test's schema without the plugin."""
-    with server.connect(namespace) as connection:
+    """Return a function that executes SQL where this test's tables are, without the plugin."""
+    with contextlib.closing(server.connect(namespace)) as connection:
 
-        def look(text: Any, *values: object) -> list[Any]:
-            cursor = connection.execute(text, values or None)
-            return cursor.fetchall() if cursor.description else []
+        def look(text: Any, *values: Any) -> list[Any]:
+            if isinstance(server, MariaDb):
+                values = tuple(FINITE.get(one, one) if isinstance(one, str) else one for one in values)
+                for word, number in FINITE.items():
+                    text = text.replace(f"'{word}'", number)
+            elif isinstance(server, Files):
+                text = text.replace("%s", "?")
+            cursor = connection.cursor()
+            cursor.execute(text, values if values or isinstance(server, Files) else None)
+            return list(cursor.fetchall()) if cursor.description else []
 
         yield look
