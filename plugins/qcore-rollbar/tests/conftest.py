@@ -71,12 +71,13 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rollbar]:
     monkeypatch.setattr(rollbar, "SETTINGS", copy.deepcopy(rollbar.SETTINGS))
     monkeypatch.setattr(rollbar, "_initialized", False)
     logger = logging.getLogger("rollbar")
-    before = logger.filters[:]
+    before, level = logger.filters[:], logger.level
     with Rollbar() as sink:
         yield sink
         sink.holds.clear()
     rollbar.events.reset()
     logger.filters[:] = before
+    logger.setLevel(level)
 
 
 @pytest.fixture

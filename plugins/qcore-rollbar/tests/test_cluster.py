@@ -50,7 +50,7 @@ def test_a_service_that_is_away_delays_no_task(
     running: Callable[..., tuple[App, Cluster]], service: Rollbar
 ) -> None:
     """All tasks end; what is lost is counted."""
-    app, cluster = running({})
+    app, cluster = running({}, log_level="CRITICAL")
     service.close()
 
     jobs = [app.enqueue("rollbar_tasks.pay", "card") for _ in range(50)]

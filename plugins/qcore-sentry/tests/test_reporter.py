@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from contextvars import copy_context
+from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,13 +115,18 @@ def test_an_error_line_of_ours_is_no_second_event(
 
 
 def run(
-    reporter: SentryReporter, task: TaskInfo, work: Callable[[], object], kind: Kind = Kind.SUCCESS
+    reporter: SentryReporter,
+    task: TaskInfo,
+    work: Callable[[], object],
+    kind: Kind = Kind.SUCCESS,
+    base: Context | None = None,
 ) -> None:
     """Run a task as a worker does, in a context of its own; report it if it fails."""
-    context = copy_context()
+    context = copy_context() if base is None else base.copy()
     context.run(reporter.qcore_pre_execute, ExecuteEvent(task=task))
     context.run(work)
-    context.run(reporter.qcore_post_execute, ExecuteEvent(task=task, outcome=Outcome(kind)))
+    if end := getattr(reporter, "qcore_post_execute", None):
+        context.run(end, ExecuteEvent(task=task, outcome=Outcome(kind)))
     if kind is not Kind.SUCCESS:
         context.copy().run(reporter.report, failed(ValueError("no"), task=task))
 
@@ -166,18 +172,24 @@ def test_without_a_trace_the_message_stays_as_it_is(
     assert event.headers == {}
 
 
+@pytest.mark.parametrize("options", [{}, {"traces_sample_rate": 0.0}, {"dsn": None}])
 def test_breadcrumbs_and_tags_belong_to_one_run(
-    started: Callable[..., SentryReporter], sentry: Sentry
+    started: Callable[..., SentryReporter], sentry: Sentry, options: dict[str, Any]
 ) -> None:
-    """The next task in the same process has none of them."""
-    reporter = started()
+    """The next task in the same process has none of them; without traces nothing is done after it."""
+    base = Context()
+    if "dsn" in options:
+        base.run(sentry_sdk.init, dsn=sentry.dsn, auto_enabling_integrations=False)
+        base.run(sentry_sdk.set_tag, "all", "tasks")
+    reporter = base.run(partial(started, **options))
+    assert hasattr(reporter, "qcore_post_execute") is bool(options)
 
     def work() -> None:
         sentry_sdk.add_breadcrumb(message="first")
         sentry_sdk.set_tag("mine", "1")
 
-    run(reporter, TASK, work, Kind.FAILURE)
-    run(reporter, TASK, lambda: None, Kind.FAILURE)
+    run(reporter, TASK, work, Kind.FAILURE, base)
+    run(reporter, TASK, lambda: None, Kind.FAILURE, base)
     reporter.flush(30)
 
     first, second = sentry.items("event")
@@ -199,9 +211,7 @@ def test_what_the_task_has_reported_is_not_reported_again(
         sentry_sdk.capture_exception(report.error)
 
     context = copy_context()
-    context.run(reporter.qcore_pre_execute, ExecuteEvent(task=TASK))
     context.run(work)
-    context.run(reporter.qcore_post_execute, ExecuteEvent(task=TASK, outcome=Outcome(Kind.FAILURE)))
     context.copy().run(reporter.report, report)
     reporter.flush(30)
 

@@ -80,8 +80,10 @@ class RollbarReporter(ErrorReporter):
         """Use what was set up before the fork."""
         self.preload()
         rollbar.events.add_payload_handler(self._finish)
-        # The SDK logs what it cannot send, each time, and raises nothing.
-        logging.getLogger("rollbar").addFilter(self._complaints)
+        # The SDK logs what it cannot send, each time, and raises nothing. Whatever level the program logs.
+        logger = logging.getLogger("rollbar")
+        logger.setLevel(logging.WARNING)
+        logger.addFilter(self._complaints)
 
     def report(self, report: ErrorReport) -> None:
         """Send an item.

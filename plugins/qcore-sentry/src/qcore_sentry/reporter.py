@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
+from sentry_sdk.tracing_utils import has_tracing_enabled
 from sentry_sdk.transport import HttpTransport
 
 from qcore.errors import ReportLost
@@ -15,7 +15,7 @@ from qcore.interfaces import ErrorReporter
 from qcore.model import Kind
 from qcore_sentry import monitors, options
 from qcore_sentry.events import make_event
-from qcore_sentry.runs import RUN, Run
+from qcore_sentry.runs import RUN, Run, isolate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,7 @@ class SentryReporter(ErrorReporter):
         #: the transport whose losses are watched
         self._transport: object = None
         self._down = ("", 0.0)
+        self.qcore_post_execute = self._finish
 
     def preload(self) -> None:
         """Set up the SDK, which imports much, before the fork; its threads are started after it."""
@@ -76,13 +77,18 @@ class SentryReporter(ErrorReporter):
             self._options.setdefault("auto_enabling_integrations", False)
             self.preload()
         self._adopt()
+        if dsn and not self._check_ins and not has_tracing_enabled(sentry_sdk.get_client().options):
+            # There is nothing to finish after a run, and every task would pay for it.
+            del self.qcore_post_execute
 
     def qcore_pre_execute(self, event: ExecuteEvent) -> None:
-        """Give the task a scope and a transaction of its own."""
-        if sentry_sdk.get_client().transport is not None:
+        """Give the task scopes of its own, and a transaction."""
+        isolate()
+        client = sentry_sdk.get_client()
+        if self._check_ins or has_tracing_enabled(client.options):
             RUN.set(Run(event.task, self.queue, check_ins=self._check_ins))
 
-    def qcore_post_execute(self, event: ExecuteEvent) -> None:
+    def _finish(self, event: ExecuteEvent) -> None:
         """Finish the transaction."""
         run = RUN.get()
         if run is not None and event.outcome is not None:
@@ -98,10 +104,7 @@ class SentryReporter(ErrorReporter):
         self._check_health()
         client = sentry_sdk.get_client()
         run = RUN.get()
-        with (
-            nullcontext() if run is None else sentry_sdk.scope.use_isolation_scope(run.scope),
-            sentry_sdk.new_scope() as scope,
-        ):
+        with sentry_sdk.new_scope() as scope:
             if run is not None and run.span is not None:
                 scope.span = run.span
             event, hint = make_event(report, client.options, send_arguments=self.send_arguments)

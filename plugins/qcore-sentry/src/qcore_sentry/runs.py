@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sentry_sdk
 from sentry_sdk.consts import OP, SPANDATA
+from sentry_sdk.scope import Scope
 from sentry_sdk.tracing import TransactionSource
 from sentry_sdk.tracing_utils import has_tracing_enabled
 
@@ -17,15 +18,24 @@ from qcore_sentry import monitors
 from qcore_sentry.producer import BAGGAGE, TRACE
 
 if TYPE_CHECKING:
-    from sentry_sdk.scope import Scope
-
     from qcore.model import Outcome, TaskInfo
 
 _ORIGIN: Final = "auto.queue.qcore"
 
 
+def isolate() -> None:
+    """Give this context scopes of its own, so that breadcrumbs and tags belong to one run.
+
+    They are not taken back: a worker drops the context after the run and its report.
+    """
+    Scope.set_current_scope(Scope.get_current_scope().fork())
+    scope = Scope.get_isolation_scope().fork()
+    scope.clear_breadcrumbs()
+    Scope.set_isolation_scope(scope)
+
+
 class Run:
-    """One run: its scope, which has its breadcrumbs and tags, and its transaction."""
+    """The transaction and the check-in of one run."""
 
     def __init__(self, task: TaskInfo, queue: str, *, check_ins: bool) -> None:
         self._task = task
@@ -33,11 +43,7 @@ class Run:
         self._began = time.monotonic()
         self._open = ExitStack()
         #: kept for the report, which comes after the run
-        self.scope: Scope = self._open.enter_context(sentry_sdk.isolation_scope())
         self.span: Any = None
-        self.scope.clear_breadcrumbs()
-        self.scope.set_transaction_name(task.name, source=TransactionSource.TASK)
-        self.scope.set_tag("qcore.task", task.name)
         if has_tracing_enabled(sentry_sdk.get_client().options):
             self._begin_transaction(queue)
         if self._checks_in:
@@ -54,6 +60,8 @@ class Run:
                 transaction, custom_sampling_context={"qcore": {"task": task.name, "id": task.id}}
             )
         )
+        if not self.span.sampled:
+            return
         inner = self._open.enter_context(
             sentry_sdk.start_span(op=OP.QUEUE_PROCESS, name=task.name, origin=_ORIGIN)
         )
@@ -67,7 +75,7 @@ class Run:
     def end(self, outcome: Outcome) -> None:
         """Finish what was begun."""
         done = outcome.kind is Kind.SUCCESS
-        if self.span is not None:
+        if self.span is not None and self.span.sampled:
             sentry_sdk.get_current_span().set_status("ok" if done else "internal_error")  # type: ignore[union-attr]  # begun above
             self.span.set_status("ok" if done else "internal_error")
         self._open.close()
