@@ -43,6 +43,10 @@ pytestmark = pytest.mark.portable
         ({"guard_cycle": 60}, "guard_cycle: got 60"),
         ({"guard_cycle": 0}, "guard_cycle: got 0"),
         ({"serializer": "pickle"}, "accept_serializers: missing; 'pickle' can run any code"),
+        (
+            {"error_reporter": {"log": {"report_on": "often"}}},
+            "error_reporter.log.report_on: got 'often'",
+        ),
         ({"error_reporter": {"sentri": {}}}, "error_reporter.sentri: no error reporter named 'sentri'"),
         (
             {"orm": "default", "sqlite": None},

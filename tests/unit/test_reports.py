@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import weakref
 from functools import partial
@@ -23,6 +25,7 @@ from tests.integration.land import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TASK = TaskInfo(id="ab" * 16, name="shop.tasks.pay", attempt=1, args=("card",), kwargs={"pin": 1})
 REPORT = ErrorReport(task=TASK, kind="failure", summary="ValueError: no", text="Traceback", action="retry")
@@ -394,3 +397,34 @@ def test_a_flush_waits_for_what_is_queued() -> None:
     told.flush()
 
     assert (len(slow.told), slow.flushed) == (5, 1)
+
+
+def test_a_program_that_runs_tasks_itself_reports_them(tmp_path: Path) -> None:
+    """With `sync` a failure is reported by the program, at the latest when it ends."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == ["task failed pay ValueError ack", "the end"]
+
+
+PROGRAM = """
+import logging, sys
+from qcore import App, Config
+
+class Shown(logging.Handler):
+    def emit(self, record):
+        print(record.args[0], record.args[2].rpartition(".")[2], record.args[4], "ack")
+
+logging.getLogger("qcore.reports").addHandler(Shown())
+app = App(Config.from_dict({"memory": {}, "sync": True, "error_reporter": {"log": {}}}))
+
+@app.task
+def pay():
+    raise ValueError("no")
+
+if __name__ == "__main__":
+    pay.enqueue()
+    print("the end")
+"""

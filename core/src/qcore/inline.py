@@ -56,7 +56,6 @@ class _InlineQueue:
         while waiting:
             waiting += self._run(waiting.popleft())
         self._executor.close()
-        self._runtime.reporters.flush()
 
     def _run(self, message: Outgoing) -> Sequence[Outgoing]:
         opened = self._runtime.envelope.open(message.body)
@@ -99,6 +98,7 @@ class _InlineQueue:
                 action="ack",
             )
             self._runtime.reporters.report(report, raised.context)
+            self._runtime.reporters.flush_at_exit()
         return outcome
 
     def _join_barrier(self, then: FollowUp) -> Sequence[Outgoing]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import threading
@@ -44,6 +45,7 @@ class Reporters:
         self._cluster = cluster
         self._secrets = sorted(secrets)
         self._lock = threading.Lock()
+        self._flushes_at_exit = False
         #: reports that were made and lost in this process
         self.made = self.lost = 0
         #: told of each
@@ -111,6 +113,12 @@ class Reporters:
         deadline = time.monotonic() + FLUSH_SECONDS
         for wait in [outbox.begin_flush(deadline) for _, _, outbox in self._all]:
             wait()
+
+    def flush_at_exit(self) -> None:
+        """Have what waits sent before a program ends that runs tasks itself, which nobody else sees to."""
+        if not self._flushes_at_exit:
+            self._flushes_at_exit = True
+            atexit.register(self.flush)
 
     def _count(self, made: int, lost: int) -> None:
         # Each reporter has a thread of its own.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import logging
+import shutil
+import subprocess
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,9 +98,29 @@ def started(service: Rollbar) -> Callable[..., RollbarReporter]:
     return start
 
 
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.further)])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Return the settings of a queue: in a file, and again on a server."""
+    if request.param == "sqlite":
+        yield {"sqlite": {"path": str(tmp_path / "queue.db")}}
+        return
+    program = shutil.which("redis-server")
+    if program is None or importlib.util.find_spec("qcore_redis") is None:
+        pytest.skip("there is no redis-server, or no qcore-redis")
+    with tempfile.TemporaryDirectory() as folder:
+        # The path of a socket must be short.
+        path = f"{folder}/r.sock"
+        server = subprocess.Popen([program, "--port", "0", "--unixsocket", path, "--save", ""])
+        try:
+            yield {"redis": f"unix://{path}"}
+        finally:
+            server.kill()
+            server.wait()
+
+
 @pytest.fixture
 def running(
-    service: Rollbar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: Rollbar, backend: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[App, Cluster]]]:
     """Return a function that starts a cluster that reports to the service, and a producer for it."""
     (tmp_path / "rollbar_tasks.py").write_text(TASKS)
@@ -114,8 +138,8 @@ def running(
             "max_attempts": 1,
             "secret_key": KEY,
             "log_level": "WARNING",
-            "sqlite": {"path": str(tmp_path / "queue.db")},
-            "error_reporter": {"rollbar": given | reporter},
+            **backend,
+            "error_reporter": {"rollbar": given | reporter, "log": {}},
         } | settings
         config = Config.from_dict(table)
         apps.append(App(config))

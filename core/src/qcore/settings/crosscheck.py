@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qcore import installed, wording
-from qcore.errors import PluginError
+from qcore.errors import ConfigError, PluginError
+from qcore_reports.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -62,11 +63,14 @@ def between(options: Options, broker: str, invalid: Collection[str], plugins: Pl
         )
     if not {"at_most_once", "max_attempts"} & set(invalid):
         yield from _repetition(options)
-    for name in options.error_reporter:
+    for name, settings in options.error_reporter.items():
         try:
             plugins.reporter(name)
+            Policy.read(name, settings)
         except PluginError as error:
             yield f"error_reporter.{name}: {error}"
+        except ConfigError as error:
+            yield from error.problems
     if options.result_store is not None:
         path = _got("result_store", options.result_store)
         yield from _missing(path, plugins, "qcore_result_stores", options.result_store)

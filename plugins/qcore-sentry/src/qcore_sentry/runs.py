@@ -26,7 +26,7 @@ _ORIGIN: Final = "auto.queue.qcore"
 def isolate() -> None:
     """Give this context scopes of its own, so that breadcrumbs and tags belong to one run.
 
-    They are not taken back: a worker drops the context after the run and its report.
+    They stay in it: a worker drops the context after the run and its report.
     """
     Scope.set_current_scope(Scope.get_current_scope().fork())
     scope = Scope.get_isolation_scope().fork()
