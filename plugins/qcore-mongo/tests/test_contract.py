@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pytest
 from bson import ObjectId
@@ -38,13 +38,24 @@ pytestmark = pytest.mark.slow
 
 
 class _Fresh:
-    """A connection to a database that is new in each test, with no more rights than the page names."""
+    """A connection to a database that is empty in each test, with no more rights than the page names.
+
+    Its collections are kept: to create them with their indexes takes longer than most tests.
+    """
+
+    #: (server, queue) -> its table `mongo`
+    _tables: ClassVar[dict[tuple[str, str], dict[str, Any]]] = {}
 
     #: the further server is one without users
     @pytest.fixture(params=[pytest.param("alone", marks=pytest.mark.further), "locked"])
     def place(self, request: pytest.FixtureRequest) -> Any:
         """Return the server."""
         return request.getfixturevalue(request.param)
+
+    @pytest.fixture
+    def database(self) -> str:
+        """Return the database of all tests of this process."""
+        return f"contract_{os.getpid()}"
 
     @pytest.fixture
     def short(self) -> dict[str, int]:
@@ -54,16 +65,18 @@ class _Fresh:
     @pytest.fixture
     def settings(self, place: Any, short: dict[str, int], database: str) -> Iterator[Callable[..., Settings]]:
         """Return a maker of settings of one queue."""
-        tables: dict[str, dict[str, Any]] = {}
 
         def make(name: str = "kit", **fields: Any) -> Settings:
-            if name not in tables:
-                tables[name] = place.allow(database, name) if place.locked else place.settings
-            sections = {"mongo": MongoSettings(**tables[name], **short), "mongo_db": database}
+            key = (place.nodes[0].address, name)
+            if key not in self._tables:
+                self._tables[key] = place.allow(database, name) if place.locked else place.settings
+            sections = {"mongo": MongoSettings(**self._tables[key], **short), "mongo_db": database}
             return Settings(name=name, sections=sections, **fields)
 
         yield make
-        self._drop(place, database)
+        with place.client() as client:
+            for name in client[database].list_collection_names():
+                client[database][name].delete_many({})
 
     @pytest.fixture
     def insert(self, place: Any, database: str) -> Iterator[Callable[..., None]]:
@@ -74,14 +87,6 @@ class _Fresh:
                 client[database][f"qcore.kit.{kind}"].insert_one({"_id": os.urandom(16), **document})
 
             yield insert
-
-    @staticmethod
-    def _drop(place: Any, database: str) -> None:
-        with place.client() as client:
-            if place.locked:
-                client[database].command("dropAllUsersFromDatabase")
-                client[database].command("dropAllRolesFromDatabase")
-            client.drop_database(database)
 
     @pytest.fixture
     def impatient(self, place: Any, short: dict[str, int]) -> Any:
