@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from qcore import QueueSize, Retry, State, TaskFailed
-from qcore.begun import BEGUN
+from qcore.begun import BEGUN, sign_of
 from qcore.cli.overview import look
-from qcore.errors import PayloadTooLarge
-from qcore.model import Outgoing
+from qcore.errors import BackendRejected, PayloadTooLarge
+from qcore.messages.envelope import Head, encode_head
+from qcore.messages.results import Begun
+from qcore.model import Kind, Outcome, Outgoing
 from qcore.supervision.orphans import Orphans
 from qcore.supervision.recovery import Recovery
 from qcore.tasks.call import Options
@@ -191,6 +194,44 @@ def test_task_of_a_living_cluster_is_not_interrupted(land: Land) -> None:
     # It was taken for dead and was not: what it did counts.
     gate.touch()
     until(lambda: stored(app, job).success)
+
+
+def test_what_a_broker_refuses_holds_up_no_other_task(
+    land: Land, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A callback that it does not take is logged, and every task of the dead cluster is ended."""
+    app = land.app(**SETTINGS)
+    runtime = app.runtime
+    head = Head("tests.integration.tasks.add", hook="tests.integration.flow_tasks.hook")
+    begun, outcome = (
+        Begun(encode_head(head), b"", sign_of(bytes(8))),
+        Outcome.unrun(Kind.INTERRUPTED, "begun"),
+    )
+    records = [
+        runtime.results.begun(
+            runtime.results.seal(
+                bytes([number] * 16), head, State.RETRYING, outcome, b"", created=1, attempts=0, crashes=0
+            ),
+            begun,
+        )
+        for number in (1, 2)
+    ]
+    with (
+        runtime.brokers.connection() as broker,
+        runtime.stores.connection() as store,
+        runtime.coordination_stores.connection() as shared,
+    ):
+        store.save([msgspec.structs.replace(one, group=BEGUN) for one in records])
+
+        def refuse(*_: object) -> None:
+            raise BackendRejected("too large for this one")
+
+        monkeypatch.setattr(broker, "commit_and_lease", refuse)
+        Orphans(runtime, Recovery(runtime, lambda: (broker, store))).end(store, shared, b"")
+
+        found = store.get([one.id for one in records])
+    assert [one is not None and runtime.results.read(one).interrupted for one in found] == [True, True]
+    assert caplog.text.count("is refused: too large for this one") == 2
 
 
 def test_batch_runs_each_once_and_kills_only_its_own(land: Land) -> None:

@@ -146,7 +146,7 @@ class Recovery:
         record = self._seal(held, plan, outcome, decision, gone.progress if gone else None)
         follow_up = None
         if record is not None and (tail or plan.hooked):
-            continuation = ContinuationBuilder(self._runtime, self._connect()[0].capabilities.max_bytes)
+            continuation = self._continuation()
             header = read_workflow(tail) if tail else None
             follow_up = continuation.after(plan.head, header, record, held.created)
         event = self._events.event(held.id, plan.name, decision.action, outcome.kind)
@@ -162,8 +162,10 @@ class Recovery:
         outcome = Outcome(Kind.INTERRUPTED, error=text, started=body.started, finished=time.time())
         done = self._fail_for_good(held, begun.tail, outcome, None)
         broker, store = self._connect()
-        continuation = ContinuationBuilder(self._runtime, broker.capabilities.max_bytes)
-        Committer(broker, store, continuation).commit([Completion(follow_up=done.follow_up)], 0)
+        try:
+            Committer(broker, store, self._continuation()).commit([Completion(follow_up=done.follow_up)], 0)
+        except BackendRejected as exc:
+            _log.error("what follows task %s is refused: %s", stored.id.hex(), exc)
         if done.result is not None and store.get([stored.id])[0] == stored:
             store.save([done.result])
             self._events.emit([done])
@@ -247,14 +249,15 @@ class Recovery:
             self._commit(completions, held, now)
             page.mark_flushed(now.seq, now.ended)
 
+    def _continuation(self) -> ContinuationBuilder:
+        return ContinuationBuilder(self._runtime, self._connect()[0].capabilities.max_bytes)
+
     def _commit(
         self, completions: Sequence[Completion], held: Sequence[HeldMessage], seen: PageSnapshot
     ) -> None:
         """Write all of it in the order that loses nothing; a refused settlement stays alone."""
         self._forget_failures(completions, held, seen)
-        broker, store = self._connect()
-        continuation = ContinuationBuilder(self._runtime, broker.capabilities.max_bytes)
-        committer = Committer(broker, store, continuation)
+        committer = Committer(*self._connect(), self._continuation())
         try:
             committer.commit(completions, 0)
         except BackendRejected:

@@ -14,6 +14,7 @@ from qcore.flows.builder import header_too_large
 from qcore.messages.results import Begun
 from qcore.messages.workflow import encode_tail
 from qcore.model import Kind, Outcome, State
+from qcore.workers.leased import seal_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,16 +133,7 @@ class BeginOnce:
     def _begun(self, message: LeasedMessage, tail: bytes) -> StoredResult:
         """Return what is stored of a task until it has ended: all that its end needs if its cluster dies."""
         outcome = _interrupted(Kind.INTERRUPTED, _BEGUN)
-        record = self._results.seal(
-            message.opened.id,
-            message.plan.head,
-            State.RETRYING,
-            outcome,
-            b"",
-            created=message.opened.created,
-            attempts=message.failures,
-            crashes=message.crashes,
-        )
+        record = seal_result(self._results, message, State.RETRYING, outcome, b"", message.failures)
         begun = Begun(message.opened.head, tail, sign_of(self._runtime.owner))
         # Somebody has to find it, however long that takes.
         return msgspec.structs.replace(self._results.begun(record, begun), group=BEGUN, expires=0.0)
