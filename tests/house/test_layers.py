@@ -46,6 +46,7 @@ LAYERS: Final = (
     {"interfaces", "settle", "logs"},
     {"coordination", "wording"},
     # ground
+    {"compared"},
     {"model"},
     {"http_deadline"},
     {
@@ -76,6 +77,7 @@ ROOMS: Final = {
     ),
     "workers": (
         {"worker"},
+        {"own_rules"},
         {"at_most_once"},
         {"batch"},
         {"screening"},

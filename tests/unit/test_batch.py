@@ -12,6 +12,7 @@ import pytest
 
 from qcore import App, Config
 from qcore.errors import BackendRejected, BackendUnavailable
+from qcore.flows.completion import completions_of
 from qcore.journal.pages import PAGE, Journal
 from qcore.messages.workflow import PreviousResult, read_workflow
 from qcore.model import Action, Kind, Outcome, Outgoing, QueueSize, Settlement, State, StoredResult
@@ -238,7 +239,7 @@ def test_a_task_that_has_ended_before_is_not_run_again(
 
 def results_of(batch: Batch) -> list[StoredResult]:
     """Return the results that a batch has yet to save."""
-    return [one.result for one in batch._finished if one.result is not None]
+    return [one.result for one in completions_of(batch._finished) if one.result is not None]
 
 
 def _again(entry: LeasedMessage) -> Settlement:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from qcore.interfaces import Settings
     from qcore.model import Settlement
 
+#: found once, because Python 3.11 makes two calls to find a member
+_ACK: Final = Action.ACK
+
 #: Ids begin with their time in milliseconds. Those that share so many bytes, a quarter of a second, are
 #: stored together.
 _BUCKET: Final = 5
@@ -64,7 +67,7 @@ class Ended:
 
         Then the highest id is known to whoever leases in the same transaction.
         """
-        ids = [one.id for one in settlements if one.id and one.action is Action.ACK]
+        ids = [one.id for one in settlements if one.id and one.action is _ACK]
         if not ids:
             return False
         now, last = time.time(), connection.execute(_LAST).fetchone()

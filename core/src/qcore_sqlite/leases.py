@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qcore.model import Action
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from qcore.model import Settlement
+
+#: found once, because Python 3.11 makes two calls to find a member
+_ACK: Final = Action.ACK
 
 #: the lease's token and the row: a `seq` of `queue`, or a negated `key` of `returned`
 RECEIPT = struct.Struct(">qq")
@@ -124,7 +127,7 @@ def release_owner(connection: sqlite3.Connection, owner: int, now: float) -> int
 
 
 def _is_ack(settlement: Settlement) -> bool:
-    return settlement.action is Action.ACK
+    return settlement.action is _ACK
 
 
 def _acknowledge(connection: sqlite3.Connection, receipts: list[tuple[int, int]]) -> None:

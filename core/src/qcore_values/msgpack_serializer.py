@@ -25,6 +25,13 @@ class MsgpackSerializer(TaggedSerializer):
         decode = msgspec.msgpack.Decoder(ext_hook=self._read_tagged).decode
         super().__init__("MessagePack", form, msgspec.msgpack.Encoder().encode, decode)
 
+    def loads(self, data: bytes) -> Any:  # noqa: ANN401 - as below
+        """Return the value written in `data`; in one call, because every task's arguments are read."""
+        try:
+            return self._decode(data)
+        except Exception:  # noqa: BLE001 - it is read again for the error
+            return super().loads(data)
+
     def read(self, data: bytes) -> Any:  # noqa: ANN401 - a user's value may be of any type
         """Return the value written in `data`; see `TaggedSerializer`."""
         return self._decode(data)

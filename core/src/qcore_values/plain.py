@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from marshal import dumps as marshalled
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -67,19 +66,6 @@ def _is_encodable(value: str) -> bool:
         value.encode()
     except UnicodeEncodeError:
         # a lone surrogate, for example from a file name that is not UTF-8
-        return False
-    return True
-
-
-def is_builtin(value: Any) -> bool:  # noqa: ANN401 - as above
-    """Return whether a value consists of builtin types alone, without their subclasses.
-
-    Of those that msgspec writes, a tuple, a set and a buffer may still be among them.
-    """
-    try:
-        # In C, and it refuses any other type: enumerations and subclasses would pass for their value.
-        marshalled(value, 2)
-    except ValueError:
         return False
     return True
 

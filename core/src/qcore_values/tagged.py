@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from marshal import dumps as marshalled
 from typing import TYPE_CHECKING, Any
 
 from qcore.errors import DecodeError, EncodeError
 from qcore.interfaces import Serializer
-from qcore_values.plain import is_builtin, plain
+from qcore_values.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ class TaggedSerializer(Serializer):
 
     msgspec silently writes a tuple as an array and a date as a text, so what it wrote is decoded and
     compared with the value. In C this is as fast as checking each type in Python, and no type can be
-    forgotten. `is_builtin` finds types that compare equal to others.
+    forgotten. `marshal` finds types that compare equal to others.
     """
 
     def __init__(
@@ -81,11 +82,14 @@ class TaggedSerializer(Serializer):
     def read(self, data: bytes) -> Any:  # noqa: ANN401 - as above
         """Return the value written in `data`; any exception means that the bytes are not valid."""
 
-    def _without_tags(self, value: object) -> bytes | None:
+    def _without_tags(self, value: Any) -> bytes | None:  # noqa: ANN401 - as above
         """Return the bytes of a value that needs no tags, else None."""
         try:
             data = self._encode(value)
-            if (self._reserved is not None and self._reserved in data) or not is_builtin(value):
+            # In C, and it refuses any type but builtin ones: enumerations and subclasses would pass for
+            # their value. A tuple, a set and a buffer are not refused.
+            marshalled(value, 2)
+            if self._reserved is not None and self._reserved in data:
                 return None
             return data if self._decode(data) == value else None
         except Exception:  # noqa: BLE001 - the slower way with tags writes it, or raises the error

@@ -53,8 +53,15 @@ class Committer:
         """
         return self._broker.ended(ids) if self._replays is None else self._replays.ended(ids)
 
-    def commit(self, completions: Sequence[Completion], limit: int) -> Sequence[Delivery]:
+    def commit(
+        self, completions: Sequence[Completion], limit: int, acks: Sequence[Settlement] = ()
+    ) -> Sequence[Delivery]:
         """Save, enqueue follow-up messages, settle, and lease up to `limit` more.
+
+        Args:
+            completions: what is to be written.
+            limit: most messages to be leased.
+            acks: settlements of messages that need nothing else.
 
         Raises:
             BackendUnavailable: a part of it may be done; call it again with the same.
@@ -64,6 +71,7 @@ class Committer:
         """
         results = [one.result for one in completions if one.result is not None]
         settlements = [one.settlement for one in completions if one.settlement is not None]
+        settlements += acks
         follow_ups = [one.follow_up for one in completions if one.follow_up is not None]
         if self._emulation is not None:
             settlements = self._emulation.settlements(settlements)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from qcore.hookspecs import SettledEvent  # noqa: TC001 - read at run time by msgspec
 from qcore.messages.workflow import FollowUp  # noqa: TC001 - read at run time by msgspec
 from qcore.model import Settlement, StoredResult  # noqa: TC001 - read at run time by msgspec
 from qcore.settle import redeliver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Completion(msgspec.Struct, gc=False):
@@ -29,6 +34,11 @@ class Completion(msgspec.Struct, gc=False):
             self.settlement = redeliver_after_result(self.settlement)
             self.result = self.reopened_result or self.result
             self.follow_up = None
+
+
+def completions_of(ended: Iterable[object]) -> list[Completion]:
+    """Return the completions among what has ended."""
+    return [one for one in ended if isinstance(one, Completion)]
 
 
 def redeliver_after_result(settlement: Settlement) -> Settlement:

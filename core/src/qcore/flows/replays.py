@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Self
 
+from qcore.compared import ACTION_ACK
 from qcore.errors import BackendError
-from qcore.model import Action
 from qcore.wording import counted
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Replays:
         Before, a crash in between would leave a message that nobody runs. So a copy of what ended in
         that instant may run.
         """
-        ids = [one.id for one in settlements if one.id and one.action is Action.ACK]
+        ids = [one.id for one in settlements if one.id and one.action is ACTION_ACK]
         try:
             with self._stores.connection() as store:
                 for id_ in ids:

@@ -25,7 +25,8 @@ METRICS_END: Final = 4096
 _WORD: Final = struct.Struct("q")
 _STEP: Final = struct.Struct("qddq")  # tag, done, total, bytes of the note
 _VERSION: Final = _PROGRESS // _WORD.size
-_PROGRESS_OF: Final = _VERSION + 1
+#: The word that says whose progress it is; 0 = none of this slot has reported any.
+PROGRESS_OF: Final = _VERSION + 1
 #: Most characters of a note, each of at most four bytes.
 _NOTE_CHARS: Final = 120
 
@@ -81,7 +82,7 @@ class Metrics:
 
     def progress(self, seq: int, begun: int) -> Progress | None:
         """Return the progress of a running task, None if it has reported none."""
-        if self._words[_PROGRESS_OF] != seq * TAG + begun:
+        if self._words[PROGRESS_OF] != seq * TAG + begun:
             return None
         memory = self._memory
         # A writer is done within a microsecond, unless it was suspended; then the next call reads it.

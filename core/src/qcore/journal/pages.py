@@ -12,11 +12,13 @@ import msgspec
 
 from qcore.errors import StartFailed
 from qcore.journal.commands import TAG, WorkerCommands
-from qcore.journal.metrics import METRICS_END, Metrics
+from qcore.journal.metrics import METRICS_END, PROGRESS_OF, Metrics
 from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, PageSnapshot, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from qcore.status import Progress
 
 # One page per worker: words, metrics, then the leased messages. Every word is eight aligned bytes
 # written at once, so a reader sees the old or the new value. Where the other side writes a word that
@@ -170,10 +172,11 @@ class Page:
         words[_STARTED] = started
         words[_ENDED] = index
         words[_BEGUN] = index + 1
-        words[_DEADLINE] = deadline
-        tagged = words[_LIMIT]
+        if deadline:
+            words[_DEADLINE] = deadline
         # This was written before the limit is read: the supervisor reads again after setting it.
-        if tagged // TAG == self.seq and index >= tagged % TAG:
+        tagged = words[_LIMIT]
+        if tagged and tagged // TAG == self.seq and index >= tagged % TAG:
             words[_BEGUN] = index
             words[_DEADLINE] = words[_STARTED] = 0
             return False
@@ -243,6 +246,11 @@ class Page:
     def position(self) -> tuple[int, int]:
         """Return the number of this worker's batch and how many of its messages have begun."""
         return self.seq, self._words[_BEGUN]
+
+    def last_progress(self) -> Progress | None:
+        """Return what the task that has begun last has reported; most tasks report nothing."""
+        words = self._words
+        return self.metrics.progress(self.seq, words[_BEGUN]) if words[PROGRESS_OF] else None
 
     # -- the supervisor writes ----------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from qcore.compared import KIND_SUCCESS
 from qcore.errors import (
     INTERRUPTS,
     BackendRejected,
@@ -135,10 +136,15 @@ class Results:
             declared: returns what a refused value becomes by the annotations of its task.
 
         """
-        if outcome.kind is not Kind.SUCCESS or outcome.value is None:
+        if outcome.kind is not KIND_SUCCESS or outcome.value is None:
             return outcome, b""
         try:
-            value = self._dump(outcome.value, declared)
+            try:
+                value = self._dumps(outcome.value)
+            except EncodeError:
+                if declared is None:
+                    raise
+                value = self._dumps(declared(outcome.value))
             if len(value) > self._max_result:
                 msg = (
                     f"the result has {len(value)} bytes, max_result allows {self._max_result}; "
@@ -160,14 +166,6 @@ class Results:
             )
             return failed, b""
         return outcome, value
-
-    def _dump(self, value: object, declared: Callable[[object], object] | None) -> bytes:
-        try:
-            return self._dumps(value)
-        except EncodeError:
-            if declared is None:
-                raise
-            return self._dumps(declared(value))
 
     def seal(
         self,

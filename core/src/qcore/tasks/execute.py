@@ -8,6 +8,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from qcore.compared import KIND_SUCCESS
 from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
 from qcore.model import Kind, Outcome
@@ -121,7 +122,7 @@ class Executor:
                     value = context.run(call, *args, **kwargs)
             finally:
                 self._armed = 0
-            outcome = Outcome(Kind.SUCCESS, value, started=started, finished=time.time())
+            outcome = Outcome(KIND_SUCCESS, value, started=started, finished=time.time())
         except BaseException as exc:
             if FORKS.count != self._forks:
                 _leave(exc)

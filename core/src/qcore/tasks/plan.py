@@ -52,6 +52,7 @@ class TaskPlan:
         "once",
         "rules",
         "save",
+        "special",
         "timeout",
     )
 
@@ -77,6 +78,8 @@ class TaskPlan:
         self.once = False
         #: crashes that its declaration allows, where its message does not say; None = see `rules`
         self.max_crashes: int | None = None
+        #: it has a limit, is acknowledged before it begins or has `max_crashes`, which few tasks do
+        self.special = self.limit is not None
         #: names of exceptions after which the task is retried; None = every exception
         self.on: frozenset[str] | None = None if head.on is None else frozenset(head.on)
         #: why the function cannot be called; "" if it can, or was not searched yet
@@ -113,6 +116,7 @@ class TaskPlan:
             self.max_crashes = getattr(found, "__qcore_max_crashes__", None)
             if self.max_crashes is not None:
                 self.rules = attrs.evolve(self.rules, max_crashes=self.max_crashes)
+        self.special = self.limit is not None or self.once or self.max_crashes is not None
         # An object with an asynchronous __call__ is called as a coroutine function is.
         self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self.convert = convert_arguments(function)
@@ -228,5 +232,6 @@ class Planner:
         seconds = self._timeout if head.timeout is None else head.timeout
         plan.timeout = int(seconds * _NANO) if seconds else 0
         plan.once = self._once if head.at_most_once is None else head.at_most_once
+        plan.special = plan.special or plan.once
         plan.save = self._save if head.save is None else head.save
         return plan

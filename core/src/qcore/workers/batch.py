@@ -6,9 +6,10 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from qcore.compared import KIND_SUCCESS, STATE_SUCCESS
 from qcore.errors import BackendRejected, BackendUnavailable, EnvelopeError, MalformedMessage
 from qcore.flows.commit import Committer, expiring_success
-from qcore.flows.completion import Completion
+from qcore.flows.completion import Completion, completions_of
 from qcore.flows.continuation import ContinuationBuilder, wants_value
 from qcore.flows.emulation import counts_in_results
 from qcore.hookspecs import RejectedEvent, SettledEvent
@@ -78,8 +79,9 @@ class Batch:
         #: how many of the batch are settled, and how many have finished
         self._settled = 0
         self.ended = 0
-        #: what is to be written of messages in the journal, in their order, from `_settled` on
-        self._finished: list[Completion] = []
+        #: what is to be written of messages in the journal from `_settled` on; a message that stands
+        #: there by itself is only acknowledged
+        self._finished: list[Completion | LeasedMessage] = []
         #: what is to be written of messages that did not run
         self._unrun: list[Completion] = []
         #: ids of tasks that failed at their first delivery and will run again
@@ -142,24 +144,24 @@ class Batch:
     def finish(self, index: int, message: LeasedMessage, outcome: Outcome) -> bool:
         """Record how a message ended; return False if it must be settled before the next begins."""
         self.ended = index + 1
-        if outcome.kind is Kind.SUCCESS:
+        if outcome.kind is KIND_SUCCESS:
             plan = message.plan
-            # Most messages need no more than an acknowledgement.
-            stored = plan.save or message.has_follow_ups or message.acknowledged
-            value = b""
-            if plan.save or message.acknowledged or (stored and wants_value(plan.head, message.tail)):
-                outcome, value = self._results.dump(outcome, plan.declared)
-            if outcome.kind is Kind.SUCCESS:
-                done = Completion(Settlement(message.receipt, id=message.opened.id))
-                if self._events.wanted:
-                    done.event = self._event(message, Action.ACK, Kind.SUCCESS)
-                if stored:
-                    return self._record(index, message, done, State.SUCCESS, outcome, value)
-                self._finished.append(done)
+            if not (plan.save or message.has_follow_ups or message.acknowledged):
+                self._finished.append(self._acknowledged(message) if self._events.wanted else message)
                 return True
+            value = b""
+            if plan.save or message.acknowledged or wants_value(plan.head, message.tail):
+                outcome, value = self._results.dump(outcome, plan.declared)
+            if outcome.kind is KIND_SUCCESS:
+                done = self._acknowledged(message)
+                return self._record(index, message, done, STATE_SUCCESS, outcome, value)
         outcome = leased.keep_gathered(message, outcome)
         done, state = self._fail(message, outcome)
         return self._record(index, message, done, state, outcome, b"")
+
+    def _acknowledged(self, message: LeasedMessage) -> Completion:
+        event = self._event(message, Action.ACK, Kind.SUCCESS) if self._events.wanted else None
+        return Completion(Settlement(message.receipt, id=message.opened.id), event=event)
 
     def _record(  # noqa: PLR0917 - what a record is made of
         self,
@@ -174,14 +176,12 @@ class Batch:
         result = None
         has_follow_ups = False
         if state is not None:
-            progress = self._page.metrics.progress(*self._page.position())
-            result = leased.seal_result(
-                self._results, message, state, outcome, value, message.failures + 1, progress
-            )
+            progress, attempts = self._page.last_progress(), message.failures + 1
+            result = leased.seal_result(self._results, message, state, outcome, value, attempts, progress)
             has_follow_ups = message.has_follow_ups and state.final
-            if state is State.SUCCESS and not message.plan.save:
+            if state is STATE_SUCCESS and not message.plan.save:
                 result = expiring_success(result)
-            if message.acknowledged or message.plan.save or state is not State.SUCCESS:
+            if message.acknowledged or message.plan.save or state is not STATE_SUCCESS:
                 done.result = result
             if has_follow_ups:
                 done.reopened_result = result
@@ -279,18 +279,20 @@ class Batch:
         # What the supervisor settled for this worker during a long task is not settled again.
         self._page.commands.await_flush(self._page.seq)
         flushed = max(0, self._page.flushed() - self._settled)
-        completions = self._finished[flushed:] + self._unrun
+        finished = self._finished[flushed:]
+        acks = [Settlement(m.receipt, id=m.opened.id) for m in finished if isinstance(m, LeasedMessage)]
+        completions = [*(completions_of(finished) if len(acks) < len(finished) else ()), *self._unrun]
         self.refused = frozenset()
         try:
-            deliveries = self._committer.commit(completions, limit)
+            deliveries = self._committer.commit(completions, limit, acks)
         except BackendUnavailable:
             self._reopen()
             raise
         except BackendRejected:
             deliveries = ()
-            self._commit_each(completions)
+            self._commit_each([*completions, *map(Completion, acks)])
         if self._events.wanted:
-            self._events.emit(self._unrun + self._finished)
+            self._events.emit([*self._unrun, *completions_of(self._finished)])
         self._settled = self.ended
         self._page.mark_settled(self.ended)
         self._finished, self._unrun = [], []
@@ -309,7 +311,7 @@ class Batch:
     def _reopen(self) -> None:
         """Have messages with follow-up messages redelivered: those may have been enqueued, or not."""
         if self._redelivers:
-            for one in self._finished + self._unrun:
+            for one in [*completions_of(self._finished), *self._unrun]:
                 one.reopen()
 
     def _event(

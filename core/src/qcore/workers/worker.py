@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from qcore.errors import BackendError, BackendRejected, BackendUnavailable, Interrupted
+from qcore.errors import BackendError, BackendUnavailable, Interrupted
 from qcore.guarding import guarded
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.progress import PAGE
@@ -15,14 +15,13 @@ from qcore.journal.records import ExitReason, WorkerState
 from qcore.journal.waiting import ONLY_WORKER_OF
 from qcore.runtime import Runtime
 from qcore.tasks.execute import Executor
-from qcore.tasks.limits import Limiter
 from qcore.tasks.plan import Planner
 from qcore.worker_hooks import HOOKS
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
 from qcore.workers.events import measure_wait
 from qcore.workers.farewell import say_farewell
-from qcore.workers.leased import rejected_outcome
+from qcore.workers.own_rules import OwnRules
 from qcore.workers.prefetch import TARGET, Prefetch
 from qcore.workers.replacement import process, replacement_due
 from qcore.workers.signals import SignalHandlers
@@ -36,9 +35,8 @@ if TYPE_CHECKING:
     from qcore.backoff import Backoff
     from qcore.config import Config
     from qcore.journal.pages import Page
-    from qcore.model import Delivery, Outcome
+    from qcore.model import Delivery
     from qcore.plugins import Plugins
-    from qcore.tasks.limits import Limit
     from qcore.tasks.plan import TaskPlan
     from qcore.workers.leased import LeasedMessage
 
@@ -133,10 +131,10 @@ class Worker:
             once=config.at_most_once,
         )
         self._prefetch = Prefetch(config, capabilities.max_batch)
-        self._limiter = Limiter(runtime.coordination_stores)
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
         self._batch.take_raised = self._executor.take_raised
-        self._once = BeginOnce(runtime, self._store, self._page, self._batch, self._until_answered)
+        once = BeginOnce(runtime, self._store, self._page, self._batch, self._until_answered)
+        self._own_rules = OwnRules(runtime, self._page, once, self._failures, lambda: self._stopping)
 
     def _connected(self, make: Callable[[], _T]) -> _T:
         """Return a connection once the backend gives one."""
@@ -172,7 +170,9 @@ class Worker:
 
     def _run(self, entries: Sequence[LeasedMessage], now: int) -> None:
         """Run a batch, task by task."""
-        page, batch, executor = self._page, self._batch, self._executor
+        page, batch = self._page, self._batch
+        run, after_task = self._executor.run, self._surroundings.after_task
+        monotonic_ns = time.monotonic_ns
         began = now
         #: tasks whose time is counted; deferred ones are not
         counted = self._total
@@ -190,29 +190,24 @@ class Worker:
             deadline = now + plan.timeout if plan.timeout and not plan.once else 0
             if not page.begin(index, now, deadline):
                 break
-            if plan.max_crashes is not None:
-                page.limit_crashes(index, plan.max_crashes)
+            started = now
             outcome = None
-            if plan.limit is not None:
-                outcome, wait = self._acquire(entry.opened.id, plan.limit)
+            # Most tasks have no rules of their own.
+            if special := plan.special:
+                outcome, deadline, wait = self._own_rules.begin(index, entry, deadline)
                 if wait:
                     if not batch.defer(index, entry, wait):
                         break
                     page.end(index + 1, self._total)
                     continue
-            started = now
-            if plan.once and outcome is None:
-                outcome, deadline = self._once.start(index, entry)
             if outcome is None:
-                outcome = executor.run(entry.opened, plan, entry.failures + 1, deadline, entry.upstream_args)
+                outcome = run(entry.opened, plan, entry.failures + 1, deadline, entry.upstream_args)
             self._total += 1
             recorded = batch.finish(index, entry, outcome)
-            if plan.limit is not None:
-                # The task ends before its permit is released, or the supervisor would extend the permit.
-                page.end(index + 1, self._total)
-                self._limiter.release(entry.opened.id, plan.limit)
-            self._surroundings.after_task()
-            now = time.monotonic_ns()
+            if special:
+                self._own_rules.end(index, entry, self._total)
+            after_task()
+            now = monotonic_ns()
             if not recorded or now - began > TARGET:
                 # The last task alone may have taken most of the time.
                 page.metrics.ran(1, now - started)
@@ -233,19 +228,6 @@ class Worker:
         plan.find()
         self._surroundings.adopt()
         HOOKS.start()
-
-    def _acquire(self, id: bytes, limit: Limit) -> tuple[Outcome | None, float]:
-        """Return how a task under a limit ends that cannot begin, and the seconds it has to wait."""
-        backoff = self._failures.backoff()
-        while True:
-            try:
-                return None, self._limiter.acquire(id, limit)
-            except BackendRejected as exc:
-                return rejected_outcome(exc), 0.0
-            except BackendUnavailable as exc:
-                self._wait_out(exc, backoff)
-                if self._stopping:
-                    return None, backoff.seconds
 
     def _lease(self) -> Sequence[Delivery]:
         """Wait until the queue has a message; return nothing when stopped."""

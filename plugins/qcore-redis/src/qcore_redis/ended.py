@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from qcore.model import Settlement
     from qcore_redis.client import Client
 
+#: found once, because Python 3.11 makes two calls to find a member
+_ACK: Final = Action.ACK
+
 #: bytes of an id
 _ID: Final = 16
 
@@ -42,7 +45,7 @@ class Ended:
 
     def words(self, settlements: Sequence[Settlement]) -> list[bytes | int]:
         """Return the arguments of `remember` for messages that are acknowledged; nothing if none is."""
-        ids = [one.id for one in settlements if one.id and one.action is Action.ACK]
+        ids = [one.id for one in settlements if one.id and one.action is _ACK]
         if not ids:
             return []
         packed: list[bytes | int] = [max(1, round(self.window * 1000)), self.limit]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qcore.model import Action
 from qcore_redis.codec import is_far, is_receipt
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.model import Settlement
+
+#: found once, because Python 3.11 makes two calls to find a member
+_ACK: Final = Action.ACK
 
 
 def words(settlements: Sequence[Settlement]) -> tuple[int, list[bytes | str | int]]:
@@ -34,7 +37,7 @@ def _lease(token: bytes, found: dict[bytes, Settlement]) -> list[bytes | str | i
     for index, one in found.items():
         far = is_far(one.receipt)
         careful = careful or far
-        if one.action is Action.ACK:
+        if one.action is _ACK:
             acks.append(bytes([index[0] & 0x7F, index[1]]) if far else index)
         else:
             others += [
