@@ -314,6 +314,22 @@ def test_what_a_reporter_raises_hurts_nobody() -> None:
     assert (told.made, told.lost, len(good.told)) == (1, 1, 1)
 
 
+def test_an_exception_that_answers_by_another_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """It is the user's, and may do so whatever it is asked for."""
+
+    class Odd(Exception):
+        @property
+        def __cause__(self) -> BaseException:  # type: ignore[override]  # as odd as can be
+            raise ZeroDivisionError
+
+    told = reporters(Tracker())
+
+    told.report(attrs.evolve(REPORT, error=raised(Odd())))
+
+    assert told.lost == 1
+    assert f"a failure is not reported: task {TASK.id}" in caplog.text
+
+
 def test_without_reporters_nothing_is_begun() -> None:
     """Neither a thread nor a report."""
     before = threading.active_count()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import socket
 import threading
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from qcore.errors import INTERRUPTS
 from qcore.interfaces import ErrorReport
 from qcore.model import TaskInfo
 from qcore.wording import reason, without
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import ErrorReporter
     from qcore_reports.policy import Policy
+
+_log = logging.getLogger("qcore.reporting")
 
 #: Seconds error reporters get to send what waits when a process ends.
 FLUSH_SECONDS: Final = 2.0
@@ -77,6 +81,15 @@ class Reporters:
 
     def report(self, report: ErrorReport, context: Context | None = None) -> None:
         """Have all be told that want to know; return at once."""
+        try:
+            self._report(report, context)
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - logged; a user's exception may answer whatever is asked of it by another
+            _log.exception("a failure is not reported: task %s", report.task.id)
+            self._count(0, len(self._all))
+
+    def _report(self, report: ErrorReport, context: Context | None) -> None:
         wanting = [one for one in self._all if one[1].wants(report)]
         if not any(policy.send_arguments for _, policy, _ in wanting) and report.error is not None:
             release_locals(report.error)
