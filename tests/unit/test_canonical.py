@@ -11,6 +11,8 @@ from qcore import App, Config
 from qcore.tasks.call import Call, Options
 from qcore.tasks.unique import key_of
 
+pytestmark = pytest.mark.portable
+
 UNIQUE = Options(unique=True)
 _MARK: Any = object()
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 
 class Ended(NamedTuple):
     """How a command ended."""

@@ -8,6 +8,8 @@ from qcore.cli import formatting
 from qcore.cli.text import columns, cut, cut_within, width
 from qcore.status import Percentiles, Progress
 
+pytestmark = pytest.mark.portable
+
 MIB = 1024 * 1024
 
 

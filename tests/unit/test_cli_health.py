@@ -21,6 +21,8 @@ from qcore.status import WorkerStatus
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 IDLE = ClusterStatus(
     id="1",
     name="health",

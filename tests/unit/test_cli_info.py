@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 GIB = 1024**3
 MIB = 1024**2
 TASK = "0192f0c1a2b37c4d8e9fa0b1c2d3e4f5"

@@ -12,6 +12,8 @@ from qcore.cli.progress import Bar, Lines, Silent, progress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from qcore.cli.text import plain, seconds, shown
 from qcore.sanitize import clean, line
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.mark.parametrize(
     ("hostile", "expected"),

@@ -22,6 +22,8 @@ from qcore_process import cpus
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+pytestmark = pytest.mark.portable
+
 KEY = "an old song of the sea, sung twice"
 
 

@@ -14,6 +14,8 @@ from qcore.errors import ConfigError
 from qcore.plugins import Plugins
 from qcore.settings import options
 
+pytestmark = pytest.mark.portable
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()

@@ -14,6 +14,8 @@ from qcore.errors import ConfigError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
 
+pytestmark = pytest.mark.portable
+
 
 @attrs.frozen(kw_only=True)
 class Pool:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 KEY = "an old song of the sea sung twice"
 CHECK = "check quotes and commas"
 

@@ -17,6 +17,8 @@ from tests.unit.test_batch import Moody
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.portable
+
 
 def task(number: int = 0) -> int:
     """Stand for work."""

@@ -18,6 +18,8 @@ from tests.unit.sqlite_base import settings_for
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 KEYS = st.sampled_from(["a", "b"])
 HOLDERS = st.sampled_from([b"1", b"2", b"3", b"4"])
 #: whole seconds, so that no answer depends on rounding

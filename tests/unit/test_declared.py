@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from qcore import Schedule
 
+pytestmark = pytest.mark.portable
+
 SETTINGS = {"name": "plans", "secret_key": "k" * 40, "memory": {}, "time_zone": "Europe/Amsterdam"}
 
 

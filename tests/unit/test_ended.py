@@ -18,6 +18,8 @@ from qcore_sqlite.ended import Ended
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+pytestmark = pytest.mark.portable
+
 #: what a column of SQLite can hold, whatever type it was declared with
 ANYTHING = st.one_of(
     st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(max_size=20), st.binary(max_size=40)

@@ -32,6 +32,8 @@ from qcore.messages.envelope import (
 )
 from qcore.messages.signing import MAC_SIZE, KeyRing
 
+pytestmark = pytest.mark.portable
+
 SECRET: Final = "a secret of more than thirty-two characters"
 GOLDEN: Final = Path(__file__).parent / "golden" / "envelopes-v1.json"
 #: offsets of the fields of the header

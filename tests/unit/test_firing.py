@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from qcore.messages.envelope import Head, Opened
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.fixture
 def app() -> Iterator[App]:

@@ -10,6 +10,8 @@ from qcore.connection_pool import ConnectionPool
 from qcore.tasks.limit_backoff import ConcurrencyBackoff
 from qcore.tasks.limits import Limit, Limiter
 
+pytestmark = pytest.mark.portable
+
 ONE = Limit(key="a", concurrency=1)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 ID: Final = "0" * 32
 #: every verb that acts on what is there
 VERBS: Final = (

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker
 
+pytestmark = pytest.mark.portable
+
 KEY = "a key of the tests of moving"
 
 #: moves, and dies by its own hand once a number of batches have arrived that are not yet taken away

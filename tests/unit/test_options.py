@@ -16,6 +16,8 @@ from qcore.messages.envelope import decode_head
 from qcore.tasks.call import VALIDATORS
 from qcore.testing import captured
 
+pytestmark = pytest.mark.portable
+
 
 class Colour(StrEnum):
     """A text that is more than a text."""

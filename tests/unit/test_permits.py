@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from qcore.messages.envelope import read_head
 from qcore.supervision.renewal import keep_permits
 from qcore.supervision.slot import Slot
@@ -13,6 +15,8 @@ from tests.unit.test_batch import Bench
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.portable
 
 
 def test_a_permit_released_while_it_is_extended_stays_free(tmp_path: Path) -> None:

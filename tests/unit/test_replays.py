@@ -19,6 +19,8 @@ from qcore_testing.memory.coordination import MemoryCoordination
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+pytestmark = pytest.mark.portable
+
 
 class Clock:
     """A wall clock that stands until it is moved."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from qcore import App, Schedule
 
+pytestmark = pytest.mark.portable
+
 #: a time of the wall clock, as a program gives it
 JANUARY = datetime(2026, 1, 31, 9)  # noqa: DTZ001 - that it has no zone is what is tried
 

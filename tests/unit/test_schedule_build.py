@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from qcore import Schedule
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.fixture
 def app() -> Iterator[App]:

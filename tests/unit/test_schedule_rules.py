@@ -18,6 +18,8 @@ from qcore_calendar.slots import missed_slots
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.portable
+
 ZONES: Final = {
     name: ZoneInfo(name) for name in ("Europe/Amsterdam", "America/New_York", "Australia/Lord_Howe")
 }

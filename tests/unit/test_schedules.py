@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from qcore.hookspecs import EnqueueEvent
 
+pytestmark = pytest.mark.portable
+
 SETTINGS = {"name": "plans", "secret_key": "k" * 40, "memory": {}, "time_zone": "Europe/Amsterdam"}
 
 

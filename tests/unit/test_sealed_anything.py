@@ -19,6 +19,8 @@ from qcore.messages.sealer import STATUS, Sealer
 from qcore.model import State, StoredResult
 from qcore.runtime import Runtime
 
+pytestmark = pytest.mark.portable
+
 KEYS = ("the first key of these tests", "the second key of these tests")
 CONTROL = Sealer(KEYS, "control", "q")
 RUNTIME = Runtime(Config.from_dict({"name": "q", "secret_key": list(KEYS)}))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.portable
+
 OLD, NEW = "o" * 40, "n" * 40
 
 #: another value of each field that a schedule has

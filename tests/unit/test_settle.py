@@ -24,6 +24,8 @@ from qcore.settle import (
     release_after,
 )
 
+pytestmark = pytest.mark.portable
+
 ACK, RETRY, RELEASE, DEAD_LETTER = Action.ACK, Action.RETRY, Action.RELEASE, Action.DEAD_LETTER
 SUCCESS, FAILED, RETRYING = State.SUCCESS, State.FAILED, State.RETRYING
 

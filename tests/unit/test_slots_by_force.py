@@ -12,6 +12,8 @@ import pytest
 
 from qcore_calendar.rules import parse, slots
 
+pytestmark = pytest.mark.portable
+
 #: with half hours, two hours, gaps at midnight, a day that was left out, and some that never change
 ZONES: Final = (
     "Africa/Cairo",
