@@ -111,14 +111,13 @@ ROOMS: Final = {
         {"task", "execute", "unique", "django_q", "arguments"},
         {"outcomes"},
         {"call", "plan"},
-        {"tracebacks", "limits", "resolve"},
-        {"limit_backoff", "identity"},
+        {"tracebacks", "limits"},
+        {"limit_backoff"},
     ),
     "settings": (
         {"sections"},
         {"crosscheck"},
         {"options"},
-        {"keyfile"},
     ),
     "journal": (
         {"waiting"},

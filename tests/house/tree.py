@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "src" / "qcore"
 #: packages in core's wheel that know nothing of the engine
-LIBRARIES = ("qcore_calendar", "qcore_process", "qcore_reports", "qcore_settings", "qcore_values")
+LIBRARIES = (
+    "qcore_calendar",
+    "qcore_names",
+    "qcore_process",
+    "qcore_reports",
+    "qcore_settings",
+    "qcore_values",
+)
 
 
 class Module(NamedTuple):

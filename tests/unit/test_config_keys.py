@@ -14,7 +14,7 @@ import pytest
 from qcore.config import Config
 from qcore.errors import ConfigError
 from qcore.plugins import Plugins
-from qcore.settings import keyfile
+from qcore_settings import keyfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

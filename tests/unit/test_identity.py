@@ -13,8 +13,8 @@ import pytest
 
 from qcore import App, Config
 from qcore.errors import TaskNameError
-from qcore.tasks.resolve import name_of, resolve
 from qcore.testing import captured
+from qcore_names.resolve import name_of, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

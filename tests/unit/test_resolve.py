@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from qcore.errors import ImportedMainReached, TaskNameError, TaskNotAllowed, TaskNotFound
-from qcore.tasks.resolve import IMPORTING_MAIN, Script, ScriptFinder, name_of, resolve
+from qcore_names.resolve import IMPORTING_MAIN, Script, ScriptFinder, name_of, resolve
 from qcore_values.annotations import convert_arguments
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class Tools:
 @pytest.mark.parametrize(
     ("function", "name"),
     [
-        (resolve, "qcore.tasks.resolve.resolve"),
+        (resolve, "qcore_names.resolve.resolve"),
         (Tools.use, f"{__name__}.Tools.use"),
         ("any.dotted.name", "any.dotted.name"),
     ],
@@ -384,7 +384,7 @@ def test_a_script_whose_work_is_guarded_is_imported_whole(script: Callable[[str]
 def test_only_the_import_of_the_script_counts_as_one(script: Callable[[str], None]) -> None:
     """A program that imports the script's tasks later may enqueue them."""
     script(
-        "from qcore.tasks.resolve import IMPORTING_MAIN\nseen = IMPORTING_MAIN.get()\ndef f(): return seen\n"
+        "from qcore_names.resolve import IMPORTING_MAIN\nseen = IMPORTING_MAIN.get()\ndef f(): return seen\n"
     )
 
     assert (True, False) == (resolve("script_x.f", None)(), IMPORTING_MAIN.get())

@@ -16,12 +16,12 @@ from qcore.schedules.app_api import Schedules
 from qcore.schedules.messages import destination
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import lift_options, options_from_django_q
-from qcore.tasks.identity import DeclaredNames
 from qcore.tasks.producer import check_repetition, seal_calls
-from qcore.tasks.resolve import IMPORTING_MAIN, name_of
 from qcore.tasks.task import Job, Sender, Task, bind
 from qcore.validators import text
 from qcore.worker_hooks import DeclaresWorkerHooks
+from qcore_names.identity import DeclaredNames
+from qcore_names.resolve import IMPORTING_MAIN, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

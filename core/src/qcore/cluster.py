@@ -32,8 +32,8 @@ from qcore.supervision.control import Control, serve, take_over
 from qcore.supervision.protocol import Boot
 from qcore.supervision.supervisor import Supervisor
 from qcore.supervision.zygote import adopt, preload_of
-from qcore.tasks.resolve import IMPORTING_MAIN, Script, main_script
 from qcore.tasks.task import Task
+from qcore_names.resolve import IMPORTING_MAIN, Script, main_script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

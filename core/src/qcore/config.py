@@ -14,7 +14,8 @@ from qcore import wording
 from qcore.errors import ConfigError
 from qcore.interfaces import Settings
 from qcore.plugins import Plugins
-from qcore.settings import crosscheck, keyfile, options, sections
+from qcore.settings import crosscheck, options, sections
+from qcore_settings import keyfile
 from qcore_settings.rules import UNSET, InvalidValue, is_none, problem_with
 from qcore_settings.shapes import text_fields
 from qcore_settings.sources import Layers

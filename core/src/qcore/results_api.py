@@ -12,8 +12,8 @@ from qcore.begun import read_result
 from qcore.errors import ResultGone, ResultNotReady, TaskFailed
 from qcore.journal.waiting import ONLY_WORKER_OF, SelfWait
 from qcore.model import State
-from qcore.tasks.resolve import imported
 from qcore.tasks.task import id_of
+from qcore_names.resolve import imported
 from qcore_values.annotations import restored
 
 if TYPE_CHECKING:

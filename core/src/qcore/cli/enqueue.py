@@ -13,7 +13,7 @@ from qcore.cli.result import print_result
 from qcore.cli.text import say
 from qcore.errors import QcoreError
 from qcore.tasks.call import UNSET, Call, Options
-from qcore.tasks.resolve import name_of
+from qcore_names.resolve import name_of
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -15,8 +15,8 @@ from qcore.cli.progress import progress
 from qcore.cli.text import say, say_json
 from qcore.config import Config
 from qcore.errors import QcoreError
-from qcore.settings import keyfile
 from qcore.wording import counted
+from qcore_settings import keyfile
 from qcore_settings.rules import InvalidValue
 
 if TYPE_CHECKING:

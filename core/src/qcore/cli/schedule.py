@@ -14,8 +14,8 @@ from qcore.cli.text import say, say_json, table
 from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
 from qcore.errors import QcoreError, ScheduleError, TaskNameError
 from qcore.sanitize import line
-from qcore.tasks.resolve import name_of
 from qcore_calendar import rules
+from qcore_names.resolve import name_of
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

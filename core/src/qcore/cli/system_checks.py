@@ -18,11 +18,11 @@ from qcore.cli.overview import statuses
 from qcore.journal.pages import Journal
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
-from qcore.settings import keyfile
 from qcore.supervision.unsigned import is_unsigned
 from qcore.wording import counted
 from qcore_calendar.slots import passed_over
 from qcore_process.cpus import available
+from qcore_settings import keyfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

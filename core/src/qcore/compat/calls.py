@@ -12,8 +12,8 @@ from qcore.flows.app_api import collected
 from qcore.messages.workflow import COLLECTED
 from qcore.tasks.call import merge_options, with_options
 from qcore.tasks.django_q import DJANGO_Q_OPTIONS, options_from_django_q
-from qcore.tasks.resolve import name_of
 from qcore.tasks.task import Sender
+from qcore_names.resolve import name_of
 from qcore_values.data import as_data
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from qcore.schedules.build import check_broker, check_changes, draft, edited, re
 from qcore.schedules.swap import swap
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import options_from_django_q
-from qcore.tasks.resolve import main_script
 from qcore.tasks.task import Job, bind
 from qcore_calendar import rules
 from qcore_calendar.when import When, check_count
+from qcore_names.resolve import main_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,8 +9,8 @@ from typing import Any, Final
 import attrs
 
 from qcore.interfaces import Per
-from qcore.settings import keyfile
 from qcore_process.cpus import available
+from qcore_settings import keyfile
 from qcore_settings.rules import (
     UNSET,
     Rule,

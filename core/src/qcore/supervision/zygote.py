@@ -32,9 +32,9 @@ from qcore.supervision.protocol import (
     encode,
     wake_with_parent,
 )
-from qcore.tasks.resolve import Script, ScriptFinder
 from qcore.user_modules import import_user_module
 from qcore.workers.worker import Worker
+from qcore_names.resolve import Script, ScriptFinder
 from qcore_process.exit_handlers import forget_exit_handlers, forget_finalizers
 from qcore_process.forked import EX_SOFTWARE
 from qcore_process.process_group import kill, kill_group

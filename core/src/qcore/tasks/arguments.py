@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qcore.errors import EncodeError
-from qcore.tasks.resolve import imported
+from qcore_names.resolve import imported
 from qcore_values.annotations import declared_data
 
 if TYPE_CHECKING:

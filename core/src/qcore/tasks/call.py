@@ -9,8 +9,8 @@ import msgspec
 
 from qcore.messages.envelope import Head, encode_head
 from qcore.settle import Retry
-from qcore.tasks.resolve import name_of
 from qcore.validators import boolean, integer, refuse, seconds, text
+from qcore_names.resolve import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self
 
 from qcore.errors import TaskNameError
 from qcore.tasks.call import DEFAULT, Call, Options, merge_options, with_options
-from qcore.tasks.identity import refuse_methods, refuse_stand_ins
-from qcore.tasks.resolve import name_of
+from qcore_names.identity import refuse_methods, refuse_stand_ins
+from qcore_names.resolve import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import NotSupported
 from qcore.tasks.limits import release, short
-from qcore.tasks.resolve import imported
+from qcore_names.resolve import imported
 from qcore_values.canonical import canonical_call
 
 if TYPE_CHECKING:

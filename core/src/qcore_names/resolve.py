@@ -20,7 +20,7 @@ import attrs
 
 from qcore import wording
 from qcore.errors import ImportedMainReached, TaskNameError, TaskNotAllowed, TaskNotFound
-from qcore.tasks.identity import refuse_methods, spelled
+from qcore_names.identity import refuse_methods, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

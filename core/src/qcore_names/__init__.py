@@ -1,0 +1,1 @@
+"""Names of functions: from a function to its name, and back."""
