@@ -253,7 +253,7 @@ def test_junk_does_not_fill_the_log(land: Land, capfd: pytest.CaptureFixture[str
     """There is one line for a kind and second, with a count, of those that are kept and of the others."""
     app, cluster = land.both(workers=1, unsigned_limit=1000)
     with app.runtime.brokers.connection() as broker:
-        broker.enqueue([Outgoing(os.urandom(16), os.urandom(100)) for _ in range(2000)])
+        broker.enqueue([Outgoing(os.urandom(16), b"\xff" + os.urandom(99)) for _ in range(2000)])
         until(lambda: (size := broker.size()).dead_letters == 1000 and not size.ready and not size.leased)
     assert app.enqueue(tasks.add, 1, 2).result(wait=45) == 3
     cluster.stop()
