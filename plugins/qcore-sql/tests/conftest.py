@@ -209,7 +209,11 @@ class MariaDb(Process):
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(str(self.folder / "socket"))
         return pymysql.connect(
-            user="root", unix_socket=str(self.folder / "socket"), database=namespace or None, autocommit=True
+            user="root",
+            unix_socket=str(self.folder / "socket"),
+            database=namespace or None,
+            autocommit=True,
+            ssl_disabled=True,
         )
 
     def url(self, namespace: str, user: str = "root") -> str:
