@@ -150,7 +150,7 @@ def test_save_limit_bounds_successes(land: Land, limit: int, kept: int) -> None:
 
 def test_lowered_save_limit_shrinks_what_is_kept_and_spares_failures(land: Land) -> None:
     """A lower `save_limit` forgets the oldest successes at once, failures never."""
-    app, cluster = land.both(save_limit=0, ack_failures=True)
+    app, cluster = land.both(workers=1, save_limit=0, ack_failures=True)
     jobs = [app.enqueue(tasks.add, n, n) for n in range(30)]
     failed = [app.enqueue(tasks.fail) for _ in range(10)]
     finals([*jobs, *failed])
