@@ -87,8 +87,9 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 class Scene:
     """One queue on one server, what works on it, and what tasks have written down."""
 
-    def __init__(self, table: dict[str, Any], folder: Path) -> None:
+    def __init__(self, table: dict[str, Any], folder: Path, server: Any) -> None:
         self._table = table
+        self.server = server
         self.app = App(Config.from_dict(table))
         self.folder = folder
         self.path = str(folder / "witness")
@@ -133,7 +134,7 @@ def scene(tmp_path: Path, own: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator
         "shutdown_timeout": 5,
         "redis": {"unix_socket_path": own.path},
     }
-    made = Scene(table, tmp_path)
+    made = Scene(table, tmp_path, own)
     yield made
     made.leave()
 
@@ -318,6 +319,8 @@ def test_message_that_a_frozen_idle_worker_was_handed_does_not_wait_for_its_leas
     task = scene.app.task(name="flow_tasks_here.double")(os.getpid)
     assert task.enqueue(1).result(wait=45) == 2
     worker = cluster.status().workers[0].pid
+    with scene.server.client() as client:
+        until(lambda: client.info("clients")["blocked_clients"] == 1, "the worker to wait at the server")
 
     os.kill(worker, signal.SIGSTOP)
     job = task.enqueue(2)
