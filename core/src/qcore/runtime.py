@@ -10,6 +10,7 @@ import attrs
 from qcore.backend_clock import BackendClock
 from qcore.connection_pool import ConnectionPool
 from qcore.errors import ConfigError
+from qcore.lazy import cached
 from qcore.making import load_broker_class, make
 from qcore.messages.envelope import Envelope
 from qcore.messages.results import Results
@@ -79,7 +80,7 @@ class Runtime:
         """The secret keys: the first signs, all verify."""
         return self.config.keys()
 
-    @cached_property
+    @cached
     def envelope(self) -> Envelope:
         """Seals and opens messages."""
         config = self.config
@@ -92,7 +93,7 @@ class Runtime:
             whence=config.key_text,
         )
 
-    @cached_property
+    @cached
     def results(self) -> Results:
         """Seals and opens results."""
         config = self.config
@@ -107,17 +108,17 @@ class Runtime:
             ttl=config.result_ttl or 0.0,
         )
 
-    @cached_property
+    @cached
     def schedule_sealer(self) -> Sealer:
         """Seals and opens schedules."""
         return Sealer(self.secrets, "schedule", self.config.name)
 
-    @cached_property
+    @cached
     def status_sealer(self) -> Sealer:
         """Seals and opens the status of clusters."""
         return Sealer(self.secrets, "status", self.config.name)
 
-    @cached_property
+    @cached
     def control_sealer(self) -> Sealer:
         """Seals and opens control flags."""
         return Sealer(self.secrets, "control", self.config.name)
