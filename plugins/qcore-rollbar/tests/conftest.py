@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import logging
-import shutil
-import subprocess
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +12,7 @@ import rollbar
 
 from qcore import App, Cluster, Config
 from qcore_rollbar import RollbarReporter
+from qcore_testing.backends import queue_settings
 from qcore_testing.http_sink import HttpSink
 
 if TYPE_CHECKING:
@@ -101,21 +98,8 @@ def started(service: Rollbar) -> Callable[..., RollbarReporter]:
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.further)])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Return the settings of a queue: in a file, and again on a server."""
-    if request.param == "sqlite":
-        yield {"sqlite": {"path": str(tmp_path / "queue.db")}}
-        return
-    program = shutil.which("redis-server")
-    if program is None or importlib.util.find_spec("qcore_redis") is None:
-        pytest.skip("there is no redis-server, or no qcore-redis")
-    with tempfile.TemporaryDirectory() as folder:
-        # The path of a socket must be short.
-        path = f"{folder}/r.sock"
-        server = subprocess.Popen([program, "--port", "0", "--unixsocket", path, "--save", ""])
-        try:
-            yield {"redis": f"unix://{path}"}
-        finally:
-            server.kill()
-            server.wait()
+    with queue_settings(request.param, tmp_path) as settings:
+        yield settings
 
 
 @pytest.fixture

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
-import shutil
-import subprocess
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +13,7 @@ from sentry_sdk.integrations import logging as sentry_logging
 
 from qcore import App, Cluster, Config
 from qcore_sentry import SentryReporter
+from qcore_testing.backends import queue_settings
 from qcore_testing.http_sink import HttpSink
 
 if TYPE_CHECKING:
@@ -120,21 +117,8 @@ def started(sentry: Sentry) -> Callable[..., SentryReporter]:
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.further)])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Return the settings of a queue: in a file, and again on a server."""
-    if request.param == "sqlite":
-        yield {"sqlite": {"path": str(tmp_path / "queue.db")}}
-        return
-    program = shutil.which("redis-server")
-    if program is None or importlib.util.find_spec("qcore_redis") is None:
-        pytest.skip("there is no redis-server, or no qcore-redis")
-    with tempfile.TemporaryDirectory() as folder:
-        # The path of a socket must be short.
-        path = f"{folder}/r.sock"
-        server = subprocess.Popen([program, "--port", "0", "--unixsocket", path, "--save", ""])
-        try:
-            yield {"redis": f"unix://{path}"}
-        finally:
-            server.kill()
-            server.wait()
+    with queue_settings(request.param, tmp_path) as settings:
+        yield settings
 
 
 @pytest.fixture
