@@ -239,7 +239,7 @@ def test_a_file_that_is_deleted_while_in_use_is_noticed(
     for file in path.parent.iterdir():
         file.unlink()
     other = make_broker(settings_for(path)) if reopened else None
-    broker._database._check_at = 0.0
+    broker._database._check_at = broker._database._check_beside_at = 0.0
 
     with pytest.raises(QueueMissing, match="was deleted, moved or replaced while it was in use"):
         broker.enqueue(outgoing(b"b"))
@@ -254,7 +254,7 @@ def test_a_file_that_is_put_back_is_used_again(path: Path, broker: SqliteBroker,
     """A folder that was moved for a moment costs nothing."""
     broker.enqueue(outgoing(b"a"))
     path.rename(tmp_path / "elsewhere")
-    broker._database._check_at = 0.0
+    broker._database._check_at = broker._database._check_beside_at = 0.0
     with pytest.raises(QueueMissing, match="was deleted, moved or replaced"):
         broker.enqueue(outgoing(b"b"))
 
@@ -276,7 +276,7 @@ def test_each_file_that_is_lost_is_noticed(
     file.unlink()
     if replaced:
         file.write_bytes(content)
-    broker._database._check_at = 0.0
+    broker._database._check_at = broker._database._check_beside_at = 0.0
 
     with pytest.raises(QueueMissing, match=f"{file} was deleted, moved or replaced"):
         broker.enqueue(outgoing(b"b"))
@@ -297,6 +297,18 @@ def test_a_process_that_writes_now_and_then_never_writes_to_a_deleted_file(
 
     with pytest.raises(QueueMissing):
         go_on()
+
+
+def test_a_woken_worker_does_not_wait_for_the_lock(path: Path, broker: SqliteBroker) -> None:
+    """Of several workers that are woken for one message the first takes it; the others return at once."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("begin immediate")
+
+    assert broker._database.write_unless_locked(lambda _: pytest.fail("not locked")) is None
+
+    other.execute("commit")
+    assert broker._database.write_unless_locked(lambda _: 7) == 7
+    other.close()
 
 
 def test_a_queue_can_be_moved_to_another_file(path: Path, tmp_path: Path) -> None:

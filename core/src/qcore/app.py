@@ -291,9 +291,6 @@ class App(DeclaresWorkerHooks):
             queue = call.options.queue
             if queue and queue != self.config.name:
                 return send_apart(lambda queue, some: self.for_queue(queue).send(some, broker), calls)
-        return self._send(calls, broker)
-
-    def _send(self, calls: Sequence[Call], broker: Broker | None) -> list[Job]:
         runtime = self.runtime
         sealed = seal_calls(runtime, calls)
         wanted = [one for one in sealed if not one.skipped]

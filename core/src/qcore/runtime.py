@@ -267,6 +267,11 @@ class Runtime:
         """Return the bound implementations of a lifecycle hook."""
         return self.plugins.hooks(name)
 
+    @cached
+    def pre_enqueue(self) -> tuple[BoundHook, ...]:
+        """The hooks `qcore_pre_enqueue`, which each enqueue asks for; plugins are loaded before."""
+        return self.hooks("qcore_pre_enqueue")
+
     def task_hooks(self, name: str) -> tuple[BoundHook, ...]:
         """Return those of a hook that is called where tasks run, and what error reporters have of it."""
         return (

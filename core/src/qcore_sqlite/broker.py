@@ -77,10 +77,10 @@ class SqliteBroker(Broker):
         if not messages:
             return
         if len(messages) == 1 and messages[0].delay <= 0:
-            self._database.insert(_ENQUEUE, (messages[0].body,))
+            self._database.insert(_ENQUEUE, (messages[0].body,), self._database.work_added.notify)
         else:
             self._database.write(put, messages)
-        self._database.work_added.notify()
+            self._database.work_added.notify()
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Lease messages; waiting for one neither writes to the file nor takes processor time."""
@@ -95,10 +95,12 @@ class SqliteBroker(Broker):
                 self._expire_at = 0.0
                 if deliveries := self._database.write(self._claim, limit):
                     return deliveries
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
+            if (remaining := deadline - time.monotonic()) <= 0:
                 break
-            self._database.work_added.wait(min(remaining, pause))
+            woken = self._database.wait_for_work(min(remaining, pause))
+            # One message, often, and several workers woke: the others look whether there is more.
+            if woken and (first := self._database.write_unless_locked(self._claim, limit)):
+                return first
         return ()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:

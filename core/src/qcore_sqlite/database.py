@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from functools import partial
 from pathlib import Path  # noqa: TC003 - the type of a setting, which is looked up
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -14,7 +15,7 @@ from qcore.errors import BackendRejected
 from qcore_sqlite import schema
 from qcore_sqlite.error_mapping import BUSY, primary_code, translate
 from qcore_sqlite.forks import FORKS
-from qcore_sqlite.identity import INTERVAL, Identity
+from qcore_sqlite.identity import INTERVAL, INTERVAL_BESIDE, Identity
 from qcore_sqlite.path import database_path, missing, prepare
 from qcore_sqlite.wakeup import Wakeup
 
@@ -76,7 +77,8 @@ class Database:
         self._open: sqlite3.Connection | None = None
         self._closed = False
         self._identity = Identity(self.path)
-        self._check_at = 0.0
+        #: monotonic seconds
+        self._check_at = self._check_beside_at = 0.0
         FORKS.add(self)
         self.read(_nothing)
 
@@ -111,30 +113,77 @@ class Database:
         Raises:
             BackendError: SQLite failed; the message names the file and what to do.
         """
+        try:
+            return self._transaction(partial(self._while_locked, self._begin), work, *args, **kwargs)
+        except (sqlite3.Error, OverflowError) as exc:
+            raise translate(exc, self.path, self._settings.busy_timeout) from exc
+
+    def write_unless_locked(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Call `work` as `write` does; return None if another process has the lock."""
+        try:
+            return self._transaction(self._begin, work, *args, **kwargs)
+        except (sqlite3.Error, OverflowError) as exc:
+            if primary_code(exc) in BUSY:
+                return None
+            raise translate(exc, self.path, self._settings.busy_timeout) from exc
+
+    def _transaction(
+        self,
+        begin: Callable[[], sqlite3.Connection],
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
         with self._lock:
-            # The transaction begins inside the try: a signal handler may raise between any two lines.
+            # It begins inside the try, because a signal handler may raise between any two lines.
             try:
-                connection = self._while_locked(self._begin)
+                connection = begin()
                 value = work(connection, *args, **kwargs)
                 connection.execute("commit")
-            except BaseException as exc:
+            except BaseException:
                 self._rollback()
-                if isinstance(exc, (sqlite3.Error, OverflowError)):
-                    raise translate(exc, self.path, self._settings.busy_timeout) from exc
                 raise
             return value
 
-    def insert(self, statement: str, values: tuple[object, ...]) -> None:
+    def insert(self, statement: str, values: tuple[object, ...], then: Callable[[], object] = int) -> None:
         """Run one statement as its own transaction, at half the cost of one with `begin` and `commit`.
+
+        Args:
+            statement: the statement.
+            values: its parameters.
+            then: called after it, to wake who waits for it. The files beside the database are looked
+                at after that, because a worker would wait for that too.
 
         Raises:
             BackendError: SQLite failed; the message names the file and what to do.
         """
         with self._lock:
             try:
+                now = time.monotonic()
+                if self._open is not None and now >= self._check_at:
+                    self._identity.check_main()
+                    self._check_at = now + INTERVAL
                 self._while_locked(self._execute, statement, values)
             except (sqlite3.Error, OverflowError) as exc:
                 raise translate(exc, self.path, self._settings.busy_timeout) from exc
+        then()
+        if now >= self._check_beside_at:
+            self._check_beside_at = now + INTERVAL_BESIDE
+            self._identity.check_beside()
+
+    def wait_for_work(self, seconds: float) -> bool:
+        """Return after `seconds`, or earlier and True if a process added work.
+
+        The files are looked at before, and need not be again when one beside them woke this process.
+        """
+        with self._lock:
+            self._connection()
+        if not self.work_added.wait(seconds):
+            return False
+        self._check_at = time.monotonic() + INTERVAL
+        return True
 
     def close(self) -> None:
         """Close the connection and its descriptors; a second call does nothing."""

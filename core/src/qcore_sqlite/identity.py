@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from qcore.errors import QueueMissing
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 #: seconds between checks; a process that writes less often than that never writes to a deleted file
 INTERVAL: Final = 0.02
+#: seconds after which an enqueue looks at the log and the shared memory, whose loss is rarer
+INTERVAL_BESIDE: Final = 0.25
 
-#: device and inode, None for a file that does not exist
-_Inode = tuple[int, int] | None
+#: path, device, inode
+_File = tuple[str, int, int]
 
 
 class Identity:
@@ -24,25 +30,25 @@ class Identity:
     def __init__(self, path: str) -> None:
         self._path = path
         self._beside = (f"{path}-wal", f"{path}-shm")
-        self._database: _Inode = None
-        self._opened: tuple[_Inode, ...] = (None, None)
+        self._main: list[_File] = []
+        self._opened: list[_File] = []
 
     @property
     def known(self) -> bool:
         """Whether the file has been opened before."""
-        return self._database is not None
+        return bool(self._main)
 
     def remember(self) -> None:
         """Take the file as it is now for the database, from now on."""
-        self._database = _inode(self._path)
+        self._main = _existing(self._path)
 
     def opened(self) -> None:
         """Take the log and the shared memory as they are now for those of the connection."""
-        self._opened = tuple(_inode(path) for path in self._beside)
+        self._opened = _existing(*self._beside)
 
     def closed(self) -> None:
         """Forget them, because SQLite deletes them with the last connection."""
-        self._opened = (None, None)
+        self._opened = []
 
     def check(self) -> None:
         """See that all files are the ones that were opened.
@@ -50,11 +56,34 @@ class Identity:
         Raises:
             QueueMissing: one was deleted, moved or replaced.
         """
-        if _inode(self._path) != self._database:
-            raise _gone(self._path)
-        for path, before in zip(self._beside, self._opened, strict=True):
-            if before is not None and _inode(path) != before:
-                raise _gone(path)
+        _check(self._main)
+        _check(self._opened)
+
+    def check_main(self) -> None:
+        """See that the database is the one that was opened.
+
+        Raises:
+            QueueMissing: it was deleted, moved or replaced.
+        """
+        _check(self._main)
+
+    def check_beside(self) -> None:
+        """See that its log and its shared memory are the ones that were opened.
+
+        Raises:
+            QueueMissing: one was deleted, moved or replaced.
+        """
+        _check(self._opened)
+
+
+def _check(files: Sequence[_File]) -> None:
+    for path, device, inode in files:
+        try:
+            status = os.stat(path)  # noqa: PTH116 - this is done often, and a Path costs as much again
+        except OSError:
+            raise _gone(path) from None
+        if status.st_ino != inode or status.st_dev != device:
+            raise _gone(path)
 
 
 def _gone(path: str) -> QueueMissing:
@@ -64,9 +93,10 @@ def _gone(path: str) -> QueueMissing:
     )
 
 
-def _inode(path: str) -> _Inode:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - this is done often, and a Path costs as much again
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+def _existing(*paths: str) -> list[_File]:
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = os.stat(path)  # noqa: PTH116 - as above
+            found.append((path, status.st_dev, status.st_ino))
+    return found

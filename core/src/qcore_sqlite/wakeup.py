@@ -21,6 +21,8 @@ _IN_MODIFY = 0x2
 _GONE = 0x4 | 0x400 | 0x800
 #: one event: watch, mask, cookie, length of a name, of which a watched file has none
 _EVENT = struct.Struct("iIII")
+#: what is read after a notification; the first watch of a descriptor is number 1
+_NOTIFIED = _EVENT.pack(1, _IN_MODIFY, 0, 0)
 #: bytes; more than the kernel ever returns for one watch
 _EVENTS = 4096
 
@@ -59,25 +61,34 @@ class Wakeup:
         except OSError as exc:
             logger.debug("waiting processes not notified path=%s: %s", self._path, exc)
 
-    def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or earlier if a process notified, or may have since the last call."""
+    def wait(self, seconds: float) -> bool:
+        """Return after `seconds`, or earlier if a process notified, or may have since the last call.
+
+        Returns:
+            Whether a process notified, and the file is still the one that it was.
+        """
         if self._must_poll:
             time.sleep(max(0.0, min(seconds, self._poll)))
-            return
+            return False
         if self._watch_descriptor is None:
             # what was written before the watch began is visible to the caller at once
             if not self._start_watching():
                 time.sleep(max(0.0, min(seconds, self._poll)))
-            return
+            return False
         poller = select.poll()
         poller.register(self._watch_descriptor, select.POLLIN)
-        if poller.poll(max(0.0, min(seconds, max(self._poll, MAX_WAIT))) * 1000):
-            events = _EVENT.iter_unpack(os.read(self._watch_descriptor, _EVENTS))
-            if any(mask & _GONE for _, mask, _, _ in events):
-                # Who notifies makes it anew. Made here, it would be in the way of who deletes the folder.
-                os.close(self._watch_descriptor)
-                self._watch_descriptor = None
-                self._gone = True
+        if not poller.poll(max(0.0, min(seconds, max(self._poll, MAX_WAIT))) * 1000):
+            return False
+        events = os.read(self._watch_descriptor, _EVENTS)
+        # the kernel makes one event of equal ones
+        if events == _NOTIFIED:
+            return True
+        if any(mask & _GONE for _, mask, _, _ in _EVENT.iter_unpack(events)):
+            # Who notifies makes it anew. Made here, it would be in the way of who deletes the folder.
+            os.close(self._watch_descriptor)
+            self._watch_descriptor = None
+            self._gone = True
+        return False
 
     def close(self) -> None:
         """Close the descriptors; the object can be used again."""

@@ -55,9 +55,16 @@ class TaggedSerializer(Serializer):
         Raises:
             EncodeError: it contains an object of a type without a form in this format.
         """
-        data = self._without_tags(value)
-        if data is not None:
-            return data
+        # Most values need no tags. What fails here is written by the slower way, or raises its error.
+        try:
+            data = self._encode(value)
+            # In C, and it refuses any type but builtin ones: enumerations and subclasses would pass for
+            # their value. A tuple, a set and a buffer are not refused.
+            marshalled(value, 2)
+            if (self._reserved is None or self._reserved not in data) and self._decode(data) == value:
+                return data
+        except Exception:  # noqa: BLE001, S110 - see above; `suppress` would cost three calls for each task
+            pass
         try:
             return self._encode(plain(value, self._form))
         except EncodeError:
@@ -81,16 +88,3 @@ class TaggedSerializer(Serializer):
     @abstractmethod
     def read(self, data: bytes) -> Any:  # noqa: ANN401 - as above
         """Return the value written in `data`; any exception means that the bytes are not valid."""
-
-    def _without_tags(self, value: Any) -> bytes | None:  # noqa: ANN401 - as above
-        """Return the bytes of a value that needs no tags, else None."""
-        try:
-            data = self._encode(value)
-            # In C, and it refuses any type but builtin ones: enumerations and subclasses would pass for
-            # their value. A tuple, a set and a buffer are not refused.
-            marshalled(value, 2)
-            if self._reserved is not None and self._reserved in data:
-                return None
-            return data if self._decode(data) == value else None
-        except Exception:  # noqa: BLE001 - the slower way with tags writes it, or raises the error
-            return None

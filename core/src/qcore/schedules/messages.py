@@ -215,7 +215,7 @@ class OpenedSchedule:
             arguments, named = write_arguments(self._args, kwargs, self._serializer), True
         now = time.time_ns() // 1_000_000
         head = self.head
-        hooks = self._home.hooks("qcore_pre_enqueue")
+        hooks = self._home.pre_enqueue
         if hooks:
             task = _task(id, head, self._args, kwargs, now)
             queue = self.runtime.config.name

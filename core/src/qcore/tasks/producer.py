@@ -40,7 +40,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     dumps = runtime.serializer.dumps
     code = runtime.serializer.code
     seal = runtime.envelope.seal
-    hooks = runtime.hooks("qcore_pre_enqueue")
+    hooks = runtime.pre_enqueue
     now = time.time_ns() // 1_000_000
     stamp = now.to_bytes(6, "big")
     noise = os.urandom(7 * len(calls))
@@ -114,7 +114,7 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
     """
     head = call.head
     check_repetition(runtime.config, call.options)
-    hooks = runtime.hooks("qcore_pre_enqueue")
+    hooks = runtime.pre_enqueue
     if hooks:
         changed = _with_headers(call, id, time.time_ns() // 1_000_000, hooks, runtime.config.name)
         if changed is None:
