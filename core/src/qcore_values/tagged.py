@@ -55,7 +55,6 @@ class TaggedSerializer(Serializer):
         Raises:
             EncodeError: it contains an object of a type without a form in this format.
         """
-        # Most values need no tags. What fails here is written by the slower way, or raises its error.
         try:
             data = self._encode(value)
             # In C, and it refuses any type but builtin ones: enumerations and subclasses would pass for
@@ -63,8 +62,11 @@ class TaggedSerializer(Serializer):
             marshalled(value, 2)
             if (self._reserved is None or self._reserved not in data) and self._decode(data) == value:
                 return data
-        except Exception:  # noqa: BLE001, S110 - see above; `suppress` would cost three calls for each task
-            pass
+        except Exception:  # noqa: BLE001 - the slower way writes it, or raises the error
+            return self._with_tags(value)
+        return self._with_tags(value)
+
+    def _with_tags(self, value: Any) -> bytes:  # noqa: ANN401 - as above
         try:
             return self._encode(plain(value, self._form))
         except EncodeError:
