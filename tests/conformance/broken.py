@@ -89,7 +89,7 @@ class ReleaseCounts(MemoryBroker):
         )
 
 
-class BuryDropsReason(MemoryBroker):
+class DeadLetterDropsReason(MemoryBroker):
     """Does not say why."""
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -386,7 +386,7 @@ class RequeueKeepsCounters(MemoryBroker):
         return count
 
 
-class ExchangeAcksFirst(MemoryBroker):
+class CommitAcksFirst(MemoryBroker):
     """Removes a message before its result is kept."""
 
     def commit_and_lease(
@@ -402,7 +402,7 @@ class ExchangeAcksFirst(MemoryBroker):
         return super().commit_and_lease(store, results, (), limit, then)
 
 
-class ExchangeForgetsWhatFollows(MemoryBroker):
+class CommitForgetsFollowUps(MemoryBroker):
     """Ends a chain after its first step."""
 
     def commit_and_lease(
@@ -418,7 +418,7 @@ class ExchangeForgetsWhatFollows(MemoryBroker):
         return super().commit_and_lease(store, results, settlements, limit)
 
 
-class ExchangeGoesOnTooEarly(MemoryBroker):
+class CommitEnqueuesTooEarly(MemoryBroker):
     """Enqueues what follows from results that may never be kept."""
 
     def commit_and_lease(
@@ -434,7 +434,7 @@ class ExchangeGoesOnTooEarly(MemoryBroker):
         return super().commit_and_lease(store, results, settlements, limit)
 
 
-class ExchangeSettlesTooEarly(MemoryBroker):
+class CommitSettlesTooEarly(MemoryBroker):
     """Removes a message though what follows from it is refused."""
 
     def __init__(self, *args: Any, **fields: Any) -> None:
@@ -460,7 +460,7 @@ class ExchangeSettlesTooEarly(MemoryBroker):
         return super().commit_and_lease(None, (), (), limit, then)
 
 
-class ExchangeIgnoresDelay(MemoryBroker):
+class CommitIgnoresDelay(MemoryBroker):
     """Presents at once what should follow later."""
 
     def commit_and_lease(
@@ -476,7 +476,7 @@ class ExchangeIgnoresDelay(MemoryBroker):
         return super().commit_and_lease(store, results, settlements, limit, now)
 
 
-class WithdrawTakesNothing(MemoryBroker):
+class RemoveTakesNothing(MemoryBroker):
     """Claims to remove messages."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
@@ -484,7 +484,7 @@ class WithdrawTakesNothing(MemoryBroker):
         return ()
 
 
-class WithdrawLeavesThem(MemoryBroker):
+class RemoveLeavesThem(MemoryBroker):
     """Returns what it does not remove."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
@@ -512,7 +512,7 @@ class FindRemembersAll(MemoryBroker):
         return ids
 
 
-class WithdrawLooksAtTheReady(MemoryBroker):
+class RemoveLooksAtTheReady(MemoryBroker):
     """Does not find what waits for its time."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
@@ -522,7 +522,7 @@ class WithdrawLooksAtTheReady(MemoryBroker):
         return super().remove_messages([id for id in ids if id in due])
 
 
-class WithdrawTakesTheLeased(MemoryBroker):
+class RemoveTakesTheLeased(MemoryBroker):
     """Takes from under a worker what it is busy with."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
@@ -532,7 +532,7 @@ class WithdrawTakesTheLeased(MemoryBroker):
         return super().remove_messages(ids)
 
 
-class WithdrawTakesTheDead(MemoryBroker):
+class RemoveTakesDeadLetters(MemoryBroker):
     """Takes dead letters as well."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
@@ -542,8 +542,8 @@ class WithdrawTakesTheDead(MemoryBroker):
         return [*super().remove_messages(ids), *(letter.body for letter in dead)]
 
 
-class WithdrawForgetsNot(MemoryBroker):
-    """Refuses an id for ever that was withdrawn once."""
+class RemoveKeepsTheIds(MemoryBroker):
+    """Refuses an id for ever that was removed once."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Keep the ids."""
@@ -552,7 +552,7 @@ class WithdrawForgetsNot(MemoryBroker):
         return taken
 
 
-class WithdrawTurnsRound(MemoryBroker):
+class RemoveReversesTheOrder(MemoryBroker):
     """Mixes up what is left."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
@@ -564,7 +564,7 @@ class WithdrawTurnsRound(MemoryBroker):
         return taken
 
 
-class WithdrawIsDenied(MemoryBroker):
+class RemoveIsDenied(MemoryBroker):
     """Removes messages and does not say that it can."""
 
     def __init__(self, *args: Any, **fields: Any) -> None:
@@ -613,7 +613,7 @@ class RetryIsTwoSteps(SqliteBroker):
         self.enqueue([Outgoing(body.rjust(16), body) for body in bodies])
 
 
-class WithdrawIsTwoSteps(SqliteBroker):
+class RemoveIsTwoSteps(SqliteBroker):
     """Takes what it saw a moment ago, leased or not."""
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:

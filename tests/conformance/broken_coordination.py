@@ -26,7 +26,7 @@ class PutKeepsTheFirst(MemoryCoordination):
             super().set_flag(key, value, ttl)
 
 
-class MarksStay(MemoryCoordination):
+class FlagsStay(MemoryCoordination):
     """Knows no end of a mark."""
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
@@ -34,7 +34,7 @@ class MarksStay(MemoryCoordination):
         super().set_flag(key, value, ttl + DAY)
 
 
-class MarksEndEarly(MemoryCoordination):
+class FlagsEndEarly(MemoryCoordination):
     """Forgets before the time."""
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
@@ -163,7 +163,7 @@ class LastBodyWins(MemoryCoordination):
         """Write it in."""
         counts = super().join_barrier(arrivals, ttl)
         for one in arrivals:
-            self._gatherings[one.key].members[one.index] = one.body
+            self._barriers[one.key].members[one.index] = one.body
         return counts
 
 
@@ -188,10 +188,10 @@ class GatheringsEndWithTheFirst(MemoryCoordination):
 
     def join_barrier(self, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int]:
         """Put the first end back."""
-        ends = {key: gathering.until for key, gathering in self._gatherings.items()}
+        ends = {key: barrier.until for key, barrier in self._barriers.items()}
         counts = super().join_barrier(arrivals, ttl)
         for key, end in ends.items():
-            self._gatherings[key].until = min(end, self._gatherings[key].until)
+            self._barriers[key].until = min(end, self._barriers[key].until)
         return counts
 
 
@@ -252,7 +252,7 @@ class ArriveIsTwoSteps(SqliteCoordination):
         return [len(self.barrier_members(one.key)) for one in arrivals]
 
 
-class NotesAreInMemory(SqliteCoordination):
+class CoordinationIsInMemory(SqliteCoordination):
     """Keeps marks for this process only."""
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:

@@ -154,7 +154,7 @@ class EverythingHasEnded(SqliteBroker):
     ("wrong", "test"),
     [
         (NothingHasEnded, "test_what_was_acknowledged_is_known_to_every_connection"),
-        (NothingHasEnded, "test_the_exchange_of_a_worker_remembers"),
+        (NothingHasEnded, "test_commit_and_lease_remembers"),
         (NothingHasEnded, "test_an_acknowledgement_that_comes_late_is_remembered"),
         (NothingHasEnded, "test_the_latest_ids_are_remembered"),
         (EverythingHasEnded, "test_what_comes_back_has_not_ended"),

@@ -159,6 +159,46 @@ def test_code_uses_the_words_of_the_field() -> None:
     assert set(EXEMPT) <= set(hits), "an exempt file that has no banned word needs no exemption"
 
 
+#: parts of names, in small letters; several parts are joined by one underscore
+BANNED_NAMES: Final = {
+    "bury": "dead_letter",
+    "buried": "dead_letter",
+    "called_off": "cancelled",
+    "condemn": "disable, or kill",
+    "crowd": "concurrency",
+    "disbanded": "cleared",
+    "doubt": "unknown_outcome",
+    "doubtful": "unknown_outcome",
+    "gathering": "barrier",
+    "heed": "check",
+    "outlived": "expired",
+    "prolong": "extend",
+    "prolonged": "extended",
+    "reclaim": "release",
+    "taken_back": "removed",
+    "tenure": "lease",
+    "withdraw": "remove",
+    "withdrawn": "removed",
+}
+_PARTS: Final = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
+NAMES: Final = re.compile(rf"_({'|'.join(BANNED_NAMES)})_")
+
+
+def test_names_use_the_words_of_the_field() -> None:
+    """No class, function, parameter or variable is named by a word of the list."""
+    bad = []
+    for module in [*core_modules(), *library_modules(), *plugin_modules(), *test_modules()]:
+        for token in tokenize.generate_tokens(io.StringIO(module.text).readline):
+            if token.type != tokenize.NAME:
+                continue
+            parts = "_".join(part.lower() for part in _PARTS.findall(token.string))
+            if hit := NAMES.search(f"_{parts}_"):
+                say = BANNED_NAMES[hit[1]]
+                bad.append(f"{module.place}:{token.start[0]} is named {token.string!r}: write {say}")
+
+    assert not bad, "\n".join(["", *bad])
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.portable
 
 
-def test_a_chain_called_off_before_it_began_never_begins(land: Land) -> None:
+def test_a_chain_cancelled_before_it_began_never_begins(land: Land) -> None:
     """Its handle says that it was cancelled, and counts no link as ended."""
     app = land.app()
     chain = app.chain([(flow_tasks.step, (str(land.file()), text)) for text in "abc"])
@@ -31,7 +31,7 @@ def test_a_chain_called_off_before_it_began_never_begins(land: Land) -> None:
     assert lines(land.file()) == []
 
 
-def test_a_chain_that_goes_on_behind_failures_does_not_when_called_off(land: Land) -> None:
+def test_a_chain_that_continues_after_failures_does_not_when_cancelled(land: Land) -> None:
     """Links behind the one taken out of the queue end without a run, however short they are."""
     app = land.app()
     step = app.task(flow_tasks.step).using(continue_on_failure=True)
@@ -44,7 +44,7 @@ def test_a_chain_that_goes_on_behind_failures_does_not_when_called_off(land: Lan
     assert lines(land.file()) == []
 
 
-def test_a_callback_called_off_while_it_waits_is_not_called(land: Land) -> None:
+def test_a_callback_cancelled_while_it_waits_is_not_called(land: Land) -> None:
     """It is not enqueued yet, and short enough to end before anybody could stop it."""
     app = land.app()
     job = app.group([(flow_tasks.double, (number,)) for number in range(3)]).then(
@@ -75,7 +75,7 @@ def test_the_callback_of_cancelled_members_is_cancelled(land: Land) -> None:
     assert lines(land.file()) == []
 
 
-def test_a_large_group_is_called_off_in_few_steps(land: Land) -> None:
+def test_a_large_group_is_cancelled_in_few_steps(land: Land) -> None:
     """Chains among its members too; of a member that has ended nothing is left to cancel."""
     app, cluster = land.both(ack_failures=True)
     ended = [(flow_tasks.refuse, (str(land.file()),)), flow_tasks.double]

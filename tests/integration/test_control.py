@@ -52,7 +52,7 @@ def test_a_waiting_task_is_taken_out_of_the_queue(land: Land, delay: float) -> N
     assert not lines(land.file())
 
 
-def test_a_task_that_waits_for_another_attempt_is_called_off(land: Land) -> None:
+def test_a_task_that_waits_for_another_attempt_is_cancelled(land: Land) -> None:
     """The attempts it has had stand in its result."""
     app, _ = land.both(retry=60, timeout=30)
     job = app.enqueue(tasks.fail, "no", str(land.file()))
@@ -64,7 +64,7 @@ def test_a_task_that_waits_for_another_attempt_is_called_off(land: Land) -> None
     assert (ended(job).attempts, app.queue.size()) == (1, EMPTY)
 
 
-def test_a_task_that_has_ended_is_not_called_off(land: Land) -> None:
+def test_a_task_that_has_ended_is_not_cancelled(land: Land) -> None:
     """Its result stays."""
     app, _ = land.both(ack_failures=True)
     jobs = [app.enqueue(tasks.add, 1, 2), app.enqueue(tasks.fail)]
@@ -153,7 +153,7 @@ def test_a_task_that_returns_all_the_same_has_succeeded(land: Land) -> None:
     assert final(job).value == "done all the same"
 
 
-def test_neighbours_of_a_task_that_is_called_off_are_untouched(land: Land) -> None:
+def test_neighbours_of_a_cancelled_task_are_untouched(land: Land) -> None:
     """Those before it in its batch are done, those behind it are done by others, each once."""
     app = land.app(retry=2, max_attempts=2)
     calls = [app.task(tasks.pid).bind(str(land.file("pids"))) for _ in range(120)]
@@ -189,7 +189,7 @@ def test_a_worker_killed_while_it_ends_a_task_does_not_bring_it_back(land: Land)
     assert len([line for line in lines(land.file()) if line != "swallowed"]) == 1
 
 
-def test_a_task_called_off_before_its_cluster_died_is_ended_by_the_next(land: Land) -> None:
+def test_a_task_cancelled_before_its_cluster_died_is_ended_by_the_next(land: Land) -> None:
     """The control flag survives clusters."""
     app, cluster = land.both(workers=1, retry=2, timeout=None)
     job = app.enqueue(tasks.nap, 60.0, str(land.file()))
@@ -459,7 +459,7 @@ def test_a_paused_cluster_stops_at_once(land: Land) -> None:
 # -- what belongs together --------------------------------------------------------------------
 
 
-def test_a_chain_is_called_off_by_its_handle(land: Land) -> None:
+def test_a_chain_is_cancelled_by_its_handle(land: Land) -> None:
     """The link that runs is ended, those behind it never begin, and the handle says so."""
     app, _ = land.both()
     gate = land.file("gate")
@@ -483,7 +483,7 @@ def test_a_chain_is_called_off_by_its_handle(land: Land) -> None:
     assert chain.status().state in {"failed", "cancelled"}
 
 
-def test_a_group_is_called_off_with_what_waits_for_it(land: Land) -> None:
+def test_a_group_is_cancelled_with_what_waits_for_it(land: Land) -> None:
     """Those that wait and those that run; the callback is not called."""
     app, _ = land.both(workers=2)
     gate = land.file("gate")

@@ -218,7 +218,7 @@ def test_a_chain_stops_at_a_link_that_kills_its_worker(land: Land, task: Any) ->
     assert 1 == len(lines(land.file()))
 
 
-def test_a_buried_link_that_is_requeued_goes_on_with_its_chain(land: Land) -> None:
+def test_a_requeued_dead_letter_continues_its_chain(land: Land) -> None:
     """The chain that was given up ends well after all."""
     app, _ = land.both(**SETTINGS, max_attempts=1)
     runs, path = str(land.file("runs")), str(land.file())

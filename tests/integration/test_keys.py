@@ -60,7 +60,7 @@ def test_rotation_loses_nothing_while_both_keys_are_known(land: Land) -> None:
     assert new.results.get(late.id, wait=45) == 6
 
 
-def test_unknown_key_is_put_back_for_a_while_and_then_buried(land: Land) -> None:
+def test_unknown_key_is_released_for_a_while_and_then_dead_lettered(land: Land) -> None:
     """A message of a newer key waits for a worker with it; one of an unknown key is dead-lettered unread."""
     stranger = land.app(secret_key=NEW)
     stranger.enqueue(tasks.pid, str(land.file()))
@@ -89,7 +89,7 @@ def test_unknown_key_runs_once_a_worker_knows_it(land: Land) -> None:
 
 
 @pytest.mark.parametrize("place", [2, 4, 20, 40, 80, -1], ids=lambda place: f"byte{place}")
-def test_flipped_bit_is_buried_and_never_run(land: Land, place: int) -> None:
+def test_flipped_bit_is_dead_lettered_and_never_run(land: Land, place: int) -> None:
     """One bit anywhere, and the message is kept as a dead letter with the reason; good ones run on."""
     mint = land.app(sqlite={"path": str(land.file("mint.db"))})
     body = bytearray(sealed(mint, str(land.file())))
@@ -106,7 +106,7 @@ def test_flipped_bit_is_buried_and_never_run(land: Land, place: int) -> None:
     assert lines(land.file()) == []
 
 
-def test_message_for_another_queue_is_buried(land: Land) -> None:
+def test_message_for_another_queue_is_dead_lettered(land: Land) -> None:
     """Same key, other name: what was signed for one queue is not run in another."""
     other = land.app(name="other", sqlite={"path": str(land.file("other.db"))})
     body = sealed(other, str(land.file()))
@@ -120,7 +120,7 @@ def test_message_for_another_queue_is_buried(land: Land) -> None:
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"\0", b"hello", b"\x80" * 300, b"Qc\1\1" + b"\0" * 200])
-def test_rubbish_is_buried(land: Land, rubbish: bytes) -> None:
+def test_rubbish_is_dead_lettered(land: Land, rubbish: bytes) -> None:
     """What is not a message of ours is dead-lettered, and the worker goes on."""
     app, cluster = land.both(workers=1, retry=1)
 

@@ -70,7 +70,7 @@ def test_app_goes_on_in_parent_and_child_of_a_fork(land: Land) -> None:
     assert app.enqueue(tasks.add, 4, 4).result(wait=45) == 8
 
 
-def test_fork_in_the_middle_of_a_crowd_of_threads_does_not_hang(land: Land) -> None:
+def test_fork_beside_many_threads_does_not_hang(land: Land) -> None:
     """A child forked while other threads enqueue finds no lock held for ever."""
     app, _ = land.both(save_limit=0)
     done = threading.Event()

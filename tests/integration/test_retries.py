@@ -123,7 +123,7 @@ def test_policy_given_with_one_call_beats_the_declared_one(land: Land) -> None:
 
 
 @pytest.mark.parametrize("how", ["exit", "clean", "abort", "segfault", "kill"])
-def test_task_that_kills_its_worker_is_run_max_crashes_times_and_buried(land: Land, how: str) -> None:
+def test_task_that_kills_its_worker_is_run_max_crashes_times_and_dead_lettered(land: Land, how: str) -> None:
     """A poison message cannot loop for ever: three crashes, then it is a dead letter."""
     app, cluster = land.both(workers=1, max_crashes=2, max_attempts=0)
 

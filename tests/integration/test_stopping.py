@@ -55,7 +55,7 @@ def test_stop_lets_running_tasks_finish_and_gives_back_the_rest(land: Land, by: 
     assert all(result.attempts == 1 and result.crashes == 0 for result in finals(waiting))
 
 
-def test_task_that_outlasts_the_patience_goes_back_uncharged(land: Land) -> None:
+def test_task_that_outlasts_the_shutdown_timeout_is_released_uncharged(land: Land) -> None:
     """Beyond `shutdown_timeout` a task is interrupted: no failure, no crash, ready at once."""
     app, cluster = land.both(workers=2, shutdown_timeout=0.3, max_crashes=1, max_attempts=1)
     gate = land.file("gate")

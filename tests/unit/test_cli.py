@@ -833,7 +833,7 @@ def test_a_file_that_an_app_would_not_read_is_refused(qcore_: Callable[..., Ende
     assert "coded:app is configured in its code" in ended.err
 
 
-def test_health_refuses_a_patience_below_zero(qcore_: Callable[..., Ended]) -> None:
+def test_health_refuses_a_timeout_below_zero(qcore_: Callable[..., Ended]) -> None:
     """A time is not negative."""
     ended = qcore_("health", "--stalled-after", "-1")
 

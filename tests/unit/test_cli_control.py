@@ -69,7 +69,7 @@ def test_a_queue_is_paused_and_resumed(app: App, run: Callable[..., Ended]) -> N
     assert not app.queue.is_paused()
 
 
-def test_a_task_that_waits_is_called_off(app: App, run: Callable[..., Ended]) -> None:
+def test_a_task_that_waits_is_cancelled(app: App, run: Callable[..., Ended]) -> None:
     """Once; the second time there is nothing left to cancel."""
     task_id = app.enqueue("os.getcwd").id
 

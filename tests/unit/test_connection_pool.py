@@ -33,14 +33,14 @@ class Connections:
         return object()
 
 
-def test_a_crowd_of_threads_shares_a_bounded_number() -> None:
+def test_many_threads_share_a_bounded_number() -> None:
     """Whoever needs one more waits until another gives its own back."""
     connections = Connections()
     pool: ConnectionPool[Any] = ConnectionPool(connections, 5)
-    crowd = threading.Barrier(40)
+    many = threading.Barrier(40)
 
     def use() -> None:
-        crowd.wait(60)
+        many.wait(60)
         for _ in range(20):
             with pool.connection():
                 pass
@@ -83,7 +83,7 @@ def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         pool.take()
 
 
-def test_a_fork_amid_a_crowd_has_connections_of_its_own() -> None:
+def test_a_fork_amid_many_threads_has_connections_of_its_own() -> None:
     """Neither the parent's count nor its lock is the child's."""
     pool: ConnectionPool[Any] = ConnectionPool(Connections(), 1)
     pool.take()
@@ -107,10 +107,10 @@ def test_the_producers_of_a_process_share_the_connections_to_a_broker() -> None:
         return made[-1]
 
     app.runtime.brokers._make = counted
-    crowd = threading.Barrier(300)
+    many = threading.Barrier(300)
 
     def use() -> None:
-        crowd.wait(60)
+        many.wait(60)
         app.enqueue("os.getcwd")
 
     with ThreadPoolExecutor(300) as threads:

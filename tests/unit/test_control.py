@@ -49,7 +49,7 @@ def waiting(app: App) -> list[str]:
     return [read_head(one.head).name for one in opened]
 
 
-def test_the_hook_of_a_task_called_off_is_called(app: App) -> None:
+def test_the_callback_of_a_cancelled_task_is_called(app: App) -> None:
     """It learns of the failure, as of any."""
     job = app.task(task).using(hook=told).enqueue(1)
 
@@ -58,7 +58,7 @@ def test_the_hook_of_a_task_called_off_is_called(app: App) -> None:
     assert [f"{__name__}.told"] == waiting(app)
 
 
-def test_a_unique_task_that_was_called_off_may_be_enqueued_again(app: App) -> None:
+def test_a_cancelled_unique_task_may_be_enqueued_again(app: App) -> None:
     """Its place is given up at once."""
     once = app.task(task).using(unique=True)
     first = once.enqueue(1)

@@ -730,7 +730,7 @@ def test_what_was_raised_can_be_taken_once() -> None:
 # -- cancelled -------------------------------------------------------------------------------
 
 
-def test_a_task_called_off_ends_so_whatever_it_makes_of_that() -> None:
+def test_a_cancelled_task_ends_so_whatever_it_makes_of_that() -> None:
     """By its flag, not by what is raised; the next task is not meant."""
     asked = [True, True, False]
     executor = Executor({PACK.code: PACK}, cancelled=lambda: asked.pop(0))

@@ -89,39 +89,39 @@ def test_a_place_given_up_elsewhere_is_found_a_moment_later(clock: Clock) -> Non
 @pytest.mark.parametrize(("waiting", "expected"), [(5, 1.0), (400, 1.0), (2000, 4.0), (100_000, 10.0)])
 def test_the_more_wait_the_less_often_each_looks(clock: Clock, waiting: int, expected: float) -> None:
     """All together look some five hundred times a second; none waits longer than ten seconds."""
-    crowd = ConcurrencyBackoff()
+    concurrency = ConcurrencyBackoff()
     due = [(100.0 + number / waiting, number) for number in range(waiting)]
     for _ in range(40 if waiting <= 2000 else 3):
         due.sort()
         again = []
         for when, number in due:
             clock.now = when
-            again.append((when + crowd.wait("a", known=False), number))
+            again.append((when + concurrency.wait("a", known=False), number))
         due = again
 
-    assert crowd.wait("a", known=False) == pytest.approx(expected, rel=0.1)
+    assert concurrency.wait("a", known=False) == pytest.approx(expected, rel=0.1)
 
 
 def test_when_few_are_left_they_look_often_again(clock: Clock) -> None:
     """A long wait is not kept for the next of that key."""
-    crowd = ConcurrencyBackoff()
+    concurrency = ConcurrencyBackoff()
     for _ in range(20_000):
         clock.now += 0.0001
-        crowd.wait("a", known=False)
-    assert crowd.wait("a", known=False) > 9
+        concurrency.wait("a", known=False)
+    assert concurrency.wait("a", known=False) > 9
 
     for _ in range(2):
         clock.now += 5
-        crowd.wait("a", known=False)
+        concurrency.wait("a", known=False)
 
-    assert crowd.wait("a", known=False) == 1.0
+    assert concurrency.wait("a", known=False) == 1.0
 
 
 def test_a_worker_keeps_so_many_keys_in_mind_and_no_more(clock: Clock) -> None:
     """A key for each customer does not fill memory."""
-    crowd = ConcurrencyBackoff()
+    concurrency = ConcurrencyBackoff()
 
     for number in range(5000):
-        crowd.wait(str(number), known=False)
+        concurrency.wait(str(number), known=False)
 
-    assert len(crowd._keys) <= 1000
+    assert len(concurrency._keys) <= 1000

@@ -127,7 +127,7 @@ def test_delays_and_leases_follow_the_clock() -> None:
     assert len(queue.take(1, 0.0, 5.0)) == 1
 
 
-def test_an_outlived_lease_says_since_when() -> None:
+def test_an_expired_lease_says_since_when() -> None:
     """Who leases a message that came back learns when its last lease ran out."""
     clock, wall = Clock(), Clock()
     queue = MemoryQueue(clock, wall)
@@ -143,7 +143,7 @@ def test_an_outlived_lease_says_since_when() -> None:
     assert queue.take(1, 0.0, 60.0)[0].available == 0.0
 
 
-def test_a_buried_message_keeps_its_id_taken() -> None:
+def test_a_dead_letter_keeps_its_id_taken() -> None:
     """A second message with the id of a dead letter is dropped until that one is deleted."""
     queue = MemoryQueue()
     queue.put([message(b"once")])
@@ -205,12 +205,12 @@ def test_prune_removes_what_has_expired() -> None:
 
     store.prune()
 
-    kept = (store._marks, store._permits, store._rates, store._gatherings)
+    kept = (store._marks, store._permits, store._rates, store._barriers)
     assert [list(kind) for kind in kept] == [["long"]] * 4
     assert store.get_flags(["long"]) == [b"value"]
 
 
-def test_a_withdrawn_message_leaves_the_order_alone() -> None:
+def test_a_removed_message_leaves_the_order_alone() -> None:
     """What is left is leased in the order it came, delays honoured."""
     clock = Clock()
     queue = MemoryQueue(clock)

@@ -165,20 +165,22 @@ def test_a_follow_up_message_that_does_not_fit_rolls_everything_back(
 
 def test_results_of_another_store_are_saved_first(broker: SqliteBroker, path: Path) -> None:
     """A store of another kind has the result before anything is written to this file."""
-    impatient = make_broker(settings_for(path, busy_timeout=0.0))
+    short_timeout = make_broker(settings_for(path, busy_timeout=0.0))
     elsewhere = MemoryResults(MemoryServer().results("test"), backend="elsewhere")
-    impatient.enqueue(outgoing(b"first"))
-    (first,) = impatient.lease(1, 0)
+    short_timeout.enqueue(outgoing(b"first"))
+    (first,) = short_timeout.lease(1, 0)
     kept = result(bytes(16))
 
     broker._database._begin()
     with pytest.raises(BackendUnavailable, match="is locked"):
-        impatient.commit_and_lease(elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next"))
+        short_timeout.commit_and_lease(elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next"))
     broker._database._rollback()
     assert elsewhere.get([bytes(16)]) == [kept]
     assert broker.size() == QueueSize(ready=0, leased=1, delayed=0, dead_letters=0)
-    again = impatient.commit_and_lease(elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next"))
-    impatient.close()
+    again = short_timeout.commit_and_lease(
+        elsewhere, [kept], [Settlement(first.receipt)], 5, outgoing(b"next")
+    )
+    short_timeout.close()
 
     assert bodies(again) == [b"next"]
 

@@ -114,7 +114,7 @@ def test_who_ever_asks_is_told_the_same_id(id: bytes, what: str, number: int) ->
     assert made != derived_id(id, what + "x", number)
 
 
-def test_the_keys_of_gatherings_are_told_apart() -> None:
+def test_the_keys_of_barriers_differ() -> None:
     """By their flows."""
     seen: set[Any] = {barrier_key(bytes([n]) * 16) for n in range(9)}
 

@@ -135,7 +135,7 @@ def test_a_purge_reaches_a_node_that_was_away(nodes: Nodes) -> None:
     assert nodes.left() == []
 
 
-def test_a_batch_that_is_refused_is_taken_back_everywhere(nodes: Nodes) -> None:
+def test_a_batch_that_is_refused_is_removed_everywhere(nodes: Nodes) -> None:
     """Either all are accepted or none: no copy of what was added before is handed out."""
     broker = nodes.brokers[0]
     broker.ping()
@@ -247,7 +247,7 @@ def test_an_acknowledgement_ends_every_copy(nodes: Nodes, *, fastack: bool) -> N
     assert nodes.left() == []
 
 
-def test_a_lease_is_prolonged_by_a_node_without_a_copy(nodes: Nodes) -> None:
+def test_a_lease_is_extended_by_a_node_without_a_copy(nodes: Nodes) -> None:
     """The supervisor extends what its workers hold."""
     nodes.enqueue(1, 0, 0)
     delivery, without = nodes.lease()

@@ -129,7 +129,7 @@ def test_a_clean_up_that_fails_does_not_hide_why(start: Callable[..., Server], s
     assert "cannot be deleted" in raised.value.__notes__[0]
 
 
-def test_nothing_is_doubtful_where_no_connection_was_made() -> None:
+def test_no_outcome_is_unknown_where_no_connection_was_made() -> None:
     """Nobody has heard of the messages."""
     with socket.socket() as taken:
         # bound and not listened at: nothing can be reached here

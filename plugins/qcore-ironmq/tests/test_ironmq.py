@@ -196,7 +196,7 @@ def test_a_settlement_that_fails_half_way_is_repeated(start: Callable[..., Serve
     assert found == [(b"0", 1), (b"1", 1), (b"2", 1)]
 
 
-def test_a_prolonged_reservation_is_known_to_its_worker(start: Callable[..., Server]) -> None:
+def test_an_extended_reservation_is_known_to_its_worker(start: Callable[..., Server]) -> None:
     """The supervisor touches, which gives another reservation; the worker settles with that one."""
     server = start(1)
     worker, supervisor = broker_on(server, owner=b"w" * 16), broker_on(server, owner=b"s" * 16)

@@ -136,7 +136,7 @@ def test_the_environment_names_a_proxy(
 
 
 @pytest.mark.parametrize("hosts", ["127.0.0.1", "example.com, 127.0.0.1", "*"])
-def test_no_proxy_is_heeded(
+def test_no_proxy_is_obeyed(
     start: Callable[..., Server], proxy: ProxyServer, monkeypatch: pytest.MonkeyPatch, hosts: str
 ) -> None:
     """Hosts that are reached directly."""
@@ -187,7 +187,7 @@ def test_a_proxy_that_wants_a_password_is_told(start: Callable[..., Server], pro
 
 
 def test_a_proxy_that_is_away_is_told(start: Callable[..., Server], proxy: ProxyServer) -> None:
-    """Nothing has been sent, so nothing is doubtful; once it is back, the same connection works."""
+    """Nothing has been sent, so the outcome is known; once it is back, the same connection works."""
     server = start()
     broker = broker_on(server.settings, proxy="http://127.0.0.1:1")
 

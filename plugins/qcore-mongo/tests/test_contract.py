@@ -89,21 +89,21 @@ class _Fresh:
             yield insert
 
     @pytest.fixture
-    def impatient(self, place: Any, short: dict[str, int]) -> Any:
+    def short_timeout(self, place: Any, short: dict[str, int]) -> Any:
         """Return the server; brokers wait for its answers a shorter time than users' do."""
         short.update(socketTimeoutMS=2000, connectTimeoutMS=2000, serverSelectionTimeoutMS=1000)
         return place.nodes[0]
 
     @pytest.fixture
-    def restart_server(self, impatient: Any) -> Outage:
+    def restart_server(self, short_timeout: Any) -> Outage:
         """Return what kills the server for a while."""
-        found: Outage = impatient.away
+        found: Outage = short_timeout.away
         return found
 
     @pytest.fixture
-    def freeze_server(self, impatient: Any) -> Outage:
+    def freeze_server(self, short_timeout: Any) -> Outage:
         """Return what stops the server for a while."""
-        found: Outage = impatient.frozen
+        found: Outage = short_timeout.frozen
         return found
 
 

@@ -149,13 +149,13 @@ def test_an_enqueue_waits_for_replicas(start: Callable[..., Any], free_ports: tu
     primary = start("redis7", "--port", str(port))
     replica = start("redis7", "--replicaof", "127.0.0.1", str(port))
     url = f"redis://127.0.0.1:{port}?wait_replicas=1&wait_replicas_timeout="
-    patient = RedisBroker(Settings(name="q", sections={"redis": f"{url}45&socket_timeout=60"}))
+    long_timeout = RedisBroker(Settings(name="q", sections={"redis": f"{url}45&socket_timeout=60"}))
     broker = RedisBroker(Settings(name="q", sections={"redis": f"{url}0.1"}))
 
-    patient.enqueue([message(b"one")])
+    long_timeout.enqueue([message(b"one")])
     with replica.client() as client:
         assert client.llen("{qcore:q}:q") == 1
-    patient.enqueue([message(b"late", 60.0)])
+    long_timeout.enqueue([message(b"late", 60.0)])
     with replica.client() as client:
         assert client.zcard("{qcore:q}:d") == 1
 
@@ -167,5 +167,5 @@ def test_an_enqueue_waits_for_replicas(start: Callable[..., Any], free_ports: tu
             broker.enqueue([one])
     assert (broker.size().ready, broker.size().delayed) == (2, 2)
     del primary
-    patient.close()
+    long_timeout.close()
     broker.close()

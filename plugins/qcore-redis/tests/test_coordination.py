@@ -81,7 +81,7 @@ def test_never_more_are_in_than_there_are_places(
     assert {line for lines in told for line in lines} <= {"1", "2"}
 
 
-def test_one_process_is_told_that_a_gathering_is_full(make: Callable[[], RedisCoordination]) -> None:
+def test_one_process_learns_that_a_barrier_is_full(make: Callable[[], RedisCoordination]) -> None:
     """Six processes join a hundred fan-in barriers; of each the full number is returned once."""
 
     def work(number: int, tell: Callable[[str], None]) -> None:

@@ -136,9 +136,7 @@ def test_a_waiting_task_is_taken_out_of_the_queue(land: Callable[..., Any], dela
     assert (job.status().state, job.cancel()) == ("cancelled", False)
 
 
-def test_a_task_that_waits_for_another_attempt_is_called_off(
-    land: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_task_that_waits_for_another_attempt_is_cancelled(land: Callable[..., Any], tmp_path: Path) -> None:
     """It is out of the queue when the call returns."""
     app, _ = land(retry=60, timeout=30)
     job = app.enqueue("redis_steered.fail", str(tmp_path / "w"))

@@ -54,7 +54,7 @@ def drained(broker: RedisBroker) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", [100, codec.LARGE, codec.LARGE + 1, 300_000])
-def test_what_waits_is_taken_back(
+def test_what_waits_is_removed(
     make: Callable[..., RedisBroker], any_server: Any, queue: str, size: int
 ) -> None:
     """Ready, delayed, come back and twice there, small or large; the rest stays in its order."""
@@ -86,7 +86,7 @@ def test_what_waits_is_taken_back(
         assert client.keys(f"*{queue}*b:*") == []
 
 
-def test_what_is_leased_or_buried_stays(make: Callable[..., RedisBroker]) -> None:
+def test_leases_and_dead_letters_stay(make: Callable[..., RedisBroker]) -> None:
     """A worker that has it keeps it; a dead letter is for the operator."""
     broker = make()
     messages = [message(), message(20_000)] * 2
@@ -200,7 +200,7 @@ def test_those_who_take_back_at_once_do_not_miss(make: Callable[..., RedisBroker
     assert broker.size() == QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
 
 
-def test_much_that_is_large_is_taken_back_in_steps(make: Callable[..., RedisBroker]) -> None:
+def test_many_large_messages_are_removed_in_steps(make: Callable[..., RedisBroker]) -> None:
     """A step ends early where the bodies are large, and the next goes on."""
     broker = make()
     many = [message(3_000_000, 60.0 * (number % 2)) for number in range(14)]

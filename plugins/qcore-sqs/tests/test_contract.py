@@ -34,7 +34,7 @@ class _Sqs(BrokerContract):
     time_unit: ClassVar[float] = 1.0
     #: it keeps no order, even if moto does
     ordered: ClassVar[bool] = False
-    crowd: ClassVar[int] = 120
+    message_count: ClassVar[int] = 120
     fields: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture

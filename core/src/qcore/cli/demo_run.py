@@ -37,7 +37,7 @@ _WAIT: Final = 0.1
 #: Seconds between two kills.
 _KILL_EVERY: Final = 1.0
 #: Seconds without a new result after which the size of the queue is read.
-_DOUBT: Final = 2.0
+_UNKNOWN_OUTCOME: Final = 2.0
 #: Seconds without a new result after which we give up: longer than the demo's timeout and retry.
 _GIVE_UP: Final = 180.0
 
@@ -183,7 +183,7 @@ class DemoRun:
             done.trouble = "the cluster ended before all tasks had"
         elif silence >= _GIVE_UP:
             done.trouble = f"no task has ended for {counted(round(silence), 'second')}"
-        elif silence >= _DOUBT:
+        elif silence >= _UNKNOWN_OUTCOME:
             size = self._app.queue.size()
             # A settled message is no longer counted, so read the results once more.
             if not (size.ready or size.leased or size.delayed) and not self._gather(store):

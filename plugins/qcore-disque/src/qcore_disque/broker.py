@@ -41,7 +41,7 @@ _COPIED: Final = 3000
 #: seconds of one wait in the server, which looks for timeouts ten times a second
 _LONGEST: Final = 5.0
 #: reported when the answer to ADDJOB is lost
-_DOUBT: Final = "the messages may have been accepted nevertheless"
+_UNKNOWN_OUTCOME: Final = "the messages may have been accepted nevertheless"
 #: jobs listed in one step of a scan
 _SCAN: Final = 500
 #: times all nodes are looked through for what moved from one to another meanwhile
@@ -216,7 +216,7 @@ class DisqueBroker(Broker):
             (b"ADDJOB", queue, item._replace(written_at=time.time()).write(), _COPIED, *_delayed(delay), *how)
             for queue, item, delay in items
         ]
-        replies = self._nodes.many(commands, _DOUBT)
+        replies = self._nodes.many(commands, _UNKNOWN_OUTCOME)
         added = [Lease(reply) for reply in replies if isinstance(reply, bytes) and job_of(reply)]
         if len(added) < len(items):
             wrong = [reply for reply in replies if isinstance(reply, redis.ResponseError)]

@@ -48,10 +48,12 @@ def is_of_node(error: BaseException) -> bool:
     return _whole(error).startswith(_OF_NODE)
 
 
-def lost(error: BaseException, nodes: str, *, doubt: str = "") -> BackendUnavailable:
+def lost(error: BaseException, nodes: str, *, unknown_outcome: str = "") -> BackendUnavailable:
     """Return the error to raise when no node answers, or an answer is lost."""
     message = str(error) or type(error).__name__
-    return BackendUnavailable(f"disque at {nodes} does not answer: {message}{doubt and '; '}{doubt}"[:500])
+    return BackendUnavailable(
+        f"disque at {nodes} does not answer: {message}{unknown_outcome and '; '}{unknown_outcome}"[:500]
+    )
 
 
 def stranger(title: str, why: str) -> BackendRejected:

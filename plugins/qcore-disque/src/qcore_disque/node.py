@@ -125,7 +125,7 @@ class Node:
         self.members = {**dict(found), self.id: self.address}
 
     def exchange(
-        self, commands: Sequence[Command], timeout: float | None = None, doubt: str = ""
+        self, commands: Sequence[Command], timeout: float | None = None, unknown_outcome: str = ""
     ) -> list[Any]:
         """Send commands in one go; return their replies, errors as objects.
 
@@ -139,7 +139,7 @@ class Node:
             return [self._read(timeout) for _ in commands]
         except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
             self.close()
-            raise error_mapping.lost(exc, self.title, doubt=doubt) from exc
+            raise error_mapping.lost(exc, self.title, unknown_outcome=unknown_outcome) from exc
         except _UNREADABLE as exc:
             # what redis-py raises for bytes that are not a reply depends on what they are
             self.close()

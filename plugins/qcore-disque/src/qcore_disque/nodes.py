@@ -85,9 +85,9 @@ class Nodes:
         """Send a command that waits up to `seconds` in the server."""
         return self._checked(self._exchange([words], self._timeout + seconds)[0])
 
-    def many(self, commands: Sequence[Command], doubt: str = "") -> list[Any]:
+    def many(self, commands: Sequence[Command], unknown_outcome: str = "") -> list[Any]:
         """Send commands in one go; return their replies, errors as objects."""
-        return self._exchange(commands, doubt=doubt) if commands else []
+        return self._exchange(commands, unknown_outcome=unknown_outcome) if commands else []
 
     def refused(self, reply: redis.ResponseError) -> BackendError:
         """Return the error to raise for one of the replies; the node is left if it takes nothing."""
@@ -178,12 +178,12 @@ class Nodes:
     # -- connections --------------------------------------------------------------------------
 
     def _exchange(
-        self, commands: Sequence[Command], timeout: float | None = None, doubt: str = ""
+        self, commands: Sequence[Command], timeout: float | None = None, unknown_outcome: str = ""
     ) -> list[Any]:
         node = self.current()
         self.prefix = node.prefix
         try:
-            return node.exchange(commands, timeout, doubt)
+            return node.exchange(commands, timeout, unknown_outcome)
         except BaseException:
             self._drop()
             raise

@@ -200,7 +200,9 @@ class IronBroker(Broker):
         try:
             for start in range(0, len(messages), BULK):
                 body = {"messages": messages[start : start + BULK]}
-                names = self._link.call("POST", where, "/messages", body, promised="ids", doubt=True)
+                names = self._link.call(
+                    "POST", where, "/messages", body, promised="ids", unknown_outcome=True
+                )
                 posted += map(str, names)
                 self._check(names, body["messages"])
         except BaseException as exc:

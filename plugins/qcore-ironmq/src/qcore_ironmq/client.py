@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: seconds a connection may take
 _CONNECT: Final = 5.0
 #: reported when the answer to messages that were sent is lost
-_DOUBT: Final = "the messages may have been accepted nevertheless"
+_UNKNOWN_OUTCOME: Final = "the messages may have been accepted nevertheless"
 #: no connection was made: nothing has been sent
 _UNSENT: Final = (
     urllib3.exceptions.NewConnectionError,
@@ -94,7 +94,7 @@ class Client:
         *,
         promised: str = "",
         wait: float = 0.0,
-        doubt: bool = False,
+        unknown_outcome: bool = False,
     ) -> Any:  # noqa: ANN401 - what a JSON answer holds
         """Send a request about a queue and return its answer, or of it what was promised.
 
@@ -107,12 +107,12 @@ class Client:
         url = self._base + quote(queue, safe="") + path
         data = None if body is None else json.dumps(body).encode()
         with call_limit.within(self._timeout, wait=wait):
-            answer = self._send(method, url, data, doubt=doubt)
+            answer = self._send(method, url, data, unknown_outcome=unknown_outcome)
             self.date = answer.headers.get("Date", "")
             if answer.status == HTTPStatus.UNAUTHORIZED and self._keystone is not None:
                 # a token may end before its time, and what bears it is not done
                 self._keystone.forget()
-                answer = self._send(method, url, data, doubt=doubt)
+                answer = self._send(method, url, data, unknown_outcome=unknown_outcome)
         return self._read(answer, promised)
 
     def require(self, queue: str) -> None:
@@ -146,17 +146,20 @@ class Client:
         for pool in self._pools.values():
             pool.clear()
 
-    def _send(self, method: str, url: str, data: bytes | None, *, doubt: bool) -> urllib3.BaseHTTPResponse:
+    def _send(
+        self, method: str, url: str, data: bytes | None, *, unknown_outcome: bool
+    ) -> urllib3.BaseHTTPResponse:
         token = self._keystone.token(self._ask_keystone) if self._keystone else self._token
         headers = _HEADERS | {"Authorization": f"OAuth {token}"}
         if not call_limit.lasts(0.0):
-            # not sent, so nothing is in doubt
+            # not sent, so the outcome is known
             raise BackendUnavailable(f"IronMQ at {self.title} does not answer in time"[:500])
         try:
             return self._request(self._pool(self._base), method, url, data, headers=headers)
         except _LOST as exc:
-            doubtful = doubt and not isinstance(exc, _UNSENT)
-            text = f"IronMQ at {self.title} does not answer: {exc}{f'; {_DOUBT}' if doubtful else ''}"
+            unknown_outcome = unknown_outcome and not isinstance(exc, _UNSENT)
+            addition = f"; {_UNKNOWN_OUTCOME}" if unknown_outcome else ""
+            text = f"IronMQ at {self.title} does not answer: {exc}{addition}"
             raise BackendUnavailable(text[:500]) from exc
 
     def _ask_keystone(self, url: str, data: bytes) -> urllib3.BaseHTTPResponse:

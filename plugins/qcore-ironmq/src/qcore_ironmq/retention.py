@@ -39,7 +39,7 @@ class Lasting:
             return
         lasts = found.get("message_expiration", 0)
         if not isinstance(lasts, int) or lasts < LONGEST_LIFE:
-            self._prolong(queue, lasts)
+            self._extend_lease(queue, lasts)
         self._known.add(queue)
 
     def make(self, queue: str) -> None:
@@ -47,7 +47,7 @@ class Lasting:
         self._link.call("PUT", queue, "", {"queue": {"message_expiration": LONGEST_LIFE}})
         self._known.add(queue)
 
-    def _prolong(self, queue: str, lasts: object) -> None:
+    def _extend_lease(self, queue: str, lasts: object) -> None:
         try:
             self._link.call("PATCH", queue, "", {"queue": {"message_expiration": LONGEST_LIFE}})
         except BackendRejected as exc:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Seconds a status may be old: an idle cluster publishes every five.
 _STALE: Final = 11.0
 #: The broker forgets one that is older: then it is the clocks that differ.
-_OUTLIVED: Final = 16.0
+_EXPIRED: Final = 16.0
 #: Seconds by which clocks of two machines may differ before it is shown.
 _SKEW: Final = 5.0
 #: Cells of a title, so that what stands beside it is not pushed about by a number.
@@ -143,7 +143,7 @@ def _cluster(one: ClusterStatus) -> list[Cell]:
 def _wrong(one: ClusterStatus, taken: float) -> list[str]:
     """Return what is wrong with a cluster: by its own word, and what it does not say any more."""
     silent = taken - one.published
-    if silent > _OUTLIVED:
+    if silent > _EXPIRED:
         return [*one.troubles, f"its clock is {formatting.span(silent)} behind ours; set both by NTP"]
     if silent < -_SKEW:
         return [*one.troubles, f"its clock is {formatting.span(-silent)} ahead of ours; set both by NTP"]

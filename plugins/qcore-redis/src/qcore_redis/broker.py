@@ -49,7 +49,7 @@ class RedisBroker(Broker):
         self._number = 0
         self._sweep_at = 0.0
         #: tokens of leases whose reply was lost: what they hold is unknown
-        self._doubtful: list[bytes] = []
+        self._unknown_outcome: list[bytes] = []
         #: token of a lease that was waited with in vain
         self._waited = b""
         #: None = nothing is remembered
@@ -69,8 +69,8 @@ class RedisBroker(Broker):
             transaction_domain=backend,
         )
         # all that a script defines costs, at each run
-        self._exchange_script = script("leases", "results", "ended", "exchange")
-        self._exchange_then = script("put", "leases", "results", "ended", "exchange")
+        self._commit_script = script("leases", "results", "ended", "exchange")
+        self._commit_then = script("put", "leases", "results", "ended", "exchange")
 
     # -- putting in -------------------------------------------------------------------------
 
@@ -83,11 +83,13 @@ class RedisBroker(Broker):
                 return
             bodies.append(b"\0" + message.body)
         if bodies:
-            self._link.call(b"RPUSH", self._queue, *bodies, doubt=codec.DOUBT, replicated=True)
+            self._link.call(
+                b"RPUSH", self._queue, *bodies, unknown_outcome=codec.UNKNOWN_OUTCOME, replicated=True
+            )
 
     def _enqueue_odd(self, messages: Sequence[Outgoing]) -> None:
         put = script("put", "enqueue", fills=True)
-        self._link.run(put, *codec.words(messages), doubt=codec.DOUBT, replicated=True)
+        self._link.run(put, *codec.words(messages), unknown_outcome=codec.UNKNOWN_OUTCOME, replicated=True)
 
     # -- taking out -------------------------------------------------------------------------
 
@@ -147,7 +149,7 @@ class RedisBroker(Broker):
         then: Sequence[Outgoing] = (),
     ) -> list[Delivery] | int:
         """Run the one script; return what was taken or the milliseconds to wait."""
-        self._give_up_doubtful()
+        self._give_up_unknown()
         now = time.monotonic()
         sweep = now >= self._sweep_at
         if sweep:
@@ -160,27 +162,27 @@ class RedisBroker(Broker):
         ended = self._ended.words(settlements) if settlements and self._ended else ()
         asks = int(self._ended is not None)
         if token:
-            self._doubtful.append(token)
+            self._unknown_outcome.append(token)
         if then:
             words = (*head, saved, len(then), count, asks, *packed, *codec.words(then), *leases, *ended)
-            reply = self._link.run(self._exchange_then, *words, doubt=codec.DOUBT)
+            reply = self._link.run(self._commit_then, *words, unknown_outcome=codec.UNKNOWN_OUTCOME)
         else:
             words = (*head, saved, 0, count, asks, *packed, *leases, *ended)
-            reply = self._link.run(self._exchange_script, *words)
+            reply = self._link.run(self._commit_script, *words)
         if isinstance(reply, int):
             if token and reply <= 0:
-                self._doubtful.pop()
+                self._unknown_outcome.pop()
                 self._waited = waited
             return reply
         if self._ended is not None:
             self._ended.taken(reply)
         found = leased.deliveries(self._link, self._queue[:-1], token, reply)
-        self._doubtful.pop()
+        self._unknown_outcome.pop()
         return found
 
     def _wait(self, milliseconds: int) -> list[Delivery]:
         """Wait with the lease that the script has noted down."""
-        token = self._doubtful[-1]
+        token = self._unknown_outcome[-1]
         seconds = max(milliseconds / 1000, SHORTEST)
         words = (b"BLMOVE", self._queue, self._lease_key(token), b"LEFT", b"RIGHT", seconds)
         try:
@@ -202,7 +204,7 @@ class RedisBroker(Broker):
                 self._ended.high = None
             self._link.post(script("confirm"), token, self._lasts)
             found = leased.deliveries(self._link, self._queue[:-1], token, [item])
-        self._doubtful.pop()
+        self._unknown_outcome.pop()
         return found
 
     def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
@@ -220,11 +222,11 @@ class RedisBroker(Broker):
     def _lease_key(self, token: bytes) -> bytes:
         return self._queue[:-1] + b"l:" + token
 
-    def _give_up_doubtful(self) -> None:
-        if self._doubtful:
-            tokens = list(self._doubtful)
+    def _give_up_unknown(self) -> None:
+        if self._unknown_outcome:
+            tokens = list(self._unknown_outcome)
             self._link.run(script("abandon"), *tokens)
-            self._doubtful.clear()
+            self._unknown_outcome.clear()
 
     # -- leases -----------------------------------------------------------------------------
 
@@ -294,7 +296,7 @@ class RedisBroker(Broker):
         token, self._waited = self._waited, b""
         try:
             # a wait that was broken by a signal may have got something
-            self._give_up_doubtful()
+            self._give_up_unknown()
             if token:
                 self._link.post(script("drop_lease"), token)
         except BackendError as exc:

@@ -62,16 +62,16 @@ class Client:
 
     # -- asking -----------------------------------------------------------------------------
 
-    def call(self, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - a reply of any kind
+    def call(self, *words: Word, unknown_outcome: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - a reply of any kind
         """Send a command and return its reply; `replicated`: once replicas have it, if that is wanted."""
         deadline = time.monotonic() + self.address.timeout
-        reply = self._once(words, deadline, doubt, replicated)
+        reply = self._once(words, deadline, unknown_outcome, replicated)
         if isinstance(reply, hiredis.ReplyError):
-            reply = self._again(reply, words, deadline, doubt, replicated)
+            reply = self._again(reply, words, deadline, unknown_outcome, replicated)
             if str(reply).startswith("WRONGTYPE") and words[0] in _KINDS:
                 # somebody else put something there: without it the command is done on an empty key
                 self.run(script("set_aside"), words[1], _KINDS[words[0]])
-                reply = self._once(words, deadline, doubt, replicated)
+                reply = self._once(words, deadline, unknown_outcome, replicated)
             return self._checked(reply)
         return reply
 
@@ -79,20 +79,20 @@ class Client:
         """Send a command that waits up to `seconds` in the server; nothing of it is asked again."""
         return self._checked(self._once(words, self._deadline() + seconds))
 
-    def run(self, script_: Script, *words: Word, doubt: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - as above
+    def run(self, script_: Script, *words: Word, unknown_outcome: str = "", replicated: bool = False) -> Any:  # noqa: ANN401 - as above
         """Run a script, loading it into a server that does not know it."""
         deadline = time.monotonic() + self.address.timeout
         answer = self._answer(script_, words)
-        reply = self._once(answer, deadline, doubt, replicated)
+        reply = self._once(answer, deadline, unknown_outcome, replicated)
         if isinstance(reply, hiredis.ReplyError):
-            reply = self._again(reply, answer, deadline, doubt, replicated)
+            reply = self._again(reply, answer, deadline, unknown_outcome, replicated)
             if str(reply).startswith("NOSCRIPT"):
                 # it was not run: asking once more doubles nothing
                 self._load(script_, deadline)
                 answer = self._answer(script_, words)
-                reply = self._once(answer, deadline, doubt, replicated)
+                reply = self._once(answer, deadline, unknown_outcome, replicated)
                 if isinstance(reply, hiredis.ReplyError):
-                    reply = self._again(reply, answer, deadline, doubt, replicated)
+                    reply = self._again(reply, answer, deadline, unknown_outcome, replicated)
             return self._checked(reply)
         return reply
 
@@ -159,7 +159,7 @@ class Client:
         reply: Any,  # noqa: ANN401 - as above
         words: tuple[Word, ...],
         deadline: float,
-        doubt: str,
+        unknown_outcome: str,
         replicated: bool,  # noqa: FBT001 - as above; a private function
     ) -> Any:  # noqa: ANN401 - as above
         """Ask again while a cluster is being changed: elsewhere at once, or here after a pause."""
@@ -170,7 +170,7 @@ class Client:
             if word == "MOVED" and not self.address.follows:
                 return reply
             if word == "ASK" and words[0] in _ONE_KEY:
-                reply = self._elsewhere(node, words, deadline, doubt, replicated)
+                reply = self._elsewhere(node, words, deadline, unknown_outcome, replicated)
                 if not (isinstance(reply, hiredis.ReplyError) and error_mapping.is_changing(reply)):
                     return reply
             if word != "MOVED" or followed:
@@ -179,14 +179,14 @@ class Client:
                 time.sleep(pause)
                 pause = min(pause * 2, _PAUSES[1])
             followed = followed or word == "MOVED"
-            reply = self._once(words, deadline, doubt, replicated)
+            reply = self._once(words, deadline, unknown_outcome, replicated)
         return reply
 
     def _once(
         self,
         words: tuple[Word, ...],
         deadline: float,
-        doubt: str = "",
+        unknown_outcome: str = "",
         replicated: bool = False,  # noqa: FBT001, FBT002 - a private function
     ) -> Any:  # noqa: ANN401 - as above
         try:
@@ -200,10 +200,10 @@ class Client:
         try:
             reply = connection.ask(words, deadline)
             if replicated and self.address.replicas:
-                self._confirm(connection, reply, deadline, doubt)
+                self._confirm(connection, reply, deadline, unknown_outcome)
         except OSError as exc:
             connection.close()
-            raise error_mapping.lost(exc, self.address.title, doubt=doubt) from exc
+            raise error_mapping.lost(exc, self.address.title, unknown_outcome=unknown_outcome) from exc
         except BaseException:
             # a signal came in the middle of an answer
             connection.close()
@@ -225,7 +225,7 @@ class Client:
         node: str,
         words: tuple[Word, ...],
         deadline: float,
-        doubt: str,
+        unknown_outcome: str,
         replicated: bool,  # noqa: FBT001 - a private function
     ) -> Any:  # noqa: ANN401 - as above
         """Ask the node that a key was moved to, while the slot is not yet its own."""
@@ -236,14 +236,14 @@ class Client:
             connection.ask((b"ASKING",), deadline)
             reply = connection.ask(words, deadline)
             if replicated and self.address.replicas:
-                self._confirm(connection, reply, deadline, doubt)
+                self._confirm(connection, reply, deadline, unknown_outcome)
         except OSError as exc:
-            raise error_mapping.lost(exc, self.address.title, doubt=doubt) from exc
+            raise error_mapping.lost(exc, self.address.title, unknown_outcome=unknown_outcome) from exc
         finally:
             connection.close()
         return reply
 
-    def _confirm(self, connection: Connection, reply: object, deadline: float, doubt: str) -> None:
+    def _confirm(self, connection: Connection, reply: object, deadline: float, unknown_outcome: str) -> None:
         """Wait until replicas have what was just accepted."""
         address = self.address
         if isinstance(reply, hiredis.ReplyError):
@@ -255,7 +255,7 @@ class Client:
         if have < address.replicas:
             raise BackendUnavailable(
                 f"redis at {address.title} has it, but {have} of {address.replicas} replicas confirmed within"
-                f" {address.replicas_timeout:g} s (redis.wait_replicas); {doubt}"
+                f" {address.replicas_timeout:g} s (redis.wait_replicas); {unknown_outcome}"
             )
 
     def _another(self, deadline: float) -> Connection:

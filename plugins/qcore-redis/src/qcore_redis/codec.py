@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qcore.model import Outgoing
 
 #: said where the answer to an enqueue was lost
-DOUBT: Final = "the messages may have been accepted all the same"
+UNKNOWN_OUTCOME: Final = "the messages may have been accepted all the same"
 
 #: bodies larger than this lie in a key of their own: moving them about would cost more
 LARGE: Final = 8192

@@ -108,10 +108,10 @@ class Connection:
             reply = reader.gets()
             if reply is False:
                 # it may come byte by byte, and the time is for all of them
-                self._heed(deadline)
+                self._limit_to(deadline)
         return reply
 
-    def _heed(self, deadline: float) -> None:
+    def _limit_to(self, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")

@@ -28,7 +28,7 @@ _KINDS: Final = (b"m:", b"p:", b"po:", b"v:", b"vh:", b"z:")
 #: names of the database that are looked at in one step
 _LOOKED_AT: Final = 5000
 #: said where the answer to a reservation was lost
-_DOUBT: Final = "a rate slot may have been given all the same, and is then unused"
+_UNKNOWN_OUTCOME: Final = "a rate slot may have been given all the same, and is then unused"
 
 
 def make_coordination(settings: Settings) -> RedisCoordination:
@@ -76,7 +76,7 @@ class RedisCoordination(CoordinationStore):
     def reserve(self, key: str, holder: bytes, interval: float, burst: int) -> float:
         """Return the seconds until the holder's rate slot, to the microsecond."""
         words = (key, holder, repr(interval * 1e6), burst)
-        left: int = self._link.run(script("rate_limit"), *words, doubt=_DOUBT)
+        left: int = self._link.run(script("rate_limit"), *words, unknown_outcome=_UNKNOWN_OUTCOME)
         return left / 1e6
 
     def join_barrier(self, arrivals: Sequence[BarrierMember], ttl: float) -> Sequence[int]:

@@ -85,10 +85,12 @@ def redirection(error: BaseException) -> tuple[str, str]:
     return word, rest[1] if word in {"MOVED", "ASK"} and len(rest) > 1 else ""
 
 
-def lost(error: BaseException, address: str, *, doubt: str = "") -> BackendUnavailable:
+def lost(error: BaseException, address: str, *, unknown_outcome: str = "") -> BackendUnavailable:
     """Return the error to raise when the connection is gone."""
     message = str(error) or type(error).__name__
-    return BackendUnavailable(f"redis at {address} does not answer: {message}{doubt and '; '}{doubt}"[:500])
+    return BackendUnavailable(
+        f"redis at {address} does not answer: {message}{unknown_outcome and '; '}{unknown_outcome}"[:500]
+    )
 
 
 def is_moved(error: BaseException) -> bool:

@@ -109,15 +109,15 @@ class ConnectionPool:
             else:
                 return waiter.connection
         except BaseException:
-            self._withdraw(waiter)
+            self._remove_waiter(waiter)
             raise
-        self._withdraw(waiter)
+        self._remove_waiter(waiter)
         raise Crowded(
             f"all {self._most} connections of this process to redis at {title} are in use;"
             " raise `redis.max_connections` or let fewer threads ask at once"
         )
 
-    def _withdraw(self, waiter: _Waiter) -> None:
+    def _remove_waiter(self, waiter: _Waiter) -> None:
         """Leave the queue; what came meanwhile goes to the next."""
         with self._lock:
             if not waiter.come.is_set():

@@ -18,7 +18,7 @@ _MAX_SEARCHED: Final = 10_000
 #: messages seen in one step, fewer if they are large: the workers want the server meanwhile
 _SEEN: Final = 1000
 #: said where the answer was lost
-_DOUBT: Final = "some of the messages may have been removed all the same"
+_UNKNOWN_OUTCOME: Final = "some of the messages may have been removed all the same"
 
 
 def find_messages(link: Client, ids: Sequence[bytes]) -> list[bytes] | None:
@@ -40,6 +40,8 @@ def remove_messages(link: Client, ids: Sequence[bytes]) -> list[bytes]:
             seen = taken = 0
             while seen >= 0:
                 arguments = (where, seen, taken, _SEEN, *wanted)
-                seen, taken, *found = link.run(script("leases", "remove"), *arguments, doubt=_DOUBT)
+                seen, taken, *found = link.run(
+                    script("leases", "remove"), *arguments, unknown_outcome=_UNKNOWN_OUTCOME
+                )
                 bodies += found
     return bodies

@@ -75,7 +75,7 @@ class RedisSchedules(ScheduleStore):
         then = ("", "", 0) if after is None else _words(after)
         arguments = (before.name, before.body, *then, *codec.words(messages))
         fire = script("put", "schedules", "schedule_fire", fills=True)
-        return bool(self._link.run(fire, *arguments, doubt=codec.DOUBT))
+        return bool(self._link.run(fire, *arguments, unknown_outcome=codec.UNKNOWN_OUTCOME))
 
     def close(self) -> None:
         """Let go of the connection."""

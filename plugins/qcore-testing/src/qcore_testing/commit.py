@@ -75,17 +75,17 @@ class CommitContract(BrokerTests):
         assert bodies(broker.commit_and_lease(None, [], [], 5, [message(b"four")])) == [b"four"]
         assert list(broker.commit_and_lease(store, [], [], 5)) == []
 
-    def test_a_success_is_kept_though_the_lease_is_outlived(self, new: MakePair) -> None:
+    def test_a_success_is_kept_though_the_lease_has_expired(self, new: MakePair) -> None:
         """A receipt whose lease has ended, or that never was one, is ignored."""
         broker, store = new(retry=self.time_unit)
         other, _ = new(retry=60.0)
         self.put(broker, b"slow")
-        outlived = self.one(broker)
+        expired = self.one(broker)
         current = self.one(other)
 
-        broker.commit_and_lease(store, [result_of(outlived)], acks([outlived]), 0)
+        broker.commit_and_lease(store, [result_of(expired)], acks([expired]), 0)
 
-        assert store.get([result_of(outlived).id])[0] is not None
+        assert store.get([result_of(expired).id])[0] is not None
         self.settle(other, current, Action.RETRY)
         assert self.one(other).body == b"slow"
 

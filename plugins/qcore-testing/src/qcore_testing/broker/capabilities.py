@@ -43,7 +43,7 @@ class CapabilityRules(BrokerTests):
         else:
             broker.extend([leased.receipt], 60.0)
 
-    def test_a_message_is_buried_or_it_is_refused(self, new: MakeBroker) -> None:
+    def test_a_message_is_dead_lettered_or_refused(self, new: MakeBroker) -> None:
         """What the capabilities exclude (a delay, `extend`, DEAD_LETTER) is refused with `NotSupported`."""
         broker = new()
         self.put(broker, b"hopeless")
@@ -172,7 +172,7 @@ class CapabilityRules(BrokerTests):
         broker.publish_status("a", b"", 60.0)
         assert list(other.statuses()) == [b"\0other\xff"]
 
-    def test_an_outlived_status_is_not_shown(self, new: MakeBroker) -> None:
+    def test_an_expired_status_is_not_shown(self, new: MakeBroker) -> None:
         """Return what is published and not expired."""
         broker = new()
         skip_unless(broker.capabilities.cluster_status, "publishes no status")

@@ -37,7 +37,7 @@ def a_result() -> StoredResult:
 class CommitRules(BrokerTests):
     """Results, settlements and the next lease in one call."""
 
-    def test_an_exchange_saves_settles_and_leases(self, new: MakeBroker) -> None:
+    def test_commit_and_lease_saves_settles_and_leases(self, new: MakeBroker) -> None:
         """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
         store = MemoryResults(MemoryServer().results("kit"), backend="kit")
         result = a_result()
@@ -56,7 +56,7 @@ class CommitRules(BrokerTests):
         assert set(numbered(4)) == {delivery.body for delivery in [*done, *taken]}
         self.nothing(new(name=name), 1.5 * lease)
 
-    def test_an_exchange_does_not_wait(self, new: MakeBroker) -> None:
+    def test_commit_and_lease_does_not_wait(self, new: MakeBroker) -> None:
         """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
         broker = new(poll=60.0)
 
@@ -93,7 +93,7 @@ class CommitRules(BrokerTests):
 
         assert self.one(other).body == b"finished"
 
-    def test_an_exchange_enqueues_what_follows(self, new: MakeBroker) -> None:
+    def test_commit_and_lease_enqueues_follow_ups(self, new: MakeBroker) -> None:
         """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
         broker, other = new(), new()
         store = MemoryResults(MemoryServer().results("kit"), backend="kit")
@@ -146,7 +146,7 @@ class CommitRules(BrokerTests):
         assert found == [b"follows"]
         self.soon(since)
 
-    def test_an_exchange_of_nothing_leases_nothing(self, new: MakeBroker) -> None:
+    def test_commit_and_lease_of_nothing_leases_nothing(self, new: MakeBroker) -> None:
         """With `limit` 0 nothing is leased."""
         broker, other = new(), new()
         self.put(broker, b"one", b"two")

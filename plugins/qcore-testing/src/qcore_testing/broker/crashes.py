@@ -23,7 +23,7 @@ class CrashRules(BrokerTests):
     """What is left when a process is killed with SIGKILL."""
 
     #: messages in a test that kills at a moment it does not choose
-    crowd: ClassVar[int] = 240
+    message_count: ClassVar[int] = 240
 
     @pytest.fixture(autouse=True)
     def _processes(self, request: pytest.FixtureRequest) -> None:
@@ -67,7 +67,7 @@ class CrashRules(BrokerTests):
     def test_accepted_batches_are_whole(self, new: MakeBroker) -> None:
         """When it returns, every message survives the death of the calling process."""
         size = min(10, new().capabilities.max_batch)
-        batches = chunks(numbered(self.crowd), size)
+        batches = chunks(numbered(self.message_count), size)
 
         def produce(send: Callable[[str], None]) -> None:
             broker = new()
@@ -88,14 +88,14 @@ class CrashRules(BrokerTests):
         The step from leased to the new state is atomic: a crash leaves one or the other, or
         both where the capabilities say so.
         """
-        sent = numbered(self.crowd)
+        sent = numbered(self.message_count)
         for batch in chunks(sent, new().capabilities.max_batch):
             self.put(new(retry=4 * self.time_unit), *batch)
         actions = list(Action) if new().capabilities.dead_letters else list(Action)[:3]
 
         def consume(send: Callable[[str], None]) -> None:
             broker = new(retry=4 * self.time_unit)
-            for turn in range(self.crowd):
+            for turn in range(self.message_count):
                 taken = broker.lease(min(8, broker.capabilities.max_batch), 0.0)
                 chosen = [actions[(turn + number) % len(actions)] for number in range(len(taken))]
                 pairs = list(zip(taken, chosen, strict=True))
@@ -112,7 +112,7 @@ class CrashRules(BrokerTests):
 
         broker = new()
         dead_letters = (
-            [letter.body for letter in broker.dead_letters(self.crowd)] if len(actions) == 4 else []
+            [letter.body for letter in broker.dead_letters(self.message_count)] if len(actions) == 4 else []
         )
         found = self.drain(broker, 8 * self.time_unit) + Counter(dead_letters)
         removed, may_be_gone = self.texts(texts, "after"), self.texts(texts, "before")
@@ -125,7 +125,7 @@ class CrashRules(BrokerTests):
 
     def test_many_die_and_nothing_is_lost(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
-        sent = numbered(self.crowd)
+        sent = numbered(self.message_count)
         for batch in chunks(sent, new().capabilities.max_batch):
             self.put(new(retry=4 * self.time_unit), *batch)
 
@@ -138,7 +138,7 @@ class CrashRules(BrokerTests):
         done: list[str] = []
         for at in MOMENTS:
             with self.child(consume) as child:
-                done += self.kill_amid(child, self.crowd // 12, at)
+                done += self.kill_amid(child, self.message_count // 12, at)
 
         assert len(done) == len(set(done))
         left = self.drain(new(), 8 * self.time_unit)

@@ -35,7 +35,7 @@ class DeadLetterRules(BrokerTests):
         broker.settle(acks(leased))
         assert broker.size().leased in (0, None)
 
-    def test_an_outlived_lease_is_counted_once(self, new: MakeBroker) -> None:
+    def test_an_expired_lease_is_counted_once(self, new: MakeBroker) -> None:
         """Count the messages by state."""
         broker = new(retry=self.time_unit)
         skip_unless(broker.capabilities.redelivers, "gives no receipts")
@@ -47,7 +47,7 @@ class DeadLetterRules(BrokerTests):
         size = new().size()
         assert size.leased is None or size.ready + size.leased == 1
 
-    def test_purge_leaves_what_is_leased_or_buried(self, new: MakeBroker) -> None:
+    def test_purge_leaves_leases_and_dead_letters(self, new: MakeBroker) -> None:
         """Remove every message that is not leased or dead-lettered; return how many.
 
         Delayed ones stay where the capabilities say that they are out of its reach.
@@ -114,7 +114,7 @@ class DeadLetterRules(BrokerTests):
         assert list(other.dead_letters()) == []
         assert (again.deliveries, again.failures, again.crashes) == (1, 0, 0)
 
-    def test_a_requeued_letter_can_be_buried_again(self, new: MakeBroker) -> None:
+    def test_a_requeued_message_can_be_dead_lettered_again(self, new: MakeBroker) -> None:
         """Make dead letters ready again."""
         broker = new()
         self.dead_letter(broker, b"again")

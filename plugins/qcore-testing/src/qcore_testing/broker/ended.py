@@ -41,7 +41,7 @@ class EndedRules(BrokerTests):
 
             assert set(other.ended([*ids, _id(2), _id(99_000)])) == set(ids)
 
-    def test_the_exchange_of_a_worker_remembers(self, new: MakeBroker) -> None:
+    def test_commit_and_lease_remembers(self, new: MakeBroker) -> None:
         """The `id` of an ACK is remembered where the capabilities say so, whether or not the lease has
         ended.
         """  # noqa: D205 - the obligation, whole

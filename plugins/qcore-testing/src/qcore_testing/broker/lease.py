@@ -44,7 +44,7 @@ class LeaseRules(BrokerTests):
         assert bodies(taken) == [b"mine"]
         self.at_least(since, 8 * self.time_unit)
 
-    def test_an_outlived_lease_goes_to_another(self, new: MakeBroker) -> None:
+    def test_an_expired_lease_goes_to_another(self, new: MakeBroker) -> None:
         """After that time it is handed out again under another receipt, by itself."""
         broker, other = new(retry=4 * self.time_unit), new(retry=60.0)
         skip_unless(broker.capabilities.redelivers, "gives no receipts")
@@ -260,10 +260,10 @@ class LeaseRules(BrokerTests):
         broker, other = new(retry=self.time_unit), new(retry=60.0)
         skip_unless(broker.capabilities.extend, "extends nothing")
         self.put(broker, b"lost")
-        outlived = self.one(broker)
+        expired = self.one(broker)
         current = self.one(other)
 
-        broker.extend([outlived.receipt, b"", b"unknown", bytes(16), b"\xff" * 40], 60.0)
+        broker.extend([expired.receipt, b"", b"unknown", bytes(16), b"\xff" * 40], 60.0)
         self.settle(other, current, Action.RETRY)
         broker.extend([current.receipt], 60.0)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class RemoveRules(BrokerTests):
     """One test for each obligation of taking messages back."""
 
-    def test_ready_messages_are_withdrawn(self, new: MakeBroker) -> None:
+    def test_ready_messages_are_removed(self, new: MakeBroker) -> None:
         """Remove messages that are not leased; return their bodies.
 
         A ready or delayed message of one of these ids is removed for good.
@@ -38,7 +38,7 @@ class RemoveRules(BrokerTests):
         assert left == (found if self.ordered else sorted(found, key=left.index))
         self.nothing(broker)
 
-    def test_delayed_messages_are_withdrawn(self, new: MakeBroker) -> None:
+    def test_delayed_messages_are_removed(self, new: MakeBroker) -> None:
         """A ready or delayed message of one of these ids is removed for good."""
         broker, other = self.removing(new), new()
         skip_unless(broker.capabilities.delay, "cannot wait")
@@ -110,7 +110,7 @@ class RemoveRules(BrokerTests):
         broker.settle([Settlement(second.receipt)])
         self.nothing(broker)
 
-    def test_returned_messages_are_withdrawn(self, new: MakeBroker) -> None:
+    def test_returned_messages_are_removed(self, new: MakeBroker) -> None:
         """A ready or delayed message of one of these ids is removed for good."""
         broker = self.removing(new)
         skip_unless(broker.capabilities.redelivers, "gives no receipts")
@@ -122,16 +122,16 @@ class RemoveRules(BrokerTests):
         self.nothing(broker)
         assert broker.size().ready == 0
 
-    def test_an_outlived_lease_does_not_hold_a_message(self, new: MakeBroker) -> None:
+    def test_an_expired_lease_does_not_hold_a_message(self, new: MakeBroker) -> None:
         """A ready or delayed message of one of these ids is removed for good."""
         broker = self.removing(new, retry=4 * self.time_unit)
         skip_unless(broker.capabilities.redelivers, "gives no receipts")
         (sent,) = self.send(broker, 1)
-        outlived = self.one(broker)
+        expired = self.one(broker)
 
         assert any(list(new().remove_messages([sent[ID_AT]])) == [sent] for _ in self.deadline())
 
-        self.settle(broker, outlived, Action.RELEASE)
+        self.settle(broker, expired, Action.RELEASE)
         self.nothing(broker)
 
     def test_leased_messages_stay(self, new: MakeBroker) -> None:
@@ -149,7 +149,7 @@ class RemoveRules(BrokerTests):
         self.settle(broker, second, Action.RELEASE)
         assert set(sent) == {delivery.body for delivery in self.some(other, 2)}
 
-    def test_buried_messages_stay(self, new: MakeBroker) -> None:
+    def test_dead_letters_stay(self, new: MakeBroker) -> None:
         """A leased, dead-lettered or unknown one stays as it is."""
         broker = self.removing(new)
         skip_unless(broker.capabilities.dead_letters, "keeps no dead letters")
@@ -173,7 +173,7 @@ class RemoveRules(BrokerTests):
 
         assert len(self.some(broker, 3)) == 3
 
-    def test_what_was_withdrawn_may_come_again(self, new: MakeBroker) -> None:
+    def test_a_removed_message_may_be_enqueued_again(self, new: MakeBroker) -> None:
         """A ready or delayed message of one of these ids is removed for good."""
         broker = self.removing(new)
         (sent,) = self.send(broker, 1)
@@ -183,7 +183,7 @@ class RemoveRules(BrokerTests):
 
         assert bodies(self.some(new(), 1)) == [sent]
 
-    def test_a_message_is_leased_or_withdrawn(self, new: MakeBroker) -> None:
+    def test_a_message_is_leased_or_removed(self, new: MakeBroker) -> None:
         """A leased, dead-lettered or unknown one stays as it is.
 
         Of one that is leased at the same moment, one side has it, never both or none.
@@ -199,17 +199,17 @@ class RemoveRules(BrokerTests):
                 report(taken[0].body.hex())
 
         with self.child(consume) as one, self.child(consume) as other:
-            withdrawn = [
+            removed = [
                 body
                 for some in chunks(sent[::-1], 20)
                 for body in broker.remove_messages([body[ID_AT] for body in some])
             ]
             leased = [bytes.fromhex(line) for child in (one, other) for line in child.lines()]
 
-        assert sorted(sent) == sorted([*withdrawn, *leased])
+        assert sorted(sent) == sorted([*removed, *leased])
         self.nothing(broker)
 
-    def test_without_the_claim_nothing_is_withdrawn(self, new: MakeBroker) -> None:
+    def test_without_the_capability_nothing_is_removed(self, new: MakeBroker) -> None:
         """Remove messages that are not leased; return their bodies.
 
         A broker that cannot returns nothing and does not claim `Capabilities.remove_messages`.

@@ -117,7 +117,7 @@ class SettleRules(BrokerTests):
         if broker.capabilities.stores_counters:
             assert again.deliveries == 1
 
-    def test_bury_keeps_reason_and_counters(self, new: MakeBroker) -> None:
+    def test_a_dead_letter_keeps_reason_and_counters(self, new: MakeBroker) -> None:
         """DEAD_LETTER keeps it among the dead letters with its reason and counters."""
         skip_unless(new().capabilities.dead_letters, "keeps no dead letters")
         reason = "it failed 5 times: ValueError: \N{SNOWMAN}"
@@ -153,7 +153,7 @@ class SettleRules(BrokerTests):
             assert (action is Action.DEAD_LETTER) == len(broker.dead_letters())
 
     @pytest.mark.parametrize("action", list(Action))
-    def test_an_outlived_receipt_changes_nothing(self, new: MakeBroker, action: Action) -> None:
+    def test_an_expired_receipt_changes_nothing(self, new: MakeBroker, action: Action) -> None:
         """A receipt whose lease has ended, or that never was one, is ignored."""
         broker, other, third = new(retry=self.time_unit), new(retry=60.0), new()
         skip_unless(broker.capabilities.fencing, "lets a settlement of an expired lease through")
@@ -161,10 +161,10 @@ class SettleRules(BrokerTests):
             action is not Action.DEAD_LETTER or broker.capabilities.dead_letters, "keeps no dead letters"
         )
         self.put(broker, b"passed on")
-        outlived = self.one(broker)
+        expired = self.one(broker)
         current = self.one(other)
 
-        self.settle(broker, outlived, action, reason="too late", failures=9)
+        self.settle(broker, expired, action, reason="too late", failures=9)
 
         # it is still the other's, and only its settlement counts
         self.nothing(third, self.time_unit)

@@ -23,7 +23,7 @@ class MakeCoordination(Protocol):
 class CoordinationTests(Contract):
     """Short words for tests of `qcore.coordination.CoordinationStore`."""
 
-    def crowd(
+    def in_processes(
         self,
         new: MakeCoordination,
         count: int,

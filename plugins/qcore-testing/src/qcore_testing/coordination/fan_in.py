@@ -67,7 +67,7 @@ class BarrierRules(CoordinationTests):
                 for member in members
             ]
 
-        texts = self.crowd(new, 4, come)
+        texts = self.in_processes(new, 4, come)
 
         assert list(range(1, 101)) == sorted(map(int, texts))
         assert dict(new().barrier_members("g")) == {number: b"%d" % number for number in range(100)}
@@ -81,14 +81,14 @@ class BarrierRules(CoordinationTests):
                 str(*store.join_barrier([BarrierMember("g", member, name)], 600.0)) for member in range(30)
             ]
 
-        texts = self.crowd(new, 4, come)
+        texts = self.in_processes(new, 4, come)
 
         store = new()
         assert max(map(int, texts)) == 30
         assert len(store.barrier_members("g")) == 30
         assert list(store.join_barrier([BarrierMember("g", 30)], 600.0)) == [31]
 
-    def test_an_outlived_gathering_is_forgotten(self, new: MakeCoordination) -> None:
+    def test_an_expired_barrier_is_forgotten(self, new: MakeCoordination) -> None:
         """The barrier is forgotten `ttl` seconds after the last arrival."""
         store = new()
         store.join_barrier([BarrierMember("short", 0), BarrierMember("long", 0)], 2 * self.time_unit)
@@ -103,7 +103,7 @@ class BarrierRules(CoordinationTests):
         assert dict(store.barrier_members("short")) == {0: b"anew"}
         assert len(store.barrier_members("long")) == 2
 
-    def test_a_gathering_lasts_from_its_last_arrival(self, new: MakeCoordination) -> None:
+    def test_a_barrier_lasts_from_its_last_arrival(self, new: MakeCoordination) -> None:
         """The barrier is forgotten `ttl` seconds after the last arrival."""
         store, unit = new(), self.time_unit
         while True:
@@ -119,7 +119,7 @@ class BarrierRules(CoordinationTests):
 
         assert len(store.barrier_members("g")) == 2
 
-    def test_a_disbanded_gathering_is_forgotten(self, new: MakeCoordination) -> None:
+    def test_a_cleared_barrier_is_forgotten(self, new: MakeCoordination) -> None:
         """Forget barriers; an unknown one is ignored."""
         store, other = new(), new()
         store.join_barrier(

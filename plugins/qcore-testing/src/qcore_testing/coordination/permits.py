@@ -35,7 +35,7 @@ class PermitRules(CoordinationTests):
             store.set_flag("mark", b"kept", 600.0)
             store.acquire("place", b"dead", 1, 600.0)
             store.reserve("turn", b"dead", 600.0, 1)
-            store.join_barrier([BarrierMember("gathering", 0, b"brought")], 600.0)
+            store.join_barrier([BarrierMember("barrier", 0, b"brought")], 600.0)
             send("noted")
             signal.pause()
 
@@ -47,7 +47,7 @@ class PermitRules(CoordinationTests):
         assert list(store.get_flags(["mark"])) == [b"kept"]
         assert store.acquire("place", b"next", 1, 600.0) == b"dead"
         assert store.reserve("turn", b"next", 600.0, 1) > 0
-        assert store.barrier_members("gathering") == {0: b"brought"}
+        assert store.barrier_members("barrier") == {0: b"brought"}
 
     def test_everything_is_removed_or_nothing(self, new: MakeCoordination) -> None:
         """Remove everything; return False if that cannot be done, because it expires by itself."""
@@ -181,7 +181,7 @@ class PermitRules(CoordinationTests):
         self.at_least(since, 2 * self.time_unit)
         assert store.acquire("longer", b"two", 1, 600.0) == b"one"
 
-    def test_an_outlived_place_is_free(self, new: MakeCoordination) -> None:
+    def test_an_expired_permit_is_free(self, new: MakeCoordination) -> None:
         """What is past its time is as if it had never been."""
         store, other = new(), new()
         since = Stopwatch()
@@ -217,7 +217,7 @@ class PermitRules(CoordinationTests):
             holder = b"%d" % number
             return [str(key) for key in range(30) if store.acquire(str(key), holder, 2, 600.0) is None]
 
-        texts = self.crowd(new, 5, ask)
+        texts = self.in_processes(new, 5, ask)
 
         assert Counter(texts) == {str(key): 2 for key in range(30)}
 
@@ -235,7 +235,7 @@ class PermitRules(CoordinationTests):
                     store.release([("door", holder)])
             return stays
 
-        texts = self.crowd(new, 4, come_and_go)
+        texts = self.in_processes(new, 4, come_and_go)
 
         moves = [(float(at), step) for line in texts for at, step in zip(line.split(), (1, -1), strict=True)]
         inside = most = 0

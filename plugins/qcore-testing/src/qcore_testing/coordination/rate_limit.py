@@ -94,7 +94,7 @@ class RateLimitRules(CoordinationTests):
             return [str(time.monotonic() + store.reserve("rate", holder, HOUR, 5)) for holder in holders]
 
         start = time.monotonic()
-        turns = sorted(float(line) - start for line in self.crowd(new, 4, ask))
+        turns = sorted(float(line) - start for line in self.in_processes(new, 4, ask))
 
         self.near(turns, [*[0.0] * 5, *[HOUR * number for number in range(1, 36)]])
 

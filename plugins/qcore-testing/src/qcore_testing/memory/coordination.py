@@ -47,7 +47,7 @@ class MemoryCoordination(CoordinationStore):
         #: holders with the ends of their time, in the order they came
         self._permits: dict[str, dict[bytes, float]] = {}
         self._rates: dict[str, Rate] = {}
-        self._gatherings: dict[str, Barrier] = {}
+        self._barriers: dict[str, Barrier] = {}
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Keep a value for `ttl` seconds; b"" removes it."""
@@ -103,26 +103,26 @@ class MemoryCoordination(CoordinationStore):
             now = self._wall()
             counts = []
             for arrival in arrivals:
-                gathering = self._gatherings.get(arrival.key)
-                if gathering is None or gathering.until <= now:
-                    gathering = self._gatherings[arrival.key] = Barrier()
-                gathering.until = now + ttl
-                gathering.members.setdefault(arrival.index, arrival.body)
-                counts.append(len(gathering.members))
+                barrier = self._barriers.get(arrival.key)
+                if barrier is None or barrier.until <= now:
+                    barrier = self._barriers[arrival.key] = Barrier()
+                barrier.until = now + ttl
+                barrier.members.setdefault(arrival.index, arrival.body)
+                counts.append(len(barrier.members))
             return counts
 
     def barrier_members(self, key: str) -> Mapping[int, bytes]:
         """Return what the members of a fan-in barrier returned, by index."""
         with self._lock:
-            gathering = self._gatherings.get(key)
-            alive = gathering is not None and gathering.until > self._wall()
-            return dict(sorted(gathering.members.items())) if gathering is not None and alive else {}
+            barrier = self._barriers.get(key)
+            alive = barrier is not None and barrier.until > self._wall()
+            return dict(sorted(barrier.members.items())) if barrier is not None and alive else {}
 
     def delete_barriers(self, keys: Sequence[str]) -> None:
         """Forget fan-in barriers."""
         with self._lock:
             for key in keys:
-                self._gatherings.pop(key, None)
+                self._barriers.pop(key, None)
 
     def close(self) -> None:
         """Leave everything as it is, for other threads."""
@@ -130,7 +130,7 @@ class MemoryCoordination(CoordinationStore):
     def clear(self) -> bool:
         """Remove everything."""
         with self._lock:
-            for kept in (self._marks, self._permits, self._rates, self._gatherings):
+            for kept in (self._marks, self._permits, self._rates, self._barriers):
                 kept.clear()
         return True
 
@@ -144,7 +144,7 @@ class MemoryCoordination(CoordinationStore):
             for rate in self._rates.values():
                 rate.turns = {holder: at for holder, at in rate.turns.items() if at > now - DAY}
             self._rates = {key: rate for key, rate in self._rates.items() if rate.turns or rate.until > now}
-            self._gatherings = {key: one for key, one in self._gatherings.items() if one.until > now}
+            self._barriers = {key: one for key, one in self._barriers.items() if one.until > now}
 
     def _holders(self, key: str, now: float) -> dict[bytes, float]:
         return {holder: until for holder, until in self._permits.get(key, {}).items() if until > now}
