@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,17 +57,16 @@ class _Fresh:
     @pytest.fixture
     def insert(self, server: Any, url: str, namespace: str) -> Callable[..., None]:
         """Return a function that inserts a row past the plugin, of values that the database takes."""
-        files, endless = not hasattr(server, "connect"), url.startswith("postgresql")
+        endless, mark = url.startswith("postgresql"), "?" if url.startswith("sqlite") else "%s"
 
         def insert(table: str, **fields: Any) -> None:
             values = [
                 1e300 if isinstance(one, float) and not (endless or math.isfinite(one)) else one
                 for one in fields.values()
             ]
-            names, marks = ", ".join(fields), ", ".join(["?" if files else "%s"] * len(values))
+            names, marks = ", ".join(fields), ", ".join([mark] * len(values))
             statement = f"INSERT INTO qcore_{table} ({names}) VALUES ({marks})"  # noqa: S608 - names of this file
-            made = sqlite3.connect(url.removeprefix("sqlite:///")) if files else server.connect(namespace)
-            with contextlib.closing(made) as connection:
+            with contextlib.closing(server.connect(namespace)) as connection:
                 connection.cursor().execute(statement, values)
                 connection.commit()
 
