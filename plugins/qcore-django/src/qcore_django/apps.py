@@ -1,0 +1,21 @@
+"""The app that a site lists in INSTALLED_APPS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+
+from qcore_django import settings
+
+
+class QcoreDjangoConfig(AppConfig):
+    """Tells Django of this app."""
+
+    name = "qcore_django"
+    label = "qcore_django"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.verbose_name = settings.label()

@@ -1,0 +1,1 @@
+"""Lists what this plugin offers, by name."""
