@@ -6,8 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import django  # type: ignore[import-not-found]  # it lives in its own environment
-from django.conf import settings  # type: ignore[import-not-found]  # as above
+import django
+from django.conf import settings
 
 from tests.benchmarks.onredis import work
 from tests.benchmarks.onredis.peers import PORT, RESULTS, URL, WORKERS, Call, launch, stop
@@ -76,6 +76,6 @@ def start() -> list[int]:
 
 
 if __name__ == "__main__":
-    from django.core.management import execute_from_command_line  # type: ignore[import-not-found]  # as above
+    from django.core.management import execute_from_command_line
 
     execute_from_command_line(["manage.py", "qcluster"])
