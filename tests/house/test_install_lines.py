@@ -57,7 +57,7 @@ def _is_ours(word: str) -> bool:
         ("needs it; pip install qcore-redis", ["qcore-redis"]),
         ("pip install --upgrade {}", ["{}"]),
         ("pip install 'qcore>=26.11'", ["'qcore>=26.11'"]),
-        ("pip install ./plugins/qcore-django", ["./plugins/qcore-django"]),
+        ("pip install ./plugins/qcore-rails", ["./plugins/qcore-rails"]),
         ("in a clone: pip install --force-reinstall ./core, then ./plugins/qcore-redis[test]", []),
         ("in a clone of qcore, pip install ./plugins/{}; that is all", []),
     ],
