@@ -1,4 +1,4 @@
-"""The one App of a site: for producers, the admin, commands and clusters."""
+"""The one App of a site, for producers and clusters."""
 
 from __future__ import annotations
 
