@@ -1,4 +1,4 @@
-"""Reads the configuration of a queue from the settings of a Django site."""
+"""Reads the configuration of a queue from Django settings."""
 
 from __future__ import annotations
 
