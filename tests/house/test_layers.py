@@ -67,8 +67,8 @@ ROOMS: Final = {
     "supervision": (
         {"control"},
         {"supervisor"},
-        {"deadlines"},
-        {"maintenance", "status_report", "importer"},
+        {"deadlines", "status_report"},
+        {"maintenance", "importer"},
         {"orphans"},
         {"recovery", "renewal", "control_poll", "pool", "unsigned"},
         {"slot", "zygote", "zygote_link"},
@@ -123,7 +123,7 @@ ROOMS: Final = {
         {"waiting"},
         {"progress", "rates", "running"},
         {"pages"},
-        {"metrics"},
+        {"metrics", "tallies"},
         {"records", "commands"},
     ),
     "messages": (

@@ -373,6 +373,38 @@ def test_a_cluster_tells_how_fast_it_is(land: Land) -> None:
     assert 0 < seen.memory_available < seen.memory_total
 
 
+def test_a_cluster_counts_how_its_tasks_end(land: Land) -> None:
+    """By name and end, in its workers and, for those that die, in its supervisor."""
+    app, cluster = land.both(workers=2, max_attempts=2, max_crashes=1, retry=2, timeout=1, recycle=3)
+    finals(app.enqueue_many([app.task(tasks.echo).bind(n) for n in range(50)]))
+    final(app.enqueue(tasks.nap, 0.2))
+    final(app.enqueue(tasks.fail))
+    final(app.enqueue(tasks.die, "kill"))
+
+    def counted() -> ClusterStatus | None:
+        seen = cluster.status()
+        runs = {name.rpartition(".")[2]: one.runs for name, one in seen.counts.tasks.items()}
+        expected = {
+            "echo": {"success": 50},
+            "nap": {"success": 1},
+            "fail": {"failure": 2},
+            "die": {"crash": 1},
+        }
+        return seen if runs == expected else None
+
+    counts = until(counted, "all to be counted").counts
+    tasks_ = {name.rpartition(".")[2]: one for name, one in counts.tasks.items()}
+    assert (tasks_["fail"].retries, tasks_["fail"].dead_letters) == (1, 1)
+    assert (tasks_["die"].retries, tasks_["die"].dead_letters) == (0, 1)
+    assert 0.2 <= tasks_["nap"].seconds < 30
+    assert counts.started == 54
+    assert sum(counts.run_times.counts) == 53
+    assert counts.run_times.total > 0.15
+    assert sum(counts.wait_times.counts) >= 50
+    with app.runtime.brokers.connection() as broker:
+        until(lambda: "counts" in broker.statuses()[0].decode("latin-1"), "what is published")
+
+
 # -- the queue --------------------------------------------------------------------------------
 
 

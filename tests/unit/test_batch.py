@@ -305,7 +305,7 @@ def test_a_batch_can_be_accepted_again_after_an_outage_of_the_store(bench: Bench
     entries = batch.accept(deliveries)
 
     assert 2 == entries[0].deliveries
-    batch.release_unaccepted(deliveries)
+    batch.release(deliveries)
     batch.settle(0)
     assert [2] == [delivery.deliveries for delivery in bench.broker.lease(1, 0)]
 

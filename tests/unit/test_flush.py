@@ -85,7 +85,7 @@ def test_a_worker_without_a_batch_does_not_wait(tmp_path: Path) -> None:
     bench.app.async_task("builtins.print")
     began = time.monotonic()
 
-    bench.batch.release_unaccepted(bench.broker.lease(1, 0))
+    bench.batch.release(bench.broker.lease(1, 0))
     bench.batch.settle(0)
 
     assert time.monotonic() - began < 4

@@ -92,9 +92,11 @@ def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:  # type: ignore[e
 
 @attrs.frozen(kw_only=True)
 class ClusterEvent:
-    """A cluster starts or stops, in its supervisor process."""
+    """A cluster starts, works or stops, in its supervisor process."""
 
     status: ClusterStatus
+    #: the `Config` it works with
+    config: Any
 
 
 @attrs.frozen(kw_only=True)
@@ -161,6 +163,11 @@ class Hook(Protocol):
 @hookspec
 def qcore_cluster_start(event: ClusterEvent) -> None:
     """Run in the supervisor when the workers are ready."""
+
+
+@hookspec
+def qcore_cluster_status(event: ClusterEvent) -> None:
+    """Run in the supervisor with each status it publishes; it holds up the supervisor."""
 
 
 @hookspec

@@ -27,6 +27,62 @@ class Percentiles:
 
 
 @attrs.frozen(kw_only=True)
+class TaskCounts:
+    """How often the tasks of one name ended."""
+
+    #: runs by how they ended, a value of `Kind`; a message that was not run counts, too
+    runs: Mapping[str, int] = attrs.field(factory=dict)
+    #: how often a message went back into the queue after that, and became a dead letter
+    retries: int = 0
+    dead_letters: int = 0
+    #: for which all runs lasted
+    seconds: float = 0.0
+
+    def plus(self, other: TaskCounts) -> TaskCounts:
+        """Return the sum of both."""
+        kinds = {**self.runs, **other.runs}
+        return TaskCounts(
+            runs={kind: self.runs.get(kind, 0) + other.runs.get(kind, 0) for kind in kinds},
+            retries=self.retries + other.retries,
+            dead_letters=self.dead_letters + other.dead_letters,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Durations:
+    """How many durations were at most how long."""
+
+    #: seconds, growing: the longest that is counted in each place, and how many are
+    bounds: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    #: seconds of all together, to a fifth
+    total: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Counts:
+    """What a cluster has counted since its start, for dashboards."""
+
+    #: by name of the task, for at most 64 names; the others are counted together as `(other)`
+    tasks: Mapping[str, TaskCounts] = attrs.field(factory=dict)
+    #: runs that began
+    started: int = 0
+    run_times: Durations = Durations()
+    #: of tasks that were enqueued without a delay and run for the first time
+    wait_times: Durations = Durations()
+    #: messages that were leased again, after a lease that ended without an end of the task
+    redeliveries: int = 0
+    #: leases that were extended
+    renewals: int = 0
+    #: calls that a broker or a store did not answer, or rejected
+    backend_errors: int = 0
+    #: schedules that were fired, and those of them that were late by more than ten seconds
+    fired: int = 0
+    fired_late: int = 0
+
+
+@attrs.frozen(kw_only=True)
 class WorkerStatus:
     """One worker process."""
 
@@ -94,6 +150,7 @@ class ClusterStatus:
     memory_available: int = 0
     #: current problems, one sentence each; empty if there are none
     troubles: tuple[str, ...] = ()
+    counts: Counts = Counts()
 
 
 @attrs.frozen(kw_only=True)

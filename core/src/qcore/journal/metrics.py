@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from qcore.journal.commands import TAG
-from qcore.status import Percentiles, Progress
+from qcore.status import Durations, Percentiles, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 _PROGRESS: Final = 320
 _NOTE: Final = 360
 _REPORTS: Final = 896 // 8
+_REDELIVERIES: Final = _REPORTS + 2
+_ERRORS: Final = _REPORTS + 3
 _RUNS: Final = 1024
 _WAITS: Final = 2048
-#: Where the leased messages may begin.
+#: Where the tallies begin.
 METRICS_END: Final = 4096
 
 _WORD: Final = struct.Struct("q")
@@ -64,6 +66,14 @@ class Metrics:
         self._words[_REPORTS] += made
         self._words[_REPORTS + 1] += lost
 
+    def count_redeliveries(self, count: int) -> None:
+        """Count messages that were delivered before."""
+        self._words[_REDELIVERIES] += count
+
+    def count_error(self) -> None:
+        """Count a call that a backend did not answer, or rejected."""
+        self._words[_ERRORS] += 1
+
     def advance(self, seq: int, begun: int, done: float, total: float, note: str) -> None:
         """Record the progress of the running task."""
         memory = self._memory
@@ -100,6 +110,16 @@ class Metrics:
         """Return how many error reports were made and lost since the page was created."""
         return self._words[_REPORTS], self._words[_REPORTS + 1]
 
+    @property
+    def redeliveries(self) -> int:
+        """How many messages were delivered before, since the page was created."""
+        return self._words[_REDELIVERIES]
+
+    @property
+    def errors(self) -> int:
+        """How many calls of a backend failed, since the page was created."""
+        return self._words[_ERRORS]
+
     def runs(self) -> Sequence[int]:
         """Return how many tasks ran for how long, by bucket, since the page was created."""
         return _COUNTS.unpack_from(self._memory, _RUNS)
@@ -122,6 +142,22 @@ def middle(bucket: int) -> float:
     """Return the seconds that a bucket stands for."""
     octave, half = divmod(bucket, 2)
     return float(_LEAST * 2**octave * math.sqrt(3.0 if half else 1.5) / 1e9)
+
+
+def longest(bucket: int) -> float:
+    """Return the seconds that a bucket ends before."""
+    octave, half = divmod(bucket, 2)
+    return float(_LEAST * 2**octave * (2.0 if half else 1.5) / 1e9)
+
+
+def durations(counts: Sequence[int]) -> Durations:
+    """Return counts by bucket with what the buckets stand for, without those that are empty."""
+    found = [number for number, count in enumerate(counts) if count > 0]
+    return Durations(
+        bounds=tuple(map(longest, found)),
+        counts=tuple(counts[number] for number in found),
+        total=sum(counts[number] * middle(number) for number in found),
+    )
 
 
 def spread(counts: Sequence[int]) -> Percentiles | None:

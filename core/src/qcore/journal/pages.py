@@ -14,13 +14,14 @@ from qcore.errors import StartFailed
 from qcore.journal.commands import TAG, WorkerCommands
 from qcore.journal.metrics import METRICS_END, PROGRESS_OF, Metrics
 from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, PageSnapshot, WorkerState
+from qcore.journal.tallies import TALLIES, Tallies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.status import Progress
 
-# One page per worker: words, metrics, then the leased messages. Every word is eight aligned bytes
+# One page per worker: words, metrics, tallies, then the leased messages. Every word is eight aligned bytes
 # written at once, so a reader sees the old or the new value. Where the other side writes a word that
 # belongs to one batch, it tags the word with the batch's number, so a late word is ignored.
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 PAGE: Final = 1 << 20
 #: Bytes of words that are cleared for the next worker of a slot, and where the messages begin.
 _WORDS: Final = 256
-_BODY: Final = METRICS_END
+_BODY: Final = METRICS_END + TALLIES
 #: Bytes reserved for the last record of a batch, one without a result.
 _SPARE: Final = 8192
 
@@ -56,7 +57,6 @@ _CRASHES: Final = 18
 _CRASHES_OF: Final = 19
 
 _LENGTH: Final = struct.Struct("I")
-
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_held = msgspec.msgpack.Decoder(list[HeldMessage]).decode
@@ -111,12 +111,13 @@ class Journal:
 class Page:
     """One worker's page."""
 
-    __slots__ = ("_body", "_end", "_memory", "_next", "_words", "commands", "metrics", "seq")
+    __slots__ = ("_body", "_end", "_memory", "_next", "_words", "commands", "metrics", "seq", "tallies")
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
         self.commands = WorkerCommands(memory)
         self.metrics = Metrics(memory)
+        self.tallies = Tallies(memory[METRICS_END:_BODY])
         #: Each is written by one store. `struct.pack_into` first clears all it is about to write, and
         #: a reader in between saw a task that had begun at time zero.
         self._words = memory.cast("q")

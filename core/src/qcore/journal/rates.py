@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from qcore.journal.metrics import spread
+from qcore.journal.metrics import durations, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.journal.pages import Page
-    from qcore.status import Percentiles
+    from qcore.status import Durations, Percentiles
 
 #: Seconds that the rates cover, and seconds between two samples.
 _WINDOW: Final = 60.0
@@ -46,10 +46,16 @@ class Rates:
     def __init__(self, pages: Sequence[Page]) -> None:
         self._pages = pages
         self._samples = deque([self._sample(0)])
+        self._last = self._samples[0]
+
+    def since_start(self) -> tuple[Durations, Durations]:
+        """Return how long all tasks ran and waited, as of the last call of `now`."""
+        sample = self._last
+        return durations(sample.runs), durations(sample.waits)
 
     def now(self, finished: int) -> Throughput:
         """Return the rates of about the last minute; `finished` counts tasks since the start."""
-        sample = self._sample(finished)
+        sample = self._last = self._sample(finished)
         samples = self._samples
         while len(samples) > 1 and sample.at - samples[1].at >= _WINDOW:
             samples.popleft()

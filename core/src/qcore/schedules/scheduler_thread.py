@@ -40,6 +40,8 @@ _log = logging.getLogger("qcore.scheduler")
 _CLAIM: Final = 100
 #: Seconds a claim holds. It only saves work: a slot is fired by whoever advances its schedule.
 _HOLD: Final = 10.0
+#: Seconds after its slot at which a schedule is late.
+_LATE: Final = 10.0
 #: Seconds by which a clock may be corrected without a word.
 _STEP: Final = 2.0
 #: Schedules that are not to be trusted and were told of; more are forgotten.
@@ -92,6 +94,8 @@ class SchedulerThread:
         self._refused: dict[str, bytes] = {}
         #: what no key opens, by name: when it was last due, monotonic seconds, and the error
         self._unopened: dict[str, tuple[float, str]] = {}
+        #: schedules that were fired, and those of them that were late
+        self.fired = self.fired_late = 0
         self._halted = False
         self._closing = threading.Event()
         self._steps = ClockSteps()
@@ -160,7 +164,10 @@ class SchedulerThread:
     def _attempt(self, store: SealedSchedules, schedule: Schedule) -> None:
         """Fire a schedule; if that fails, disable it or try again later, so that the others fire."""
         try:
+            late = self._now() - schedule.next_run > _LATE
             self._firing.fire(store, schedule)
+            self.fired += 1
+            self.fired_late += late
         except _LASTING as exc:
             self._disable(store, schedule, exc)
         except BackendError as exc:

@@ -88,7 +88,11 @@ class Maintenance:
         self._broker: Broker | None = None
         self._store: ResultStore | None = None
         self._coordination: CoordinationStore | None = None
+        #: calls of this thread that failed
+        self._failed = 0
         self._recovery = Recovery(runtime, self._connect)
+        #: tasks that ended without a worker
+        self.tallies = self._recovery.tallies
         self.control = ControlPoller(runtime, slots)
         self._closing = threading.Event()
         self._orphans = Orphans(runtime, self._recovery)
@@ -123,6 +127,16 @@ class Maintenance:
         """Why the queue is given up, empty if it is there or may still be restored."""
         since = [one for one in self._missing.values() if one]
         return self.last_error if since and time.monotonic() - min(since) > _MISSING else ""
+
+    @property
+    def backend_errors(self) -> int:
+        """How many calls of a backend failed."""
+        return self._failed + self._renewal.failed
+
+    @property
+    def renewals(self) -> int:
+        """How many leases were extended."""
+        return self._renewal.extended
 
     def recover(self, gone: WorkerExit) -> None:
         """Settle the messages of a dead worker."""
@@ -210,11 +224,13 @@ class Maintenance:
             do()
         except BackendUnavailable as exc:
             text, answers = str(exc), False
+            self._failed += 1
             missing = (self._missing[name] or time.monotonic()) if isinstance(exc, QueueMissing) else 0.0
             if text not in self._errors.values():
                 _log.warning("a backend does not answer and is asked again: %s", exc)
         except BackendError as exc:
             text = str(exc)
+            self._failed += 1
             if self._errors.get(name) != text or name == "job":
                 _log.error("a job of the supervisor is given up: %s", exc)
         except Exception as exc:  # noqa: BLE001 - logged; supervision goes on whatever one job meets

@@ -17,6 +17,7 @@ from qcore.flows.completion import Completion, redeliver_after_result
 from qcore.flows.continuation import ContinuationBuilder
 from qcore.interfaces import ErrorReport
 from qcore.journal.records import HeldMessage
+from qcore.journal.tallies import TALLIES, Tallies
 from qcore.messages.envelope import read_head
 from qcore.messages.saving import forget_failures
 from qcore.messages.workflow import read_workflow
@@ -33,6 +34,7 @@ from qcore_reports.frames import format_stack
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from qcore.hookspecs import SettledEvent
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal.pages import Page
     from qcore.journal.records import FinishedMessage, PageSnapshot
@@ -61,7 +63,9 @@ class Recovery:
             runtime.rules(), timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
         )
         self._reporters = runtime.reporters
-        self._events = SettledEvents(runtime.hooks("qcore_settled"))
+        #: tasks that ended without a worker
+        self.tallies = Tallies(memoryview(bytearray(TALLIES)))
+        self._events = SettledEvents(runtime.hooks("qcore_settled"), self.tallies)
 
     def close(self) -> None:
         """Let error reporters send what they have buffered."""
@@ -124,7 +128,7 @@ class Recovery:
         return Completion(
             settlement,
             self._seal(held, plan, outcome, decision, gone.progress),
-            event=self._events.event(held.id, plan.name, decision.action, kind, decision.reason),
+            event=self._event(held, plan, outcome, decision),
         )
 
     def _complete_acknowledged(self, held: HeldMessage, gone: WorkerExit) -> Completion:
@@ -149,8 +153,14 @@ class Recovery:
             continuation = self._continuation()
             header = read_workflow(tail) if tail else None
             follow_up = continuation.after(plan.head, header, record, held.created)
-        event = self._events.event(held.id, plan.name, decision.action, outcome.kind)
+        event = self._event(held, plan, outcome, decision)
         return Completion(decision.settlement(held.receipt), record, follow_up, event=event)
+
+    def _event(
+        self, held: HeldMessage, plan: TaskPlan, outcome: Outcome, decision: Decision
+    ) -> SettledEvent | None:
+        seconds, reason = outcome.finished - outcome.started, decision.reason
+        return self._events.event(held.id, plan.name, decision.action, outcome.kind, reason, seconds=seconds)
 
     def interrupt(self, stored: StoredResult, body: ResultBody, begun: Begun, text: str) -> None:
         """End a task that has begun and whose cluster is dead: its message is gone.

@@ -46,6 +46,8 @@ class Renewal:
         self._broker: Broker | None = None
         self._backoff = Backoff(*_BACKOFF)
         self._closing = threading.Event()
+        #: leases that were extended, and calls for it that failed
+        self.extended = self.failed = 0
         #: the last error of the broker, empty when it answers
         self.last_error = ""
         self._thread = threading.Thread(target=self._run, name="qcore-renewal", daemon=True)
@@ -82,6 +84,7 @@ class Renewal:
         except Exception as exc:  # noqa: BLE001 - logged; the next renewal is another try
             text = f"{type(exc).__name__}: {exc}"
             _log.exception("an internal error of qcore; leases are renewed again")
+        self.failed += bool(text)
         if text and text != self.last_error:
             _log.warning("leases cannot be renewed; tried again: %s", text)
         if not text:
@@ -97,7 +100,9 @@ class Renewal:
         if self._broker is None:
             self._broker = self._runtime.make_broker(create=False)
         if self._broker.capabilities.extend:
-            self._broker.extend([receipt for _, receipts in held for receipt in receipts], self._lease)
+            receipts = [one for _, some in held for one in some]
+            self._broker.extend(receipts, self._lease)
+            self.extended += len(receipts)
             for page, _ in held:
                 # The time before the call, because it is unknown how long the answer took.
                 page.commands.renew(now)

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Final
 from qcore.journal.rates import Rates
 from qcore.journal.records import WorkerState
 from qcore.journal.running import Running
+from qcore.journal.tallies import TalliesSum
 from qcore.messages.envelope import read_head
-from qcore.status import ClusterStatus, WorkerStatus
+from qcore.status import ClusterStatus, Counts, WorkerStatus
 from qcore.supervision.memory import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.runtime import Runtime
+    from qcore.schedules.scheduler_thread import SchedulerThread
+    from qcore.supervision.maintenance import Maintenance
     from qcore.supervision.pool import Pool
     from qcore.supervision.slot import Slot, WorkerExit
 
@@ -38,18 +41,28 @@ class StatusReport:
         self._rates = Rates([slot.page for slot in pool.slots])
         #: tasks finished by workers that have ended
         self._finished = 0
+        #: runs that began, of workers that have ended; a count that shrinks passes for a restart
+        self._started = self._most_started = 0
+        self._tallies: TalliesSum | None = None
         self.memory = Memory()
 
     def worker_gone(self, gone: WorkerExit) -> None:
         """Add the finished tasks of a worker that has ended."""
         self._finished += gone.seen.total
+        self._started += gone.seen.total + (gone.seen.running >= 0)
 
     @property
     def pids(self) -> Sequence[int]:
         """The pids of the workers, 0 where a slot has none."""
         return [slot.pid for slot in self._pool.slots]
 
-    def status(self, state: str, *, paused: bool, troubles: tuple[str, ...]) -> ClusterStatus:
+    def status(
+        self,
+        state: str,
+        troubles: tuple[str, ...],
+        maintenance: Maintenance,
+        scheduler: SchedulerThread | None,
+    ) -> ClusterStatus:
         """Return the status of the cluster now."""
         workers = tuple(self._worker(slot) for slot in self._pool.slots)
         finished = self._finished + sum(one.done for one in workers)
@@ -74,10 +87,33 @@ class StatusReport:
                 wait_time=rates.wait_time,
                 reports=reporters.made + sum(made for made, _ in counts),
                 reports_lost=reporters.lost + sum(lost for _, lost in counts),
-                paused=paused,
+                paused=maintenance.control.paused,
                 max_rss=(config.max_rss or 0) * 1024,
                 troubles=troubles,
+                counts=self._counts(workers, maintenance, scheduler),
             )
+        )
+
+    def _counts(
+        self, workers: Sequence[WorkerStatus], maintenance: Maintenance, scheduler: SchedulerThread | None
+    ) -> Counts:
+        pages = [slot.page for slot in self._pool.slots]
+        if self._tallies is None:
+            self._tallies = TalliesSum([*(page.tallies for page in pages), maintenance.tallies])
+        began = self._started + sum(one.done + bool(one.running_for) for one in workers)
+        # A worker that has just ended a task may be seen before it says so.
+        self._most_started = max(self._most_started, began)
+        run_times, wait_times = self._rates.since_start()
+        return Counts(
+            tasks=self._tallies.read(),
+            started=self._most_started,
+            run_times=run_times,
+            wait_times=wait_times,
+            redeliveries=sum(page.metrics.redeliveries for page in pages),
+            renewals=maintenance.renewals,
+            backend_errors=maintenance.backend_errors + sum(page.metrics.errors for page in pages),
+            fired=scheduler.fired if scheduler else 0,
+            fired_late=scheduler.fired_late if scheduler else 0,
         )
 
     def _worker(self, slot: Slot) -> WorkerStatus:
@@ -99,3 +135,8 @@ class StatusReport:
             task_id=held.id.hex() if held else "",
             progress=progress,
         )
+
+
+def publish_every(state: str, guard_cycle: float) -> float:
+    """Return the seconds between two publications: an idle cluster does not keep a disk busy."""
+    return max(5.0, guard_cycle) if state == "idle" else guard_cycle

@@ -19,7 +19,7 @@ from qcore.supervision import stop_signals, zygote
 from qcore.supervision.deadlines import Watchdog
 from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.pool import Pool
-from qcore.supervision.status_report import LONG, StatusReport
+from qcore.supervision.status_report import LONG, StatusReport, publish_every
 from qcore.supervision.zygote_link import ZygoteLink, can_fork
 from qcore.wording import counted
 from qcore_process import stop_guard
@@ -165,8 +165,9 @@ class Supervisor:
         schedules = self._scheduler.trouble if self._scheduler else ""
         return self._report.status(
             self._public_state(),
-            paused=maintenance.control.paused,
-            troubles=tuple(filter(None, (maintenance.last_error, self._pool.problem, schedules))),
+            tuple(filter(None, (maintenance.last_error, self._pool.problem, schedules))),
+            maintenance,
+            self._scheduler,
         )
 
     def _public_state(self) -> str:
@@ -218,20 +219,24 @@ class Supervisor:
                 os.getpid(),
             )
             for hook in self._runtime.hooks("qcore_cluster_start"):
-                hook(ClusterEvent(status=self.status()))
+                hook(ClusterEvent(status=self.status(), config=self._config))
             self._on_ready()
 
     def _publish_if_due(self) -> None:
         now = time.monotonic()
         state, last = self._published
         shown = self._public_state()
-        every = _publish_every(shown, self._config.guard_cycle)
+        every = publish_every(shown, self._config.guard_cycle)
         if self._long:
             every = min(every, _PUBLISH)
         if shown == state and now - last < every:
             return
         self._published = (shown, now)
-        self._maintenance.publish(self.status())
+        status = self.status()
+        self._maintenance.publish(status)
+        event = ClusterEvent(status=status, config=self._config)
+        for hook in self._runtime.hooks("qcore_cluster_status"):
+            hook(event)
 
     def _kill_if_due(self) -> None:
         """Kill workers that were told to stop and have not, and give up those that cannot be killed."""
@@ -300,7 +305,7 @@ class Supervisor:
         self._state = "stopped"
         status = self.status()
         for hook in self._runtime.hooks("qcore_cluster_stop"):
-            hook(ClusterEvent(status=status))
+            hook(ClusterEvent(status=status, config=self._config))
         self._maintenance.publish(status)
         end = time.monotonic() + _CLOSE_TIMEOUT
         if self._scheduler is not None and not self._scheduler.close(_CLOSE_TIMEOUT):
@@ -312,8 +317,3 @@ class Supervisor:
         _log.info("cluster %s has stopped, %s finished", self._config.name, counted(status.finished, "task"))
         # What is left is the end of the interpreter, which waits for threads that plugins have started.
         stop_guard.arm(_EXIT_TIMEOUT, code)
-
-
-def _publish_every(state: str, guard_cycle: float) -> float:
-    """Return the seconds between two publications: an idle cluster does not keep a disk busy."""
-    return max(5.0, guard_cycle) if state == "idle" else guard_cycle

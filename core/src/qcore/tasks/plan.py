@@ -52,7 +52,9 @@ class TaskPlan:
         "once",
         "rules",
         "save",
+        "seconds",
         "special",
+        "successes",
         "timeout",
     )
 
@@ -82,6 +84,9 @@ class TaskPlan:
         self.special = self.limit is not None
         #: names of exceptions after which the task is retried; None = every exception
         self.on: frozenset[str] | None = None if head.on is None else frozenset(head.on)
+        #: runs that succeeded and how long they took, until they are counted in the journal
+        self.successes = 0
+        self.seconds = 0.0
         #: why the function cannot be called; "" if it can, or was not searched yet
         self.fault = ""
         #: the name does not exist; False if importing its module raised an error

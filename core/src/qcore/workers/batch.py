@@ -12,7 +12,7 @@ from qcore.flows.commit import Committer, expiring_success
 from qcore.flows.completion import Completion, completions_of
 from qcore.flows.continuation import ContinuationBuilder, wants_value
 from qcore.flows.emulation import counts_in_results
-from qcore.hookspecs import RejectedEvent, SettledEvent
+from qcore.hookspecs import RejectedEvent
 from qcore.journal.records import FinishedMessage
 from qcore.messages.saving import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
@@ -61,7 +61,7 @@ class Batch:
         self._planner = planner
         self._page = page
         self._lease = LeaseDeadline(runtime.config, broker)
-        self._events = SettledEvents(runtime.hooks("qcore_settled"))
+        self._events = SettledEvents(runtime.hooks("qcore_settled"), page.tallies)
         runtime.reporters.on_count = page.metrics.count_reports
         #: returns what the last run raised
         self.take_raised: Callable[[], Raised | None] = lambda: None
@@ -118,12 +118,13 @@ class Batch:
         ids = [one.opened.id for one in messages] if self._remembers else []
         ended = self._committer.ended(ids) if ids else ()
         if needs_check or ended or len(set(ids)) < len(ids):
+            self._page.metrics.count_redeliveries(sum(one.deliveries > 1 for one in deliveries))
             messages = self._screening.runnable(messages, deliveries, self._unrun, ended)
         for delivery, fault in malformed:
             self._reject(delivery, fault)
         while not self._page.write_batch(leased.journal_records(messages), time.monotonic_ns()):
             half = len(messages) // 2
-            self._release(messages[half:])
+            self.release(messages[half:])
             messages = messages[:half]
         self._messages = messages
         self._leased = time.time()
@@ -138,7 +139,8 @@ class Batch:
             for hook in self._on_rejected:
                 hook(RejectedEvent(reason=decision.reason, size=len(delivery.body)))
 
-    def _release(self, messages: Sequence[LeasedMessage] | Sequence[Delivery]) -> None:
+    def release(self, messages: Sequence[LeasedMessage] | Sequence[Delivery]) -> None:
+        """Release messages, without a charge, with the next `settle`."""
         self._unrun += [Completion(RELEASE.settlement(one.receipt)) for one in messages]
 
     def finish(self, index: int, message: LeasedMessage, outcome: Outcome) -> bool:
@@ -147,12 +149,16 @@ class Batch:
         if outcome.kind is KIND_SUCCESS:
             plan = message.plan
             if not (plan.save or message.has_follow_ups or message.acknowledged):
+                plan.successes += 1
+                plan.seconds += outcome.finished - outcome.started
                 self._finished.append(self._acknowledged(message) if self._events.wanted else message)
                 return True
             value = b""
             if plan.save or message.acknowledged or wants_value(plan.head, message.tail):
                 outcome, value = self._results.dump(outcome, plan.declared)
             if outcome.kind is KIND_SUCCESS:
+                plan.successes += 1
+                plan.seconds += outcome.finished - outcome.started
                 done = self._acknowledged(message)
                 return self._record(index, message, done, STATE_SUCCESS, outcome, value)
         outcome = leased.keep_gathered(message, outcome)
@@ -160,8 +166,9 @@ class Batch:
         return self._record(index, message, done, state, outcome, b"")
 
     def _acknowledged(self, message: LeasedMessage) -> Completion:
-        event = self._event(message, Action.ACK, Kind.SUCCESS) if self._events.wanted else None
-        return Completion(Settlement(message.receipt, id=message.opened.id), event=event)
+        id_ = message.opened.id
+        event = self._events.event(id_, message.plan.name, Action.ACK, Kind.SUCCESS)
+        return Completion(Settlement(message.receipt, id=id_), event=event)
 
     def _record(  # noqa: PLR0917 - what a record is made of
         self,
@@ -230,7 +237,7 @@ class Batch:
         state: State | None = State.FAILED
         if outcome.kind is not Kind.REJECTED:
             state, decision = decision.state, decision.because(outcome.error)
-        event = self._event(message, decision.action, outcome.kind, decision.reason)
+        event = self._events.ended(message, outcome, decision)
         return Completion(decision.settlement(message.receipt, message.opened.id), event=event), state
 
     def lease_expired(self) -> bool:
@@ -252,13 +259,9 @@ class Batch:
         self._finished.append(Completion(settlement))
         return True
 
-    def release_unaccepted(self, deliveries: Sequence[Delivery]) -> None:
-        """Release messages that could not be accepted."""
-        self._release(deliveries)
-
     def release_unstarted(self) -> None:
         """Release the messages that have not begun."""
-        self._release(self._messages[self.ended :])
+        self.release(self._messages[self.ended :])
 
     def settle(self, limit: int) -> Sequence[Delivery]:
         """Save results, settle what has ended, and lease up to `limit` more, in one exchange.
@@ -293,8 +296,10 @@ class Batch:
             self._commit_each([*completions, *map(Completion, acks)])
         if self._events.wanted:
             self._events.emit([*self._unrun, *completions_of(self._finished)])
+        done = self._messages[self._settled : self.ended]
         self._settled = self.ended
         self._page.mark_settled(self.ended)
+        self._events.count_successes(done)
         self._finished, self._unrun = [], []
         return deliveries
 
@@ -313,8 +318,3 @@ class Batch:
         if self._redelivers:
             for one in [*completions_of(self._finished), *self._unrun]:
                 one.reopen()
-
-    def _event(
-        self, message: LeasedMessage, action: Action, kind: Kind, reason: str = ""
-    ) -> SettledEvent | None:
-        return self._events.event(message.opened.id, message.plan.name, action, kind, reason)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from qcore.flows.completion import Completion
     from qcore.journal.pages import Page
+    from qcore.journal.tallies import Tallies
     from qcore.model import Outcome
     from qcore.settle import Decision
     from qcore.workers.leased import LeasedMessage
@@ -26,20 +27,41 @@ _log = logging.getLogger("qcore.worker")
 class SettledEvents:
     """Makes the events of settled messages, and gives them to hooks once the settlements are durable."""
 
-    def __init__(self, hooks: Sequence[Callable[[SettledEvent], None]]) -> None:
+    def __init__(self, hooks: Sequence[Callable[[SettledEvent], None]], tallies: Tallies) -> None:
         self._hooks = hooks
+        self._tallies = tallies
         #: whether there are hooks
         self.wanted = bool(hooks)
 
     def event(
-        self, task_id: bytes, name: str, action: Action, kind: Kind, reason: str = ""
+        self, task_id: bytes, name: str, action: Action, kind: Kind, reason: str = "", *, seconds: float = 0.0
     ) -> SettledEvent | None:
-        """Return the event of one message, None if there are no hooks."""
+        """Return the event of one message, None if there are no hooks; count it, unless it is a success."""
+        if kind is not Kind.SUCCESS:
+            self._tallies.add(name, kind, seconds=seconds, action=action)
         if not self.wanted:
             return None
         return SettledEvent(
             task_id=task_id.hex(), name=name, action=action.name.lower(), kind=kind.value, reason=reason
         )
+
+    def ended(self, message: LeasedMessage, outcome: Outcome, decision: Decision) -> SettledEvent | None:
+        """Return the event of a run that did not succeed, None if there are no hooks; count it."""
+        return self.event(
+            message.opened.id,
+            message.plan.name,
+            decision.action,
+            outcome.kind,
+            decision.reason,
+            seconds=outcome.finished - outcome.started,
+        )
+
+    def count_successes(self, messages: Iterable[LeasedMessage]) -> None:
+        """Count what plans have added up while these messages ran; most messages of a batch share one."""
+        for plan in {one.plan for one in messages}:
+            if plan.successes:
+                self._tallies.add(plan.name, Kind.SUCCESS, plan.successes, seconds=plan.seconds)
+                plan.successes, plan.seconds = 0, 0.0
 
     def emit(self, completions: Iterable[Completion]) -> None:
         """Call the hooks for messages whose settlements are durable."""

@@ -144,9 +144,7 @@ class Screening:
         decision = judge(one, outcome).because(outcome.error)
         log_failed(one, outcome, decision)
         self._reports.failed(one, outcome, decision)
-        event = self._events.event(
-            one.opened.id, one.plan.name, decision.action, outcome.kind, decision.reason
-        )
+        event = self._events.ended(one, outcome, decision)
         result = follow_up = None
         if decision.state is not None:
             result = seal_result(self._results, one, decision.state, outcome, b"", one.failures + 1)

@@ -33,11 +33,15 @@ class Closes(Protocol):
 class Failures:
     """Logs the failures of backends, and waits after each for longer than after the one before."""
 
-    def __init__(self, slot: int, stopping: Callable[[], bool], beat: Callable[[], None]) -> None:
+    def __init__(
+        self, slot: int, stopping: Callable[[], bool], beat: Callable[[], None], count: Callable[[], None]
+    ) -> None:
         self._slot = slot
         self._stopping = stopping
         #: tells the supervisor that this worker goes on
         self._beat = beat
+        #: counts one failure
+        self._count = count
         self._limit = LogLimit(_log, _PERIOD)
 
     @staticmethod
@@ -47,6 +51,7 @@ class Failures:
 
     def wait_out(self, exc: BackendError, backoff: Backoff) -> None:
         """Wait before the next try; a stop ends the wait."""
+        self._count()
         level = logging.WARNING
         if isinstance(exc, BackendRejected):
             level = logging.ERROR

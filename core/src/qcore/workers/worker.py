@@ -64,7 +64,9 @@ class Worker:
         self._waiting = False
         self._reason = ExitReason.NOT
         self._total = 0
-        self._failures = Failures(slot, lambda: self._stopping, page.commands.mark_beat)
+        self._failures = Failures(
+            slot, lambda: self._stopping, page.commands.mark_beat, page.metrics.count_error
+        )
         self._surroundings = Surroundings()
 
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
@@ -253,7 +255,7 @@ class Worker:
                 self._waiting = False
             if deliveries and self._page.commands.paused:
                 # The queue was paused meanwhile.
-                self._batch.release_unaccepted(deliveries)
+                self._batch.release(deliveries)
                 self._settle(0)
             elif deliveries:
                 self._page.set_state(WorkerState.BUSY)
@@ -269,7 +271,7 @@ class Worker:
                 self._wait_out(exc, backoff := backoff or self._failures.backoff())
                 if self._stopping or time.monotonic() > began + self._config.retry:
                     # They are not in the journal, so their leases were not renewed and may have expired.
-                    self._batch.release_unaccepted(deliveries)
+                    self._batch.release(deliveries)
                     return self._batch.accept(())
 
     def _settle(self, limit: int) -> Sequence[Delivery]:

@@ -1,0 +1,133 @@
+"""What is counted of the tasks of each name."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from qcore.model import Action, Kind
+from qcore.status import TaskCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: Names that are counted apart; what others do is counted together, under `OTHER`.
+MAX_NAMES: Final = 64
+OTHER: Final = "(other)"
+
+_WORD: Final = struct.calcsize("q")
+#: Bytes of a name that are kept: one that is longer is counted with those that begin like it.
+_NAME_BYTES: Final = 128
+_KINDS: Final = tuple(Kind)
+_COLUMN: Final = {kind: column for column, kind in enumerate(_KINDS)}
+#: The words of a row: the length of the name, the name, the runs by kind, and the three below.
+_NAME: Final = 1
+_RUNS: Final = _NAME + _NAME_BYTES // _WORD
+_RETRIES: Final = _RUNS + len(_KINDS)
+_DEAD_LETTERS: Final = _RETRIES + 1
+_NANOSECONDS: Final = _DEAD_LETTERS + 1
+_ROW: Final = _NANOSECONDS + 1
+#: Bytes of a table: one row more than there are names, for the others.
+TALLIES: Final = (MAX_NAMES + 1) * _ROW * _WORD
+
+
+class Tallies:
+    """A table in memory that one process writes and another may read; its counts only ever grow."""
+
+    __slots__ = ("_memory", "_rows", "_words")
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        #: each is written by one store, so a reader sees the old or the new value
+        self._words = memory.cast("q")
+        #: where the row of a name begins; the writer's own, read from the memory when it first counts
+        self._rows: dict[str, int] | None = None
+
+    def add(
+        self, name: str, kind: Kind, count: int = 1, *, seconds: float = 0.0, action: Action = Action.ACK
+    ) -> None:
+        """Count runs of a task that ended alike.
+
+        Args:
+            name: of the task.
+            kind: how they ended.
+            count: how many they are.
+            seconds: for which they ran, together.
+            action: what becomes of their messages.
+
+        """
+        row, words = self._row(name), self._words
+        words[row + _RUNS + _COLUMN[kind]] += count
+        # A clock that is set back while a task runs makes its time negative.
+        words[row + _NANOSECONDS] += max(0, int(seconds * 1e9))
+        if action is Action.RETRY:
+            words[row + _RETRIES] += count
+        elif action is Action.DEAD_LETTER:
+            words[row + _DEAD_LETTERS] += count
+
+    def read(self) -> Mapping[str, TaskCounts]:
+        """Return what was counted, by name."""
+        return {name: self._counts(row) for name, row in self._find().items()}
+
+    def _row(self, name: str) -> int:
+        if self._rows is None:
+            # The worker before in this slot has counted here.
+            self._rows = self._find()
+        row = self._rows.get(name)
+        return self._make(_kept(name), self._rows) if row is None else row
+
+    def _make(self, name: str, rows: dict[str, int]) -> int:
+        """Return the row of a name that may be new; names that get none are not kept, for any may be sent."""
+        used = len(rows) - (OTHER in rows)
+        if name not in rows and used >= MAX_NAMES:
+            name, used = OTHER, MAX_NAMES
+        if name not in rows:
+            row = rows[name] = used * _ROW
+            text = name.encode()
+            start = (row + _NAME) * _WORD
+            self._memory[start : start + len(text)] = text
+            # Last, because a row with a name is read.
+            self._words[row] = len(text)
+        return rows[name]
+
+    def _find(self) -> dict[str, int]:
+        found = {}
+        for row in range(0, (MAX_NAMES + 1) * _ROW, _ROW):
+            if size := self._words[row]:
+                start = (row + _NAME) * _WORD
+                found[bytes(self._memory[start : start + size]).decode("utf-8", "replace")] = row
+        return found
+
+    def _counts(self, row: int) -> TaskCounts:
+        words = self._words
+        runs = {kind.value: words[row + _RUNS + column] for column, kind in enumerate(_KINDS)}
+        return TaskCounts(
+            runs={kind: count for kind, count in runs.items() if count},
+            retries=words[row + _RETRIES],
+            dead_letters=words[row + _DEAD_LETTERS],
+            seconds=words[row + _NANOSECONDS] / 1e9,
+        )
+
+
+def _kept(name: str) -> str:
+    return name.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore") or "(none)"
+
+
+class TalliesSum:
+    """Adds up the tables of a cluster, with no more names than one of them has."""
+
+    def __init__(self, tables: Iterable[Tallies]) -> None:
+        self._tables = tuple(tables)
+        #: a name stays once it was there, because a count that shrinks passes for a restart
+        self._names: set[str] = set()
+
+    def read(self) -> Mapping[str, TaskCounts]:
+        """Return what all tables have counted, by name."""
+        found: dict[str, TaskCounts] = {}
+        for table in self._tables:
+            for name, counts in table.read().items():
+                if len(self._names) < MAX_NAMES:
+                    self._names.add(name)
+                key = name if name in self._names else OTHER
+                found[key] = found[key].plus(counts) if key in found else counts
+        return found

@@ -1,0 +1,151 @@
+"""What is counted of tasks in shared memory, and what a cluster makes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qcore.journal.metrics import bucket, durations, longest, middle
+from qcore.journal.pages import Journal
+from qcore.journal.tallies import MAX_NAMES, OTHER, TALLIES, Tallies, TalliesSum
+from qcore.model import Action, Kind
+from qcore.status import TaskCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qcore.journal.pages import Page
+
+pytestmark = pytest.mark.portable
+
+
+def table() -> Tallies:
+    """Return an empty table."""
+    return Tallies(memoryview(bytearray(TALLIES)))
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """Return the page of a worker."""
+    journal = Journal.create(1)
+    yield journal.page(0)
+    journal.close()
+
+
+def test_runs_are_counted_by_name_and_end(page: Page) -> None:
+    """With how long they took, and what became of their messages."""
+    page.tallies.add("shop.pay", Kind.SUCCESS, 3, seconds=1.5)
+    page.tallies.add("shop.pay", Kind.FAILURE, seconds=0.5, action=Action.RETRY)
+    page.tallies.add("shop.pay", Kind.TIMEOUT, action=Action.DEAD_LETTER)
+    page.tallies.add("shop.ship", Kind.SUCCESS)
+
+    runs = {"success": 3, "failure": 1, "timeout": 1}
+    assert page.tallies.read() == {
+        "shop.pay": TaskCounts(runs=runs, retries=1, dead_letters=1, seconds=2.0),
+        "shop.ship": TaskCounts(runs={"success": 1}),
+    }
+
+
+def test_the_next_worker_of_a_slot_goes_on_counting(page: Page) -> None:
+    """A dashboard takes a count that shrinks for a restart of the cluster."""
+    page.tallies.add("shop.pay", Kind.SUCCESS, 3)
+    page.reset()
+
+    Tallies(page.tallies._memory).add("shop.pay", Kind.SUCCESS)
+
+    assert page.tallies.read()["shop.pay"].runs == {"success": 4}
+
+
+def test_a_batch_of_messages_leaves_the_counts_alone(page: Page) -> None:
+    """Messages begin behind them."""
+    page.tallies.add("shop.pay", Kind.SUCCESS)
+    for number in range(MAX_NAMES + 1):
+        page.tallies.add(f"task{number}", Kind.SUCCESS)
+    page.write_batch([], 0)
+    page.metrics.count_redeliveries(2)
+    page.metrics.count_error()
+
+    assert page.tallies.read()["shop.pay"].runs == {"success": 1}
+    assert (page.metrics.redeliveries, page.metrics.errors) == (2, 1)
+    assert page.metrics.reports() == (0, 0)
+
+
+def test_names_are_bounded() -> None:
+    """Whoever enqueues may name any task; what does not fit is counted together."""
+    tallies = table()
+    for number in range(MAX_NAMES * 3):
+        tallies.add(f"task{number}", Kind.FAILURE)
+        tallies.add("task0", Kind.FAILURE)
+
+    found = tallies.read()
+    assert len(found) == MAX_NAMES + 1
+    assert found["task0"].runs == {"failure": MAX_NAMES * 3 + 1}
+    assert found[OTHER].runs == {"failure": MAX_NAMES * 2}
+
+
+@pytest.mark.parametrize("name", ["x" * 500, "é" * 200, "", "shop.\udce9"])
+def test_any_name_is_counted(name: str) -> None:
+    """A long one is cut, where a character ends."""
+    tallies = table()
+    tallies.add(name, Kind.SUCCESS)
+    tallies.add(name, Kind.SUCCESS)
+
+    ((found, counts),) = tallies.read().items()
+    assert counts.runs == {"success": 2}
+    assert len(found.encode()) <= 128
+    assert found == "(none)" or name.startswith(found.replace("?", "\udce9"))
+
+
+def test_long_names_that_begin_alike_are_counted_together() -> None:
+    """Their rows would have the same name."""
+    tallies = table()
+    tallies.add("x" * 300 + "a", Kind.SUCCESS)
+    tallies.add("x" * 300 + "b", Kind.SUCCESS)
+
+    assert [one.runs for one in tallies.read().values()] == [{"success": 2}]
+
+
+def test_a_clock_that_is_set_back_takes_no_time_away() -> None:
+    """The time of a task is the difference of what a clock showed."""
+    tallies = table()
+    tallies.add("shop.pay", Kind.SUCCESS, seconds=2.0)
+    tallies.add("shop.pay", Kind.SUCCESS, seconds=-3600.0)
+
+    assert tallies.read()["shop.pay"].seconds == 2.0
+
+
+def test_a_cluster_adds_up_its_workers() -> None:
+    """Names that were there stay, so that no count shrinks."""
+    first, second = table(), table()
+    both = TalliesSum([first, second])
+    first.add("shop.pay", Kind.SUCCESS, 2, seconds=1.0)
+    second.add("shop.pay", Kind.FAILURE, action=Action.RETRY)
+    assert both.read() == {"shop.pay": TaskCounts(runs={"success": 2, "failure": 1}, retries=1, seconds=1.0)}
+
+    for number in range(MAX_NAMES):
+        first.add(f"first{number}", Kind.SUCCESS)
+        second.add(f"second{number}", Kind.SUCCESS)
+
+    found = both.read()
+    assert len(found) == MAX_NAMES + 1
+    assert sum(sum(one.runs.values()) for one in found.values()) == 3 + 2 * MAX_NAMES
+    assert both.read() == found
+
+
+def test_durations_name_what_their_buckets_end_before() -> None:
+    """Each is at most the bound of its place, and longer than the one before."""
+    for nanoseconds in (1, 1023, 1024, 1535, 1536, 2048, 10**6, 10**9 + 7, 3600 * 10**9):
+        place = bucket(nanoseconds)
+        assert nanoseconds / 1e9 < longest(place)
+        assert place == 0 or nanoseconds / 1e9 >= longest(place - 1)
+        assert middle(place) < longest(place)
+
+    counts = [0] * 80
+    counts[bucket(10**6)] = 2
+    counts[bucket(10**9)] = 1
+    found = durations(counts)
+
+    assert found.counts == (2, 1)
+    assert found.bounds == (longest(bucket(10**6)), longest(bucket(10**9)))
+    assert found.total == pytest.approx(1.002, rel=0.2)
