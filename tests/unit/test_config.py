@@ -346,7 +346,14 @@ def test_unknown_setting_is_reported(plugins: Plugins) -> None:
             "mongo_db",
             "the package qcore-mongo offers it: in a clone of qcore, pip install ./plugins/qcore-mongo",
         ),
-        ("django_redis", "it stands for the Redis connection of Django, which is not available yet"),
+        (
+            "django_redis",
+            (
+                "the package qcore-django reads it, in Q_CLUSTER of a Django site: in a clone of qcore, "
+                "pip install ./plugins/qcore-django"
+            ),
+        ),
+        ("orm", "it stands for a broker in the database of Django, which is not available yet"),
     ],
 )
 def test_setting_of_a_plugin_that_is_not_installed_says_what_to_install(key: str, remedy: str) -> None:

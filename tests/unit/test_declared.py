@@ -13,6 +13,7 @@ import pytest
 
 import qcore
 from qcore import App, Config, When, cron, every
+from qcore.cluster import boot_of
 from qcore.errors import EncodeError, ScheduleError
 from qcore.schedules.declared import gather, reconcile
 from qcore.schedules.messages import OpenedSchedule
@@ -298,3 +299,10 @@ def test_the_face_has_functions() -> None:
     """`cron` and `every` of the package are what a program declares with."""
     assert isinstance(qcore.cron("* * * * *"), When)
     assert isinstance(qcore.every(seconds=1), When)
+
+
+def test_what_the_configuration_preloads_is_imported_first() -> None:
+    """It may set up what the modules that declare schedules need; none is named twice."""
+    config = Config.from_dict({"preload": ["frame", "shop"], "workers": 1})
+
+    assert boot_of(config, ["shop", "stock"]).preload == ["frame", "shop", "stock"]

@@ -37,3 +37,23 @@ def test_a_traceback_keeps_its_lines_and_loses_the_rest() -> None:
 
     assert "it failed with abcdef\nTraceback (most recent call last):\n" in done.stderr
     assert done.stderr.endswith("ValueError: abcdef\n")
+
+
+CONFIGURED = """
+import logging
+from qcore.logs import configure_logging
+handler = logging.StreamHandler()
+handler.setFormatter(logging.Formatter("mine %(message)s"))
+logging.getLogger("qcore").addHandler(handler)
+configure_logging("INFO")
+logging.getLogger("qcore.worker").warning("once")
+"""
+
+
+def test_a_handler_of_the_program_for_qcore_is_enough() -> None:
+    """No second handler writes each line again."""
+    done = subprocess.run(
+        [sys.executable, "-c", CONFIGURED], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stderr == "mine once\n"

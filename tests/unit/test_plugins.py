@@ -508,6 +508,9 @@ def test_every_known_name_says_what_to_install() -> None:
             PluginNotFound, match=rf"; the package {distribution} offers it: .*/{distribution}$"
         ):
             Plugins(by_hand({})).find("qcore_settings", name)
+    for name in installed.SITES:
+        with pytest.raises(PluginNotFound, match=r"; the package qcore-django reads it, .*/qcore-django$"):
+            Plugins(by_hand({})).find("qcore_settings", name)
     for name, what in installed.NOT_YET.items():
         with pytest.raises(PluginNotFound, match=rf"; it stands for {what}, which is not available yet$"):
             Plugins(by_hand({})).find("qcore_settings", name)

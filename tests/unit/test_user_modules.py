@@ -111,6 +111,22 @@ def test_a_mistake_in_a_preloaded_module_is_told_as_the_users(
     assert "zygote.py" not in done.stderr
 
 
+def test_a_mistake_in_a_module_that_a_preloaded_one_looks_for_is_told_as_that_ones(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """What sets a framework up imports modules of the user's, and is not itself at fault."""
+    (tmp_path / "frame.py").write_text(
+        "from qcore.user_modules import import_user_module\nimport_user_module('wrong')\n"
+    )
+    (tmp_path / "wrong.py").write_text("1 / 0\n")
+
+    done = run("run", QCORE_PRELOAD="frame")
+
+    assert done.returncode == Exit.FAILED, done.stderr
+    assert "your module 'wrong' cannot be imported: ZeroDivisionError: division by zero" in done.stderr
+    assert "'frame' cannot be imported" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("target", "meant"),
     [

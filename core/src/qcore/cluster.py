@@ -220,7 +220,8 @@ def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | N
         path=[os.getcwd() if part == "" else part for part in sys.path],  # noqa: PTH109 - as the import system does
         slots=config.workers,
         parent=os.getpid(),
-        preload=preload_of([*preload, *config.preload], script, has_tasks=has_tasks),
+        # What the configuration names is first, because it may set up what the others need.
+        preload=preload_of(list(dict.fromkeys([*config.preload, *preload])), script, has_tasks=has_tasks),
         script=(script.name, script.path) if script else None,
         blocked=[plugin.name for plugin in plugins.listing() if plugin.blocked] if plugins else [],
     )

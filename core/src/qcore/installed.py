@@ -50,10 +50,9 @@ KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor", 
 #: configuration key of Django-Q -> what it stands for, which no package offers
 NOT_YET: Final = {
     "orm": "a broker in the database of Django",
-    "has_replica": "a broker in the database of Django",
-    "django_redis": "the Redis connection of Django",
-    "cache": "the cache of Django",
 }
+#: keys of Django-Q that mean something on a Django site alone
+SITES: Final = frozenset({"has_replica", "django_redis", "cache"})
 _HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_"))
 
 
@@ -112,6 +111,9 @@ def remedy(name: str) -> str:
     """Return what to do about a name that no installed plugin offers; "" if it is not known."""
     if distribution := distribution_of(name):
         return f"the package {distribution} offers it: {install(distribution)}"
+    if name in SITES:
+        package = "qcore-django"
+        return f"the package {package} reads it, in Q_CLUSTER of a Django site: {install(package)}"
     return f"it stands for {NOT_YET[name]}, which is not available yet" if name in NOT_YET else ""
 
 

@@ -17,7 +17,7 @@ class SanitizingFormatter(logging.Formatter):
 
 def configure_logging(level: str) -> None:
     """Write log lines to standard error, unless the program has configured logging."""
-    if not logging.getLogger().handlers:
+    if not logging.getLogger("qcore").hasHandlers():
         handler = logging.StreamHandler()
         handler.setFormatter(SanitizingFormatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
         logging.basicConfig(handlers=[handler], level=level)

@@ -33,8 +33,8 @@ def import_user_module(name: str) -> ModuleType:
     """
     try:
         return importlib.import_module(name)
-    except (ConfigError, PluginError, BackendUnavailable):
-        # Their messages name what is to change, which is not the module.
+    except (ConfigError, PluginError, BackendUnavailable, ModuleFailed):
+        # Their messages name what is to change, which is not this module.
         raise
     except ModuleNotFoundError as exc:
         if exc.name is not None and f"{name}.".startswith(f"{exc.name}."):

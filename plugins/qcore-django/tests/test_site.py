@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
 from django.apps import apps
 from django.test import override_settings
 
+from qcore.errors import ConfigError
 from qcore_django import app
 from qcore_django.apps import QcoreDjangoConfig
+
+if TYPE_CHECKING:
+    from qcore import Config
+
+
+def config_of(**settings: Any) -> Config:
+    """Return the configuration of a site with these settings."""
+    with override_settings(**settings):
+        return app.config
 
 
 def test_the_app_is_listed_under_its_label() -> None:
@@ -30,3 +45,179 @@ def test_a_changed_setting_takes_effect() -> None:
         assert (app.config.name, app.config.workers) == ("first", 3)
     with override_settings(Q_CLUSTER={"name": "second"}):
         assert app.config.name == "second"
+
+
+def test_a_site_without_q_cluster_has_its_defaults() -> None:
+    """Name, label, zone and key are those of the site."""
+    found = config_of(Q_CLUSTER=None)
+
+    assert (found.name, found.label, found.time_zone) == ("default", "Django Q", "Europe/Berlin")
+    assert found.secret_key == ("the-key-of-the-site-under-test-0123456789-0123456789",)
+    assert found.key_text == "secret_key from SECRET_KEY of the Django settings"
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_the_zone_is_that_of_the_site(use_tz: bool) -> None:
+    """Naive times of a site without USE_TZ are in that zone too; Q_CLUSTER may name another."""
+    assert config_of(USE_TZ=use_tz, TIME_ZONE="Asia/Tokyo").time_zone == "Asia/Tokyo"
+    assert config_of(USE_TZ=use_tz, Q_CLUSTER={"time_zone": "UTC"}).time_zone == "UTC"
+
+
+def test_old_keys_verify() -> None:
+    """A rotated SECRET_KEY leaves what is queued readable."""
+    new, old = "n" * 50 + "123", "o" * 50 + "456"
+
+    found = config_of(SECRET_KEY=new, SECRET_KEY_FALLBACKS=[old])
+
+    assert found.keys() == (new, old)
+
+
+@pytest.mark.parametrize("key", ["short", b"bytes", "file:of-no-key-at-all-and-no-path"])
+def test_a_key_that_django_takes_signs(key: str | bytes) -> None:
+    """A test site's short key works, and two of them differ."""
+    found, other = config_of(SECRET_KEY=key), config_of(SECRET_KEY="another")
+
+    assert len(found.secret_key[0]) == 64
+    assert found.secret_key != other.secret_key
+
+
+def test_the_clusters_of_a_site_have_queues_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Q_CLUSTER_NAME selects what ALT_CLUSTERS says; a name that is not in it is a queue all the same."""
+    table = {
+        "name": "shop",
+        "workers": 4,
+        "timeout": 60,
+        "ALT_CLUSTERS": {"long": {"timeout": 3000, "name": "ignored", "cluster_name": "ignored"}},
+    }
+    found = []
+    for name in ("", "shop", "long", "other"):
+        monkeypatch.setenv("Q_CLUSTER_NAME", name)
+        config = config_of(Q_CLUSTER=table)
+        found.append((config.name, config.workers, config.timeout))
+
+    assert found == [("shop", 4, 60), ("shop", 4, 60), ("long", 4, 3000), ("other", 4, 60)]
+
+
+def test_cluster_name_is_the_queue() -> None:
+    """As later versions of Django-Q have it."""
+    assert config_of(Q_CLUSTER={"name": "shop", "cluster_name": "shop-fast"}).name == "shop-fast"
+
+
+def test_a_site_without_alternatives_may_name_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django-Q raised KeyError at the import."""
+    monkeypatch.setenv("Q_CLUSTER_NAME", "other")
+
+    assert config_of(Q_CLUSTER={"name": "shop"}).name == "other"
+
+
+def test_an_unknown_key_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """It has no effect, as before, and is named with what was meant."""
+    with caplog.at_level(logging.WARNING, "qcore.config"):
+        found = config_of(Q_CLUSTER={"worker": 3, "name": "shop", "testing": True, "cache": "default"})
+
+    assert found.name == "shop"
+    assert [record.getMessage() for record in caplog.records] == [
+        "Q_CLUSTER['worker'] is not a setting, and has no effect; did you mean 'workers'?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ([], "Q_CLUSTER: got an object of type list; it must be a dict"),
+        ({"ALT_CLUSTERS": ["long"]}, "ALT_CLUSTERS: got an object of type list; it must be a dict"),
+        ({"workers": "many"}, "workers: got 'many'"),
+        ({"preload": 5}, "preload: got 5"),
+        ({"redis": {}, "sqlite": {}}, "redis: there are 2 brokers"),
+        ({"django_redis": "absent"}, "django_redis: got 'absent'; there is no cache of this name"),
+        ({"django_redis": "default"}, "the LOCATION of this cache is not a URL of a Redis"),
+    ],
+)
+def test_what_is_wrong_is_said(table: Any, problem: str) -> None:
+    """The error names the setting."""
+    caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+    with pytest.raises(ConfigError) as caught:
+        config_of(Q_CLUSTER=table, CACHES=caches)
+
+    assert problem in str(caught.value)
+
+
+def test_workers_import_the_set_up_first() -> None:
+    """A module to preload may import models."""
+    first = "qcore_django.worker_setup"
+
+    assert config_of(Q_CLUSTER={}).preload == (first,)
+    assert config_of(Q_CLUSTER={"preload": ["shop.tasks"]}).preload == (first, "shop.tasks")
+    assert config_of(Q_CLUSTER={"preload": "shop.tasks"}).preload == (first, "shop.tasks")
+
+
+def test_a_path_of_the_site_survives_the_way_to_the_workers(tmp_path: Any) -> None:
+    """BASE_DIR is a Path, and a worker gets the settings as plain values."""
+    found = config_of(Q_CLUSTER={"sqlite": {"path": tmp_path / "queue.sqlite3"}})
+
+    packed = found.packed()
+
+    assert type(found).unpacked(packed).queue_file("default") == tmp_path / "queue.sqlite3"
+
+
+@pytest.mark.parametrize(
+    ("cache", "expected"),
+    [
+        ({"LOCATION": "redis://db.internal:6380/2"}, {"url": "redis://db.internal:6380/2"}),
+        (
+            {"LOCATION": ["redis://first:6379", "redis://replica:6379"], "OPTIONS": {"db": 3}},
+            {"url": "redis://first:6379", "db": 3},
+        ),
+        (
+            {"LOCATION": "redis://first:6379,redis://replica:6379", "OPTIONS": {"PASSWORD": "secret"}},
+            {"url": "redis://first:6379", "password": "secret"},
+        ),
+        (
+            {"LOCATION": "redis://:in-url@first:6379/1", "OPTIONS": {"PASSWORD": "other", "DB": 7}},
+            {"url": "redis://:in-url@first:6379/1"},
+        ),
+        (
+            {
+                "LOCATION": "rediss://db:6379/0",
+                "OPTIONS": {
+                    "CLIENT_CLASS": "django_redis.client.DefaultClient",
+                    "SOCKET_TIMEOUT": 5,
+                    "CONNECTION_POOL_KWARGS": {"ssl_cert_reqs": None, "ssl_ca_certs": "/ca.pem"},
+                },
+            },
+            {
+                "url": "rediss://db:6379/0",
+                "socket_timeout": 5,
+                "ssl_cert_reqs": "none",
+                "ssl_ca_certs": "/ca.pem",
+            },
+        ),
+        (
+            {"LOCATION": "rediss://db:6379/0", "OPTIONS": {"ssl_cert_reqs": ssl.CERT_REQUIRED}},
+            {"url": "rediss://db:6379/0", "ssl_cert_reqs": "required"},
+        ),
+        (
+            {
+                "LOCATION": "redis://user:p%40ss@mymaster/4",
+                "OPTIONS": {"SENTINELS": [("one", 26379), ("two", 26380)]},
+            },
+            {"url": "redis+sentinel://user:p%40ss@one:26379,two:26380/mymaster/4"},
+        ),
+        ({"LOCATION": "unix:///run/redis.sock?db=1"}, {"url": "unix:///run/redis.sock?db=1"}),
+    ],
+)
+def test_a_cache_leads_to_its_redis(cache: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Address, database, password, time limits and TLS are those of the cache."""
+    from qcore_django.caches import redis_of
+
+    with override_settings(CACHES={"queue": {"BACKEND": "django_redis.cache.RedisCache", **cache}}):
+        assert redis_of("queue") == expected
+
+
+def test_the_level_of_the_site_counts() -> None:
+    """LOGGING may name qcore."""
+    logging_table = {"version": 1, "loggers": {"qcore": {"level": "ERROR"}}}
+
+    assert config_of(LOGGING=logging_table).log_level == "ERROR"
+    assert config_of(LOGGING=logging_table, Q_CLUSTER={"log_level": "DEBUG"}).log_level == "DEBUG"

@@ -2,37 +2,161 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
+import attrs
 from django.conf import settings
+from django.utils.crypto import salted_hmac
 
-from qcore import Config
+from qcore import Config, installed, wording
+from qcore.errors import ConfigError
+from qcore.plugins import Plugins
+from qcore.settings import options
+from qcore_django.caches import redis_of
+from qcore_settings import keyfile
 
-if TYPE_CHECKING:
-    from qcore.plugins import Plugins
+_log = logging.getLogger("qcore.config")
 
 #: the settings of Django that are read; a change of one takes effect at the next use
-READ: Final = frozenset({"Q_CLUSTER", "SECRET_KEY", "SECRET_KEY_FALLBACKS"})
+READ: Final = frozenset(
+    {"CACHES", "LOGGING", "Q_CLUSTER", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "TIME_ZONE", "USE_TZ"}
+)
 #: the title of the admin's section on a site that names none
 LABEL: Final = "Django Q"
+#: the variable that names the cluster, and so its queue
+CLUSTER: Final = "Q_CLUSTER_NAME"
+#: imported in each worker before anything of the site's
+WORKER_SETUP: Final = "qcore_django.worker_setup"
+#: keys that Django-Q reads and that decide nothing here: each is taken without a word
+WITHOUT_EFFECT: Final = frozenset({"cache", "has_replica", "testing"})
+#: keys that are read here, and not by `Config`
+_OURS: Final = frozenset({"ALT_CLUSTERS", "cluster_name", "django_redis", *WITHOUT_EFFECT})
 
 
 def load(plugins: Plugins | None = None) -> Config:
     """Return the configuration that the settings of this site make.
 
+    Unknown keys are logged, and have no effect.
+
     Raises:
         ConfigError: with all problems.
 
     """
-    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return Config.from_dict({"label": LABEL, "secret_key": keys, **table()}, plugins)
+    plugins = plugins or Plugins.discover()
+    table = cluster_table()
+    for problem in unknown(table, plugins):
+        _log.warning("%s", problem)
+    foreign = unknown_keys(table, plugins)
+    own = {key: value for key, value in table.items() if key not in _OURS and key not in foreign}
+    alias = table.get("django_redis")
+    if alias is not None and "redis" not in own:
+        own["redis"] = redis_of(alias)
+    config = Config.from_dict({**_defaults(), **own, "preload": _preload(own.get("preload"))}, plugins)
+    origin = "" if "secret_key" in own else "SECRET_KEY of the Django settings"
+    return attrs.evolve(config, file=_file(), key_origin=origin)
 
 
-def table() -> dict[str, Any]:
-    """Return `Q_CLUSTER` as it is written, empty if the site has none."""
-    return dict(getattr(settings, "Q_CLUSTER", None) or {})
+def cluster_table() -> dict[str, Any]:
+    """Return `Q_CLUSTER`, with what `ALT_CLUSTERS` has for the cluster that `Q_CLUSTER_NAME` names.
+
+    Raises:
+        ConfigError: one of them is not a dict.
+
+    """
+    table = _dict("Q_CLUSTER", getattr(settings, "Q_CLUSTER", None))
+    others = _dict("ALT_CLUSTERS", table.get("ALT_CLUSTERS"))
+    name = table.get("cluster_name") or table.get("name")
+    wanted = os.environ.get(CLUSTER)
+    if wanted and wanted not in {table.get("cluster_name"), table.get("name") or "default"}:
+        own = _dict(f"ALT_CLUSTERS[{wanted!r}]", others.get(wanted))
+        table.update({key: value for key, value in own.items() if key not in {"name", "cluster_name"}})
+        name = wanted
+    if name:
+        table["name"] = name
+    return table
+
+
+def unknown_keys(table: Mapping[str, Any], plugins: Plugins) -> list[str]:
+    """Return the keys of a table that neither qcore nor a plugin, installed or not, would read."""
+    known = {
+        *options.every(),
+        *plugins.names("qcore_settings"),
+        *plugins.names("qcore_brokers"),
+        *installed.KNOWN,
+        *installed.NOT_YET,
+        *_OURS,
+    }
+    # A key that is not a text is a problem that Config reports.
+    return sorted(key for key in map(str, table) if key in table and key not in known)
+
+
+def unknown(table: Mapping[str, Any], plugins: Plugins) -> list[str]:
+    """Return a sentence for each key that has no effect."""
+    names = {*options.every(), *plugins.names("qcore_settings"), *installed.KNOWN, *_OURS}
+    return [
+        f"Q_CLUSTER[{key!r}] is not a setting, and has no effect{wording.did_you_mean(key, names)}"
+        for key in unknown_keys(table, plugins)
+    ]
 
 
 def label() -> str:
     """Return the title of the admin's section."""
-    return str(table().get("label") or LABEL)
+    found = getattr(settings, "Q_CLUSTER", None)
+    return str(found.get("label") or LABEL) if isinstance(found, Mapping) else LABEL
+
+
+def keys() -> list[str]:
+    """Return what signs and verifies messages: the keys of the site, in their order.
+
+    Django takes keys that are too short for qcore. Such a key signs as a digest of itself, and is no
+    harder to guess for that; `manage.py check --deploy` says so.
+    """
+    return [_usable(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+
+
+def _usable(key: str | bytes) -> str:
+    if isinstance(key, str) and not keyfile.problem_of(key) and not key.startswith(keyfile.FILE):
+        return key
+    digest: str = salted_hmac("qcore_django.settings", "", secret=key, algorithm="sha256").hexdigest()
+    return digest
+
+
+def _defaults() -> dict[str, Any]:
+    """Return what a site says by other settings than `Q_CLUSTER`."""
+    found: dict[str, Any] = {"label": LABEL, "secret_key": keys()}
+    # Without USE_TZ the site's times are naive, and mean this zone too.
+    if settings.TIME_ZONE:
+        found["time_zone"] = settings.TIME_ZONE
+    logging_table = settings.LOGGING if isinstance(settings.LOGGING, Mapping) else {}
+    level = logging_table.get("loggers", {}).get("qcore", {}).get("level")
+    return found if level is None else {**found, "log_level": level}
+
+
+def _preload(given: object) -> object:
+    """Return the modules that workers import, what sets Django up before all."""
+    if given is None:
+        return [WORKER_SETUP]
+    if isinstance(given, str):
+        return [WORKER_SETUP, given]
+    # Config reports what is not a list.
+    return [WORKER_SETUP, *given] if isinstance(given, list | tuple) else given
+
+
+def _dict(name: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise ConfigError([f"{name}: got an object of type {type(value).__name__}; it must be a dict"])
+
+
+def _file() -> Path | None:
+    """Return the file of the site's settings, None if they were made by `settings.configure`."""
+    module = sys.modules.get(os.environ.get("DJANGO_SETTINGS_MODULE", ""))
+    file = getattr(module, "__file__", None)
+    return None if file is None else Path(file)
