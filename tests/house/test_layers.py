@@ -24,7 +24,9 @@ LAYERS: Final = (
     {"workers"},
     # one task
     {"app"},
-    {"results_api", "queue_api", "delivery", "key_check"},
+    {"results_api", "queue_api", "key_check"},
+    {"async_api"},
+    {"delivery"},
     {"absence"},
     {"control_api"},
     {"begun"},
@@ -92,6 +94,11 @@ ROOMS: Final = {
             "waiting",
             "farewell",
         },
+    ),
+    "async_api": (
+        {"app_api"},
+        {"group_commit", "result_waiter"},
+        {"loops"},
     ),
     "flows": (
         {"app_api"},

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from qcore import control_api
+from qcore.async_api.app_api import EnqueuesAsync
 from qcore.config import Config
-from qcore.delivery import DeliverySwitch, GivenBroker, deliver, partly_enqueued, send_apart
+from qcore.delivery import BrokerDelivery, DeliverySwitch, GivenBroker, deliver, partly_enqueued, send_apart
 from qcore.errors import BackendError, ImportedMainReached, NotSupported
 from qcore.flows.app_api import collect, group_of, start_chain
 from qcore.queue_api import Queue
@@ -40,7 +41,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class App(DeclaresWorkerHooks):
+class App(DeclaresWorkerHooks, EnqueuesAsync):
     """The producer's side of a queue: declares tasks, enqueues them, reads results.
 
     Declaring tasks does no I/O and needs no configuration. Without `config`, `Config.load()`
@@ -88,7 +89,6 @@ class App(DeclaresWorkerHooks):
         Raises:
             NotSupported: the broker cannot distinguish the two queues.
             ScheduleError: a queue cannot have this name.
-
         """
         if not name or name == self.config.name:
             return self
@@ -141,7 +141,6 @@ class App(DeclaresWorkerHooks):
             TaskNameError: a worker could not import the function, or not by that name.
             TypeError: there is no such option, or its value is of a wrong type.
             ValueError: the value of an option is out of range.
-
         """
         made = with_options(DEFAULT, options)
         check_repetition(self._config, made)
@@ -210,7 +209,6 @@ class App(DeclaresWorkerHooks):
             EncodeError: an argument cannot be serialised; the message names it.
             NotSupported: they are for several queues.
             TypeError, ValueError: a step is enqueued already or a chain, or there are no steps.
-
         """
         return start_chain(self, steps, pipe_result=pipe_result)
 
@@ -238,7 +236,6 @@ class App(DeclaresWorkerHooks):
 
         Raises:
             EncodeError: an argument cannot be serialised; the message names it.
-
         """
         return collect(self, function, args, options)
 
@@ -256,7 +253,6 @@ class App(DeclaresWorkerHooks):
 
         Raises:
             ValueError: this is not a task id.
-
         """
         return self.cancel_many([task_id])[0]
 
@@ -277,7 +273,6 @@ class App(DeclaresWorkerHooks):
 
         Raises:
             ValueError: this is not a task id.
-
         """
         return control_api.status(self.runtime, task_id)
 
@@ -291,12 +286,15 @@ class App(DeclaresWorkerHooks):
             queue = call.options.queue
             if queue and queue != self.config.name:
                 return send_apart(lambda queue, some: self.for_queue(queue).send(some, broker), calls)
-        runtime = self.runtime
-        sealed = seal_calls(runtime, calls)
+        return self.send_sealed(seal_calls(self.runtime, calls), broker)
+
+    def send_sealed(self, sealed: Sequence[Sealed], broker: Broker | None = None) -> list[Job]:
+        """Deliver sealed messages of this queue, those that no hook has skipped."""
         wanted = [one for one in sealed if not one.skipped]
         try:
             if wanted:
-                deliver(self._switch.delivery if broker is None else GivenBroker(broker), runtime, wanted)
+                delivery = self._switch.delivery if broker is None else GivenBroker(broker)
+                deliver(delivery, self.runtime, wanted)
         except BackendError as exc:
             if not exc.accepted:
                 raise
@@ -311,6 +309,11 @@ class App(DeclaresWorkerHooks):
             raise ImportedMainReached
         if sealed:
             self._switch.delivery.deliver_flow(self.runtime, sealed, delays=delays)
+
+    @property
+    def delivers_to_broker(self) -> bool:
+        """Whether messages go to the broker, and not to a test."""
+        return isinstance(self._switch.delivery, BrokerDelivery)
 
     def deliver_to(self, delivery: Delivery) -> AbstractContextManager[None]:
         """Have `delivery` take what this App, and those of its other queues, enqueue in this block."""

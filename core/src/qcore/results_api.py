@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -11,14 +12,16 @@ from qcore.absence import explain
 from qcore.begun import read_result
 from qcore.errors import ResultGone, ResultNotReady, TaskFailed
 from qcore.journal.waiting import ONLY_WORKER_OF, SelfWait
+from qcore.lazy import cached
 from qcore.model import State
 from qcore.tasks.task import id_of
 from qcore_names.resolve import imported
 from qcore_values.annotations import restored
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from qcore.async_api.result_waiter import ResultWaiter
     from qcore.model import Result, StoredResult
     from qcore.tasks.task import Producer
 
@@ -120,6 +123,29 @@ class TaskResults:
                 self._self_wait.check(self._app.runtime.config.name, last.hex())
                 store.wait(last, min(left, _HELD))
         return [None if (one := found.get(key)) is None else self._read(one) for key in keys]
+
+    @cached
+    def _waiter(self) -> ResultWaiter:
+        from qcore.async_api.result_waiter import ResultWaiter  # noqa: PLC0415 - for programs with asyncio only
+
+        return ResultWaiter(lambda: self._app.runtime)
+
+    async def aget(self, task_id: str, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
+        """Return what a task returned, without blocking the event loop; see `get`."""
+        return await self._await(self.get, task_id, wait)
+
+    async def afetch(self, task_id: str, wait: float = 0.0) -> Result | None:
+        """Return the whole `Result` of a task, without blocking the event loop; see `fetch`."""
+        found: Result | None = await self._await(self.fetch, task_id, wait)
+        return found
+
+    async def _await(self, read: Callable[..., Any], task_id: str, wait: float) -> Any:  # noqa: ANN401 - as above
+        import asyncio  # noqa: PLC0415 - whoever awaits this has imported it
+
+        if ONLY_WORKER_OF.get():
+            # A task of this queue's only worker: what it waits for may never run.
+            return await asyncio.to_thread(read, task_id, wait)
+        return await self._waiter.wait(task_id, wait, partial(read, task_id))
 
     def delete(self, task_id: str) -> bool:
         """Delete a task's result; return whether there was one."""

@@ -111,6 +111,19 @@ class GroupJob:
         """Return the whole `Result` of each member, in their order; None where there is none."""
         return self._app.results.fetch_many([job.id for job in self.jobs], wait)
 
+    async def aresults(self, wait: float = 0.0) -> list[Any]:
+        """Return what the members returned, without blocking the event loop; see `results`."""
+        import asyncio  # noqa: PLC0415 - whoever awaits this has imported it
+
+        await self.afetch(wait)
+        return await asyncio.to_thread(self.results)
+
+    async def afetch(self, wait: float = 0.0) -> list[Result | None]:
+        """Return the whole `Result` of each member, without blocking the event loop; see `fetch`."""
+        import asyncio  # noqa: PLC0415 - whoever awaits this has imported it
+
+        return await asyncio.gather(*(job.afetch(wait) for job in self.jobs))
+
     def cancel(self) -> int:
         """Cancel all members that have not ended; return how many. See `App.cancel`."""
         done = dict(zip(ids := self._open_ids(), self._app.cancel_many(ids), strict=True))

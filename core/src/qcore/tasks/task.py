@@ -38,6 +38,12 @@ class ReadsResults(Protocol):
     def fetch_many(self, task_ids: Sequence[str], wait: float = 0.0) -> list[Result | None]:
         """Return whole results."""
 
+    async def aget(self, task_id: str, wait: float = 0.0) -> Any:  # noqa: ANN401 - as above
+        """Return what a task returned."""
+
+    async def afetch(self, task_id: str, wait: float = 0.0) -> Result | None:
+        """Return the whole result."""
+
     def delete(self, task_id: str) -> bool:
         """Delete a result."""
 
@@ -57,6 +63,9 @@ class Producer(Protocol):
         """Return the producer of another queue; an empty name is this one."""
 
     def send(self, calls: Sequence[Call], /) -> list[Job]:
+        """Enqueue calls."""
+
+    async def asend(self, calls: Sequence[Call], /) -> list[Job]:
         """Enqueue calls."""
 
     def send_flow(self, sealed: Sequence[Sealed], *, delays: bool) -> None:
@@ -103,6 +112,26 @@ class Job:
     def status(self) -> TaskStatus:
         """Return the state of the task; see `App.status`."""
         return self._app.status(self.id)
+
+    async def aresult(self, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
+        """Return what the task returned, without blocking the event loop; see `result`."""
+        return await self._app.results.aget(self.id, wait)
+
+    async def afetch(self, wait: float = 0.0) -> Result | None:
+        """Return the whole `Result`, without blocking the event loop; see `fetch`."""
+        return await self._app.results.afetch(self.id, wait)
+
+    async def acancel(self) -> bool:
+        """Cancel the task, without blocking the event loop; see `cancel`."""
+        import asyncio  # noqa: PLC0415 - whoever awaits this has imported it
+
+        return await asyncio.to_thread(self.cancel)
+
+    async def astatus(self) -> TaskStatus:
+        """Return the state of the task, without blocking the event loop; see `status`."""
+        import asyncio  # noqa: PLC0415 - whoever awaits this has imported it
+
+        return await asyncio.to_thread(self.status)
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
@@ -151,6 +180,10 @@ class Sender(Generic[_P, _R]):
         if not self._leads_here:
             self._check_name()
         return self._app.send([Call(self.name, args, kwargs, self.options, self._head)])[0]
+
+    async def aenqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job:
+        """Enqueue the task, without blocking the event loop; see `enqueue`."""
+        return (await self._app.asend([self.bind(*args, **kwargs)]))[0]
 
     def bind(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
         """Return a call of the task, for `App.enqueue_many`."""

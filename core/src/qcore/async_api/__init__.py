@@ -1,0 +1,1 @@
+"""Enqueuing and waiting in asyncio programs, without blocking their loop."""
