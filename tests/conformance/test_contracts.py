@@ -27,6 +27,7 @@ from qcore_testing import (
     ResultStoreContract,
     ScheduleStoreContract,
     SerializerContract,
+    TaskTransactionContract,
     TransactionContract,
 )
 from qcore_testing.broker.lease import Rung
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.portable
 
 CONTRACTS: Final = {
-    interfaces.Broker: (BrokerContract, CommitContract, TransactionContract),
+    interfaces.Broker: (BrokerContract, CommitContract, TransactionContract, TaskTransactionContract),
     interfaces.ResultStore: (ResultStoreContract,),
     shared.CoordinationStore: (CoordinationStoreContract,),
     interfaces.Serializer: (SerializerContract,),

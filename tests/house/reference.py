@@ -60,6 +60,7 @@ FACE: Final = (
     ("Progress", "status.py"),
     ("QueueSize", "model.py"),
     ("progress", "journal/progress.py"),
+    ("transaction", "tasks/transaction.py"),
     ("cron", "../qcore_calendar/when.py"),
     ("every", "../qcore_calendar/when.py"),
     ("When", "../qcore_calendar/when.py"),

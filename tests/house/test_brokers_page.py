@@ -160,6 +160,7 @@ LACKING: Final = {
     "cluster_status": ("warns", "qcore.cli.overview"),
     "remembers_ended": ("emulates", "qcore.flows.replays"),
     "joins_transactions": ("refuses", "qcore.delivery"),
+    "settles_in_transactions": ("refuses", "qcore.tasks.transaction"),
     "transaction_domain": ("emulates", "qcore.flows.commit"),
 }
 

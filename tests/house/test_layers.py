@@ -82,7 +82,7 @@ ROOMS: Final = {
         {"own_rules"},
         {"at_most_once"},
         {"batch"},
-        {"screening"},
+        {"ends", "screening"},
         {"events", "reports"},
         {
             "leased",
@@ -118,7 +118,7 @@ ROOMS: Final = {
         {"task", "execute", "unique", "django_q", "arguments"},
         {"outcomes"},
         {"call", "plan"},
-        {"tracebacks", "limits"},
+        {"tracebacks", "limits", "transaction"},
         {"limit_backoff"},
     ),
     "settings": (

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from qcore.status import ClusterStatus, Progress, TaskStatus
     from qcore.tasks.call import Call, Options
     from qcore.tasks.task import Job, Task
+    from qcore.tasks.transaction import transaction
     from qcore_calendar.when import When, cron, every
 else:
     # Plugins and the packages beside this one import modules of `qcore`, and a program that only
@@ -62,6 +63,7 @@ else:
         Options=".tasks.call",
         Job=".tasks.task",
         Task=".tasks.task",
+        transaction=".tasks.transaction",
         When="qcore_calendar.when",
         cron="qcore_calendar.when",
         every="qcore_calendar.when",
@@ -102,6 +104,7 @@ __all__ = [
     "cron",
     "every",
     "progress",
+    "transaction",
 ]
 
 

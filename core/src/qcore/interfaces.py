@@ -111,6 +111,8 @@ class Capabilities:
     remembers_ended: bool = False
     #: `enqueue_on` enqueues as part of a transaction of the caller's
     joins_transactions: bool = False
+    #: `begin_transaction` begins a transaction that a task's own statements and its end share
+    settles_in_transactions: bool = False
     #: other processes see the same queue; without it there can be no cluster
     cross_process: bool = True
     #: names the database behind it; a store with the same one can be written in one step with it
@@ -296,6 +298,36 @@ class Broker(ABC):
         del connection, messages
         msg = f"{type(self).__name__} enqueues in no transaction of yours"
         raise NotSupported(msg)
+
+    def begin_transaction(self, receipt: bytes) -> Any:  # noqa: ANN401 - of any library
+        """Begin a transaction for the task of a leased message; return the connection it is open on.
+
+        - A receipt whose lease has passed to another is refused with `BackendRejected`.
+        - One that was begun before and has not been ended is rolled back.
+
+        The default refuses every receipt.
+        """
+        del receipt
+        msg = f"qcore.transaction() needs a queue in your database, and {type(self).__name__} is not in one"
+        raise NotSupported(msg)
+
+    def commit_transaction(
+        self, store: ResultStore, results: Sequence[StoredResult], settlement: Settlement
+    ) -> bool:
+        """Settle a message in the transaction that was begun for it, save results, and commit.
+
+        - What the task has written, its results and its settlement are durable together, or none is.
+        - If the lease has passed to another everything is rolled back, and it returns False.
+        - An error that is `BackendRejected` has rolled everything back; after `BackendUnavailable`
+          a settlement with the same receipt changes nothing if the transaction was committed.
+
+        The store has the `transaction_domain` of the broker.
+        """
+        del store, results
+        return bool(self.begin_transaction(settlement.receipt))
+
+    def rollback_transaction(self) -> None:
+        """Roll back the transaction that was begun; the lease goes on."""
 
     def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
         """Return those of these ids under which a message was acknowledged, see `Settlement.id`.

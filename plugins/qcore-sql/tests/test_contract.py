@@ -18,6 +18,7 @@ from qcore_testing import (
     FireContract,
     ResultStoreContract,
     ScheduleStoreContract,
+    TaskTransactionContract,
 )
 
 if TYPE_CHECKING:
@@ -130,6 +131,31 @@ class TestSqlCommit(_Fresh, CommitContract):
     def make(self, settings: Callable[..., Settings]) -> Callable[..., tuple[SqlBroker, SqlResults]]:
         """Return a maker of pairs."""
         return lambda **fields: (SqlBroker(settings(**fields)), SqlResults(settings(**fields)))
+
+
+class TestSqlTaskTransaction(_Fresh, TaskTransactionContract):
+    """A task's own statements and its settlement are one transaction."""
+
+    @pytest.fixture(params=[*POSTGRESQL, "mariadb"])
+    def server(self, request: pytest.FixtureRequest) -> Any:
+        """Return each kind of server."""
+        return request.getfixturevalue(request.param)
+
+    @pytest.fixture
+    def make(self, settings: Callable[..., Settings]) -> Callable[..., tuple[SqlBroker, SqlResults]]:
+        """Return a maker of pairs."""
+        return lambda **fields: (SqlBroker(settings(**fields)), SqlResults(settings(**fields)))
+
+
+class TestSqliteTaskTransaction(TestSqlTaskTransaction):
+    """The same in an SQLite file."""
+
+    shuts_out_others = True
+
+    @pytest.fixture
+    def server(self, sqlite: Any) -> Any:
+        """Return a folder of databases."""
+        return sqlite
 
 
 class TestSqlCoordination(_Fresh, CoordinationStoreContract):

@@ -90,7 +90,7 @@ class BeginOnce:
         self._until_answered(self._batch.settle, 0)
         if message.receipt in self._batch.refused:
             return _interrupted(Kind.INTERRUPTED, "the broker refused its acknowledgement, so it was not run")
-        if self._batch.lease_expired():
+        if self._batch.ends.lease_expired():
             why = "its lease ended before its acknowledgement was confirmed, so it was not run"
             return _interrupted(Kind.INTERRUPTED, why)
         return None

@@ -6,22 +6,23 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from qcore.compared import KIND_SUCCESS, STATE_SUCCESS
+from qcore.compared import KIND_SUCCESS
 from qcore.errors import BackendRejected, BackendUnavailable, EnvelopeError, MalformedMessage
-from qcore.flows.commit import Committer, expiring_success
+from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion, completions_of
-from qcore.flows.continuation import ContinuationBuilder, wants_value
+from qcore.flows.continuation import ContinuationBuilder
 from qcore.flows.emulation import counts_in_results
 from qcore.hookspecs import RejectedEvent
 from qcore.journal.records import FinishedMessage
 from qcore.messages.saving import forget_failures
-from qcore.model import Action, Delivery, Kind, Outcome, Settlement, State
-from qcore.schedules.quarantine import quarantine_schedule
-from qcore.settle import RELEASE, fail_for_good, redeliver, release_after
+from qcore.model import Action, Delivery, Kind, Outcome, Settlement
+from qcore.sanitize import line
+from qcore.settle import RELEASE, redeliver, release_after
+from qcore.tasks.transaction import TaskTransaction
 from qcore.wording import reason
 from qcore.workers import leased
-from qcore.workers.events import SettledEvents, log_failed
-from qcore.workers.lease_check import LeaseDeadline
+from qcore.workers.ends import Ends
+from qcore.workers.events import SettledEvents
 from qcore.workers.leased import LeasedMessage
 from qcore.workers.rejections import Rejections
 from qcore.workers.reports import RunReports
@@ -29,13 +30,12 @@ from qcore.workers.screening import Screening
 from qcore_reports.log_limit import LogLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal.pages import Page
     from qcore.model import StoredResult
     from qcore.runtime import Runtime
-    from qcore.tasks.execute import Raised
     from qcore.tasks.plan import Planner
 
 _log = logging.getLogger("qcore.worker")
@@ -60,16 +60,14 @@ class Batch:
         self._remembers = bool(runtime.config.settings().replay_window)
         self._planner = planner
         self._page = page
-        self._lease = LeaseDeadline(runtime.config, broker)
         self._events = SettledEvents(runtime.hooks("qcore_settled"), page.tallies)
         runtime.reporters.on_count = page.metrics.count_reports
-        #: returns what the last run raised
-        self.take_raised: Callable[[], Raised | None] = lambda: None
         #: every message is checked: its failures and crashes are in its stored result
         counted = self._counts_in_results = counts_in_results(broker)
         #: logs messages that are not executed, one line for a kind and second
         self.rejections = LogLimit(_log, 1.0)
         self._reports = RunReports(runtime.reporters, self.rejections)
+        self.ends = Ends(runtime, broker, page, self._continuation, self._events, self._reports)
         self._screening = Screening(
             runtime, store, self._continuation, self._events, self._reports, counts_in_results=counted
         )
@@ -84,12 +82,12 @@ class Batch:
         self._finished: list[Completion | LeasedMessage] = []
         #: what is to be written of messages that did not run
         self._unrun: list[Completion] = []
-        #: ids of tasks that failed at their first delivery and will run again
-        self._retrying: list[bytes] = []
         #: receipts whose settlement the broker refused in the last call
         self.refused: frozenset[bytes] = frozenset()
         #: epoch seconds when this batch was leased
         self._leased = 0.0
+        #: that of the running task, if it has one
+        self.transaction = TaskTransaction(broker, store, self._running)
 
     def accept(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
         """Verify leased messages and record them in the journal; settle those that must not run.
@@ -146,58 +144,63 @@ class Batch:
     def finish(self, index: int, message: LeasedMessage, outcome: Outcome) -> bool:
         """Record how a message ended; return False if it must be settled before the next begins."""
         self.ended = index + 1
+        if self.transaction.is_open:
+            if outcome.kind is KIND_SUCCESS:
+                return self._commit(index, message, outcome)
+            self.transaction.roll_back()
         if outcome.kind is KIND_SUCCESS:
             plan = message.plan
             if not (plan.save or message.has_follow_ups or message.acknowledged):
                 plan.successes += 1
                 plan.seconds += outcome.finished - outcome.started
-                self._finished.append(self._acknowledged(message) if self._events.wanted else message)
+                self._finished.append(self.ends.acknowledged(message) if self._events.wanted else message)
                 return True
-            value = b""
-            if plan.save or message.acknowledged or wants_value(plan.head, message.tail):
-                outcome, value = self._results.dump(outcome, plan.declared)
-            if outcome.kind is KIND_SUCCESS:
-                plan.successes += 1
-                plan.seconds += outcome.finished - outcome.started
-                done = self._acknowledged(message)
-                return self._record(index, message, done, STATE_SUCCESS, outcome, value)
-        outcome = leased.keep_gathered(message, outcome)
-        done, state = self._fail(message, outcome)
-        return self._record(index, message, done, state, outcome, b"")
+        return self._record(index, message, *self.ends.of(message, outcome))
 
-    def _acknowledged(self, message: LeasedMessage) -> Completion:
-        id_ = message.opened.id
-        event = self._events.event(id_, message.plan.name, Action.ACK, Kind.SUCCESS)
-        return Completion(Settlement(message.receipt, id=id_), event=event)
+    def _commit(self, index: int, message: LeasedMessage, outcome: Outcome) -> bool:
+        """Settle a message in the transaction of its task, which nothing else writes to any more."""
+        # If this process dies, the message is redelivered, unless it is gone with the commit.
+        again = redeliver(message.failures, message.crashes + 1).settlement(message.receipt)
+        self._page.add_finished(FinishedMessage(index, again))
+        done, result = self.ends.of(message, outcome)
+        if done.settlement is None or done.settlement.action is not Action.ACK:
+            # Its result cannot be stored, and it is to run again with what it was given.
+            self.transaction.roll_back()
+            return self._record(index, message, done, result)
+        # Follow-up messages are made at its redelivery, from the result that is stored by then.
+        done.reopen()
+        text = "task %s has lost its lease, so its transaction is rolled back: nothing is reported"
+        try:
+            committed = self.transaction.commit(done.result, done.settlement)
+        except BackendUnavailable as exc:
+            committed, text = False, f"task %s may run again, its commit was not answered: {line(str(exc))}"
+        except BackendRejected as exc:
+            self.ends.recall_success(message, outcome)
+            error = f"{type(exc).__name__}: {exc}"
+            outcome = Outcome(Kind.FAILURE, error=error, started=outcome.started, finished=time.time())
+            return self.finish(index, message, outcome)
+        if committed:
+            done = Completion(event=done.event)
+        else:
+            self.ends.recall_success(message, outcome)
+            _log.warning(text, message.opened.id.hex())
+            # The lease decides: of a message that is gone this changes nothing.
+            done = Completion(redeliver(message.failures, message.crashes).settlement(message.receipt))
+        self._finished.append(done)
+        return False
 
-    def _record(  # noqa: PLR0917 - what a record is made of
-        self,
-        index: int,
-        message: LeasedMessage,
-        done: Completion,
-        state: State | None,
-        outcome: Outcome,
-        value: bytes,
+    def _running(self) -> tuple[bytes, bool]:
+        message = self._messages[self._page.position()[1] - 1]
+        return message.receipt, message.acknowledged
+
+    def _record(
+        self, index: int, message: LeasedMessage, done: Completion, result: StoredResult | None
     ) -> bool:
-        """Complete what is written of a message and record it in the journal; False if that is full."""
-        result = None
-        has_follow_ups = False
-        if state is not None:
-            progress, attempts = self._page.last_progress(), message.failures + 1
-            result = leased.seal_result(self._results, message, state, outcome, value, attempts, progress)
-            has_follow_ups = message.has_follow_ups and state.final
-            if state is STATE_SUCCESS and not message.plan.save:
-                result = expiring_success(result)
-            if message.acknowledged or message.plan.save or state is not STATE_SUCCESS:
-                done.result = result
-            if has_follow_ups:
-                done.reopened_result = result
-                done.follow_up = self._continuation.after(
-                    message.plan.head, message.tail, result, message.opened.created
-                )
+        """Record what is written of a message in the journal; False if that is full."""
         self._finished.append(done)
         settlement = done.settlement or Settlement(message.receipt)
         journalled = done.follow_up if message.acknowledged or not self._redelivers else None
+        has_follow_ups = done.reopened_result is not None
         if message.acknowledged:
             done.settlement = None
         if self._page.add_finished(FinishedMessage(index, settlement, result, journalled, has_follow_ups)):
@@ -211,38 +214,6 @@ class Batch:
         again = redeliver(message.failures, message.crashes + 1).settlement(message.receipt)
         self._page.add_finished(FinishedMessage(index, again))
         return False
-
-    def _fail(self, message: LeasedMessage, outcome: Outcome) -> tuple[Completion, State | None]:
-        """Return what is written of a message whose run did not succeed, and the state of its result."""
-        raised = self.take_raised()
-        if not message.acknowledged and self.lease_expired():
-            text = "task %s failed after its lease had expired: nothing is reported"
-            _log.warning(text, message.opened.id.hex())
-            decision = redeliver(message.failures, message.crashes)
-            return Completion(decision.settlement(message.receipt)), None
-        if message.plan.missing and message.plan.head.schedule:
-            outcome = quarantine_schedule(
-                self._runtime, message.opened, message.plan, outcome, message.failures
-            )
-        if message.acknowledged or outcome.kind is Kind.INTERRUPTED:
-            decision = fail_for_good(message.failures, message.crashes)
-        else:
-            decision = leased.judge(message, outcome)
-        log_failed(message, outcome, decision)
-        self._reports.failed(message, outcome, decision, raised)
-        if decision.state is State.RETRYING and message.deliveries == 1:
-            self._retrying.append(message.opened.id)
-        # The message was signed with our key and its producer waits for a result: arguments that
-        # cannot be decoded are a failure.
-        state: State | None = State.FAILED
-        if outcome.kind is not Kind.REJECTED:
-            state, decision = decision.state, decision.because(outcome.error)
-        event = self._events.ended(message, outcome, decision)
-        return Completion(decision.settlement(message.receipt, message.opened.id), event=event), state
-
-    def lease_expired(self) -> bool:
-        """Return whether another worker may have the batch's messages by now."""
-        return self._lease.expired(self._page.snapshot().leased, self._page.commands.renewed)
 
     def acknowledge(self, message: LeasedMessage, record: StoredResult) -> None:
         """Have the next `settle` acknowledge a message before it begins, and store that it has begun."""
@@ -273,12 +244,12 @@ class Batch:
             BackendUnavailable: nothing is forgotten; call it again.
 
         """
-        if self._retrying:
+        if self.ends.retrying:
             try:
-                forget_failures(self._store, self._retrying, before=self._leased)
+                forget_failures(self._store, self.ends.retrying, before=self._leased)
             except BackendRejected as exc:
                 _log.warning("earlier failures of requeued tasks stay stored: %s", exc)
-            self._retrying = []
+            self.ends.retrying = []
         # What the supervisor settled for this worker during a long task is not settled again.
         self._page.commands.await_flush(self._page.seq)
         flushed = max(0, self._page.flushed() - self._settled)

@@ -16,6 +16,7 @@ from qcore.journal.waiting import ONLY_WORKER_OF
 from qcore.runtime import Runtime
 from qcore.tasks.execute import Executor
 from qcore.tasks.plan import Planner
+from qcore.tasks.transaction import CURRENT
 from qcore.worker_hooks import HOOKS
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
@@ -82,6 +83,7 @@ class Worker:
             return 0
         self._handlers.reset_in_forks()
         PAGE.set(self._page)
+        CURRENT.set(self._batch.transaction)
         ONLY_WORKER_OF.set(self._config.name if self._config.workers == 1 else None)
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
         for hook in self._runtime.hooks("qcore_worker_start"):
@@ -134,7 +136,7 @@ class Worker:
         )
         self._prefetch = Prefetch(config, capabilities.max_batch)
         self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
-        self._batch.take_raised = self._executor.take_raised
+        self._batch.ends.take_raised = self._executor.take_raised
         once = BeginOnce(runtime, self._store, self._page, self._batch, self._until_answered)
         self._own_rules = OwnRules(runtime, self._page, once, self._failures, lambda: self._stopping)
 

@@ -77,8 +77,13 @@ class Backend(ABC):
             connection.close()
 
     @abstractmethod
+    def in_transaction(self, connection: Raw) -> bool:
+        """Return whether a connection is open and has a transaction."""
+
     def end(self, connection: Raw) -> None:
         """Roll back the transaction that is open, if any."""
+        if self.in_transaction(connection):
+            connection.rollback()
 
     @abstractmethod
     def check_version(self, connection: Raw, title: str) -> None:

@@ -16,9 +16,12 @@ from qcore_sql.ended import Ended
 from qcore_sql.notify import channel, notify, put_and_notify
 from qcore_sql.results import SqlResults, save
 from qcore_sql.server import read_time
+from qcore_sql.task_transaction import TaskTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from sqlalchemy import Connection
 
     from qcore.interfaces import ResultStore, Settings
     from qcore.model import DeadLetter, Delivery, Outgoing, Settlement, StoredResult
@@ -43,6 +46,7 @@ class SqlBroker(Broker):
         self._owner = messages.owner_number(settings.owner)
         #: None = nothing is remembered
         self._ended = Ended.where_wanted(settings)
+        self._task_transaction = TaskTransaction(self._database, self._ended)
         self._listener: Listens | None = None
         self._stop_listening: Callable[[], object] | None = None
         self.capabilities = Capabilities(
@@ -57,6 +61,7 @@ class SqlBroker(Broker):
             remove_messages=True,
             remembers_ended=True,
             joins_transactions=True,
+            settles_in_transactions=True,
             transaction_domain=self._database.transaction_domain,
         )
 
@@ -122,6 +127,21 @@ class SqlBroker(Broker):
         if not (results or settlements or then):
             return self.lease(limit, 0.0) if limit else ()
         return self._database.write(self._commit_and_lease, results, then, settlements, limit)
+
+    def begin_transaction(self, receipt: bytes) -> Connection:
+        """Begin a transaction on a connection of SQLAlchemy for the task of a leased message."""
+        return self._task_transaction.begin(receipt)
+
+    def commit_transaction(
+        self, store: ResultStore, results: Sequence[StoredResult], settlement: Settlement
+    ) -> bool:
+        """Settle a message and save its results in the transaction of its task."""
+        del store
+        return self._task_transaction.commit(results, settlement)
+
+    def rollback_transaction(self) -> None:
+        """Roll back the transaction of a task."""
+        self._task_transaction.roll_back()
 
     def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
         """Return the ids of messages that have ended."""
@@ -189,6 +209,7 @@ class SqlBroker(Broker):
     def close(self) -> None:
         """Close the connections."""
         self._ignore()
+        self._task_transaction.close()
         self._database.close()
 
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:

@@ -108,6 +108,13 @@ class Database:
         """Return the name of this queue's tables, the same in every process."""
         return f"sql:{self.address.title}#{self.queue}"
 
+    @property
+    def texts(self) -> Texts:
+        """The texts of statements in its dialect."""
+        self._enter()
+        assert self._texts is not None
+        return self._texts
+
     def create_tables(self) -> None:
         """Create the tables unless they exist, whatever the settings say."""
         self._create = True

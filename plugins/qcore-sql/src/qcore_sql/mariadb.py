@@ -102,10 +102,9 @@ class MariaDb(Backend):
         """Return whether a connection can be used again."""
         return bool(connection.open)
 
-    def end(self, connection: Raw) -> None:
-        """Roll back the transaction that is open, if any."""
-        if connection.open and connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
-            connection.rollback()
+    def in_transaction(self, connection: Raw) -> bool:
+        """Return whether a connection is open and has a transaction."""
+        return bool(connection.open and connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
 
     def check_version(self, connection: Raw, title: str) -> None:
         """Refuse a server that is too old."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Double, Integer, bindparam, case, delete, func, insert, literal, or_, select, update
 
-from qcore.model import Action, Delivery
+from qcore.model import Action, Delivery, Settlement
 from qcore.plugin_support import count_of, epoch_seconds
 from qcore_sql.compiled import Insert, clean
 from qcore_sql.expressions import now, one_of, value
@@ -18,7 +18,7 @@ from qcore_sql.schema import DEAD_LETTER, MESSAGE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.model import Outgoing, Settlement
+    from qcore.model import Outgoing
     from qcore_sql.session import Session
 
 #: the priority of messages, as long as there is one
@@ -83,6 +83,7 @@ RETRY: Final = (
     update(MESSAGE).where(_ONE).values(token=None, due=now() + _DELAY, failures=_FAILURES, crashes=_CRASHES)
 )
 DELETE_ONE: Final = delete(MESSAGE).where(_ONE)
+HELD: Final = select(_M.seq).where(_ONE)
 _D = DEAD_LETTER.c
 SET_ASIDE: Final = insert(DEAD_LETTER).from_select(
     ["queue", "priority", "died", "failures", "crashes", "reason", "body"],
@@ -205,6 +206,20 @@ def settle(session: Session, settlements: Sequence[Settlement]) -> bool:
     session.run_each(SET_ASIDE, [_row(one) | {"reason": clean(one.reason)} for one in letters])
     session.run_each(DELETE_ONE, [_names(one) for one in letters])
     return any(one.delay <= 0 for one in (*kinds[Action.RELEASE], *retries))
+
+
+def is_held(session: Session, receipt: bytes) -> bool:
+    """Return whether a lease has not passed to another."""
+    return len(receipt) == RECEIPT.size and session.one(HELD, **_names(Settlement(receipt))) is not None
+
+
+def settle_held(session: Session, settlement: Settlement) -> bool:
+    """End a lease by ACK or RETRY as part of a transaction; return False if it has passed to another."""
+    if len(settlement.receipt) != RECEIPT.size:
+        return False
+    if settlement.action is Action.ACK:
+        return session.run(DELETE_ONE, **_names(settlement)) > 0
+    return session.run(RETRY, **_row(settlement), delay=settlement.delay) > 0
 
 
 def _names(settlement: Settlement) -> dict[str, Any]:

@@ -91,10 +91,9 @@ class PostgreSql(Backend):
         """Return whether a connection can be used again."""
         return not connection.closed
 
-    def end(self, connection: Raw) -> None:
-        """Roll back the transaction that is open, if any."""
-        if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
-            connection.rollback()
+    def in_transaction(self, connection: Raw) -> bool:
+        """Return whether a connection is open and has a transaction."""
+        return bool(not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE)
 
     def check_version(self, connection: Raw, title: str) -> None:
         """Refuse a server that is too old."""

@@ -56,10 +56,9 @@ class Sqlite(Backend):
         """Return whether a connection can be used again."""
         return _is_open(connection)
 
-    def end(self, connection: Raw) -> None:
-        """Roll back the transaction that is open, if any."""
-        if _is_open(connection) and connection.in_transaction:
-            connection.rollback()
+    def in_transaction(self, connection: Raw) -> bool:
+        """Return whether a connection is open and has a transaction."""
+        return bool(_is_open(connection) and connection.in_transaction)
 
     def check_version(self, connection: Raw, title: str) -> None:
         """Refuse a library that is too old."""

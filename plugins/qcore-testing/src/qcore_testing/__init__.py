@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qcore_testing.results import ResultStoreContract
     from qcore_testing.schedules import ScheduleStoreContract
     from qcore_testing.serializers import SerializerContract
+    from qcore_testing.task_transaction import TaskTransactionContract
     from qcore_testing.transaction import TransactionContract
 else:
     _find = on_demand(
@@ -26,6 +27,7 @@ else:
         ResultStoreContract=".results",
         ScheduleStoreContract=".schedules",
         SerializerContract=".serializers",
+        TaskTransactionContract=".task_transaction",
         TransactionContract=".transaction",
     )
 
@@ -48,6 +50,7 @@ _MODULES = (
     "results",
     "schedules",
     "serializers",
+    "task_transaction",
     "transaction",
 )
 
@@ -60,5 +63,6 @@ __all__ = [
     "ResultStoreContract",
     "ScheduleStoreContract",
     "SerializerContract",
+    "TaskTransactionContract",
     "TransactionContract",
 ]

@@ -1,0 +1,141 @@
+"""What is written of a message whose run has ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from qcore.compared import KIND_SUCCESS, STATE_SUCCESS
+from qcore.flows.commit import expiring_success
+from qcore.flows.completion import Completion
+from qcore.flows.continuation import wants_value
+from qcore.model import Action, Kind, Settlement, State
+from qcore.schedules.quarantine import quarantine_schedule
+from qcore.settle import fail_for_good, redeliver
+from qcore.workers import leased
+from qcore.workers.events import log_failed
+from qcore.workers.lease_check import LeaseDeadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qcore.flows.continuation import ContinuationBuilder
+    from qcore.interfaces import Broker
+    from qcore.journal.pages import Page
+    from qcore.model import Outcome, StoredResult
+    from qcore.runtime import Runtime
+    from qcore.tasks.execute import Raised
+    from qcore.workers.events import SettledEvents
+    from qcore.workers.leased import LeasedMessage
+    from qcore.workers.reports import RunReports
+
+_log = logging.getLogger("qcore.worker")
+
+
+class Ends:
+    """Decides result, follow-up messages and settlement of messages, and reports failures."""
+
+    def __init__(  # noqa: PLR0917 - the parts of a batch
+        self,
+        runtime: Runtime,
+        broker: Broker,
+        page: Page,
+        continuation: ContinuationBuilder,
+        events: SettledEvents,
+        reports: RunReports,
+    ) -> None:
+        self._runtime = runtime
+        self._results = runtime.results
+        self._page = page
+        self._continuation = continuation
+        self._events = events
+        self._reports = reports
+        self._lease = LeaseDeadline(runtime.config, broker)
+        #: returns what the last run raised
+        self.take_raised: Callable[[], Raised | None] = lambda: None
+        #: ids of tasks that failed at their first delivery and will run again
+        self.retrying: list[bytes] = []
+
+    def of(self, message: LeasedMessage, outcome: Outcome) -> tuple[Completion, StoredResult | None]:
+        """Return what is written of a message, and its result."""
+        plan = message.plan
+        value = b""
+        if outcome.kind is KIND_SUCCESS and (
+            plan.save or message.acknowledged or wants_value(plan.head, message.tail)
+        ):
+            outcome, value = self._results.dump(outcome, plan.declared)
+        if outcome.kind is KIND_SUCCESS:
+            plan.successes += 1
+            plan.seconds += outcome.finished - outcome.started
+            return self._complete(message, self.acknowledged(message), STATE_SUCCESS, outcome, value)
+        outcome = leased.keep_gathered(message, outcome)
+        done, state = self._fail(message, outcome)
+        return self._complete(message, done, state, outcome, b"")
+
+    def acknowledged(self, message: LeasedMessage) -> Completion:
+        """Return the acknowledgement of a message whose run has succeeded."""
+        id_ = message.opened.id
+        event = self._events.event(id_, message.plan.name, Action.ACK, Kind.SUCCESS)
+        return Completion(Settlement(message.receipt, id=id_), event=event)
+
+    def _complete(
+        self,
+        message: LeasedMessage,
+        done: Completion,
+        state: State | None,
+        outcome: Outcome,
+        value: bytes,
+    ) -> tuple[Completion, StoredResult | None]:
+        """Add result and follow-up messages to what is written of a message."""
+        if state is None:
+            return done, None
+        progress, attempts = self._page.last_progress(), message.failures + 1
+        result = leased.seal_result(self._results, message, state, outcome, value, attempts, progress)
+        if state is STATE_SUCCESS and not message.plan.save:
+            result = expiring_success(result)
+        if message.acknowledged or message.plan.save or state is not STATE_SUCCESS:
+            done.result = result
+        if message.has_follow_ups and state.final:
+            done.reopened_result = result
+            done.follow_up = self._continuation.after(
+                message.plan.head, message.tail, result, message.opened.created
+            )
+        return done, result
+
+    def _fail(self, message: LeasedMessage, outcome: Outcome) -> tuple[Completion, State | None]:
+        """Return what is written of a message whose run did not succeed, and the state of its result."""
+        raised = self.take_raised()
+        if not message.acknowledged and self.lease_expired():
+            text = "task %s failed after its lease had expired: nothing is reported"
+            _log.warning(text, message.opened.id.hex())
+            decision = redeliver(message.failures, message.crashes)
+            return Completion(decision.settlement(message.receipt)), None
+        if message.plan.missing and message.plan.head.schedule:
+            outcome = quarantine_schedule(
+                self._runtime, message.opened, message.plan, outcome, message.failures
+            )
+        if message.acknowledged or outcome.kind is Kind.INTERRUPTED:
+            decision = fail_for_good(message.failures, message.crashes)
+        else:
+            decision = leased.judge(message, outcome)
+        log_failed(message, outcome, decision)
+        self._reports.failed(message, outcome, decision, raised)
+        if decision.state is State.RETRYING and message.deliveries == 1:
+            self.retrying.append(message.opened.id)
+        # The message was signed with our key and its producer waits for a result: arguments that
+        # cannot be decoded are a failure.
+        state: State | None = State.FAILED
+        if outcome.kind is not Kind.REJECTED:
+            state, decision = decision.state, decision.because(outcome.error)
+        event = self._events.ended(message, outcome, decision)
+        return Completion(decision.settlement(message.receipt, message.opened.id), event=event), state
+
+    def recall_success(self, message: LeasedMessage, outcome: Outcome) -> None:
+        """Do not count a success that could not be committed."""
+        if outcome.kind is KIND_SUCCESS and message.plan.successes:
+            message.plan.successes -= 1
+            message.plan.seconds -= outcome.finished - outcome.started
+
+    def lease_expired(self) -> bool:
+        """Return whether another worker may have the batch's messages by now."""
+        return self._lease.expired(self._page.snapshot().leased, self._page.commands.renewed)
