@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LAYERS: Final = (
     # faces
     {"__main__"},
-    {"__init__", "cli", "testing", "compat"},
+    {"__init__", "cli", "testing"},
     # processes
     {"cluster"},
     {"supervision"},

@@ -24,21 +24,29 @@ if TYPE_CHECKING:
     from qcore.tasks.plan import TaskPlan
 
 
-def run_inline(runtime: Runtime, sealed: Sequence[Sealed]) -> None:
-    """Run messages as a worker would, and their follow-up messages too; store the results."""
-    _InlineQueue(runtime).run(one.message for one in sealed)
+def run_inline(runtime: Runtime, sealed: Sequence[Sealed], *, raises: bool = False) -> None:
+    """Run messages as a worker would, and their follow-up messages too; store the results.
+
+    Args:
+        runtime: of their queue.
+        sealed: the messages.
+        raises: what a task raises gets out, at once, and no result of it is stored; a callback's does not.
+
+    """
+    _InlineQueue(runtime, raises=raises).run(one.message for one in sealed)
 
 
 class _InlineQueue:
     """One queue, without a broker."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, raises: bool) -> None:
         self._runtime = runtime
+        self._raises = raises
         self._executor = Executor(
             runtime.serializers,
             runtime.task_hooks("qcore_pre_execute"),
             runtime.task_hooks("qcore_post_execute"),
-            keep_raised=bool(runtime.reporters),
+            keep_raised=raises or bool(runtime.reporters),
             let_out=(KeyboardInterrupt,),
         )
         self._planner = Planner(
@@ -53,9 +61,11 @@ class _InlineQueue:
 
     def run(self, messages: Iterable[Outgoing]) -> None:
         waiting = deque(messages)
-        while waiting:
-            waiting += self._run(waiting.popleft())
-        self._executor.close()
+        try:
+            while waiting:
+                waiting += self._run(waiting.popleft())
+        finally:
+            self._executor.close()
 
     def _run(self, message: Outgoing) -> Sequence[Outgoing]:
         opened = self._runtime.envelope.open(message.body)
@@ -97,8 +107,12 @@ class _InlineQueue:
                 error=raised.error,
                 action="ack",
             )
-            self._runtime.reporters.report(report, raised.context)
-            self._runtime.reporters.flush_at_exit()
+            if self._runtime.reporters:
+                self._runtime.reporters.report(report, raised.context)
+                self._runtime.reporters.flush_at_exit()
+            is_callback = tail is not None and tail.final_result is not None
+            if self._raises and outcome.kind is not Kind.SKIPPED and not is_callback:
+                raise raised.error
         return outcome
 
     def _join_barrier(self, then: FollowUp) -> Sequence[Outgoing]:

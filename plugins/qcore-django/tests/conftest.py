@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,12 +16,11 @@ HERE = Path(__file__).parent
 
 def _set_up() -> None:
     # before a test module is imported, which imports models
+    sys.path.append(str(HERE))
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
     if not settings.configured:
-        sys.path.insert(0, str(HERE))
-        try:
-            import site_settings
-        finally:
-            sys.path.remove(str(HERE))
+        import site_settings
+
         settings.configure(**{name: value for name, value in vars(site_settings).items() if name.isupper()})
         django.setup()
 

@@ -8,6 +8,7 @@ from django.core.signals import setting_changed
 
 from qcore import App
 from qcore_django import settings
+from qcore_django.delivery import SiteDelivery
 
 if TYPE_CHECKING:
     from qcore import Config
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 class SiteApp(App):
     """An App whose configuration is that of the Django settings, read at first use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._switch.delivery = SiteDelivery()
 
     @property
     def config(self) -> Config:

@@ -43,7 +43,7 @@ if not settings.configured:
     )
     django.setup()
 
-from django_q.tasks import async_task  # type: ignore[import-not-found]  # noqa: E402 - after the settings
+from django_q.tasks import async_task  # noqa: E402 - after the settings
 
 
 def hit(index: int) -> int:

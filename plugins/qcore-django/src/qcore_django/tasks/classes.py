@@ -1,15 +1,18 @@
 """What the classes of Django-Q become."""
 
+# ruff: noqa: FBT001, FBT002, PLR0917 - signatures are Django-Q's, positional booleans and all
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qcore.compat import calls
+from qcore_django.tasks import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from qcore.model import Result
+    from qcore.flows.handles import ChainJob
+    from qcore_django.results import TaskResult
 
 
 class AsyncTask:
@@ -32,8 +35,8 @@ class AsyncTask:
         """Return what it returned; None if it was not run or has not ended."""
         return calls.result(self.id, wait) if self.started else None
 
-    def fetch(self, wait: float = 0) -> Result | None:
-        """Return its `Result`; None if it was not run or has not ended."""
+    def fetch(self, wait: float = 0) -> TaskResult | None:
+        """Return its whole result; None if it was not run or has not ended."""
         return calls.fetch(self.id, wait) if self.started else None
 
     def result_group(self, failures: bool = False, wait: float = 0, count: int | None = None) -> Any:  # noqa: ANN401 - as above
@@ -41,7 +44,7 @@ class AsyncTask:
         return calls.result_group(self.group, failures, wait, count) if self.started and self.group else None
 
     def fetch_group(self, failures: bool = True, wait: float = 0, count: int | None = None) -> Any:  # noqa: ANN401 - as above
-        """Return the `Result`s of its result group."""
+        """Return the whole results of its result group."""
         return calls.fetch_group(self.group, failures, wait, count) if self.started and self.group else None
 
     def _option(self, key: str) -> Any:  # noqa: ANN401 - an option of any type
@@ -53,6 +56,15 @@ class AsyncTask:
         else:
             self.kwargs[key] = value
         self.started = False
+
+    @property
+    def broker(self) -> Any:  # noqa: ANN401 - an option
+        """What enqueues it; None = the broker of the site."""
+        return self._option("broker")
+
+    @broker.setter
+    def broker(self, value: object) -> None:
+        self._set_option("broker", value)
 
     @property
     def group(self) -> Any:  # noqa: ANN401 - an option
@@ -105,19 +117,19 @@ class Iter:
 
     def __init__(
         self,
-        func: Callable[..., Any] | str,
+        func: Callable[..., Any] | str | None = None,
         args: Iterable[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
         cached: bool | float | None = None,
         sync: bool | None = None,
         broker: object = None,
     ) -> None:
-        del broker
         self.func = func
         self.args = list(args or ())
         self.kwargs = dict(kwargs or {})
         self.cached = cached
         self.sync = sync
+        self.broker = broker
         self.id: str = ""
         self.started = False
 
@@ -128,8 +140,16 @@ class Iter:
         return self.length()
 
     def run(self) -> str:
-        """Enqueue the calls and return the id of their one result."""
-        given = {"cached": self.cached, "sync": self.sync}
+        """Enqueue the calls and return the id of their one result.
+
+        Raises:
+            ValueError: it has no function.
+
+        """
+        if self.func is None:
+            msg = "this Iter has no function to call; give it one, as Iter(func) or in its attribute func"
+            raise ValueError(msg)
+        given = {"cached": self.cached, "sync": self.sync, "broker": self.broker}
         options = {key: value for key, value in given.items() if value is not None}
         self.id = calls.async_iter(self.func, self.args, **{**self.kwargs, **options})
         self.started = True
@@ -139,8 +159,8 @@ class Iter:
         """Return the list of what they returned; None if not all have ended."""
         return calls.result(self.id, wait) if self.started else None
 
-    def fetch(self, wait: float = 0) -> Result | None:
-        """Return the `Result` that holds the list."""
+    def fetch(self, wait: float = 0) -> TaskResult | None:
+        """Return the result that holds the list."""
         return calls.fetch(self.id, wait) if self.started else None
 
     def length(self) -> int:
@@ -159,15 +179,20 @@ class Chain:
         sync: bool | None = None,
         broker: object = None,
     ) -> None:
-        del broker
         self.chain = list(chain or ())
         self.group = group or ""
         self.cached = cached
         self.sync = sync
+        self.broker = broker
         self.started = False
+        #: its last run
+        self._job: ChainJob | None = None
 
     def append(self, func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> int:
-        """Add a call; return how many there are. Results of an earlier run leave the group."""
+        """Add a call with its options, as `async_task` takes them; return how many there are.
+
+        Results of an earlier run leave the group.
+        """
         self.chain.append((func, args, kwargs))
         if self.started:
             calls.delete_group(self.group)
@@ -176,23 +201,27 @@ class Chain:
 
     def run(self) -> str:
         """Enqueue the first call and return the name of the result group."""
-        self.group = calls.async_chain(self.chain, self.group or None, self.cached, self.sync)
+        options = {"cached": self.cached, "sync": self.sync, "broker": self.broker}
+        self.group, self._job = calls.chained(self.chain, self.group, options)
         self.started = True
         return self.group
 
     def result(self, wait: float = 0) -> Any:  # noqa: ANN401 - whatever the tasks returned
-        """Return what the calls returned; None if not all have ended in time."""
-        return calls.result_group(self.group, wait=wait, count=self.length()) if self.started else None
+        """Return what the calls returned, when all have ended, one has failed, or `wait` is over."""
+        found = self.fetch(failures=False, wait=wait)
+        return None if found is None else [one.result for one in found]
 
-    def fetch(self, failures: bool = True, wait: float = 0) -> list[Result] | None:
-        """Return the `Result`s; None if not all have ended in time."""
-        if not self.started:
+    def fetch(self, failures: bool = True, wait: float = 0) -> list[TaskResult] | None:
+        """Return the whole results; see `result`."""
+        if not self.started or self._job is None:
             return None
-        return calls.fetch_group(self.group, failures=failures, wait=wait, count=self.length())
+        # A link that fails ends the chain, and the last link then has a result that says so.
+        calls.fetch(self._job.id, wait)
+        return calls.fetch_group(self.group, failures=failures)
 
-    def current(self) -> int:
-        """Return how many calls have ended."""
-        return calls.count_group(self.group) if self.started else 0
+    def current(self) -> int | None:
+        """Return how many calls have ended, None before it is run."""
+        return calls.count_group(self.group) if self.started else None
 
     def length(self) -> int:
         """Return how many calls there are."""

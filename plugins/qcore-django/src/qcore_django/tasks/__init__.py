@@ -1,6 +1,6 @@
-"""The calls of Django-Q; milliseconds here, seconds everywhere else."""
+"""Exports the calls of Django-Q; milliseconds here, seconds everywhere else."""
 
-from qcore.compat.calls import (
+from qcore_django.tasks.calls import (
     async_chain,
     async_iter,
     async_task,
@@ -20,7 +20,7 @@ from qcore.compat.calls import (
     result_group_cached,
     schedule,
 )
-from qcore.compat.classes import AsyncTask, Chain, Iter
+from qcore_django.tasks.classes import AsyncTask, Chain, Iter
 
 __all__ = [
     "AsyncTask",

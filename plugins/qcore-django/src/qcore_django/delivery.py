@@ -1,0 +1,122 @@
+"""Where a site's messages go: the broker, a commit, or this process."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+from django.db import transaction
+
+from qcore.delivery import BrokerDelivery, GivenBroker, deliver
+from qcore.inline import run_inline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qcore import App, Job
+    from qcore.interfaces import Broker
+    from qcore.runtime import Runtime
+    from qcore.status import TaskStatus
+    from qcore.tasks.call import Call, Sealed
+    from qcore.tasks.task import ReadsResults
+
+#: alias of the database whose commit is waited for; empty = none
+_AT_COMMIT: Final[ContextVar[str]] = ContextVar("qcore_django.at_commit", default="")
+
+
+@contextmanager
+def at_commit(database: str) -> Iterator[None]:
+    """Have what is enqueued in this block wait for the commit of a database; empty = of none."""
+    token = _AT_COMMIT.set(database)
+    try:
+        yield
+    finally:
+        _AT_COMMIT.reset(token)
+
+
+class SiteDelivery(BrokerDelivery):
+    """Enqueues messages, when a transaction is committed if that is asked for.
+
+    What has the option `sync` runs in this process, and what it raises reaches the caller.
+    """
+
+    def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+        """Deliver messages now, or have them delivered at the commit."""
+        database = _AT_COMMIT.get()
+        if not database:
+            self._deliver(runtime, sealed)
+            return
+        keyed = next((one.call.name for one in sealed if one.unique), None)
+        if keyed is not None:
+            msg = f"on_commit= of {keyed}: it excludes unique=, whose key no rollback would release"
+            raise ValueError(msg)
+        transaction.on_commit(lambda: deliver(_Now(self), runtime, sealed), using=database)
+
+    def _deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+        queued = [one for one in sealed if not one.sync]
+        if queued:
+            super().deliver(runtime, queued)
+        if len(queued) < len(sealed):
+            run_inline(runtime, [one for one in sealed if one.sync], raises=True)
+
+
+class _Now(BrokerDelivery):
+    """Delivers what has waited for its commit."""
+
+    def __init__(self, delivery: SiteDelivery) -> None:
+        self._delivery = delivery
+
+    def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+        """Deliver messages."""
+        self._delivery._deliver(runtime, sealed)  # noqa: SLF001 - of this module
+
+
+class Through:
+    """An App whose messages go to a broker that the caller has connected."""
+
+    def __init__(self, app: App, broker: Broker) -> None:
+        self._app = app
+        self._broker = broker
+
+    @property
+    def runtime(self) -> Runtime:
+        """The assembled configuration."""
+        return self._app.runtime
+
+    @property
+    def results(self) -> ReadsResults:
+        """The results of its tasks."""
+        return self._app.results
+
+    def for_queue(self, name: str) -> Through:
+        """Return the producer of another queue, with the same broker."""
+        return Through(self._app.for_queue(name), self._broker)
+
+    def send(self, calls: Sequence[Call], /) -> list[Job]:
+        """Enqueue calls."""
+        return self._app.send(calls, self._broker)
+
+    async def asend(self, calls: Sequence[Call], /) -> list[Job]:
+        """Enqueue calls."""
+        return await asyncio.to_thread(self.send, calls)
+
+    def send_flow(self, sealed: Sequence[Sealed], *, delays: bool) -> None:
+        """Enqueue the first messages of a flow, as many at once as the broker takes."""
+        del delays
+        most = self._broker.capabilities.max_batch
+        for start in range(0, len(sealed), most):
+            GivenBroker(self._broker).deliver(self.runtime, sealed[start : start + most])
+
+    def cancel(self, task_id: str) -> bool:
+        """Cancel a task."""
+        return self._app.cancel(task_id)
+
+    def cancel_many(self, task_ids: Sequence[str]) -> list[bool]:
+        """Cancel tasks."""
+        return self._app.cancel_many(task_ids)
+
+    def status(self, task_id: str) -> TaskStatus:
+        """Return the state of a task."""
+        return self._app.status(task_id)

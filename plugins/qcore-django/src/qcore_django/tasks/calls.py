@@ -1,0 +1,300 @@
+"""What the functions of Django-Q become."""
+
+# ruff: noqa: FBT001, FBT002 - signatures are Django-Q's, positional booleans and all
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from qcore.flows.app_api import group_of, start_chain
+from qcore.messages.workflow import COLLECTED
+from qcore.tasks.call import with_options
+from qcore.tasks.task import Sender, bind
+from qcore_django.results import TaskResult
+from qcore_django.shared import app
+from qcore_django.tasks.options import Given, lifted, link_of, options_of
+from qcore_names.resolve import name_of
+from qcore_values.data import as_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from qcore.flows.handles import ChainJob
+    from qcore.model import Schedule
+
+#: seconds of one wait, if the caller waits without limit
+_LONG: Final = 3600.0
+#: characters of a task's id
+_ID: Final = 32
+#: characters of a function's name in the name of its schedule, which has 200 at most
+_SHOWN: Final = 180
+#: Django-Q's letters for types of schedules
+_TYPES: Final = {
+    "O": "once", "I": "minutes", "H": "hourly", "D": "daily", "W": "weekly", "BW": "biweekly", "M": "monthly",
+    "BM": "bimonthly", "Q": "quarterly", "Y": "yearly", "C": "cron",
+}  # fmt: skip
+#: options of the first link of `chain=` that are the others' too
+_ALL_LINKS: Final = frozenset({"group", "cached", "sync"})
+#: options of the list that an iter collects, and not of its parts
+_WHOLE: Final = frozenset({"group", "save", "cached", "task_name"})
+
+
+# -- enqueuing --------------------------------------------------------------------------------
+
+
+def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
+    """Enqueue a call and return its id.
+
+    Options are among the keyword arguments or in `q_options`, those of `App.async_task`, and:
+
+    - `on_commit`: True = enqueue it when the transaction of the default database is committed, and
+      not at all if it is rolled back; the alias of another database = of that one.
+
+    With `sync` the task runs now, and what it raises reaches the caller.
+    """
+    options, kwargs = lifted(kwargs)
+    given = Given.taken(options)
+    chain = options.pop("chain", None)
+    call = bind(func, args, kwargs, options_of(options))
+    with given.delivering():
+        if not chain:
+            return given.producer(app).send([call])[0].id
+        above = {key: value for key, value in options.items() if key in _ALL_LINKS}
+        links = [link_of(step, above) for step in chain]
+        return start_chain(given.producer(app), [call, *links], pipe_result=False).jobs[0].id
+
+
+def async_iter(func: Callable[..., Any] | str, args_iter: Iterable[Any], **kwargs: Any) -> str:
+    """Call a function for each item and return the id of the list of what the calls returned."""
+    options, kwargs = lifted(kwargs)
+    given = Given.taken(options)
+    for key in ("hook", "chain"):
+        options.pop(key, None)
+    # The list is the result that was asked for; its parts are not stored beside it.
+    part = with_options(
+        options_of({key: options[key] for key in options if key not in _WHOLE}), {"save": False}
+    )
+    whole = with_options(options_of(options), {"save": True})
+    calls = [bind(func, item if isinstance(item, tuple) else (item,), kwargs, part) for item in args_iter]
+    with given.delivering():
+        return group_of(given.producer(app), calls).then(bind(COLLECTED, (), {}, whole)).id
+
+
+def async_chain(
+    chain: Sequence[Any],
+    group: str | None = None,
+    cached: bool | float | None = None,
+    sync: bool | None = None,
+    broker: object = None,
+    **options: Any,
+) -> str:
+    """Run calls one after the other and return the name of the result group of their results."""
+    return chained(chain, group, {"cached": cached, "sync": sync, "broker": broker, **options})[0]
+
+
+def chained(chain: Sequence[Any], group: object, options: Mapping[str, Any]) -> tuple[str, ChainJob]:
+    """Enqueue a chain and return the name of its result group, and its handle."""
+    name = str(group or os.urandom(16).hex())
+    said = {key: value for key, value in options.items() if value is not None}
+    given = Given.taken(said)
+    links = [link_of(step, {"group": name, **said}) for step in chain]
+    with given.delivering():
+        return name, start_chain(given.producer(app), links, pipe_result=False)
+
+
+def schedule(
+    func: Callable[..., Any] | str,
+    *args: Any,
+    name: str | None = None,
+    hook: Callable[..., Any] | str | None = None,
+    schedule_type: str = "O",
+    minutes: int | None = None,
+    repeats: int = -1,
+    next_run: datetime | None = None,
+    cron: str | None = None,
+    cluster: str | None = None,
+    intended_date_kwarg: str | None = None,
+    q_options: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> Schedule:
+    """Create a schedule; `schedule_type` is one of Django-Q's letters.
+
+    Without `name` it is named after its arguments: another call, rule, first slot or queue makes
+    another schedule, and the same arguments make the same one. The results of its tasks are in the
+    result group of its name, unless `q_options` names another.
+    """
+    kind = _TYPES.get(schedule_type, schedule_type)
+    if name is None:
+        when = (kind, minutes, cron, None if next_run is None else str(next_run), cluster)
+        name = _name_for(func, when, args, kwargs)
+    options = {"group": name, **(q_options or {})}
+    if hook is not None:
+        options["hook"] = hook
+    return app.schedules.create(
+        func,
+        *args,
+        name=name,
+        hook=options_of({"hook": options.pop("hook", None)}).hook,
+        type=kind,
+        minutes=minutes if kind == "minutes" else None,
+        repeats=repeats,
+        next_run=next_run,
+        cron=cron if kind == "cron" else None,
+        queue=cluster,
+        intended_date_kwarg=intended_date_kwarg,
+        q_options=options,
+        **kwargs,
+    )
+
+
+def _name_for(
+    func: Callable[..., Any] | Sender[..., Any] | str,
+    when: Sequence[Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> str:
+    function = func.name if isinstance(func, Sender) else name_of(func)
+    said = as_data([function, list(when), list(args), dict(sorted(kwargs.items()))])
+    digest = hashlib.sha256(app.runtime.serializer.dumps(said)).hexdigest()
+    return f"{function[:_SHOWN]} {digest[:12]}"
+
+
+# -- reading results --------------------------------------------------------------------------
+
+
+def result(task_id: str | UUID, wait: float = 0, cached: object = None) -> Any:  # noqa: ANN401 - whatever the task returned
+    """Return what a task returned, its error as text if it failed, None if it has not ended."""
+    found = fetch(task_id, wait, cached)
+    return None if found is None else found.result
+
+
+def result_cached(task_id: str | UUID, wait: float = 0, broker: object = None) -> Any:  # noqa: ANN401 - as above
+    """Return what `result` does: one store has the results that expire and those that stay."""
+    return result(task_id, wait, broker)
+
+
+def fetch(task_id: str | UUID, wait: float = 0, cached: object = None) -> TaskResult | None:
+    """Return the result of a task with everything known of its run, None if it has not ended."""
+    del cached
+    key = _id(task_id)
+    for seconds in _waits(wait) if key else ():
+        found = app.results.fetch(key, seconds)
+        if found is not None and found.state.final:
+            return TaskResult(found)
+    return None
+
+
+def fetch_cached(task_id: str | UUID, wait: float = 0, broker: object = None) -> TaskResult | None:
+    """Return what `fetch` does."""
+    return fetch(task_id, wait, broker)
+
+
+def result_group(
+    group_id: object,
+    failures: bool = False,
+    wait: float = 0,
+    count: int | None = None,
+    cached: object = None,
+) -> list[Any] | None:
+    """Return what the tasks of a result group returned, None if there are no results.
+
+    With `count` it waits until so many have ended, failed or not, or `wait` is over.
+    """
+    found = fetch_group(group_id, failures, wait, count, cached)
+    return None if found is None else [one.result for one in found]
+
+
+def result_group_cached(
+    group_id: object,
+    failures: bool = False,
+    wait: float = 0,
+    count: int | None = None,
+    broker: object = None,
+) -> list[Any] | None:
+    """Return what `result_group` does."""
+    return result_group(group_id, failures, wait, count, broker)
+
+
+def fetch_group(
+    group_id: object,
+    failures: bool = True,
+    wait: float = 0,
+    count: int | None = None,
+    cached: object = None,
+) -> list[TaskResult] | None:
+    """Return the results of a result group as `fetch` does, None if there are none; see `result_group`."""
+    del cached
+    group, end = str(group_id), time.monotonic() + wait / 1000
+    for seconds in _waits(wait):
+        found = app.results.fetch_group(group, failures=bool(count) or failures, wait=seconds, count=count)
+        if wait >= 0 or len(found) >= (count or 1):
+            break
+    chosen = [TaskResult(one) for one in found if failures or one.success]
+    if not chosen and count and time.monotonic() < end:
+        return fetch_group(group_id, failures, (end - time.monotonic()) * 1000)
+    return chosen or None
+
+
+def fetch_group_cached(
+    group_id: object,
+    failures: bool = True,
+    wait: float = 0,
+    count: int | None = None,
+    broker: object = None,
+) -> list[TaskResult] | None:
+    """Return what `fetch_group` does."""
+    return fetch_group(group_id, failures, wait, count, broker)
+
+
+def count_group(group_id: object, failures: bool = False, cached: object = None) -> int:
+    """Return how many tasks of a result group have ended, or with `failures` how many failed."""
+    del cached
+    return app.results.count_group(str(group_id), failures=failures)
+
+
+def count_group_cached(group_id: object, failures: bool = False, broker: object = None) -> int:
+    """Return what `count_group` does."""
+    return count_group(group_id, failures, broker)
+
+
+def delete_group(group_id: object, tasks: bool = False, cached: object = None) -> int:
+    """Dissolve a result group, or with `tasks` delete its results; return how many there were."""
+    return app.results.delete_group(str(group_id), tasks=tasks or bool(cached))
+
+
+def delete_group_cached(group_id: object, broker: object = None) -> int:
+    """Delete the results of a result group; return how many there were."""
+    del broker
+    return delete_group(group_id, tasks=True)
+
+
+def delete_cached(task_id: str | UUID, broker: object = None) -> bool:
+    """Delete a result; return whether there was one."""
+    del broker
+    key = _id(task_id)
+    return bool(key) and app.results.delete(key)
+
+
+def queue_size(broker: object = None) -> int:
+    """Return how many tasks are ready to run."""
+    size = getattr(broker, "size", None)
+    return int((app.queue.size() if size is None else size()).ready)
+
+
+def _id(task_id: object) -> str:
+    """Return the id of a task, empty if no task can have it."""
+    text = task_id.hex if isinstance(task_id, UUID) else str(task_id)
+    is_one = len(text) == _ID and not set(text.lower()) - set("0123456789abcdef")
+    return text if is_one else ""
+
+
+def _waits(milliseconds: float) -> Iterable[float]:
+    """Yield the seconds to wait, again and again if they are below zero."""
+    yield max(0.0, milliseconds / 1000)
+    while milliseconds < 0:
+        yield _LONG

@@ -1,0 +1,55 @@
+"""Tasks and callbacks of the site that the tests of this package run in."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from qcore_django.results import TaskResult
+
+
+def add(a: float, b: float) -> float:
+    """Return the sum."""
+    return a + b
+
+
+def echo(*args: Any, **kwargs: Any) -> Any:
+    """Return what it is called with."""
+    return [list(args), kwargs]
+
+
+def fail(text: str) -> NoReturn:
+    """Raise an error."""
+    raise ValueError(text)
+
+
+def doze(seconds: float) -> str:
+    """Take time."""
+    time.sleep(seconds)
+    return "slept"
+
+
+def note(task: TaskResult) -> None:
+    """Write down what a callback of Django-Q reads of its task."""
+    said = {
+        "id": task.id,
+        "name": task.name,
+        "func": task.func,
+        "group": task.group,
+        "success": task.success,
+        "result": task.result,
+        "attempt_count": task.attempt_count,
+        "took": task.time_taken() >= 0,
+        "order": task.started <= task.stopped,
+    }
+    with Path(os.environ["SITE_NOTES"]).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(said) + "\n")
+
+
+async def note_later(task: TaskResult) -> None:
+    """Do the same, as a coroutine."""
+    note(task)
