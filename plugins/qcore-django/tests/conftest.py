@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import django
 import pytest
 from django.conf import settings
+
+from . import site_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: where the settings of the site lie
 HERE = Path(__file__).parent
@@ -33,3 +43,83 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep the queues of a test in a folder of its own."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return tmp_path
+
+
+class Site:
+    """A site made by `startproject`, and the processes of it that a test starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("QCORE", "Q_", "DJANGO"))
+        }
+        self.env = {**kept, "XDG_STATE_HOME": str(folder / "state"), "PYTHONUNBUFFERED": "1"}
+
+    def manage(self, *arguments: str, code: int = 0, **env: str) -> str:
+        """Run a command of manage.py and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=self.folder,
+            env=self.env | env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout
+        return done.stdout
+
+    def ask(self, program: str) -> Any:
+        """Run a program in the site and return what it says is `answer`."""
+        text = f"from shop.models import *\nfrom shop.tasks import *\n{program}\nimport json\n"
+        printed = self.manage("shell", "-v", "0", "-c", f"{text}print('answer:' + json.dumps(answer))")
+        return json.loads(printed.rpartition("answer:")[2])
+
+    @contextmanager
+    def running(self, *arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+        """Start `manage.py qcluster`, and end it by SIGTERM as an init system does."""
+        log = self.folder / "cluster.log"
+        with log.open("a") as file:
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", "qcluster", *arguments],
+                cwd=self.folder,
+                env=self.env | env,
+                stdin=subprocess.DEVNULL,
+                stderr=file,
+                text=True,
+            )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        assert process.returncode == 0, log.read_text()
+        assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a site with an app, a model and its table, once for all tests."""
+    folder = tmp_path_factory.mktemp("site")
+    start = [sys.executable, "-m", "django", "startproject", "mysite", str(folder)]
+    subprocess.run(start, check=True, timeout=60)
+    for name, text in site_files.FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    with (folder / "mysite" / "settings.py").open("a") as file:
+        file.write(site_files.SETTINGS)
+    Site(folder).manage("migrate", "shop", "-v", "0")
+    return folder
+
+
+@pytest.fixture
+def site(template: Path, tmp_path: Path) -> Site:
+    """Return a site of the test's own."""
+    return Site(shutil.copytree(template, tmp_path / "site"))

@@ -30,6 +30,8 @@ from qcore.supervision.supervisor import Supervisor
 from qcore.user_modules import import_user_module
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qcore.plugins import Plugins
     from qcore.supervision.zygote_link import ZygoteLink
 
@@ -71,25 +73,43 @@ def command(
         config = _overridden(
             config, {key: value for key, value in overrides.items() if value is not None}, session.plugins
         )
-        configure_logging(config.log_level)
-        place = check_backends(config, session.plugins)
-        _log.log(
-            logging.INFO if config.placed else logging.WARNING,
-            "queue %s: %s; configuration: %s",
-            config.name,
-            place,
-            config.file_text,
-        )
-        boot = boot_of(config, modules, plugins=session.plugins)
-        supervisor = Supervisor(Runtime(config, session.plugins, guard=guarded), boot, zygote)
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            # The terminal was closed; with nohup it stays ignored.
-            signal.signal(signal.SIGHUP, lambda *_: supervisor.stop())
-        supervisor.run()
+        serve(config, session.plugins, modules, zygote)
     finally:
         if zygote is not None:
             zygote.close()
     return Exit.OK
+
+
+def serve(
+    config: Config, plugins: Plugins, modules: Sequence[str] = (), zygote: ZygoteLink | None = None
+) -> None:
+    """Run a cluster in this process until it is stopped.
+
+    Args:
+        config: its settings.
+        plugins: those installed.
+        modules: imported in workers before they are forked, after `preload`.
+        zygote: a process that has imported them.
+
+    Raises:
+        QcoreError: it did not start; the message says why.
+
+    """
+    configure_logging(config.log_level)
+    place = check_backends(config, plugins)
+    _log.log(
+        logging.INFO if config.placed else logging.WARNING,
+        "queue %s: %s; configuration: %s",
+        config.name,
+        place,
+        config.file_text,
+    )
+    boot = boot_of(config, modules, plugins=plugins)
+    supervisor = Supervisor(Runtime(config, plugins, guard=guarded), boot, zygote)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        # The terminal was closed; with nohup it stays ignored.
+        signal.signal(signal.SIGHUP, lambda *_: supervisor.stop())
+    supervisor.run()
 
 
 def _tell_children(session: Session) -> None:

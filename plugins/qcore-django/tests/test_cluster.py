@@ -1,0 +1,95 @@
+"""A site made by startproject, and the cluster that `manage.py qcluster` runs for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .conftest import Site
+
+#: enqueues what the tests below look at, and waits for it
+PROGRAM = """
+order = Order.objects.create(title="a book")
+sent = pay.enqueue(order.pk)
+first = sent.result(wait=60)
+before = surroundings.enqueue().result(wait=60)
+french = speak_french.enqueue().result(wait=60)
+after = surroundings.enqueue().result(wait=60)
+deadline = time.monotonic() + 60
+while not app.schedules.list() and time.monotonic() < deadline:
+    time.sleep(0.1)
+by_name = app.enqueue("shop.tasks.nightly").result(wait=60)
+order.refresh_from_db()
+answer = {
+    "title": first[0], "paid": order.paid, "before": before, "french": french, "after": after,
+    "night": by_name, "schedules": [one.name for one in app.schedules.list()],
+}
+"""
+
+
+def test_a_task_that_touches_a_model_runs(site: Site) -> None:
+    """Models are there in workers; a task leaves language, zone, transaction and rows as they were."""
+    with site.running():
+        found = site.ask(PROGRAM)
+
+    surroundings = {
+        "language": "en-us",
+        "zone": "UTC",
+        "atomic": False,
+        "opened": False,
+        "orders": 1,
+        "queries": 1,
+        "queue": "site",
+    }
+    assert found == {
+        "title": "a book",
+        "paid": True,
+        "before": surroundings,
+        "french": "fr",
+        "after": surroundings,
+        "night": "night",
+        "schedules": ["shop.tasks.nightly"],
+    }
+    log = (site.folder / "cluster.log").read_text()
+    assert "a task left a transaction open; it is rolled back, database=default" in log
+    assert "started threads" not in log
+
+
+def test_a_cluster_works_on_the_queue_that_it_is_named_for(site: Site) -> None:
+    """`qcluster -n` reads ALT_CLUSTERS, its workers know their queue, and it ends with the queue."""
+    sent = site.ask("answer = app.for_queue('reports').enqueue('shop.tasks.surroundings').id")
+
+    site.manage("qcluster", "--run-once", "-n", "reports")
+
+    found = site.ask(f"answer = app.for_queue('reports').results.get({sent!r})")
+    assert found["queue"] == "reports"
+    assert "reports" in site.manage("qinfo", Q_CLUSTER_NAME="reports")
+
+
+def test_what_hinders_a_cluster_is_said(site: Site) -> None:
+    """The exit codes are those of qcore, on which unit files rely."""
+    with (site.folder / "mysite" / "settings.py").open("a") as file:
+        file.write("import os\nQ_CLUSTER['workers'] = os.environ.get('WORKERS', 1)\n")
+
+    wrong = site.manage("qcluster", code=78, WORKERS="many")
+
+    assert "workers: got 'many'" in wrong
+    assert "Traceback" not in wrong
+    (site.folder / "shop" / "tasks.py").write_text("import os\n1 / 0\n")
+    broken = site.manage("qcluster", code=1)
+    assert "your module 'shop.tasks' cannot be imported: ZeroDivisionError: division by zero" in broken
+    assert f"at {site.folder / 'shop' / 'tasks.py'}, line 2" in broken
+    assert "qcore_django.worker_setup" not in broken
+
+
+def test_the_commands_show_the_queue(site: Site) -> None:
+    """They are those of qcore, with its exit codes."""
+    site.manage("qcore", "enqueue", "shop.tasks.nightly")
+    assert "clusters of queue 'site': none" in site.manage("qinfo", "--ids", code=1)
+    shown = site.manage("qinfo", "--config")
+    assert "1 ready" in shown
+    assert "save_limit = 250" in shown
+    assert "django-insecure" not in shown
+    assert site.manage("qcore", "info").splitlines()[:3] == shown.splitlines()[:3]
+    assert "no command 'fly'" in site.manage("qcore", "fly", code=2)
+    assert "dead-letters" in site.manage("qcore")
