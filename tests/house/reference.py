@@ -46,6 +46,8 @@ FACE: Final = (
     ("ChainJob", "flows/handles.py"),
     ("GroupJob", "flows/handles.py"),
     ("CallbackJob", "flows/handles.py"),
+    ("current", "tasks/current.py"),
+    ("CurrentTask", "tasks/current.py"),
     ("Options", "tasks/call.py"),
     ("Retry", "settle.py"),
     ("Result", "model.py"),

@@ -117,6 +117,7 @@ ROOMS: Final = {
         {"producer"},
         {"task", "execute", "unique", "django_q", "arguments"},
         {"outcomes"},
+        {"current"},
         {"call", "plan"},
         {"tracebacks", "limits", "transaction"},
         {"limit_backoff"},

@@ -23,6 +23,9 @@ import threading
 import time
 from typing import Any, NoReturn
 
+import attrs
+
+import qcore
 from qcore import App, Config, Retry
 from qcore.errors import TaskTimeout
 
@@ -57,6 +60,17 @@ def hold(path: str, seconds: float = 60.0) -> None:
 
 
 # -- plain --------------------------------------------------------------------------------------
+
+
+def who_am_i() -> dict[str, Any] | None:
+    """Return what this task is told of itself."""
+    found = qcore.current()
+    return None if found is None else attrs.asdict(found) | {"headers": dict(found.headers)}
+
+
+async def who_am_i_async() -> dict[str, Any] | None:
+    """Return the same, asked for in another thread."""
+    return await asyncio.to_thread(who_am_i)
 
 
 def add(x: int, y: int) -> int:

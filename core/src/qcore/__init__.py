@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qcore.settle import Retry
     from qcore.status import ClusterStatus, Progress, TaskStatus
     from qcore.tasks.call import Call, Options
+    from qcore.tasks.current import CurrentTask, current
     from qcore.tasks.task import Job, Task
     from qcore.tasks.transaction import transaction
     from qcore_calendar.when import When, cron, every
@@ -61,6 +62,8 @@ else:
         TaskStatus=".status",
         Call=".tasks.call",
         Options=".tasks.call",
+        CurrentTask=".tasks.current",
+        current=".tasks.current",
         Job=".tasks.task",
         Task=".tasks.task",
         transaction=".tasks.transaction",
@@ -80,6 +83,7 @@ __all__ = [
     "Cluster",
     "ClusterStatus",
     "Config",
+    "CurrentTask",
     "Group",
     "GroupJob",
     "Job",
@@ -102,6 +106,7 @@ __all__ = [
     "TaskTimeout",
     "When",
     "cron",
+    "current",
     "every",
     "progress",
     "transaction",

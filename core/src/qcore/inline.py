@@ -9,6 +9,7 @@ from qcore.flows.continuation import ContinuationBuilder, UpstreamFailed, upstre
 from qcore.interfaces import ErrorReport
 from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import Kind, Outcome, State
+from qcore.tasks.current import RUNNER
 from qcore.tasks.execute import Executor
 from qcore.tasks.limits import release
 from qcore.tasks.plan import Planner
@@ -61,10 +62,12 @@ class _InlineQueue:
 
     def run(self, messages: Iterable[Outgoing]) -> None:
         waiting = deque(messages)
+        before = RUNNER.set((self._executor, self._runtime.config.name))
         try:
             while waiting:
                 waiting += self._run(waiting.popleft())
         finally:
+            RUNNER.reset(before)
             self._executor.close()
 
     def _run(self, message: Outgoing) -> Sequence[Outgoing]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qcore.interfaces import Serializer
     from qcore.messages.envelope import Opened
     from qcore.model import TaskInfo
+    from qcore.tasks.current import Running
     from qcore.tasks.plan import TaskPlan
 
 _NANO: Final = 1_000_000_000
@@ -75,6 +76,8 @@ class Executor:
         self._current: asyncio.Task[Any] | None = None
         #: the deadline of the running task, monotonic nanoseconds; 0 = none runs
         self._armed = 0
+        #: see `qcore.current`
+        self.running: Running | None = None
         #: why the running task was interrupted
         self._stopped: Kind | None = None
 
@@ -108,6 +111,7 @@ class Executor:
         task = plan.task_info(opened, attempt, args, kwargs) if self._pre or self._post else None
         started = time.time()
         self._stopped = None
+        self.running = (opened, plan, attempt, deadline)
         context = copy_context()  # what a task or a hook sets in it is not set for the next task
         try:
             if task is not None:
@@ -137,6 +141,7 @@ class Executor:
         if task is not None and self._post:
             self._restore()
             _call_hooks(self._post, context, ExecuteEvent(task=task, outcome=outcome))
+        self.running = None
         return outcome
 
     def take_raised(self) -> Raised | None:

@@ -14,6 +14,7 @@ from qcore.journal.progress import PAGE
 from qcore.journal.records import ExitReason, WorkerState
 from qcore.journal.waiting import ONLY_WORKER_OF
 from qcore.runtime import Runtime
+from qcore.tasks.current import RUNNER
 from qcore.tasks.execute import Executor
 from qcore.tasks.plan import Planner
 from qcore.tasks.transaction import CURRENT
@@ -84,6 +85,7 @@ class Worker:
         self._handlers.reset_in_forks()
         PAGE.set(self._page)
         CURRENT.set(self._batch.transaction)
+        RUNNER.set((self._executor, self._config.name))
         ONLY_WORKER_OF.set(self._config.name if self._config.workers == 1 else None)
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
         for hook in self._runtime.hooks("qcore_worker_start"):
