@@ -63,7 +63,7 @@ def hold(path: str, seconds: float = 60.0) -> None:
 
 
 def who_am_i() -> dict[str, Any] | None:
-    """Return what this task is told of itself."""
+    """Return what this task learns of itself."""
     found = qcore.current()
     return None if found is None else attrs.asdict(found) | {"headers": dict(found.headers)}
 

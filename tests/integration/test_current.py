@@ -1,4 +1,4 @@
-"""What a task is told of itself."""
+"""What a task learns of itself."""
 
 from __future__ import annotations
 

@@ -109,15 +109,13 @@ class Executor:
         except BaseException as exc:  # noqa: BLE001 - a serializer or an unpickled object may raise anything
             return without_arguments(exc, plan)
         task = plan.task_info(opened, attempt, args, kwargs) if self._pre or self._post else None
-        started = time.time()
-        self._stopped = None
+        started, self._stopped = time.time(), None
         self.running = (opened, plan, attempt, deadline)
         context = copy_context()  # what a task or a hook sets in it is not set for the next task
         try:
             if task is not None:
                 _call_hooks(self._pre, context, ExecuteEvent(task=task))
-            # Disarmed inside the outer `try`, so that an alarm at the last instruction is caught
-            # below; the handler disarms itself, so no alarm can come later.
+            # Disarmed inside the outer `try`: an alarm at the last instruction is caught below.
             try:
                 self._armed = deadline or _NEVER
                 if plan.is_async:
