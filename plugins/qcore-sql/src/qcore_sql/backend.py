@@ -56,6 +56,12 @@ class Backend(ABC):
     wakes: ClassVar[bool] = False
     #: whether messages are enqueued and leased by one statement each, which needs no transaction
     one_statement: ClassVar[bool] = False
+    #: what names the database in the configuration, for messages
+    setting: str = "`sql.url`"
+    #: the command that creates the tables, for messages
+    init: str = "qcore sql init"
+    #: what else creates them
+    or_else: str = ", or allow their creation with `sql.create_tables`"
 
     @abstractmethod
     def connect(self, address: Address) -> Connection:

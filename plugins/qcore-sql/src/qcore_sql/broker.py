@@ -37,8 +37,8 @@ _LOOK = 5.0
 class SqlBroker(Broker):
     """A queue in tables of a database; it wakes idle workers by a notification."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._database = Database(settings)
+    def __init__(self, settings: Settings, database: Database | None = None) -> None:
+        self._database = database or Database(settings)
         self._queue = settings.name
         self._retry = settings.retry
         #: seconds after which an idle worker looks at the queue

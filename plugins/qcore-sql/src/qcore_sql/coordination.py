@@ -85,8 +85,8 @@ CLEARS: Final = tuple(
 class SqlCoordination(CoordinationStore):
     """The coordination store in the same database as a queue; each call is one transaction."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._database = Database(settings)
+    def __init__(self, settings: Settings, database: Database | None = None) -> None:
+        self._database = database or Database(settings)
         self._queue = settings.name
 
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:

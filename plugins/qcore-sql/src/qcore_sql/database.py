@@ -93,8 +93,8 @@ def _pool(pid: int, kind: type[Backend], key: str) -> Pool:
 class Database:
     """Access to the tables of a queue; it connects when it is used."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.address = find(settings)
+    def __init__(self, settings: Settings, address: Address | None = None) -> None:
+        self.address = address or find(settings)
         self._backend = self.address.backend
         self.queue = settings.name
         self._create = settings.create and self.address.settings.create_tables

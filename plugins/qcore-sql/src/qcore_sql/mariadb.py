@@ -58,10 +58,10 @@ _TRANSIENT: Final = {
 }
 #: number -> text of an error that repeating does not help
 _PERMANENT: Final = {
-    1044: "it does not accept this user for this database; see `sql.url`",
-    1045: "it does not accept this user name and password; see `sql.url`",
-    1049: "there is not a database of this name; create it, or see `sql.url`",
-    1698: "it does not accept this user; see `sql.url`",
+    1044: "it does not accept this user for this database; see {setting}",
+    1045: "it does not accept this user name and password; see {setting}",
+    1049: "there is not a database of this name; create it, or see {setting}",
+    1698: "it does not accept this user; see {setting}",
 }
 #: number of a value that is too large
 _TOO_LARGE: Final = frozenset({1153, 1264, 1301, 1366, 1406})
@@ -187,12 +187,13 @@ class MariaDb(Backend):
         if number in _TOO_LARGE or isinstance(error, pymysql.DataError):
             return PayloadTooLarge(f"mariadb at {address} accepts no value of this size or kind: {text}")
         if number in _PERMANENT:
-            return BackendRejected(f"mariadb at {address} refuses: {_PERMANENT[number]} ({text})")
+            why = _PERMANENT[number].format(setting=self.setting)
+            return BackendRejected(f"mariadb at {address} refuses: {why} ({text})")
         if number in _NO_RIGHT:
             why = "the user lacks a right; grant select, insert, update and delete on the tables"
             return BackendRejected(f"mariadb at {address} refuses: {why} ({text})")
         if number in _NO_TABLE:
-            return BackendRejected(f"mariadb at {address} lacks a table: {text}; run qcore sql init")
+            return BackendRejected(f"mariadb at {address} lacks a table: {text}; run {self.init}")
         if number in _TRANSIENT or self.is_lost(error):
             why = _TRANSIENT.get(number, "it does not answer")
             return BackendUnavailable(f"mariadb at {address}: {why} ({text})")

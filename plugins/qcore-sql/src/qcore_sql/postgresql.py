@@ -57,9 +57,9 @@ _TRANSIENT: Final = {
 _TRANSIENT_CLASSES: Final = ("08", "53", "57")
 #: SQLSTATE -> text of an error that repeating does not help
 _PERMANENT: Final = {
-    "28000": "it does not accept this user; see `sql.url` and the server's pg_hba.conf",
-    "28P01": "it does not accept this user name and password; see `sql.url`",
-    "3D000": "there is not a database of this name; create it, or see `sql.url`",
+    "28000": "it does not accept this user; see {setting} and the server's pg_hba.conf",
+    "28P01": "it does not accept this user name and password; see {setting}",
+    "3D000": "there is not a database of this name; create it, or see {setting}",
     _NO_RIGHT: "the user lacks a right; grant select, insert, update and delete on the tables",
 }
 #: SQLSTATE of a value that is too large
@@ -184,9 +184,10 @@ class PostgreSql(Backend):
         if not code and 'database "' in text and "does not exist" in text:
             code = "3D000"
         if code in _PERMANENT:
-            return BackendRejected(f"postgresql at {address} refuses: {_PERMANENT[code]} ({text})")
+            why = _PERMANENT[code].format(setting=self.setting)
+            return BackendRejected(f"postgresql at {address} refuses: {why} ({text})")
         if code in _NO_TABLE:
-            return BackendRejected(f"postgresql at {address} lacks a table: {text}; run qcore sql init")
+            return BackendRejected(f"postgresql at {address} lacks a table: {text}; run {self.init}")
         if code in _TRANSIENT or code[:2] in _TRANSIENT_CLASSES or self.is_lost(error):
             why = _TRANSIENT.get(code, "it does not answer")
             return BackendUnavailable(f"postgresql at {address}: {why} ({text})")

@@ -129,8 +129,8 @@ PRUNE_SURPLUS: Final[Mapping[Per, Any]] = MappingProxyType(
 class SqlResults(ResultStore):
     """Results in the same database as a queue."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._database = Database(settings)
+    def __init__(self, settings: Settings, database: Database | None = None) -> None:
+        self._database = database or Database(settings)
         self._queue = settings.name
         self._longest = max(_PAUSES[0], min(settings.poll, _PAUSES[1]))
         self.transaction_domain = self._database.transaction_domain

@@ -82,8 +82,8 @@ END: Final = delete(SCHEDULE).where(_SAME)
 class SqlSchedules(ScheduleStore):
     """Schedules in the same database as a queue."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._database = Database(settings)
+    def __init__(self, settings: Settings, database: Database | None = None) -> None:
+        self._database = database or Database(settings)
         self._queue = settings.name
         self.transaction_domain = self._database.transaction_domain
 

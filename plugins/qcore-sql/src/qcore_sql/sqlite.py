@@ -134,7 +134,7 @@ class Sqlite(Backend):
         if code == sqlite3.SQLITE_TOOBIG or isinstance(error, (sqlite3.DataError, OverflowError)):
             return PayloadTooLarge(f"sqlite at {address} accepts no value of this size or kind: {text}")
         if self.lacks_table(error):
-            return BackendRejected(f"sqlite at {address} lacks a table: {text}; run qcore sql init")
+            return BackendRejected(f"sqlite at {address} lacks a table: {text}; run {self.init}")
         if code in _TRANSIENT:
             return BackendUnavailable(f"sqlite at {address}: {_TRANSIENT[code]} ({text})")
         return BackendRejected(f"sqlite at {address} refuses: {text}")

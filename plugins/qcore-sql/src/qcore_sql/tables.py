@@ -29,34 +29,48 @@ def check(connection: Connection, address: Address, texts: Texts, *, create: boo
         QueueMissing: there are no tables, and none may be created.
 
     """
-    where = f"{address.backend.name} at {address.title}"
     address.backend.check_version(connection, address.title)
     found = _read_version(connection, address, texts)
-    if found is None:
-        if not create:
-            raise QueueMissing(
-                f"{where} has no tables of qcore; run qcore sql init,"
-                " or allow their creation with `sql.create_tables`"
-            )
+    if found is None and create:
         _create(connection, address, texts)
         found = _read_version(connection, address, texts)
-    if found is None or found[0] != schema.VERSION:
-        version = None if found is None else found[0]
-        newer = version is not None and version > schema.VERSION
+    return name_of(found, address)
+
+
+def name_of(found: tuple[int, str] | None, address: Address) -> str:
+    """Return the random text that names the database.
+
+    Args:
+        found: the version of the tables and the text, as `read` returns them.
+        address: of the database.
+
+    Raises:
+        BackendRejected: the tables are of a version that is not supported.
+        QueueMissing: there are no tables.
+
+    """
+    backend = address.backend
+    where = f"{backend.name} at {address.title}"
+    if found is None:
+        raise QueueMissing(f"{where} has no tables of qcore; run {backend.init}{backend.or_else}")
+    version, name = found
+    if version != schema.VERSION:
+        newer = version > schema.VERSION
         raise BackendRejected(
             f"the tables in {where} have version {version}, this qcore-sql needs"
-            f" {schema.VERSION}; {'upgrade qcore-sql' if newer else 'run qcore sql init'}"
+            f" {schema.VERSION}; {'upgrade qcore-sql' if newer else f'run {backend.init}'}"
         )
-    return found[1]
+    return name
 
 
 def _read_version(connection: Connection, address: Address, texts: Texts) -> tuple[int, str] | None:
     """Return the version of the tables and the name of the database, None if there are none."""
     with closing(connection.cursor()) as cursor:
-        return _read(cursor, address, texts)
+        return read(cursor, address, texts)
 
 
-def _read(cursor: Raw, address: Address, texts: Texts) -> tuple[int, str] | None:
+def read(cursor: Raw, address: Address, texts: Texts) -> tuple[int, str] | None:
+    """Return the version of the tables and the name of the database, None if there are none."""
     if not address.backend.has_tables(cursor):
         return None
     cursor.execute(texts.of(schema.READ_VERSION).text)
@@ -74,7 +88,7 @@ def _create(connection: Connection, address: Address, texts: Texts) -> None:
     statements = schema.statements(address.dialect, secrets.token_hex(16))
     try:
         with backend.creating(connection) as cursor:
-            if _read(cursor, address, texts) is None:
+            if read(cursor, address, texts) is None:
                 for statement in statements:
                     cursor.execute(statement)
     except backend.error as exc:
