@@ -45,8 +45,13 @@ def package(broker: str) -> str:
     return "qcore_testing.memory" if broker == "memory" else f"qcore_{broker}"
 
 
+#: a broker that is another one by connections of its own
+BASED_ON: Final = {"django": "sql"}
+
+
 def declared(broker: str) -> dict[str, ast.expr]:
     """Return what a broker says of itself, as it is written."""
+    broker = BASED_ON.get(broker, broker)
     for module in modules(package(broker)):
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Capabilities":

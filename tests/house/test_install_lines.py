@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -13,6 +15,7 @@ from tests.house.tree import ROOT, core_modules, plugin_folders, plugin_modules,
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.house.tree import Module
 
@@ -103,4 +106,13 @@ def test_known_names_lead_to_packages_that_exist() -> None:
 
     assert {*installed.KNOWN.values(), *installed.KNOWN_OTHERS.values()} <= there
     assert set(installed.KNOWN_COMMANDS.values()) <= there
-    assert not installed.NOT_YET.keys() & installed.KNOWN.keys()
+    assert {*installed.NEEDED, *chain(*installed.NEEDED.values())} <= there
+
+
+@pytest.mark.parametrize("folder", plugin_folders(), ids=lambda folder: folder.name)
+def test_what_a_plugin_needs_of_ours_is_installed_with_it(folder: Path) -> None:
+    """A name that is not in the clone would be looked for in the public index."""
+    table = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {found[0] for need in table["dependencies"] if (found := NAMED.match(need))}
+
+    assert needed == set(installed.NEEDED.get(folder.name, ()))

@@ -49,8 +49,8 @@ pytestmark = pytest.mark.portable
         ),
         ({"error_reporter": {"sentri": {}}}, "error_reporter.sentri: no error reporter named 'sentri'"),
         (
-            {"orm": "default", "sqlite": None},
-            "orm: no installed plugin offers it; it stands for a broker in the database of Django, which is",
+            {"cache": "default", "sqlite": None},
+            "cache: no installed plugin offers it; the package qcore-django reads it, in Q_CLUSTER of a",
         ),
     ],
 )

@@ -350,10 +350,16 @@ def test_unknown_setting_is_reported(plugins: Plugins) -> None:
             "django_redis",
             (
                 "the package qcore-django reads it, in Q_CLUSTER of a Django site: in a clone of qcore, "
-                "pip install ./plugins/qcore-django"
+                "pip install ./plugins/qcore-sql ./plugins/qcore-django"
             ),
         ),
-        ("orm", "it stands for a broker in the database of Django, which is not available yet"),
+        (
+            "orm",
+            (
+                "the package qcore-django offers it: in a clone of qcore, "
+                "pip install ./plugins/qcore-sql ./plugins/qcore-django"
+            ),
+        ),
     ],
 )
 def test_setting_of_a_plugin_that_is_not_installed_says_what_to_install(key: str, remedy: str) -> None:

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from qcore.config import Config
-from qcore.installed import KNOWN, NOT_YET
+from qcore.installed import KNOWN
 from qcore.plugins import Plugins
 from qcore.settings import options
 from qcore_settings import sources
@@ -96,8 +96,6 @@ def test_page_tells_which_plugin_offers_a_known_key() -> None:
 
     for key, distribution in KNOWN.items():
         assert re.search(rf"^\| .*`{key}`.* \| `{distribution}` \|$", text, re.MULTILINE), key
-    for key in NOT_YET:
-        assert re.search(rf"^\| .*`{key}`.* \| not available yet \|$", text, re.MULTILINE), key
 
 
 def test_page_tells_what_the_builtin_sections_take() -> None:

@@ -511,9 +511,6 @@ def test_every_known_name_says_what_to_install() -> None:
     for name in installed.SITES:
         with pytest.raises(PluginNotFound, match=r"; the package qcore-django reads it, .*/qcore-django$"):
             Plugins(by_hand({})).find("qcore_settings", name)
-    for name, what in installed.NOT_YET.items():
-        with pytest.raises(PluginNotFound, match=rf"; it stands for {what}, which is not available yet$"):
-            Plugins(by_hand({})).find("qcore_settings", name)
 
 
 def test_broken_plugin_of_a_stranger_is_not_installed_by_its_name() -> None:

@@ -36,6 +36,7 @@ KNOWN: Final = {
     "disque_replicate": "qcore-disque",
     "disque_timeout": "qcore-disque",
     "spool": "qcore-example",
+    "orm": "qcore-django",
 }
 #: name of a serializer, a reporter, or the broker for tests -> the distribution that offers it
 KNOWN_OTHERS: Final = {
@@ -47,10 +48,8 @@ KNOWN_OTHERS: Final = {
 }
 #: name of a command -> the distribution that offers it
 KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor", "sql": "qcore-sql"}
-#: configuration key of Django-Q -> what it stands for, which no package offers
-NOT_YET: Final = {
-    "orm": "a broker in the database of Django",
-}
+#: distribution of ours -> those that it needs beside the core
+NEEDED: Final = {"qcore-django": ("qcore-sql",)}
 #: keys of Django-Q that mean something on a Django site alone
 SITES: Final = frozenset({"has_replica", "django_redis", "cache"})
 _HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("qcore_"))
@@ -96,7 +95,8 @@ def distribution_of(name: str) -> str | None:
 
 def install(distribution: str) -> str:
     """Return how a distribution of ours is installed; none is published, so there is only the source."""
-    return f"in a clone of qcore, pip install ./plugins/{distribution}"
+    folders = " ./plugins/".join((*NEEDED.get(distribution, ()), distribution))
+    return f"in a clone of qcore, pip install ./plugins/{folders}"
 
 
 def reinstall(distribution: str | None) -> str:
@@ -114,7 +114,7 @@ def remedy(name: str) -> str:
     if name in SITES:
         package = "qcore-django"
         return f"the package {package} reads it, in Q_CLUSTER of a Django site: {install(package)}"
-    return f"it stands for {NOT_YET[name]}, which is not available yet" if name in NOT_YET else ""
+    return ""
 
 
 def from_metadata(points: Iterable[metadata.EntryPoint] | None = None) -> Iterator[Plugin]:

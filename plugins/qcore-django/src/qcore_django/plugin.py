@@ -1,18 +1,60 @@
 """Lists what this plugin offers, by name."""
 
+# ruff: noqa: PLC0415 - a factory imports its module only when it is called
+
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qcore.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qcore.coordination import CoordinationStore
     from qcore.hookspecs import ExecuteEvent, WorkerEvent
+    from qcore.interfaces import Broker, ResultStore, ScheduleStore, Settings
     from qcore_django.boundary import Boundary
 
 #: imported in the processes of a site, and in no other process where this package is installed
 _BOUNDARY: Final = "qcore_django.boundary"
+
+
+@hookimpl
+def qcore_settings() -> Mapping[str, Any]:
+    """Offer the key `orm`, an alias of a database of the site."""
+    return {"orm": str}
+
+
+@hookimpl
+def qcore_brokers() -> Mapping[str, Callable[[Settings], Broker]]:
+    """Offer a broker, selected by the key `orm`."""
+    return {"orm": _broker}
+
+
+@hookimpl
+def qcore_result_stores() -> Mapping[str, Callable[[Settings], ResultStore]]:
+    """Offer a result store in the same database."""
+    return {"orm": _results}
+
+
+@hookimpl
+def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]:
+    """Offer a schedule store in the same database."""
+    return {"orm": _schedules}
+
+
+@hookimpl
+def qcore_coordination_stores() -> Mapping[str, Callable[[Settings], CoordinationStore]]:
+    """Offer the coordination store `orm`."""
+    return {"orm": _coordination}
+
+
+@hookimpl
+def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
+    """Offer a check of the database and its tables."""
+    return {"orm": _check}
 
 
 @hookimpl
@@ -42,3 +84,33 @@ def qcore_post_execute(event: ExecuteEvent) -> None:
 def _boundary() -> Boundary | None:
     found = sys.modules.get(_BOUNDARY)
     return None if found is None else found.BOUNDARY
+
+
+def _broker(settings: Settings) -> Broker:
+    from qcore_django.orm.stores import OrmBroker
+
+    return OrmBroker(settings)
+
+
+def _results(settings: Settings) -> ResultStore:
+    from qcore_django.orm.stores import OrmResults
+
+    return OrmResults(settings)
+
+
+def _schedules(settings: Settings) -> ScheduleStore:
+    from qcore_django.orm.stores import OrmSchedules
+
+    return OrmSchedules(settings)
+
+
+def _coordination(settings: Settings) -> CoordinationStore:
+    from qcore_django.orm.stores import OrmCoordination
+
+    return OrmCoordination(settings)
+
+
+def _check(settings: Settings) -> str:
+    from qcore_django.orm.checks import check
+
+    return check(settings)

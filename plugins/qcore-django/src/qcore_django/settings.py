@@ -88,7 +88,6 @@ def unknown_keys(table: Mapping[str, Any], plugins: Plugins) -> list[str]:
         *plugins.names("qcore_settings"),
         *plugins.names("qcore_brokers"),
         *installed.KNOWN,
-        *installed.NOT_YET,
         *_OURS,
     }
     # A key that is not a text is a problem that Config reports.

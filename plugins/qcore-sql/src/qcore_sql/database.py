@@ -274,11 +274,14 @@ class Database:
                 raise
         return pool, connection
 
-    def _enter(self) -> Pool:
+    def _refuse_if_closed(self) -> None:
         if self._closed:
             raise BackendRejected(
                 f"this connection to {self._backend.name} at {self.address.title} was closed; make a new one"
             )
+
+    def _enter(self) -> Pool:
+        self._refuse_if_closed()
         if self._pool is None:
             pool = _pool(os.getpid(), type(self._backend), self.address.key)
             self._texts = pool.enter(self.address)

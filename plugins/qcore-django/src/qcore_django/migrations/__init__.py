@@ -1,0 +1,1 @@
+"""Creates the tables in a database of the site."""

@@ -1,0 +1,1 @@
+"""Keeps queues, results and schedules in a database of the site."""
