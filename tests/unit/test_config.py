@@ -118,6 +118,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "max_connections": 100,
         "max_message": 8 * 1024 * 1024,
         "max_result": 16 * 1024 * 1024,
+        "keep_arguments": False,
     }  # fmt: skip
     assert config.workers == cpus.available()
 
@@ -169,6 +170,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         ("tasks_allowed", ["shop.*"], ("shop.*",)),
         ("max_crashes", 0, 0),
         ("renew_leases", False, False),
+        ("keep_arguments", True, True),
         ("shutdown_timeout", 0, 0.0),
         ("preload", ["shop.tasks"], ("shop.tasks",)),
         ("result_store", "memory", "memory"),
@@ -280,6 +282,7 @@ WRONG = [
     ("at_most_once", "maybe", f"got 'maybe'; {FLAG}"),
     ("max_crashes", -1, f"got -1; {WHOLE} 0 or more; 0 means no limit"),
     ("renew_leases", "off", f"got 'off'; {FLAG}"),
+    ("keep_arguments", "off", f"got 'off'; {FLAG}"),
     ("shutdown_timeout", -1, f"got -1; {SECONDS}, 0 or more; 0 ends running tasks at once"),
     ("preload", ["shop tasks"], f"got a list; {MODULES}; 'shop tasks' is not one"),
     ("result_store", "", "got ''; must be the name of a result store"),

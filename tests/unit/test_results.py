@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.errors import BadSignature, DecodeError, MalformedMessage, QcoreError, UnknownKey
-from qcore.messages.envelope import Head
+from qcore.messages.envelope import Head, Opened
 from qcore.messages.results import Results, decode_result
 from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, State
@@ -87,6 +87,23 @@ def test_a_result_of_the_largest_size_is_kept_and_a_larger_one_is_told() -> None
     outcome, data = results(max_result=size - 1).dump(Outcome(Kind.SUCCESS, value))
     assert (outcome.kind, data) == (Kind.RESULT_NOT_STORABLE, b"")
     assert f"the result has {size} bytes, max_result allows {size - 1}" in outcome.error
+
+
+@pytest.mark.parametrize(("keep", "most", "kept"), [(True, 10, True), (True, 1, False), (False, 10, False)])
+def test_arguments_are_kept_where_the_configuration_says_so(keep: bool, most: int, kept: bool) -> None:
+    """As they were serialised, unless they are larger than a result may be."""
+    serializer = MsgpackSerializer()
+    made = Results(
+        (SECRET,), "queue", serializer, {serializer.code: serializer},
+        max_result=most, ttl=0.0, keep_arguments=keep,
+    )  # fmt: skip
+    message = Opened(ID, b"", b"\x92\x01\x02", serializer.code, named=False, created=0)
+
+    stored = made.seal(ID, HEAD, State.SUCCESS, DONE, b"", created=0, attempts=1, crashes=0, message=message)
+
+    expected = (b"\x92\x01\x02", serializer.code, False)
+    assert made.read(stored).arguments == (expected if kept else None)
+    assert results().read(stored).arguments == (expected if kept else None)
 
 
 def test_a_failure_has_no_value_to_write() -> None:

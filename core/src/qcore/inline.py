@@ -78,8 +78,9 @@ class _InlineQueue:
         # Nothing is redelivered here, so a failure is final.
         state = State.SUCCESS if outcome.kind is Kind.SUCCESS else State.FAILED
         record = self._runtime.results.seal(
-            opened.id, plan.head, state, outcome, value, created=opened.created, attempts=1, crashes=0
-        )
+            opened.id, plan.head, state, outcome, value,
+            created=opened.created, attempts=1, crashes=0, message=opened,
+        )  # fmt: skip
         records = [record] if plan.save or state is State.FAILED else []
         then = self._continuation.after(plan.head, tail, record, opened.created)
         records += then.results

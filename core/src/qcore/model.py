@@ -15,7 +15,6 @@ from qcore.status import Progress  # noqa: TC001 - read at run time by attrs
 #: Records made once a message are msgspec structs: 0.04 us each where a frozen attrs class
 #: takes 0.33 us. Records a user holds are frozen attrs classes.
 
-
 #: Offset of a message's id in its body, 16 bytes, unverified.
 ID_AT: Final = slice(26, 42)
 
@@ -243,6 +242,8 @@ class Result:
     worker: str = ""
     #: the last that the run reported by `qcore.progress`
     progress: Progress | None = None
+    #: if they are stored: as serialised, code of the serializer, whether some are named
+    arguments: tuple[bytes, int, bool] | None = None
 
     @property
     def success(self) -> bool:
@@ -315,6 +316,5 @@ class Schedule:
     declared: str = ""
     #: why it is skipped, empty while it works
     fault: str = ""
-    #: the first slot that it was created with: `@` and epoch seconds, or what a wall clock shows;
-    #: empty = none was given
+    #: the first slot it was created with: `@` and epoch seconds, or a wall clock's; empty = none given
     first: str = ""

@@ -106,6 +106,7 @@ class Runtime:
             whence=config.key_text,
             max_result=config.max_result,
             ttl=config.result_ttl or 0.0,
+            keep_arguments=config.keep_arguments,
         )
 
     @cached

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: what a result has, in the words of Django-Q
-ATTRIBUTES = ("func", "group", "success", "result", "attempt_count")
+ATTRIBUTES = ("func", "args", "kwargs", "group", "success", "result", "attempt_count")
 
 
 def main(module: str, folder: str) -> None:

@@ -40,6 +40,8 @@ def note(task: TaskResult) -> None:
         "name": task.name,
         "func": task.func,
         "group": task.group,
+        "args": list(task.args),
+        "kwargs": task.kwargs,
         "success": task.success,
         "result": task.result,
         "attempt_count": task.attempt_count,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import site_tasks
+from django.conf import settings
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 
@@ -98,6 +99,20 @@ def test_a_result_has_what_the_original_gave_it() -> None:
     assert found.group_delete(tasks=True) == 1
     with override_settings(USE_TZ=False):
         assert found.started.tzinfo is None
+
+
+def test_a_result_has_the_arguments_of_its_task() -> None:
+    """Unless the site says that they are not stored."""
+    plain = fetch(async_task(site_tasks.add, 1, 2, sync=True))
+    named = fetch(async_task(site_tasks.echo, 1, sync=True, key=[2]))
+    none = fetch(async_task("time.monotonic", sync=True))
+    found = [(one.args, one.kwargs) for one in (plain, named, none) if one is not None]
+
+    assert found == [((1, 2), {}), ((1,), {"key": [2]}), ((), {})]
+    with override_settings(Q_CLUSTER={**settings.Q_CLUSTER, "keep_arguments": False}):
+        bare = fetch(async_task(site_tasks.add, 1, 2, sync=True))
+        assert bare is not None
+        assert (bare.args, bare.kwargs) == (None, None)
 
 
 def test_nothing_is_needed_before_it_runs() -> None:

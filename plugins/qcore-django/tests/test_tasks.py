@@ -198,6 +198,8 @@ def test_a_hook_is_given_what_the_original_gave(start: Callable[..., None], note
         "id": first,
         "func": "site_tasks.add",
         "group": "noted",
+        "args": [20, 3],
+        "kwargs": {},
         "success": True,
         "result": 23,
         "attempt_count": 1,

@@ -86,5 +86,5 @@ def _outcome(one: Result) -> str:
 
 
 def _record(one: Result) -> dict[str, object]:
-    record = attrs.asdict(one, recurse=False)
+    record = attrs.asdict(one, recurse=False, filter=attrs.filters.exclude("arguments"))
     return {**record, "state": one.state.name.lower(), "value": plain(one.value)}

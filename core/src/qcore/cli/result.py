@@ -68,7 +68,7 @@ def _print_absence(task_id: str, why: Absence, *, as_json: bool) -> Exit:
 
 
 def _record(result: Result) -> dict[str, object]:
-    record = attrs.asdict(result, recurse=False)
+    record = attrs.asdict(result, recurse=False, filter=attrs.filters.exclude("arguments"))
     progress = result.progress and attrs.asdict(result.progress)
     readable = {"state": result.state.name.lower(), "value": plain(result.value), "progress": progress}
     return record | readable

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from qcore.interfaces import Serializer
-    from qcore.messages.envelope import Head
+    from qcore.messages.envelope import Head, Opened
 
 #: Most characters of indexed text, so that a long name does not prevent storing a record.
 _INDEXED = 256
@@ -71,12 +71,13 @@ class ResultBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     progress: Progress | None = None
     #: of a task that may run only once and has not ended
     begun: Begun | None = None
+    #: as serialised, code of the serializer, whether some are named
+    arguments: tuple[bytes, int, bool] | None = None
 
 
 #: what the reduced record of a task lacks
-_REDUCED: Final[dict[str, Any]] = {
-    "value": b"", "serializer": 0, "traceback": "", "group": None, "label": None,
-    "progress": None, "begun": None,
+_REDUCED: Final[dict[str, Any]] = dict.fromkeys(("group", "label", "progress", "begun", "arguments")) | {
+    "value": b"", "serializer": 0, "traceback": "",
 }  # fmt: skip
 
 encode_result = msgspec.msgpack.Encoder().encode
@@ -109,6 +110,7 @@ class Results:
         *,
         max_result: int,
         ttl: float,
+        keep_arguments: bool = False,
         whose: str = "the serializer",
         whence: str = "",
     ) -> None:
@@ -122,6 +124,7 @@ class Results:
         self._serializers = serializers
         self._max_result = max_result
         self._ttl = ttl
+        self._max_arguments = max_result if keep_arguments else -1
         self._host = socket.gethostname()
         #: `host:pid` of this process, and the pid for which it was computed
         self._worker, self._pid = "", 0
@@ -179,6 +182,7 @@ class Results:
         attempts: int,
         crashes: int,
         progress: Progress | None = None,
+        message: Opened | None = None,
     ) -> StoredResult:
         """Return the record of one run.
 
@@ -192,30 +196,21 @@ class Results:
             attempts: runs that ended by themselves or by timeout, this one included.
             crashes: runs that killed their worker, this one included.
             progress: the last that the run reported.
+            message: the message, if it is known.
 
         """
+        kept = None
+        if message is not None and len(message.arguments) <= self._max_arguments:
+            kept = (message.arguments, message.serializer, message.named)
         if self._pid != (pid := os.getpid()):
             self._worker, self._pid = f"{self._host}:{pid}", pid
         body = encode_result(
             ResultBody(
-                state,
-                head.name,
-                value,
-                self._code if value else 0,
-                outcome.error,
-                outcome.traceback,
-                head.group,
-                head.label,
-                attempts,
-                crashes,
-                created / 1000,
-                outcome.started,
-                outcome.finished,
-                self._worker,
-                outcome.kind._value_,
-                progress,
+                state, head.name, value, self._code if value else 0, outcome.error, outcome.traceback,
+                head.group, head.label, attempts, crashes, created / 1000, outcome.started, outcome.finished,
+                self._worker, outcome.kind._value_, progress, None, kept,
             )
-        )
+        )  # fmt: skip
         ttl = self._ttl if head.result_ttl is None else head.result_ttl
         return StoredResult(
             id,

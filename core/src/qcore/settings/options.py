@@ -170,6 +170,8 @@ class Options:
     max_message: int = _set(integer(1, "8388608 is 8 MiB", most=512 * _MIB, unit="bytes"), default=8 * _MIB)
     #: bytes of the largest result
     max_result: int = _set(integer(1, "16777216 is 16 MiB", unit="bytes"), default=16 * _MIB)
+    #: store the arguments of a task with its result, unless they are larger than `max_result`
+    keep_arguments: bool = _set(flag(), default=False)
 
 
 def every() -> dict[str, Rule]:

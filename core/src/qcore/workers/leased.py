@@ -267,4 +267,5 @@ def seal_result(  # noqa: PLR0917 - what a record is made of
         attempts=attempts,
         crashes=one.crashes,
         progress=progress,
+        message=one.opened,
     )

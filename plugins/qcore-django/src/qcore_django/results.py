@@ -38,6 +38,26 @@ class TaskResult:
         return self.native.name
 
     @property
+    def args(self) -> tuple[Any, ...] | None:
+        """The positional arguments; None if they are not stored, as those of a worker that died."""
+        found = self._arguments()
+        return None if found is None else tuple(found[0])
+
+    @property
+    def kwargs(self) -> dict[str, Any] | None:
+        """The keyword arguments; None if they are not stored."""
+        found = self._arguments()
+        return None if found is None else dict(found[1])
+
+    def _arguments(self) -> Any:  # noqa: ANN401 - whatever the task was called with
+        kept = self.native.arguments
+        if kept is None:
+            return None
+        data, serializer, named = kept
+        found = app.runtime.results.value(serializer, data) or ()
+        return found if named else (found, {})
+
+    @property
     def group(self) -> str | None:
         """The result group it belongs to."""
         return self.native.group

@@ -127,7 +127,8 @@ def _usable(key: str | bytes) -> str:
 
 def _defaults() -> dict[str, Any]:
     """Return what a site says by other settings than `Q_CLUSTER`."""
-    found: dict[str, Any] = {"label": LABEL, "secret_key": keys()}
+    # Callbacks and the admin of Django-Q read the arguments of a task.
+    found: dict[str, Any] = {"label": LABEL, "secret_key": keys(), "keep_arguments": True}
     # Without USE_TZ the site's times are naive, and mean this zone too.
     if settings.TIME_ZONE:
         found["time_zone"] = settings.TIME_ZONE

@@ -177,7 +177,7 @@ def empty(name: str) -> QueueOverview:
 
 
 def _failure(one: Result) -> dict[str, Any]:
-    record = attrs.asdict(one, recurse=False, filter=attrs.filters.exclude("value"))
+    record = attrs.asdict(one, recurse=False, filter=attrs.filters.exclude("value", "arguments"))
     return {**record, "state": one.state.name.lower()}
 
 
