@@ -72,7 +72,7 @@ ROOMS: Final = {
         {"deadlines", "status_report"},
         {"maintenance", "importer"},
         {"orphans"},
-        {"recovery", "renewal", "control_poll", "pool", "unsigned"},
+        {"recovery", "relay", "renewal", "control_poll", "pool", "unsigned"},
         {"slot", "zygote", "zygote_link"},
         {"protocol"},
         {"memory", "stop_signals"},

@@ -113,6 +113,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "preload": [],
         "result_store": None,
         "coordination_store": None,
+        "outbox": None,
         "replay_window": None,
         "replay_limit": 100_000,
         "max_connections": 100,
@@ -175,6 +176,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         ("preload", ["shop.tasks"], ("shop.tasks",)),
         ("result_store", "memory", "memory"),
         ("coordination_store", "memory", "memory"),
+        ("outbox", "memory", "memory"),
         ("max_message", 1000, 1000),
         ("max_result", 1000, 1000),
     ],
@@ -286,6 +288,7 @@ WRONG = [
     ("shutdown_timeout", -1, f"got -1; {SECONDS}, 0 or more; 0 ends running tasks at once"),
     ("preload", ["shop tasks"], f"got a list; {MODULES}; 'shop tasks' is not one"),
     ("result_store", "", "got ''; must be the name of a result store"),
+    ("outbox", "", "got ''; must be the name of a broker, such as 'sql'"),
     ("coordination_store", "", "got ''; must be the name of a coordination store"),
     ("unsigned_limit", -2, f"got -2; {WHOLE} -1 or more; 0 keeps none, -1 all"),
     ("unsigned_ttl", 0, f"got 0; {SECONDS}, more than 0; leave it out for a week"),
@@ -450,7 +453,7 @@ def test_two_brokers_are_an_error(plugins: Plugins) -> None:
     assert problems_of(plugins, server={}, memory={}, bare={}) == [
         (
             "bare: there are 3 brokers: bare, memory, server; keep one; name another that only stores "
-            "results in result_store, or in coordination_store"
+            "in result_store, coordination_store or outbox"
         )
     ]
 

@@ -14,6 +14,7 @@ from qcore.tasks.unique import release_keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from qcore.connection_pool import ConnectionPool
     from qcore.interfaces import Broker
     from qcore.runtime import Runtime
     from qcore.tasks.call import Call, Sealed
@@ -52,7 +53,7 @@ class BrokerDelivery(Delivery):
         """Enqueue messages in one call of the broker."""
         queued = [one for one in sealed if not one.sync]
         if queued:
-            brokers = runtime.brokers
+            brokers = _pool(runtime, queued)
             broker = brokers.take(create=True)
             try:
                 _enqueue(broker, queued)
@@ -74,7 +75,8 @@ class BrokerDelivery(Delivery):
             # All at once, because the barrier of an inline run is in memory.
             self.deliver(runtime, sealed)
             return
-        with runtime.brokers.connection(create=True) as broker:
+        # What follows later is enqueued by workers, without an outbox.
+        with (runtime.brokers if delays else _pool(runtime, sealed)).connection(create=True) as broker:
             capabilities = broker.capabilities
         if delays and not capabilities.delay:
             msg = f"{type(broker).__name__} cannot delay a message; leave delay= out of the chain or group"
@@ -94,6 +96,12 @@ class GivenBroker(Delivery):
         _enqueue(self._broker, sealed)
 
 
+def _pool(runtime: Runtime, sealed: Sequence[Sealed]) -> ConnectionPool[Broker]:
+    """Return where messages are enqueued: those of a caller's transaction in the outbox, if there is one."""
+    joins = runtime.config.outbox is not None and any(one.connection is not None for one in sealed)
+    return runtime.outboxes if joins else runtime.brokers
+
+
 def _enqueue(broker: Broker, sealed: Sequence[Sealed]) -> None:
     """Enqueue messages, as part of a transaction of the caller's if their option `connection` asks for it."""
     connection = sealed[0].connection
@@ -107,7 +115,7 @@ def _enqueue(broker: Broker, sealed: Sequence[Sealed]) -> None:
     if not broker.capabilities.joins_transactions:
         msg = (
             f"connection= needs a broker in the database of that transaction, and {type(broker).__name__} is "
-            "not in one; leave it out, and enqueue when the transaction is committed"
+            "not in one; set outbox, or leave it out and enqueue when the transaction is committed"
         )
         raise NotSupported(msg)
     broker.enqueue_on(connection, messages)

@@ -69,6 +69,8 @@ class Runtime:
         self.clock = BackendClock(self.brokers.connection)
         self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store, most)
         self.schedule_stores: ConnectionPool[SealedSchedules] = ConnectionPool(self.make_schedule_store, most)
+        #: where tasks are enqueued that join a transaction which the broker cannot join
+        self.outboxes: ConnectionPool[Broker] = ConnectionPool(self.make_outbox, most)
         self.coordination_stores: ConnectionPool[CoordinationStore] = ConnectionPool(
             self.make_coordination_store, most
         )
@@ -160,6 +162,12 @@ class Runtime:
             broker.close()
             raise ConfigError(faults)
         return broker
+
+    def make_outbox(self, *, create: bool = True) -> Broker:
+        """Connect to the queue in a database from which messages are moved to the broker."""
+        settings = attrs.evolve(self._settings(create=create), name=f"{self.config.name}:outbox")
+        outbox: Broker = self._connect("qcore_brokers", self.config.outbox or "", settings)
+        return outbox
 
     def make_store(self, *, create: bool = True) -> ResultStore:
         """Connect to the result store."""
@@ -302,6 +310,7 @@ class Runtime:
     def close(self) -> None:
         """Close idle connections."""
         self.brokers.close()
+        self.outboxes.close()
         self.stores.close()
         self.schedule_stores.close()
         self.coordination_stores.close()

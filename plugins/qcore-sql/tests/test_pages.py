@@ -52,6 +52,11 @@ def test_a_task_is_enqueued_in_a_transaction(url: str, tmp_path: Path) -> None:
     follow(DOCS / "how-to" / "enqueue-in-a-transaction.md", tmp_path, url=url)
 
 
+def test_a_task_waits_in_the_outbox(url: str, tmp_path: Path) -> None:
+    """Only the order that was committed has left a task, which is moved to the queue in a file."""
+    follow(DOCS / "how-to" / "use-an-outbox.md", tmp_path, url=url)
+
+
 def test_an_effect_is_there_once(url: str, tmp_path: Path) -> None:
     """The amount is booked once, though the worker was killed after it had written."""
     follow(DOCS / "how-to" / "have-an-effect-once.md", tmp_path, url=url)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qcore import wording
 from qcore.cli import system_checks
 from qcore.cli.check_result import CheckResult, Verdict
+from qcore.cli.outbox_check import outbox
 from qcore.errors import QcoreError, QueueMissing
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _OF_A_QUEUE: Final = (
     ("clock", system_checks.clock),
     ("results", system_checks.store),
     ("coordination", system_checks.coordination),
+    ("outbox", outbox),
     ("clusters", system_checks.clusters),
     ("schedules", system_checks.schedules),
     ("seals", system_checks.seals),
@@ -72,7 +74,7 @@ def _in_use(plugin: Plugin, session: Session) -> bool:
     """Whether the configuration uses the plugin: a service that is not used need not answer."""
     config = session.config
     chosen = {config.broker, config.result_store, config.coordination_store, config.serializer}
-    chosen |= {*config.accept_serializers}
+    chosen |= {config.outbox, *config.accept_serializers}
     chosen |= {*config.error_reporter, *config.sections}
     offered = {name for hook in _CHOSEN for name in plugin.offers.get(hook, ())}
     return not offered or not offered.isdisjoint(chosen)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: bytes; the default is above what some brokers take, which they refuse themselves
 _DEFAULT_MAX_MESSAGE: Final = 8 << 20
+#: characters of the name of a queue with an outbox, whose own name is longer
+MAX_OUTBOX_NAME: Final = 80 - len(":outbox")
 #: settings of later versions of Django-Q that qcore does not have, and what to do instead
 _NOT_HERE: Final = {
     "broker": 'a broker is chosen by its section, such as redis = "redis://HOST"',
@@ -29,17 +31,17 @@ _NOT_HERE: Final = {
 def broker_of(options: Options, given: Collection[str], plugins: Plugins) -> tuple[str, list[str]]:
     """Return the name of the chosen broker, and the problems with the choice.
 
-    `given` are the plugins' keys in the configuration. `result_store` and
-    `coordination_store` tell which of them only store.
+    `given` are the plugins' keys in the configuration. `result_store`,
+    `coordination_store` and `outbox` tell which of them only store.
     """
     if options.broker_class:
         return options.broker_class, []
     found = sorted(plugins.names("qcore_brokers") & set(given))
-    for store in dict.fromkeys((options.result_store, options.coordination_store)):
+    for store in dict.fromkeys((options.result_store, options.coordination_store, options.outbox)):
         if len(found) > 1 and store in found:
             found.remove(store)
     if len(found) > 1:
-        remedy = "keep one; name another that only stores results in result_store, or in coordination_store"
+        remedy = "keep one; name another that only stores in result_store, coordination_store or outbox"
         return found[0], [f"{_choice(found)}; {remedy}"]
     try:
         chosen = found[0] if found else plugins.default_broker()
@@ -77,6 +79,8 @@ def between(options: Options, broker: str, invalid: Collection[str], plugins: Pl
     if options.coordination_store is not None:
         path = _got("coordination_store", options.coordination_store)
         yield from _missing(path, plugins, "qcore_coordination_stores", options.coordination_store)
+    if options.outbox is not None:
+        yield from _outbox(options, broker, plugins)
     if not {"serializer", "accept_serializers"} & set(invalid):
         yield from _serializers(options, plugins)
 
@@ -158,6 +162,15 @@ def _serializers(options: Options, plugins: Plugins) -> Iterator[str]:
             f"accept_serializers: got {[*options.accept_serializers]}; it must contain the serializer, or "
             f"no worker can read what is enqueued here: add {options.serializer!r}, or change serializer"
         )
+
+
+def _outbox(options: Options, broker: str, plugins: Plugins) -> Iterator[str]:
+    path = _got("outbox", options.outbox)
+    yield from _missing(path, plugins, "qcore_brokers", options.outbox or "")
+    if options.outbox == broker:
+        yield f"{path}, which is the broker: tasks join your transactions without an outbox; leave it out"
+    if len(options.name) > MAX_OUTBOX_NAME:
+        yield f"{_got('name', options.name)}; with an outbox it has at most {MAX_OUTBOX_NAME} characters"
 
 
 def _choice(found: list[str]) -> str:

@@ -157,6 +157,11 @@ class Options:
     coordination_store: str | None = _set(
         text("must be the name of a coordination store", r".+", none=None), default=None
     )
+    #: name of a broker in a database of yours; a task with the option `connection` is enqueued there, in
+    #: your transaction, and moved to the broker after its commit
+    outbox: str | None = _set(
+        text("must be the name of a broker, such as 'sql'", r".+", none=None), default=None
+    )
     #: seconds within which a second copy of a message that has ended is not run; 0 = every copy is run;
     #: None = a week where the broker remembers and successes are stored, and 0 elsewhere
     replay_window: float | None = _set(

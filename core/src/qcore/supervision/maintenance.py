@@ -20,6 +20,7 @@ from qcore.settings.options import PER
 from qcore.supervision.control_poll import ControlPoller
 from qcore.supervision.orphans import Orphans
 from qcore.supervision.recovery import Recovery
+from qcore.supervision.relay import Relay
 from qcore.supervision.renewal import RENEWALS, Renewal, keep_permits
 from qcore.supervision.unsigned import UnsignedPruner
 from qcore.tasks.limits import PERMIT_TTL
@@ -106,6 +107,7 @@ class Maintenance:
             _PeriodicJob("unsigned", self._prune_unsigned, _UNSIGNED, now + _UNSIGNED),
         )
         self._renewal = Renewal(runtime, slots)
+        self._relay = Relay(runtime)
         #: the last error of each kind of job; every key is there from the start, because the
         #: supervisor reads them meanwhile
         self._errors = dict.fromkeys(["job", "publish", *(job.name for job in self._periodic)], "")
@@ -119,7 +121,7 @@ class Maintenance:
     @property
     def last_error(self) -> str:
         """The errors of backends, empty when all answer."""
-        errors = [*self._errors.values(), self._renewal.last_error]
+        errors = [*self._errors.values(), self._renewal.last_error, self._relay.last_error]
         return "; ".join(dict.fromkeys(filter(None, errors)))
 
     @property
@@ -166,6 +168,7 @@ class Maintenance:
         end = time.monotonic() + seconds
         self.thread.join(seconds)
         self._renewal.close(max(0.0, end - time.monotonic()))
+        self._relay.close(max(0.0, end - time.monotonic()))
         return not self.thread.is_alive()
 
     # -- the thread -----------------------------------------------------------------------------

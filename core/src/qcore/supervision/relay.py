@@ -1,0 +1,136 @@
+"""Moves messages from the outbox to the broker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from qcore.backoff import Backoff
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable
+from qcore.model import ID_AT, Action, Outgoing, Settlement
+from qcore_process import stop_guard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.interfaces import Broker
+    from qcore.model import Delivery
+    from qcore.runtime import Runtime
+
+_log = logging.getLogger("qcore.relay")
+
+#: Messages moved at once, and seconds of one wait for the next.
+_BATCH: Final = 200
+_WAIT: Final = 1.0
+#: Seconds before a backend is asked again after a failure: the shortest and the longest wait.
+_BACKOFF: Final = (0.1, 5.0)
+#: Seconds that its thread is given to end, even if others have taken all the time there was.
+_LEAST: Final = 0.5
+
+
+class Relay:
+    """A thread that leases from the outbox, enqueues at the broker and acknowledges, in this order.
+
+    If it dies in between, the message is enqueued twice under one id. Any number of clusters may do
+    this for one queue.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._outbox: Broker | None = None
+        self._broker: Broker | None = None
+        self._closing = threading.Event()
+        #: the last error of one of the two, empty when both answer
+        self.last_error = ""
+        self._thread = threading.Thread(target=self._run, name="qcore-relay", daemon=True)
+        if runtime.config.outbox is not None:
+            self._thread.start()
+
+    def close(self, seconds: float) -> None:
+        """Stop moving; wait for the thread at most `seconds`."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join(max(seconds, _LEAST))
+            if self._thread.is_alive():
+                stop_guard.log_stack("messages of the outbox are still being moved", self._thread)
+
+    def _run(self) -> None:
+        backoff = Backoff(*_BACKOFF)
+        while not self._closing.is_set():
+            try:
+                self._move()
+            except BackendError as exc:
+                if self.last_error != str(exc):
+                    self.last_error = str(exc)
+                    _log.warning("messages wait in the outbox until it and the broker answer: %s", exc)
+                self._closing.wait(backoff.next())
+            except BaseException as exc:  # noqa: BLE001 - logged and reported; the thread has to go on
+                _log.exception("an internal error of qcore; the outbox is looked at again")
+                self._runtime.reporters.failure(exc, traceback.format_exc())
+                self._closing.wait(backoff.next())
+            else:
+                self.last_error = ""
+                backoff.reset()
+        for connection in (self._outbox, self._broker):
+            if connection is not None:
+                connection.close()
+
+    def _move(self) -> None:
+        if self._outbox is None:
+            self._outbox = self._runtime.make_outbox()
+        deliveries = self._outbox.lease(_BATCH, _WAIT)
+        if not deliveries:
+            return
+        if self._broker is None:
+            self._broker = self._connect(self._outbox, deliveries)
+        try:
+            self._broker.enqueue([_outgoing(one) for one in deliveries])
+        except BackendUnavailable as exc:
+            self._release(self._outbox, deliveries, exc)
+            raise
+        except BackendRejected as exc:
+            accepted = frozenset(exc.accepted)
+            for one in deliveries:
+                if one.body[ID_AT] not in accepted:
+                    self._move_alone(self._outbox, self._broker, one)
+            deliveries = [one for one in deliveries if one.body[ID_AT] in accepted]
+        self._outbox.settle([Settlement(one.receipt) for one in deliveries])
+
+    def _connect(self, outbox: Broker, deliveries: Sequence[Delivery]) -> Broker:
+        try:
+            return self._runtime.make_broker(create=False)
+        except BackendError as exc:
+            self._release(outbox, deliveries, exc)
+            raise
+
+    def _move_alone(self, outbox: Broker, broker: Broker, one: Delivery) -> None:
+        """Move a message of a batch that was refused; set it aside if it is the one."""
+        try:
+            broker.enqueue([_outgoing(one)])
+        except BackendUnavailable as exc:
+            self._release(outbox, [one], exc)
+            raise
+        except BackendRejected as exc:
+            _log.error("task %s is a dead letter of the outbox: %s", one.body[ID_AT].hex(), exc)
+            outbox.settle(
+                [Settlement(one.receipt, Action.DEAD_LETTER, reason=f"{type(exc).__name__}: {exc}")]
+            )
+        else:
+            outbox.settle([Settlement(one.receipt)])
+
+    @staticmethod
+    def _release(outbox: Broker, deliveries: Sequence[Delivery], exc: BackendError) -> None:
+        """Leave messages in the outbox, except those that were accepted all the same."""
+        accepted = frozenset(exc.accepted)
+        outbox.settle(
+            [
+                Settlement(one.receipt, Action.ACK if one.body[ID_AT] in accepted else Action.RELEASE)
+                for one in deliveries
+            ]
+        )
+
+
+def _outgoing(one: Delivery) -> Outgoing:
+    return Outgoing(bytes(one.body[ID_AT]).ljust(16, b"\0"), one.body)
