@@ -203,6 +203,16 @@ class Broker(ABC):
     def size(self) -> QueueSize:
         """Count the messages by state."""
 
+    def peek(self) -> bytes | None:
+        """Return the body of a ready message, about that which has been ready for longest.
+
+        - It stays as it is, and None is returned if no message is ready.
+
+        A broker that cannot, or only by reading many messages, returns None: how old the oldest
+        message is, is not known then.
+        """
+        return None
+
     @abstractmethod
     def purge(self) -> int:
         """Remove every message that is not leased or dead-lettered; return how many.

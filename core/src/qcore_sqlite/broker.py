@@ -107,8 +107,7 @@ class SqliteBroker(Broker):
         """End leases in one transaction."""
         if not settlements:
             return
-        any_returned = self._database.write(self._settle, settlements)
-        if any_returned:
+        if self._database.write(self._settle, settlements):
             self._database.work_added.notify()
 
     def commit_and_lease(
@@ -154,11 +153,9 @@ class SqliteBroker(Broker):
 
     def release_owner(self, owner: bytes) -> int:
         """Release the messages that a dead process had leased; return how many."""
-        count = (
-            self._database.write(leases.release_owner, leases.owner_number(owner), time.time())
-            if owner
-            else 0
-        )
+        if not owner:
+            return 0
+        count = self._database.write(leases.release_owner, leases.owner_number(owner), time.time())
         if count:
             self._database.work_added.notify()
         return count
@@ -166,6 +163,10 @@ class SqliteBroker(Broker):
     def size(self) -> QueueSize:
         """Count the messages by state; ready messages are not counted one by one."""
         return self._database.read(counts.size)
+
+    def peek(self) -> bytes | None:
+        """Read the message that is first in the queue."""
+        return self._database.read(counts.first)
 
     def purge(self) -> int:
         """Remove ready and delayed messages; return how many."""

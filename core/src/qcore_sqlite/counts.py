@@ -47,6 +47,8 @@ _RETURNED = (
 _OUTDATED_GAPS = f"""delete from gap where exists (select 1 from queue where queue.seq = gap.seq)
     or seq > (select coalesce(max(seq), 0) from queue)
     or seq < (select coalesce(min(seq), 0) from queue where seq > {LAST_LEASED})"""  # noqa: S608 - as above
+_FIRST_FRESH = f"select cast(body as blob) from queue where seq > {LAST_LEASED} order by seq limit 1"  # noqa: S608 - as above
+_FIRST_RETURNED = "select cast(body as blob) from returned where at <= ? order by at limit 1"
 
 
 #: Messages among which one is looked for by its id; more than these are not read for one answer.
@@ -70,6 +72,14 @@ def size(connection: sqlite3.Connection) -> QueueSize:
     return QueueSize(
         ready=ready + returned, leased=leased + leased_again, delayed=delayed, dead_letters=dead_letters
     )
+
+
+def first(connection: sqlite3.Connection) -> bytes | None:
+    """Return the body of the ready message that was enqueued first, else of the first that came back."""
+    found = connection.execute(_FIRST_FRESH).fetchone()
+    if found is None:
+        found = connection.execute(_FIRST_RETURNED, (time.time(),)).fetchone()
+    return found[0] if found else None
 
 
 def purge(connection: sqlite3.Connection) -> int:

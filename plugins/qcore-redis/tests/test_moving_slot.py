@@ -166,6 +166,7 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
         "schedule_claim": (("schedules", "schedule_claim"), [repr(time.time() + 999), 5, time.time() + 2000]),
         "schedule_fire": (("put", "schedules", "schedule_fire"), [name, b"later", name, value, 1, *put]),
         "schedule_remove": (("schedules", "schedule_remove"), [name]),
+        "peek": (("peek",), []),
         "size": (("size",), []),
         "statuses": (("statuses",), []),
         "clear_group": (("results", "clear_group"), ["group", 10]),

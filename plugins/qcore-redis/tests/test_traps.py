@@ -400,6 +400,20 @@ def test_settled_messages_leave_nothing(any_server: Any) -> None:
     assert [name.rpartition(b":")[2] for name in names] in ([], [b"n"])
 
 
+def test_the_oldest_message_is_shown_whole(shared: Any) -> None:
+    """A large body lies apart from its item, and a call to look at what is due is no message."""
+    broker = RedisBroker(settings(shared))
+    put(broker, bytes(20_000), b"small")
+    assert broker.peek() == bytes(20_000)
+
+    with shared.client() as client:
+        client.lpush(broker._queue, b"\4")
+
+    assert broker.peek() == bytes(20_000)
+    broker.settle([Settlement(one.receipt) for one in broker.lease(1, 0.0)])
+    assert broker.peek() == b"small"
+
+
 def test_a_purge_takes_large_bodies_along(shared: Any) -> None:
     """Bodies that lie apart go with their messages."""
     made = settings(shared)

@@ -224,8 +224,7 @@ class RedisBroker(Broker):
 
     def _give_up_unknown(self) -> None:
         if self._unknown_outcome:
-            tokens = list(self._unknown_outcome)
-            self._link.run(script("abandon"), *tokens)
+            self._link.run(script("abandon"), *self._unknown_outcome)
             self._unknown_outcome.clear()
 
     # -- leases -----------------------------------------------------------------------------
@@ -238,9 +237,7 @@ class RedisBroker(Broker):
 
     def release_owner(self, owner: bytes) -> int:
         """Release every lease of a dead process."""
-        if not owner:
-            return 0
-        return int(self._link.run(script("release_leases"), codec.owner_prefix(owner)))
+        return int(self._link.run(script("release_leases"), codec.owner_prefix(owner))) if owner else 0
 
     # -- looking ----------------------------------------------------------------------------
 
@@ -249,14 +246,17 @@ class RedisBroker(Broker):
         ready, held, delayed, dead_letters = self._link.run(script("size"))
         return QueueSize(ready=ready, leased=held, delayed=delayed, dead_letters=dead_letters)
 
+    def peek(self) -> bytes | None:
+        """Read the first item of the queue."""
+        return self._link.run(script("peek")) or None
+
     def purge(self) -> int:
         """Remove what is ready or delayed, some thousands at a time."""
-        count: int = 0
-        while True:
+        count, seen = 0, True
+        while seen:
             removed, seen = self._link.run(script("leases", "purge"), BULK)
             count += removed
-            if not seen:
-                return count
+        return count
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List dead letters in the order they were dead-lettered."""

@@ -162,6 +162,10 @@ class SqlBroker(Broker):
         """Count the messages by state."""
         return self._database.read(_size, self._queue)
 
+    def peek(self) -> bytes | None:
+        """Read the message that has been due for longest."""
+        return self._database.read(_peek, self._queue)
+
     def purge(self) -> int:
         """Remove ready and delayed messages; return how many."""
         return self._database.single(_run, messages.PURGE, self._queue)
@@ -305,6 +309,11 @@ def _size(session: Session, queue: str) -> QueueSize:
     found = session.one(messages.SIZE, queue=queue)
     assert found is not None
     return QueueSize(*found)
+
+
+def _peek(session: Session, queue: str) -> bytes | None:
+    found = session.one(messages.FIRST, queue=queue)
+    return bytes(found[0]) if found else None
 
 
 def _run(session: Session, statement: object, queue: str) -> int:

@@ -56,6 +56,9 @@ _READY = (
     .limit(bindparam("limit", type_=Integer()))
     .with_for_update(skip_locked=True)
 )
+FIRST: Final = (
+    select(_M.body).where(_QUEUE, _M.priority == PRIORITY, _M.due <= now()).order_by(_M.due, _M.seq).limit(1)
+)
 _FOUND = _READY.cte("found")
 _LEASE: Final = {"token": value("new_token", _M.token), "due": now() + _SECONDS, "deliveries": _ONE_MORE}
 #: A row that still has a token belongs to a lease that has expired. The rows are chosen in a query of its

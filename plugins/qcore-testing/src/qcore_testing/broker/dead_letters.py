@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qcore.model import Action
-from qcore_testing.broker.base import BrokerTests, acks, message, numbered
+from qcore_testing.broker.base import BrokerTests, acks, bodies, message, numbered
 from qcore_testing.contract import skip_unless
 
 if TYPE_CHECKING:
@@ -34,6 +34,26 @@ class DeadLetterRules(BrokerTests):
         assert size.dead_letters in (1 if can.dead_letters else 0, None)
         broker.settle(acks(leased))
         assert broker.size().leased in (0, None)
+
+    def test_the_oldest_message_is_shown(self, new: MakeBroker) -> None:
+        """It stays as it is, and None is returned if no message is ready."""
+        broker = new()
+        assert broker.peek() is None
+        if broker.capabilities.delay:
+            broker.enqueue([message(b"later", delay=60.0)])
+        self.put(broker, *numbered(3))
+        found = broker.peek()
+        skip_unless(found is not None, "does not show its oldest message")
+
+        assert found in numbered(3)
+        assert broker.size().ready == 3
+        leased = self.some(new(), 3)
+        assert sorted(bodies(leased)) == numbered(3)
+        assert broker.peek() is None
+        broker.settle(acks(leased))
+        if broker.capabilities.dead_letters:
+            self.dead_letter(broker, b"dead")
+        assert broker.peek() is None
 
     def test_an_expired_lease_is_counted_once(self, new: MakeBroker) -> None:
         """Count the messages by state."""

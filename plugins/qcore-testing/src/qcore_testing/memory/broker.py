@@ -54,6 +54,10 @@ class MemoryBroker(Broker):
         """Count the messages by state."""
         return self._queue.size()
 
+    def peek(self) -> bytes | None:
+        """Return the body of the message that is leased next."""
+        return self._queue.peek()
+
     def purge(self) -> int:
         """Remove every message that is not leased or dead-lettered."""
         return self._queue.purge()

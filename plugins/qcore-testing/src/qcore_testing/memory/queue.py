@@ -190,6 +190,14 @@ class MemoryQueue:
                 dead_letters=len(self._dead_letters),
             )
 
+    def peek(self) -> bytes | None:
+        """Return the body of the message that is leased next."""
+        with self.changed:
+            now = self._clock()
+            self._return_ended(now)
+            due, _, message = self._waiting[0] if self._waiting else (now + 1, 0, None)
+            return message.body if message is not None and due <= now else None
+
     def publish(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep a status for `ttl` seconds."""
         with self.changed:
