@@ -37,6 +37,7 @@ KNOWN: Final = {
     "disque_timeout": "qcore-disque",
     "spool": "qcore-example",
     "orm": "qcore-django",
+    "prometheus": "qcore-prometheus",
 }
 #: name of a serializer, a reporter, or the broker for tests -> the distribution that offers it
 KNOWN_OTHERS: Final = {
@@ -47,7 +48,12 @@ KNOWN_OTHERS: Final = {
     "rollbar": "qcore-rollbar",
 }
 #: name of a command -> the distribution that offers it
-KNOWN_COMMANDS: Final = {"monitor": "qcore-monitor", "memory": "qcore-monitor", "sql": "qcore-sql"}
+KNOWN_COMMANDS: Final = {
+    "monitor": "qcore-monitor",
+    "memory": "qcore-monitor",
+    "sql": "qcore-sql",
+    "metrics": "qcore-prometheus",
+}
 #: distribution of ours -> those that it needs beside the core
 NEEDED: Final = {"qcore-django": ("qcore-sql",)}
 #: keys of Django-Q that mean something on a Django site alone

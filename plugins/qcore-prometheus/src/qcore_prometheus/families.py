@@ -1,0 +1,196 @@
+"""Decides which metrics there are, with their names and labels."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from prometheus_client.core import Metric
+
+    from qcore.status import ClusterStatus, Durations
+    from qcore_prometheus.queue_figures import QueueFigures
+
+#: labels of everything that belongs to a cluster
+_CLUSTER: Final = ("queue", "cluster", "host")
+#: Ends of the places of a histogram, seconds: powers of two from a millisecond to an hour. Each is the
+#: end of a place of the journal, so nothing has to be split.
+BOUNDS: Final = tuple(1024 * 2**power / 1e9 for power in range(10, 33))
+
+#: name, help, and how it is read; counters get the ending `_total`
+_COUNTERS: Final[tuple[tuple[str, str, Callable[[ClusterStatus], int]], ...]] = (
+    ("qcore_tasks_started", "Runs of tasks that began.", lambda one: one.counts.started),
+    ("qcore_redeliveries", "Messages that were delivered before.", lambda one: one.counts.redeliveries),
+    ("qcore_lease_renewals", "Leases that were extended.", lambda one: one.counts.renewals),
+    (
+        "qcore_backend_errors",
+        "Calls that a broker or a store did not answer, or rejected.",
+        lambda one: one.counts.backend_errors,
+    ),
+    ("qcore_schedules_fired", "Schedules that were fired.", lambda one: one.counts.fired),
+    (
+        "qcore_schedules_fired_late",
+        "Schedules that were fired more than ten seconds late.",
+        lambda one: one.counts.fired_late,
+    ),
+    ("qcore_error_reports", "Error reports that were made.", lambda one: one.reports),
+    ("qcore_error_reports_lost", "Error reports that were lost.", lambda one: one.reports_lost),
+)
+_GAUGES: Final[tuple[tuple[str, str, Callable[[ClusterStatus], float]], ...]] = (
+    ("qcore_cluster_uptime_seconds", "Seconds since the cluster was started.", lambda one: one.uptime),
+    (
+        "qcore_cluster_status_age_seconds",
+        "Seconds since these figures of the cluster were taken.",
+        lambda one: max(0.0, time.time() - one.published),
+    ),
+    ("qcore_cluster_paused", "Whether the queue is paused, as the cluster sees it.", lambda one: one.paused),
+    ("qcore_cluster_troubles", "Current problems of the cluster.", lambda one: len(one.troubles)),
+)
+
+
+class ClusterCollector(Collector):
+    """Turns the status of clusters and the figures of their queue into metrics."""
+
+    def __init__(
+        self, queue: str, clusters: Callable[[], Sequence[ClusterStatus]], figures: Callable[[], QueueFigures]
+    ) -> None:
+        self._queue = queue
+        self._clusters = clusters
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        yield from _queue(self._queue, self._figures())
+        clusters = self._clusters()
+        # Two clusters may have the same labels, and a name and its labels stand in a page once.
+        by_labels: dict[tuple[str, ...], list[ClusterStatus]] = {}
+        for one in clusters:
+            by_labels.setdefault((one.name, one.label, one.host), []).append(one)
+        yield from _simple(by_labels)
+        yield from _workers(by_labels)
+        yield from _tasks(by_labels)
+        yield _histogram(
+            "qcore_run_seconds",
+            "How long runs of tasks took; the sum is right to a fifth.",
+            {labels: [one.counts.run_times for one in some] for labels, some in by_labels.items()},
+        )
+        yield _histogram(
+            "qcore_wait_seconds",
+            "How long tasks waited that were enqueued without a delay; the sum is right to a fifth.",
+            {labels: [one.counts.wait_times for one in some] for labels, some in by_labels.items()},
+        )
+
+
+def _queue(name: str, figures: QueueFigures) -> Iterator[Metric]:
+    up = GaugeMetricFamily("qcore_queue_up", "Whether the backends of the queue answer.", labels=["queue"])
+    up.add_metric([name], figures.up)
+    yield up
+    if figures.size is not None:
+        sizes = GaugeMetricFamily(
+            "qcore_queue_messages", "Messages by state, where the broker knows.", labels=["queue", "state"]
+        )
+        for state, count in msgspec.structs.asdict(figures.size).items():
+            if count is not None:
+                sizes.add_metric([name, state], count)
+        yield sizes
+    if figures.knows_age:
+        age = GaugeMetricFamily(
+            "qcore_queue_oldest_seconds",
+            "Seconds since the oldest ready message was enqueued; 0 if none is ready.",
+            labels=["queue"],
+        )
+        age.add_metric([name], 0.0 if figures.oldest is None else max(0.0, time.time() - figures.oldest))
+        yield age
+    if figures.overdue is not None:
+        overdue = GaugeMetricFamily(
+            "qcore_schedules_overdue",
+            "Schedules that should have fired more than ten seconds ago.",
+            labels=["queue"],
+        )
+        overdue.add_metric([name], figures.overdue)
+        yield overdue
+
+
+def _simple(by_labels: Mapping[tuple[str, ...], Sequence[ClusterStatus]]) -> Iterator[Metric]:
+    for name, text, count in _COUNTERS:
+        counter = CounterMetricFamily(name, text, labels=_CLUSTER)
+        for labels, some in by_labels.items():
+            counter.add_metric(labels, sum(map(count, some)))
+        yield counter
+    for name, text, value in _GAUGES:
+        gauge = GaugeMetricFamily(name, text, labels=_CLUSTER)
+        for labels, some in by_labels.items():
+            gauge.add_metric(labels, max(map(value, some)))
+        yield gauge
+
+
+def _workers(by_labels: Mapping[tuple[str, ...], Sequence[ClusterStatus]]) -> Iterator[Metric]:
+    workers = GaugeMetricFamily("qcore_workers", "Workers by state.", labels=[*_CLUSTER, "state"])
+    replaced = CounterMetricFamily(
+        "qcore_workers_replaced", "Workers that were replaced, by cause.", labels=[*_CLUSTER, "cause"]
+    )
+    memory = GaugeMetricFamily(
+        "qcore_memory_bytes",
+        "Memory of the processes, shared pages divided among those that share them.",
+        labels=[*_CLUSTER, "process"],
+    )
+    for labels, some in by_labels.items():
+        states = Counter(worker.state for one in some for worker in one.workers)
+        for state in sorted({*states, "idle", "busy"}):
+            workers.add_metric([*labels, state], states[state])
+        causes: Counter[str] = Counter()
+        for one in some:
+            causes.update(one.reincarnations)
+        for cause in sorted({*causes, "crashed", "timeout", "recycled"}):
+            replaced.add_metric([*labels, cause], causes[cause])
+        memory.add_metric([*labels, "supervisor"], sum(one.pss for one in some))
+        memory.add_metric([*labels, "workers"], sum(worker.pss for one in some for worker in one.workers))
+    yield from (workers, replaced, memory)
+
+
+def _tasks(by_labels: Mapping[tuple[str, ...], Sequence[ClusterStatus]]) -> Iterator[Metric]:
+    of_task = [*_CLUSTER, "task"]
+    runs = CounterMetricFamily(
+        "qcore_task_runs", "Runs of tasks that ended, by how they ended.", labels=[*of_task, "outcome"]
+    )
+    seconds = CounterMetricFamily("qcore_task_seconds", "Seconds that runs of tasks took.", labels=of_task)
+    retries = CounterMetricFamily(
+        "qcore_task_retries", "Messages that went back into the queue after a run.", labels=of_task
+    )
+    dead = CounterMetricFamily(
+        "qcore_task_dead_letters", "Messages that became dead letters.", labels=of_task
+    )
+    for labels, some in by_labels.items():
+        for name in sorted({name for one in some for name in one.counts.tasks}):
+            found = [one.counts.tasks[name] for one in some if name in one.counts.tasks]
+            whole = found[0]
+            for more in found[1:]:
+                whole = whole.plus(more)
+            # A counter that is there from the start has a rate when it first counts.
+            for outcome in sorted({*whole.runs, "success", "failure"}):
+                runs.add_metric([*labels, name, outcome], whole.runs.get(outcome, 0))
+            seconds.add_metric([*labels, name], whole.seconds)
+            retries.add_metric([*labels, name], whole.retries)
+            dead.add_metric([*labels, name], whole.dead_letters)
+    yield from (runs, seconds, retries, dead)
+
+
+def _histogram(
+    name: str, text: str, durations: Mapping[tuple[str, ...], Sequence[Durations]]
+) -> HistogramMetricFamily:
+    found = HistogramMetricFamily(name, text, labels=_CLUSTER)
+    for labels, some in durations.items():
+        pairs = [pair for one in some for pair in zip(one.bounds, one.counts, strict=True)]
+        buckets = [
+            (repr(bound), float(sum(count for end, count in pairs if end <= bound))) for bound in BOUNDS
+        ]
+        buckets.append(("+Inf", float(sum(count for _, count in pairs))))
+        found.add_metric(labels, buckets, sum(one.total for one in some))
+    return found
