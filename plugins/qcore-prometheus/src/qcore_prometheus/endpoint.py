@@ -1,4 +1,4 @@
-"""Serves the metrics of a cluster over HTTP, in threads of its supervisor."""
+"""Serves the metrics of a cluster over HTTP."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.errors import BackendUnavailable
 from qcore.interfaces import Broker, Capabilities
-from qcore.model import QueueSize
 from qcore_sql import cluster_status, dead_letters, messages, search
 from qcore_sql.database import Database
 from qcore_sql.ended import Ended
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from qcore.interfaces import ResultStore, Settings
-    from qcore.model import DeadLetter, Delivery, Outgoing, Settlement, StoredResult
+    from qcore.model import DeadLetter, Delivery, Outgoing, QueueSize, Settlement, StoredResult
     from qcore_sql.backend import Listens
     from qcore_sql.session import Session
 
@@ -160,11 +159,11 @@ class SqlBroker(Broker):
 
     def size(self) -> QueueSize:
         """Count the messages by state."""
-        return self._database.read(_size, self._queue)
+        return self._database.read(messages.size, self._queue)
 
     def peek(self) -> bytes | None:
         """Read the message that has been due for longest."""
-        return self._database.read(_peek, self._queue)
+        return self._database.read(messages.first, self._queue)
 
     def purge(self) -> int:
         """Remove ready and delayed messages; return how many."""
@@ -303,17 +302,6 @@ def _seconds_to_next(session: Session, queue: str) -> float:
     found = session.one(messages.NEXT, queue=queue)
     # a time that is not a number sorts behind all others
     return max(0.0, found[0]) if found and found[0] < float("inf") else float("inf")
-
-
-def _size(session: Session, queue: str) -> QueueSize:
-    found = session.one(messages.SIZE, queue=queue)
-    assert found is not None
-    return QueueSize(*found)
-
-
-def _peek(session: Session, queue: str) -> bytes | None:
-    found = session.one(messages.FIRST, queue=queue)
-    return bytes(found[0]) if found else None
 
 
 def _run(session: Session, statement: object, queue: str) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Double, Integer, bindparam, case, delete, func, insert, literal, or_, select, update
 
-from qcore.model import Action, Delivery, Settlement
+from qcore.model import Action, Delivery, QueueSize, Settlement
 from qcore.plugin_support import count_of, epoch_seconds
 from qcore_sql.compiled import Insert, clean
 from qcore_sql.expressions import now, one_of, value
@@ -122,6 +122,19 @@ SIZE: Final = select(
     .where(_D.queue == value("queue", _D.queue))
     .scalar_subquery(),
 )
+
+
+def size(session: Session, queue: str) -> QueueSize:
+    """Count the messages by state."""
+    found = session.one(SIZE, queue=queue)
+    assert found is not None
+    return QueueSize(*found)
+
+
+def first(session: Session, queue: str) -> bytes | None:
+    """Return the body of the message that has been due for longest."""
+    found = session.one(FIRST, queue=queue)
+    return bytes(found[0]) if found else None
 
 
 def put(session: Session, queue: str, messages: Sequence[Outgoing]) -> bool:
