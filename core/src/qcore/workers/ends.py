@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from qcore.compared import KIND_SUCCESS, STATE_SUCCESS
+from qcore.compared import ACTION_ACK, KIND_SUCCESS, STATE_SUCCESS
 from qcore.flows.commit import expiring_success
 from qcore.flows.completion import Completion
 from qcore.flows.continuation import wants_value
-from qcore.model import Action, Kind, Settlement, State
+from qcore.model import Kind, Settlement, State
 from qcore.schedules.quarantine import quarantine_schedule
 from qcore.settle import fail_for_good, redeliver
 from qcore.workers import leased
@@ -67,40 +67,35 @@ class Ends:
         if outcome.kind is KIND_SUCCESS:
             plan.successes += 1
             plan.seconds += outcome.finished - outcome.started
-            return self._complete(message, self.acknowledged(message), STATE_SUCCESS, outcome, value)
-        outcome = leased.keep_gathered(message, outcome)
-        done, state = self._fail(message, outcome)
-        return self._complete(message, done, state, outcome, b"")
+            state: State = STATE_SUCCESS
+            done = self.acknowledged(message)
+        else:
+            value = b""
+            outcome = leased.keep_gathered(message, outcome)
+            done, failed = self._fail(message, outcome)
+            if failed is None:
+                return done, None
+            state = failed
+        progress, attempts = self._page.last_progress(), message.failures + 1
+        result = leased.seal_result(self._results, message, state, outcome, value, attempts, progress)
+        if state is not STATE_SUCCESS or plan.save:
+            done.result = result
+        else:
+            result = expiring_success(result)
+            if message.acknowledged:
+                done.result = result
+        if message.has_follow_ups and state.final:
+            done.reopened_result = result
+            done.follow_up = self._continuation.after(plan.head, message.tail, result, message.opened.created)
+        return done, result
 
     def acknowledged(self, message: LeasedMessage) -> Completion:
         """Return the acknowledgement of a message whose run has succeeded."""
         id_ = message.opened.id
-        event = self._events.event(id_, message.plan.name, Action.ACK, Kind.SUCCESS)
+        event = None
+        if self._events.wanted:
+            event = self._events.event(id_, message.plan.name, ACTION_ACK, KIND_SUCCESS)
         return Completion(Settlement(message.receipt, id=id_), event=event)
-
-    def _complete(
-        self,
-        message: LeasedMessage,
-        done: Completion,
-        state: State | None,
-        outcome: Outcome,
-        value: bytes,
-    ) -> tuple[Completion, StoredResult | None]:
-        """Add result and follow-up messages to what is written of a message."""
-        if state is None:
-            return done, None
-        progress, attempts = self._page.last_progress(), message.failures + 1
-        result = leased.seal_result(self._results, message, state, outcome, value, attempts, progress)
-        if state is STATE_SUCCESS and not message.plan.save:
-            result = expiring_success(result)
-        if message.acknowledged or message.plan.save or state is not STATE_SUCCESS:
-            done.result = result
-        if message.has_follow_ups and state.final:
-            done.reopened_result = result
-            done.follow_up = self._continuation.after(
-                message.plan.head, message.tail, result, message.opened.created
-            )
-        return done, result
 
     def _fail(self, message: LeasedMessage, outcome: Outcome) -> tuple[Completion, State | None]:
         """Return what is written of a message whose run did not succeed, and the state of its result."""
