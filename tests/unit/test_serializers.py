@@ -401,6 +401,7 @@ def test_codes_of_types_stay_as_they_are() -> None:
         "counter": 17,
         "defaultdict": 18,
         "deque": 19,
+        "foreign": 20,
     }
 
 

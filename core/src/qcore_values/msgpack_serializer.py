@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qcore.errors import DecodeError
+from qcore_values.foreign import Unresolved
 from qcore_values.plain import Form, fits_plainly
 from qcore_values.tagged import TaggedSerializer
 from qcore_values.tags import BY_CODE
@@ -29,6 +30,8 @@ class MsgpackSerializer(TaggedSerializer):
         """Return the value written in `data`; in one call, because every task's arguments are read."""
         try:
             return self._decode(data)
+        except Unresolved:
+            raise
         except Exception:  # noqa: BLE001 - it is read again for the error
             return super().loads(data)
 

@@ -8,12 +8,11 @@ import attrs
 
 from qcore.errors import EncodeError
 from qcore_values.data import why_not
-from qcore_values.tags import BY_TYPE
+from qcore_values.foreign import Written, foreign_of
+from qcore_values.tags import BY_TYPE, Tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from qcore_values.tags import Tag
 
 
 @attrs.frozen(kw_only=True)
@@ -78,20 +77,24 @@ def _plain(value: Any, form: Form) -> Any:  # noqa: ANN401 - as above
         return _items(value, form)
     if kind is dict:
         return _mapping(value, form)
-    tag = BY_TYPE.get(kind)
-    if tag is None:
-        if kind in (bytearray, memoryview):
-            return _plain(bytes(value), form)
+    if kind in (bytearray, memoryview):
+        return _plain(bytes(value), form)
+    found = BY_TYPE.get(kind) or foreign_of(kind)
+    if found is None:
         raise _Culprit(why_not(value))
     try:
-        plainer = tag.write(value)
+        plainer = found.write(value)
     except EncodeError as exc:
         raise _Culprit(str(exc)) from exc
     except Exception as exc:
         # the text of an unknown exception may contain anything, so only its type is shown
         text = f"cannot write an object of type {kind.__name__}: reading it raised {type(exc).__name__}"
         raise _Culprit(text) from exc
-    return form.mark(tag, _plain(plainer, form))
+    if isinstance(found, Tag):
+        return form.mark(found, _plain(plainer, form))
+    if found.read is None:
+        return _plain(plainer, form)
+    return form.mark(BY_TYPE[Written], _plain([found.name, plainer], form))
 
 
 def _items(items: Iterable[Any], form: Form) -> list[Any]:

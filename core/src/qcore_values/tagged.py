@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.errors import DecodeError, EncodeError
 from qcore.interfaces import Serializer
+from qcore_values.foreign import Unresolved
 from qcore_values.plain import plain
 
 if TYPE_CHECKING:
@@ -80,9 +81,12 @@ class TaggedSerializer(Serializer):
 
         Raises:
             DecodeError: it is not of this format, or has an unknown tag.
+            Unresolved: it has a value of another package's type that cannot be made.
         """
         try:
             return self.read(data)
+        except Unresolved:
+            raise
         except Exception as exc:
             why = f"{type(exc).__name__}: {exc}"
             raise DecodeError(f"cannot read the value as {self._name}: {why}") from exc

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 
 from qcore.errors import EncodeError
+from qcore_values.foreign import Written, read_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,6 +159,7 @@ TAGS = (
     Tag("counter", 17, collections.Counter, _pairs, lambda pairs: collections.Counter(_read_dict(pairs))),
     Tag("defaultdict", 18, collections.defaultdict, _write_defaultdict, _read_defaultdict),
     Tag("deque", 19, collections.deque, lambda v: [list(v), v.maxlen], _read_deque),
+    Tag("foreign", 20, Written, lambda v: [v.name, v.data], read_foreign),
 )
 BY_NAME: Final = {tag.name: tag for tag in TAGS}
 BY_CODE: Final = {tag.code: tag for tag in TAGS}

@@ -8,6 +8,7 @@ import attrs
 
 from qcore.errors import DecodeError, EnvelopeError
 from qcore.messages.envelope import read_head, task_id
+from qcore_values.foreign import as_written
 
 if TYPE_CHECKING:
     from qcore.model import DeadLetter
@@ -95,6 +96,7 @@ def read_arguments(runtime: Runtime, dead_letter: DeadLetter) -> tuple[list[Any]
     if serializer.unsafe:
         msg = "the arguments are not shown: reading what this serializer wrote can run code"
         raise DecodeError(msg)
-    found = serializer.loads(opened.arguments)
+    with as_written():
+        found = serializer.loads(opened.arguments)
     args, kwargs = found if opened.named else (found, {})
     return list(args), dict(kwargs)

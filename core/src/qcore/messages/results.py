@@ -22,6 +22,7 @@ from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, Result, State, StoredResult
 from qcore.status import Progress  # noqa: TC001 - read at run time by msgspec
 from qcore.wording import reason
+from qcore_values.foreign import Unresolved, as_written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -279,6 +280,9 @@ class Results:
     def result(self, id: bytes, body: ResultBody) -> Result:
         """Return the result that users get for a record.
 
+        A value of another package's type that cannot be made, because a database has it no more, is
+        there as it was written, so that it hides no other result.
+
         Raises:
             DecodeError: its serializer is not accepted here.
 
@@ -286,7 +290,12 @@ class Results:
         fields = msgspec.structs.asdict(body)
         del fields["begun"]
         # The others have the same names for whoever reads a result.
-        fields["value"] = self.value(fields.pop("serializer"), body.value)
+        serializer = fields.pop("serializer")
+        try:
+            fields["value"] = self.value(serializer, body.value)
+        except Unresolved:
+            with as_written():
+                fields["value"] = self.value(serializer, body.value)
         return Result(id=id.hex(), **fields)
 
     def value(self, code: int, data: bytes) -> object:

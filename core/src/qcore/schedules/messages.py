@@ -19,6 +19,7 @@ from qcore.settings import options as settings
 from qcore.tasks.arguments import dump_arguments, write_arguments
 from qcore_calendar import rules
 from qcore_settings.rules import InvalidValue
+from qcore_values.foreign import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,10 +156,14 @@ def destination(runtime: Runtime, queue: str) -> Runtime:
 
 
 def read_arguments(body: Body, serializer: Serializer) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Decode the arguments, unless that could run code: then only a worker decodes them."""
+    """Decode the arguments, unless that could run code: then only a worker decodes them.
+
+    What other packages have written stays as it is: no database is asked for it here.
+    """
     if not body.arguments or serializer.unsafe:
         return (), {}
-    found = serializer.loads(body.arguments)
+    with as_written():
+        found = serializer.loads(body.arguments)
     try:
         args, kwargs = found if body.named else (found, {})
         return tuple(args), dict(kwargs)

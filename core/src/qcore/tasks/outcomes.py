@@ -9,6 +9,7 @@ from qcore.errors import DecodeError
 from qcore.model import Kind, Outcome
 from qcore.tasks.tracebacks import format_error, format_traceback
 from qcore.wording import counted
+from qcore_values.foreign import Unresolved
 
 if TYPE_CHECKING:
     from qcore.tasks.plan import TaskPlan
@@ -26,6 +27,9 @@ def without_arguments(exc: BaseException, plan: TaskPlan) -> Outcome:
     """Return the outcome of a task whose arguments cannot be decoded, or do not fit its annotations."""
     if isinstance(exc, InvalidArguments):
         return failure(exc.cause, plan, time.time())
+    if isinstance(exc, Unresolved):
+        # The bytes are valid, and what they refer to may be there at the next attempt.
+        return failure(exc.__cause__ or exc, plan, time.time())
     why = exc if isinstance(exc, DecodeError) else format_error(exc)
     return Outcome.unrun(Kind.REJECTED, f"the arguments cannot be decoded: {why}")
 

@@ -19,3 +19,10 @@ class QcoreDjangoConfig(AppConfig):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.verbose_name = settings.label()
+
+    def ready(self) -> None:
+        """Have the types of Django travel as arguments."""
+        # It imports models, which are not there before.
+        from qcore_django.arguments import register_types  # noqa: PLC0415 - see above
+
+        register_types()
