@@ -21,6 +21,7 @@ from qcore_reports.frames import format_stack, read_dump, release_locals
 from qcore_reports.outbox import Outbox
 from qcore_reports.policy import Policy
 from qcore_reports.reporters import Reporters
+from qcore_testing.processes import Child
 from tests.integration.land import until
 
 if TYPE_CHECKING:
@@ -444,3 +445,41 @@ if __name__ == "__main__":
     pay.enqueue()
     print("the end")
 """
+
+
+class SlowStart(Tracker):
+    """A reporter that begins to work as long as a gate is closed, in the process that made it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.gate, self.starts, self._pid = threading.Event(), threading.Event(), 0, os.getpid()
+
+    def start(self) -> None:
+        """Wait at the gate."""
+        self.starts += 1
+        if os.getpid() == self._pid:
+            self.begun.set()
+            assert self.gate.wait(45)
+
+
+def test_a_child_forked_while_reporters_begin_has_them_begin_by_itself() -> None:
+    """It does not wait for a thread that it has not; another thread of the parent waits until they work."""
+    slow = SlowStart()
+    made = Reporters([("slow", slow, Policy())])
+    threads = [threading.Thread(target=made.start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    slow.begun.wait(45)
+    try:
+
+        def tell_starts(tell: Callable[[str], None]) -> None:
+            made.start()
+            tell(str(slow.starts))
+
+        with Child(tell_starts) as child:
+            assert child.line() == "2"
+    finally:
+        slow.gate.set()
+        for thread in threads:
+            thread.join()
+    assert slow.starts == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -288,11 +287,14 @@ class Runtime:
             *(BoundHook(title, name, own) for title, own in self.reporters.hooks(name)),
         )
 
-    @cached_property
+    @cached
+    def _made_reporters(self) -> Reporters:
+        return self.make_reporters()
+
+    @property
     def reporters(self) -> Reporters:
         """The configured error reporters; they begin to work when they are first used."""
-        made = self.make_reporters()
-        made.start()
+        (made := self._made_reporters).start()
         return made
 
     def make_reporters(self) -> Reporters:

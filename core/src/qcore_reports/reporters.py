@@ -49,6 +49,9 @@ class Reporters:
         self._cluster = cluster
         self._secrets = sorted(secrets)
         self._lock = threading.Lock()
+        #: held while they begin to work in the process of this number
+        self._starting = threading.Lock(), os.getpid()
+        self._started = False
         self._flushes_at_exit = False
         #: reports that were made and lost in this process
         self.made = self.lost = 0
@@ -61,9 +64,18 @@ class Reporters:
             self._all.append((reporter, policy, Outbox(name, reporter.flush, self._count)))
 
     def start(self) -> None:
-        """Have all begin to work in this process."""
-        for reporter, _, _ in self._all:
-            reporter.start()
+        """Have all begin to work in this process; a second call does nothing."""
+        if self._started:
+            return
+        lock, pid = self._starting
+        if pid != os.getpid():
+            # Another thread may have held it during the fork, and is not here.
+            lock, _ = self._starting = threading.Lock(), os.getpid()
+        with lock:
+            if not self._started:
+                for reporter, _, _ in self._all:
+                    reporter.start()
+                self._started = True
 
     def preload(self) -> None:
         """Have all import what they need, in the process that workers are forked from."""
