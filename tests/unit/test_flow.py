@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import pytest
 
 from qcore import App, Chain, Config, ResultNotReady, Retry, SkipTask, State, TaskFailed
@@ -253,6 +254,27 @@ def test_hooks_before_enqueueing_see_every_link(tmp_path: Path) -> None:
         queue.run()
 
     assert ([4, 8], 8) == (job.result(), chain.result())
+    app.close()
+
+
+def test_hooks_before_enqueueing_may_change_the_task(tmp_path: Path) -> None:
+    """Its arguments and its group, beside headers; of a single task and of each link."""
+
+    @hookimpl
+    def qcore_pre_enqueue(event: EnqueueEvent) -> None:
+        event.headers["seen"] = event.task.label or ""
+        event.task = attrs.evolve(event.task, args=(event.task.args[0] + 1,), group="changed")
+
+    spy = SimpleNamespace(qcore_pre_enqueue=qcore_pre_enqueue)
+    plugins = Plugins.of({"builtin": builtin, "sqlite": sqlite, "spy": spy})
+    app = App(Config.from_dict(table(tmp_path), plugins=plugins), plugins=plugins)
+
+    with inline(app):
+        alone = app.task(double).using(label="mine").enqueue(1)
+        chain = app.chain([(double, (2,)), (double, (4,))])
+
+    assert ([4], 10) == ([alone.result()], chain.result())
+    assert [4, 6, 10] == sorted(app.results.get_group("changed"))
     app.close()
 
 

@@ -114,6 +114,7 @@ class WorkerEvent:
 class EnqueueEvent:
     """A task is about to be signed, in the producer; a hook may add to `headers`."""
 
+    #: a hook may replace it by one with other arguments or another group; not that of a schedule
     task: TaskInfo
     headers: dict[str, str]
     #: name of the queue it is put on

@@ -17,7 +17,6 @@ from qcore.status import Progress  # noqa: TC001 - read at run time by attrs
 
 #: Offset of a message's id in its body, 16 bytes, unverified.
 ID_AT: Final = slice(26, 42)
-
 #: Offset of the id of the key that signed a body, 4 bytes, unverified.
 KEY_ID_AT: Final = slice(6, 10)
 
@@ -201,6 +200,7 @@ class TaskInfo:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = attrs.field(factory=dict)
     group: str | None = None
+    label: str | None = None
     #: seconds, None = no limit
     timeout: float | None = None
     #: what `pre_enqueue` hooks of other processes attached, text to text

@@ -27,7 +27,6 @@ HERE = Path(__file__).parent
 def _set_up() -> None:
     # before a test module is imported, which imports models
     sys.path.append(str(HERE))
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
     if not settings.configured:
         import site_settings
 
@@ -40,8 +39,9 @@ _set_up()
 
 @pytest.fixture(autouse=True)
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep the queues of a test in a folder of its own."""
+    """Keep the queues of a test in a folder of its own, and let its workers find the settings."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "site_settings")
     return tmp_path
 
 

@@ -142,6 +142,7 @@ class TaskPlan:
             args=tuple(args),
             kwargs=kwargs,
             group=head.group,
+            label=head.label,
             timeout=self.timeout / _NANO or None,
             headers=head.headers or {},
             enqueued=message.created / 1000,

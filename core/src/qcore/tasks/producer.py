@@ -11,7 +11,7 @@ from qcore.hookspecs import EnqueueEvent
 from qcore.messages.workflow import Link, WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.tasks.arguments import dump_arguments, dump_declared
-from qcore.tasks.call import IN_CONFIGURATION, Sealed, Unset, refuse_second_run
+from qcore.tasks.call import IN_CONFIGURATION, Call, Sealed, Unset, refuse_second_run, with_options
 from qcore.tasks.unique import check_limits, claim, key_of, release_keys
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from qcore.config import Config
     from qcore.runtime import Runtime
-    from qcore.tasks.call import Call, Options
+    from qcore.tasks.call import Options
 
 #: deduplication key and workflow header of a call that has neither
 _PLAIN: Final = ("", b"")
@@ -47,18 +47,18 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     sealed: list[Sealed] = []
     known: Options | None = None
     try:
-        for index, call in enumerate(calls):
+        for index, given in enumerate(calls):
+            call = given
             # Ids are ordered by time, because random keys cost a B-tree two thirds of its rate, and in
             # one call by their index: a broker knows at a glance that an id is newer than what has ended.
             id_ = stamp + index.to_bytes(3, "big") + noise[index * 7 : index * 7 + 7]
-            head = call.head
             if hooks:
-                changed = _with_headers(call, id_, now, hooks, runtime.config.name)
+                changed = _hooked(call, id_, now, hooks, runtime.config.name)
                 if changed is None:
                     sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True))
                     continue
-                head = changed
-            options = call.options
+                call = changed
+            head, options = call.head, call.options
             if options is not known:
                 # Calls of one task share their options, so they are evaluated once.
                 known = options
@@ -112,14 +112,13 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
         EncodeError: an argument cannot be serialised; the message names it.
 
     """
-    head = call.head
     check_repetition(runtime.config, call.options)
     hooks = runtime.pre_enqueue
     if hooks:
-        changed = _with_headers(call, id, time.time_ns() // 1_000_000, hooks, runtime.config.name)
+        changed = _hooked(call, id, time.time_ns() // 1_000_000, hooks, runtime.config.name)
         if changed is None:
             return None
-        head = changed
+        call = changed
     options = call.options
     if options.unique:
         msg = f"unique= of {call.name}: a link of a chain or member of a group cannot be skipped; drop it"
@@ -128,7 +127,7 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
         check_limits(runtime, call)
     return Link(
         id,
-        head,
+        call.head,
         dump_arguments(call, runtime.serializer),
         runtime.serializer.code,
         bool(call.kwargs),
@@ -138,10 +137,10 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
     )
 
 
-def _with_headers(
+def _hooked(
     call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[Any], None]], queue: str
-) -> bytes | None:
-    """Call hooks, which may add headers; return the head, None if a hook skips the task."""
+) -> Call | None:
+    """Call hooks, which may add headers and change the task; return the call, None if one skips it."""
     timeout = call.options.timeout
     task = TaskInfo(
         id=id_.hex(),
@@ -149,6 +148,7 @@ def _with_headers(
         args=call.args,
         kwargs=call.kwargs,
         group=call.options.group,
+        label=call.options.label,
         timeout=None if isinstance(timeout, Unset) else timeout,
         enqueued=now / 1000,
     )
@@ -158,4 +158,10 @@ def _with_headers(
             hook(event)
     except SkipTask:
         return None
-    return call.options.head(call.name, event.headers) if event.headers else call.head
+    if event.task is task and not event.headers:
+        return call
+    options = call.options
+    if event.task.group != task.group:
+        options = with_options(options, {"group": event.task.group})
+    head = options.head(call.name, event.headers)
+    return Call(call.name, tuple(event.task.args), event.task.kwargs, options, head)

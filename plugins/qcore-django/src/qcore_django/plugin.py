@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from qcore.coordination import CoordinationStore
-    from qcore.hookspecs import ExecuteEvent, WorkerEvent
+    from qcore.hookspecs import EnqueueEvent, ExecuteEvent, SettledEvent, WorkerEvent
     from qcore.interfaces import Broker, ResultStore, ScheduleStore, Settings
     from qcore_django.boundary import Boundary
+    from qcore_django.signals import Sending
 
 #: imported in the processes of a site, and in no other process where this package is installed
 _BOUNDARY: Final = "qcore_django.boundary"
+_SIGNALS: Final = "qcore_django.signals"
 
 
 @hookimpl
@@ -60,30 +62,53 @@ def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
 @hookimpl
 def qcore_worker_start(event: WorkerEvent) -> None:
     """Treat the tasks of this worker as requests of the site."""
-    del event
     if boundary := _boundary():
         boundary.enter_worker()
+    if sending := _sending():
+        sending.spawned(event)
+
+
+@hookimpl
+def qcore_pre_enqueue(event: EnqueueEvent) -> None:
+    """Send the signal of a task that is enqueued."""
+    if sending := _sending():
+        sending.enqueuing(event)
 
 
 @hookimpl
 def qcore_pre_execute(event: ExecuteEvent) -> None:
-    """Let go of connections that are too old."""
-    del event
+    """Let go of connections that are too old, and send the signal of a task that runs."""
     if boundary := _boundary():
         boundary.before_task()
+    if sending := _sending():
+        sending.executing(event)
 
 
 @hookimpl
 def qcore_post_execute(event: ExecuteEvent) -> None:
-    """Leave connections, language and time zone as the task found them."""
-    del event
+    """Send the signals of a task that ran; leave connections, language and zone as it found them."""
+    if sending := _sending():
+        sending.executed(event)
     if boundary := _boundary():
         boundary.after_task()
+
+
+@hookimpl
+def qcore_settled(event: SettledEvent) -> None:
+    """Send the signal of a task whose result is stored."""
+    if sending := _sending():
+        sending.settled(event)
 
 
 def _boundary() -> Boundary | None:
     found = sys.modules.get(_BOUNDARY)
     return None if found is None else found.BOUNDARY
+
+
+def _sending() -> Sending | None:
+    # Whoever has connected a receiver has imported the signals.
+    found = sys.modules.get(_SIGNALS)
+    return None if found is None else found.SENDING
 
 
 def _broker(settings: Settings) -> Broker:
