@@ -179,7 +179,8 @@ class MariaDb(Process):
         super().__init__("qcore-maria-")
         self._program = program
         self._free: list[str] = []
-        self._options = ["--no-defaults", f"--datadir={self.folder / 'data'}"]
+        # two servers that are installed at once do not share temporary tables
+        self._options = ["--no-defaults", f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder}"]
         if os.geteuid() == 0:
             self._options.append("--user=root")
         made = subprocess.run(

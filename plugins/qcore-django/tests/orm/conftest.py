@@ -92,8 +92,10 @@ def added(entry: dict[str, Any]) -> Iterator[str]:
     try:
         yield alias
     finally:
-        connections[alias].close()
-        del connections[alias]
+        for one in connections.all(initialized_only=True):
+            if one.alias == alias:
+                one.close()
+                del connections[alias]
         del connections.settings[alias]
 
 

@@ -62,8 +62,8 @@ def find(settings: Settings) -> OrmAddress:
     try:
         if alias not in connections.settings:
             raise BackendRejected(
-                f"`orm` names {alias!r}, which DATABASES does not have"
-                f"{did_you_mean(alias, connections.settings)}; choose from {listed(connections.settings)}"
+                f"`orm` names {alias!r}, and DATABASES has {listed(connections.settings)}"
+                f"{did_you_mean(alias, connections.settings)}"
             )
         # the alias as it is: routers are not asked
         wrapper = connections[alias]
