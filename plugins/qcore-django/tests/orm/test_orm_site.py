@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import described
+from .conftest import Files, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +78,15 @@ def until(condition: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < end, f"still waiting after {TIMEOUT:g} seconds for {what}"
         time.sleep(0.01)
     return found
+
+
+@pytest.fixture
+def namespace(server: Any) -> str:
+    """Return the name of a database that no test has used, nor will."""
+    name = f"fresh_{uuid.uuid4().hex[:12]}"
+    if not isinstance(server, Files):
+        server.create(name)
+    return name
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 MESSAGE = Outgoing(bytes(16), b"body")
+
+
+@pytest.fixture
+def namespace(server: Any) -> str:
+    """Return the name of a database that no test has used, nor will."""
+    name = f"fresh_{uuid.uuid4().hex[:12]}"
+    if not isinstance(server, Files):
+        server.create(name)
+    return name
 
 
 @pytest.fixture
