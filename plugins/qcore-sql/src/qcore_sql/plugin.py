@@ -99,7 +99,7 @@ def _coordination(settings: Settings) -> CoordinationStore:
 
 
 def _command() -> click.Command:
-    """Create the tables of a queue in a database."""
+    """Create or migrate the tables of a queue in a database."""
     from qcore_sql.command import command
 
     return command

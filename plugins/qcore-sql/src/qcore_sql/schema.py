@@ -29,8 +29,8 @@ from qcore_sql.expressions import MARIADB
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Dialect
 
-#: increased whenever the tables change
-VERSION: Final = 1
+#: increased whenever the tables change; `migrations` has a step for each
+VERSION: Final = 2
 #: characters of a queue's name, of a task's name or label, and of a key of the coordination store
 _QUEUE, _NAME, _KEY = String(80), String(512), String(KEY)
 #: bytes of a message or result
@@ -86,6 +86,14 @@ MESSAGE: Final = Table(
     # a lease reads it from its first entry and stops at its limit
     Index("qcore_message_due", "queue", "priority", "due", "seq"),
     sqlite_autoincrement=True,
+    # Each message leaves two dead rows. They are removed by their number, not by their share of the table,
+    # and always from the indexes too, from whose beginning a lease reads.
+    postgresql_with={
+        "autovacuum_vacuum_scale_factor": 0,
+        "autovacuum_vacuum_threshold": 5000,
+        "autovacuum_vacuum_cost_delay": 0,
+        "vacuum_index_cleanup": "on",
+    },
 )
 DEAD_LETTER: Final = Table(
     "qcore_dead_letter",

@@ -1,4 +1,4 @@
-"""Decides whether the tables are ours, and creates those that are missing."""
+"""Checks the tables, creates missing ones and migrates old ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qcore.errors import BackendRejected, QueueMissing
 from qcore_sql import schema
+from qcore_sql.migrations import upgrades
 
 if TYPE_CHECKING:
     from qcore_sql.address import Address
@@ -22,7 +23,7 @@ def check(connection: Connection, address: Address, texts: Texts, *, create: boo
         connection: to the database, without an open transaction.
         address: of the database.
         texts: of statements.
-        create: whether missing tables are created.
+        create: whether missing tables are created, and old ones migrated.
 
     Raises:
         BackendRejected: the server or the tables are of a version that is not supported.
@@ -31,8 +32,8 @@ def check(connection: Connection, address: Address, texts: Texts, *, create: boo
     """
     address.backend.check_version(connection, address.title)
     found = _read_version(connection, address, texts)
-    if found is None and create:
-        _create(connection, address, texts)
+    if create and (found is None or found[0] < schema.VERSION):
+        _make(connection, address, texts)
         found = _read_version(connection, address, texts)
     return name_of(found, address)
 
@@ -78,27 +79,36 @@ def read(cursor: Raw, address: Address, texts: Texts) -> tuple[int, str] | None:
     return found
 
 
-def _create(connection: Connection, address: Address, texts: Texts) -> None:
-    """Create the tables unless another process did.
+def _make(connection: Connection, address: Address, texts: Texts) -> None:
+    """Create the tables, or migrate those of an older version, unless another process did.
 
     Raises:
         BackendRejected: the user may not; the message shows the SQL to run.
     """
     backend = address.backend
-    statements = schema.statements(address.dialect, secrets.token_hex(16))
+    statements: list[str] = []
+    found: tuple[int, str] | None = None
     try:
         with backend.creating(connection) as cursor:
-            if read(cursor, address, texts) is None:
-                for statement in statements:
-                    cursor.execute(statement)
+            found = read(cursor, address, texts)
+            statements = _statements(found, address)
+            for statement in statements:
+                cursor.execute(statement)
     except backend.error as exc:
         if backend.has_been_created(exc):
             # another process did while this one waited for the lock; a server may not see that at once
             return
         if not backend.lacks_right(exc):
             raise
+        what = "create tables" if found is None else f"migrate the tables of version {found[0]}"
+        grant = ", and grant select, insert, update and delete on the tables to the user" if not found else ""
         raise BackendRejected(
-            f"the user may not create tables in {backend.name} at {address.title}; let their owner run this"
-            " SQL, and grant select, insert, update and delete on the tables to the user:\n\n"
-            + "".join(f"{statement};\n" for statement in statements)
+            f"the user may not {what} in {backend.name} at {address.title}; let their owner run this"
+            f" SQL{grant}:\n\n" + "".join(f"{statement};\n" for statement in statements)
         ) from exc
+
+
+def _statements(found: tuple[int, str] | None, address: Address) -> list[str]:
+    if found is None:
+        return schema.statements(address.dialect, secrets.token_hex(16))
+    return upgrades(address.dialect, found[0], schema.VERSION)
