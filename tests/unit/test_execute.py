@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import sys
@@ -380,6 +381,26 @@ def test_a_function_is_looked_for_again_after_it_was_missing(
 def attrs_of(outcome: Outcome) -> tuple[Kind, str]:
     """Return what is compared most often."""
     return outcome.kind, outcome.error
+
+
+def test_messages_that_differ_in_their_headers_share_what_was_found() -> None:
+    """With tracing each message has headers of its own, and finding a function takes long."""
+    planner = Planner(Rules(), timeout=None, save=True, allowed=None)
+    first = planner.plan(encode_head(Head("json.dumps", headers={"trace": "1"})))
+    early = planner.plan(encode_head(Head("json.dumps", headers={"trace": "2"})))
+    assert (first.call, early.call) == (None, None)
+
+    early.find()
+    early.successes, early.seconds = 3, 1.0
+    second = planner.plan(encode_head(Head("json.dumps", headers={"trace": "3"})))
+    plain = planner.plan(encode_head(Head("json.dumps")))
+    other = planner.plan(encode_head(Head("json.dumps", timeout=3.0, headers={"trace": "3"})))
+
+    assert early.call is second.call is plain.call is json.dumps
+    assert (second.head.headers, plain.head.headers) == ({"trace": "3"}, None)
+    assert (second.successes, second.seconds, early.successes) == (0, 0.0, 3)
+    assert (other.call, other.timeout) == (None, 3_000_000_000)
+    assert planner.plan(encode_head(Head("json.dumps", headers={"trace": "3"}))) is second
 
 
 def test_a_head_is_planned_once() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import logging
+from copy import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import msgspec
 
 from qcore.errors import TaskNotFound
-from qcore.messages.envelope import read_head
+from qcore.messages.envelope import encode_head, read_head
 from qcore.messages.workflow import COLLECTED
 from qcore.model import TaskInfo
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
@@ -127,6 +129,12 @@ class TaskPlan:
         self.convert = convert_arguments(function)
         self.call = function
 
+    def with_head(self, head: Head) -> TaskPlan:
+        """Return the same plan for a head that has other headers, with nothing counted."""
+        plan = copy(self)
+        plan.head, plan.successes, plan.seconds = head, 0, 0.0
+        return plan
+
     def task_info(
         self,
         message: Opened | HeldMessage,
@@ -199,6 +207,8 @@ class Planner:
         self._save = save
         self._allowed = allowed
         self._plans: dict[bytes, TaskPlan] = {}
+        #: the first plan of heads that differ in their headers alone, by the head without them
+        self._bare: dict[bytes, TaskPlan] = {}
         #: returns a cached plan or None; the worker calls it directly
         self.cached = self._plans.get
 
@@ -211,10 +221,26 @@ class Planner:
         """
         plan = self._plans.get(head)
         if plan is None:
-            plan = self.build(read_head(head))
+            plan = self._plan(head)
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
             self._plans[head] = plan
+        return plan
+
+    def _plan(self, data: bytes) -> TaskPlan:
+        """Return a new plan, like one whose head differs in its headers alone if there is one.
+
+        With tracing each message has headers of its own, and finding a function takes long.
+        """
+        head = read_head(data)
+        bare = encode_head(msgspec.structs.replace(head, headers=None)) if head.headers else data
+        like = self._bare.get(bare)
+        if like is not None and like.call is not None:
+            return like.with_head(head)
+        plan = self.build(head)
+        if len(self._bare) >= _PLANS:
+            self._bare.clear()
+        self._bare[bare] = plan
         return plan
 
     def build(self, head: Head) -> TaskPlan:
