@@ -46,6 +46,7 @@ KNOWN_OTHERS: Final = {
     "memory": "qcore-testing",
     "sentry": "qcore-sentry",
     "rollbar": "qcore-rollbar",
+    "otel": "qcore-otel",
 }
 #: name of a command -> the distribution that offers it
 KNOWN_COMMANDS: Final = {

@@ -1,0 +1,78 @@
+"""Clusters that report by OpenTelemetry, from task to protobuf."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+
+from qcore import State
+from qcore_otel import sdk
+
+from .conftest import Collector, attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qcore import App, Cluster, Job, Result
+
+#: seconds a result is waited for; the machine may be busy
+TIMEOUT = 45.0
+
+
+def ended(job: Job) -> Result:
+    """Return the result of a task."""
+    result = job.fetch(TIMEOUT)
+    assert result is not None
+    return result
+
+
+def test_a_trace_goes_from_the_program_through_the_worker(
+    running: Callable[..., tuple[App, Cluster]], collector: Collector
+) -> None:
+    """A chain stays in it, a crash is in it, a replaced worker was flushed, and no canary leaves."""
+    app, cluster = running(recycle=3)
+    provider, _ = sdk.set_up_tracing()
+
+    with trace.get_tracer("shop").start_as_current_span("checkout"):
+        shipped = app.enqueue("traced_tasks.ship", 7)
+        paid = app.enqueue("traced_tasks.pay", "canary-card", pin="canary-pin")
+        chain = app.chain([app.task("traced_tasks.ship").bind(1), app.task("traced_tasks.ship").bind(2)])
+        last = chain.enqueue() if hasattr(chain, "enqueue") else chain
+        fallen = app.enqueue("traced_tasks.fall")
+    trace_id = ended(shipped).value
+    assert ended(paid).state is State.FAILED
+    assert ended(fallen).state is State.FAILED
+    del last
+    collector.until(lambda: len(collector.named("process traced_tasks.ship")) == 3, "the spans of a worker")
+    cluster.stop()
+    provider.force_flush()
+
+    (checkout,) = collector.named("checkout")
+    assert checkout.trace_id.hex() == trace_id
+    assert {span.trace_id for span in collector.spans} == {checkout.trace_id}
+    producers = {span.span_id for span in collector.spans if span.name.startswith("send ")}
+    consumers = [span for span in collector.spans if span.name.startswith("process ")]
+    assert len(consumers) == 5
+    assert {span.parent_span_id for span in consumers} == producers
+    outcomes = sorted(attributes(span)["qcore.outcome"] for span in consumers)
+    assert outcomes == ["crash", "failure", "success", "success", "success"]
+    assert len(collector.named("select")) == 3
+    assert collector.metrics["messaging.process.duration"]
+    assert not collector.canaries()
+
+
+def test_an_endpoint_that_hangs_delays_no_task(
+    running: Callable[..., tuple[App, Cluster]], collector: Collector
+) -> None:
+    """Tasks are run, and the cluster stops in time."""
+    collector.holds.set()
+    app, cluster = running()
+
+    jobs = [app.enqueue("traced_tasks.pay", "card") for _ in range(100)]
+    assert {ended(job).state for job in jobs} == {State.FAILED}
+    began = time.monotonic()
+    cluster.stop()
+
+    assert time.monotonic() - began < 30

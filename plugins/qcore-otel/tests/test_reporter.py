@@ -1,0 +1,308 @@
+"""What a collector gets of a run and of a failure."""
+
+from __future__ import annotations
+
+import time
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from qcore.errors import ConfigError, ReportLost
+from qcore.hookspecs import EnqueueEvent, ExecuteEvent
+from qcore.interfaces import ErrorReport
+from qcore.model import Kind, Outcome, Schedule, TaskInfo
+from qcore_otel import OtelReporter, plugin
+
+from .conftest import KEY, Collector, attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TASK = TaskInfo(id="ab" * 16, name="shop.pay", args=("canary-argument",), attempt=2, group="g")
+FAILED = f"ValueError: no {KEY}"
+
+
+def run(
+    reporter: OtelReporter,
+    task: TaskInfo = TASK,
+    kind: Kind = Kind.SUCCESS,
+    error: str = "",
+    work: Callable[[], object] = lambda: None,
+) -> Context:
+    """Run a task as a worker does, in a context of its own."""
+    context = copy_context()
+    context.run(reporter.qcore_pre_execute, ExecuteEvent(task=task))
+    began = time.time()
+    context.run(work)
+    outcome = Outcome(
+        kind, error=error, traceback=f"Traceback ...\n{error}", started=began, finished=began + 0.25
+    )
+    context.run(reporter.qcore_post_execute, ExecuteEvent(task=task, outcome=outcome))
+    return context
+
+
+def sent(task: TaskInfo = TASK, schedule: Schedule | None = None) -> TaskInfo:
+    """Enqueue a task; return it as its worker gets it."""
+    event = EnqueueEvent(task=task, headers={}, queue="shop", schedule=schedule)
+    plugin.qcore_pre_enqueue(event)
+    return TaskInfo(
+        id=task.id, name=task.name, attempt=1, headers=event.headers, schedule=schedule and schedule.name
+    )
+
+
+def crash(task: TaskInfo = TASK, **fields: Any) -> ErrorReport:
+    """Return the report of a run whose worker died."""
+    given = {"kind": "crash", "summary": "WorkerDied: by a signal", "text": "by a signal", "action": "retry"}
+    return ErrorReport(task=task, queue="shop", **{**given, **fields})
+
+
+def test_a_run_is_a_span_by_the_conventions(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """With the resource of the environment, and the program's own spans below it."""
+    reporter = started()
+
+    def work() -> None:
+        trace.get_tracer("shop").start_span("select").end()
+
+    run(reporter, work=work)
+    reporter.flush(30)
+
+    (span,) = collector.named("process shop.pay")
+    assert span.kind == Span.SPAN_KIND_CONSUMER
+    assert attributes(span) == {
+        "messaging.system": "qcore",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "shop",
+        "messaging.message.id": TASK.id,
+        "qcore.task.name": "shop.pay",
+        "qcore.attempt": 2,
+        "qcore.group": "g",
+        "qcore.outcome": "success",
+    }
+    assert span.status.code == Status.STATUS_CODE_UNSET
+    assert collector.named("select")[0].parent_span_id == span.span_id
+    assert collector.services == {"shop-workers"}
+    assert not collector.canaries()
+
+
+def test_a_failure_is_an_event_of_its_span(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """The status is an error; the report that follows makes no second span; keys are hidden."""
+    reporter = started()
+
+    context = run(reporter, kind=Kind.FAILURE, error=FAILED)
+    context.run(reporter.report, crash(kind="failure", summary=FAILED, text=FAILED))
+    reporter.flush(30)
+
+    (span,) = collector.spans
+    assert (span.status.code, span.status.message) == (Status.STATUS_CODE_ERROR, "ValueError: no ***")
+    (event,) = span.events
+    assert event.name == "exception"
+    assert attributes(event) == {
+        "exception.type": "ValueError",
+        "exception.message": "ValueError: no ***",
+        "exception.stacktrace": "Traceback ...\nValueError: no ***",
+    }
+    assert attributes(span)["error.type"] == "ValueError"
+    assert not collector.canaries()
+
+
+def test_a_crash_is_a_span_of_its_own_in_the_same_trace(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """The worker could not end its span, so the supervisor says what became of the run."""
+    reporter = started()
+    task = sent()
+
+    reporter.report(crash(task))
+    reporter.flush(30)
+
+    (producer,), (span,) = collector.named("send shop.pay"), collector.named("process shop.pay")
+    assert (span.trace_id, span.parent_span_id) == (producer.trace_id, producer.span_id)
+    assert span.status.message == "WorkerDied: by a signal"
+    assert attributes(span)["qcore.outcome"] == "crash"
+    assert attributes(span)["qcore.action"] == "retry"
+
+
+def test_a_worker_goes_on_with_the_trace_of_the_producer(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """By the headers of the W3C; the consumer links to the producer, too."""
+    reporter = started()
+    with trace.get_tracer("shop").start_as_current_span("checkout"):
+        task = sent()
+
+    run(reporter, task)
+    reporter.flush(30)
+
+    (checkout,), (producer,) = collector.named("checkout"), collector.named("send shop.pay")
+    (consumer,) = collector.named("process shop.pay")
+    assert producer.kind == Span.SPAN_KIND_PRODUCER
+    assert producer.parent_span_id == checkout.span_id
+    assert consumer.parent_span_id == producer.span_id
+    assert [link.span_id for link in consumer.links] == [producer.span_id]
+    assert {one.trace_id for one in collector.spans} == {checkout.trace_id}
+    assert set(task.headers) == {"traceparent"}
+
+
+def test_a_schedule_is_named(started: Callable[..., OtelReporter], collector: Collector) -> None:
+    """In both spans."""
+    reporter = started()
+    schedule = Schedule(name="nightly", task="shop.pay", rule="daily", next_run=0.0)
+
+    run(reporter, sent(schedule=schedule))
+    reporter.flush(30)
+
+    assert [attributes(span)["qcore.schedule"] for span in collector.spans] == ["nightly"] * 2
+
+
+def test_a_trace_that_is_not_sampled_costs_no_header_of_its_own(
+    started: Callable[..., OtelReporter], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All such messages have the same, so their worker plans them once; what they start is not sampled."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    reporter = started()
+    first, second = sent(), sent()
+    seen: list[bool] = []
+
+    def work() -> None:
+        with trace.get_tracer("shop").start_as_current_span("select") as span:
+            seen.append(span.is_recording())
+            assert sent().headers == first.headers
+
+    run(reporter, first, kind=Kind.FAILURE, error=FAILED, work=work)
+    reporter.flush(30)
+
+    assert first.headers == second.headers == {"otel-sampled": "0"}
+    assert seen == [False]
+    assert collector.spans == []
+
+
+def test_without_the_sdk_a_message_stays_as_it_is(collector: Collector) -> None:
+    """Importing the API alone sets up nothing."""
+    del collector
+
+    assert sent().headers == {}
+
+
+def test_durations_are_a_histogram(started: Callable[..., OtelReporter], collector: Collector) -> None:
+    """By task and error; sent messages are counted where they are enqueued."""
+    reporter = started()
+    sent()
+    run(reporter)
+    run(reporter, kind=Kind.FAILURE, error=FAILED)
+    run(reporter, kind=Kind.TIMEOUT, error="")
+    reporter.flush(30)
+
+    found = {
+        attributes(point).get("error.type"): point
+        for point in collector.metrics["messaging.process.duration"]
+    }
+    assert set(found) == {None, "ValueError", "timeout"}
+    assert found[None].count == 1
+    assert 0.2 < found[None].sum < 0.3
+    assert attributes(found[None]) == {
+        "messaging.system": "qcore",
+        "messaging.operation.name": "process",
+        "messaging.destination.name": "shop",
+        "qcore.task.name": "shop.pay",
+    }
+    assert [point.as_int for point in collector.metrics["messaging.client.sent.messages"]][-1] >= 1
+
+
+def test_metrics_can_be_left_out(started: Callable[..., OtelReporter], collector: Collector) -> None:
+    """Then only traces are sent."""
+    reporter = started(metrics=False)
+    run(reporter)
+    reporter.flush(30)
+
+    assert len(collector.spans) == 1
+    assert collector.metrics == {}
+
+
+def test_the_programs_own_provider_is_used(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """Nothing is set up twice."""
+    exporter = InMemorySpanExporter()
+    own = TracerProvider()
+    own.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(own)
+
+    reporter = started(metrics=False)
+    run(reporter)
+    reporter.flush(30)
+
+    assert [span.name for span in exporter.get_finished_spans()] == ["process shop.pay"]
+    assert collector.spans == []
+
+
+def test_a_disabled_sdk_does_nothing(
+    started: Callable[..., OtelReporter], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs go on."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    reporter = started()
+    run(reporter, sent(), kind=Kind.FAILURE, error=FAILED)
+    reporter.report(crash())
+    reporter.flush(1)
+
+    assert collector.posted == []
+
+
+def test_wrong_settings_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster does not start."""
+    with pytest.raises(ConfigError) as caught:
+        OtelReporter(metrics="often", endpoint="x")  # type: ignore[arg-type]  # that is what is wrong
+
+    assert "error_reporter.otel.endpoint: there is no such setting" in str(caught.value)
+    assert "error_reporter.otel.metrics: got 'often'; it must be true or false" in str(caught.value)
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "carrier-pigeon")
+    with pytest.raises(ConfigError, match="no exporter 'carrier-pigeon' is installed"):
+        OtelReporter().preload()
+
+
+# -- a service that is away -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [0, 400, 429], ids=["dead", "refusing", "limiting"])
+def test_an_endpoint_that_takes_nothing_is_told_of(
+    started: Callable[..., OtelReporter], collector: Collector, status: int
+) -> None:
+    """The report after it says how many spans are lost."""
+    reporter = started(metrics=False)
+    if status:
+        collector.status = status
+    else:
+        collector.close()
+
+    run(reporter)
+    reporter.flush(30)
+
+    with pytest.raises(
+        ReportLost, match="the OTLP endpoint takes nothing; spans of this process lost so far: 1"
+    ):
+        reporter.report(crash())
+
+
+def test_an_endpoint_that_hangs_ends_no_flush_late(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """A worker is stopped in time; what waits is lost."""
+    reporter = started()
+    collector.holds.set()
+    run(reporter)
+    began = time.monotonic()
+
+    reporter.flush(0.2)
+
+    assert time.monotonic() - began < 20
