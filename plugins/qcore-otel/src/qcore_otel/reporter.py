@@ -237,7 +237,7 @@ def _flush(provider: Any, seconds: float) -> None:  # noqa: ANN401 - of traces o
     try:
         provider.force_flush(int(seconds * 1000))
     except Exception as exc:  # noqa: BLE001 - logged; the SDK raises whatever its exporters do
-        _log.warning("what waits could not be sent within %.3g seconds: %s", seconds, exc)
+        _log.warning("what waits could not be sent within %.3g s: %s", seconds, exc)
 
 
 def _type(error: str, kind: str) -> str:
