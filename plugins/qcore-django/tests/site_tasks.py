@@ -55,3 +55,21 @@ def note(task: TaskResult) -> None:
 async def note_later(task: TaskResult) -> None:
     """Do the same, as a coroutine."""
     note(task)
+
+
+def group(name: str) -> dict[str, Any]:
+    """Read a row, write one, and tell by which connection."""
+    from django.contrib.auth.models import Group
+    from django.db import connection
+
+    found = Group.objects.filter(name=name).count()
+    Group.objects.create(name=f"by {name}")
+    return {"found": found, "atomic": connection.in_atomic_block, "connection": id(connection.connection)}
+
+
+def group_once(name: str) -> None:
+    """Write a row in a savepoint."""
+    from django.db import transaction
+
+    with transaction.atomic():
+        group(name)

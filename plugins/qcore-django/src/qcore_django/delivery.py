@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
 
-from qcore.delivery import BrokerDelivery, GivenBroker, deliver
+from qcore.delivery import BrokerDelivery, Delivery, GivenBroker
 from qcore.inline import run_inline
 
 if TYPE_CHECKING:
@@ -36,25 +37,39 @@ def at_commit(database: str) -> Iterator[None]:
         _AT_COMMIT.reset(token)
 
 
-class SiteDelivery(BrokerDelivery):
-    """Enqueues messages, when a transaction is committed if that is asked for.
+class AtCommit(Delivery):
+    """Has messages delivered when a transaction is committed, if that is asked for."""
 
-    What has the option `sync` runs in this process, and what it raises reaches the caller.
-    """
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
 
     def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
         """Deliver messages now, or have them delivered at the commit."""
         database = _AT_COMMIT.get()
         if not database:
-            self._deliver(runtime, sealed)
+            self._delivery.deliver(runtime, sealed)
             return
         keyed = next((one.call.name for one in sealed if one.unique), None)
         if keyed is not None:
             msg = f"on_commit= of {keyed}: it excludes unique=, whose key no rollback would release"
             raise ValueError(msg)
-        transaction.on_commit(lambda: deliver(_Now(self), runtime, sealed), using=database)
+        transaction.on_commit(lambda: self._delivery.deliver(runtime, sealed), using=database)
 
-    def _deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+    def deliver_flow(self, runtime: Runtime, sealed: Sequence[Sealed], *, delays: bool) -> None:
+        """Do the same for the first messages of a flow."""
+        database = _AT_COMMIT.get()
+        if database:
+            flow = partial(self._delivery.deliver_flow, runtime, sealed, delays=delays)
+            transaction.on_commit(flow, using=database)
+        else:
+            self._delivery.deliver_flow(runtime, sealed, delays=delays)
+
+
+class SiteDelivery(BrokerDelivery):
+    """Enqueues messages; what has the option `sync` runs here, and what it raises reaches the caller."""
+
+    def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
+        """Deliver messages."""
         queued = [one for one in sealed if not one.sync]
         if queued:
             super().deliver(runtime, queued)
@@ -62,15 +77,12 @@ class SiteDelivery(BrokerDelivery):
             run_inline(runtime, [one for one in sealed if one.sync], raises=True)
 
 
-class _Now(BrokerDelivery):
-    """Delivers what has waited for its commit."""
-
-    def __init__(self, delivery: SiteDelivery) -> None:
-        self._delivery = delivery
+class HereDelivery(Delivery):
+    """Runs messages in this process; what they raise reaches the caller."""
 
     def deliver(self, runtime: Runtime, sealed: Sequence[Sealed]) -> None:
-        """Deliver messages."""
-        self._delivery._deliver(runtime, sealed)  # noqa: SLF001 - of this module
+        """Run messages and everything that follows from them."""
+        run_inline(runtime, sealed, raises=True)
 
 
 class Through:

@@ -8,10 +8,13 @@ from django.core.signals import setting_changed
 
 from qcore import App
 from qcore_django import settings
-from qcore_django.delivery import SiteDelivery
+from qcore_django.delivery import AtCommit, SiteDelivery
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from qcore import Config
+    from qcore.delivery import Delivery
 
 
 class SiteApp(App):
@@ -19,7 +22,7 @@ class SiteApp(App):
 
     def __init__(self) -> None:
         super().__init__()
-        self._switch.delivery = SiteDelivery()
+        self._switch.delivery = AtCommit(SiteDelivery())
 
     @property
     def config(self) -> Config:
@@ -27,6 +30,10 @@ class SiteApp(App):
         if self._config is None:
             self._config = settings.load(self._plugins)
         return self._config
+
+    def deliver_to(self, delivery: Delivery) -> AbstractContextManager[None]:
+        """Have `delivery` take what is enqueued in this block, at a commit if that is asked for."""
+        return super().deliver_to(AtCommit(delivery))
 
     def reread(self) -> None:
         """Close connections; the next use reads the settings again."""
