@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -22,8 +23,21 @@ from qcore_testing.beside_garbage import check_tasks_run_beside_garbage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: messages of a long queue; the planner decides by their number
-MANY = 100_000
+#: a long queue; the planner decides by the number of messages
+FILL = """INSERT INTO qcore_message (queue, due, token, body)
+    SELECT 'q', %s + number, %s, 'body' FROM generate_series(1, 100000) AS new (number)"""
+#: statements of a worker, their parameters and the index that each reads
+INDEXED = {
+    "NEXT": ({"queue": "q"}, "qcore_message_due"),
+    "ACK": ({"old_token": 7, "seqs": [1, 2, 3]}, "qcore_message_pkey"),
+    "HELD": ({"old_token": 7, "old_seq": 1}, "qcore_message_pkey"),
+    "EXTEND": ({"old_token": 7, "seqs": [1, 2], "seconds": 60.0}, "qcore_message_pkey"),
+    "RETRY": (
+        {"old_token": 7, "old_seq": 1, "delay": 0.0, "failures": 0, "crashes": 0},
+        "qcore_message_pkey",
+    ),
+}
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-postgresql.md"
 
 
 @pytest.fixture
@@ -87,11 +101,7 @@ def test_a_lease_reads_as_many_rows_as_it_takes(
     """However long the queue is, and however much of it is leased or delayed, an index is read."""
     broker.ping()
     look = server.connect(namespace)
-    look.execute(
-        """INSERT INTO qcore_message (queue, due, token, body)
-        SELECT 'q', %s + number, %s, 'body' FROM generate_series(1, %s) AS new (number)""",
-        (*((0.0, None) if others == "ready" else (4e9, 7)), MANY),
-    )
+    look.execute(FILL, (0.0, None) if others == "ready" else (4e9, 7))
     look.execute("ANALYZE qcore_message")
     texts = Texts(find(settings).dialect)
     text, constants, *_ = texts.of(messages.CLAIM)
@@ -105,6 +115,47 @@ def test_a_lease_reads_as_many_rows_as_it_takes(
     assert "Index Scan using qcore_message_due" in plan or "Index Only Scan using qcore_message_due" in plan
     assert "Sort" not in plan, plan
     assert "Rows Removed" not in plan, plan
+
+
+@pytest.mark.parametrize("others", ["ready", "leased"])
+def test_the_page_shows_the_plan_of_a_lease(
+    broker: SqlBroker, settings: Settings, server: Any, namespace: str, others: str
+) -> None:
+    """What the page shows is the plan that the server chooses, with statistics of a long queue."""
+    broker.ping()
+    with server.connect(namespace) as look:
+        look.execute(FILL, (0.0, None) if others == "ready" else (4e9, 7))
+        look.execute("ANALYZE qcore_message")
+        text, constants, *_ = Texts(find(settings).dialect).of(messages.CLAIM)
+        values = {**constants, "queue": "q", "limit": 10, "new_token": 1, "seconds": 60.0}
+        plan = [row[0] for row in look.execute(f"EXPLAIN (COSTS OFF) {text}", values)]
+
+    shown = PAGE.read_text(encoding="utf-8").partition("## A long queue")[2].partition("```text\n")[2]
+    assert shown.partition("```")[0].splitlines() == plan
+
+
+def test_no_statement_of_a_worker_reads_the_whole_queue(
+    broker: SqlBroker, settings: Settings, server: Any, namespace: str
+) -> None:
+    """Each finds its rows by an index, as the server plans it: nobody forbids it to read the table."""
+    broker.ping()
+    texts = Texts(find(settings).dialect)
+    with server.connect(namespace) as look:
+        look.execute(FILL, (4e9, 7))
+        look.execute("ANALYZE qcore_message")
+        for name, (values, index) in INDEXED.items():
+            text, constants, *_ = texts.of(getattr(messages, name))
+            ((plan,),) = look.execute(f"EXPLAIN (FORMAT JSON) {text}", {**constants, **values}).fetchall()
+
+            nodes = list(_nodes(plan[0]["Plan"]))
+            assert {one.get("Index Name") for one in nodes} - {None} == {index}, (name, plan)
+            assert not [one for one in nodes if one["Node Type"] in {"Seq Scan", "Sort"}], (name, plan)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
 
 
 @pytest.mark.parametrize("others", ["ready", "leased"])
@@ -131,13 +182,20 @@ def test_a_lease_of_mariadb_reads_an_index(mariadb: Any, others: str) -> None:
     assert float(plan["r_rows"] or 0) <= 10, plan
 
 
-def test_a_lease_of_sqlite_reads_an_index(sqlite: Any) -> None:
+@pytest.mark.parametrize("others", ["ready", "leased"])
+def test_a_lease_of_sqlite_reads_an_index(sqlite: Any, others: str) -> None:
     """Nothing is sorted, and only the ready messages of the queue are looked at."""
     settings = Settings(name="q", sections={"sql": sqlite.url("plan")})
     text, constants, *_ = Texts(find(settings).dialect).of(messages.CHOOSE)
     with contextlib.closing(SqlBroker(settings)) as broker:
         broker.ping()
     with contextlib.closing(sqlite3.connect(find(settings).keywords["database"])) as look:
+        look.execute(
+            """WITH RECURSIVE new (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM new LIMIT 20000)
+            INSERT INTO qcore_message (queue, due, token, body) SELECT 'q', ? + number, ?, 'body' FROM new""",
+            (0.0, None) if others == "ready" else (4e9, 7),
+        )
+        look.execute("ANALYZE")
         values = {**constants, "queue": "q", "limit": 10}
         plan = [row[3] for row in look.execute("EXPLAIN QUERY PLAN " + text, values)]
 
