@@ -187,6 +187,25 @@ def test_a_trace_that_is_not_sampled_costs_no_header_of_its_own(
     assert collector.spans == []
 
 
+def test_a_task_that_runs_inside_of_another_leaves_its_span_alone(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """With `sync` a task runs another in its own context, which may not be sampled."""
+    reporter = started()
+    inner = TaskInfo(id="cd" * 16, name="shop.ship", attempt=1, headers={"otel-sampled": "0"})
+
+    def work() -> None:
+        run(reporter, inner, kind=Kind.FAILURE, error=FAILED)
+        assert trace.get_current_span().is_recording()
+
+    run(reporter, work=work)
+    reporter.flush(30)
+
+    (span,) = collector.spans
+    assert (span.name, attributes(span)["qcore.outcome"]) == ("process shop.pay", "success")
+    assert span.status.code == Status.STATUS_CODE_UNSET
+
+
 def test_without_the_sdk_a_message_stays_as_it_is(collector: Collector) -> None:
     """Importing the API alone sets up nothing."""
     del collector

@@ -135,6 +135,8 @@ class OtelReporter(ErrorReporter):
         """Begin a span that continues the trace of the producer."""
         task = event.task
         _TOLD.set(task.id)
+        # Inside of another task its context is inherited, and that span is not this run's.
+        _SPAN.set(trace.INVALID_SPAN)
         if task.headers.get(UNSAMPLED) == NO:
             attach(self._unsampled)
             return
