@@ -85,7 +85,8 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._left_running: list[tuple[str, subprocess.Popen[str]]] = []
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("QCORE", "XDG", "PYTEST", "COV"))}
+        foreign = ("QCORE", "XDG", "PYTEST", "COV", "DJANGO")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         self._environment = {
             **kept,
             "HOME": str(folder),

@@ -21,8 +21,10 @@ class QcoreDjangoConfig(AppConfig):
         self.verbose_name = settings.label()
 
     def ready(self) -> None:
-        """Have the types of Django travel as arguments."""
-        # It imports models, which are not there before.
+        """Have the types of Django travel as arguments, and the settings checked."""
+        # They import models, which are not there before.
         from qcore_django.arguments import register_types  # noqa: PLC0415 - see above
+        from qcore_django.checks import register_checks  # noqa: PLC0415 - see above
 
         register_types()
+        register_checks()

@@ -26,7 +26,6 @@ class Command(SiteCommand):
         "Runs a cluster in the foreground. Ctrl-C or SIGTERM lets running tasks end; a second one "
         "interrupts them."
     )
-    requires_system_checks = "__all__"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Offer the options that unit files of Django-Q use."""
@@ -42,10 +41,13 @@ class Command(SiteCommand):
             os.environ[settings.CLUSTER] = options["name"]
             app.reread()
         with explained():
+            # Before the checks of the whole site, so that a wrong setting ends with its own exit code.
+            config = app.config
+            self.check()
             if options["run_once"]:
                 _run_once()
             else:
-                run.serve(app.config, app.runtime.plugins)
+                run.serve(config, app.runtime.plugins)
 
 
 def _run_once() -> None:
