@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 import attrs
@@ -128,6 +129,16 @@ def fail_first(times: int, path: str) -> str:
         message = f"run {runs}"
         raise OSError(message)
     return f"run {runs}"
+
+
+def later(path: str, times: int, counted: bool) -> dict[str, Any]:
+    """Ask to run later so many times, then return what this run knows of itself."""
+    note(path)
+    if len(Path(path).read_text().splitlines()) <= times:
+        raise Retry.later(0.1, "the other side is busy", counted=counted)
+    found = who_am_i()
+    assert found is not None
+    return found
 
 
 def blob(size: int) -> bytes:

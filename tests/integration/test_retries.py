@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore import QueueSize, Retry, State
+from qcore import QueueSize, Retry, State, TaskFailed
 from tests.integration import tasks
 from tests.integration.land import final, finals, lines, until
 
@@ -221,3 +221,27 @@ def test_group_and_label_come_back_with_the_result(land: Land) -> None:
     assert (result.group, result.label, result.value) == ("sums", "my first", 3)
     with app.runtime.stores.connection() as store:
         assert [stored.id.hex() for stored in store.group("sums")] == [task_id]
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_task_asks_to_run_later(land: Land, counted: bool) -> None:
+    """A counted run is an attempt; one that is not leaves neither a result nor a trace in the next."""
+    app, _ = land.both(retry=3600, timeout=60)
+    job = app.task(tasks.later).enqueue(str(land.file()), 2, counted)
+
+    assert job.result(wait=60)["attempt"] == (3 if counted else 1)
+    result = job.fetch()
+    assert result is not None
+    assert result.attempts == (3 if counted else 1)
+
+
+def test_a_task_may_ask_as_often_as_it_has_attempts(land: Land) -> None:
+    """With them used up its reason is the error; uncounted ones go on whatever `max_attempts` is."""
+    app, _ = land.both(max_attempts=2)
+    job = app.task(tasks.later).enqueue(str(land.file("a")), 9, counted=True)
+    other = app.task(tasks.later).enqueue(str(land.file("b")), 9, counted=False)
+
+    with pytest.raises(TaskFailed, match="RunLater: the other side is busy"):
+        job.result(wait=60)
+    assert other.result(wait=60)["attempt"] == 1
+    assert app.queue.size().dead_letters == 1

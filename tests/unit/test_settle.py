@@ -72,6 +72,13 @@ ROWS: Final[list[tuple[Kind, dict[str, Any], dict[str, Any], Action, State | Non
     (Kind.CANCELLED, {"redelivers": False}, {}, ACK, FAILED),
     # a stop burns nothing
     (Kind.INTERRUPTED, {}, {"failures": 4, "crashes": 2}, RELEASE, None),
+    # the task's own word: a counted run whatever the policy says, or one that burns nothing
+    (Kind.FAILURE, {"ack_failures": True}, {"delay": 9.0}, RETRY, RETRYING),
+    (Kind.FAILURE, {"max_attempts": 3}, {"delay": 9.0, "failures": 2}, DEAD_LETTER, FAILED),
+    (Kind.FAILURE, {}, {"delay": 9.0, "retryable": False}, RETRY, RETRYING),
+    (Kind.FAILURE, {"redelivers": False}, {"delay": 9.0}, ACK, FAILED),
+    (Kind.POSTPONED, {"ack_failures": True, "max_attempts": 1}, {"delay": 9.0}, RELEASE, None),
+    (Kind.POSTPONED, {"redelivers": False}, {"delay": 9.0}, ACK, FAILED),
     # never executed, never deleted silently
     (Kind.REJECTED, {}, {"reason": "BadSignature: altered"}, DEAD_LETTER, None),
     (Kind.REJECTED, {"ack_failures": True}, {}, DEAD_LETTER, None),
@@ -109,6 +116,7 @@ calls = st.fixed_dictionaries(
         "retryable": st.booleans(),
         "chance": st.floats(0, 1, exclude_max=True),
         "reason": st.text(max_size=5),
+        "delay": st.none() | st.floats(0, 1e6),
     }
 )
 
@@ -202,12 +210,27 @@ def test_the_limits_are_exact_and_counted_apart(rules: Rules, ends: list[Kind]) 
 @given(rules=rules_, call=calls)
 def test_the_wait_before_another_attempt_is_bounded(rules: Rules, call: dict[str, Any]) -> None:
     """It is at most `retry`, or with a back-off of its own `max_delay`; jitter only shortens it."""
-    decision = decide(Kind.FAILURE, rules, **call)
+    decision = decide(Kind.FAILURE, rules, **call | {"delay": None})
 
     if decision.action is RETRY:
         most = rules.retry if rules.backoff is None else rules.max_delay
         least = most / 2 if rules.backoff is None else 0.0
         assert least <= decision.delay <= most
+
+
+@pytest.mark.parametrize("kind", [Kind.FAILURE, Kind.POSTPONED])
+def test_a_task_says_itself_when_it_runs_again(kind: Kind) -> None:
+    """Its delay takes the place of every other: of `retry`, of the back-off, of its longest, of jitter."""
+    rules = Rules(retry=60, backoff=5, max_delay=7, jitter=True)
+
+    assert decide(kind, rules, delay=90.0, failures=3, chance=0.5).delay == 90.0
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "soon"])
+def test_a_delay_that_is_none_is_refused_where_it_is_said(delay: Any) -> None:
+    """The task sees the mistake as its own."""
+    with pytest.raises((ValueError, TypeError), match="delay"):
+        Retry.later(delay)
 
 
 @pytest.mark.parametrize(("failures", "delay"), [(0, 2.0), (1, 4.0), (2, 8.0), (3, 16.0), (6, 100.0)])

@@ -161,6 +161,17 @@ class ResultGone(ResultNotReady):
     """The task has no result any more, or there never was such a task."""
 
 
+class RunLater(QcoreError):
+    """A task asks to run again later; see `Retry.later`."""
+
+    def __init__(self, delay: float, reason: str = "", *, counted: bool = True) -> None:
+        super().__init__(reason or f"run again in {delay:g} s")
+        #: seconds
+        self.delay = delay
+        #: whether this run counts as a failed attempt
+        self.counted = counted
+
+
 class SkipTask(QcoreError):
     """A pre_enqueue or pre_execute hook skips this task."""
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import attrs
 
+from qcore.errors import RunLater
 from qcore.model import Action, Kind, Settlement, State
 from qcore.validators import boolean, integer, refuse, seconds
 from qcore.wording import counted
@@ -45,6 +46,23 @@ class Retry:
         seconds("max_delay", self.max_delay)
         boolean("jitter", self.jitter)
         _exceptions("on", self.on)
+
+    @staticmethod
+    def later(delay: float, reason: str = "", *, counted: bool = True) -> RunLater:
+        """Return an exception for a task to raise when it is to run again later.
+
+        Args:
+            delay: seconds until then, in place of the back-off.
+            reason: a text for logs and results.
+            counted: this run is a failed attempt, which `max_attempts` limits; otherwise nothing is
+                counted or stored, and the task may do this for ever.
+
+        Raises:
+            ValueError: the delay is out of range.
+
+        """
+        seconds("delay", delay)
+        return RunLater(float(delay), str(reason), counted=counted)
 
     def names(self) -> list[str] | None:
         """Return the names of the exceptions in `on`; None = all exceptions."""
@@ -149,6 +167,7 @@ def decide(
     retryable: bool = True,
     chance: float = 0.0,
     reason: str = "",
+    delay: float | None = None,
 ) -> Decision:
     """Return what becomes of a message.
 
@@ -161,12 +180,20 @@ def decide(
         retryable: the task's own policy allows another run after this exception.
         chance: random number in [0, 1) for jitter.
         reason: why a message was rejected.
+        delay: seconds after which the task asks to run again; None = it does not ask.
 
     """
     if kind is Kind.SUCCESS:
         return Decision(Action.ACK, State.SUCCESS)
     if kind is Kind.FAILURE or kind is Kind.TIMEOUT:
-        return _failed(kind, rules, failures + 1, crashes, retryable=retryable, chance=chance)
+        if delay is None:
+            return _failed(kind, rules, failures + 1, crashes, retryable=retryable, chance=chance)
+        own = attrs.evolve(rules, ack_failures=False, retry=delay, backoff=None, jitter=False)
+        return _failed(kind, own, failures + 1, crashes, retryable=True, chance=0.0)
+    if kind is Kind.POSTPONED:
+        if not rules.redelivers:
+            return Decision(Action.ACK, State.FAILED, failures=failures, crashes=crashes)
+        return release_after(delay or 0.0)
     if kind is Kind.CRASH:
         return _crashed(rules, failures, crashes + 1)
     if kind is Kind.UNKNOWN_KEY and deliveries < MAX_UNKNOWN_KEY:

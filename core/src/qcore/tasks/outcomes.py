@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from qcore.errors import DecodeError
+from qcore.errors import DecodeError, RunLater
 from qcore.model import Kind, Outcome
 from qcore.tasks.tracebacks import format_error, format_traceback
 from qcore.wording import counted
@@ -43,13 +43,15 @@ def interruption(kind: Kind, timeout: float) -> str:
 
 def failure(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
     """Return the outcome of a task that raised."""
+    later = exc if isinstance(exc, RunLater) else None
     return Outcome(
-        Kind.FAILURE,
+        Kind.FAILURE if later is None or later.counted else Kind.POSTPONED,
         None,
         format_error(exc),
         format_traceback(exc),
         # SystemExit and the like are failures as well; only the task's own policy excludes them.
-        retryable=plan.is_retryable(exc),
+        retryable=later is not None or plan.is_retryable(exc),
+        delay=None if later is None else later.delay,
         started=started,
         finished=time.time(),
     )

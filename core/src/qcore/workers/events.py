@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qcore.hookspecs import SettledEvent
 from qcore.model import Action, Kind
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from qcore_reports.log_limit import LogLimit
 
 _log = logging.getLogger("qcore.worker")
+
+_RUNS_AGAIN: Final = frozenset({Action.RETRY, Action.RELEASE})
 
 
 class SettledEvents:
@@ -83,11 +85,12 @@ def log_skipped(log: LogLimit, message: LeasedMessage, kind: Kind, text: str) ->
 
 def log_failed(message: LeasedMessage, outcome: Outcome, decision: Decision) -> None:
     """Log in one line how a run failed, and what becomes of the message."""
-    if decision.action is Action.RETRY:
-        next_step = f"again in {decision.delay:.3g} s"
-    else:
-        next_step = decision.action.name
-    _log.warning(
+    runs_again = decision.action in _RUNS_AGAIN
+    # What the task asked for itself is not a trouble.
+    level = logging.INFO if runs_again and outcome.delay is not None else logging.WARNING
+    next_step = f"again in {decision.delay:.3g} s" if runs_again else decision.action.name
+    _log.log(
+        level,
         "task %s (%s) attempt %d: %s; %s",
         message.opened.id.hex(),
         line(message.plan.name),

@@ -239,6 +239,7 @@ def judge(one: LeasedMessage, outcome: Outcome) -> Decision:
         retryable=outcome.retryable,
         chance=random.random(),  # noqa: S311 - jitter
         reason=outcome.error,
+        delay=outcome.delay,
     )
 
 

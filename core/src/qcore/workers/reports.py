@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.interfaces import ErrorReport
-from qcore.model import Kind, TaskInfo
+from qcore.model import Kind, State, TaskInfo
 
 if TYPE_CHECKING:
     from qcore.model import Outcome
@@ -36,6 +36,9 @@ class RunReports:
     ) -> None:
         """Report how a message failed; it was not run if nothing was raised."""
         if not self._reporters or outcome.kind in _NOT_REPORTED:
+            return
+        if outcome.delay is not None and decision.state is not State.FAILED:
+            # The task asked to run later; that it may not is reported.
             return
         plan = message.plan
         report = ErrorReport(
