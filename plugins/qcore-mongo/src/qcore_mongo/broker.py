@@ -14,8 +14,7 @@ import pymongo
 from qcore import call_limit
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
-from qcore.model import Delivery, QueueSize
-from qcore_mongo import dead_letters, foreign, key_ids, messages, pending
+from qcore_mongo import counts, dead_letters, foreign, key_ids, messages, pending
 from qcore_mongo.client import CLOSE_TIMEOUT, Client, Document
 from qcore_mongo.ended import Ended
 from qcore_mongo.indexes import READY, Kind
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from qcore.interfaces import Settings
-    from qcore.model import DeadLetter, Outgoing, Settlement
+    from qcore.model import DeadLetter, Delivery, Outgoing, QueueSize, Settlement
 
 _log = logging.getLogger("qcore_mongo.broker")
 
@@ -33,8 +32,6 @@ _log = logging.getLogger("qcore_mongo.broker")
 MAX_BATCH: Final = 1000
 #: seconds between searches for unfinished slots of schedules, while a worker is idle
 PENDING_INTERVAL: Final = 1.0
-#: up to this number, ready messages are counted exactly
-_MAX_EXACT_COUNT: Final = 100_000
 #: a worker reads at most this many batches ahead, when other workers claim the same messages
 _MAX_AHEAD: Final = 64
 _ORDER: Final = [("at", 1), ("seq", 1)]
@@ -221,25 +218,11 @@ class MongoBroker(Broker):
 
     def size(self) -> QueueSize:
         """Count the messages by state; a large number of ready messages is the server's estimate."""
-        collection = self._client.collection(Kind.MESSAGES)
-        filters: dict[str, Document] = {
-            "waiting": messages.WAITING_FILTER,
-            "leased": {"owner": {"$exists": True}, "$expr": {"$gt": ["$at", "$$NOW"]}},
-            "dead": {"dead": {"$exists": True}},
-        }
-        pipeline = messages.counting("ready", messages.READY_FILTER, _MAX_EXACT_COUNT)
-        for name, wanted in filters.items():
-            part = messages.counting(name, wanted)
-            pipeline.append({"$unionWith": {"coll": collection.name, "pipeline": part}})
-        counts = self._client.do(lambda: list(collection.aggregate(pipeline)), repeatable=True)
-        found = {one["name"]: one["count"] for one in counts}
-        waiting, leased, dead_letters = (found.get(name, 0) for name in filters)
-        ready = found.get("ready", 0)
-        if ready == _MAX_EXACT_COUNT:
-            ready = self._client.do(collection.estimated_document_count) - waiting - dead_letters
-        return QueueSize(
-            ready=ready, leased=leased, delayed=max(0, waiting - leased), dead_letters=dead_letters
-        )
+        return counts.size(self._client)
+
+    def peek(self) -> bytes | None:
+        """Read the message that is leased next."""
+        return counts.first(self._client)
 
     def purge(self) -> int:
         """Remove ready and delayed messages, ten batches at a time; return how many."""
