@@ -149,3 +149,48 @@ def test_a_site_on_mariadb_does_so_too(orm_site: Any, tmp_path: Path) -> None:
     followed(orm_site, tmp_path / "held", lambda _: None)
 
     assert len(os.listdir(tmp_path / "held")) == 1
+
+
+TESTS = """
+from concurrent.futures import ThreadPoolExecutor
+
+from django.test import TestCase, TransactionTestCase
+
+from qcore_django import app
+from shop.tasks import nightly
+
+
+class InTransaction(TestCase):
+    def test_first(self):
+        self.assertEqual(app.queue.size().ready, 0)
+        nightly.using(unique=True).enqueue()
+        self.assertEqual(app.queue.size().ready, 1)
+
+    def test_second(self):
+        self.test_first()
+
+
+class Committed(TransactionTestCase):
+    def test_it(self):
+        app.queue.clear()
+        nightly.enqueue()
+        self.assertEqual(app.queue.size().ready, 1)
+
+    def test_threads(self):
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda _: nightly.enqueue(), range(4)))
+"""
+
+
+@pytest.mark.parametrize("server", ["sqlite", "postgresql18"], indirect=True)
+def test_the_tests_of_a_site_use_its_test_database(orm_site: Any) -> None:
+    """What a TestCase has enqueued is gone after it, and the database can be dropped in the end."""
+    (orm_site.folder / "shop" / "tests.py").write_text(TESTS)
+    with (orm_site.folder / "mysite" / "settings.py").open("a") as file:
+        file.write("DATABASES['default']['OPTIONS'].pop('options', None)\n")
+
+    said = orm_site.manage("test", "--noinput")
+
+    assert "Ran 4 tests" in said
+    assert "OK" in said
+    assert "Destroying test database" in said

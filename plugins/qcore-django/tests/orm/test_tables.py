@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from qcore.errors import BackendError, BackendRejected, QueueMissing
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_django.orm.address import find
+from qcore_django.orm.checks import check
 from qcore_django.orm.stores import OrmBroker
 from qcore_sql import SqlBroker
 from qcore_sql.schema import METADATA, VERSION
@@ -133,6 +135,21 @@ def test_a_file_that_cannot_be_written_is_told(server: Any, namespace: str, alia
         with pytest.raises(BackendError, match="it cannot be written"):
             broker.enqueue([MESSAGE])
         broker.close()
+
+
+@pytest.mark.parametrize("server", ["sqlite"], indirect=True)
+def test_the_doctor_says_what_a_site_lacks(server: Any, namespace: str, alias: str) -> None:
+    """With the options of the page it finds nothing, without them it names both."""
+    assert "lacks" not in check(Settings(name="q", sections={"orm": alias}))
+    entry = described(server, "other")
+    with added({**entry, "OPTIONS": {}}) as plain:
+        create_tables(plain)
+
+        said = check(Settings(name="q", sections={"orm": plain}))
+
+    assert re.search(
+        rf"tables of version {VERSION}; .*lacks `transaction_mode` IMMEDIATE.* and `init_command`", said
+    )
 
 
 @pytest.mark.parametrize("server", ["postgresql18"], indirect=True)

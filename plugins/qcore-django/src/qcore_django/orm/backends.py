@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
     from qcore_sql.address import Address
     from qcore_sql.backend import Raw
+    from qcore_sql.compiled import Cursor
     from qcore_sql.postgresql_wait import Connection
 
 #: parameters that Django gives to psycopg, and that are of its own use of a connection
 _OF_DJANGO: Final = ("cursor_factory", "context")
 #: parameters that Django gives to its driver of MariaDB, and that are set by ours
 _SET_BY_US: Final = ("conv", "charset", "client_flag", "autocommit", "use_unicode", "sql_mode")
+#: what begins a transaction of SQLite that waits for others
+_WRITING: Final = frozenset({"IMMEDIATE", "EXCLUSIVE"})
 #: what mysqlclient takes as `ssl_mode` -> what PyMySQL takes
 _SSL_MODES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
@@ -126,6 +129,18 @@ class OrmSqlite(OfSite, Sqlite):
         with closing(connection.cursor()) as cursor:
             cursor.execute(f"PRAGMA busy_timeout = {round(1000 * address.settings.timeout)}")
         return connection
+
+    def check(self, cursor: Cursor, title: str) -> str:
+        """Return what the doctor says about it, and which options the site lacks."""
+        options = connections.settings[self.alias].get("OPTIONS", {})
+        lacking = []
+        if str(options.get("transaction_mode")).upper() not in _WRITING:
+            lacking.append("`transaction_mode` IMMEDIATE, without which the site may find the file locked")
+        cursor.execute("PRAGMA journal_mode")
+        if cursor.fetchall()[0][0] != "wal":
+            lacking.append("`init_command` PRAGMA journal_mode = WAL, without which readers delay writers")
+        said = super().check(cursor, title)
+        return f"{said}; {self.setting} lacks {' and '.join(lacking)}" if lacking else said
 
 
 #: kind of a database, as Django calls it -> how we connect to it

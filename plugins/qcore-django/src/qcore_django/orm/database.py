@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from django.core import mail
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError, atomic
@@ -99,6 +100,8 @@ class OrmDatabase(Database):
         if self._of_worker:
             return None
         wrapper = connections[self._alias]
+        if _is_tested():
+            return wrapper
         if wrapper.vendor == "sqlite":
             # A transaction that Django begins on a file may fail where another process writes, instead
             # of waiting for it. What is in memory has no other connection.
@@ -111,6 +114,7 @@ class OrmDatabase(Database):
     def _by_caller(self, caller: BaseDatabaseWrapper, *, check: bool = True) -> Iterator[Session]:
         """Lend a connection of Django's, to a database with our tables if that is to be checked."""
         self._refuse_if_closed()
+        was_open = caller.connection is not None
         is_free = caller.get_autocommit() and not caller.in_atomic_block
         try:
             with caller.cursor() as cursor:
@@ -131,6 +135,9 @@ class OrmDatabase(Database):
                 # as Django does between two requests
                 caller.close()
             raise original from exc
+        finally:
+            if is_free and not was_open:
+                caller.close()
 
     def _check(self, caller: BaseDatabaseWrapper, session: Session) -> None:
         """Refuse a database without our tables; it is asked once in a process."""
@@ -138,6 +145,11 @@ class OrmDatabase(Database):
         if not pool.name:
             found = tables.read(session.cursor, self.address, texts_of(caller.vendor))
             pool.name = tables.name_of(found, self.address)
+
+
+def _is_tested() -> bool:
+    """Return whether a test runner has set this process up; it drops databases, which nobody may then use."""
+    return hasattr(mail, "outbox")
 
 
 def _wrapper_of(connection: Any) -> BaseDatabaseWrapper | None:  # noqa: ANN401 - of any library
