@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.management import call_command
 from django.db import connections
+from django.db.migrations.loader import MigrationLoader
 
 from qcore.errors import BackendError, BackendRejected, QueueMissing
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_django.orm.address import find
 from qcore_django.orm.checks import check
+from qcore_django.orm.creation import MigrateTables
 from qcore_django.orm.stores import OrmBroker
 from qcore_sql import SqlBroker
 from qcore_sql.schema import METADATA, VERSION
@@ -45,6 +47,20 @@ def empty(server: Any, namespace: str) -> Iterator[str]:
     """Return the alias of a database without the tables."""
     with added(described(server, namespace)) as alias:
         yield alias
+
+
+@pytest.fixture
+def look_at(empty: str) -> Callable[..., list[Any]]:
+    """Return a function that executes SQL in it."""
+
+    def look(text: str) -> list[Any]:
+        with connections[empty].cursor() as cursor:
+            cursor.execute(text)
+            found = list(cursor.fetchall()) if cursor.description else []
+        connections[empty].close()
+        return found
+
+    return look
 
 
 def broker_of(alias: str, **fields: Any) -> OrmBroker:
@@ -82,6 +98,36 @@ def test_migrate_creates_the_tables_and_takes_them_back(empty: str) -> None:
         assert connections[empty].introspection.table_names(cursor) == ["django_migrations"]
     with pytest.raises(BackendError, match=r"run python manage\.py migrate"):
         broker.size()
+    broker.close()
+
+
+def test_each_version_of_the_tables_has_a_migration() -> None:
+    """Who changes the tables of qcore-sql adds one here, so that sites that were migrated before have it."""
+    found = [
+        operation.version
+        for (app, _), migration in sorted(MigrationLoader(None).disk_migrations.items())
+        if app == "qcore_django"
+        for operation in migration.operations
+        if isinstance(operation, MigrateTables)
+    ]
+
+    assert found == list(range(2, VERSION + 1))
+
+
+def test_tables_of_an_older_version_are_migrated(empty: str, look_at: Callable[..., Any]) -> None:
+    """A site that was migrated before finds its messages again."""
+    create_tables(empty)
+    broker = broker_of(empty)
+    broker.enqueue([MESSAGE])
+    broker.close()
+    look_at("UPDATE qcore_schema SET version = 1")
+    broker = broker_of(empty)
+    with pytest.raises(BackendRejected, match=rf"have version 1, .*needs {VERSION}; run python manage"):
+        broker.size()
+    call_command("migrate", "qcore_django", database=empty, verbosity=0)
+
+    assert broker.size().ready == 1
+    assert look_at("SELECT version FROM qcore_schema") == [(VERSION,)]
     broker.close()
 
 
