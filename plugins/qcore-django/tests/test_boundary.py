@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 from django.utils import timezone, translation
 
@@ -54,6 +56,26 @@ def test_a_connection_lives_as_long_as_at_requests(
     worker.before_task()
 
     assert (other.connection is opened) is stays
+
+
+def test_connections_of_asynchronous_tasks_are_treated_likewise(
+    other: BaseDatabaseWrapper, worker: Boundary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django opens them in a thread of its own, where no other thread could close them."""
+    monkeypatch.setitem(other.settings_dict, "CONN_MAX_AGE", 0)
+
+    @sync_to_async
+    def opened() -> bool:
+        before = connections["other"].connection is not None
+        connections["other"].ensure_connection()
+        return before
+
+    assert [asyncio.run(opened()), asyncio.run(opened())] == [False, True]
+    worker.after_task()
+    assert asyncio.run(opened()) is False
+    worker.before_task()
+    assert asyncio.run(opened()) is False
+    worker.after_task()
 
 
 def test_a_transaction_that_a_task_leaves_open_is_rolled_back(

@@ -221,3 +221,14 @@ def test_the_level_of_the_site_counts() -> None:
 
     assert config_of(LOGGING=logging_table).log_level == "ERROR"
     assert config_of(LOGGING=logging_table, Q_CLUSTER={"log_level": "DEBUG"}).log_level == "DEBUG"
+
+
+def test_a_cache_names_the_broker() -> None:
+    """The site has the cache's server as its broker, and what Q_CLUSTER says of Redis itself wins."""
+    caches = {"queue": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://db:6380/2"}}
+
+    found = config_of(CACHES=caches, Q_CLUSTER={"django_redis": "queue"})
+    said = config_of(CACHES=caches, Q_CLUSTER={"django_redis": "queue", "redis": {"host": "other"}})
+
+    assert (found.broker, found.raw["redis"]) == ("redis", {"url": "redis://db:6380/2"})
+    assert said.raw["redis"] == {"host": "other"}

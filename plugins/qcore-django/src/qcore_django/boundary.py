@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from asgiref.sync import SyncToAsync
 from django.core.cache import close_caches
 from django.db import close_old_connections, connections, reset_queries
 from django.utils import timezone, translation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _log = logging.getLogger("qcore.django")
 
@@ -40,16 +44,13 @@ class Boundary:
         """Let go of connections that have become too old or do not answer, once for each task."""
         if self._in_worker and not self._fresh:
             self._fresh = True
-            reset_queries()
-            close_old_connections()
+            _in_each_thread(_begin)
 
     def after_task(self) -> None:
         """Leave nothing of a task to the next: transactions, old connections, language, time zone."""
         if self._in_worker:
             self._fresh = False
-            _end_transactions()
-            close_old_connections()
-            close_caches()
+            _in_each_thread(_end)
             translation.deactivate()
             timezone.deactivate()
 
@@ -60,6 +61,27 @@ def close_connections() -> None:
         one.close()
         if close_pool := getattr(one, "close_pool", None):
             close_pool()
+
+
+def _in_each_thread(act: Callable[[], None]) -> None:
+    """Act in this thread, and in that where Django runs what an asynchronous task asks of a database."""
+    act()
+    # Its connections are of that thread, so that no other could close them.
+    executor = SyncToAsync.single_thread_executor
+    # To submit anything would start the thread, and would wait for ever for one that a fork left behind.
+    if any(one.is_alive() for one in executor._threads):  # noqa: SLF001 - nothing else tells
+        executor.submit(act).result()
+
+
+def _begin() -> None:
+    reset_queries()
+    close_old_connections()
+
+
+def _end() -> None:
+    _end_transactions()
+    close_old_connections()
+    close_caches()
 
 
 def _end_transactions() -> None:
