@@ -1,5 +1,8 @@
 """Settings of the site that the tests of this package run in."""
 
+import json
+import os
+
 SECRET_KEY = "the-key-of-the-site-under-test-0123456789-0123456789"
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "qcore_django"]
 DATABASES = {
@@ -11,3 +14,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "Europe/Berlin"
 LOGGING_CONFIG = None
+TASKS = {
+    "default": {
+        "BACKEND": "qcore_django.backend.QcoreBackend",
+        "QUEUES": ["default", "reports"],
+        "OPTIONS": {"ack_failure": True},
+    }
+}
+# what a test's workers are to read
+Q_CLUSTER = json.loads(os.environ.get("SITE_Q_CLUSTER", "{}"))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: imported in the processes of a site, and in no other process where this package is installed
 _BOUNDARY: Final = "qcore_django.boundary"
 _SIGNALS: Final = "qcore_django.signals"
+_TASK_FLAGS: Final = "qcore_django.task_flags"
+#: the queue of this process, if it is a worker
+_WORKER: Final[dict[str, str]] = {}
 
 
 @hookimpl
@@ -64,6 +67,7 @@ def qcore_worker_start(event: WorkerEvent) -> None:
     """Treat the tasks of this worker as requests of the site."""
     if boundary := _boundary():
         boundary.enter_worker()
+    _WORKER["queue"] = event.queue
     if sending := _sending():
         sending.spawned(event)
 
@@ -98,6 +102,10 @@ def qcore_settled(event: SettledEvent) -> None:
     """Send the signal of a task whose result is stored."""
     if sending := _sending():
         sending.settled(event)
+    if flags := sys.modules.get(_TASK_FLAGS):
+        from qcore_django.shared import app
+
+        flags.forget(app, event, _WORKER.get("queue", ""))
 
 
 def _boundary() -> Boundary | None:

@@ -1,0 +1,59 @@
+"""Tasks of Django's, as its documentation declares them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+try:
+    from django.tasks import task
+except ImportError:
+    from django_tasks import task
+
+
+@task
+def add(a: int, b: int) -> int:
+    """Return the sum."""
+    return a + b
+
+
+@task
+async def later(text: str) -> str:
+    """Return a text, as a coroutine."""
+    return f"later {text}"
+
+
+@task(takes_context=True)
+def of_itself(context: Any, *, key: int) -> dict[str, Any]:
+    """Tell what the context has."""
+    result = context.task_result
+    return {
+        "id": result.id,
+        "attempt": context.attempt,
+        "status": str(result.status),
+        "args": result.args,
+        "kwargs": result.kwargs,
+        "task": result.task.name,
+        "key": key,
+    }
+
+
+@task
+def fail(text: str) -> NoReturn:
+    """Raise an error."""
+    raise ValueError(text)
+
+
+@task
+def strange() -> object:
+    """Return what JSON does not hold."""
+    return object()
+
+
+@task
+def hold(path: str) -> None:
+    """Run until a file is there."""
+    end = time.monotonic() + 45
+    while not Path(path).exists() and time.monotonic() < end:
+        time.sleep(0.02)
