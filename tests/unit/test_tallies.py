@@ -115,6 +115,19 @@ def test_a_clock_that_is_set_back_takes_no_time_away() -> None:
     assert tallies.read()["shop.pay"].seconds == 2.0
 
 
+@pytest.mark.parametrize("seconds", [1e10, 1e30, float("inf"), float("nan")])
+def test_a_clock_that_jumps_stops_no_worker(seconds: float) -> None:
+    """A word has 63 bits, and what does not fit must not end the process that counts."""
+    tallies = table()
+    for _ in range(30):
+        tallies.add("shop.pay", Kind.SUCCESS, seconds=seconds)
+        tallies.add("shop.pay", Kind.SUCCESS, seconds=9e8)
+
+    found = tallies.read()["shop.pay"]
+    assert found.runs == {"success": 60}
+    assert 9e9 < found.seconds < 1e10
+
+
 def test_a_cluster_adds_up_its_workers() -> None:
     """Names that were there stay, so that no count shrinks."""
     first, second = table(), table()

@@ -27,6 +27,9 @@ _RETRIES: Final = _RUNS + len(_KINDS)
 _DEAD_LETTERS: Final = _RETRIES + 1
 _NANOSECONDS: Final = _DEAD_LETTERS + 1
 _ROW: Final = _NANOSECONDS + 1
+#: The largest value of a word, and the seconds above which a time is none: 31 years.
+_MOST: Final = 2**63 - 1
+_LONGEST: Final = 1e9
 #: Bytes of a table: one row more than there are names, for the others.
 TALLIES: Final = (MAX_NAMES + 1) * _ROW * _WORD
 
@@ -58,8 +61,10 @@ class Tallies:
         """
         row, words = self._row(name), self._words
         words[row + _RUNS + _COLUMN[kind]] += count
-        # A clock that is set back while a task runs makes its time negative.
-        words[row + _NANOSECONDS] += max(0, int(seconds * 1e9))
+        # A clock that is set while a task runs makes its time negative, or longer than a word can be.
+        if 0 < seconds < _LONGEST:
+            total = words[row + _NANOSECONDS] + int(seconds * 1e9)
+            words[row + _NANOSECONDS] = min(total, _MOST)
         if action is Action.RETRY:
             words[row + _RETRIES] += count
         elif action is Action.DEAD_LETTER:
