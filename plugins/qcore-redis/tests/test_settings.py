@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -224,3 +225,21 @@ def test_a_primary_is_found_by_its_sentinels(
         sentinel.wait(10)
 
     assert found == [b"small", bytes(20_000)]
+
+
+def test_the_command_line_says_what_to_do_when_it_does_not_answer(tmp_path: Path) -> None:
+    """The commonest reason is a server that was not started, or an address of another machine."""
+    file = tmp_path / "qcore.toml"
+    file.write_text(f'name = "q"\nsecret_key = "{SECRET}"\nredis = "redis://127.0.0.1:1"\n')
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "qcore", "--config", str(file), "info"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert ended.returncode == 69
+    assert "does not answer: " in ended.stderr
+    assert "start it, or correct its address; `qcore doctor` names the file that has it" in ended.stderr

@@ -12,7 +12,7 @@ import click
 from qcore import wording
 from qcore.cli.exit_codes import Exit, exit_of
 from qcore.cli.text import say
-from qcore.errors import ModuleFailed, QcoreError
+from qcore.errors import BackendUnavailable, ModuleFailed, QcoreError
 from qcore.sanitize import clean
 
 #: set to anything but nothing or 0: errors come with their traceback
@@ -35,6 +35,10 @@ def explain(error: BaseException) -> int:
         case ModuleFailed():
             say(clean(error.trace), error=True)
             return _complain(str(error), Exit.FAILED, error)
+        case BackendUnavailable() if "does not answer" in str(error):
+            # The commonest reason is that it was not started, or listens elsewhere.
+            where = "start it, or correct its address; `qcore doctor` names the file that has it"
+            return _complain(f"{error}; {where}", exit_of(error), error)
         case QcoreError():
             return _complain(str(error), exit_of(error), error)
         case BrokenPipeError():
