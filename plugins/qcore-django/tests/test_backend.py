@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from qcore import Cluster, Config
 from qcore_django import app
+from qcore_testing.backends import queue_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,18 +30,21 @@ if not any(map(importlib.util.find_spec, ("django.tasks", "django_tasks"))) and 
 import site_django_tasks as tasks
 
 from qcore_django.backend import InvalidTask, QcoreBackend, base, exceptions, signals
+from qcore_django.testing import captured
 
 STATUS = base.TaskResultStatus
 
 
-@pytest.fixture(autouse=True)
-def site(own_state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(autouse=True, params=["sqlite", pytest.param("redis", marks=pytest.mark.further)])
+def site(request: pytest.FixtureRequest, own_state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give the site queues of the test's own, and its workers the same settings."""
-    table = {"name": "tasks"}
-    monkeypatch.setenv("SITE_Q_CLUSTER", json.dumps(table))
-    with override_settings(Q_CLUSTER=table):
-        yield
-    app.close()
+    with queue_settings(request.param, own_state) as settings:
+        # Without a path each queue has a file of its own.
+        table = {"name": "tasks", **({} if request.param == "sqlite" else settings)}
+        monkeypatch.setenv("SITE_Q_CLUSTER", json.dumps(table))
+        with override_settings(Q_CLUSTER=table):
+            yield
+            app.close()
 
 
 @pytest.fixture
@@ -201,6 +205,19 @@ def test_the_asynchronous_methods_do_the_same(start: Callable[..., Any]) -> None
         return await tasks.add.aget_result(result.id)
 
     assert asyncio.run(asyncio.wait_for(run(), 45)).return_value == 3
+
+
+def test_a_task_that_runs_here_has_ended() -> None:
+    """With `sync` its result is there when it is returned; what it raises reaches the caller."""
+    with override_settings(Q_CLUSTER={"name": "tasks", "sync": True}):
+        result = tasks.of_itself.enqueue(key=1)
+
+        assert (result.status, result.return_value["attempt"]) == (STATUS.SUCCESSFUL, 1)
+        with pytest.raises(ValueError, match="no luck"):
+            tasks.fail.enqueue("no luck")
+        with captured() as caught:
+            assert tasks.add.enqueue(1, 2).status == STATUS.READY
+        assert caught.names == ["qcore_django.backend.runs.site_django_tasks.add"]
 
 
 def test_an_unknown_id_has_no_result() -> None:

@@ -91,8 +91,10 @@ class QcoreBackend(BaseTaskBackend):
             job = there.send([bind(f"{PREFIX}{task.module_path}", tuple(flag.args), flag.kwargs, options)])[0]
         except NotSupported as exc:
             raise InvalidTask(str(exc)) from exc
-        write_flag(there, job.id, flag)
-        result = self._result(task, job.id, flag, status=base.TaskResultStatus.READY)
+        result = self._find(job.id, task.queue_name) if there.config.sync else None
+        if result is None:
+            write_flag(there, job.id, flag)
+            result = self._result(task, job.id, flag, status=base.TaskResultStatus.READY)
         signals.task_enqueued.send_robust(type(self), task_result=result)
         return result
 
