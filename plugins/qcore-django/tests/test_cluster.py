@@ -91,5 +91,8 @@ def test_the_commands_show_the_queue(site: Site) -> None:
     assert "save_limit = 250" in shown
     assert "django-insecure" not in shown
     assert site.manage("qcore", "info").splitlines()[:3] == shown.splitlines()[:3]
+    watched = site.manage("qmonitor", "--run-once")
+    assert watched.splitlines()[:3] == shown.splitlines()[:3]
+    assert "holds the key" not in site.manage("qcore", "doctor")
     assert "no command 'fly'" in site.manage("qcore", "fly", code=2)
     assert "dead-letters" in site.manage("qcore")

@@ -142,7 +142,8 @@ def keys(session: Session) -> Iterator[str | CheckResult]:
         yield CheckResult(Verdict.WARN, "secret key", "one key is listed twice; leave it out once")
     given, file = config.secret_key, config.file
     in_clear = any(not key.startswith(keyfile.FILE) for key in given)
-    if file and in_clear and "QCORE_SECRET_KEY" not in os.environ:
+    # A file of settings that is a program has it from anywhere, which only the program knows.
+    if file and in_clear and config.key_origin == str(file):
         yield from _private(file)
     for key in given:
         if key.startswith(keyfile.FILE):

@@ -39,7 +39,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     plugins = Plugins.discover()
     try:
         unknown = settings.unknown(settings.cluster_table(), plugins)
-        settings.load(plugins)
+        settings.read(plugins)
     except ConfigError as exc:
         return [Error(one, id="qcore_django.E001") for one in exc.problems]
     except PluginError as exc:
@@ -56,7 +56,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
     """
     plugins = Plugins.discover()
     try:
-        config = settings.load(plugins)
+        config = settings.read(plugins)
     except (ConfigError, PluginError):
         # `check_settings` says why.
         return []

@@ -39,18 +39,26 @@ _OURS: Final = frozenset({"ALT_CLUSTERS", "cluster_name", "django_redis", *WITHO
 
 
 def load(plugins: Plugins | None = None) -> Config:
-    """Return the configuration that the settings of this site make.
-
-    Unknown keys are logged, and have no effect.
+    """Return the configuration that the settings of this site make, and log which keys have no effect.
 
     Raises:
         ConfigError: with all problems.
 
     """
     plugins = plugins or Plugins.discover()
-    table = cluster_table()
-    for problem in unknown(table, plugins):
+    for problem in unknown(cluster_table(), plugins):
         _log.warning("%s", problem)
+    return read(plugins)
+
+
+def read(plugins: Plugins) -> Config:
+    """Return the configuration, without a word about keys that have no effect.
+
+    Raises:
+        ConfigError: with all problems.
+
+    """
+    table = cluster_table()
     foreign = unknown_keys(table, plugins)
     own = {key: value for key, value in table.items() if key not in _OURS and key not in foreign}
     alias = table.get("django_redis")

@@ -133,6 +133,7 @@ class Watcher:
             unreadable=unreadable,
             status=broker.capabilities.cluster_status,
             paused=before.paused if before else False,
+            configuration=runtime.config.file_text,
         )
         return attrs.evolve(found, overview=overview)
 
