@@ -13,7 +13,7 @@ from django.test import TestCase, override_settings
 
 from qcore_django import app
 from qcore_django.fixtures import captured_tasks, inline_tasks
-from qcore_django.tasks import async_task, fetch, queue_size, result
+from qcore_django.tasks import async_task, fetch, queue_size, result, result_group
 from qcore_django.testing import CapturedTasks, InlineTasks, inline
 
 if TYPE_CHECKING:
@@ -71,6 +71,34 @@ class Sync(TestCase):
                 async_task(site_tasks.fail, "no luck")
             with pytest.raises(ValueError, match="no luck"):
                 app.enqueue(site_tasks.fail, "no luck")
+
+
+class InDatabase(TestCase):
+    """A site whose queue and results are in the database of its tests."""
+
+    def setUp(self) -> None:
+        """Use the key `orm`."""
+        super().setUp()
+        self.enterContext(override_settings(Q_CLUSTER={"name": "tried", "orm": "default"}))
+
+    def test_results_are_part_of_the_test(self) -> None:
+        """What a task writes and its result are in the transaction of the test, by its connection."""
+        Group.objects.create(name="uncommitted")
+        task_id = async_task(site_tasks.group, "uncommitted", sync=True, group="here")
+
+        assert result(task_id)["connection"] == id(connection.connection)
+        assert result_group("here") == [result(task_id)]
+        with pytest.raises(IntegrityError):
+            async_task(site_tasks.group_once, "uncommitted", sync=True)
+        assert Group.objects.count() == 2
+
+    def test_the_queue_is_part_of_the_test(self) -> None:
+        """What another test enqueued or stored was rolled back with it."""
+        assert (queue_size(), result_group("here")) == (0, None)
+        async_task(site_tasks.add, 1, 2)
+        assert queue_size() == 1
+
+    test_what_another_test_enqueued_is_gone = test_the_queue_is_part_of_the_test
 
 
 class Capturing(CapturedTasks, TestCase):
