@@ -14,6 +14,7 @@ from django.test import TestCase, TransactionTestCase, override_settings
 
 from qcore import App, Config, testing
 from qcore.errors import NotSupported, TaskNameError
+from qcore.messages.workflow import derived_id
 from qcore_django import app
 from qcore_django.tasks import (
     AsyncTask,
@@ -184,6 +185,23 @@ def test_a_callback_that_no_worker_could_import_is_refused() -> None:
     """Where it is given."""
     with pytest.raises(TaskNameError):
         async_task(site_tasks.add, 1, 2, hook=lambda task: task)
+
+
+def test_only_callbacks_that_are_allowed_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A site that allows its own tasks need not allow ours; what it does not allow is not reached by ours."""
+    monkeypatch.setenv("SITE_NOTES", str(tmp_path / "notes"))
+    table = {**settings.Q_CLUSTER, "tasks_allowed": ["site_tasks.*"], "save_limit": 0}
+    with override_settings(Q_CLUSTER=table):
+        async_task(site_tasks.add, 1, 2, sync=True, hook=site_tasks.note)
+        assert (tmp_path / "notes").exists()
+        for hook in ("math.floor", "qcore_django.hooks.called.math.floor"):
+            task_id = async_task(site_tasks.add, 1, 2, sync=True, hook=hook)
+            called = derived_id(bytes.fromhex(task_id), "hook").hex()
+            found = fetch(called)
+            assert found is not None
+            assert "does not match tasks_allowed (site_tasks.*" in found.result
 
 
 def test_what_a_task_raises_in_this_process_reaches_the_caller() -> None:

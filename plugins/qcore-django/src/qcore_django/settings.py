@@ -32,6 +32,8 @@ LABEL: Final = "Django Q"
 CLUSTER: Final = "Q_CLUSTER_NAME"
 #: imported in each worker before anything of the site's
 WORKER_SETUP: Final = "qcore_django.worker_setup"
+#: tasks of ours that call another by its name, and ask `tasks_allowed` for that name
+CHECKED: Final = ("qcore_django.hooks.called.*", "qcore_django.backend.runs.*")
 #: keys that Django-Q reads and that decide nothing here: each is taken without a word
 WITHOUT_EFFECT: Final = frozenset({"cache", "has_replica", "testing"})
 #: keys that are read here, and not by `Config`
@@ -64,7 +66,10 @@ def read(plugins: Plugins) -> Config:
     alias = table.get("django_redis")
     if alias is not None and "redis" not in own:
         own["redis"] = redis_of(alias)
-    config = Config.from_dict({**_defaults(), **own, "preload": _preload(own.get("preload"))}, plugins)
+    made = {"preload": _preload(own.get("preload"))}
+    if isinstance(allowed := own.get("tasks_allowed"), list | tuple):
+        made["tasks_allowed"] = [*allowed, *CHECKED]
+    config = Config.from_dict({**_defaults(), **own, **made}, plugins)
     origin = "" if "secret_key" in own else "SECRET_KEY of the Django settings"
     return attrs.evolve(config, file=_file(), key_origin=origin)
 
