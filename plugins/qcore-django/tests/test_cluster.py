@@ -75,6 +75,9 @@ def test_what_hinders_a_cluster_is_said(site: Site) -> None:
 
     assert "workers: got 'many'" in wrong
     assert "Traceback" not in wrong
+    told = site.manage("qcore", "doctor", code=1, WORKERS="many")
+    assert "ok    plugins" in told
+    assert "fail  configuration" in told
     (site.folder / "shop" / "tasks.py").write_text("import os\n1 / 0\n")
     broken = site.manage("qcluster", code=1)
     assert "your module 'shop.tasks' cannot be imported: ZeroDivisionError: division by zero" in broken

@@ -19,16 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qcore import App, Config
-    from qcore.plugins import Plugins
 
 
 class SiteSession(Session):
     """A run of the command line whose App is that of the site."""
-
-    @property
-    def plugins(self) -> Plugins:
-        """What is installed."""
-        return self.app.runtime.plugins
 
     @property
     def config(self) -> Config:
