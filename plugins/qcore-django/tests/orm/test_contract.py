@@ -38,6 +38,17 @@ ENDLESS = 1e300
 class _Fresh:
     """A database that is new in each test."""
 
+    @pytest.fixture(
+        params=[
+            "sqlite",
+            pytest.param("postgresql18", marks=pytest.mark.further),
+            pytest.param("mariadb", marks=pytest.mark.further),
+        ]
+    )
+    def server(self, request: pytest.FixtureRequest) -> Any:
+        """Return each kind of database; the tests of qcore-sql ask servers the same of these statements."""
+        return request.getfixturevalue(request.param)
+
     @pytest.fixture
     def settings(self, alias: str) -> Callable[..., Settings]:
         """Return a maker of settings of one queue."""
@@ -61,6 +72,11 @@ class _Fresh:
 
 class TestOrmBroker(_Fresh, BrokerContract):
     """OrmBroker keeps to Broker."""
+
+    @pytest.fixture(params=["sqlite", "postgresql18", pytest.param("mariadb", marks=pytest.mark.further)])
+    def server(self, request: pytest.FixtureRequest) -> Any:
+        """Return each kind of database."""
+        return request.getfixturevalue(request.param)
 
     @pytest.fixture
     def make(self, settings: Callable[..., Settings]) -> Callable[..., OrmBroker]:
@@ -112,6 +128,11 @@ class TestOrmResults(_Fresh, ResultStoreContract):
 
 class TestOrmCommit(_Fresh, CommitContract):
     """Broker and store of one queue are written in one transaction."""
+
+    @pytest.fixture(params=["sqlite", "postgresql18", pytest.param("mariadb", marks=pytest.mark.further)])
+    def server(self, request: pytest.FixtureRequest) -> Any:
+        """Return each kind of database."""
+        return request.getfixturevalue(request.param)
 
     @pytest.fixture
     def make(self, settings: Callable[..., Settings]) -> Callable[..., tuple[OrmBroker, OrmResults]]:
