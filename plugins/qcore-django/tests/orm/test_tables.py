@@ -228,7 +228,7 @@ def test_what_the_key_may_not_name(alias: str, tmp_path: Any) -> None:
             broker_of(named, **fields).lease(1, 0.0)
 
     refused("", "`orm` is not set; set it to an alias of DATABASES, such as 'default'")
-    refused("defualt", r"`orm` names 'defualt', and DATABASES has .*default.*; did you mean 'default'\?$")
+    refused("defaults", r"`orm` names 'defaults', and DATABASES has .*default.*; did you mean 'default'\?$")
     refused("default", "is in the memory of a process, which no cluster can see", owner=b"of a worker")
     with added({"ENGINE": "django.db.backends.dummy"}) as other:
         refused(other, "a database of the kind 'unknown', which is not supported; name one of PostgreSQL")
