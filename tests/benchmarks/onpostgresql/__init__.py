@@ -1,0 +1,1 @@
+"""qcore on PostgreSQL, beside procrastinate."""
