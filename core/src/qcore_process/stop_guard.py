@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import logging
 import os
@@ -47,6 +48,15 @@ def arm(seconds: float, code: int = 1) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     signal.setitimer(signal.ITIMER_REAL, seconds)
     faulthandler.dump_traceback_later(seconds + 2 * _LAST_WORDS, exit=True, file=_STDERR)
+
+
+def _let_end() -> None:
+    """Leave the rest to the interpreter, which takes the handler away first: the signal would kill it."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+# What is registered first runs last, so what a program has registered is bounded as well.
+atexit.register(_let_end)
 
 
 def log_stack(text: str, thread: threading.Thread) -> None:
