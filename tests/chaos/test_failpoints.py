@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos import tasks
 from tests.chaos.failpoints import APART, ONCE_STEPS, SEPARATE, STEPS, TOGETHER, arm
-from tests.chaos.witness import Witness
+from tests.chaos.witness import TIMEOUT, Witness
 
 if TYPE_CHECKING:
     from tests.integration.land import Land
@@ -107,7 +107,7 @@ def test_a_task_that_may_run_once_runs_once_or_not_at_all(
 
     land.cluster(**SETTINGS)
     witness.drained()
-    results = witness.results(jobs)
+    results = witness.results(jobs, TIMEOUT)
 
     assert not list((land.folder / "lives").iterdir())
     assert set(witness.runs().values()) == {1}

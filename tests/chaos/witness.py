@@ -36,9 +36,13 @@ class Witness:
         empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=dead_letters)
         until(lambda: self.app.queue.size() == empty, "the queue to be empty", within=within)
 
-    def results(self, jobs: Sequence[Job]) -> list[Result]:
-        """Return the terminal result of every accepted task."""
-        found = [job.fetch() for job in jobs]
+    def results(self, jobs: Sequence[Job], wait: float = 0.0) -> list[Result]:
+        """Return the terminal result of every accepted task.
+
+        Most have one before their message is gone, so nothing is waited for; one that may run only once
+        is acknowledged first.
+        """
+        found = [job.fetch(wait) for job in jobs]
         missing = [job.id for job, one in zip(jobs, found, strict=True) if one is None]
         assert not missing, f"{len(missing)} of {len(jobs)} tasks have no result: {missing[:5]}"
         results = [one for one in found if one is not None]

@@ -6,7 +6,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from qcore.journal.records import WorkerState
+from qcore.model import Kind, Outcome
 from qcore.supervision.protocol import Notice
 from qcore.supervision.recovery import Recovery
 from qcore.supervision.slot import Slot, WorkerExit
@@ -107,4 +110,26 @@ def test_a_refused_settlement_of_a_dead_worker_does_not_take_its_neighbours_alon
     recovery.recover(WorkerExit(slot, Notice("down", 0, 1, -9)))
 
     assert empty(leased=1) == bench.broker.size()
+    bench.close()
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_successes_that_a_dead_worker_has_not_counted_are_counted(tmp_path: Path, saves: bool) -> None:
+    """A worker counts them once they are settled; failures and crashes are counted when they happen."""
+    bench = Bench(tmp_path)
+    entries = bench.take(5, save=saves)
+    for index, entry in enumerate(entries[:3]):
+        bench.page.begin(index, 1, 0)
+        bench.batch.finish(index, entry, Outcome(Kind.FAILURE, error="no") if index == 1 else DONE)
+    bench.page.end(3, 3)
+    bench.page.begin(3, 1, 0)
+    recovery = Recovery(bench.runtime, lambda: (bench.broker, bench.store))
+    slot = Slot(0, bench.journal.page(0), [])
+
+    recovery.recover(WorkerExit(slot, Notice("down", 0, 1, -9)))
+
+    tables = (bench.page.tallies, recovery.tallies)
+    by_worker, by_supervisor = (one.read()["builtins.print"].runs for one in tables)
+    assert by_worker == {"failure": 1}
+    assert by_supervisor == {"success": 2, "crash": 1}
     bench.close()

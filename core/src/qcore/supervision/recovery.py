@@ -78,6 +78,7 @@ class Recovery:
         held, finished = gone.left
         recorded = {one.index: one for one in finished}
         seen = gone.seen
+        self._events.count_recovered(held, recorded, seen, gone.acknowledged[0])
         completions = []
         for index in range(seen.settled, len(held)):
             if index in recorded:

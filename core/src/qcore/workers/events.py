@@ -7,14 +7,16 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.hookspecs import SettledEvent
-from qcore.model import Action, Kind
+from qcore.messages.envelope import read_head
+from qcore.model import Action, Kind, State
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from qcore.flows.completion import Completion
     from qcore.journal.pages import Page
+    from qcore.journal.records import FinishedMessage, HeldMessage, PageSnapshot
     from qcore.journal.tallies import Tallies
     from qcore.model import Outcome
     from qcore.settle import Decision
@@ -64,6 +66,25 @@ class SettledEvents:
             if plan.successes:
                 self._tallies.add(plan.name, Kind.SUCCESS, plan.successes, seconds=plan.seconds)
                 plan.successes, plan.seconds = 0, 0.0
+
+    def count_recovered(
+        self,
+        held: Sequence[HeldMessage],
+        recorded: Mapping[int, FinishedMessage],
+        seen: PageSnapshot,
+        acknowledged: int,
+    ) -> None:
+        """Count the successes that a dead worker had not counted: it does so once they are settled."""
+        for index in range(seen.settled, seen.begun):
+            ended = recorded.get(index)
+            if ended is None:
+                succeeded = index not in {seen.running, acknowledged}
+            elif ended.result is None:
+                succeeded = ended.settlement.action is Action.ACK
+            else:
+                succeeded = ended.result.state is State.SUCCESS
+            if succeeded:
+                self._tallies.add(read_head(held[index].head).name, Kind.SUCCESS)
 
     def emit(self, completions: Iterable[Completion]) -> None:
         """Call the hooks for messages whose settlements are durable."""
