@@ -36,8 +36,10 @@ def test_a_scrape_shows_queue_tasks_and_workers(
     """Added up over the workers, the dead ones too; no key and no argument is on the page."""
     app, _ = running(prometheus={"address": address}, max_attempts=2, max_crashes=1, retry=0.1, recycle=7)
     jobs = app.enqueue_many([app.task("counted_tasks.add").bind(n, 4711_4711) for n in range(20)])
-    for job in [*jobs, app.enqueue("counted_tasks.fail"), app.enqueue("counted_tasks.fall")]:
+    # The last by itself: of the batch in which a worker dies, runs are not measured.
+    for job in [*jobs, app.enqueue("counted_tasks.fail")]:
         assert job.fetch(TIMEOUT) is not None
+    assert app.enqueue("counted_tasks.fall").fetch(TIMEOUT) is not None
     app.task("counted_tasks.add").using(delay=600.0).enqueue(1, 1)
 
     def counted() -> Page | None:

@@ -114,6 +114,8 @@ class Server:
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
+        #: counts what was forgotten: a poll that began before takes nothing
+        self._times_reset = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -150,6 +152,7 @@ class Server:
                 return "200 OK", {}
             if path == "/reset":
                 self._moto_reset()
+                self._times_reset += 1
                 self._reset()
             for name, value in json.loads(body or b"{}").items():
                 assert name in {one.name for one in fields(Wrongs)}
@@ -173,9 +176,11 @@ class Server:
 
     def _serve(self, operation: str, told: dict[str, Any], environ: dict[str, Any]) -> Reply:
         wait = told.pop("WaitTimeSeconds", 0) if operation == "ReceiveMessage" else 0
-        end = time.monotonic() + wait
+        end, times_reset = time.monotonic() + wait, self._times_reset
         while True:
             with self._lock:
+                if times_reset != self._times_reset:
+                    return "200 OK", {}
                 reply = self._do(operation, told, environ)
             if operation != "ReceiveMessage" or reply[1].get("Messages") or not reply[0].startswith("200"):
                 return reply

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
+import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -660,3 +662,24 @@ def test_botocore_logs_at_debug_only_if_the_user_sets_its_level(new: New) -> Non
         log.setLevel(logging.NOTSET)
     new(aws_session_token="a-third-client").ping()
     assert log.level == logging.WARNING
+
+
+def test_a_poll_of_an_earlier_test_takes_nothing(sqs: Any, new: New) -> None:
+    """The stand-in forgets everything between two tests, and who still waits in it too."""
+    waiting = new()
+    waiting.enqueue([message(b"there is a queue")])
+    assert waiting.purge() == 1
+    asked, url = sqs.asked()["ReceiveMessage"], waiting._queues.find("mail")
+    poll = functools.partial(waiting._queues.connection.call, "receive_message")
+    thread = threading.Thread(target=lambda: poll(QueueUrl=url, WaitTimeSeconds=20), daemon=True)
+    thread.start()
+    end = time.monotonic() + 60
+    while sqs.asked()["ReceiveMessage"] == asked:
+        assert time.monotonic() < end
+
+    sqs.reset()
+    broker = new()
+    broker.enqueue([message(b"mine")])
+
+    thread.join(60)
+    assert [found.body for found in broker.lease(5, 20.0)] == [b"mine"]
