@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+import pytest
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
@@ -18,6 +20,9 @@ from qcore_monitor.glyphs import UNICODE
 from qcore_monitor.layout import frame
 from qcore_monitor.snapshot import Snapshot
 from qcore_monitor.view import Panel, View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PICTURE: Final = Path(__file__).resolve().parents[3] / "docs" / "pictures" / "monitor.svg"
 #: columns and lines of the terminal on the picture
@@ -198,6 +203,17 @@ def words(svg: str) -> list[str]:
     return ["".join(node.itertext()) for node in ET.fromstring(svg).iter() if node.tag.endswith("}text")]  # noqa: S314 - our own file
 
 
+@pytest.fixture
+def greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the process live where the picture was taken: the screen shows local times."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("greenwich")
 def test_the_picture_shows_the_screen_of_today() -> None:
     """After a change of the screen run this file as a script, and look at the picture."""
     assert words(monitor()) == words(PICTURE.read_text(encoding="utf-8"))
