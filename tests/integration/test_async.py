@@ -20,6 +20,7 @@ from qcore.errors import (
 )
 from qcore.testing import captured, inline
 from qcore_sqlite import SqliteBroker
+from qcore_sqlite.results import SqliteResults
 from tests.integration import tasks
 from tests.integration.land import until
 
@@ -333,3 +334,44 @@ def test_a_loop_that_is_gone_stops_nobody(land: Land, gate: Gate) -> None:
     gate.opened.set()
     asyncio.run(add.aenqueue(1, 1))
     until(lambda: app.queue.size().ready == 2, "both messages to be there")
+
+
+@pytest.mark.parametrize("error", [SystemExit, StopIteration, KeyboardInterrupt, GeneratorExit])
+def test_whatever_a_hook_raises_the_next_call_is_served(
+    land: Land, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """Its caller gets an error, and the thread that enqueues for all coroutines goes on."""
+    app = land.app()
+    add = app.task(tasks.add)
+
+    def hook(event: Any) -> None:
+        del event
+        raise error
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(app.runtime), "pre_enqueue", (hook,))
+            with pytest.raises(RuntimeError, match=error.__name__):
+                await asyncio.wait_for(add.aenqueue(1, 1), 60)
+        await asyncio.wait_for(add.aenqueue(2, 2), 60)
+
+    asyncio.run(main())
+    assert app.queue.size().ready == 1
+
+
+def test_whatever_a_store_raises_the_next_wait_is_served(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller gets an error, and the thread that looks for results goes on."""
+    app, _ = land.both()
+    job = app.task(tasks.add).enqueue(1, 1)
+
+    def get(*_: object) -> None:
+        raise SystemExit
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteResults, "get", get)
+            with pytest.raises(RuntimeError, match="SystemExit"):
+                await asyncio.wait_for(job.aresult(wait=60), 60)
+        assert await asyncio.wait_for(job.aresult(wait=60), 60) == 2
+
+    asyncio.run(main())

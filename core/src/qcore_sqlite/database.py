@@ -147,14 +147,13 @@ class Database:
                 raise
             return value
 
-    def insert(self, statement: str, values: tuple[object, ...], then: Callable[[], object] = int) -> None:
+    def insert(
+        self, statement: str, values: tuple[object, ...], then: Callable[[], object] | None = None
+    ) -> None:
         """Run one statement as its own transaction, at half the cost of one with `begin` and `commit`.
 
-        Args:
-            statement: the statement.
-            values: its parameters.
-            then: called after it, to wake who waits for it. The files beside the database are looked
-                at after that, because a worker would wait for that too.
+        `then` is called after it, to wake who waits for it. The files beside the database are looked at
+        after that, because a worker would wait for that too.
 
         Raises:
             BackendError: SQLite failed; the message names the file and what to do.
@@ -168,7 +167,8 @@ class Database:
                 self._while_locked(self._execute, statement, values)
             except (sqlite3.Error, OverflowError) as exc:
                 raise translate(exc, self.path, self._settings.busy_timeout) from exc
-        then()
+        if then is not None:
+            then()
         if now >= self._check_beside_at:
             self._check_beside_at = now + INTERVAL_BESIDE
             self._identity.check_beside()

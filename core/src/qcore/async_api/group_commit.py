@@ -101,15 +101,17 @@ def _by_queue(batch: Sequence[Sending]) -> Iterator[tuple[Sends, list[Sending]]]
                 continue
             app = one.app.for_queue(names.pop())
             found.setdefault(id(app), (app, []))[1].append(one)
-        except Exception as exc:  # noqa: BLE001 - it is the caller's to handle
+        except BaseException as exc:  # noqa: BLE001 - it is the caller's to handle
             one.fail(exc)
     for app, some in found.values():
         _seal(app, some)
         together = []
         for one in some:
+            if one.error is not None:
+                continue
             if not app.delivers_to_broker or any(sealed.sync for sealed in one.sealed):
                 _apart(one, app)
-            elif one.error is None:
+            else:
                 together.append(one)
         if together:
             yield app, together
@@ -122,7 +124,7 @@ def _seal(app: Sends, some: Sequence[Sending]) -> None:
     for one in some:
         try:
             one.sealed = one.context.run(seal_calls, app.runtime, one.calls)
-        except Exception as exc:  # noqa: BLE001 - it is the caller's to handle
+        except BaseException as exc:  # noqa: BLE001 - it is the caller's to handle
             one.fail(exc)
 
 
@@ -132,7 +134,7 @@ def _sealed_together(app: Sends, some: Sequence[Sending]) -> bool:
         if app.runtime.pre_enqueue:
             return False
         sealed = iter(seal_calls(app.runtime, [call for one in some for call in one.calls]))
-    except Exception:  # noqa: BLE001 - whose error it is shows when each is sealed by itself
+    except BaseException:  # noqa: BLE001 - whose error it is shows when each is sealed by itself
         return False
     for one in some:
         one.sealed = [next(sealed) for _ in one.calls]
@@ -159,7 +161,7 @@ def _send(app: Sends, some: Sequence[Sending]) -> None:
         jobs = iter(app.send_sealed(together))
     except BackendError as exc:
         _share_error(some, exc)
-    except Exception as exc:  # noqa: BLE001 - it is the callers' to handle
+    except BaseException as exc:  # noqa: BLE001 - it is the callers' to handle
         for one in some:
             one.fail(exc)
     else:

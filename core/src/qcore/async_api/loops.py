@@ -34,11 +34,19 @@ class Waiting(Generic[_T]):
         """Take what a function returns or raises for the answer, in the context of the caller."""
         try:
             self.value = self.context.run(function, *args)
-        except Exception as exc:  # noqa: BLE001 - it is the caller's to handle
-            self.error = exc
+        except BaseException as exc:  # noqa: BLE001 - it is the caller's to handle
+            self.fail(exc)
 
     def fail(self, error: BaseException) -> None:
-        """Take an error for the answer; several callers may have the same, each with its own traceback."""
+        """Take an error for the answer; several callers may have the same, each with its own traceback.
+
+        One that ends programs or iterations, such as SystemExit of a hook, arrives as a RuntimeError: it
+        would end the loop, or be lost in it.
+        """
+        if not isinstance(error, Exception) or isinstance(error, StopIteration):
+            self.error = RuntimeError(f"{type(error).__name__} was raised for this call: {error}")
+            self.error.__cause__ = error
+            return
         try:
             self.error = copy.copy(error).with_traceback(error.__traceback__)
         except Exception:  # noqa: BLE001 - a plugin's exception whose constructor takes other arguments

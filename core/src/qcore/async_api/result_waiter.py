@@ -62,7 +62,7 @@ class ResultWaiter:
             calls = [call for call in calls if not call.future.cancelled()]
             try:
                 ended = self._ended(calls)
-            except Exception as exc:  # noqa: BLE001 - it is the callers' to handle
+            except BaseException as exc:  # noqa: BLE001 - it is the callers' to handle
                 ended = set(calls)
                 for call in calls:
                     call.fail(exc)
