@@ -494,8 +494,11 @@ def terminate_child(name: str, *, started: bool) -> int | None:
     child.start()
     if started:
         ready.wait()
-    os.kill(child.pid or 0, signal.Signals[name])
-    child.join(10)
+    end = time.monotonic() + 30
+    # KeyboardInterrupt is lost if it is raised in a finalizer, so the signal is repeated.
+    while child.exitcode is None and time.monotonic() < end:
+        os.kill(child.pid or 0, signal.Signals[name])
+        child.join(0.5)
     status = child.exitcode
     child.kill()
     child.join()
