@@ -12,14 +12,15 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.util._once import Once
 
-from qcore import App, Cluster, Config
 from qcore_otel import OtelReporter
-from qcore_testing.backends import queue_settings
+from qcore_testing.backends import clusters, queue_settings
 from qcore_testing.http_sink import HttpSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from qcore import App, Cluster
 
 #: what must never leave: the key of the queue
 KEY = "canary-of-the-key-0123456789-0123456789"
@@ -162,32 +163,7 @@ def running(
 ) -> Iterator[Callable[..., tuple[App, Cluster]]]:
     """Return a function that starts a cluster that reports to the service, and a producer for it."""
     del collector
-    (tmp_path / "traced_tasks.py").write_text(TASKS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    apps: list[App] = []
-    clusters: list[Cluster] = []
-
-    def start(**settings: Any) -> tuple[App, Cluster]:
-        table = {
-            "name": "shop",
-            "workers": 1,
-            "max_attempts": 1,
-            "max_crashes": 1,
-            "secret_key": KEY,
-            "log_level": "WARNING",
-            "error_reporter": {"log": {}, "otel": {}},
-            **backend,
-        } | settings
-        config = Config.from_dict(table)
-        apps.append(App(config))
-        clusters.append(Cluster(config))
-        clusters[-1].start()
-        return apps[-1], clusters[-1]
-
-    yield start
-    for cluster in clusters:
-        cluster.stop(timeout=0)
-    for app in apps:
-        app.close()
+    common = {"max_attempts": 1, "max_crashes": 1, "secret_key": KEY, "log_level": "WARNING", **backend}
+    common |= {"error_reporter": {"log": {}, "otel": {}}}
+    with clusters(tmp_path, monkeypatch, "traced_tasks", TASKS, **common) as start:
+        yield start

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from qcore import App, Cluster, Config
-from qcore_testing.backends import queue_settings
+from qcore_testing.backends import clusters, queue_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from qcore import App, Cluster
 
 TASKS = """
 import os, signal, time
@@ -78,23 +79,6 @@ def running(
     backend: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[App, Cluster]]]:
     """Return a function that starts a cluster, and a producer for it."""
-    (tmp_path / "counted_tasks.py").write_text(TASKS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    apps: list[App] = []
-    clusters: list[Cluster] = []
-
-    def start(**settings: Any) -> tuple[App, Cluster]:
-        table = {"name": "shop", "workers": 2, "secret_key": KEY, "label": "blue", **backend} | settings
-        config = Config.from_dict(table)
-        apps.append(App(config))
-        clusters.append(Cluster(config))
-        clusters[-1].start()
-        return apps[-1], clusters[-1]
-
-    yield start
-    for cluster in clusters:
-        cluster.stop(timeout=0)
-    for app in apps:
-        app.close()
+    common = {"workers": 2, "secret_key": KEY, "label": "blue", **backend}
+    with clusters(tmp_path, monkeypatch, "counted_tasks", TASKS, **common) as start:
+        yield start

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import rollbar
 
-from qcore import App, Cluster, Config
 from qcore_rollbar import RollbarReporter
-from qcore_testing.backends import queue_settings
+from qcore_testing.backends import clusters, queue_settings
 from qcore_testing.http_sink import HttpSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from qcore import App, Cluster
 
 #: what must never leave: the key of the queue
 KEY = "canary-of-the-key-0123456789-0123456789"
@@ -107,32 +108,11 @@ def running(
     service: Rollbar, backend: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[App, Cluster]]]:
     """Return a function that starts a cluster that reports to the service, and a producer for it."""
-    (tmp_path / "rollbar_tasks.py").write_text(TASKS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    apps: list[App] = []
-    clusters: list[Cluster] = []
+    common = {"max_attempts": 1, "secret_key": KEY, "log_level": "WARNING", **backend}
+    with clusters(tmp_path, monkeypatch, "rollbar_tasks", TASKS, **common) as begin:
 
-    def start(reporter: dict[str, Any], **settings: Any) -> tuple[App, Cluster]:
-        given = {"access_token": TOKEN, "environment": "Django-Q", "endpoint": service.endpoint}
-        table = {
-            "name": "shop",
-            "workers": 1,
-            "max_attempts": 1,
-            "secret_key": KEY,
-            "log_level": "WARNING",
-            **backend,
-            "error_reporter": {"rollbar": given | reporter, "log": {}},
-        } | settings
-        config = Config.from_dict(table)
-        apps.append(App(config))
-        clusters.append(Cluster(config))
-        clusters[-1].start()
-        return apps[-1], clusters[-1]
+        def start(reporter: dict[str, Any], **settings: Any) -> tuple[App, Cluster]:
+            given = {"access_token": TOKEN, "environment": "Django-Q", "endpoint": service.endpoint}
+            return begin(**({"error_reporter": {"rollbar": given | reporter, "log": {}}} | settings))
 
-    yield start
-    for cluster in clusters:
-        cluster.stop(timeout=0)
-    for app in apps:
-        app.close()
+        yield start

@@ -11,14 +11,15 @@ import sentry_sdk
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.integrations import logging as sentry_logging
 
-from qcore import App, Cluster, Config
 from qcore_sentry import SentryReporter
-from qcore_testing.backends import queue_settings
+from qcore_testing.backends import clusters, queue_settings
 from qcore_testing.http_sink import HttpSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from qcore import App, Cluster
 
 #: what must never leave: the key of the queue
 KEY = "canary-of-the-key-0123456789-0123456789"
@@ -126,35 +127,12 @@ def running(
     sentry: Sentry, backend: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[App, Cluster]]]:
     """Return a function that starts a cluster that reports to the service, and a producer for it."""
-    (tmp_path / "sentry_tasks.py").write_text(TASKS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    apps: list[App] = []
-    clusters: list[Cluster] = []
+    common = {"max_attempts": 1, "secret_key": KEY, "log_level": "WARNING", **backend}
+    with clusters(tmp_path, monkeypatch, "sentry_tasks", TASKS, **common) as begin:
 
-    def start(reporter: dict[str, Any], **settings: Any) -> tuple[App, Cluster]:
-        table = {
-            "name": "shop",
-            "workers": 1,
-            "max_attempts": 1,
-            "secret_key": KEY,
-            "log_level": "WARNING",
-            **backend,
+        def start(reporter: dict[str, Any], **settings: Any) -> tuple[App, Cluster]:
             # Whatever the tests of other packages need would be imported for its integration.
-            "error_reporter": {
-                "log": {},
-                "sentry": {"dsn": sentry.dsn, "auto_enabling_integrations": False, **reporter},
-            },
-        } | settings
-        config = Config.from_dict(table)
-        apps.append(App(config))
-        clusters.append(Cluster(config))
-        clusters[-1].start()
-        return apps[-1], clusters[-1]
+            given = {"dsn": sentry.dsn, "auto_enabling_integrations": False, **reporter}
+            return begin(**({"error_reporter": {"log": {}, "sentry": given}} | settings))
 
-    yield start
-    for cluster in clusters:
-        cluster.stop(timeout=0)
-    for app in apps:
-        app.close()
+        yield start

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qcore import App, Cluster, Config
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -43,3 +45,40 @@ def queue_settings(kind: str, folder: Path) -> Iterator[dict[str, Any]]:
         finally:
             server.kill()
             server.wait()
+
+
+@contextmanager
+def clusters(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, source: str, **common: Any
+) -> Iterator[Callable[..., tuple[App, Cluster]]]:
+    """Yield a function that starts a cluster and returns a producer for it, and the cluster.
+
+    The function takes settings by name. All that it has started ends with the block.
+
+    Args:
+        folder: of the module and of the state.
+        monkeypatch: of the test.
+        module: name of a module with tasks, which workers can import.
+        source: its text.
+        **common: settings of all clusters.
+
+    """
+    (folder / f"{module}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    apps: list[App] = []
+    started: list[Cluster] = []
+
+    def start(**settings: Any) -> tuple[App, Cluster]:
+        config = Config.from_dict({"name": "shop", "workers": 1, **common} | settings)
+        apps.append(App(config))
+        started.append(Cluster(config))
+        started[-1].start()
+        return apps[-1], started[-1]
+
+    yield start
+    for cluster in started:
+        cluster.stop(timeout=0)
+    for app in apps:
+        app.close()
