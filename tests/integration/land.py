@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,26 @@ def alive(pid: int) -> bool:
         return False
 
 
+def stopped(pid: int) -> bool:
+    """Tell whether every thread of a process has come to the stop that SIGSTOP asked for."""
+    states = [
+        (task / "stat").read_text().rpartition(") ")[2][0] for task in Path(f"/proc/{pid}/task").iterdir()
+    ]
+    return set(states) == {"T"}
+
+
+def locked(path: Path) -> bool:
+    """Tell whether a process is amid a transaction that writes to this file."""
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        connection.execute("begin immediate")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        connection.close()
+    return False
+
+
 class Land:
     """One queue in a file of its own, and the clusters of one test."""
 
@@ -92,6 +113,25 @@ class Land:
     def file(self, name: str = "witness") -> Path:
         """Return a file for tasks to write to."""
         return self.folder / name
+
+    def freeze(self, pid: int) -> None:
+        """Stop a process by SIGSTOP when it locks nothing; what it locks, nobody else could use.
+
+        Its threads go on until the first of them has taken the signal, so the lock is looked for once all
+        stand still.
+        """
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            until(lambda: stopped(pid), f"all threads of {pid} to stop")
+            end = time.monotonic() + 1.0
+            # The lock may be that of another process, which goes on and releases it.
+            while locked(self.folder / "queue.db"):
+                if time.monotonic() >= end:
+                    break
+                time.sleep(0.01)
+            else:
+                return
+            os.kill(pid, signal.SIGCONT)
 
     def leave(self) -> None:
         """Stop what still runs."""

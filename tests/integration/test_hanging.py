@@ -446,7 +446,7 @@ def test_workers_of_a_frozen_supervisor_work_on(land: Land) -> None:
     app, cluster = land.both(workers=2, recycle=20, save_limit=0, max_crashes=1)
     supervisor = cluster.pid or 0
 
-    os.kill(supervisor, signal.SIGSTOP)
+    land.freeze(supervisor)
     jobs = app.enqueue_many([app.task(tasks.pid).bind(str(land.file()))] * 100)
     until(lambda: len(lines(land.file())) >= 40, "both workers to have done what they may")
     os.kill(supervisor, signal.SIGCONT)

@@ -64,7 +64,7 @@ def test_who_has_lost_its_lease_does_not_decide_that_a_task_failed(land: Land) -
     job = app.enqueue(controlled_tasks.fail_at, str(started), str(gate))
     until(lambda: lines(started))
     assert cluster.pid
-    os.kill(cluster.pid, signal.SIGSTOP)
+    land.freeze(cluster.pid)
     try:
         land.cluster(**settings)
         until(lambda: len(lines(started)) == 2, "another worker to take over")
