@@ -382,6 +382,15 @@ def test_plugin_that_is_switched_off_is_not_even_imported() -> None:
     )
 
 
+def test_a_broken_plugin_beside_one_that_is_switched_off_stays_broken() -> None:
+    """Each has its own reason, and the rest can be used."""
+    broken = plugin("broken", "qcore-broken", failing(ImportError("gone")))
+    plugins = Plugins([plugin("off", "qcore-off", failing(AssertionError("imported"))), broken], {"off"})
+
+    assert only(plugins, "broken").broken == "ImportError: gone"
+    assert only(plugins, "off").blocked
+
+
 def test_plugins_are_switched_off_by_the_environment() -> None:
     """QCORE_DISABLE_PLUGINS takes names between commas."""
     extra = {"one": offering("qcore_brokers", "a"), "two": offering("qcore_brokers", "b")}

@@ -252,7 +252,8 @@ class Plugins:
 
     def _drop(self, plugin: Plugin, why: str) -> None:
         plugin.broken, plugin.offers, plugin.hooks = why, {}, ()
-        if self._manager.is_registered(plugin.module):
+        # pluggy has None in the place of what is switched off
+        if plugin.module is not None and self._manager.is_registered(plugin.module):
             self._manager.unregister(plugin.module)
 
     def _refuse_shadows(self) -> None:
