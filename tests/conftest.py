@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tomllib
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -22,6 +25,18 @@ _EXAMPLES = int(os.environ.get("TEST_QCORE_EXAMPLES", "100"))
 # A machine that does other things as well is not a fault of the code, so there is no deadline.
 hypothesis.settings.register_profile("house", deadline=None, print_blob=True, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("house")
+
+
+def pytest_sessionstart() -> None:
+    """Refuse an environment that was made before the core had its plugins of today."""
+    text = (Path(__file__).parents[1] / "core" / "pyproject.toml").read_text(encoding="utf-8")
+    wanted = tomllib.loads(text)["project"]["entry-points"]["qcore"]
+    there = {
+        one.name: one.value for one in metadata.distribution("qcore").entry_points if one.group == "qcore"
+    }
+    if wanted != there:
+        msg = "the entry points of core have changed since it was installed: uv pip install -e ./core"
+        raise pytest.UsageError(msg)
 
 
 @pytest.fixture(scope="session", autouse=True)

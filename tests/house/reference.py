@@ -36,7 +36,7 @@ RECORDS: Final = frozenset(
 FACE: Final = (
     ("App", "app.py"),
     ("TaskResults", "results_api.py"),
-    ("Schedules", "schedules/app_api.py"),
+    ("Schedules", "../qcore_schedules/app_api.py"),
     ("Queue", "queue_api.py"),
     ("Task", "tasks/task.py"),
     ("Sender", "tasks/task.py"),

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.house.tree import core_modules, imports, library_modules, plugin_modules, test_modules
+from tests.house.tree import (
+    core_modules,
+    imports,
+    library_modules,
+    plugin_modules,
+    scheduler_modules,
+    test_modules,
+    wheel_modules,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +52,20 @@ DOORS: Final = {
 }
 #: what a library in core's wheel may import of qcore
 GROUND: Final = {"qcore", "qcore.errors", "qcore.interfaces", "qcore.model", "qcore.wording"}
+#: what the scheduler may import of the engine it stands on
+FLOORS: Final = GROUND | {
+    "qcore.config",
+    "qcore.coordination",
+    "qcore.declarations",
+    "qcore.destination",
+    "qcore.hookspecs",
+    "qcore.messages",
+    "qcore.plugins",
+    "qcore.runtime",
+    "qcore.scheduling",
+    "qcore.settle",
+    "qcore.tasks",
+}
 #: a package that needs more of qcore than the interfaces -> what, and why
 MORE: Final = {
     # commands share how they parse, look, and print
@@ -123,7 +145,37 @@ def test_libraries_know_nothing_of_the_engine() -> None:
     assert not trespassers, "\n".join(["", *trespassers])
 
 
-@pytest.mark.parametrize("module", library_modules(), ids=lambda module: module.name)
+def test_the_scheduler_uses_the_floors_below_it_only() -> None:
+    """The package that fires schedules reaches for no App, worker, supervisor or command."""
+    known = frozenset(module.name for module in core_modules())
+    trespassers = [
+        f"{module.place}:{line} imports {target}"
+        for module in scheduler_modules()
+        for target, line in imports(module, known)
+        if within(target, "qcore") and target != "qcore" and not within(target, *(FLOORS - {"qcore"}))
+    ]
+
+    assert not trespassers, "\n".join(["", *trespassers])
+
+
+def test_the_engine_finds_its_scheduler_by_a_hook() -> None:
+    """Of the package that fires schedules the engine knows one name: the type of `App.schedules`."""
+    known = {
+        (module.name, target)
+        for module in core_modules()
+        for target, _ in imports(module)
+        if within(target, "qcore_schedules")
+    }
+
+    assert known == {("qcore.scheduling", "qcore_schedules.app_api")}
+    program = (
+        "import sys, qcore.app, qcore.cluster; print(*(n for n in sys.modules if 'qcore_schedules' in n))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
+
+
+@pytest.mark.parametrize("module", library_modules() + scheduler_modules(), ids=lambda module: module.name)
 def test_a_library_can_be_imported_first(module: Module) -> None:
     """Whichever of the two is imported first, the engine and its libraries come together."""
     subprocess.run([sys.executable, "-c", f"import {module.name}, qcore"], check=True)
@@ -182,7 +234,7 @@ def test_nothing_dangerous_is_called() -> None:
     """No eval, exec, pickle, shell, unsafe YAML or guessable temporary name outside ALLOWED."""
     used = [
         f"{module.place}:{line} {what}"
-        for module in [*core_modules(), *library_modules(), *plugin_modules()]
+        for module in [*wheel_modules(), *plugin_modules()]
         for what, line in dangers(module)
         if not any(fnmatch(module.place, pattern) for pattern in ALLOWED.get(what, ()))
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from qcore import installed
-from tests.house.tree import ROOT, core_modules, plugin_folders, plugin_modules, test_modules
+from tests.house.tree import ROOT, plugin_folders, plugin_modules, test_modules, wheel_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ def test_messages_install_folders_of_this_repository() -> None:
     own = ("tests/house/", "tests/unit/test_plugins.py")
     found = [
         f"{module.place}: {word}"
-        for module in (*core_modules(), *plugin_modules(), *test_modules())
+        for module in (*wheel_modules(), *plugin_modules(), *test_modules())
         if not module.place.startswith(own)
         for text in texts(module)
         if "pip install" in text
@@ -90,7 +90,7 @@ def test_messages_name_packages_that_exist() -> None:
     there = {folder.name for folder in plugin_folders()}
     found = [
         f"{module.place}: {name}"
-        for module in (*core_modules(), *plugin_modules())
+        for module in (*wheel_modules(), *plugin_modules())
         for text in texts(module)
         for name in NAMED.findall(text)
         # threads and files have names of that kind as well, a message is a sentence

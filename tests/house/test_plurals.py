@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.house.tree import core_modules, library_modules, plugin_modules
+from tests.house.tree import plugin_modules, wheel_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def test_numbers_agree_with_their_nouns() -> None:
     """`wording.counted` writes `1 task` and `2 tasks`; nothing else writes a number and a noun."""
     found = [
         f"{module.place}:{line}"
-        for module in (*core_modules(), *library_modules(), *plugin_modules())
+        for module in (*wheel_modules(), *plugin_modules())
         if "qcore_testing" not in module.name
         for line in unnumbered(module.tree)
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.house.tree import core_modules, library_modules, plugin_modules, test_modules
+from tests.house.tree import core_modules, plugin_modules, test_modules, wheel_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ UNFINISHED: Final = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|NotImplemen
 
 def sources() -> tuple[Module, ...]:
     """Return what is shipped: core and the plugins' packages."""
-    return core_modules() + library_modules() + plugin_modules()
+    return wheel_modules() + plugin_modules()
 
 
 def test_the_first_line_says_what_the_file_decides() -> None:

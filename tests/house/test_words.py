@@ -11,7 +11,7 @@ import pytest
 
 from tests.house.pages import pages
 from tests.house.reference import MARK
-from tests.house.tree import ROOT, core_modules, library_modules, plugin_modules, test_modules
+from tests.house.tree import ROOT, plugin_modules, test_modules, wheel_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,7 +148,7 @@ def spoken(text: str) -> Iterator[tuple[int, str]]:
 def test_code_uses_the_words_of_the_field() -> None:
     """No comment, docstring or message has a word of the list."""
     hits: dict[str, list[str]] = {}
-    for module in [*core_modules(), *library_modules(), *plugin_modules(), *test_modules()]:
+    for module in [*wheel_modules(), *plugin_modules(), *test_modules()]:
         for line, said in spoken(module.text):
             for one in found(said):
                 text = f"{module.place}:{line + one.line - 1} has {one.word!r}: write {one.say}"
@@ -187,7 +187,7 @@ NAMES: Final = re.compile(rf"_({'|'.join(BANNED_NAMES)})_")
 def test_names_use_the_words_of_the_field() -> None:
     """No class, function, parameter or variable is named by a word of the list."""
     bad = []
-    for module in [*core_modules(), *library_modules(), *plugin_modules(), *test_modules()]:
+    for module in [*wheel_modules(), *plugin_modules(), *test_modules()]:
         for token in tokenize.generate_tokens(io.StringIO(module.text).readline):
             if token.type != tokenize.NAME:
                 continue

@@ -81,6 +81,13 @@ def library_modules() -> tuple[Module, ...]:
 
 
 @cache
+def scheduler_modules() -> tuple[Module, ...]:
+    """Every module of the package in core's wheel that stands on the engine."""
+    folder = CORE.parent / "qcore_schedules"
+    return tuple(_module(path, CORE.parent) for path in sorted(folder.rglob("*.py")))
+
+
+@cache
 def sqlite_modules() -> tuple[Module, ...]:
     """Every module of the plugin that comes in core's wheel."""
     return tuple(_module(path, CORE.parent) for path in sorted((CORE.parent / "qcore_sqlite").rglob("*.py")))
@@ -89,6 +96,11 @@ def sqlite_modules() -> tuple[Module, ...]:
 def plugin_folders() -> list[Path]:
     """Every folder that holds a plugin."""
     return sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+
+
+def wheel_modules() -> tuple[Module, ...]:
+    """Every module in core's wheel but those of the embedded broker."""
+    return core_modules() + library_modules() + scheduler_modules()
 
 
 @cache

@@ -17,9 +17,9 @@ from qcore.interfaces import Settings
 from qcore.messages.sealed_schedules import SealedSchedules
 from qcore.messages.sealer import Sealer
 from qcore.model import Outgoing, Schedule
-from qcore.schedules.messages import slot_id
 from qcore_calendar import rules
 from qcore_calendar.slots import CatchUp, due_slots
+from qcore_schedules.messages import slot_id
 from qcore_sqlite import SqliteSettings, make_broker, make_schedules
 from qcore_testing.schedule_soak import ScheduleSoak
 from tests.integration.land import SECRET

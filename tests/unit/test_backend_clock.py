@@ -21,10 +21,11 @@ from qcore.hookspecs import hookimpl
 from qcore.model import Kind
 from qcore.plugin_support import parse_http_date
 from qcore.plugins import Plugins
-from qcore.schedules.scheduler_thread import ClockSteps
 from qcore.settle import Rules
 from qcore.tasks.plan import Planner
 from qcore.workers.leased import LeasedMessage, skip_reason
+from qcore_schedules import plugin as scheduler
+from qcore_schedules.scheduler_thread import ClockSteps
 from qcore_testing import plugin as memory
 from qcore_testing.memory.broker import MemoryBroker
 from qcore_testing.memory.queue import MemoryQueue
@@ -61,7 +62,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
         return {"server": lambda settings: ServerBroker(queue, retry=settings.retry, backend="server")}
 
     spoken = SimpleNamespace(qcore_brokers=qcore_brokers)
-    plugins = Plugins.of({"builtin": builtin, "memory": memory, "server": spoken})
+    plugins = Plugins.of({"builtin": builtin, "memory": memory, "schedules": scheduler, "server": spoken})
     told = {"name": "plans", "secret_key": "k" * 40, "server": {}, "result_store": "memory"}
     monkeypatch.setattr(ServerBroker, "asked", 0)
     made = App(Config.from_dict(told, plugins), plugins=plugins)

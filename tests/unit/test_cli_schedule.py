@@ -13,7 +13,7 @@ import qcore.cli
 from qcore import App, Config
 from qcore.cli import Exit
 from qcore.messages.envelope import read_head
-from qcore.schedules.messages import OpenedSchedule
+from qcore_schedules.messages import OpenedSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ import qcore
 from qcore import App, Config, When, cron, every
 from qcore.cluster import boot_of
 from qcore.errors import EncodeError, ScheduleError
-from qcore.schedules.declared import gather, reconcile
-from qcore.schedules.messages import OpenedSchedule
+from qcore_schedules.declared import gather, reconcile
+from qcore_schedules.messages import OpenedSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ class Shop:
 
     def stop(self) -> None:
         """Let the next start find nothing declared but what is written anew."""
-        self.app.schedules.declarations.clear()
+        self.app.declared_schedules.all.clear()
 
     def kept(self) -> dict[str, Schedule]:
         """Return what is kept, by name."""
@@ -257,7 +257,7 @@ def test_a_reloaded_module_declares_its_new_schedules(shop: Shop) -> None:
     shop.module("shop_tasks", a=every(seconds=5), b=every(seconds=5))
     shop.module("shop_tasks", a=every(seconds=6))
 
-    found = {one.name: one.when.every for one in shop.app.schedules.declarations}
+    found = {one.name: one.when.every for one in shop.app.declared_schedules.all}
 
     assert found == {"shop_tasks.a": timedelta(seconds=6), "shop_tasks.b": timedelta(seconds=5)}
 

@@ -19,9 +19,10 @@ from qcore.messages.envelope import read_head
 from qcore.messages.workflow import read_workflow
 from qcore.model import State, StoredResult
 from qcore.plugins import Plugins
-from qcore.schedules import messages
-from qcore.schedules.firing import Firing
-from qcore.schedules.messages import OpenedSchedule, lateness, slot_id
+from qcore_schedules import messages
+from qcore_schedules import plugin as scheduler
+from qcore_schedules.firing import Firing
+from qcore_schedules.messages import OpenedSchedule, lateness, slot_id
 from qcore_testing import plugin as memory
 from tests.unit.test_schedules import make
 
@@ -211,7 +212,7 @@ def test_a_task_skipped_by_a_hook_holds_no_permit() -> None:
     spy = SimpleNamespace(qcore_pre_enqueue=qcore_pre_enqueue)
     app = App(
         Config.from_dict({"name": "plans", "secret_key": "k" * 40, "memory": {}}),
-        plugins=Plugins.of({"builtin": builtin, "memory": memory, "spy": spy}),
+        plugins=Plugins.of({"builtin": builtin, "memory": memory, "schedules": scheduler, "spy": spy}),
     )
     made = app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     firing = Firing(app.runtime)

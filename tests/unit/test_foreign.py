@@ -8,8 +8,8 @@ import pytest
 
 from qcore import App, Config, State
 from qcore.errors import DecodeError, EncodeError
-from qcore.schedules.messages import OpenedSchedule
 from qcore_json import JsonSerializer
+from qcore_schedules.messages import OpenedSchedule
 from qcore_values import foreign
 from qcore_values.foreign import Foreign, Unresolved, Written, as_written, register
 from qcore_values.msgpack_serializer import MsgpackSerializer

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 
-from qcore.schedules.swap import swap
+from qcore_schedules.swap import swap
 from tests.unit.test_schedules import in_a, make
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 
 from qcore import App, Config, Retry, ScheduleError
 from qcore.messages.envelope import Head, read_head
-from qcore.schedules.messages import OpenedSchedule
 from qcore_calendar.slots import CatchUp, due_slots
+from qcore_schedules.messages import OpenedSchedule
 from tests.unit.test_schedules import make
 
 if TYPE_CHECKING:

@@ -16,11 +16,12 @@ from qcore.errors import BackendRejected
 from qcore.hookspecs import hookimpl
 from qcore.model import Kind, Outcome
 from qcore.plugins import Plugins
-from qcore.schedules.messages import OpenedSchedule
-from qcore.schedules.quarantine import quarantine_schedule
-from qcore.schedules.scheduler_thread import SchedulerThread
 from qcore.settle import Rules
 from qcore.tasks.plan import Planner
+from qcore_schedules import plugin as scheduler
+from qcore_schedules.messages import OpenedSchedule
+from qcore_schedules.quarantine import quarantine_schedule
+from qcore_schedules.scheduler_thread import SchedulerThread
 from qcore_testing import plugin as memory
 from qcore_testing.memory.broker import MemoryBroker
 from qcore_testing.memory.queue import MemoryQueue
@@ -125,7 +126,7 @@ def strict() -> Iterator[App]:
         return {"strict": lambda _: MemorySchedules(table, backend="elsewhere")}
 
     spoken = SimpleNamespace(qcore_brokers=qcore_brokers, qcore_schedule_stores=qcore_schedule_stores)
-    plugins = Plugins.of({"builtin": builtin, "memory": memory, "strict": spoken})
+    plugins = Plugins.of({"builtin": builtin, "memory": memory, "schedules": scheduler, "strict": spoken})
     told = {"name": "plans", "secret_key": "k" * 40, "strict": {}, "result_store": "memory"}
     made = App(Config.from_dict(told, plugins), plugins=plugins)
     yield made

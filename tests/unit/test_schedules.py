@@ -17,9 +17,10 @@ from qcore.builtin import plugin as builtin
 from qcore.errors import DecodeError, EncodeError
 from qcore.hookspecs import hookimpl
 from qcore.plugins import Plugins
-from qcore.schedules.messages import OpenedSchedule, slot_id
 from qcore_calendar import rules
 from qcore_calendar.slots import CatchUp, due_slots
+from qcore_schedules import plugin as scheduler
+from qcore_schedules.messages import OpenedSchedule, slot_id
 from qcore_testing import plugin as memory
 from qcore_testing.memory import MemorySchedules
 
@@ -206,7 +207,7 @@ def test_hooks_see_the_task_of_a_slot_and_may_skip_it() -> None:
         event.headers["trace"] = f"of {event.task.name}"
 
     spy = SimpleNamespace(qcore_pre_enqueue=qcore_pre_enqueue)
-    plugins = Plugins.of({"builtin": builtin, "memory": memory, "spy": spy})
+    plugins = Plugins.of({"builtin": builtin, "memory": memory, "schedules": scheduler, "spy": spy})
     app = App(Config.from_dict(SETTINGS), plugins=plugins)
 
     assert b"of a.task" in opened(app, app.schedules.create("a.task", 1))[0]

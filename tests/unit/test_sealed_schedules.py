@@ -18,7 +18,7 @@ from qcore.errors import BadSignature, EnvelopeError, MalformedMessage, UnknownK
 from qcore.messages.sealed_schedules import SealedSchedules
 from qcore.messages.sealer import Sealer
 from qcore.model import StoredSchedule
-from qcore.schedules.scheduler_thread import SchedulerThread
+from qcore_schedules.scheduler_thread import SchedulerThread
 from qcore_testing.memory.schedules import MemorySchedules, ScheduleTable
 from tests.integration.land import until
 

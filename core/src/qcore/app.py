@@ -8,13 +8,13 @@ from qcore import control_api
 from qcore.async_api.app_api import EnqueuesAsync
 from qcore.config import Config
 from qcore.delivery import BrokerDelivery, DeliverySwitch, GivenBroker, deliver, partly_enqueued, send_apart
+from qcore.destination import destination
 from qcore.errors import BackendError, ImportedMainReached, NotSupported
 from qcore.flows.app_api import collect, group_of, start_chain
 from qcore.queue_api import Queue
 from qcore.results_api import TaskResults
 from qcore.runtime import Runtime
-from qcore.schedules.app_api import Schedules
-from qcore.schedules.messages import destination
+from qcore.scheduling import HasSchedules
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import lift_options, options_from_django_q
 from qcore.tasks.producer import check_repetition, seal_calls
@@ -41,7 +41,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class App(DeclaresWorkerHooks, EnqueuesAsync):
+class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules):
     """The producer's side of a queue: declares tasks, enqueues them, reads results.
 
     Declaring tasks does no I/O and needs no configuration. Without `config`, `Config.load()`
@@ -59,8 +59,6 @@ class App(DeclaresWorkerHooks, EnqueuesAsync):
         self._names = DeclaredNames()
         #: what the tasks of this queue have returned
         self.results = TaskResults(self)
-        #: the schedules of this queue
-        self.schedules = Schedules(self)
         #: the queue itself: how many messages there are, pausing, purging
         self.queue = Queue(self)
 
@@ -152,7 +150,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync):
             task = Task(self, function, name or name_of(function), made)
             self._names.add(task.name, function)
             if schedule is not None:
-                self.schedules.declare(task, schedule)
+                self.declared_schedules.add(task, schedule)
             return task
 
         return declare if function is None else declare(function)

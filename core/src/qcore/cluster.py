@@ -61,7 +61,7 @@ class Cluster:
         self._declaring: list[str] = []
         if isinstance(config, App):
             plugins = plugins or config.plugins
-            self._declaring = sorted({one.module for one in config.schedules.declarations})
+            self._declaring = config.declared_schedules.modules
             config = config.config
         self._config = config
         self._plugins = plugins

@@ -65,6 +65,15 @@ def qcore_schedule_stores() -> Mapping[str, Callable[[Settings], ScheduleStore]]
 
 
 @hookspec
+def qcore_schedulers() -> Mapping[str, Callable[[], Any]]:  # type: ignore[empty-body]  # as above
+    """Offer what fires schedules: `schedules` -> factory of a `qcore.scheduling.Scheduler`.
+
+    It has `App.schedules` too. A cluster uses one, so another one is offered by the same name, and
+    qcore's own is switched off: `QCORE_DISABLE_PLUGINS=schedules`.
+    """
+
+
+@hookspec
 def qcore_coordination_stores() -> Mapping[str, Callable[[Settings], CoordinationStore]]:  # type: ignore[empty-body]  # as above
     """Offer coordination stores: name -> factory; the broker's own name makes it that broker's default."""
 

@@ -32,6 +32,7 @@ KINDS: Final = {
     "qcore_serializers": "serializer",
     "qcore_error_reporters": "error reporter",
     "qcore_schedule_stores": "schedule store",
+    "qcore_schedulers": "scheduler",
     "qcore_coordination_stores": "coordination store",
     "qcore_urls": "URL scheme",
     "qcore_commands": "command",

@@ -9,7 +9,7 @@ import attrs
 
 from qcore.errors import QcoreError, QueueMissing
 from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
-from qcore.schedules.purging import purge
+from qcore.scheduling import scheduler_if_any
 from qcore.wording import counted
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ class Queue:
         Running tasks, results and dead letters stay. A schedule with `overlap` whose task is
         removed fires its next slot.
         """
-        with self._app.runtime.brokers.connection() as broker:
-            return purge(self._app.runtime, broker)
+        runtime = self._app.runtime
+        scheduler = scheduler_if_any(runtime.plugins)
+        with runtime.brokers.connection() as broker:
+            return broker.purge() if scheduler is None else scheduler.purge(runtime, broker)
 
     def clear(self) -> Cleared:
         """Remove everything: messages of every state, results, schedules, locks, limits and flags.

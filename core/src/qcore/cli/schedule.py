@@ -75,7 +75,7 @@ def create(
     """
     _check_order(name, function)
     said = {"name": name, **when(options)}
-    clash = sorted((said.keys() | schedule_words()) & named.keys())
+    clash = sorted((said.keys() | schedule_words(session.app)) & named.keys())
     if clash:
         msg = f"argument {clash[0]!r} is also an option of schedules; schedule a function that wraps this one"
         raise click.BadParameter(msg)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 import click
 
 from qcore.cli.enqueue import as_named
-from qcore.schedules.app_api import Schedules
 from qcore_calendar import rules
 from qcore_calendar.when import Overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from qcore.app import App
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
@@ -71,9 +72,9 @@ def when(options: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def schedule_words() -> set[str]:
+def schedule_words(app: App) -> set[str]:
     """Return the named parameters of `App.schedules.create`."""
-    kinds = inspect.signature(Schedules.create).parameters.values()
+    kinds = inspect.signature(app.schedules.create).parameters.values()
     return {one.name for one in kinds if one.kind is one.KEYWORD_ONLY}
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.runtime import Runtime
-    from qcore.schedules.scheduler_thread import SchedulerThread
+    from qcore.scheduling import Firing
     from qcore.supervision.maintenance import Maintenance
     from qcore.supervision.pool import Pool
     from qcore.supervision.slot import Slot, WorkerExit
@@ -61,7 +61,7 @@ class StatusReport:
         state: str,
         troubles: tuple[str, ...],
         maintenance: Maintenance,
-        scheduler: SchedulerThread | None,
+        firing: Firing | None,
     ) -> ClusterStatus:
         """Return the status of the cluster now."""
         workers = tuple(self._worker(slot) for slot in self._pool.slots)
@@ -90,12 +90,12 @@ class StatusReport:
                 paused=maintenance.control.paused,
                 max_rss=(config.max_rss or 0) * 1024,
                 troubles=troubles,
-                counts=self._counts(workers, maintenance, scheduler),
+                counts=self._counts(workers, maintenance, firing),
             )
         )
 
     def _counts(
-        self, workers: Sequence[WorkerStatus], maintenance: Maintenance, scheduler: SchedulerThread | None
+        self, workers: Sequence[WorkerStatus], maintenance: Maintenance, firing: Firing | None
     ) -> Counts:
         pages = [slot.page for slot in self._pool.slots]
         if self._tallies is None:
@@ -112,8 +112,8 @@ class StatusReport:
             redeliveries=sum(page.metrics.redeliveries for page in pages),
             renewals=maintenance.renewals,
             backend_errors=maintenance.backend_errors + sum(page.metrics.errors for page in pages),
-            fired=scheduler.fired if scheduler else 0,
-            fired_late=scheduler.fired_late if scheduler else 0,
+            fired=firing.fired if firing else 0,
+            fired_late=firing.fired_late if firing else 0,
         )
 
     def _worker(self, slot: Slot) -> WorkerStatus:

@@ -14,7 +14,7 @@ from qcore.hookspecs import ClusterEvent
 from qcore.journal.pages import Journal
 from qcore.journal.records import WorkerState
 from qcore.sanitize import line
-from qcore.schedules.scheduler_thread import SchedulerThread
+from qcore.scheduling import start_firing
 from qcore.supervision import stop_signals, zygote
 from qcore.supervision.deadlines import Watchdog
 from qcore.supervision.maintenance import Maintenance
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qcore.runtime import Runtime
+    from qcore.scheduling import Firing
     from qcore.status import ClusterStatus
     from qcore.supervision.protocol import Boot
     from qcore.supervision.slot import WorkerExit
@@ -75,7 +76,7 @@ class Supervisor:
         self._report: StatusReport
         self._maintenance: Maintenance
         self._watchdog: Watchdog
-        self._scheduler: SchedulerThread | None = None
+        self._firing: Firing | None = None
 
     # -- from start to stop ---------------------------------------------------------------------
 
@@ -144,8 +145,8 @@ class Supervisor:
         self._kill_at = kill_at
         self._state = "stopping"
         self._pool.stopping = True
-        if self._scheduler is not None:
-            self._scheduler.halt()
+        if self._firing is not None:
+            self._firing.halt()
         for slot in self._pool.slots:
             slot.start_at = None
         for slot in self._pool.alive():
@@ -162,12 +163,12 @@ class Supervisor:
     def status(self) -> ClusterStatus:
         """Return the status of the cluster now."""
         maintenance = self._maintenance
-        schedules = self._scheduler.trouble if self._scheduler else ""
+        schedules = self._firing.trouble if self._firing else ""
         return self._report.status(
             self._public_state(),
             tuple(filter(None, (maintenance.last_error, self._pool.problem, schedules))),
             maintenance,
-            self._scheduler,
+            self._firing,
         )
 
     def _public_state(self) -> str:
@@ -211,7 +212,7 @@ class Supervisor:
         if len(pages) == len(self._pool.slots) and all(page.state != WorkerState.STARTING for page in pages):
             self._state = "running"
             if self._config.scheduler:
-                self._scheduler = SchedulerThread(self._runtime, self._pool.zygote.declared)
+                self._firing = start_firing(self._runtime, self._pool.zygote.declared)
             _log.info(
                 "cluster %s is ready: %s, supervisor %d",
                 self._config.name,
@@ -308,8 +309,8 @@ class Supervisor:
             hook(ClusterEvent(status=status, config=self._config))
         self._maintenance.publish(status)
         end = time.monotonic() + _CLOSE_TIMEOUT
-        if self._scheduler is not None and not self._scheduler.close(_CLOSE_TIMEOUT):
-            stop_guard.log_stack("schedules are still being fired", self._scheduler.thread)
+        if self._firing is not None and not self._firing.close(_CLOSE_TIMEOUT):
+            stop_guard.log_stack("schedules are still being fired", self._firing.thread)
         if not self._maintenance.close(max(0.0, end - time.monotonic())):
             text = "the broker does not answer; leased messages come back when their leases end"
             stop_guard.log_stack(text, self._maintenance.thread)

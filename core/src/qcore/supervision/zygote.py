@@ -20,7 +20,7 @@ from qcore.journal.pages import Journal
 from qcore.logs import configure_logging
 from qcore.plugins import Plugins
 from qcore.runtime import Runtime
-from qcore.schedules import declared
+from qcore.scheduling import scheduler_of
 from qcore.supervision.protocol import (
     MESSAGE,
     Boot,
@@ -85,7 +85,7 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
             channel.send(encode(Notice("importing", text=module)))
             import_user_module(module)
         if config.scheduler:
-            _send_declared(channel, declared.gather(App, config, plugins))
+            _send_declared(channel, scheduler_of(plugins).gather(App, config, plugins))
         _warm_up(config, plugins)
     except BaseException as exc:  # noqa: BLE001 - whatever an import raises is reported to the user
         _give_up(channel, exc)

@@ -10,7 +10,7 @@ from qcore.flows.commit import expiring_success
 from qcore.flows.completion import Completion
 from qcore.flows.continuation import wants_value
 from qcore.model import Kind, Settlement, State
-from qcore.schedules.quarantine import quarantine_schedule
+from qcore.scheduling import scheduler_if_any
 from qcore.settle import fail_for_good, redeliver
 from qcore.workers import leased
 from qcore.workers.events import log_failed
@@ -106,9 +106,7 @@ class Ends:
             decision = redeliver(message.failures, message.crashes)
             return Completion(decision.settlement(message.receipt)), None
         if message.plan.missing and message.plan.head.schedule:
-            outcome = quarantine_schedule(
-                self._runtime, message.opened, message.plan, outcome, message.failures
-            )
+            outcome = self._quarantined(message, outcome)
         if message.acknowledged or outcome.kind is Kind.INTERRUPTED:
             decision = fail_for_good(message.failures, message.crashes)
         else:
@@ -134,3 +132,10 @@ class Ends:
     def lease_expired(self) -> bool:
         """Return whether another worker may have the batch's messages by now."""
         return self._lease.expired(self._page.snapshot().leased, self._page.commands.renewed)
+
+    def _quarantined(self, message: LeasedMessage, outcome: Outcome) -> Outcome:
+        """Disable the schedule whose function this worker cannot find; return how the run has ended."""
+        scheduler = scheduler_if_any(self._runtime.plugins)
+        if scheduler is None:
+            return outcome
+        return scheduler.quarantine(self._runtime, message.opened, message.plan, outcome, message.failures)

@@ -18,8 +18,8 @@ import attrs
 from qcore.app import App
 from qcore.cluster import Cluster
 from qcore.config import Config
-from qcore.schedules.firing import Firing
 from qcore_calendar import rules
+from qcore_schedules.firing import Firing
 from qcore_testing.processes import Child
 
 if TYPE_CHECKING:

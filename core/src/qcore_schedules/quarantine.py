@@ -12,8 +12,8 @@ from qcore.errors import BackendError, EnvelopeError
 from qcore.interfaces import ErrorReport
 from qcore.messages.workflow import read_workflow
 from qcore.model import Action, TaskInfo
-from qcore.schedules.swap import swap
 from qcore.settle import decide
+from qcore_schedules.swap import swap
 
 if TYPE_CHECKING:
     from qcore.messages.envelope import Opened

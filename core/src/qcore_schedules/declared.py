@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import msgspec
@@ -13,19 +13,19 @@ import msgspec
 from qcore.errors import BadSignature, ConfigError, MalformedMessage, ScheduleError, UnknownKey
 from qcore.model import Schedule  # noqa: TC001 - read at run time, when what is found is decoded
 from qcore.runtime import Runtime
-from qcore.schedules.build import draft
-from qcore.schedules.swap import swap
 from qcore.tasks.task import Task
 from qcore_calendar import rules
 from qcore_calendar.slots import skip_missed
+from qcore_schedules.build import draft
+from qcore_schedules.swap import swap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qcore.config import Config
+    from qcore.declarations import Declaration, Declares
     from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.plugins import Plugins
-    from qcore.schedules.app_api import Declaration, Schedules
 
 _log = logging.getLogger("qcore.declared")
 
@@ -38,18 +38,6 @@ class Declared(msgspec.Struct):
     schedules: list[Schedule] = []
 
 
-class Declarer(Protocol):
-    """What this file needs of an `App`."""
-
-    @property
-    def config(self) -> Config:
-        """The configuration."""
-
-    @property
-    def schedules(self) -> Schedules:
-        """The schedules of its queue."""
-
-
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Declared).decode
 
@@ -57,7 +45,7 @@ _decode: Final = msgspec.msgpack.Decoder(Declared).decode
 # -- where the user's modules are imported ----------------------------------------------------
 
 
-def gather(app_type: type[Declarer], config: Config, plugins: Plugins) -> bytes:
+def gather(app_type: type[Declares], config: Config, plugins: Plugins) -> bytes:
     """Return the schedules that the imported modules declare for a queue; no backend is asked.
 
     Args:
@@ -73,10 +61,10 @@ def gather(app_type: type[Declarer], config: Config, plugins: Plugins) -> bytes:
     found: dict[str, Schedule] = {}
     runtime: Runtime | None = None
     for app in _apps(app_type):
-        if not app.schedules.declarations or not _is_for(app, config):
+        if not app.declared_schedules.all or not _is_for(app, config):
             continue
         runtime = runtime or Runtime(config, plugins)
-        for one in app.schedules.declarations:
+        for one in app.declared_schedules.all:
             made = _made(runtime, one)
             other = found.setdefault(made.name, made)
             if other is not made:
@@ -88,7 +76,7 @@ def gather(app_type: type[Declarer], config: Config, plugins: Plugins) -> bytes:
     return _encode(Declared(list(sys.modules), list(found.values())))
 
 
-def _apps(app_type: type[Declarer]) -> Iterator[Declarer]:
+def _apps(app_type: type[Declares]) -> Iterator[Declares]:
     """Yield once each App that is an attribute of a module or belongs to a task in one."""
     seen: set[int] = set()
     # Tens of thousands of values have some hundred types, and each type is checked once. A value is
@@ -108,9 +96,9 @@ def _apps(app_type: type[Declarer]) -> Iterator[Declarer]:
                 yield app
 
 
-def _is_for(app: Declarer, config: Config) -> bool:
+def _is_for(app: Declares, config: Config) -> bool:
     """Return whether an App is for the queue of this cluster."""
-    names = [one.name for one in app.schedules.declarations]
+    names = [one.name for one in app.declared_schedules.all]
     try:
         its = app.config
     except ConfigError as exc:

@@ -6,9 +6,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from qcore.destination import destination
 from qcore.errors import BackendError
-from qcore.schedules.messages import OpenedSchedule, destination
 from qcore_calendar.slots import CatchUp, count_dropped, due_slots
+from qcore_schedules.messages import OpenedSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

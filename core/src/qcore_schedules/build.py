@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
+from qcore.destination import destination
 from qcore.errors import NotSupported, ScheduleError
 from qcore.messages.envelope import encode_head, read_head
 from qcore.model import Schedule
-from qcore.schedules import messages
 from qcore.tasks.arguments import dump_arguments
 from qcore.tasks.call import DEFAULT, Call, with_options
 from qcore_calendar import rules
 from qcore_calendar.slots import skip_missed
 from qcore_calendar.when import When, anchor, check_jitter, check_name, given
+from qcore_schedules import messages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qcore.messages.envelope import Head
     from qcore.runtime import Runtime
-    from qcore.schedules.messages import Body
     from qcore.tasks.call import Options
+    from qcore_schedules.messages import Body
 
 #: what a change takes beside the fields of `When`
 _OTHER_CHANGES: Final = frozenset({"func", "queue", "hook", "q_options"})
@@ -51,7 +52,7 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     first = when.first(rule, where, float(int(runtime.clock.now())))
     options = with_options(call.options, {"label": call.options.label or name})
     call = type(call)(call.name, call.args, call.kwargs, options, options.head(call.name))
-    there = messages.destination(runtime, options.queue or "")
+    there = destination(runtime, options.queue or "")
     queue = "" if there is runtime else there.config.name
     body = messages.body_of(runtime, call, when.intended_date_kwarg)
     return Schedule(
@@ -79,7 +80,7 @@ def check_broker(runtime: Runtime, made: Schedule) -> None:
         NotSupported: it cannot.
 
     """
-    there = messages.destination(runtime, made.queue)
+    there = destination(runtime, made.queue)
     if made.jitter:
         with there.brokers.connection(create=True) as broker:
             if not broker.capabilities.delay:
@@ -268,7 +269,7 @@ def _queue(runtime: Runtime, before: Schedule, changes: Mapping[str, Any]) -> st
     """Return the queue that its tasks are put on; empty = the schedule's own."""
     if "queue" not in changes:
         return before.queue
-    there = messages.destination(runtime, changes["queue"] or "")
+    there = destination(runtime, changes["queue"] or "")
     return "" if there is runtime else there.config.name
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import QueueMissing
 from qcore.model import ID_AT
-from qcore.schedules.messages import permit_key
+from qcore_schedules.messages import permit_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

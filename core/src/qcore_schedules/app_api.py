@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from qcore.errors import EnvelopeError, ScheduleError
-from qcore.schedules import messages
-from qcore.schedules.build import check_broker, check_changes, draft, edited, replacement, resumed
-from qcore.schedules.swap import swap
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import options_from_django_q
 from qcore.tasks.task import Job, bind
 from qcore_calendar import rules
 from qcore_calendar.when import When, check_count
-from qcore_names.resolve import main_script
+from qcore_schedules import messages
+from qcore_schedules.build import check_broker, check_changes, draft, edited, replacement, resumed
+from qcore_schedules.swap import swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,24 +34,11 @@ if TYPE_CHECKING:
 _NOT_OURS: Final = frozenset({"broker", "sync", "chain", "iter_count", "iter_cached"})
 
 
-@attrs.frozen(kw_only=True)
-class Declaration:
-    """A task and when to run it, as a module declares it."""
-
-    name: str
-    #: of the function
-    module: str
-    task: Sender[..., Any]
-    when: When
-
-
 class Schedules:
     """The schedules of one queue; any cluster of the queue fires them."""
 
     def __init__(self, app: Producer) -> None:
         self._app = app
-        #: those of `App.task(schedule=...)`; a cluster that imports their modules stores them
-        self.declarations: list[Declaration] = []
 
     def create(
         self,
@@ -216,30 +202,6 @@ class Schedules:
             msg = f"{what!r} has a slot that is not a valid time: {exc}; change its next_run"
             raise ScheduleError(msg) from exc
 
-    def declare(self, task: Sender[..., Any], schedule: When | Sequence[When]) -> None:
-        """Keep the schedules of `App.task(schedule=...)` for the clusters that import its module.
-
-        Raises:
-            ScheduleError: a rule does not repeat, or a name is taken.
-
-        """
-        single = isinstance(schedule, When)
-        module = _module_of(task)
-        made = []
-        for when in [schedule] if isinstance(schedule, When) else schedule:
-            name = when.name or (task.name if single else f"{task.name} ({when.rule()})")
-            _check_declared(name, when)
-            made.append(Declaration(name=name, module=module, task=task, when=when))
-        # What the same task declared before is replaced: its module is loaded anew.
-        own = (task.name, module)
-        others = [one for one in self.declarations if (one.task.name, one.module) != own]
-        names = [one.name for one in (*others, *made)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            msg = f"two schedules are declared by the name of {twice[0]!r}; give one of them another name="
-            raise ScheduleError(msg)
-        self.declarations[:] = [*others, *made]
-
     def _store(self, call: Call, when: When) -> Schedule:
         """Store a schedule; one of the same name is replaced."""
         runtime = self._app.runtime
@@ -277,26 +239,6 @@ def _existing(found: Schedule | None, name: str) -> Schedule:
         msg = f"no schedule {name!r}; qcore schedule list shows those there are"
         raise ScheduleError(msg)
     return found
-
-
-def _module_of(task: Sender[..., Any]) -> str:
-    """Return the module that declares a task, by the name under which workers import it."""
-    module = str(getattr(task, "__module__", "") or "")
-    script = main_script() if module == "__main__" else None
-    return script.name if script is not None else module
-
-
-def _check_declared(name: str, when: When) -> None:
-    rule = when.rule()
-    if rule.text == "once":
-        msg = f"schedule {name!r}: a declared schedule repeats; use app.schedules.create for one run"
-        raise ScheduleError(msg)
-    if when.next_run is None and (rule.days or rule.months):
-        msg = f"schedule {name!r}: {rule.text} counts from a first slot; give next_run="
-        raise ScheduleError(msg)
-    if when.repeats == 0:
-        msg = f"schedule {name!r}: a declared schedule is not paused; leave repeats= out, or pause it by hand"
-        raise ScheduleError(msg)
 
 
 def _options(

@@ -23,11 +23,11 @@ from qcore.errors import (
     UnknownKey,
 )
 from qcore.model import TaskInfo
-from qcore.schedules.declared import reconcile
-from qcore.schedules.firing import Firing
-from qcore.schedules.messages import slot_id
-from qcore.schedules.quarantine import report_schedule
 from qcore.wording import counted
+from qcore_schedules.declared import reconcile
+from qcore_schedules.firing import Firing
+from qcore_schedules.messages import slot_id
+from qcore_schedules.quarantine import report_schedule
 
 if TYPE_CHECKING:
     from qcore.messages.sealed_schedules import SealedSchedules

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from qcore.errors import DecodeError, MalformedMessage, NotSupported, ScheduleError, SkipTask
+from qcore.destination import destination
+from qcore.errors import DecodeError, MalformedMessage, ScheduleError, SkipTask
 from qcore.hookspecs import EnqueueEvent
 from qcore.messages.envelope import encode_head, read_head
 from qcore.messages.workflow import WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
-from qcore.settings import options as settings
 from qcore.tasks.arguments import dump_arguments, write_arguments
 from qcore_calendar import rules
-from qcore_settings.rules import InvalidValue
 from qcore_values.foreign import as_written
 
 if TYPE_CHECKING:
@@ -127,32 +126,6 @@ def permit_key(name: str, home: str = "") -> str:
 
     """
     return f"schedule:{name}@{home}" if home else f"schedule:{name}"
-
-
-def destination(runtime: Runtime, queue: str) -> Runtime:
-    """Return the runtime of the queue a schedule's tasks are enqueued on.
-
-    Raises:
-        NotSupported: that queue could not be distinguished from this one.
-        ScheduleError: the name of the queue is not valid.
-
-    """
-    if not queue or queue == runtime.config.name:
-        return runtime
-    try:
-        settings.every()["name"].read(queue)
-    except InvalidValue as exc:
-        msg = f"queue={queue!r}: the name of a queue {exc}"
-        raise ScheduleError(msg) from exc
-    config = runtime.config
-    file = config.queue_file(queue)
-    if file is not None and file == config.queue_file(config.name):
-        msg = (
-            f"queue={queue!r}: a file holds one queue, and the settings of {config.broker!r} name one "
-            f"file ({file}); leave the path out, so that each queue has a file of its own, or use a server"
-        )
-        raise NotSupported(msg)
-    return runtime.of(queue)
 
 
 def read_arguments(body: Body, serializer: Serializer) -> tuple[Sequence[Any], dict[str, Any]]:

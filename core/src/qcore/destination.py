@@ -1,0 +1,38 @@
+"""Which queue another name leads to, and which names cannot be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore.errors import NotSupported, ScheduleError
+from qcore.settings import options as settings
+from qcore_settings.rules import InvalidValue
+
+if TYPE_CHECKING:
+    from qcore.runtime import Runtime
+
+
+def destination(runtime: Runtime, queue: str) -> Runtime:
+    """Return the runtime of the queue that tasks are enqueued on; an empty name is this one.
+
+    Raises:
+        NotSupported: that queue could not be distinguished from this one.
+        ScheduleError: the name of the queue is not valid.
+
+    """
+    if not queue or queue == runtime.config.name:
+        return runtime
+    try:
+        settings.every()["name"].read(queue)
+    except InvalidValue as exc:
+        msg = f"queue={queue!r}: the name of a queue {exc}"
+        raise ScheduleError(msg) from exc
+    config = runtime.config
+    file = config.queue_file(queue)
+    if file is not None and file == config.queue_file(config.name):
+        msg = (
+            f"queue={queue!r}: a file holds one queue, and the settings of {config.broker!r} name one "
+            f"file ({file}); leave the path out, so that each queue has a file of its own, or use a server"
+        )
+        raise NotSupported(msg)
+    return runtime.of(queue)

@@ -1,1 +1,0 @@
-"""When tasks are enqueued by the clock."""

@@ -1,0 +1,1 @@
+"""The scheduler: tasks are enqueued by the clock, each slot once."""
