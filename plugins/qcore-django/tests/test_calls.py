@@ -240,7 +240,8 @@ def test_a_schedule_takes_the_originals_letters() -> None:
         schedule(site_tasks.add, 1, 2, name="once"),
     ]
 
-    assert [one.rule for one in made] == ["daily", "*/5 * * * *", "every 300", "once"]
+    assert [one.schedule_type for one in made] == ["D", "C", "I", "O"]
+    assert [one.native.rule for one in made] == ["daily", "*/5 * * * *", "every 300", "once"]
     assert [one.name for one in app.schedules.list()] == ["cron", "daily", "minutes", "once"]
 
 

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from django.db.models import QuerySet
+
     from qcore.flows.handles import ChainJob
-    from qcore.model import Schedule
+    from qcore_django.models import Schedule
 
 #: seconds of one wait, if the caller waits without limit
 _LONG: Final = 3600.0
@@ -122,7 +124,7 @@ def schedule(
     q_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Schedule:
-    """Create a schedule; `schedule_type` is one of Django-Q's letters.
+    """Create a schedule; `schedule_type` is one of Django-Q's letters. It is returned as the model.
 
     Without `name` it is named after its arguments: another call, rule, first slot or queue makes
     another schedule, and the same arguments make the same one. The results of its tasks are in the
@@ -135,7 +137,9 @@ def schedule(
     options = {"group": name, **(q_options or {})}
     if hook is not None:
         options["hook"] = hook
-    return app.schedules.create(
+    from qcore_django.models import Schedule  # noqa: PLC0415 - the apps of the site are loaded when it is called
+
+    made = app.schedules.create(
         func,
         *args,
         name=name,
@@ -150,6 +154,7 @@ def schedule(
         q_options=options,
         **kwargs,
     )
+    return Schedule.of(made)
 
 
 def _name_for(
@@ -205,7 +210,7 @@ def result_group(
 
     With `count` it waits until so many have ended, failed or not, or `wait` is over.
     """
-    found = fetch_group(group_id, failures, wait, count, cached)
+    found = fetch_group_cached(group_id, failures, wait, count, cached)
     return None if found is None else [one.result for one in found]
 
 
@@ -226,18 +231,17 @@ def fetch_group(
     wait: float = 0,
     count: int | None = None,
     cached: object = None,
-) -> list[TaskResult] | None:
-    """Return the results of a result group as `fetch` does, None if there are none; see `result_group`."""
-    del cached
-    group, end = str(group_id), time.monotonic() + wait / 1000
-    for seconds in _waits(wait):
-        found = app.results.fetch_group(group, failures=bool(count) or failures, wait=seconds, count=count)
-        if wait >= 0 or len(found) >= (count or 1):
-            break
-    chosen = [TaskResult(one) for one in found if failures or one.success]
-    if not chosen and count and time.monotonic() < end:
-        return fetch_group(group_id, failures, (end - time.monotonic()) * 1000)
-    return chosen or None
+) -> QuerySet[Any] | list[TaskResult] | None:
+    """Return the results of a result group, None if there are none; see `result_group`.
+
+    They are a QuerySet of the model `Task` in the order they finished, with `cached` a list.
+    """
+    found = fetch_group_cached(group_id, failures, wait, count, cached)
+    if found is None or cached:
+        return found
+    from qcore_django.models import Task  # noqa: PLC0415 - the apps of the site are loaded when it is called
+
+    return Task.get_task_group(str(group_id), failures).order_by("stopped", "id")
 
 
 def fetch_group_cached(
@@ -247,8 +251,17 @@ def fetch_group_cached(
     count: int | None = None,
     broker: object = None,
 ) -> list[TaskResult] | None:
-    """Return what `fetch_group` does."""
-    return fetch_group(group_id, failures, wait, count, broker)
+    """Return what `fetch_group` does, as a list."""
+    del broker
+    group, end = str(group_id), time.monotonic() + wait / 1000
+    for seconds in _waits(wait):
+        found = app.results.fetch_group(group, failures=bool(count) or failures, wait=seconds, count=count)
+        if wait >= 0 or len(found) >= (count or 1):
+            break
+    chosen = [TaskResult(one) for one in found if failures or one.success]
+    if not chosen and count and time.monotonic() < end:
+        return fetch_group_cached(group_id, failures, (end - time.monotonic()) * 1000)
+    return chosen or None
 
 
 def count_group(group_id: object, failures: bool = False, cached: object = None) -> int:
