@@ -129,7 +129,7 @@ ROOMS: Final = {
     ),
     "messages": (
         {"saving"},
-        {"results", "control", "sealed_schedules"},
+        {"results", "control"},
         {"envelope", "sealer"},
         {"signing", "workflow"},
     ),
@@ -143,6 +143,7 @@ ROOMS: Final = {
         {"build", "firing"},
         {"messages"},
         {"swap"},
+        {"sealed"},
     ),
 }
 

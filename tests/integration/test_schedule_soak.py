@@ -14,12 +14,12 @@ import pytest
 
 from qcore import Config
 from qcore.interfaces import Settings
-from qcore.messages.sealed_schedules import SealedSchedules
 from qcore.messages.sealer import Sealer
 from qcore.model import Outgoing, Schedule
 from qcore_calendar import rules
 from qcore_calendar.slots import CatchUp, due_slots
 from qcore_schedules.messages import slot_id
+from qcore_schedules.sealed import SealedSchedules
 from qcore_sqlite import SqliteSettings, make_broker, make_schedules
 from qcore_testing.schedule_soak import ScheduleSoak
 from tests.integration.land import SECRET

@@ -26,6 +26,7 @@ from qcore.tasks.plan import Planner
 from qcore.workers.leased import LeasedMessage, skip_reason
 from qcore_schedules import plugin as scheduler
 from qcore_schedules.scheduler_thread import ClockSteps
+from qcore_schedules.sealed import stored_schedules
 from qcore_testing import plugin as memory
 from qcore_testing.memory.broker import MemoryBroker
 from qcore_testing.memory.queue import MemoryQueue
@@ -218,7 +219,7 @@ def test_a_schedule_that_a_wrong_clock_has_fired_ahead_is_shown(app: App) -> Non
     now = float(int(time.time()))
     app.schedules.create("a.task", name="sound", every=60, next_run=now + 7200)
     made = app.schedules.create("a.task", name="silent", every=60, next_run=now - 60)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         assert store.fire(app.runtime.brokers.take(), [], made, _at(made, now + 7200))
 
     found = list(schedules(SimpleNamespace(app=app, runtime=app.runtime)))  # type: ignore[arg-type]  # as above

@@ -14,6 +14,7 @@ from qcore import App, Config
 from qcore.cli import Exit
 from qcore.messages.envelope import read_head
 from qcore_schedules.messages import OpenedSchedule
+from qcore_schedules.sealed import stored_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +177,7 @@ def test_a_schedule_is_paused_and_resumed(verb: Callable[..., Ended], app: App) 
     assert listed(verb)["state"] == "paused"
     assert verb("resume", "nightly").out == "nightly: daily, 2030-01-31 09:00:00 +0000\n"
 
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(store.all()[0], fault="no such\x1b[2J thing", time_zone="Mars/Base"))
     assert "broken: no such thing" in verb("list").out
 
@@ -267,7 +268,7 @@ def test_the_doctor_tells_of_broken_schedules(
 ) -> None:
     """They rest until somebody mends them."""
     add(verb)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(store.all()[0], fault="no task 'a.b'"))
 
     with pytest.raises(SystemExit):
@@ -284,7 +285,7 @@ def test_a_slot_that_is_no_time_hides_no_schedule(verb: Callable[..., Ended], ap
     """A store may hold what is refused today; what can be shown is shown, and it can be mended."""
     made = app.schedules.create("math.sqrt", 4, name="odd", type="daily")
     app.schedules.create("math.sqrt", 4, name="sound", type="daily", next_run=2e9)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(made, next_run=odd))
 
     listed = verb("list")

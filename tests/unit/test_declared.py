@@ -17,6 +17,7 @@ from qcore.cluster import boot_of
 from qcore.errors import EncodeError, ScheduleError
 from qcore_schedules.declared import gather, reconcile
 from qcore_schedules.messages import OpenedSchedule
+from qcore_schedules.sealed import stored_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ class Shop:
     def start(self, now: float | None = None) -> dict[str, Schedule]:
         """Start a cluster; return what is kept then, by name."""
         data = gather(App, self._config, self.app.runtime.plugins)
-        with self.app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(self.app.runtime) as store:
             reconcile(store, data, time.time() if now is None else now)
         return self.kept()
 
@@ -64,7 +65,7 @@ class Shop:
 
     def put(self, one: Schedule, **fields: Any) -> None:
         """Keep a schedule as it may have become."""
-        with self.app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(self.app.runtime) as store:
             store.put(attrs.evolve(one, **fields))
 
 

@@ -23,6 +23,7 @@ from qcore_schedules import messages
 from qcore_schedules import plugin as scheduler
 from qcore_schedules.firing import Firing
 from qcore_schedules.messages import OpenedSchedule, lateness, slot_id
+from qcore_schedules.sealed import stored_schedules
 from qcore_testing import plugin as memory
 from tests.unit.test_schedules import make
 
@@ -48,7 +49,7 @@ def fire(app: App) -> Iterator[Callable[[], None]]:
     firing = Firing(app.runtime)
 
     def once() -> None:
-        with app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(app.runtime) as store:
             for one in store.claim_due(time.time(), 100, 0.0):
                 firing.fire(store, one)
 
@@ -70,7 +71,7 @@ def heads(found: Sequence[Opened]) -> list[Head]:
 def due_again(app: App, name: str) -> None:
     """Make the next slot of a schedule have come."""
     one = next(one for one in app.schedules.list() if one.name == name)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(one, next_run=time.time() - 1))
 
 
@@ -189,7 +190,7 @@ def test_a_schedule_edited_while_it_fires_leaves_no_permit_held(app: App) -> Non
     """Its slots are fired a second later, under their new ids."""
     app.schedules.create("a.task", 1, name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     firing = Firing(app.runtime)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         (claimed,) = store.claim_due(time.time(), 1, 0.0)
         app.schedules.update("tick", args=[2])
 
@@ -216,7 +217,7 @@ def test_a_task_skipped_by_a_hook_holds_no_permit() -> None:
     )
     made = app.schedules.create("a.task", name="tick", minutes=60, next_run=time.time() - 5, overlap="skip")
     firing = Firing(app.runtime)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         firing.fire(store, made)
     with app.runtime.coordination_stores.connection() as results:
         assert results.acquire("schedule:tick", b"another", 1, 60.0) is None
@@ -338,7 +339,7 @@ def test_a_call_is_decoded_once_for_all_slots(monkeypatch: pytest.MonkeyPatch, o
         monkeypatch.setattr(messages, name, counted)
     firing = Firing(app.runtime)
 
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         firing.fire(store, *store.all())
 
     assert len(leased(app)) == {"allow": 11, "queue": 2}[overlap]
@@ -357,7 +358,7 @@ def test_the_number_of_missed_slots_that_are_not_caught_up_is_logged(
     app.schedules.create("a.task", name="clock", cron="* * * * *", next_run=start - 1800)
     firing = Firing(app.runtime)
 
-    with app.runtime.schedule_stores.connection() as store, caplog.at_level(logging.WARNING):
+    with stored_schedules(app.runtime) as store, caplog.at_level(logging.WARNING):
         for one in store.all():
             firing.fire(store, one)
 

@@ -48,10 +48,10 @@ def test_schedules_are_kept_where_results_are_unless_the_broker_keeps_them(
     }
     runtime = Runtime(Config.from_dict(told, plugins), plugins)
 
-    scheduler = runtime.make_schedule_store()
+    store = runtime.make_schedule_store()
 
-    assert type(scheduler.store) is kind
-    scheduler.close()
+    assert type(store) is kind
+    store.close()
 
 
 def test_schedules_stay_with_a_broker_that_keeps_them(tmp_path: Path) -> None:
@@ -60,10 +60,10 @@ def test_schedules_stay_with_a_broker_that_keeps_them(tmp_path: Path) -> None:
     told = {"sqlite": {"path": str(tmp_path / "queue.db")}, "result_store": "memory"}
     runtime = Runtime(Config.from_dict(told, plugins), plugins)
 
-    scheduler = runtime.make_schedule_store()
+    store = runtime.make_schedule_store()
 
-    assert type(scheduler.store) is SqliteSchedules
-    scheduler.close()
+    assert type(store) is SqliteSchedules
+    store.close()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 
+from qcore_schedules.sealed import stored_schedules
 from qcore_schedules.swap import swap
 from tests.unit.test_schedules import in_a, make
 
@@ -35,7 +36,7 @@ def app() -> Iterator[App]:
 def put(app: App, schedule: Schedule, **fields: Any) -> Schedule:
     """Store a schedule as it may have become."""
     after = attrs.evolve(schedule, **fields)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(after)
     return after
 
@@ -105,7 +106,7 @@ def test_another_rule_with_the_same_first_slot_fires_no_slot_again(app: App, cha
 
 def test_two_programs_that_create_one_schedule_at_once_reset_nothing(app: App) -> None:
     """Between the read and the write of the second, the first has stored it and a slot was fired."""
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         made = app.schedules.create("a.task", name="tick", every=60)
         app.schedules.delete("tick")
         fired = attrs.evolve(made, next_run=made.next_run + 60)

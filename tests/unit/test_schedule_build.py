@@ -13,6 +13,7 @@ from qcore import App, Config, Retry, ScheduleError
 from qcore.messages.envelope import Head, read_head
 from qcore_calendar.slots import CatchUp, due_slots
 from qcore_schedules.messages import OpenedSchedule
+from qcore_schedules.sealed import stored_schedules
 from tests.unit.test_schedules import make
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def done(app: App, **told: Any) -> Schedule:
     _, after = due_slots(made, time.time(), CatchUp(), 9)
     assert after is not None
     assert (after.repeats, after.kept) == (0, 0)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(after)
     return after
 
@@ -172,7 +173,7 @@ def test_an_ended_schedule_stays_ended_unless_it_is_given_slots(app: App) -> Non
 def test_a_disabled_schedule_is_tried_again_after_an_edit(app: App) -> None:
     """Whoever edits it has seen its error."""
     made = app.schedules.create("a.task", name="tick")
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(made, fault="no such task"))
 
     assert app.schedules.update("tick", func="b.task").fault == ""
@@ -189,7 +190,7 @@ def test_slots_missed_by_a_disabled_schedule_are_not_caught_up(app: App, way: st
     }
     for slot in (soon, float(int(time.time()) - 3600 * 5)):
         made = app.schedules.create("a.task", name="tick", minutes=1, next_run=slot)
-        with app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(app.runtime) as store:
             store.put(attrs.evolve(made, fault="no such task"))
 
         one = ways[way]()

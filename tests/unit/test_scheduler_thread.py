@@ -22,6 +22,7 @@ from qcore_schedules import plugin as scheduler
 from qcore_schedules.messages import OpenedSchedule
 from qcore_schedules.quarantine import quarantine_schedule
 from qcore_schedules.scheduler_thread import SchedulerThread
+from qcore_schedules.sealed import stored_schedules
 from qcore_testing import plugin as memory
 from qcore_testing.memory.broker import MemoryBroker
 from qcore_testing.memory.queue import MemoryQueue
@@ -63,7 +64,7 @@ def keep(app: App) -> Iterator[Any]:
 
 def put(app: App, schedule: Schedule, **fields: Any) -> None:
     """Keep a schedule as a stranger might have left it."""
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(schedule, **fields))
 
 

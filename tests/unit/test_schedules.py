@@ -21,6 +21,7 @@ from qcore_calendar import rules
 from qcore_calendar.slots import CatchUp, due_slots
 from qcore_schedules import plugin as scheduler
 from qcore_schedules.messages import OpenedSchedule, slot_id
+from qcore_schedules.sealed import stored_schedules
 from qcore_testing import plugin as memory
 from qcore_testing.memory import MemorySchedules
 
@@ -311,7 +312,7 @@ def test_a_resumed_schedule_continues_with_its_next_slot(app: App) -> None:
 def test_a_schedule_that_has_ended_is_not_resumed(app: App) -> None:
     """It has no slots left."""
     app.schedules.create("a.task", name="tick")
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(store.all()[0], repeats=0))
 
     with pytest.raises(ScheduleError, match="has ended"):
@@ -321,7 +322,7 @@ def test_a_schedule_that_has_ended_is_not_resumed(app: App) -> None:
 def test_a_disabled_schedule_is_resumed(app: App) -> None:
     """That is done once its error is fixed."""
     made = app.schedules.create("a.task", name="tick", next_run=in_a())
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(made, fault="no such thing"))
 
     assert app.schedules.resume("tick") == made
@@ -349,7 +350,7 @@ def test_scheduling_the_same_again_does_not_reset_the_count(app: App) -> None:
     """Nor while it is paused; a lower number counts, and another rule has its own count."""
     said: dict[str, Any] = {"name": "tick", "minutes": 60}
     made = app.schedules.create("a.task", repeats=5, **said)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(made, repeats=2))
 
     assert app.schedules.create("a.task", repeats=5, **said).repeats == 2

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from qcore import App, Config, Schedule
 from qcore.errors import BadSignature, EnvelopeError, MalformedMessage, UnknownKey
-from qcore.messages.sealed_schedules import SealedSchedules
 from qcore.messages.sealer import Sealer
 from qcore.model import StoredSchedule
 from qcore_schedules.scheduler_thread import SchedulerThread
+from qcore_schedules.sealed import SealedSchedules
 from qcore_testing.memory.schedules import MemorySchedules, ScheduleTable
 from tests.integration.land import until
 

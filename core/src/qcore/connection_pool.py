@@ -14,14 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qcore.coordination import CoordinationStore
-    from qcore.interfaces import Broker, ResultStore
-    from qcore.messages.sealed_schedules import SealedSchedules
+    from qcore.interfaces import Broker, ResultStore, ScheduleStore
 
 #: Seconds a thread waits for a connection while all are in use.
 _TIMEOUT: Final = 30.0
 
 _C_co = TypeVar("_C_co", covariant=True)
-_T = TypeVar("_T", bound="Broker | ResultStore | SealedSchedules | CoordinationStore")
+_T = TypeVar("_T", bound="Broker | ResultStore | ScheduleStore | CoordinationStore")
 
 
 class Connect(Protocol[_C_co]):

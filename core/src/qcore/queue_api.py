@@ -112,7 +112,7 @@ def _clear_stores(runtime: Runtime) -> tuple[int, int, bool]:
     with suppress(QueueMissing), runtime.stores.connection() as result_store:
         results = _delete_all(result_store)
     # Names are not sealed, and the keys may be lost.
-    with suppress(QueueMissing), closing(runtime.make_schedule_rows(create=False)) as schedule_store:
+    with suppress(QueueMissing), closing(runtime.make_schedule_store(create=False)) as schedule_store:
         schedules = sum(schedule_store.remove(one.name) for one in schedule_store.all())
     with suppress(QueueMissing), runtime.coordination_stores.connection() as coordination_store:
         coordination = coordination_store.clear()

@@ -13,7 +13,6 @@ from qcore.lazy import cached
 from qcore.making import load_broker_class, make
 from qcore.messages.envelope import Envelope
 from qcore.messages.results import Results
-from qcore.messages.sealed_schedules import SealedSchedules
 from qcore.messages.sealer import Sealer
 from qcore.plugins import BoundHook, Plugins
 from qcore.settle import MAX_DELIVERIES, Rules
@@ -67,7 +66,7 @@ class Runtime:
         #: decides about expiries and slots
         self.clock = BackendClock(self.brokers.connection)
         self.stores: ConnectionPool[ResultStore] = ConnectionPool(self.make_store, most)
-        self.schedule_stores: ConnectionPool[SealedSchedules] = ConnectionPool(self.make_schedule_store, most)
+        self.schedule_stores: ConnectionPool[ScheduleStore] = ConnectionPool(self.make_schedule_store, most)
         #: where tasks are enqueued that join a transaction which the broker cannot join
         self.outboxes: ConnectionPool[Broker] = ConnectionPool(self.make_outbox, most)
         self.coordination_stores: ConnectionPool[CoordinationStore] = ConnectionPool(
@@ -180,13 +179,8 @@ class Runtime:
         """The name of the result store: the one configured, else the broker's own, else the default."""
         return self.config.result_store or self._first("qcore_result_stores", self._own)
 
-    def make_schedule_store(self, *, create: bool = True) -> SealedSchedules:
+    def make_schedule_store(self, *, create: bool = True) -> ScheduleStore:
         """Connect to the schedule store: the broker's, else that of `result_store`, else the default."""
-        rows = self.make_schedule_rows(create=create)
-        return SealedSchedules(rows, self.schedule_sealer, self.config.key_text)
-
-    def make_schedule_rows(self, *, create: bool = True) -> ScheduleStore:
-        """Connect to the schedule store without the keys: what is in it is sealed."""
         name = self._first("qcore_schedule_stores", self._own, self.config.result_store)
         settings = self._settings_of_store(name, create=create)
         store: ScheduleStore = self._connect("qcore_schedule_stores", name, settings)

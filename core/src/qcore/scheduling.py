@@ -62,6 +62,12 @@ class Scheduler(Protocol):
     def purge(self, runtime: Runtime, broker: Broker) -> int:
         """Remove every message that waits, and let the slots fire whose tasks it removes; return how many."""
 
+    def key_ids(self, runtime: Runtime) -> list[bytes]:
+        """Return the id of the key that sealed each schedule, unverified."""
+
+    def reseal(self, runtime: Runtime) -> tuple[int, int]:
+        """Seal with the first key what another one sealed; return how many, and how many no key opens."""
+
     def quarantine(
         self, runtime: Runtime, opened: Opened, plan: TaskPlan, outcome: Outcome, failures: int
     ) -> Outcome:

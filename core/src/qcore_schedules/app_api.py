@@ -17,6 +17,7 @@ from qcore_calendar import rules
 from qcore_calendar.when import When, check_count
 from qcore_schedules import messages
 from qcore_schedules.build import check_broker, check_changes, draft, edited, replacement, resumed
+from qcore_schedules.sealed import stored_schedules
 from qcore_schedules.swap import swap
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from zoneinfo import ZoneInfo
 
-    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Schedule
     from qcore.tasks.call import Call, Options
     from qcore.tasks.task import Producer, Sender
     from qcore_calendar.when import Overlap
+    from qcore_schedules.sealed import SealedSchedules
 
 #: options of Django-Q that are about the moment of enqueuing
 _NOT_OURS: Final = frozenset({"broker", "sync", "chain", "iter_count", "iter_cached"})
@@ -136,12 +137,12 @@ class Schedules:
             ScheduleError: there is none of this name.
 
         """
-        with self._app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(self._app.runtime) as store:
             return _existing(_stored(store, name), name)
 
     def delete(self, name: str) -> bool:
         """Delete a schedule; return whether there was one. The tasks it has enqueued stay."""
-        with self._app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(self._app.runtime) as store:
             return store.remove(name)
 
     def pause(self, name: str) -> Schedule:
@@ -186,7 +187,7 @@ class Schedules:
         """Return the next slots of a schedule, by its name, or of a rule such as `*/5 * * * *`."""
         check_count(count)
         runtime = self._app.runtime
-        with runtime.schedule_stores.connection() as store:
+        with stored_schedules(runtime) as store:
             one = _stored(store, what)
         if one is not None:
             where, first = rules.zone(one.time_zone), one.next_run
@@ -211,13 +212,13 @@ class Schedules:
         def replaced(before: Schedule | None) -> Schedule:
             return made if before is None else replacement(before, made, runtime.clock.now())
 
-        with runtime.schedule_stores.connection(create=True) as store:
+        with stored_schedules(runtime, create=True) as store:
             after, _ = swap(store, made.name, replaced, instead_of=(EnvelopeError,))
         return made if after is None else after
 
     def _change(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
         """Change a schedule that clusters may be firing at the same time."""
-        with self._app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(self._app.runtime) as store:
             _existing(_stored(store, name), name)
             after, _ = swap(store, name, lambda before: change(_existing(before, name)))
         return _existing(after, name)
@@ -225,7 +226,7 @@ class Schedules:
     # The last one, because the annotations of the others mean the built-in `list`.
     def list(self) -> Sequence[Schedule]:
         """Return every schedule of the queue, by name."""
-        with self._app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(self._app.runtime) as store:
             return store.all()
 
 

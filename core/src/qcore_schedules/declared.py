@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from qcore.config import Config
     from qcore.declarations import Declaration, Declares
-    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.plugins import Plugins
+    from qcore_schedules.sealed import SealedSchedules
 
 _log = logging.getLogger("qcore.declared")
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore
-    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Outgoing, Schedule
     from qcore.runtime import Runtime
+    from qcore_schedules.sealed import SealedSchedules
 
 _log = logging.getLogger("qcore.scheduler")
 

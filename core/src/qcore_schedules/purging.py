@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import QueueMissing
 from qcore.model import ID_AT
 from qcore_schedules.messages import permit_key
+from qcore_schedules.sealed import stored_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ def purge(runtime: Runtime, broker: Broker) -> int:
 
 def _keys(runtime: Runtime) -> list[str]:
     """Return the keys of the permits of this queue's own schedules."""
-    with suppress(QueueMissing), runtime.schedule_stores.connection() as store:
+    with suppress(QueueMissing), stored_schedules(runtime) as store:
         return [permit_key(one.name) for one in store.all() if one.overlap != "allow" and not one.queue]
     return []
 

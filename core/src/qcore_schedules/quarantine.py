@@ -13,15 +13,16 @@ from qcore.interfaces import ErrorReport
 from qcore.messages.workflow import read_workflow
 from qcore.model import Action, TaskInfo
 from qcore.settle import decide
+from qcore_schedules.sealed import stored_schedules
 from qcore_schedules.swap import swap
 
 if TYPE_CHECKING:
     from qcore.messages.envelope import Opened
-    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Outcome, Schedule
     from qcore.runtime import Runtime
     from qcore.tasks.plan import TaskPlan
     from qcore_reports.reporters import Reporters
+    from qcore_schedules.sealed import SealedSchedules
 
 _log = logging.getLogger("qcore.worker")
 
@@ -49,7 +50,7 @@ def quarantine_schedule(
     home = read_workflow(opened.tail).home if opened.tail else ""
     there = runtime.of(home)
     try:
-        with there.schedule_stores.connection() as store:
+        with stored_schedules(there) as store:
             disabled = _disable(store, head.schedule, head.name, outcome.error[:_FAULT])
     except (BackendError, EnvelopeError) as exc:
         _log.warning("schedule %r could not be disabled: %s", head.schedule, exc)

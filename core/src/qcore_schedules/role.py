@@ -47,6 +47,20 @@ class ClockScheduler:
 
         return purge(runtime, broker)
 
+    def key_ids(self, runtime: Runtime) -> list[bytes]:
+        """Return the id of the key that sealed each schedule, unverified."""
+        from qcore_schedules.sealed import stored_schedules
+
+        with stored_schedules(runtime) as store:
+            return store.key_ids()
+
+    def reseal(self, runtime: Runtime) -> tuple[int, int]:
+        """Seal with the first key what another one sealed; return how many, and how many no key opens."""
+        from qcore_schedules.sealed import stored_schedules
+
+        with stored_schedules(runtime) as store:
+            return store.reseal()
+
     def quarantine(
         self, runtime: Runtime, opened: Opened, plan: TaskPlan, outcome: Outcome, failures: int
     ) -> Outcome:

@@ -28,11 +28,12 @@ from qcore_schedules.declared import reconcile
 from qcore_schedules.firing import Firing
 from qcore_schedules.messages import slot_id
 from qcore_schedules.quarantine import report_schedule
+from qcore_schedules.sealed import sealed
 
 if TYPE_CHECKING:
-    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Schedule, StoredSchedule
     from qcore.runtime import Runtime
+    from qcore_schedules.sealed import SealedSchedules
 
 _log = logging.getLogger("qcore.scheduler")
 
@@ -149,7 +150,7 @@ class SchedulerThread:
 
     def _fire_due(self) -> None:
         if self._store is None:
-            self._store = self._runtime.make_schedule_store(create=False)
+            self._store = sealed(self._runtime, self._runtime.make_schedule_store(create=False))
         if self._declared:
             # This comes first, because a schedule that is not declared any more must not fire.
             reconcile(self._store, self._declared, self._now())

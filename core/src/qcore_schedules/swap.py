@@ -9,8 +9,8 @@ from qcore.errors import BackendUnavailable, EnvelopeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Schedule
+    from qcore_schedules.sealed import SealedSchedules
 
 #: How often a change is made again because somebody else changed the schedule meanwhile.
 _TRIES: Final = 20

@@ -13,6 +13,7 @@ from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
 from qcore.messages.envelope import MAGIC
 from qcore.messages.signing import KEY_ID_SIZE, Key
 from qcore.model import KEY_ID_AT
+from qcore.scheduling import scheduler_if_any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,8 +69,8 @@ def usage(runtime: Runtime, results: int = RESULTS) -> KeyUsage:
         if queued is not None:
             queued = {key: count for key, count in queued.items() if len(key) == KEY_ID_SIZE}
         dead = Counter(one.body[KEY_ID_AT] for one in every_dead_letter(broker) if one.body.startswith(MAGIC))
-    with runtime.schedule_stores.connection() as schedules:
-        schedule_keys = Counter(schedules.key_ids())
+    scheduler = scheduler_if_any(runtime.plugins)
+    schedule_keys = Counter(scheduler.key_ids(runtime) if scheduler else ())
     with runtime.stores.connection() as store:
         found = store.recent(limit=results)
         stored = sum(store.counts().values())
@@ -91,8 +92,8 @@ def usage(runtime: Runtime, results: int = RESULTS) -> KeyUsage:
 def reseal(runtime: Runtime) -> Resealed:
     """Seal with the first key what is stored and sealed with another one, except waiting messages."""
     done, failed = Counter[str](), Counter[str]()
-    with runtime.schedule_stores.connection() as schedules:
-        done["schedules"], failed["schedules"] = schedules.reseal()
+    scheduler = scheduler_if_any(runtime.plugins)
+    done["schedules"], failed["schedules"] = scheduler.reseal(runtime) if scheduler else (0, 0)
     first = key_ids(runtime)[0]
     with runtime.stores.connection() as store:
         for one in store.recent(limit=RESULTS):

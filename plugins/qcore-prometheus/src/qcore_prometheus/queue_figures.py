@@ -136,6 +136,6 @@ def _enqueued(runtime: Runtime, body: bytes) -> float | None:
 
 def _overdue(runtime: Runtime) -> int:
     now = runtime.clock.now() - OVERDUE
-    with suppress(QueueMissing), closing(runtime.make_schedule_rows(create=False)) as store:
+    with suppress(QueueMissing), closing(runtime.make_schedule_store(create=False)) as store:
         return sum(one.active and one.next_run < now for one in store.all())
     return 0

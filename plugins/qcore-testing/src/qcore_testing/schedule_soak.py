@@ -20,13 +20,14 @@ from qcore.cluster import Cluster
 from qcore.config import Config
 from qcore_calendar import rules
 from qcore_schedules.firing import Firing
+from qcore_schedules.sealed import sealed, stored_schedules
 from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Schedule, StoredSchedule
+    from qcore_schedules.sealed import SealedSchedules
 
 #: four days before the clocks of Amsterdam are put forward, in 2030
 START: Final = 1_900_800_000.0
@@ -125,7 +126,7 @@ class ScheduleSoak:
         self._stop()
         # A sound process catches up on everything that a claim held up.
         firing = Firing(self._app.runtime, lambda: now)
-        with self._app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(self._app.runtime) as store:
             for _ in range(3):
                 now += 3600.0
                 _fire(firing, store, now)
@@ -181,7 +182,7 @@ class ScheduleSoak:
         app = App(self._config)
         step, now = 0, 0.0
         firing = Firing(app.runtime, lambda: now)
-        store = app.runtime.make_schedule_store()
+        store = sealed(app.runtime, app.runtime.make_schedule_store())
         advance = store.store.advance
 
         def advanced(before: StoredSchedule, after: StoredSchedule | None) -> bool:

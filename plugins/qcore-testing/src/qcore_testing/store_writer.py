@@ -131,7 +131,7 @@ def _check_status(app: App, cluster: Cluster) -> None:
 
 def _check_schedule(app: App) -> None:
     app.schedules.create("math.sqrt", 4, name="nightly", every=3600)
-    rows = app.runtime.make_schedule_rows()
+    rows = app.runtime.make_schedule_store()
     with contextlib.closing(rows):
         row = rows.get("nightly")
         assert row is not None

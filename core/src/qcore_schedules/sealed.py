@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -13,11 +14,12 @@ from qcore.messages.signing import KEY_ID_SIZE
 from qcore.model import Schedule, StoredSchedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from qcore.interfaces import Broker
     from qcore.messages.sealer import Sealer
     from qcore.model import Outgoing
+    from qcore.runtime import Runtime
 
 _log = logging.getLogger("qcore.scheduler")
 
@@ -216,6 +218,18 @@ class SealedSchedules:
         if not isinstance(error, UnknownKey):
             # Its bytes stay, so that `all` can say what is wrong with it.
             self.store.advance(row, StoredSchedule(row.name, row.body, row.next_run, active=False))
+
+
+def sealed(runtime: Runtime, store: ScheduleStore) -> SealedSchedules:
+    """Return the schedules of a store of this queue."""
+    return SealedSchedules(store, runtime.schedule_sealer, runtime.config.key_text)
+
+
+@contextmanager
+def stored_schedules(runtime: Runtime, *, create: bool = False) -> Iterator[SealedSchedules]:
+    """Lend the schedules of a queue; `create` makes a queue where there is none."""
+    with runtime.schedule_stores.connection(create=create) as store:
+        yield sealed(runtime, store)
 
 
 def _active(schedule: Schedule) -> bool:
