@@ -188,10 +188,15 @@ def interfaces() -> str:
     parts += _records("interfaces.py", lambda node: node.name in {"Settings", "Capabilities"})
     parts += _records("model.py", lambda node: node.name in RECORDS)
     parts.append("## Support for plugins")
-    for node in classes("plugin_support.py"):
-        parts += [f"### {node.name}", said(node), "\n".join(fields(node, "plugin_support.py"))]
+    support = "../qcore_plugin_support/__init__.py"
+    for node in classes(support):
+        parts += [
+            f"### {node.name}",
+            said(node),
+            "\n".join(fields(node, "../qcore_plugin_support/__init__.py")),
+        ]
         parts += [part.replace("###", "####") for part in _methods(node)]
-    for function in functions("plugin_support.py"):
+    for function in functions(support):
         parts += [f"### `{signature(function)}`", said(function)]
     return "\n\n".join(parts) + "\n"
 

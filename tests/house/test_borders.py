@@ -46,9 +46,6 @@ DOORS: Final = {
     "qcore.errors",
     "qcore.hookspecs",
     "qcore.lazy",
-    "qcore.plugin_support",
-    "qcore.call_limit",
-    "qcore.http_deadline",
 }
 #: what a library in core's wheel may import of qcore
 GROUND: Final = {"qcore", "qcore.errors", "qcore.interfaces", "qcore.model", "qcore.wording"}

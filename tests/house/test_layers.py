@@ -51,7 +51,6 @@ LAYERS: Final = (
     # ground
     {"compared"},
     {"model"},
-    {"http_deadline"},
     {
         "status",
         "validators",
@@ -59,8 +58,6 @@ LAYERS: Final = (
         "sanitize",
         "lazy",
         "backoff",
-        "plugin_support",
-        "call_limit",
         "worker_hooks",
     },
 )

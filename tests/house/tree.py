@@ -18,6 +18,7 @@ CORE = ROOT / "core" / "src" / "qcore"
 LIBRARIES = (
     "qcore_calendar",
     "qcore_names",
+    "qcore_plugin_support",
     "qcore_process",
     "qcore_reports",
     "qcore_settings",

@@ -19,11 +19,11 @@ from qcore.cli.system_checks import clock, schedules
 from qcore.errors import BackendUnavailable
 from qcore.hookspecs import hookimpl
 from qcore.model import Kind
-from qcore.plugin_support import parse_http_date
 from qcore.plugins import Plugins
 from qcore.settle import Rules
 from qcore.tasks.plan import Planner
 from qcore.workers.leased import LeasedMessage, skip_reason
+from qcore_plugin_support import parse_http_date
 from qcore_schedules import plugin as scheduler
 from qcore_schedules.scheduler_thread import ClockSteps
 from qcore_schedules.sealed import stored_schedules

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore import call_limit
+from qcore_plugin_support import call_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
-from qcore.plugin_support import COUNTERS_SIZE, CountedMessage, given
+from qcore_plugin_support import COUNTERS_SIZE, CountedMessage, given
 
 COUNT = st.integers(0, 2**31 - 1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Delivery
-from qcore.plugin_support import count_of, epoch_seconds
+from qcore_plugin_support import count_of, epoch_seconds
 from qcore_sqlite import cluster_status, counts, dead_letters, garbage, leases
 from qcore_sqlite.database import Database
 from qcore_sqlite.ended import Ended

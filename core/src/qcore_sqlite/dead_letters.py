@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qcore.model import DeadLetter
-from qcore.plugin_support import count_of, epoch_seconds
+from qcore_plugin_support import count_of, epoch_seconds
 
 if TYPE_CHECKING:
     import sqlite3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
-from qcore.plugin_support import epoch_seconds
+from qcore_plugin_support import epoch_seconds
 from qcore_sqlite.database import Database
 
 if TYPE_CHECKING:

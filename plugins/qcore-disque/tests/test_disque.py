@@ -14,9 +14,9 @@ from qcore import App, Cluster, Config
 from qcore.errors import BackendRejected, BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
-from qcore.plugin_support import CountedMessage
 from qcore_disque import DisqueBroker, plugin, replies
 from qcore_disque.lease import Lease
+from qcore_plugin_support import CountedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

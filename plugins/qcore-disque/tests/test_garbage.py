@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from qcore.errors import BackendError, BackendRejected, ConfigError
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
-from qcore.plugin_support import CountedMessage
 from qcore_disque import DisqueBroker
+from qcore_plugin_support import CountedMessage
 from qcore_testing.beside_garbage import check_tasks_run_beside_garbage
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from qcore.errors import BackendError, BackendRejected
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
-from qcore.plugin_support import CountedMessage
 from qcore_ironmq import IronBroker, IronSettings, codec
 from qcore_ironmq.reservations import Tickets
+from qcore_plugin_support import CountedMessage
 from qcore_testing.beside_garbage import check_tasks_run_beside_garbage
 
 from .conftest import post

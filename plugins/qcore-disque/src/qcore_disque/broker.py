@@ -13,7 +13,6 @@ import redis
 from qcore.errors import BackendError, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
-from qcore.plugin_support import CountedMessage
 from qcore_disque import error_mapping
 from qcore_disque.copies import Copies
 from qcore_disque.dead_letters import DeadLetters, dead_letters_of
@@ -21,6 +20,7 @@ from qcore_disque.lease import Lease, job_of
 from qcore_disque.node import checked
 from qcore_disque.nodes import Nodes
 from qcore_disque.replies import bytes_of, count, delivery, taken, waiting
+from qcore_plugin_support import CountedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

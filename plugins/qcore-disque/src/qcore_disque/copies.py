@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import redis
 
-from qcore.plugin_support import CountedMessage
 from qcore_disque.lease import Lease
 from qcore_disque.node import PREFIX
 from qcore_disque.replies import fields
+from qcore_plugin_support import CountedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

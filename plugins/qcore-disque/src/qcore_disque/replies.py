@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from qcore.model import DeadLetter, Delivery
-from qcore.plugin_support import CountedMessage, count_of
 from qcore_disque import error_mapping
 from qcore_disque.lease import Lease, job_of
 from qcore_disque.node import checked
+from qcore_plugin_support import CountedMessage, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,8 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from qcore.plugin_support import CountedMessage, count_of
 from qcore_ironmq import codec
+from qcore_plugin_support import CountedMessage, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

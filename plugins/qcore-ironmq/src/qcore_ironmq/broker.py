@@ -7,11 +7,9 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from qcore import call_limit
 from qcore.errors import BackendError, BackendRejected, ConfigError, PayloadTooLarge
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, Delivery, QueueSize
-from qcore.plugin_support import COUNTERS_SIZE, CountedMessage, parse_http_date
 from qcore_ironmq import codec
 from qcore_ironmq.answers import ReadMessage, read, readable
 from qcore_ironmq.client import Client, NotFound
@@ -20,6 +18,7 @@ from qcore_ironmq.receipt import Reservation, by_owner
 from qcore_ironmq.reservations import Tickets
 from qcore_ironmq.retention import Lasting
 from qcore_ironmq.settings import ServerAddress
+from qcore_plugin_support import COUNTERS_SIZE, CountedMessage, call_limit, parse_http_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import urllib3
 
-from qcore import call_limit
 from qcore.errors import BackendRejected, BackendUnavailable, QueueMissing
 from qcore_ironmq import deadline
 from qcore_ironmq.keystone import Keystone
 from qcore_ironmq.proxy import Proxy
+from qcore_plugin_support import call_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ import math
 from typing import Final
 
 from qcore.errors import BackendRejected
-from qcore.plugin_support import CountedMessage
+from qcore_plugin_support import CountedMessage
 
 #: seconds a message is delayed at most
 _LONGEST_DELAY: Final = 604_800

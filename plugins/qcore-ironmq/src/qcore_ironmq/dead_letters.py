@@ -13,8 +13,8 @@ from qcore_ironmq.client import NotFound
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.plugin_support import CountedMessage
     from qcore_ironmq.client import Client
+    from qcore_plugin_support import CountedMessage
 
 _log = logging.getLogger("qcore_ironmq.dead_letters")
 

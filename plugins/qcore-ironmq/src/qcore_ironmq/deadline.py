@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from qcore.http_deadline import LimitedResponse
+from qcore_plugin_support.http_deadline import LimitedResponse
 
 
 class _Plain(HTTPConnection):

@@ -41,7 +41,7 @@ class Address:
     title: str
     #: whether the configuration names a replica set, which has change streams and transactions
     replicated: bool
-    #: seconds a call may take, see `qcore.call_limit`
+    #: seconds a call may take, see `qcore_plugin_support.call_limit`
     timeout: float
 
     @property

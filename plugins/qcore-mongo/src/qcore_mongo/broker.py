@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import pymongo
 
-from qcore import call_limit
 from qcore.errors import BackendError
 from qcore.interfaces import Broker, Capabilities
 from qcore_mongo import counts, dead_letters, foreign, key_ids, messages, pending
@@ -19,6 +18,7 @@ from qcore_mongo.client import CLOSE_TIMEOUT, Client, Document
 from qcore_mongo.ended import Ended
 from qcore_mongo.indexes import READY, Kind
 from qcore_mongo.wakeup import Waker
+from qcore_plugin_support import call_limit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -13,11 +13,11 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient, ReadPreference, ReturnDocument, WriteConcern
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from qcore import call_limit
 from qcore.errors import BackendRejected, BackendUnavailable, QueueMissing
 from qcore_mongo import error_mapping
 from qcore_mongo.address import find
 from qcore_mongo.indexes import Kind, missing
+from qcore_plugin_support import call_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

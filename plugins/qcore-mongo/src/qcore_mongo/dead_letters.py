@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qcore.model import DeadLetter
-from qcore.plugin_support import count_of
 from qcore_mongo.foreign import bytes_of, seconds_of
 from qcore_mongo.indexes import Kind
 from qcore_mongo.messages import COUNT_UP
+from qcore_plugin_support import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Final
 from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from qcore import call_limit
 from qcore.errors import BackendRejected, PayloadTooLarge
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
-from qcore.plugin_support import epoch_seconds
 from qcore_mongo import error_mapping, pruning
 from qcore_mongo.client import Client, Document
 from qcore_mongo.indexes import Kind
 from qcore_mongo.messages import MAX_BYTES
 from qcore_mongo.stream import Stream
+from qcore_plugin_support import call_limit, epoch_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from qcore.call_limit import each_call
 from qcore.interfaces import ScheduleStore
 from qcore.model import StoredSchedule
 from qcore_mongo import messages, pending
 from qcore_mongo.client import Client, Document
 from qcore_mongo.indexes import Kind
+from qcore_plugin_support.call_limit import each_call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

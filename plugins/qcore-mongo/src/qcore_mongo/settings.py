@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from qcore.plugin_support import given
+from qcore_plugin_support import given
 
 
 @attrs.frozen(kw_only=True)

@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from qcore.model import Delivery
-from qcore.plugin_support import count_of
+from qcore_plugin_support import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
 from qcore.model import DeadLetter
-from qcore.plugin_support import count_of, epoch_seconds
+from qcore_plugin_support import count_of, epoch_seconds
 from qcore_sql.expressions import now, one_of, value
 from qcore_sql.notify import notify
 from qcore_sql.schema import DEAD_LETTER, MESSAGE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Double, Integer, bindparam, case, delete, func, insert, literal, or_, select, update
 
 from qcore.model import Action, Delivery, QueueSize, Settlement
-from qcore.plugin_support import count_of, epoch_seconds
+from qcore_plugin_support import count_of, epoch_seconds
 from qcore_sql.compiled import Insert, clean
 from qcore_sql.expressions import now, one_of, value
 from qcore_sql.schema import DEAD_LETTER, MESSAGE

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
-from qcore.plugin_support import epoch_seconds
+from qcore_plugin_support import epoch_seconds
 from qcore_sql.compiled import Insert, clean
 from qcore_sql.database import Database
 from qcore_sql.expressions import MARIADB, now, one_of, value

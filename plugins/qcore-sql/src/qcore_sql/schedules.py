@@ -8,7 +8,7 @@ from sqlalchemy import Integer, bindparam, delete, exists, select, update
 
 from qcore.interfaces import ScheduleStore
 from qcore.model import StoredSchedule
-from qcore.plugin_support import epoch_seconds
+from qcore_plugin_support import epoch_seconds
 from qcore_sql.compiled import Varied, clean, insert_into, or_nothing
 from qcore_sql.database import Database
 from qcore_sql.expressions import MARIADB, one_of, value

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 
-from qcore import call_limit
 from qcore.errors import BackendError, BackendRejected, BackendUnavailable, ConfigError, NotSupported
 from qcore.interfaces import Broker, Capabilities
 from qcore.model import Action, QueueSize
-from qcore.plugin_support import parse_http_date
+from qcore_plugin_support import call_limit, parse_http_date
 from qcore_sqs import codec
 from qcore_sqs.codec import Metadata
 from qcore_sqs.dead_letters import DeadLetterQueue

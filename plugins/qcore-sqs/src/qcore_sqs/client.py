@@ -17,8 +17,8 @@ from botocore import exceptions as boto  # type: ignore[import-untyped]  # as ab
 from botocore.config import Config  # type: ignore[import-untyped]  # as above
 from botocore.credentials import Credentials  # type: ignore[import-untyped]  # as above
 
-from qcore import call_limit
 from qcore.errors import BackendError, BackendRejected, BackendUnavailable
+from qcore_plugin_support import call_limit
 from qcore_sqs import deadline, error_mapping
 from qcore_sqs.settings import MAX_POLL, SqsSettings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qcore.errors import PayloadTooLarge
-from qcore.plugin_support import count_of, epoch_seconds
+from qcore_plugin_support import count_of, epoch_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore import awsrequest  # type: ignore[import-untyped]  # it comes without types
 
-from qcore.http_deadline import LimitedResponse
+from qcore_plugin_support.http_deadline import LimitedResponse
 
 
 class _Plain(awsrequest.AWSHTTPConnection):  # type: ignore[misc]  # see above

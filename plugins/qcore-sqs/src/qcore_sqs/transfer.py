@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
-from qcore import call_limit
 from qcore.errors import BackendError
+from qcore_plugin_support import call_limit
 from qcore_sqs import codec, error_mapping
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Decides that an HTTP answer is read within a time limit.
 
 For plugins whose clients stand above `http.client`: urllib3 and botocore limit each wait for more bytes
-and have no limit for all of them. See `qcore.call_limit`.
+and have no limit for all of them. See `qcore_plugin_support.call_limit`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from qcore.call_limit import left
+from qcore_plugin_support.call_limit import left
 
 if TYPE_CHECKING:
     import socket
