@@ -21,6 +21,7 @@ from qcore.errors import (
     ConfigError,
     ImportedMainReached,
     QcoreError,
+    QueueMissing,
     StartFailed,
 )
 from qcore.guarding import guarded
@@ -235,6 +236,7 @@ def check_backends(config: Config, plugins: Plugins | None = None) -> str:
     Raises:
         ConfigError: one of them lives in this process only.
         BackendRejected: the broker rejects all calls; the message says why.
+        QueueMissing: there is no queue, and it is not for a cluster to make it.
 
     """
     runtime = Runtime(config, plugins)
@@ -264,6 +266,9 @@ def check_backends(config: Config, plugins: Plugins | None = None) -> str:
         try:
             broker.ping()
             place = broker.info()
+        except QueueMissing:
+            # It was asked to make one, so waiting for it would not help.
+            raise
         except BackendUnavailable as exc:
             place = f"{exc}; workers wait for it"
         check_keys(runtime, broker, coordination)

@@ -12,10 +12,13 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 from django.db.migrations.loader import MigrationLoader
+from django.test import override_settings
 
+from qcore.cluster import check_backends
 from qcore.errors import BackendError, BackendRejected, QueueMissing
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
+from qcore_django import app
 from qcore_django.orm.address import find
 from qcore_django.orm.checks import check
 from qcore_django.orm.creation import MigrateTables
@@ -73,6 +76,16 @@ def said_by(command: str, *words: str, **options: Any) -> str:
     out = io.StringIO()
     call_command(command, *words, stdout=out, **options)
     return out.getvalue()
+
+
+@pytest.mark.parametrize("server", ["sqlite"], indirect=True)
+def test_a_cluster_without_tables_does_not_begin(empty: str) -> None:
+    """It ends at once with the reason, and does not wait for a migration that may never come."""
+    with (
+        override_settings(Q_CLUSTER={"name": "q", "orm": empty}),
+        pytest.raises(QueueMissing, match=f"run python manage.py migrate --database {empty}$"),
+    ):
+        check_backends(app.config)
 
 
 @pytest.mark.parametrize("server", ["sqlite", "postgresql18"], indirect=True)
