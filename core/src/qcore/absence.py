@@ -11,7 +11,7 @@ from qcore.control_api import enqueued, status
 from qcore.messages.control import PAUSED, ControlFlags
 from qcore.model import State
 from qcore.tasks.task import id_of
-from qcore.wording import counted
+from qcore.wording import counted, typed
 
 if TYPE_CHECKING:
     from qcore.interfaces import Broker
@@ -56,9 +56,9 @@ def _nobody(runtime: Runtime, broker: Broker) -> str:
     """Return why nobody takes it, empty if clusters work on the queue or cannot be seen."""
     with runtime.coordination_stores.connection() as store:
         if ControlFlags(runtime.control_sealer).genuine(store, [PAUSED]):
-            return ", which is paused; qcore resume ends that"
+            return f", which is paused; {typed('resume')} ends that"
     if broker.capabilities.cluster_status and not broker.statuses():
-        return ", and no cluster works on it; qcore run starts one"
+        return f", and no cluster works on it; {typed('run')} starts one"
     return ""
 
 

@@ -19,6 +19,32 @@ _MAX_SHOWN = 60
 _MIN_SECRET = 4
 
 
+class Typed:
+    """How a command of qcore is typed here, for messages: `qcore schedule list`."""
+
+    def __init__(self) -> None:
+        self._program = "qcore"
+        self._own: Mapping[str, str] = {}
+
+    def through(self, program: str, own: Mapping[str, str]) -> None:
+        """Have commands typed behind another program from now on, in this process.
+
+        Args:
+            program: such as `manage.py qcore`.
+            own: command of qcore -> what is typed instead.
+
+        """
+        self._program, self._own = program, own
+
+    def __call__(self, command: str) -> str:
+        """Return what is typed for a command."""
+        return self._own.get(command) or f"{self._program} {command}"
+
+
+#: that of this process
+typed = Typed()
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the choice nearest to `name`, "" if none is near."""
     near = difflib.get_close_matches(name, sorted(choices), n=1, cutoff=0.66)

@@ -13,6 +13,7 @@ from qcore.errors import EnvelopeError, ScheduleError
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import options_from_django_q
 from qcore.tasks.task import Job, bind
+from qcore.wording import typed
 from qcore_calendar import rules
 from qcore_calendar.when import When, check_count
 from qcore_schedules import messages
@@ -237,7 +238,7 @@ def _stored(store: SealedSchedules, name: str) -> Schedule | None:
 
 def _existing(found: Schedule | None, name: str) -> Schedule:
     if found is None:
-        msg = f"no schedule {name!r}; qcore schedule list shows those there are"
+        msg = f"no schedule {name!r}; {typed('schedule list')} shows those there are"
         raise ScheduleError(msg)
     return found
 

@@ -14,6 +14,7 @@ from qcore.messages.envelope import encode_head, read_head
 from qcore.model import Schedule
 from qcore.tasks.arguments import dump_arguments
 from qcore.tasks.call import DEFAULT, Call, with_options
+from qcore.wording import typed
 from qcore_calendar import rules
 from qcore_calendar.slots import skip_missed
 from qcore_calendar.when import When, anchor, check_jitter, check_name, given
@@ -187,7 +188,7 @@ def resumed(one: Schedule, now: float) -> Schedule:
     if _has_ended(one):
         msg = (
             f"schedule {one.name!r} has ended: it has no slots left; "
-            "give it more by qcore schedule update --repeats"
+            f"give it more by {typed('schedule update')} --repeats"
         )
         raise ScheduleError(msg)
     if one.repeats and not one.fault:

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import warnings
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def main(module: str, folder: str) -> None:
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         SECRET_KEY="a key for both of them, 0123456789-0123456789",
         USE_TZ=True,
+        TIME_ZONE="UTC",
         Q_CLUSTER={"name": "both", "timeout": 20, "retry": 30, "log_level": "CRITICAL", **queue},
     )
     warnings.simplefilter("ignore")
@@ -57,6 +59,7 @@ def main(module: str, folder: str) -> None:
         classes,
         cached,
         unknown,
+        schedules,
     ):
         said["behavior"][scene.__name__] = scene(tasks, Path(folder))
     print(json.dumps(said, sort_keys=True, default=list))
@@ -255,6 +258,90 @@ def unknown(tasks: Any, folder: Path) -> Any:
         tasks.count_group("no-such-group"),
         tasks.queue_size(),
     ]
+
+
+def schedules(tasks: Any, folder: Path) -> Any:
+    """What `schedule` makes of each type: what is called at the first slot, and when the next one is."""
+    first = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=2)
+    given = {
+        "once": ("math.floor", (1.5,), {}),
+        "thrice": ("site_tasks.echo", (1,), {"repeats": 3, "key": 2, "schedule_type": "H"}),
+        "minutes": ("site_tasks.echo", (), {"schedule_type": "I", "minutes": 7}),
+        "minutes of another type": ("site_tasks.echo", (), {"schedule_type": "D", "minutes": 7}),
+        "options": (
+            "site_tasks.echo",
+            ([1, {"a": None}], "text"),
+            {"q_options": {"timeout": 9, "group": "g", "save": False}, "hook": "site_tasks.note"},
+        ),
+        "dated": ("site_tasks.echo", (), {"schedule_type": "W", "intended_date_kwarg": "day"}),
+        "paused": ("site_tasks.echo", (), {"schedule_type": "W", "repeats": 0}),
+        "cron": ("site_tasks.echo", (), {"schedule_type": "C", "cron": "5 4 1 1 *"}),
+        "seconds": ("site_tasks.echo", (), {"schedule_type": "C", "cron": "5 4 1 1 * 30"}),
+        **{letter: ("site_tasks.echo", (letter,), {"schedule_type": letter}) for letter in "HDWMQY"},
+        **{letter: ("site_tasks.echo", (letter,), {"schedule_type": letter}) for letter in ("BW", "BM")},
+    }
+    for name, (function, args, kwargs) in given.items():
+        # Django-Q computes the first run of a cron expression, whatever is given.
+        when = {} if "cron" in kwargs else {"next_run": first}
+        made = tasks.schedule(function, *args, name=name, **when, **kwargs)
+        assert made.name == name
+    refused = []
+    for wrong in ({"schedule_type": "C", "cron": "never"}, {"schedule_type": "Z"}):
+        try:
+            tasks.schedule("math.floor", 1.5, name="wrong", **wrong)
+        except Exception as exc:
+            # each by a class of its own
+            refused.append(bool(str(exc)))
+    fire = _fired_by_django_q if tasks.__name__.startswith("django_q") else _fired_by_qcore
+    calls, kept = fire()
+    for call in calls:
+        # the time of the slot, which each says in its own zone
+        call[2].pop("day", None) and call.append("dated")
+    following = {name: _after(first, name, when, given) for name, (when, left) in kept.items()}
+    return [refused, sorted(calls, key=str), following, {name: left for name, (_, left) in kept.items()}]
+
+
+def _after(first: datetime, name: str, when: datetime, given: dict[str, Any]) -> Any:
+    """Return the seconds from the first slot to the next, or of a cron expression the time itself."""
+    return str(when.astimezone(UTC)) if "cron" in given[name][2] else (when - first).total_seconds()
+
+
+def _fired_by_django_q() -> Any:
+    from django_q.models import OrmQ, Schedule
+    from django_q.scheduler import scheduler
+
+    scheduler()
+    calls = []
+    for one in OrmQ.objects.all():
+        task = one.task
+        hook = task.get("hook") or ""
+        head = [task.get(key) for key in ("group", "timeout", "save")]
+        calls.append([task["func"], list(task["args"]), task["kwargs"], *head, hook])
+    return calls, {one.name: (one.next_run, one.repeats) for one in Schedule.objects.all()}
+
+
+def _fired_by_qcore() -> Any:
+    from qcore.messages.envelope import read_head
+    from qcore_django import app
+    from qcore_schedules.firing import Firing
+
+    runtime, calls = app.runtime, []
+    with runtime.schedule_stores.connection() as store:
+        firing = Firing(runtime)
+        for one in store.claim_due(runtime.clock.now(), 100, 10.0):
+            firing.fire(store, one)
+        firing.close()
+    with runtime.brokers.connection() as broker:
+        for one in broker.lease(100, 0.0):
+            opened = runtime.envelope.open(one.body)
+            head, found = read_head(opened.head), runtime.serializer.loads(opened.arguments or b"\x90")
+            args, kwargs = found if opened.named else (found, {})
+            hook = (head.hook or "").removeprefix("qcore_django.hooks.called.")
+            calls.append([head.name, list(args), kwargs, head.group, head.timeout, head.save, hook])
+    left = {one.name: one for one in app.schedules.list() if one.repeats or one.kept}
+    return calls, {
+        name: (datetime.fromtimestamp(one.next_run, UTC), one.repeats) for name, one in left.items()
+    }
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 #: what each of the two is asked, see there
 SCENES = (
     "alone", "options", "failed", "hooks", "groups", "waits", "chains", "links", "iters", "classes", "cached",
-    "unknown",
+    "unknown", "schedules",
 )  # fmt: skip
 
 

@@ -99,3 +99,4 @@ def test_the_commands_show_the_queue(site: Site) -> None:
     assert "holds the key" not in site.manage("qcore", "doctor")
     assert "no command 'fly'" in site.manage("qcore", "fly", code=2)
     assert "dead-letters" in site.manage("qcore")
+    assert "clusters  none; start one with: manage.py qcluster\n" in shown

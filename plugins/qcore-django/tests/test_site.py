@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,15 @@ import pytest
 from django.apps import apps
 from django.test import override_settings
 
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, ScheduleError
 from qcore_django import app
 from qcore_django.apps import QcoreDjangoConfig
+from qcore_django.queue_names import queue_name
+from qcore_django.tasks import async_task, fetch, schedule
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qcore import Config
 
 
@@ -96,6 +101,50 @@ def test_the_clusters_of_a_site_have_queues_of_their_own(monkeypatch: pytest.Mon
         found.append((config.name, config.workers, config.timeout))
 
     assert found == [("shop", 4, 60), ("shop", 4, 60), ("long", 4, 3000), ("other", 4, 60)]
+
+
+def test_any_text_names_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a queue of its own whose name brokers can use, the same in each process and version."""
+    table = {"name": "My Site", "ALT_CLUSTERS": {"Q reports": {"timeout": 3000}}}
+
+    found = config_of(Q_CLUSTER=table)
+    monkeypatch.setenv("Q_CLUSTER_NAME", "Q reports")
+    other = config_of(Q_CLUSTER=table)
+
+    assert (found.name, found.timeout) == ("My-Site-6aef5c43318577a3", None)
+    assert (other.name, other.timeout) == (queue_name("Q reports"), 3000)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("My Site", "My-Site", "My  Site", "My_Site"),
+        ("\u00e9", "\u00e8", "\n", "\ud800"),
+        ("x" * 80, "x" * 81, "x" * 82),
+    ],
+)
+def test_different_names_have_different_queues(names: tuple[str, ...]) -> None:
+    """A name that a queue can have stays."""
+    found = [queue_name(one) for one in names]
+
+    assert len(set(found)) == len(names)
+    for one, queue in zip(names, found, strict=True):
+        assert re.fullmatch(r"[A-Za-z0-9_.:-]{1,80}", queue)
+        assert queue_name(queue) == queue
+        assert one == queue or queue.rpartition("-")[2] == queue[-16:]
+
+
+def test_a_cluster_of_any_name_is_sent_tasks(tmp_path: Path) -> None:
+    """By the option of Django-Q, and by the App of its queue; results say the name that the site has."""
+    with override_settings(Q_CLUSTER={"name": "My Site", "memory": {}}):
+        async_task("math.floor", 1.5, cluster="My Reports")
+        async_task("math.floor", 1.5, cluster="My Site")
+        made = schedule("math.floor", 1.5, cluster="My Reports", name="x")
+
+        assert (app.queue.size().ready, app.for_queue("My Reports").queue.size().ready) == (1, 1)
+        assert app.for_queue("My Site") is app
+        assert made.queue == queue_name("My Reports")
+        assert fetch(async_task("math.floor", 1.5, sync=True)).cluster == "My Site"
 
 
 def test_cluster_name_is_the_queue() -> None:
@@ -232,3 +281,11 @@ def test_a_cache_names_the_broker() -> None:
 
     assert (found.broker, found.raw["redis"]) == ("redis", {"url": "redis://db:6380/2"})
     assert said.raw["redis"] == {"host": "other"}
+
+
+def test_messages_say_what_is_typed_on_a_site() -> None:
+    """The commands of qcore know nothing of a site unless they are typed behind manage.py."""
+    with override_settings(Q_CLUSTER={"memory": {}}), pytest.raises(ScheduleError) as caught:
+        app.schedules.get("absent")
+
+    assert str(caught.value) == "no schedule 'absent'; manage.py qcore schedule list shows those there are"

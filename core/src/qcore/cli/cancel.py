@@ -10,6 +10,7 @@ from qcore.absence import explain
 from qcore.cli.exit_codes import Exit
 from qcore.cli.ids import as_task_id
 from qcore.cli.text import say, say_json
+from qcore.wording import typed
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
@@ -34,5 +35,5 @@ def command(session: Session, task_id: str, as_json: bool) -> int:
     elif session.app.status(task_id).state == "unknown":
         say(f"qcore: task {task_id} {explain(session.runtime, task_id).text}", error=True)
     else:
-        say(f"qcore: task {task_id} has ended already; qcore result prints how", error=True)
+        say(f"qcore: task {task_id} has ended already; {typed('result')} prints how", error=True)
     return Exit.OK if done else Exit.FAILED

@@ -18,7 +18,7 @@ from qcore.errors import QcoreError
 from qcore.messages.envelope import task_id
 from qcore.messages.saving import forget_failures
 from qcore.sanitize import line
-from qcore.wording import counted
+from qcore.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -199,7 +199,7 @@ def _named(broker: Broker, runtime: Runtime, ids: Sequence[str]) -> list[DeadLet
     for one in every_dead_letter(broker):
         known[one.id] = one
         known[read(runtime, one).task_id] = one
-    missing = "no dead letter {!r}; qcore dead-letters list shows those there are"
+    missing = f"no dead letter {{!r}}; {typed('dead-letters list')} shows those there are"
     found = [one_of(id_, known, missing) for id_ in ids]
     return list({one.id: one for one in found}.values())
 

@@ -15,6 +15,7 @@ from qcore.cli.failures import explain
 from qcore.cli.session import Session
 from qcore.cli.text import say
 from qcore.errors import PluginError
+from qcore.wording import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +69,8 @@ class Verbs(click.Group):
             if cmd_name in installed.KNOWN_COMMANDS:
                 package = installed.KNOWN_COMMANDS[cmd_name]
                 near = f"; the package {package} offers it: {installed.install(package)}"
-            msg = f"no command {cmd_name!r}{near or '; qcore --help lists them'}"
+            there_are = near or f"; {typed('--help')} lists them"
+            msg = f"no command {cmd_name!r}{there_are}"
             raise click.UsageError(msg, ctx)
         try:
             made: click.Command = offered[cmd_name]()

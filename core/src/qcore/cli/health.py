@@ -15,7 +15,7 @@ from qcore.cli.overview import look
 from qcore.cli.text import say, say_json
 from qcore.errors import BackendUnavailable, Interrupted
 from qcore.sanitize import line
-from qcore.wording import counted
+from qcore.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,11 +116,11 @@ def examine(session: Session, first: QueueOverview, stalled_after: float) -> lis
             return []
         fault = (
             f"{ready} ready, but none was taken in {counted(stalled_after, 'second')}; "
-            "read the workers' log, or start a cluster with: qcore run MODULE:APP"
+            f"read the workers' log, or start a cluster with: {typed('run MODULE:APP')}"
         )
         return [fault]
     if not first.clusters:
-        return [f"no cluster works on queue {first.name!r}; start one with: qcore run MODULE:APP"]
+        return [f"no cluster works on queue {first.name!r}; start one with: {typed('run MODULE:APP')}"]
     faults = [
         f"cluster {one.label} on {one.host} (pid {one.pid}): {trouble}"
         for one in first.clusters

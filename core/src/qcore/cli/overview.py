@@ -14,7 +14,7 @@ from qcore.errors import EnvelopeError, NotSupported
 from qcore.messages.sealer import STATUS
 from qcore.model import QueueSize, State
 from qcore.status import ClusterStatus, WorkerStatus
-from qcore.wording import counted
+from qcore.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -66,7 +66,7 @@ class QueueOverview:
         """What is printed if no cluster is seen."""
         if not self.status:
             return "not known, because this broker keeps no status of clusters"
-        return "none; start one with: qcore run MODULE:APP"
+        return f"none; start one with: {typed('run MODULE:APP')}"
 
     @property
     def examined(self) -> str:

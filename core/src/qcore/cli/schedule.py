@@ -14,6 +14,7 @@ from qcore.cli.text import say, say_json, table
 from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
 from qcore.errors import QcoreError, ScheduleError, TaskNameError
 from qcore.sanitize import line
+from qcore.wording import typed
 from qcore_calendar import rules
 from qcore_names.resolve import name_of
 
@@ -93,7 +94,7 @@ def _check_order(name: str, function: str) -> None:
             raise exc from None
         msg = (
             f"{function.strip()!r} is not the name of a function, and {name!r} is: the name of the schedule "
-            f"comes before it; write: qcore schedule create {called} {name} {function.strip()} ..."
+            f"comes before it; write: {typed('schedule create')} {called} {name} {function.strip()} ..."
         )
         raise click.UsageError(msg) from exc
 
@@ -126,7 +127,7 @@ def update(
     changes |= {"args": arguments} if arguments is not None else {}
     changes |= {"kwargs": read_object(named)} if named is not None else {}
     if not changes:
-        msg = "nothing to change; qcore schedule update --help shows what there is"
+        msg = f"nothing to change; {typed('schedule update')} --help shows what there is"
         raise click.UsageError(msg)
     return _print(session.app.schedules.update(name, **changes), as_json=as_json)
 
@@ -190,7 +191,7 @@ def delete(session: Session, name: str, yes: bool, as_json: bool) -> int:
     if not yes:
         sure(f"Delete the schedule {line(name)!r}?")
     if not session.app.schedules.delete(name):
-        msg = f"no schedule {line(name)!r}; qcore schedule list shows those there are"
+        msg = f"no schedule {line(name)!r}; {typed('schedule list')} shows those there are"
         raise QcoreError(msg)
     if as_json:
         say_json({"deleted": name})

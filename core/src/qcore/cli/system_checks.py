@@ -19,7 +19,7 @@ from qcore.journal.pages import Journal
 from qcore.messages.envelope import Head
 from qcore.model import Kind, Outcome, State
 from qcore.supervision.unsigned import is_unsigned
-from qcore.wording import counted
+from qcore.wording import counted, typed
 from qcore_calendar.slots import passed_over
 from qcore_process.cpus import available
 from qcore_settings import keyfile
@@ -174,7 +174,8 @@ def broker(session: Session) -> Iterator[str | CheckResult]:
         if size.dead_letters:
             unsigned = sum(map(is_unsigned, broker.dead_letters(_LETTERS)))
             nobody = f", {unsigned:,} of them signed by nobody" if unsigned else ""
-            text = f"{counted(size.dead_letters, 'dead letter')}{nobody}; qcore dead-letters list shows them"
+            there_are = f"{counted(size.dead_letters, 'dead letter')}{nobody}"
+            text = f"{there_are}; {typed('dead-letters list')} shows them"
             yield CheckResult(Verdict.WARN, "queue", text)
 
 
@@ -264,7 +265,7 @@ def clusters(session: Session) -> Iterator[str | CheckResult]:
         yield CheckResult(Verdict.WARN, "clusters", text)
     if not found:
         yield CheckResult(
-            Verdict.WARN, "clusters", "none works on this queue; qcore run MODULE:APP starts one"
+            Verdict.WARN, "clusters", f"none works on this queue; {typed('run MODULE:APP')} starts one"
         )
     for one in found:
         ahead = one.published - time.time()
@@ -288,12 +289,12 @@ def schedules(session: Session) -> Iterator[str | CheckResult]:
             shown = f"{datetime.fromtimestamp(slot, UTC):%Y-%m-%d %H:%M:%S} UTC"
             text = (
                 f"{one.name} skips {shown} and later slots: they were fired by a clock that was ahead;"
-                f" qcore schedule update {one.name} --next-run sets its next slot"
+                f" {typed('schedule update')} {one.name} --next-run sets its next slot"
             )
             yield CheckResult(Verdict.WARN, "schedules", text)
     for one in broken:
         # One that cannot be read has no rule, and its fault says what to do.
-        remedy = f"; mend it, then qcore schedule resume {one.name}" if one.rule else ""
+        remedy = f"; mend it, then {typed('schedule resume')} {one.name}" if one.rule else ""
         text = f"{one.name} is broken: {one.fault}{remedy}"
         yield CheckResult(Verdict.WARN, "schedules", text)
 
@@ -306,7 +307,9 @@ def seals(session: Session) -> Iterator[str | CheckResult]:
         counts = ", ".join(f"{what} {count}" for what, count in found.of(key_id).items())
         text = f"sealed with a key that is not in secret_key ({key_id.hex()}): {counts}; "
         ours = " and ".join(sorted(one.hex() for one in known))
-        remedy = f"there is {ours}, from {session.config.key_text}: add that key, or see qcore keys check"
+        remedy = (
+            f"there is {ours}, from {session.config.key_text}: add that key, or see {typed('keys check')}"
+        )
         yield CheckResult(Verdict.WARN, "seals", f"{text}{remedy}")
     if not unknown:
         yield f"all that is stored is sealed with one of {counted(len(known), 'key')}"

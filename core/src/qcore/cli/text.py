@@ -13,6 +13,7 @@ import click
 
 from qcore.sanitize import JOINERS, clean, line
 from qcore.wording import counted as counted  # noqa: PLC0414 - commands of plugins use it
+from qcore.wording import typed as typed  # noqa: PLC0414 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,7 +14,7 @@ from qcore.journal.records import HeldMessage
 from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import Kind, Outcome, State
 from qcore.settle import decide, redelivery_limit_reason
-from qcore.wording import counted
+from qcore.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -223,7 +223,7 @@ def keep_gathered(message: LeasedMessage, outcome: Outcome) -> Outcome:
     text = (
         f"{outcome.error}; the {counted(gathered.count, 'result')} that it was given are kept for "
         f"{KEPT / 86400:.0f} days: raise max_result, restart the cluster and run "
-        f"`qcore dead-letters requeue {message.opened.id.hex()}`"
+        f"`{typed('dead-letters requeue')} {message.opened.id.hex()}`"
     )
     return msgspec.structs.replace(outcome, kind=Kind.FAILURE, error=text)
 

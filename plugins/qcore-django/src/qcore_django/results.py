@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils import timezone
 
+from qcore_django.settings import cluster_name
 from qcore_django.shared import app
 from qcore_django.words import words_of
 
@@ -64,8 +65,8 @@ class TaskResult:
 
     @property
     def cluster(self) -> str:
-        """The name of the queue."""
-        return app.config.name
+        """The name of the cluster, as the site has it."""
+        return str(cluster_name())
 
     @property
     def success(self) -> bool:

@@ -18,6 +18,7 @@ from qcore.errors import ConfigError
 from qcore.plugins import Plugins
 from qcore.settings import options
 from qcore_django.caches import redis_of
+from qcore_django.queue_names import queue_name
 from qcore_settings import keyfile
 
 _log = logging.getLogger("qcore.config")
@@ -28,6 +29,8 @@ READ: Final = frozenset(
 )
 #: the title of the admin's section on a site that names none
 LABEL: Final = "Django Q"
+#: the name of the cluster on a site that names none
+DEFAULT: Final = "default"
 #: the variable that names the cluster, and so its queue
 CLUSTER: Final = "Q_CLUSTER_NAME"
 #: imported in each worker before anything of the site's
@@ -77,21 +80,26 @@ def read(plugins: Plugins) -> Config:
 def cluster_table() -> dict[str, Any]:
     """Return `Q_CLUSTER`, with what `ALT_CLUSTERS` has for the cluster that `Q_CLUSTER_NAME` names.
 
+    Its `name` is that of the queue.
+
     Raises:
         ConfigError: one of them is not a dict.
 
     """
     table = _dict("Q_CLUSTER", getattr(settings, "Q_CLUSTER", None))
     others = _dict("ALT_CLUSTERS", table.get("ALT_CLUSTERS"))
-    name = table.get("cluster_name") or table.get("name")
-    wanted = os.environ.get(CLUSTER)
-    if wanted and wanted not in {table.get("cluster_name"), table.get("name") or "default"}:
-        own = _dict(f"ALT_CLUSTERS[{wanted!r}]", others.get(wanted))
+    name = cluster_name()
+    if name not in {table.get("cluster_name"), table.get("name") or DEFAULT}:
+        own = _dict(f"ALT_CLUSTERS[{name!r}]", others.get(name))
         table.update({key: value for key, value in own.items() if key not in {"name", "cluster_name"}})
-        name = wanted
-    if name:
-        table["name"] = name
+    table["name"] = queue_name(name) if isinstance(name, str) else name
     return table
+
+
+def cluster_name() -> Any:  # noqa: ANN401 - Config reports what is not a text
+    """Return the name of this process's cluster, as the site has it: a name of Django-Q may be any text."""
+    table = _dict("Q_CLUSTER", getattr(settings, "Q_CLUSTER", None))
+    return os.environ.get(CLUSTER) or table.get("cluster_name") or table.get("name") or DEFAULT
 
 
 def unknown_keys(table: Mapping[str, Any], plugins: Plugins) -> list[str]:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from django.core.signals import setting_changed
 
 from qcore import App
+from qcore.wording import typed
 from qcore_django import settings
 from qcore_django.delivery import AtCommit, SiteDelivery
+from qcore_django.queue_names import queue_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -31,6 +33,10 @@ class SiteApp(App):
             self._config = settings.load(self._plugins)
         return self._config
 
+    def for_queue(self, name: str) -> App:
+        """Return the App of another queue, or of the queue of another cluster of Django-Q."""
+        return super().for_queue(queue_name(name) if name else name)
+
     def deliver_to(self, delivery: Delivery) -> AbstractContextManager[None]:
         """Have `delivery` take what is enqueued in this block, at a commit if that is asked for."""
         return super().deliver_to(AtCommit(delivery))
@@ -41,6 +47,7 @@ class SiteApp(App):
         self._config = None
 
 
+typed.through("manage.py qcore", {"run": "manage.py qcluster", "run MODULE:APP": "manage.py qcluster"})
 #: the App of this site
 app = SiteApp()
 #: declares a task of this site

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from qcore.cli import formatting
-from qcore.cli.text import counted, cut, width
+from qcore.cli.text import counted, cut, typed, width
 from qcore.model import Result
 from qcore.sanitize import clean
 from qcore_monitor.snapshot import state_of
@@ -222,7 +222,8 @@ def _schedule(one: Schedule, max_width: int, marks: Glyphs) -> Iterator[Text]:
     )
     if one.fault:
         yield Text()
-        yield Text(marks.cut("it is skipped; mend it, then: qcore schedule resume NAME", max_width), "dim")
+        said = f"it is skipped; mend it, then: {typed('schedule resume')} NAME"
+        yield Text(marks.cut(said, max_width), "dim")
 
 
 # -- lines --------------------------------------------------------------------------------------

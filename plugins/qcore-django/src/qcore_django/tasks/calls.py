@@ -14,9 +14,11 @@ from qcore.flows.app_api import group_of, start_chain
 from qcore.messages.workflow import COLLECTED
 from qcore.tasks.call import with_options
 from qcore.tasks.task import Sender, bind
+from qcore_django.cron import cron_of
+from qcore_django.queue_names import queue_name
 from qcore_django.results import TaskResult
 from qcore_django.shared import app
-from qcore_django.tasks.options import Given, lifted, link_of, options_of
+from qcore_django.tasks.options import ALL_LINKS, SCHEDULE_TYPES, Given, lifted, link_of, options_of
 from qcore_names.resolve import name_of
 from qcore_values.data import as_data
 
@@ -35,13 +37,6 @@ _LONG: Final = 3600.0
 _ID: Final = 32
 #: characters of a function's name in the name of its schedule, which has 200 at most
 _SHOWN: Final = 180
-#: Django-Q's letters for types of schedules
-_TYPES: Final = {
-    "O": "once", "I": "minutes", "H": "hourly", "D": "daily", "W": "weekly", "BW": "biweekly", "M": "monthly",
-    "BM": "bimonthly", "Q": "quarterly", "Y": "yearly", "C": "cron",
-}  # fmt: skip
-#: options of the first link of `chain=` that are the others' too
-_ALL_LINKS: Final = frozenset({"group", "cached", "sync"})
 #: options of the list that an iter collects, and not of its parts
 _WHOLE: Final = frozenset({"group", "save", "cached", "task_name"})
 
@@ -66,7 +61,7 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     with given.delivering():
         if not chain:
             return given.producer(app).send([call])[0].id
-        above = {key: value for key, value in options.items() if key in _ALL_LINKS}
+        above = {key: value for key, value in options.items() if key in ALL_LINKS}
         links = [link_of(step, above) for step in chain]
         return start_chain(given.producer(app), [call, *links], pipe_result=False).jobs[0].id
 
@@ -130,7 +125,7 @@ def schedule(
     another schedule, and the same arguments make the same one. The results of its tasks are in the
     result group of its name, unless `q_options` names another.
     """
-    kind = _TYPES.get(schedule_type, schedule_type)
+    kind = SCHEDULE_TYPES.get(schedule_type, schedule_type)
     if name is None:
         when = (kind, minutes, cron, None if next_run is None else str(next_run), cluster)
         name = _name_for(func, when, args, kwargs)
@@ -148,8 +143,8 @@ def schedule(
         minutes=minutes if kind == "minutes" else None,
         repeats=repeats,
         next_run=next_run,
-        cron=cron if kind == "cron" else None,
-        queue=cluster,
+        cron=cron_of(cron) if kind == "cron" and cron else None,
+        queue=None if cluster is None else queue_name(cluster),
         intended_date_kwarg=intended_date_kwarg,
         q_options=options,
         **kwargs,

@@ -11,6 +11,7 @@ from qcore.tasks.django_q import DJANGO_Q_OPTIONS, options_from_django_q
 from qcore.tasks.task import bind
 from qcore_django.delivery import Through, at_commit
 from qcore_django.hooks import hook_for
+from qcore_django.queue_names import queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from qcore.tasks.call import Call, Options
     from qcore.tasks.task import Producer
 
+#: Django-Q's letters for types of schedules
+SCHEDULE_TYPES: Final = {
+    "O": "once", "I": "minutes", "H": "hourly", "D": "daily", "W": "weekly", "BW": "biweekly", "M": "monthly",
+    "BM": "bimonthly", "Q": "quarterly", "Y": "yearly", "C": "cron",
+}  # fmt: skip
+#: options of the first link of `chain=` that are the others' too
+ALL_LINKS: Final = frozenset({"group", "cached", "sync"})
 #: what is taken out of keyword arguments
 _LIFTED: Final = DJANGO_Q_OPTIONS | {"on_commit"}
 
@@ -67,8 +75,11 @@ def lifted(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def options_of(given: Mapping[str, Any]) -> Options:
     """Return Django-Q's options as ours; a callback is given what Django-Q gave it."""
-    hook = given.get("hook")
-    return options_from_django_q({**given, "hook": None if hook is None else hook_for(hook)})
+    hook, cluster = given.get("hook"), given.get("cluster")
+    queue = queue_name(cluster) if isinstance(cluster, str) else cluster
+    return options_from_django_q(
+        {**given, "hook": None if hook is None else hook_for(hook), "cluster": queue}
+    )
 
 
 def link_of(step: Any, above: Mapping[str, Any]) -> Call:  # noqa: ANN401 - see `_parts`

@@ -1,0 +1,16 @@
+"""How a command is named in messages."""
+
+from __future__ import annotations
+
+from qcore.wording import Typed
+
+
+def test_a_command_is_typed_behind_its_program() -> None:
+    """A framework that has commands of its own says how they are typed."""
+    typed = Typed()
+
+    plain = typed("schedule list"), typed("run")
+    typed.through("manage.py qcore", {"run": "manage.py qcluster"})
+
+    assert plain == ("qcore schedule list", "qcore run")
+    assert (typed("schedule list"), typed("run")) == ("manage.py qcore schedule list", "manage.py qcluster")
