@@ -88,7 +88,8 @@ CALLS: Final = frozenset(
 #: dangerous thing -> files that have a reason to use it
 ALLOWED: Final = {
     # a user asks for it by name, and only a worker that accepts it by name decodes it
-    "pickle": ("plugins/qcore-pickle/src/*",),
+    # what Django-Q has pickled is read once, by the command that a user types to move it
+    "pickle": ("plugins/qcore-pickle/src/*", "plugins/qcore-django/src/qcore_django/moving/pickled.py"),
 }
 #: what can run code when it reads
 READERS: Final = frozenset({"pickle", "cPickle", "dill", "marshal", "shelve"})

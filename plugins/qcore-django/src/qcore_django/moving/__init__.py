@@ -1,0 +1,1 @@
+"""Moves what Django-Q has stored to this queue."""

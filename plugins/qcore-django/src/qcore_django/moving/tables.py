@@ -1,0 +1,153 @@
+"""Reads the tables of Django-Q, whose app need not be installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.apps.registry import Apps
+from django.db import connections, models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: a row by the names of its columns; older versions lack some
+Row = dict[str, Any]
+
+#: rows that are read at once
+_PAGE: Final = 500
+#: a registry of its own, so that the site has no models of these tables
+_APPS: Final = Apps()
+
+
+class _Old(models.Model):
+    """A row that this site does not make."""
+
+    class Meta:
+        """No table of its own."""
+
+        abstract = True
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class OldSchedule(_Old):
+    """A row of `django_q_schedule`."""
+
+    name = models.TextField()
+    func = models.TextField()
+    hook = models.TextField()
+    args = models.TextField()
+    kwargs = models.TextField()
+    schedule_type = models.TextField()
+    minutes = models.IntegerField()
+    repeats = models.IntegerField()
+    next_run = models.DateTimeField()
+    cron = models.TextField()
+    task = models.TextField()
+    cluster = models.TextField()
+    intended_date_kwarg = models.TextField()
+
+    class Meta:
+        """Where it is."""
+
+        apps = _APPS
+        app_label = "django_q"
+        managed = False
+        db_table = "django_q_schedule"
+
+
+class OldTask(_Old):
+    """A row of `django_q_task`; what is pickled there stays as it is."""
+
+    id = models.TextField(primary_key=True)
+    name = models.TextField()
+    func = models.TextField()
+    args = models.TextField()
+    kwargs = models.TextField()
+    result = models.TextField()
+    group = models.TextField()
+    started = models.DateTimeField()
+    stopped = models.DateTimeField()
+    success = models.BooleanField()
+    attempt_count = models.IntegerField()
+
+    class Meta:
+        """Where it is."""
+
+        apps = _APPS
+        app_label = "django_q"
+        managed = False
+        db_table = "django_q_task"
+
+
+class OldMessage(_Old):
+    """A row of `django_q_ormq`."""
+
+    key = models.TextField()
+    payload = models.TextField()
+    lock = models.DateTimeField()
+
+    class Meta:
+        """Where it is."""
+
+        apps = _APPS
+        app_label = "django_q"
+        managed = False
+        db_table = "django_q_ormq"
+
+
+class Table:
+    """One table of Django-Q in one database of the site."""
+
+    def __init__(self, model: type[models.Model], alias: str) -> None:
+        self._model = model
+        self.alias = alias
+        self.name = str(model._meta.db_table)  # noqa: SLF001 - the documented name of it
+        connection = connections[alias]
+        with connection.cursor() as cursor:
+            #: whether there is such a table
+            self.exists = self.name in connection.introspection.table_names(cursor)
+            described = (
+                connection.introspection.get_table_description(cursor, self.name) if self.exists else ()
+            )
+        has = {one.name for one in described}
+        self._columns = [one.attname for one in model._meta.concrete_fields if one.column in has]  # noqa: SLF001 - documented
+
+    def count(self, **where: Any) -> int:
+        """Return how many rows there are."""
+        return self._rows().filter(**where).count() if self.exists else 0
+
+    def rows(self, **where: Any) -> Iterator[Row]:
+        """Yield the rows by their primary key, a page at a time, so that they may be deleted meanwhile."""
+        last: Any = None
+        while self.exists:
+            after = {} if last is None else {"pk__gt": last}
+            page = list(self._rows().filter(**where, **after).order_by("pk").values(*self._columns)[:_PAGE])
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1]["id"]
+
+    def newest(self, count: int | None, **where: Any) -> Iterator[Row]:
+        """Yield the rows that ended last, the newest first; None = all."""
+        if self.exists:
+            found = self._rows().filter(**where).order_by("-stopped", "pk").values(*self._columns)[:count]
+            yield from found.iterator(chunk_size=_PAGE)
+
+    def change(self, key: object, **fields: Any) -> None:
+        """Write columns of one row."""
+        self._rows().filter(pk=key).update(**fields)
+
+    def delete(self, key: object) -> None:
+        """Delete one row."""
+        self._rows().filter(pk=key)._raw_delete(self.alias)  # noqa: SLF001 - no other model refers to it
+
+    def _rows(self) -> models.QuerySet[Any]:
+        manager: models.Manager[Any] = self._model._default_manager  # noqa: SLF001 - documented
+        return manager.using(self.alias)
+
+
+def title_of(row: Mapping[str, Any]) -> str:
+    """Return how messages call a row."""
+    return f"{row['id']} ({row.get('name') or row.get('func') or row.get('key')})"
