@@ -43,6 +43,7 @@ def test_a_site_in_order_is_left_alone(tmp_path: Path) -> None:
             "W001",
             "Q_CLUSTER['worker'] is not a setting, and has no effect; did you mean 'workers'?",
         ),
+        ({"testing": True}, "W004", "Q_CLUSTER['testing'] has no effect: tests of a site use"),
         ({"workers": "many"}, "E001", "workers: got 'many'"),
         ({"timeout": 90, "retry": 60, "renew_leases": False}, "E001", "timeout: got 90"),
         ({"redis": "redis://one", "sqlite": {}}, "E001", "redis: there are 2 brokers"),

@@ -15,6 +15,7 @@ from qcore.errors import ConfigError, ScheduleError
 from qcore_django import app
 from qcore_django.apps import QcoreDjangoConfig
 from qcore_django.queue_names import queue_name
+from qcore_django.settings import WITHOUT_EFFECT
 from qcore_django.tasks import async_task, fetch, schedule
 
 if TYPE_CHECKING:
@@ -139,11 +140,11 @@ def test_a_cluster_of_any_name_is_sent_tasks(tmp_path: Path) -> None:
     with override_settings(Q_CLUSTER={"name": "My Site", "memory": {}}):
         async_task("math.floor", 1.5, cluster="My Reports")
         async_task("math.floor", 1.5, cluster="My Site")
-        made = schedule("math.floor", 1.5, cluster="My Reports", name="x")
+        schedule("math.floor", 1.5, cluster="My Reports", name="x")
 
         assert (app.queue.size().ready, app.for_queue("My Reports").queue.size().ready) == (1, 1)
         assert app.for_queue("My Site") is app
-        assert made.queue == queue_name("My Reports")
+        assert app.schedules.get("x").queue == queue_name("My Reports")
         assert fetch(async_task("math.floor", 1.5, sync=True)).cluster == "My Site"
 
 
@@ -162,11 +163,22 @@ def test_a_site_without_alternatives_may_name_a_cluster(monkeypatch: pytest.Monk
 def test_an_unknown_key_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """It has no effect, as before, and is named with what was meant."""
     with caplog.at_level(logging.WARNING, "qcore.config"):
-        found = config_of(Q_CLUSTER={"worker": 3, "name": "shop", "testing": True, "cache": "default"})
+        found = config_of(Q_CLUSTER={"worker": 3, "name": "shop", "has_replica": True})
 
     assert found.name == "shop"
     assert [record.getMessage() for record in caplog.records] == [
         "Q_CLUSTER['worker'] is not a setting, and has no effect; did you mean 'workers'?"
+    ]
+
+
+def test_a_key_of_django_q_that_decides_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """With what decides it; `has_replica` asks for what is so anyway."""
+    with caplog.at_level(logging.WARNING, "qcore.config"):
+        config_of(Q_CLUSTER={"testing": True, "cache": "default", "has_replica": True})
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Q_CLUSTER['cache'] has no effect: {WITHOUT_EFFECT['cache']}",
+        "Q_CLUSTER['testing'] has no effect: tests of a site use `qcore_django.testing`",
     ]
 
 

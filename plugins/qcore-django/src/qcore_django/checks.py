@@ -35,16 +35,20 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
     E001: a setting is wrong; a broker's package is missing, or there are two brokers.
     W001: a key is not a setting.
+    W004: a key of Django-Q's decides nothing here.
     """
     plugins = Plugins.discover()
     try:
-        unknown = settings.unknown(settings.cluster_table(), plugins)
+        table = settings.cluster_table()
         settings.read(plugins)
     except ConfigError as exc:
         return [Error(one, id="qcore_django.E001") for one in exc.problems]
     except PluginError as exc:
         return [Error(str(exc), id="qcore_django.E001")]
-    return [Warning(one, id="qcore_django.W001") for one in unknown]
+    return [
+        *(Warning(one, id="qcore_django.W001") for one in settings.unknown(table, plugins)),
+        *(Warning(one, id="qcore_django.W004") for one in settings.idle(table)),
+    ]
 
 
 def check_deployment(**_: Any) -> list[CheckMessage]:

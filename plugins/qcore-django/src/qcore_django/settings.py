@@ -37,8 +37,13 @@ CLUSTER: Final = "Q_CLUSTER_NAME"
 WORKER_SETUP: Final = "qcore_django.worker_setup"
 #: tasks of ours that call another by its name, and ask `tasks_allowed` for that name
 CHECKED: Final = ("qcore_django.hooks.called.*", "qcore_django.backend.runs.*")
-#: keys that Django-Q reads and that decide nothing here: each is taken without a word
-WITHOUT_EFFECT: Final = frozenset({"cache", "has_replica", "testing"})
+#: keys that Django-Q reads and that decide nothing here -> what is true instead; empty = what the key
+#: asks for: no read ever goes to a replica
+WITHOUT_EFFECT: Final = {
+    "cache": "results, those with `cached` too, and the status of clusters are kept with the queue",
+    "has_replica": "",
+    "testing": "tests of a site use `qcore_django.testing`",
+}
 #: keys that are read here, and not by `Config`
 _OURS: Final = frozenset({"ALT_CLUSTERS", "cluster_name", "django_redis", *WITHOUT_EFFECT})
 
@@ -51,7 +56,8 @@ def load(plugins: Plugins | None = None) -> Config:
 
     """
     plugins = plugins or Plugins.discover()
-    for problem in unknown(cluster_table(), plugins):
+    table = cluster_table()
+    for problem in [*unknown(table, plugins), *idle(table)]:
         _log.warning("%s", problem)
     return read(plugins)
 
@@ -121,6 +127,15 @@ def unknown(table: Mapping[str, Any], plugins: Plugins) -> list[str]:
     return [
         f"Q_CLUSTER[{key!r}] is not a setting, and has no effect{wording.did_you_mean(key, names)}"
         for key in unknown_keys(table, plugins)
+    ]
+
+
+def idle(table: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each key of Django-Q's that decides nothing here, and what does."""
+    return [
+        f"Q_CLUSTER[{key!r}] has no effect: {instead}"
+        for key, instead in WITHOUT_EFFECT.items()
+        if instead and table.get(key)
     ]
 
 
