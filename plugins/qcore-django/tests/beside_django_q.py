@@ -324,9 +324,10 @@ def _fired_by_qcore() -> Any:
     from qcore.messages.envelope import read_head
     from qcore_django import app
     from qcore_schedules.firing import Firing
+    from qcore_schedules.sealed import stored_schedules
 
     runtime, calls = app.runtime, []
-    with runtime.schedule_stores.connection() as store:
+    with stored_schedules(runtime) as store:
         firing = Firing(runtime)
         for one in store.claim_due(runtime.clock.now(), 100, 10.0):
             firing.fire(store, one)

@@ -18,9 +18,9 @@ _DIGITS: Final = 16
 def queue_name(name: str) -> str:
     """Return the name of the queue of a cluster: its own, or one with a digest of a name like `My Site`.
 
-    It is the same in each process, and others for other names.
+    It is the same in each process, and others for other names; no name is left as it is.
     """
-    if _VALID.fullmatch(name):
+    if not name or _VALID.fullmatch(name):
         return name
     readable = _OTHERS.sub("-", name).strip("-")[:_READABLE] or "queue"
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()

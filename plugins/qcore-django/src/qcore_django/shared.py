@@ -35,7 +35,7 @@ class SiteApp(App):
 
     def for_queue(self, name: str) -> App:
         """Return the App of another queue, or of the queue of another cluster of Django-Q."""
-        return super().for_queue(queue_name(name) if name else name)
+        return super().for_queue(queue_name(name))
 
     def deliver_to(self, delivery: Delivery) -> AbstractContextManager[None]:
         """Have `delivery` take what is enqueued in this block, at a commit if that is asked for."""

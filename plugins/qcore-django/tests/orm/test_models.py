@@ -20,6 +20,7 @@ from qcore_django.models import DeadLetter, Failure, OrmQ, Schedule, Success, Ta
 from qcore_django.tasks import async_task
 from qcore_django.words import words_of
 from qcore_schedules.firing import Firing
+from qcore_schedules.sealed import stored_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,7 +150,7 @@ def test_a_schedule_shows_the_task_of_its_last_slot() -> None:
     )
     assert [made.task, made.success(), made.last_run()] == [None, None, None]
     firing = Firing(app.runtime)
-    with app.runtime.schedule_stores.connection() as store:
+    with stored_schedules(app.runtime) as store:
         (claimed,) = store.claim_due(timezone.now().timestamp(), 10, 60)
         firing.fire(store, claimed)
     firing.close()

@@ -14,6 +14,7 @@ from qcore_calendar import rules
 from qcore_calendar.when import When, anchor
 from qcore_django.models.fields import moment
 from qcore_django.models.literals import write_args, write_kwargs
+from qcore_django.queue_names import queue_name
 from qcore_django.shared import app
 from qcore_django.tasks.options import options_of
 from qcore_schedules.build import check_broker, draft
@@ -130,7 +131,7 @@ def made_of(given: Mapping[str, Any], args: Any, kwargs: Mapping[str, Any]) -> S
         {"group": given["name"], **(kwargs.pop("q_options", None) or {}), **_hook(given["hook"])}
     )
     if given["cluster"]:
-        options = with_options(options, {"queue": given["cluster"]})
+        options = with_options(options, {"queue": queue_name(given["cluster"])})
     call = bind(given["func"], tuple(args), kwargs, options)
     made = draft(app.runtime, call, when_of(given))
     check_broker(app.runtime, made)

@@ -23,16 +23,18 @@ from qcore_django.models.fields import moment, seconds_of
 from qcore_django.models.literals import read_args, read_kwargs
 from qcore_django.models.schedule_fields import FIELDS, RULE, ScheduleFields
 from qcore_django.models.task import Task
+from qcore_django.queue_names import queue_name
 from qcore_django.shared import app
 from qcore_django.words import words_of
 from qcore_names.resolve import name_of
+from qcore_schedules.sealed import stored_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from qcore.messages.sealed_schedules import SealedSchedules
     from qcore.model import Schedule as Native
+    from qcore_schedules.sealed import SealedSchedules
 
 
 class Schedule(ScheduleFields):
@@ -72,7 +74,7 @@ class Schedule(ScheduleFields):
         if names is None or len(names) > 1:
             return [cls.of(one) for one in native.existing()]
         try:
-            with app.runtime.schedule_stores.connection() as store:
+            with stored_schedules(app.runtime) as store:
                 found = store.get(str(names[0])) if str(names[0]).isprintable() else None
         except QueueMissing:
             found = None
@@ -187,7 +189,7 @@ class Schedule(ScheduleFields):
     def _add(self) -> None:
         name = self.name or words_of(os.urandom(16).hex())
         made = native.made_of({**self._given(), "name": name}, read_args(self.args), read_kwargs(self.kwargs))
-        with app.runtime.schedule_stores.connection(create=True) as store:
+        with stored_schedules(app.runtime, create=True) as store:
             _add_to(store, made)
         self._read(made)
 
@@ -210,7 +212,7 @@ class Schedule(ScheduleFields):
         if "repeats" in changed:
             changes["repeats"] = max(-1, given["repeats"])
         if "cluster" in changed:
-            changes["queue"] = given["cluster"] or ""
+            changes["queue"] = queue_name(given["cluster"] or "")
         if "intended_date_kwarg" in changed:
             changes["intended_date_kwarg"] = given["intended_date_kwarg"] or None
         if "hook" in changed:
@@ -227,7 +229,7 @@ class Schedule(ScheduleFields):
         return changes | ({"q_options": options} if options else {})
 
     def _rename(self, name: str) -> None:
-        with app.runtime.schedule_stores.connection() as store:
+        with stored_schedules(app.runtime) as store:
             before = store.get(self.id)
             if before is not None:
                 _add_to(store, attrs.evolve(before, name=name))

@@ -14,6 +14,7 @@ from qcore_django.moving.tables import OldSchedule, Table, title_of
 from qcore_django.shared import app
 from qcore_django.tasks.options import SCHEDULE_TYPES, lifted, options_of
 from qcore_schedules.build import check_broker, draft
+from qcore_schedules.sealed import stored_schedules
 from qcore_schedules.swap import swap
 
 if TYPE_CHECKING:
@@ -104,6 +105,6 @@ def _when(row: Row, name: str) -> When:
 
 
 def _create(made: Schedule) -> None:
-    with app.runtime.schedule_stores.connection(create=True) as store:
+    with stored_schedules(app.runtime, create=True) as store:
         # Whoever has made one of this name meanwhile has meant it.
         swap(store, made.name, lambda before: made if before is None else before)
