@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import attrs
 from sqlalchemy.engine import make_url
@@ -34,6 +36,8 @@ _KINDS: Final = {
     "sqlite": ("sqlite+pysqlite", _SQLITE),
     "sqlite+pysqlite": ("sqlite+pysqlite", _SQLITE),
 }
+#: several servers, as libpq writes them: what is before them, they, and what follows
+_SEVERAL: Final = re.compile(r"([a-z+]+://(?:[^/?#@]*@)?)([^/?#@]+,[^/?#@]*)([^?]*)\??(.*)", re.DOTALL)
 _EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 
 
@@ -52,7 +56,7 @@ class Address:
     @property
     def key(self) -> str:
         """Return a text that is equal for addresses that can share connections."""
-        return repr((sorted(self.keywords.items()), self.settings.timeout))
+        return repr((sorted(self.keywords.items()), self.settings.timeout, self.settings.pool_size))
 
 
 def find(settings: Settings) -> Address:
@@ -72,7 +76,12 @@ def find(settings: Settings) -> Address:
     _, keywords = made.create_connect_args(url)
     keywords = {"connect_timeout": max(1, round(section.connect_timeout)), **keywords, **section.options}
     keywords.pop("client_flag", None)
-    server = url.host or str(url.query.get("host", "") or url.query.get("unix_socket", "")) or "localhost"
+    servers = url.query.get("host", "")
+    if isinstance(servers, tuple):
+        servers = ",".join(servers)
+        # of a primary and its standbys the one that can be written, whichever that is now
+        keywords.setdefault("target_session_attrs", "read-write")
+    server = url.host or servers or str(url.query.get("unix_socket", "")) or "localhost"
     port = f":{url.port}" if url.port else ""
     return Address(
         backend=backend,
@@ -96,7 +105,7 @@ def _of_file(url: URL, made: Dialect, backend: Backend, section: SqlSettings) ->
 def _parse(section: SqlSettings) -> tuple[URL, Dialect, Backend]:
     # the text may contain the password, so no message shows it
     try:
-        url = make_url(section.url)
+        url = make_url(_with_servers_apart(section.url))
     except (ArgumentError, ValueError):
         raise BackendRejected(
             f"`sql.url` is not a URL; write {_EXAMPLE}, with special characters in user and password"
@@ -109,6 +118,10 @@ def _parse(section: SqlSettings) -> tuple[URL, Dialect, Backend]:
             f" choose from {', '.join(sorted(_KINDS))}"
         )
     name, (module, backend) = kind
+    if isinstance(url.query.get("host"), tuple) and not name.startswith("postgresql"):
+        raise BackendRejected(
+            "`sql.url` names several servers, which only PostgreSQL can; name one, or a proxy"
+        )
     given: Backend = getattr(import_module(module), backend)()
     # SQLAlchemy does not know of the other server before it connects
     is_mariadb = url.drivername.startswith("mariadb")
@@ -118,3 +131,13 @@ def _parse(section: SqlSettings) -> tuple[URL, Dialect, Backend]:
     if is_mariadb:
         made.is_mariadb = True
     return url if section.password is None else url.set(password=section.password), made, given
+
+
+def _with_servers_apart(url: str) -> str:
+    """Return a URL that names each of several servers as a parameter, which is how SQLAlchemy takes them."""
+    found = _SEVERAL.fullmatch(url)
+    if found is None:
+        return url
+    before, servers, path, query = found.groups()
+    named = [f"host={quote(one, safe=':')}" for one in servers.split(",")]
+    return f"{before}{path}?{'&'.join([*named, query] if query else named)}"

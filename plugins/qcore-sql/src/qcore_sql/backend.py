@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
@@ -77,6 +78,20 @@ class Backend(ABC):
     def is_open(self, connection: Raw) -> bool:
         """Return whether a connection can be used again."""
 
+    def number_of_socket(self, connection: Raw) -> int:
+        """Return the number of an open connection's socket, -1 if it has none."""
+        del connection
+        return -1
+
+    def is_dead(self, connection: Raw) -> bool:
+        """Return whether the server has ended an idle connection; it says nothing to one otherwise."""
+        number = self.number_of_socket(connection)
+        if number < 0:
+            return False
+        poller = select.poll()
+        poller.register(number, select.POLLIN)
+        return bool(poller.poll(0))
+
     def close(self, connection: Raw) -> None:
         """Close a connection, whatever state it is in."""
         with suppress(self.error):
@@ -122,6 +137,11 @@ class Backend(ABC):
     @abstractmethod
     def is_repeatable(self, error: Exception) -> bool:
         """Return whether the same transaction may work at once."""
+
+    def is_read_only(self, error: Exception) -> bool:
+        """Return whether the server has refused to write, so that nothing was written."""
+        del error
+        return False
 
     @abstractmethod
     def lacks_table(self, error: Exception) -> bool:

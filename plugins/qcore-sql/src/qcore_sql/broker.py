@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: most messages in one lease
 MAX_BATCH = 1000
+#: messages that `purge` removes in one transaction
+_PURGED = 5000
 #: seconds after which an idle worker looks at the queue without being notified
 _LOOK = 5.0
 
@@ -86,7 +88,14 @@ class SqlBroker(Broker):
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Lease messages; an idle worker is woken by a notification."""
-        deadline = time.monotonic() + wait
+        try:
+            return self._lease(limit, time.monotonic() + wait)
+        except BackendUnavailable:
+            # the connection that is notified may lead to a server that nobody writes to any more
+            self._ignore()
+            raise
+
+    def _lease(self, limit: int, deadline: float) -> Sequence[Delivery]:
         while limit > 0:
             if deliveries := self._database.brief(self._claim, limit):
                 return deliveries
@@ -167,7 +176,10 @@ class SqlBroker(Broker):
 
     def purge(self) -> int:
         """Remove ready and delayed messages; return how many."""
-        return self._database.single(_run, messages.PURGE, self._queue)
+        last, purged = self._database.read(search.last, self._queue), 0
+        while some := self._database.write(search.purge, self._queue, last, _PURGED):
+            purged += some
+        return purged
 
     def clear(self) -> int:
         """Remove every message, leased ones too, and every status; return how many messages."""
@@ -280,11 +292,7 @@ class SqlBroker(Broker):
         if self._listener is None:
             time.sleep(seconds)
             return
-        try:
-            self._database.wait(self._listener, seconds)
-        except BackendUnavailable:
-            self._ignore()
-            raise
+        self._database.wait(self._listener, seconds)
 
     def _ignore(self) -> None:
         """Close the connection that is notified."""
@@ -302,10 +310,6 @@ def _seconds_to_next(session: Session, queue: str) -> float:
     found = session.one(messages.NEXT, queue=queue)
     # a time that is not a number sorts behind all others
     return max(0.0, found[0]) if found and found[0] < float("inf") else float("inf")
-
-
-def _run(session: Session, statement: object, queue: str) -> int:
-    return session.run(statement, queue=queue)
 
 
 def _clear(session: Session, queue: str) -> int:

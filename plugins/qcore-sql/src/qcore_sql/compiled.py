@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql import bindparam
 
-from qcore_sql.expressions import LIST, MARIADB, value
+from qcore_sql.expressions import MARIADB, value
 
 if TYPE_CHECKING:
     from sqlalchemy import Dialect, Table
@@ -136,6 +136,8 @@ def or_nothing(statement: Any, dialect: str) -> Any:  # noqa: ANN401 - an INSERT
     return statement.on_conflict_do_nothing()
 
 
+#: the names of lists in the text of a statement, see `expressions`
+_LISTS: Final = re.compile(r"/\*(?:json )?(\w+)\*/")
 #: where the text of a statement cannot be kept, because it contains the values
 _UNSAFE: Final = re.compile(r"\0|[\ud800-\udfff]")
 
@@ -186,6 +188,6 @@ class Texts:
             made = executable.compile(dialect=self.dialect)
             constants = {name: one.value for one, name in made.bind_names.items() if not one.required}
             text = str(made)
-            lists = re.findall(re.escape(LIST).replace(r"\{\}", r"(\w+)"), text)
+            lists = _LISTS.findall(text)
             found = self._compiled[id(statement)] = Compiled(text, constants, statement, lists)
         return found

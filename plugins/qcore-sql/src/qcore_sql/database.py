@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from qcore.errors import BackendRejected
 from qcore_sql import callers, tables
 from qcore_sql.address import find
-from qcore_sql.compiled import Texts
+from qcore_sql.backend import refused
+from qcore_sql.pool import pool_of
 from qcore_sql.session import Session
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Settings
     from qcore_sql.address import Address
-    from qcore_sql.backend import Backend, Connection, Listens
-    from qcore_sql.compiled import Cursor
+    from qcore_sql.backend import Connection, Listens
+    from qcore_sql.compiled import Cursor, Texts
+    from qcore_sql.pool import Pool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,63 +32,6 @@ Work = Callable[Concatenate[Session, P], T]
 
 #: times that a transaction is begun which conflicts with others
 _ATTEMPTS: Final = 10
-
-
-class Pool:
-    """The connections that all brokers and stores of a process with one address share."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        # reentrant, because the garbage collector may close a broker or a store at any point
-        self._lock = threading.RLock()
-        self._idle: list[Connection] = []
-        self._users = 0
-        #: random text that names the database; "" = its tables have not been checked
-        self.name = ""
-        self.texts: Texts | None = None
-
-    def enter(self, address: Address) -> Texts:
-        """Count a user; return the texts of statements."""
-        with self._lock:
-            self._users += 1
-            if self.texts is None:
-                self.texts = Texts(address.dialect)
-            return self.texts
-
-    def leave(self) -> None:
-        """Close the connections when the last user leaves."""
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self.clear()
-
-    def take(self) -> Connection | None:
-        """Return an idle connection, None if there is none."""
-        with self._lock:
-            return self._idle.pop() if self._idle else None
-
-    def put(self, connection: Connection) -> None:
-        """Keep a connection for the next user."""
-        with self._lock:
-            if self._users and self._backend.is_open(connection):
-                self._idle.append(connection)
-                return
-        self._backend.close(connection)
-
-    def clear(self) -> None:
-        """Close every idle connection; check the tables anew."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-            self.name = ""
-        for connection in idle:
-            self._backend.close(connection)
-
-
-@cache
-def _pool(pid: int, kind: type[Backend], key: str) -> Pool:
-    """Return the pool of a process; a fork has another one, and leaves its parent's connections open."""
-    del pid, key
-    return Pool(kind())
 
 
 class Database:
@@ -139,11 +83,12 @@ class Database:
 
     def single(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work`; each of its statements is a transaction of its own."""
+        begun = time.monotonic()
         for attempt in range(_ATTEMPTS):
             try:
                 return self._single(work, *args, **kwargs)
             except self._backend.error as exc:
-                if attempt == _ATTEMPTS - 1 or not self._backend.is_repeatable(exc):
+                if not self._may_repeat(exc, attempt, begun):
                     raise self.error_of(exc) from exc
         raise AssertionError
 
@@ -152,13 +97,24 @@ class Database:
 
         It is repeated if it conflicts with another transaction.
         """
+        begun = time.monotonic()
         for attempt in range(_ATTEMPTS):
             try:
                 return self._write(work, *args, **kwargs)
             except self._backend.error as exc:
-                if attempt == _ATTEMPTS - 1 or not self._backend.is_repeatable(exc):
+                if not self._may_repeat(exc, attempt, begun):
                     raise self.error_of(exc) from exc
         raise AssertionError
+
+    def _may_repeat(self, exc: Exception, attempt: int, begun: float) -> bool:
+        """Return whether what failed has written nothing and may work at once."""
+        if not attempt and self._pool is not None and self._backend.is_read_only(exc):
+            # the connections lead to a server that was demoted, and a new one to the primary
+            self._pool.clear()
+            return True
+        # those that wait for a lock each time may take long
+        late = time.monotonic() - begun > self.address.settings.timeout
+        return self._backend.is_repeatable(exc) and attempt < _ATTEMPTS - 1 and not late
 
     @contextmanager
     def joined(self, connection: Any) -> Iterator[Session]:  # noqa: ANN401 - of any library
@@ -170,6 +126,10 @@ class Database:
             with callers.session_on(connection, self.address, self._texts, self._pool.name) as session:
                 yield session
         except self._backend.error as exc:
+            if self._backend.is_read_only(exc):
+                raise refused(
+                    "its transaction can only read; begin one that can write, at the primary"
+                ) from exc
             # what happens to a connection of the caller's says nothing about ours
             raise self._backend.read(exc, self.address.title) from exc
 
@@ -265,12 +225,13 @@ class Database:
     def _take(self) -> tuple[Pool, Connection]:
         pool = self._enter()
         assert self._texts is not None
-        connection = pool.take() or self._backend.connect(self.address)
+        connection = pool.take(self.address)
         if not pool.name:
             try:
                 pool.name = tables.check(connection, self.address, self._texts, create=self._create)
             except BaseException:
                 self._backend.close(connection)
+                pool.put(connection)
                 raise
         return pool, connection
 
@@ -283,7 +244,7 @@ class Database:
     def _enter(self) -> Pool:
         self._refuse_if_closed()
         if self._pool is None:
-            pool = _pool(os.getpid(), type(self._backend), self.address.key)
+            pool = pool_of(os.getpid(), type(self._backend), self.address.key)
             self._texts = pool.enter(self.address)
             # a producer may not close it, and the process may end
             self._finalizer = weakref.finalize(self, _leave_unless_forked, pool, os.getpid())

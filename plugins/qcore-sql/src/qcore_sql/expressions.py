@@ -69,6 +69,8 @@ def _one_of_list(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
 
 #: stands for the values of a list in the text of a statement
 LIST: Final = "/*{}*/"
+#: stands for a list as one value, an array of JSON
+JSON: Final = "/*json {}*/"
 
 
 def value(name: str, column: Column[Any]) -> Any:  # noqa: ANN401 - a parameter of the column's type

@@ -36,12 +36,18 @@ _REPEATABLE: Final = frozenset({1213, 1205, 1062})
 _NO_TABLE: Final = frozenset({1146, 1054})
 _NO_RIGHT: Final = frozenset({1142, 1143, 1370})
 _CREATED: Final = frozenset({1050, 1061, 1062})
-_LOST: Final = frozenset(
-    {0, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1927, 2002, 2003, 2006, 2013, 2014, 2055}
-)
+#: number of a change that a server refuses which is a replica now
+_READ_ONLY: Final = frozenset({1290, 1792, 1836})
+#: the last three are MySQL's: it is not available, the session was killed, it was idle for long
+_LOST: Final = _READ_ONLY | {
+    *(0, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1927, 2002, 2003, 2006, 2013, 2014, 2055),
+    *(3168, 3169, 4031),
+}
 #: number -> text of an error that may pass
 _TRANSIENT: Final = {
     1021: "its disk is full",
+    1026: "it cannot write its files",
+    1030: "it cannot read or write its files",
     1037: "it is out of memory",
     1040: "it has no connections left; raise `max_connections`",
     1041: "it is out of memory",
@@ -101,6 +107,11 @@ class MariaDb(Backend):
     def is_open(self, connection: Raw) -> bool:
         """Return whether a connection can be used again."""
         return bool(connection.open)
+
+    def number_of_socket(self, connection: Raw) -> int:
+        """Return the number of an open connection's socket."""
+        number: int = connection._sock.fileno()  # noqa: SLF001 - it has no public name
+        return number
 
     def in_transaction(self, connection: Raw) -> bool:
         """Return whether a connection is open and has a transaction."""
@@ -168,6 +179,10 @@ class MariaDb(Backend):
     def is_repeatable(self, error: Exception) -> bool:
         """Return whether the same transaction may work at once."""
         return _number(error) in _REPEATABLE
+
+    def is_read_only(self, error: Exception) -> bool:
+        """Return whether the server has refused to write, so that nothing was written."""
+        return _number(error) in _READ_ONLY
 
     def lacks_table(self, error: Exception) -> bool:
         """Return whether a table or column does not exist."""

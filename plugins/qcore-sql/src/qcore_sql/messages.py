@@ -7,12 +7,25 @@ import struct
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Double, Integer, bindparam, case, delete, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    Double,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 
 from qcore.model import Action, Delivery, QueueSize, Settlement
 from qcore_plugin_support import count_of, epoch_seconds
-from qcore_sql.compiled import Insert, clean
-from qcore_sql.expressions import now, one_of, value
+from qcore_sql.compiled import Insert, Varied, clean
+from qcore_sql.expressions import JSON, MARIADB, now, one_of, value
 from qcore_sql.schema import DEAD_LETTER, MESSAGE
 
 if TYPE_CHECKING:
@@ -46,6 +59,31 @@ ENQUEUE_LATER: Final = Insert(
     change={"due": lambda seconds: now() + seconds},
 )
 
+
+#: In a short table MariaDB would read all rows for a list of numbers, and wait for the end of each
+#: transaction that has enqueued. A join by the index touches the rows of the list only.
+_DELETE_OF_MARIADB: Final = (
+    "DELETE qcore_message FROM JSON_TABLE(" + JSON.format("seqs") + ", '$[*]' COLUMNS (seq BIGINT PATH '$'))"
+    " AS chosen STRAIGHT_JOIN qcore_message FORCE INDEX (PRIMARY) ON qcore_message.seq = chosen.seq"
+)
+
+
+def _delete(condition: Any, of_mariadb: str = "") -> Varied:  # noqa: ANN401 - an expression
+    """Return a statement that deletes rows by their numbers."""
+
+    def make(dialect: str) -> Any:  # noqa: ANN401 - an executable statement
+        if dialect in MARIADB:
+            return text(_DELETE_OF_MARIADB + of_mariadb)
+        return delete(MESSAGE).where(condition)
+
+    return Varied(make)
+
+
+def _by_number(statement: Any) -> Any:  # noqa: ANN401 - an UPDATE
+    """Have MariaDB change rows by their numbers: by another index it would wait for what is not committed."""
+    return statement.with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+
+
 # a row that is not ours may have any number
 _ONE_MORE = case((_M.deliveries < _MOST, _M.deliveries + 1), else_=_MOST)
 _ONE_LESS = case((_M.deliveries > 0, _M.deliveries - 1), else_=0)
@@ -73,14 +111,16 @@ CLAIM: Final = (
 CHOOSE: Final = _READY.add_columns(_M.body, _M.deliveries, _M.failures, _M.crashes).with_hint(
     MESSAGE, "FORCE INDEX (qcore_message_due)", "mysql"
 )
-MARK: Final = update(MESSAGE).where(one_of(_M.seq, "seqs")).values(_LEASE)
+MARK: Final = _by_number(update(MESSAGE).where(one_of(_M.seq, "seqs"))).values(_LEASE)
 #: seconds until the first message can be leased
 NEXT: Final = select(_M.due - now()).where(_QUEUE, _M.priority == PRIORITY).order_by(_M.due, _M.seq).limit(1)
 
 _MINE = (_M.token == value("old_token", _M.token)) & one_of(_M.seq, "seqs")
-ACK: Final = delete(MESSAGE).where(_MINE)
-RELEASE: Final = update(MESSAGE).where(_MINE).values(token=None, due=now() + _DELAY, deliveries=_ONE_LESS)
-EXTEND: Final = update(MESSAGE).where(_MINE).values(due=now() + _SECONDS)
+ACK: Final = _delete(_MINE, " WHERE qcore_message.token = :old_token")
+RELEASE: Final = _by_number(update(MESSAGE).where(_MINE)).values(
+    token=None, due=now() + _DELAY, deliveries=_ONE_LESS
+)
+EXTEND: Final = _by_number(update(MESSAGE).where(_MINE)).values(due=now() + _SECONDS)
 _ONE = (_M.seq == value("old_seq", _M.seq)) & (_M.token == value("old_token", _M.token))
 RETRY: Final = (
     update(MESSAGE).where(_ONE).values(token=None, due=now() + _DELAY, failures=_FAILURES, crashes=_CRASHES)
@@ -95,17 +135,18 @@ SET_ASIDE: Final = insert(DEAD_LETTER).from_select(
     .with_for_update(),
 )
 #: a lease that has ended is delivered by itself, so only the others are looked for
-RELEASE_OWNER: Final = (
-    update(MESSAGE)
-    .where(
-        _QUEUE,
-        _LEASED,
-        _M.token.between(bindparam("first", type_=_M.token.type), bindparam("last", type_=_M.token.type)),
-    )
-    .values(token=None, due=now(), deliveries=_ONE_LESS)
+_OWNED = and_(
+    _QUEUE,
+    _LEASED,
+    _M.token.between(bindparam("first", type_=_M.token.type), bindparam("last", type_=_M.token.type)),
 )
+_UNDELIVERED: Final = {"token": None, "due": now(), "deliveries": _ONE_LESS}
+RELEASE_OWNER: Final = update(MESSAGE).where(_OWNED).values(_UNDELIVERED)
+#: the same in two statements, because MariaDB would wait for the end of transactions that have enqueued
+FIND_OWNED: Final = select(_M.seq).where(_OWNED).with_for_update(skip_locked=True)
+RELEASE_OWNED: Final = _by_number(update(MESSAGE).where(one_of(_M.seq, "seqs"))).values(_UNDELIVERED)
 
-PURGE: Final = delete(MESSAGE).where(_QUEUE, or_(_M.token.is_(None), _M.due <= now()))
+DELETE: Final = _delete(one_of(_M.seq, "seqs"))
 CLEAR: Final = delete(MESSAGE).where(_QUEUE)
 
 
@@ -158,7 +199,11 @@ def owner_number(owner: bytes) -> int:
 
 def release_owner(session: Session, queue: str, owner: int) -> int:
     """Release every lease of an owner without counting it as a delivery; return how many messages."""
-    return session.run(RELEASE_OWNER, queue=queue, first=owner << 32, last=(owner << 32) + 0xFFFFFFFF)
+    tokens = {"first": owner << 32, "last": (owner << 32) + 0xFFFFFFFF}
+    if session.is_postgresql:
+        return session.run(RELEASE_OWNER, queue=queue, **tokens)
+    seqs = [seq for (seq,) in session.rows(FIND_OWNED, queue=queue, **tokens)]
+    return session.run(RELEASE_OWNED, seqs=seqs) if seqs else 0
 
 
 def claim(session: Session, queue: str, owner: int, limit: int, seconds: float) -> list[Delivery]:

@@ -37,9 +37,20 @@ _REPEATABLE: Final = frozenset({"40001", "40P01"})
 _NO_TABLE: Final = frozenset({"42P01", "42703", "3F000"})
 #: SQLSTATE of a missing right
 _NO_RIGHT: Final = "42501"
+#: SQLSTATE of a change in a transaction that may only read
+_READ_ONLY: Final = "25006"
+#: Part of a text -> SQLSTATE of a server that does not let connect; the driver tells the text only.
+_UNCONNECTED: Final = {
+    "too many clients already": "53300",
+    "too many connections for": "53300",
+    "connection slots are reserved": "53300",
+    "no more connections allowed": "53300",
+    "the database system is": "57P03",
+    "password authentication failed": "28P01",
+}
 #: SQLSTATE -> text of an error that may pass
 _TRANSIENT: Final = {
-    "25006": "it is read-only: a standby, or one that was demoted",
+    _READ_ONLY: "it is read-only: a standby, or one that was demoted",
     "40001": "other transactions conflicted with this one; try again",
     "40P01": "other transactions conflicted with this one; try again",
     "53100": "its disk is full",
@@ -91,6 +102,11 @@ class PostgreSql(Backend):
         """Return whether a connection can be used again."""
         return not connection.closed
 
+    def number_of_socket(self, connection: Raw) -> int:
+        """Return the number of an open connection's socket."""
+        number: int = connection.pgconn.socket
+        return number
+
     def in_transaction(self, connection: Raw) -> bool:
         """Return whether a connection is open and has a transaction."""
         return bool(not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE)
@@ -120,11 +136,17 @@ class PostgreSql(Backend):
     def check(self, cursor: Cursor, title: str) -> str:
         """Return what the doctor says about durability."""
         cursor.execute(
-            "SELECT current_setting('fsync'), current_setting('synchronous_commit'), pg_is_in_recovery()"
+            "SELECT current_setting('fsync'), current_setting('synchronous_commit'), pg_is_in_recovery(),"
+            " current_setting('transaction_read_only')"
         )
-        ((fsync, synchronous, standby),) = cursor.fetchall()
+        ((fsync, synchronous, standby, read_only),) = cursor.fetchall()
         if standby:
             raise BackendRejected(f"postgresql at {title} is a standby and read-only; name the primary")
+        if read_only == "on":
+            raise BackendRejected(
+                f"postgresql at {title} is read-only: `default_transaction_read_only` is on for the server,"
+                " the database or the user; turn it off"
+            )
         kept = fsync == "on" and synchronous != "off"
         lost = "" if kept else "; a crash of the server loses its last writes"
         return f"notifications wake idle workers{lost}"
@@ -155,12 +177,16 @@ class PostgreSql(Backend):
         return isinstance(error, psycopg.InterfaceError) or (
             (isinstance(error, psycopg.OperationalError) and not code)
             or code[:2] == "08"
-            or (code in {"57P01", "57P02", "57P03", "25006", "25P03", "57P05"})
+            or (code in {"57P01", "57P02", "57P03", _READ_ONLY, "25P03", "57P05"})
         )
 
     def is_repeatable(self, error: Exception) -> bool:
         """Return whether the same transaction may work at once."""
         return _code(error) in _REPEATABLE
+
+    def is_read_only(self, error: Exception) -> bool:
+        """Return whether the server has refused to write, so that nothing was written."""
+        return _code(error) == _READ_ONLY
 
     def lacks_table(self, error: Exception) -> bool:
         """Return whether a table or column does not exist."""
@@ -179,8 +205,8 @@ class PostgreSql(Backend):
         code, text = _code(error), _text(error)
         if code in _TOO_LARGE or isinstance(error, psycopg.DataError):
             return PayloadTooLarge(f"postgresql at {address} accepts no value of this size or kind: {text}")
-        if not code and "password authentication failed" in text:
-            code = "28P01"
+        if not code:
+            code = next((found for part, found in _UNCONNECTED.items() if part in text), "")
         if not code and 'database "' in text and "does not exist" in text:
             code = "3D000"
         if code in _PERMANENT:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Integer, LargeBinary, bindparam, delete, func, literal, or_, select, union_all
+from sqlalchemy import Integer, LargeBinary, bindparam, func, literal, or_, select, union_all
 
 from qcore.model import ID_AT, KEY_ID_AT
 from qcore_sql.expressions import now, one_of, value
+from qcore_sql.messages import DELETE
 from qcore_sql.schema import DEAD_LETTER, MESSAGE
 
 if TYPE_CHECKING:
@@ -44,9 +45,17 @@ FIND: Final = union_all(
 WAITING: Final = (
     select(_M.seq, _M.body)
     .where(_QUEUE, or_(_M.token.is_(None), _M.due <= now()), one_of(_part(_M.body, ID_AT), "ids"))
-    .with_for_update()
+    # what is locked is being leased, or was not committed: MariaDB would wait for either
+    .with_for_update(skip_locked=True)
 )
-REMOVE: Final = delete(MESSAGE).where(one_of(_M.seq, "seqs"))
+LAST: Final = select(func.max(_M.seq)).where(_QUEUE)
+#: what is locked is being leased, or was not committed: MariaDB would wait for the end of either
+UNLEASED: Final = (
+    select(_M.seq)
+    .where(_QUEUE, _M.seq <= value("last", _M.seq), or_(_M.token.is_(None), _M.due <= now()))
+    .limit(bindparam("limit", type_=Integer()))
+    .with_for_update(skip_locked=True)
+)
 KEY_IDS: Final = select(_part(_M.body, KEY_ID_AT).label("key"), func.count()).where(_QUEUE).group_by("key")
 
 
@@ -61,10 +70,22 @@ def remove_messages(session: Session, queue: str, ids: Sequence[bytes]) -> list[
     """Remove messages that are not leased; return their bodies."""
     found = session.rows(WAITING, queue=queue, ids=list(ids))
     if found:
-        session.run(REMOVE, seqs=[seq for seq, _ in found])
+        session.run(DELETE, seqs=[seq for seq, _ in found])
     return [body for _, body in found]
 
 
 def key_ids(session: Session, queue: str) -> dict[bytes, int]:
     """Count messages by the key that signed them."""
     return dict(session.rows(KEY_IDS, queue=queue))
+
+
+def last(session: Session, queue: str) -> int:
+    """Return the number of the message that was enqueued last, 0 if there is none."""
+    found = session.one(LAST, queue=queue)
+    return (found[0] or 0) if found else 0
+
+
+def purge(session: Session, queue: str, last: int, limit: int) -> int:
+    """Remove some ready and delayed messages of those up to `last`; return how many."""
+    seqs = [seq for (seq,) in session.rows(UNLEASED, queue=queue, last=last, limit=limit)]
+    return session.run(DELETE, seqs=seqs) if seqs else 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from qcore_sql.compiled import Varied
-from qcore_sql.expressions import LIST
+from qcore_sql.expressions import JSON, LIST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,10 @@ class Session:
         """Return a text with a parameter for each value of its lists, which are added to `values`."""
         named = ":{}" if self._texts.dialect.paramstyle == "named" else "%({})s"
         for name in dict.fromkeys(lists):
+            if JSON.format(name) in text:
+                values[name] = json.dumps(values[name])
+                text = text.replace(JSON.format(name), named.format(name))
+                continue
             each = {f"{name}_{number}": one for number, one in enumerate(values.pop(name))}
             values |= each
             text = text.replace(LIST.format(name), ", ".join(map(named.format, each)) or "NULL")

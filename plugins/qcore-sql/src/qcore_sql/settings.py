@@ -17,6 +17,8 @@ class SqlSettings:
     password: str | None = attrs.field(default=None, repr=False)
     #: whether missing tables are created at the first use
     create_tables: bool = True
+    #: most connections of a process at once, beside those that are notified and for transactions of tasks
+    pool_size: int = attrs.field(default=10, validator=attrs.validators.ge(1))
     #: seconds to open a connection
     connect_timeout: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
     #: seconds to wait for the answer to a statement
