@@ -48,7 +48,14 @@ DOORS: Final = {
     "qcore.lazy",
 }
 #: what a library in core's wheel may import of qcore
-GROUND: Final = {"qcore", "qcore.errors", "qcore.interfaces", "qcore.model", "qcore.wording"}
+GROUND: Final = {
+    "qcore",
+    "qcore.errors",
+    "qcore.interfaces",
+    "qcore.model",
+    "qcore.sanitize",
+    "qcore.wording",
+}
 #: what the scheduler may import of the engine it stands on
 FLOORS: Final = GROUND | {
     "qcore.config",

@@ -46,7 +46,7 @@ LAYERS: Final = (
     {"hookspecs", "messages", "making", "guarding"},
     {"user_modules"},
     {"backend_clock"},
-    {"interfaces", "settle", "logs"},
+    {"interfaces", "settle"},
     {"coordination", "wording"},
     # ground
     {"compared"},

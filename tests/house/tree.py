@@ -17,6 +17,7 @@ CORE = ROOT / "core" / "src" / "qcore"
 #: packages in core's wheel that know nothing of the engine
 LIBRARIES = (
     "qcore_calendar",
+    "qcore_logs",
     "qcore_names",
     "qcore_plugin_support",
     "qcore_process",

@@ -11,10 +11,10 @@ from qcore.model import TaskInfo
 from qcore_reports.log_reporter import LogReporter, printable
 
 
-def told(error: BaseException | None, text: str) -> ErrorReport:
+def told(error: BaseException | None, text: str, action: str = "ack") -> ErrorReport:
     """Return the report of a failure."""
     summary = "WorkerDied: killed by signal 9" if error is None else f"{type(error).__name__}: no"
-    return ErrorReport(task=TASK, kind="failure", summary=summary, text=text, error=error, action="ack")
+    return ErrorReport(task=TASK, kind="failure", summary=summary, text=text, error=error, action=action)
 
 
 TASK = TaskInfo(id="ab" * 16, name="shop.tasks.pay", attempt=3, args=("secret",), kwargs={"card": "1234"})
@@ -31,6 +31,15 @@ def test_a_failure_is_one_error_line(caplog: pytest.LogCaptureFixture) -> None:
         f"task failed id={TASK.id} name=shop.tasks.pay attempt=3 error=ValueError:"
         r" Traceback:\n  line 1\nValueError: no"
     )
+
+
+def test_a_failure_that_will_run_again_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """An ERROR is final; both say of which task they are, in fields of their own."""
+    LogReporter().report(told(ValueError("no"), "text", action="retry"))
+
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert (vars(record)["task_id"], vars(record)["attempt"]) == (TASK.id, 3)
 
 
 def test_arguments_are_not_written(caplog: pytest.LogCaptureFixture) -> None:

@@ -26,7 +26,6 @@ from qcore.errors import (
 )
 from qcore.guarding import guarded
 from qcore.key_check import check_keys
-from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.status import ClusterStatus
 from qcore.supervision.control import Control, serve, take_over
@@ -34,6 +33,7 @@ from qcore.supervision.protocol import Boot
 from qcore.supervision.supervisor import Supervisor
 from qcore.supervision.zygote import adopt, preload_of
 from qcore.tasks.task import Task
+from qcore_logs import setup
 from qcore_names.resolve import IMPORTING_MAIN, Script, main_script
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ def main(control_fd: int) -> None:
         raise SystemExit(0)
     try:
         config, plugins = adopt(boot)
-        configure_logging(config.log_level)
+        setup.configure(config)
         supervisor = Supervisor(Runtime(config, plugins, guard=guarded), boot)
         # Almost nothing that was imported is garbage. Frozen, it is not traversed by any later
         # collection, the zygote's first one included.

@@ -152,6 +152,10 @@ class SettledEvent:
     #: how the run ended, a value of `Kind`
     kind: str
     reason: str = ""
+    #: number of the run, from 1; 0 if it is not known
+    attempt: int = 0
+    #: how long the run took; None if that is not known
+    seconds: float | None = None
 
 
 @attrs.frozen(kw_only=True)

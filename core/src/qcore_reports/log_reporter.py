@@ -20,7 +20,10 @@ _MAX_TEXT = 16_384
 
 
 class LogReporter(ErrorReporter):
-    """Writes one ERROR line for each failed run to a logger of the standard library."""
+    """Writes one line for each failed run to a logger of the standard library.
+
+    Its level is ERROR, and WARNING if the task will run again.
+    """
 
     def __init__(self, logger: str = "qcore.reports") -> None:
         self._log = logging.getLogger(logger)
@@ -29,7 +32,10 @@ class LogReporter(ErrorReporter):
         """Log the id, the name, the type of the error and the traceback in one line."""
         task = report.task
         what = "task failed" if report.action else f"trouble kind={report.kind}"
-        self._log.error(
+        level = logging.WARNING if report.runs_again else logging.ERROR
+        about = {"task_id": task.id, "task_name": task.name, "attempt": task.attempt, "queue": report.queue}
+        self._log.log(
+            level,
             "%s id=%s name=%s attempt=%d error=%s: %s",
             what,
             printable(task.id),
@@ -37,6 +43,7 @@ class LogReporter(ErrorReporter):
             task.attempt,
             printable(report.error_type),
             printable(report.text[-_MAX_TEXT:]),
+            extra=about,
         )
 
     def flush(self, seconds: float) -> None:

@@ -226,12 +226,12 @@ def level() -> Rule:
     return Rule("text", read)
 
 
-def choice(names: Sequence[str], advice: str) -> Rule:
-    """Return the rule of a setting that is one of a few words, or None."""
+def choice(names: Sequence[str], advice: str, none: str | None = None) -> Rule:
+    """Return the rule of a setting that is one of a few words, or `none`."""
 
     def read(value: object) -> str | None:
         if is_none(value):
-            return None
+            return none
         if isinstance(value, str) and value.lower() in names:
             return value.lower()
         hint = wording.did_you_mean(value, names) if isinstance(value, str) else ""

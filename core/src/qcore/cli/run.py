@@ -22,12 +22,12 @@ from qcore.cluster import boot_of, check_backends
 from qcore.config import Config
 from qcore.errors import ConfigError
 from qcore.guarding import guarded
-from qcore.logs import configure_logging
 from qcore.runtime import Runtime
 from qcore.sanitize import line
 from qcore.supervision.importer import ImportFailed, import_apart
 from qcore.supervision.supervisor import Supervisor
 from qcore.user_modules import import_user_module
+from qcore_logs import setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,8 @@ _log = logging.getLogger("qcore.cluster")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that run tasks.")
 @click.option("--label", help="Name of the cluster in logs and monitors.")
 @click.option("--log-level", help="Lowest level that is logged.")
+@click.option("--log-format", help="text, or json: one object a line.")
+@click.option("--log-tasks", is_flag=True, default=None, help="Log a line for each task that is done.")
 @click.option("--shutdown-timeout", type=click.FloatRange(min=0), help="Seconds tasks get at the end.")
 @click.pass_obj
 def command(
@@ -95,7 +97,7 @@ def serve(
         QcoreError: it did not start; the message says why.
 
     """
-    configure_logging(config.log_level)
+    setup.configure(config)
     place = check_backends(config, plugins)
     _log.log(
         logging.INFO if config.placed else logging.WARNING,

@@ -110,6 +110,12 @@ class Options:
     )
     #: lowest level of log lines that are written
     log_level: str = _set(level(), default="INFO")
+    #: `text`, or `json`: one object a line
+    log_format: str = _set(
+        choice(("text", "json"), "json writes one object a line", none="text"), default="text"
+    )
+    #: log a line for each task that is done
+    log_tasks: bool = _set(flag(), default=False)
     #: time zone of schedules
     time_zone: str = _set(zone(), default="UTC")
     #: keys that sign messages; the first signs, all verify; each 16 or more characters, or `file:PATH`

@@ -14,10 +14,10 @@ import msgspec
 from qcore.config import Config
 from qcore.errors import StartFailed
 from qcore.journal.pages import Journal
-from qcore.logs import configure_logging
 from qcore.supervision import zygote
 from qcore.supervision.protocol import MESSAGE, Notice, decode_boot, encode
 from qcore.supervision.zygote_link import ZygoteLink
+from qcore_logs import setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,7 @@ def _import(
         _leave(0)
     boot = decode_boot(data)
     config = Config.unpacked(boot.config, plugins)
-    configure_logging(config.log_level)
+    setup.configure(config)
     zygote.serve(channel, Journal(fds[0], boot.slots), boot, config, plugins)
 
 

@@ -22,13 +22,13 @@ from qcore.messages.envelope import read_head
 from qcore.messages.saving import forget_failures
 from qcore.messages.workflow import read_workflow
 from qcore.model import Kind, Outcome, State
-from qcore.sanitize import line
 from qcore.settle import ACKNOWLEDGE, RELEASE, decide, fail_for_good, redeliver
 from qcore.tasks.limits import limit_of, release
 from qcore.tasks.outcomes import interruption
 from qcore.tasks.plan import Planner
 from qcore.workers.events import SettledEvents
 from qcore.workers.lease_check import LeaseDeadline
+from qcore_logs.tasks import TaskLog
 from qcore_reports.frames import format_stack
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Recovery:
         self._reporters = runtime.reporters
         #: tasks that ended without a worker
         self.tallies = Tallies(memoryview(bytearray(TALLIES)))
-        self._events = SettledEvents(runtime.hooks("qcore_settled"), self.tallies)
+        self._log = TaskLog(config.name, traces="log" not in config.error_reporter)
+        self._events = SettledEvents(runtime.hooks("qcore_settled"), self.tallies, self._log)
 
     def close(self) -> None:
         """Let error reporters send what they have buffered."""
@@ -160,8 +161,9 @@ class Recovery:
     def _event(
         self, held: HeldMessage, plan: TaskPlan, outcome: Outcome, decision: Decision
     ) -> SettledEvent | None:
-        seconds, reason = outcome.finished - outcome.started, decision.reason
-        return self._events.event(held.id, plan.name, decision.action, outcome.kind, reason, seconds=seconds)
+        seconds, attempt = outcome.finished - outcome.started, held.failures + 1
+        action, reason = decision.action, decision.reason
+        return self._events.event(held.id, plan.name, action, outcome.kind, reason, attempt, seconds)
 
     def interrupt(self, stored: StoredResult, body: ResultBody, begun: Begun, text: str) -> None:
         """End a task that has begun and whose cluster is dead: its message is gone.
@@ -189,18 +191,17 @@ class Recovery:
         decision: Decision,
         gone: WorkerExit | None,
     ) -> None:
-        task_id, text = held.id.hex(), outcome.error
-        if outcome.kind is Kind.CANCELLED:
-            _log.warning("task %s (%s): %s", task_id, line(plan.name), line(text))
-        elif decision.state is not None:
-            action = decision.action.name.lower()
-            _log.error("task %s (%s): %s; %s", task_id, line(plan.name), line(text), action)
+        attempt, text = held.failures + 1, outcome.error
+        if outcome.kind is Kind.CANCELLED or decision.state is not None:
+            settled = decision.settlement(held.receipt)
+            self._log.failed(held.id.hex(), plan.name, attempt, outcome, settled)
+        if outcome.kind is not Kind.CANCELLED and decision.state is not None:
             report = ErrorReport(
-                task=plan.task_info(held, held.failures + 1),
+                task=plan.task_info(held, attempt),
                 kind=outcome.kind.value,
                 summary=text,
                 text=f"{outcome.traceback}\n{text}".strip(),
-                action=action,
+                action=decision.action.name.lower(),
                 stack=gone.stack if gone else (),
                 worker=f"{socket.gethostname()}:{gone.pid}" if gone else "",
             )

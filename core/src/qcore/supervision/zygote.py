@@ -17,7 +17,6 @@ from qcore.app import App
 from qcore.config import Config
 from qcore.errors import BackendError, ModuleFailed, QcoreError
 from qcore.journal.pages import Journal
-from qcore.logs import configure_logging
 from qcore.plugins import Plugins
 from qcore.runtime import Runtime
 from qcore.scheduling import scheduler_of
@@ -34,6 +33,7 @@ from qcore.supervision.protocol import (
 )
 from qcore.user_modules import import_user_module
 from qcore.workers.worker import Worker
+from qcore_logs import setup
 from qcore_names.resolve import Script, ScriptFinder
 from qcore_process.exit_handlers import forget_exit_handlers, forget_finalizers
 from qcore_process.forked import EX_SOFTWARE
@@ -67,7 +67,7 @@ def main(channel_fd: int, journal_fd: int) -> None:
     forget_exit_handlers()
     try:
         config, plugins = adopt(boot)
-        configure_logging(config.log_level)
+        setup.configure(config)
         serve(channel, Journal(journal_fd, boot.slots), boot, config, plugins)
     except BaseException as exc:  # noqa: BLE001 - reported to the user
         _give_up(channel, exc)
@@ -84,6 +84,7 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
         for module in boot.preload:
             channel.send(encode(Notice("importing", text=module)))
             import_user_module(module)
+        setup.complete(config)
         if config.scheduler:
             _send_declared(channel, scheduler_of(plugins).gather(App, config, plugins))
         _warm_up(config, plugins)

@@ -27,6 +27,7 @@ from qcore.workers.leased import LeasedMessage
 from qcore.workers.rejections import Rejections
 from qcore.workers.reports import RunReports
 from qcore.workers.screening import Screening
+from qcore_logs.tasks import TaskLog
 from qcore_reports.log_limit import LogLimit
 
 if TYPE_CHECKING:
@@ -60,16 +61,17 @@ class Batch:
         self._remembers = bool(runtime.config.settings().replay_window)
         self._planner = planner
         self._page = page
-        self._events = SettledEvents(runtime.hooks("qcore_settled"), page.tallies)
+        log = TaskLog(runtime.config.name, traces="log" not in runtime.config.error_reporter)
+        self.events = SettledEvents(runtime.hooks("qcore_settled"), page.tallies, log)
         runtime.reporters.on_count = page.metrics.count_reports
         #: every message is checked: its failures and crashes are in its stored result
         counted = self._counts_in_results = counts_in_results(broker)
         #: logs messages that are not executed, one line for a kind and second
         self.rejections = LogLimit(_log, 1.0)
-        self._reports = RunReports(runtime.reporters, self.rejections)
-        self.ends = Ends(runtime, broker, page, self._continuation, self._events, self._reports)
+        self._reports = RunReports(runtime.reporters, log, self.rejections)
+        self.ends = Ends(runtime, broker, page, self._continuation, self.events, self._reports)
         self._screening = Screening(
-            runtime, store, self._continuation, self._events, self._reports, counts_in_results=counted
+            runtime, store, self._continuation, self.events, self._reports, counts_in_results=counted
         )
         self._on_rejected = runtime.hooks("qcore_rejected")
         self._rejected = Rejections(runtime.config, planner.rules, broker.capabilities, self.rejections)
@@ -153,7 +155,9 @@ class Batch:
             if not (plan.save or message.has_follow_ups or message.acknowledged):
                 plan.successes += 1
                 plan.seconds += outcome.finished - outcome.started
-                self._finished.append(self.ends.acknowledged(message) if self._events.wanted else message)
+                self._finished.append(
+                    self.ends.acknowledged(message, outcome) if self.events.wanted else message
+                )
                 return True
         return self._record(index, message, *self.ends.of(message, outcome))
 
@@ -265,12 +269,12 @@ class Batch:
         except BackendRejected:
             deliveries = ()
             self._commit_each([*completions, *map(Completion, acks)])
-        if self._events.wanted:
-            self._events.emit([*self._unrun, *completions_of(self._finished)])
+        if self.events.wanted:
+            self.events.emit([*self._unrun, *completions_of(self._finished)])
         done = self._messages[self._settled : self.ended]
         self._settled = self.ended
         self._page.mark_settled(self.ended)
-        self._events.count_successes(done)
+        self.events.count_successes(done)
         self._finished, self._unrun = [], []
         return deliveries
 

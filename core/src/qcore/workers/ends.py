@@ -13,7 +13,6 @@ from qcore.model import Kind, Settlement, State
 from qcore.scheduling import scheduler_if_any
 from qcore.settle import fail_for_good, redeliver
 from qcore.workers import leased
-from qcore.workers.events import log_failed
 from qcore.workers.lease_check import LeaseDeadline
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Ends:
             plan.successes += 1
             plan.seconds += outcome.finished - outcome.started
             state: State = STATE_SUCCESS
-            done = self.acknowledged(message)
+            done = self.acknowledged(message, outcome)
         else:
             value = b""
             outcome = leased.keep_gathered(message, outcome)
@@ -89,12 +88,13 @@ class Ends:
             done.follow_up = self._continuation.after(plan.head, message.tail, result, message.opened.created)
         return done, result
 
-    def acknowledged(self, message: LeasedMessage) -> Completion:
+    def acknowledged(self, message: LeasedMessage, outcome: Outcome) -> Completion:
         """Return the acknowledgement of a message whose run has succeeded."""
         id_ = message.opened.id
         event = None
         if self._events.wanted:
-            event = self._events.event(id_, message.plan.name, ACTION_ACK, KIND_SUCCESS)
+            seconds, attempt = outcome.finished - outcome.started, message.failures + 1
+            event = self._events.event(id_, message.plan.name, ACTION_ACK, KIND_SUCCESS, "", attempt, seconds)
         return Completion(Settlement(message.receipt, id=id_), event=event)
 
     def _fail(self, message: LeasedMessage, outcome: Outcome) -> tuple[Completion, State | None]:
@@ -111,7 +111,6 @@ class Ends:
             decision = fail_for_good(message.failures, message.crashes)
         else:
             decision = leased.judge(message, outcome)
-        log_failed(message, outcome, decision)
         self._reports.failed(message, outcome, decision, raised)
         if decision.state is State.RETRYING and message.deliveries == 1:
             self.retrying.append(message.opened.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from qcore.hookspecs import SettledEvent
 from qcore.messages.envelope import read_head
@@ -21,32 +21,50 @@ if TYPE_CHECKING:
     from qcore.model import Outcome
     from qcore.settle import Decision
     from qcore.workers.leased import LeasedMessage
+    from qcore_logs.tasks import TaskLog
     from qcore_reports.log_limit import LogLimit
-
-_log = logging.getLogger("qcore.worker")
-
-_RUNS_AGAIN: Final = frozenset({Action.RETRY, Action.RELEASE})
 
 
 class SettledEvents:
     """Makes the events of settled messages, and gives them to hooks once the settlements are durable."""
 
-    def __init__(self, hooks: Sequence[Callable[[SettledEvent], None]], tallies: Tallies) -> None:
-        self._hooks = hooks
+    def __init__(
+        self, hooks: Sequence[Callable[[SettledEvent], None]], tallies: Tallies, log: TaskLog
+    ) -> None:
+        self._plugins = hooks
         self._tallies = tallies
-        #: whether there are hooks
-        self.wanted = bool(hooks)
+        self._log = log
+        self.look_up()
 
-    def event(
-        self, task_id: bytes, name: str, action: Action, kind: Kind, reason: str = "", *, seconds: float = 0.0
+    def look_up(self) -> None:
+        """Look whether successes are logged: modules that are imported may change that."""
+        self._hooks = (*self._plugins, self._log.done) if self._log.wants_done else self._plugins
+        #: whether anybody wants events
+        self.wanted = bool(self._hooks)
+
+    def event(  # noqa: PLR0917 - the fields of an event
+        self,
+        task_id: bytes,
+        name: str,
+        action: Action,
+        kind: Kind,
+        reason: str = "",
+        attempt: int = 0,
+        seconds: float | None = None,
     ) -> SettledEvent | None:
-        """Return the event of one message, None if there are no hooks; count it, unless it is a success."""
+        """Return the event of one message, None if nobody wants it; count it, unless it is a success."""
         if kind is not Kind.SUCCESS:
-            self._tallies.add(name, kind, seconds=seconds, action=action)
+            self._tallies.add(name, kind, seconds=seconds or 0.0, action=action)
         if not self.wanted:
             return None
         return SettledEvent(
-            task_id=task_id.hex(), name=name, action=action.name.lower(), kind=kind.value, reason=reason
+            task_id=task_id.hex(),
+            name=name,
+            action=action.name.lower(),
+            kind=kind.value,
+            reason=reason,
+            attempt=attempt,
+            seconds=seconds,
         )
 
     def ended(self, message: LeasedMessage, outcome: Outcome, decision: Decision) -> SettledEvent | None:
@@ -57,7 +75,8 @@ class SettledEvents:
             decision.action,
             outcome.kind,
             decision.reason,
-            seconds=outcome.finished - outcome.started,
+            message.failures + 1,
+            outcome.finished - outcome.started,
         )
 
     def count_successes(self, messages: Iterable[LeasedMessage]) -> None:
@@ -102,23 +121,6 @@ def log_skipped(log: LogLimit, message: LeasedMessage, kind: Kind, text: str) ->
     level = logging.DEBUG if kind is Kind.ALREADY_SUCCEEDED else logging.WARNING
     name, why = line(message.plan.name), line(text or kind.value)
     log.write(level, kind, f"task {message.opened.id.hex()} ({name}) is not run: {why}")
-
-
-def log_failed(message: LeasedMessage, outcome: Outcome, decision: Decision) -> None:
-    """Log in one line how a run failed, and what becomes of the message."""
-    runs_again = decision.action in _RUNS_AGAIN
-    # What the task asked for itself is not a trouble.
-    level = logging.INFO if runs_again and outcome.delay is not None else logging.WARNING
-    next_step = f"again in {decision.delay:.3g} s" if runs_again else decision.action.name
-    _log.log(
-        level,
-        "task %s (%s) attempt %d: %s; %s",
-        message.opened.id.hex(),
-        line(message.plan.name),
-        message.failures + 1,
-        line(outcome.error.partition("\n")[0]),
-        next_step,
-    )
 
 
 def measure_wait(page: Page, entries: Sequence[LeasedMessage]) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qcore.settle import Decision
     from qcore.tasks.execute import Raised
     from qcore.workers.leased import LeasedMessage
+    from qcore_logs.tasks import TaskLog
     from qcore_reports.log_limit import LogLimit
     from qcore_reports.reporters import Reporters
 
@@ -23,10 +24,11 @@ _REJECTED: Final = 60.0
 
 
 class RunReports:
-    """Reports failed runs with what becomes of their messages, and messages that are rejected."""
+    """Logs and reports failed runs with what becomes of their messages, and messages that are rejected."""
 
-    def __init__(self, reporters: Reporters, lines: LogLimit) -> None:
+    def __init__(self, reporters: Reporters, log: TaskLog, lines: LogLimit) -> None:
         self._reporters = reporters
+        self._log = log
         #: logs messages that are not run
         self.lines = lines
         self._rejected_at = -_REJECTED
@@ -34,7 +36,9 @@ class RunReports:
     def failed(
         self, message: LeasedMessage, outcome: Outcome, decision: Decision, raised: Raised | None = None
     ) -> None:
-        """Report how a message failed; it was not run if nothing was raised."""
+        """Log and report how a message failed; it was not run if nothing was raised."""
+        id_, name, attempt = message.opened.id.hex(), message.plan.name, message.failures + 1
+        self._log.failed(id_, name, attempt, outcome, decision.settlement(message.receipt))
         if not self._reporters or outcome.kind in _NOT_REPORTED:
             return
         if outcome.delay is not None and decision.state is not State.FAILED:

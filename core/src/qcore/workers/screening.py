@@ -10,7 +10,7 @@ from qcore.flows.completion import Completion
 from qcore.messages.control import ControlFlags, cancel_key
 from qcore.model import Kind, Outcome
 from qcore.settle import ACKNOWLEDGE, RELEASE, dead_letter, decide
-from qcore.workers.events import log_failed, log_skipped
+from qcore.workers.events import log_skipped
 from qcore.workers.leased import (
     bind_upstream_results,
     judge,
@@ -142,7 +142,6 @@ class Screening:
         """Return what is written of a message that a store could not be asked about: it has failed."""
         outcome = rejected_outcome(exc)
         decision = judge(one, outcome).because(outcome.error)
-        log_failed(one, outcome, decision)
         self._reports.failed(one, outcome, decision)
         event = self._events.ended(one, outcome, decision)
         result = follow_up = None

@@ -28,6 +28,7 @@ from qcore.workers.prefetch import TARGET, Prefetch
 from qcore.workers.replacement import process, replacement_due
 from qcore.workers.signals import SignalHandlers
 from qcore.workers.waiting import Failures
+from qcore_logs import setup
 from qcore_process.children import end_children
 from qcore_process.surroundings import Surroundings
 
@@ -233,6 +234,8 @@ class Worker:
         self._surroundings.after_batch()
         plan.find()
         self._surroundings.adopt()
+        setup.complete(self._config)
+        self._batch.events.look_up()
         HOOKS.start()
 
     def _lease(self) -> Sequence[Delivery]:

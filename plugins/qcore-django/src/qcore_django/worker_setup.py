@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from typing import Final
 
 import django
 from django.conf import ENVIRONMENT_VARIABLE, settings
 
 from qcore.errors import ConfigError
-from qcore.logs import SanitizingFormatter
 from qcore_django.boundary import BOUNDARY
 from qcore_django.discovery import autodiscover
-
-_OURS: Final = "qcore"
+from qcore_logs.setup import respect_program
 
 
 def set_up() -> None:
@@ -29,21 +25,9 @@ def set_up() -> None:
         remedy = "set it before the cluster is started, as manage.py does"
         raise ConfigError([f"{ENVIRONMENT_VARIABLE}: not set; {why}: {remedy}"])
     django.setup()
-    _respect_logging()
+    respect_program()
     autodiscover()
     BOUNDARY.close_before_forks()
-
-
-def _respect_logging() -> None:
-    """Undo what the site's LOGGING did not mean: it was written for processes that begin with it."""
-    for name, logger in logging.root.manager.loggerDict.items():
-        if isinstance(logger, logging.Logger) and f"{name}.".startswith(f"{_OURS}."):
-            # `disable_existing_loggers` is true where nothing else is said.
-            logger.disabled = False
-    if logging.getLogger(_OURS).handlers:
-        for handler in list(logging.root.handlers):
-            if isinstance(handler.formatter, SanitizingFormatter):
-                logging.root.removeHandler(handler)
 
 
 set_up()

@@ -30,6 +30,7 @@ _OURS: Final = (
     "qcore.reporting",
     "qcore.reports",
     "qcore.scheduler",
+    "qcore.task",
     "qcore.worker",
 )
 #: Seconds for which nothing is sent after the service could not be reached.

@@ -1,0 +1,1 @@
+"""How log lines look, and what they say of tasks."""
