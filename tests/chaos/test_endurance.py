@@ -60,7 +60,7 @@ def test_recycled_workers_leave_nothing_behind(land: Land, restarts: int) -> Non
 
     def restart(numbers: range) -> list[tuple[int, int, int, int]]:
         app.enqueue_many([task.bind(str(witness.path), number) for number in numbers])
-        witness.drained(within=60 + restarts / 5)
+        witness.drained(within=100 + restarts / 5)
         return at_rest(cluster)
 
     before = restart(range(100))

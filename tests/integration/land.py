@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qcore import Job
 
 #: seconds any one condition is given; a machine under load must not fail a test
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 SECRET = "the key of the integration tests, not of anybody else"
 
 

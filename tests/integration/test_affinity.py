@@ -52,7 +52,7 @@ def test_workers_are_bound_to_their_processors_and_so_are_their_successors(land:
     app, cluster = land.both(workers=2, cpu_affinity=1, recycle=1)
 
     first = [psutil.Process(pid).cpu_affinity() for pid in worker_pids(cluster)]
-    ran = [tuple(app.enqueue(tasks.cpus).result(wait=45)) for _ in range(6)]
+    ran = [tuple(app.enqueue(tasks.cpus).result(wait=100)) for _ in range(6)]
 
     assert first == [[usable[0]], [usable[1]]]
     assert set(ran) <= {(usable[0],), (usable[1],)}

@@ -48,7 +48,7 @@ class Gate:
         def enqueue(broker: SqliteBroker, messages: Sequence[Outgoing]) -> None:
             self.counts.append(len(messages))
             self.entered.set()
-            assert self.opened.wait(60)
+            assert self.opened.wait(100)
             if error := self.error(messages):
                 raise error
             before(broker, messages)

@@ -262,7 +262,7 @@ def test_failure_is_final_and_not_a_dead_letter(land: Land) -> None:
     job = once(app, tasks.fail).enqueue("no", str(land.file()))
 
     with pytest.raises(TaskFailed, match="no"):
-        job.result(wait=45)
+        job.result(wait=100)
     assert app.queue.size() == EMPTY
     assert len(lines(land.file())) == 1
 
@@ -353,7 +353,7 @@ def test_success_that_is_not_stored_is_known_for_an_hour(land: Land) -> None:
 
     job = once(app, tasks.add, save=False).enqueue(1, 2)
 
-    assert job.result(wait=45) == 3
+    assert job.result(wait=100) == 3
     with app.runtime.stores.connection() as store:
         (record,) = store.get([bytes.fromhex(job.id)])
     assert record is not None
@@ -390,7 +390,7 @@ def test_header_that_could_be_lost_is_refused(land: Land) -> None:
         app.chain([step.bind(path, "a"), plain.bind(path, large)])
     assert app.queue.size() == EMPTY
     # The large one itself may run once: nothing follows it.
-    assert app.chain([plain.bind(path, "a"), step.bind(path, large)]).result(wait=45) == large
+    assert app.chain([plain.bind(path, "a"), step.bind(path, large)]).result(wait=100) == large
 
 
 def test_header_that_has_no_room_fails_before_it_begins(land: Land) -> None:
@@ -401,7 +401,7 @@ def test_header_that_has_no_room_fails_before_it_begins(land: Land) -> None:
     chain = app.chain([("tests.integration.tasks.pay", (str(land.file()),)), (tasks.echo, (large,))])
 
     with pytest.raises(TaskFailed, match=r"stopped at link 1 of 2 .*pay runs at most once, and what follows"):
-        chain.result(wait=45)
+        chain.result(wait=100)
     assert lines(land.file()) == []
 
 
@@ -412,7 +412,7 @@ def test_large_value_that_is_passed_to_it_is_no_part_of_what_follows(land: Land)
 
     chain = app.chain([(flow_tasks.large, (1200 << 10,)), size, tasks.echo], pipe_result=True)
 
-    assert chain.result(wait=45) == 1200 << 10
+    assert chain.result(wait=100) == 1200 << 10
 
 
 def test_chain_ends_with_its_interrupted_link(land: Land) -> None:

@@ -140,7 +140,7 @@ def test_task_outside_tasks_allowed_is_not_imported(land: Land) -> None:
 
     assert refused.error.startswith("TaskNotAllowed: the task 'os.getcwd' does not match tasks_allowed")
     assert borrowed.error.startswith("TaskNotAllowed")
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
 
 
 def test_pickle_is_read_only_where_it_is_accepted_by_name(land: Land) -> None:
@@ -155,7 +155,7 @@ def test_pickle_is_read_only_where_it_is_accepted_by_name(land: Land) -> None:
     cluster.stop()
 
     land.cluster(workers=1, serializer="pickle", accept_serializers=["pickle"])
-    assert app.enqueue(tasks.echo, {1, 2}).result(wait=45) == {1, 2}
+    assert app.enqueue(tasks.echo, {1, 2}).result(wait=100) == {1, 2}
 
 
 def test_file_that_is_no_database_is_refused_and_left_alone(land: Land) -> None:
@@ -214,7 +214,7 @@ def test_result_of_what_was_never_enqueued_is_not_ready(land: Land) -> None:
 def test_database_deleted_under_an_app_is_an_error(land: Land) -> None:
     """Nothing is written to a file that has no name any more."""
     app, cluster = land.both(workers=1)
-    app.enqueue(tasks.add, 1, 1).result(wait=45)
+    app.enqueue(tasks.add, 1, 1).result(wait=100)
     path = land.folder / "queue.db"
 
     path.unlink()
@@ -243,7 +243,7 @@ def test_good_tasks_run_beside_rows_that_nobody_signed(land: Land, capfd: pytest
     fill(path, [("lease", {"first": 2**40, "last": "z", "token": one, "until": "z"}) for one in strange])
     jobs = [app.enqueue(tasks.add, number, 1) for number in range(20)]
 
-    assert [job.result(wait=45) for job in jobs] == list(range(1, 21))
+    assert [job.result(wait=100) for job in jobs] == list(range(1, 21))
     until(lambda: app.queue.size() == QueueSize(0, 0, 0, 3 * len(strange)))
     assert worker_pids(cluster) == pids
     assert "Traceback" not in capfd.readouterr().err
@@ -255,7 +255,7 @@ def test_junk_does_not_fill_the_log(land: Land, capfd: pytest.CaptureFixture[str
     with app.runtime.brokers.connection() as broker:
         broker.enqueue([Outgoing(os.urandom(16), b"\xff" + os.urandom(99)) for _ in range(2000)])
         until(lambda: (size := broker.size()).dead_letters == 1000 and not size.ready and not size.leased)
-    assert app.enqueue(tasks.add, 1, 2).result(wait=45) == 3
+    assert app.enqueue(tasks.add, 1, 2).result(wait=100) == 3
     cluster.stop()
 
     told = [line for line in capfd.readouterr().err.splitlines() if " unread" in line]

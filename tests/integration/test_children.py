@@ -97,7 +97,7 @@ def started(pid: int) -> int:
 def test_process_of_a_task_before_survives_the_interruption_of_another(land: Land) -> None:
     """What an earlier task of the worker has left running is not the interrupted task's."""
     app, _ = land.both(workers=1)
-    before = app.enqueue(tasks.orphan, str(land.file("before"))).result(wait=45)
+    before = app.enqueue(tasks.orphan, str(land.file("before"))).result(wait=100)
     # The kernel counts starts of processes in hundredths of a second.
     until(lambda: ticks() > started(before) + 1)
     job = app.enqueue(tasks.hold_on, str(land.file()), str(land.file("gate")))

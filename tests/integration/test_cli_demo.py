@@ -23,7 +23,7 @@ def demo(*arguments: str | Path, env: dict[str, str] | None = None) -> subproces
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=200,
         env={**os.environ, **(env or {})},
     )
 

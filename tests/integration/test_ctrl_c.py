@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: a module that tells that it is being imported, and takes its time
-SLOW = "import os, time\nopen(os.environ['IMPORTING'], 'w').close()\ntime.sleep(60)\n"
+SLOW = "import os, time\nopen(os.environ['IMPORTING'], 'w').close()\ntime.sleep(600)\n"
 COMMAND = "from qcore_command.start import main; main()"
 
 
@@ -36,7 +36,7 @@ def interrupted(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
     until(marker.exists, "the module to be imported")
     # A terminal signals the whole group.
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=45)
+    out, err = process.communicate(timeout=100)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
@@ -106,7 +106,7 @@ def test_ctrl_c_while_a_program_starts_a_cluster(tmp_path: Path, catch: bool, si
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=45)
+    out, err = process.communicate(timeout=100)
 
     until(lambda: not any(map(alive, pids)), "all processes of the cluster to end")
     assert len(pids) >= 2

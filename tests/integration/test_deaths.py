@@ -73,7 +73,7 @@ def test_killed_idle_worker_is_replaced(land: Land) -> None:
         for pid in worker_pids(cluster):
             kill(pid)
             until(partial(replaced, cluster, pid, 2))
-        assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+        assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
 
 
 def test_killed_busy_workers_lose_nothing(land: Land) -> None:
@@ -182,7 +182,7 @@ def test_killed_zygote_is_replaced_and_nothing_is_lost(land: Land) -> None:
 
     assert all(result.success for result in finals(jobs))
     assert not set(before) & set(worker_pids(cluster))
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
 
 
 def test_zygote_killed_while_workers_are_being_born_is_replaced(land: Land) -> None:
@@ -209,6 +209,6 @@ def test_supervisor_outlives_a_control_line_that_is_cut(land: Land) -> None:
 
     control._line.shutdown(socket.SHUT_RDWR)
 
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
     os.kill(cluster.pid or 0, 15)
-    assert cluster.wait(timeout=10)
+    assert cluster.wait(timeout=100)

@@ -68,7 +68,7 @@ def test_a_script_declares_its_own(land: Land) -> None:
     path.write_text(SCRIPT.format(settings=land.settings(preload=[]), witness=str(land.file())))
 
     done = subprocess.run(
-        [sys.executable, str(path)], cwd=land.folder, capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, str(path)], cwd=land.folder, capture_output=True, text=True, timeout=150, check=False
     )
 
     assert done.stdout == "[('nightly.note', 'nightly')]\n", done.stderr
@@ -95,7 +95,7 @@ def served(land: Land) -> subprocess.Popen[bytes]:
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End it as a service manager does."""
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(100) == 0
 
 
 def names(app: App) -> set[str]:
@@ -109,13 +109,13 @@ def test_each_start_keeps_what_the_module_says_by_then(land: Land) -> None:
     app.schedules.create("shop.old", name="by hand", minutes=5, next_run=2_000_000_000)
     write(land, old="every(seconds=1)", other='cron("0 3 1 1 *")')
     process = served(land)
-    until(lambda: lines(land.folder / "old"), "the first to run", within=60)
+    until(lambda: lines(land.folder / "old"), "the first to run", within=100)
     assert names(app) == {"shop.old", "shop.other", "by hand"}
     stop(process)
 
     write(land, new="every(seconds=1)", other='cron("0 4 1 1 *", tz="Asia/Tokyo")')
     process = served(land)
-    until(lambda: lines(land.folder / "new"), "the second to run", within=60)
+    until(lambda: lines(land.folder / "new"), "the second to run", within=100)
     ran = len(lines(land.folder / "old"))
     stop(process)
 

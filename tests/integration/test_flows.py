@@ -116,7 +116,7 @@ def test_a_hook_that_fails_is_stored_and_hurts_nobody(land: Land) -> None:
 
     until(lambda: lines(land.file()))
     drained(app)
-    assert 4 == app.results.get(job, wait=45)
+    assert 4 == app.results.get(job, wait=100)
     assert ["called"] == lines(land.file())
     with app.runtime.stores.connection() as store:
         until(lambda: store.recent(State.FAILED))
@@ -137,7 +137,7 @@ def test_a_chain_runs_its_steps_in_order(land: Land) -> None:
 
     chain = app.chain([(flow_tasks.step, (path, text)) for text in "abcd"])
 
-    assert "d" == chain.result(wait=45)
+    assert "d" == chain.result(wait=100)
     assert ["a", "b", "c", "d"] == lines(land.file()) == [job.result() for job in chain.jobs]
     assert (chain.id, 4, 4) == (chain.jobs[-1].id, len(chain), chain.current())
     drained(app)
@@ -158,7 +158,7 @@ def test_a_chain_hands_values_on_when_asked_to(land: Land) -> None:
         pipe_result=True,
     )
 
-    assert "a+b+c" == chain.result(wait=45)
+    assert "a+b+c" == chain.result(wait=100)
 
 
 def test_a_chain_goes_on_where_no_success_is_stored(land: Land) -> None:
@@ -182,7 +182,7 @@ def test_a_chain_stops_at_a_failure_and_its_handle_says_where(land: Land) -> Non
     )
 
     with pytest.raises(TaskFailed, match=r"stopped at link 2 of 3 \(.*refuse\): ValueError: no"):
-        chain.result(wait=45)
+        chain.result(wait=100)
     drained(app, dead_letters=1)
     assert (2, ["a", "no"]) == (chain.current(), lines(land.file()))
     assert ("failure", "skipped") == (final(chain.jobs[1]).kind, final(chain).kind)
@@ -201,7 +201,7 @@ def test_a_chain_goes_on_behind_a_link_that_may_fail(land: Land) -> None:
         pipe_result=True,
     )
 
-    assert "None+b" == chain.result(wait=45)
+    assert "None+b" == chain.result(wait=100)
 
 
 @pytest.mark.parametrize("task", [flow_tasks.fall, flow_tasks.hang])
@@ -213,7 +213,7 @@ def test_a_chain_stops_at_a_link_that_kills_its_worker(land: Land, task: Any) ->
     chain = app.chain([(task, (path,)), (flow_tasks.step, (path, "never"))])
 
     with pytest.raises(TaskFailed, match="stopped at link 1 of 2"):
-        chain.result(wait=45)
+        chain.result(wait=100)
     drained(app, dead_letters=1)
     assert 1 == len(lines(land.file()))
 
@@ -224,7 +224,7 @@ def test_a_requeued_dead_letter_continues_its_chain(land: Land) -> None:
     runs, path = str(land.file("runs")), str(land.file())
     chain = app.chain([(tasks.fail_first, (1, runs)), (flow_tasks.step, (path, "b"))])
     with pytest.raises(TaskFailed, match="stopped"):
-        chain.result(wait=45)
+        chain.result(wait=100)
     drained(app, dead_letters=1)
 
     with app.runtime.brokers.connection() as broker:
@@ -242,7 +242,7 @@ def test_a_value_too_large_to_be_handed_on_stops_the_chain(land: Land) -> None:
     chain = app.chain([(flow_tasks.large, (8192,)), "builtins.len"], pipe_result=True)
 
     with pytest.raises(TaskFailed, match=r"its result cannot be passed on: the message has .* max_message"):
-        chain.result(wait=45)
+        chain.result(wait=100)
     assert bytes(8192) == chain.jobs[0].result()
 
 
@@ -255,7 +255,7 @@ def test_a_group_is_enqueued_together_and_read_together(land: Land) -> None:
 
     group = app.group([(flow_tasks.double, (number,)) for number in range(20)]).enqueue()
 
-    assert [2 * number for number in range(20)] == group.results(wait=45)
+    assert [2 * number for number in range(20)] == group.results(wait=100)
     assert [2 * number for number in range(20)] == [job.result() for job in group]
 
 
@@ -268,7 +268,7 @@ def test_a_callback_is_called_once_with_what_all_returned(land: Land) -> None:
         (flow_tasks.total, (path,))
     )
 
-    assert 380 == job.result(wait=45)
+    assert 380 == job.result(wait=100)
     assert list(range(0, 40, 2)) == job.members.results()
     drained(app)
     assert ["20"] == lines(land.file())
@@ -289,7 +289,7 @@ def test_a_callback_is_not_called_when_a_member_failed(land: Land) -> None:
     job = app.group(members).then(flow_tasks.total)
 
     with pytest.raises(TaskFailed, match="2 of 4 failed, the first is #3: ValueError: no"):
-        job.result(wait=45)
+        job.result(wait=100)
     drained(app)
     _nothing_gathered(app, job)
 
@@ -304,7 +304,7 @@ def test_a_callback_that_asks_for_results_is_called_however_they_ended(land: Lan
         flow_tasks.tell, results=True
     )
 
-    told = [text.partition(":")[0] for text in job.result(wait=45)]
+    told = [text.partition(":")[0] for text in job.result(wait=100)]
     assert ["2", "crash", "timeout"] == told
 
 
@@ -318,7 +318,7 @@ def test_a_member_may_be_a_chain(land: Land) -> None:
     job = app.group([feeding, stopped, (flow_tasks.double, (3,))]).then(flow_tasks.tell, results=True)
 
     assert ["a+b", "skipped: stopped at link 1 of 2", "6"] == [
-        text.partition(" (")[0] for text in job.result(wait=45)
+        text.partition(" (")[0] for text in job.result(wait=100)
     ]
 
 
@@ -329,7 +329,7 @@ def test_a_callback_depends_on_no_stored_result(land: Land) -> None:
 
     job = app.group(members).then(app.task(flow_tasks.total).using(save=True))
 
-    assert 20 == job.result(wait=45)
+    assert 20 == job.result(wait=100)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_iter_collects_one_result_in_the_order_of_its_arguments(
     """Of no arguments the empty list; no list of allowed tasks is in its way."""
     app, _ = land.both(**SETTINGS, tasks_allowed=["tests.*"])
 
-    assert expected == app.iter(flow_tasks.double, items).result(wait=45)
+    assert expected == app.iter(flow_tasks.double, items).result(wait=100)
 
 
 def test_what_iter_collected_is_kept_when_it_is_too_large(land: Land) -> None:
@@ -357,7 +357,7 @@ def test_what_iter_collected_is_kept_when_it_is_too_large(land: Land) -> None:
         match="max_result allows 1000.* the 3 results that it was given are kept for 30 days: "
         f"raise max_result, restart the cluster and run `qcore dead-letters requeue {job.id}`",
     ):
-        job.result(wait=45)
+        job.result(wait=100)
     drained(app, dead_letters=1)
     assert all(one.delete() for one in job.members)
     cluster.stop()
@@ -430,7 +430,7 @@ def test_two_members_that_end_together_call_back_once(land: Land) -> None:
         gate.touch()
         jobs.append(job)
 
-    assert [1] * rounds == [job.result(wait=45) for job in jobs]
+    assert [1] * rounds == [job.result(wait=100) for job in jobs]
     drained(app)
     assert rounds == len(lines(land.file()))
 
@@ -456,9 +456,9 @@ def test_a_task_for_another_queue_runs_there(land: Land, monkeypatch: pytest.Mon
     named = app.async_task(flow_tasks.double, 4, cluster="other", hook=flow_tasks.hook, task_name=path)
     chain = app.chain([there.bind(5), there], pipe_result=True)
 
-    assert [2, 6] == [jobs[0].result(wait=45), jobs[2].result(wait=45)]
-    assert (8, 20) == (app.for_queue("other").results.get(named, wait=45), chain.result(wait=45))
-    assert [4, 10] == app.iter(there, [2, 5]).result(wait=45)
+    assert [2, 6] == [jobs[0].result(wait=100), jobs[2].result(wait=100)]
+    assert (8, 20) == (app.for_queue("other").results.get(named, wait=100), chain.result(wait=100))
+    assert [4, 10] == app.iter(there, [2, 5]).result(wait=100)
     assert 1 == app.queue.size().ready
     until(lambda: lines(land.file()) == ["success 8 "])
 
@@ -491,7 +491,7 @@ def test_results_are_read_by_their_group(land: Land) -> None:
     for number in range(3):
         app.async_task(flow_tasks.double, number, group="g")
 
-    assert [0, 2, 4] == sorted(app.results.get_group("g", wait=20, count=3))
+    assert [0, 2, 4] == sorted(app.results.get_group("g", wait=100, count=3))
     until(lambda: app.results.count_group("g") == 4)
     assert (4, 1) == (app.results.count_group("g"), app.results.count_group("g", failures=True))
     assert 4 == len(app.results.get_group("g", failures=True))
@@ -507,7 +507,7 @@ def test_groups_are_forgotten_with_their_tasks_when_asked_to(land: Land) -> None
     """Nothing of them is left then."""
     app, _ = land.both(**SETTINGS)
     jobs = [app.async_task(flow_tasks.double, number, group="g") for number in range(3)]
-    app.results.get_group("g", wait=20, count=3)
+    app.results.get_group("g", wait=100, count=3)
 
     assert 3 == app.results.delete_group("g", tasks=True)
 
@@ -522,7 +522,7 @@ def test_successes_are_counted_apart_where_save_limit_per_says_so(land: Land) ->
     """As many of each task as the limit, however many there are of the other."""
     app, _ = land.both(**SETTINGS, save_limit=2, save_limit_per="name", workers=1)
     jobs = [app.async_task(flow_tasks.double, n, task_name=name) for n in range(4) for name in ("a", "b")]
-    app.results.get(jobs[-1], wait=45)
+    app.results.get(jobs[-1], wait=100)
 
     until(lambda: sum(one is not None for one in app.results.fetch_many(jobs)) == 4)
     assert ["a", "b", "a", "b"] == [one.label for one in app.results.fetch_many(jobs) if one is not None]

@@ -63,7 +63,7 @@ def look(start: Any) -> tuple[dict[str, Any], int]:
     while part := ours.recv(1 << 20):
         data += part
     ours.close()
-    return json.loads(data), process.wait(45)
+    return json.loads(data), process.wait(100)
 
 
 def test_a_fork_sees_what_a_start_sees(
@@ -95,7 +95,7 @@ def test_a_fork_is_waited_for_and_killed(server: ForkServer) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.01)
     process.kill()
-    assert process.wait(45) == process.returncode == -signal.SIGKILL
+    assert process.wait(100) == process.returncode == -signal.SIGKILL
     assert not alive(process.pid)
     ours.close()
     theirs.close()
@@ -105,7 +105,7 @@ def test_a_fork_left_behind_is_found(server: ForkServer, nobody_left: Marked) ->
     """A process that descends from a fork is found though its parents are gone."""
     ours, theirs = socket.socketpair()
     program = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
-    assert server.run(program, theirs.fileno()).wait(45) == 0
+    assert server.run(program, theirs.fileno()).wait(100) == 0
 
     (orphan,) = until(nobody_left.left, "the orphan to be found")
     os.kill(orphan, signal.SIGKILL)

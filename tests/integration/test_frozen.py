@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 def test_frozen_idle_worker_is_replaced_and_others_are_not(land: Land) -> None:
     """Its successor works; a worker that waits or is paused for as long is left alone."""
     app, cluster = land.both(workers=2)
-    assert app.enqueue(tasks.add, 1, 2).result(wait=45) == 3
+    assert app.enqueue(tasks.add, 1, 2).result(wait=100) == 3
     frozen, healthy = worker_pids(cluster)
 
     os.kill(frozen, signal.SIGSTOP)
     app.queue.pause()
-    until(lambda: not alive(frozen), "the frozen worker to end", within=60)
+    until(lambda: not alive(frozen), "the frozen worker to end", within=100)
     app.queue.resume()
 
-    assert app.enqueue(tasks.add, 1, 2).result(wait=45) == 3
+    assert app.enqueue(tasks.add, 1, 2).result(wait=100) == 3
     until(lambda: len(worker_pids(cluster)) == 2)
     assert healthy in worker_pids(cluster)
     assert dict(cluster.status().reincarnations) == {"frozen": 1}

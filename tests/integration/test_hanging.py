@@ -311,7 +311,7 @@ def test_a_cluster_that_was_stopped_and_continued_as_a_whole_works_on(land: Land
 
     until(lambda: len(worker_pids(cluster)) == 2 and victim not in worker_pids(cluster), "a new worker")
     assert zygote_pid(cluster) == zygote
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
     assert not troubles(cluster)
 
 
@@ -412,7 +412,7 @@ def test_late_answers_of_a_supervisor_are_not_taken_for_later_ones(
     monkeypatch.setattr("qcore.cluster._ANSWER", 45.0)
     os.kill(cluster.pid or 0, signal.SIGCONT)
 
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
 
     assert cluster.status().finished == 1
 

@@ -43,11 +43,11 @@ def test_next_task_finds_what_the_table_says(land: Land, name: str) -> None:
     """It is restored, the worker is the same, and the task that did it has succeeded."""
     app, cluster = land.both(workers=1)
     harm, look = HARM[name]
-    before = app.enqueue(tasks.evaluate, look).result(wait=45)
+    before = app.enqueue(tasks.evaluate, look).result(wait=100)
     (worker,) = worker_pids(cluster)
 
     assert final(app.enqueue(tasks.evaluate, harm)).success
-    after = app.enqueue(tasks.evaluate, look).result(wait=45)
+    after = app.enqueue(tasks.evaluate, look).result(wait=100)
 
     assert after == before
     assert worker_pids(cluster) == [worker]
@@ -62,7 +62,7 @@ def test_worker_goes_on_whatever_a_failing_task_did_to_its_log(land: Land) -> No
     jobs = [app.enqueue(tasks.evaluate, harm) for _ in range(3)]
 
     assert [final(job).error.partition(":")[0] for job in jobs] == ["ZeroDivisionError"] * 3
-    assert app.enqueue(tasks.add, 1, 2).result(wait=45) == 3
+    assert app.enqueue(tasks.add, 1, 2).result(wait=100) == 3
     assert dict(cluster.status().reincarnations) == {}
 
 
@@ -70,8 +70,8 @@ def test_context_of_a_coroutine_is_its_own_too(land: Land) -> None:
     """The event loop of a worker lives longer than a task, its context does not."""
     app, _ = land.both(workers=1)
 
-    assert app.enqueue(tasks.tenant, "shop").result(wait=45) is None
-    assert app.enqueue(tasks.tenant, "other").result(wait=45) is None
+    assert app.enqueue(tasks.tenant, "shop").result(wait=100) is None
+    assert app.enqueue(tasks.tenant, "other").result(wait=100) is None
 
 
 # -- the beginning and the end of a worker ------------------------------------------------------
@@ -143,7 +143,7 @@ def test_what_is_to_run_before_a_worker_ends_runs(
     cluster = land.cluster(**settings, preload=[module] if preloaded else [])
     app = land.app()
 
-    pid = app.enqueue(f"{module}.work").result(wait=45)
+    pid = app.enqueue(f"{module}.work").result(wait=100)
     if how == "stopped":
         cluster.stop()
 
@@ -159,8 +159,8 @@ def test_what_hangs_at_the_end_of_a_worker_is_cut_off(land: Land, module: str, h
     cluster = land.cluster(workers=1, recycle=1, preload=[module])
     app = land.app()
 
-    first = app.enqueue(f"{module}.work", hang).result(wait=45)
-    second = app.enqueue(f"{module}.work").result(wait=45)
+    first = app.enqueue(f"{module}.work", hang).result(wait=100)
+    second = app.enqueue(f"{module}.work").result(wait=100)
 
     assert first != second
     until(lambda: sum(cluster.status().reincarnations.values()) == 2)
@@ -190,7 +190,7 @@ def test_exit_handlers_of_the_program_do_not_run_in_workers(land: Land) -> None:
     )
     assert process.stdout is not None
     folder = process.stdout.readline().strip()
-    pids = {app.enqueue(tasks.pid).result(wait=45) for _ in range(3)}
+    pids = {app.enqueue(tasks.pid).result(wait=100) for _ in range(3)}
 
     assert len(pids) == 3
     assert os.path.isdir(folder)

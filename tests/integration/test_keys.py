@@ -54,10 +54,10 @@ def test_rotation_loses_nothing_while_both_keys_are_known(land: Land) -> None:
 
     land.cluster(secret_key=[NEW, SECRET])
 
-    assert new.results.get(waiting.id, wait=45) == 2
-    assert new.enqueue(tasks.add, 2, 2).result(wait=45) == 4
+    assert new.results.get(waiting.id, wait=100) == 2
+    assert new.enqueue(tasks.add, 2, 2).result(wait=100) == 4
     late = old.enqueue(tasks.add, 3, 3)
-    assert new.results.get(late.id, wait=45) == 6
+    assert new.results.get(late.id, wait=100) == 6
 
 
 def test_unknown_key_is_released_for_a_while_and_then_dead_lettered(land: Land) -> None:
@@ -102,7 +102,7 @@ def test_flipped_bit_is_dead_lettered_and_never_run(land: Land, place: int) -> N
     (letter,) = until(lambda: letters(app))
 
     assert letter.reason.split(":")[0] in {"BadSignature", "MalformedMessage", "UnknownKey"}
-    assert good.result(wait=45) == 2
+    assert good.result(wait=100) == 2
     assert lines(land.file()) == []
 
 
@@ -126,7 +126,7 @@ def test_rubbish_is_dead_lettered(land: Land, rubbish: bytes) -> None:
 
     put(app, rubbish)
 
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
     (letter,) = until(lambda: letters(app))
     assert letter.body == rubbish
     assert dict(cluster.status().reincarnations) == {}

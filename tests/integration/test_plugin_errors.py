@@ -149,7 +149,7 @@ class Odd:
         pids = worker_pids(cluster)
 
         def check() -> None:
-            assert app.enqueue(tasks.add, 1, 2).result(wait=45) == 3
+            assert app.enqueue(tasks.add, 1, 2).result(wait=100) == 3
             assert worker_pids(cluster) == pids
             assert not cluster.status().reincarnations.get("crashed", 0)
 
@@ -224,7 +224,7 @@ def test_coordination_store_that_raises_another_error_fails_the_limited_task(odd
         assert "the coordination store 'odd' of the plugin odd (odd 1.0) raised" in failed.error
         odd.mend("acquire")
         odd.fail("release", error)
-        assert limited.enqueue(1, 2).result(wait=45) == 3
+        assert limited.enqueue(1, 2).result(wait=100) == 3
         odd.mend("release")
 
     check()
@@ -242,7 +242,7 @@ def test_broker_that_raises_another_error_is_asked_again(
         job = app.enqueue(tasks.add, 2, 3)
         until(lambda: "broker_class 'odd_plugin.Broker' raised" in capfd.readouterr().err)
         odd.mend(place)
-        assert job.result(wait=45) == 5
+        assert job.result(wait=100) == 5
 
     check()
 
@@ -260,7 +260,7 @@ def test_broker_that_rejects_the_cluster_ends_its_start(land: Land, odd: Odd) ->
     environment = {**os.environ, "PYTHONPATH": str(land.folder)}
     command = [sys.executable, "-m", "qcore", "run", "--config", str(file)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=environment, cwd=land.folder
+        command, capture_output=True, text=True, timeout=150, check=False, env=environment, cwd=land.folder
     )
 
     assert done.returncode == 1
@@ -286,7 +286,7 @@ def test_broker_that_rejects_later_is_asked_again(
     assert not job.fetch(wait=2)
     (odd._folder / "gone").unlink()
 
-    assert job.result(wait=45) == 3
+    assert job.result(wait=100) == 3
     assert worker_pids(cluster) == pids
     assert log().count("there is no such queue any more") == 2
 
@@ -298,7 +298,7 @@ def test_hook_that_exits_ends_no_worker(odd: Odd) -> None:
     for place in ("after", "settled"):
         for error in [*ERRORS, "exit"]:
             odd.fail(place, error)
-            assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+            assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
         odd.mend(place)
 
     check()

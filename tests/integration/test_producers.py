@@ -26,7 +26,7 @@ def test_many_threads_enqueue_through_one_app(land: Land) -> None:
 
     def produce(number: int) -> list[int]:
         jobs = [app.enqueue(tasks.add, number * 100, n) for n in range(25)]
-        return [job.result(wait=45) for job in jobs]
+        return [job.result(wait=100) for job in jobs]
 
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(produce, range(16)))
@@ -42,7 +42,7 @@ def test_hundreds_of_results_are_awaited_from_several_threads(land: Land) -> Non
 
     def wait(part: int) -> None:
         for number in range(part, 400, 8):
-            found[number] = jobs[number].result(wait=45)
+            found[number] = jobs[number].result(wait=100)
 
     threads = [threading.Thread(target=wait, args=(part,)) for part in range(8)]
     for thread in threads:
@@ -56,18 +56,18 @@ def test_hundreds_of_results_are_awaited_from_several_threads(land: Land) -> Non
 def test_app_goes_on_in_parent_and_child_of_a_fork(land: Land) -> None:
     """A forked child uses the same App with connections of its own; the parent's are not hurt."""
     app, _ = land.both()
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
 
     def work(tell: Callable[[str], None]) -> None:
-        tell(str(app.enqueue(tasks.add, 2, 2).result(wait=45)))
+        tell(str(app.enqueue(tasks.add, 2, 2).result(wait=100)))
 
     with Child(work) as first, Child(work) as second:
-        here = app.enqueue(tasks.add, 3, 3).result(wait=45)
+        here = app.enqueue(tasks.add, 3, 3).result(wait=100)
         told = [first.line(), second.line()]
         assert (first.join(), second.join()) == (0, 0)
 
     assert (here, told) == (6, ["4", "4"])
-    assert app.enqueue(tasks.add, 4, 4).result(wait=45) == 8
+    assert app.enqueue(tasks.add, 4, 4).result(wait=100) == 8
 
 
 def test_fork_beside_many_threads_does_not_hang(land: Land) -> None:
@@ -78,14 +78,14 @@ def test_fork_beside_many_threads_does_not_hang(land: Land) -> None:
 
     def produce() -> None:
         while not done.is_set():
-            found.append(app.enqueue(tasks.add, 1, 1).result(wait=45))
+            found.append(app.enqueue(tasks.add, 1, 1).result(wait=100))
 
     threads = [threading.Thread(target=produce) for _ in range(3)]
     for thread in threads:
         thread.start()
     try:
         for _ in range(10):
-            with Child(lambda tell: tell(str(app.enqueue(tasks.add, 1, 1).result(wait=45)))) as child:
+            with Child(lambda tell: tell(str(app.enqueue(tasks.add, 1, 1).result(wait=100)))) as child:
                 assert child.line() == "2"
                 assert child.join() == 0
     finally:

@@ -34,7 +34,7 @@ def test_example_of_the_specification_runs_five_times_or_with_renewal_once(
 
     job = app.enqueue(tasks.nap, 22 * scale, str(land.file()))
     empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
-    until(lambda: app.queue.size() == empty and cluster.status().state == "idle", within=60 * scale + 20)
+    until(lambda: app.queue.size() == empty and cluster.status().state == "idle", within=100 * scale + 20)
 
     started = [float(line) - float(lines(land.file())[0]) for line in lines(land.file())]
     assert len(started) == runs

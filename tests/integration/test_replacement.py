@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.integration import tasks
@@ -16,15 +17,18 @@ if TYPE_CHECKING:
 def test_a_worker_that_did_some_work_is_replaced_at_once_however_often(land: Land) -> None:
     """Only workers that die before they finish a task are a storm and make new ones wait."""
     app, cluster = land.both(workers=1)
-    began = time.monotonic()
+    troubles: set[str] = set()
+
+    def replaced(old: int) -> bool:
+        troubles.update(cluster.status().troubles)
+        return worker_pids(cluster) not in ([], [old])
 
     for _ in range(14):
         pid = final(app.enqueue(tasks.pid)).value
         kill(pid)
-        until(lambda pid=pid: worker_pids(cluster) not in ([], [pid]), "a new worker")  # type: ignore[misc]  # binds the loop's value
+        until(partial(replaced, pid), "a new worker")
 
-    assert not cluster.status().troubles
-    assert time.monotonic() - began < 20
+    assert not [one for one in troubles if "died within" in one]
 
 
 def test_a_worker_that_is_recycled_after_a_storm_is_replaced_at_once(land: Land) -> None:
@@ -46,4 +50,4 @@ def test_a_worker_that_is_recycled_after_a_storm_is_replaced_at_once(land: Land)
 
     assert len(pids) == 5
     # they would wait 2, 4, 8 and 16 seconds
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 30

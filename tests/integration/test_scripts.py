@@ -36,14 +36,14 @@ GUARDED = (
     + """
 if __name__ == "__main__":
     with Cluster(config):
-        print(double.enqueue(21).result(wait=45), app.enqueue(plain, 2).result(wait=45))
+        print(double.enqueue(21).result(wait=100), app.enqueue(plain, 2).result(wait=100))
 """
 )
 BARE = (
     HEAD
     + """
 cluster = Cluster(config).start()
-print(double.enqueue(21).result(wait=45), app.enqueue(plain, 2).result(wait=45))
+print(double.enqueue(21).result(wait=100), app.enqueue(plain, 2).result(wait=100))
 cluster.stop()
 """
 )
@@ -58,7 +58,7 @@ FED_FIRST = (
     + """
 job = double.enqueue(21)
 cluster = Cluster(config).start()
-print(job.result(wait=45), app.enqueue(plain, 2).result(wait=45))
+print(job.result(wait=100), app.enqueue(plain, 2).result(wait=100))
 cluster.stop()
 """
 )
@@ -71,7 +71,7 @@ cluster = Cluster(config).start()
 def late(x):
     return x
 
-print(late.enqueue(1).fetch(wait=45).error)
+print(late.enqueue(1).fetch(wait=100).error)
 cluster.stop()
 """
 )
@@ -88,7 +88,7 @@ def run(land: Land, text: str, *command: str, file: str = "script.py") -> subpro
 def start(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run this interpreter."""
     return subprocess.run(
-        [sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=150, check=False
     )
 
 
@@ -194,7 +194,7 @@ def test_interactive_session_may_run_tasks_of_modules(land: Land) -> None:
     """A cluster started from `-c` runs what can be imported."""
     text = (
         f"from qcore import *\nconfig = Config.from_dict({land.settings(preload=[])!r})\n"
-        "with Cluster(config): print(App(config).enqueue('math.sqrt', 16).result(wait=45))"
+        "with Cluster(config): print(App(config).enqueue('math.sqrt', 16).result(wait=100))"
     )
 
     done = start(land.folder, "-c", text)

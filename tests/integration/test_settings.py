@@ -49,7 +49,7 @@ def test_name_keeps_queues_apart(land: Land) -> None:
 
     wanted, stranger = ours.enqueue(tasks.add, 1, 1), theirs.enqueue(tasks.add, 2, 2)
 
-    assert wanted.result(wait=45) == 2
+    assert wanted.result(wait=100) == 2
     with pytest.raises(ResultNotReady):
         stranger.result(wait=0.2)
     assert theirs.queue.size().ready == 1
@@ -218,9 +218,9 @@ def test_worker_that_grows_beyond_max_rss_is_replaced(land: Land) -> None:
     """A worker with more than `max_rss` KiB leaves after its task, which succeeds."""
     app, cluster = land.both(workers=1, max_rss=150 * 1024)
 
-    small = [app.enqueue(tasks.pid).result(wait=45) for _ in range(2)]
-    large = app.enqueue(tasks.hoard, 200).result(wait=45)
-    after = app.enqueue(tasks.pid).result(wait=45)
+    small = [app.enqueue(tasks.pid).result(wait=100) for _ in range(2)]
+    large = app.enqueue(tasks.hoard, 200).result(wait=100)
+    after = app.enqueue(tasks.pid).result(wait=100)
 
     assert small == [large, large]
     assert after != large
@@ -251,18 +251,18 @@ def test_sync_of_one_call_leaves_the_others_to_the_workers(land: Land) -> None:
     there = app.async_task(tasks.pid)
 
     assert app.results.get(here) == psutil.Process().pid
-    assert app.results.get(there, wait=45) != psutil.Process().pid
+    assert app.results.get(there, wait=100) != psutil.Process().pid
 
 
 def test_preloaded_module_is_imported_once_for_all_workers(land: Land) -> None:
     """What is in `preload` is imported before workers are forked."""
     app, cluster = land.both(preload=["tests.integration.tasks"])
-    imported_by, ran, parent = app.enqueue(tasks.parent).result(wait=45)
+    imported_by, ran, parent = app.enqueue(tasks.parent).result(wait=100)
     assert imported_by == parent != ran
 
     cluster.stop()
     land.cluster(preload=[])
-    imported_by, ran, parent = app.enqueue(tasks.parent).result(wait=45)
+    imported_by, ran, parent = app.enqueue(tasks.parent).result(wait=100)
     assert imported_by == ran != parent
 
 

@@ -46,7 +46,7 @@ def test_stop_lets_running_tasks_finish_and_gives_back_the_rest(land: Land, by: 
         cluster.stop()
     else:
         os.kill(cluster.pid or 0, signal.Signals[by])
-        assert cluster.wait(timeout=15)
+        assert cluster.wait(timeout=100)
 
     assert final(running).success
     assert (app.queue.size().ready, app.queue.size().leased) == (5, 0)
@@ -79,7 +79,7 @@ def test_task_that_outlasts_the_shutdown_timeout_is_released_uncharged(land: Lan
 
 def test_second_signal_ends_running_tasks_at_once(land: Land) -> None:
     """Who asks twice is not made to wait; the task goes back uncharged."""
-    app, cluster = land.both(workers=1, shutdown_timeout=60)
+    app, cluster = land.both(workers=1, shutdown_timeout=600)
     job = app.enqueue(tasks.hold_on, str(land.file()), str(land.file("gate")))
     busy(land)
     supervisor = cluster.pid or 0
@@ -89,7 +89,7 @@ def test_second_signal_ends_running_tasks_at_once(land: Land) -> None:
     assert not cluster.wait(timeout=0.3)
     os.kill(supervisor, signal.SIGTERM)
 
-    assert cluster.wait(timeout=45)
+    assert cluster.wait(timeout=100)
     assert app.queue.size().ready == 1
     assert job.fetch() is None
 
@@ -108,7 +108,7 @@ def test_signal_and_stop_together_are_no_second_signal(land: Land) -> None:
 
 def test_third_signal_waits_for_nothing(land: Land) -> None:
     """Whoever asks three times gets out, whatever state things are in."""
-    app, cluster = land.both(workers=1, shutdown_timeout=60)
+    app, cluster = land.both(workers=1, shutdown_timeout=600)
     app.enqueue(tasks.hold_on, str(land.file()), str(land.file("gate")))
     busy(land)
     supervisor = cluster.pid or 0
@@ -121,7 +121,7 @@ def test_third_signal_waits_for_nothing(land: Land) -> None:
         except ProcessLookupError:
             break
 
-    assert cluster.wait(timeout=45)
+    assert cluster.wait(timeout=100)
 
 
 def test_stop_of_a_cluster_with_a_full_queue_leaves_nothing_leased(land: Land) -> None:
@@ -183,7 +183,7 @@ def test_cluster_can_be_started_again_and_as_a_context(land: Land) -> None:
 
     for number in range(2):
         with cluster:
-            assert app.enqueue(tasks.add, number, 1).result(wait=45) == number + 1
+            assert app.enqueue(tasks.add, number, 1).result(wait=100) == number + 1
         assert cluster.pid is None
 
 
@@ -192,7 +192,7 @@ def test_a_context_may_be_started_on_the_way(land: Land) -> None:
     app = land.app()
 
     with Cluster(app.config).start() as cluster:
-        assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+        assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
 
     assert cluster.pid is None
 
@@ -205,4 +205,4 @@ def test_idle_worker_told_to_stop_by_hand_is_replaced(land: Land) -> None:
     os.kill(pid, signal.SIGTERM)
 
     until(lambda: not alive(pid))
-    assert app.enqueue(tasks.pid).result(wait=45) != pid
+    assert app.enqueue(tasks.pid).result(wait=100) != pid

@@ -51,7 +51,7 @@ def test_a_queue_is_not_paused_by_a_forged_flag(land: Land) -> None:
         with coordination(app) as store:
             store.set_flag(PAUSED, forged, 60)
 
-        assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+        assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
         assert not app.queue.is_paused()
     assert not cluster.status().paused
 
@@ -167,7 +167,7 @@ def test_a_delayed_task_can_be_made_ready_early(land: Land) -> None:
         file.execute("update returned set at = 0")
     app.enqueue(tasks.add, 1, 1)
 
-    assert job.result(wait=45) == 2
+    assert job.result(wait=100) == 2
 
 
 def test_permits_can_be_taken_from_their_tasks(land: Land) -> None:

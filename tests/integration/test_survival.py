@@ -35,7 +35,7 @@ RAISED = {
 def test_whatever_a_task_raises_is_a_failure_and_its_worker_goes_on(land: Land, function: object) -> None:
     """SystemExit and its like end the task, never the worker; each is recorded with its text."""
     app, cluster = land.both(workers=1, ack_failures=True)
-    before = app.enqueue(tasks.pid).result(wait=45)
+    before = app.enqueue(tasks.pid).result(wait=100)
 
     jobs = {kind: app.enqueue(function, kind) for kind in RAISED}  # type: ignore[arg-type]  # one of two functions
     results = {kind: final(job) for kind, job in jobs.items()}
@@ -47,7 +47,7 @@ def test_whatever_a_task_raises_is_a_failure_and_its_worker_goes_on(land: Land, 
         expected["stop"] = "RuntimeError: coroutine raised StopIteration"
     assert told == expected
     assert all(result.state is State.FAILED for result in results.values())
-    assert app.enqueue(tasks.pid).result(wait=45) == before
+    assert app.enqueue(tasks.pid).result(wait=100) == before
     assert dict(cluster.status().reincarnations) == {}
 
 
@@ -85,7 +85,7 @@ def test_odd_values_travel_both_ways(land: Land, value: object) -> None:
     """Integers of any size and texts no file could hold arrive and come back."""
     app, _ = land.both(workers=1)
 
-    assert app.enqueue(tasks.echo, value).result(wait=45) == value
+    assert app.enqueue(tasks.echo, value).result(wait=100) == value
 
 
 def test_large_result_arrives_whole(land: Land) -> None:
@@ -116,10 +116,10 @@ def test_task_that_closes_every_file_has_succeeded_and_hurts_nobody(land: Land, 
 def test_next_task_finds_its_surroundings_as_they_were(land: Land) -> None:
     """Working directory, umask, handlers and the signal mask are restored after each task."""
     app, _ = land.both(workers=1, timeout=0.5, ack_failures=True)
-    before = app.enqueue(tasks.surroundings).result(wait=45)
+    before = app.enqueue(tasks.surroundings).result(wait=100)
 
-    app.enqueue(tasks.disturb).result(wait=45)
-    after = app.enqueue(tasks.surroundings).result(wait=45)
+    app.enqueue(tasks.disturb).result(wait=100)
+    after = app.enqueue(tasks.surroundings).result(wait=100)
     late = final(app.enqueue(tasks.tidy_up, str(land.file())))
 
     assert after == before
@@ -130,7 +130,7 @@ def test_next_task_finds_its_surroundings_as_they_were(land: Land) -> None:
 def test_disturbed_worker_still_stops_when_told(land: Land) -> None:
     """A task that ignores SIGTERM does not keep its cluster from stopping."""
     app, cluster = land.both(workers=1)
-    app.enqueue(tasks.disturb).result(wait=45)
+    app.enqueue(tasks.disturb).result(wait=100)
     supervisor = cluster.pid
     status = cluster.status()
 
@@ -147,7 +147,7 @@ def test_forked_child_that_comes_back_is_not_a_second_worker(land: Land, how: st
     app, cluster = land.both(workers=1, ack_failures=True)
 
     result = final(app.enqueue(tasks.fork, how, str(land.file())))
-    after = app.enqueue(tasks.pid).result(wait=45)
+    after = app.enqueue(tasks.pid).result(wait=100)
 
     assert result.value == after
     assert lines(land.file()) == ["child", "parent"]
@@ -158,9 +158,9 @@ def test_task_may_use_threads_and_processes_of_its_own(land: Land) -> None:
     """Threads, a multiprocessing pool and subprocesses work inside a task."""
     app, cluster = land.both(workers=1)
 
-    assert app.enqueue(tasks.family).result(wait=45) == [0, 1, 2, 3, 4, 5]
-    assert app.enqueue(tasks.leave_thread).result(wait=45) == "left"
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.family).result(wait=100) == [0, 1, 2, 3, 4, 5]
+    assert app.enqueue(tasks.leave_thread).result(wait=100) == "left"
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
     assert dict(cluster.status().reincarnations) == {}
 
 
@@ -169,12 +169,12 @@ def test_child_process_of_a_task_can_be_terminated(land: Land) -> None:
     app, _ = land.both(workers=1)
 
     def ended(name: str, *, started: bool) -> int:
-        status: int = app.enqueue(tasks.terminate_child, name, started=started).result(wait=45)
+        status: int = app.enqueue(tasks.terminate_child, name, started=started).result(wait=100)
         return status
 
     assert [ended("SIGTERM", started=started) for started in (False, True)] == [-15, -15]
     assert [ended("SIGALRM", started=started) for started in (False, True)] == [-14, -14]
-    assert app.enqueue(tasks.interrupt_program).result(wait=45) == -2
+    assert app.enqueue(tasks.interrupt_program).result(wait=100) == -2
     # Python turns it into KeyboardInterrupt, which ends the child with status 1
     assert ended("SIGINT", started=True) == 1
 
@@ -192,7 +192,7 @@ def test_worker_with_a_thread_left_running_can_be_recycled_and_stopped(land: Lan
 def test_children_of_a_worker_end_with_it_only_if_it_is_daemonized(land: Land, daemonize: bool) -> None:
     """With `daemonize_workers` what a worker started ends with it; without, it is left alone."""
     app, cluster = land.both(workers=1, daemonize_workers=daemonize)
-    child = app.enqueue(tasks.orphan, str(land.file())).result(wait=45)
+    child = app.enqueue(tasks.orphan, str(land.file())).result(wait=100)
     assert alive(child)
 
     cluster.stop()
@@ -210,7 +210,7 @@ def test_children_of_a_worker_end_with_it_only_if_it_is_daemonized(land: Land, d
 def test_children_of_a_crashed_worker_end_too(land: Land) -> None:
     """A worker that is killed takes its children along, while the cluster goes on."""
     app, _ = land.both(workers=1, max_crashes=1)
-    child = app.enqueue(tasks.orphan, str(land.file())).result(wait=45)
+    child = app.enqueue(tasks.orphan, str(land.file())).result(wait=100)
 
     final(app.enqueue(tasks.die, "kill"))
 
@@ -221,22 +221,22 @@ def test_task_that_prints_megabytes_holds_nobody_up(land: Land) -> None:
     """Output of tasks goes where the program's goes, and no protocol is in its way."""
     app, _ = land.both(workers=1)
 
-    assert app.enqueue(tasks.shout, 5).result(wait=45) == "shouted"
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.shout, 5).result(wait=100) == "shouted"
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
 
 
 def test_task_may_enqueue_further_tasks(land: Land) -> None:
     """What a task enqueues is worked on like anything else."""
     app, _ = land.both()
 
-    ids = app.enqueue(tasks.spread, land.settings(), 20).result(wait=45)
+    ids = app.enqueue(tasks.spread, land.settings(), 20).result(wait=100)
 
-    assert [app.results.get(task_id, wait=45) for task_id in ids] == [2 * n for n in range(20)]
+    assert [app.results.get(task_id, wait=100) for task_id in ids] == [2 * n for n in range(20)]
 
 
 def test_task_left_running_in_the_loop_ends_with_the_coroutine_that_made_it(land: Land) -> None:
     """What a coroutine leaves behind is cancelled before the next task begins."""
     app, _ = land.both(workers=1)
 
-    assert app.enqueue(tasks.leave_running, str(land.file())).result(wait=45) == "left"
+    assert app.enqueue(tasks.leave_running, str(land.file())).result(wait=100) == "left"
     assert lines(land.file()) == ["ended"]

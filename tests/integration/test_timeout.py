@@ -24,7 +24,7 @@ MOST = 20.0
 def test_late_task_is_interrupted_and_its_worker_goes_on(land: Land) -> None:
     """A sleeping task gets an exception at its timeout; the worker is kept."""
     app, cluster = land.both(workers=1, timeout=SHORT, ack_failures=True)
-    before = app.enqueue(tasks.pid).result(wait=45)
+    before = app.enqueue(tasks.pid).result(wait=100)
 
     job = app.enqueue(tasks.tidy_up, str(land.file()))
     result = final(job)
@@ -34,7 +34,7 @@ def test_late_task_is_interrupted_and_its_worker_goes_on(land: Land) -> None:
     assert "tidy_up" in result.traceback
     assert SHORT <= result.run_time < MOST
     assert lines(land.file()) == ["cleaned up"]
-    assert app.enqueue(tasks.pid).result(wait=45) == before
+    assert app.enqueue(tasks.pid).result(wait=100) == before
     assert dict(cluster.status().reincarnations) == {}
 
 
@@ -53,7 +53,7 @@ def test_worker_of_a_task_that_cannot_be_interrupted_is_killed(
     assert result.error == "TaskTimeout: the task ran longer than its timeout of 0.5 seconds"
     assert result.crashes == 0
     assert SHORT <= result.run_time < MOST
-    assert app.enqueue(tasks.add, 1, 1).result(wait=45) == 2
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
     assert dict(cluster.status().reincarnations) == {"timeout": 1}
 
 
@@ -88,7 +88,7 @@ def test_worker_of_a_coroutine_that_blocks_the_loop_is_killed(land: Land) -> Non
     result = final(app.enqueue(tasks.block_loop))
 
     assert result.error == "TaskTimeout: the task ran longer than its timeout of 0.5 seconds"
-    assert app.enqueue(tasks.sleep_async, 0.01).result(wait=45) == "slept"
+    assert app.enqueue(tasks.sleep_async, 0.01).result(wait=100) == "slept"
     assert dict(cluster.status().reincarnations) == {"timeout": 1}
 
 
@@ -113,7 +113,7 @@ def test_call_of_the_specification_switches_the_timeout_off(land: Land, no_limit
 
     task_id = app.async_task(tasks.nap, 0.8, timeout=no_limit)
 
-    assert app.results.get(task_id, wait=45)
+    assert app.results.get(task_id, wait=100)
 
 
 def test_late_task_is_run_again_and_counts_as_a_failure(land: Land) -> None:

@@ -52,7 +52,7 @@ def run_until_ready(folder: Path) -> str:
         until(lambda: "is ready" in log.read_text(), "the cluster to be ready")
     finally:
         cluster.send_signal(signal.SIGTERM)
-        cluster.wait(60)
+        cluster.wait(100)
     return log.read_text()
 
 

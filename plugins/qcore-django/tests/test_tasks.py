@@ -76,7 +76,7 @@ def test_a_task_is_put_on_the_queue_and_its_result_awaited_in_milliseconds(
     assert (result(task_id), fetch(task_id), queue_size()) == (None, None, 1)
     began = time.monotonic()
     assert result(task_id, wait=200) is None
-    assert 0.2 <= time.monotonic() - began < 10
+    assert 0.2 <= time.monotonic() - began < 100
     start()
     assert result(task_id, wait=WAIT) == 5
     found = fetch(task_id, wait=-1)
@@ -167,7 +167,7 @@ def test_a_group_is_awaited_until_so_many_have_ended(start: Callable[..., None])
     assert len(result_group("sums", failures=True, count=3, wait=WAIT) or ()) == 3
     began = time.monotonic()
     assert sorted(result_group("sums", count=4, wait=300) or ()) == [0, 1]
-    assert 0.3 <= time.monotonic() - began < 10
+    assert 0.3 <= time.monotonic() - began < 100
 
 
 def test_a_group_may_be_a_number(start: Callable[..., None]) -> None:

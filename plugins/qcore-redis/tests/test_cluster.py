@@ -92,7 +92,8 @@ def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tm
     first, second = map(float, path.read_text().splitlines())
     assert found is not None
     assert found.state is State.SUCCESS
-    assert second - first < 5
+    # its lease would end after a minute
+    assert second - first < 45
 
 
 def test_a_cluster_goes_on_when_redis_is_back(both: tuple[App, Cluster], own: Any) -> None:

@@ -176,7 +176,7 @@ def test_a_single_server_of_a_cluster_is_told_from_the_cluster(moving: Any) -> N
     since = time.monotonic()
     with pytest.raises(BackendUnavailable, match="redis\\+cluster://"):
         broker.ping() or broker.enqueue([message(b"first")])
-    assert time.monotonic() - since < 4
+    assert time.monotonic() - since < 20
     broker.close()
 
 
