@@ -87,6 +87,18 @@ def test_what_it_supports_is_true() -> None:
         tasks.add.enqueue(object(), 1)
 
 
+def test_a_task_that_no_worker_could_import_is_refused() -> None:
+    """One clear error where it is declared: a function inside of another, and a lambda."""
+
+    def inside() -> None:
+        """Do nothing."""
+
+    with pytest.raises(InvalidTask):
+        tasks.task(inside)
+    with pytest.raises(InvalidTask):
+        tasks.task(lambda: None)
+
+
 def test_a_task_has_a_result_from_its_enqueuing_on(start: Callable[..., Any]) -> None:
     """READY while it waits, for whoever has the id; then its value."""
     told: list[Any] = []

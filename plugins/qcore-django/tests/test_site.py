@@ -11,7 +11,7 @@ import pytest
 from django.apps import apps
 from django.test import override_settings
 
-from qcore.errors import ConfigError, ScheduleError
+from qcore.errors import ConfigError, ScheduleError, UnknownKey
 from qcore_django import app
 from qcore_django.apps import QcoreDjangoConfig
 from qcore_django.queue_names import queue_name
@@ -293,6 +293,26 @@ def test_a_cache_names_the_broker() -> None:
 
     assert (found.broker, found.raw["redis"]) == ("redis", {"url": "redis://db:6380/2"})
     assert said.raw["redis"] == {"host": "other"}
+
+
+def test_another_secret_key_is_told(tmp_path: Path) -> None:
+    """What the old key has signed is not taken for missing; the message says which setting it is about."""
+    table = {"name": "keys", "sqlite": {"path": tmp_path / "queue.db"}}
+    with override_settings(Q_CLUSTER=table):
+        made = async_task("math.floor", 1.5, sync=True)
+
+        with (
+            override_settings(SECRET_KEY="n" * 30 + "another-0123456789"),
+            pytest.raises(UnknownKey) as caught,
+        ):
+            fetch(made)
+
+        found = fetch(made)
+        app.close()
+
+    assert f"result {made} was signed with a key that is not in secret_key" in str(caught.value)
+    assert "SECRET_KEY of the Django settings" in str(caught.value)
+    assert found is not None
 
 
 def test_messages_say_what_is_typed_on_a_site() -> None:
