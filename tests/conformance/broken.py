@@ -349,7 +349,7 @@ class PurgeLeavesTheDelayed(MemoryBroker):
     def purge(self) -> int:
         """Put the delayed in again."""
         now = time.monotonic()
-        delayed = [(message, at - now) for at, _, message in self._queue._waiting if at > now]
+        delayed = [(message, message.due - now) for message in self._queue._waiting if message.due > now]
         count = super().purge()
         self.enqueue([Outgoing(message.id, message.body, left) for message, left in delayed])
         return count - len(delayed)
@@ -379,7 +379,7 @@ class RequeueKeepsCounters(MemoryBroker):
         """Put the counters back."""
         old = [entry[0] for name, entry in self._queue._dead_letters.items() if name in ids]
         count = super().requeue(ids)
-        for _, _, message in self._queue._waiting:
+        for message in self._queue._waiting:
             for before in old:
                 if before.id == message.id:
                     message.deliveries, message.failures = before.deliveries, before.failures
@@ -500,7 +500,7 @@ class FindSeesTheReadyOnly(MemoryBroker):
     def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Look at what is due."""
         now = time.monotonic()
-        due = [message.id for at, _, message in self._queue._waiting if at <= now]
+        due = [message.id for message in self._queue._waiting if message.due <= now]
         return [id for id in ids if id in due]
 
 
@@ -518,7 +518,7 @@ class RemoveLooksAtTheReady(MemoryBroker):
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Look at what is due."""
         now = time.monotonic()
-        due = [message.id for at, _, message in self._queue._waiting if at <= now]
+        due = [message.id for message in self._queue._waiting if message.due <= now]
         return super().remove_messages([id for id in ids if id in due])
 
 
@@ -558,7 +558,7 @@ class RemoveReversesTheOrder(MemoryBroker):
     def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Put the rest in again, the first one last."""
         taken = super().remove_messages(ids)
-        first, *rest = [message.body for _, _, message in sorted(self._queue._waiting)]
+        first, *rest = [message.body for message in self._queue._waiting.waiting([""])]
         self.purge()
         self.enqueue([Outgoing(body[ID_AT], body) for body in [*rest, first]])
         return taken

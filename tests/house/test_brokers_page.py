@@ -166,6 +166,7 @@ LACKING: Final = {
     "remembers_ended": ("emulates", "qcore.flows.replays"),
     "joins_transactions": ("refuses", "qcore.delivery"),
     "settles_in_transactions": ("refuses", "qcore.tasks.transaction"),
+    "queues": ("refuses", "qcore.tasks.producer"),
     "transaction_domain": ("emulates", "qcore.flows.commit"),
 }
 

@@ -128,7 +128,7 @@ ROOMS: Final = {
         {"saving"},
         {"results", "control"},
         {"envelope", "sealer"},
-        {"signing", "workflow"},
+        {"head", "signing", "workflow"},
     ),
     # no room of the engine's: a package that stands on it
     "qcore_schedules": (

@@ -21,6 +21,7 @@ LIBRARIES = (
     "qcore_names",
     "qcore_plugin_support",
     "qcore_process",
+    "qcore_queues",
     "qcore_reports",
     "qcore_settings",
     "qcore_values",

@@ -286,9 +286,9 @@ def test_other_queues_and_tests_take_the_same_way(land: Land, monkeypatch: pytes
     add = app.task(tasks.add)
 
     async def both() -> None:
-        mixed = [add.bind(1, 1), add.using(queue="aside").bind(2, 2)]
+        mixed = [add.bind(1, 1), add.using(cluster="aside").bind(2, 2)]
         assert len(await app.aenqueue_many(mixed)) == 2
-        await add.using(queue="aside").aenqueue(3, 3)
+        await add.using(cluster="aside").aenqueue(3, 3)
 
     async def run() -> None:
         assert await (await add.aenqueue(2, 2)).aresult() == 4

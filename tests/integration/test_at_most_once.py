@@ -12,7 +12,7 @@ from qcore import QueueSize, Retry, State, TaskFailed
 from qcore.begun import BEGUN, sign_of
 from qcore.cli.overview import look
 from qcore.errors import BackendRejected, PayloadTooLarge
-from qcore.messages.envelope import Head, encode_head
+from qcore.messages.head import Head, encode_head
 from qcore.messages.results import Begun
 from qcore.model import Kind, Outcome, Outgoing
 from qcore.supervision.orphans import Orphans

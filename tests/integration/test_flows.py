@@ -449,7 +449,7 @@ def test_a_task_for_another_queue_runs_there(land: Land, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_STATE_HOME", str(land.folder))
     settings = SETTINGS | {"sqlite": {}}
     app, _ = land.app(**settings), land.cluster(**settings, name="other")
-    there = app.task(flow_tasks.double).using(queue="other")
+    there = app.task(flow_tasks.double).using(cluster="other")
     path = str(land.file())
 
     jobs = app.enqueue_many([there.bind(1), app.task(flow_tasks.double).bind(2), there.bind(3)])
@@ -467,8 +467,8 @@ def test_a_flow_stays_in_one_queue(land: Land) -> None:
     """Its links could not be enqueued with the results of another."""
     app = land.app(**SETTINGS)
 
-    with pytest.raises(NotSupported, match="stays in one queue, and its tasks ask for 'a', 'b'"):
-        app.chain([app.task(flow_tasks.double).using(queue=name).bind(1) for name in ("a", "b")])
+    with pytest.raises(NotSupported, match="stays with one cluster, and its tasks ask for 'a', 'b'"):
+        app.chain([app.task(flow_tasks.double).using(cluster=name).bind(1) for name in ("a", "b")])
 
 
 def test_async_task_takes_hooks_and_chains(land: Land) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.model import Action, Kind, Outcome, Settlement, State
 from tests.integration import flow_tasks, limited_tasks, tasks
 from tests.integration.land import alive, final, kill, lines, until, worker_pids

@@ -10,7 +10,7 @@ import pytest
 
 from qcore import App, Config, QcoreError, Retry
 from qcore.errors import EncodeError, NotSupported, TaskFailed, TaskNameError
-from qcore.messages.envelope import decode_head
+from qcore.messages.head import decode_head
 from qcore.testing import captured
 
 

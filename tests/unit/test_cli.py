@@ -33,7 +33,7 @@ from qcore.errors import (
     TaskNameError,
 )
 from qcore.hookspecs import hookimpl
-from qcore.messages.envelope import Head
+from qcore.messages.head import Head
 from qcore.model import Action, Kind, Outcome, Outgoing, Settlement, State
 from qcore.plugins import Plugins
 from qcore_sqlite.coordination import SqliteCoordination

@@ -16,7 +16,7 @@ import pytest
 import qcore.cli
 from qcore import App, ClusterStatus, Config
 from qcore.cli import Exit
-from qcore.messages.envelope import Head
+from qcore.messages.head import Head
 from qcore.messages.sealer import STATUS
 from qcore.model import Kind, Outcome, State
 from qcore.status import Percentiles, Progress, WorkerStatus

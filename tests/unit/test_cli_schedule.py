@@ -12,7 +12,7 @@ import pytest
 import qcore.cli
 from qcore import App, Config
 from qcore.cli import Exit
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore_schedules.messages import OpenedSchedule
 from qcore_schedules.sealed import stored_schedules
 

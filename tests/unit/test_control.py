@@ -9,7 +9,7 @@ import pytest
 from qcore import App, Config
 from qcore.errors import BackendUnavailable, BadSignature, EnvelopeError
 from qcore.messages.control import PAUSED, ControlFlags
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.model import ID_AT, Outgoing, State
 from qcore.status import Progress
 from tests.unit.test_batch import Moody

@@ -16,20 +16,8 @@ from hypothesis import strategies as st
 
 from qcore import App, Config
 from qcore.errors import BadSignature, EnvelopeError, MalformedMessage, PayloadTooLarge, UnknownKey
-from qcore.messages.envelope import (
-    COMPRESS_FROM,
-    COMPRESSED,
-    MAX_HEAD,
-    NAMED,
-    TAIL,
-    Envelope,
-    Head,
-    Opened,
-    decode_head,
-    encode_head,
-    read_head,
-    task_id,
-)
+from qcore.messages.envelope import COMPRESS_FROM, COMPRESSED, NAMED, TAIL, Envelope, Opened, task_id
+from qcore.messages.head import MAX_HEAD, Head, decode_head, encode_head, read_head
 from qcore.messages.signing import MAC_SIZE, KeyRing
 
 pytestmark = pytest.mark.portable

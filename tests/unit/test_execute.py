@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 from qcore.errors import DecodeError, SkipTask, TaskTimeout
-from qcore.messages.envelope import Head, Opened, encode_head
+from qcore.messages.envelope import Opened
+from qcore.messages.head import Head, encode_head
 from qcore.model import Kind, Outcome
 from qcore.settle import Retry, Rules
 from qcore.tasks.execute import Executor

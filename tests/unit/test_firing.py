@@ -15,7 +15,7 @@ from qcore import App, Config, ScheduleError, SkipTask
 from qcore.builtin import plugin as builtin
 from qcore.errors import NotSupported
 from qcore.hookspecs import hookimpl
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.messages.workflow import read_workflow
 from qcore.model import State, StoredResult
 from qcore.plugins import Plugins
@@ -30,7 +30,8 @@ from tests.unit.test_schedules import make
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from qcore.messages.envelope import Head, Opened
+    from qcore.messages.envelope import Opened
+    from qcore.messages.head import Head
 
 pytestmark = pytest.mark.portable
 
@@ -232,7 +233,7 @@ def test_a_task_skipped_by_a_hook_holds_no_permit() -> None:
         ({"minutes": 5, "jitter": -1}, "from 0"),
         ({"cron": "0,10 9 * * *", "jitter": 601}, "600 seconds apart"),
         ({"type": "daily", "jitter": 86401}, "86400 seconds apart"),
-        ({"queue": "no such name"}, "the name of a queue"),
+        ({"cluster": "no such name"}, "the name of a cluster"),
         ({"q_options": {"sync": True}}, "'sync' has no meaning for a schedule"),
     ],
 )
@@ -274,7 +275,7 @@ def test_a_jittered_task_waits(app: App, fire: Callable[[], None]) -> None:
 def test_a_task_is_enqueued_on_the_queue_it_names(app: App, fire: Callable[[], None]) -> None:
     """It is signed with that queue's key; its schedule stays here."""
     app.schedules.create(
-        "a.task", name="tick", minutes=60, next_run=time.time() - 5, queue="mail", overlap="skip"
+        "a.task", name="tick", minutes=60, next_run=time.time() - 5, cluster="mail", overlap="skip"
     )
 
     fire()
@@ -309,7 +310,7 @@ def test_a_file_holds_one_queue(tmp_path: Any) -> None:
     app = App(Config.from_dict({"name": "plans", "sqlite": {"path": str(tmp_path / "queue.db")}}))
 
     with pytest.raises(NotSupported, match="a file holds one queue"):
-        app.schedules.create("a.task", queue="mail")
+        app.schedules.create("a.task", cluster="mail")
     app.close()
 
 

@@ -14,7 +14,7 @@ from qcore.errors import NotSupported, PayloadTooLarge, TaskNameError
 from qcore.flows.builder import chain_ids, member_id, new_flow
 from qcore.flows.continuation import KEPT, ContinuationBuilder, UpstreamFailed, upstream_args
 from qcore.hookspecs import EnqueueEvent, hookimpl
-from qcore.messages.envelope import Head, encode_head, read_head
+from qcore.messages.head import Head, encode_head, read_head
 from qcore.messages.workflow import GroupMember, GroupResults, Link, WorkflowHeader, derived_id, read_workflow
 from qcore.model import Kind, Outcome, Result
 from qcore.plugins import Plugins
@@ -179,8 +179,8 @@ def test_invalid_flows_are_refused(app: App) -> None:
         app.iter(double, [], hoook=None)
     with pytest.raises(TaskNameError, match="lambda"):
         app.task(double).using(hook=lambda _: None)
-    with pytest.raises(NotSupported, match="stays in one queue"):
-        app.group([app.task(double).using(queue="other").bind(1), (double, (1,))]).enqueue()
+    with pytest.raises(NotSupported, match="stays with one cluster"):
+        app.group([app.task(double).using(cluster="other").bind(1), (double, (1,))]).enqueue()
 
 
 def test_a_group_that_has_not_ended_says_how_many_are_missing(app: App) -> None:

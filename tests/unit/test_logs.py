@@ -78,7 +78,7 @@ class Task(NamedTuple):
     id: str = "ab" * 16
     name: str = "shop.pay"
     attempt: int = 2
-    queue: str = "shop"
+    cluster: str = "shop"
 
 
 def made(text: str = "it is paid", **more: object) -> logging.LogRecord:

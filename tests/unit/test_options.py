@@ -12,7 +12,7 @@ import pytest
 
 from qcore import App, Config, Options, Retry
 from qcore.errors import NotSupported
-from qcore.messages.envelope import decode_head
+from qcore.messages.head import decode_head
 from qcore.tasks.call import VALIDATORS
 from qcore.testing import captured
 

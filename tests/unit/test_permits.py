@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.supervision.renewal import keep_permits
 from qcore.supervision.slot import Slot
 from qcore.tasks.limits import Limiter, limit_of

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.errors import BadSignature, DecodeError, MalformedMessage, QcoreError, UnknownKey
-from qcore.messages.envelope import Head, Opened
+from qcore.messages.envelope import Opened
+from qcore.messages.head import Head
 from qcore.messages.results import Results, decode_result
 from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, State

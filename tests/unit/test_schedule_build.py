@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from qcore import App, Config, Retry, ScheduleError
-from qcore.messages.envelope import Head, read_head
+from qcore.messages.head import Head, read_head
 from qcore_calendar.slots import CatchUp, due_slots
 from qcore_schedules.messages import OpenedSchedule
 from qcore_schedules.sealed import stored_schedules
@@ -203,9 +203,9 @@ def test_it_may_move_to_another_queue_and_back(app: App) -> None:
     """None means its own queue."""
     app.schedules.create("a.task", name="tick")
 
-    assert app.schedules.update("tick", queue="mail").queue == "mail"
+    assert app.schedules.update("tick", cluster="mail").queue == "mail"
     assert app.schedules.update("tick", jitter=0).queue == "mail"
-    assert app.schedules.update("tick", queue=None).queue == ""
+    assert app.schedules.update("tick", cluster=None).queue == ""
 
 
 def test_an_invalid_change_is_refused(app: App) -> None:

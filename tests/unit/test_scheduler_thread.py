@@ -252,7 +252,7 @@ def test_a_slot_is_tried_like_any_task_before_its_schedule_is_disabled(
 
 def test_a_schedule_of_another_queue_is_disabled_where_it_is_stored(app: App) -> None:
     """A worker of the queue that gets its tasks finds that the function is missing."""
-    made = app.schedules.create("no.such.function", name="tick", minutes=5, queue="mail")
+    made = app.schedules.create("no.such.function", name="tick", minutes=5, cluster="mail")
     sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
 
@@ -289,7 +289,7 @@ def test_an_unreachable_queue_holds_up_only_its_own_schedules(
     (tmp_path / "qcore" / "mail.db").mkdir(parents=True)
     app = App(Config.from_dict({"name": "plans", "secret_key": "k" * 40}))
     due = time.time() - 5
-    app.schedules.create("a.task", name="elsewhere", next_run=due - 60, queue="mail")
+    app.schedules.create("a.task", name="elsewhere", next_run=due - 60, cluster="mail")
     app.schedules.create("a.task", name="here", next_run=due)
     keeper = SchedulerThread(app.runtime)
 

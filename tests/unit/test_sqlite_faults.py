@@ -15,7 +15,7 @@ import pytest
 
 from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge, QueueMissing
 from qcore.interfaces import Settings
-from qcore.model import QueueSize, Settlement
+from qcore.model import Outgoing, QueueSize, Settlement
 from qcore_sqlite import (
     SqliteBroker,
     SqliteSettings,
@@ -187,11 +187,12 @@ def test_a_second_queue_on_one_file_is_refused(path: Path, make: Callable[..., o
 
 
 def test_a_file_without_a_name_belongs_to_the_first_that_writes(path: Path) -> None:
-    """A file of the version before is read as it is and completed by a program that may create."""
+    """A file of an early version is completed by who opens it, and named by a program that may create."""
     make_broker(settings_for(path)).close()
+    make_older(path)
     with sqlite3.connect(path) as other:
         other.execute("drop table queue_name")
-        other.execute(f"pragma user_version = {VERSION - 1}")
+        other.execute("pragma user_version = 5")
     other.close()
 
     make_broker(settings_for(path, name="reader", create=False)).close()
@@ -200,6 +201,37 @@ def test_a_file_without_a_name_belongs_to_the_first_that_writes(path: Path) -> N
     first.close()
     with pytest.raises(BackendRejected, match="holds the queue 'mail', and this program's is 'test'"):
         make_broker(settings_for(path))
+
+
+def test_a_file_without_queues_gets_them(path: Path) -> None:
+    """What is queued in a file of the version before stays, and other queues and priorities work in it."""
+    before = make_broker(settings_for(path))
+    before.enqueue([*outgoing(b"plain"), *outgoing(b"later", delay=0.001)])
+    before.close()
+    make_older(path)
+
+    broker = make_broker(settings_for(path, create=False))
+    broker.enqueue([Outgoing(bytes(16), b"high", 0.0, "mail", 3)])
+
+    assert sorted(one.body for one in broker.lease(3, 20.0)) == [b"high", b"later", b"plain"]
+    assert broker.size() == QueueSize(0, 3, 0, 0)
+    with sqlite3.connect(path) as other:
+        assert other.execute("pragma user_version").fetchone() == (VERSION,)
+    other.close()
+
+
+def make_older(path: Path) -> None:
+    """Make the tables of a file those of the version before."""
+    with sqlite3.connect(path) as other:
+        for name in ("returned_at", "returned_due", "returned_queue"):
+            other.execute(f"drop index {name}")
+        for table in ("returned", "dead_letter"):
+            for column in ("queue", "priority"):
+                other.execute(f"alter table {table} drop column {column}")
+        other.execute("create index returned_at on returned (at)")
+        other.execute("drop table queue_state")
+        other.execute("pragma user_version = 6")
+    other.close()
 
 
 def test_a_damaged_file_is_refused(path: Path) -> None:

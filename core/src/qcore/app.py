@@ -11,7 +11,7 @@ from qcore.delivery import BrokerDelivery, DeliverySwitch, GivenBroker, deliver,
 from qcore.destination import destination
 from qcore.errors import BackendError, ImportedMainReached, NotSupported
 from qcore.flows.app_api import collect, group_of, start_chain
-from qcore.queue_api import Queue
+from qcore.queue_api import HasWaiting, Queue
 from qcore.results_api import TaskResults
 from qcore.runtime import Runtime
 from qcore.scheduling import HasSchedules
@@ -41,7 +41,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules):
+class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
     """The producer's side of a queue: declares tasks, enqueues them, reads results.
 
     Declaring tasks does no I/O and needs no configuration. Without `config`, `Config.load()`
@@ -281,9 +281,9 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules):
         if IMPORTING_MAIN.get():
             raise ImportedMainReached
         for call in calls:
-            queue = call.options.queue
-            if queue and queue != self.config.name:
-                return send_apart(lambda queue, some: self.for_queue(queue).send(some, broker), calls)
+            name = call.options.cluster
+            if name and name != self.config.name:
+                return send_apart(lambda name, some: self.for_queue(name).send(some, broker), calls)
         return self.send_sealed(seal_calls(self.runtime, calls), broker)
 
     def send_sealed(self, sealed: Sequence[Sealed], broker: Broker | None = None) -> list[Job]:

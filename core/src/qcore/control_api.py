@@ -13,7 +13,8 @@ from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion
 from qcore.flows.continuation import ContinuationBuilder
 from qcore.messages.control import CANCEL_TTL, ControlFlags, cancel_key
-from qcore.messages.envelope import read_head
+from qcore.messages.envelope import route_of_body
+from qcore.messages.head import read_head
 from qcore.messages.sealer import STATUS
 from qcore.messages.workflow import read_workflow
 from qcore.model import ID_AT, Kind, Outcome, Outgoing, State
@@ -156,7 +157,7 @@ def _remove(runtime: Runtime, broker: Broker, store: ResultStore, ids: Sequence[
             _end(runtime, broker, store, bodies)
         except (BackendError, EnvelopeError):
             # Those not known to have ended are enqueued again; their flag ends them.
-            broker.enqueue([Outgoing(body[ID_AT], body) for body in bodies])
+            broker.enqueue([Outgoing(body[ID_AT], body, 0.0, *route_of_body(body)) for body in bodies])
             raise
         taken.update(body[ID_AT] for body in bodies)
     return taken

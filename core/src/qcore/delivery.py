@@ -174,17 +174,17 @@ def partly_enqueued(error: BackendError, app: Producer, sealed: Sequence[Sealed]
 
 
 def send_apart(send: Callable[[str, list[Call]], list[Job]], calls: Sequence[Call]) -> list[Job]:
-    """Send calls of which some are for other queues, by a function of queue and calls.
+    """Send calls of which some are for other clusters, by a function of cluster and calls.
 
     Raises:
-        PartlyEnqueued: some were enqueued, those of an earlier queue or a part of one queue's.
+        PartlyEnqueued: some were enqueued, those of an earlier cluster or a part of one cluster's.
 
     """
     jobs: dict[int, Job] = {}
-    for queue in dict.fromkeys(call.options.queue for call in calls):
-        chosen = {number: call for number, call in enumerate(calls) if call.options.queue == queue}
+    for name in dict.fromkeys(call.options.cluster for call in calls):
+        chosen = {number: call for number, call in enumerate(calls) if call.options.cluster == name}
         try:
-            sent = send(queue or "", list(chosen.values()))
+            sent = send(name or "", list(chosen.values()))
         except BackendError as exc:
             made = exc.jobs if isinstance(exc, PartlyEnqueued) else ()
             jobs |= {number: job for number, job in zip(chosen, made, strict=False) if job is not None}

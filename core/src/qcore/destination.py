@@ -25,13 +25,13 @@ def destination(runtime: Runtime, queue: str) -> Runtime:
     try:
         settings.every()["name"].read(queue)
     except InvalidValue as exc:
-        msg = f"queue={queue!r}: the name of a queue {exc}"
+        msg = f"cluster={queue!r}: the name of a cluster {exc}"
         raise ScheduleError(msg) from exc
     config = runtime.config
     file = config.queue_file(queue)
     if file is not None and file == config.queue_file(config.name):
         msg = (
-            f"queue={queue!r}: a file holds one queue, and the settings of {config.broker!r} name one "
+            f"cluster={queue!r}: a file holds one queue, and the settings of {config.broker!r} name one "
             f"file ({file}); leave the path out, so that each queue has a file of its own, or use a server"
         )
         raise NotSupported(msg)

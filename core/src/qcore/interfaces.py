@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+import msgspec
 
 from qcore import wording
 from qcore.errors import NotSupported
+from qcore.model import QueueSize  # noqa: TC001 - read at run time by msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
         DeadLetter,
         Delivery,
         Outgoing,
-        QueueSize,
         Settlement,
         State,
         StoredResult,
         StoredSchedule,
         TaskInfo,
     )
+    from qcore_queues.order import QueueOrder
 
 
 #: dead letters dropped at once
@@ -58,6 +60,8 @@ class Settings:
     replay_is_set: bool = True
     #: ids that are remembered at least, however many messages end in that time
     replay_limit: int = 100_000
+    #: which queues leases are taken from, in which order; None = from all, see `Broker.lease`
+    queues: QueueOrder | None = None
     #: for a coordination store: the result store of the same thread; one of the same backend may
     #: share its connection
     beside: ResultStore | None = attrs.field(default=None, repr=False)
@@ -113,10 +117,36 @@ class Capabilities:
     joins_transactions: bool = False
     #: `begin_transaction` begins a transaction that a task's own statements and its end share
     settles_in_transactions: bool = False
+    #: `Outgoing.queue`, `Outgoing.priority` and `Settings.queues` are obeyed, and each queue can be paused,
+    #: purged, moved and counted
+    queues: bool = False
     #: other processes see the same queue; without it there can be no cluster
     cross_process: bool = True
     #: names the database behind it; a store with the same one can be written in one step with it
     transaction_domain: str | None = None
+
+
+class QueueState(msgspec.Struct, frozen=True):
+    """One queue of a broker that has several."""
+
+    #: empty = the default one
+    name: str
+    #: dead letters are counted for all queues together, so that they are None here
+    size: QueueSize
+    paused: bool = False
+    #: body of the message that has been ready for longest; None = there is none
+    oldest: bytes | None = None
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A ready or delayed message as `Broker.waiting` finds it."""
+
+    body: bytes
+    #: empty = the default one
+    queue: str = ""
+    priority: int = 0
+    #: seconds until it may be leased, 0.0 = it is ready
+    delay: float = 0.0
 
 
 class Broker(ABC):
@@ -167,6 +197,16 @@ class Broker(ABC):
         - It returns at once when anything is ready, with what is ready.
         - An empty queue gives an empty sequence once `wait` is over, not before.
         - A signal that raises in the waiting thread gets out.
+
+        Where the capabilities say that there are queues:
+
+        - Messages of a higher priority are leased first; those of one priority in their order.
+        - With `Settings.queues`, a message is only leased from the queues that its `next()` names,
+          asked once a lease, and from an earlier one before any of a later one.
+        - Without, all queues are leased from, by priority, and those of one priority in turn, so that
+          each gets messages leased.
+        - Nothing is leased from a paused queue.
+        - A wait ends when a message comes into any of these queues.
         """
 
     @abstractmethod
@@ -410,6 +450,45 @@ class Broker(ABC):
         """
         del ids
         return None
+
+    def queues(self) -> Sequence[QueueState]:
+        """Return the queues that have messages or are paused, the default one always, by name.
+
+        - Ready, leased and delayed messages are counted, and may be read for it one by one.
+        """
+        return ()
+
+    def pause_queue(self, queue: str, *, paused: bool) -> None:
+        """Have no messages of a queue leased, by any process, until it is resumed.
+
+        - What is leased stays leased, and comes back to its queue.
+        """
+        self._refuse_queues("pause_queue", queue, paused)
+
+    def purge_queue(self, queue: str) -> int:
+        """Remove every message of a queue that is not leased or dead-lettered; return how many."""
+        return self._refuse_queues("purge_queue", queue)
+
+    def move_queue(self, source: str, target: str) -> int:
+        """Put every message of a queue that is not leased or dead-lettered into another; return how many.
+
+        - Each keeps its priority, its delay and its counters, and their order stays.
+        """
+        return self._refuse_queues("move_queue", source, target)
+
+    def waiting(self, limit: int, queue: str | None = None) -> Sequence[Waiting] | None:
+        """Return messages that are not leased, those that are leased first in front.
+
+        - Of one queue, or of all; no more than `limit`.
+        - They stay as they are.
+        - None means that the broker cannot look.
+        """
+        del limit, queue
+        return None
+
+    def _refuse_queues(self, call: str, *arguments: object) -> int:
+        msg = f"{type(self).__name__} has one queue, so it has no {call}{arguments!r}"
+        raise NotSupported(msg)
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds; b"" removes them."""

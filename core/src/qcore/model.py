@@ -27,6 +27,10 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     #: seconds until it may be leased
     delay: float = 0.0
+    #: its queue; empty = the default one
+    queue: str = ""
+    #: -100 to 100
+    priority: int = 0
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):

@@ -9,14 +9,17 @@ import attrs
 
 from qcore.errors import QcoreError, QueueMissing
 from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
+from qcore.messages.head import read_head
 from qcore.scheduling import scheduler_if_any
 from qcore.wording import counted
+from qcore_queues.view import broker_name, queue_infos, waiting_tasks
 
 if TYPE_CHECKING:
     from qcore.interfaces import ResultStore
     from qcore.model import QueueSize
     from qcore.runtime import Runtime
     from qcore.tasks.task import Producer
+    from qcore_queues.view import QueueInfo, WaitingTask
 
 #: Results deleted at once.
 _PAGE: Final = 1000
@@ -37,7 +40,11 @@ class Cleared:
 
 
 class Queue:
-    """One queue as a whole."""
+    """The queue of a name as a whole, and the queues that are its parts.
+
+    A call that names none of them is for all messages of the name. One that names a queue raises
+    `NotSupported` where the broker has one queue, and `ValueError` for what no queue can be called.
+    """
 
     def __init__(self, app: Producer) -> None:
         self._app = app
@@ -47,15 +54,28 @@ class Queue:
         with self._app.runtime.brokers.connection() as broker:
             return broker.size()
 
-    def purge(self) -> int:
+    def list(self) -> list[QueueInfo]:
+        """Return the queues that have messages or are paused, and `default`, by name."""
+        runtime = self._app.runtime
+        with runtime.brokers.connection() as broker:
+            return queue_infos(runtime, broker)
+
+    def move(self, source: str, target: str) -> int:
+        """Put what is ready or delayed in one queue into another one; return how many they were."""
+        with self._app.runtime.brokers.connection() as broker:
+            return broker.move_queue(broker_name(broker, source), broker_name(broker, target))
+
+    def purge(self, queue: str | None = None) -> int:
         """Remove every message that is ready or delayed; return how many they were.
 
         Running tasks, results and dead letters stay. A schedule with `overlap` whose task is
-        removed fires its next slot.
+        removed fires its next slot; where one queue was named, once the permit of that task has expired.
         """
         runtime = self._app.runtime
         scheduler = scheduler_if_any(runtime.plugins)
         with runtime.brokers.connection() as broker:
+            if queue is not None:
+                return broker.purge_queue(broker_name(broker, queue))
             return broker.purge() if scheduler is None else scheduler.purge(runtime, broker)
 
     def clear(self) -> Cleared:
@@ -83,27 +103,64 @@ class Queue:
             messages=messages, results=results, schedules=schedules, left=left, coordination=coordination
         )
 
-    def pause(self) -> None:
+    def pause(self, queue: str | None = None) -> None:
         """Have all clusters of the queue take no new tasks, from within two seconds on.
 
-        Workers finish the tasks they hold. The queue stays paused until it is resumed, even if
-        clusters are restarted; tasks are enqueued and schedules fire as before.
+        One that is named is paused at once. Workers finish the tasks they hold. The queue stays paused
+        until it is resumed, even if clusters are restarted; tasks are enqueued and schedules fire as
+        before.
         """
         runtime = self._app.runtime
+        if queue is not None:
+            self._pause_one(queue, paused=True)
+            return
         with runtime.coordination_stores.connection() as store:
             flag = ControlFlags(runtime.control_sealer).sign(PAUSED)
             store.set_flag(PAUSED, flag, PAUSE_TTL)
 
-    def resume(self) -> None:
-        """Have clusters take tasks again, from within two seconds on."""
+    def resume(self, queue: str | None = None) -> None:
+        """Have clusters take tasks again, from within two seconds on; of one that is named, at once."""
+        if queue is not None:
+            self._pause_one(queue, paused=False)
+            return
         with self._app.runtime.coordination_stores.connection() as store:
             store.set_flag(PAUSED, b"", 0.0)
 
-    def is_paused(self) -> bool:
-        """Return whether the queue is paused."""
+    def is_paused(self, queue: str | None = None) -> bool:
+        """Return whether the queue is paused: all of it, or one that is named."""
         runtime = self._app.runtime
+        if queue is not None:
+            with runtime.brokers.connection() as broker:
+                name = broker_name(broker, queue)
+                return any(one.paused for one in broker.queues() if one.name == name)
         with runtime.coordination_stores.connection() as store:
             return bool(ControlFlags(runtime.control_sealer).genuine(store, [PAUSED]))
+
+    def _pause_one(self, queue: str, *, paused: bool) -> None:
+        with self._app.runtime.brokers.connection() as broker:
+            broker.pause_queue(broker_name(broker, queue), paused=paused)
+
+
+class HasWaiting:
+    """What an `App` has of waiting tasks."""
+
+    def waiting(
+        self: Producer, limit: int = 50, *, queue: str | None = None, arguments: bool = False
+    ) -> list[WaitingTask]:
+        """Return tasks that no worker holds, those that begin first in front.
+
+        Args:
+            limit: how many at most.
+            queue: of this one alone; None = of all.
+            arguments: decode them, too.
+
+        Raises:
+            NotSupported: the broker cannot look, or has one queue and another is asked for.
+        """
+        with self.runtime.brokers.connection() as broker:
+            return waiting_tasks(
+                self.runtime, broker, read_head, limit=limit, queue=queue, arguments=arguments
+            )
 
 
 def _clear_stores(runtime: Runtime) -> tuple[int, int, bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -11,12 +11,14 @@ from qcore.connection_pool import ConnectionPool
 from qcore.errors import ConfigError
 from qcore.lazy import cached
 from qcore.making import load_broker_class, make
-from qcore.messages.envelope import Envelope
+from qcore.messages.envelope import MAX_RAW, Envelope
 from qcore.messages.results import Results
 from qcore.messages.sealer import Sealer
 from qcore.plugins import BoundHook, Plugins
 from qcore.settle import MAX_DELIVERIES, Rules
 from qcore.wording import secrets_of
+from qcore_queues.order import order_of
+from qcore_queues.refusal import refusing_routes
 from qcore_reports.policy import Policy
 from qcore_reports.reporters import Reporters
 
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
     from qcore.config import Config
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore, ScheduleStore, Serializer, Settings
-
-#: Bytes to which arguments may be inflated, where `max_message` is not larger still.
-_MAX_RAW: Final = 32 << 20
 
 
 class Runtime:
@@ -89,7 +88,7 @@ class Runtime:
             config.name,
             compress=config.compress,
             max_message=config.max_message,
-            max_raw=max(_MAX_RAW, config.max_message),
+            max_raw=max(MAX_RAW, config.max_message),
             whence=config.key_text,
         )
 
@@ -146,7 +145,8 @@ class Runtime:
             QueueMissing: there is no queue, and `create` is false.
 
         """
-        settings = self._settings(create=create)
+        order = order_of(self.config.queues, self.owner)
+        settings = attrs.evolve(self._settings(create=create), queues=order)
         if retry is not None:
             settings = attrs.evolve(settings, retry=retry)
         dotted = self.config.broker_class
@@ -159,7 +159,7 @@ class Runtime:
         if faults:
             broker.close()
             raise ConfigError(faults)
-        return broker
+        return refusing_routes(broker, self.config.broker)
 
     def make_outbox(self, *, create: bool = True) -> Broker:
         """Connect to the queue in a database from which messages are moved to the broker."""

@@ -140,6 +140,8 @@ class ClusterStatus:
     reports_lost: int = 0
     #: the queue is paused, so the cluster starts no new tasks
     paused: bool = False
+    #: the queues whose tasks it runs; None = all
+    queues: tuple[str, ...] | None = None
     #: bytes of the supervisor's memory; 0 = not known
     rss: int = 0
     pss: int = 0

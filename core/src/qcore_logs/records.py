@@ -41,7 +41,7 @@ class TaskFilter(logging.Filter):
 
 
 def _about(task: Any) -> dict[str, Any]:  # noqa: ANN401 - see above
-    return {"task_id": task.id, "task_name": task.name, "attempt": task.attempt, "queue": task.queue}
+    return {"task_id": task.id, "task_name": task.name, "attempt": task.attempt, "queue": task.cluster}
 
 
 def write(

@@ -17,7 +17,15 @@ from qcore.wording import typed
 from qcore_calendar import rules
 from qcore_calendar.when import When, check_count
 from qcore_schedules import messages
-from qcore_schedules.build import check_broker, check_changes, draft, edited, replacement, resumed
+from qcore_schedules.build import (
+    OF_ITS_TASKS,
+    check_broker,
+    check_changes,
+    draft,
+    edited,
+    replacement,
+    resumed,
+)
 from qcore_schedules.sealed import stored_schedules
 from qcore_schedules.swap import swap
 
@@ -37,7 +45,12 @@ _NOT_OURS: Final = frozenset({"broker", "sync", "chain", "iter_count", "iter_cac
 
 
 class Schedules:
-    """The schedules of one queue; any cluster of the queue fires them."""
+    """The schedules of one queue; any cluster of the queue fires them.
+
+    A program may call `create` at each start: if the rule is the same, and `next_run` is the same
+    or not given, the next slot and the slots left stay, and what is paused or has ended stays so.
+    Another rule fires no slot again, another `next_run` begins a new schedule.
+    """
 
     def __init__(self, app: Producer) -> None:
         self._app = app
@@ -58,17 +71,15 @@ class Schedules:
         catch_up: bool | None = None,
         overlap: Overlap = "allow",
         jitter: float = 0.0,
+        cluster: str | None = None,
         queue: str | None = None,
+        priority: int | None = None,
         hook: Callable[..., Any] | str | None = None,
         intended_date_kwarg: str | None = None,
         q_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Schedule:
         """Create a schedule, or replace the one of the same name.
-
-        A program may call this at each start: if the rule is the same, and `next_run` is the same
-        or not given, the next slot and the slots left stay, and what is paused or has ended stays
-        so. Another rule fires no slot again, another `next_run` begins a new schedule.
 
         Args:
             func: what to call; a declared task keeps its options.
@@ -85,7 +96,9 @@ class Schedules:
             overlap: what is done with a slot while an earlier slot's task has not ended: `allow`,
                 `skip` it, or `queue` one that runs when the other has ended.
             jitter: most seconds by which a slot's task is delayed, evenly spread.
-            queue: name of the queue its tasks are put on; this one by default.
+            cluster: name of the clusters that run its tasks; this one by default.
+            queue: of its tasks, one of theirs.
+            priority: of its tasks, -100 to 100.
             hook: called with the `Result` of each of its tasks.
             intended_date_kwarg: argument that is given the slot's time, ISO 8601.
             q_options: options of its tasks, as `async_task` takes them.
@@ -97,11 +110,12 @@ class Schedules:
 
         """
         when = When(
-            name=name, every=every, cron=cron, type=type, minutes=minutes, repeats=repeats,
-            next_run=next_run, time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=jitter,
+            name=name, every=every, cron=cron, type=type, minutes=minutes, repeats=repeats, next_run=next_run,
+            time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=jitter,
             intended_date_kwarg=intended_date_kwarg,
         )  # fmt: skip
-        return self._store(bind(func, args, kwargs, _options(q_options, hook, queue)), when)
+        options = _options(q_options, hook=hook, cluster=cluster, queue=queue, priority=priority)
+        return self._store(bind(func, args, kwargs, options), when)
 
     def update(self, name: str, /, **changes: Any) -> Schedule:
         """Change parts of a schedule; the others stay, and a paused schedule stays paused.
@@ -121,7 +135,7 @@ class Schedules:
         """
         check_changes(changes)
         call = bind(changes["func"], (), {}) if "func" in changes else None
-        options = _options(changes.get("q_options"), changes.get("hook"), None)
+        options = _options(changes.get("q_options"), **{key: changes.get(key) for key in OF_ITS_TASKS})
         runtime = self._app.runtime
 
         def changed(before: Schedule) -> Schedule:
@@ -243,9 +257,7 @@ def _existing(found: Schedule | None, name: str) -> Schedule:
     return found
 
 
-def _options(
-    q_options: Mapping[str, Any] | None, hook: Callable[..., Any] | str | None, queue: str | None
-) -> Options:
+def _options(q_options: Mapping[str, Any] | None, **beside: Any) -> Options:
     """Return the options that a schedule's tasks are given beside their own.
 
     Raises:
@@ -258,5 +270,5 @@ def _options(
         msg = f"q_options: {wrong[0]!r} has no meaning for a schedule; leave it out"
         raise ScheduleError(msg)
     options = options_from_django_q(given) if given else DEFAULT
-    beside = {key: value for key, value in (("hook", hook), ("queue", queue)) if value is not None}
+    beside = {key: value for key, value in beside.items() if value is not None}
     return with_options(options, beside) if beside else options

@@ -10,10 +10,11 @@ import msgspec
 
 from qcore.destination import destination
 from qcore.errors import NotSupported, ScheduleError
-from qcore.messages.envelope import encode_head, read_head
+from qcore.messages.head import encode_head, read_head, route_of
 from qcore.model import Schedule
 from qcore.tasks.arguments import dump_arguments
 from qcore.tasks.call import DEFAULT, Call, with_options
+from qcore.tasks.producer import check_routes
 from qcore.wording import typed
 from qcore_calendar import rules
 from qcore_calendar.slots import skip_missed
@@ -23,15 +24,17 @@ from qcore_schedules import messages
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qcore.messages.envelope import Head
+    from qcore.messages.head import Head
     from qcore.runtime import Runtime
     from qcore.tasks.call import Options
     from qcore_schedules.messages import Body
 
+#: options of its tasks that are parts of a schedule, too
+OF_ITS_TASKS: Final = ("hook", "queue", "priority")
 #: what a change takes beside the fields of `When`
-_OTHER_CHANGES: Final = frozenset({"func", "queue", "hook", "q_options"})
+_OTHER_CHANGES: Final = frozenset({"func", "cluster", "q_options", *OF_ITS_TASKS})
 #: what `hook` and `q_options` set in a head; the other fields belong to its task
-_SCHEDULE_FIELDS: Final = ("hook", "label", "group", "timeout", "save", "ack_failure", "result_ttl")
+_SCHEDULE_FIELDS: Final = (*OF_ITS_TASKS, "label", "group", "timeout", "save", "ack_failure", "result_ttl")
 #: what gives a rule
 _RULE: Final = frozenset({"every", "cron", "type", "minutes"})
 
@@ -53,7 +56,7 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     first = when.first(rule, where, float(int(runtime.clock.now())))
     options = with_options(call.options, {"label": call.options.label or name})
     call = type(call)(call.name, call.args, call.kwargs, options, options.head(call.name))
-    there = destination(runtime, options.queue or "")
+    there = destination(runtime, options.cluster or "")
     queue = "" if there is runtime else there.config.name
     body = messages.body_of(runtime, call, when.intended_date_kwarg)
     return Schedule(
@@ -82,6 +85,9 @@ def check_broker(runtime: Runtime, made: Schedule) -> None:
 
     """
     there = destination(runtime, made.queue)
+    queue, priority = route_of(messages.read_body(made).head)
+    if queue or priority:
+        check_routes(there, queue, priority)
     if made.jitter:
         with there.brokers.connection(create=True) as broker:
             if not broker.capabilities.delay:
@@ -257,8 +263,8 @@ def _edited_body(
         head = msgspec.structs.replace(
             head, **{key: value for key, value in said.items() if value is not None}
         )
-    if "hook" in changes and changes["hook"] is None:
-        head = msgspec.structs.replace(head, hook=None)
+    if gone := {key: None for key in OF_ITS_TASKS if key in changes and changes[key] is None}:
+        head = msgspec.structs.replace(head, **gone)
     if changes.keys() & {"args", "kwargs"}:
         body = _edited_arguments(runtime, before.name, body, changes)
     if "intended_date_kwarg" in changes:
@@ -268,9 +274,9 @@ def _edited_body(
 
 def _queue(runtime: Runtime, before: Schedule, changes: Mapping[str, Any]) -> str:
     """Return the queue that its tasks are put on; empty = the schedule's own."""
-    if "queue" not in changes:
+    if "cluster" not in changes:
         return before.queue
-    there = destination(runtime, changes["queue"] or "")
+    there = destination(runtime, changes["cluster"] or "")
     return "" if there is runtime else there.config.name
 
 

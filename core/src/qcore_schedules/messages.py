@@ -13,7 +13,7 @@ import msgspec
 from qcore.destination import destination
 from qcore.errors import DecodeError, MalformedMessage, ScheduleError, SkipTask
 from qcore.hookspecs import EnqueueEvent
-from qcore.messages.envelope import encode_head, read_head
+from qcore.messages.head import encode_head, read_head
 from qcore.messages.workflow import WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.tasks.arguments import dump_arguments, write_arguments
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore.interfaces import Serializer
-    from qcore.messages.envelope import Head
+    from qcore.messages.head import Head
     from qcore.model import Schedule
     from qcore.runtime import Runtime
     from qcore.tasks.call import Call
@@ -216,7 +216,8 @@ class OpenedSchedule:
             derived=slotted,
             tail=self._workflow() if slotted else b"",
         )
-        return Outgoing(id, sealed, body.delay + (lateness(schedule, id) if slotted else 0.0))
+        delay = body.delay + (lateness(schedule, id) if slotted else 0.0)
+        return Outgoing(id, sealed, delay, head.queue or "", head.priority or 0)
 
     def _read_head(self) -> Head:
         head = msgspec.structs.replace(read_head(self.body.head), schedule=self._schedule.name)

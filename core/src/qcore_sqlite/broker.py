@@ -7,19 +7,26 @@ import time
 from typing import TYPE_CHECKING
 
 from qcore.interfaces import Broker, Capabilities
-from qcore.model import Delivery
-from qcore_plugin_support import count_of, epoch_seconds
-from qcore_sqlite import cluster_status, counts, dead_letters, garbage, leases
+from qcore_sqlite import cluster_status, counts, dead_letters, garbage, leases, queues
+from qcore_sqlite.claims import Claim
 from qcore_sqlite.database import Database
 from qcore_sqlite.ended import Ended
-from qcore_sqlite.leases import LAST_LEASED
+from qcore_sqlite.next_message import seconds_to_next
+from qcore_sqlite.putting import ENQUEUE, is_plain, put
 from qcore_sqlite.results import SqliteResults, save
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from qcore.interfaces import ResultStore, Settings
-    from qcore.model import DeadLetter, Outgoing, QueueSize, Settlement, StoredResult
+    from qcore.interfaces import QueueState, ResultStore, Settings, Waiting
+    from qcore.model import (
+        DeadLetter,
+        Delivery,
+        Outgoing,
+        QueueSize,
+        Settlement,
+        StoredResult,
+    )
 
 #: most messages in one transaction, so that other processes wait a few milliseconds for the lock at most
 MAX_BATCH = 1000
@@ -28,16 +35,6 @@ MAX_BATCH = 1000
 _EXPIRE = 1.0
 #: seconds between two searches for rows that are not ours, while a worker waits
 _GARBAGE = 1.0
-
-_ENQUEUE = "insert into queue (body) values (?)"
-_ENQUEUE_LATER = "insert into returned (at, body) values (?, ?)"
-# the body is cast, here and below, because a row that is not ours may have a value of any type
-_READY = f"select seq, cast(body as blob) from queue where seq > {LAST_LEASED} order by seq limit ?"  # noqa: S608 - as above
-# a row that still has a token belongs to a lease that has expired
-_RETURNED = """select key, cast(body as blob), deliveries, failures, crashes,
-    case when token is null then 0.0 else at end from returned
-    where at <= ? and key > 0 order by at, key limit ?"""
-_CLAIM_RETURNED = "update returned set at = ?, token = ?, deliveries = deliveries + 1 where key = ?"
 
 
 def make_broker(settings: Settings) -> SqliteBroker:
@@ -52,6 +49,8 @@ class SqliteBroker(Broker):
         self._database = Database(settings)
         self._retry = settings.retry
         self._owner = leases.owner_number(settings.owner)
+        #: None = all queues
+        self._order = settings.queues
         #: None = nothing is remembered
         self._ended = Ended.where_wanted(settings)
         #: epoch seconds; from then on expired leases are looked for even if there is other work
@@ -69,6 +68,7 @@ class SqliteBroker(Broker):
             cluster_status=True,
             remove_messages=True,
             remembers_ended=True,
+            queues=True,
             transaction_domain=self._database.transaction_domain,
         )
 
@@ -76,8 +76,8 @@ class SqliteBroker(Broker):
         """Accept all messages in one transaction."""
         if not messages:
             return
-        if len(messages) == 1 and messages[0].delay <= 0:
-            self._database.insert(_ENQUEUE, (messages[0].body,), self._database.work_added.notify)
+        if len(messages) == 1 and is_plain(messages[0]):
+            self._database.insert(ENQUEUE, (messages[0].body,), self._database.work_added.notify)
         else:
             self._database.write(put, messages)
             self._database.work_added.notify()
@@ -85,21 +85,22 @@ class SqliteBroker(Broker):
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Lease messages; waiting for one neither writes to the file nor takes processor time."""
         deadline = time.monotonic() + wait
+        order = self._next_order()
         while limit > 0:
             if time.monotonic() >= self._look_for_garbage_at:
                 self._look_for_garbage_at = time.monotonic() + _GARBAGE
                 if self._database.read(garbage.found, time.time()):
                     self._database.write(garbage.set_aside, time.time())
-            pause = self._database.read(counts.seconds_to_next)
+            pause = self._database.read(seconds_to_next, order)
             if pause <= 0:
                 self._expire_at = 0.0
-                if deliveries := self._database.write(self._claim, limit):
+                if deliveries := self._database.write(self._claim, limit, order):
                     return deliveries
             if (remaining := deadline - time.monotonic()) <= 0:
                 break
             woken = self._database.wait_for_work(min(remaining, pause))
             # One message, often, and several workers woke: the others look whether there is more.
-            if woken and (first := self._database.write_unless_locked(self._claim, limit)):
+            if woken and (first := self._database.write_unless_locked(self._claim, limit, order)):
                 return first
         return ()
 
@@ -227,6 +228,29 @@ class SqliteBroker(Broker):
         """Find messages in any state by reading the file, which blocks no other process."""
         return self._database.read(counts.present, ids)
 
+    def queues(self) -> Sequence[QueueState]:
+        """Return the queues that have messages or are paused."""
+        return self._database.read(queues.listed)
+
+    def pause_queue(self, queue: str, *, paused: bool) -> None:
+        """Have no messages of a queue leased, or have them leased again."""
+        self._database.write(queues.pause, queue, paused)
+        self._database.work_added.notify()
+
+    def purge_queue(self, queue: str) -> int:
+        """Remove the messages of a queue that are not leased."""
+        return self._database.write(queues.purge, queue)
+
+    def move_queue(self, source: str, target: str) -> int:
+        """Put the messages of a queue that are not leased into another."""
+        moved = self._database.write(queues.move, source, target)
+        self._database.work_added.notify()
+        return moved
+
+    def waiting(self, limit: int, queue: str | None = None) -> Sequence[Waiting] | None:
+        """Return messages that are not leased, those that are leased first in front."""
+        return self._database.read(queues.waiting, limit, queue)
+
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Store a status for `ttl` seconds, and delete those that have expired."""
         self._database.write(cluster_status.publish, cluster, body, time.time() + ttl)
@@ -250,71 +274,36 @@ class SqliteBroker(Broker):
             put(connection, then)
         high_known = self._ended is not None and self._ended.add(connection, settlements)
         others_needed = bool(settlements) and leases.settle(connection, settlements, time.time())
-        deliveries = self._claim(connection, limit, high_known=high_known) if limit else ()
+        deliveries = (
+            self._claim(connection, limit, self._next_order(), high_known=high_known) if limit else ()
+        )
         if then and not others_needed:
-            # a lease of fewer messages than `limit` took everything that was ready
-            others_needed = len(deliveries) >= limit or any(message.delay > 0 for message in then)
+            # a lease of fewer messages than `limit` took everything that was ready, of its own queues
+            others_needed = len(deliveries) >= limit or not all(map(is_plain, then))
         return deliveries, others_needed
 
     def _claim(
-        self, connection: sqlite3.Connection, limit: int, *, high_known: bool = False
+        self,
+        connection: sqlite3.Connection,
+        limit: int,
+        order: Sequence[str] | None,
+        *,
+        high_known: bool = False,
     ) -> list[Delivery]:
         now = time.time()
         if now >= self._expire_at:
             leases.expire(connection, now)
             self._expire_at = now + _EXPIRE
-        token = leases.new_token(self._owner)
-        until = now + self._retry
-        deliveries = _claim_returned(connection, limit, now, until, token)
-        if len(deliveries) < limit:
-            deliveries += _claim_ready(connection, limit - len(deliveries), until, token)
+        claim = Claim(connection, leases.new_token(self._owner), now, now + self._retry)
+        deliveries = claim.take(limit, order)
         if deliveries and self._ended is not None and not high_known:
             self._ended.read_high(connection)
         return deliveries
+
+    def _next_order(self) -> Sequence[str] | None:
+        return None if self._order is None else self._order.next()
 
     def _settle(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> bool:
         if self._ended is not None:
             self._ended.add(connection, settlements)
         return leases.settle(connection, settlements, time.time())
-
-
-def put(connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> None:
-    """Accept messages as part of the caller's transaction; the caller notifies waiting processes."""
-    now = time.time()
-    connection.executemany(_ENQUEUE, [(message.body,) for message in messages if message.delay <= 0])
-    later = [(now + message.delay, message.body) for message in messages if message.delay > 0]
-    if later:
-        connection.executemany(_ENQUEUE_LATER, later)
-
-
-def _claim_returned(
-    connection: sqlite3.Connection, limit: int, now: float, until: float, token: int
-) -> list[Delivery]:
-    rows = connection.execute(_RETURNED, (now, limit)).fetchall()
-    if rows:
-        connection.executemany(_CLAIM_RETURNED, [(until, token, row[0]) for row in rows])
-    pack = leases.RECEIPT.pack
-    return [
-        Delivery(
-            body,
-            pack(token, -key),
-            count_of(deliveries) + 1,
-            count_of(failures),
-            count_of(crashes),
-            epoch_seconds(available),
-        )
-        for key, body, deliveries, failures, crashes, available in rows
-    ]
-
-
-def _claim_ready(connection: sqlite3.Connection, limit: int, until: float, token: int) -> list[Delivery]:
-    rows = connection.execute(_READY, (limit,)).fetchall()
-    if rows:
-        connection.execute(
-            "insert into lease (first, last, token, until) values (?, ?, ?, ?)",
-            (rows[0][0], rows[-1][0], token, until),
-        )
-        if rows[-1][0] - rows[0][0] >= len(rows):
-            connection.execute("delete from gap where seq <= ?", (rows[-1][0],))
-    pack = leases.RECEIPT.pack
-    return [Delivery(body, pack(token, seq)) for seq, body in rows]

@@ -6,15 +6,12 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qcore.model import ID_AT, KEY_ID_AT, QueueSize
-from qcore_sqlite import leases
+from qcore_sqlite import leases, queues, streams
 from qcore_sqlite.leases import LAST_LEASED
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection
-
-_LOOK = f"""select exists (select 1 from queue where seq > {LAST_LEASED}),
-    (select min(at) from returned), (select min(until) from lease)"""  # noqa: S608 - no values in it
 
 # not by counting rows, which would read the whole queue: ready rows have no gaps between them except
 # those in `gap`, see the schema
@@ -27,9 +24,12 @@ _SIZE = f"""with ready as (select
     and not exists (select 1 from queue where queue.seq = gap.seq)),
     (select count(*) from lease join queue on seq between first and last where until > :now),
     (select count(*) from lease join queue on seq between first and last where until <= :now)
-    + (select count(*) from returned where at <= :now),
-    (select count(*) from returned where at > :now and token is not null),
-    (select count(*) from returned where at > :now and token is null),
+    + (select count(*) from returned where queue is null and at <= :now)
+    + (select count(*) from returned where queue is not null and at <= :now),
+    (select count(*) from returned where queue is null and at > :now and token is not null)
+    + (select count(*) from returned where queue is not null and at > :now and token is not null),
+    (select count(*) from returned where queue is null and at > :now and token is null)
+    + (select count(*) from returned where queue is not null and at > :now and token is null),
     (select count(*) from dead_letter)"""  # noqa: S608 - no values in it
 
 _ID: Final = f"substr(cast(body as blob), {ID_AT.start + 1}, {ID_AT.stop - ID_AT.start})"
@@ -47,8 +47,6 @@ _RETURNED = (
 _OUTDATED_GAPS = f"""delete from gap where exists (select 1 from queue where queue.seq = gap.seq)
     or seq > (select coalesce(max(seq), 0) from queue)
     or seq < (select coalesce(min(seq), 0) from queue where seq > {LAST_LEASED})"""  # noqa: S608 - as above
-_FIRST_FRESH = f"select cast(body as blob) from queue where seq > {LAST_LEASED} order by seq limit 1"  # noqa: S608 - as above
-_FIRST_RETURNED = "select cast(body as blob) from returned where at <= ? order by at limit 1"
 
 
 #: Messages among which one is looked for by its id; more than these are not read for one answer.
@@ -75,11 +73,8 @@ def size(connection: sqlite3.Connection) -> QueueSize:
 
 
 def first(connection: sqlite3.Connection) -> bytes | None:
-    """Return the body of the ready message that was enqueued first, else of the first that came back."""
-    found = connection.execute(_FIRST_FRESH).fetchone()
-    if found is None:
-        found = connection.execute(_FIRST_RETURNED, (time.time(),)).fetchone()
-    return found[0] if found else None
+    """Return the body of the ready message that was enqueued first."""
+    return queues.oldest(connection, streams.names(connection))
 
 
 def purge(connection: sqlite3.Connection) -> int:
@@ -97,6 +92,7 @@ def clear(connection: sqlite3.Connection) -> int:
     found = size(connection)
     for table in ("queue", "lease", "gap", "returned", "dead_letter", "status"):
         connection.execute(f"delete from {table}")  # noqa: S608 - our own names
+    connection.execute("delete from queue_state where not paused")
     return found.ready + (found.leased or 0) + (found.delayed or 0) + (found.dead_letters or 0)
 
 
@@ -140,12 +136,3 @@ def key_ids(connection: sqlite3.Connection) -> dict[bytes, int]:
     every = "select body from queue union all select body from returned"
     query = f"select substr(body, {start}, {size}) as key, count(*) from ({every}) group by key"  # noqa: S608 - constants of ours
     return dict(connection.execute(query).fetchall())
-
-
-def seconds_to_next(connection: sqlite3.Connection) -> float:
-    """Return 0 if a message can be leased, else the seconds until a delay or a lease ends."""
-    ready, due, expiry = connection.execute(_LOOK).fetchone()
-    if ready:
-        return 0.0
-    times = [time_ for time_ in (due, expiry) if isinstance(time_, (int, float))]
-    return max(0.0, min(times) - time.time()) if times else float("inf")

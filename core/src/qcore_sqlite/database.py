@@ -236,9 +236,10 @@ class Database:
     def _set_up(self, connection: sqlite3.Connection) -> None:
         # in one transaction, because another process may be creating the tables meanwhile
         connection.execute("begin")
-        ready = schema.is_ready(connection, self.path, self._name, create=self._create)
+        ready = schema.is_ready(connection, self.path, self._name)
+        exists = schema.exists(connection)
         connection.execute("commit")
-        if not (ready or self._create):
+        if not (exists or self._create):
             raise missing(self.path)
         # set for an existing file as well, because a copy made by `vacuum into` is not in this mode
         mode = connection.execute("pragma journal_mode = wal").fetchone()[0]
@@ -251,7 +252,7 @@ class Database:
         connection.execute("pragma temp_store = memory")
         if not ready:
             connection.execute("begin immediate")
-            schema.create(connection, self.path, self._name)
+            schema.create(connection, self.path, self._name, claim=self._create)
             connection.execute("commit")
 
     def _begin(self) -> sqlite3.Connection:

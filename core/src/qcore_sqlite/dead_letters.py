@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from qcore.model import DeadLetter
 from qcore_plugin_support import count_of, epoch_seconds
@@ -10,6 +11,11 @@ from qcore_plugin_support import count_of, epoch_seconds
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
+
+
+_REQUEUE: Final = "insert into queue (body) select body from dead_letter where id = ? and queue is null"
+_REQUEUE_ROUTED: Final = """insert into returned (at, queue, priority, body)
+    select ?, queue, priority, body from dead_letter where id = ? and queue is not null"""
 
 
 def listed(connection: sqlite3.Connection, limit: int, after: str | None) -> list[DeadLetter]:
@@ -35,11 +41,12 @@ def listed(connection: sqlite3.Connection, limit: int, after: str | None) -> lis
 def requeue(connection: sqlite3.Connection, ids: Sequence[str]) -> int:
     """Make dead letters ready again; return how many."""
     numbers = [(_number(text),) for text in ids]
-    moved = connection.executemany(
-        "insert into queue (body) select body from dead_letter where id = ?", list(dict.fromkeys(numbers))
-    ).rowcount
+    once = list(dict.fromkeys(numbers))
+    moved = connection.executemany(_REQUEUE, once).rowcount
+    now = time.time()
+    routed = connection.executemany(_REQUEUE_ROUTED, [(now, *number) for number in once]).rowcount
     connection.executemany("delete from dead_letter where id = ?", numbers)
-    return max(0, moved)
+    return max(0, moved) + max(0, routed)
 
 
 def delete(connection: sqlite3.Connection, ids: Sequence[str]) -> int:

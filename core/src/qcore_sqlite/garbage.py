@@ -29,7 +29,8 @@ _BAD_LEASE: Final = f"""typeof(last) <> 'integer' or typeof(token) <> 'integer' 
     or last > (select coalesce(max(seq), 0) from queue)"""  # noqa: S608 - no values in it
 #: whether there is anything to set aside; each part looks at a few rows only
 _FOUND: Final = f"""exists (select 1 from lease where {_BAD_LEASE})
-    or exists (select 1 from returned where at >= {_NO_NUMBER})
+    or exists (select 1 from returned where queue is null and at >= {_NO_NUMBER})
+    or exists (select 1 from returned where queue is not null and at >= {_NO_NUMBER})
     or (select min(key) from returned) <= 0 or (select min(seq) from queue) <= 0
     or (select max(seq) from queue) >= {_LARGE}
     or (select min(id) from dead_letter) <= 0 or (select max(id) from dead_letter) >= {_LARGE}
@@ -76,8 +77,8 @@ def set_aside(connection: sqlite3.Connection, now: float) -> None:
 def _renumber(connection: sqlite3.Connection) -> None:
     """Give rows whose numbers are not ours the next ones of ours."""
     connection.execute(
-        """insert into returned (at, token, deliveries, failures, crashes, body)
-        select at, token, deliveries, failures, crashes, body from returned where key <= 0"""
+        """insert into returned (at, token, deliveries, failures, crashes, body, queue, priority)
+        select at, token, deliveries, failures, crashes, body, queue, priority from returned where key <= 0"""
     )
     connection.execute("delete from returned where key <= 0")
     connection.execute("delete from sqlite_sequence where name = 'dead_letter'")

@@ -33,8 +33,8 @@ _QUEUE_TO_RETURNED = """insert into returned (at, deliveries, failures, crashes,
     select ?, ?, ?, ?, body from queue where seq = ?"""
 _QUEUE_TO_DEAD_LETTER = """insert into dead_letter (at, reason, failures, crashes, body)
     select ?, ?, ?, ?, body from queue where seq = ?"""
-_RETURNED_TO_DEAD_LETTER = """insert into dead_letter (at, reason, failures, crashes, body)
-    select ?, ?, ?, ?, body from returned where key = ? and token = ?"""
+_RETURNED_TO_DEAD_LETTER = """insert into dead_letter (at, reason, failures, crashes, body, queue, priority)
+    select ?, ?, ?, ?, body, queue, priority from returned where key = ? and token = ?"""
 _RETRY = "update returned set at = ?, token = null, failures = ?, crashes = ? where key = ? and token = ?"
 _RELEASE = "update returned set at = ?, token = null, deliveries = deliveries - 1 where key = ? and token = ?"
 _DELETE = "delete from returned where key = ? and token = ?"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from qcore.interfaces import ScheduleStore
 from qcore.model import StoredSchedule
-from qcore_sqlite.broker import put
 from qcore_sqlite.database import Database
+from qcore_sqlite.putting import put
 
 if TYPE_CHECKING:
     import sqlite3

@@ -321,7 +321,7 @@ def _fired_by_django_q() -> Any:
 
 
 def _fired_by_qcore() -> Any:
-    from qcore.messages.envelope import read_head
+    from qcore.messages.head import read_head
     from qcore_django import app
     from qcore_schedules.firing import Firing
     from qcore_schedules.sealed import stored_schedules

@@ -143,7 +143,7 @@ def test_all_that_is_enqueued_together_is_in_the_transaction(app: App, engine: E
             app.enqueue_many([here.bind(1), here.bind(2)])
             app.chain([task.bind(1), here.bind(2)])
             app.group([here.bind(1), task.bind(2)]).enqueue()
-            here.using(queue="other").enqueue(1)
+            here.using(cluster="other").enqueue(1)
             getattr(connection, end)()
 
         assert app.queue.size().ready == count

@@ -95,7 +95,7 @@ def _by_queue(batch: Sequence[Sending]) -> Iterator[tuple[Sends, list[Sending]]]
     found: dict[int, tuple[Sends, list[Sending]]] = {}
     for one in batch:
         try:
-            names = {call.options.queue or "" for call in one.calls}
+            names = {call.options.cluster or "" for call in one.calls}
             if len(names) > 1:
                 _apart(one)
                 continue

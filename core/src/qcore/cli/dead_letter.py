@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from qcore.errors import DecodeError, EnvelopeError
-from qcore.messages.envelope import read_head, task_id
-from qcore_values.foreign import as_written
+from qcore.errors import EnvelopeError
+from qcore.messages.envelope import task_id
+from qcore.messages.head import read_head
+from qcore_queues.view import opened_arguments
 
 if TYPE_CHECKING:
     from qcore.model import DeadLetter
@@ -85,18 +86,4 @@ def read_arguments(runtime: Runtime, dead_letter: DeadLetter) -> tuple[list[Any]
         DecodeError: its serializer is not accepted here, or reading it could run code.
 
     """
-    opened = runtime.envelope.open(dead_letter.body)
-    if not opened.arguments:
-        return [], {}
-    serializer = runtime.serializers.get(opened.serializer)
-    if serializer is None:
-        number = opened.serializer
-        msg = f"the arguments were written by serializer {number}, which `accept_serializers` does not list"
-        raise DecodeError(msg)
-    if serializer.unsafe:
-        msg = "the arguments are not shown: reading what this serializer wrote can run code"
-        raise DecodeError(msg)
-    with as_written():
-        found = serializer.loads(opened.arguments)
-    args, kwargs = found if opened.named else (found, {})
-    return list(args), dict(kwargs)
+    return opened_arguments(runtime, runtime.envelope.open(dead_letter.body))

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError, PayloadTooLarge, QcoreError
+from qcore.messages.envelope import route_of_body
 from qcore.model import ID_AT, Outgoing
 from qcore.settle import ACKNOWLEDGE, RELEASE, redeliver
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qcore.interfaces import Broker
-    from qcore.model import Delivery
+from qcore.model import Delivery
 
 _log = logging.getLogger("qcore.move")
 
@@ -40,6 +41,8 @@ class Mover:
     def __init__(self, source: Broker, target: Broker) -> None:
         self._source = source
         self._target = target
+        #: a target that has one queue takes all messages in the order in which they are leased
+        self._route = route_of_body if target.capabilities.queues else lambda _: ("", 0)
         self._limit = min(_MOST, source.capabilities.max_batch, target.capabilities.max_batch)
         self._largest = target.capabilities.max_bytes
         #: bodies and receipts of messages that the target refuses, leased until the end
@@ -129,7 +132,9 @@ class Mover:
         """Enqueue messages on the target; return those it accepted."""
         try:
             if batch:
-                self._target.enqueue([Outgoing(_id(one), one.body) for one in batch])
+                self._target.enqueue(
+                    [Outgoing(_id(one), one.body, 0.0, *self._route(one.body)) for one in batch]
+                )
         except PayloadTooLarge as exc:
             if len(batch) > 1:
                 return [one for each in batch for one in self._enqueue([each])]

@@ -32,6 +32,7 @@ VERBS: Final = MappingProxyType(
         "cancel": "Cancel a task.",
         "group": "Show or delete the results of a result group.",
         "info": "Show broker, queue, results and clusters.",
+        "queue": "List, show, pause, resume, purge or move the queues of a name.",
         "pause": "Pause the queue: clusters take no new tasks.",
         "resume": "Resume the queue.",
         "health": "Check that the queue is being worked on.",

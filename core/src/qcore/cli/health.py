@@ -11,7 +11,7 @@ import click
 
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy
-from qcore.cli.overview import look
+from qcore.cli.overview import look, unserved, unserved_text
 from qcore.cli.text import say, say_json
 from qcore.errors import BackendUnavailable, Interrupted
 from qcore.sanitize import line
@@ -135,6 +135,7 @@ def examine(session: Session, first: QueueOverview, stalled_after: float) -> lis
         for one in first.clusters
         if abs(now - one.published) > _STALE
     ]
+    faults += map(unserved_text, unserved(first.queues, first.clusters))
     if not faults and not _moves(session, first, stalled_after):
         workers = sum(len(one.workers) for one in first.clusters)
         faults.append(
@@ -149,10 +150,10 @@ def _moves(session: Session, first: QueueOverview, stalled_after: float) -> bool
     end = time.monotonic() + stalled_after
     now = before = first
     while True:
-        if not now.queue.ready or now.paused or any(map(busy, now.clusters)) or _done(now) != _done(first):
+        if not now.takeable or now.paused or any(map(busy, now.clusters)) or _done(now) != _done(first):
             return True
         # Compared with the last check, because more messages may come than go.
-        if now.queue.ready < before.queue.ready or (not now.status and now.queue.leased):
+        if now.takeable < before.takeable or (not now.status and now.queue.leased):
             return True
         left = end - time.monotonic()
         if left <= 0:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qcore.cli.overview import QueueOverview
     from qcore.cli.session import Session
     from qcore.status import ClusterStatus, WorkerStatus
+    from qcore_queues.view import QueueInfo
 
 
 class _Fitting(TypedDict):
@@ -100,6 +101,8 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
     yield "broker", found.broker
     yield "settings", found.configuration
     yield "messages", ", ".join(sizes)
+    if len(found.queues) > 1 or any(one.paused for one in found.queues):
+        yield "queues", ", ".join(map(_queue, found.queues))
     yield "results", ", ".join(results)
     if found.interrupted:
         text = "compare with what they act on, and enqueue them again where it is not done"
@@ -108,6 +111,11 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
         yield "clusters", found.no_clusters
     if found.unreadable:
         yield "", f"{counted(found.unreadable, 'cluster')} signed with a key that is not ours"
+
+
+def _queue(one: QueueInfo) -> str:
+    oldest = "" if one.oldest is None else f", oldest {span(one.oldest)}"
+    return f"{one.name} {one.ready:,} ready{oldest}{' (paused)' if one.paused else ''}"
 
 
 def _size(count: int | None, state: str) -> str:

@@ -15,13 +15,15 @@ from qcore.messages.sealer import STATUS
 from qcore.model import QueueSize, State
 from qcore.status import ClusterStatus, WorkerStatus
 from qcore.wording import counted, typed
+from qcore_queues.view import queue_infos
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from qcore.app import App
     from qcore.interfaces import ResultStore
     from qcore.runtime import Runtime
+    from qcore_queues.view import QueueInfo
 
 #: Newest failures that are looked at for interrupted tasks.
 EXAMINED: Final = 100
@@ -50,6 +52,16 @@ class QueueOverview:
     paused: bool = False
     #: tasks that began, may run only once and did not end, among the failures that were looked at
     interrupted: int = 0
+    #: the queues that have messages or are paused
+    queues: tuple[QueueInfo, ...] = ()
+
+    @property
+    def takeable(self) -> int:
+        """How many ready messages are in queues that are not paused and have a cluster."""
+        if not self.queues:
+            return self.queue.ready
+        left = {one.name for one in unserved(self.queues, self.clusters)}
+        return sum(one.ready for one in self.queues if not one.paused and one.name not in left)
 
     @property
     def rate(self) -> float:
@@ -83,6 +95,7 @@ class QueueOverview:
             "configuration": self.configuration,
             "queue": msgspec.to_builtins(self.queue),
             "paused": self.paused,
+            "queues": [attrs.asdict(one) for one in self.queues],
             "results": {state.name.lower(): self.results.get(state, 0) for state in reversed(State)},
             "interrupted": self.interrupted,
             "failures_examined": min(EXAMINED, self.results.get(State.FAILED, 0)),
@@ -108,6 +121,7 @@ def look(app: App) -> QueueOverview:
             status=broker.capabilities.cluster_status,
             paused=paused(app, clusters),
             interrupted=_interrupted(runtime, store),
+            queues=tuple(queue_infos(runtime, broker)),
         )
 
 
@@ -118,6 +132,22 @@ def _interrupted(runtime: Runtime, store: ResultStore) -> int:
         with suppress(EnvelopeError):
             count += read_result(runtime, record).interrupted
     return count
+
+
+def unserved(queues: Iterable[QueueInfo], clusters: Sequence[ClusterStatus]) -> list[QueueInfo]:
+    """Return the queues with messages that none of the clusters there are takes, though it is not paused."""
+    if not clusters or any(one.queues is None for one in clusters):
+        return []
+    served = {name for one in clusters for name in one.queues or ()}
+    return [one for one in queues if one.ready and not one.paused and one.name not in served]
+
+
+def unserved_text(one: QueueInfo) -> str:
+    """Return the sentence about a queue that no cluster serves."""
+    return (
+        f"{counted(one.ready, 'message')} ready in the queue {one.name!r}, which no cluster runs; start one "
+        f"with: qcore run --queues {one.name} MODULE:APP"
+    )
 
 
 def paused(app: App, clusters: Iterable[ClusterStatus]) -> bool:

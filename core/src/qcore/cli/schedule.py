@@ -119,7 +119,7 @@ def update(
 ) -> int:
     """Change parts of a schedule; the others stay, and so does its next slot if it can.
 
-    An empty text removes an option: --hook '' or --queue ''. A paused schedule stays paused, a
+    An empty text removes an option: --hook '' or --cluster ''. A paused schedule stays paused, a
     broken one is tried again.
     """
     changes = when(options)

@@ -14,14 +14,15 @@ from qcore import installed
 from qcore.backend_clock import skew
 from qcore.cli.check_result import CheckResult, Verdict
 from qcore.cli.key_usage import key_ids, usage
-from qcore.cli.overview import statuses
+from qcore.cli.overview import statuses, unserved, unserved_text
 from qcore.journal.pages import Journal
-from qcore.messages.envelope import Head
+from qcore.messages.head import Head
 from qcore.model import Kind, Outcome, State
 from qcore.supervision.unsigned import is_unsigned
 from qcore.wording import counted, typed
 from qcore_calendar.slots import passed_over
 from qcore_process.cpus import available
+from qcore_queues.view import queue_infos
 from qcore_settings import keyfile
 
 if TYPE_CHECKING:
@@ -171,6 +172,9 @@ def broker(session: Session) -> Iterator[str | CheckResult]:
         size = broker.size()
         delayed = "unknown" if size.delayed is None else f"{size.delayed:,}"
         yield CheckResult(Verdict.OK, "queue", f"{size.ready:,} ready, {delayed} delayed")
+        clusters, _ = statuses(session.runtime, broker.statuses())
+        for one in unserved(queue_infos(session.runtime, broker), clusters):
+            yield CheckResult(Verdict.WARN, "queue", unserved_text(one))
         if size.dead_letters:
             unsigned = sum(map(is_unsigned, broker.dead_letters(_LETTERS)))
             nobody = f", {unsigned:,} of them signed by nobody" if unsigned else ""

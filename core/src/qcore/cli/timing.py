@@ -41,7 +41,9 @@ _OPTIONS: Final = (
         type=click.FloatRange(min=0),
         help="Most seconds by which a task is delayed.",
     ),
+    click.option("--cluster", metavar="NAME", help="Name of the clusters that run its tasks."),
     click.option("--queue", metavar="QUEUE", help="Queue that its tasks are put on."),
+    click.option("--priority", type=click.IntRange(-100, 100), help="Higher ones run first; 0 unless given."),
     click.option("--hook", metavar="FUNCTION", help="Called with the result of each task."),
     click.option("--date-kwarg", metavar="NAME", help="Argument that is given the slot's time."),
     click.option("--options", "q_options", metavar="JSON", help="Options of its tasks, an object."),
@@ -66,7 +68,7 @@ def when(options: dict[str, Any]) -> dict[str, Any]:
         said["q_options"] = read_object(said["q_options"])
     if "date_kwarg" in said:
         said["intended_date_kwarg"] = said.pop("date_kwarg") or None
-    for key in ("hook", "queue"):
+    for key in ("hook", "cluster", "queue"):
         if key in said:
             said[key] = said[key] or None
     return said

@@ -38,7 +38,7 @@ def start_chain(app: Producer, steps: Iterable[Step] | Chain, *, pipe_result: bo
     """Enqueue the first link of a chain, which carries the others; see `App.chain`."""
     made = steps if isinstance(steps, Chain) else Chain(steps, pipe_result=pipe_result)
     calls = [_call(step) for step in made.steps]
-    there = app.for_queue(_queue(calls))
+    there = app.for_queue(_cluster(calls))
     last = new_flow()
     builder = FlowBuilder(there.runtime, calls)
     sealed = builder.chain(calls, last, pipe_result=made.pipe_result or pipe_result)
@@ -68,8 +68,8 @@ def collect(
     calls = [bind(function, item, {}) for item in items]
     # The list was asked for as one result, so it is stored where other successes are not.
     made = with_options(Options(save=True), options)
-    if made.queue is None:
-        made = with_options(made, {"queue": _queue(calls) or None})
+    if made.cluster is None:
+        made = with_options(made, {"cluster": _cluster(calls) or None})
     return Group(app, [([call], False) for call in calls]).then(bind(COLLECTED, (), {}, made))
 
 
@@ -119,7 +119,7 @@ class Group:
         calls = [call for chain, _ in self._members for call in chain]
         if callback is not None:
             calls.append(callback)
-        app = self._app.for_queue(_queue(calls))
+        app = self._app.for_queue(_cluster(calls))
         builder = FlowBuilder(app.runtime, calls)
         sealed = builder.group(self._members, flow, callback, whole=whole)
         app.send_flow(sealed, delays=builder.delays)
@@ -167,11 +167,13 @@ def _handle(app: Producer, calls: Sequence[Call], last: bytes) -> ChainJob:
     return ChainJob(app, [Job(app, id_.hex()) for id_ in chain_ids(last, len(calls))])
 
 
-def _queue(calls: Iterable[Call]) -> str:
-    """Return the name of the queue that a flow is for; empty = the app's own."""
-    found = {call.options.queue or "" for call in calls}
+def _cluster(calls: Iterable[Call]) -> str:
+    """Return the name of the cluster that a flow is for; empty = the app's own."""
+    found = {call.options.cluster or "" for call in calls}
     if len(found) > 1:
         named = ", ".join(sorted(repr(one or None) for one in found))
-        msg = f"a chain or a group stays in one queue, and its tasks ask for {named}; give all one queue="
+        msg = (
+            f"a chain or a group stays with one cluster, and its tasks ask for {named}; give all one cluster="
+        )
         raise NotSupported(msg)
     return found.pop() if found else ""

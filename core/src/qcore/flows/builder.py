@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import NotSupported, PayloadTooLarge
 from qcore.flows.continuation import ContinuationBuilder
 from qcore.journal.pages import MAX_HEADER
+from qcore.messages.head import route_of
 from qcore.messages.workflow import GroupMember, GroupResults, WorkflowHeader, derived_id, encode_tail
 from qcore.model import Outgoing
 from qcore.tasks.call import ONE_CONNECTION, Sealed
@@ -150,7 +151,7 @@ class FlowBuilder:
             expires=(self._runtime.clock.now_ms() + int(first.expires * 1000) if first.expires else 0),
             tail=tail,
         )
-        message = Outgoing(first.id, body, first.delay)
+        message = Outgoing(first.id, body, first.delay, *route_of(first.head))
         if len(tail) > MAX_HEADER:
             self._check_headers(calls, links, member)
         return self._sealed(calls[0], message)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore.coordination import BarrierMember
 from qcore.errors import EnvelopeError, PayloadTooLarge
-from qcore.messages.envelope import Head, encode_head, read_head
+from qcore.messages.head import Head, encode_head, read_head, route_of
 from qcore.messages.workflow import (
     FinalResult,
     FollowUp,
@@ -118,7 +118,7 @@ class ContinuationBuilder:
         if self._max_bytes is not None and len(body) > self._max_bytes:
             msg = f"the message has {len(body)} bytes, the broker takes {self._max_bytes}"
             raise PayloadTooLarge(msg)
-        return Outgoing(link.id, body, link.delay)
+        return Outgoing(link.id, body, link.delay, *route_of(link.head))
 
     def failed(self, link: Link, why: str, created: int, kind: Kind = Kind.SKIPPED) -> StoredResult:
         """Return the result of a link that will not run."""
@@ -163,7 +163,15 @@ class ContinuationBuilder:
         self, head: Head, record: StoredResult, messages: list[Outgoing], results: list[StoredResult]
     ) -> None:
         # One attempt only, because a callback learns of the end and is not part of the work.
-        called = Head(head.hook or "", max_attempts=1, ack_failure=True, save=False, headers=head.headers)
+        called = Head(
+            head.hook or "",
+            max_attempts=1,
+            ack_failure=True,
+            save=False,
+            headers=head.headers,
+            queue=head.queue,
+            priority=head.priority,
+        )
         link = Link(derived_id(record.id, "hook"), encode_head(called))
         try:
             messages.append(self.seal(link, WorkflowHeader(final_result=FinalResult(record.id, record.body))))

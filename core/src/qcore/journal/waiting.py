@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import EnvelopeError
 from qcore.journal.progress import PAGE
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.sanitize import line
 
 if TYPE_CHECKING:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.errors import BadSignature, MalformedMessage, PayloadTooLarge, UnknownKey
+from qcore.messages.head import MAX_HEAD, route_of
 from qcore.messages.signing import MAC_SIZE, KeyRing, same, unknown_key
 from qcore.model import KEY_ID_AT
+from qcore_queues.names import DEFAULT_QUEUE, check_priority, check_queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,65 +38,10 @@ _TIED: Final = DERIVED | TAIL
 _HEADER_SIZE: Final = _HEADER.size
 _TAIL_SIZE: Final = struct.Struct(">I")
 _SMALLEST: Final = _HEADER.size + MAC_SIZE
+#: Bytes to which arguments may be inflated, where `max_message` is not larger still.
+MAX_RAW: Final = 32 << 20
 #: Bytes; smaller arguments are not compressed, because zlib saves less than it costs.
 COMPRESS_FROM: Final = 2048
-#: Most bytes of a head, so that many heads fit into the journal.
-MAX_HEAD: Final = 8192
-
-
-class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The properties of a task that processes read without decoding its arguments.
-
-    New fields are added at the end with a default, so that older readers ignore them.
-    """
-
-    name: str
-    #: free text of the producer
-    label: str | None = None
-    group: str | None = None
-    #: seconds
-    timeout: float | None = None
-    max_attempts: int | None = None
-    backoff: float | None = None
-    max_delay: float | None = None
-    jitter: bool | None = None
-    ack_failure: bool | None = None
-    #: whether a success is stored; None = see the configuration
-    save: bool | None = None
-    #: seconds for which a result is stored; 0 = for ever; None = see the configuration
-    result_ttl: float | None = None
-    headers: dict[str, str] | None = None
-    #: names of exceptions after which the task is retried; None = every exception
-    on: list[str] | None = None
-    #: dotted name of the function that is called with the final result
-    hook: str | None = None
-    #: name of the schedule that enqueued it
-    schedule: str | None = None
-    #: most tasks of the same `limit_key` that run at once
-    concurrency: int | None = None
-    #: most starts of tasks of the same `limit_key` in a time: count, seconds
-    rate: tuple[int, float] | None = None
-    #: what `concurrency` and `rate` count by; None = the task's name
-    limit_key: str | None = None
-    #: it was enqueued with a delay, so its age is not its waiting time
-    delayed: bool | None = None
-    #: runs that may kill their worker; 0 = no limit; None = see the configuration
-    max_crashes: int | None = None
-    #: it is acknowledged before it begins; None = see the configuration
-    at_most_once: bool | None = None
-
-
-def _plain(value: object) -> object:
-    """Return an object of a subclass of str, float or int, such as numpy's, as the plain type."""
-    for kind in (str, float, int):
-        if isinstance(value, kind):
-            return kind(value)
-    msg = f"a head cannot hold a {type(value).__name__}"
-    raise TypeError(msg)
-
-
-encode_head = msgspec.msgpack.Encoder(enc_hook=_plain).encode
-decode_head = msgspec.msgpack.Decoder(Head).decode
 
 
 class Opened(msgspec.Struct, frozen=True, gc=False):
@@ -130,7 +77,7 @@ class Envelope:
         *,
         compress: bool = False,
         max_message: int = 8 << 20,
-        max_raw: int = 32 << 20,
+        max_raw: int = MAX_RAW,
         whence: str = "",
     ) -> None:
         #: where the keys come from, as messages name it
@@ -269,6 +216,20 @@ def task_id(body: bytes) -> str:
     return bytes(_HEADER.unpack_from(body)[8]).hex()
 
 
+def route_of_body(body: bytes) -> tuple[str, int]:
+    """Return the unverified queue and priority of a message; those of the default if it has none."""
+    if len(body) < _SMALLEST or body[:2] != MAGIC:
+        return "", 0
+    size = _HEADER.unpack_from(body)[10]
+    try:
+        queue, priority = route_of(body[_HEADER_SIZE : _HEADER_SIZE + size])
+        check_queue("queue", queue or DEFAULT_QUEUE)
+        check_priority("priority", priority)
+    except (MalformedMessage, TypeError, ValueError):
+        return "", 0
+    return queue, priority
+
+
 def _refuse_size(head: int, raw: int, max_raw: int) -> None:
     if head > MAX_HEAD:
         msg = (
@@ -304,17 +265,3 @@ def _inflate(data: bytes, size: int) -> bytes:
         msg = f"the arguments do not inflate to the {size} bytes the header says"
         raise MalformedMessage(msg)
     return raw
-
-
-def read_head(data: bytes) -> Head:
-    """Read a head whose signature was verified.
-
-    Raises:
-        MalformedMessage: it is not a head of a known version.
-
-    """
-    try:
-        return decode_head(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-        msg = f"not a head of a known version: {exc}"
-        raise MalformedMessage(msg) from exc

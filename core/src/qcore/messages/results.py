@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from qcore.interfaces import Serializer
-    from qcore.messages.envelope import Head, Opened
+    from qcore.messages.envelope import Opened
+    from qcore.messages.head import Head
 
 #: Most characters of indexed text, so that a long name does not prevent storing a record.
 _INDEXED = 256

@@ -114,6 +114,11 @@ def broker(options: Options, name: str, capabilities: Capabilities) -> Iterator[
     if options.bulk is not None and options.bulk > capabilities.max_batch:
         most = capabilities.max_batch
         yield f"{_got('bulk', options.bulk)}; the broker {name!r} leases at most {most} at once"
+    if options.queues is not None and not capabilities.queues:
+        yield (
+            f"{_got('queues', options.queues)}; the broker {name!r} has one queue for each name: "
+            "leave it out, and give each kind of task a name of its own"
+        )
     limit = capabilities.max_bytes
     if limit is not None and options.max_message > max(limit, _DEFAULT_MAX_MESSAGE):
         yield (

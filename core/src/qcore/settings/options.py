@@ -10,7 +10,9 @@ import attrs
 
 from qcore.interfaces import Per
 from qcore_process.cpus import available
+from qcore_queues.names import QUEUE_NAME, QUEUE_RULE
 from qcore_settings import keyfile
+from qcore_settings.queue_rule import queues
 from qcore_settings.rules import (
     UNSET,
     Rule,
@@ -44,6 +46,9 @@ class Options:
 
     #: name of the queue; processes with the same broker, name and key work together
     name: str = _set(text("must be 1 to 80 letters, digits or _ . : -", _NAME), default="default")
+    #: queues whose tasks this cluster runs: a list, the first one first, or a table of weights such as
+    #: `{mail = 3, reports = 1}`; None = all, by priority
+    queues: tuple[str, ...] | Mapping[str, int] | None = _set(queues(QUEUE_NAME, QUEUE_RULE), default=None)
     #: processes that run tasks; by default one for each CPU that this process may use
     workers: int = _set(integer(1, "leave it out for one for each CPU", none=UNSET), factory=available)
     #: what a task has started ends with it: when it is interrupted, or its worker ends

@@ -18,7 +18,7 @@ from qcore.flows.continuation import ContinuationBuilder
 from qcore.interfaces import ErrorReport
 from qcore.journal.records import HeldMessage
 from qcore.journal.tallies import TALLIES, Tallies
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.messages.saving import forget_failures
 from qcore.messages.workflow import read_workflow
 from qcore.model import Kind, Outcome, State

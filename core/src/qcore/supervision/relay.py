@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.backoff import Backoff
 from qcore.errors import BackendError, BackendRejected, BackendUnavailable
+from qcore.messages.envelope import route_of_body
 from qcore.model import ID_AT, Action, Outgoing, Settlement
 from qcore_process import stop_guard
 
@@ -133,4 +134,4 @@ class Relay:
 
 
 def _outgoing(one: Delivery) -> Outgoing:
-    return Outgoing(bytes(one.body[ID_AT]).ljust(16, b"\0"), one.body)
+    return Outgoing(bytes(one.body[ID_AT]).ljust(16, b"\0"), one.body, 0.0, *route_of_body(one.body))

@@ -11,7 +11,7 @@ from qcore.journal.rates import Rates
 from qcore.journal.records import WorkerState
 from qcore.journal.running import Running
 from qcore.journal.tallies import TalliesSum
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.status import ClusterStatus, Counts, WorkerStatus
 from qcore.supervision.memory import Memory
 
@@ -88,6 +88,7 @@ class StatusReport:
                 reports=reporters.made + sum(made for made, _ in counts),
                 reports_lost=reporters.lost + sum(lost for _, lost in counts),
                 paused=maintenance.control.paused,
+                queues=None if config.queues is None else tuple(config.queues),
                 max_rss=(config.max_rss or 0) * 1024,
                 troubles=troubles,
                 counts=self._counts(workers, maintenance, firing),

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
-from qcore.messages.envelope import Head, encode_head
+from qcore.messages.head import Head, encode_head
 from qcore.settle import Retry
 from qcore.validators import boolean, integer, refuse, seconds, text
 from qcore_names.resolve import name_of
+from qcore_queues import names
+from qcore_queues.names import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,8 +106,12 @@ class Options:
     sync: bool | None = None
     #: callback that gets the final `Result`: a function, or its dotted name
     hook: Callable[..., Any] | str | None = None
-    #: name of the queue it is put on; None = the app's own
+    #: name of the clusters that run it; None = the app's own
+    cluster: str | None = None
+    #: queue it is put on, one of those of its clusters; None = `default`
     queue: str | None = None
+    #: -100 to 100, of the tasks of a queue higher ones begin first; None = 0
+    priority: int | None = None
     #: enqueue it only once: True = by its name and arguments, or by a key
     unique: bool | str = False
     #: seconds for which `unique` applies; None = until the task has ended
@@ -138,6 +144,11 @@ class Options:
         """Whether the task may have to wait for others."""
         return self.concurrency is not None or self.rate is not None
 
+    @property
+    def route(self) -> tuple[str, int]:
+        """Queue and priority, as brokers know them."""
+        return names.known_as(self.queue or ""), self.priority or 0
+
     def head(self, name: str, headers: dict[str, str] | None = None) -> bytes:
         """Return the encoded head of a message."""
         retry = self.retry
@@ -165,6 +176,8 @@ class Options:
                 True if self.delay else None,
                 self.max_crashes,
                 self.at_most_once,
+                None if self.queue == DEFAULT_QUEUE else self.queue,
+                self.priority or None,
             )
         )
 
@@ -261,7 +274,9 @@ VALIDATORS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "label": text,
     "expires": seconds,
     "sync": boolean,
-    "queue": text,
+    "cluster": text,
+    "queue": names.check_queue,
+    "priority": names.check_priority,
     "unique": _unique,
     "unique_for": seconds,
     "concurrency": integer,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
+from qcore_queues.names import DEFAULT_QUEUE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -43,8 +45,12 @@ class CurrentTask:
     name: str
     #: number of this run, from 1
     attempt: int
-    #: the queue it was leased from
+    #: name of its cluster
+    cluster: str
+    #: the queue it was put on
     queue: str
+    #: -100 to 100
+    priority: int
     #: epoch seconds
     enqueued: float
     #: epoch seconds at which it is interrupted; None = no limit
@@ -73,7 +79,9 @@ def current() -> CurrentTask | None:
         id=message.id.hex(),
         name=head.name,
         attempt=attempt,
-        queue=runner[1],
+        cluster=runner[1],
+        queue=head.queue or DEFAULT_QUEUE,
+        priority=head.priority or 0,
         enqueued=message.created / 1000,
         deadline=time.time() + left if deadline else None,
         group=head.group,

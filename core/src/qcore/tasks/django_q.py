@@ -63,9 +63,8 @@ def options_from_django_q(given: dict[str, Any]) -> Options:
     plain = ("group", "save", "sync", "ack_failure", "hook")
     changes: dict[str, Any] = {key: given[key] for key in plain if given.get(key) is not None}
     if given.get("cluster") is not None:
-        # Django-Q calls a queue by the name of the cluster that works on it.
         text("cluster", given["cluster"])
-        changes["queue"] = given["cluster"]
+        changes["cluster"] = given["cluster"]
     if "group" in changes:
         changes["group"] = text_or_int("group", changes["group"])
     if "timeout" in given:

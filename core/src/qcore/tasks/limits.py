@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from qcore.connection_pool import ConnectionPool
     from qcore.coordination import CoordinationStore
-    from qcore.messages.envelope import Head
+    from qcore.messages.head import Head
 
 _log = logging.getLogger("qcore.limits")
 

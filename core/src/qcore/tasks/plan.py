@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from qcore.errors import TaskNotFound
-from qcore.messages.envelope import encode_head, read_head
+from qcore.messages.head import encode_head, read_head
 from qcore.messages.workflow import COLLECTED
 from qcore.model import TaskInfo
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from qcore.journal.records import HeldMessage
-    from qcore.messages.envelope import Head, Opened
+    from qcore.messages.envelope import Opened
+    from qcore.messages.head import Head
 
 _log = logging.getLogger("qcore.worker")
 

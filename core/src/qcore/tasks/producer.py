@@ -13,6 +13,7 @@ from qcore.model import Outgoing, TaskInfo
 from qcore.tasks.arguments import dump_arguments, dump_declared
 from qcore.tasks.call import IN_CONFIGURATION, Call, Sealed, Unset, refuse_second_run, with_options
 from qcore.tasks.unique import check_limits, claim, key_of, release_keys
+from qcore_queues.refusal import refuse_routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,11 +27,7 @@ _PLAIN: Final = ("", b"")
 
 
 def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
-    """Return the signed messages of calls.
-
-    Args:
-        runtime: of the queue they are for.
-        calls: what to do.
+    """Return the signed messages of calls to one queue.
 
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
@@ -66,6 +63,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
                 expires = runtime.clock.now_ms() + int(options.expires * 1000) if options.expires else 0
                 delay, joined = options.delay, options.connection
                 sync = runtime.config.sync if options.sync is None else options.sync
+                route = options.route if sync else _route(runtime, options)
                 plain = not options.unique and options.concurrency is None and options.rate is None
             try:
                 # As `dump_arguments` does, without the cost of a call.
@@ -80,7 +78,8 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
             if unique and (holder := claim(runtime, call, unique, id_)) is not None:
                 sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, duplicate=True))
                 continue
-            sealed.append(Sealed(call, Outgoing(id_, body, delay), sync, unique=unique, connection=joined))
+            message = Outgoing(id_, body, delay, *route)
+            sealed.append(Sealed(call, message, sync, unique=unique, connection=joined))
     except BaseException:
         # None of them is enqueued, so a repeated call must not find their keys taken.
         release_keys(runtime, sealed)
@@ -92,6 +91,25 @@ def check_repetition(config: Config | None, options: Options) -> None:
     """Refuse a task that asks for a second run where the configuration excludes one."""
     if config is not None and config.at_most_once and options.at_most_once is None:
         refuse_second_run(options, IN_CONFIGURATION)
+
+
+def _route(runtime: Runtime, options: Options) -> tuple[str, int]:
+    queue, priority = options.route
+    if queue or priority:
+        check_routes(runtime, queue, priority)
+    return queue, priority
+
+
+def check_routes(runtime: Runtime, queue: str, priority: int) -> None:
+    """Refuse a queue or priority for a broker that has neither.
+
+    Raises:
+        NotSupported: it has not.
+
+    """
+    with runtime.brokers.connection(create=True) as broker:
+        if not broker.capabilities.queues:
+            refuse_routes(runtime.config.broker, [Outgoing(b"", b"", 0.0, queue, priority)])
 
 
 def _special(runtime: Runtime, call: Call) -> tuple[str, bytes]:
@@ -120,6 +138,7 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
             return None
         call = changed
     options = call.options
+    _route(runtime, options)
     if options.unique:
         msg = f"unique= of {call.name}: a link of a chain or member of a group cannot be skipped; drop it"
         raise NotSupported(msg)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qcore.hookspecs import SettledEvent
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.model import Action, Kind, State
 from qcore.sanitize import line
 

@@ -47,7 +47,7 @@ def read_flag(app: App, id: str) -> TaskFlag | None:
 
 def note_failure(app: App, me: CurrentTask, path: str, text: str) -> None:
     """Keep what a run has raised, after what the runs before raised."""
-    there = app.for_queue(me.queue)
+    there = app.for_queue(me.cluster)
     before = failed_runs(there, me.id)
     _write(there, f"django-errors:{me.id}", msgspec.json.encode([*before, (path, text)]))
 

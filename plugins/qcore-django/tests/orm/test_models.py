@@ -116,7 +116,7 @@ def test_a_result_is_read_and_not_written() -> None:
 
 def test_a_schedule_is_the_same_in_code_and_as_a_row() -> None:
     """What one makes or changes, the other reads."""
-    app.schedules.create(site_tasks.add, 1, 2, name="code", every=90, queue="other", hook=site_tasks.note)
+    app.schedules.create(site_tasks.add, 1, 2, name="code", every=90, cluster="other", hook=site_tasks.note)
     row = Schedule.objects.get(name="code")
     made = Schedule.objects.create(
         name="row", func="site_tasks.add", args="1, 2", kwargs="{'a': 3}", schedule_type=Schedule.DAILY

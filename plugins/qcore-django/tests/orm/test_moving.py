@@ -19,7 +19,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import override_settings
 
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.messages.workflow import read_workflow
 from qcore_django import app
 from qcore_django.queue_names import queue_name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from qcore.errors import BackendError, EnvelopeError, QcoreError, QueueMissing
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 
 if TYPE_CHECKING:
     from qcore.app import App

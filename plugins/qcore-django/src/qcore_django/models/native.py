@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import DecodeError, EnvelopeError, QueueMissing, ScheduleError
-from qcore.messages.envelope import read_head
+from qcore.messages.head import read_head
 from qcore.tasks.call import with_options
 from qcore.tasks.task import bind
 from qcore_calendar import rules
@@ -131,7 +131,7 @@ def made_of(given: Mapping[str, Any], args: Any, kwargs: Mapping[str, Any]) -> S
         {"group": given["name"], **(kwargs.pop("q_options", None) or {}), **_hook(given["hook"])}
     )
     if given["cluster"]:
-        options = with_options(options, {"queue": queue_name(given["cluster"])})
+        options = with_options(options, {"cluster": queue_name(given["cluster"])})
     call = bind(given["func"], tuple(args), kwargs, options)
     made = draft(app.runtime, call, when_of(given))
     check_broker(app.runtime, made)

@@ -10,7 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from qcore.cli.dead_letter import read_arguments
 from qcore.errors import DecodeError, EnvelopeError, NotSupported, QueueMissing
-from qcore.messages.envelope import read_head, task_id
+from qcore.messages.envelope import task_id
+from qcore.messages.head import read_head
 from qcore.model import DeadLetter as Letter
 from qcore_django.models import places
 from qcore_django.models.computed import StoredManager, StoredModel
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from django.db.models.query import QuerySet
 
-    from qcore.messages.envelope import Head, Opened
+    from qcore.messages.envelope import Opened
+    from qcore.messages.head import Head
 
 #: dead letters that are read of a broker which has no table
 NEWEST: Final = 1000

@@ -212,7 +212,7 @@ class Schedule(ScheduleFields):
         if "repeats" in changed:
             changes["repeats"] = max(-1, given["repeats"])
         if "cluster" in changed:
-            changes["queue"] = queue_name(given["cluster"] or "")
+            changes["cluster"] = queue_name(given["cluster"] or "")
         if "intended_date_kwarg" in changed:
             changes["intended_date_kwarg"] = given["intended_date_kwarg"] or None
         if "hook" in changed:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EncodeError
-from qcore.messages.envelope import Head, Opened
+from qcore.messages.envelope import Opened
+from qcore.messages.head import Head
 from qcore.messages.saving import save_each
 from qcore.model import Kind, Outcome, State
 from qcore.tasks.arguments import write_arguments

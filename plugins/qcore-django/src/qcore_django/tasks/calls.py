@@ -144,7 +144,7 @@ def schedule(
         repeats=repeats,
         next_run=next_run,
         cron=cron_of(cron) if kind == "cron" and cron else None,
-        queue=None if cluster is None else queue_name(cluster),
+        cluster=None if cluster is None else queue_name(cluster),
         intended_date_kwarg=intended_date_kwarg,
         q_options=options,
         **kwargs,

@@ -12,6 +12,8 @@ from qcore_testing.broker.lease import LeaseRules
 from qcore_testing.broker.namespaces import NamespaceRules
 from qcore_testing.broker.outages import OutageRules
 from qcore_testing.broker.precision import PrecisionRules
+from qcore_testing.broker.queue_calls import QueueCallRules
+from qcore_testing.broker.queues import QueueRules
 from qcore_testing.broker.receipts import ReceiptRules
 from qcore_testing.broker.refusals import RefusalRules
 from qcore_testing.broker.remove import RemoveRules
@@ -37,6 +39,8 @@ class BrokerContract(
     CrashRules,
     GarbageRules,
     StepRules,
+    QueueRules,
+    QueueCallRules,
 ):
     """What every broker must keep to, one test a sentence of `qcore.interfaces.Broker`.
 

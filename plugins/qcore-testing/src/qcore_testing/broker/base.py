@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker
     from qcore.model import Delivery
+    from qcore_queues.order import QueueOrder
 
 
 class MakeBroker(Protocol):
@@ -27,6 +28,7 @@ class MakeBroker(Protocol):
         owner: bytes = ...,
         replay_window: float = ...,
         replay_limit: int = ...,
+        queues: QueueOrder | None = ...,
     ) -> Broker:
         """Return a new broker of the one queue of this test."""
 
@@ -93,9 +95,9 @@ class BrokerTests(Contract):
             self.settle(broker, self.one(broker), Action.DEAD_LETTER, reason=reason)
 
 
-def message(body: bytes, *, delay: float = 0.0) -> Outgoing:
+def message(body: bytes, *, delay: float = 0.0, queue: str = "", priority: int = 0) -> Outgoing:
     """Return a message of its own id."""
-    return Outgoing(os.urandom(16), body, delay)
+    return Outgoing(os.urandom(16), body, delay, queue, priority)
 
 
 def bodies(deliveries: Iterable[Delivery]) -> list[bytes]:

@@ -9,17 +9,28 @@ from qcore.interfaces import Broker, Capabilities
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.interfaces import QueueState, Waiting
     from qcore.model import DeadLetter, Delivery, Outgoing, QueueSize, Settlement
+    from qcore_queues.order import QueueOrder
     from qcore_testing.memory.queue import MemoryQueue
 
 
 class MemoryBroker(Broker):
     """Hands out what is in a `MemoryQueue`; its threads see it, other processes do not."""
 
-    def __init__(self, queue: MemoryQueue, *, retry: float, backend: str, owner: bytes = b"") -> None:
+    def __init__(
+        self,
+        queue: MemoryQueue,
+        *,
+        retry: float,
+        backend: str,
+        owner: bytes = b"",
+        order: QueueOrder | None = None,
+    ) -> None:
         self._queue = queue
         self._owner = owner
         self._retry = retry
+        self._order = order
         self.capabilities = Capabilities(
             redelivers=True,
             extend=True,
@@ -30,6 +41,7 @@ class MemoryBroker(Broker):
             unique_ids=True,
             cluster_status=True,
             remove_messages=True,
+            queues=True,
             cross_process=False,
             transaction_domain=backend,
         )
@@ -40,7 +52,8 @@ class MemoryBroker(Broker):
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Hand out up to `limit` messages, waiting up to `wait` seconds for the first."""
-        return self._queue.take(limit, wait, self._retry, self._owner)
+        order = None if self._order is None else self._order.next()
+        return self._queue.take(limit, wait, self._retry, self._owner, order)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases."""
@@ -95,6 +108,26 @@ class MemoryBroker(Broker):
     def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes] | None:
         """Find messages in any state."""
         return self._queue.find_messages(ids)
+
+    def queues(self) -> Sequence[QueueState]:
+        """Return the queues that have messages or are paused."""
+        return self._queue.queues()
+
+    def pause_queue(self, queue: str, *, paused: bool) -> None:
+        """Have no messages of a queue leased, or have them leased again."""
+        self._queue.pause(queue, paused=paused)
+
+    def purge_queue(self, queue: str) -> int:
+        """Remove the messages of a queue that are not leased."""
+        return self._queue.purge(queue)
+
+    def move_queue(self, source: str, target: str) -> int:
+        """Put the messages of a queue that are not leased into another."""
+        return self._queue.move(source, target)
+
+    def waiting(self, limit: int, queue: str | None = None) -> Sequence[Waiting] | None:
+        """Return messages that are not leased, those that are leased first in front."""
+        return self._queue.waiting(limit, queue)
 
     def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep sealed bytes about a cluster for `ttl` seconds."""

@@ -8,36 +8,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from qcore.interfaces import QueueState, Waiting
 from qcore.model import Action, DeadLetter, Delivery, QueueSize, Settlement
+from qcore_testing.memory.backlog import Backlog
+from qcore_testing.memory.message import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from qcore.model import Outgoing
-
-
-class Message(msgspec.Struct, gc=False):
-    """A message and what is known of it."""
-
-    id: bytes
-    body: bytes
-    #: place in the queue; kept when a lease is released, so that nothing is overtaken
-    index: int
-    #: when it may be leased, by the queue's clock
-    due: float
-    deliveries: int = 0
-    failures: int = 0
-    crashes: int = 0
-    #: name of the lease that holds, b"" = none
-    receipt: bytes = b""
-    #: when that lease ends, by the queue's clock
-    until: float = 0.0
-    #: names the process that holds that lease
-    owner: bytes = b""
-    #: epoch seconds when the last lease ran out, 0.0 = it was settled
-    available: float = 0.0
 
 
 class MemoryQueue:
@@ -52,8 +31,7 @@ class MemoryQueue:
         self._clock = clock
         self._wall = wall
         self._numbers = itertools.count(1)
-        #: ready and delayed messages, a heap by due time and place
-        self._waiting: list[tuple[float, int, Message]] = []
+        self._waiting = Backlog()
         self._leased: dict[bytes, Message] = {}
         #: when to look at a lease, a heap; outdated entries are ignored
         self._ends: list[tuple[float, bytes]] = []
@@ -71,48 +49,53 @@ class MemoryQueue:
                 if message.id not in self._ids:
                     self._ids.add(message.id)
                     due = now + max(0.0, message.delay)
-                    self._wait(Message(message.id, message.body, next(self._numbers), due))
+                    self._waiting.add(
+                        Message(
+                            message.id,
+                            message.body,
+                            next(self._numbers),
+                            due,
+                            message.queue,
+                            message.priority,
+                        )
+                    )
             self.changed.notify_all()
 
-    def purge(self) -> int:
-        """Drop what is neither leased nor dead-lettered."""
-        with self.changed:
-            self._return_ended(self._clock())
-            dropped = len(self._waiting)
-            self._ids.difference_update(message.id for _, _, message in self._waiting)
-            self._waiting.clear()
-            return dropped
+    def purge(self, queue: str | None = None) -> int:
+        """Drop what is neither leased nor dead-lettered, of a queue or of all."""
+        return len(self._drop(lambda message: queue in (None, message.queue)))
 
     def remove_messages(self, ids: Sequence[bytes]) -> list[bytes]:
         """Drop what is neither leased nor dead-lettered of these ids; return the bodies."""
-        with self.changed:
-            self._return_ended(self._clock())
-            wanted = frozenset(ids)
-            found = [message for _, _, message in self._waiting if message.id in wanted]
-            gone = {message.id for message in found}
-            self._ids -= gone
-            self._waiting = [entry for entry in self._waiting if entry[2].id not in gone]
-            heapq.heapify(self._waiting)
-            return [message.body for message in found]
+        wanted = frozenset(ids)
+        return [message.body for message in self._drop(lambda message: message.id in wanted)]
 
     def find_messages(self, ids: Sequence[bytes]) -> list[bytes]:
         """Return which of these ids messages bear, in any state."""
         with self.changed:
-            held = {message.id for _, _, message in self._waiting}
+            held = {message.id for message in self._waiting}
             held.update(message.id for message in self._leased.values())
             held.update(message.id for message, _, _ in self._dead_letters.values())
             return [one for one in ids if one in held]
 
     # -- consumers --------------------------------------------------------------------------
 
-    def take(self, limit: int, wait: float, lease: float, owner: bytes = b"") -> list[Delivery]:
+    def take(
+        self,
+        limit: int,
+        wait: float,
+        lease: float,
+        owner: bytes = b"",
+        order: Sequence[str] | None = None,
+    ) -> list[Delivery]:
         """Lease up to `limit` messages for `lease` seconds, waiting up to `wait` for the first."""
         with self.changed:
             now = self._clock()
             deadline = now + wait
             while True:
                 self._return_ended(now)
-                taken = [self._lease(message, now + lease, owner) for message in self._due(limit, now)]
+                found = self._waiting.take(limit, order)
+                taken = [self._lease(message, now + lease, owner) for message in found]
                 if taken or now >= deadline:
                     return taken
                 self.changed.wait(min(deadline, self._next_change()) - now)
@@ -164,7 +147,10 @@ class MemoryQueue:
             found = self._exhume(ids)
             now = self._clock()
             for message in found:
-                self._wait(Message(message.id, message.body, next(self._numbers), now))
+                fresh = Message(
+                    message.id, message.body, next(self._numbers), now, message.queue, message.priority
+                )
+                self._waiting.add(fresh)
             self.changed.notify_all()
             return len(found)
 
@@ -182,21 +168,51 @@ class MemoryQueue:
         with self.changed:
             now = self._clock()
             self._return_ended(now)
-            ready = sum(due <= now for due, _, _ in self._waiting)
+            ready, delayed = self._waiting.counted()
             return QueueSize(
-                ready=ready,
-                leased=len(self._leased),
-                delayed=len(self._waiting) - ready,
-                dead_letters=len(self._dead_letters),
+                ready=ready, leased=len(self._leased), delayed=delayed, dead_letters=len(self._dead_letters)
             )
 
     def peek(self) -> bytes | None:
-        """Return the body of the message that is leased next."""
+        """Return the body of the message that has been ready for longest."""
+        with self.changed:
+            self._return_ended(self._clock())
+            found = self._waiting.oldest()
+            return None if found is None else found.body
+
+    def queues(self) -> list[QueueState]:
+        """Return the queues that have messages or are paused."""
+        with self.changed:
+            self._return_ended(self._clock())
+            names = self._waiting.queues() | {one.queue for one in self._leased.values()} | {""}
+            return [self._state(name) for name in sorted(names)]
+
+    def pause(self, queue: str, *, paused: bool) -> None:
+        """Have no message of a queue leased, or have them leased again."""
+        with self.changed:
+            (self._waiting.paused.add if paused else self._waiting.paused.discard)(queue)
+            self.changed.notify_all()
+
+    def move(self, source: str, target: str) -> int:
+        """Put what is not leased from one queue into another."""
+        with self.changed:
+            self._return_ended(self._clock())
+            moved = self._waiting.remove(lambda message: message.queue == source)
+            for message in moved:
+                message.queue = target
+                self._waiting.add(message)
+            self.changed.notify_all()
+            return len(moved)
+
+    def waiting(self, limit: int, queue: str | None) -> list[Waiting]:
+        """Return messages that are not leased."""
         with self.changed:
             now = self._clock()
             self._return_ended(now)
-            due, _, message = self._waiting[0] if self._waiting else (now + 1, 0, None)
-            return message.body if message is not None and due <= now else None
+            found = self._waiting.waiting(self._waiting.queues() if queue is None else [queue])
+            return [
+                Waiting(one.body, one.queue, one.priority, max(0.0, one.due - now)) for one in found[:limit]
+            ]
 
     def publish(self, cluster: str, body: bytes, ttl: float) -> None:
         """Keep a status for `ttl` seconds."""
@@ -213,13 +229,19 @@ class MemoryQueue:
 
     # -- under the lock ---------------------------------------------------------------------
 
-    def _wait(self, message: Message) -> None:
-        heapq.heappush(self._waiting, (message.due, message.index, message))
+    def _drop(self, chosen: Callable[[Message], bool]) -> list[Message]:
+        with self.changed:
+            self._return_ended(self._clock())
+            dropped = self._waiting.remove(chosen)
+            self._ids.difference_update(message.id for message in dropped)
+            return dropped
 
-    def _due(self, limit: int, now: float) -> Iterator[Message]:
-        while limit > 0 and self._waiting and self._waiting[0][0] <= now:
-            limit -= 1
-            yield heapq.heappop(self._waiting)[2]
+    def _state(self, queue: str) -> QueueState:
+        ready, delayed = self._waiting.counted(queue)
+        leased = sum(message.queue == queue for message in self._leased.values())
+        oldest = self._waiting.oldest(queue)
+        size = QueueSize(ready=ready, leased=leased, delayed=delayed)
+        return QueueState(queue, size, queue in self._waiting.paused, None if oldest is None else oldest.body)
 
     def _lease(self, message: Message, until: float, owner: bytes) -> Delivery:
         message.receipt = next(self._numbers).to_bytes(8, "big")
@@ -244,10 +266,11 @@ class MemoryQueue:
             if message is not None and message.until <= now:
                 del self._leased[receipt]
                 message.available = self._wall() - (now - message.until)
-                self._wait(message)
+                self._waiting.add(message)
+        self._waiting.ripen(now)
 
     def _next_change(self) -> float:
-        return min(heap[0][0] if heap else float("inf") for heap in (self._waiting, self._ends))
+        return min(self._waiting.next_due(), self._ends[0][0] if self._ends else float("inf"))
 
     def _settle(self, message: Message, settlement: Settlement, now: float) -> None:
         message.available = 0.0
@@ -259,7 +282,7 @@ class MemoryQueue:
             # without delay it goes back to its old place, in front of what came later
             if settlement.delay > 0:
                 message.due = now + settlement.delay
-            self._wait(message)
+            self._waiting.add(message)
             return
         message.failures = settlement.failures
         message.crashes = settlement.crashes
@@ -269,7 +292,7 @@ class MemoryQueue:
             return
         message.due = now + max(0.0, settlement.delay)
         message.index = next(self._numbers)
-        self._wait(message)
+        self._waiting.add(message)
 
     def _dead_letter(self, name: str) -> DeadLetter:
         message, reason, at = self._dead_letters[name]

@@ -69,6 +69,7 @@ def make_broker(settings: Settings) -> MemoryBroker:
         retry=settings.retry,
         backend=server.transaction_domain,
         owner=settings.owner,
+        order=settings.queues,
     )
 
 

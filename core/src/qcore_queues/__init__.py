@@ -1,0 +1,1 @@
+"""Names, orders and views of queues."""

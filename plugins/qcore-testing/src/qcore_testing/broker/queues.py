@@ -1,0 +1,203 @@
+"""Rules of queues and priorities."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from qcore.model import Action
+from qcore_queues.order import QueueOrder
+from qcore_testing.broker.base import BrokerTests, acks, bodies, message, numbered
+from qcore_testing.contract import skip_unless
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qcore.interfaces import Broker
+    from qcore.model import Delivery, Outgoing
+    from qcore_testing.broker.base import MakeBroker
+
+#: messages that a high priority has to get past
+_MANY = 300
+
+
+class QueueTests(BrokerTests):
+    """What tests of queues do over and over."""
+
+    def with_queues(
+        self, new: MakeBroker, queues: Sequence[str] | Mapping[str, int] | None = None, retry: float = 60.0
+    ) -> Broker:
+        """Return a broker that leases from some queues, if it has queues."""
+        order = None if queues is None else QueueOrder(queues)
+        broker = new(queues=order, retry=retry)
+        skip_unless(broker.capabilities.queues, "has one queue")
+        return broker
+
+    @staticmethod
+    def enqueue_four(broker: Broker) -> None:
+        """Enqueue messages of the queue `mail` whose bodies are their priorities."""
+        broker.enqueue([message(b"%d" % one, queue="mail", priority=one) for one in (0, -7, 9, 3)])
+
+    @staticmethod
+    def with_id(id_: bytes, *, priority: int) -> Outgoing:
+        """Return a message whose body bears its id."""
+        from qcore.model import ID_AT, Outgoing  # noqa: PLC0415 - for this test alone
+
+        return Outgoing(id_, bytes(ID_AT.start) + id_ + b"rest", 0.0, "mail", priority)
+
+
+class QueueRules(QueueTests):
+    """From which queue the next message comes."""
+
+    def test_a_higher_priority_is_leased_first(self, new: MakeBroker) -> None:
+        """Messages of a higher priority are leased first; those of one priority in their order."""
+        broker = self.with_queues(new)
+        given = [(b"low", -100), (b"one", 0), (b"high", 100), (b"two", 0), (b"higher", 100), (b"seven", 7)]
+
+        broker.enqueue([message(body, priority=priority) for body, priority in given])
+
+        order = [b"high", b"higher", b"seven", b"one", b"two", b"low"]
+        assert bodies(self.some(broker, 6)) == order
+
+    def test_a_priority_gets_past_many_others(self, new: MakeBroker) -> None:
+        """Messages of a higher priority are leased first, one by one too."""
+        broker = self.with_queues(new)
+        self.put(broker, *numbered(_MANY))
+        broker.enqueue([message(body, priority=-5, queue="mail") for body in numbered(_MANY)])
+        assert self.one(broker).body == b"00000"
+
+        broker.enqueue([message(b"urgent", priority=1)])
+
+        assert self.one(broker).body == b"urgent"
+        assert self.one(broker).body == b"00001"
+
+    def test_queues_are_leased_in_their_order(self, new: MakeBroker) -> None:
+        """From an earlier queue before any of a later one, whatever their priorities."""
+        broker = self.with_queues(new, ["mail", "default"])
+        broker.enqueue(
+            [
+                message(b"here", priority=100),
+                message(b"first", queue="mail"),
+                message(b"elsewhere", queue="reports", priority=100),
+                message(b"second", queue="mail", priority=-1),
+            ]
+        )
+
+        assert bodies(self.some(broker, 3)) == [b"first", b"second", b"here"]
+        self.nothing(broker)
+        assert self.one(new()).body == b"elsewhere"
+
+    def test_the_default_queue_is_left_alone(self, new: MakeBroker) -> None:
+        """What is in another queue stays there.
+
+        With `Settings.queues`, a message is only leased from the queues that its `next()` names,
+        asked once a lease, and from an earlier one before any of a later one.
+        """
+        broker = self.with_queues(new, ["mail"])
+        self.put(broker, b"plain")
+
+        self.nothing(broker, self.time_unit)
+        assert self.one(new()).body == b"plain"
+
+    def test_weights_are_a_proportion(self, new: MakeBroker) -> None:
+        """With weights, each queue comes first in its proportion of leases."""
+        broker = self.with_queues(new, {"mail": 3, "default": 1})
+        broker.enqueue([message(b"mail", queue="mail") for _ in range(40)])
+        self.put(broker, *[b"default"] * 40)
+
+        taken = [self.one(broker).body for _ in range(40)]
+
+        assert taken.count(b"default") == 10
+
+    def test_none_starves_without_an_order(self, new: MakeBroker) -> None:
+        """No queue waits for ever.
+
+        Without, all queues are leased from, by priority, and those of one priority in turn, so that
+        each gets messages leased.
+        """
+        broker = self.with_queues(new)
+        for queue in ("a", "", "b"):
+            broker.enqueue([message(queue.encode(), queue=queue) for _ in range(100)])
+
+        taken = [self.one(broker).body for _ in range(60)]
+
+        assert {b"a", b"", b"b"} == set(taken)
+
+    def test_a_message_comes_back_to_its_queue(self, new: MakeBroker) -> None:
+        """RETRY and RELEASE bring it back to its queue and priority."""
+        broker = self.with_queues(new, ["mail"])
+        self.enqueue_four(broker)
+        leased = self.some(broker, 4)
+
+        self.settle(broker, leased[0], Action.RELEASE)
+        self.settle(broker, leased[1], Action.RETRY, failures=1)
+        self.settle(broker, leased[2], Action.RETRY, failures=1)
+        broker.settle(acks(leased[3:]))
+
+        self.nothing(new(queues=QueueOrder(["default"])))
+        back = self.some(broker, 3)
+        assert bodies(back) == [b"9", b"3", b"0"]
+        assert [one.failures for one in back] == [0, 1, 1]
+
+    def test_a_dead_letter_comes_back_to_its_queue(self, new: MakeBroker) -> None:
+        """Dead letters that are requeued are in their queue, by their priority."""
+        broker = self.with_queues(new, ["mail"])
+        skip_unless(broker.capabilities.dead_letters, "keeps no dead letters")
+        self.enqueue_four(broker)
+        for leased in self.some(broker, 4):
+            self.settle(broker, leased, Action.DEAD_LETTER, reason="of no use")
+
+        letters = broker.dead_letters()
+        assert broker.requeue([one.id for one in reversed(letters)]) == 4
+
+        self.nothing(new(queues=QueueOrder(["default"])))
+        assert bodies(self.some(broker, 4)) == [b"9", b"3", b"0", b"-7"]
+
+    def test_an_expired_lease_comes_back_to_its_queue(self, new: MakeBroker) -> None:
+        """A lease that ends by itself brings the message back to its queue."""
+        broker = self.with_queues(new, ["mail"], retry=4 * self.time_unit)
+        self.enqueue_four(broker)
+        leased = self.some(broker, 4)
+
+        again = self.some(broker, 4)
+
+        assert sorted(bodies(again)) == sorted(bodies(leased))
+        assert all(one.deliveries == 2 and one.available for one in again)
+        self.nothing(new(queues=QueueOrder(["default"])))
+
+    def test_a_delay_keeps_queue_and_priority(self, new: MakeBroker) -> None:
+        """A message is not leased before its delay is over, and then by its priority."""
+        broker = self.with_queues(new, ["mail"])
+        skip_unless(broker.capabilities.delay, "cannot delay")
+        broker.enqueue([message(b"later", queue="mail", priority=9, delay=self.time_unit)])
+        self.nothing(new(queues=QueueOrder(["default"])))
+
+        assert self.one(broker).body == b"later"
+
+    def test_a_wait_ends_when_a_message_comes(self, new: MakeBroker) -> None:
+        """A wait ends when a message comes into any of these queues."""
+        broker = self.with_queues(new, ["mail", "reports"])
+        waiting = new(queues=QueueOrder(["mail", "reports"]))
+        for queue in ("reports", "mail"):
+            found: list[Delivery] = []
+            thread = threading.Thread(target=lambda found=found: found.extend(waiting.lease(1, self.timeout)))
+            thread.start()
+            self.let_pass(self.time_unit / 5)
+            self.put(broker, b"not for it")
+            broker.enqueue([message(queue.encode(), queue=queue)])
+            thread.join(self.timeout)
+            assert bodies(found) == [queue.encode()]
+
+    def test_what_follows_goes_to_its_queue(self, new: MakeBroker) -> None:
+        """`then` of `commit_and_lease` goes to the queues of its messages."""
+        broker = self.with_queues(new, ["mail"])
+        then = [
+            message(b"there", queue="mail"),
+            message(b"here"),
+            message(b"first", queue="mail", priority=2),
+        ]
+
+        taken = [*broker.commit_and_lease(None, [], [], 1, then)]
+
+        taken += self.some(broker, 2 - len(taken))
+        assert sorted(bodies(taken)) == [b"first", b"there"]
