@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: seconds one command of a page may take
-TIMEOUT: Final = 60.0
+TIMEOUT: Final = 200.0
 FENCE: Final = re.compile(
     r"(?:<!-- file: (?P<file>\S+) -->\n+)?^(?P<fence>```+)(?P<tag>[\w{}-]*)\n(?P<text>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,

@@ -220,7 +220,7 @@ def test_the_specifications_examples_run(
 
     with Cluster(config).start():
         jobs = [app.enqueue("math.sqrt", number * number) for number in range(50)]
-        results = [job.result(wait=45) for job in jobs]
+        results = [job.result(wait=100) for job in jobs]
 
     assert results == [float(number) for number in range(50)]
     assert "open sesame" not in str(config.redacted())
@@ -256,7 +256,7 @@ def test_a_task_outlives_its_worker(start: Callable[..., Server], tmp_path: Path
 
 def _busy(cluster: Cluster) -> int:
     """Return the process that runs a task, once there is one."""
-    deadline = time.monotonic() + 45
+    deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
         for worker in cluster.status().workers:
             # busy it is from the lease on: it must have begun

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: longer than any lease here
 LONG = 600.0
 #: seconds what must come may take
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 
 
 class Nodes:

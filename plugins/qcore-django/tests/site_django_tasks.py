@@ -54,6 +54,6 @@ def strange() -> object:
 @task
 def hold(path: str) -> None:
     """Run until a file is there."""
-    end = time.monotonic() + 45
+    end = time.monotonic() + 100
     while not Path(path).exists() and time.monotonic() < end:
         time.sleep(0.02)

@@ -64,7 +64,7 @@ def start() -> Iterator[Callable[..., Any]]:
 
 def ended(result: Any) -> Any:
     """Return a result that has ended."""
-    end = time.monotonic() + 45
+    end = time.monotonic() + 100
     while not result.is_finished:
         assert time.monotonic() < end, result
         time.sleep(0.02)
@@ -159,7 +159,7 @@ def test_a_task_that_runs_is_running(start: Callable[..., Any], tmp_path: Path) 
     start()
     result = tasks.hold.enqueue(str(tmp_path / "done"))
 
-    end = time.monotonic() + 40
+    end = time.monotonic() + 100
     while result.status != STATUS.RUNNING and time.monotonic() < end:
         time.sleep(0.02)
         result.refresh()

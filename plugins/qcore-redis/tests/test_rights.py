@@ -176,7 +176,7 @@ def test_what_an_operator_looks_at_needs_no_more_rights_than_work(
     file.chmod(0o600)
     app = App(config)
     with Cluster(config):
-        assert app.enqueue("operator.add", 2, 3).result(wait=45) == 5
+        assert app.enqueue("operator.add", 2, 3).result(wait=100) == 5
         told = {}
         for command in (["info", "--json"], ["health"], ["doctor"]):
             ran = subprocess.run(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .conftest import Rollbar
 
 #: seconds a result is waited for; the machine may be busy
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 
 
 def ended(job: Job) -> State:

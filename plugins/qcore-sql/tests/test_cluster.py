@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.chaos
 
 #: seconds any one condition is given
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: seconds any one condition is given
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 
 
 def settings(url: str, **fields: Any) -> Settings:

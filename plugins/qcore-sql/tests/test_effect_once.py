@@ -27,7 +27,7 @@ pytestmark = pytest.mark.chaos
 
 KEY = "the key of these tests, not of anybody else"
 #: seconds any one condition is given
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 #: where a worker dies: in the task, and on the way to the end of the settlement
 STEPS = ("begun", "inserted", "left", "ran", "noted", "written", "committed", "unsettled", "settled")
 #: workers that die at each step

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.chaos
 
 KEY = "the key of these tests, not of anybody else"
 #: seconds any one condition is given
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 
 #: a broker whose `enqueue` kills its process, before or after it, or refuses, as files say
 DYING = """

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 SAVED = re.compile(r"<!-- file: (\S+) -->\n+^```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TYPED = re.compile(r"^```text\n(\$ .*?)^```$", re.MULTILINE | re.DOTALL)
 #: seconds one command may take
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 
 
 def follow(page: Path, folder: Path, *, url: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: seconds a result is waited for; the machine may be busy
-TIMEOUT = 45.0
+TIMEOUT = 100.0
 #: the example of Django-Q's documentation
 EXAMPLE = {
     "name": "SQSExample",

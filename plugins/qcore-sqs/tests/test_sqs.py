@@ -673,7 +673,7 @@ def test_a_poll_of_an_earlier_test_takes_nothing(sqs: Any, new: New) -> None:
     poll = functools.partial(waiting._queues.connection.call, "receive_message")
     thread = threading.Thread(target=lambda: poll(QueueUrl=url, WaitTimeSeconds=20), daemon=True)
     thread.start()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 100
     while sqs.asked()["ReceiveMessage"] == asked:
         assert time.monotonic() < end
 

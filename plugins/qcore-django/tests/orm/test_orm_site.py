@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 #: seconds any one condition is given
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 SETTINGS = """
 DATABASES["default"] = {entry!r}
 Q_CLUSTER["orm"] = "default"
