@@ -1,0 +1,1 @@
+"""A site on Django-Q that the tests move."""
