@@ -14,23 +14,23 @@ _TABLES: Final = MappingProxyType(
     {
         "DeadLetter": (
             "qcore_dead_letter",
-            "Dead letter",
+            "dead letter",
             ["-id"],
             LetterId(primary_key=True, db_column="seq"),
         ),
         "OrmQ": (
             "qcore_message",
-            "Queued task",
+            "queued task",
             ["lock", "id"],
             models.BigIntegerField(primary_key=True, db_column="seq"),
         ),
         "Schedule": (
             "qcore_schedule",
-            "Scheduled task",
+            "scheduled task",
             ["next_run"],
             models.CharField(primary_key=True, max_length=200),
         ),
-        "Task": ("qcore_result", "Task", ["-stopped"], TaskId(primary_key=True)),
+        "Task": ("qcore_result", "task", ["-stopped"], TaskId(primary_key=True)),
     }
 )
 
@@ -54,6 +54,6 @@ class Migration(migrations.Migration):
             migrations.CreateModel(
                 name, [], {**_options(title, ["-stopped"]), "proxy": True}, bases=("qcore_django.task",)
             )
-            for name, title in (("Failure", "Failed task"), ("Success", "Successful task"))
+            for name, title in (("Failure", "failed task"), ("Success", "successful task"))
         ),
     )

@@ -12,6 +12,7 @@ from qcore.tasks.call import with_options
 from qcore.tasks.task import bind
 from qcore_calendar import rules
 from qcore_calendar.when import When, anchor
+from qcore_django.models import places
 from qcore_django.models.fields import moment
 from qcore_django.models.literals import write_args, write_kwargs
 from qcore_django.queue_names import queue_name
@@ -167,10 +168,17 @@ def _hook(hook: object) -> dict[str, object]:
 
 
 def existing() -> list[Schedule]:
-    """Return the schedules of the site's queue; none if nothing was enqueued on it."""
+    """Return the schedules of the site's queue; none if nothing was enqueued on it.
+
+    Raises:
+        QueueMissing: the tables of the key `orm` are not there.
+
+    """
     try:
         return list(app.schedules.list())
     except QueueMissing:
+        if places.queue_alias() is not None:
+            raise
         return []
 
 

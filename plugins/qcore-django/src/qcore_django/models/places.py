@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Q
 
 from qcore_django import settings
+from qcore_django.queue_names import queue_name
 from qcore_django.shared import app
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _alias() -> str:
 def queues() -> list[str]:
     """Return the names of the site's queues: its own, and those that `ALT_CLUSTERS` names."""
     others = settings.cluster_table().get("ALT_CLUSTERS") or {}
-    return list(dict.fromkeys([app.config.name, *map(str, others)]))
+    return list(dict.fromkeys([app.config.name, *(queue_name(str(one)) for one in others)]))
 
 
 def of_queues(column: str) -> Q:

@@ -116,13 +116,13 @@ class Message(StoredModel):
         except (DecodeError, EnvelopeError) as exc:
             return f"({exc})"
 
-    task_id.short_description = _("Task id")  # type: ignore[attr-defined]  # the admin reads it
-    func.short_description = _("Function")  # type: ignore[attr-defined]  # as above
-    name.short_description = _("Name")  # type: ignore[attr-defined]  # as above
-    group.short_description = _("Group")  # type: ignore[attr-defined]  # as above
-    args.short_description = _("Arguments")  # type: ignore[attr-defined]  # as above
-    kwargs.short_description = _("Keyword arguments")  # type: ignore[attr-defined]  # as above
-    q_options.short_description = _("Options")  # type: ignore[attr-defined]  # as above
+    task_id.short_description = _("task id")  # type: ignore[attr-defined]  # the admin reads it
+    func.short_description = _("function")  # type: ignore[attr-defined]  # as above
+    name.short_description = _("name")  # type: ignore[attr-defined]  # as above
+    group.short_description = _("group")  # type: ignore[attr-defined]  # as above
+    args.short_description = _("arguments")  # type: ignore[attr-defined]  # as above
+    kwargs.short_description = _("keyword arguments")  # type: ignore[attr-defined]  # as above
+    q_options.short_description = _("options")  # type: ignore[attr-defined]  # as above
 
 
 class OrmQ(Message):
@@ -131,12 +131,12 @@ class OrmQ(Message):
     SEALED = ("key", "payload")
 
     id = models.BigIntegerField(primary_key=True, db_column="seq", editable=False)
-    key = models.CharField(max_length=80, editable=False, db_column="queue", verbose_name=_("Cluster"))
-    lock = Moment(editable=False, db_column="due", verbose_name=_("Locked until"))
+    key = models.CharField(max_length=80, editable=False, db_column="queue", verbose_name=_("cluster"))
+    lock = Moment(editable=False, db_column="due", verbose_name=_("locked until"))
     token = models.BigIntegerField(null=True, editable=False)
-    deliveries = models.IntegerField(editable=False, verbose_name=_("Deliveries"))
-    failures = models.IntegerField(editable=False, verbose_name=_("Failures"))
-    crashes = models.IntegerField(editable=False, verbose_name=_("Crashes"))
+    deliveries = models.IntegerField(editable=False, verbose_name=_("deliveries"))
+    failures = models.IntegerField(editable=False, verbose_name=_("failures"))
+    crashes = models.IntegerField(editable=False, verbose_name=_("crashes"))
     payload = models.BinaryField(editable=False, db_column="body")
 
     objects: ClassVar[StoredManager[Any]] = StoredManager()
@@ -145,8 +145,8 @@ class OrmQ(Message):
         app_label = "qcore_django"
         db_table = "qcore_message"
         managed = False
-        verbose_name = _("Queued task")
-        verbose_name_plural = _("Queued tasks")
+        verbose_name = _("queued task")
+        verbose_name_plural = _("queued tasks")
         ordering: ClassVar = ["lock", "id"]
 
     def __str__(self) -> str:
@@ -177,11 +177,11 @@ class DeadLetter(Message):
     """A message that is not delivered any more, by any broker that keeps them."""
 
     id = LetterId(primary_key=True, db_column="seq", editable=False)
-    cluster = models.CharField(max_length=80, editable=False, db_column="queue", verbose_name=_("Cluster"))
-    died = Moment(editable=False, verbose_name=_("Dead since"))
-    failures = models.IntegerField(editable=False, verbose_name=_("Failures"))
-    crashes = models.IntegerField(editable=False, verbose_name=_("Crashes"))
-    reason = models.TextField(editable=False, verbose_name=_("Reason"))
+    cluster = models.CharField(max_length=80, editable=False, db_column="queue", verbose_name=_("cluster"))
+    died = Moment(editable=False, verbose_name=_("dead since"))
+    failures = models.IntegerField(editable=False, verbose_name=_("failures"))
+    crashes = models.IntegerField(editable=False, verbose_name=_("crashes"))
+    reason = models.TextField(editable=False, verbose_name=_("reason"))
     body = models.BinaryField(editable=False)
 
     objects: ClassVar[StoredManager[Any]] = StoredManager()
@@ -190,8 +190,8 @@ class DeadLetter(Message):
         app_label = "qcore_django"
         db_table = "qcore_dead_letter"
         managed = False
-        verbose_name = _("Dead letter")
-        verbose_name_plural = _("Dead letters")
+        verbose_name = _("dead letter")
+        verbose_name_plural = _("dead letters")
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:

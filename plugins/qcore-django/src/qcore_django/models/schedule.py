@@ -48,13 +48,15 @@ class Schedule(ScheduleFields):
     fault: str = ""
     #: result group of its tasks
     group: str | None = None
+    #: fields that a form has refused
+    _refused: frozenset[str] = frozenset()
 
     class Meta:
         app_label = "qcore_django"
         db_table = "qcore_schedule"
         managed = False
-        verbose_name = _("Scheduled task")
-        verbose_name_plural = _("Scheduled tasks")
+        verbose_name = _("scheduled task")
+        verbose_name_plural = _("scheduled tasks")
         ordering: ClassVar = ["next_run"]
 
     def __str__(self) -> str:
@@ -101,6 +103,19 @@ class Schedule(ScheduleFields):
 
     # -- writing --------------------------------------------------------------------------------
 
+    def full_clean(self, exclude: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Refuse values that no cluster could fire; what a form has refused already is left alone."""
+        self._refused = frozenset(exclude or ()) & frozenset(FIELDS)
+        super().full_clean(exclude=exclude, **kwargs)
+
+    def clean_fields(self, exclude: Iterable[str] | None = None) -> None:
+        """Refuse values of single fields."""
+        try:
+            super().clean_fields(exclude=exclude)
+        except ValidationError as exc:
+            self._refused |= set(exc.error_dict)
+            raise
+
     def clean(self) -> None:
         """Refuse what no cluster could fire.
 
@@ -110,15 +125,17 @@ class Schedule(ScheduleFields):
         """
         wrong: dict[str, Any] = {}
         for name, read in (("args", read_args), ("kwargs", read_kwargs)):
-            if self._is_changed(name):
+            if self._is_changed(name) and name not in self._refused:
                 try:
                     read(getattr(self, name))
                 except ValidationError as exc:
                     wrong[name] = exc
-        if self.schedule_type == self.CRON and not self.cron:
+        if self.schedule_type == self.CRON and not self.cron and "cron" not in self._refused:
             wrong["cron"] = "a schedule of the type Cron needs a cron expression"
         if wrong:
             raise ValidationError(wrong)
+        if self._refused:
+            return
         try:
             self._draft()
         except QcoreError as exc:

@@ -70,52 +70,52 @@ class ScheduleFields(StoredModel):
 
     id = models.CharField(max_length=200, primary_key=True, editable=False, default=None)
     name = models.CharField(
-        max_length=200, null=True, blank=True, verbose_name=_("Name"), help_text=_("Unique in the queue.")
+        max_length=200, null=True, blank=True, verbose_name=_("name"), help_text=_("Unique in the queue.")
     )
     func = models.CharField(
-        max_length=256, verbose_name=_("Function"), help_text=_("e.g. module.tasks.function")
+        max_length=256, verbose_name=_("function"), help_text=_("e.g. module.tasks.function")
     )
     hook = models.CharField(
-        max_length=256, null=True, blank=True, verbose_name=_("Hook"),
+        max_length=256, null=True, blank=True, verbose_name=_("hook"),
         help_text=_("e.g. module.tasks.result_function"),
     )  # fmt: skip
     args = models.TextField(
-        null=True, blank=True, verbose_name=_("Arguments"), help_text=_("e.g. 1, 2, 'John'")
+        null=True, blank=True, verbose_name=_("arguments"), help_text=_("e.g. 1, 2, 'John'")
     )
     kwargs = models.TextField(
-        null=True, blank=True, verbose_name=_("Keyword arguments"),
+        null=True, blank=True, verbose_name=_("keyword arguments"),
         help_text=_("e.g. x=1, y=2, name='John'"),
     )  # fmt: skip
     schedule_type = models.CharField(
-        max_length=2, choices=TYPE, default=ONCE, verbose_name=_("Schedule type")
+        max_length=2, choices=TYPE, default=ONCE, verbose_name=_("schedule type")
     )
     minutes = models.PositiveIntegerField(
         null=True,
         blank=True,
-        verbose_name=_("Minutes"),
+        verbose_name=_("minutes"),
         help_text=_("Number of minutes for the type Minutes"),
     )
     seconds = models.PositiveIntegerField(
         null=True,
         blank=True,
-        verbose_name=_("Seconds"),
+        verbose_name=_("seconds"),
         help_text=_("Number of seconds for the type Seconds"),
     )
     repeats = models.IntegerField(
-        default=-1, verbose_name=_("Repeats"), help_text=_("n = n times, -1 = forever, 0 = paused")
+        default=-1, verbose_name=_("repeats"), help_text=_("n = n times, -1 = forever, 0 = paused")
     )
-    next_run = models.DateTimeField(default=timezone.now, null=True, verbose_name=_("Next run"))
+    next_run = models.DateTimeField(default=timezone.now, null=True, verbose_name=_("next run"))
     cron = models.CharField(
-        max_length=100, null=True, blank=True, validators=[validate_cron], verbose_name=_("Cron"),
+        max_length=100, null=True, blank=True, validators=[validate_cron], verbose_name=_("cron"),
         help_text=_("Cron expression, e.g. 0 8 * * 1-5"),
     )  # fmt: skip
     cluster = models.CharField(
-        max_length=80, default=None, null=True, blank=True, verbose_name=_("Cluster"),
+        max_length=80, default=None, null=True, blank=True, verbose_name=_("cluster"),
         help_text=_("Name of the queue that its tasks are put on; the site's own if empty"),
     )  # fmt: skip
     intended_date_kwarg = models.CharField(
         max_length=100, null=True, blank=True, validators=[validate_kwarg],
-        verbose_name=_("Intended date kwarg"), help_text=_("Argument that is given the time of the slot"),
+        verbose_name=_("intended date kwarg"), help_text=_("Argument that is given the time of the slot"),
     )  # fmt: skip
 
     class Meta:

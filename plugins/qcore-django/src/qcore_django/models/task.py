@@ -44,18 +44,18 @@ _HYPHENS: Final = 3
 class Task(StoredModel):
     """The result of a task that has ended, in the words of Django-Q; it is read, not written."""
 
-    id = TaskId(primary_key=True, editable=False, verbose_name=_("Task id"))
+    id = TaskId(primary_key=True, editable=False, verbose_name=_("task id"))
     name = models.CharField(
-        max_length=512, null=True, editable=False, db_column="label", verbose_name=_("Name")
+        max_length=512, null=True, editable=False, db_column="label", verbose_name=_("name")
     )
-    func = models.CharField(max_length=512, editable=False, db_column="name", verbose_name=_("Function"))
+    func = models.CharField(max_length=512, editable=False, db_column="name", verbose_name=_("function"))
     group = models.CharField(
-        max_length=512, null=True, editable=False, db_column="grp", verbose_name=_("Group")
+        max_length=512, null=True, editable=False, db_column="grp", verbose_name=_("group")
     )
-    cluster = models.CharField(max_length=80, editable=False, db_column="queue", verbose_name=_("Cluster"))
-    started = EnqueuedAt(editable=False, db_column="id", verbose_name=_("Started at"))
-    stopped = Moment(editable=False, db_column="finished", verbose_name=_("Stopped at"))
-    success: Any = Succeeded(editable=False, db_column="state", verbose_name=_("Success"))
+    cluster = models.CharField(max_length=80, editable=False, db_column="queue", verbose_name=_("cluster"))
+    started = EnqueuedAt(editable=False, db_column="id", verbose_name=_("started at"))
+    stopped = Moment(editable=False, db_column="finished", verbose_name=_("stopped at"))
+    success: Any = Succeeded(editable=False, db_column="state", verbose_name=_("success"))
     expires = models.FloatField(editable=False, default=0.0)
     body = models.BinaryField(editable=False)
 
@@ -70,8 +70,8 @@ class Task(StoredModel):
         app_label = "qcore_django"
         db_table = "qcore_result"
         managed = False
-        verbose_name = _("Task")
-        verbose_name_plural = _("Tasks")
+        verbose_name = _("task")
+        verbose_name_plural = _("tasks")
         ordering: ClassVar = ["-stopped"]
 
     def __str__(self) -> str:
@@ -268,8 +268,8 @@ class Success(Task):
     class Meta:
         app_label = "qcore_django"
         proxy = True
-        verbose_name = _("Successful task")
-        verbose_name_plural = _("Successful tasks")
+        verbose_name = _("successful task")
+        verbose_name_plural = _("successful tasks")
         ordering: ClassVar = ["-stopped"]
 
 
@@ -282,8 +282,8 @@ class Failure(Task):
     class Meta:
         app_label = "qcore_django"
         proxy = True
-        verbose_name = _("Failed task")
-        verbose_name_plural = _("Failed tasks")
+        verbose_name = _("failed task")
+        verbose_name_plural = _("failed tasks")
         ordering: ClassVar = ["-stopped"]
 
 

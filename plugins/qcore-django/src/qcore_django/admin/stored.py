@@ -1,0 +1,281 @@
+"""What the pages of all models have in common: reading, batches, errors."""
+
+# ruff: noqa: ANN401 - requests, forms and responses of Django's are of types that none knows
+
+from __future__ import annotations
+
+import contextlib
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, connections
+from django.db.transaction import atomic
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.text import capfirst
+
+from qcore.errors import QcoreError
+from qcore.wording import counted
+from qcore_django.admin.filters import FILTERS
+from qcore_django.admin.paging import BoundedPaginator, StoredChangeList
+from qcore_django.models import places
+from qcore_django.models.conditions import wanted
+from qcore_django.shared import app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+#: objects with which an action is done at once
+BATCH: Final = 500
+#: objects of one action; with more it is to be repeated
+LIMIT: Final = 100_000
+
+
+class Batch(Protocol):
+    """Does something with some objects; returns with how many, and why not with the others."""
+
+    def __call__(self, some: Sequence[Any], /) -> tuple[int, str]:
+        """Do it."""
+
+
+def guarded(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a view of the admin answer with one sentence if a store or the settings fail."""
+
+    @wraps(view)
+    def answer(self: StoredAdmin, request: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            with _savepoint():
+                response = view(self, request, *args, **kwargs)
+                if isinstance(response, TemplateResponse):
+                    # rows are read here at the latest
+                    response.render()
+                return response
+        except (QcoreError, DatabaseError) as exc:
+            return self.unavailable(request, explained(exc))
+
+    return answer
+
+
+@contextlib.contextmanager
+def _savepoint() -> Iterator[None]:
+    """Keep an error of the database from breaking the transaction of the request."""
+    alias = next((one.alias for one in connections.all(initialized_only=True) if one.in_atomic_block), None)
+    with contextlib.nullcontext() if alias is None else atomic(using=alias):
+        yield
+
+
+def explained(error: Exception) -> str:
+    """Return what is wrong with a store; qcore's own look at it says more than the database did."""
+    if not isinstance(error, QcoreError):
+        try:
+            with app.runtime.brokers.connection() as broker:
+                broker.ping()
+                broker.size()
+        except QcoreError as exc:
+            return str(exc)
+    return str(error)
+
+
+class StoredAdmin(admin.ModelAdmin):
+    """Shows objects of a store, and changes them in batches; nothing is added by hand."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 100
+    list_max_show_all = 0
+    actions: ClassVar[Sequence[str]] = ["delete_selected"]
+
+    class Media:
+        css: ClassVar = {"all": ["qcore_django/admin.css"]}
+
+    def get_changelist(self, request: Any, **kwargs: Any) -> type[StoredChangeList]:
+        """Return what reads the rows of a page."""
+        del request, kwargs
+        return StoredChangeList
+
+    def prepare(self, rows: Sequence[Any]) -> None:
+        """Read what the rows of a page need beside them."""
+
+    def get_queryset(self, request: Any) -> Any:
+        """Return all rows; of several queues those of the site's own, unless another is asked for."""
+        found = super().get_queryset(request)
+        column = self.queue_column
+        if self._has_several() and not request.GET.get(column) and not _object_id(request):
+            found = found.filter(**{column: app.config.name})
+        return found
+
+    #: the field with the name of the queue; empty = all are of one queue
+    queue_column: ClassVar[str] = ""
+
+    def _has_several(self) -> bool:
+        return bool(self.queue_column) and len(places.queues()) > 1
+
+    def get_list_display(self, request: Any) -> Sequence[Any]:
+        """Return the columns; the queue is one if there are several."""
+        columns = [*super().get_list_display(request)]
+        if self._has_several():
+            columns.insert(3, self.queue_column)
+        return columns
+
+    def get_list_filter(self, request: Any) -> Sequence[Any]:
+        """Return the filters; the queue is one if there are several."""
+        found = [*super().get_list_filter(request)]
+        return [FILTERS[self.queue_column], *found] if self._has_several() else found
+
+    # -- what may be done -----------------------------------------------------------------------
+
+    def has_add_permission(self, request: Any) -> bool:
+        """Return False: a program enqueues."""
+        del request
+        return False
+
+    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
+        """Return False: what is signed is not edited."""
+        del request, obj
+        return False
+
+    def has_act_permission(self, request: Any) -> bool:
+        """Return whether actions other than to delete are allowed."""
+        return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
+
+    def get_readonly_fields(self, request: Any, obj: Any = None) -> Sequence[Any]:
+        """Return all that is shown."""
+        return self.get_fields(request, obj)
+
+    # -- views ----------------------------------------------------------------------------------
+
+    @guarded
+    def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
+        """Show a page of the list."""
+        return super().changelist_view(request, extra_context)
+
+    @guarded
+    def changeform_view(
+        self, request: Any, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Show one object."""
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    @guarded
+    def delete_view(self, request: Any, object_id: Any, extra_context: Any = None) -> Any:
+        """Ask whether to delete one object, and delete it."""
+        return super().delete_view(request, object_id, extra_context)
+
+    @guarded
+    def history_view(self, request: Any, object_id: Any, extra_context: Any = None) -> Any:
+        """Show who has changed one object in the admin."""
+        return super().history_view(request, object_id, extra_context)
+
+    def unavailable(self, request: Any, problem: str) -> TemplateResponse:
+        """Return a page with one sentence."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": capfirst(str(self.opts.verbose_name_plural)),
+            "opts": self.opts,
+            "problem": problem,
+        }
+        page = TemplateResponse(request, "admin/qcore_django/unavailable.html", context, status=503)
+        return page.render()
+
+    # -- actions --------------------------------------------------------------------------------
+
+    def in_batches(self, request: Any, queryset: Any, done: str, act: Batch) -> None:
+        """Do something with all chosen objects, in batches, and say with how many it was done.
+
+        Args:
+            request: of the action.
+            queryset: the chosen objects.
+            done: what has become of them, such as `resubmitted`.
+            act: does it with at most `BATCH` objects.
+
+        """
+        keys = list(queryset.values_list("pk", flat=True)[: LIMIT + 1])
+        count, whys, problem = 0, list[str](), ""
+        column = self.queue_column
+        within = (
+            {} if not column else {f"{column}__in": wanted(queryset.query.where, column) or places.queues()}
+        )
+        for start in range(0, min(len(keys), LIMIT), BATCH):
+            some = list(self.model._default_manager.filter(pk__in=keys[start : start + BATCH], **within))
+            try:
+                changed, why = act(some)
+            except (QcoreError, DatabaseError) as exc:
+                problem = explained(exc)
+                break
+            count += changed
+            whys += [why] if why and why not in whys else []
+        if count or not (whys or problem):
+            self.message_user(request, f"{self._named(count)} {done}.", messages.SUCCESS)
+        for why in whys:
+            self.message_user(request, why, messages.WARNING)
+        if problem:
+            text = f"{done.capitalize()}: {count} of {min(len(keys), LIMIT)}, the others not: {problem}"
+            self.message_user(request, text, messages.ERROR)
+        elif len(keys) > LIMIT:
+            text = f"There are more than {LIMIT:,} of them; repeat the action for the others."
+            self.message_user(request, text, messages.WARNING)
+
+    def _named(self, count: int) -> str:
+        return counted(count, str(self.opts.verbose_name).lower())
+
+    def sure(self, request: Any, queryset: Any, action: str, question: str) -> TemplateResponse | None:
+        """Return a page that asks, None if the user has confirmed it there."""
+        if request.POST.get("post"):
+            return None
+        across = request.POST.get("select_across") == "1"
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Are you sure?",
+            "opts": self.opts,
+            "question": question,
+            "is_across": across,
+            "action": action,
+            "action_checkbox_name": helpers.ACTION_CHECKBOX_NAME,
+            "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME),
+            "shown": list(queryset[: 20 if across else self.list_per_page]),
+        }
+        return TemplateResponse(request, "admin/qcore_django/sure.html", context)
+
+    @admin.action(permissions=["delete"], description="Delete selected %(verbose_name_plural)s")
+    def delete_selected(self, request: Any, queryset: Any) -> Any:
+        """Delete the chosen objects, after a question; a list of them all is nowhere."""
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        title = str(self.opts.verbose_name_plural).lower()
+        page = self.sure(request, queryset, "delete_selected", f"Delete these {title} for good?")
+        if page is None:
+            self.in_batches(request, queryset, "deleted", lambda some: (self.delete_some(some), ""))
+        return page
+
+    def delete_some(self, some: Sequence[Any]) -> int:
+        """Delete objects; return how many there were."""
+        return sum(one.delete()[0] for one in some)
+
+
+def short(moment: datetime | None) -> str:
+    """Return a time as columns show it, with its seconds."""
+    if moment is None:
+        return "-"
+    here = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    text = here.strftime("%Y-%m-%d %H:%M:%S")
+    return format_html('<span class="q-time">{}</span>', text)
+
+
+def _object_id(request: Any) -> Any:
+    """Return the key in the address of a page that is about one object."""
+    match = request.resolver_match
+    return None if match is None else match.kwargs.get("object_id")
+
+
+def by_queue(some: Sequence[Any], column: str) -> dict[str, list[Any]]:
+    """Return objects by the name of their queue."""
+    found: dict[str, list[Any]] = {}
+    for one in some:
+        found.setdefault(getattr(one, column), []).append(one)
+    return found
