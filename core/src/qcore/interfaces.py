@@ -14,7 +14,7 @@ from qcore.errors import NotSupported
 from qcore.model import QueueSize  # noqa: TC001 - read at run time by msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from qcore.model import (
         DeadLetter,
@@ -530,6 +530,18 @@ class ResultStore(ABC):
     @abstractmethod
     def wait(self, id: bytes, seconds: float) -> StoredResult | None:
         """Return the result once it is terminal, or what there is when `seconds` are over."""
+
+    def watch(
+        self, ids: Sequence[bytes], seconds: float, wake: Callable[[bytes], None]
+    ) -> Callable[[bytes], None] | None:
+        """Have `wake` called with each of these ids whose result becomes final within `seconds`.
+
+        What is returned ends that for one id. None means that the store notifies nobody, so that
+        whoever waits has to look for results. `wake` may be called by any thread, needlessly, and not
+        at all if a notification is lost, so whoever waits looks now and then.
+        """
+        del ids, seconds, wake
+        return None
 
     @abstractmethod
     def group(self, group: str) -> Sequence[StoredResult]:

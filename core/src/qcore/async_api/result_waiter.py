@@ -10,12 +10,14 @@ from qcore.async_api.loops import Serving, Waiting, answer
 from qcore.tasks.task import id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from qcore.runtime import Runtime
 
 #: seconds between two looks into the store, from the newest call on: from, to, and what each is multiplied by
 _PAUSES: Final = (0.002, 0.05, 1.5)
+#: seconds between two looks where whoever waits is notified, which a lost connection may prevent
+_LOOK: Final = 1.0
 #: results read at once
 _BULK: Final = 1000
 
@@ -23,7 +25,7 @@ _BULK: Final = 1000
 class ResultCall(Waiting[Any]):
     """A call that waits for a result."""
 
-    __slots__ = ("end", "key", "read")
+    __slots__ = ("end", "key", "read", "unwatch")
 
     def __init__(self, task_id: str, wait: float, read: Callable[[], Any]) -> None:
         super().__init__()
@@ -32,6 +34,8 @@ class ResultCall(Waiting[Any]):
         self.end = time.monotonic() + wait
         #: reads the result, once it is final or the time is over
         self.read = read
+        #: ends what notifies of its result; None = it has to be looked for
+        self.unwatch: Callable[[bytes], None] | None = None
 
 
 class ResultWaiter:
@@ -52,16 +56,19 @@ class ResultWaiter:
         self._thread.give(call)
         return await call.future
 
-    def _serve(self, given: queue.SimpleQueue[ResultCall]) -> None:
+    def _serve(self, given: queue.SimpleQueue[ResultCall | bytes]) -> None:
         calls: list[ResultCall] = []
         pause, longest, factor = _PAUSES
         while True:
-            new = list(_given(given, pause if calls else None))
+            some = list(_given(given, self._patience(calls, pause)))
+            new = [one for one in some if isinstance(one, ResultCall)]
+            woken = {one for one in some if isinstance(one, bytes)} | {call.key for call in new}
             pause = _PAUSES[0] if new else min(pause * factor, longest)
             calls += new
-            calls = [call for call in calls if not call.future.cancelled()]
+            gone = {call for call in calls if call.future.cancelled()}
             try:
-                ended = self._ended(calls)
+                self._watch([call for call in new if call not in gone], given.put)
+                ended = self._ended([call for call in calls if call not in gone], woken)
             except BaseException as exc:  # noqa: BLE001 - it is the callers' to handle
                 ended = set(calls)
                 for call in calls:
@@ -70,14 +77,45 @@ class ResultWaiter:
                 for call in ended:
                     call.run(call.read)
             answer(ended)
-            calls = [call for call in calls if call not in ended]
+            for call in gone | ended:
+                if call.unwatch is not None:
+                    call.unwatch(call.key)
+            calls = [call for call in calls if call not in ended and call not in gone]
 
-    def _ended(self, calls: Sequence[ResultCall]) -> set[ResultCall]:
-        """Return the calls whose tasks have a final result, or whose time is over."""
+    @staticmethod
+    def _patience(calls: Sequence[ResultCall], pause: float) -> float | None:
+        """Return the seconds until the next look; None if nobody waits."""
+        if not calls:
+            return None
+        if any(call.unwatch is None for call in calls):
+            return pause
+        return max(0.0, min(_LOOK, min(call.end for call in calls) - time.monotonic()))
+
+    def _watch(self, new: Sequence[ResultCall], wake: Callable[[bytes], None]) -> None:
+        """Be notified of results, where the store can do that."""
+        if not new:
+            return
+        seconds = max(0.0, max(call.end for call in new) - time.monotonic())
+        with self._runtime().stores.connection() as store:
+            unwatch = store.watch([call.key for call in new], seconds, wake)
+        for call in new:
+            call.unwatch = unwatch
+
+    def _ended(self, calls: Sequence[ResultCall], woken: Collection[bytes]) -> set[ResultCall]:
+        """Return the calls whose tasks have a final result, or whose time is over.
+
+        Args:
+            calls: all that wait.
+            woken: the ids of which there is something new; if there are none, all are looked for.
+
+        """
         now = time.monotonic()
         ended = {call for call in calls if call.end <= now}
-        keys = list({call.key for call in calls if call not in ended})
+        looked = {call.key for call in calls if call not in ended and not (woken and call.unwatch)}
+        keys = list(looked | {call.key for call in calls if call.key in woken and call not in ended})
         final: set[bytes] = set()
+        if not keys:
+            return ended
         with self._runtime().stores.connection() as store:
             for start in range(0, len(keys), _BULK):
                 found = store.get(keys[start : start + _BULK])
@@ -85,8 +123,10 @@ class ResultWaiter:
         return ended | {call for call in calls if call.key in final}
 
 
-def _given(given: queue.SimpleQueue[ResultCall], timeout: float | None) -> Iterator[ResultCall]:
-    """Yield the calls that were made since, after `timeout` seconds or as soon as there is one."""
+def _given(
+    given: queue.SimpleQueue[ResultCall | bytes], timeout: float | None
+) -> Iterator[ResultCall | bytes]:
+    """Yield calls and ids that came since, after `timeout` seconds or as soon as there is one."""
     try:
         yield given.get(timeout=timeout)
         while True:

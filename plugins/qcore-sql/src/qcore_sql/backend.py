@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 from qcore.errors import BackendRejected, NotSupported
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from qcore.errors import BackendError
@@ -35,8 +36,8 @@ class Connection(Protocol):
 class Listens(Protocol):
     """A connection that is notified of messages."""
 
-    def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or earlier if there may be a message."""
+    def wait(self, seconds: float) -> Sequence[str]:
+        """Return after `seconds`, or earlier if there is a notification; return what those say."""
 
     def close(self) -> None:
         """Close it."""

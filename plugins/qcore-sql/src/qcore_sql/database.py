@@ -17,7 +17,7 @@ from qcore_sql.pool import pool_of
 from qcore_sql.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from qcore.interfaces import Settings
     from qcore_sql.address import Address
@@ -154,6 +154,9 @@ class Database:
         """Return what the doctor says about the database."""
         return self.read(self._ask, lambda cursor: self._backend.check(cursor, self.address.title))
 
+    #: whether it notifies who waits for results
+    watches = True
+
     @property
     def wakes(self) -> bool:
         """Whether it notifies who waits for messages."""
@@ -166,10 +169,15 @@ class Database:
         except self._backend.error as exc:
             raise self.error_of(exc) from exc
 
-    def wait(self, listener: Listens, seconds: float) -> None:
-        """Wait for a notification."""
+    @property
+    def is_last_user(self) -> bool:
+        """Whether nobody else in this process uses the connections."""
+        return self._pool is not None and self._pool.has_one_user
+
+    def wait(self, listener: Listens, seconds: float) -> Sequence[str]:
+        """Wait for a notification; return what those say that have come."""
         try:
-            listener.wait(seconds)
+            return listener.wait(seconds)
         except self._backend.error as exc:
             raise self.error_of(exc) from exc
 

@@ -45,6 +45,11 @@ class Pool:
             if not self._users:
                 self.clear()
 
+    @property
+    def has_one_user(self) -> bool:
+        """Whether one broker or store is left."""
+        return self._users == 1
+
     def take(self, address: Address) -> Connection:
         """Return a connection, an idle one that the server has not ended or a new one; `put` it back.
 

@@ -71,19 +71,21 @@ class Listener:
         self._connection = connection
         connection.execute(f"LISTEN {channel}")
 
-    def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or earlier if there may be a message.
+    def wait(self, seconds: float) -> list[str]:
+        """Return after `seconds`, or earlier if there is a notification; return what those say.
 
         Raises:
             psycopg.Error: the connection is lost.
         """
         poller = select.poll()
         poller.register(self._connection.fileno(), select.POLLIN)
+        found: list[str] = []
         if poller.poll(max(0.0, seconds) * 1000):
             connection = self._connection.pgconn
             connection.consume_input()
-            while connection.notifies() is not None:
-                pass
+            while (one := connection.notifies()) is not None:
+                found.append(one.extra.decode())
+        return found
 
     def close(self) -> None:
         """Close the connection."""

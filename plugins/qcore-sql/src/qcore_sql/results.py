@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -24,13 +25,14 @@ from sqlalchemy import (
 from qcore.interfaces import ResultStore
 from qcore.model import State, StoredResult
 from qcore_plugin_support import epoch_seconds
-from qcore_sql.compiled import Insert, clean
+from qcore_sql.compiled import Insert, Varied, clean
 from qcore_sql.database import Database
 from qcore_sql.expressions import MARIADB, now, one_of, value
-from qcore_sql.schema import RESULT
+from qcore_sql.notices import CHANNEL, NUMBER, PREFIX, key, notices_of
+from qcore_sql.schema import FLAG, RESULT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from qcore.interfaces import Per, Settings
     from qcore_sql.session import Session
@@ -41,6 +43,8 @@ _log = logging.getLogger("qcore_sql")
 PRUNE_BATCH: Final = 5000
 #: the first and the longest pause between looks for a result, in seconds
 _PAUSES: Final = (0.002, 0.2)
+#: the pause where whoever waits is notified: a notification is lost with its connection
+_LOOK: Final = 1.0
 _STATES: Final = frozenset(map(int, State))
 
 _R = RESULT.c
@@ -74,6 +78,24 @@ def _by_rank(statement: Any, dialect: str) -> Any:  # noqa: ANN401 - an INSERT
 
 SAVE: Final = Insert(
     RESULT, fixed={"queue": value("queue", _R.queue)}, varying=["id", *_OTHERS], then=_by_rank
+)
+_F = FLAG.c
+_AT = func.generate_series(1, func.length(_F.value), NUMBER).table_valued("at", name="place").render_derived()
+_WAITED = and_(_F.queue == value("queue", _F.queue), one_of(_F.item, "waited"), _F.expires > now())
+#: The same in PostgreSQL, with a notification for each process that waits for one of the results: one
+#: statement, so that it costs no round trip where nobody waits.
+SAVE_AND_WAKE: Final = Varied(
+    lambda dialect: (
+        select(
+            func.pg_notify(
+                func.concat(CHANNEL, func.encode(func.substr(_F.value, _AT.c.at, NUMBER), "hex")),
+                func.substr(_F.item, len(PREFIX) + 1),
+            )
+        )
+        .select_from(FLAG, _AT)
+        .where(_WAITED)
+        .add_cte(SAVE.make(dialect).cte("saved"))
+    )
 )
 #: before `SAVE` in MariaDB, which could not tell what has expired once it has set the new time
 DELETE_EXPIRED: Final = delete(RESULT).where(_QUEUE, one_of(_R.id, "ids"), _EXPIRED)
@@ -132,6 +154,7 @@ class SqlResults(ResultStore):
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
         self._database = database or Database(settings)
         self._queue = settings.name
+        self._settings = settings
         self._longest = max(_PAUSES[0], min(settings.poll, _PAUSES[1]))
         self.transaction_domain = self._database.transaction_domain
 
@@ -147,14 +170,34 @@ class SqlResults(ResultStore):
     def wait(self, id: bytes, seconds: float) -> StoredResult | None:
         """Return the result once it is final, or what there is after `seconds`."""
         deadline = time.monotonic() + seconds
-        pause = _PAUSES[0]
-        while True:
-            (result,) = self.get([id])
-            remaining = deadline - time.monotonic()
-            if (result is not None and result.state.final) or remaining <= 0:
-                return result
-            time.sleep(min(pause, remaining))
-            pause = min(2 * pause, self._longest)
+        (result,) = self.get([id])
+        if (result is not None and result.state.final) or seconds <= 0:
+            return result
+        woken = threading.Event()
+        end = self.watch([id], seconds, lambda _: woken.set())
+        pause, longest = _PAUSES[0], self._longest
+        if end is not None:
+            pause = longest = _LOOK
+        try:
+            while True:
+                (result,) = self.get([id])
+                remaining = deadline - time.monotonic()
+                if (result is not None and result.state.final) or remaining <= 0:
+                    return result
+                woken.wait(min(pause, remaining))
+                woken.clear()
+                pause = min(2 * pause, longest)
+        finally:
+            if end is not None:
+                end(id)
+
+    def watch(
+        self, ids: Sequence[bytes], seconds: float, wake: Callable[[bytes], None]
+    ) -> Callable[[bytes], None] | None:
+        """Have `wake` called with an id once its result is final, where the database has notifications."""
+        if not (self._database.wakes and self._database.watches):
+            return None
+        return notices_of(self._settings, self._database.address).watch(ids, seconds, wake)
 
     def group(self, group: str) -> Sequence[StoredResult]:
         """Return the results of a group in the order they finished."""
@@ -229,7 +272,12 @@ def save(session: Session, queue: str, results: Sequence[StoredResult]) -> None:
         ids = sorted(now_saved)
         if session.dialect in MARIADB:
             session.run(DELETE_EXPIRED, queue=queue, ids=ids)
-        session.insert(SAVE, [_row(now_saved[id_]) for id_ in ids], queue=queue)
+        rows = [_row(now_saved[id_]) for id_ in ids]
+        waited = [key(id_) for id_ in ids if now_saved[id_].state.final] if session.is_postgresql else ()
+        if waited:
+            session.rows(SAVE_AND_WAKE, waited=waited, **SAVE.values(rows, queue=queue))
+        else:
+            session.insert(SAVE, rows, queue=queue)
         waiting = later
 
 

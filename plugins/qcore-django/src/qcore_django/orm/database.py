@@ -38,6 +38,9 @@ class OrmDatabase(Database):
     thread does that has Django's connection open.
     """
 
+    #: what waits would be seen in no transaction of Django's
+    watches = False
+
     def __init__(self, settings: Settings) -> None:
         found = find(settings)
         super().__init__(settings, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -79,6 +80,18 @@ class ReadRules(Contract):
         assert done == new(poll=60.0).wait(done.id, 2 * self.timeout)
 
         self.soon(since)
+
+    def test_whoever_watches_is_woken(self, new: MakeStore) -> None:
+        """Have `wake` called with each of these ids whose result becomes final within `seconds`."""
+        one, other = result(), result()
+        woken: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        end = new().watch([one.id], self.timeout, woken.put)
+        if end is None:
+            pytest.skip("the store notifies nobody")
+        new().save([other, one])
+
+        assert woken.get(timeout=self.timeout) == one.id
+        end(one.id)
 
     def test_a_wait_ends(self, new: MakeStore) -> None:
         """Return the result once it is terminal, or what there is when `seconds` are over."""
