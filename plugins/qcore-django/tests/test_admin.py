@@ -12,7 +12,7 @@ import pytest
 import site_tasks
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
@@ -28,6 +28,7 @@ from qcore_schedules.sealed import stored_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CLUSTER = {"name": "shop", "orm": "default", "sync": True, "save_limit": 0}
 FORM = {
@@ -358,6 +359,22 @@ def test_only_who_may_change_acts() -> None:
     act(client, "success", "delete_selected", [sent], post="yes")
     assert (OrmQ.objects.count(), Task.objects.count()) == (0, 1)
     assert client.get(url("schedule")).status_code == 403
+
+
+def test_a_site_without_the_tables_says_what_to_do(client: Client, tmp_path: Path) -> None:
+    """One sentence, whichever page."""
+    connections.settings["other"]["NAME"] = str(tmp_path / "empty.db")
+    with override_settings(Q_CLUSTER={**CLUSTER, "orm": "other"}):
+        for model in ("success", "failure", "ormq", "deadletter", "schedule"):
+            page = client.get(url(model))
+            assert page.status_code == 503, model
+            problem = re.search(r'<p class="errornote">(.*?)</p>', text_of(page))
+            assert problem is not None
+            assert "python manage.py migrate --database other" in unescape(problem[1]), problem[1]
+        assert client.get("/admin/").status_code == 200
+        assert client.post(url("schedule", "add/"), FORM).status_code == 503
+    connections["other"].close()
+    del connections["other"]
 
 
 def test_a_database_that_is_read_only_is_named(client: Client) -> None:

@@ -58,7 +58,7 @@ class Pool:
         """
         self._wait_for_turn(address)
         try:
-            return self._living() or self._backend.connect(address)
+            return self._living() or address.backend.connect(address)
         except BaseException:
             self._end_turn()
             raise
