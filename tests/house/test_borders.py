@@ -74,6 +74,8 @@ FLOORS: Final = GROUND | {
 MORE: Final = {
     # commands share how they parse, look, and print
     "qcore_monitor": {"qcore.app", "qcore.cli", "qcore.messages", "qcore.sanitize", "qcore.status"},
+    # metrics are made of what a cluster counts
+    "qcore_otel": {"qcore.status"},
     # its command prints what commands read, and its endpoint asks the queue as a program does
     "qcore_prometheus": {"qcore.app", "qcore.cli", "qcore.messages", "qcore.runtime", "qcore.status"},
     # a site has its App, its commands and its clusters from it

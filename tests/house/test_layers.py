@@ -109,7 +109,7 @@ ROOMS: Final = {
         {"outcomes"},
         {"current"},
         {"call", "plan"},
-        {"tracebacks", "limits", "transaction"},
+        {"tracebacks", "limits", "transaction", "run_hooks"},
         {"limit_backoff"},
     ),
     "settings": (

@@ -23,6 +23,7 @@ from qcore.model import Kind, Outcome
 from qcore.settle import Retry, Rules
 from qcore.tasks.execute import Executor
 from qcore.tasks.plan import Planner, TaskPlan
+from qcore.tasks.run_hooks import RunHooks
 from qcore.tasks.tracebacks import MAX_ERROR, MAX_TRACEBACK, format_error, format_traceback
 from qcore_testing.processes import Child
 from qcore_values.msgpack_serializer import MsgpackSerializer
@@ -720,7 +721,7 @@ def test_a_child_the_task_forked_never_becomes_a_worker(executor: Executor, how:
 def test_hooks_see_the_task_before_and_its_outcome_after() -> None:
     """With everything a user may want to know of it."""
     seen: list[Any] = []
-    executor = Executor({PACK.code: PACK}, [seen.append], [seen.append])
+    executor = Executor({PACK.code: PACK}, RunHooks([seen.append], [seen.append]))
     head = Head("builtins.dict", group="g", timeout=3.0, headers={"k": "v"})
     plan = Planner(Rules(), timeout=None, save=True, allowed=None).plan(encode_head(head))
 
@@ -796,7 +797,7 @@ def test_a_task_that_a_hook_skips_after_a_late_one_is_skipped() -> None:
         if len(calls) == 2:
             raise SkipTask("not today")
 
-    executor = Executor({PACK.code: PACK}, [skip_second])
+    executor = Executor({PACK.code: PACK}, RunHooks([skip_second]))
 
     def late() -> None:
         executor.alarm()

@@ -8,9 +8,9 @@ import pytest
 
 from qcore.journal.metrics import bucket, durations, longest, middle
 from qcore.journal.pages import Journal
-from qcore.journal.tallies import MAX_NAMES, OTHER, TALLIES, Tallies, TalliesSum
+from qcore.journal.tallies import MAX_NAMES, OTHER, TALLIES, Tallies, TalliesSum, place
 from qcore.model import Action, Kind
-from qcore.status import TaskCounts
+from qcore.status import TIME_BOUNDS, TaskCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,15 @@ def test_runs_are_counted_by_name_and_end(page: Page) -> None:
 
     runs = {"success": 3, "failure": 1, "timeout": 1}
     assert page.tallies.read() == {
-        "shop.pay": TaskCounts(runs=runs, retries=1, dead_letters=1, seconds=2.0),
+        "shop.pay": TaskCounts(
+            runs=runs,
+            retries=1,
+            dead_letters=1,
+            seconds=2.0,
+            failed_seconds=0.5,
+            success_times=(3,),
+            failed_times=(1,),
+        ),
         "shop.ship": TaskCounts(runs={"success": 1}),
     }
 
@@ -134,7 +142,9 @@ def test_a_cluster_adds_up_its_workers() -> None:
     both = TalliesSum([first, second])
     first.add("shop.pay", Kind.SUCCESS, 2, seconds=1.0)
     second.add("shop.pay", Kind.FAILURE, action=Action.RETRY)
-    assert both.read() == {"shop.pay": TaskCounts(runs={"success": 2, "failure": 1}, retries=1, seconds=1.0)}
+    assert both.read() == {
+        "shop.pay": TaskCounts(runs={"success": 2, "failure": 1}, retries=1, seconds=1.0, success_times=(2,))
+    }
 
     for number in range(MAX_NAMES):
         first.add(f"first{number}", Kind.SUCCESS)
@@ -144,6 +154,33 @@ def test_a_cluster_adds_up_its_workers() -> None:
     assert len(found) == MAX_NAMES + 1
     assert sum(sum(one.runs.values()) for one in found.values()) == 3 + 2 * MAX_NAMES
     assert both.read() == found
+
+
+def test_runs_and_waits_are_placed_by_how_long_they_were() -> None:
+    """What takes a millisecond or more is placed by itself; a run whose time is not known is not placed."""
+    tallies = table()
+    tallies.add("shop.pay", Kind.SUCCESS, 5, seconds=2.51, slow=[0.0025, 2.5], waited=0.003)
+    tallies.add("shop.pay", Kind.SUCCESS, 2)
+    tallies.add("shop.pay", Kind.TIMEOUT, seconds=1e6, slow=[1e6])
+
+    found = tallies.read()["shop.pay"]
+    assert found.success_times == (3, 0, 1, *[0] * 9, 1)
+    assert found.failed_times == (*[0] * 23, 1)
+    assert found.wait_times == (0, 0, 5)
+    assert found.seconds == pytest.approx(1e6 + 2.51)
+    assert found.failed_seconds == pytest.approx(1e6)
+    assert found.waited_seconds == pytest.approx(0.015)
+    both = found.plus(TaskCounts(success_times=(1,), wait_times=(0, 0, 0, 7)))
+    assert (both.success_times[:3], both.wait_times) == ((4, 0, 1), (0, 0, 5, 7))
+
+
+@pytest.mark.parametrize("bound", TIME_BOUNDS)
+def test_a_place_ends_before_its_bound(bound: float) -> None:
+    """As the journal's buckets do; what is as long as a bound is in the next place."""
+    number = TIME_BOUNDS.index(bound)
+
+    assert place(bound * 0.9999999) == number
+    assert place(bound * 1.0000001) == number + 1
 
 
 def test_durations_name_what_their_buckets_end_before() -> None:

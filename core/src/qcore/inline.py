@@ -13,6 +13,7 @@ from qcore.tasks.current import RUNNER
 from qcore.tasks.execute import Executor
 from qcore.tasks.limits import release
 from qcore.tasks.plan import Planner
+from qcore.tasks.run_hooks import RunHooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,8 +46,7 @@ class _InlineQueue:
         self._raises = raises
         self._executor = Executor(
             runtime.serializers,
-            runtime.task_hooks("qcore_pre_execute"),
-            runtime.task_hooks("qcore_post_execute"),
+            RunHooks.of(runtime),
             keep_raised=raises or bool(runtime.reporters),
             let_out=(KeyboardInterrupt,),
         )

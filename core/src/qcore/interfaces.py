@@ -671,7 +671,8 @@ class ErrorReporter(ABC):
     and `flush` are called in a thread of its own, one call at a time, so they may wait: while they
     do, further reports wait for them, and those for which there is no room are counted and lost.
     Methods named like the hooks `qcore_pre_execute` and `qcore_post_execute` are called as such, in
-    the thread of the task, which they hold up.
+    the thread of the task, which they hold up; `wants_run` may leave them out for a run. So are those
+    named like a hook of the start and the end of workers and of clusters, and `qcore_cluster_status`.
     """
 
     #: set before `start`: whether reports have the arguments of tasks and the local variables of frames
@@ -700,6 +701,18 @@ class ErrorReporter(ABC):
     @abstractmethod
     def flush(self, seconds: float) -> None:
         """Send what is waiting, for at most `seconds`."""
+
+    def wants_run(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002 - of those that choose
+        """Return whether the hooks of a run are to be called; asked in the thread of the task, before it.
+
+        A reporter that traces one task of a hundred saves most of what its hooks cost. One that
+        does not define this is not asked.
+
+        Args:
+            headers: of the message.
+
+        """
+        return True
 
     def redact(self, value: Any) -> Any:  # noqa: ANN401 - a payload may contain any value
         """Return a copy of a payload's value in which no text contains one of `secrets`."""

@@ -274,8 +274,8 @@ class Runtime:
         """The hooks `qcore_pre_enqueue`, which each enqueue asks for; plugins are loaded before."""
         return self.hooks("qcore_pre_enqueue")
 
-    def task_hooks(self, name: str) -> tuple[BoundHook, ...]:
-        """Return those of a hook that is called where tasks run, and what error reporters have of it."""
+    def all_hooks(self, name: str) -> tuple[BoundHook, ...]:
+        """Return those of a hook that is called in a cluster, and what error reporters have of it."""
         return (
             *self.hooks(name),
             *(BoundHook(title, name, own) for title, own in self.reporters.hooks(name)),

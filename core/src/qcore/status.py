@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - read at run time, when a status is decoded
+from itertools import zip_longest
+from typing import Final
 
 import attrs
 
@@ -26,6 +28,11 @@ class Percentiles:
     p99: float
 
 
+#: Seconds that end the places of `TaskCounts.success_times` and its like: 2**20 nanoseconds, a bit more
+#: than a millisecond, and its doubles up to an hour and a quarter. The last place is for what is longer.
+TIME_BOUNDS: Final = tuple(2**power / 1e9 for power in range(20, 43))
+
+
 @attrs.frozen(kw_only=True)
 class TaskCounts:
     """How often the tasks of one name ended."""
@@ -35,8 +42,16 @@ class TaskCounts:
     #: how often a message went back into the queue after that, and became a dead letter
     retries: int = 0
     dead_letters: int = 0
-    #: for which all runs lasted
+    #: for which all runs lasted, those that did not succeed, and for which messages had waited
     seconds: float = 0.0
+    failed_seconds: float = 0.0
+    waited_seconds: float = 0.0
+    #: how many runs that succeeded, runs that did not, and waits were shorter than each of `TIME_BOUNDS`
+    #: and not shorter than the one before; empty = none. Waits are of tasks that were enqueued without a
+    #: delay and run for the first time.
+    success_times: tuple[int, ...] = ()
+    failed_times: tuple[int, ...] = ()
+    wait_times: tuple[int, ...] = ()
 
     def plus(self, other: TaskCounts) -> TaskCounts:
         """Return the sum of both."""
@@ -46,7 +61,16 @@ class TaskCounts:
             retries=self.retries + other.retries,
             dead_letters=self.dead_letters + other.dead_letters,
             seconds=self.seconds + other.seconds,
+            failed_seconds=self.failed_seconds + other.failed_seconds,
+            waited_seconds=self.waited_seconds + other.waited_seconds,
+            success_times=_added(self.success_times, other.success_times),
+            failed_times=_added(self.failed_times, other.failed_times),
+            wait_times=_added(self.wait_times, other.wait_times),
         )
+
+
+def _added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip_longest(one, other, fillvalue=0))
 
 
 @attrs.frozen(kw_only=True)

@@ -22,7 +22,7 @@ from qcore_reports.frames import release_locals
 from qcore_reports.outbox import Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from contextvars import Context
 
     from qcore.interfaces import ErrorReporter
@@ -85,6 +85,10 @@ class Reporters:
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self._all)
+
+    def __iter__(self) -> Iterator[ErrorReporter]:
+        """Return each."""
+        return (one for one, _, _ in self._all)
 
     def hooks(self, name: str) -> list[tuple[str, Callable[[Any], None]]]:
         """Return the methods of reporters that are called as this hook, each with its class's name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from qcore.errors import ConfigError, ReportLost
-from qcore.hookspecs import EnqueueEvent, ExecuteEvent
+from qcore.hookspecs import ClusterEvent, EnqueueEvent, ExecuteEvent, WorkerEvent
 from qcore.interfaces import ErrorReport
 from qcore.model import Kind, Outcome, Schedule, TaskInfo
+from qcore.status import TIME_BOUNDS, ClusterStatus, Counts, TaskCounts
 from qcore_otel import OtelReporter, plugin
 
 from .conftest import KEY, Collector, attributes
@@ -213,29 +216,165 @@ def test_without_the_sdk_a_message_stays_as_it_is(collector: Collector) -> None:
     assert sent().headers == {}
 
 
-def test_durations_are_a_histogram(started: Callable[..., OtelReporter], collector: Collector) -> None:
-    """By task and error; sent messages are counted where they are enqueued."""
+def watched(reporter: OtelReporter, **tasks: TaskCounts) -> None:
+    """Show a reporter what a cluster has counted."""
+    status = ClusterStatus(
+        id="1", name="shop", label="", host="a", pid=1, state="working", counts=Counts(tasks=tasks)
+    )
+    event = ClusterEvent(status=status, config=None)
+    if reporter._metrics is None:
+        reporter.qcore_cluster_start(event)
+    reporter.qcore_cluster_status(event)
+
+
+COUNTED = TaskCounts(
+    runs={"success": 4, "timeout": 1},
+    seconds=7.0,
+    failed_seconds=5.0,
+    success_times=(3, 0, 1),
+    failed_times=(*[0] * 13, 1),
+)
+
+
+def test_durations_are_a_histogram_of_the_cluster(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """By task and whether runs failed, as the workers have counted them; a run records nothing itself."""
     reporter = started()
-    sent()
     run(reporter)
-    run(reporter, kind=Kind.FAILURE, error=FAILED)
-    run(reporter, kind=Kind.TIMEOUT, error="")
+    watched(reporter, pay=COUNTED)
     reporter.flush(30)
 
-    found = {
-        attributes(point).get("error.type"): point
-        for point in collector.metrics["messaging.process.duration"]
-    }
-    assert set(found) == {None, "ValueError", "timeout"}
-    assert found[None].count == 1
-    assert 0.2 < found[None].sum < 0.3
-    assert attributes(found[None]) == {
+    fine, failed = collector.metrics["messaging.process.duration"]
+    assert attributes(fine) == {
         "messaging.system": "qcore",
         "messaging.operation.name": "process",
         "messaging.destination.name": "shop",
-        "qcore.task.name": "shop.pay",
+        "qcore.task.name": "pay",
     }
+    assert (fine.count, fine.sum, list(fine.bucket_counts)) == (4, 2.0, [3, 0, 1, *[0] * 21])
+    assert list(fine.explicit_bounds) == list(TIME_BOUNDS)
+    assert attributes(failed)["error.type"] == "_OTHER"
+    assert (failed.count, failed.sum, failed.bucket_counts[13]) == (1, 5.0, 1)
+    consumed = collector.metrics["messaging.client.consumed.messages"]
+    found = {attributes(one).get("error.type"): one.as_int for one in consumed}
+    assert found == {None: 4, "timeout": 1}
+
+
+def test_sent_messages_are_counted_where_they_are_enqueued(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """By the SDK of that program."""
+    reporter = started()
+    sent()
+    reporter.flush(30)
+
     assert [point.as_int for point in collector.metrics["messaging.client.sent.messages"]][-1] >= 1
+
+
+def test_a_service_that_wants_differences_gets_them(
+    started: Callable[..., OtelReporter], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the variable of the SDK says; what has not changed is not sent again."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
+    reporter = started()
+    watched(reporter, pay=COUNTED)
+    reporter.flush(30)
+    watched(reporter, pay=COUNTED.plus(TaskCounts(runs={"success": 2}, seconds=0.5, success_times=(2,))))
+    reporter.flush(30)
+
+    *_, last = collector.metrics["messaging.process.duration"]
+    assert (last.count, last.sum, last.bucket_counts[0]) == (2, 0.5, 2)
+    assert len(collector.metrics["messaging.process.duration"]) == 3
+
+
+# -- which runs are recorded ------------------------------------------------------------------
+
+
+def in_a_worker(reporter: OtelReporter) -> Context:
+    """Return the context of a worker that has started."""
+    context = copy_context()
+    context.run(reporter.qcore_worker_start, WorkerEvent(slot=0, pid=1, queue="shop"))
+    return context
+
+
+def sampled(monkeypatch: pytest.MonkeyPatch, part: float) -> None:
+    """Have the SDK sample a part of all traces."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", str(part))
+
+
+def test_a_worker_records_the_part_that_the_sampler_says(
+    started: Callable[..., OtelReporter], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decides before anything is made; the sampler agrees with each decision."""
+    sampled(monkeypatch, 0.05)
+    monkeypatch.setattr(random, "random", random.Random(7).random)
+    reporter = started(metrics=False)
+    worker = in_a_worker(reporter)
+
+    wanted = 0
+    for _ in range(4000):
+        if reporter.wants_run({}):
+            wanted += 1
+            worker.run(run, reporter)
+    reporter.flush(30)
+
+    assert 100 < wanted < 320
+    assert len(collector.named("process shop.pay")) == wanted
+    assert len({span.trace_id for span in collector.spans}) == wanted
+
+
+@pytest.mark.parametrize(("part", "wanted"), [(0.0, 0), (1.0, 50)])
+def test_none_and_all_are_parts_too(
+    started: Callable[..., OtelReporter], monkeypatch: pytest.MonkeyPatch, part: float, wanted: int
+) -> None:
+    """Neither is a matter of luck."""
+    sampled(monkeypatch, part)
+    reporter = started(metrics=False)
+    in_a_worker(reporter)
+
+    assert sum(reporter.wants_run({}) for _ in range(50)) == wanted
+
+
+def test_a_message_whose_trace_is_not_sampled_is_left_out(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """Its failure is recorded by no span either, and what it starts is not recorded."""
+    reporter = started(metrics=False)
+    worker = in_a_worker(reporter)
+
+    assert not reporter.wants_run({"otel-sampled": "0"})
+    assert reporter.wants_run({"traceparent": f"00-{1:032x}-{2:016x}-01"})
+    worker.run(trace.get_tracer("shop").start_span, "select")
+    worker.run(reporter.report, crash(kind="failure", summary=FAILED, error=ValueError("no")))
+    reporter.flush(30)
+
+    assert collector.spans == []
+
+
+def test_a_sampler_that_decides_by_the_name_is_asked_each_time(
+    started: Callable[..., OtelReporter],
+) -> None:
+    """Only the SDK's own samplers are known."""
+
+    class ByName(TraceIdRatioBased):
+        def should_sample(self, *args: Any, **kwargs: Any) -> Any:
+            return super().should_sample(*args, **kwargs)
+
+    trace.set_tracer_provider(TracerProvider(sampler=ParentBased(ByName(0.0))))
+    reporter = started(metrics=False)
+    in_a_worker(reporter)
+
+    assert reporter.wants_run({})
+
+
+def test_a_program_of_users_keeps_its_own_trace(started: Callable[..., OtelReporter]) -> None:
+    """Where no worker is, with `sync`, each run is recorded and the current span is theirs."""
+    reporter = started(metrics=False)
+
+    assert reporter.wants_run({"otel-sampled": "0"})
+    assert trace.get_current_span() is trace.INVALID_SPAN
 
 
 def test_metrics_can_be_left_out(started: Callable[..., OtelReporter], collector: Collector) -> None:

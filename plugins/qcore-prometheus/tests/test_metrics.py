@@ -41,7 +41,16 @@ STATUS_OF_BLUE: Final = ClusterStatus(
     published=time.time(),
     counts=Counts(
         tasks={
-            "shop.pay": TaskCounts(runs={"success": 3, "timeout": 1}, retries=1, dead_letters=1, seconds=2.5)
+            "shop.pay": TaskCounts(
+                runs={"success": 3, "timeout": 1},
+                retries=1,
+                dead_letters=1,
+                seconds=2.5,
+                waited_seconds=1.5,
+                success_times=(2, 1),
+                failed_times=(0, 0, 1),
+                wait_times=(*[0] * 23, 4),
+            )
         },
         started=5,
         run_times=Durations(bounds=(1024 * 2**9 / 1e9, 1024 * 2**12 / 1e9, 1e6), counts=(1, 2, 1), total=9.0),
@@ -100,6 +109,20 @@ def test_durations_become_a_histogram() -> None:
     assert page.value("qcore_run_seconds_bucket", le="+Inf") == 4
     assert page.value("qcore_run_seconds_count") == 4
     assert page.value("qcore_run_seconds_sum") == 9.0
+
+
+def test_each_task_has_histograms_of_its_own() -> None:
+    """Of its runs, whether they succeeded or not, and of the waits before."""
+    page = exposed(STATUS_OF_BLUE)
+
+    def places(name: str) -> list[float]:
+        bounds = (*map(repr, BOUNDS[:4]), repr(BOUNDS[-1]), "+Inf")
+        return [page.value(f"{name}_bucket", task="shop.pay", le=bound) for bound in bounds]
+
+    assert places("qcore_task_run_seconds") == [2, 3, 4, 4, 4, 4]
+    assert page.value("qcore_task_run_seconds_sum", task="shop.pay") == 2.5
+    assert places("qcore_task_wait_seconds") == [0, 0, 0, 0, 0, 4]
+    assert page.value("qcore_task_wait_seconds_count", task="shop.pay") == 4
 
 
 def test_two_clusters_with_the_same_labels_are_added_up() -> None:

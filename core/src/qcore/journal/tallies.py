@@ -6,27 +6,38 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from qcore.model import Action, Kind
-from qcore.status import TaskCounts
+from qcore.status import TIME_BOUNDS, TaskCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: Names that are counted apart; what others do is counted together, under `OTHER`.
 MAX_NAMES: Final = 64
 OTHER: Final = "(other)"
+
+#: Places of a histogram of durations, and the first bound: seconds from which a run is placed by itself.
+PLACES: Final = len(TIME_BOUNDS) + 1
+SLOW: Final = TIME_BOUNDS[0]
+_SLOW_BITS: Final = 20
 
 _WORD: Final = struct.calcsize("q")
 #: Bytes of a name that are kept: one that is longer is counted with those that begin like it.
 _NAME_BYTES: Final = 128
 _KINDS: Final = tuple(Kind)
 _COLUMN: Final = {kind: column for column, kind in enumerate(_KINDS)}
-#: The words of a row: the length of the name, the name, the runs by kind, and the three below.
+#: The words of a row: the length of the name, the name, the runs by kind, and those below.
 _NAME: Final = 1
 _RUNS: Final = _NAME + _NAME_BYTES // _WORD
 _RETRIES: Final = _RUNS + len(_KINDS)
 _DEAD_LETTERS: Final = _RETRIES + 1
 _NANOSECONDS: Final = _DEAD_LETTERS + 1
-_ROW: Final = _NANOSECONDS + 1
+_FAILED_NANOSECONDS: Final = _NANOSECONDS + 1
+_WAITED_NANOSECONDS: Final = _NANOSECONDS + 2
+#: How many runs that succeeded, runs that did not, and waits were how long.
+_SUCCESS_TIMES: Final = _NANOSECONDS + 3
+_FAILED_TIMES: Final = _SUCCESS_TIMES + PLACES
+_WAIT_TIMES: Final = _FAILED_TIMES + PLACES
+_ROW: Final = _WAIT_TIMES + PLACES
 #: The largest value of a word, and the seconds above which a time is none: 31 years.
 _MOST: Final = 2**63 - 1
 _LONGEST: Final = 1e9
@@ -47,7 +58,15 @@ class Tallies:
         self._rows: dict[str, int] | None = None
 
     def add(
-        self, name: str, kind: Kind, count: int = 1, *, seconds: float = 0.0, action: Action = Action.ACK
+        self,
+        name: str,
+        kind: Kind,
+        count: int = 1,
+        *,
+        seconds: float = 0.0,
+        slow: Sequence[float] = (),
+        waited: float = 0.0,
+        action: Action = Action.ACK,
     ) -> None:
         """Count runs of a task that ended alike.
 
@@ -55,7 +74,9 @@ class Tallies:
             name: of the task.
             kind: how they ended.
             count: how many they are.
-            seconds: for which they ran, together.
+            seconds: for which they ran, together; 0 = they did not run, or for a time that is not known.
+            slow: the seconds of those of them that took `SLOW` or more.
+            waited: seconds for which each waited; 0 = not known.
             action: what becomes of their messages.
 
         """
@@ -63,12 +84,24 @@ class Tallies:
         words[row + _RUNS + _COLUMN[kind]] += count
         # A clock that is set while a task runs makes its time negative, or longer than a word can be.
         if 0 < seconds < _LONGEST:
-            total = words[row + _NANOSECONDS] + int(seconds * 1e9)
-            words[row + _NANOSECONDS] = min(total, _MOST)
+            times = _SUCCESS_TIMES
+            if kind is not Kind.SUCCESS:
+                self._grow(row + _FAILED_NANOSECONDS, seconds)
+                times = _FAILED_TIMES
+            self._grow(row + _NANOSECONDS, seconds)
+            words[row + times] += count - len(slow)
+            for each in slow:
+                words[row + times + place(each)] += 1
+        if 0 < waited * count < _LONGEST:
+            self._grow(row + _WAITED_NANOSECONDS, waited * count)
+            words[row + _WAIT_TIMES + place(waited)] += count
         if action is Action.RETRY:
             words[row + _RETRIES] += count
         elif action is Action.DEAD_LETTER:
             words[row + _DEAD_LETTERS] += count
+
+    def _grow(self, at: int, seconds: float) -> None:
+        self._words[at] = min(self._words[at] + int(seconds * 1e9), _MOST)
 
     def read(self) -> Mapping[str, TaskCounts]:
         """Return what was counted, by name."""
@@ -111,7 +144,26 @@ class Tallies:
             retries=words[row + _RETRIES],
             dead_letters=words[row + _DEAD_LETTERS],
             seconds=words[row + _NANOSECONDS] / 1e9,
+            failed_seconds=words[row + _FAILED_NANOSECONDS] / 1e9,
+            waited_seconds=words[row + _WAITED_NANOSECONDS] / 1e9,
+            success_times=self._times(row + _SUCCESS_TIMES),
+            failed_times=self._times(row + _FAILED_TIMES),
+            wait_times=self._times(row + _WAIT_TIMES),
         )
+
+    def _times(self, start: int) -> tuple[int, ...]:
+        """Return a histogram without the empty places at its end."""
+        words = self._words
+        end = start + PLACES
+        while end > start and not words[end - 1]:
+            end -= 1
+        return tuple(words[start:end])
+
+
+def place(seconds: float) -> int:
+    """Return the place of a duration among the `TIME_BOUNDS`: it is shorter than that bound."""
+    bits = (int(min(seconds, _LONGEST) * 1e9) >> _SLOW_BITS).bit_length()
+    return min(bits, PLACES - 1)
 
 
 def _kept(name: str) -> str:

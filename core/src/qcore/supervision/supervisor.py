@@ -219,7 +219,7 @@ class Supervisor:
                 counted(len(pages), "worker"),
                 os.getpid(),
             )
-            for hook in self._runtime.hooks("qcore_cluster_start"):
+            for hook in self._runtime.all_hooks("qcore_cluster_start"):
                 hook(ClusterEvent(status=self.status(), config=self._config))
             self._on_ready()
 
@@ -236,7 +236,7 @@ class Supervisor:
         status = self.status()
         self._maintenance.publish(status)
         event = ClusterEvent(status=status, config=self._config)
-        for hook in self._runtime.hooks("qcore_cluster_status"):
+        for hook in self._runtime.all_hooks("qcore_cluster_status"):
             hook(event)
 
     def _kill_if_due(self) -> None:
@@ -305,7 +305,7 @@ class Supervisor:
         self._pool.close()
         self._state = "stopped"
         status = self.status()
-        for hook in self._runtime.hooks("qcore_cluster_stop"):
+        for hook in self._runtime.all_hooks("qcore_cluster_stop"):
             hook(ClusterEvent(status=status, config=self._config))
         self._maintenance.publish(status)
         end = time.monotonic() + _CLOSE_TIMEOUT

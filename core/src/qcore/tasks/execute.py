@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qcore.model import TaskInfo
     from qcore.tasks.current import Running
     from qcore.tasks.plan import TaskPlan
+    from qcore.tasks.run_hooks import RunHooks
 
 _NANO: Final = 1_000_000_000
 #: The deadline of a task without a timeout, monotonic nanoseconds: in three hundred years.
@@ -48,8 +49,7 @@ class Executor:
     def __init__(
         self,
         serializers: Mapping[int, Serializer],
-        pre: Sequence[Callable[[ExecuteEvent], None]] = (),
-        post: Sequence[Callable[[ExecuteEvent], None]] = (),
+        hooks: RunHooks | None = None,
         *,
         keep_raised: bool = False,
         let_out: tuple[type[BaseException], ...] = (),
@@ -58,8 +58,10 @@ class Executor:
         end_children: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._loads = {code: serializer.loads for code, serializer in serializers.items()}
-        self._pre = pre
-        self._post = post
+        self._pre: Sequence[Callable[[ExecuteEvent], None]] = () if hooks is None else hooks.pre
+        self._post: Sequence[Callable[[ExecuteEvent], None]] = () if hooks is None else hooks.post
+        #: returns the hooks of one run; None = they are the same for each
+        self._hooks_of = hooks.of_run if hooks is not None and hooks.chooses else None
         #: whether what a run raises is kept until it is taken
         self._keep_raised = keep_raised
         self._kept: Raised | None = None
@@ -108,13 +110,14 @@ class Executor:
             args, kwargs = self._arguments(opened, plan, upstream_args)
         except BaseException as exc:  # noqa: BLE001 - a serializer or an unpickled object may raise anything
             return without_arguments(exc, plan)
-        task = plan.task_info(opened, attempt, args, kwargs) if self._pre or self._post else None
+        pre, post = self._hooks_of(plan.head.headers) if self._hooks_of else (self._pre, self._post)
+        task = plan.task_info(opened, attempt, args, kwargs) if pre or post else None
         started, self._stopped = time.time(), None
         self.running = (opened, plan, attempt, deadline)
         context = copy_context()  # what a task or a hook sets in it is not set for the next task
         try:
             if task is not None:
-                _call_hooks(self._pre, context, ExecuteEvent(task=task))
+                _call_hooks(pre, context, ExecuteEvent(task=task))
             # Disarmed inside the outer `try`: an alarm at the last instruction is caught below.
             try:
                 self._armed = deadline or _NEVER
@@ -136,9 +139,9 @@ class Executor:
                 self._kept = Raised(exc, task or plan.task_info(opened, attempt, args, kwargs), context)
         if FORKS.count != self._forks:
             os._exit(0)  # The task forked, and this is the child, not the worker.
-        if task is not None and self._post:
+        if task is not None and post:
             self._restore()
-            _call_hooks(self._post, context, ExecuteEvent(task=task, outcome=outcome))
+            _call_hooks(post, context, ExecuteEvent(task=task, outcome=outcome))
         self.running = None
         return outcome
 

@@ -56,6 +56,7 @@ class TaskPlan:
         "rules",
         "save",
         "seconds",
+        "slow",
         "special",
         "successes",
         "timeout",
@@ -90,6 +91,8 @@ class TaskPlan:
         #: runs that succeeded and how long they took, until they are counted in the journal
         self.successes = 0
         self.seconds = 0.0
+        #: the seconds of those of them that are placed in a histogram one by one
+        self.slow: list[float] = []
         #: why the function cannot be called; "" if it can, or was not searched yet
         self.fault = ""
         #: the name does not exist; False if importing its module raised an error
@@ -133,7 +136,7 @@ class TaskPlan:
     def with_head(self, head: Head) -> TaskPlan:
         """Return the same plan for a head that has other headers, with nothing counted."""
         plan = copy(self)
-        plan.head, plan.successes, plan.seconds = head, 0, 0.0
+        plan.head, plan.successes, plan.seconds, plan.slow = head, 0, 0.0, []
         return plan
 
     def task_info(

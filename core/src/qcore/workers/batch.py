@@ -14,6 +14,7 @@ from qcore.flows.continuation import ContinuationBuilder
 from qcore.flows.emulation import counts_in_results
 from qcore.hookspecs import RejectedEvent
 from qcore.journal.records import FinishedMessage
+from qcore.journal.tallies import SLOW
 from qcore.messages.saving import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement
 from qcore.sanitize import line
@@ -129,6 +130,7 @@ class Batch:
         self._messages = messages
         self._leased = time.time()
         self._settled = self.ended = 0
+        self.events.measure_wait(self._page, messages)
         return messages
 
     def _reject(self, delivery: Delivery, exc: EnvelopeError) -> None:
@@ -154,7 +156,9 @@ class Batch:
             plan = message.plan
             if not (plan.save or message.has_follow_ups or message.acknowledged):
                 plan.successes += 1
-                plan.seconds += outcome.finished - outcome.started
+                plan.seconds += (seconds := outcome.finished - outcome.started)
+                if seconds >= SLOW:
+                    plan.slow.append(seconds)
                 self._finished.append(
                     self.ends.acknowledged(message, outcome) if self.events.wanted else message
                 )

@@ -9,6 +9,7 @@ from qcore.compared import ACTION_ACK, KIND_SUCCESS, STATE_SUCCESS
 from qcore.flows.commit import expiring_success
 from qcore.flows.completion import Completion
 from qcore.flows.continuation import wants_value
+from qcore.journal.tallies import SLOW
 from qcore.model import Kind, Settlement, State
 from qcore.scheduling import scheduler_if_any
 from qcore.settle import fail_for_good, redeliver
@@ -65,7 +66,9 @@ class Ends:
             outcome, value = self._results.dump(outcome, plan.declared)
         if outcome.kind is KIND_SUCCESS:
             plan.successes += 1
-            plan.seconds += outcome.finished - outcome.started
+            plan.seconds += (seconds := outcome.finished - outcome.started)
+            if seconds >= SLOW:
+                plan.slow.append(seconds)
             state: State = STATE_SUCCESS
             done = self.acknowledged(message, outcome)
         else:
@@ -126,7 +129,9 @@ class Ends:
         """Do not count a success that could not be committed."""
         if outcome.kind is KIND_SUCCESS and message.plan.successes:
             message.plan.successes -= 1
-            message.plan.seconds -= outcome.finished - outcome.started
+            message.plan.seconds -= (seconds := outcome.finished - outcome.started)
+            if seconds >= SLOW:
+                message.plan.slow.remove(seconds)
 
     def lease_expired(self) -> bool:
         """Return whether another worker may have the batch's messages by now."""

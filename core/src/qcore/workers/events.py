@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qcore.hookspecs import SettledEvent
+from qcore.journal.tallies import SLOW
 from qcore.messages.head import read_head
 from qcore.model import Action, Kind, State
 from qcore.sanitize import line
@@ -35,6 +36,8 @@ class SettledEvents:
         self._tallies = tallies
         self._log = log
         self.look_up()
+        #: seconds for which the messages of this batch had waited; 0 = not known
+        self.waited = 0.0
 
     def look_up(self) -> None:
         """Look whether successes are logged: modules that are imported may change that."""
@@ -51,10 +54,13 @@ class SettledEvents:
         reason: str = "",
         attempt: int = 0,
         seconds: float | None = None,
+        *,
+        waited: float = 0.0,
     ) -> SettledEvent | None:
         """Return the event of one message, None if nobody wants it; count it, unless it is a success."""
         if kind is not Kind.SUCCESS:
-            self._tallies.add(name, kind, seconds=seconds or 0.0, action=action)
+            slow = (seconds,) if seconds is not None and seconds >= SLOW else ()
+            self._tallies.add(name, kind, seconds=seconds or 0.0, slow=slow, waited=waited, action=action)
         if not self.wanted:
             return None
         return SettledEvent(
@@ -69,6 +75,7 @@ class SettledEvents:
 
     def ended(self, message: LeasedMessage, outcome: Outcome, decision: Decision) -> SettledEvent | None:
         """Return the event of a run that did not succeed, None if there are no hooks; count it."""
+        first = message.deliveries == 1 and not message.plan.head.delayed
         return self.event(
             message.opened.id,
             message.plan.name,
@@ -77,14 +84,31 @@ class SettledEvents:
             decision.reason,
             message.failures + 1,
             outcome.finished - outcome.started,
+            waited=self.waited if first else 0.0,
         )
+
+    def measure_wait(self, page: Page, messages: Sequence[LeasedMessage]) -> None:
+        """Count the wait of a batch's first message for all of them, if its age is its wait."""
+        self.waited = 0.0
+        if messages and messages[0].deliveries == 1 and not messages[0].plan.head.delayed:
+            waited = time.time_ns() - messages[0].opened.created * 1_000_000
+            page.metrics.waited(len(messages), waited)
+            self.waited = waited / 1e9
 
     def count_successes(self, messages: Iterable[LeasedMessage]) -> None:
         """Count what plans have added up while these messages ran; most messages of a batch share one."""
         for plan in {one.plan for one in messages}:
             if plan.successes:
-                self._tallies.add(plan.name, Kind.SUCCESS, plan.successes, seconds=plan.seconds)
+                self._tallies.add(
+                    plan.name,
+                    Kind.SUCCESS,
+                    plan.successes,
+                    seconds=plan.seconds,
+                    slow=plan.slow,
+                    waited=0.0 if plan.head.delayed else self.waited,
+                )
                 plan.successes, plan.seconds = 0, 0.0
+                plan.slow.clear()
 
     def count_recovered(
         self,
@@ -121,10 +145,3 @@ def log_skipped(log: LogLimit, message: LeasedMessage, kind: Kind, text: str) ->
     level = logging.DEBUG if kind is Kind.ALREADY_SUCCEEDED else logging.WARNING
     name, why = line(message.plan.name), line(text or kind.value)
     log.write(level, kind, f"task {message.opened.id.hex()} ({name}) is not run: {why}")
-
-
-def measure_wait(page: Page, entries: Sequence[LeasedMessage]) -> None:
-    """Count the wait of a batch's first message for all of them, if its age is its wait."""
-    if entries and entries[0].deliveries == 1 and not entries[0].plan.head.delayed:
-        waited = time.time_ns() - entries[0].opened.created * 1_000_000
-        page.metrics.waited(len(entries), waited)

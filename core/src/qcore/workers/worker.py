@@ -17,11 +17,11 @@ from qcore.runtime import Runtime
 from qcore.tasks.current import RUNNER
 from qcore.tasks.execute import Executor
 from qcore.tasks.plan import Planner
+from qcore.tasks.run_hooks import RunHooks
 from qcore.tasks.transaction import CURRENT
 from qcore.worker_hooks import HOOKS
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
-from qcore.workers.events import measure_wait
 from qcore.workers.farewell import say_farewell
 from qcore.workers.own_rules import OwnRules
 from qcore.workers.prefetch import TARGET, Prefetch
@@ -89,7 +89,7 @@ class Worker:
         RUNNER.set((self._executor, self._config.name))
         ONLY_WORKER_OF.set(self._config.name if self._config.workers == 1 else None)
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
-        for hook in self._runtime.hooks("qcore_worker_start"):
+        for hook in self._runtime.all_hooks("qcore_worker_start"):
             hook(event)
         HOOKS.start()
         self._page.set_state(WorkerState.IDLE)
@@ -98,7 +98,7 @@ class Worker:
         except _Stop:
             self._reason = ExitReason.STOPPED
         self._page.set_state(WorkerState.LEAVING, self._reason or ExitReason.STOPPED)
-        for hook in self._runtime.hooks("qcore_worker_stop"):
+        for hook in self._runtime.all_hooks("qcore_worker_stop"):
             hook(event)
         self._reporters.flush()
         self._executor.close()
@@ -113,8 +113,7 @@ class Worker:
         self._reporters = runtime.reporters
         self._executor = Executor(
             runtime.serializers,
-            runtime.task_hooks("qcore_pre_execute"),
-            runtime.task_hooks("qcore_post_execute"),
+            RunHooks.of(runtime),
             keep_raised=bool(self._reporters),
             cancelled=lambda: self._page.commands.cancelled(*self._page.position()),
             restore=self._surroundings.restore_streams,
@@ -162,7 +161,6 @@ class Worker:
                 continue
             entries = self._accept(deliveries)
             began = time.monotonic_ns()
-            measure_wait(self._page, entries)
             self._run(entries, began)
             self._prefetch.adapt(deliveries, time.monotonic_ns() - began)
             self._handlers.restore()

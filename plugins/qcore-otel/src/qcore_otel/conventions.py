@@ -17,6 +17,8 @@ MESSAGE_ID: Final = "messaging.message.id"
 ERROR_TYPE: Final = "error.type"
 TASK: Final = "qcore.task.name"
 OUTCOME: Final = "qcore.outcome"
+#: the type of errors whose class is not known
+OTHER_ERROR: Final = "_OTHER"
 
 #: The header of a message whose trace is not recorded. It is the same for all of them: a header of its
 #: own would have the worker plan each message anew.

@@ -1,4 +1,4 @@
-"""Records runs and failures as spans, and how long runs take."""
+"""Records runs and failures as spans."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ from qcore.interfaces import ErrorReporter
 from qcore.model import Kind
 from qcore_otel import sdk
 from qcore_otel.conventions import (
-    DESTINATION,
     ERROR_TYPE,
     NO,
-    OPERATION,
     OUTCOME,
     SCOPE,
     SYSTEM,
@@ -38,11 +36,13 @@ from qcore_otel.conventions import (
     describe,
     encodable,
 )
+from qcore_otel.drawing import Draw
+from qcore_otel.metrics import ClusterMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qcore.hookspecs import ExecuteEvent
+    from qcore.hookspecs import ClusterEvent, ExecuteEvent, WorkerEvent
     from qcore.interfaces import ErrorReport
     from qcore.model import TaskInfo
 
@@ -55,25 +55,6 @@ _ROOT: Final = Context()
 #: id of the task that runs in this context, which has a span unless its trace is not recorded
 _TOLD: Final[ContextVar[str]] = ContextVar("qcore_otel_told", default="")
 _SPAN: Final[ContextVar[Span]] = ContextVar("qcore_otel_span", default=trace.INVALID_SPAN)
-#: ends of the places of the histogram, seconds, as the conventions advise
-_BOUNDS: Final = (
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.075,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    1.0,
-    2.5,
-    5.0,
-    7.5,
-    10.0,
-    60.0,
-    600.0,
-)
 
 
 class OtelReporter(ErrorReporter):
@@ -83,7 +64,7 @@ class OtelReporter(ErrorReporter):
         """Check the settings.
 
         Args:
-            metrics: record how long runs take; without it only traces are sent.
+            metrics: export how many runs ended and how long they took; without it only traces are sent.
             unknown: what else was set, which is an error.
 
         Raises:
@@ -103,6 +84,9 @@ class OtelReporter(ErrorReporter):
         self._exporters: Sequence[sdk.WatchedExporter] = ()
         self._providers: list[Any] = []
         self._counted = 0
+        self._metrics: ClusterMetrics | None = None
+        #: whether runs may be left out that are not to be recorded: a program's own trace is not ours to end
+        self._chooses = False
 
     def preload(self) -> None:
         """Import the exporters, which import much."""
@@ -115,21 +99,24 @@ class OtelReporter(ErrorReporter):
         """Set up what the program has not set up, with threads of this process."""
         tracing, self._exporters = sdk.set_up_tracing()
         self._providers = [tracing]
-        self._tracer = tracing.get_tracer(SCOPE)
-        self._labels = {SYSTEM: "qcore", OPERATION: "process", DESTINATION: self.queue}
-        self._durations = None
+        self._draw = Draw(tracing.get_tracer(SCOPE))
         if self._wants_metrics:
-            provider = sdk.set_up_metrics()
-            self._providers.append(provider)
-            self._durations = provider.get_meter(SCOPE).create_histogram(
-                "messaging.process.duration",
-                unit="s",
-                description="How long runs of tasks took.",
-                explicit_bucket_boundaries_advisory=_BOUNDS,
-            )
+            # Programs of users may have instruments of their own.
+            self._providers.append(sdk.set_up_metrics())
         # What a task starts in a trace that is not recorded is not recorded either.
         ours = SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(TraceFlags.DEFAULT))
         self._unsampled = trace.set_span_in_context(NonRecordingSpan(ours), _ROOT)
+
+    def qcore_worker_start(self, event: WorkerEvent) -> None:  # noqa: ARG002 - the signature of the hook
+        """Record nothing in this worker but sampled runs, and what they start."""
+        attach(self._unsampled)
+        self._chooses = True
+
+    def wants_run(self, headers: Mapping[str, str]) -> bool:
+        """Return whether a run may be recorded; nothing else is done for one that is not."""
+        if not self._chooses:
+            return True
+        return headers.get(UNSAMPLED) != NO if headers else self._draw.wins()
 
     def qcore_pre_execute(self, event: ExecuteEvent) -> None:
         """Begin a span that continues the trace of the producer."""
@@ -149,25 +136,31 @@ class OtelReporter(ErrorReporter):
         attach(trace.set_span_in_context(span, context))
 
     def qcore_post_execute(self, event: ExecuteEvent) -> None:
-        """End the span of the run, and record how long it took."""
-        task, outcome = event.task, event.outcome
-        if outcome is None:
+        """End the span of the run."""
+        outcome, span = event.outcome, _SPAN.get()
+        if outcome is None or span is trace.INVALID_SPAN:
             return
-        span = _SPAN.get()
-        if self._durations is None and span is trace.INVALID_SPAN:
-            return
-        fine = outcome.kind is Kind.SUCCESS or outcome.kind is Kind.SKIPPED
-        error = "" if fine else _type(outcome.error, outcome.kind.value)
-        if self._durations is not None:
-            labels = {**self._labels, TASK: encodable(task.name)}
-            if error:
-                labels[ERROR_TYPE] = error
-            self._durations.record(max(0.0, outcome.finished - outcome.started), labels)
-        if span is not trace.INVALID_SPAN:
-            span.set_attribute(OUTCOME, outcome.kind.value)
-            if error:
-                self._fail(span, error, outcome.error, outcome.traceback)
-            span.end()
+        span.set_attribute(OUTCOME, outcome.kind.value)
+        if outcome.kind is not Kind.SUCCESS and outcome.kind is not Kind.SKIPPED:
+            error = _type(outcome.error, outcome.kind.value)
+            self._fail(span, error, outcome.error, outcome.traceback)
+        span.end()
+
+    def qcore_cluster_start(self, event: ClusterEvent) -> None:
+        """Begin to export what the workers count; only a supervisor does."""
+        if self._wants_metrics and not sdk.is_disabled():
+            self._metrics = ClusterMetrics(self.queue)
+            self._providers.append(self._metrics.provider)
+            self._metrics.show(event.status)
+
+    def qcore_cluster_status(self, event: ClusterEvent) -> None:
+        """Export newer figures."""
+        if self._metrics is not None:
+            self._metrics.show(event.status)
+
+    def qcore_cluster_stop(self, event: ClusterEvent) -> None:
+        """Have the last figures to export when this process flushes."""
+        self.qcore_cluster_status(event)
 
     def report(self, report: ErrorReport) -> None:
         """Record a failure of which no run has told: the worker died, or it belongs to no task.
@@ -177,7 +170,9 @@ class OtelReporter(ErrorReporter):
 
         """
         task = report.task
-        if not task.id or _TOLD.get() != task.id:
+        # What a run has raised is in its span, if it is recorded.
+        told = _TOLD.get() == task.id or (self._chooses and report.error is not None)
+        if not task.id or not told:
             span, _ = self._begin(task, SpanKind.CONSUMER if task.id else SpanKind.INTERNAL, report.kind)
             span.set_attributes(
                 {OUTCOME: report.kind, "qcore.action": report.action, "qcore.worker": report.worker}
@@ -212,7 +207,7 @@ class OtelReporter(ErrorReporter):
         if task.schedule:
             attributes["qcore.schedule"] = encodable(task.schedule)
         name = f"process {attributes[TASK]}" if task.name else what
-        return self._tracer.start_span(name, context, kind, attributes, links), context
+        return self._draw.tracer.start_span(name, context, kind, attributes, links), context
 
     def _fail(self, span: Span, error: str, text: str, traceback: str) -> None:
         said = encodable(self.redact(text))

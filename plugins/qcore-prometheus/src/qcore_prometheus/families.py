@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from itertools import accumulate, zip_longest
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from qcore.status import TIME_BOUNDS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric
 
-    from qcore.status import ClusterStatus, Durations
+    from qcore.status import ClusterStatus, Durations, TaskCounts
     from qcore_prometheus.queue_figures import QueueFigures
 
 #: labels of everything that belongs to a cluster
 _CLUSTER: Final = ("queue", "cluster", "host")
 #: Ends of the places of a histogram, seconds: powers of two from a millisecond to an hour. Each is the
 #: end of a place of the journal, so nothing has to be split.
-BOUNDS: Final = tuple(1024 * 2**power / 1e9 for power in range(10, 33))
+BOUNDS: Final = TIME_BOUNDS
 
 #: name, help, and how it is read; counters get the ending `_total`
 _COUNTERS: Final[tuple[tuple[str, str, Callable[[ClusterStatus], int]], ...]] = (
@@ -76,6 +79,7 @@ class ClusterCollector(Collector):
         yield from _simple(by_labels)
         yield from _workers(by_labels)
         yield from _tasks(by_labels)
+        yield from _task_times(by_labels)
         yield _histogram(
             "qcore_run_seconds",
             "How long runs of tasks took; the sum is right to a fifth.",
@@ -168,11 +172,7 @@ def _tasks(by_labels: Mapping[tuple[str, ...], Sequence[ClusterStatus]]) -> Iter
         "qcore_task_dead_letters", "Messages that became dead letters.", labels=of_task
     )
     for labels, some in by_labels.items():
-        for name in sorted({name for one in some for name in one.counts.tasks}):
-            found = [one.counts.tasks[name] for one in some if name in one.counts.tasks]
-            whole = found[0]
-            for more in found[1:]:
-                whole = whole.plus(more)
+        for name, whole in _of_tasks(some):
             # A counter that is there from the start has a rate when it first counts.
             for outcome in sorted({*whole.runs, "success", "failure"}):
                 runs.add_metric([*labels, name, outcome], whole.runs.get(outcome, 0))
@@ -180,6 +180,41 @@ def _tasks(by_labels: Mapping[tuple[str, ...], Sequence[ClusterStatus]]) -> Iter
             retries.add_metric([*labels, name], whole.retries)
             dead.add_metric([*labels, name], whole.dead_letters)
     yield from (runs, seconds, retries, dead)
+
+
+def _task_times(by_labels: Mapping[tuple[str, ...], Sequence[ClusterStatus]]) -> Iterator[Metric]:
+    of_task = [*_CLUSTER, "task"]
+    runs = HistogramMetricFamily("qcore_task_run_seconds", "How long runs of a task took.", labels=of_task)
+    waits = HistogramMetricFamily(
+        "qcore_task_wait_seconds",
+        "How long messages of a task waited that were enqueued without a delay.",
+        labels=of_task,
+    )
+    for labels, some in by_labels.items():
+        for name, whole in _of_tasks(some):
+            both = [*zip_longest(whole.success_times, whole.failed_times, fillvalue=0)]
+            runs.add_metric([*labels, name], _buckets(map(sum, both)), whole.seconds)
+            waits.add_metric([*labels, name], _buckets(whole.wait_times), whole.waited_seconds)
+    yield from (runs, waits)
+
+
+def _of_tasks(clusters: Sequence[ClusterStatus]) -> Iterator[tuple[str, TaskCounts]]:
+    """Yield what clusters have counted together, by task."""
+    for name in sorted({name for one in clusters for name in one.counts.tasks}):
+        whole, *others = [one.counts.tasks[name] for one in clusters if name in one.counts.tasks]
+        for more in others:
+            whole = whole.plus(more)
+        yield name, whole
+
+
+def _buckets(counts: Iterable[int]) -> list[tuple[str, float]]:
+    """Return counts by place as the places of a page, each with those before it."""
+    below = accumulate(counts)
+    found, last = [], 0
+    for bound in BOUNDS:
+        last = next(below, last)
+        found.append((repr(bound), float(last)))
+    return [*found, ("+Inf", float(next(below, last)))]
 
 
 def _histogram(

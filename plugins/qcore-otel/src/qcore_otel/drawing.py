@@ -1,0 +1,103 @@
+"""Decides which runs begin a trace, before anything is made for it."""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import threading
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+_LIMIT: Final = TraceIdRatioBased.TRACE_ID_LIMIT
+
+
+def root_bound(sampler: Sampler | None) -> int | None:
+    """Return below which number the lower half of a trace's id must be for it to be sampled.
+
+    None for a sampler that decides by something else, and has to be asked.
+    """
+    if isinstance(sampler, ParentBased) and type(sampler).should_sample is ParentBased.should_sample:
+        sampler = getattr(sampler, "_root", None)
+    if sampler is ALWAYS_OFF:
+        return 0
+    if (
+        isinstance(sampler, TraceIdRatioBased)
+        and type(sampler).should_sample is TraceIdRatioBased.should_sample
+    ):
+        return int(sampler.bound)
+    return None
+
+
+class Draw:
+    """Draws the id of a trace where the sampler decides by that alone.
+
+    The span that begins after a draw gets the id, so the sampler comes to the same decision.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._bound = root_bound(getattr(tracer, "sampler", None))
+        ids: Any = getattr(tracer, "id_generator", None)
+        #: makes spans, with the id that was drawn
+        self.tracer = tracer
+        #: how many more runs are left out
+        self._left = 0
+        # Ids of another generator may have a meaning.
+        if type(ids) is not RandomIdGenerator:
+            self._bound = None
+        if self._bound is None:
+            return
+        self._skip()
+        self._drawn = _DrawnIds(ids)
+        # Others may use the tracer of this name as well.
+        self.tracer = copy(tracer)
+        self.tracer.id_generator = self._drawn  # type: ignore[attr-defined]  # of the SDK
+
+    def wins(self) -> bool:
+        """Return whether a run without a parent may be recorded."""
+        if self._left > 0:
+            self._left -= 1
+            return False
+        if self._bound is None:
+            return True
+        if not self._bound:
+            return False
+        self._skip()
+        self._drawn.next.id = (random.getrandbits(64) or 1) << 64 | random.randrange(self._bound)  # noqa: S311 - as the SDK does
+        return True
+
+    def _skip(self) -> None:
+        """Draw how many runs are left out before the next, which is cheaper than to draw for each."""
+        missed = 1.0 - (self._bound or 0) / (_LIMIT + 1)
+        if missed >= 1.0:
+            self._left = sys.maxsize
+        elif missed > 0.0:
+            self._left = min(sys.maxsize, int(math.log(1.0 - random.random()) / math.log(missed)))  # noqa: S311 - a sample
+
+
+class _DrawnIds(IdGenerator):
+    """Gives the id that was drawn in this thread, once, and other ids as another generator has them."""
+
+    def __init__(self, inner: IdGenerator) -> None:
+        self._inner = inner
+        self.next = threading.local()
+
+    def generate_span_id(self) -> int:
+        """Return the id of a span."""
+        return self._inner.generate_span_id()
+
+    def generate_trace_id(self) -> int:
+        """Return the id of a trace."""
+        drawn: int = getattr(self.next, "id", 0)
+        self.next.id = 0
+        return drawn or self._inner.generate_trace_id()
+
+    def is_trace_id_random(self) -> bool:
+        """Whether the ids are random."""
+        return self._inner.is_trace_id_random()
