@@ -8,7 +8,7 @@ import attrs
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from qcore.coordination import CoordinationStore
@@ -130,6 +130,9 @@ class EnqueueEvent:
     queue: str = ""
     #: the schedule whose slot enqueues it; its `queue` is where the task goes, empty = its own
     schedule: Schedule | None = None
+    #: the headers of the messages after whose end it runs: the link before it in a chain, or members of
+    #: the group of which it is the callback, at most 32
+    after: Sequence[Mapping[str, str]] = ()
 
 
 @attrs.frozen(kw_only=True)

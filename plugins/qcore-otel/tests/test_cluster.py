@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
@@ -61,6 +61,38 @@ def test_a_trace_goes_from_the_program_through_the_worker(
     assert len(collector.named("select")) == 3
     assert collector.metrics["messaging.process.duration"]
     assert not collector.canaries()
+
+
+def linked(span: Any) -> set[bytes]:
+    """Return the spans that a span links to."""
+    return {link.span_id for link in span.links}
+
+
+def test_spans_of_a_flow_link_to_what_they_follow(
+    running: Callable[..., tuple[App, Cluster]], collector: Collector
+) -> None:
+    """A chain's link to the link before it, a callback to the members: also without a span around them."""
+    app, cluster = running()
+    provider, _ = sdk.set_up_tracing()
+    ship, total = app.task("traced_tasks.ship"), app.task("traced_tasks.total")
+
+    drop_after = app.chain([ship.bind(1), app.task("traced_tasks.drop").bind(2)])
+    assert ended(drop_after).state is State.SUCCESS
+    assert ended(app.group([ship.bind(3), ship.bind(4)]).then(total)).state is State.SUCCESS
+    wanted = ("process traced_tasks.drop", "process traced_tasks.total")
+    collector.until(lambda: all(map(collector.named, wanted)), "the spans of a worker")
+    cluster.stop()
+    provider.force_flush()
+
+    (drop,) = collector.named("send traced_tasks.drop")
+    first, *others = [span.span_id for span in collector.named("send traced_tasks.ship")]
+    assert linked(drop) == {first}
+    (dropped,) = collector.named("process traced_tasks.drop")
+    assert linked(dropped) == {first, drop.span_id}
+    (totalled,) = collector.named("send traced_tasks.total")
+    (summed,) = collector.named("process traced_tasks.total")
+    assert linked(totalled) == {*others}
+    assert linked(summed) == {*others, totalled.span_id}
 
 
 def test_an_endpoint_that_hangs_delays_no_task(

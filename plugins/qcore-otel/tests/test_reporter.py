@@ -168,6 +168,24 @@ def test_a_schedule_is_named(started: Callable[..., OtelReporter], collector: Co
     assert [attributes(span)["qcore.schedule"] for span in collector.spans] == ["nightly"] * 2
 
 
+def test_a_slot_of_a_schedule_links_to_the_one_before(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """Each begins a trace of its own, and so a span link is what connects them."""
+    reporter = started()
+    schedule = Schedule(name="hourly", task="shop.pay", rule="hourly", next_run=0.0)
+
+    for _ in range(2):
+        run(reporter, sent(schedule=schedule))
+    reporter.flush(30)
+
+    first, second = collector.named("send shop.pay")
+    _, run_of_second = collector.named("process shop.pay")
+    assert (len(first.links), [link.span_id for link in second.links]) == (0, [first.span_id])
+    assert {link.span_id for link in run_of_second.links} == {first.span_id, second.span_id}
+    assert first.trace_id != second.trace_id
+
+
 def test_a_trace_that_is_not_sampled_costs_no_header_of_its_own(
     started: Callable[..., OtelReporter], collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

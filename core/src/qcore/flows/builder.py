@@ -94,12 +94,13 @@ class FlowBuilder:
             PayloadTooLarge: the arguments of the callback are too large to be carried by each member.
 
         """
-        last = None if callback is None else link_of(self._runtime, callback, callback_id(flow))
         built = []
         for index, (calls, pipe_result) in enumerate(members):
             links = self._links(calls, member_id(flow, index))
             if links:
                 built.append((index, calls, links, pipe_result))
+        ends = [links[-1] for _, _, links, _ in built]
+        last = None if callback is None else link_of(self._runtime, callback, callback_id(flow), ends)
         if last is not None and callback is not None:
             _check_size(callback.name, len(last.arguments), len(built))
         sealed = []
@@ -114,12 +115,13 @@ class FlowBuilder:
 
     def _links(self, calls: Sequence[Call], last: bytes) -> list[Link]:
         """Return the links of a chain; none if a hook skips one, because the others need it."""
-        links = [
-            link_of(self._runtime, call, id_)
-            for call, id_ in zip(calls, chain_ids(last, len(calls)), strict=True)
-        ]
-        made = [link for link in links if link is not None]
-        return made if len(made) == len(links) else []
+        made: list[Link] = []
+        for call, id_ in zip(calls, chain_ids(last, len(calls)), strict=True):
+            link = link_of(self._runtime, call, id_, made[-1:])
+            if link is None:
+                return []
+            made.append(link)
+        return made
 
     def _first(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EncodeError, NotSupported, SkipTask
 from qcore.hookspecs import EnqueueEvent
+from qcore.messages.head import read_head
 from qcore.messages.workflow import Link, WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.tasks.arguments import dump_arguments, dump_declared
@@ -16,12 +17,14 @@ from qcore.tasks.unique import check_limits, claim, key_of, release_keys
 from qcore_queues.refusal import refuse_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from qcore.config import Config
     from qcore.runtime import Runtime
     from qcore.tasks.call import Options
 
+#: see `EnqueueEvent.after`
+_AFTER: Final = 32
 #: deduplication key and workflow header of a call that has neither
 _PLAIN: Final = ("", b"")
 
@@ -123,8 +126,14 @@ def _special(runtime: Runtime, call: Call) -> tuple[str, bytes]:
     ) if unique and options.unique_for is None else b""
 
 
-def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
+def link_of(runtime: Runtime, call: Call, id: bytes, after: Sequence[Link] = ()) -> Link | None:
     """Return a call as a message that is not signed yet, None if a hook skips it.
+
+    Args:
+        runtime: of the queue it is for.
+        call: what to do.
+        id: of the message.
+        after: what has to end before it is enqueued; hooks get the headers of these.
 
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
@@ -133,7 +142,8 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
     check_repetition(runtime.config, call.options)
     hooks = runtime.pre_enqueue
     if hooks:
-        changed = _hooked(call, id, time.time_ns() // 1_000_000, hooks, runtime.config.name)
+        before = [read_head(one.head).headers or {} for one in after[:_AFTER]]
+        changed = _hooked(call, id, time.time_ns() // 1_000_000, hooks, runtime.config.name, before)
         if changed is None:
             return None
         call = changed
@@ -156,8 +166,13 @@ def link_of(runtime: Runtime, call: Call, id: bytes) -> Link | None:
     )
 
 
-def _hooked(
-    call: Call, id_: bytes, now: int, hooks: Sequence[Callable[[Any], None]], queue: str
+def _hooked(  # noqa: PLR0917 - what an event is made of
+    call: Call,
+    id_: bytes,
+    now: int,
+    hooks: Sequence[Callable[[Any], None]],
+    queue: str,
+    after: Sequence[Mapping[str, str]] = (),
 ) -> Call | None:
     """Call hooks, which may add headers and change the task; return the call, None if one skips it."""
     timeout = call.options.timeout
@@ -171,7 +186,7 @@ def _hooked(
         timeout=None if isinstance(timeout, Unset) else timeout,
         enqueued=now / 1000,
     )
-    event = EnqueueEvent(task=task, headers={}, queue=queue)
+    event = EnqueueEvent(task=task, headers={}, queue=queue, after=after)
     try:
         for hook in hooks:
             hook(event)

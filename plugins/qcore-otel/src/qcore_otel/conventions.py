@@ -24,6 +24,8 @@ OTHER_ERROR: Final = "_OTHER"
 #: own would have the worker plan each message anew.
 UNSAMPLED: Final = "otel-sampled"
 NO: Final = "0"
+#: the header with the spans of the messages that this one follows, each as the W3C writes it
+LINKS: Final = "otel-links"
 
 
 def encodable(text: str) -> str:

@@ -27,6 +27,7 @@ from qcore.model import Kind
 from qcore_otel import sdk
 from qcore_otel.conventions import (
     ERROR_TYPE,
+    LINKS,
     NO,
     OUTCOME,
     SCOPE,
@@ -37,6 +38,7 @@ from qcore_otel.conventions import (
     encodable,
 )
 from qcore_otel.drawing import Draw
+from qcore_otel.links import read_links
 from qcore_otel.metrics import ClusterMetrics
 
 if TYPE_CHECKING:
@@ -196,13 +198,18 @@ class OtelReporter(ErrorReporter):
             one.join(max(0.0, end - time.monotonic()))
 
     def _begin(self, task: TaskInfo, kind: SpanKind, what: str = "process") -> tuple[Span, Context]:
-        """Return a new span below that of the producer, which it links to as well, and its context."""
+        """Return a new span below that of the producer, which it links to as well, and its context.
+
+        It also links to those of the messages that it follows.
+        """
         headers: Mapping[str, str] = task.headers
         context, links = _ROOT, []
         if headers:
             context = propagate.extract(headers, _ROOT)
             producer = trace.get_current_span(context).get_span_context()
             links = [Link(producer)] if producer.is_valid else []
+            if (before := headers.get(LINKS)) is not None:
+                links += map(Link, read_links(before))
         attributes = describe(task, self.queue, "process") if task.name else {SYSTEM: "qcore"}
         if task.schedule:
             attributes["qcore.schedule"] = encodable(task.schedule)
