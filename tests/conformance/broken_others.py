@@ -12,6 +12,8 @@ from qcore_json import JsonSerializer
 from qcore_reports.log_reporter import LogReporter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qcore.interfaces import ErrorReport
 
 
@@ -82,6 +84,14 @@ class ReportsErrorsOnly(LogReporter):
         """Leave them out."""
         if report.error is not None:
             super().report(report)
+
+
+class ChoosesByOneHeader(LogReporter):
+    """Takes for granted that a message has a header."""
+
+    def wants_run(self, headers: Mapping[str, str]) -> bool:
+        """Look at it."""
+        return headers["traceparent"].endswith("1")
 
 
 class ReportsNoText(LogReporter):

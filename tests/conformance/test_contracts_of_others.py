@@ -67,6 +67,15 @@ def test_a_broken_reporter_fails(wrong: type[LogReporter], caplog: pytest.LogCap
         run(ErrorReporterContract, test, wrong, (), received=received)
 
 
+def test_a_reporter_that_wants_a_header_fails() -> None:
+    """Whoever enqueues decides which headers there are."""
+    test = "test_any_headers_are_judged"
+
+    run(ErrorReporterContract, test, LogReporter, ())
+    with pytest.raises(KeyError):
+        run(ErrorReporterContract, test, broken_others.ChoosesByOneHeader, ())
+
+
 def test_a_store_that_reads_junk_fails() -> None:
     """One that takes whatever is stored for a result; the rule is skipped where nothing can be put."""
     table = MemoryServer().results("kit")

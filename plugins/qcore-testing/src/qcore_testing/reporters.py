@@ -187,6 +187,16 @@ class ErrorReporterContract(Contract):
 
         assert threading.active_count() == before, "a thread is not in the workers, which are forked"
 
+    def test_any_headers_are_judged(self, new: MakeReporter) -> None:
+        """Return whether the hooks of a run are to be called; asked in the thread of the task, before it.
+
+        Whoever enqueues may give a message any headers, and none of them makes it raise.
+        """
+        reporter = new()
+        for headers in ({}, {"traceparent": "\ud800"}, {"": ""}, {"otel-sampled": "0", "baggage": ","}):
+            wanted = reporter.wants_run(headers)
+            assert isinstance(wanted, bool), f"wants_run({headers!r}) returned {wanted!r}, no bool"
+
     def test_secrets_are_hidden(self, new: Callable[..., ErrorReporter]) -> None:
         """Return a copy of a payload's value in which no text contains one of `secrets`."""
         reporter = new(secrets=["hunter2-hunter2"])
