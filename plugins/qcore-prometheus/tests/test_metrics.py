@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import threading
 import time
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import promql_parser
@@ -24,10 +27,10 @@ from qcore_prometheus.families import BOUNDS
 from qcore_prometheus.queue_figures import BackgroundReader, QueueFigures
 
 from .conftest import KEY, Page
+from .picture import draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 STATUS_OF_BLUE: Final = ClusterStatus(
     id="1" * 32,
@@ -351,6 +354,32 @@ def test_the_dashboard_has_panels_that_do_not_overlap() -> None:
     assert len(set(places)) == len(places)
     assert all(panel["title"] and panel["description"] for panel in panels)
     assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def test_the_picture_shows_each_panel_as_it_was_recorded() -> None:
+    """After a change of the dashboard it has to be recorded and drawn anew."""
+    kept = Path(__file__).parents[3] / "docs" / "pictures" / "dashboard.svg"
+
+    assert draw() == kept.read_text("utf-8")
+
+
+def test_prometheus_takes_the_page_and_the_rules(tmp_path: Path) -> None:
+    """By its own tool, where that is installed."""
+    tool = shutil.which("promtool")
+    if tool is None:
+        pytest.skip("there is no promtool; apt install prometheus")
+    text = (files("qcore_prometheus") / "alerts.yml").read_text("utf-8")
+    (tmp_path / "alerts.yml").write_text(text, "utf-8")
+
+    for command, given in (("rules", str(tmp_path / "alerts.yml")), ("metrics", None)):
+        ran = subprocess.run(
+            [tool, "check", command, *([given] if given else [])],
+            input=exposed(STATUS_OF_BLUE).text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_the_rules_speak_of_labels_that_their_queries_keep() -> None:
