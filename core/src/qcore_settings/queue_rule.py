@@ -47,4 +47,4 @@ def queues(pattern: str, name_rule: str) -> Rule:
             )
         return name, int(number)
 
-    return Rule("list of texts, or table of numbers", read)
+    return Rule("list of texts, or table of whole numbers", read)
