@@ -107,15 +107,15 @@ class CaseIsIgnored(MemoryBroker):
 class OwnerOfAllQueues(MemoryBroker):
     """Releases the leases of an owner in every queue."""
 
-    queues: ClassVar[list[MemoryQueue]] = []
+    all_queues: ClassVar[list[MemoryQueue]] = []
 
     def __init__(self, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)
-        self.queues.append(self._queue)
+        self.all_queues.append(self._queue)
 
     def release_owner(self, owner: bytes) -> int:
         """Look into all of them."""
-        return sum(queue.release_owner(owner) for queue in set(self.queues))
+        return sum(queue.release_owner(owner) for queue in set(self.all_queues))
 
 
 class StatusOfAllQueues(OwnerOfAllQueues):
@@ -123,7 +123,7 @@ class StatusOfAllQueues(OwnerOfAllQueues):
 
     def statuses(self) -> Sequence[bytes]:
         """Look into all of them."""
-        return [body for queue in set(self.queues) for body in queue.statuses()]
+        return [body for queue in set(self.all_queues) for body in queue.statuses()]
 
 
 class DeleteTakesTheLive(MemoryBroker):

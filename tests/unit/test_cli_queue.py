@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import pytest
@@ -37,8 +37,9 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     (tmp_path / "qcore.toml").chmod(0o600)
     monkeypatch.chdir(tmp_path)
     made = App(Config.load(tmp_path / "qcore.toml"))
-    letter = made.task(pow).using(queue="mail", priority=7)
-    made.enqueue_many([letter.bind(2, 3), letter.using(delay=600).bind(2, 4), made.task(pow).bind(2, 5)])
+    plain: Any = made.task(pow)
+    letter = plain.using(queue="mail", priority=7)
+    made.enqueue_many([letter.bind(2, 3), letter.using(delay=600).bind(2, 4), plain.bind(2, 5)])
     return made
 
 
@@ -143,7 +144,7 @@ def test_a_broker_with_one_queue_says_so() -> None:
     """It lists that one, and refuses what is asked of others."""
     app = App(Config.from_dict({"broker_class": "tests.unit.test_routes.OneQueue", "secret_key": "k" * 40}))
     app.queue.purge()
-    app.task(pow).enqueue(1, 2)
+    app.enqueue(pow, 1, 2)
 
     (only,) = app.queue.list()
 
