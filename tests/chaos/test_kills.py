@@ -6,7 +6,7 @@ import itertools
 import os
 import random
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -32,7 +32,7 @@ LEASE = 1.0
 LONG_LEASE = 5.0
 
 
-def send(app: App, witness: Witness, numbers: range, seconds: float = 0.0) -> list[Job]:
+def send(app: App, witness: Witness, numbers: range, seconds: float = 0.0) -> list[Job[Any]]:
     """Enqueue tasks of these numbers in one call."""
     task = app.task(tasks.record)
     return app.enqueue_many([task.bind(str(witness.path), number, seconds) for number in numbers])

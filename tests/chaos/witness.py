@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -36,7 +36,7 @@ class Witness:
         empty = QueueSize(ready=0, leased=0, delayed=0, dead_letters=dead_letters)
         until(lambda: self.app.queue.size() == empty, "the queue to be empty", within=within)
 
-    def results(self, jobs: Sequence[Job], wait: float = 0.0) -> list[Result]:
+    def results(self, jobs: Sequence[Job[Any]], wait: float = 0.0) -> list[Result]:
         """Return the terminal result of every accepted task.
 
         Most have one before their message is gone, so nothing is waited for; one that may run only once
@@ -49,7 +49,7 @@ class Witness:
         assert all(one.state.final for one in results)
         return results
 
-    def all_succeeded(self, jobs: Sequence[Job]) -> list[Result]:
+    def all_succeeded(self, jobs: Sequence[Job[Any]]) -> list[Result]:
         """Return the results of tasks none of which may have failed."""
         results = self.results(jobs)
         failed = [one.error for one in results if not one.success]

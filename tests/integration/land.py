@@ -141,7 +141,7 @@ class Land:
             app.close()
 
 
-def final(job: Job, wait: float = TIMEOUT) -> Result:
+def final(job: Job[Any], wait: float = TIMEOUT) -> Result:
     """Return the final result of a job."""
     result = job.fetch(wait)
     if result is None or not result.state.final:
@@ -150,7 +150,7 @@ def final(job: Job, wait: float = TIMEOUT) -> Result:
     return result
 
 
-def finals(jobs: Iterable[Job], wait: float = TIMEOUT) -> list[Result]:
+def finals(jobs: Iterable[Job[Any]], wait: float = TIMEOUT) -> list[Result]:
     """Return the final results of jobs, in their order."""
     return [final(job, wait) for job in jobs]
 

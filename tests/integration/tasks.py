@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 
@@ -113,7 +113,7 @@ def slow_once(path: str, seconds: float) -> None:
         time.sleep(seconds)
 
 
-def fail(text: str = "no", path: str | None = None) -> NoReturn:
+def fail(text: str = "no", path: str | None = None) -> None:
     """Raise; note the run."""
     if path is not None:
         note(path, f"{time.time()}")
@@ -163,14 +163,14 @@ def hoard(megabytes: int) -> int:
 
 
 @app.task(retry=Retry(max_attempts=3, backoff=0.2, on=(OSError,)))
-def choosy(kind: str, path: str) -> NoReturn:
+def choosy(kind: str, path: str) -> None:
     """Raise one of two errors, of which the policy retries one."""
     note(path, f"{time.time()}")
     raise OSError(kind) if kind == "os" else ValueError(kind)
 
 
 @app.task(retry=Retry(max_attempts=4, backoff=0.4, jitter=True))
-def jittery(path: str) -> NoReturn:
+def jittery(path: str) -> None:
     """Fail under a policy with jitter."""
     note(path, f"{time.time()}")
     raise RuntimeError
@@ -185,7 +185,7 @@ def spread(settings: dict[str, Any], count: int) -> list[str]:
 
 
 @app.task(at_most_once=True)
-def pay(path: str) -> NoReturn:
+def pay(path: str) -> None:
     """Note the run, and take the worker along."""
     note(path)
     os._exit(9)

@@ -87,7 +87,7 @@ def test_its_message_is_gone_before_it_begins(land: Land) -> None:
     assert final(job).success
 
 
-def dead(app: App, *jobs: Job) -> None:
+def dead(app: App, *jobs: Job[Any]) -> None:
     """Have the clusters that run these tasks pass for dead: the flag that they kept is gone."""
     with app.runtime.stores.connection() as store, app.runtime.coordination_stores.connection() as shared:
         for one in store.get([bytes.fromhex(job.id) for job in jobs]):
@@ -97,7 +97,7 @@ def dead(app: App, *jobs: Job) -> None:
             shared.set_flag(body.begun.sign, b"", 1.0)
 
 
-def stored(app: App, job: Job) -> Result:
+def stored(app: App, job: Job[Any]) -> Result:
     """Return what is stored of a task, which may be less than what is read."""
     with app.runtime.stores.connection() as store:
         (record,) = store.get([bytes.fromhex(job.id)])

@@ -7,6 +7,7 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from qcore import Cluster, Config, State
@@ -99,10 +100,11 @@ def test_name_that_is_none_is_refused_at_the_call(land: Land) -> None:
 
 
 def test_wrong_arguments_fail_the_task_as_the_call_would(land: Land) -> None:
-    """Too few arguments are Python's own error."""
+    """Too few arguments are Python's own error where the producer does not know the function."""
     app, _ = land.both(workers=1, ack_failures=True)
+    unchecked = msgspec.structs.replace(app.task(tasks.add).bind(1, 2), args=(1,), check=None)
 
-    assert "missing 1 required positional argument: 'y'" in final(app.enqueue(tasks.add, 1)).error
+    assert "missing 1 required positional argument: 'y'" in final(app.enqueue_many([unchecked])[0]).error
 
 
 def test_unserialisable_argument_is_named_at_the_call(land: Land) -> None:
@@ -110,9 +112,9 @@ def test_unserialisable_argument_is_named_at_the_call(land: Land) -> None:
     app = land.app()
 
     with pytest.raises(
-        EncodeError, match=r"^argument 2 of tests.integration.tasks.echo .*user: .* type lock"
+        EncodeError, match=r"^argument 1 of tests.integration.tasks.echo .*user: .* type lock"
     ):
-        app.enqueue(tasks.echo, 1, {"user": threading.Lock()})
+        app.enqueue(tasks.echo, {"user": threading.Lock()})
     with pytest.raises(
         EncodeError, match=r"^argument .*wrong.* of tests.integration.tasks.echo .* type lock"
     ):

@@ -24,7 +24,7 @@ EMPTY = QueueSize(ready=0, leased=0, delayed=0, dead_letters=0)
 SEEN = 3.0
 
 
-def ended(job: Job) -> Result:
+def ended(job: Job[Any]) -> Result:
     """Return the result of a task that was cancelled."""
     result = final(job)
     assert (State.FAILED, "cancelled") == (result.state, result.kind), result
@@ -86,7 +86,7 @@ def test_an_unknown_id_is_not_cancelled(land: Land) -> None:
 
 # -- running ----------------------------------------------------------------------------------
 
-HANGING: list[tuple[str, Callable[[App, str], Job]]] = [
+HANGING: list[tuple[str, Callable[[App, str], Job[Any]]]] = [
     ("python", lambda app, path: app.enqueue(controlled_tasks.spin, path)),
     ("sleep", lambda app, path: app.enqueue(tasks.nap, 60.0, path)),
     ("the GIL held in C", lambda app, path: app.enqueue(tasks.burn, path)),
@@ -101,7 +101,7 @@ HANGING: list[tuple[str, Callable[[App, str], Job]]] = [
 
 
 @pytest.mark.parametrize("enqueue", [one for _, one in HANGING], ids=[name for name, _ in HANGING])
-def test_a_running_task_is_ended(land: Land, enqueue: Callable[[App, str], Job]) -> None:
+def test_a_running_task_is_ended(land: Land, enqueue: Callable[[App, str], Job[Any]]) -> None:
     """Whatever it does, it ends within seconds, for good, and its worker or the next goes on."""
     app, cluster = land.both(workers=1)
     job = enqueue(app, str(land.file()))

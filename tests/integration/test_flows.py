@@ -435,7 +435,7 @@ def test_two_members_that_end_together_call_back_once(land: Land) -> None:
     assert rounds == len(lines(land.file()))
 
 
-def _nothing_gathered(app: App, job: Job) -> None:
+def _nothing_gathered(app: App, job: Job[Any]) -> None:
     flow = job.members.id  # type: ignore[attr-defined]  # a CallbackJob
     with app.runtime.coordination_stores.connection() as store:
         until(lambda: not store.barrier_members(f"flow:{flow}"))

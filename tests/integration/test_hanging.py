@@ -322,9 +322,8 @@ def test_a_cluster_that_was_stopped_and_continued_as_a_whole_works_on(land: Land
 def test_a_worker_that_does_not_end_is_named_and_killed(land: Land, how: str, capfd: Any) -> None:
     """Frozen by a signal, or deaf to all of them: after `shutdown_timeout` its task goes back."""
     app, cluster = land.both(workers=1)
-    job = app.enqueue(
-        tasks.deaf if how == "deaf" else tasks.nap, *([60] if how != "deaf" else []), str(land.file())
-    )
+    path = str(land.file())
+    job = app.enqueue(tasks.deaf, path) if how == "deaf" else app.enqueue(tasks.nap, 60, path)
     until(lambda: lines(land.file()), "the task to run")
     (worker,) = worker_pids(cluster)
     if how == "frozen":

@@ -252,7 +252,7 @@ def test_starts_are_a_rate_apart(land: Land) -> None:
 
 
 @pytest.mark.parametrize("rate", ["10", "0/s", "ten/s", "10/year", (0, 1.0), (1, 0.0)])
-def test_a_rate_that_is_none_is_told(land: Land, rate: object) -> None:
+def test_a_rate_that_is_none_is_told(land: Land, rate: Any) -> None:
     """The message shows how one is written."""
     with pytest.raises(ValueError, match="rate"):
         land.app().task(tasks.add).using(rate=rate).enqueue(1, 2)

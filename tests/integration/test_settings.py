@@ -271,7 +271,7 @@ def test_cached_results_are_forgotten_after_their_time(land: Land) -> None:
     for kept in (0.5, 5.0, 40.0):
         app, cluster = land.both(cached=kept)
         job = app.enqueue(tasks.add, 1, 1)
-        failed = Job(app, app.async_task(tasks.fail, ack_failure=True, cached=True))
+        failed: Job[Any] = Job(app, app.async_task(tasks.fail, ack_failure=True, cached=True))
         if found := job.fetch(wait=10):
             break
         # on a machine as busy as this it was forgotten before it was read

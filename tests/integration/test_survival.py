@@ -37,7 +37,7 @@ def test_whatever_a_task_raises_is_a_failure_and_its_worker_goes_on(land: Land, 
     app, cluster = land.both(workers=1, ack_failures=True)
     before = app.enqueue(tasks.pid).result(wait=100)
 
-    jobs = {kind: app.enqueue(function, kind) for kind in RAISED}  # type: ignore[arg-type]  # one of two functions
+    jobs = {kind: app.enqueue(function, kind) for kind in RAISED}  # type: ignore[call-overload]  # one of two functions
     results = {kind: final(job) for kind, job in jobs.items()}
 
     told = {kind: result.error for kind, result in results.items()}
@@ -103,7 +103,7 @@ def test_task_that_closes_every_file_has_succeeded_and_hurts_nobody(land: Land, 
     """It ran and returned: its result is kept although its worker cannot go on, and it is not repeated."""
     app, cluster = land.both(workers=1, retry=1)
 
-    closed = final(app.enqueue(function, str(land.file())))  # type: ignore[arg-type]  # one of two functions
+    closed = final(app.enqueue(function, str(land.file())))  # type: ignore[call-overload]  # one of two functions
     after = finals([app.enqueue(tasks.add, n, n) for n in range(20)])
 
     assert closed.success

@@ -73,7 +73,7 @@ class Scene:
 
     def hold(self, slot: Slot) -> bytes:
         """Have a worker in the middle of a task; return its receipt."""
-        self.app.enqueue(progress)
+        self.app.enqueue(progress, 0.0, 1.0, None)
         (delivery,) = self.broker.lease(1, 5)
         opened = self.runtime.envelope.open(delivery.body)
         slot.pid = 1000 + slot.number

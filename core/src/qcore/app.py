@@ -25,8 +25,9 @@ from qcore_names.identity import DeclaredNames
 from qcore_names.resolve import IMPORTING_MAIN, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from typing import Unpack
 
     from qcore.delivery import Delivery
     from qcore.flows.app_api import Chain, Group, Step
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker
     from qcore.plugins import Plugins
     from qcore.status import TaskStatus
-    from qcore.tasks.call import Call, Sealed
+    from qcore.tasks.call import Call, Sealed, TaskOptions
     from qcore_calendar.when import When
 
 _P = ParamSpec("_P")
@@ -113,7 +114,12 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
 
     @overload
     def task(
-        self, /, *, name: str | None = None, schedule: When | Sequence[When] | None = None, **options: Any
+        self,
+        /,
+        *,
+        name: str | None = None,
+        schedule: When | Sequence[When] | None = None,
+        **options: Unpack[TaskOptions],
     ) -> Callable[[Callable[_P, _R]], Task[_P, _R]]: ...
 
     def task(
@@ -157,13 +163,27 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
 
     # -- enqueuing ------------------------------------------------------------------------------
 
+    @overload
+    def enqueue(
+        self, function: Sender[_P, Coroutine[Any, Any, _R]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Job[_R]: ...
+
+    @overload
+    def enqueue(self, function: Sender[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Job[_R]: ...
+
+    @overload
+    def enqueue(self, function: Callable[_P, Any], /, *args: _P.args, **kwargs: _P.kwargs) -> Job[Any]: ...
+
+    @overload
+    def enqueue(self, function: str, /, *args: Any, **kwargs: Any) -> Job[Any]: ...
+
     def enqueue(
         self, function: Callable[..., Any] | Sender[..., Any] | str, /, *args: Any, **kwargs: Any
-    ) -> Job:
+    ) -> Job[Any]:
         """Enqueue a call of any importable function, by object or by dotted name."""
         return self.send([bind(function, args, kwargs)])[0]
 
-    def enqueue_many(self, calls: Iterable[Call]) -> list[Job]:
+    def enqueue_many(self, calls: Iterable[Call]) -> list[Job[Any]]:
         """Enqueue many bound tasks in one round trip; all are accepted, or none."""
         return self.send(list(calls))
 
@@ -276,7 +296,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
 
     # -- delivering -----------------------------------------------------------------------------
 
-    def send(self, calls: Sequence[Call], broker: Broker | None = None) -> list[Job]:
+    def send(self, calls: Sequence[Call], broker: Broker | None = None) -> list[Job[Any]]:
         """Seal calls and deliver them."""
         if IMPORTING_MAIN.get():
             raise ImportedMainReached
@@ -286,7 +306,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
                 return send_apart(lambda name, some: self.for_queue(name).send(some, broker), calls)
         return self.send_sealed(seal_calls(self.runtime, calls), broker)
 
-    def send_sealed(self, sealed: Sequence[Sealed], broker: Broker | None = None) -> list[Job]:
+    def send_sealed(self, sealed: Sequence[Sealed], broker: Broker | None = None) -> list[Job[Any]]:
         """Deliver sealed messages of this queue, those that no hook has skipped."""
         wanted = [one for one in sealed if not one.skipped]
         try:

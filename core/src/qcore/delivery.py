@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qcore.errors import BackendError, NotSupported, PartlyEnqueued
 from qcore.tasks.call import ONE_CONNECTION
@@ -164,7 +164,7 @@ def deliver(delivery: Delivery, runtime: Runtime, sealed: Sequence[Sealed]) -> N
 def partly_enqueued(error: BackendError, app: Producer, sealed: Sequence[Sealed]) -> PartlyEnqueued:
     """Return the error that has the jobs of the messages which the broker accepted all the same."""
     accepted = frozenset(error.accepted)
-    jobs = [
+    jobs: list[Job[Any] | None] = [
         Job(app, one.message.id.hex(), duplicate=one.duplicate)
         if one.skipped or one.message.id in accepted
         else None
@@ -173,14 +173,14 @@ def partly_enqueued(error: BackendError, app: Producer, sealed: Sequence[Sealed]
     return PartlyEnqueued(str(error), jobs)
 
 
-def send_apart(send: Callable[[str, list[Call]], list[Job]], calls: Sequence[Call]) -> list[Job]:
+def send_apart(send: Callable[[str, list[Call]], list[Job[Any]]], calls: Sequence[Call]) -> list[Job[Any]]:
     """Send calls of which some are for other clusters, by a function of cluster and calls.
 
     Raises:
         PartlyEnqueued: some were enqueued, those of an earlier cluster or a part of one cluster's.
 
     """
-    jobs: dict[int, Job] = {}
+    jobs: dict[int, Job[Any]] = {}
     for name in dict.fromkeys(call.options.cluster for call in calls):
         chosen = {number: call for number, call in enumerate(calls) if call.options.cluster == name}
         try:

@@ -180,7 +180,7 @@ class Schedules:
         """
         return self._change(name, lambda one: resumed(one, self._app.runtime.clock.now()))
 
-    def run(self, name: str) -> Job:
+    def run(self, name: str) -> Job[Any]:
         """Enqueue a schedule's task now; its slots stay as they are.
 
         Raises:

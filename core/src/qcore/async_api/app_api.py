@@ -31,15 +31,15 @@ class EnqueuesAsync:
 
     async def aenqueue(
         self: Sends, function: Callable[..., Any] | Sender[..., Any] | str, /, *args: Any, **kwargs: Any
-    ) -> Job:
+    ) -> Job[Any]:
         """Enqueue a call of any importable function; see `App.enqueue`."""
         return (await self.asend([bind(function, args, kwargs)]))[0]
 
-    async def aenqueue_many(self: Sends, calls: Iterable[Call]) -> list[Job]:
+    async def aenqueue_many(self: Sends, calls: Iterable[Call]) -> list[Job[Any]]:
         """Enqueue many bound tasks in one round trip; all are accepted, or none."""
         return await self.asend(list(calls))
 
-    async def asend(self: Sends, calls: Sequence[Call]) -> list[Job]:
+    async def asend(self: Sends, calls: Sequence[Call]) -> list[Job[Any]]:
         """Seal calls and deliver them; those that join a transaction of the caller's in its thread."""
         if not calls:
             return []

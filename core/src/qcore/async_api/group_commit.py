@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from qcore.async_api.loops import Serving, Waiting, answer
 from qcore.errors import BackendError, BackendRejected, PartlyEnqueued
@@ -34,14 +34,14 @@ class Sends(Producer, Protocol):
     def for_queue(self, name: str) -> Sends:
         """Return the one of another queue."""
 
-    def send_sealed(self, sealed: Sequence[Sealed]) -> list[Job]:
+    def send_sealed(self, sealed: Sequence[Sealed]) -> list[Job[Any]]:
         """Deliver sealed messages."""
 
-    async def asend(self, calls: Sequence[Call]) -> list[Job]:
+    async def asend(self, calls: Sequence[Call]) -> list[Job[Any]]:
         """Enqueue calls."""
 
 
-class Sending(Waiting[list[Job]]):
+class Sending(Waiting[list[Job[Any]]]):
     """Calls that a coroutine has enqueued, and the jobs it waits for."""
 
     __slots__ = ("app", "calls", "sealed")
@@ -59,7 +59,7 @@ class GroupCommit:
     def __init__(self) -> None:
         self._thread = Serving("qcore-enqueue", _serve)
 
-    async def send(self, app: Sends, calls: Sequence[Call]) -> list[Job]:
+    async def send(self, app: Sends, calls: Sequence[Call]) -> list[Job[Any]]:
         """Enqueue calls; all are accepted, or none, and each caller has its own error."""
         one = Sending(app, calls)
         self._thread.give(one)

@@ -132,7 +132,7 @@ def collected(values: list[Any]) -> list[Any]:
     return values
 
 
-def _call(step: Step | Job | Chain | Group | GroupJob | list[Any]) -> Call:
+def _call(step: Step | Job[Any] | Chain | Group | GroupJob | list[Any]) -> Call:
     if isinstance(step, Call):
         return step
     if isinstance(step, (Group, GroupJob)):

@@ -71,7 +71,7 @@ class FlowBuilder:
 
     def chain(self, calls: Sequence[Call], last: bytes, *, pipe_result: bool) -> list[Sealed]:
         """Return the first message of a chain; none if a hook skips a link."""
-        links = self._links(calls, last)
+        links = self._links(calls, last, pipe_result=pipe_result)
         return [self._first(calls, links, pipe_result, None)] if links else []
 
     def group(
@@ -96,11 +96,13 @@ class FlowBuilder:
         """
         built = []
         for index, (calls, pipe_result) in enumerate(members):
-            links = self._links(calls, member_id(flow, index))
+            links = self._links(calls, member_id(flow, index), pipe_result=pipe_result)
             if links:
                 built.append((index, calls, links, pipe_result))
         ends = [links[-1] for _, _, links, _ in built]
-        last = None if callback is None else link_of(self._runtime, callback, callback_id(flow), ends)
+        last = None if callback is None else link_of(
+            self._runtime, callback, callback_id(flow), ends, passed=1
+        )
         if last is not None and callback is not None:
             _check_size(callback.name, len(last.arguments), len(built))
         sealed = []
@@ -113,11 +115,11 @@ class FlowBuilder:
             sealed.append(self._sealed(callback, message))
         return sealed
 
-    def _links(self, calls: Sequence[Call], last: bytes) -> list[Link]:
+    def _links(self, calls: Sequence[Call], last: bytes, *, pipe_result: bool) -> list[Link]:
         """Return the links of a chain; none if a hook skips one, because the others need it."""
         made: list[Link] = []
         for call, id_ in zip(calls, chain_ids(last, len(calls)), strict=True):
-            link = link_of(self._runtime, call, id_, made[-1:])
+            link = link_of(self._runtime, call, id_, made[-1:], passed=int(pipe_result and bool(made)))
             if link is None:
                 return []
             made.append(link)

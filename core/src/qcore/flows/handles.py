@@ -22,12 +22,12 @@ _ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
 _UNRUN: Final = frozenset({Kind.SKIPPED.value, Kind.CANCELLED.value})
 
 
-class ChainJob(Job):
+class ChainJob(Job[Any]):
     """A handle on a chain: the last link's result is the chain's."""
 
     __slots__ = ("jobs",)
 
-    def __init__(self, app: Producer, jobs: Sequence[Job]) -> None:
+    def __init__(self, app: Producer, jobs: Sequence[Job[Any]]) -> None:
         super().__init__(app, jobs[-1].id)
         #: one for each link
         self.jobs = tuple(jobs)
@@ -67,7 +67,7 @@ class GroupJob:
 
     __slots__ = ("_app", "id", "jobs")
 
-    def __init__(self, app: Producer, id: str, jobs: Sequence[Job]) -> None:
+    def __init__(self, app: Producer, id: str, jobs: Sequence[Job[Any]]) -> None:
         self._app = app
         #: 32 hexadecimal digits
         self.id = id
@@ -138,14 +138,14 @@ class GroupJob:
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[Job[Any]]:
         return iter(self.jobs)
 
     def __repr__(self) -> str:
         return f"<GroupJob {self.id} of {counted(len(self.jobs), 'member')}>"
 
 
-class CallbackJob(Job):
+class CallbackJob(Job[Any]):
     """A handle on the callback of a group: its result is the result of the whole."""
 
     __slots__ = ("members",)
@@ -168,7 +168,7 @@ class CallbackJob(Job):
         return f"<CallbackJob {self.id} behind {counted(len(self.members), 'member')}>"
 
 
-def _jobs(job: Job) -> Sequence[Job]:
+def _jobs(job: Job[Any]) -> Sequence[Job[Any]]:
     return job.jobs if isinstance(job, ChainJob) else (job,)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import attrs
 import msgspec
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from qcore.model import Outgoing
+    from qcore_names.signatures import Check
 
 
 class Unset:
@@ -182,6 +183,32 @@ class Options:
         )
 
 
+class TaskOptions(TypedDict, total=False):
+    """The fields of `Options` as keyword arguments, for type checkers."""
+
+    delay: float
+    timeout: float | None
+    retry: Retry | None
+    max_crashes: int | None
+    at_most_once: bool | None
+    ack_failure: bool | None
+    save: bool | None
+    result_ttl: float | None
+    group: str | None
+    label: str | None
+    expires: float
+    sync: bool | None
+    hook: Callable[..., Any] | str | None
+    queue: str | None
+    unique: bool | str
+    unique_for: float | None
+    concurrency: int | None
+    rate: tuple[int, float] | str | None
+    limit_key: str | None
+    continue_on_failure: bool
+    connection: Any
+
+
 #: Why calls that are enqueued together are refused.
 ONE_CONNECTION: Final = (
     "calls that are enqueued together have one transaction, and these have different connection=; enqueue"
@@ -240,6 +267,8 @@ class Call(msgspec.Struct, frozen=True):
     options: Options
     #: the head, encoded once for all calls with these options
     head: bytes
+    #: checks its arguments when it is enqueued; None = nothing is known of the function
+    check: Check | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):

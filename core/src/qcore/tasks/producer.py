@@ -35,6 +35,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
         NotSupported: an option asks for what the broker cannot do.
+        TypeError: the function does not take these arguments.
 
     """
     dumps = runtime.serializer.dumps
@@ -58,6 +59,8 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
                     sealed.append(Sealed(call, Outgoing(id_, b""), sync=False, skipped=True))
                     continue
                 call = changed
+            if call.check is not None:
+                call.check(call.args, call.kwargs)
             head, options = call.head, call.options
             if options is not known:
                 # Calls of one task share their options, so they are evaluated once.
@@ -126,17 +129,21 @@ def _special(runtime: Runtime, call: Call) -> tuple[str, bytes]:
     ) if unique and options.unique_for is None else b""
 
 
-def link_of(runtime: Runtime, call: Call, id: bytes, after: Sequence[Link] = ()) -> Link | None:
+def link_of(
+    runtime: Runtime, call: Call, id: bytes, after: Sequence[Link] = (), passed: int = 0
+) -> Link | None:
     """Return a call as a message that is not signed yet, None if a hook skips it.
 
     Args:
         runtime: of the queue it is for.
         call: what to do.
-        id: of the message.
+        id: of the task, 16 bytes.
         after: what has to end before it is enqueued; hooks get the headers of these.
+        passed: how many arguments it is given before its own, by what ends before it.
 
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
+        TypeError: the function does not take these arguments.
 
     """
     check_repetition(runtime.config, call.options)
@@ -147,6 +154,8 @@ def link_of(runtime: Runtime, call: Call, id: bytes, after: Sequence[Link] = ())
         if changed is None:
             return None
         call = changed
+    if call.check is not None:
+        call.check(call.args, call.kwargs, passed)
     options = call.options
     _route(runtime, options)
     if options.unique:
@@ -198,4 +207,4 @@ def _hooked(  # noqa: PLR0917 - what an event is made of
     if event.task.group != task.group:
         options = with_options(options, {"group": event.task.group})
     head = options.head(call.name, event.headers)
-    return Call(call.name, tuple(event.task.args), event.task.kwargs, options, head)
+    return Call(call.name, tuple(event.task.args), event.task.kwargs, options, head, call.check)

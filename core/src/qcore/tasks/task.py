@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
+import weakref
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from qcore.errors import TaskNameError
 from qcore.tasks.call import DEFAULT, Call, Options, merge_options, with_options
 from qcore_names.identity import refuse_methods, refuse_stand_ins
-from qcore_names.resolve import name_of
+from qcore_names.resolve import imported, name_of
+from qcore_names.signatures import check_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from typing import Unpack
 
     from qcore.model import Result
     from qcore.runtime import Runtime
     from qcore.status import TaskStatus
-    from qcore.tasks.call import Sealed
+    from qcore.tasks.call import Sealed, TaskOptions
+    from qcore_names.signatures import Check
 
 #: digits of a task's id; `bytes.fromhex` would accept fewer, and blanks
 _DIGITS: Final = 32
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 
+#: checks of functions that are enqueued without being declared
+_CHECKS: Final[weakref.WeakKeyDictionary[Callable[..., Any], Check | None]] = weakref.WeakKeyDictionary()
+
 _P = ParamSpec("_P")
-_R = TypeVar("_R")
+_T = TypeVar("_T")
+_R_co = TypeVar("_R_co", covariant=True)
 
 
 class ReadsResults(Protocol):
@@ -62,10 +70,10 @@ class Producer(Protocol):
     def for_queue(self, name: str) -> Producer:
         """Return the producer of another queue; an empty name is this one."""
 
-    def send(self, calls: Sequence[Call], /) -> list[Job]:
+    def send(self, calls: Sequence[Call], /) -> list[Job[Any]]:
         """Enqueue calls."""
 
-    async def asend(self, calls: Sequence[Call], /) -> list[Job]:
+    async def asend(self, calls: Sequence[Call], /) -> list[Job[Any]]:
         """Enqueue calls."""
 
     def send_flow(self, sealed: Sequence[Sealed], *, delays: bool) -> None:
@@ -81,8 +89,8 @@ class Producer(Protocol):
         """Return the state of a task."""
 
 
-class Job:
-    """A handle of one enqueued task."""
+class Job(Generic[_R_co]):
+    """A handle of one enqueued task, `Job[int]` of one that returns an int."""
 
     __slots__ = ("_app", "duplicate", "id")
 
@@ -93,9 +101,10 @@ class Job:
         #: nothing was enqueued: this is a handle on the task that holds the same `unique` key
         self.duplicate = duplicate
 
-    def result(self, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
+    def result(self, wait: float = 0.0) -> _R_co:
         """Return what the task returned; see `App.results.get`."""
-        return self._app.results.get(self.id, wait)
+        value: _R_co = self._app.results.get(self.id, wait)
+        return value
 
     def fetch(self, wait: float = 0.0) -> Result | None:
         """Return the whole `Result`; see `App.results.fetch`."""
@@ -113,9 +122,10 @@ class Job:
         """Return the state of the task; see `App.status`."""
         return self._app.status(self.id)
 
-    async def aresult(self, wait: float = 0.0) -> Any:  # noqa: ANN401 - whatever the task returned
+    async def aresult(self, wait: float = 0.0) -> _R_co:
         """Return what the task returned, without blocking the event loop; see `result`."""
-        return await self._app.results.aget(self.id, wait)
+        value: _R_co = await self._app.results.aget(self.id, wait)
+        return value
 
     async def afetch(self, wait: float = 0.0) -> Result | None:
         """Return the whole `Result`, without blocking the event loop; see `fetch`."""
@@ -155,10 +165,10 @@ def id_of(task_id: object) -> bytes:
     return bytes.fromhex(task_id)
 
 
-class Sender(Generic[_P, _R]):
+class Sender(Generic[_P, _R_co]):
     """A task with options, to enqueue or to bind arguments to."""
 
-    def __init__(self, app: Producer, function: Callable[_P, _R], name: str, options: Options) -> None:
+    def __init__(self, app: Producer, function: Callable[_P, _R_co], name: str, options: Options) -> None:
         self._app = app
         self._function = function
         self.options = options
@@ -167,43 +177,62 @@ class Sender(Generic[_P, _R]):
         self._head = options.head(name)
         #: whether its name was seen to lead to its function, which is looked at once
         self._leads_here = False
+        self._check: Check | None = None
 
-    def enqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job:
+    @overload
+    def enqueue(
+        self: Sender[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> Job[_T]: ...
+
+    @overload
+    def enqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job[_R_co]: ...
+
+    def enqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job[Any]:
         """Enqueue the task.
 
         Raises:
             EncodeError: an argument cannot be serialised; the message names it.
             BackendUnavailable: the broker does not answer.
             TaskNameError: its name leads to another function by now.
+            TypeError: the function does not take these arguments.
 
         """
         if not self._leads_here:
-            self._check_name()
-        return self._app.send([Call(self.name, args, kwargs, self.options, self._head)])[0]
+            self._look_at_function()
+        return self._app.send([Call(self.name, args, kwargs, self.options, self._head, self._check)])[0]
 
-    async def aenqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job:
+    @overload
+    async def aenqueue(
+        self: Sender[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> Job[_T]: ...
+
+    @overload
+    async def aenqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job[_R_co]: ...
+
+    async def aenqueue(self, *args: _P.args, **kwargs: _P.kwargs) -> Job[Any]:
         """Enqueue the task, without blocking the event loop; see `enqueue`."""
         return (await self._app.asend([self.bind(*args, **kwargs)]))[0]
 
     def bind(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
         """Return a call of the task, for `App.enqueue_many`."""
         if not self._leads_here:
-            self._check_name()
-        return Call(self.name, args, kwargs, self.options, self._head)
+            self._look_at_function()
+        return Call(self.name, args, kwargs, self.options, self._head, self._check)
 
-    def using(self, **options: Any) -> Sender[_P, _R]:
+    def using(self, **options: Unpack[TaskOptions]) -> Sender[_P, _R_co]:
         """Return this task with other options, the fields of `Options`."""
         return Sender(self._app, self._function, self.name, with_options(self.options, options))
 
-    def _check_name(self) -> None:
+    def _look_at_function(self) -> None:
         refuse_stand_ins(self._function, self.name)
+        self._check = check_of(self._function, self.name)
         self._leads_here = True
 
 
-class Task(Sender[_P, _R]):
+class Task(Sender[_P, _R_co]):
     """A function that is declared as a task; calling it runs it in this process."""
 
-    def __init__(self, app: Producer, function: Callable[_P, _R], name: str, options: Options) -> None:
+    def __init__(self, app: Producer, function: Callable[_P, _R_co], name: str, options: Options) -> None:
         refuse_methods(function)
         #: of a class, but without need of an object
         self._is_static = isinstance(function, staticmethod)
@@ -217,7 +246,7 @@ class Task(Sender[_P, _R]):
         #: how many crashes it may have, read by workers; None = see the configuration
         self.__qcore_max_crashes__ = options.max_crashes
 
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
         """Call the function in this process."""
         return self._function(*args, **kwargs)
 
@@ -250,11 +279,31 @@ def bind(
     """
     if isinstance(function, Sender):
         if not function._leads_here:  # noqa: SLF001 - of this module
-            function._check_name()  # noqa: SLF001 - of this module
+            function._look_at_function()  # noqa: SLF001 - of this module
         # The declared task's own options hold where the call gives none.
         merged = function.options if options is DEFAULT else merge_options(function.options, options)
-        return Call(function.name, args, kwargs, merged, merged.head(function.name))
+        check = function._check  # noqa: SLF001 - of this module
+        return Call(function.name, args, kwargs, merged, merged.head(function.name), check)
     name = name_of(function)
-    if not isinstance(function, str):
+    if isinstance(function, str):
+        # Undeclared, or declared by a module that this process has imported.
+        found = imported(name)
+        check = _check_of(found._function if isinstance(found, Task) else found, name)  # noqa: SLF001 - as above
+    else:
         refuse_stand_ins(function, name)
-    return Call(name, args, kwargs, options, options.head(name))
+        check = _check_of(function, name)
+    return Call(name, args, kwargs, options, options.head(name), check)
+
+
+def _check_of(function: Callable[..., Any] | None, name: str) -> Check | None:
+    """Return what checks the arguments of a function that is not declared; it is made once."""
+    if function is None:
+        return None
+    try:
+        return _CHECKS[function]
+    except KeyError:
+        check = _CHECKS[function] = check_of(function, name)
+        return check
+    except TypeError:
+        # It can be neither hashed nor referenced weakly.
+        return check_of(function, name)

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import transaction
 
@@ -106,11 +106,11 @@ class Through:
         """Return the producer of another queue, with the same broker."""
         return Through(self._app.for_queue(name), self._broker)
 
-    def send(self, calls: Sequence[Call], /) -> list[Job]:
+    def send(self, calls: Sequence[Call], /) -> list[Job[Any]]:
         """Enqueue calls."""
         return self._app.send(calls, self._broker)
 
-    async def asend(self, calls: Sequence[Call], /) -> list[Job]:
+    async def asend(self, calls: Sequence[Call], /) -> list[Job[Any]]:
         """Enqueue calls."""
         return await asyncio.to_thread(self.send, calls)
 

@@ -89,7 +89,7 @@ def _forged(app: App, key: str) -> list[bytes]:
     return [b"1", ours, app.runtime.status_sealer.seal(key.encode(), b""), strange]
 
 
-def _forge_a_cancellation(app: App) -> Job:
+def _forge_a_cancellation(app: App) -> Job[Any]:
     job = app.enqueue("math.sqrt", 4)
     key = cancel_key(bytes.fromhex(job.id))
     with app.runtime.coordination_stores.connection() as store:
