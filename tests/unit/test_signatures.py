@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore import App, Chain, Config
+from qcore.errors import ScheduleError
 from qcore.tasks.call import Options, TaskOptions
 from qcore.testing import captured
 from qcore_names.signatures import check_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 app = App(Config.from_dict({"name": "signatures", "secret_key": "k" * 32}))
 
@@ -72,6 +74,11 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: app.group([add.bind(1), Chain([add.bind()])]).enqueue(), "add cannot be called"),  # type: ignore[call-arg]
     (lambda: app.group([add.bind(1)]).then((plain, (1,))), "plain cannot be called"),
 ]
+WRONG_SCHEDULES: list[Any] = [
+    {"args": (1, 2, 3)},
+    {"y": 1},
+    {"x": 1, "intended_date_kwarg": "date"},
+]
 
 
 @pytest.mark.parametrize(("enqueue", "message"), WRONG)
@@ -81,6 +88,31 @@ def test_wrong_arguments_are_refused_at_the_call(enqueue: Callable[[], object], 
         enqueue()
 
     assert not list(calls)
+
+
+@pytest.mark.parametrize("wrong", WRONG_SCHEDULES)
+def test_a_schedule_with_wrong_arguments_is_refused(wrong: dict[str, Any]) -> None:
+    """It would fail at each of its slots."""
+    given = dict(wrong)
+    with pytest.raises(ScheduleError, match="schedule 'nightly': .*add cannot be called like this"):
+        app.schedules.create(add, *given.pop("args", ()), name="nightly", every=60, **given)
+
+
+def test_a_schedule_may_be_given_its_slot(tmp_path: Path) -> None:
+    """What a slot adds counts."""
+    there = App(
+        Config.from_dict({"name": "s", "secret_key": "k" * 32, "sqlite": {"path": str(tmp_path / "q.db")}})
+    )
+
+    assert there.schedules.create(plain, name="nightly", every=60, intended_date_kwarg="x")
+
+
+def test_a_call_of_django_q_is_a_failed_task() -> None:
+    """Nothing is checked where it is enqueued, as there."""
+    with captured(app) as calls:
+        app.async_task(plain, 1, 2, 3)
+
+    assert calls
 
 
 def test_what_a_function_takes_is_enqueued() -> None:

@@ -203,7 +203,8 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
         """
         given, kwargs = lift_options(q_options, kwargs)
         broker, chain = given.pop("broker", None), given.pop("chain", None)
-        call = bind(func, args, kwargs, options_from_django_q(given))
+        # Django-Q checks no arguments here: a wrong call is a failed task.
+        call = bind(func, args, kwargs, options_from_django_q(given), checked=False)
         if chain and broker is not None:
             msg = "async_task: broker= takes one message, and the links of chain= are enqueued by workers"
             raise NotSupported(msg)

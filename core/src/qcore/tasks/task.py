@@ -270,8 +270,17 @@ def bind(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     options: Options = DEFAULT,
+    *,
+    checked: bool = True,
 ) -> Call:
     """Return a call of a declared task, or of any function by object or by dotted name.
+
+    Args:
+        function: what to call.
+        args: what it is given by position.
+        kwargs: what it is given by name.
+        options: of the call; those of a declared task hold where these are not set.
+        checked: whether its arguments are compared with what the function takes when it is enqueued.
 
     Raises:
         TaskNameError: a worker could not import the function.
@@ -282,16 +291,16 @@ def bind(
             function._look_at_function()  # noqa: SLF001 - of this module
         # The declared task's own options hold where the call gives none.
         merged = function.options if options is DEFAULT else merge_options(function.options, options)
-        check = function._check  # noqa: SLF001 - of this module
+        check = function._check if checked else None  # noqa: SLF001 - of this module
         return Call(function.name, args, kwargs, merged, merged.head(function.name), check)
     name = name_of(function)
     if isinstance(function, str):
         # Undeclared, or declared by a module that this process has imported.
-        found = imported(name)
+        found = imported(name) if checked else None
         check = _check_of(found._function if isinstance(found, Task) else found, name)  # noqa: SLF001 - as above
     else:
         refuse_stand_ins(function, name)
-        check = _check_of(function, name)
+        check = _check_of(function, name) if checked else None
     return Call(name, args, kwargs, options, options.head(name), check)
 
 

@@ -57,7 +57,8 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     options, kwargs = lifted(kwargs)
     given = Given.taken(options)
     chain = options.pop("chain", None)
-    call = bind(func, args, kwargs, options_of(options))
+    # As in Django-Q, a wrong call is a failed task, and no error here.
+    call = bind(func, args, kwargs, options_of(options), checked=False)
     with given.delivering():
         if not chain:
             return given.producer(app).send([call])[0].id
@@ -77,7 +78,10 @@ def async_iter(func: Callable[..., Any] | str, args_iter: Iterable[Any], **kwarg
         options_of({key: options[key] for key in options if key not in _WHOLE}), {"save": False}
     )
     whole = with_options(options_of(options), {"save": True})
-    calls = [bind(func, item if isinstance(item, tuple) else (item,), kwargs, part) for item in args_iter]
+    calls = [
+        bind(func, item if isinstance(item, tuple) else (item,), kwargs, part, checked=False)
+        for item in args_iter
+    ]
     with given.delivering():
         return group_of(given.producer(app), calls).then(bind(COLLECTED, (), {}, whole)).id
 

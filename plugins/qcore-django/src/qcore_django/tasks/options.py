@@ -88,7 +88,7 @@ def link_of(step: Any, above: Mapping[str, Any]) -> Call:  # noqa: ANN401 - see 
     options, kwargs = lifted(kwargs)
     for key in ("broker", "chain", "on_commit"):
         options.pop(key, None)  # the chain's
-    return bind(function, tuple(args), kwargs, options_of({**options, **above}))
+    return bind(function, tuple(args), kwargs, options_of({**options, **above}), checked=False)
 
 
 def _parts(step: Any) -> tuple[Callable[..., Any] | str, Sequence[Any], Mapping[str, Any]]:  # noqa: ANN401 - see there
