@@ -94,7 +94,7 @@ def test_wrong_arguments_are_refused_at_the_call(enqueue: Callable[[], object], 
 def test_a_schedule_with_wrong_arguments_is_refused(wrong: dict[str, Any]) -> None:
     """It would fail at each of its slots."""
     given = dict(wrong)
-    with pytest.raises(ScheduleError, match="schedule 'nightly': .*add cannot be called like this"):
+    with pytest.raises(ScheduleError, match=r"schedule 'nightly': .*add cannot be called like this"):
         app.schedules.create(add, *given.pop("args", ()), name="nightly", every=60, **given)
 
 
@@ -104,7 +104,9 @@ def test_a_schedule_may_be_given_its_slot(tmp_path: Path) -> None:
         Config.from_dict({"name": "s", "secret_key": "k" * 32, "sqlite": {"path": str(tmp_path / "q.db")}})
     )
 
-    assert there.schedules.create(plain, name="nightly", every=60, intended_date_kwarg="x")
+    there.schedules.create(plain, name="nightly", every=60, intended_date_kwarg="x")
+
+    assert [one.name for one in there.schedules.list()] == ["nightly"]
 
 
 def test_a_call_of_django_q_is_a_failed_task() -> None:

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from qcore.model import Result
-from qcore_values.data import SCALARS, as_data, fields_of, is_named_tuple
+from qcore_values.data import SCALARS, as_data, fields_of, is_model, is_named_tuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,10 +43,14 @@ def convert_arguments(
     if not wanted:
         return None
     structure = _structure()
+    # A TypedDict cannot be asked whether a value is one.
+    classes = {
+        name for name, hint in wanted.items() if isinstance(hint, type) and not typing.is_typeddict(hint)
+    }
 
     def convert_one(value: object, name: str) -> object:
         hint = wanted.get(name)
-        if hint is None or (isinstance(hint, type) and isinstance(value, hint)):
+        if hint is None or (name in classes and isinstance(value, hint)):
             return value
         return structure(value, hint)
 
@@ -145,6 +149,9 @@ def _same(one: Any, other: Any) -> bool:  # noqa: ANN401 - whatever a user passe
         )
     names = fields_of(kind)
     if names is not None:
+        if is_model(kind) and one != other:
+            # It has private attributes.
+            return False
         return all(_same(getattr(one, name), getattr(other, name)) for name in names)
     # Not a number is not equal to itself.
     return bool(one == other or (one != one and other != other))  # noqa: PLR0124 - see above
@@ -172,11 +179,19 @@ def _structure() -> Callable[[Any, Any], Any]:
         return kind(**{name: structure(item, hints[name]) for name, item in value.items()})
 
     converter.register_structure_hook_func(_is_struct, struct)
+    converter.register_structure_hook_func(is_model, _model)
     converter.register_structure_hook_func(
         lambda kind: isinstance(kind, type) and is_named_tuple(kind), named_tuple
     )
     converter.register_structure_hook_func(_is_scalar_subclass, lambda value, kind: kind(value))
     return structure
+
+
+def _model(value: Any, kind: Any) -> Any:  # noqa: ANN401 - of pydantic's
+    """Return a model by its own rules; its fields are named as in Python, whatever aliases they have."""
+    if isinstance(value, kind):
+        return value
+    return kind.model_validate(value, by_name=True, strict=False)
 
 
 def _as_it_is(value: object, kind: type) -> object:
@@ -201,5 +216,12 @@ def _needs_conversion(hint: object) -> bool:
     if isinstance(hint, type) and hint not in _PLAIN:
         if issubclass(hint, enum.Enum) or is_named_tuple(hint) or _is_scalar_subclass(hint):
             return True
-        return attrs.has(hint) or dataclasses.is_dataclass(hint) or issubclass(hint, msgspec.Struct)
+        if typing.is_typeddict(hint):
+            return any(map(_needs_conversion, typing.get_type_hints(hint).values()))
+        return (
+            attrs.has(hint)
+            or dataclasses.is_dataclass(hint)
+            or issubclass(hint, msgspec.Struct)
+            or is_model(hint)
+        )
     return any(_needs_conversion(inner) for inner in typing.get_args(hint))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -21,14 +22,22 @@ _OR_ANNOTATE: Final = "or annotate the parameter or the return value with its ty
 
 
 def fields_of(kind: type) -> Sequence[str] | None:
-    """Return the names of the fields of a dataclass, attrs class or msgspec struct, else None."""
+    """Return the names of the fields of a class of dataclasses, attrs, msgspec or pydantic, else None."""
     if issubclass(kind, msgspec.Struct):
         return kind.__struct_fields__
     if attrs.has(kind):
         return [field.name for field in attrs.fields(kind)]
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
+    if is_model(kind):
+        return list(kind.model_fields)  # type: ignore[attr-defined]  # of pydantic's, see `is_model`
     return None
+
+
+def is_model(kind: object) -> bool:
+    """Return whether a type is a model of pydantic, which is not imported for it."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
 
 def is_named_tuple(kind: type) -> bool:
@@ -47,10 +56,25 @@ def as_data(value: Any) -> Any:  # noqa: ANN401 - whatever a user passes
         return {as_data(key): as_data(item) for key, item in value.items()}
     if is_named_tuple(kind):
         return tuple(map(as_data, value))
+    if is_model(kind):
+        return _model_data(value)
     names = fields_of(kind)
     if names is not None:
         return {name: as_data(getattr(value, name)) for name in names}
     return _exact(value, _base(kind, SCALARS))
+
+
+def _model_data(model: Any) -> Any:  # noqa: ANN401 - of pydantic's
+    """Return what makes an equal model, as a rule of the fields alone that it was given."""
+    if hasattr(model, "root") and getattr(type(model), "__pydantic_root_model__", False):
+        return as_data(model.root)
+    data = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        # A default that is made anew each time, such as an id, is sent.
+        if name in model.model_fields_set or value != field.get_default(call_default_factory=True):
+            data[name] = as_data(value)
+    return data | {name: as_data(value) for name, value in (model.model_extra or {}).items()}
 
 
 def why_not(value: object) -> str:

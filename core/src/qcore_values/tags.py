@@ -6,6 +6,7 @@ import base64
 import collections
 import datetime as dt
 import decimal
+import pathlib
 import uuid
 import zoneinfo
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -159,6 +160,10 @@ TAGS = (
     Tag("counter", 17, collections.Counter, _pairs, lambda pairs: collections.Counter(_read_dict(pairs))),
     Tag("defaultdict", 18, collections.defaultdict, _write_defaultdict, _read_defaultdict),
     Tag("deque", 19, collections.deque, lambda v: [list(v), v.maxlen], _read_deque),
+    # a path of this machine's kind; where there is another kind, it is one of that kind
+    Tag("path", 21, type(pathlib.Path()), str, pathlib.Path),
+    Tag("posixpath", 22, pathlib.PurePosixPath, str, pathlib.PurePosixPath),
+    Tag("windowspath", 23, pathlib.PureWindowsPath, str, pathlib.PureWindowsPath),
     Tag("foreign", 20, Written, lambda v: [v.name, v.data], read_foreign),
 )
 BY_NAME: Final = {tag.name: tag for tag in TAGS}
