@@ -42,7 +42,7 @@ class Shop:
         made = ModuleType(name)
         for task, schedule in schedules.items():
 
-            def function(*args: Any) -> None: ...
+            def function(*args: Any, deep: bool = False) -> None: ...
 
             function.__module__, function.__qualname__ = name, task
             vars(made)[task] = self.app.task(schedule=schedule)(function)

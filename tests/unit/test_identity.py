@@ -100,7 +100,7 @@ def test_a_callable_that_would_lose_its_object_is_refused(app: App, function: An
 def test_a_callable_that_can_be_imported_leads_to_itself(app: App, function: Any) -> None:
     """A class method runs on the class that it was taken from."""
     with captured(app) as seen:
-        app.enqueue(function)
+        app.async_task(function)
 
     found = resolve(name_of(function), ["*"])
     assert found == function
