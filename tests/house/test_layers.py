@@ -105,11 +105,12 @@ ROOMS: Final = {
     ),
     "tasks": (
         {"producer"},
+        {"strict"},
         {"task", "execute", "unique", "django_q", "arguments"},
         {"outcomes"},
         {"current"},
         {"call", "plan"},
-        {"tracebacks", "limits", "transaction", "run_hooks"},
+        {"tracebacks", "limits", "transaction", "run_hooks", "option_types"},
         {"limit_backoff"},
     ),
     "settings": (

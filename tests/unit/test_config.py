@@ -95,6 +95,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "poll": 0.2,
         "cached": False,
         "scheduler": True,
+        "strict": False,
         "error_reporter": {},
         "cpu_affinity": 0,
         "broker_class": None,
@@ -160,6 +161,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         ("cached", True, True),
         ("cached", 60, 60.0),
         ("scheduler", False, False),
+        ("strict", True, True),
         ("error_reporter", {"tracker": {"token": "x"}}, {"tracker": {"token": "x"}}),
         ("error_reporter", None, {}),
         ("cpu_affinity", 3, 3),
@@ -261,6 +263,7 @@ WRONG = [
     ("catch_up_limit", 0, f"got 0; {WHOLE} 1 or more; 1000 suits most"),
     ("catch_up_window", 0, f"got 0; {SECONDS}, more than 0; leave it out for no window"),
     ("scheduler", "on", f"got 'on'; {FLAG}"),
+    ("strict", "on", f"got 'on'; {FLAG}"),
     ("error_reporter", "hunter2", f"got a text; {TABLES}"),
     (
         "error_reporter",

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from qcore import App, Chain, Config
 from qcore.errors import ScheduleError
-from qcore.tasks.call import Options, TaskOptions
+from qcore.tasks.call import Options
+from qcore.tasks.option_types import TaskOptions
 from qcore.testing import captured
 from qcore_names.signatures import check_of
 
@@ -60,18 +61,18 @@ async def waits(x: int) -> int:
 
 WRONG: list[tuple[Any, str]] = [
     (add.enqueue, "add cannot be called like this: missing a required argument: 'x'"),
-    (lambda: add.enqueue(1, 2, 3), r"too many positional arguments; it takes \(x, y=..., \*, z=...\)"),  # type: ignore[call-arg]
-    (lambda: add.enqueue(1, w=2), "unexpected keyword argument 'w'"),  # type: ignore[call-arg]
-    (lambda: add.enqueue(1, x=2), "multiple values for argument 'x'"),  # type: ignore[misc]
+    (lambda: add.enqueue(1, 2, 3), r"too many positional arguments; it takes \(x, y=..., \*, z=...\)"),  # type: ignore[call-arg]  # what is refused
+    (lambda: add.enqueue(1, w=2), "unexpected keyword argument 'w'"),  # type: ignore[call-arg]  # what is refused
+    (lambda: add.enqueue(1, x=2), "multiple values for argument 'x'"),  # type: ignore[misc]  # what is refused
     (waits.enqueue, "waits cannot be called"),
-    (lambda: app.enqueue(add), "add cannot be called"),  # type: ignore[call-overload]
-    (lambda: app.enqueue(plain, 1, 2), "plain cannot be called"),  # type: ignore[call-overload]
+    (lambda: app.enqueue(add), "add cannot be called"),  # type: ignore[call-overload]  # what is refused
+    (lambda: app.enqueue(plain, 1, 2), "plain cannot be called"),  # type: ignore[call-overload]  # what is refused
     (lambda: app.enqueue(f"{__name__}.plain", 1, 2), "plain cannot be called"),
     (lambda: app.enqueue(f"{__name__}.add", y=2), "add cannot be called"),
-    (lambda: app.enqueue_many([add.bind(1), add.bind()]), "add cannot be called"),  # type: ignore[call-arg]
-    (lambda: app.chain([add.bind(1), add.bind()]), "add cannot be called"),  # type: ignore[call-arg]
+    (lambda: app.enqueue_many([add.bind(1), add.bind()]), "add cannot be called"),  # type: ignore[call-arg]  # what is refused
+    (lambda: app.chain([add.bind(1), add.bind()]), "add cannot be called"),  # type: ignore[call-arg]  # what is refused
     (lambda: app.chain([add.bind(1), (plain, (1,))], pipe_result=True), "plain cannot be called"),
-    (lambda: app.group([add.bind(1), Chain([add.bind()])]).enqueue(), "add cannot be called"),  # type: ignore[call-arg]
+    (lambda: app.group([add.bind(1), Chain([add.bind()])]).enqueue(), "add cannot be called"),  # type: ignore[call-arg]  # what is refused
     (lambda: app.group([add.bind(1)]).then((plain, (1,))), "plain cannot be called"),
 ]
 WRONG_SCHEDULES: list[Any] = [

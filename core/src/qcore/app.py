@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from qcore import control_api
 from qcore.async_api.app_api import EnqueuesAsync
 from qcore.config import Config
-from qcore.delivery import BrokerDelivery, DeliverySwitch, GivenBroker, deliver, partly_enqueued, send_apart
+from qcore.delivery import BrokerDelivery, DeliverySwitch, GivenBroker, send_apart, send_sealed
 from qcore.destination import destination
-from qcore.errors import BackendError, ImportedMainReached, NotSupported
+from qcore.errors import ImportedMainReached, NotSupported
 from qcore.flows.app_api import collect, group_of, start_chain
 from qcore.queue_api import HasWaiting, Queue
 from qcore.results_api import TaskResults
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker
     from qcore.plugins import Plugins
     from qcore.status import TaskStatus
-    from qcore.tasks.call import Call, Sealed, TaskOptions
+    from qcore.tasks.call import Call, Sealed
+    from qcore.tasks.option_types import Declared
     from qcore_calendar.when import When
 
 _P = ParamSpec("_P")
@@ -107,20 +108,11 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
         while self._runtimes:
             self._runtimes.popitem()[1].close()
 
-    # -- declaring ------------------------------------------------------------------------------
-
     @overload
     def task(self, function: Callable[_P, _R], /) -> Task[_P, _R]: ...
 
     @overload
-    def task(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        schedule: When | Sequence[When] | None = None,
-        **options: Unpack[TaskOptions],
-    ) -> Callable[[Callable[_P, _R]], Task[_P, _R]]: ...
+    def task(self, /, **options: Unpack[Declared]) -> Callable[[Callable[_P, _R]], Task[_P, _R]]: ...
 
     def task(
         self,
@@ -203,7 +195,6 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
         """
         given, kwargs = lift_options(q_options, kwargs)
         broker, chain = given.pop("broker", None), given.pop("chain", None)
-        # Django-Q checks no arguments here: a wrong call is a failed task.
         call = bind(func, args, kwargs, options_from_django_q(given), checked=False)
         if chain and broker is not None:
             msg = "async_task: broker= takes one message, and the links of chain= are enqueued by workers"
@@ -309,18 +300,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
 
     def send_sealed(self, sealed: Sequence[Sealed], broker: Broker | None = None) -> list[Job[Any]]:
         """Deliver sealed messages of this queue, those that no hook has skipped."""
-        wanted = [one for one in sealed if not one.skipped]
-        try:
-            if wanted:
-                delivery = self._switch.delivery if broker is None else GivenBroker(broker)
-                deliver(delivery, self.runtime, wanted)
-        except BackendError as exc:
-            if not exc.accepted:
-                raise
-            raise partly_enqueued(exc, self, sealed) from exc
-        if len(wanted) == len(sealed):
-            return [Job(self, one.message.id.hex()) for one in sealed]
-        return [Job(self, one.message.id.hex(), duplicate=one.duplicate) for one in sealed]
+        return send_sealed(self, self._switch.delivery if broker is None else GivenBroker(broker), sealed)
 
     def send_flow(self, sealed: Sequence[Sealed], *, delays: bool) -> None:
         """Deliver the first messages of a chain or of a group of tasks."""

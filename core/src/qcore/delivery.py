@@ -161,6 +161,26 @@ def deliver(delivery: Delivery, runtime: Runtime, sealed: Sequence[Sealed]) -> N
         raise
 
 
+def send_sealed(app: Producer, delivery: Delivery, sealed: Sequence[Sealed]) -> list[Job[Any]]:
+    """Deliver sealed messages of one queue, those that no hook has skipped, and return a job for each.
+
+    Raises:
+        PartlyEnqueued: the broker accepted some of them.
+
+    """
+    wanted = [one for one in sealed if not one.skipped]
+    try:
+        if wanted:
+            deliver(delivery, app.runtime, wanted)
+    except BackendError as exc:
+        if not exc.accepted:
+            raise
+        raise partly_enqueued(exc, app, sealed) from exc
+    if len(wanted) == len(sealed):
+        return [Job(app, one.message.id.hex()) for one in sealed]
+    return [Job(app, one.message.id.hex(), duplicate=one.duplicate) for one in sealed]
+
+
 def partly_enqueued(error: BackendError, app: Producer, sealed: Sequence[Sealed]) -> PartlyEnqueued:
     """Return the error that has the jobs of the messages which the broker accepted all the same."""
     accepted = frozenset(error.accepted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ class Check(Protocol):
 
     def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any], passed: int = 0) -> None:
         """Raise TypeError if the function does not take them, after `passed` further ones in front."""
+
+
+#: checks of functions that are enqueued without being declared
+_CHECKS: Final[weakref.WeakKeyDictionary[Callable[..., Any], Check | None]] = weakref.WeakKeyDictionary()
 
 
 def check_of(function: Callable[..., Any], name: str) -> Check | None:
@@ -54,6 +59,20 @@ def check_of(function: Callable[..., Any], name: str) -> Check | None:
             raise TypeError(msg) from None
 
     return check
+
+
+def known_check(function: Callable[..., Any] | None, name: str) -> Check | None:
+    """Return what checks the arguments of a function that is not declared; it is made once."""
+    if function is None:
+        return None
+    try:
+        return _CHECKS[function]
+    except KeyError:
+        check = _CHECKS[function] = check_of(function, name)
+        return check
+    except TypeError:
+        # It can be neither hashed nor referenced weakly.
+        return check_of(function, name)
 
 
 def _needed_and_allowed(

@@ -106,6 +106,8 @@ class Options:
     scheduler: bool = _set(flag(), default=True)
     #: error reporters by name, each with its settings
     error_reporter: Mapping[str, Mapping[str, Any]] = _set(tables(), factory=dict, repr=False)
+    #: what is enqueued must be here, and its arguments of the annotated types
+    strict: bool = _set(flag(), default=False)
     #: CPUs each worker may use; 0 = all
     cpu_affinity: int = _set(integer(0, "0 lets a worker use every CPU", none=0, unit="CPUs"), default=0)
     #: dotted path of a subclass of qcore.interfaces.Broker, instead of a plugin's broker

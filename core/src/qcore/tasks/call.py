@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
@@ -125,6 +125,8 @@ class Options:
     limit_key: str | None = None
     #: continue the chain even if this task failed
     continue_on_failure: bool = False
+    #: check that the task is here and that its arguments are of the annotated types; None = as configured
+    strict: bool | None = None
     #: a connection to the broker's database: the task is enqueued by the transaction that is open on it
     connection: Any = attrs.field(default=None, repr=False)
 
@@ -181,32 +183,6 @@ class Options:
                 self.priority or None,
             )
         )
-
-
-class TaskOptions(TypedDict, total=False):
-    """The fields of `Options` as keyword arguments, for type checkers."""
-
-    delay: float
-    timeout: float | None
-    retry: Retry | None
-    max_crashes: int | None
-    at_most_once: bool | None
-    ack_failure: bool | None
-    save: bool | None
-    result_ttl: float | None
-    group: str | None
-    label: str | None
-    expires: float
-    sync: bool | None
-    hook: Callable[..., Any] | str | None
-    queue: str | None
-    unique: bool | str
-    unique_for: float | None
-    concurrency: int | None
-    rate: tuple[int, float] | str | None
-    limit_key: str | None
-    continue_on_failure: bool
-    connection: Any
 
 
 #: Why calls that are enqueued together are refused.
@@ -312,6 +288,7 @@ VALIDATORS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "rate": _rate,
     "limit_key": text,
     "continue_on_failure": boolean,
+    "strict": boolean,
 }
 #: the fields to check, with their defaults, which are valid
 _CHECKED: Final = tuple(

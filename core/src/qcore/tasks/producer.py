@@ -13,6 +13,7 @@ from qcore.messages.workflow import Link, WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.tasks.arguments import dump_arguments, dump_declared
 from qcore.tasks.call import IN_CONFIGURATION, Call, Sealed, Unset, refuse_second_run, with_options
+from qcore.tasks.strict import check_strictly
 from qcore.tasks.unique import check_limits, claim, key_of, release_keys
 from qcore_queues.refusal import refuse_routes
 
@@ -35,13 +36,12 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
         NotSupported: an option asks for what the broker cannot do.
+        TaskNameError: its name leads to no function here, and it is checked strictly.
         TypeError: the function does not take these arguments.
 
     """
-    dumps = runtime.serializer.dumps
-    code = runtime.serializer.code
-    seal = runtime.envelope.seal
-    hooks = runtime.pre_enqueue
+    dumps, code = runtime.serializer.dumps, runtime.serializer.code
+    seal, hooks = runtime.envelope.seal, runtime.pre_enqueue
     now = time.time_ns() // 1_000_000
     stamp = now.to_bytes(6, "big")
     noise = os.urandom(7 * len(calls))
@@ -70,9 +70,11 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
                 delay, joined = options.delay, options.connection
                 sync = runtime.config.sync if options.sync is None else options.sync
                 route = options.route if sync else _route(runtime, options)
+                strict = runtime.config.strict if options.strict is None else options.strict
                 plain = not options.unique and options.concurrency is None and options.rate is None
-            try:
-                # As `dump_arguments` does, without the cost of a call.
+            if strict:
+                check_strictly(call)
+            try:  # as `dump_arguments` does, without the cost of a call
                 if call.kwargs:
                     arguments = dumps([list(call.args), dict(call.kwargs)])
                 else:
@@ -158,6 +160,8 @@ def link_of(
         call.check(call.args, call.kwargs, passed)
     options = call.options
     _route(runtime, options)
+    if runtime.config.strict if options.strict is None else options.strict:
+        check_strictly(call, passed)
     if options.unique:
         msg = f"unique= of {call.name}: a link of a chain or member of a group cannot be skipped; drop it"
         raise NotSupported(msg)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from qcore.errors import TaskNameError
 from qcore.tasks.call import DEFAULT, Call, Options, merge_options, with_options
 from qcore_names.identity import refuse_methods, refuse_stand_ins
 from qcore_names.resolve import imported, name_of
-from qcore_names.signatures import check_of
+from qcore_names.signatures import check_of, known_check
+from qcore_names.unknown import SEEN, warn_of_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -19,15 +19,13 @@ if TYPE_CHECKING:
     from qcore.model import Result
     from qcore.runtime import Runtime
     from qcore.status import TaskStatus
-    from qcore.tasks.call import Sealed, TaskOptions
+    from qcore.tasks.call import Sealed
+    from qcore.tasks.option_types import TaskOptions
     from qcore_names.signatures import Check
 
 #: digits of a task's id; `bytes.fromhex` would accept fewer, and blanks
 _DIGITS: Final = 32
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
-
-#: checks of functions that are enqueued without being declared
-_CHECKS: Final[weakref.WeakKeyDictionary[Callable[..., Any], Check | None]] = weakref.WeakKeyDictionary()
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -295,24 +293,12 @@ def bind(
         return Call(function.name, args, kwargs, merged, merged.head(function.name), check)
     name = name_of(function)
     if isinstance(function, str):
+        if name not in SEEN:
+            warn_of_unknown(name)
         # Undeclared, or declared by a module that this process has imported.
         found = imported(name) if checked else None
-        check = _check_of(found._function if isinstance(found, Task) else found, name)  # noqa: SLF001 - as above
+        check = known_check(found._function if isinstance(found, Task) else found, name)  # noqa: SLF001 - as above
     else:
         refuse_stand_ins(function, name)
-        check = _check_of(function, name) if checked else None
+        check = known_check(function, name) if checked else None
     return Call(name, args, kwargs, options, options.head(name), check)
-
-
-def _check_of(function: Callable[..., Any] | None, name: str) -> Check | None:
-    """Return what checks the arguments of a function that is not declared; it is made once."""
-    if function is None:
-        return None
-    try:
-        return _CHECKS[function]
-    except KeyError:
-        check = _CHECKS[function] = check_of(function, name)
-        return check
-    except TypeError:
-        # It can be neither hashed nor referenced weakly.
-        return check_of(function, name)

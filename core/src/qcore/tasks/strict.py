@@ -1,0 +1,80 @@
+"""Decides whether arguments are of the annotated types."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import inspect
+import typing
+from typing import TYPE_CHECKING, Any, Final
+
+from qcore.errors import NotSupported, TaskNameError, TaskNotFound
+from qcore.tasks.task import Task
+from qcore_names.resolve import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from qcore.tasks.call import Call
+
+#: stands for an argument that is not known yet
+_PASSED: Final = object()
+
+
+def check_strictly(call: Call, passed: int = 0) -> None:
+    """Check that a task is here, and that its arguments are of the annotated types.
+
+    Args:
+        call: what is enqueued.
+        passed: how many arguments it is given before its own, by what ends before it.
+
+    Raises:
+        NotSupported: typeguard is not installed.
+        TaskNameError: its name leads to no function here.
+        TypeError: an argument is of another type.
+
+    """
+    if not _typeguard_there():
+        msg = "strict needs typeguard, which is not installed: pip install 'qcore[strict]'"
+        raise NotSupported(msg)
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type  # noqa: PLC0415 - of the extra
+
+    try:
+        function = resolve(call.name, None)
+    except TaskNotFound as exc:
+        raise TaskNameError(str(exc)) from exc
+    if isinstance(function, Task):
+        function = function._function  # noqa: SLF001 - what it declares
+    for name, value, hint in _hinted(function, call, passed):
+        try:
+            check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError as exc:
+            msg = f"argument {name!r} of {call.name} is not of its type: {exc}"
+            raise TypeError(msg) from None
+
+
+@functools.cache
+def _typeguard_there() -> bool:
+    return importlib.util.find_spec("typeguard") is not None
+
+
+def _hinted(function: Callable[..., Any], call: Call, passed: int) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, value and annotation of each argument that has one."""
+    try:
+        # A wrapper is looked at, not what it wraps.
+        bound = inspect.signature(function, follow_wrapped=False).bind_partial(
+            *(_PASSED,) * passed, *call.args, **call.kwargs
+        )
+        hints = typing.get_type_hints(function)
+    except Exception:  # noqa: BLE001 - builtins have no signature, and annotations may not resolve
+        return
+    for name, value in bound.arguments.items():
+        if name not in hints or value is _PASSED:
+            continue
+        kind = bound.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            yield from ((name, item, hints[name]) for item in value if item is not _PASSED)
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            yield from ((key, item, hints[name]) for key, item in value.items())
+        else:
+            yield name, value, hints[name]
