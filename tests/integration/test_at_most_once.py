@@ -115,9 +115,12 @@ def test_death_of_the_whole_cluster_does_not_run_it_again(land: Land, broker: st
     told = str(land.file("told"))
     hold = once(app, tasks.hold_on, hook=flow_tasks.hook, label=told)
     call = hold.bind(str(land.file()), str(land.file("gate")))
-    step = app.task(flow_tasks.step).using(hook=flow_tasks.hook, label=told).bind(told, "no")
+    step, after = (
+        app.task(one).using(hook=flow_tasks.hook, label=told).bind(told, "no")
+        for one in (flow_tasks.step, flow_tasks.after)
+    )
     alone, chain = app.enqueue_many([call])[0], app.chain([call, step])
-    app.group([call]).then(step)
+    app.group([call]).then(after)
     until(lambda: len(lines(land.file())) == 3)
 
     kill(cluster.pid or 0)
@@ -370,7 +373,7 @@ def test_interrupted_member_of_a_group_has_failed(land: Land) -> None:
     add = app.task(tasks.add)
 
     told = str(land.file("told"))
-    note = app.task(flow_tasks.step).using(hook=flow_tasks.hook, label=told)
+    note = app.task(flow_tasks.after).using(hook=flow_tasks.hook, label=told)
     app.group([add.bind(1, 2), fall.bind(str(land.file()))]).then(note.bind("", ""))
 
     until(lambda: lines(land.file("told")))

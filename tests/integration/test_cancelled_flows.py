@@ -78,12 +78,12 @@ def test_the_callback_of_cancelled_members_is_cancelled(land: Land) -> None:
 def test_a_large_group_is_cancelled_in_few_steps(land: Land) -> None:
     """Chains among its members too; of a member that has ended nothing is left to cancel."""
     app, cluster = land.both(ack_failures=True)
-    ended = [(flow_tasks.refuse, (str(land.file()),)), flow_tasks.double]
+    ended = [(flow_tasks.refuse, (str(land.file()),)), (flow_tasks.double, (1,))]
     first = app.group([ended]).enqueue()
     assert not final(first.jobs[0]).success
     assert cluster.stop()
     members = [(flow_tasks.double, (number,)) for number in range(1000)]
-    group = app.group([*members, [(flow_tasks.double, (1,)), flow_tasks.double]]).enqueue()
+    group = app.group([*members, [(flow_tasks.double, (1,)), (flow_tasks.double, (1,))]]).enqueue()
 
     assert first.cancel() == 0
     assert group.cancel() == 1001
