@@ -35,7 +35,9 @@ def check_strictly(call: Call, passed: int = 0) -> None:
 
     """
     if not _typeguard_there():
-        msg = "strict needs typeguard, which is not installed: pip install typeguard"
+        msg = (
+            "strict needs typeguard, which is not installed; in a clone of qcore, pip install ./core[strict]"
+        )
         raise NotSupported(msg)
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type  # noqa: PLC0415 - of the extra
 
