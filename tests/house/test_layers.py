@@ -110,7 +110,7 @@ ROOMS: Final = {
         {"outcomes"},
         {"current"},
         {"call", "plan"},
-        {"tracebacks", "limits", "transaction", "run_hooks", "option_types"},
+        {"tracebacks", "limits", "transaction", "run_hooks", "option_types", "rate"},
         {"limit_backoff"},
     ),
     "settings": (

@@ -50,7 +50,7 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     """
     name = when.name or call.name
     check_name(name)
-    _check_arguments(name, call, when.intended_date_kwarg)
+    messages.check_arguments(name, call, when.intended_date_kwarg)
     _check_options(call.options, call.options.concurrency, when.overlap)
     rule, zone_name = when.rule(), when.time_zone or runtime.config.time_zone
     where = rules.zone(zone_name)
@@ -300,16 +300,6 @@ def _edited_arguments(runtime: Runtime, name: str, body: Body, changes: Mapping[
     call = Call(read_head(body.head).name, tuple(args), kwargs, DEFAULT, body.head)
     arguments, code = dump_arguments(call, runtime.serializer), runtime.serializer.code
     return msgspec.structs.replace(body, arguments=arguments, named=bool(kwargs), serializer=code)
-
-
-def _check_arguments(name: str, call: Call, date_kwarg: str | None) -> None:
-    if call.check is None:
-        return
-    try:
-        call.check(call.args, call.kwargs if date_kwarg is None else {**call.kwargs, date_kwarg: ""})
-    except TypeError as exc:
-        msg = f"schedule {name!r}: {exc}"
-        raise ScheduleError(msg) from None
 
 
 def _check_options(options: Options, concurrency: int | None, overlap: str) -> None:

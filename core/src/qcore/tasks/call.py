@@ -9,6 +9,7 @@ import msgspec
 
 from qcore.messages.head import Head, encode_head
 from qcore.settle import Retry
+from qcore.tasks.rate import check_rate, counted_rate
 from qcore.validators import boolean, integer, refuse, seconds, text
 from qcore_names.resolve import name_of
 from qcore_queues import names
@@ -29,10 +30,6 @@ class Unset:
 
 
 UNSET: Final = Unset()
-
-
-#: seconds of the units of a rate
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _timeout(name: str, value: object) -> None:
@@ -59,23 +56,6 @@ def _unique(name: str, value: object) -> None:
         refuse(name, "True, False or a key", value, "a key is a text: pass str() of it")
     if value == "":
         msg = f"{name} must not be an empty key; True derives one from the task's name and arguments"
-        raise ValueError(msg)
-
-
-def _rate(name: str, value: object) -> None:
-    if isinstance(value, str):
-        number, slash, unit = value.partition("/")
-        whole = number.isascii() and number.isdigit() and 0 < int(number[:20]) < 2**63
-        if not (slash and whole and unit in _UNITS):
-            msg = f"not a rate: {value!r:.80}; write '10/s', '100/m', '5/h' or '1000/d', or (count, seconds)"
-            raise ValueError(msg)
-        return
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        refuse(name, "(count, seconds) or a text such as '10/s'", value, "pass both numbers")
-    integer(f"the count of {name}", value[0])
-    seconds(f"the time of {name}", value[1])
-    if not value[1]:
-        msg = f"the time of {name} must be above 0 seconds, got {value[1]!r}"
         raise ValueError(msg)
 
 
@@ -174,7 +154,7 @@ class Options:
                 hook_name(self.hook),
                 None,
                 self.concurrency,
-                _counted(self.rate),
+                counted_rate(self.rate),
                 self.limit_key,
                 True if self.delay else None,
                 self.max_crashes,
@@ -223,15 +203,6 @@ def hook_name(hook: Callable[..., Any] | str | None) -> str | None:
     # A declared task knows its own name.
     declared = getattr(hook, "name", None) if hasattr(hook, "__qcore_retry__") else None
     return declared or name_of(hook)
-
-
-def _counted(rate: tuple[int, float] | str | None) -> tuple[int, float] | None:
-    if rate is None:
-        return None
-    if not isinstance(rate, str):
-        return rate
-    number, _, unit = rate.partition("/")
-    return int(number), _UNITS[unit]
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -285,7 +256,7 @@ VALIDATORS: Final[Mapping[str, Callable[[str, Any], None]]] = {
     "unique": _unique,
     "unique_for": seconds,
     "concurrency": integer,
-    "rate": _rate,
+    "rate": check_rate,
     "limit_key": text,
     "continue_on_failure": boolean,
     "strict": boolean,

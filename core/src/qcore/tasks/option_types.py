@@ -27,7 +27,9 @@ class TaskOptions(TypedDict, total=False):
     expires: float
     sync: bool | None
     hook: Callable[..., Any] | str | None
+    cluster: str | None
     queue: str | None
+    priority: int | None
     unique: bool | str
     unique_for: float | None
     concurrency: int | None

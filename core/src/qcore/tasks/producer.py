@@ -36,22 +36,20 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
     Raises:
         EncodeError: an argument cannot be serialised; the message names it.
         NotSupported: an option asks for what the broker cannot do.
-        TaskNameError: its name leads to no function here, and it is checked strictly.
-        TypeError: the function does not take these arguments.
+        TaskNameError, TypeError: see `check_strictly`, and the arguments are not those of the function.
 
     """
     dumps, code = runtime.serializer.dumps, runtime.serializer.code
     seal, hooks = runtime.envelope.seal, runtime.pre_enqueue
     now = time.time_ns() // 1_000_000
-    stamp = now.to_bytes(6, "big")
-    noise = os.urandom(7 * len(calls))
+    stamp, noise = now.to_bytes(6, "big"), os.urandom(7 * len(calls))
     sealed: list[Sealed] = []
-    known: Options | None = None
+    known = None
     try:
         for index, given in enumerate(calls):
             call = given
-            # Ids are ordered by time, because random keys cost a B-tree two thirds of its rate, and in
-            # one call by their index: a broker knows at a glance that an id is newer than what has ended.
+            # Ordered by time and index: random ids cost a B-tree two thirds of its rate, and a broker knows
+            # at a glance that an id is newer than what has ended.
             id_ = stamp + index.to_bytes(3, "big") + noise[index * 7 : index * 7 + 7]
             if hooks:
                 changed = _hooked(call, id_, now, hooks, runtime.config.name)
@@ -86,8 +84,8 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
             if unique and (holder := claim(runtime, call, unique, id_)) is not None:
                 sealed.append(Sealed(call, Outgoing(holder, b""), skipped=True, duplicate=True))
                 continue
-            message = Outgoing(id_, body, delay, *route)
-            sealed.append(Sealed(call, message, sync, unique=unique, connection=joined))
+            made = Outgoing(id_, body, delay, *route)
+            sealed.append(Sealed(call, made, sync, unique=unique, connection=joined))
     except BaseException:
         # None of them is enqueued, so a repeated call must not find their keys taken.
         release_keys(runtime, sealed)
