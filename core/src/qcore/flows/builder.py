@@ -100,8 +100,8 @@ class FlowBuilder:
             if links:
                 built.append((index, calls, links, pipe_result))
         ends = [links[-1] for _, _, links, _ in built]
-        last = None if callback is None else link_of(
-            self._runtime, callback, callback_id(flow), ends, passed=1
+        last = (
+            None if callback is None else link_of(self._runtime, callback, callback_id(flow), ends, passed=1)
         )
         if last is not None and callback is not None:
             _check_size(callback.name, len(last.arguments), len(built))
