@@ -73,7 +73,7 @@ ROOMS: Final = {
         {"recovery", "relay", "renewal", "control_poll", "pool", "unsigned"},
         {"slot", "zygote", "zygote_link"},
         {"protocol"},
-        {"memory", "stop_signals"},
+        {"memory"},
     ),
     "workers": (
         {"worker"},
@@ -85,7 +85,6 @@ ROOMS: Final = {
         {
             "leased",
             "rejections",
-            "signals",
             "prefetch",
             "lease_check",
             "replacement",
@@ -105,12 +104,11 @@ ROOMS: Final = {
     ),
     "tasks": (
         {"producer"},
-        {"strict"},
         {"task", "execute", "unique", "django_q", "arguments"},
         {"outcomes"},
         {"current"},
         {"call", "plan"},
-        {"tracebacks", "limits", "transaction", "run_hooks", "option_types", "rate"},
+        {"limits", "transaction", "run_hooks", "option_types", "rate"},
         {"limit_backoff"},
     ),
     "settings": (

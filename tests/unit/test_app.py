@@ -191,9 +191,7 @@ def test_a_name_that_no_worker_could_look_for_is_refused(app: App) -> None:
 
 def test_an_unknown_option_lists_those_there_are(app: App) -> None:
     """A misspelt option is an error at once."""
-    with pytest.raises(
-        TypeError, match=r"no task option 'timout'; known are ack_failure, at_most_once, conc"
-    ):
+    with pytest.raises(TypeError, match=r"no task option 'timout'; known are ack_failure, at_most_once, clu"):
         app.task(timout=3)(double)  # type: ignore[call-overload]  # what is refused
 
 

@@ -87,6 +87,7 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "save_limit_per": None,
         "guard_cycle": 0.5,
         "sync": False,
+        "queues": None,
         "label": "qcore",
         "catch_up": True,
         "catch_up_limit": 1000,
@@ -253,6 +254,14 @@ WRONG = [
     ("guard_cycle", 60, f"got 60; {SECONDS}, more than 0 and less than 60; 0.5 suits most"),
     ("guard_cycle", 0, f"got 0; {SECONDS}, more than 0 and less than 60; 0.5 suits most"),
     ("sync", "no", f"got 'no'; {FLAG}"),
+    (
+        "queues",
+        {"mail": 0},
+        (
+            "got a table; each weight must be a whole number from 1 to 1000000; that of 'mail' is 0; "
+            "leave a queue out that is not to be worked on"
+        ),
+    ),
     ("queue_limit", 0, f"got 0; {WHOLE} 1 or more; leave it out to adapt to the tasks"),
     ("label", "a\nb", "got 'a\\nb'; must be a text without control characters"),
     ("label", "\ud800", "got '\\ud800'; must be a text without control characters"),

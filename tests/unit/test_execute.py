@@ -24,7 +24,7 @@ from qcore.settle import Retry, Rules
 from qcore.tasks.execute import Executor
 from qcore.tasks.plan import Planner, TaskPlan
 from qcore.tasks.run_hooks import RunHooks
-from qcore.tasks.tracebacks import MAX_ERROR, MAX_TRACEBACK, format_error, format_traceback
+from qcore_reports.tracebacks import MAX_ERROR, MAX_TRACEBACK, format_error, format_traceback
 from qcore_testing.processes import Child
 from qcore_values.msgpack_serializer import MsgpackSerializer
 

@@ -151,6 +151,6 @@ def test_a_task_decides_for_itself() -> None:
 
 def test_what_to_install_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing passes unchecked because a package is missing."""
-    monkeypatch.setattr("qcore.tasks.strict._typeguard_there", lambda: False)
+    monkeypatch.setattr("qcore_names.strict._typeguard_there", lambda: False)
     with pytest.raises(NotSupported, match="typeguard, which is not installed"):
         make(strict=True).enqueue(add, 1)

@@ -15,14 +15,14 @@ from qcore.journal.pages import Journal
 from qcore.journal.records import WorkerState
 from qcore.sanitize import line
 from qcore.scheduling import start_firing
-from qcore.supervision import stop_signals, zygote
+from qcore.supervision import zygote
 from qcore.supervision.deadlines import Watchdog
 from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.pool import Pool
 from qcore.supervision.status_report import LONG, StatusReport, publish_every
 from qcore.supervision.zygote_link import ZygoteLink, can_fork
 from qcore.wording import counted
-from qcore_process import stop_guard
+from qcore_process import stop_guard, stop_signals
 
 if TYPE_CHECKING:
     import socket

@@ -13,8 +13,8 @@ from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
 from qcore.model import Kind, Outcome
 from qcore.tasks.outcomes import InvalidArguments, failure, interruption, without_arguments
-from qcore.tasks.tracebacks import format_traceback
 from qcore_process.forks import FORKS
+from qcore_reports.tracebacks import format_traceback
 
 if TYPE_CHECKING:
     import asyncio

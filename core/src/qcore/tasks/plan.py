@@ -17,8 +17,8 @@ from qcore.messages.workflow import COLLECTED
 from qcore.model import TaskInfo
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
 from qcore.tasks.limits import limit_of
-from qcore.tasks.tracebacks import format_error
 from qcore_names.resolve import resolve
+from qcore_reports.tracebacks import format_error
 from qcore_values.annotations import convert_arguments, declared_result
 
 if TYPE_CHECKING:

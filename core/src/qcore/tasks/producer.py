@@ -13,8 +13,8 @@ from qcore.messages.workflow import Link, WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.tasks.arguments import dump_arguments, dump_declared
 from qcore.tasks.call import IN_CONFIGURATION, Call, Sealed, Unset, refuse_second_run, with_options
-from qcore.tasks.strict import check_strictly
 from qcore.tasks.unique import check_limits, claim, key_of, release_keys
+from qcore_names.strict import check_strictly
 from qcore_queues.refusal import refuse_routes
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def seal_calls(runtime: Runtime, calls: Sequence[Call]) -> list[Sealed]:
                 strict = runtime.config.strict if options.strict is None else options.strict
                 plain = not options.unique and options.concurrency is None and options.rate is None
             if strict:
-                check_strictly(call)
+                check_strictly(call.name, call.args, call.kwargs)
             try:  # as `dump_arguments` does, without the cost of a call
                 if call.kwargs:
                     arguments = dumps([list(call.args), dict(call.kwargs)])
@@ -159,7 +159,7 @@ def link_of(
     options = call.options
     _route(runtime, options)
     if runtime.config.strict if options.strict is None else options.strict:
-        check_strictly(call, passed)
+        check_strictly(call.name, call.args, call.kwargs, passed)
     if options.unique:
         msg = f"unique= of {call.name}: a link of a chain or member of a group cannot be skipped; drop it"
         raise NotSupported(msg)

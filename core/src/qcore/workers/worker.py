@@ -26,10 +26,10 @@ from qcore.workers.farewell import say_farewell
 from qcore.workers.own_rules import OwnRules
 from qcore.workers.prefetch import TARGET, Prefetch
 from qcore.workers.replacement import process, replacement_due
-from qcore.workers.signals import SignalHandlers
 from qcore.workers.waiting import Failures
 from qcore_logs import setup
 from qcore_process.children import end_children
+from qcore_process.handlers import SignalHandlers
 from qcore_process.surroundings import Surroundings
 
 if TYPE_CHECKING:

@@ -9,23 +9,22 @@ import typing
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import NotSupported, TaskNameError, TaskNotFound
-from qcore.tasks.task import Task
 from qcore_names.resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from qcore.tasks.call import Call
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 #: stands for an argument that is not known yet
 _PASSED: Final = object()
 
 
-def check_strictly(call: Call, passed: int = 0) -> None:
+def check_strictly(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], passed: int = 0) -> None:
     """Check that a task is here, and that its arguments are of the annotated types.
 
     Args:
-        call: what is enqueued.
+        name: of the task.
+        args: what it is given by position.
+        kwargs: what it is given by name.
         passed: how many arguments it is given before its own, by what ends before it.
 
     Raises:
@@ -42,16 +41,17 @@ def check_strictly(call: Call, passed: int = 0) -> None:
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type  # noqa: PLC0415 - of the extra
 
     try:
-        function = resolve(call.name, None)
+        function = resolve(name, None)
     except TaskNotFound as exc:
         raise TaskNameError(str(exc)) from exc
-    if isinstance(function, Task):
-        function = function._function  # noqa: SLF001 - what it declares
-    for name, value, hint in _hinted(function, call, passed):
+    if hasattr(function, "__qcore_retry__"):
+        # A declared task; what it declares is behind it.
+        function = function.__wrapped__  # type: ignore[attr-defined]  # see `qcore.tasks.task.Task`
+    for parameter, value, hint in _hinted(function, args, kwargs, passed):
         try:
             check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError as exc:
-            msg = f"argument {name!r} of {call.name} is not of its type: {exc}"
+            msg = f"argument {parameter!r} of {name} is not of its type: {exc}"
             raise TypeError(msg) from None
 
 
@@ -60,12 +60,14 @@ def _typeguard_there() -> bool:
     return importlib.util.find_spec("typeguard") is not None
 
 
-def _hinted(function: Callable[..., Any], call: Call, passed: int) -> Iterator[tuple[str, Any, Any]]:
+def _hinted(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], passed: int
+) -> Iterator[tuple[str, Any, Any]]:
     """Yield name, value and annotation of each argument that has one."""
     try:
         # A wrapper is looked at, not what it wraps.
         bound = inspect.signature(function, follow_wrapped=False).bind_partial(
-            *(_PASSED,) * passed, *call.args, **call.kwargs
+            *(_PASSED,) * passed, *args, **kwargs
         )
         hints = typing.get_type_hints(function)
     except Exception:  # noqa: BLE001 - builtins have no signature, and annotations may not resolve

@@ -12,7 +12,7 @@ MAX_ERROR: Final = 4096
 #: Most characters of a traceback, from its end.
 MAX_TRACEBACK: Final = 16384
 #: The file of the frames that call a task, and of the alarm that ends it.
-_OURS: Final = str(Path(__file__).with_name("execute.py"))
+_OURS: Final = str(Path(__file__).parents[1] / "qcore/tasks/execute.py")
 _LOOP: Final = str(Path(traceback.__file__).parent / "asyncio")
 
 
