@@ -120,15 +120,15 @@ def strict() -> Iterator[App]:
 
     @hookimpl
     def qcore_brokers() -> dict[str, Any]:
-        return {"strict": lambda settings: StrictBroker(queue, retry=settings.retry, backend="strict")}
+        return {"choosy": lambda settings: StrictBroker(queue, retry=settings.retry, backend="choosy")}
 
     @hookimpl
     def qcore_schedule_stores() -> dict[str, Any]:
-        return {"strict": lambda _: MemorySchedules(table, backend="elsewhere")}
+        return {"choosy": lambda _: MemorySchedules(table, backend="elsewhere")}
 
     spoken = SimpleNamespace(qcore_brokers=qcore_brokers, qcore_schedule_stores=qcore_schedule_stores)
-    plugins = Plugins.of({"builtin": builtin, "memory": memory, "schedules": scheduler, "strict": spoken})
-    told = {"name": "plans", "secret_key": "k" * 40, "strict": {}, "result_store": "memory"}
+    plugins = Plugins.of({"builtin": builtin, "memory": memory, "schedules": scheduler, "choosy": spoken})
+    told = {"name": "plans", "secret_key": "k" * 40, "choosy": {}, "result_store": "memory"}
     made = App(Config.from_dict(told, plugins), plugins=plugins)
     yield made
     made.close()

@@ -402,6 +402,9 @@ def test_codes_of_types_stay_as_they_are() -> None:
         "defaultdict": 18,
         "deque": 19,
         "foreign": 20,
+        "path": 21,
+        "posixpath": 22,
+        "windowspath": 23,
     }
 
 

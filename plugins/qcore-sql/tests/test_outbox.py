@@ -34,7 +34,7 @@ DYING = """
 import os, signal, time
 from pathlib import Path
 
-from qcore.errors import BackendUnavailable, PayloadTooLarge
+from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
 from qcore_sqlite.broker import SqliteBroker
 
 HERE = Path(__file__).parent
@@ -51,6 +51,8 @@ class Dying(SqliteBroker):
     def enqueue(self, messages):
         if (HERE / "away").exists():
             raise BackendUnavailable("it is away")
+        if (HERE / "refusing").exists():
+            raise BackendRejected("wrong password")
         if any(b"too large" in one.body for one in messages):
             raise PayloadTooLarge("no message of this size")
         reach("before")
@@ -227,6 +229,26 @@ def test_what_the_broker_refuses_is_set_aside(
     command = [sys.executable, "-m", "qcore", "doctor"]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
     assert "outbox         1 task refused by the broker; the log of the clusters says why" in said
+
+
+def test_a_broker_that_refuses_everything_is_waited_for(
+    app: App, engine: Engine, run: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """A wrong password is not a matter of the messages: they stay, and are moved once it is mended."""
+    write = app.task(name="dying.write")(lambda _: None)
+    (tmp_path / "refusing").touch()
+    with engine.begin() as connection:
+        jobs = [write.using(connection=connection).enqueue(name) for name in ("one", "two")]
+    run()
+
+    until(
+        lambda: "wrong password" in (tmp_path / "log").read_text(encoding="utf-8"), "the refusal to be told"
+    )
+    (tmp_path / "refusing").unlink()
+
+    assert [job.result(wait=TIMEOUT) for job in jobs] == [None, None]
+    with app.runtime.outboxes.connection() as outbox:
+        assert outbox.dead_letters() == []
 
 
 @pytest.mark.parametrize("server", ["sqlite"], indirect=True)

@@ -8,9 +8,10 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 from qcore.backoff import Backoff
-from qcore.errors import BackendError, BackendRejected, BackendUnavailable
+from qcore.errors import BackendError, BackendRejected, BackendUnavailable, NotSupported, PayloadTooLarge
 from qcore.messages.envelope import route_of_body
 from qcore.model import ID_AT, Action, Outgoing, Settlement
+from qcore.wording import counted
 from qcore_process import stop_guard
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ _BATCH: Final = 200
 _WAIT: Final = 1.0
 #: Seconds before a backend is asked again after a failure: the shortest and the longest wait.
 _BACKOFF: Final = (0.1, 5.0)
+#: Refusals that are a matter of the message; any other may be one of a password or a right.
+_OF_THE_MESSAGE: Final = (PayloadTooLarge, NotSupported)
+#: How many messages are refused in a row until the others are not tried.
+_ENOUGH: Final = 3
+#: Seconds before a message is tried again that was refused when others were not.
+_AGAIN: Final = 30.0
 #: Seconds that its thread is given to end, even if others have taken all the time there was.
 _LEAST: Final = 0.5
 
@@ -93,9 +100,9 @@ class Relay:
             raise
         except BackendRejected as exc:
             accepted = frozenset(exc.accepted)
-            for one in deliveries:
-                if one.body[ID_AT] not in accepted:
-                    self._move_alone(self._outbox, self._broker, one)
+            self._move_each(
+                self._outbox, self._broker, [one for one in deliveries if one.body[ID_AT] not in accepted]
+            )
             deliveries = [one for one in deliveries if one.body[ID_AT] in accepted]
         self._outbox.settle([Settlement(one.receipt) for one in deliveries])
 
@@ -106,20 +113,52 @@ class Relay:
             self._release(outbox, deliveries, exc)
             raise
 
-    def _move_alone(self, outbox: Broker, broker: Broker, one: Delivery) -> None:
-        """Move a message of a batch that was refused; set it aside if it is the one."""
-        try:
-            broker.enqueue([_outgoing(one)])
-        except BackendUnavailable as exc:
-            self._release(outbox, [one], exc)
-            raise
-        except BackendRejected as exc:
-            _log.error("task %s is a dead letter of the outbox: %s", one.body[ID_AT].hex(), exc)
+    def _move_each(self, outbox: Broker, broker: Broker, deliveries: Sequence[Delivery]) -> None:
+        """Move messages of a batch that was refused, one by one; set aside those that are the reason.
+
+        Raises:
+            BackendError: the broker takes none of them.
+
+        """
+        left, moved, last = list(deliveries), 0, None
+        refused: list[Settlement] = []
+        while left and (moved or len(refused) < _ENOUGH):
+            one = left.pop(0)
+            try:
+                broker.enqueue([_outgoing(one)])
+            except _OF_THE_MESSAGE as exc:
+                _log.error("task %s is a dead letter of the outbox: %s", one.body[ID_AT].hex(), exc)
+                outbox.settle(
+                    [Settlement(one.receipt, Action.DEAD_LETTER, reason=f"{type(exc).__name__}: {exc}")]
+                )
+                moved += 1
+            except BackendRejected as exc:
+                refused.append(Settlement(one.receipt, Action.RELEASE, _AGAIN))
+                last = exc
+            except BackendUnavailable as exc:
+                self._release(outbox, [one, *left], exc)
+                outbox.settle(refused)
+                raise
+            else:
+                outbox.settle([Settlement(one.receipt)])
+                moved += 1
+        if last is None:
+            return
+        if not moved:
             outbox.settle(
-                [Settlement(one.receipt, Action.DEAD_LETTER, reason=f"{type(exc).__name__}: {exc}")]
+                [
+                    Settlement(receipt, Action.RELEASE)
+                    for receipt in [one.receipt for one in refused] + [one.receipt for one in left]
+                ]
             )
-        else:
-            outbox.settle([Settlement(one.receipt)])
+            raise last
+        outbox.settle(refused)
+        _log.error(
+            "%s refused by the broker, and tried again in %g s: %s",
+            counted(len(refused), "message of the outbox is", "messages of the outbox are"),
+            _AGAIN,
+            last,
+        )
 
     @staticmethod
     def _release(outbox: Broker, deliveries: Sequence[Delivery], exc: BackendError) -> None:
