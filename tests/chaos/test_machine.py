@@ -30,7 +30,7 @@ from qcore.supervision.recovery import Recovery
 from qcore.supervision.slot import Slot, WorkerExit
 from qcore.tasks.plan import Planner
 from qcore.workers.batch import Batch
-from qcore_sqlite import broker, counts, ended, results
+from qcore_sqlite import broker, counts, ended, next_message, putting, queues, results
 from tests.chaos import tasks
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="qcore-machine-"))
         self.clock = Clock()
         self.patch = pytest.MonkeyPatch()
-        for module in (broker, counts, ended, results):
+        for module in (broker, counts, ended, next_message, putting, queues, results):
             self.patch.setattr(module, "time", self.clock.namespace())
         self.config = Config.from_dict(
             {
@@ -369,16 +369,19 @@ class Machine(RuleBasedStateMachine):
 def test_a_late_death_does_not_undo_the_verdict_of_whoever_took_over() -> None:
     """A worker that lost its lease dies in its run: the task has ended, and its result stays."""
     machine = Machine()
-    machine.enqueue(1)
-    machine.lease(first=True, count=1)
-    machine.overtake()
-    machine.run(first=False, kind=Kind.RESULT_NOT_STORABLE)
-    machine.settle(first=False, loses=False)
+    try:
+        machine.enqueue(1)
+        machine.lease(first=True, count=1)
+        machine.overtake()
+        machine.run(first=False, kind=Kind.RESULT_NOT_STORABLE)
+        machine.settle(first=False, loses=False)
 
-    machine.worker_dies(first=True, running=True)
+        machine.worker_dies(first=True, running=True)
 
-    machine.nothing_is_lost()
-    machine.teardown()
+        machine.nothing_is_lost()
+    finally:
+        # The clock of this process is the machine's until then.
+        machine.teardown()
 
 
 class TestMachine(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes the class

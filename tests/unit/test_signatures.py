@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore import App, Chain, Config
-from qcore.errors import ScheduleError
 from qcore.tasks.call import Options
 from qcore.tasks.option_types import TaskOptions
 from qcore.testing import captured
@@ -20,7 +19,6 @@ from qcore_names.signatures import check_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 app = App(Config.from_dict({"name": "signatures", "secret_key": "k" * 32}))
 
@@ -75,11 +73,6 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: app.group([add.bind(1), Chain([add.bind()])]).enqueue(), "add cannot be called"),  # type: ignore[call-arg]  # what is refused
     (lambda: app.group([add.bind(1)]).then((plain, (1,))), "plain cannot be called"),
 ]
-WRONG_SCHEDULES: list[Any] = [
-    {"args": (1, 2, 3)},
-    {"y": 1},
-    {"x": 1, "intended_date_kwarg": "date"},
-]
 
 
 @pytest.mark.parametrize(("enqueue", "message"), WRONG)
@@ -89,25 +82,6 @@ def test_wrong_arguments_are_refused_at_the_call(enqueue: Callable[[], object], 
         enqueue()
 
     assert not list(calls)
-
-
-@pytest.mark.parametrize("wrong", WRONG_SCHEDULES)
-def test_a_schedule_with_wrong_arguments_is_refused(wrong: dict[str, Any]) -> None:
-    """It would fail at each of its slots."""
-    given = dict(wrong)
-    with pytest.raises(ScheduleError, match=r"schedule 'nightly': .*add cannot be called like this"):
-        app.schedules.create(add, *given.pop("args", ()), name="nightly", every=60, **given)
-
-
-def test_a_schedule_may_be_given_its_slot(tmp_path: Path) -> None:
-    """What a slot adds counts."""
-    there = App(
-        Config.from_dict({"name": "s", "secret_key": "k" * 32, "sqlite": {"path": str(tmp_path / "q.db")}})
-    )
-
-    there.schedules.create(plain, name="nightly", every=60, intended_date_kwarg="x")
-
-    assert [one.name for one in there.schedules.list()] == ["nightly"]
 
 
 def test_a_call_of_django_q_is_a_failed_task() -> None:

@@ -50,7 +50,6 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     """
     name = when.name or call.name
     check_name(name)
-    messages.check_arguments(name, call, when.intended_date_kwarg)
     _check_options(call.options, call.options.concurrency, when.overlap)
     rule, zone_name = when.rule(), when.time_zone or runtime.config.time_zone
     where = rules.zone(zone_name)

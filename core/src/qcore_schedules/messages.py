@@ -57,22 +57,6 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Body).decode
 
 
-def check_arguments(name: str, call: Call, date_kwarg: str | None) -> None:
-    """Refuse a schedule whose task does not take its arguments.
-
-    Raises:
-        ScheduleError: the message has the parameters of the function.
-
-    """
-    if call.check is None:
-        return
-    try:
-        call.check(call.args, call.kwargs if date_kwarg is None else {**call.kwargs, date_kwarg: ""})
-    except TypeError as exc:
-        msg = f"schedule {name!r}: {exc}"
-        raise ScheduleError(msg) from None
-
-
 def body_of(runtime: Runtime, call: Call, date_kwarg: str | None) -> Body:
     """Return the body of a schedule that makes this call.
 

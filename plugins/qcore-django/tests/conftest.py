@@ -16,6 +16,8 @@ import django
 import pytest
 from django.conf import settings
 
+from qcore.wording import typed
+
 from . import site_files
 
 if TYPE_CHECKING:
@@ -36,6 +38,24 @@ def _set_up() -> None:
 
 
 _set_up()
+# It reads the settings.
+from qcore_django.shared import type_behind_manage  # noqa: E402 - see above
+
+
+def type_plainly() -> None:
+    """Have messages tell commands as outside of a site, for the tests of others in this process."""
+    typed.through("qcore", {})
+
+
+type_plainly()
+
+
+@pytest.fixture(autouse=True)
+def typed_behind_manage() -> Iterator[None]:
+    """Have messages tell commands as on a site, in these tests only."""
+    type_behind_manage()
+    yield
+    type_plainly()
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self
 
 from qcore.errors import TaskNameError
 from qcore.tasks.call import DEFAULT, Call, Options, merge_options, with_options
-from qcore_names.identity import refuse_methods, refuse_stand_ins
+from qcore_names.identity import refuse_methods, refuse_stand_ins, spelled
 from qcore_names.resolve import imported, name_of
 from qcore_names.signatures import check_of, known_check
 from qcore_names.unknown import SEEN, warn_of_unknown
@@ -223,7 +223,10 @@ class Sender(Generic[_P, _R_co]):
 
     def _look_at_function(self) -> None:
         refuse_stand_ins(self._function, self.name)
-        self._check = check_of(self._function, self.name)
+        module, qualified = spelled(self._function)
+        if module == "__main__" or self.name == f"{module}.{qualified}":
+            # What another name leads to is the worker's matter.
+            self._check = check_of(self._function, self.name)
         self._leads_here = True
 
 

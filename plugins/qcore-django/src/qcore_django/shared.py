@@ -47,7 +47,12 @@ class SiteApp(App):
         self._config = None
 
 
-typed.through("manage.py qcore", {"run": "manage.py qcluster", "run MODULE:APP": "manage.py qcluster"})
+def type_behind_manage() -> None:
+    """Have messages tell commands as they are typed on a site."""
+    typed.through("manage.py qcore", {"run": "manage.py qcluster", "run MODULE:APP": "manage.py qcluster"})
+
+
+type_behind_manage()
 #: the App of this site
 app = SiteApp()
 #: declares a task of this site

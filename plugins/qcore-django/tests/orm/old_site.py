@@ -87,7 +87,7 @@ def results() -> dict[str, str]:
 
     made = {
         "sum": async_task("site_tasks.add", 1, b=2, sync=True, group="sums", task_name="a sum"),
-        "path": async_task("pathlib.PurePosixPath", "/tmp", sync=True),
+        "fraction": async_task("fractions.Fraction", "1/3", sync=True),
         "model": async_task("site_tasks.echo", Group.objects.create(name="staff"), sync=True),
     }
     row = Task.objects.get(id=made["sum"])

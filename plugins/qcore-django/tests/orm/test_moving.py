@@ -232,9 +232,9 @@ def test_results_are_found_by_their_old_ids(old: Old) -> None:
     assert bad.result == "no luck : Traceback (most recent call last):\n  File 'x'\nValueError: no luck\n"
     assert result_group("sums") == [3]
     assert "results: 4 moved" in lines
-    text = fetch(ids["path"])
+    text = fetch(ids["fraction"])
     assert text is not None
-    assert text.result == "PurePosixPath('/tmp')"
+    assert text.result == "Fraction(1, 3)"
     assert any("the result of task" in line and "becomes a text" in line for line in lines)
 
 

@@ -42,7 +42,7 @@ RULES: Final = (
     {"type": "monthly"},
 )
 _DAY: Final = 86400.0
-#: Queue of every second schedule's tasks: they are enqueued in one step, and it moves on in another.
+#: Cluster name of every second schedule: its tasks are enqueued in one step, and it moves on in another.
 _OTHER: Final = "weeks-other"
 #: How often a process is killed by itself between those steps, and by us in a step of ours.
 _AMID, _AT_ANY_TIME = 0.02, 0.3
@@ -111,7 +111,7 @@ class ScheduleSoak:
                 name=name,
                 next_run=START + number,
                 intended_date_kwarg="slot",
-                queue=_OTHER if number % 2 else None,
+                cluster=_OTHER if number % 2 else None,
                 **RULES[number // 2 % len(RULES)],
             )
 
