@@ -57,7 +57,6 @@ LAYERS: Final = (
         "errors",
         "sanitize",
         "lazy",
-        "backoff",
         "worker_hooks",
     },
 )

@@ -6,7 +6,7 @@ import enum
 import time
 from typing import Final
 
-from qcore.backoff import Backoff
+from qcore_process.backoff import Backoff
 
 #: Where the words are. All but the last are cleared for the next worker of the slot.
 _CANCELLED: Final = 112 // 8

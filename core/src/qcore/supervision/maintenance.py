@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from qcore.backoff import Backoff
 from qcore.begun import keep_sign
 from qcore.errors import BackendError, BackendUnavailable, QueueMissing
 from qcore.messages.sealer import STATUS
@@ -24,6 +23,7 @@ from qcore.supervision.relay import Relay
 from qcore.supervision.renewal import RENEWALS, Renewal, keep_permits
 from qcore.supervision.unsigned import UnsignedPruner
 from qcore.tasks.limits import PERMIT_TTL
+from qcore_process.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

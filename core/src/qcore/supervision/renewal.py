@@ -7,12 +7,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.backoff import Backoff
 from qcore.errors import BackendError, BackendUnavailable
 from qcore.journal.records import WorkerState
 from qcore.messages.head import read_head
 from qcore.tasks.limits import PERMIT_TTL, limit_of, release
 from qcore_process import stop_guard
+from qcore_process.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,8 +6,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from qcore.backoff import Backoff
 from qcore.errors import BackendError, BackendRejected
+from qcore_process.backoff import Backoff
 from qcore_reports.log_limit import LogLimit
 
 if TYPE_CHECKING:

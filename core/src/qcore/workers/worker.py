@@ -35,13 +35,13 @@ from qcore_process.surroundings import Surroundings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qcore.backoff import Backoff
     from qcore.config import Config
     from qcore.journal.pages import Page
     from qcore.model import Delivery
     from qcore.plugins import Plugins
     from qcore.tasks.plan import TaskPlan
     from qcore.workers.leased import LeasedMessage
+    from qcore_process.backoff import Backoff
 
 _log = logging.getLogger("qcore.worker")
 
