@@ -79,7 +79,7 @@ def test_json_says_which_task_wrote_a_line_and_how_it_ended(shop: Service) -> No
     ends = until(lambda: len(found := [one for one in objects(shop) if "state" in one]) == 2 and found)
 
     own, asked = [one for one in objects(shop) if one["logger"] == "shop"]
-    about = {"task_id": job.id, "task_name": "shop.pay", "attempt": 1, "queue": "served"}
+    about = {"task_id": job.id, "task_name": "shop.pay", "attempt": 1, "cluster": "served"}
     assert own.items() >= {"message": "5 is paid", "level": "WARNING", **about}.items()
     assert (asked["message"], asked["task_name"]) == ("asked", "shop.ask")
     assert ends[0].items() >= {"logger": "qcore.task", "level": "INFO", "state": "done", **about}.items()

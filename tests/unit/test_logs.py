@@ -8,17 +8,27 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 import qcore
-from qcore.model import Action
+from qcore.interfaces import ErrorReport
+from qcore.model import Action, TaskInfo
 from qcore_logs.formats import JsonFormatter, TextFormatter
-from qcore_logs.records import FIELDS, TaskFilter
+from qcore_logs.records import FIELDS, TaskFilter, write
 from qcore_logs.source_line import source_line
 from qcore_logs.tasks import next_step
+from qcore_reports.log_reporter import LogReporter
 
+REPORT = ErrorReport(
+    task=TaskInfo(id="ab" * 16, name="shop.pay"),
+    kind="failure",
+    summary="ValueError: no",
+    text="no",
+    error=None,
+    action="ack",
+)
 #: sets the title, clears the screen, writes to the clipboard, goes back in the line, turns text round
 HOSTILE = "\x1b]0;PWNED\x07a\x1b[2Jb\x1b]52;c;eA==\x07c\rd\u202ee\x9b31mf"
 
@@ -98,22 +108,27 @@ def filtered(
 
 
 def test_a_record_made_inside_of_a_task_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Id, name, attempt and queue are attributes for any formatter."""
+    """Id, name, attempt and the clusters' name are attributes for any formatter."""
     found = filtered(monkeypatch, made(), Task())
 
-    assert found == {"task_id": "ab" * 16, "task_name": "shop.pay", "attempt": 2, "queue": "shop"}
+    assert found == {"task_id": "ab" * 16, "task_name": "shop.pay", "attempt": 2, "cluster": "shop"}
 
 
 def test_a_record_made_outside_of_tasks_has_the_attributes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A format with %(task_id)s fails for no line."""
-    assert filtered(monkeypatch, made(), None) == {"task_id": "", "task_name": "", "attempt": 0, "queue": ""}
+    assert filtered(monkeypatch, made(), None) == {
+        "task_id": "",
+        "task_name": "",
+        "attempt": 0,
+        "cluster": "",
+    }
 
 
 def test_what_a_program_says_itself_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program may use one of these names for something else, with `extra`."""
-    found = filtered(monkeypatch, made(queue="at the till"), Task())
+    found = filtered(monkeypatch, made(cluster="at the till"), Task())
 
-    assert (found["queue"], found["task_name"]) == ("at the till", "shop.pay")
+    assert (found["cluster"], found["task_name"]) == ("at the till", "shop.pay")
 
 
 def test_a_line_of_text_names_the_task_unless_it_does_so_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +168,7 @@ def test_json_is_one_object_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
         "task_id": Task().id,
         "task_name": "shop.pay",
         "attempt": 2,
-        "queue": "shop",
+        "cluster": "shop",
         "order": 7,
         "price": "nan",
         "parts": "{1, 2}",
@@ -243,3 +258,32 @@ def test_the_line_of_the_user_is_found_in_a_traceback(trace: str, expected: str)
 def test_states_are_words_in_small_letters(action: Action, delay: float, expected: str) -> None:
     """A line says what becomes of the task."""
     assert next_step(action, delay) == expected
+
+
+def test_a_record_factory_of_the_program_may_set_the_same_fields(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The line of a failed run is written all the same, and says what the run was."""
+    before = logging.getLogRecordFactory()
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = before(*args, **kwargs)
+        record.task_name = record.state = "of the program"
+        return record
+
+    seen: list[logging.LogRecord] = []
+    log = logging.getLogger("tests.factory")
+    log.addHandler(handler := logging.Handler())
+    monkeypatch.setattr(handler, "emit", seen.append)
+    logging.setLogRecordFactory(factory)
+    try:
+        write(log, logging.ERROR, "it failed", {"task_name": "shop.pay", "state": "dead-lettered"})
+        LogReporter("tests.factory").report(REPORT)
+    finally:
+        logging.setLogRecordFactory(before)
+        log.removeHandler(handler)
+
+    assert [(one.task_name, one.getMessage()[:9]) for one in seen] == [  # type: ignore[attr-defined]  # extra
+        ("shop.pay", "it failed"),
+        ("shop.pay", "task fail"),
+    ]

@@ -65,6 +65,13 @@ class Numbers(pydantic.RootModel[list[int]]):
     """Is its one value."""
 
 
+class Derived(pydantic.BaseModel):
+    """Has a default that is made of its other fields."""
+
+    number: int
+    double: int = pydantic.Field(default_factory=lambda data: 2 * data["number"])
+
+
 class Secretive(pydantic.BaseModel):
     """Has what no field says."""
 
@@ -85,6 +92,7 @@ def take(  # noqa: PLR0917 - one for each type
     more: Open | None = None,
     numbers: Numbers | None = None,
     secretive: Secretive | None = None,
+    derived: Derived | None = None,
     cart: Cart | None = None,
 ) -> Order:
     """Take models, and return one."""
@@ -106,6 +114,7 @@ MODELS: list[dict[str, Any]] = [
     {"more": Open.model_validate({"number": 2, "further": "text"})},
     {"numbers": Numbers([1, 2])},
     {"secretive": Secretive(number=3)},
+    {"derived": Derived(number=3)},
     {"cart": {"order": FULL}},
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from qcore_names.unknown import SEEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 HERE = __name__
 
@@ -154,3 +156,51 @@ def test_what_to_install_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore_names.strict._typeguard_there", lambda: False)
     with pytest.raises(NotSupported, match="typeguard, which is not installed"):
         make(strict=True).enqueue(add, 1)
+
+
+def test_wrong_arguments_of_a_module_that_is_not_imported_yet_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first call, too."""
+    (tmp_path / "strict_later.py").write_text("def two(a: int) -> None: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = make(strict=True)
+
+    with captured(app) as calls, pytest.raises(TypeError, match="two cannot be called like this"):
+        app.enqueue("strict_later.two", 1, 2, 3)
+
+    assert not calls
+
+
+def test_a_module_that_raises_when_it_is_asked_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A producer is not kept from enqueuing by what it need not have."""
+    module = ModuleType("strict_lazy")
+
+    def asked(name: str) -> object:
+        raise ImportError(name)
+
+    module.__getattr__ = asked  # type: ignore[method-assign]  # as a module does that imports late
+    monkeypatch.setitem(sys.modules, "strict_lazy", module)
+    app = make()
+    with captured(app) as calls:
+        app.enqueue("strict_lazy.thing.function", 1)
+
+    assert calls
+
+
+def test_a_signature_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`using` changes options, and not the function."""
+    app = make()
+    task = app.task(add)
+    looked: list[object] = []
+
+    def look(function: object, name: str) -> None:
+        looked.append((function, name))
+
+    monkeypatch.setattr("qcore_names.signatures.check_of", look)
+    monkeypatch.setattr("qcore_names.signatures._CHECKS", {})
+    with captured(app):
+        for _ in range(3):
+            task.using(delay=1).enqueue(1)
+
+    assert len(looked) == 1

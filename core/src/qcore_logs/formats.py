@@ -40,7 +40,7 @@ class JsonFormatter(logging.Formatter):
     """One object of JSON in a line.
 
     It has `time` (RFC 3339, UTC), `level`, `logger`, `message`, `process`; within a task `task_id`,
-    `task_name`, `attempt` and `queue`; after an error `exception`; and whatever the line was given
+    `task_name`, `attempt` and `cluster`; after an error `exception`; and whatever the line was given
     with `extra`.
     """
 

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 #: the attributes that each record has: of the task that wrote the line, or that it is about
-FIELDS: Final[dict[str, Any]] = {"task_id": "", "task_name": "", "attempt": 0, "queue": ""}
+FIELDS: Final[dict[str, Any]] = {"task_id": "", "task_name": "", "attempt": 0, "cluster": ""}
 
 
 class TaskFilter(logging.Filter):
-    """Gives each record `task_id`, `task_name`, `attempt` and `queue` of the running task.
+    """Gives each record `task_id`, `task_name`, `attempt` and `cluster` of the running task.
 
     Outside of a task they are empty, and `attempt` is 0. What a record has already is not changed.
     """
@@ -41,11 +41,17 @@ class TaskFilter(logging.Filter):
 
 
 def _about(task: Any) -> dict[str, Any]:  # noqa: ANN401 - see above
-    return {"task_id": task.id, "task_name": task.name, "attempt": task.attempt, "queue": task.cluster}
+    return {"task_id": task.id, "task_name": task.name, "attempt": task.attempt, "cluster": task.cluster}
 
 
 def write(
-    log: logging.Logger, level: int, text: str, about: Mapping[str, object], *, trace: str = ""
+    log: logging.Logger,
+    level: int,
+    text: str,
+    about: Mapping[str, object],
+    *,
+    args: tuple[object, ...] = (),
+    trace: str = "",
 ) -> None:
     """Write a line about a task, which need not be the one that runs here.
 
@@ -54,13 +60,16 @@ def write(
         level: as in `logging`.
         text: the message.
         about: `FIELDS` of the task, and further fields of the object with `log_format = "json"`.
+        args: what is put into the message, as `logging` does it.
         trace: the traceback of a failed run.
 
     """
     if not log.isEnabledFor(level):
         return
     file, number, function, _ = log.findCaller(stacklevel=2)
-    record = log.makeRecord(log.name, level, file, number, text, (), None, function, about)
+    record = log.makeRecord(log.name, level, file, number, text, args, None, function)
+    # As `extra` they would be refused where a record factory of the program sets one of them.
+    vars(record).update(about)
     # Every formatter writes it below the message.
     record.exc_text = trace or None
     log.handle(record)

@@ -54,9 +54,9 @@ class TaskLog:
     to; that of a failure is an ERROR if it is final, and a WARNING if the task will run again.
     """
 
-    def __init__(self, queue: str, *, traces: bool) -> None:
-        """Write of tasks of a queue, with the tracebacks of their failures or without."""
-        self._queue = queue
+    def __init__(self, cluster: str, *, traces: bool) -> None:
+        """Write of tasks of clusters of this name, with the tracebacks of their failures or without."""
+        self._cluster = cluster
         self._traces = traces
 
     @property
@@ -97,7 +97,7 @@ class TaskLog:
     def _about(
         self, task_id: str, name: str, attempt: int, state: str, seconds: float | None
     ) -> dict[str, object]:
-        about = {"task_id": task_id, "task_name": line(name), "attempt": attempt, "queue": self._queue}
+        about = {"task_id": task_id, "task_name": line(name), "attempt": attempt, "cluster": self._cluster}
         return {**about, "state": state, "seconds": seconds and round(max(0.0, seconds), 6)}
 
 

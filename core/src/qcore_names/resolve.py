@@ -185,8 +185,11 @@ def imported(name: str) -> Callable[..., Any] | None:
         is_main = script is not None and script.name == module
         found: Any = sys.modules.get("__main__" if is_main else module)
         if found is not None:
-            for part in parts[end:]:
-                found = getattr(found, part, None)
+            try:
+                for part in parts[end:]:
+                    found = getattr(found, part, None)
+            except Exception:  # noqa: BLE001 - a module may import when it is asked; the worker tells why
+                return None
             return found if callable(found) else None
     return None
 

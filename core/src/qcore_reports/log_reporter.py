@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from qcore.interfaces import ErrorReporter
+from qcore_logs.records import write
 
 if TYPE_CHECKING:
     from qcore.interfaces import ErrorReport
@@ -33,17 +34,20 @@ class LogReporter(ErrorReporter):
         task = report.task
         what = "task failed" if report.action else f"trouble kind={report.kind}"
         level = logging.WARNING if report.runs_again else logging.ERROR
-        about = {"task_id": task.id, "task_name": task.name, "attempt": task.attempt, "queue": report.queue}
-        self._log.log(
+        about = {"task_id": task.id, "task_name": task.name, "attempt": task.attempt, "cluster": report.queue}
+        write(
+            self._log,
             level,
             "%s id=%s name=%s attempt=%d error=%s: %s",
-            what,
-            printable(task.id),
-            printable(task.name),
-            task.attempt,
-            printable(report.error_type),
-            printable(report.text[-_MAX_TEXT:]),
-            extra=about,
+            about,
+            args=(
+                what,
+                printable(task.id),
+                printable(task.name),
+                task.attempt,
+                printable(report.error_type),
+                printable(report.text[-_MAX_TEXT:]),
+            ),
         )
 
     def flush(self, seconds: float) -> None:

@@ -16,7 +16,7 @@ from qcore.model import Result
 from qcore_values.data import SCALARS, as_data, fields_of, is_model, is_named_tuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 #: Types that serializers restore by themselves.
 _PLAIN: Final = frozenset(
@@ -212,16 +212,29 @@ def _is_scalar_subclass(kind: object) -> bool:
     return issubclass(kind, SCALARS)
 
 
-def _needs_conversion(hint: object) -> bool:
+def _needs_conversion(hint: object, within: frozenset[object] = frozenset()) -> bool:
+    """Return whether something is made of the data of a value; `within` are TypedDicts that it is part of."""
     if isinstance(hint, type) and hint not in _PLAIN:
         if issubclass(hint, enum.Enum) or is_named_tuple(hint) or _is_scalar_subclass(hint):
             return True
         if typing.is_typeddict(hint):
-            return any(map(_needs_conversion, typing.get_type_hints(hint).values()))
+            return hint not in within and _any_needs(_hints_of(hint), within | {hint})
         return (
             attrs.has(hint)
             or dataclasses.is_dataclass(hint)
             or issubclass(hint, msgspec.Struct)
             or is_model(hint)
         )
-    return any(_needs_conversion(inner) for inner in typing.get_args(hint))
+    return _any_needs(typing.get_args(hint), within)
+
+
+def _any_needs(hints: Iterable[object], within: frozenset[object]) -> bool:
+    return any(_needs_conversion(inner, within) for inner in hints)
+
+
+def _hints_of(typed_dict: type) -> Iterable[object]:
+    """Return the annotations of a TypedDict; none if they lead nowhere, and then it stays a dict."""
+    try:
+        return typing.get_type_hints(typed_dict).values()
+    except Exception:  # noqa: BLE001 - annotations may not resolve, as those of functions
+        return ()

@@ -71,8 +71,12 @@ def _model_data(model: Any) -> Any:  # noqa: ANN401 - of pydantic's
     data = {}
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        # A default that is made anew each time, such as an id, is sent.
-        if name in model.model_fields_set or value != field.get_default(call_default_factory=True):
+        # A default that is made anew each time, such as an id, or of other fields, is sent.
+        if (
+            name in model.model_fields_set
+            or field.default_factory_takes_validated_data
+            or value != field.get_default(call_default_factory=True)
+        ):
             data[name] = as_data(value)
     return data | {name: as_data(value) for name, value in (model.model_extra or {}).items()}
 

@@ -54,6 +54,7 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     max_crashes: int | None = None
     #: it is acknowledged before it begins; None = see the configuration
     at_most_once: bool | None = None
+    # `encode_head` leaves out these two, so they stay the last ones.
     #: queue it was put on; None = `default`
     queue: str | None = None
     #: None = 0

@@ -145,12 +145,8 @@ class Relay:
         if last is None:
             return
         if not moved:
-            outbox.settle(
-                [
-                    Settlement(receipt, Action.RELEASE)
-                    for receipt in [one.receipt for one in refused] + [one.receipt for one in left]
-                ]
-            )
+            # Those that were tried come later, so that the next ones are tried before them.
+            outbox.settle([*refused, *(Settlement(one.receipt, Action.RELEASE) for one in left)])
             raise last
         outbox.settle(refused)
         _log.error(

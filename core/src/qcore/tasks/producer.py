@@ -157,7 +157,8 @@ def link_of(
     if call.check is not None:
         call.check(call.args, call.kwargs, passed)
     options = call.options
-    _route(runtime, options)
+    if not (runtime.config.sync if options.sync is None else options.sync):
+        _route(runtime, options)
     if runtime.config.strict if options.strict is None else options.strict:
         check_strictly(call.name, call.args, call.kwargs, passed)
     if options.unique:

@@ -9,7 +9,7 @@ from qcore.errors import TaskNameError
 from qcore.tasks.call import DEFAULT, Call, Options, merge_options, with_options
 from qcore_names.identity import refuse_methods, refuse_stand_ins, spelled
 from qcore_names.resolve import imported, name_of
-from qcore_names.signatures import check_of, known_check
+from qcore_names.signatures import known_check
 from qcore_names.unknown import SEEN, warn_of_unknown
 
 if TYPE_CHECKING:
@@ -219,14 +219,16 @@ class Sender(Generic[_P, _R_co]):
 
     def using(self, **options: Unpack[TaskOptions]) -> Sender[_P, _R_co]:
         """Return this task with other options, the fields of `Options`."""
-        return Sender(self._app, self._function, self.name, with_options(self.options, options))
+        other = Sender(self._app, self._function, self.name, with_options(self.options, options))
+        other._leads_here, other._check = self._leads_here, self._check
+        return other
 
     def _look_at_function(self) -> None:
         refuse_stand_ins(self._function, self.name)
         module, qualified = spelled(self._function)
         if module == "__main__" or self.name == f"{module}.{qualified}":
             # What another name leads to is the worker's matter.
-            self._check = check_of(self._function, self.name)
+            self._check = known_check(self._function, self.name)
         self._leads_here = True
 
 

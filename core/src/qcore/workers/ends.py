@@ -130,7 +130,7 @@ class Ends:
         if outcome.kind is KIND_SUCCESS and message.plan.successes:
             message.plan.successes -= 1
             message.plan.seconds -= (seconds := outcome.finished - outcome.started)
-            if seconds >= SLOW:
+            if seconds in message.plan.slow:
                 message.plan.slow.remove(seconds)
 
     def lease_expired(self) -> bool:
