@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -16,7 +17,10 @@ from qcore.interfaces import Settings
 from qcore.model import Outgoing
 from qcore_sql import SqlBroker, SqlSettings
 from qcore_sql.address import find
+from qcore_sql.database import Database
 from qcore_sql.pool import Pool
+
+from .interrupted import everywhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +67,7 @@ def test_who_waits_for_a_connection_for_too_long_is_told(sqlite: Any) -> None:
     address = find(settings(sqlite.url("q"), pool_size=1, timeout=0.01))
     patient = find(settings(sqlite.url("q"), pool_size=1, timeout=TIMEOUT))
     pool = Pool(address.backend)
-    pool.enter(address)
+    pool.enter(address, user := object())
     first = pool.take(address)
 
     with pytest.raises(
@@ -76,9 +80,32 @@ def test_who_waits_for_a_connection_for_too_long_is_told(sqlite: Any) -> None:
     thread.start()
     pool.put(first)
     thread.join(TIMEOUT)
-    assert taken == [first]
-    pool.put(first)
-    pool.leave()
+    assert [one.connection for one in taken] == [first.connection]
+    pool.put(taken.pop())
+    pool.leave(user)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_signal_amid_a_call_costs_no_connection(sqlite: Any, *, waits: bool) -> None:
+    """Wherever its handler raises, the next call gets a connection, and finds no transaction open."""
+    address = find(settings(sqlite.url("q"), pool_size=1, timeout=0.001))
+    database = Database(settings(sqlite.url("q")), address)
+    assert database.name()
+
+    def write() -> None:
+        database.write(lambda session: session.cursor.execute("UPDATE qcore_schema SET version = version"))
+
+    def wait() -> None:
+        with database._session(), contextlib.suppress(BackendUnavailable):
+            write()
+
+    times = 0
+    for times in everywhere(wait if waits else write, ("pool.py", "database.py", "contextlib.py")):
+        with database._session() as session:
+            assert not session.cursor.connection.in_transaction, times
+    database.close()
+
+    assert times > 30
 
 
 @pytest.mark.chaos
@@ -114,6 +141,9 @@ def test_a_cluster_holds_as_many_connections_as_the_page_says(server: Any, url: 
             {"host": "a,b", "port": "1,2", "password": "p@ss", "sslmode": "require"},
         ),
         ("postgresql://a,b/d", "a,b/d", {"host": "a,b", "target_session_attrs": "read-write"}),
+        # it need not be encoded, and is none of the servers
+        ("postgresql://u:p,ss@a:1/d", "a:1/d", {"host": "a", "port": 1, "password": "p,ss"}),
+        ("postgresql://u,v:p,/ss@a,b/d", "a,b/d", {"host": "a,b", "user": "u,v", "password": "p,/ss"}),
         (
             "postgresql://a,b/d?target_session_attrs=any",
             "a,b/d",
@@ -130,6 +160,24 @@ def test_several_servers_are_one_address(url: str, title: str, keywords: dict[st
     assert address.title == title
     assert keywords.items() <= address.keywords.items()
     assert ("target_session_attrs" in address.keywords) == ("," in title)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@secret@h/d",
+        "postgresql://u:p@secret,s@h/d",
+        "postgresql://u:p,secret/d",
+        "postgresql://h/d?port=secret",
+        "postgresql://u:secret",
+    ],
+)
+def test_no_message_about_a_url_shows_a_part_of_its_password(url: str) -> None:
+    """Nor does the error of a library that has caused it, whose text may have the password."""
+    with pytest.raises(BackendRejected, match=r"`sql\.url` is not a URL") as caught:
+        find(settings(url))
+
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_several_servers_of_mariadb_are_refused() -> None:

@@ -36,9 +36,16 @@ _KINDS: Final = {
     "sqlite": ("sqlite+pysqlite", _SQLITE),
     "sqlite+pysqlite": ("sqlite+pysqlite", _SQLITE),
 }
-#: several servers, as libpq writes them: what is before them, they, and what follows
-_SEVERAL: Final = re.compile(r"([a-z+]+://(?:[^/?#@]*@)?)([^/?#@]+,[^/?#@]*)([^?]*)\??(.*)", re.DOTALL)
+#: several servers, as libpq writes them: what is before them, they, path, and query. User and password end
+#: where SQLAlchemy has them end, and are never taken for servers.
+_SEVERAL: Final = re.compile(
+    r"([a-z+]+://(?:[^:/@]*(?::[^@]*)?@)?+)([^/?#@]+,[^/?#@]*)((?:/[^?#]*)?)(?:\?(.*))?", re.DOTALL
+)
 _EXAMPLE: Final = "postgresql://user:password@host:5432/database"
+#: shows neither the URL nor the error of SQLAlchemy, which may contain the password
+_UNREADABLE: Final = (
+    f"`sql.url` is not a URL; write {_EXAMPLE}, with special characters in user and password percent-encoded"
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +80,7 @@ def find(settings: Settings) -> Address:
     url, made, backend = _parse(section)
     if made.name == "sqlite":
         return _of_file(url, made, backend, section)
-    _, keywords = made.create_connect_args(url)
+    keywords = _keywords(url, made)
     keywords = {"connect_timeout": max(1, round(section.connect_timeout)), **keywords, **section.options}
     keywords.pop("client_flag", None)
     servers = url.query.get("host", "")
@@ -92,6 +99,13 @@ def find(settings: Settings) -> Address:
     )
 
 
+def _keywords(url: URL, made: Dialect) -> dict[str, Any]:
+    try:
+        return dict(made.create_connect_args(url)[1])
+    except (ArgumentError, ValueError):
+        raise BackendRejected(_UNREADABLE) from None
+
+
 def _of_file(url: URL, made: Dialect, backend: Backend, section: SqlSettings) -> Address:
     if not url.database or url.database == ":memory:":
         raise BackendRejected(
@@ -103,20 +117,19 @@ def _of_file(url: URL, made: Dialect, backend: Backend, section: SqlSettings) ->
 
 
 def _parse(section: SqlSettings) -> tuple[URL, Dialect, Backend]:
-    # the text may contain the password, so no message shows it
     try:
         url = make_url(_with_servers_apart(section.url))
     except (ArgumentError, ValueError):
-        raise BackendRejected(
-            f"`sql.url` is not a URL; write {_EXAMPLE}, with special characters in user and password"
-            " percent-encoded"
-        ) from None
+        raise BackendRejected(_UNREADABLE) from None
     kind = _KINDS.get(url.drivername)
     if kind is None:
         raise BackendRejected(
             f"`sql.url` begins with {url.drivername!r}, which is not supported;"
             f" choose from {', '.join(sorted(_KINDS))}"
         )
+    if "@" in (url.host or ""):
+        # a part of a password
+        raise BackendRejected(_UNREADABLE)
     name, (module, backend) = kind
     if isinstance(url.query.get("host"), tuple) and not name.startswith("postgresql"):
         raise BackendRejected(

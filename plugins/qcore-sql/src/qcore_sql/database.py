@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qcore_sql.address import Address
     from qcore_sql.backend import Connection, Listens
     from qcore_sql.compiled import Cursor, Texts
-    from qcore_sql.pool import Pool
+    from qcore_sql.pool import Lent, Pool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -208,21 +208,23 @@ class Database:
     @contextmanager
     def _session(self) -> Iterator[Session]:
         """Lend a connection; it comes back without a transaction that is open."""
-        pool, connection = self._take()
+        pool, lent = self._take()
         assert self._texts is not None
+        connection, is_clean = lent.connection, False
         try:
             cursor = connection.cursor()
             yield Session(cursor, self._texts)
             cursor.close()
+            is_clean = True
         except self._backend.error:
             self._end(connection)
-            raise
-        except BaseException:
-            # a signal's handler raised: an answer that comes later is not that of the next statement
-            self._backend.close(connection)
+            is_clean = True
             raise
         finally:
-            pool.put(connection)
+            if not is_clean:
+                # a signal's handler raised: an answer that comes later is not that of the next statement
+                self._backend.close(connection)
+            pool.put(lent)
 
     def _end(self, connection: Connection) -> None:
         try:
@@ -230,18 +232,18 @@ class Database:
         except self._backend.error:
             self._backend.close(connection)
 
-    def _take(self) -> tuple[Pool, Connection]:
+    def _take(self) -> tuple[Pool, Lent]:
         pool = self._enter()
         assert self._texts is not None
-        connection = pool.take(self.address)
+        lent = pool.take(self.address)
         if not pool.name:
             try:
-                pool.name = tables.check(connection, self.address, self._texts, create=self._create)
+                pool.name = tables.check(lent.connection, self.address, self._texts, create=self._create)
             except BaseException:
-                self._backend.close(connection)
-                pool.put(connection)
+                self._backend.close(lent.connection)
+                pool.put(lent)
                 raise
-        return pool, connection
+        return pool, lent
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -252,18 +254,18 @@ class Database:
     def _enter(self) -> Pool:
         self._refuse_if_closed()
         if self._pool is None:
-            pool = pool_of(os.getpid(), type(self._backend), self.address.key)
-            self._texts = pool.enter(self.address)
+            pool, user = pool_of(os.getpid(), type(self._backend), self.address.key), object()
             # a producer may not close it, and the process may end
-            self._finalizer = weakref.finalize(self, _leave_unless_forked, pool, os.getpid())
+            self._finalizer = weakref.finalize(self, _leave_unless_forked, pool, user, os.getpid())
+            self._texts = pool.enter(self.address, user)
             self._pool = pool
         return self._pool
 
 
-def _leave_unless_forked(pool: Pool, pid: int) -> None:
+def _leave_unless_forked(pool: Pool, user: object, pid: int) -> None:
     """Stop using a pool, unless this process is a fork."""
     if pid == os.getpid():
-        pool.leave()
+        pool.leave(user)
 
 
 def _nothing(session: Session) -> None:
