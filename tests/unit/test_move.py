@@ -190,6 +190,8 @@ def move(
     )
     (tmp_path / "qcore.toml").chmod(0o600)
     monkeypatch.chdir(tmp_path)
+    # A file says at once that it is empty.
+    monkeypatch.setattr("qcore.cli.drain._EMPTY_WAIT", 0.0)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
@@ -275,6 +277,25 @@ def test_a_move_says_what_it_cannot_count(move: Callable[..., tuple[int, str, st
 
     told = "left behind: what is leased or delayed or dead, if anything is: the broker cannot count it"
     assert (code, out.splitlines()[1:]) == (Exit.OK, [told])
+
+
+def test_a_move_says_what_it_leaves_in_paused_queues(move: Callable[..., tuple[int, str, str]]) -> None:
+    """A broker leases nothing from a paused queue: its messages stay, and the move has not succeeded."""
+    app = App(Config.load())
+    app.enqueue("math.sqrt", 4)
+    app.send([app.task(name="builtins.len")(len).using(queue="mail").bind("late")] * 2)
+    app.queue.pause("mail")
+
+    code, out, err = move("--from", "qcore.toml", "--to", "sqlite:there.db")
+    json_code, json_out, _ = move("--from", "qcore.toml", "--to", "sqlite:there.db", "--json")
+    app.queue.resume("mail")
+    resumed_code, resumed_out, _ = move("--from", "qcore.toml", "--to", "sqlite:there.db")
+
+    assert (code, "1 task moved from" in out) == (Exit.FAILED, True)
+    assert "2 tasks left in the paused queue 'mail', from which nothing is leased; resume it there " in err
+    assert "(qcore queue resume mail), then move again" in err
+    assert (json_code, json.loads(json_out)["left"]["paused"]) == (Exit.FAILED, {"mail": 2})
+    assert (resumed_code, "2 tasks moved from" in resumed_out) == (Exit.OK, True)
 
 
 def test_a_move_onto_itself_is_refused(move: Callable[..., tuple[int, str, str]]) -> None:

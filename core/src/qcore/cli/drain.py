@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qcore.interfaces import Broker
-from qcore.model import Delivery
+    from qcore.model import Delivery
 
 _log = logging.getLogger("qcore.move")
 

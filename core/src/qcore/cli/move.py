@@ -15,7 +15,8 @@ from qcore.cli.progress import progress
 from qcore.cli.text import say, say_json
 from qcore.config import Config
 from qcore.errors import QcoreError
-from qcore.wording import counted
+from qcore.wording import counted, typed
+from qcore_queues.names import named
 from qcore_settings import keyfile
 from qcore_settings.rules import InvalidValue
 
@@ -42,7 +43,8 @@ def command(session: Session, source: str, target: str, name: str | None, as_jso
     dead letters stay where they are, and are counted at the end.
 
     A broker is given by its URL (sqlite:queue.db, redis://host:6379/0, ...) or by the TOML file
-    that configures it. Exit code 1 if the target would not take everything.
+    that configures it. Exit code 1 if the target would not take everything, or if a queue of the
+    source is paused and has messages.
     """
     from_, from_key = _config(session, source, name)
     to, to_key = _config(session, target, name)
@@ -116,16 +118,27 @@ def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:
         for count in mover.run():
             moved += count
             bar.show(moved)
-    left = source.size()
+    left, paused = source.size(), _paused(source)
     if as_json:
         kept = {"leased": left.leased, "delayed": left.delayed, "dead_letters": left.dead_letters}
-        say_json({"queue": name, "moved": moved, "refused": mover.refused, "left": kept})
+        say_json({"queue": name, "moved": moved, "refused": mover.refused, "left": kept | {"paused": paused}})
     else:
         say(f"{counted(moved, 'task')} moved from {source.info()} to {target.info()}")
         _say_left(left)
         if mover.refused:
             say(f"{counted(mover.refused, 'task')} refused by the target: {mover.refusal}", error=True)
-    return Exit.FAILED if mover.refused else Exit.OK
+        for queue, count in paused.items():
+            say(
+                f"{counted(count, 'task')} left in the paused queue {queue!r}, from which nothing is leased; "
+                f"resume it there ({typed('queue resume')} {queue}), then move again",
+                error=True,
+            )
+    return Exit.FAILED if mover.refused or paused else Exit.OK
+
+
+def _paused(source: Broker) -> dict[str, int]:
+    """Return the paused queues that have ready messages, and how many."""
+    return {named(one.name): one.size.ready for one in source.queues() if one.paused and one.size.ready}
 
 
 def _say_left(left: QueueSize) -> None:
