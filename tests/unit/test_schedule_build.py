@@ -199,6 +199,18 @@ def test_slots_missed_by_a_disabled_schedule_are_not_caught_up(app: App, way: st
         assert one.next_run == soon or time.time() < one.next_run <= time.time() + 60
 
 
+def test_queue_and_priority_may_be_set_to_their_defaults(app: App) -> None:
+    """A head has no room for them, so they came as if they had not been given."""
+    app.schedules.create("a.task", name="tick", queue="mail", priority=5)
+
+    head, _ = called(app, app.schedules.update("tick", priority=0))
+    assert (head.queue, head.priority) == ("mail", None)
+    head, _ = called(app, app.schedules.update("tick", queue="default", priority=-3))
+    assert (head.queue, head.priority) == (None, -3)
+    head, _ = called(app, app.schedules.update("tick", func="b.task", queue="default", priority=0))
+    assert (head.name, head.queue, head.priority) == ("b.task", None, None)
+
+
 def test_it_may_move_to_another_queue_and_back(app: App) -> None:
     """None means its own queue."""
     app.schedules.create("a.task", name="tick")

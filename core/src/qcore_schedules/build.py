@@ -258,13 +258,13 @@ def _edited_body(
     if call is not None:
         head = _another(head, read_head(call.head))
         body = msgspec.structs.replace(body, delay=call.options.delay, expires=call.options.expires)
-    if options != DEFAULT:
-        said = msgspec.structs.asdict(read_head(options.head(head.name)))
-        head = msgspec.structs.replace(
-            head, **{key: value for key, value in said.items() if value is not None}
-        )
-    if gone := {key: None for key in OF_ITS_TASKS if key in changes and changes[key] is None}:
-        head = msgspec.structs.replace(head, **gone)
+    # None in a head is an option that is unset, or one that was named and has the default.
+    said, named = (
+        msgspec.structs.asdict(read_head(options.head(head.name))),
+        changes.keys() & set(OF_ITS_TASKS),
+    )
+    given = {key: value for key, value in said.items() if value is not None or key in named}
+    head = msgspec.structs.replace(head, **given)
     if changes.keys() & {"args", "kwargs"}:
         body = _edited_arguments(runtime, before.name, body, changes)
     if "intended_date_kwarg" in changes:
