@@ -59,10 +59,14 @@ class ResultWaiter:
     def _serve(self, given: queue.SimpleQueue[ResultCall | bytes]) -> None:
         calls: list[ResultCall] = []
         pause, longest, factor = _PAUSES
+        look_at = 0.0
         while True:
-            some = list(_given(given, self._patience(calls, pause)))
+            some = list(_given(given, self._patience(calls, pause, look_at)))
             new = [one for one in some if isinstance(one, ResultCall)]
             woken = {one for one in some if isinstance(one, bytes)} | {call.key for call in new}
+            if look_at <= time.monotonic():
+                look_at = time.monotonic() + _LOOK
+                woken |= {call.key for call in calls}
             pause = _PAUSES[0] if new else min(pause * factor, longest)
             calls += new
             gone = {call for call in calls if call.future.cancelled()}
@@ -83,13 +87,13 @@ class ResultWaiter:
             calls = [call for call in calls if call not in ended and call not in gone]
 
     @staticmethod
-    def _patience(calls: Sequence[ResultCall], pause: float) -> float | None:
-        """Return the seconds until the next look; None if nobody waits."""
+    def _patience(calls: Sequence[ResultCall], pause: float, look_at: float) -> float | None:
+        """Return the seconds until the next look, at `look_at` for all; None if nobody waits."""
         if not calls:
             return None
         if any(call.unwatch is None for call in calls):
             return pause
-        return max(0.0, min(_LOOK, min(call.end for call in calls) - time.monotonic()))
+        return max(0.0, min(look_at, *(call.end for call in calls)) - time.monotonic())
 
     def _watch(self, new: Sequence[ResultCall], wake: Callable[[bytes], None]) -> None:
         """Be notified of results, where the store can do that."""
@@ -106,13 +110,13 @@ class ResultWaiter:
 
         Args:
             calls: all that wait.
-            woken: the ids of which there is something new; if there are none, all are looked for.
+            woken: the ids of which there is something new; what notifies nobody is looked for anyway.
 
         """
         now = time.monotonic()
         ended = {call for call in calls if call.end <= now}
-        looked = {call.key for call in calls if call not in ended and not (woken and call.unwatch)}
-        keys = list(looked | {call.key for call in calls if call.key in woken and call not in ended})
+        due = (call for call in calls if call.key in woken or call.unwatch is None)
+        keys = list({call.key for call in due if call not in ended})
         final: set[bytes] = set()
         if not keys:
             return ended
