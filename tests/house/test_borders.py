@@ -78,6 +78,9 @@ MORE: Final = {
     "qcore_otel": {"qcore.status"},
     # its command prints what commands read, and its endpoint asks the queue as a program does
     "qcore_prometheus": {"qcore.app", "qcore.cli", "qcore.messages", "qcore.runtime", "qcore.status"},
+    # errors name the command that makes a queue as it is typed here
+    "qcore_sqlite": {"qcore.wording"},
+    "qcore_sql": {"qcore.wording"},
     # a site has its App, its commands and its clusters from it
     "qcore_django": {"qcore"},
     # it runs whole clusters

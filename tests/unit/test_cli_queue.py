@@ -70,7 +70,9 @@ def test_queues_are_listed(app: App, run: Callable[..., Ended]) -> None:
     assert json.loads(run("queue", "list", "--json").out)["queues"][1]["name"] == "mail"
     assert json.loads(run("queue", "show", "mail", "--json").out)["delayed"] == 1
     assert run("queue", "show", "mail").out.splitlines()[1].split()[:2] == ["mail", "1"]
-    assert run("queue", "show", "other").code == Exit.FAILED
+    missing = run("queue", "show", "other")
+    assert missing.code == Exit.FAILED
+    assert "'other'; qcore queue list shows those there are" in missing.err
     assert "queues    default 1 ready" in run("info").out
     assert len(json.loads(run("info", "--json").out)["queues"]) == 2
 
@@ -113,7 +115,7 @@ def test_one_queue_is_paused_moved_and_purged(app: App, run: Callable[..., Ended
     assert "mail 1 ready" in run("info").out
     with app.runtime.brokers.connection() as broker:
         assert len(broker.lease(10, 0.0)) == 1
-    assert json.loads(run("queue", "resume", "mail", "--json").out) == {"queue": "mail", "paused": False}
+    assert json.loads(run("queue", "resume", "mail", "--json").out) == {"name": "mail", "paused": False}
 
     assert run("queue", "move", "mail", "old").out == "2 tasks moved\n"
     assert json.loads(run("queue", "purge", "old", "--yes", "--json").out) == {"purged": 2}

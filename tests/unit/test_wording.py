@@ -14,3 +14,5 @@ def test_a_command_is_typed_behind_its_program() -> None:
 
     assert plain == ("qcore schedule list", "qcore run")
     assert (typed("schedule list"), typed("run")) == ("manage.py qcore schedule list", "manage.py qcluster")
+    assert typed("run MODULE:APP") == "manage.py qcluster"
+    assert typed("run --queues mail MODULE:APP") == "manage.py qcore run --queues mail"

@@ -258,7 +258,7 @@ class Config(options.Options):
             return keyfile.resolved(self.secret_key)
         if self._find_file is None:
             raise InvalidValue(
-                f"missing; the broker {self.broker!r} needs one: make one with 'qcore keys new'"
+                f"missing; the broker {self.broker!r} needs one: make one with '{wording.typed('keys new')}'"
             )
         file = self._find_file(self.settings())
         # A queue that exists only in one process needs no stored key.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError, ConfigError
 from qcore.messages.signing import KEY_ID_SIZE, KeyRing
-from qcore.wording import counted
+from qcore.wording import counted, typed
 
 if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore
@@ -71,7 +71,7 @@ def _report(
     if refuse:
         remedy = (
             "put the key file back that was there, or set secret_key to both keys; if the old one is lost, "
-            "'qcore purge' removes what waits"
+            f"'{typed('purge')}' removes what waits"
         )
         raise ConfigError([f"{text} would be dead letters: {remedy}"])
     _log.error("%s will be dead letters soon: stop it, and restore that key or add it to secret_key", text)

@@ -38,6 +38,9 @@ class Typed:
 
     def __call__(self, command: str) -> str:
         """Return what is typed for a command."""
+        if self._program != "qcore":
+            # The App is known there.
+            command = command.removesuffix(" MODULE:APP")
         return self._own.get(command) or f"{self._program} {command}"
 
 

@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from qcore.wording import counted
+from qcore.wording import counted, typed
 from qcore_settings.anchor import absolute
 from qcore_settings.rules import EnvText, InvalidValue, Rule, is_none, parsed
 
@@ -28,7 +28,6 @@ _PLACEHOLDER: Final = re.compile(
     r"|some|super|the|this|top|very|your)+"
 )
 _ONE: Final = "'[\"the, key\"]'"
-_MAKE_ONE: Final = "make one with 'qcore keys new'"
 
 
 def rule() -> Rule:
@@ -43,7 +42,8 @@ def rule() -> Rule:
         value = parsed(value)
         keys = [value] if isinstance(value, str) else value
         if not isinstance(keys, list | tuple) or not keys or not all(isinstance(key, str) for key in keys):
-            raise InvalidValue(f"must be a text or a list of texts, the first signs, all verify; {_MAKE_ONE}")
+            must = "must be a text or a list of texts, the first signs, all verify"
+            raise InvalidValue(f"{must}; {_make_one()}")
         for number, key in enumerate(keys, 1):
             if why := problem_of(key):
                 hint = f"; in a variable commas separate keys, write {_ONE} for one that holds a comma"
@@ -59,12 +59,12 @@ def problem_of(key: str) -> str:
     if key.startswith(FILE):
         return "" if key.removeprefix(FILE).strip() else "it names no file; write 'file:PATH'"
     if any("\ud800" <= char <= "\udfff" for char in key):
-        return f"it contains characters that cannot be encoded; {_MAKE_ONE}"
+        return f"it contains characters that cannot be encoded; {_make_one()}"
     if _PLACEHOLDER.fullmatch(re.sub(r"[^a-z]", "", key.lower())):
-        return f"it is a well-known placeholder; {_MAKE_ONE}"
+        return f"it is a well-known placeholder; {_make_one()}"
     if len(key) < MIN_LENGTH:
         has = counted(len(key), "character")
-        return f"it has {has}, {MIN_LENGTH} are needed and {RECOMMENDED} are better; {_MAKE_ONE}"
+        return f"it has {has}, {MIN_LENGTH} are needed and {RECOMMENDED} are better; {_make_one()}"
     return ""
 
 
@@ -111,7 +111,7 @@ def read_file(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        remedy = f"restore it, or make a new one with 'qcore keys new --write {path}'"
+        remedy = f"restore it, or make a new one with '{typed('keys new')} --write {path}'"
         raise InvalidValue(f"the key file {str(path)!r} does not exist; {remedy}") from None
     except PermissionError:
         raise InvalidValue(_forbidden(path)) from None
@@ -173,7 +173,7 @@ def beside(queue: Path) -> tuple[str, ...]:
         if there:
             raise InvalidValue(
                 f"the key file {str(path)!r} is gone, and nothing in the queue {str(queue)!r} can be read "
-                "without it: restore it from a backup, or start over with 'qcore purge --everything', "
+                f"without it: restore it from a backup, or start over with '{typed('purge')} --everything', "
                 "which removes all that waits, all results and all schedules"
             )
         make(queue)
@@ -203,7 +203,7 @@ def make(queue: Path, text: str = "") -> Path | None:
     except OSError as error:
         raise InvalidValue(
             f"the key file {str(path)!r} cannot be created ({error.strerror}); "
-            f"make the folder writable, or set secret_key yourself: {_MAKE_ONE}"
+            f"make the folder writable, or set secret_key yourself: {_make_one()}"
         ) from None
     return path
 
@@ -232,3 +232,7 @@ def _create(path: Path, text: str) -> None:
         _log.debug("another process created the key path=%s", path)
     finally:
         draft.unlink()
+
+
+def _make_one() -> str:
+    return f"make one with '{typed('keys new')}'"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendRejected, QueueMissing
+from qcore.wording import typed
 
 if TYPE_CHECKING:
     from qcore.interfaces import Settings
@@ -38,8 +39,8 @@ def missing(path: str) -> QueueMissing:
     if Path(path) == Path(os.path.realpath(default_path(Path(path).stem))):
         remedy = "no setting names another path; if there should be one, run this below your qcore.toml"
     return QueueMissing(
-        f"there is no queue at {path} yet; the first task that is enqueued makes it, and so does qcore run:"
-        f" {remedy}"
+        f"there is no queue at {path} yet; the first task that is enqueued makes it, and so does "
+        f"{typed('run')}: {remedy}"
     )
 
 

@@ -9,7 +9,7 @@ import click
 from qcore.absence import explain
 from qcore.cli.exit_codes import Exit
 from qcore.cli.ids import as_task_id
-from qcore.cli.text import say, say_json
+from qcore.cli.text import json_option, say, say_json
 from qcore.wording import typed
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("cancel")
 @click.argument("task_id", metavar="ID", callback=as_task_id)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, task_id: str, as_json: bool) -> int:
     """Cancel a task, whether it waits or runs; exit code 1 if it has ended or is unknown.

@@ -13,7 +13,7 @@ from qcore.cli.formatting import short, span
 from qcore.cli.ids import every_dead_letter, one_of
 from qcore.cli.key_usage import is_sealed_with, reseal_dead_letters
 from qcore.cli.purge import sure
-from qcore.cli.text import columns, cut, max_width, plain, say, say_json, shown
+from qcore.cli.text import columns, cut, json_option, max_width, plain, say, say_json, shown
 from qcore.errors import QcoreError
 from qcore.messages.envelope import task_id
 from qcore.messages.saving import forget_failures
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _PAGE: Final = 500
 #: Characters of an id above which its end is shown on a terminal.
 _LONG: Final = 12
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _KEY: Final = click.option(
     "--key", metavar="KEY", default="", help="All that the key of this id has signed, see qcore keys check."
 )
@@ -53,7 +52,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
 @click.option("--after", metavar="ID", help="Start after this one.")
-@_JSON
+@json_option
 @click.pass_obj
 def list_(session: Session, limit: int, after: str | None, as_json: bool) -> int:
     """List dead letters, the oldest first; their arguments are not read."""
@@ -93,7 +92,7 @@ def listing(found: Sequence[DeadLetterView], now: float, max_width: int | None) 
 @command.command("show")
 @click.argument("id_", metavar="ID")
 @click.option("--args", "arguments", is_flag=True, help="Decode and show the arguments: users' data.")
-@_JSON
+@json_option
 @click.pass_obj
 def show(session: Session, id_: str, arguments: bool, as_json: bool) -> int:
     """Show one dead letter; its arguments are shown only with --args."""
@@ -121,7 +120,7 @@ def show(session: Session, id_: str, arguments: bool, as_json: bool) -> int:
 @_IDS
 @click.option("--all", "everything", is_flag=True, help="All there are now.")
 @_KEY
-@_JSON
+@json_option
 @click.pass_obj
 def requeue(session: Session, ids: tuple[str, ...], everything: bool, key: str, as_json: bool) -> int:
     """Enqueue dead letters again; their attempts are counted from zero."""
@@ -133,7 +132,7 @@ def requeue(session: Session, ids: tuple[str, ...], everything: bool, key: str, 
 @click.option("--all", "everything", is_flag=True, help="All there are now.")
 @_KEY
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_JSON
+@json_option
 @click.pass_obj
 def drop(session: Session, ids: tuple[str, ...], everything: bool, key: str, yes: bool, as_json: bool) -> int:
     """Remove dead letters for good; the results of their tasks stay."""

@@ -14,7 +14,7 @@ import click
 from qcore.cli.demo_run import Chaos, DemoRun, Parsed
 from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
-from qcore.cli.text import fit, say, say_json
+from qcore.cli.text import fit, json_option, say, say_json
 from qcore.config import Config
 from qcore.plugins import Plugins
 from qcore.sanitize import line
@@ -33,7 +33,7 @@ _NOT_OURS: Final = frozenset({"site-packages", "dist-packages"})
 @click.argument("path", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--chaos", is_flag=True, help="Kill a random worker every second meanwhile.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes that parse; one for each CPU.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def command(path: Path | None, chaos: bool, workers: int | None, as_json: bool) -> int:
     """Parse every Python file under PATH, or the standard library, in a pool of workers.
 

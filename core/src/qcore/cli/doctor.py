@@ -10,7 +10,7 @@ import click
 from qcore.cli.check_result import Verdict
 from qcore.cli.checks import examine
 from qcore.cli.exit_codes import Exit
-from qcore.cli.text import say, say_json
+from qcore.cli.text import json_option, say, say_json
 from qcore.sanitize import clean
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _COLOURS: Final = ((Verdict.OK, "green"), (Verdict.WARN, "yellow"), (Verdict.FAI
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, as_json: bool) -> int:
     """Check configuration, keys, broker, store, plugins and this machine.

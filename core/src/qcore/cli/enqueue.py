@@ -10,7 +10,7 @@ import click
 
 from qcore.cli.exit_codes import Exit
 from qcore.cli.result import print_result
-from qcore.cli.text import say
+from qcore.cli.text import json_option, say
 from qcore.errors import QcoreError
 from qcore.tasks.call import UNSET, Call, Options
 from qcore_names.resolve import name_of
@@ -75,7 +75,7 @@ def as_named(_: click.Context, __: click.Parameter, text: str | None) -> dict[st
 @click.option("--group", help="Result group of the result.")
 @click.option("--label", help="Free text kept with the result.")
 @click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), help="Wait and print the result.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(
     session: Session,

@@ -37,7 +37,8 @@ def explain(error: BaseException) -> int:
             return _complain(str(error), Exit.FAILED, error)
         case BackendUnavailable() if "does not answer" in str(error):
             # The commonest reason is that it was not started, or listens elsewhere.
-            where = "start it, or correct its address; `qcore doctor` names the file that has it"
+            doctor = wording.typed("doctor")
+            where = f"start it, or correct its address; `{doctor}` names the file that has it"
             return _complain(f"{error}; {where}", exit_of(error), error)
         case QcoreError():
             return _complain(str(error), exit_of(error), error)

@@ -11,7 +11,7 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import span
 from qcore.cli.purge import sure
-from qcore.cli.text import plain, say, say_json, shown, table
+from qcore.cli.text import json_option, plain, say, say_json, shown, table
 from qcore.sanitize import line
 from qcore.wording import counted
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from qcore.cli.session import Session
     from qcore.model import Result
 
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _GROUP: Final = click.argument("group", metavar="GROUP")
 
 
@@ -32,7 +31,7 @@ def command() -> None:
 @_GROUP
 @click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Wait for them.")
 @click.option("--count", type=click.IntRange(min=1), help="How many to wait for; any by default.")
-@_JSON
+@json_option
 @click.pass_obj
 def show(session: Session, group: str, wait: float, count: int | None, as_json: bool) -> int:
     """Show the results of a result group, in the order the tasks finished.
@@ -59,7 +58,7 @@ def show(session: Session, group: str, wait: float, count: int | None, as_json: 
 @_GROUP
 @click.option("--tasks", is_flag=True, help="Delete the results as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_JSON
+@json_option
 @click.pass_obj
 def delete(session: Session, group: str, tasks: bool, yes: bool, as_json: bool) -> int:
     """Dissolve a result group; its results stay, unless --tasks is given."""

@@ -12,7 +12,7 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy
 from qcore.cli.overview import look, unserved, unserved_text
-from qcore.cli.text import say, say_json
+from qcore.cli.text import json_option, say, say_json
 from qcore.errors import BackendUnavailable, Interrupted
 from qcore.sanitize import line
 from qcore.wording import counted, typed
@@ -50,7 +50,7 @@ class _Late(Interrupted):
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds for the whole check; 10 more than --stalled-after if not given.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, stalled_after: float, timeout: float | None, as_json: bool) -> int:
     """Check that the queue is being worked on: exit code 0 if so, 1 if not.

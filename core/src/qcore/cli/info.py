@@ -11,7 +11,7 @@ import msgspec
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy, causes, progress_line, rate, short, span, spread
 from qcore.cli.overview import look
-from qcore.cli.text import columns, cut, max_width, say, say_json, seconds
+from qcore.cli.text import columns, cut, json_option, max_width, say, say_json, seconds
 from qcore.sanitize import clean, line
 from qcore.wording import counted
 
@@ -35,7 +35,7 @@ class _Fitting(TypedDict):
 @click.command("info")
 @click.option("--ids", is_flag=True, help="Print the ids of the clusters, one a line; exit code 1 if none.")
 @click.option("--config", "with_config", is_flag=True, help="Show every setting, secrets hidden.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, ids: bool, with_config: bool, as_json: bool) -> int:
     """Show broker, queue, results, the clusters that work on it and what they run.

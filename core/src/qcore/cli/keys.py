@@ -12,7 +12,7 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.key_usage import key_ids, usage
 from qcore.cli.key_usage import reseal as reseal_all
-from qcore.cli.text import say, say_json
+from qcore.cli.text import json_option, say, say_json
 
 if TYPE_CHECKING:
     from qcore.cli.key_usage import KeyUsage
@@ -54,7 +54,7 @@ def new(file: Path | None) -> int:
 
 
 @command.command("check")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def check(session: Session, as_json: bool) -> int:
     """Say what is still sealed with each key, and whether the old ones may go.
@@ -89,7 +89,7 @@ def check(session: Session, as_json: bool) -> int:
 
 
 @command.command("reseal")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def reseal(session: Session, as_json: bool) -> int:
     """Seal schedules, results, dead letters and the pause of the queue with the first key.

@@ -12,7 +12,7 @@ from qcore.app import App
 from qcore.cli.drain import Mover
 from qcore.cli.exit_codes import Exit
 from qcore.cli.progress import progress
-from qcore.cli.text import say, say_json
+from qcore.cli.text import json_option, say, say_json
 from qcore.config import Config
 from qcore.errors import QcoreError
 from qcore.wording import counted, typed
@@ -33,7 +33,7 @@ _LEASE = 300.0
 @click.option("--from", "source", metavar="URL|FILE", required=True, help="Broker to take from.")
 @click.option("--to", "target", metavar="URL|FILE", required=True, help="Broker to put on.")
 @click.option("--name", metavar="QUEUE", help="Queue, if not the configured one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, source: str, target: str, name: str | None, as_json: bool) -> int:
     """Drain a queue into the one of the same name on another broker.

@@ -146,7 +146,7 @@ def unserved_text(one: QueueInfo) -> str:
     """Return the sentence about a queue that no cluster serves."""
     return (
         f"{counted(one.ready, 'message')} ready in the queue {one.name!r}, which no cluster runs; start one "
-        f"with: qcore run --queues {one.name} MODULE:APP"
+        f"with: {typed(f'run --queues {one.name} MODULE:APP')}"
     )
 
 

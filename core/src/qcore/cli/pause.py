@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qcore.cli.exit_codes import Exit
-from qcore.cli.text import say, say_json
+from qcore.cli.text import json_option, say, say_json
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("pause")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, as_json: bool) -> int:
     """Pause the queue: no cluster takes new tasks until it is resumed.
@@ -24,12 +24,11 @@ def command(session: Session, as_json: bool) -> int:
     schedules fire as before. To pause a schedule: qcore schedule pause.
     """
     session.app.queue.pause()
-    return print_state(session, paused=True, as_json=as_json)
+    return print_state(session.config.name, paused=True, as_json=as_json)
 
 
-def print_state(session: Session, *, paused: bool, as_json: bool) -> Exit:
+def print_state(name: str, *, paused: bool, as_json: bool) -> Exit:
     """Print that a queue is paused, or not any more."""
-    name = session.config.name
     if as_json:
         say_json({"name": name, "paused": paused})
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qcore.cli.exit_codes import Exit
-from qcore.cli.text import say, say_json
+from qcore.cli.text import json_option, say, say_json
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("plugins")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, as_json: bool) -> int:
     """List the plugins with what they offer, or the reason why one cannot be used."""

@@ -9,7 +9,7 @@ import attrs
 import click
 
 from qcore.cli.exit_codes import Exit
-from qcore.cli.text import say, say_json
+from qcore.cli.text import json_option, say, say_json
 from qcore.sanitize import line
 from qcore.wording import counted
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     help="Start over: messages of every state, results, schedules, locks, limits and flags.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, everything: bool, yes: bool, as_json: bool) -> int:
     """Remove every waiting task, delayed ones included; running tasks and dead letters stay.

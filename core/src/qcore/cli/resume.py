@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from qcore.cli.pause import print_state
+from qcore.cli.text import json_option
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
 
 
 @click.command("resume")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, as_json: bool) -> int:
     """Resume the queue: clusters take tasks again, within two seconds."""
     session.app.queue.resume()
-    return print_state(session, paused=False, as_json=as_json)
+    return print_state(session.config.name, paused=False, as_json=as_json)

@@ -10,7 +10,7 @@ import click
 from qcore.cli.enqueue import WithNumbers, as_arguments, as_named
 from qcore.cli.exit_codes import Exit
 from qcore.cli.purge import sure
-from qcore.cli.text import say, say_json, table
+from qcore.cli.text import json_option, say, say_json, table
 from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
 from qcore.errors import QcoreError, ScheduleError, TaskNameError
 from qcore.sanitize import line
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from qcore.cli.session import Session
     from qcore.model import Schedule
 
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _NAME: Final = click.argument("name", metavar="NAME")
 
 
@@ -32,7 +31,7 @@ def command() -> None:
 
 
 @command.command("list")
-@_JSON
+@json_option
 @click.pass_obj
 def list_(session: Session, as_json: bool) -> int:
     """List schedules by name, each with its next slot."""
@@ -57,7 +56,7 @@ def list_(session: Session, as_json: bool) -> int:
 @click.argument("arguments", metavar="[ARGUMENTS]...", nargs=-1, callback=as_arguments)
 @click.option("--kwargs", "named", metavar="JSON", callback=as_named, help="Named arguments, an object.")
 @timing
-@_JSON
+@json_option
 @click.pass_obj
 def create(
     session: Session,
@@ -105,7 +104,7 @@ def _check_order(name: str, function: str) -> None:
 @click.option("--args", "arguments", metavar="JSON", callback=as_list, help="Arguments, a list.")
 @click.option("--kwargs", "named", metavar="JSON", help="Named arguments, an object.")
 @timing
-@_JSON
+@json_option
 @click.pass_obj
 def update(
     session: Session,
@@ -136,7 +135,7 @@ def update(
 @click.argument("what", metavar="NAME|RULE")
 @click.option("-n", "count", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many.")
 @click.option("--time-zone", metavar="ZONE", help="Whose wall clock, for a rule.")
-@_JSON
+@json_option
 @click.pass_obj
 def preview(session: Session, what: str, count: int, time_zone: str | None, as_json: bool) -> int:
     """Print the next slots of a schedule, or of a rule such as '*/5 * * * *', daily or 'every 90'."""
@@ -151,7 +150,7 @@ def preview(session: Session, what: str, count: int, time_zone: str | None, as_j
 
 @command.command("pause")
 @_NAME
-@_JSON
+@json_option
 @click.pass_obj
 def pause(session: Session, name: str, as_json: bool) -> int:
     """Pause a schedule: it fires no slots until it is resumed."""
@@ -160,7 +159,7 @@ def pause(session: Session, name: str, as_json: bool) -> int:
 
 @command.command("resume")
 @_NAME
-@_JSON
+@json_option
 @click.pass_obj
 def resume(session: Session, name: str, as_json: bool) -> int:
     """Resume a paused or broken schedule with its next slot."""
@@ -169,7 +168,7 @@ def resume(session: Session, name: str, as_json: bool) -> int:
 
 @command.command("run")
 @_NAME
-@_JSON
+@json_option
 @click.pass_obj
 def run(session: Session, name: str, as_json: bool) -> int:
     """Enqueue a schedule's task now and print the task's id; its slots stay as they are."""
@@ -184,7 +183,7 @@ def run(session: Session, name: str, as_json: bool) -> int:
 @command.command("delete")
 @_NAME
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_JSON
+@json_option
 @click.pass_obj
 def delete(session: Session, name: str, yes: bool, as_json: bool) -> int:
     """Delete a schedule; the tasks it has enqueued stay."""

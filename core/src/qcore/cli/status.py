@@ -11,7 +11,7 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import progress_line, when
 from qcore.cli.ids import as_task_id
-from qcore.cli.text import say, say_json, seconds
+from qcore.cli.text import json_option, say, say_json, seconds
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("status")
 @click.argument("task_id", metavar="ID", callback=as_task_id)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, task_id: str, as_json: bool) -> int:
     """Print the state of a task; exit code 1 if it is unknown.

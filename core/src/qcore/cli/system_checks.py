@@ -137,7 +137,7 @@ def keys(session: Session) -> Iterator[str | CheckResult]:
     count = "one key" if len(keys) == 1 else f"{len(keys)} keys, the first signs"
     yield f"{count}, {counted(min(map(len, keys)), 'character')} or more"
     if any(len(set(key)) < _DIFFERENT for key in keys):
-        text = "a key repeats a few characters and can be guessed; make another with qcore keys new"
+        text = f"a key repeats a few characters and can be guessed; make another with {typed('keys new')}"
         yield CheckResult(Verdict.WARN, "secret key", text)
     if len(set(keys)) < len(keys):
         yield CheckResult(Verdict.WARN, "secret key", "one key is listed twice; leave it out once")

@@ -18,6 +18,8 @@ from qcore.wording import typed as typed  # noqa: PLC0414 - as above
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+#: how a command is asked for one JSON object, which `say_json` prints: a decorator
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 #: Cells a column is left with at least, where room is short.
 _SOFTEST: Final = 8
 

@@ -61,7 +61,7 @@ def between(options: Options, broker: str, invalid: Collection[str], plugins: Pl
     ):
         yield (
             f"secret_key: missing; every process that uses the broker {broker!r} must have the same key: "
-            "make one with 'qcore keys new' and set secret_key or QCORE_SECRET_KEY"
+            f"make one with '{wording.typed('keys new')}' and set secret_key or QCORE_SECRET_KEY"
         )
     if not {"at_most_once", "max_attempts"} & set(invalid):
         yield from _repetition(options)

@@ -49,7 +49,7 @@ class SiteApp(App):
 
 def type_behind_manage() -> None:
     """Have messages tell commands as they are typed on a site."""
-    typed.through("manage.py qcore", {"run": "manage.py qcluster", "run MODULE:APP": "manage.py qcluster"})
+    typed.through("manage.py qcore", {"run": "manage.py qcluster"})
 
 
 type_behind_manage()

@@ -9,7 +9,7 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import NONE, size
 from qcore.cli.overview import statuses
-from qcore.cli.text import counted, say, say_json, table
+from qcore.cli.text import counted, json_option, say, say_json, table
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("memory")
 @click.option("--workers", "each", is_flag=True, help="A row for each worker.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_obj
 def command(session: Session, each: bool, as_json: bool) -> int:
     """Show how much memory clusters and their workers have, wherever they run.

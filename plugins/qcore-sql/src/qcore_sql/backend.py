@@ -5,9 +5,11 @@ from __future__ import annotations
 import select
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from qcore.errors import BackendRejected, NotSupported
+from qcore.wording import typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,10 +62,13 @@ class Backend(ABC):
     one_statement: ClassVar[bool] = False
     #: what names the database in the configuration, for messages
     setting: str = "`sql.url`"
-    #: the command that creates the tables, for messages
-    init: str = "qcore sql init"
-    #: what else creates them
+    #: what else creates the tables
     or_else: str = ", or allow their creation with `sql.create_tables`"
+
+    @cached_property
+    def init(self) -> str:
+        """The command that creates the tables, for messages."""
+        return typed("sql init")
 
     @abstractmethod
     def connect(self, address: Address) -> Connection:
