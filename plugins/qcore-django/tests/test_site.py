@@ -14,6 +14,7 @@ from django.test import override_settings
 from qcore.errors import ConfigError, ScheduleError, UnknownKey
 from qcore_django import app
 from qcore_django.apps import QcoreDjangoConfig
+from qcore_django.models import places
 from qcore_django.queue_names import queue_name
 from qcore_django.settings import WITHOUT_EFFECT
 from qcore_django.tasks import async_task, fetch, schedule
@@ -102,6 +103,57 @@ def test_the_clusters_of_a_site_have_queues_of_their_own(monkeypatch: pytest.Mon
         found.append((config.name, config.workers, config.timeout))
 
     assert found == [("shop", 4, 60), ("shop", 4, 60), ("long", 4, 3000), ("other", 4, 60)]
+
+
+@pytest.mark.parametrize("given", ["site", "main", "My Main-no", ""])
+def test_the_name_of_the_site_means_its_main_cluster(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """Whatever it is called: as in Django-Q, its queue is that of `cluster_name`."""
+    monkeypatch.setenv("Q_CLUSTER_NAME", given)
+
+    found = config_of(Q_CLUSTER={"name": "site", "cluster_name": "main", "ALT_CLUSTERS": {"long": {}}})
+
+    assert found.name == ("main" if given != "My Main-no" else queue_name(given))
+
+
+def test_a_cluster_is_selected_by_the_name_of_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what logs and commands show."""
+    monkeypatch.setenv("Q_CLUSTER_NAME", queue_name("Q reports"))
+
+    found = config_of(Q_CLUSTER={"name": "My Site", "ALT_CLUSTERS": {"Q reports": {"timeout": 3000}}})
+
+    assert (found.name, found.timeout) == (queue_name("Q reports"), 3000)
+
+
+def test_a_name_that_is_no_cluster_of_the_site_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A producer with that variable enqueues where no cluster may work."""
+    monkeypatch.setenv("Q_CLUSTER_NAME", "report")
+    with caplog.at_level(logging.WARNING, "qcore.config"):
+        config_of(Q_CLUSTER={"name": "shop", "ALT_CLUSTERS": {"reports": {}}})
+        config_of(Q_CLUSTER={"name": "shop"})
+
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == (
+        "Q_CLUSTER_NAME is 'report', which is not in ALT_CLUSTERS: what this process enqueues goes to the"
+        " queue 'report'; did you mean 'reports'?"
+    )
+
+
+def test_the_pages_of_a_process_of_another_cluster_show_the_main_queue_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The variable may have been set in the shell that has started the server."""
+    monkeypatch.setenv("Q_CLUSTER_NAME", "reports")
+    with override_settings(Q_CLUSTER={"name": "My Site", "ALT_CLUSTERS": {"reports": {}, "more": {}}}):
+        assert places.queues() == ["reports", queue_name("My Site"), "more"]
+
+
+@pytest.mark.parametrize("name", ["name", "cluster_name"])
+def test_a_name_that_is_not_a_text_is_one_error(name: str) -> None:
+    """Also one that cannot be hashed."""
+    with pytest.raises(ConfigError, match="name: got a list; must be"):
+        config_of(Q_CLUSTER={name: ["shop"], "ALT_CLUSTERS": {"long": {}}})
 
 
 def test_any_text_names_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

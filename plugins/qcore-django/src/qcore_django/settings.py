@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,7 +58,7 @@ def load(plugins: Plugins | None = None) -> Config:
     """
     plugins = plugins or Plugins.discover()
     table = cluster_table()
-    for problem in [*unknown(table, plugins), *idle(table)]:
+    for problem in [*unknown(table, plugins), *idle(table), *led_astray(table)]:
         _log.warning("%s", problem)
     return read(plugins)
 
@@ -92,11 +93,13 @@ def cluster_table() -> dict[str, Any]:
         ConfigError: one of them is not a dict.
 
     """
-    table = _dict("Q_CLUSTER", getattr(settings, "Q_CLUSTER", None))
+    table = _given()
     others = _dict("ALT_CLUSTERS", table.get("ALT_CLUSTERS"))
     name = cluster_name()
-    if name not in {table.get("cluster_name"), table.get("name") or DEFAULT}:
-        own = _dict(f"ALT_CLUSTERS[{name!r}]", others.get(name))
+    if name != main_cluster():
+        # By the name of its queue too, which is what logs and commands show.
+        found = next((one for one in others if queue_name(str(one)) == queue_name(name)), None)
+        own = _dict(f"ALT_CLUSTERS[{found!r}]", None if found is None else others[found])
         table.update({key: value for key, value in own.items() if key not in {"name", "cluster_name"}})
     table["name"] = queue_name(name) if isinstance(name, str) else name
     return table
@@ -104,8 +107,28 @@ def cluster_table() -> dict[str, Any]:
 
 def cluster_name() -> Any:  # noqa: ANN401 - Config reports what is not a text
     """Return the name of this process's cluster, as the site has it: a name of Django-Q may be any text."""
-    table = _dict("Q_CLUSTER", getattr(settings, "Q_CLUSTER", None))
-    return os.environ.get(CLUSTER) or table.get("cluster_name") or table.get("name") or DEFAULT
+    table, main = _given(), main_cluster()
+    given = os.environ.get(CLUSTER)
+    # As in Django-Q, the name of the site means its main cluster, whose queue `cluster_name` may name.
+    own = [queue_name(one) for one in (main, table.get("name") or DEFAULT) if isinstance(one, str)]
+    return given if given and queue_name(given) not in own else main
+
+
+def main_cluster() -> Any:  # noqa: ANN401 - as above
+    """Return the name of the site's main cluster, whatever `Q_CLUSTER_NAME` is."""
+    table = _given()
+    return table.get("cluster_name") or table.get("name") or DEFAULT
+
+
+@contextmanager
+def as_main_cluster() -> Iterator[None]:
+    """Have `Q_CLUSTER_NAME` select nothing in a block."""
+    given = os.environ.pop(CLUSTER, None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ[CLUSTER] = given
 
 
 def unknown_keys(table: Mapping[str, Any], plugins: Plugins) -> list[str]:
@@ -137,6 +160,21 @@ def idle(table: Mapping[str, Any]) -> list[str]:
         for key, instead in WITHOUT_EFFECT.items()
         if instead and table.get(key)
     ]
+
+
+def led_astray(table: Mapping[str, Any]) -> list[str]:
+    """Return a sentence if `Q_CLUSTER_NAME` names none of the clusters that the site has."""
+    others, name = table.get("ALT_CLUSTERS") or {}, cluster_name()
+    if not others or name == main_cluster():
+        return []
+    names = [str(one) for one in others]
+    if table["name"] in map(queue_name, names):
+        return []
+    said = (
+        f"{CLUSTER} is {name!r}, which is not in ALT_CLUSTERS: what this process enqueues goes to the queue"
+        f" {table['name']!r}{wording.did_you_mean(name, names)}"
+    )
+    return [said]
 
 
 def label() -> str:
@@ -181,6 +219,10 @@ def _preload(given: object) -> object:
         return [WORKER_SETUP, given]
     # Config reports what is not a list.
     return [WORKER_SETUP, *given] if isinstance(given, list | tuple) else given
+
+
+def _given() -> dict[str, Any]:
+    return _dict("Q_CLUSTER", getattr(settings, "Q_CLUSTER", None))
 
 
 def _dict(name: str, value: object) -> dict[str, Any]:

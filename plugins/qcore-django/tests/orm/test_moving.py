@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 import io
 import json
@@ -18,10 +19,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import override_settings
+from django.utils import timezone
 
 from qcore.messages.head import read_head
 from qcore.messages.workflow import read_workflow
 from qcore_django import app
+from qcore_django.moving import pickled, results, tables
 from qcore_django.queue_names import queue_name
 from qcore_django.tasks import fetch, result_group
 from qcore_schedules import messages
@@ -72,10 +75,10 @@ class Old:
         assert ended == code, out.getvalue()
         return out.getvalue().splitlines()
 
-    def look(self, text: str) -> list[Any]:
+    def look(self, text: str, *values: str) -> list[Any]:
         """Execute SQL."""
         with connections[self.alias].cursor() as cursor:
-            cursor.execute(text)
+            cursor.execute(text, values or None)
             return list(cursor.fetchall()) if cursor.description else []
 
 
@@ -238,6 +241,18 @@ def test_results_are_found_by_their_old_ids(old: Old) -> None:
     assert any("the result of task" in line and "becomes a text" in line for line in lines)
 
 
+def test_results_of_several_pages_are_moved_into_the_file_that_they_are_read_of(
+    old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No query is left open while results are written; rows that ended at one time are each moved once."""
+    monkeypatch.setattr(tables, "_PAGE", 1)
+    monkeypatch.setattr(results, "_BATCH", 1)
+    old.look("UPDATE django_q_task SET stopped = (SELECT max(stopped) FROM django_q_task)")
+
+    assert "results: 4 moved" in old.move("--results", code=1)
+    assert all(fetch(one) is not None for one in old.said["results"].values())
+
+
 def test_only_as_many_successes_are_moved_as_are_kept(old: Old) -> None:
     """The newest ones."""
     limits = {"name": "My Site", "orm": old.alias, "save_limit": 1, "max_attempts": 3}
@@ -271,6 +286,57 @@ def test_what_waits_is_moved(old: Old) -> None:
     assert sum("no key of this site signed it for the name 'My Site'" in line for line in lines) == 1
 
 
+def test_what_a_cluster_of_the_original_has_leased_is_left(old: Old) -> None:
+    """Django-Q before its successor writes when a message was leased, not until when; both go by `retry`."""
+    old.look("ALTER TABLE django_q_task DROP COLUMN cluster")
+    waits, leased = (
+        f"{timezone.now() - dt.timedelta(minutes=minutes):%Y-%m-%d %H:%M:%S}" for minutes in (120, 30)
+    )
+    old.look("UPDATE django_q_ormq SET lock = %s", waits)
+    last = "SELECT max(id) - 1 FROM django_q_ormq"
+    old.look(f"UPDATE django_q_ormq SET lock = %s WHERE id = ({last})", leased)  # noqa: S608 - both are texts of ours
+
+    with override_settings(Q_CLUSTER={"name": "My Site", "orm": old.alias, "timeout": 60, "retry": 3600}):
+        lines = old.move("--queue", code=1)
+
+    assert "queue: 3 moved, 4 cannot be moved" in lines
+    assert sum("a cluster of Django-Q has it until" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("broker", ["orm", "sqlite"])
+def test_what_a_cluster_leases_meanwhile_is_left(
+    old: Old, monkeypatch: pytest.MonkeyPatch, broker: str
+) -> None:
+    """It is not enqueued, in whichever database the new queue is."""
+    read = pickled.message
+
+    def leased_meanwhile(payload: str, *args: Any) -> dict[str, Any]:
+        with connections[old.alias].cursor() as cursor:
+            cursor.execute("UPDATE django_q_ormq SET lock = '2040-01-01' WHERE payload = %s", [payload])
+        return read(payload, *args)
+
+    monkeypatch.setattr(pickled, "message", leased_meanwhile)
+    with override_settings(Q_CLUSTER={"name": "My Site", **({"orm": old.alias} if broker == "orm" else {})}):
+        lines = old.move("--queue", code=1)
+
+        assert "queue: 0 moved, 7 cannot be moved" in lines
+        assert sum("a cluster of Django-Q has taken it meanwhile" in line for line in lines) == 3
+        assert len(old.look("SELECT id FROM django_q_ormq")) == 7
+        assert app.queue.size().ready == 0
+
+
+def test_a_variable_of_the_shell_does_not_say_where_to(old: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is moved goes to the queues of the site, whichever cluster `Q_CLUSTER_NAME` has selected."""
+    monkeypatch.setenv("Q_CLUSTER_NAME", "My Reports")
+    old.move("--queue", code=1)
+
+    assert app.config.name == queue_name("My Reports")
+    monkeypatch.delenv("Q_CLUSTER_NAME")
+    app.reread()
+    assert app.queue.size().ready == 2
+    assert app.schedules.get("by Daily").queue == ""
+
+
 def test_a_key_that_was_rotated_still_reads_the_queue(old: Old) -> None:
     """So does the old name of a cluster that has another by now."""
     keys = {"SECRET_KEY": "another-key-0123456789-0123456789", "SECRET_KEY_FALLBACKS": [
@@ -280,6 +346,13 @@ def test_a_key_that_was_rotated_still_reads_the_queue(old: Old) -> None:
         assert "queue: 0 moved, 7 cannot be moved" in old.move("--queue", code=1)
         assert "queue: 3 moved, 4 cannot be moved" in old.move("--queue", "--name", "My Site", code=1)
         assert app.queue.size().ready == 2
+
+
+def test_a_queue_that_nobody_has_used_yet_is_moved_to(old: Old) -> None:
+    """It is made by the first schedule; a dry run makes none."""
+    with override_settings(Q_CLUSTER={"name": "My Site"}):
+        assert old.move("--dry-run", code=1)[0] == "schedules: 19 to move, 2 cannot be moved"
+        assert old.move(code=1)[0] == "schedules: 19 moved, 2 cannot be moved"
 
 
 def test_without_tables_of_django_q_there_is_nothing_to_move(tmp_path: Path) -> None:

@@ -30,9 +30,10 @@ def _alias() -> str:
 
 
 def queues() -> list[str]:
-    """Return the names of the site's queues: its own, and those that `ALT_CLUSTERS` names."""
+    """Return the names of the site's queues: that of this process, its main one, those of `ALT_CLUSTERS`."""
     others = settings.cluster_table().get("ALT_CLUSTERS") or {}
-    return list(dict.fromkeys([app.config.name, *(queue_name(str(one)) for one in others)]))
+    names = [settings.main_cluster(), *others]
+    return list(dict.fromkeys([app.config.name, *(queue_name(str(one)) for one in names)]))
 
 
 def of_queues(column: str) -> Q:

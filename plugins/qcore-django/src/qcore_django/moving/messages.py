@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -18,12 +19,13 @@ from qcore.tasks.task import bind
 from qcore_django.moving import pickled
 from qcore_django.moving.moments import seconds
 from qcore_django.moving.report import Report
-from qcore_django.moving.tables import OldMessage, Table, title_of
+from qcore_django.moving.tables import OldMessage, OldTask, Table, title_of
 from qcore_django.shared import app
 from qcore_django.tasks.options import ALL_LINKS, link_of, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from qcore.runtime import Runtime
     from qcore_django.moving.tables import Row
@@ -32,6 +34,30 @@ if TYPE_CHECKING:
 _OPTIONS: Final = frozenset({"hook", "group", "save", "cached", "ack_failure", "timeout"})
 #: what says that a task cannot be one of qcore's
 _REFUSALS: Final = (pickled.UnreadableError, QcoreError, TypeError, ValueError)
+
+
+class Leases:
+    """Knows which messages a cluster of Django-Q has leased, by their column `lock`.
+
+    Since version 1.5 of django-q2 it has the end of a lease, or the time of the enqueuing. Before, as in the
+    original, it has the begin of a lease, or the time of the enqueuing less `retry`.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._retry = timedelta(seconds=app.config.retry)
+        # The table of tasks got this column shortly after the change.
+        self._has_ends = Table(OldTask, alias).has("cluster")
+
+    def end_of(self, row: Row) -> datetime | None:
+        """Return when the lease of a message ends; None if it is not leased."""
+        if row["lock"] is None:
+            return None
+        end: datetime = row["lock"] if self._has_ends else row["lock"] + self._retry
+        return end if end > timezone.now() else None
+
+    def mark(self) -> datetime:
+        """Return what is written to lease a message."""
+        return timezone.now() + self._retry if self._has_ends else timezone.now()
 
 
 def waiting(alias: str) -> int:
@@ -51,12 +77,12 @@ def move_messages(alias: str, *, name: str, own: str, dry_run: bool) -> Report:
         dry_run: only look.
 
     """
-    report, table = Report("queue"), Table(OldMessage, alias)
-    now, keys = timezone.now(), [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    report, table, leases = Report("queue"), Table(OldMessage, alias), Leases(alias)
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     for row in table.rows():
-        if row["lock"] is not None and row["lock"] > now:
+        if end := leases.end_of(row):
             report.problems.append(
-                f"message {title_of(row)}: a cluster of Django-Q has it until {row['lock']:%Y-%m-%d %H:%M:%S}"
+                f"message {title_of(row)}: a cluster of Django-Q has it until {end:%Y-%m-%d %H:%M:%S}"
             )
             continue
         there = app if row["key"] == own else app.for_queue(row["key"])
@@ -68,17 +94,24 @@ def move_messages(alias: str, *, name: str, own: str, dry_run: bool) -> Report:
         except _REFUSALS as exc:
             report.problems.append(f"message {title_of(row)}: {exc}")
             continue
+        if not dry_run and not _move(there.runtime, made, table, row, leases):
+            report.problems.append(f"message {title_of(row)}: a cluster of Django-Q has taken it meanwhile")
+            continue
         report.moved += 1
-        if not dry_run:
-            _move(there.runtime, made, table, row)
     return report
 
 
-def _move(runtime: Runtime, made: Outgoing, table: Table, row: Row) -> None:
-    """Enqueue a message and delete the old one, in one transaction if both are in that database."""
+def _move(runtime: Runtime, made: Outgoing, table: Table, row: Row, leases: Leases) -> bool:
+    """Enqueue a message and delete the old one, in one transaction if both are in that database.
+
+    It is leased before, as a cluster does; return whether nobody else has it.
+    """
     with _together(runtime, table.alias), runtime.brokers.connection(create=True) as broker:
+        if not table.change(row["id"], lock=leases.mark(), if_is={"lock": row["lock"]}):
+            return False
         broker.enqueue([made])
         table.delete(row["id"])
+    return True
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from qcore.errors import QcoreError
 from qcore.tasks.task import bind
 from qcore_calendar.when import When
 from qcore_django.cron import cron_of
+from qcore_django.models import native
 from qcore_django.moving import literals
 from qcore_django.moving.report import Report
 from qcore_django.moving.tables import OldSchedule, Table, title_of
@@ -36,7 +37,7 @@ def move_schedules(alias: str, *, dry_run: bool) -> Report:
     The old rows stay, with a mark. A schedule that was moved, or whose name is taken, is left alone.
     """
     report, table = Report("schedules"), Table(OldSchedule, alias)
-    taken = {one.name for one in app.schedules.list()}
+    taken = {one.name for one in native.existing()}
     seen: set[str] = set()
     for row in table.rows():
         name = _name_of(row, seen)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from django.apps.registry import Apps
 from django.db import connections, models
+from django.db.models import Q
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 #: a row by the names of its columns; older versions lack some
 Row = dict[str, Any]
@@ -111,33 +114,40 @@ class Table:
             described = (
                 connection.introspection.get_table_description(cursor, self.name) if self.exists else ()
             )
-        has = {one.name for one in described}
-        self._columns = [one.attname for one in model._meta.concrete_fields if one.column in has]  # noqa: SLF001 - documented
+        self._described = frozenset(one.name for one in described)
+        self._columns = [one.attname for one in model._meta.concrete_fields if self.has(str(one.column))]  # noqa: SLF001 - documented
+
+    def has(self, column: str) -> bool:
+        """Return whether there is a column; older versions lack some."""
+        return column in self._described
 
     def count(self, **where: Any) -> int:
         """Return how many rows there are."""
         return self._rows().filter(**where).count() if self.exists else 0
 
-    def rows(self, **where: Any) -> Iterator[Row]:
-        """Yield the rows by their primary key, a page at a time, so that they may be deleted meanwhile."""
-        last: Any = None
-        while self.exists:
-            after = {} if last is None else {"pk__gt": last}
-            page = list(self._rows().filter(**where, **after).order_by("pk").values(*self._columns)[:_PAGE])
-            yield from page
-            if len(page) < _PAGE:
-                return
-            last = page[-1]["id"]
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows by their primary key, a page at a time, so that they may be changed meanwhile."""
+        return self._pages(self._rows().order_by("pk"), lambda last: Q(pk__gt=last["id"]))
 
     def newest(self, count: int | None, **where: Any) -> Iterator[Row]:
-        """Yield the rows that ended last, the newest first; None = all."""
-        if self.exists:
-            found = self._rows().filter(**where).order_by("-stopped", "pk").values(*self._columns)[:count]
-            yield from found.iterator(chunk_size=_PAGE)
+        """Yield the rows that ended last, the newest first, a page at a time; None = all."""
 
-    def change(self, key: object, **fields: Any) -> None:
-        """Write columns of one row."""
-        self._rows().filter(pk=key).update(**fields)
+        def older(last: Row) -> Q:
+            return Q(stopped__lt=last["stopped"]) | Q(stopped=last["stopped"], pk__gt=last["id"])
+
+        found = self._rows().filter(**where).order_by("-stopped", "pk")
+        return islice(self._pages(found, older), count)
+
+    def _pages(self, found: models.QuerySet[Any], after: Callable[[Row], Q]) -> Iterator[Row]:
+        """Yield rows, without a query that is open meanwhile: SQLite would let nobody write."""
+        page = list(found.values(*self._columns)[:_PAGE]) if self.exists else []
+        while page:
+            yield from page
+            page = list(found.filter(after(page[-1])).values(*self._columns)[:_PAGE])
+
+    def change(self, key: object, if_is: Mapping[str, Any] = MappingProxyType({}), **fields: Any) -> bool:
+        """Write columns of one row, if others have certain values; return whether that is so."""
+        return bool(self._rows().filter(pk=key, **if_is).update(**fields))
 
     def delete(self, key: object) -> None:
         """Delete one row."""

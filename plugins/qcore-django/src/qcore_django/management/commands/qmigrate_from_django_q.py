@@ -14,6 +14,7 @@ from qcore_django import settings
 from qcore_django.moving.messages import move_messages, waiting
 from qcore_django.moving.results import move_results
 from qcore_django.moving.schedules import move_schedules
+from qcore_django.shared import app
 from qcore_django.site_command import SiteCommand, explained
 
 if TYPE_CHECKING:
@@ -45,11 +46,15 @@ class Command(SiteCommand):
             SystemExit: with exit code 1, if something could not be moved.
 
         """
-        with explained():
+        with explained(), settings.as_main_cluster():
+            # What a variable of the shell has selected is not where the site's tasks are.
+            app.reread()
             try:
                 reports = self._moved(**options)
             except DatabaseError as exc:
                 raise CommandError(f"the database refuses: {exc}", returncode=Exit.UNAVAILABLE) from exc
+            finally:
+                app.reread()
         if any(one.problems for one in reports):
             raise SystemExit(int(Exit.FAILED))
 
