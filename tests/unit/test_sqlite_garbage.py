@@ -43,8 +43,9 @@ TABLES: Final = {
     "queue": ("SEQ", "body"),
     "lease": ("FIRST", "last", "token", "until"),
     "gap": ("SEQ",),
-    "returned": ("KEY", "at", "token", "deliveries", "failures", "crashes", "body"),
-    "dead_letter": ("ID", "at", "reason", "failures", "crashes", "body"),
+    "returned": ("KEY", "at", "token", "deliveries", "failures", "crashes", "body", "queue", "priority"),
+    "dead_letter": ("ID", "at", "reason", "failures", "crashes", "body", "queue", "priority"),
+    "queue_state": ("name", "paused"),
     "status": ("cluster", "expires", "body"),
     "result": ("id", "state", "finished", "expires", "name", "grp", "label", "body"),
     "schedule": ("name", "body", "next_run", "active", "claimed_until"),
@@ -65,6 +66,8 @@ LIKELY: Final = {
     "holder": st.just(b"holder"),
     "id": st.just(ID),
     "state": st.sampled_from([1, 2, 3]),
+    "queue": st.sampled_from([None, "", "mail"]),
+    "priority": st.sampled_from([0, 5, -5]),
 }
 
 
@@ -124,6 +127,13 @@ def everything(
         lambda: sorted(shared.barrier_members("flow").items()),
         lambda: shared.delete_barriers(["flow"]),
         shared.prune,
+        lambda: [one.size for one in broker.queues()],
+        lambda: [len(one.body) + one.delay for one in broker.waiting(5) or ()],
+        lambda: broker.waiting(5, "mail"),
+        lambda: broker.move_queue("mail", ""),
+        lambda: broker.purge_queue("mail"),
+        lambda: broker.is_queue_paused("mail"),
+        broker.peek,
     ]
 
 
@@ -150,13 +160,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(there=garbage, order=st.permutations(range(37)))
-@example(there=[("lease", {"FIRST": 1, "last": "zzz", "token": 1, "until": "zzz"})], order=list(range(37)))
-@example(there=[("returned", {"KEY": 1, "at": "never", "body": b"x"})], order=list(range(37)))
+@given(there=garbage, order=st.permutations(range(44)))
+@example(there=[("lease", {"FIRST": 1, "last": "zzz", "token": 1, "until": "zzz"})], order=list(range(44)))
+@example(there=[("returned", {"KEY": 1, "at": "never", "body": b"x"})], order=list(range(44)))
 @example(there=[("dead_letter", {"ID": 2**63 - 1, "at": 1, "reason": [b"\xff"], "failures": 0,
-                                 "crashes": 0, "body": 5})], order=list(range(37)))  # fmt: skip
+                                 "crashes": 0, "body": 5})], order=list(range(44)))  # fmt: skip
 @example(there=[("permit", {"key": "limit", "holder": 10**12, "number": 1, "until": NOW + 1000})],
-         order=list(range(37)))  # fmt: skip
+         order=list(range(44)))  # fmt: skip
 def test_nothing_that_is_stored_is_an_error(
     folder: Path, there: list[tuple[str, dict[str, Any]]], order: list[int]
 ) -> None:
@@ -172,6 +182,8 @@ def test_nothing_that_is_stored_is_an_error(
     assert len(steps) == len(order)
     for number in order:
         steps[number]()
+    # what anybody has paused is paused
+    broker.pause_queue("", paused=False)
     good_message_comes(broker)
     for made_one in (broker, store, schedules):
         made_one.close()
@@ -191,4 +203,17 @@ def test_rows_that_hold_up_messages_are_set_aside_and_logged(
     assert letter.body == b"a message"
     assert "the time is not a number" in letter.reason
     assert "were set aside: lease=0 queue=0 returned=1" in caplog.text
+    broker.close()
+
+
+def test_what_is_set_aside_keeps_its_queue_and_priority(tmp_path: Path) -> None:
+    """Once it is requeued it is where it was."""
+    path = tmp_path / "queue.db"
+    broker = SqliteBroker(Settings(name="test", sections={"sqlite": SqliteSettings(path=path)}))
+    fill(path, [("returned", {"KEY": 7, "at": "never", "body": b"x", "queue": "mail", "priority": 5})])
+    assert broker.lease(1, 0.0) == ()
+
+    broker.requeue([one.id for one in broker.dead_letters()])
+
+    assert [(one.queue, one.priority) for one in broker.waiting(1) or ()] == [("mail", 5)]
     broker.close()

@@ -60,8 +60,9 @@ def set_aside(connection: sqlite3.Connection, now: float) -> None:
     ).rowcount
     connection.execute(f"delete {_LOST}")
     letters = connection.execute(
-        f"""insert into dead_letter (at, reason, failures, crashes, body)
-        select ?, 'its row in the table `returned` is damaged: the time is not a number', 0, 0, body
+        f"""insert into dead_letter (at, reason, failures, crashes, body, queue, priority)
+        select ?, 'its row in the table `returned` is damaged: the time is not a number', 0, 0, body, queue,
+        priority
         {_NEVER_DUE}""",
         (now,),
     ).rowcount
