@@ -12,7 +12,7 @@ from qcore.interfaces import Settings
 from qcore_sqlite import SqliteBroker, SqliteSettings
 from qcore_testing import BrokerContract
 from qcore_testing.memory import MemoryBroker, MemoryServer
-from tests.conformance import broken_crashes, broken_receipts, broken_servers
+from tests.conformance import broken_crashes, broken_queues, broken_receipts, broken_servers
 from tests.conformance.running import each, run
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ SAID: Final = (AssertionError, ValueError, IndexError, BackendError, pytest.fail
 
 CONNECTION: Final = "another connection"
 PROCESS: Final = "another process"
+COMES_BACK: Final = "test_what_comes_back_is_before_what_came_later"
 IN_MEMORY: Final = [
     (broken_receipts.ExtendsItsOwn, "test_a_lease_is_extended_from_elsewhere", CONNECTION),
     (broken_receipts.StrangeReceiptStops, "test_strange_receipts_do_not_stop_the_others"),
@@ -41,6 +42,9 @@ IN_MEMORY: Final = [
     (broken_receipts.ReasonTooLongIsDropped, "test_a_long_reason_is_kept_or_shortened"),
     (broken_receipts.RetryDelayIsDenied, "test_a_delay_of_a_settlement_is_honoured_or_refused"),
     (broken_receipts.RefusesTooLate, "test_a_delay_of_a_settlement_is_honoured_or_refused"),
+    (broken_queues.ReleaseGoesBehind, COMES_BACK, "released"),
+    (broken_queues.OwnerGoesBehind, COMES_BACK, "its process is gone"),
+    (broken_queues.ExpiryGoesBehind, COMES_BACK, "its lease ended"),
     (broken_servers.LeavesAFileOpen, "test_calls_leave_nothing_open"),
     (broken_servers.LeaseEatsAll, "test_a_signal_gets_out_of_the_wait", KeyboardInterrupt),
 ]

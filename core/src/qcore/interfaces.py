@@ -201,6 +201,8 @@ class Broker(ABC):
         Where the capabilities say that there are queues:
 
         - Messages of a higher priority are leased first; those of one priority in their order.
+        - A message that is released, or whose lease ends by itself, is leased before those of its queue
+          and priority that were accepted later and have not been leased.
         - With `Settings.queues`, a message is only leased from the queues that its `next()` names,
           asked once a lease, and from an earlier one before any of a later one.
         - Without, all queues are leased from, by priority, and those of one priority in turn, so that
@@ -464,6 +466,13 @@ class Broker(ABC):
         - What is leased stays leased, and comes back to its queue.
         """
         self._refuse_queues("pause_queue", queue, paused)
+
+    def is_queue_paused(self, queue: str) -> bool:
+        """Tell whether a queue is paused.
+
+        The default asks `queues`, which counts all messages.
+        """
+        return any(one.paused for one in self.queues() if one.name == queue)
 
     def purge_queue(self, queue: str) -> int:
         """Remove every message of a queue that is not leased or dead-lettered; return how many."""

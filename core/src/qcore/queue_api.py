@@ -131,8 +131,7 @@ class Queue:
         runtime = self._app.runtime
         if queue is not None:
             with runtime.brokers.connection() as broker:
-                name = broker_name(broker, queue)
-                return any(one.paused for one in broker.queues() if one.name == name)
+                return broker.is_queue_paused(broker_name(broker, queue))
         with runtime.coordination_stores.connection() as store:
             return bool(ControlFlags(runtime.control_sealer).genuine(store, [PAUSED]))
 

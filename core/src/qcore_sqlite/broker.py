@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qcore.interfaces import Broker, Capabilities
-from qcore_sqlite import cluster_status, counts, dead_letters, garbage, leases, queues
+from qcore_sqlite import cluster_status, counts, dead_letters, garbage, leases, queues, streams
 from qcore_sqlite.claims import Claim
 from qcore_sqlite.database import Database
 from qcore_sqlite.ended import Ended
@@ -156,7 +156,7 @@ class SqliteBroker(Broker):
         """Release the messages that a dead process had leased; return how many."""
         if not owner:
             return 0
-        count = self._database.write(leases.release_owner, leases.owner_number(owner), time.time())
+        count = self._database.write(leases.release_owner, leases.owner_number(owner))
         if count:
             self._database.work_added.notify()
         return count
@@ -237,6 +237,10 @@ class SqliteBroker(Broker):
         self._database.write(queues.pause, queue, paused)
         self._database.work_added.notify()
 
+    def is_queue_paused(self, queue: str) -> bool:
+        """Tell whether a queue is paused."""
+        return queue in self._database.read(streams.paused)
+
     def purge_queue(self, queue: str) -> int:
         """Remove the messages of a queue that are not leased."""
         return self._database.write(queues.purge, queue)
@@ -279,7 +283,9 @@ class SqliteBroker(Broker):
         )
         if then and not others_needed:
             # a lease of fewer messages than `limit` took everything that was ready, of its own queues
-            others_needed = len(deliveries) >= limit or not all(map(is_plain, then))
+            others_needed = (
+                len(deliveries) >= limit or self._order is not None or not all(map(is_plain, then))
+            )
         return deliveries, others_needed
 
     def _claim(

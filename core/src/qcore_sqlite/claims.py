@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 # the body is cast because a row that is not ours may have a value of any type
 _READY: Final = f"select seq, cast(body as blob) from queue where seq > {LAST_LEASED} order by seq limit ?"  # noqa: S608 - no values in it
-# a row that still has a token belongs to a lease that has expired
+# a row that still has a token belongs to a lease that has expired, see `leases`
 _COLUMNS: Final = """key, cast(body as blob), deliveries, failures, crashes,
-    case when token is null then 0.0 else at end"""
+    case when token is null then 0.0 when token < 0 then token / -1e6 else at end"""
 _RETURNED: Final = f"""select {_COLUMNS} from returned
     where queue is null and at <= ? and key > 0 order by at, key limit ?"""  # noqa: S608 - as above
 _ROUTED: Final = f"""select {_COLUMNS} from returned
@@ -79,7 +79,7 @@ class Claim:
             Delivery(
                 body,
                 pack(self._token, -key),
-                count_of(deliveries) + 1,
+                count_of(count_of(deliveries) + 1),
                 count_of(failures),
                 count_of(crashes),
                 epoch_seconds(available),

@@ -81,10 +81,8 @@ def purge(connection: sqlite3.Connection) -> int:
     """Remove ready and delayed messages; return how many."""
     now = time.time()
     leases.expire(connection, now)
-    fresh = connection.execute(f"delete from queue where seq > {LAST_LEASED}").rowcount  # noqa: S608 - no values in it
     returned = connection.execute("delete from returned where token is null or at <= ?", (now,)).rowcount
-    connection.execute("delete from gap")
-    return fresh + returned
+    return returned + queues.delete_fresh(connection)
 
 
 def clear(connection: sqlite3.Connection) -> int:
@@ -92,7 +90,6 @@ def clear(connection: sqlite3.Connection) -> int:
     found = size(connection)
     for table in ("queue", "lease", "gap", "returned", "dead_letter", "status"):
         connection.execute(f"delete from {table}")  # noqa: S608 - our own names
-    connection.execute("delete from queue_state where not paused")
     return found.ready + (found.leased or 0) + (found.delayed or 0) + (found.dead_letters or 0)
 
 

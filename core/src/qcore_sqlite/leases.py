@@ -39,12 +39,16 @@ _RETRY = "update returned set at = ?, token = null, failures = ?, crashes = ? wh
 _RELEASE = "update returned set at = ?, token = null, deliveries = deliveries - 1 where key = ? and token = ?"
 _DELETE = "delete from returned where key = ? and token = ?"
 
-_RELEASE_OWNER = """update returned set at = ?, token = null, deliveries = deliveries - 1
+# What comes back as it was has the time 0.0: it is in front of what has waited since, by `key` in its order.
+_RELEASE_OWNER = """update returned set at = 0.0, token = null, deliveries = deliveries - 1
     where token between ? and ?"""
 _RANGE_TO_RETURNED = """insert into returned (at, body)
-    select ?, body from queue where seq between ? and ? order by seq"""
+    select 0.0, body from queue where seq between ? and ? order by seq"""
+# A token below 0 is not a lease's: it says when the last one ended, in microseconds.
 _EXPIRED_TO_RETURNED = """insert into returned (at, token, deliveries, body)
-    select ?, ?, 1, body from queue where seq between ? and ? order by seq"""
+    select 0.0, -cast(? * 1e6 as integer), 1, body from queue where seq between ? and ? order by seq"""
+_EXPIRE_RETURNED = """update returned set at = 0.0, token = -cast(at * 1e6 as integer)
+    where token >= 0 and at <= ?"""
 
 
 class Lease(NamedTuple):
@@ -105,25 +109,24 @@ def extend(connection: sqlite3.Connection, receipts: Sequence[bytes], until: flo
 
 def expire(connection: sqlite3.Connection, now: float) -> None:
     """Make the messages of expired leases ready again; the lease counts as a delivery."""
-    expired = connection.execute(
-        "select first, last, token, until from lease where until <= ?", (now,)
-    ).fetchall()
-    for first, last, token, until in expired:
-        connection.execute(_EXPIRED_TO_RETURNED, (until, token, first, last))
+    expired = connection.execute("select first, last, until from lease where until <= ?", (now,)).fetchall()
+    for first, last, until in expired:
+        connection.execute(_EXPIRED_TO_RETURNED, (until, first, last))
         connection.execute("delete from queue where seq between ? and ?", (first, last))
         connection.execute("delete from lease where first = ?", (first,))
+    connection.execute(_EXPIRE_RETURNED, (now,))
 
 
-def release_owner(connection: sqlite3.Connection, owner: int, now: float) -> int:
+def release_owner(connection: sqlite3.Connection, owner: int) -> int:
     """Release every lease of an owner without counting it as a delivery; return how many messages."""
     span = (owner << 32, (owner << 32) + 0xFFFFFFFF)
     count = 0
     found = connection.execute("select first, last from lease where token between ? and ?", span).fetchall()
     for first, last in found:
-        count += connection.execute(_RANGE_TO_RETURNED, (now, first, last)).rowcount
+        count += connection.execute(_RANGE_TO_RETURNED, (first, last)).rowcount
         connection.execute("delete from queue where seq between ? and ?", (first, last))
         connection.execute("delete from lease where first = ?", (first,))
-    return count + connection.execute(_RELEASE_OWNER, (now, *span)).rowcount
+    return count + connection.execute(_RELEASE_OWNER, span).rowcount
 
 
 def _is_ack(settlement: Settlement) -> bool:
@@ -180,7 +183,7 @@ def _settle_leased_once(connection: sqlite3.Connection, settlement: Settlement, 
     if settlement.action is Action.RETRY:
         connection.execute(_QUEUE_TO_RETURNED, (now + settlement.delay, 1, failures, crashes, seq))
     elif settlement.action is Action.RELEASE:
-        connection.execute(_QUEUE_TO_RETURNED, (now + settlement.delay, 0, 0, 0, seq))
+        connection.execute(_QUEUE_TO_RETURNED, (_released_at(settlement, now), 0, 0, 0, seq))
     else:
         connection.execute(_QUEUE_TO_DEAD_LETTER, (now, _text(settlement.reason), failures, crashes, seq))
     connection.execute("delete from queue where seq = ?", (seq,))
@@ -194,12 +197,16 @@ def _settle_returned(
     if settlement.action is Action.RETRY:
         connection.execute(_RETRY, (now + settlement.delay, failures, crashes, key, token))
     elif settlement.action is Action.RELEASE:
-        connection.execute(_RELEASE, (now + settlement.delay, key, token))
+        connection.execute(_RELEASE, (_released_at(settlement, now), key, token))
     else:
         connection.execute(
             _RETURNED_TO_DEAD_LETTER, (now, _text(settlement.reason), failures, crashes, key, token)
         )
         connection.execute(_DELETE, (key, token))
+
+
+def _released_at(settlement: Settlement, now: float) -> float:
+    return now + settlement.delay if settlement.delay > 0 else 0.0
 
 
 def _text(reason: str) -> str:

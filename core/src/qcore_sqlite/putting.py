@@ -14,25 +14,21 @@ if TYPE_CHECKING:
 ENQUEUE: Final = "insert into queue (body) values (?)"
 _ENQUEUE_LATER: Final = "insert into returned (at, body) values (?, ?)"
 _ENQUEUE_ROUTED: Final = "insert into returned (at, queue, priority, body) values (?, ?, ?, ?)"
-#: the name of each queue that has ever had a message, and the default one once it has had a priority
-REGISTER: Final = "insert or ignore into queue_state (name) values (?)"
 
 
 def put(connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> None:
     """Accept messages as part of the caller's transaction; the caller notifies waiting processes."""
-    odd = [message for message in messages if message.delay > 0 or message.queue or message.priority]
+    odd = [message for message in messages if not is_plain(message)]
     if not odd:
         connection.executemany(ENQUEUE, [(message.body,) for message in messages])
         return
-    others = frozenset(message.id for message in odd)
-    connection.executemany(ENQUEUE, [(message.body,) for message in messages if message.id not in others])
+    connection.executemany(ENQUEUE, [(message.body,) for message in messages if is_plain(message)])
     now = time.time()
     later = [(now + message.delay, message.body) for message in odd if not _is_routed(message)]
     if later:
         connection.executemany(_ENQUEUE_LATER, later)
     routed = [message for message in odd if _is_routed(message)]
     if routed:
-        connection.executemany(REGISTER, [(name,) for name in {message.queue for message in routed}])
         connection.executemany(
             _ENQUEUE_ROUTED,
             [(now + max(0.0, one.delay), one.queue, one.priority, one.body) for one in routed],

@@ -9,7 +9,6 @@ from qcore.interfaces import QueueState, Waiting
 from qcore.model import ID_AT, QueueSize
 from qcore_sqlite import leases
 from qcore_sqlite.leases import LAST_LEASED
-from qcore_sqlite.putting import REGISTER
 from qcore_sqlite.streams import DEFAULT, Stream, by_priority, names, paused, priorities
 
 if TYPE_CHECKING:
@@ -19,8 +18,10 @@ if TYPE_CHECKING:
 _FREE: Final = "(token is null or at <= :now)"
 #: rows of `returned` that are of a queue, `:queue` is its name
 _OF_QUEUE: Final = "(queue = :queue or (queue is null and :queue = ''))"
-_COUNTED: Final = f"""select coalesce(sum(at <= :now), 0), coalesce(sum(at > :now and token is not null), 0),
-    coalesce(sum(at > :now and token is null), 0) from returned where {_OF_QUEUE}"""  # noqa: S608 - no values in it
+_COUNTS: Final = "sum(at <= :now), sum(at > :now and token is not null), sum(at > :now and token is null)"
+#: all queues in one pass, which is in the order of an index
+_COUNTED: Final = f"""select queue, {_COUNTS} from returned where queue is not null group by queue
+    union all select '', {_COUNTS} from returned where queue is null"""  # noqa: S608 - no values in it
 _FRESH: Final = f"""select (select count(*) from queue where seq > {LAST_LEASED}),
     (select count(*) from lease join queue on seq between first and last where until > :now),
     (select count(*) from lease join queue on seq between first and last where until <= :now)"""  # noqa: S608 - as above
@@ -41,18 +42,19 @@ _MOVE: Final = f"""update returned set
 def listed(connection: sqlite3.Connection) -> list[QueueState]:
     """Return the queues that have messages or are paused, and the default one."""
     closed = paused(connection)
-    found = [_state(connection, name, paused=name in closed) for name in names(connection)]
+    sizes = _sizes(connection)
     return [
-        one
-        for one in found
-        if not one.name or one.paused or any((one.size.ready, one.size.leased, one.size.delayed))
+        QueueState(name, sizes.get(name, QueueSize(0, 0, 0)), name in closed, oldest(connection, [name]))
+        for name in sorted({*sizes, *closed})
     ]
 
 
 def pause(connection: sqlite3.Connection, queue: str, paused: bool) -> None:  # noqa: FBT001 - passed on by position
     """Pause a queue, or resume it."""
-    connection.execute(REGISTER, (queue,))
-    connection.execute("update queue_state set paused = ? where name = ?", (int(paused), queue))
+    if paused:
+        connection.execute("insert or replace into queue_state (name, paused) values (?, 1)", (queue,))
+    else:
+        connection.execute("delete from queue_state where name = ?", (queue,))
 
 
 def purge(connection: sqlite3.Connection, queue: str) -> int:
@@ -60,7 +62,7 @@ def purge(connection: sqlite3.Connection, queue: str) -> int:
     now = time.time()
     leases.expire(connection, now)
     removed = connection.execute(_PURGE, {"queue": queue, "now": now}).rowcount
-    return removed if queue else removed + _delete_fresh(connection)
+    return removed if queue else removed + delete_fresh(connection)
 
 
 def move(connection: sqlite3.Connection, source: str, target: str) -> int:
@@ -69,12 +71,11 @@ def move(connection: sqlite3.Connection, source: str, target: str) -> int:
         return 0
     now = time.time()
     leases.expire(connection, now)
-    connection.execute(REGISTER, (target,))
     values = {"queue": source, "target": target, "now": now}
     moved = connection.execute(_MOVE, values).rowcount
     if not source:
         connection.execute(_MOVE_FRESH, values)
-        moved += _delete_fresh(connection)
+        moved += delete_fresh(connection)
     return moved
 
 
@@ -102,14 +103,23 @@ def oldest(connection: sqlite3.Connection, queues: list[str]) -> bytes | None:
     return min(first, key=lambda body: bytes(body[ID_AT]), default=None)
 
 
-def _state(connection: sqlite3.Connection, queue: str, *, paused: bool) -> QueueState:
-    values = {"now": time.time(), "queue": queue}
-    ready, leased, delayed = connection.execute(_COUNTED, values).fetchone()
-    if not queue:
-        fresh, held, expired = connection.execute(_FRESH, values).fetchone()
-        ready, leased = ready + fresh + expired, leased + held
-    size = QueueSize(ready=ready, leased=leased, delayed=delayed)
-    return QueueState(queue, size, paused, oldest(connection, [queue]))
+def delete_fresh(connection: sqlite3.Connection) -> int:
+    """Remove the messages of the table `queue` that are not leased; return how many."""
+    removed = connection.execute(f"delete from queue where seq > {LAST_LEASED}").rowcount  # noqa: S608 - as above
+    connection.execute("delete from gap")
+    return removed
+
+
+def _sizes(connection: sqlite3.Connection) -> dict[str, QueueSize]:
+    """Count the messages of each queue that has any, and of the default one."""
+    values = {"now": time.time()}
+    fresh, held, expired = connection.execute(_FRESH, values).fetchone()
+    found: dict[str, list[int]] = {"": [fresh + expired, held, 0]}
+    for name, *counted in connection.execute(_COUNTED, values):
+        if isinstance(name, str):
+            before = found.get(name, (0, 0, 0))
+            found[name] = [one + (more or 0) for one, more in zip(before, counted, strict=True)]
+    return {name: QueueSize(*counts) for name, counts in found.items()}
 
 
 def _streams(connection: sqlite3.Connection, queues: list[str]) -> list[Stream]:
@@ -130,9 +140,3 @@ def _waiting(
     if ready and stream == DEFAULT:
         for (body,) in connection.execute(_FRESH_BODIES, {"limit": limit - len(rows)}):
             yield Waiting(body)
-
-
-def _delete_fresh(connection: sqlite3.Connection) -> int:
-    removed = connection.execute(f"delete from queue where seq > {LAST_LEASED}").rowcount  # noqa: S608 - as above
-    connection.execute("delete from gap")
-    return removed

@@ -19,7 +19,7 @@ _OLDER = (5, 6)
 #: the one of them that lacks the queue's name, too
 _NAMELESS = 5
 
-#: queues that have had a message, and those that are paused
+#: queues that are paused
 _QUEUE_STATE = (
     "create table queue_state (name text primary key, paused integer not null default 0) without rowid"
 )

@@ -9,7 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PAUSED: Final = "select name from queue_state where paused"
-_NAMES: Final = "select name from queue_state"
+_USED: Final = """select exists (select 1 from returned where queue is not null)
+    or exists (select 1 from queue_state where paused)"""
+#: each queue that has messages costs one step in the index, however many these are
+_NAMES: Final = """with recursive one (name) as (
+    select min(queue) from returned where queue is not null
+    union all
+    select (select min(queue) from returned where queue is not null and queue > one.name)
+    from one where one.name is not null
+    ) select name from one where name is not null"""
 #: each priority costs one step in the index, however many messages have it
 _PRIORITIES: Final = """with recursive one (priority) as (
     select max(priority) from returned where queue = :queue
@@ -33,27 +41,24 @@ DEFAULT: Final = Stream("", 0)
 
 
 def are_used(connection: sqlite3.Connection) -> bool:
-    """Return whether there may be other streams than the default, or a queue that is paused."""
-    return connection.execute("select 1 from queue_state limit 1").fetchone() is not None
+    """Return whether there are messages of other streams than the default, or a queue that is paused."""
+    return bool(connection.execute(_USED).fetchone()[0])
 
 
 def names(connection: sqlite3.Connection) -> list[str]:
-    """Return the queues there are."""
+    """Return the queues that have messages, leased ones too, and the default one."""
     return sorted({"", *(name for (name,) in connection.execute(_NAMES) if isinstance(name, str))})
 
 
 def paused(connection: sqlite3.Connection) -> set[str]:
     """Return the queues that are paused."""
-    return {name for (name,) in connection.execute(_PAUSED)}
+    return {name for (name,) in connection.execute(_PAUSED) if isinstance(name, str)}
 
 
 def open_queues(connection: sqlite3.Connection, order: Sequence[str] | None) -> list[str]:
     """Return the queues to lease from, in this order or in any."""
     closed = paused(connection)
-    known = names(connection)
-    if order is None:
-        return [name for name in known if name not in closed]
-    return [name for name in order if name in known and name not in closed]
+    return [name for name in (names(connection) if order is None else order) if name not in closed]
 
 
 def priorities(connection: sqlite3.Connection, queue: str) -> list[int]:

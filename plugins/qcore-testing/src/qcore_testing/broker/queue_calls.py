@@ -24,6 +24,7 @@ class QueueCallRules(QueueTests):
     def test_a_paused_queue_waits(self, new: MakeBroker) -> None:
         """Nothing is leased from a paused queue.
 
+        Tell whether a queue is paused.
         What is leased stays leased, and comes back to its queue.
         """
         broker, other = self.with_queues(new), new()
@@ -38,12 +39,15 @@ class QueueCallRules(QueueTests):
             self.nothing(other)
             assert bodies(taken) == wanted
             assert {one.name: one.paused for one in broker.queues()}[queue]
+            assert broker.is_queue_paused(queue)
+            assert not broker.is_queue_paused("other")
             self.settle(other, taken.pop(), Action.RELEASE)
             taken += self.some(other, 1)
 
             broker.pause_queue(queue, paused=False)
             rest = self.some(other, 3 - len(wanted))
             assert not {one.name: one.paused for one in broker.queues()}.get(queue)
+            assert not broker.is_queue_paused(queue)
             broker.settle(acks([*taken, *rest]))
 
     def test_queues_are_counted(self, new: MakeBroker) -> None:

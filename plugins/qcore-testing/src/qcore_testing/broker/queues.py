@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from qcore.model import Action
+import pytest
+
+from qcore.model import ID_AT, Action, Outgoing
 from qcore_queues.order import QueueOrder
 from qcore_testing.broker.base import BrokerTests, acks, bodies, message, numbered
-from qcore_testing.contract import skip_unless
+from qcore_testing.contract import Stopwatch, skip_unless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qcore.interfaces import Broker
-    from qcore.model import Delivery, Outgoing
+    from qcore.model import Delivery
     from qcore_testing.broker.base import MakeBroker
 
 #: messages that a high priority has to get past
 _MANY = 300
+#: how a message comes back without having run
+_RELEASED, _OWNER_GONE, _EXPIRED = COMES_BACK = ("released", "its process is gone", "its lease ended")
+#: names the process that is gone
+_OWNER: Final = b"12345678"
 
 
 class QueueTests(BrokerTests):
@@ -41,8 +47,6 @@ class QueueTests(BrokerTests):
     @staticmethod
     def with_id(id_: bytes, *, priority: int) -> Outgoing:
         """Return a message whose body bears its id."""
-        from qcore.model import ID_AT, Outgoing  # noqa: PLC0415 - for this test alone
-
         return Outgoing(id_, bytes(ID_AT.start) + id_ + b"rest", 0.0, "mail", priority)
 
 
@@ -165,6 +169,33 @@ class QueueRules(QueueTests):
         assert all(one.deliveries == 2 and one.available for one in again)
         self.nothing(new(queues=QueueOrder(["default"])))
 
+    @pytest.mark.parametrize("how", COMES_BACK)
+    def test_what_comes_back_is_before_what_came_later(self, new: MakeBroker, how: str) -> None:
+        """What comes back unchanged is in its order.
+
+        A message that is released, or whose lease ends by itself, is leased before those of its queue
+        and priority that were accepted later and have not been leased.
+        """
+        broker = self.with_queues(new, ["mail"])
+        retry = self.time_unit if how == _EXPIRED else 60.0
+        other = new(queues=QueueOrder(["mail"]), retry=retry, owner=_OWNER)
+        for priority in (5, 0):
+            broker.enqueue([message(body, queue="mail", priority=priority) for body in (b"first", b"second")])
+
+            leased = self.one(other)
+            if how == _RELEASED:
+                self.settle(broker, leased, Action.RELEASE)
+            elif how == _OWNER_GONE and not broker.release_owner(_OWNER):
+                pytest.skip("it cannot tell whose leases they are")
+            for _ in self.deadline():
+                if broker.size().ready == 2:
+                    break
+                self.let_pass(self.time_unit / 5)
+
+            again = self.some(broker, 2)
+            assert bodies(again) == [b"first", b"second"]
+            broker.settle(acks(again))
+
     def test_a_delay_keeps_queue_and_priority(self, new: MakeBroker) -> None:
         """A message is not leased before its delay is over, and then by its priority."""
         broker = self.with_queues(new, ["mail"])
@@ -201,3 +232,37 @@ class QueueRules(QueueTests):
 
         taken += self.some(broker, 2 - len(taken))
         assert sorted(bodies(taken)) == [b"first", b"there"]
+
+    def test_what_follows_wakes_who_leases_its_queue(self, new: MakeBroker, make: MakeBroker) -> None:
+        """A wait ends when a message comes into any of these queues.
+
+        Whoever enqueues it leases from other queues, and has room for more.
+        """
+        waiting = new(queues=QueueOrder(["default"]), poll=60.0)
+        skip_unless(waiting.capabilities.queues, "has one queue")
+        skip_unless(waiting.capabilities.long_poll, "polls")
+
+        def go_on() -> None:
+            # a connection belongs to the thread that made it
+            other = make(queues=QueueOrder(["mail"]))
+            other.commit_and_lease(None, [], [], 5, [message(b"follows")])
+            other.close()
+
+        going_on = threading.Timer(2 * self.time_unit, go_on)
+        since = Stopwatch()
+        going_on.start()
+        found = bodies(waiting.lease(1, 2 * self.timeout))
+        going_on.join()
+
+        assert found == [b"follows"]
+        self.soon(since)
+
+    def test_one_id_is_no_other_message(self, new: MakeBroker) -> None:
+        """Either all are accepted or an error is raised; of one id, at most one is dropped."""
+        broker = self.with_queues(new)
+        skip_unless(not broker.capabilities.unique_ids, "drops a message whose id is there")
+        one, same = message(b"plain"), message(b"routed", queue="mail", priority=3)
+
+        broker.enqueue([one, Outgoing(one.id, same.body, 0.0, same.queue, same.priority)])
+
+        assert bodies(self.some(broker, 2)) == [b"routed", b"plain"]

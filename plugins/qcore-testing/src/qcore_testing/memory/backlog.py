@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Backlog:
         while len(taken) < limit and (queue := self._next(order)) is not None:
             self._turns[queue] = self._turns.get(queue, 0) + 1
             taken.append(heapq.heappop(self._ready[queue])[-1])
+            self._forget_if_empty(queue)
         return taken
 
     def remove(self, chosen: Callable[[Message], bool]) -> list[Message]:
@@ -54,9 +56,10 @@ class Backlog:
         gone = {id(message) for message in dropped}
         self._delayed = [entry for entry in self._delayed if id(entry[-1]) not in gone]
         heapq.heapify(self._delayed)
-        for queue, heap in self._ready.items():
+        for queue, heap in list(self._ready.items()):
             self._ready[queue] = [entry for entry in heap if id(entry[-1]) not in gone]
             heapq.heapify(self._ready[queue])
+            self._forget_if_empty(queue)
         return dropped
 
     def waiting(self, queues: Iterable[str]) -> list[Message]:
@@ -76,14 +79,24 @@ class Backlog:
         found = [entry[-1] for heap in heaps for entry in heap]
         return min(found, key=lambda one: (one.due, one.index), default=None)
 
-    def counted(self, queue: str | None = None) -> tuple[int, int]:
+    def counted(self) -> tuple[int, int]:
         """Return how many messages are ready and how many are delayed."""
-        ready = sum(len(heap) for name, heap in self._ready.items() if queue in (None, name))
-        return ready, sum(queue in (None, entry[-1].queue) for entry in self._delayed)
+        return sum(map(len, self._ready.values())), len(self._delayed)
+
+    def counted_by_queue(self) -> tuple[Counter[str], Counter[str]]:
+        """Return how many messages of each queue are ready and how many are delayed."""
+        ready = Counter({name: len(heap) for name, heap in self._ready.items()})
+        return ready, Counter(entry[-1].queue for entry in self._delayed)
 
     def next_due(self) -> float:
         """Return when the next delay ends."""
         return self._delayed[0][0] if self._delayed else float("inf")
+
+    def _forget_if_empty(self, queue: str) -> None:
+        if not self._ready[queue]:
+            del self._ready[queue]
+        if not self._ready:
+            self._turns.clear()
 
     def _next(self, order: Sequence[str] | None) -> str | None:
         """Return the queue whose message is leased next."""

@@ -117,6 +117,10 @@ class MemoryBroker(Broker):
         """Have no messages of a queue leased, or have them leased again."""
         self._queue.pause(queue, paused=paused)
 
+    def is_queue_paused(self, queue: str) -> bool:
+        """Tell whether a queue is paused."""
+        return self._queue.is_paused(queue)
+
     def purge_queue(self, queue: str) -> int:
         """Remove the messages of a queue that are not leased."""
         return self._queue.purge(queue)

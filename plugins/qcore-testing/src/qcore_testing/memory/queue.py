@@ -6,6 +6,7 @@ import heapq
 import itertools
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from qcore.interfaces import QueueState, Waiting
@@ -184,14 +185,22 @@ class MemoryQueue:
         """Return the queues that have messages or are paused."""
         with self.changed:
             self._return_ended(self._clock())
-            names = self._waiting.queues() | {one.queue for one in self._leased.values()} | {""}
-            return [self._state(name) for name in sorted(names)]
+            leased = Counter(message.queue for message in self._leased.values())
+            ready, delayed = self._waiting.counted_by_queue()
+            names = {"", *leased, *ready, *delayed, *self._waiting.paused}
+            sizes = {name: QueueSize(ready[name], leased[name], delayed[name]) for name in sorted(names)}
+            return [self._state(name, size) for name, size in sizes.items()]
 
     def pause(self, queue: str, *, paused: bool) -> None:
         """Have no message of a queue leased, or have them leased again."""
         with self.changed:
             (self._waiting.paused.add if paused else self._waiting.paused.discard)(queue)
             self.changed.notify_all()
+
+    def is_paused(self, queue: str) -> bool:
+        """Tell whether a queue is paused."""
+        with self.changed:
+            return queue in self._waiting.paused
 
     def move(self, source: str, target: str) -> int:
         """Put what is not leased from one queue into another."""
@@ -236,11 +245,8 @@ class MemoryQueue:
             self._ids.difference_update(message.id for message in dropped)
             return dropped
 
-    def _state(self, queue: str) -> QueueState:
-        ready, delayed = self._waiting.counted(queue)
-        leased = sum(message.queue == queue for message in self._leased.values())
+    def _state(self, queue: str, size: QueueSize) -> QueueState:
         oldest = self._waiting.oldest(queue)
-        size = QueueSize(ready=ready, leased=leased, delayed=delayed)
         return QueueState(queue, size, queue in self._waiting.paused, None if oldest is None else oldest.body)
 
     def _lease(self, message: Message, until: float, owner: bytes) -> Delivery:
