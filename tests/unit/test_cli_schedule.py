@@ -100,7 +100,7 @@ def test_a_schedule_is_added_and_listed(verb: Callable[..., Ended]) -> None:
         "catch_up": None,
         "overlap": "allow",
         "jitter": 0.0,
-        "queue": "",
+        "cluster": "",
         "declared": "",
         "fault": "",
     }

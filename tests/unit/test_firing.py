@@ -289,7 +289,7 @@ def test_a_task_is_enqueued_on_the_queue_it_names(app: App, fire: Callable[[], N
     assert (tail.home, tail.permits) == ("plans", ["schedule:tick@plans"])
     with other.coordination_stores.connection() as store:
         assert store.acquire("schedule:tick@plans", b"another", 1, 60.0) == opened.id
-    assert app.schedules.list()[0].queue == "mail"
+    assert app.schedules.list()[0].cluster == "mail"
 
 
 def test_equal_schedules_of_two_queues_have_slots_of_their_own(app: App) -> None:
@@ -302,7 +302,7 @@ def test_equal_schedules_of_two_queues_have_slots_of_their_own(app: App) -> None
 
 def test_naming_its_own_queue_changes_nothing(app: App) -> None:
     """It is the same as naming none."""
-    assert app.schedules.create("a.task", queue="plans").queue == ""
+    assert app.schedules.create("a.task", queue="plans").cluster == ""
 
 
 def test_a_file_holds_one_queue(tmp_path: Any) -> None:

@@ -211,13 +211,13 @@ def test_queue_and_priority_may_be_set_to_their_defaults(app: App) -> None:
     assert (head.name, head.queue, head.priority) == ("b.task", None, None)
 
 
-def test_it_may_move_to_another_queue_and_back(app: App) -> None:
-    """None means its own queue."""
+def test_it_may_move_to_another_cluster_and_back(app: App) -> None:
+    """None means its own."""
     app.schedules.create("a.task", name="tick")
 
-    assert app.schedules.update("tick", cluster="mail").queue == "mail"
-    assert app.schedules.update("tick", jitter=0).queue == "mail"
-    assert app.schedules.update("tick", cluster=None).queue == ""
+    assert app.schedules.update("tick", cluster="mail").cluster == "mail"
+    assert app.schedules.update("tick", jitter=0).cluster == "mail"
+    assert app.schedules.update("tick", cluster=None).cluster == ""
 
 
 def test_an_invalid_change_is_refused(app: App) -> None:

@@ -44,7 +44,7 @@ OTHERS: dict[str, Any] = {
     "catch_up": True,
     "overlap": "skip",
     "jitter": 1.0,
-    "queue": "other",
+    "cluster": "other",
     "declared": "a.module",
     "fault": "so",
     "first": "@1",
@@ -107,6 +107,22 @@ def test_every_field_is_sealed() -> None:
         assert (seen.repeats, seen.task) == (0, "")
 
 
+def test_a_row_whose_cluster_is_called_a_queue_is_read() -> None:
+    """An earlier layout said `queue` for the cluster; such a schedule keeps it and is resealed."""
+    table = ScheduleTable()
+    fields = attrs.asdict(plan(cluster="mail"))
+    sealed = Sealer((OLD,), "schedule", "plans").seal(
+        b"\x02nightly", msgspec.msgpack.encode({**fields, "queue": fields.pop("cluster")})
+    )
+    table.rows["nightly"] = StoredSchedule("nightly", b"\x02" + sealed, 1000.0)
+    store = stored(table, OLD)
+
+    assert store.get("nightly") == plan(cluster="mail")
+    assert store.reseal() == (1, 0)
+    assert table.rows["nightly"].body[:1] == b"\x03"
+    assert store.get("nightly") == plan(cluster="mail")
+
+
 def test_a_row_fires_nowhere_else() -> None:
     """A sealed row is not taken for a schedule of another name or queue."""
     table = ScheduleTable()
@@ -148,7 +164,7 @@ def test_rows_of_strangers_hide_no_schedule() -> None:
     store = stored(table, OLD)
     store.add(plan())
     for number in range(30):
-        table.rows[f"{number:02}"] = StoredSchedule(f"{number:02}", b"\x02" + bytes(100), 0.0)
+        table.rows[f"{number:02}"] = StoredSchedule(f"{number:02}", b"\x03" + bytes(100), 0.0)
         table.rows[f"a{number:02}"] = StoredSchedule(f"a{number:02}", b"old", 0.0)
 
     assert [one.name for one in store.claim_due(2000.0, 5, 60.0)] == ["nightly"]

@@ -115,8 +115,8 @@ class WorkerEvent:
     #: position in the pool, from 0
     slot: int
     pid: int
-    #: name of the queue
-    queue: str
+    #: `name` of the configuration
+    cluster: str
 
 
 @attrs.define(kw_only=True)
@@ -126,9 +126,9 @@ class EnqueueEvent:
     #: a hook may replace it by one with other arguments or another group; not that of a schedule
     task: TaskInfo
     headers: dict[str, str]
-    #: name of the queue it is put on
-    queue: str = ""
-    #: the schedule whose slot enqueues it; its `queue` is where the task goes, empty = its own
+    #: name of the clusters that will run it
+    cluster: str = ""
+    #: the schedule whose slot enqueues it
     schedule: Schedule | None = None
     #: the headers of the messages after whose end it runs: the link before it in a chain, or members of
     #: the group of which it is the callback, at most 32

@@ -314,8 +314,8 @@ class Schedule:
     overlap: str = "allow"
     #: seconds at most by which a slot's task is delayed, evenly spread
     jitter: float = 0.0
-    #: name of the queue its tasks are put on; empty = the schedule's own
-    queue: str = ""
+    #: name of the clusters that run its tasks; empty = those that fire it
+    cluster: str = ""
     #: module that declares it in code; empty = made by hand
     declared: str = ""
     #: why it is skipped, empty while it works

@@ -135,7 +135,7 @@ class ClusterStatus:
 
     #: random, different after each start
     id: str
-    #: name of the queue
+    #: `name` of its configuration
     name: str
     label: str
     host: str

@@ -196,7 +196,7 @@ class Schedules:
         if message is not None:
             with opened.runtime.brokers.connection(create=True) as broker:
                 broker.enqueue([message])
-        return Job(self._app.for_queue(one.queue), id_.hex())
+        return Job(self._app.for_queue(one.cluster), id_.hex())
 
     def preview(self, what: str, count: int = 10, *, time_zone: str | None = None) -> list[datetime]:
         """Return the next slots of a schedule, by its name, or of a rule such as `*/5 * * * *`."""

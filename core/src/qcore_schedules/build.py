@@ -44,7 +44,7 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
 
     Raises:
         EncodeError: an argument cannot be serialised.
-        NotSupported: the queue of its tasks could not be distinguished from this one.
+        NotSupported: the cluster of its tasks could not be distinguished from this one.
         ScheduleError: it is not valid.
 
     """
@@ -57,7 +57,6 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
     options = with_options(call.options, {"label": call.options.label or name})
     call = type(call)(call.name, call.args, call.kwargs, options, options.head(call.name))
     there = destination(runtime, options.cluster or "")
-    queue = "" if there is runtime else there.config.name
     body = messages.body_of(runtime, call, when.intended_date_kwarg)
     return Schedule(
         name=name,
@@ -73,7 +72,7 @@ def draft(runtime: Runtime, call: Call, when: When) -> Schedule:
         catch_up=when.catch_up,
         overlap=when.overlap,
         jitter=float(when.jitter),
-        queue=queue,
+        cluster="" if there is runtime else there.config.name,
     )
 
 
@@ -84,7 +83,7 @@ def check_broker(runtime: Runtime, made: Schedule) -> None:
         NotSupported: it cannot.
 
     """
-    there = destination(runtime, made.queue)
+    there = destination(runtime, made.cluster)
     queue, priority = route_of(messages.read_body(made).head)
     if queue or priority:
         check_routes(there, queue, priority)
@@ -135,7 +134,7 @@ def edited(
         catch_up=when.catch_up,
         overlap=when.overlap,
         jitter=float(when.jitter),
-        queue=_queue(runtime, before, changes),
+        cluster=_cluster(runtime, before, changes),
         fault="",
     )
     if "repeats" in changes:
@@ -272,10 +271,10 @@ def _edited_body(
     return msgspec.structs.replace(body, head=encode_head(head))
 
 
-def _queue(runtime: Runtime, before: Schedule, changes: Mapping[str, Any]) -> str:
-    """Return the queue that its tasks are put on; empty = the schedule's own."""
+def _cluster(runtime: Runtime, before: Schedule, changes: Mapping[str, Any]) -> str:
+    """Return the name of the clusters that run its tasks; empty = the schedule's own."""
     if "cluster" not in changes:
-        return before.queue
+        return before.cluster
     there = destination(runtime, changes["cluster"] or "")
     return "" if there is runtime else there.config.name
 

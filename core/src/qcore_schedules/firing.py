@@ -37,7 +37,7 @@ _CLAIMED: Final = 5.0
 
 
 class Outlet:
-    """The connections to a queue that tasks of schedules are enqueued on."""
+    """The connections to a cluster's queue that tasks of schedules are enqueued on."""
 
     def __init__(self, runtime: Runtime, *, create: bool) -> None:
         self.runtime = runtime
@@ -61,7 +61,7 @@ class Outlet:
 
 
 class Firing:
-    """Fires the schedules of one queue, each onto the queue it names."""
+    """Fires the schedules of one cluster, each for the cluster it names."""
 
     def __init__(self, runtime: Runtime, clock: Callable[[], float] | None = None) -> None:
         self._runtime = runtime
@@ -82,7 +82,7 @@ class Firing:
 
         """
         began = time.monotonic()
-        there = self._outlet(schedule.queue)
+        there = self._outlet(schedule.cluster)
         most = min(_SLOTS, there.broker.capabilities.max_batch)
         slots, after = due_slots(schedule, self._clock(), self._catch_up, most)
         if lost := count_dropped(schedule, slots):
@@ -94,7 +94,7 @@ class Firing:
             messages = [one for one in made if one is not None]
         else:
             messages = self._permitted(schedule, opened, slots, there, permits)
-        # In one step the messages would be enqueued on the schedule's own queue.
+        # In one step the messages would be enqueued for the schedule's own cluster.
         own = there.runtime is self._runtime
         if store.fire(there.broker, messages, schedule, after, one_step=own):
             _log.debug("schedule %r fired, %d of %d slots", schedule.name, len(messages), len(slots))
@@ -104,7 +104,7 @@ class Firing:
             there.stores()[1].release(permits)
 
     def answers(self, cluster: str) -> bool:
-        """Return whether the broker of the queue that tasks are enqueued on answers at all."""
+        """Return whether the broker of a cluster answers at all."""
         try:
             self._outlet(cluster).broker.size()
         except BackendError:
@@ -120,7 +120,7 @@ class Firing:
         found = self._outlets.get(cluster)
         if found is None:
             there = destination(self._runtime, cluster)
-            # That of another queue may be the first that anybody enqueues there.
+            # That of another cluster may be the first that anybody enqueues there.
             found = self._outlets[cluster] = Outlet(there, create=there is not self._runtime)
         return found
 

@@ -49,7 +49,7 @@ class Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
     delay: float = 0.0
     #: seconds after which it expires; 0 = never
     expires: float = 0.0
-    #: the schedule's own queue: on the queue of its tasks there may be a schedule like this one
+    #: the schedule's own cluster: that of its tasks may have a schedule like this one
     home: str = ""
 
 
@@ -122,7 +122,7 @@ def permit_key(name: str, home: str = "") -> str:
 
     Args:
         name: of the schedule.
-        home: its own queue, if its tasks are on another: there may be one of the same name.
+        home: its own cluster, if its tasks are for another: there may be one of the same name.
 
     """
     return f"schedule:{name}@{home}" if home else f"schedule:{name}"
@@ -154,17 +154,17 @@ class OpenedSchedule:
         Raises:
             EnvelopeError: the body cannot be read.
             DecodeError: the arguments cannot be read.
-            NotSupported: its tasks' queue could not be distinguished from this one.
-            ScheduleError: its tasks' queue has no valid name.
+            NotSupported: the cluster of its tasks could not be distinguished from this one.
+            ScheduleError: the cluster of its tasks has no valid name.
 
         """
         self._home = runtime
         self._schedule = schedule
         self.body = read_body(schedule)
-        #: of the queue its tasks are enqueued on
-        self.runtime = destination(runtime, schedule.queue)
+        #: of the clusters that run its tasks
+        self.runtime = destination(runtime, schedule.cluster)
         #: names the permits of tasks that must not overlap
-        self.permit_key = permit_key(schedule.name, runtime.config.name if schedule.queue else "")
+        self.permit_key = permit_key(schedule.name, runtime.config.name if schedule.cluster else "")
         serializer = runtime.serializers.get(self.body.serializer)
         if serializer is None:
             number = self.body.serializer
@@ -196,8 +196,8 @@ class OpenedSchedule:
         hooks = self._home.pre_enqueue
         if hooks:
             task = _task(id, head, self._args, kwargs, now)
-            queue = self.runtime.config.name
-            event = EnqueueEvent(task=task, headers={}, queue=queue, schedule=schedule)
+            cluster = self.runtime.config.name
+            event = EnqueueEvent(task=task, headers={}, cluster=cluster, schedule=schedule)
             try:
                 for hook in hooks:
                     hook(event)
@@ -228,10 +228,10 @@ class OpenedSchedule:
 
     def _workflow(self) -> bytes:
         schedule = self._schedule
-        if schedule.overlap == "allow" and not schedule.queue:
+        if schedule.overlap == "allow" and not schedule.cluster:
             return b""
         permits = [] if schedule.overlap == "allow" else [self.permit_key]
-        home = self._home.config.name if schedule.queue else ""
+        home = self._home.config.name if schedule.cluster else ""
         return encode_tail(WorkflowHeader(permits=permits, home=home))
 
 

@@ -40,9 +40,9 @@ def purge(runtime: Runtime, broker: Broker) -> int:
 
 
 def _keys(runtime: Runtime) -> list[str]:
-    """Return the keys of the permits of this queue's own schedules."""
+    """Return the keys of the permits of schedules whose tasks are for this cluster."""
     with suppress(QueueMissing), stored_schedules(runtime) as store:
-        return [permit_key(one.name) for one in store.all() if one.overlap != "allow" and not one.queue]
+        return [permit_key(one.name) for one in store.all() if one.overlap != "allow" and not one.cluster]
     return []
 
 

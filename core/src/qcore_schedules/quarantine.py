@@ -46,7 +46,7 @@ def quarantine_schedule(
     again = decide(outcome.kind, rules, failures=failures).action is Action.RETRY
     if head.schedule is None or (again and (rules.max_attempts or failures + 1 < _ENOUGH)):
         return outcome
-    # The schedule may be stored with another queue.
+    # The schedule may be stored with another cluster.
     home = read_workflow(opened.tail).home if opened.tail else ""
     there = runtime.of(home)
     try:

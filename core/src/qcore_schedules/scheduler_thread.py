@@ -172,13 +172,13 @@ class SchedulerThread:
         except _LASTING as exc:
             self._disable(store, schedule, exc)
         except BackendError as exc:
-            if isinstance(exc, BackendRejected) and self._firing.answers(schedule.queue):
+            if isinstance(exc, BackendRejected) and self._firing.answers(schedule.cluster):
                 # The broker refuses this schedule's messages, which must not hold up the others.
                 self._disable(store, schedule, exc)
                 return
-            if not schedule.queue:
+            if not schedule.cluster:
                 raise
-            # The backend of another queue must not hold up the schedules of this one.
+            # The backend of another cluster must not hold up the schedules of this one.
             _log.warning("schedule %r is skipped and tried again later: %s", schedule.name, exc)
         except BaseException as exc:  # noqa: BLE001 - logged and reported; a hook must not stop the others
             _log.exception("schedule %r could not be fired; it is tried again", schedule.name)

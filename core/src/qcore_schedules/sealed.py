@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("qcore.scheduler")
 
 #: First byte of a sealed schedule; it is signed too.
-_LAYOUT: Final = b"\x02"
+_LAYOUT: Final = b"\x03"
+#: That of the layout which has `queue` for `cluster`: it is read, and sealed anew.
+_BEFORE: Final = b"\x02"
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Schedule).decode
+_decode_fields: Final = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
 class SealedSchedules:
@@ -97,7 +100,7 @@ class SealedSchedules:
         """Return the schedule of this name, None if there is none.
 
         Raises:
-            BadSignature: it was altered, or belongs to another schedule or queue.
+            BadSignature: it was altered, or belongs to another schedule or name.
             MalformedMessage: its layout is unknown.
             UnknownKey: it is sealed with a key that is not configured.
 
@@ -167,7 +170,7 @@ class SealedSchedules:
             messages: of the slots.
             before: the schedule as it was claimed.
             after: its next state, None = it is removed.
-            one_step: whether the messages are for the schedule's own queue.
+            one_step: whether the messages are for the schedule's own cluster.
 
         """
         row, then = self._row(before), None if after is None else self._sealed(after)
@@ -193,11 +196,12 @@ class SealedSchedules:
 
     def _open(self, row: StoredSchedule) -> Schedule:
         what_to_do = "create it again, or delete it"
-        if row.body[:1] != _LAYOUT:
+        layout = row.body[:1]
+        if layout not in {_LAYOUT, _BEFORE}:
             msg = f"schedule {row.name!r} is not sealed as this version of qcore seals them; {what_to_do}"
             raise MalformedMessage(msg)
         try:
-            data = self._sealer.open(_LAYOUT + row.name.encode(), row.body[1:])
+            data = self._sealer.open(layout + row.name.encode(), row.body[1:])
         except UnknownKey as exc:
             msg = (
                 f"schedule {row.name!r} is sealed with a key that is not in secret_key, and this process has "
@@ -208,7 +212,10 @@ class SealedSchedules:
             msg = f"schedule {row.name!r} was altered by something other than qcore; {what_to_do}"
             raise BadSignature(msg) from exc
         try:
-            return _decode(data)
+            if layout == _LAYOUT:
+                return _decode(data)
+            fields = _decode_fields(data)
+            return msgspec.convert(fields | {"cluster": fields.get("queue", "")}, Schedule)
         except (msgspec.MsgspecError, ValueError) as exc:
             msg = f"schedule {row.name!r} is of an unknown version of qcore ({exc}); {what_to_do}"
             raise MalformedMessage(msg) from exc

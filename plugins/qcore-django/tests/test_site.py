@@ -196,7 +196,7 @@ def test_a_cluster_of_any_name_is_sent_tasks(tmp_path: Path) -> None:
 
         assert (app.queue.size().ready, app.for_queue("My Reports").queue.size().ready) == (1, 1)
         assert app.for_queue("My Site") is app
-        assert app.schedules.get("x").queue == queue_name("My Reports")
+        assert app.schedules.get("x").cluster == queue_name("My Reports")
         assert fetch(async_task("math.floor", 1.5, sync=True)).cluster == "My Site"
 
 

@@ -52,7 +52,7 @@ def run(
 
 def sent(task: TaskInfo = TASK, schedule: Schedule | None = None) -> TaskInfo:
     """Enqueue a task; return it as its worker gets it."""
-    event = EnqueueEvent(task=task, headers={}, queue="shop", schedule=schedule)
+    event = EnqueueEvent(task=task, headers={}, cluster="shop", schedule=schedule)
     plugin.qcore_pre_enqueue(event)
     return TaskInfo(
         id=task.id, name=task.name, attempt=1, headers=event.headers, schedule=schedule and schedule.name
@@ -62,7 +62,7 @@ def sent(task: TaskInfo = TASK, schedule: Schedule | None = None) -> TaskInfo:
 def crash(task: TaskInfo = TASK, **fields: Any) -> ErrorReport:
     """Return the report of a run whose worker died."""
     given = {"kind": "crash", "summary": "WorkerDied: by a signal", "text": "by a signal", "action": "retry"}
-    return ErrorReport(task=task, queue="shop", **{**given, **fields})
+    return ErrorReport(task=task, cluster="shop", **{**given, **fields})
 
 
 def test_a_run_is_a_span_by_the_conventions(
@@ -312,7 +312,7 @@ def test_a_service_that_wants_differences_gets_them(
 def in_a_worker(reporter: OtelReporter) -> Context:
     """Return the context of a worker that has started."""
     context = copy_context()
-    context.run(reporter.qcore_worker_start, WorkerEvent(slot=0, pid=1, queue="shop"))
+    context.run(reporter.qcore_worker_start, WorkerEvent(slot=0, pid=1, cluster="shop"))
     return context
 
 

@@ -134,7 +134,7 @@ def run(
 def test_a_trace_goes_on_in_the_worker(started: Callable[..., SentryReporter], sentry: Sentry) -> None:
     """Producer and consumer have spans by Sentry's conventions for queues, in one trace."""
     reporter = started(traces_sample_rate=1.0)
-    event = EnqueueEvent(task=TASK, headers={}, queue="shop")
+    event = EnqueueEvent(task=TASK, headers={}, cluster="shop")
     with sentry_sdk.start_transaction(op="http.server", name="checkout"):
         plugin.qcore_pre_enqueue(event)
     task = TaskInfo(id=TASK.id, name="shop.pay", attempt=2, enqueued=time.time() - 5, headers=event.headers)
@@ -163,7 +163,7 @@ def test_without_a_trace_the_message_stays_as_it_is(
     started: Callable[..., SentryReporter], sentry: Sentry
 ) -> None:
     """Headers cost a worker the plan that it has of equal messages."""
-    event = EnqueueEvent(task=TASK, headers={}, queue="shop")
+    event = EnqueueEvent(task=TASK, headers={}, cluster="shop")
 
     plugin.qcore_pre_enqueue(event)
     started()
@@ -226,7 +226,7 @@ def test_runs_of_a_schedule_are_checked_in(started: Callable[..., SentryReporter
     reporter = started(check_ins=True)
     fields = {"name": "Nightly Sweep", "task": "shop.sweep", "time_zone": "Europe/Paris"}
     schedule = Schedule(rule="0 3 * * *", next_run=0.0, **fields)
-    event = EnqueueEvent(task=TASK, headers={}, queue="shop", schedule=schedule)
+    event = EnqueueEvent(task=TASK, headers={}, cluster="shop", schedule=schedule)
     plugin.qcore_pre_enqueue(event)
     task = TaskInfo(id=TASK.id, name="shop.sweep", attempt=1, headers=event.headers, schedule=schedule.name)
 

@@ -220,7 +220,7 @@ def _options(one: Schedule) -> str:
     found = [
         one.overlap if one.overlap != "allow" else "",
         f"jitter {one.jitter:g} s" if one.jitter else "",
-        f"on {one.queue}" if one.queue else "",
+        f"cluster {one.cluster}" if one.cluster else "",
         f"by {one.declared}" if one.declared else "",
     ]
     return ", ".join(filter(None, found))
@@ -254,7 +254,7 @@ def _record(one: Schedule) -> dict[str, object]:
         "catch_up": one.catch_up,
         "overlap": one.overlap,
         "jitter": one.jitter,
-        "queue": one.queue,
+        "cluster": one.cluster,
         "declared": one.declared,
         "fault": one.fault,
     }

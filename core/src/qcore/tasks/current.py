@@ -30,7 +30,7 @@ class RunsTasks(Protocol):
     running: Running | None
 
 
-#: what runs tasks in this context, and the name of its queue; set once, because a task costs a few
+#: what runs tasks in this context, and the name of its cluster; set once, because a task costs a few
 #: microseconds: what a task leaves running sees the next task
 RUNNER: Final[ContextVar[tuple[RunsTasks, str] | None]] = ContextVar("qcore.runner", default=None)
 

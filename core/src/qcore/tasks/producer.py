@@ -183,7 +183,7 @@ def _hooked(  # noqa: PLR0917 - what an event is made of
     id_: bytes,
     now: int,
     hooks: Sequence[Callable[[Any], None]],
-    queue: str,
+    cluster: str,
     after: Sequence[Mapping[str, str]] = (),
 ) -> Call | None:
     """Call hooks, which may add headers and change the task; return the call, None if one skips it."""
@@ -198,7 +198,7 @@ def _hooked(  # noqa: PLR0917 - what an event is made of
         timeout=None if isinstance(timeout, Unset) else timeout,
         enqueued=now / 1000,
     )
-    event = EnqueueEvent(task=task, headers={}, queue=queue, after=after)
+    event = EnqueueEvent(task=task, headers={}, cluster=cluster, after=after)
     try:
         for hook in hooks:
             hook(event)

@@ -88,7 +88,7 @@ class Worker:
         CURRENT.set(self._batch.transaction)
         RUNNER.set((self._executor, self._config.name))
         ONLY_WORKER_OF.set(self._config.name if self._config.workers == 1 else None)
-        event = WorkerEvent(slot=self._slot, pid=os.getpid(), queue=self._config.name)
+        event = WorkerEvent(slot=self._slot, pid=os.getpid(), cluster=self._config.name)
         for hook in self._runtime.all_hooks("qcore_worker_start"):
             hook(event)
         HOOKS.start()

@@ -67,7 +67,7 @@ def qcore_worker_start(event: WorkerEvent) -> None:
     """Treat the tasks of this worker as requests of the site."""
     if boundary := _boundary():
         boundary.enter_worker()
-    _WORKER["queue"] = event.queue
+    _WORKER["queue"] = event.cluster
     if sending := _sending():
         sending.spawned(event)
 

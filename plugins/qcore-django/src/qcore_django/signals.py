@@ -98,7 +98,7 @@ class Sending:
     def spawned(self, event: WorkerEvent) -> None:
         """Send `post_spawn`."""
         self._in_worker = True
-        post_spawn.send_robust(SENDER, proc_name=f"{event.queue}-worker-{event.slot}")
+        post_spawn.send_robust(SENDER, proc_name=f"{event.cluster}-worker-{event.slot}")
 
 
 def _described(task: TaskInfo) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def test_options_of_a_schedule_are_moved(old: Old) -> None:
     body = messages.read_body(one)
     head = read_head(body.head)
     assert (head.timeout, head.save, head.hook) == (9, True, "qcore_django.hooks.called.site_tasks.note")
-    assert (one.queue, one.repeats, body.date_kwarg) == (queue_name("My Reports"), 3, "day")
+    assert (one.cluster, one.repeats, body.date_kwarg) == (queue_name("My Reports"), 3, "day")
     assert called(app.schedules.get("one value")) == ("math.sqrt", ((4.0,), {}), "one value")
     assert app.schedules.get("paused").repeats == 0
     assert app.schedules.get("seconds").rule == "30 */5 4 * * 1-5"

@@ -215,7 +215,7 @@ def _schedule(one: Schedule, max_width: int, marks: Glyphs) -> Iterator[Text]:
             ("next", formatting.when(one.next_run)),
             ("repeats", left),
             ("declared", one.declared),
-            ("queue", one.queue),
+            ("cluster", one.cluster),
         ],
         max_width,
         marks,

@@ -76,7 +76,7 @@ def publish(event: EnqueueEvent) -> None:
     Without the SDK there is no trace, and then the message stays as it is.
     """
     task = event.task
-    attributes = describe(task, event.queue, "send")
+    attributes = describe(task, event.cluster, "send")
     if event.schedule is not None:
         attributes["qcore.schedule"] = event.schedule.name
     tracer = _INSTRUMENTS.tracer

@@ -47,7 +47,7 @@ def fields_of(one: Schedule) -> dict[str, Any]:
     """Return the values of the fields of Django-Q's model."""
     found: dict[str, Any] = {
         "id": one.name, "name": one.name, "func": one.task, "repeats": one.repeats,
-        "next_run": moment(one.next_run) if one.rule else None, "cluster": one.queue or None,
+        "next_run": moment(one.next_run) if one.rule else None, "cluster": one.cluster or None,
         "fault": one.fault, "hook": None, "group": None, "intended_date_kwarg": None,
         **_rule_of(one.rule), "args": None, "kwargs": None,
     }  # fmt: skip
