@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from tests.house.tree import CORE, ROOT
+from tests.house.tree import CORE, ROOT, wheel_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +38,9 @@ FACE: Final = (
     ("TaskResults", "results_api.py"),
     ("Schedules", "../qcore_schedules/app_api.py"),
     ("Queue", "queue_api.py"),
+    ("QueueInfo", "../qcore_queues/view.py"),
+    ("WaitingTask", "../qcore_queues/view.py"),
+    ("Cleared", "queue_api.py"),
     ("Task", "tasks/task.py"),
     ("Sender", "tasks/task.py"),
     ("Job", "tasks/task.py"),
@@ -51,12 +54,14 @@ FACE: Final = (
     ("Options", "tasks/call.py"),
     ("Retry", "settle.py"),
     ("Result", "model.py"),
+    ("State", "model.py"),
     ("Cluster", "cluster.py"),
     ("Schedule", "model.py"),
     ("ClusterStatus", "status.py"),
     ("Counts", "status.py"),
     ("TaskCounts", "status.py"),
     ("Durations", "status.py"),
+    ("Percentiles", "status.py"),
     ("WorkerStatus", "status.py"),
     ("TaskStatus", "status.py"),
     ("Progress", "status.py"),
@@ -68,14 +73,27 @@ FACE: Final = (
     ("When", "../qcore_calendar/when.py"),
 )
 
-#: a base class whose methods are shown with those of its heirs -> its file
-BASES: Final = {"DeclaresWorkerHooks": "worker_hooks.py"}
+#: what the face takes or returns and the page does not list, and why
+ELSEWHERE: Final = {
+    "Broker": "interfaces.md has it",
+    "Call": "what `Task.bind` returns is passed on as it is",
+    "Config": "configuration.md has it",
+    "Delivery": "what `qcore.testing` gives",
+    "Plugins": "for tests of plugins",
+    "Rule": "for schedulers",
+    "RunLater": "errors.md has it",
+    "Runtime": "for commands of plugins",
+    "Sealed": "for what replaces the delivery",
+    "Unset": "the type of UNSET",
+}
+#: a function of either kind
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def functions(file: str) -> Iterator[ast.FunctionDef]:
+def functions(file: str) -> Iterator[Function]:
     """Yield the top-level functions of a file of core."""
     for node in _body(file):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, Function):
             yield node
 
 
@@ -90,13 +108,14 @@ def _body(file: str) -> list[ast.stmt]:
     return ast.parse((CORE / file).read_text(encoding="utf-8")).body
 
 
-def signature(function: ast.FunctionDef) -> str:
+def signature(function: Function) -> str:
     """Return a function as its heading shows it, without `self`."""
-    shown = re.sub(r"^(self|cls)(, )?", "", ast.unparse(function.args))
-    return f"{function.name}({shown}) -> {ast.unparse(function.returns) if function.returns else None}"
+    shown = re.sub(r"^(self|cls)(: \w+)?(, )?", "", ast.unparse(function.args))
+    kind = "async " if isinstance(function, ast.AsyncFunctionDef) else ""
+    return f"{kind}{function.name}({shown}) -> {ast.unparse(function.returns) if function.returns else None}"
 
 
-def said(node: ast.FunctionDef | ast.ClassDef) -> str:
+def said(node: Function | ast.ClassDef) -> str:
     """Return the docstring, its `Args:` and `Raises:` as lists."""
     text, *sections = re.split(r"\n(Args|Raises):\n", ast.get_docstring(node) or "")
     parts = [text.rstrip()]
@@ -110,17 +129,20 @@ def fields(node: ast.ClassDef, file: str) -> list[str]:
     """Return the rows of a table of a record's fields, each with the `#:` comment above it."""
     lines = (CORE / file).read_text(encoding="utf-8").splitlines()
     rows = []
+    is_enum = any("Enum" in ast.unparse(base) for base in node.bases)
     for statement in node.body:
-        if isinstance(statement, ast.AnnAssign):
+        if isinstance(statement, ast.AnnAssign) or (is_enum and isinstance(statement, ast.Assign)):
             above: list[str] = []
             number = statement.lineno - 2
             while (comment := re.match(r"\s*#: (.*)", lines[number])) is not None:
                 above.insert(0, comment[1])
                 number -= 1
-            kind = ast.unparse(statement.annotation).replace("|", "\\|")
-            rows.append(
-                f"| `{ast.unparse(statement.target)}` | `{kind}{default(statement)}` | {' '.join(above)} |"
-            )
+            if isinstance(statement, ast.Assign):
+                name, kind = statement.targets[0], ast.unparse(statement.value)
+            else:
+                name, kind = statement.target, f"{ast.unparse(statement.annotation)}{default(statement)}"
+            kind = kind.replace("|", "\\|")
+            rows.append(f"| `{ast.unparse(name)}` | `{kind}` | {' '.join(above)} |")
     return ["| field | type | meaning |", "|---|---|---|", *rows] if rows else []
 
 
@@ -144,21 +166,61 @@ def api() -> str:
                 parts += [f"## {name}", said(node)]
                 parts += ["\n".join(rows)] if (rows := fields(node, file)) else []
                 parts += _methods(node)
-                bases = {ast.unparse(base) for base in node.bases}
-                for file_ in [BASES[base] for base in BASES.keys() & bases]:
-                    parts += [
-                        part for base in classes(file_) if base.name in bases for part in _methods(base)
-                    ]
+                parts += [part for base in bases(node, file) for part in _methods(base)]
     return "\n\n".join(parts) + "\n"
 
 
-def _methods(node: ast.ClassDef) -> Iterator[str]:
+def bases(node: ast.ClassDef, file: str) -> Iterator[ast.ClassDef]:
+    """Yield the classes whose methods are shown with those of their heir, because the page has not them."""
+    names = {ast.unparse(base).partition("[")[0] for base in node.bases} - dict(FACE).keys()
+    for statement in _body(file):
+        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("qcore."):
+            where = f"{(statement.module or '').removeprefix('qcore.').replace('.', '/')}.py"
+            for base in classes(where) if names & {one.name for one in statement.names} else ():
+                if base.name in names:
+                    yield base
+                    yield from bases(base, where)
+
+
+def shown_methods(node: ast.ClassDef) -> Iterator[Function]:
+    """Yield the methods of a class that a program calls."""
     for method in node.body:
-        if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+        if isinstance(method, Function) and not method.name.startswith("_"):
             marks = {ast.unparse(mark) for mark in method.decorator_list}
-            if "overload" not in marks:
-                yield f"### `{method.name if 'property' in marks else signature(method)}`"
-                yield said(method)
+            # A part of an App is made at its first use; those that are not on the page are its own matter.
+            of_its_own = "cached" in marks and ast.unparse(method.returns or method) not in dict(FACE)
+            if "overload" not in marks and not of_its_own:
+                yield method
+
+
+def _methods(node: ast.ClassDef) -> Iterator[str]:
+    for method in shown_methods(node):
+        marks = {ast.unparse(mark) for mark in method.decorator_list}
+        yield f"### `{method.name if marks & {'property', 'cached'} else signature(method)}`"
+        yield said(method)
+
+
+def unlisted() -> set[str]:
+    """Return the classes that the face takes, returns or has as fields, and the page does not list."""
+    known = {
+        node.name for module in wheel_modules() for node in module.tree.body if isinstance(node, ast.ClassDef)
+    }
+    annotations: list[ast.expr | None] = []
+    for name, file in FACE:
+        found = [function for function in functions(file) if function.name == name]
+        for node in (one for one in classes(file) if one.name == name):
+            annotations += [one.annotation for one in node.body if isinstance(one, ast.AnnAssign)]
+            for each in (node, *bases(node, file)):
+                found += shown_methods(each)
+        for function in found:
+            arguments = function.args
+            annotations += [one.annotation for one in (*arguments.posonlyargs, *arguments.args)[1:]]
+            annotations += [one.annotation for one in arguments.kwonlyargs]
+            annotations.append(function.returns)
+    mentioned = {
+        name.id for one in annotations if one for name in ast.walk(one) if isinstance(name, ast.Name)
+    }
+    return (mentioned & known) - dict(FACE).keys() - ELSEWHERE.keys()
 
 
 def hooks() -> str:

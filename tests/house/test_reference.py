@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.house.reference import MARK, PAGES, REFERENCE, functions, signature
+from tests.house.reference import MARK, PAGES, REFERENCE, functions, signature, unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,19 @@ def test_the_page_is_what_the_code_tells(name: str, tell: Callable[[], str]) -> 
 
     assert mark
     assert below.strip() == tell().strip()
+
+
+def test_the_page_lists_what_the_face_returns() -> None:
+    """A class that a method takes or returns is on the page, or has its reason why not."""
+    assert unlisted() == set()
+
+
+def test_what_an_app_inherits_is_listed() -> None:
+    """Coroutines, properties and methods of its base classes are on the page as its own are."""
+    text = (REFERENCE / "api.md").read_text(encoding="utf-8")
+
+    for heading in ("async aenqueue(", "async aresult(", "waiting(", "schedules`", "on_worker_start("):
+        assert f"\n### `{heading}" in text
 
 
 def test_every_hook_has_a_heading_with_its_exact_signature() -> None:
