@@ -295,7 +295,7 @@ def test_other_queues_and_tests_take_the_same_way(land: Land, monkeypatch: pytes
         assert await (await app.aenqueue(enqueue_and_wait)).aresult() == 5
 
     asyncio.run(both())
-    assert (app.queue.size().ready, app.for_queue("aside").queue.size().ready) == (1, 2)
+    assert (app.queue.size().ready, app.for_cluster("aside").queue.size().ready) == (1, 2)
     with captured(app) as found:
         asyncio.run(both())
         assert len(found) == 3

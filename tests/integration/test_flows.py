@@ -457,7 +457,7 @@ def test_a_task_for_another_queue_runs_there(land: Land, monkeypatch: pytest.Mon
     chain = app.chain([there.bind(5), there], pipe_result=True)
 
     assert [2, 6] == [jobs[0].result(wait=100), jobs[2].result(wait=100)]
-    assert (8, 20) == (app.for_queue("other").results.get(named, wait=100), chain.result(wait=100))
+    assert (8, 20) == (app.for_cluster("other").results.get(named, wait=100), chain.result(wait=100))
     assert [4, 10] == app.iter(there, [2, 5]).result(wait=100)
     assert 1 == app.queue.size().ready
     until(lambda: lines(land.file()) == ["success 8 "])

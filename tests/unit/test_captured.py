@@ -104,16 +104,16 @@ def test_the_blocks_end(app: App) -> None:
 def test_what_is_enqueued_on_other_queues_is_captured_too() -> None:
     """By the option, by the App of that queue and the other way round; each runs with its own key."""
     app = App(Config.from_dict({"name": "kit", "secret_key": "k" * 40, "memory": {}}))
-    mail = app.for_queue("mail")
+    mail = app.for_cluster("mail")
 
     with captured(app) as seen:
         by_option = app.async_task("math.sqrt", 4, cluster="mail")
         sent = mail.enqueue("math.sqrt", 9)
-        ours = mail.for_queue("kit").enqueue("math.sqrt", 16)
+        ours = mail.for_cluster("kit").enqueue("math.sqrt", 16)
         assert [task.args for task in seen] == [(4,), (9,), (16,)]
         seen.run()
 
-    assert mail.for_queue("kit") is app
+    assert mail.for_cluster("kit") is app
     assert [mail.results.get(by_option), sent.result(), ours.result()] == [2.0, 3.0, 4.0]
     assert mail.queue.size().ready == app.queue.size().ready == 0
 

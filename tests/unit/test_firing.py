@@ -295,7 +295,7 @@ def test_a_task_is_enqueued_on_the_queue_it_names(app: App, fire: Callable[[], N
 def test_equal_schedules_of_two_queues_have_slots_of_their_own(app: App) -> None:
     """Both may enqueue onto one queue, where the id of a task is unique."""
     here = app.schedules.create("a.task", 1, name="tick", next_run=1000.0)
-    there = app.for_queue("mail").schedules.create("a.task", 1, name="tick", next_run=1000.0)
+    there = app.for_cluster("mail").schedules.create("a.task", 1, name="tick", next_run=1000.0)
 
     assert slot_id(here, 1000.0) != slot_id(there, 1000.0)
 

@@ -256,7 +256,7 @@ def test_a_schedule_of_another_queue_is_disabled_where_it_is_stored(app: App) ->
     sent = OpenedSchedule(app.runtime, made).slot_message(made.next_run)
     assert sent is not None
 
-    ended = fail(app.for_queue("mail"), sent.body)
+    ended = fail(app.for_cluster("mail"), sent.body)
 
     assert not ended.retryable
     assert app.schedules.list()[0].fault == ended.error

@@ -83,12 +83,12 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
         # Of several threads that are first, one has its runtime kept, and all use that one.
         return found or self._runtimes.setdefault(self.config.name, Runtime(self.config, self._plugins))
 
-    def for_queue(self, name: str) -> App:
-        """Return the App of another queue: same broker, store and key, another `name`.
+    def for_cluster(self, name: str) -> App:
+        """Return the App of other clusters: same broker, store and key, another `name`.
 
         Raises:
-            NotSupported: the broker cannot distinguish the two queues.
-            ScheduleError: a queue cannot have this name.
+            NotSupported: the broker cannot distinguish the two.
+            ScheduleError: a cluster cannot have this name.
         """
         if not name or name == self.config.name:
             return self
@@ -295,7 +295,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
         for call in calls:
             name = call.options.cluster
             if name and name != self.config.name:
-                return send_apart(lambda name, some: self.for_queue(name).send(some, broker), calls)
+                return send_apart(lambda name, some: self.for_cluster(name).send(some, broker), calls)
         return self.send_sealed(seal_calls(self.runtime, calls), broker)
 
     def send_sealed(self, sealed: Sequence[Sealed], broker: Broker | None = None) -> list[Job[Any]]:

@@ -1,4 +1,4 @@
-"""Which queue another name leads to, and which names cannot be."""
+"""Which clusters another name leads to, and which names cannot be."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from qcore.runtime import Runtime
 
 
-def destination(runtime: Runtime, queue: str) -> Runtime:
-    """Return the runtime of the queue that tasks are enqueued on; an empty name is this one.
+def destination(runtime: Runtime, cluster: str) -> Runtime:
+    """Return the runtime of the clusters that run tasks; an empty name is this one.
 
     Raises:
-        NotSupported: that queue could not be distinguished from this one.
-        ScheduleError: the name of the queue is not valid.
+        NotSupported: those clusters could not be distinguished from these.
+        ScheduleError: the name is not valid.
 
     """
-    if not queue or queue == runtime.config.name:
+    if not cluster or cluster == runtime.config.name:
         return runtime
     try:
-        settings.every()["name"].read(queue)
+        settings.every()["name"].read(cluster)
     except InvalidValue as exc:
-        msg = f"cluster={queue!r}: the name of a cluster {exc}"
+        msg = f"cluster={cluster!r}: the name of a cluster {exc}"
         raise ScheduleError(msg) from exc
     config = runtime.config
-    file = config.queue_file(queue)
+    file = config.queue_file(cluster)
     if file is not None and file == config.queue_file(config.name):
         msg = (
-            f"cluster={queue!r}: a file holds one queue, and the settings of {config.broker!r} name one "
+            f"cluster={cluster!r}: a file holds one queue, and the settings of {config.broker!r} name one "
             f"file ({file}); leave the path out, so that each queue has a file of its own, or use a server"
         )
         raise NotSupported(msg)
-    return runtime.of(queue)
+    return runtime.of(cluster)

@@ -45,7 +45,7 @@ _NOT_OURS: Final = frozenset({"broker", "sync", "chain", "iter_count", "iter_cac
 
 
 class Schedules:
-    """The schedules of one queue; any cluster of the queue fires them.
+    """The schedules of one `name`; any cluster of that name fires them.
 
     A program may call `create` at each start: if the rule is the same, and `next_run` is the same
     or not given, the next slot and the slots left stay, and what is paused or has ended stays so.
@@ -84,7 +84,7 @@ class Schedules:
         Args:
             func: what to call; a declared task keeps its options.
             *args: for the function.
-            name: of the schedule, unique in the queue; the task's own by default.
+            name: of the schedule, unique among those of one `name`; the task's own by default.
             every: a fixed interval of whole seconds: a `timedelta` or a number.
             cron: an expression of five fields, or of six with seconds first.
             type: once (the default), minutes, hourly, daily ... yearly or cron.
@@ -196,7 +196,7 @@ class Schedules:
         if message is not None:
             with opened.runtime.brokers.connection(create=True) as broker:
                 broker.enqueue([message])
-        return Job(self._app.for_queue(one.cluster), id_.hex())
+        return Job(self._app.for_cluster(one.cluster), id_.hex())
 
     def preview(self, what: str, count: int = 10, *, time_zone: str | None = None) -> list[datetime]:
         """Return the next slots of a schedule, by its name, or of a rule such as `*/5 * * * *`."""
@@ -240,7 +240,7 @@ class Schedules:
 
     # The last one, because the annotations of the others mean the built-in `list`.
     def list(self) -> Sequence[Schedule]:
-        """Return every schedule of the queue, by name."""
+        """Return every schedule, by name."""
         with stored_schedules(self._app.runtime) as store:
             return store.all()
 

@@ -57,11 +57,11 @@ def test_a_task_that_touches_a_model_runs(site: Site) -> None:
 
 def test_a_cluster_works_on_the_queue_that_it_is_named_for(site: Site) -> None:
     """`qcluster -n` reads ALT_CLUSTERS, its workers know their queue, and it ends with the queue."""
-    sent = site.ask("answer = app.for_queue('reports').enqueue('shop.tasks.surroundings').id")
+    sent = site.ask("answer = app.for_cluster('reports').enqueue('shop.tasks.surroundings').id")
 
     site.manage("qcluster", "--run-once", "-n", "reports")
 
-    found = site.ask(f"answer = app.for_queue('reports').results.get({sent!r})")
+    found = site.ask(f"answer = app.for_cluster('reports').results.get({sent!r})")
     assert found["queue"] == "reports"
     assert "reports" in site.manage("qinfo", Q_CLUSTER_NAME="reports")
 

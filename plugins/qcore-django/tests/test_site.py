@@ -194,8 +194,8 @@ def test_a_cluster_of_any_name_is_sent_tasks(tmp_path: Path) -> None:
         async_task("math.floor", 1.5, cluster="My Site")
         schedule("math.floor", 1.5, cluster="My Reports", name="x")
 
-        assert (app.queue.size().ready, app.for_queue("My Reports").queue.size().ready) == (1, 1)
-        assert app.for_queue("My Site") is app
+        assert (app.queue.size().ready, app.for_cluster("My Reports").queue.size().ready) == (1, 1)
+        assert app.for_cluster("My Site") is app
         assert app.schedules.get("x").cluster == queue_name("My Reports")
         assert fetch(async_task("math.floor", 1.5, sync=True)).cluster == "My Site"
 

@@ -147,7 +147,7 @@ def test_all_that_is_enqueued_together_is_in_the_transaction(app: App, engine: E
             getattr(connection, end)()
 
         assert app.queue.size().ready == count
-        assert app.for_queue("other").queue.size().ready == bool(count)
+        assert app.for_cluster("other").queue.size().ready == bool(count)
 
 
 def test_a_savepoint_counts(app: App, engine: Engine) -> None:

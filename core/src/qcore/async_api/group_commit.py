@@ -31,7 +31,7 @@ class Sends(Producer, Protocol):
     def delivers_to_broker(self) -> bool:
         """Whether messages go to the broker, and not to a test."""
 
-    def for_queue(self, name: str) -> Sends:
+    def for_cluster(self, name: str) -> Sends:
         """Return the one of another queue."""
 
     def send_sealed(self, sealed: Sequence[Sealed]) -> list[Job[Any]]:
@@ -99,7 +99,7 @@ def _by_queue(batch: Sequence[Sending]) -> Iterator[tuple[Sends, list[Sending]]]
             if len(names) > 1:
                 _apart(one)
                 continue
-            app = one.app.for_queue(names.pop())
+            app = one.app.for_cluster(names.pop())
             found.setdefault(id(app), (app, []))[1].append(one)
         except BaseException as exc:  # noqa: BLE001 - it is the caller's to handle
             one.fail(exc)

@@ -38,7 +38,7 @@ def start_chain(app: Producer, steps: Iterable[Step] | Chain, *, pipe_result: bo
     """Enqueue the first link of a chain, which carries the others; see `App.chain`."""
     made = steps if isinstance(steps, Chain) else Chain(steps, pipe_result=pipe_result)
     calls = [_call(step) for step in made.steps]
-    there = app.for_queue(_cluster(calls))
+    there = app.for_cluster(_cluster(calls))
     last = new_flow()
     builder = FlowBuilder(there.runtime, calls)
     sealed = builder.chain(calls, last, pipe_result=made.pipe_result or pipe_result)
@@ -119,7 +119,7 @@ class Group:
         calls = [call for chain, _ in self._members for call in chain]
         if callback is not None:
             calls.append(callback)
-        app = self._app.for_queue(_cluster(calls))
+        app = self._app.for_cluster(_cluster(calls))
         builder = FlowBuilder(app.runtime, calls)
         sealed = builder.group(self._members, flow, callback, whole=whole)
         app.send_flow(sealed, delays=builder.delays)

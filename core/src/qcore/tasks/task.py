@@ -65,8 +65,8 @@ class Producer(Protocol):
     def results(self) -> ReadsResults:
         """The results of its tasks."""
 
-    def for_queue(self, name: str) -> Producer:
-        """Return the producer of another queue; an empty name is this one."""
+    def for_cluster(self, name: str) -> Producer:
+        """Return the producer of the clusters of another name; empty = this one."""
 
     def send(self, calls: Sequence[Call], /) -> list[Job[Any]]:
         """Enqueue calls."""

@@ -111,7 +111,7 @@ class QcoreBackend(BaseTaskBackend):
         raise exceptions.TaskResultDoesNotExist(result_id)
 
     def _app(self, queue: str) -> App:
-        return app if queue == _OWN else app.for_queue(queue)
+        return app if queue == _OWN else app.for_cluster(queue)
 
     def _find(self, id: str, queue: str) -> Any:
         there = self._app(queue)

@@ -102,9 +102,9 @@ class Through:
         """The results of its tasks."""
         return self._app.results
 
-    def for_queue(self, name: str) -> Through:
+    def for_cluster(self, name: str) -> Through:
         """Return the producer of another queue, with the same broker."""
-        return Through(self._app.for_queue(name), self._broker)
+        return Through(self._app.for_cluster(name), self._broker)
 
     def send(self, calls: Sequence[Call], /) -> list[Job[Any]]:
         """Enqueue calls."""

@@ -33,9 +33,9 @@ class SiteApp(App):
             self._config = settings.load(self._plugins)
         return self._config
 
-    def for_queue(self, name: str) -> App:
-        """Return the App of another queue, or of the queue of another cluster of Django-Q."""
-        return super().for_queue(queue_name(name))
+    def for_cluster(self, name: str) -> App:
+        """Return the App of another cluster, by its name or by that which it has in Django-Q."""
+        return super().for_cluster(queue_name(name))
 
     def deliver_to(self, delivery: Delivery) -> AbstractContextManager[None]:
         """Have `delivery` take what is enqueued in this block, at a commit if that is asked for."""

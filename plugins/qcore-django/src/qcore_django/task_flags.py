@@ -47,7 +47,7 @@ def read_flag(app: App, id: str) -> TaskFlag | None:
 
 def note_failure(app: App, me: CurrentTask, path: str, text: str) -> None:
     """Keep what a run has raised, after what the runs before raised."""
-    there = app.for_queue(me.cluster)
+    there = app.for_cluster(me.cluster)
     before = failed_runs(there, me.id)
     _write(there, f"django-errors:{me.id}", msgspec.json.encode([*before, (path, text)]))
 
@@ -61,7 +61,7 @@ def failed_runs(app: App, id: str) -> list[tuple[str, str]]:
 def forget(app: App, event: SettledEvent, queue: str) -> None:
     """Forget that a task waits: it has a result, or is a dead letter."""
     if event.name.startswith(PREFIX) and event.action == "ack":
-        with app.for_queue(queue).runtime.coordination_stores.connection() as store:
+        with app.for_cluster(queue).runtime.coordination_stores.connection() as store:
             store.set_flag(f"django:{event.task_id}", b"", 1.0)
 
 

@@ -270,7 +270,7 @@ def test_what_waits_is_moved(old: Old) -> None:
 
     assert "queue: 3 moved, 4 cannot be moved" in lines
     assert app.queue.size().ready == 2
-    assert app.for_queue("My Reports").queue.size().ready == 1
+    assert app.for_cluster("My Reports").queue.size().ready == 1
     assert len(old.look("SELECT id FROM django_q_ormq")) == 4
     with app.runtime.brokers.connection() as broker:
         plain, chained = (app.runtime.envelope.open(one.body) for one in broker.lease(5, 0.0))

@@ -162,7 +162,7 @@ class OrmQAdmin(MessageAdmin):
             count = 0
             for queue, tasks in by_queue([one for one in some if not one.fault], "key").items():
                 ids = [one.task_id() for one in tasks if is_id(one.task_id())]
-                count += sum(app.for_queue(queue).cancel_many(ids))
+                count += sum(app.for_cluster(queue).cancel_many(ids))
             return count, "" if count == len(some) else "Others have ended, or cannot be read: delete these."
 
         self.in_batches(request, queryset, "cancelled", act)

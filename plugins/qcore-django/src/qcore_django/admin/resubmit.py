@@ -52,7 +52,7 @@ def resubmit(some: Sequence[Any], *, forget: bool = False) -> tuple[int, str]:
         )
         with together:
             if calls:
-                app.for_queue(queue).enqueue_many(calls)
+                app.for_cluster(queue).enqueue_many(calls)
             if forget and resubmitted:
                 with places.runtime_of(queue).stores.connection() as store:
                     store.delete(resubmitted)

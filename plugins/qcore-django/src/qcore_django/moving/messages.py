@@ -85,7 +85,7 @@ def move_messages(alias: str, *, name: str, own: str, dry_run: bool) -> Report:
                 f"message {title_of(row)}: a cluster of Django-Q has it until {end:%Y-%m-%d %H:%M:%S}"
             )
             continue
-        there = app if row["key"] == own else app.for_queue(row["key"])
+        there = app if row["key"] == own else app.for_cluster(row["key"])
         try:
             task = pickled.message(row["payload"], name, keys)
             made = _made(there.runtime, task)
