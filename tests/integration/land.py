@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -52,10 +53,12 @@ def alive(pid: int) -> bool:
 
 def stopped(pid: int) -> bool:
     """Tell whether every thread of a process has come to the stop that SIGSTOP asked for."""
-    states = [
-        (task / "stat").read_text().rpartition(") ")[2][0] for task in Path(f"/proc/{pid}/task").iterdir()
-    ]
-    return set(states) == {"T"}
+    states = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # one that ends meanwhile is not there any more
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            states.add((task / "stat").read_text().rpartition(") ")[2][0])
+    return states == {"T"}
 
 
 def locked(path: Path) -> bool:
@@ -120,18 +123,21 @@ class Land:
         Its threads go on until the first of them has taken the signal, so the lock is looked for once all
         stand still.
         """
-        while True:
+        queue, last = self.folder / "queue.db", time.monotonic() + TIMEOUT
+        while time.monotonic() < last:
             os.kill(pid, signal.SIGSTOP)
             until(lambda: stopped(pid), f"all threads of {pid} to stop")
             end = time.monotonic() + 1.0
             # The lock may be that of another process, which goes on and releases it.
-            while locked(self.folder / "queue.db"):
+            while locked(queue):
                 if time.monotonic() >= end:
                     break
                 time.sleep(0.01)
             else:
                 return
             os.kill(pid, signal.SIGCONT)
+        message = f"{pid} held or met a lock of {queue} at each of its stops for {TIMEOUT:g} seconds"
+        raise AssertionError(message)
 
     def leave(self) -> None:
         """Stop what still runs."""

@@ -494,11 +494,16 @@ def terminate_child(name: str, *, started: bool) -> int | None:
     child.start()
     if started:
         ready.wait()
-    end = time.monotonic() + 30
-    # KeyboardInterrupt is lost if it is raised in a finalizer, so the signal is repeated.
-    while child.exitcode is None and time.monotonic() < end:
-        os.kill(child.pid or 0, signal.Signals[name])
-        child.join(0.5)
+    number = signal.Signals[name]
+    os.kill(child.pid or 0, number)
+    if number == signal.SIGINT:
+        end = time.monotonic() + 60
+        # KeyboardInterrupt is lost if it is raised in a finalizer, so that one is repeated.
+        while child.exitcode is None and time.monotonic() < end:
+            child.join(0.5)
+            if child.exitcode is None:
+                os.kill(child.pid or 0, number)
+    child.join(60)
     status = child.exitcode
     child.kill()
     child.join()

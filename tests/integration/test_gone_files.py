@@ -162,7 +162,9 @@ def test_a_cluster_whose_key_file_is_gone_does_not_start_again(places: Callable[
     cluster.send_signal(signal.SIGTERM)
     assert cluster.wait(100) == 0
     assert place.start().wait(100) == Exit.CONFIG
-    assert "queue.key' is gone, and nothing in the queue" in place.log()
+    # it does not start first, and does not try again
+    assert "is ready" not in place.log()
+    assert place.log().count("queue.key' is gone, and nothing in the queue") == 1
     assert not place.queue.with_suffix(".key").exists()
     with pytest.raises(ConfigError, match="restore it from a backup, or start over with"):
         App(Config.load(place.file, env={})).enqueue("math.sqrt", 4)

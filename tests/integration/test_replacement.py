@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from tests.integration import tasks
 from tests.integration.land import final, kill, until, worker_pids
 
 if TYPE_CHECKING:
+    from qcore import Job
     from tests.integration.land import Land
 
 
@@ -34,20 +34,30 @@ def test_a_worker_that_did_some_work_is_replaced_at_once_however_often(land: Lan
 def test_a_worker_that_is_recycled_after_a_storm_is_replaced_at_once(land: Land) -> None:
     """Only those that crash are made to wait."""
     app, cluster = land.both(workers=1, recycle=1)
+    slowed: list[str] = []
+
+    def waits() -> list[str]:
+        return [one for one in cluster.status().troubles if "died within" in one]
+
+    def done(job: Job[int]) -> bool:
+        slowed.extend(waits())
+        return job.fetch() is not None
 
     def storm() -> bool:
         for pid in worker_pids(cluster):
             # the status may still name one that was killed before
             with contextlib.suppress(ProcessLookupError):
                 kill(pid)
-        return any("died within" in one for one in cluster.status().troubles)
+        return bool(waits())
 
     until(storm, "workers that die early to be made to wait")
-    until(lambda: worker_pids(cluster), "the one that waited")
-    began = time.monotonic()
-    # each is done by a worker of its own
-    pids = {final(app.enqueue(tasks.pid)).value for _ in range(5)}
+    until(lambda: worker_pids(cluster) and not waits(), "the one that waited")
+    jobs: list[Job[int]] = []
+    for _ in range(5):
+        jobs.append(app.enqueue(tasks.pid))
+        until(partial(done, jobs[-1]), "the task to be done")
 
-    assert len(pids) == 5
-    # they would wait 2, 4, 8 and 16 seconds
-    assert time.monotonic() - began < 30
+    # each is done by a worker of its own
+    assert len({final(job).value for job in jobs}) == 5
+    # they would wait 2, 4, 8 and 16 seconds, and the status would say so
+    assert not slowed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from tests.integration.land import final, finals, lines, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qcore import Job
     from tests.integration.land import Land
 
 pytestmark = pytest.mark.portable
@@ -26,15 +28,40 @@ def gaps(path: Path) -> list[float]:
     return [after - before for before, after in itertools.pairwise(times)]
 
 
-def test_failed_task_is_presented_again_after_retry_seconds_for_ever(land: Land) -> None:
+class Waits:
+    """The waits that the log of clusters announces."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+        self._read = ""
+
+    def of(self, job: Job[object], count: int) -> list[float]:
+        """Return the seconds after which a job will run again, once they are `count` times in the log."""
+
+        def found() -> list[float]:
+            self._read += self._capfd.readouterr().err
+            said = re.findall(rf"task {job.id} .*; will run again in (\S+) s$", self._read, re.MULTILINE)
+            return [float(seconds) for seconds in said]
+
+        until(lambda: len(found()) >= count, f"{count} waits in the log")
+        return found()
+
+
+@pytest.fixture
+def waits(capfd: pytest.CaptureFixture[str]) -> Waits:
+    """Return what reads the log of the clusters of a test."""
+    return Waits(capfd)
+
+
+def test_failed_task_is_presented_again_after_retry_seconds_for_ever(land: Land, waits: Waits) -> None:
     """By default a failure is not acknowledged: it comes back every `retry` seconds."""
     app, _ = land.both(retry=1)
 
     job = app.enqueue(tasks.fail, "no", str(land.file()))
     until(lambda: len(lines(land.file())) == 4)
 
-    # by default it would be a minute
     assert all(gap >= 1 for gap in gaps(land.file()))
+    assert set(waits.of(job, 3)) == {1.0}
     result = until(job.fetch)
     assert (result.state, result.error) == (State.RETRYING, "RuntimeError: no")
 
@@ -86,7 +113,7 @@ def test_task_succeeds_in_a_later_attempt(land: Land) -> None:
     assert (result.value, result.attempts, result.error) == ("run 3", 3, "")
 
 
-def test_own_policy_of_a_task_says_when_and_whether_it_runs_again(land: Land) -> None:
+def test_own_policy_of_a_task_says_when_and_whether_it_runs_again(land: Land, waits: Waits) -> None:
     """`Retry` doubles its wait from one run to the next and stops at once where it is not asked."""
     app, _ = land.both(retry=60)
 
@@ -97,18 +124,21 @@ def test_own_policy_of_a_task_says_when_and_whether_it_runs_again(land: Land) ->
     first, second = gaps(land.file("os"))
     assert first >= 0.2
     assert second >= 0.4
+    assert (waits.of(worth, 2), waits.of(worthless, 0)) == ([0.2, 0.4], [])
     with app.runtime.brokers.connection() as broker:
         reasons = [letter.reason for letter in broker.dead_letters()]
     assert "failure in attempt 1, not to be retried: ValueError: value" in reasons
 
 
-def test_jitter_shortens_a_wait_by_half_at_most(land: Land) -> None:
-    """With jitter a wait is half of what it would be, at least."""
+def test_jitter_shortens_a_wait_by_half_at_most(land: Land, waits: Waits) -> None:
+    """With jitter a wait is between half of what it would be and all of it."""
     app, _ = land.both(retry=60)
 
-    final(app.enqueue(tasks.jittery, str(land.file())))
+    job = app.enqueue(tasks.jittery, str(land.file()))
+    final(job)
 
     assert all(gap >= low for low, gap in zip((0.2, 0.4, 0.8), gaps(land.file()), strict=True))
+    assert all(low <= wait <= 2 * low for low, wait in zip((0.2, 0.4, 0.8), waits.of(job, 3), strict=True))
 
 
 def test_policy_given_with_one_call_beats_the_declared_one(land: Land) -> None:
@@ -185,12 +215,15 @@ def test_result_that_cannot_be_kept_fails_the_task_without_running_it_again(land
 
 
 def test_delayed_task_starts_when_its_delay_is_over(land: Land) -> None:
-    """A task with a delay is not started before it, and without anybody's doing after it."""
-    app, _ = land.both()
+    """A task with a delay is not started before it, and needs nobody to start after it."""
+    app = land.app()
 
     job = app.task(tasks.add).using(delay=0.7).enqueue(1, 2)
+    (waiting,) = app.waiting()
+    land.cluster()
     result = final(job)
 
+    assert waiting.delay <= 0.7
     assert result.started - result.enqueued >= 0.7
     assert result.value == 3
 
