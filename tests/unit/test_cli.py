@@ -8,7 +8,8 @@ import re
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
@@ -37,6 +38,7 @@ from qcore.messages.head import Head
 from qcore.model import Action, Kind, Outcome, Outgoing, Settlement, State
 from qcore.plugins import Plugins
 from qcore_sqlite.coordination import SqliteCoordination
+from tests.unit.command_line import KEY, Ended, configured, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,38 +46,15 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Settings
 
-KEY = "a key of the tests of the command line"
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
 
 @pytest.fixture
 def qcore_(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Ended]:
     """Return what runs a command line in a folder with a configuration."""
-    (tmp_path / "qcore.toml").write_text(
-        f'name = "cli"\nsecret_key = "{KEY}"\nmax_attempts = 1\n[sqlite]\npath = "queue.db"\n'
-    )
-    (tmp_path / "qcore.toml").chmod(0o600)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    App(Config.load()).runtime.make_broker().close()
-
-    def run(*arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            qcore.cli.main(arguments)
-        # what a child has printed counts too
-        out, err = capfd.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run
+    configured(tmp_path, monkeypatch, "cli", "max_attempts = 1\n")
+    # what a child has printed counts too
+    return partial(typed, capfd)
 
 
 @pytest.fixture

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 import msgspec
 import pytest
 
-import qcore.cli
-from qcore import App, ClusterStatus, Config
+from qcore import App, ClusterStatus
 from qcore.cli import Exit
 from qcore.cli.status import described
 from qcore.messages.sealer import STATUS
 from qcore.status import Progress, TaskStatus, WorkerStatus
+from tests.unit.command_line import Ended, configured, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,39 +25,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.portable
 
 
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     """Return a producer on a queue of its own, configured in the current directory."""
-    (tmp_path / "qcore.toml").write_text(
-        'name = "steered"\nsecret_key = "a key of the tests of steering"\n[sqlite]\npath = "queue.db"\n'
-    )
-    (tmp_path / "qcore.toml").chmod(0o600)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    app = App(Config.load(tmp_path / "qcore.toml"))
-    app.runtime.make_broker().close()
-    return app
+    return configured(tmp_path, monkeypatch, "steered")
 
 
 @pytest.fixture
 def run(app: App, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Return what runs a command line."""
-
-    def run(*arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            qcore.cli.main(arguments)
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run
+    return partial(typed, capsys)
 
 
 def test_a_queue_is_paused_and_resumed(app: App, run: Callable[..., Ended]) -> None:

@@ -7,19 +7,20 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 import msgspec
 import pytest
 
-import qcore.cli
-from qcore import App, ClusterStatus, Config
+from qcore import App, ClusterStatus
 from qcore.cli import Exit
 from qcore.messages.head import Head
 from qcore.messages.sealer import STATUS
 from qcore.model import Kind, Outcome, State
 from qcore.status import Percentiles, Progress, WorkerStatus
+from tests.unit.command_line import Ended, configured, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,39 +70,16 @@ CLUSTER = ClusterStatus(
 _NOBODY = "clusters of queue 'told': none; start one with: qcore run MODULE:APP\n"
 
 
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     """Return a producer on a queue of its own, configured in the current directory."""
-    (tmp_path / "qcore.toml").write_text(
-        'name = "told"\nsecret_key = "a key of the tests of figures only"\n[sqlite]\npath = "queue.db"\n'
-    )
-    (tmp_path / "qcore.toml").chmod(0o600)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    app = App(Config.load(tmp_path / "qcore.toml"))
-    app.runtime.make_broker().close()
-    return app
+    return configured(tmp_path, monkeypatch, "told")
 
 
 @pytest.fixture
 def run(app: App, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Return what runs a command line."""
-
-    def run(*arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            qcore.cli.main(arguments)
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run
+    return partial(typed, capsys)
 
 
 def publish(app: App, status: ClusterStatus) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
-import qcore.cli
 from qcore import App, Config
 from qcore.cli import Exit
 from qcore.messages.head import read_head
 from qcore_schedules.messages import OpenedSchedule
 from qcore_schedules.sealed import stored_schedules
+from tests.unit.command_line import Ended, configured, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,34 +23,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.portable
 
 
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def verb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Ended]:
     """Return what runs a verb of `qcore schedule` in a folder with a configuration."""
-    (tmp_path / "qcore.toml").write_text(
-        'name = "cli"\nsecret_key = "a key of the tests of schedules"\n[sqlite]\npath = "queue.db"\n'
-    )
-    (tmp_path / "qcore.toml").chmod(0o600)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    App(Config.load()).runtime.make_broker().close()
-
-    def run(*arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            qcore.cli.main(["schedule", *arguments])
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run
+    configured(tmp_path, monkeypatch, "cli")
+    return partial(typed, capsys, "schedule")
 
 
 @pytest.fixture
@@ -271,9 +250,7 @@ def test_the_doctor_tells_of_broken_schedules(
     with stored_schedules(app.runtime) as store:
         store.put(attrs.evolve(store.all()[0], fault="no task 'a.b'"))
 
-    with pytest.raises(SystemExit):
-        qcore.cli.main(["doctor", "--json"])
-    checks = json.loads(capsys.readouterr().out)["checks"]
+    checks = json.loads(typed(capsys, "doctor", "--json").out)["checks"]
 
     (found,) = [one for one in checks if "nightly" in str(one)]
     assert "no task 'a.b'" in str(found)

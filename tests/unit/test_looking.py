@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from qcore import App, Config
-from qcore.cli import main
 from qcore.cli.exit_codes import Exit
 from qcore.errors import QueueMissing
+from tests.unit.command_line import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,10 +89,8 @@ def everything(folder: Path) -> set[str]:
 
 def qcore(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """Run a command; return its exit code and all it said."""
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    told = capsys.readouterr()
-    return int(str(ended.value.code)), told.out + told.err
+    code, out, err = typed(capsys, *arguments)
+    return code, out + err
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

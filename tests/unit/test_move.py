@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
-import qcore.cli
 from qcore import App, Config
 from qcore.cli.drain import Mover
 from qcore.cli.exit_codes import Exit
@@ -21,6 +21,7 @@ from qcore.errors import BackendUnavailable, QcoreError
 from qcore.model import ID_AT, Outgoing, Settlement
 from qcore.runtime import Runtime
 from qcore_sqlite import make_broker
+from tests.unit.command_line import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,13 +194,7 @@ def move(
     # A file says at once that it is empty.
     monkeypatch.setattr("qcore.cli.drain._EMPTY_WAIT", 0.0)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            qcore.cli.main(["move", *arguments])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return partial(typed, capsys, "move")
 
 
 def test_a_moved_task_is_still_signed(move: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

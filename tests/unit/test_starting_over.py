@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qcore import App, Config
-from qcore.cli import main
 from qcore.cli.exit_codes import Exit
 from qcore.errors import QcoreError
 from qcore.model import Action, QueueSize, Settlement
 from qcore.testing import inline
+from tests.unit.command_line import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +39,8 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 
 def qcore(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """Run a command; return its exit code and all it said."""
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    told = capsys.readouterr()
-    return int(str(ended.value.code)), told.out + told.err
+    code, out, err = typed(capsys, *arguments)
+    return code, out + err
 
 
 def test_everything_is_removed(app: App, capsys: pytest.CaptureFixture[str]) -> None:
