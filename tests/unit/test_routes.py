@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -195,9 +196,14 @@ def test_weights_are_evenly_spread(given: Mapping[str, int], weights: Sequence[t
 
     turns = [order.next() for _ in range(400)]
 
-    first = [turn[0] for turn in turns]
+    first, whole = [turn[0] for turn in turns], sum(given.values())
     for name, count in weights:
         assert abs(first.count(name) - count) <= 1
+        places = [-1, *(place for place, each in enumerate(first) if each == name)]
+        gap = max(after - before for before, after in itertools.pairwise(places))
+        # what comes evenly is there once a round, and after less than twice the gap that it has on average
+        assert gap <= whole
+        assert gap * count < 2 * len(turns)
     assert all(len(turn) == len(given) for turn in turns)
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -82,18 +83,16 @@ def test_tasks_run_and_their_results_wake(both: tuple[App, Cluster]) -> None:
     assert time.monotonic() - since < 10
 
 
-def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tmp_path: Path) -> None:
-    """Nobody has to wait for a lease to end."""
-    app, _ = both
+def test_a_killed_worker_s_task_runs_again_at_once(config: Callable[..., Config], tmp_path: Path) -> None:
+    """Nobody has to wait for a lease to end: this one would be over after the test."""
     path = tmp_path / "witness"
 
-    found = app.enqueue("redis_tasks.witness", str(path), die=True).fetch(45)
+    with closing(App(config(retry=3600))) as app, Cluster(config(retry=3600)):
+        found = app.enqueue("redis_tasks.witness", str(path), die=True).fetch(100)
 
-    first, second = map(float, path.read_text().splitlines())
+    assert len(path.read_text().splitlines()) == 2
     assert found is not None
     assert found.state is State.SUCCESS
-    # its lease would end after a minute
-    assert second - first < 45
 
 
 def test_a_cluster_goes_on_when_redis_is_back(both: tuple[App, Cluster], own: Any) -> None:
