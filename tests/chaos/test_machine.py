@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from qcore import App, Config
 from qcore.errors import BackendUnavailable
-from qcore.journal.pages import Journal
+from qcore.journal.memory import Journal
 from qcore.messages.envelope import task_id
 from qcore.model import Kind, Outcome, State
 from qcore.plugins import Plugins

@@ -174,8 +174,8 @@ def bases(node: ast.ClassDef, file: str) -> Iterator[ast.ClassDef]:
     """Yield the classes whose methods are shown with those of their heir, because the page has not them."""
     names = {ast.unparse(base).partition("[")[0] for base in node.bases} - dict(FACE).keys()
     for statement in _body(file):
-        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("qcore."):
-            where = f"{(statement.module or '').removeprefix('qcore.').replace('.', '/')}.py"
+        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("qcore"):
+            where = f"../{(statement.module or '').replace('.', '/')}.py"
             for base in classes(where) if names & {one.name for one in statement.names} else ():
                 if base.name in names:
                     yield base

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.house.tree import (
+    at_once_modules,
     core_modules,
     imports,
     library_modules,
@@ -54,6 +55,7 @@ GROUND: Final = {
     "qcore.interfaces",
     "qcore.model",
     "qcore.sanitize",
+    "qcore.status",
     "qcore.wording",
 }
 #: what the scheduler may import of the engine it stands on
@@ -185,10 +187,31 @@ def test_the_engine_finds_its_scheduler_by_a_hook() -> None:
     assert loaded.stdout.split() == []
 
 
-@pytest.mark.parametrize("module", library_modules() + scheduler_modules(), ids=lambda module: module.name)
+@pytest.mark.parametrize(
+    "module", library_modules() + scheduler_modules() + at_once_modules(), ids=lambda module: module.name
+)
 def test_a_library_can_be_imported_first(module: Module) -> None:
     """Whichever of the two is imported first, the engine and its libraries come together."""
     subprocess.run([sys.executable, "-c", f"import {module.name}, qcore"], check=True)
+
+
+def test_what_runs_tasks_at_once_is_part_of_a_worker_only() -> None:
+    """It reaches for no App, supervisor, schedule or command, and the engine finds it by a hook."""
+    above = ("qcore.app", "qcore.cluster", "qcore.supervision", "qcore.cli", "qcore_schedules")
+    trespassers = [
+        f"{module.place}:{line} imports {target}"
+        for module in at_once_modules()
+        for target, line in imports(module)
+        if within(target, *above)
+    ]
+    known = [
+        f"{module.place}:{line} imports {target}"
+        for module in core_modules()
+        for target, line in imports(module)
+        if within(target, "qcore_at_once")
+    ]
+
+    assert not trespassers + known, "\n".join(["", *trespassers, *known])
 
 
 def test_plugin_tests_use_the_kit_and_the_interfaces() -> None:

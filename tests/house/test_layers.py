@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.house.tree import ROOT, core_modules, imports, scheduler_modules
+from tests.house.tree import ROOT, at_once_modules, core_modules, imports, scheduler_modules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,6 @@ LAYERS: Final = (
     {"installed", "builtin"},
     # contracts
     {"journal"},
-    {"connection_pool"},
     {"hookspecs", "messages", "making", "guarding"},
     {"user_modules"},
     {"backend_clock"},
@@ -57,7 +56,6 @@ LAYERS: Final = (
         "errors",
         "sanitize",
         "lazy",
-        "worker_hooks",
     },
 )
 
@@ -70,14 +68,16 @@ ROOMS: Final = {
         {"maintenance", "importer"},
         {"orphans"},
         {"recovery", "relay", "renewal", "control_poll", "pool", "unsigned"},
+        {"dead_ends"},
+        {"deaths"},
         {"slot", "zygote", "zygote_link"},
         {"protocol"},
-        {"memory"},
     ),
     "workers": (
         {"worker"},
+        {"sharing"},
         {"own_rules"},
-        {"at_most_once"},
+        {"at_most_once", "patience", "executors"},
         {"batch"},
         {"ends", "screening"},
         {"events", "reports"},
@@ -94,7 +94,6 @@ ROOMS: Final = {
     "async_api": (
         {"app_api"},
         {"group_commit", "result_waiter"},
-        {"loops"},
     ),
     "flows": (
         {"app_api"},
@@ -108,7 +107,6 @@ ROOMS: Final = {
         {"current"},
         {"call", "plan"},
         {"limits", "transaction", "run_hooks", "option_types", "rate"},
-        {"limit_backoff"},
     ),
     "settings": (
         {"sections"},
@@ -116,10 +114,10 @@ ROOMS: Final = {
         {"options"},
     ),
     "journal": (
-        {"waiting"},
+        {"memory", "waiting"},
         {"progress", "rates", "running"},
         {"pages"},
-        {"metrics", "tallies"},
+        {"cells"},
         {"records", "commands"},
     ),
     "messages": (
@@ -128,7 +126,16 @@ ROOMS: Final = {
         {"envelope", "sealer"},
         {"head", "signing", "workflow"},
     ),
-    # no room of the engine's: a package that stands on it
+    # no rooms of the engine's: packages that stand on it
+    "qcore_at_once": (
+        {"plugin"},
+        {"sharing"},
+        {"side_by_side"},
+        {"ledger", "runners"},
+        {"shared_batch", "home", "demand", "scout"},
+        {"cell_runs"},
+        {"awaited", "threaded"},
+    ),
     "qcore_schedules": (
         {"plugin"},
         {"role"},
@@ -142,7 +149,7 @@ ROOMS: Final = {
     ),
 }
 
-LAYERED: Final = core_modules() + scheduler_modules()
+LAYERED: Final = core_modules() + scheduler_modules() + at_once_modules()
 KNOWN: Final = frozenset(module.name for module in LAYERED)
 
 

@@ -17,7 +17,10 @@ CORE = ROOT / "core" / "src" / "qcore"
 #: packages in core's wheel that know nothing of the engine
 LIBRARIES = (
     "qcore_calendar",
+    "qcore_cells",
+    "qcore_counts",
     "qcore_logs",
+    "qcore_loop",
     "qcore_names",
     "qcore_plugin_support",
     "qcore_process",
@@ -91,6 +94,13 @@ def scheduler_modules() -> tuple[Module, ...]:
 
 
 @cache
+def at_once_modules() -> tuple[Module, ...]:
+    """Every module of the package in core's wheel that runs tasks at once."""
+    folder = CORE.parent / "qcore_at_once"
+    return tuple(_module(path, CORE.parent) for path in sorted(folder.rglob("*.py")))
+
+
+@cache
 def sqlite_modules() -> tuple[Module, ...]:
     """Every module of the plugin that comes in core's wheel."""
     return tuple(_module(path, CORE.parent) for path in sorted((CORE.parent / "qcore_sqlite").rglob("*.py")))
@@ -103,7 +113,7 @@ def plugin_folders() -> list[Path]:
 
 def wheel_modules() -> tuple[Module, ...]:
     """Every module in core's wheel but those of the embedded broker."""
-    return core_modules() + library_modules() + scheduler_modules()
+    return core_modules() + library_modules() + scheduler_modules() + at_once_modules()
 
 
 @cache

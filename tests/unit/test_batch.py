@@ -13,7 +13,8 @@ import pytest
 from qcore import App, Config
 from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.flows.completion import completions_of
-from qcore.journal.pages import PAGE, Journal
+from qcore.journal.memory import Journal
+from qcore.journal.pages import PAGE
 from qcore.messages.workflow import PreviousResult, read_workflow
 from qcore.model import Action, Kind, Outcome, Outgoing, QueueSize, Settlement, State, StoredResult
 from qcore.runtime import Runtime

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from qcore import App, Config
-from qcore.connection_pool import ConnectionPool
 from qcore.errors import BackendUnavailable, UnknownKey
 from qcore.model import State, StoredResult
 from qcore.testing import inline
+from qcore_process.connection_pool import ConnectionPool
 
 
 class Connections:
@@ -72,7 +72,7 @@ def test_one_that_is_given_back_wakes_who_waits() -> None:
 
 def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to do."""
-    monkeypatch.setattr("qcore.connection_pool._TIMEOUT", 0.01)
+    monkeypatch.setattr("qcore_process.connection_pool._TIMEOUT", 0.01)
     pool: ConnectionPool[Any] = ConnectionPool(Connections(), 1)
     pool.take()
 

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.errors import StartFailed
-from qcore.journal.metrics import METRICS_END
-from qcore.journal.pages import PAGE, Journal, Page
+from qcore.journal.memory import Journal
+from qcore.journal.pages import PAGE, Page
 from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, WorkerState
-from qcore.journal.tallies import TALLIES
 from qcore.model import Action, Settlement, State, StoredResult
+from qcore_counts.metrics import METRICS_END
+from qcore_counts.tallies import TALLIES
 from qcore_testing.processes import Child
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from qcore.connection_pool import ConnectionPool
-from qcore.tasks.limit_backoff import ConcurrencyBackoff
 from qcore.tasks.limits import Limit, Limiter
+from qcore_process.connection_pool import ConnectionPool
+from qcore_process.limit_backoff import ConcurrencyBackoff
 
 pytestmark = pytest.mark.portable
 
@@ -46,8 +46,8 @@ class Places:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock those that wait go by."""
     clock = Clock()
-    monkeypatch.setattr("qcore.tasks.limit_backoff.time", clock)
-    monkeypatch.setattr("qcore.tasks.limit_backoff.random.random", lambda: 1.0)
+    monkeypatch.setattr("qcore_process.limit_backoff.time", clock)
+    monkeypatch.setattr("qcore_process.limit_backoff.random.random", lambda: 1.0)
     return clock
 
 

@@ -11,14 +11,14 @@ import pytest
 from qcore import App, ClusterStatus, Config, progress
 from qcore.errors import BackendUnavailable, NotSupported
 from qcore.journal.commands import Pause
-from qcore.journal.pages import Journal
+from qcore.journal.memory import Journal
 from qcore.journal.records import HeldMessage, WorkerState
 from qcore.model import Action, Settlement
 from qcore.runtime import Runtime
 from qcore.supervision.maintenance import Maintenance
-from qcore.supervision.memory import Memory
 from qcore.supervision.protocol import Notice
 from qcore.supervision.slot import Slot, WorkerExit
+from qcore_process.memory import Memory
 from tests.integration.land import until
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from qcore import Progress, progress
 from qcore.journal.commands import Pause
-from qcore.journal.metrics import bucket, middle, spread
-from qcore.journal.pages import Journal
+from qcore.journal.memory import Journal
 from qcore.journal.progress import PAGE
 from qcore.journal.rates import Rates
 from qcore.journal.records import HeldMessage
 from qcore.journal.running import Running
-from qcore.supervision.memory import Memory, machine, usage_of
+from qcore_counts.metrics import bucket, middle, spread
+from qcore_process.memory import Memory, machine, usage_of
 from qcore_testing.processes import Child
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from qcore.journal.pages import Journal
+from qcore.journal.memory import Journal
 from qcore.journal.records import ExitReason, WorkerState
 from qcore.supervision.pool import affinity
 from qcore.supervision.protocol import Notice

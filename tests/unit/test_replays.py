@@ -10,10 +10,10 @@ import attrs
 import pytest
 
 from qcore import App, Config
-from qcore.connection_pool import ConnectionPool
 from qcore.errors import BackendUnavailable
 from qcore.flows.replays import Replays
 from qcore.model import Action, Settlement
+from qcore_process.connection_pool import ConnectionPool
 from qcore_testing.memory.coordination import MemoryCoordination
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from qcore.messages.head import Head
 from qcore.messages.results import Results, decode_result
 from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, State
+from qcore_cells.suspects import join, split
 from qcore_json.serializer import JsonSerializer
 from qcore_values.msgpack_serializer import MsgpackSerializer
 
@@ -224,3 +225,15 @@ def test_a_record_of_an_unknown_state_is_refused() -> None:
 
     with pytest.raises(QcoreError):
         results().read(msgspec.structs.replace(sealed(results()), body=body))
+
+
+def test_a_suspicion_is_shown_as_no_crash() -> None:
+    """Where a broker keeps no counters, the result of a suspect keeps both in one number."""
+    made = results()
+    outcome, value = made.dump(Outcome(Kind.INTERRUPTED))
+    record = made.seal(
+        ID, HEAD, State.RETRYING, outcome, value, created=5_000, attempts=0, crashes=join(2, 1)
+    )
+
+    assert made.read(record).crashes == 2
+    assert split(made.open(ID, record.body).crashes) == (2, 1)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore.journal.metrics import bucket, durations, longest, middle
-from qcore.journal.pages import Journal
-from qcore.journal.tallies import MAX_NAMES, OTHER, TALLIES, Tallies, TalliesSum, place
+from qcore.journal.memory import Journal
 from qcore.model import Action, Kind
 from qcore.status import TIME_BOUNDS, TaskCounts
+from qcore_counts.metrics import bucket, durations, longest, middle
+from qcore_counts.tallies import MAX_NAMES, OTHER, TALLIES, Tallies, TalliesSum, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,6 +172,20 @@ def test_runs_and_waits_are_placed_by_how_long_they_were() -> None:
     assert found.waited_seconds == pytest.approx(0.015)
     both = found.plus(TaskCounts(success_times=(1,), wait_times=(0, 0, 0, 7)))
     assert (both.success_times[:3], both.wait_times) == ((4, 0, 1), (0, 0, 5, 7))
+
+
+def test_waits_of_what_is_counted_already_are_added() -> None:
+    """Tasks that run at once have waited for different times; what is not known is not placed."""
+    tallies = table()
+    tallies.add("shop.pay", Kind.SUCCESS, 6, seconds=0.001)
+    tallies.add_waits("shop.pay", 0.003, 4)
+    tallies.add_waits("shop.pay", 0.0001, 1)
+    tallies.add_waits("shop.pay", 0.0, 1)
+
+    found = tallies.read()["shop.pay"]
+    assert found.runs == {"success": 6}
+    assert found.wait_times == (1, 0, 4)
+    assert found.waited_seconds == pytest.approx(0.0121)
 
 
 @pytest.mark.parametrize("bound", TIME_BOUNDS)

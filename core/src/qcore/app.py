@@ -20,9 +20,9 @@ from qcore.tasks.django_q import lift_options, options_from_django_q
 from qcore.tasks.producer import check_repetition, seal_calls
 from qcore.tasks.task import Job, Sender, Task, bind
 from qcore.validators import text
-from qcore.worker_hooks import DeclaresWorkerHooks
 from qcore_names.identity import DeclaredNames
 from qcore_names.resolve import IMPORTING_MAIN, name_of
+from qcore_process.worker_hooks import DeclaresWorkerHooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -121,6 +121,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
         *,
         name: str | None = None,
         schedule: When | Sequence[When] | None = None,
+        alone: bool = False,
         **options: Any,
     ) -> Any:
         """Declare a function as a task.
@@ -130,6 +131,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
             name: dotted name by which workers find it, if not its own.
             schedule: when to run it, by `cron` or `every`; a cluster that imports its module
                 keeps the schedules as they are declared here.
+            alone: nothing runs beside it in its worker.
             **options: fields of `Options`.
 
         Raises:
@@ -145,7 +147,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
             name_of(name)
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
-            task = Task(self, function, name or name_of(function), made)
+            task = Task(self, function, name or name_of(function), made, alone=alone)
             self._names.add(task.name, function)
             if schedule is not None:
                 self.declared_schedules.add(task, schedule)
@@ -293,8 +295,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
         if IMPORTING_MAIN.get():
             raise ImportedMainReached
         for call in calls:
-            name = call.options.cluster
-            if name and name != self.config.name:
+            if (name := call.options.cluster) and name != self.config.name:
                 return send_apart(lambda name, some: self.for_cluster(name).send(some, broker), calls)
         return self.send_sealed(seal_calls(self.runtime, calls), broker)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import socket
 import subprocess
@@ -33,6 +34,7 @@ from qcore.supervision.protocol import Boot
 from qcore.supervision.supervisor import Supervisor
 from qcore.supervision.zygote import adopt, preload_of
 from qcore.tasks.task import Task
+from qcore.wording import counted
 from qcore_logs import setup
 from qcore_names.resolve import IMPORTING_MAIN, Script, main_script
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from qcore.plugins import Plugins
+
+_log = logging.getLogger("qcore.cluster")
 
 #: Seconds in which the workers of a cluster must be ready, the import of the user's modules included.
 _START: Final = 120.0
@@ -272,6 +276,12 @@ def check_backends(config: Config, plugins: Plugins | None = None) -> str:
         except BackendUnavailable as exc:
             place = f"{exc}; workers wait for it"
         check_keys(runtime, broker, coordination)
+        if not broker.capabilities.redelivers and max(config.threads, config.coroutines) > 1:
+            most = counted(max(config.threads, config.coroutines), "task")
+            text = (
+                "broker %s keeps nothing of what it hands out: a worker that dies loses up to %s that it runs"
+            )
+            _log.warning(text, config.broker, most)
         return place
     finally:
         for connection in (broker, store, coordination):

@@ -14,11 +14,11 @@ from qcore.tasks.unique import release_keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from qcore.connection_pool import ConnectionPool
     from qcore.interfaces import Broker
     from qcore.runtime import Runtime
     from qcore.tasks.call import Call, Sealed
     from qcore.tasks.task import Producer
+    from qcore_process.connection_pool import ConnectionPool
 
 
 class Delivery(ABC):

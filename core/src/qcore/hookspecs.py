@@ -74,6 +74,15 @@ def qcore_schedulers() -> Mapping[str, Callable[[], Any]]:  # type: ignore[empty
 
 
 @hookspec
+def qcore_task_runners() -> Mapping[str, Callable[[], Any]]:  # type: ignore[empty-body]  # as above
+    """Offer what runs several tasks at once in a worker: `at_once` -> factory.
+
+    It makes a `qcore.workers.sharing.RunsAtOnce`. Another one is offered by the same name, and qcore's
+    own is switched off: `QCORE_DISABLE_PLUGINS=at_once`. Without any a worker runs one task at a time.
+    """
+
+
+@hookspec
 def qcore_coordination_stores() -> Mapping[str, Callable[[Settings], CoordinationStore]]:  # type: ignore[empty-body]  # as above
     """Offer coordination stores: name -> factory; the broker's own name makes it that broker's default."""
 

@@ -33,6 +33,7 @@ KINDS: Final = {
     "qcore_error_reporters": "error reporter",
     "qcore_schedule_stores": "schedule store",
     "qcore_schedulers": "scheduler",
+    "qcore_task_runners": "runner of tasks",
     "qcore_coordination_stores": "coordination store",
     "qcore_urls": "URL scheme",
     "qcore_commands": "command",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from qcore.backend_clock import BackendClock
-from qcore.connection_pool import ConnectionPool
 from qcore.errors import ConfigError
 from qcore.lazy import cached
 from qcore.making import load_broker_class, make
@@ -17,6 +16,7 @@ from qcore.messages.sealer import Sealer
 from qcore.plugins import BoundHook, Plugins
 from qcore.settle import MAX_DELIVERIES, Rules
 from qcore.wording import secrets_of
+from qcore_process.connection_pool import ConnectionPool
 from qcore_queues.order import order_of
 from qcore_queues.refusal import refusing_routes
 from qcore_reports.policy import Policy

@@ -114,10 +114,12 @@ class WorkerStatus:
     pid: int
     #: `starting`, `idle`, `busy` or `stopped`
     state: str
-    #: name of the running task
+    #: name of the running task; of several, of that which has been running for longest
     task: str = ""
     #: seconds it has been running
     running_for: float = 0.0
+    #: tasks that run now
+    running: int = 0
     #: tasks finished by this process
     done: int = 0
     #: id of the running task, once it has been running for half a second

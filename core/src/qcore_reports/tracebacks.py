@@ -11,8 +11,11 @@ from typing import Final
 MAX_ERROR: Final = 4096
 #: Most characters of a traceback, from its end.
 MAX_TRACEBACK: Final = 16384
-#: The file of the frames that call a task, and of the alarm that ends it.
-_OURS: Final = str(Path(__file__).parents[1] / "qcore/tasks/execute.py")
+#: The files of the frames that call a task, and of the alarm that ends it.
+_OURS: Final = tuple(
+    str(Path(__file__).parents[1] / name)
+    for name in ("qcore/tasks/execute.py", "qcore_at_once", "qcore_loop")
+)
 _LOOP: Final = str(Path(traceback.__file__).parent / "asyncio")
 
 

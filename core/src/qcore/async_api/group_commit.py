@@ -6,10 +6,10 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from qcore.async_api.loops import Serving, Waiting, answer
 from qcore.errors import BackendError, BackendRejected, PartlyEnqueued
 from qcore.tasks.producer import seal_calls
 from qcore.tasks.task import Job, Producer
+from qcore_loop.answers import Serving, Waiting, answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

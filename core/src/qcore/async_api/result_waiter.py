@@ -6,8 +6,8 @@ import queue
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from qcore.async_api.loops import Serving, Waiting, answer
 from qcore.tasks.task import id_of
+from qcore_loop.answers import Serving, Waiting, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

@@ -24,6 +24,7 @@ from qcore.errors import ConfigError
 from qcore.guarding import guarded
 from qcore.runtime import Runtime
 from qcore.sanitize import line
+from qcore.settings.options import MOST_COROUTINES, MOST_THREADS
 from qcore.supervision.importer import ImportFailed, import_apart
 from qcore.supervision.supervisor import Supervisor
 from qcore.user_modules import import_user_module
@@ -44,6 +45,8 @@ _log = logging.getLogger("qcore.cluster")
 @click.option("--config", "config_file", metavar="FILE", help="TOML file to use instead of qcore.toml.")
 @click.option("-p", "switched", metavar="no:NAME", multiple=True, help="Switch a plugin off.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that run tasks.")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Plain functions at once in each.")
+@click.option("--coroutines", type=click.IntRange(1, MOST_COROUTINES), help="Async tasks at once in each.")
 @click.option("--queues", metavar="QUEUE,...", help="Queues whose tasks it runs, the first one first.")
 @click.option("--label", help="Name of the cluster in logs and monitors.")
 @click.option("--log-level", help="Lowest level that is logged.")

@@ -15,7 +15,7 @@ from qcore.backend_clock import skew
 from qcore.cli.check_result import CheckResult, Verdict
 from qcore.cli.key_usage import key_ids, usage
 from qcore.cli.overview import statuses, unserved, unserved_text
-from qcore.journal.pages import Journal
+from qcore.journal.memory import Journal
 from qcore.messages.head import Head
 from qcore.model import Kind, Outcome, State
 from qcore.supervision.unsigned import is_unsigned

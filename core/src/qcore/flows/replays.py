@@ -12,10 +12,10 @@ from qcore.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from qcore.connection_pool import ConnectionPool
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker
     from qcore.model import Settlement
+    from qcore_process.connection_pool import ConnectionPool
 
 _log = logging.getLogger("qcore.flow")
 

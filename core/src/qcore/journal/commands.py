@@ -6,6 +6,7 @@ import enum
 import time
 from typing import Final
 
+from qcore_counts.metrics import TAG
 from qcore_process.backoff import Backoff
 
 #: Where the words are. All but the last are cleared for the next worker of the slot.
@@ -15,8 +16,6 @@ _FLUSHING: Final = 128 // 8
 _BEAT: Final = 144 // 8
 _PAUSED: Final = 256 // 8
 
-#: A word that belongs to one batch is tagged with the batch's number: number * TAG + position.
-TAG: Final = 1 << 20
 #: Most seconds a worker waits for its supervisor, which may be waiting for a backend, and seconds
 #: between two reads of the word.
 _FLUSH_TIMEOUT: Final = 5.0

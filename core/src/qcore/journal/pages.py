@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
-import tempfile
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from qcore.errors import StartFailed
-from qcore.journal.commands import TAG, WorkerCommands
-from qcore.journal.metrics import METRICS_END, PROGRESS_OF, Metrics
+from qcore.journal.cells import Cells
+from qcore.journal.commands import WorkerCommands
 from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, PageSnapshot, WorkerState
-from qcore.journal.tallies import TALLIES, Tallies
+from qcore_counts.metrics import METRICS_END, PROGRESS_OF, TAG, Metrics
+from qcore_counts.tallies import TALLIES, Tallies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,55 +63,26 @@ _decode_ended = msgspec.msgpack.Decoder(FinishedMessage).decode
 _SNAPSHOT: Final = struct.Struct("12q")
 
 
-class Journal:
-    """The memory of all pages, made by the supervisor and mapped by every worker."""
-
-    def __init__(self, fd: int, slots: int) -> None:
-        #: of the file behind it; handed to the zygote
-        self.fd = fd
-        self.slots = slots
-        self._memory = mmap.mmap(fd, slots * PAGE)
-
-    @classmethod
-    def create(cls, slots: int) -> Journal:
-        """Create the memory for `slots` workers; it is freed with the last process that maps it.
-
-        Raises:
-            StartFailed: the system gives no file of that size.
-
-        """
-        if hasattr(os, "memfd_create"):
-            fd = os.memfd_create("qcore-journal")
-        else:
-            with tempfile.TemporaryFile(prefix="qcore-journal-") as file:
-                fd = os.dup(file.fileno())
-        try:
-            os.ftruncate(fd, slots * PAGE)
-        except OSError as exc:
-            os.close(fd)
-            msg = (
-                f"cannot create {slots * PAGE} bytes of shared memory, {PAGE} a worker: {exc.strerror};"
-                " raise the limit of file sizes (`ulimit -f`), or set `workers` to a smaller number"
-            )
-            raise StartFailed(msg) from exc
-        return cls(fd, slots)
-
-    def page(self, slot: int) -> Page:
-        """Return the page of one worker."""
-        return Page(memoryview(self._memory)[slot * PAGE : (slot + 1) * PAGE])
-
-    def close(self) -> None:
-        """Close the file; mapped pages stay until the process ends."""
-        os.close(self.fd)
-
-
 class Page:
     """One worker's page."""
 
-    __slots__ = ("_body", "_end", "_memory", "_next", "_words", "commands", "metrics", "seq", "tallies")
+    __slots__ = (
+        "_body",
+        "_end",
+        "_memory",
+        "_next",
+        "_words",
+        "cells",
+        "commands",
+        "metrics",
+        "seq",
+        "tallies",
+    )
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
+        #: the tasks that run at once, while there are some
+        self.cells = Cells(memory[PAGE:])
         self.commands = WorkerCommands(memory)
         self.metrics = Metrics(memory)
         self.tallies = Tallies(memory[METRICS_END:_BODY])
@@ -191,6 +159,10 @@ class Page:
         words[_STARTED] = 0
         words[_TOTAL] = total
 
+    def count_finished(self, total: int) -> None:
+        """Record that `total` messages have ended since the process began."""
+        self._words[_TOTAL] = total
+
     def add_finished(self, ended: FinishedMessage) -> bool:
         """Record a finished message, in case this process dies before it is settled; False if full."""
         data = _encode(ended)
@@ -248,6 +220,20 @@ class Page:
         """Return the number of this worker's batch and how many of its messages have begun."""
         return self.seq, self._words[_BEGUN]
 
+    def lease_times(self) -> tuple[int, int]:
+        """Return when this batch was leased and its leases last extended, monotonic nanoseconds."""
+        return self.snapshot().leased, self.commands.renewed
+
+    def report_progress(self, done: float, total: float, note: str) -> None:
+        """Record the progress of the running task."""
+        self.metrics.advance(self.seq, self._words[_BEGUN], done, total, note)
+
+    def running_message(self) -> HeldMessage | None:
+        """Return the running message, None if there is none."""
+        seen = self.snapshot()
+        left = self.read(seen)
+        return None if left is None or seen.running < 0 else left[0][seen.running]
+
     def last_progress(self) -> Progress | None:
         """Return what the task that has begun last has reported; most tasks report nothing."""
         words = self._words
@@ -260,6 +246,7 @@ class Page:
         seq = self._words[_SEQ]
         self._memory[:_WORDS] = bytes(_WORDS)
         self._words[_SEQ] = seq + 1
+        self.cells.reset()
 
     def limit_batch(self, seq: int, count: int) -> None:
         """Forbid the worker to begin messages of batch `seq` from position `count` on."""

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from qcore.journal.pages import Page
+    from qcore.journal.records import HeldMessage
 
-#: The page of the worker this code runs in; None where tasks are not run by a worker.
-PAGE: Final[ContextVar[Page | None]] = ContextVar("qcore.page", default=None)
+#: The journal of the task that this code is part of; None where tasks are not run by a worker.
+PAGE: Final[ContextVar[ReportsProgress | None]] = ContextVar("qcore.page", default=None)
+
+
+class ReportsProgress(Protocol):
+    """The journal of the task that this code is part of."""
+
+    def report_progress(self, done: float, total: float, note: str) -> None:
+        """Record the progress of the task."""
+
+    def running_message(self) -> HeldMessage | None:
+        """Return the message of the task; None if it has ended."""
 
 
 def progress(done: float, total: float = 0, note: object = "") -> None:
@@ -33,7 +43,7 @@ def progress(done: float, total: float = 0, note: object = "") -> None:
     whole = _number("total", total, "0 is not known")
     page = PAGE.get()
     if page is not None:
-        page.metrics.advance(*page.position(), part, whole, "" if note is None else str(note))
+        page.report_progress(part, whole, "" if note is None else str(note))
 
 
 def _number(name: str, value: object, fix: str) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from qcore.journal.metrics import durations, spread
+from qcore_counts.metrics import durations, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from qcore.messages.head import read_head
 from qcore.sanitize import line
 
 if TYPE_CHECKING:
-    from qcore.journal.pages import Page
+    from qcore.journal.progress import ReportsProgress
 
 _log = logging.getLogger("qcore.worker")
 
@@ -43,13 +43,12 @@ class SelfWait:
             )
 
 
-def _running(page: Page) -> str:
-    """Return the name of the task that this worker runs."""
-    seen = page.snapshot()
-    left = page.read(seen)
-    if left is None or seen.running < 0:
+def _running(page: ReportsProgress) -> str:
+    """Return the name of the running task."""
+    held = page.running_message()
+    if held is None:
         return "(unknown)"
     try:
-        return read_head(left[0][seen.running].head).name
+        return read_head(held.head).name
     except EnvelopeError:
         return "(unknown)"

@@ -22,6 +22,7 @@ from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, Result, State, StoredResult
 from qcore.status import Progress  # noqa: TC001 - read at run time by msgspec
 from qcore.wording import reason
+from qcore_cells.suspects import split
 from qcore_values.foreign import Unresolved, as_written
 
 if TYPE_CHECKING:
@@ -290,6 +291,8 @@ class Results:
         """
         fields = msgspec.structs.asdict(body)
         del fields["begun"]
+        # A suspicion is not a crash, see `counts_in_results`.
+        fields["crashes"], _ = split(body.crashes)
         # The others have the same names for whoever reads a result.
         serializer = fields.pop("serializer")
         try:

@@ -32,6 +32,9 @@ from qcore_settings.rules import (
 _NAME: Final = r"[A-Za-z0-9_.:-]{1,80}"
 _DOTTED: Final = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _MIB: Final = 1024 * 1024
+#: what the journal of a worker has room for
+MOST_THREADS: Final = 200
+MOST_COROUTINES: Final = 1000
 #: Django-Q's words for what successes are counted by -> fields of a stored result
 PER: Final[Mapping[str, Per]] = MappingProxyType({"func": "name", "group": "group", "name": "label"})
 
@@ -51,6 +54,14 @@ class Options:
     queues: tuple[str, ...] | Mapping[str, int] | None = _set(queues(QUEUE_NAME, QUEUE_RULE), default=None)
     #: processes that run tasks; by default one for each CPU that this process may use
     workers: int = _set(integer(1, "leave it out for one for each CPU", none=UNSET), factory=available)
+    #: plain functions that run at once in each worker, each in a thread
+    threads: int = _set(
+        integer(1, "1 runs them one after the other", most=MOST_THREADS, unit="threads"), default=1
+    )
+    #: `async def` tasks that run at once in each worker, on one event loop
+    coroutines: int = _set(
+        integer(1, "1 runs them one after the other", most=MOST_COROUTINES, unit="tasks"), default=10
+    )
     #: what a task has started ends with it: when it is interrupted, or its worker ends
     daemonize_workers: bool = _set(flag(), default=True)
     #: tasks a worker runs before it is replaced; 0 = never

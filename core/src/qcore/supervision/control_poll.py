@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from qcore.errors import BackendUnavailable
 from qcore.journal.commands import Pause
 from qcore.journal.running import Running
 from qcore.messages.control import PAUSED, ControlFlags, cancel_key
+from qcore_cells.cells import CellState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,10 @@ class ControlPoller:
         #: runs that must end: pid of the worker, number of its batch, how many had begun. The
         #: supervisor removes them
         self.cancelled: deque[tuple[int, int, int]] = deque()
+        #: those that run at once with others: pid of the worker, cell, number of its use
+        self.cancelled_cells: deque[tuple[int, int, int]] = deque()
+        #: the ids of such tasks, by worker and use
+        self._ids: dict[tuple[int, int], bytes] = {}
         for slot in slots:
             # Until the first poll it is unknown whether the queue is paused, so workers wait for it.
             slot.page.commands.pause(Pause.UNKNOWN)
@@ -53,9 +59,29 @@ class ControlPoller:
             held = running.message(seen, _LONG) if pid else None
             if held is not None:
                 asked[cancel_key(held.id)] = (pid, seen.seq, seen.begun)
-        found = self._ask(store, [PAUSED, *asked])
+        cells = self._cells()
+        found = self._ask(store, [PAUSED, *asked, *cells])
         self._pause(paused=PAUSED in found)
+        self.cancelled_cells.extend(run for key, run in cells.items() if key in found)
         self.cancelled.extend(run for key, run in asked.items() if key in found)
+
+    def _cells(self) -> dict[str, tuple[int, int, int]]:
+        """Return those that run at once with others, and have for a while, by the key of their flag."""
+        asked, ids = {}, {}
+        young = time.monotonic_ns() - int(_LONG * 1e9)
+        for slot, _ in self._slots:
+            pid, cells = slot.pid, slot.page.cells
+            for one in cells.in_use() if pid else ():
+                if one.state != CellState.RUNNING or one.started > young:
+                    continue
+                key = slot.number, one.use
+                held = None if key in self._ids else cells.message(one)
+                id_ = self._ids.get(key) if held is None else held.id
+                if id_ is not None:
+                    ids[key] = id_
+                    asked[cancel_key(id_)] = (pid, one.at, one.use)
+        self._ids = ids
+        return asked
 
     def _ask(self, store: CoordinationStore, keys: Sequence[str]) -> set[str]:
         try:

@@ -8,14 +8,18 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.journal.records import WorkerState
+from qcore_cells.cells import CellState
 from qcore_process import stack_dump
 from qcore_reports.frames import read_dump
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qcore.journal.records import PageSnapshot
     from qcore.supervision.maintenance import Maintenance
     from qcore.supervision.pool import Pool
     from qcore.supervision.slot import Slot
+    from qcore_cells.cells import Cell
 
 _log = logging.getLogger("qcore.cluster")
 
@@ -47,6 +51,13 @@ class Watchdog:
 
     def cancel_requested(self) -> None:
         """Take in the tasks that users have cancelled."""
+        cells = self._maintenance.control.cancelled_cells
+        while cells:
+            pid, index, use = cells.popleft()
+            for slot in self._pool.alive():
+                if slot.pid == pid and use not in slot.cancelled_uses:
+                    slot.cancelled_uses[use] = time.monotonic_ns()
+                    slot.page.cells.cancel(index, use)
         cancelled = self._maintenance.control.cancelled
         while cancelled:
             pid, seq, begun = cancelled.popleft()
@@ -56,6 +67,18 @@ class Watchdog:
                     slot.cancelled_at = time.monotonic_ns()
                     slot.signalled_at = 0
                     slot.page.commands.cancel(seq, begun)
+
+    def look(self, slot: Slot, seen: PageSnapshot, now: int) -> int | None:
+        """Check a worker; return for how many nanoseconds its oldest task runs, None if it is idle."""
+        if cells := slot.page.cells.in_use():
+            running = [one for one in cells if one.state == CellState.RUNNING]
+            self.check_cells(slot, running, now)
+            return max((now - one.started for one in running), default=0)
+        if seen.running >= 0:
+            self.check(slot, seen, now)
+            return now - seen.started
+        self.check_idle(slot, seen, now)
+        return None
 
     def check(self, slot: Slot, seen: PageSnapshot, now: int) -> None:
         """Check a running task: was it cancelled, is it late, does it hold up its batch?"""
@@ -68,6 +91,23 @@ class Watchdog:
             if self._flushed.get(slot.pid) != position:
                 self._flushed[slot.pid] = position
                 self._maintenance.flush(slot, seen)
+
+    def check_cells(self, slot: Slot, running: Sequence[Cell], now: int) -> None:
+        """Check the tasks that a worker runs at once: was one cancelled, is one late?"""
+        due = {one.use: one.deadline for one in running if one.deadline}
+        due |= {one.use: slot.cancelled_uses[one.use] for one in running if one.use in slot.cancelled_uses}
+        late = [use for use, when in due.items() if now >= when]
+        if not late or slot.killed:
+            return
+        over = frozenset(use for use in late if now >= due[use] + _GRACE)
+        if over:
+            slot.killed_uses = over
+            cancelled = over <= slot.cancelled_uses.keys()
+            why = "cancelled" if cancelled else "timeout"
+            self._kill(slot, (0, 0), why, f"does not end its {'cancelled' if cancelled else 'late'} task")
+        elif now - slot.interrupted_at > _SIGNAL_INTERVAL:
+            slot.interrupted_at = now
+            self._pool.signal(slot, signal.SIGALRM)
 
     def check_idle(self, slot: Slot, seen: PageSnapshot, now: int) -> None:
         """Check a worker that runs no task: does it go on? A broker may have handed it a message."""

@@ -13,7 +13,7 @@ import msgspec
 
 from qcore.config import Config
 from qcore.errors import StartFailed
-from qcore.journal.pages import Journal
+from qcore.journal.memory import Journal
 from qcore.supervision import zygote
 from qcore.supervision.protocol import MESSAGE, Notice, decode_boot, encode
 from qcore.supervision.zygote_link import ZygoteLink

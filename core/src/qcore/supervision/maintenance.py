@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from qcore.journal.records import PageSnapshot
     from qcore.runtime import Runtime
     from qcore.status import ClusterStatus
-    from qcore.supervision.memory import Memory
     from qcore.supervision.slot import Slot, WorkerExit
+    from qcore_process.memory import Memory
 
 _log = logging.getLogger("qcore.maintenance")
 

@@ -19,7 +19,7 @@ from qcore_process.process_group import kill_group
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.journal.pages import Journal
+    from qcore.journal.memory import Journal
 
 _log = logging.getLogger("qcore.pool")
 
@@ -265,8 +265,6 @@ class Pool:
     def _worker_gone(self, slot: Slot, notice: Notice) -> WorkerExit:
         gone = WorkerExit(slot, notice)
         slot.clear()
-        slot.soft_timeout_for = slot.dumped_for = slot.killed_for = slot.cancelled = (0, 0)
-        slot.stack = ()
         slot.page.reset()
         self.reincarnations[gone.cause] += 1
         return gone

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -15,34 +14,31 @@ from qcore.errors import BackendRejected
 from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion, redeliver_after_result
 from qcore.flows.continuation import ContinuationBuilder
-from qcore.interfaces import ErrorReport
+from qcore.flows.emulation import counts_in_results
 from qcore.journal.records import HeldMessage
-from qcore.journal.tallies import TALLIES, Tallies
 from qcore.messages.head import read_head
 from qcore.messages.saving import forget_failures
 from qcore.messages.workflow import read_workflow
 from qcore.model import Kind, Outcome, State
 from qcore.settle import ACKNOWLEDGE, RELEASE, decide, fail_for_good, redeliver
+from qcore.supervision.dead_ends import DeadEnds
+from qcore.supervision.deaths import death_in_cell, death_of_running, succeeded
 from qcore.tasks.limits import limit_of, release
-from qcore.tasks.outcomes import interruption
-from qcore.tasks.plan import Planner
-from qcore.workers.events import SettledEvents
+from qcore.wording import counted
 from qcore.workers.lease_check import LeaseDeadline
-from qcore_logs.tasks import TaskLog
-from qcore_reports.frames import format_stack
+from qcore_cells.cells import CellState
+from qcore_cells.suspects import join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
-    from qcore.hookspecs import SettledEvent
     from qcore.interfaces import Broker, ResultStore
     from qcore.journal.pages import Page
     from qcore.journal.records import FinishedMessage, PageSnapshot
     from qcore.messages.results import Begun, ResultBody
     from qcore.model import StoredResult
     from qcore.runtime import Runtime
-    from qcore.settle import Decision
-    from qcore.status import Progress
+    from qcore.supervision.deaths import Death
     from qcore.supervision.slot import Slot, WorkerExit
     from qcore.tasks.plan import TaskPlan
 
@@ -52,29 +48,16 @@ _log = logging.getLogger("qcore.maintenance")
 _SETTLE_DOWN: Final = 0.002
 
 
-class Recovery:
+class Recovery(DeadEnds):
     """Settles for a worker that cannot: it is dead, or busy with a long task."""
 
     def __init__(self, runtime: Runtime, connect: Callable[[], tuple[Broker, ResultStore]]) -> None:
-        self._runtime = runtime
+        super().__init__(runtime)
         self._connect = connect
-        config = runtime.config
-        self._planner = Planner(
-            runtime.rules(), timeout=config.timeout, save=runtime.save_successes, allowed=config.tasks_allowed
-        )
-        self._reporters = runtime.reporters
-        #: tasks that ended without a worker
-        self.tallies = Tallies(memoryview(bytearray(TALLIES)))
-        self._log = TaskLog(config.name, traces="log" not in config.error_reporter)
-        self._events = SettledEvents(runtime.hooks("qcore_settled"), self.tallies, self._log)
-
-    def close(self) -> None:
-        """Let error reporters send what they have buffered."""
-        self._reporters.flush()
 
     def recover(self, gone: WorkerExit) -> None:
         """Settle the messages of a dead worker."""
-        if gone.crashed and gone.seen.running < 0:
+        if gone.crashed and not gone.running:
             self._reporters.trouble(f"WorkerDied: {gone.death}, and it ran no task")
         held, finished = gone.left
         recorded = {one.index: one for one in finished}
@@ -87,30 +70,64 @@ class Recovery:
             elif index == gone.acknowledged[0]:
                 completions.append(self._complete_acknowledged(held[index], gone))
             elif index == seen.running:
-                completions.append(self._complete_running(held[index], gone))
+                completions.append(self._complete_running(held[index], death_of_running(gone)))
             else:
                 decision = ACKNOWLEDGE if index < seen.begun else RELEASE
                 completions.append(Completion(decision.settlement(held[index].receipt, held[index].id)))
         self._commit(completions, held, seen)
-        if permits := self._permits(held[seen.settled :]):
+        held = [*held[seen.settled :], *self._recover_cells(gone, {one.receipt for one in held})]
+        if permits := self._permits(held):
             with self._runtime.coordination_stores.connection() as store:
                 release(store, permits)
         self._connect()[0].release_owner(gone.owner)
+
+    def _recover_cells(self, gone: WorkerExit, done: Collection[bytes]) -> list[HeldMessage]:
+        """Settle what a dead worker ran at once, except what was in its batch; return the messages."""
+        completions = []
+        # A message is in both while it moves from one to the other.
+        left = [one for one in gone.cells if one.message.receipt not in done]
+        for one in left:
+            held, state = one.message, one.cell.state
+            if one.ended is not None:
+                completions.append(_completion(one.ended))
+            elif state == CellState.RUNNING:
+                completions.append(self._complete_running(held, death_in_cell(gone, one)))
+            elif state == CellState.UNRECORDED:
+                completions.append(
+                    Completion(redeliver(held.failures, held.crashes).settlement(held.receipt))
+                )
+            else:
+                decision = ACKNOWLEDGE if state == CellState.SUCCEEDED else RELEASE
+                completions.append(Completion(decision.settlement(held.receipt, held.id)))
+        if gone.crashed and gone.running > 1:
+            _log.error(
+                "worker %d (pid %d) ran %s at once when it died, and which of them is to blame is not known: "
+                "none is charged, and each runs again alone",
+                gone.slot,
+                gone.pid,
+                counted(gone.running, "task"),
+            )
+        if completions:
+            self._events.count_successes_of(one.message for one in left if succeeded(one))
+            self._commit(completions, [], gone.seen)
+        return [one.message for one in left]
 
     def _permits(self, held: Sequence[HeldMessage]) -> list[tuple[str, bytes]]:
         """Return the concurrency permits that messages may hold because they were running."""
         limits = [(limit_of(read_head(one.head)), one.id) for one in held]
         return [(limit.permit_key, id_) for limit, id_ in limits if limit is not None and limit.concurrency]
 
-    def _complete_running(self, held: HeldMessage, gone: WorkerExit) -> Completion:
-        """Return what becomes of the message that was running when its worker died."""
-        kind, text = _outcome_of_running(gone)
+    def _complete_running(self, held: HeldMessage, gone: Death) -> Completion:
+        """Return what becomes of a message that was running when its worker died."""
+        kind, text = gone.kind, gone.text
         broker = self._connect()[0]
         lease = LeaseDeadline(self._runtime.config, broker)
-        if kind is not Kind.INTERRUPTED and lease.expired(gone.seen.leased, gone.renewed):
+        if kind is not Kind.INTERRUPTED and lease.expired(gone.leased, gone.renewed):
             _log.warning("task %s died after its lease had expired; its next run decides", held.id.hex())
             return Completion(redeliver(held.failures, held.crashes).settlement(held.receipt))
         plan = self._planner.build(read_head(held.head))
+        if gone.suspected and plan.rules.redelivers:
+            return self._suspect(held, plan, gone)
         if gone.max_crashes is not None:
             plan.rules = attrs.evolve(plan.rules, max_crashes=gone.max_crashes)
         decision = decide(
@@ -121,7 +138,7 @@ class Recovery:
             crashes=held.crashes,
             chance=random.random(),  # noqa: S311 - jitter
         ).because(text)
-        outcome = _outcome(gone, kind, text)
+        outcome = gone.outcome()
         self._report(held, plan, outcome, decision, gone)
         settlement = decision.settlement(held.receipt, held.id)
         if held.has_follow_ups and decision.state is State.FAILED and broker.capabilities.redelivers:
@@ -135,16 +152,30 @@ class Recovery:
 
     def _complete_acknowledged(self, held: HeldMessage, gone: WorkerExit) -> Completion:
         """Return what becomes of a message that was acknowledged before it began: it never runs again."""
-        kind, text = _outcome_of_running(gone)
+        death = death_of_running(gone)
+        kind, text = death.kind, death.text
         crashes = held.crashes + (kind is Kind.CRASH)
         if kind in {Kind.CRASH, Kind.INTERRUPTED}:
             why = "its worker was stopped" if gone.killed else gone.death
             kind, text = Kind.INTERRUPTED, f"Interrupted: {why}; it is not run again"
         held = msgspec.structs.replace(held, crashes=crashes)
-        return self._fail_for_good(held, gone.acknowledged[1], _outcome(gone, kind, text), gone)
+        outcome = death._replace(kind=kind, text=text).outcome()
+        return self._fail_for_good(held, gone.acknowledged[1], outcome, death)
+
+    def _suspect(self, held: HeldMessage, plan: TaskPlan, gone: Death) -> Completion:
+        """Return what has a message run again alone, because it may have killed its worker, or not."""
+        again = redeliver(held.failures, join(held.crashes, 1))
+        result = None
+        if counts_in_results(self._connect()[0]):
+            # There the suspicion is found in the result, like the numbers of failures and crashes.
+            kept = attrs.evolve(again, state=State.RETRYING)
+            outcome = msgspec.structs.replace(gone.outcome(), kind=Kind.INTERRUPTED)
+            result = self._seal(held, plan, outcome, kept, gone.progress)
+        event = self._events.event(held.id, plan.name, again.action, Kind.INTERRUPTED, gone.text)
+        return Completion(again.settlement(held.receipt), result, event=event)
 
     def _fail_for_good(
-        self, held: HeldMessage, tail: bytes, outcome: Outcome, gone: WorkerExit | None
+        self, held: HeldMessage, tail: bytes, outcome: Outcome, gone: Death | None
     ) -> Completion:
         plan = self._planner.build(read_head(held.head))
         decision = fail_for_good(held.failures, held.crashes)
@@ -157,13 +188,6 @@ class Recovery:
             follow_up = continuation.after(plan.head, header, record, held.created)
         event = self._event(held, plan, outcome, decision)
         return Completion(decision.settlement(held.receipt), record, follow_up, event=event)
-
-    def _event(
-        self, held: HeldMessage, plan: TaskPlan, outcome: Outcome, decision: Decision
-    ) -> SettledEvent | None:
-        seconds, attempt = outcome.finished - outcome.started, held.failures + 1
-        action, reason = decision.action, decision.reason
-        return self._events.event(held.id, plan.name, action, outcome.kind, reason, attempt, seconds)
 
     def interrupt(self, stored: StoredResult, body: ResultBody, begun: Begun, text: str) -> None:
         """End a task that has begun and whose cluster is dead: its message is gone.
@@ -182,52 +206,6 @@ class Recovery:
         if done.result is not None and store.get([stored.id])[0] == stored:
             store.save([done.result])
             self._events.emit([done])
-
-    def _report(
-        self,
-        held: HeldMessage,
-        plan: TaskPlan,
-        outcome: Outcome,
-        decision: Decision,
-        gone: WorkerExit | None,
-    ) -> None:
-        attempt, text = held.failures + 1, outcome.error
-        if outcome.kind is Kind.CANCELLED or decision.state is not None:
-            settled = decision.settlement(held.receipt)
-            self._log.failed(held.id.hex(), plan.name, attempt, outcome, settled)
-        if outcome.kind is not Kind.CANCELLED and decision.state is not None:
-            report = ErrorReport(
-                task=plan.task_info(held, attempt),
-                kind=outcome.kind.value,
-                summary=text,
-                text=f"{outcome.traceback}\n{text}".strip(),
-                action=decision.action.name.lower(),
-                stack=gone.stack if gone else (),
-                worker=f"{socket.gethostname()}:{gone.pid}" if gone else "",
-            )
-            self._reporters.report(report)
-
-    def _seal(
-        self,
-        held: HeldMessage,
-        plan: TaskPlan,
-        outcome: Outcome,
-        decision: Decision,
-        progress: Progress | None,
-    ) -> StoredResult | None:
-        if decision.state is None:
-            return None
-        return self._runtime.results.seal(
-            held.id,
-            plan.head,
-            decision.state,
-            outcome,
-            b"",
-            created=held.created,
-            attempts=max(decision.failures, held.failures),
-            crashes=decision.crashes,
-            progress=progress,
-        )
 
     def flush(self, page: Page, pid: int, slot: Slot, seen: PageSnapshot) -> None:
         """Settle what a worker busy with a long task has finished; release what it has not begun."""
@@ -298,23 +276,3 @@ def _completion(ended: FinishedMessage) -> Completion:
     if ended.has_follow_ups and ended.follow_up is None:
         settlement = redeliver_after_result(settlement)
     return Completion(settlement, ended.result, ended.follow_up)
-
-
-def _outcome(gone: WorkerExit, kind: Kind, text: str) -> Outcome:
-    now = time.time()
-    started = now - max(0.0, time.monotonic() - gone.seen.started / 1e9)
-    return Outcome(kind, None, text, format_stack(gone.stack), started=started, finished=now)
-
-
-def _outcome_of_running(gone: WorkerExit) -> tuple[Kind, str]:
-    """Return how the run ended that died with its worker, and the text of its error."""
-    position = gone.seen.position
-    if gone.cancelled == position:
-        # However the worker died, this task was to end.
-        return Kind.CANCELLED, interruption(Kind.CANCELLED, 0.0)
-    if gone.killed == "timeout" and position == gone.killed_for:
-        return Kind.TIMEOUT, interruption(Kind.TIMEOUT, (gone.seen.deadline - gone.seen.started) / 1e9)
-    if gone.killed:
-        # The worker was stopped, or the task it was killed for had just ended: not this task's fault.
-        return Kind.INTERRUPTED, ""
-    return Kind.CRASH, f"WorkerDied: {gone.death}"

@@ -11,6 +11,7 @@ from qcore.errors import BackendError, BackendUnavailable
 from qcore.journal.records import WorkerState
 from qcore.messages.head import read_head
 from qcore.tasks.limits import PERMIT_TTL, limit_of, release
+from qcore_cells.cells import CellState
 from qcore_process import stop_guard
 from qcore_process.backoff import Backoff
 
@@ -100,29 +101,46 @@ class Renewal:
         if self._broker is None:
             self._broker = self._runtime.make_broker(create=False)
         if self._broker.capabilities.extend:
-            receipts = [one for _, some in held for one in some]
+            receipts = [one for _, some, _ in held for one in some]
             self._broker.extend(receipts, self._lease)
             self.extended += len(receipts)
-            for page, _ in held:
+            for page, _, cells in held:
                 # The time before the call, because it is unknown how long the answer took.
-                page.commands.renew(now)
+                for index in cells:
+                    page.cells.renew(index, now)
+                if not cells:
+                    page.commands.renew(now)
 
-    def _held(self, young: int) -> list[tuple[Page, list[bytes]]]:
-        """Return the receipts that living workers have held since before `young`, monotonic nanoseconds."""
-        found = []
+    def _held(self, young: int) -> list[tuple[Page, list[bytes], list[int]]]:
+        """Return the receipts that living workers have held since before `young`, and in which cells.
+
+        The time is in monotonic nanoseconds; without cells they are those of a batch.
+        """
+        found: list[tuple[Page, list[bytes], list[int]]] = []
         for slot in self._slots:
             seen = slot.page.snapshot()
             busy = slot.pid and seen.count > seen.settled and seen.state == WorkerState.BUSY
             left = slot.page.read(seen) if busy and seen.leased < young else None
             if left is not None:
-                found.append((slot.page, [one.receipt for one in left[0][seen.settled :]]))
+                found.append((slot.page, [one.receipt for one in left[0][seen.settled :]], []))
+            if slot.pid and (cells := _held_in_cells(slot, young)):
+                found.append((slot.page, list(cells.values()), list(cells)))
         return found
+
+
+def _held_in_cells(slot: Slot, young: int) -> dict[int, bytes]:
+    """Return the receipts that a worker has held in cells since before `young`."""
+    cells = slot.page.cells
+    old = [one for one in cells.in_use() if one.leased < young]
+    return {one.at: held.receipt for one in old if (held := cells.message(one)) is not None}
 
 
 def keep_permits(slots: Sequence[Slot], store: Callable[[], CoordinationStore]) -> None:
     """Extend the permits of tasks under a limit that have been running for a while."""
     old = time.monotonic_ns() - int(PERMIT_TTL / RENEWALS / 2 * 1e9)
     for slot in slots:
+        if slot.pid:
+            _keep_permits_of_cells(slot, store, old)
         seen = slot.page.snapshot()
         if not slot.pid or seen.running < 0 or seen.started > old:
             continue
@@ -137,3 +155,16 @@ def keep_permits(slots: Sequence[Slot], store: Callable[[], CoordinationStore]) 
             if (now.position, now.running) != (seen.position, seen.running):
                 # The task ended meanwhile, and may have released its permit before it was extended.
                 release(store(), [(limit.permit_key, held.id)])
+
+
+def _keep_permits_of_cells(slot: Slot, store: Callable[[], CoordinationStore], old: int) -> None:
+    cells = slot.page.cells
+    for one in cells.in_use():
+        held = cells.message(one) if one.state == CellState.RUNNING and one.started < old else None
+        limit = limit_of(read_head(held.head)) if held else None
+        if held is None or limit is None or not limit.concurrency:
+            continue
+        store().acquire(limit.permit_key, held.id, limit.concurrency, PERMIT_TTL)
+        if not any(now.use == one.use and now.state == CellState.RUNNING for now in cells.in_use()):
+            # The task ended meanwhile, and may have released its permit before it was extended.
+            release(store(), [(limit.permit_key, held.id)])

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qcore.journal.records import ExitReason, PageSnapshot, WorkerState
+from qcore_cells.cells import CellState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,11 @@ class Slot:
         self.cancelled: tuple[int, int] = (0, 0)
         self.cancelled_at = 0
         self.signalled_at = 0
+        #: of those that run at once, by the number of their use: monotonic nanoseconds when they were
+        #: cancelled, those that it was killed for, and when it last got a signal for one of them
+        self.cancelled_uses: dict[int, int] = {}
+        self.killed_uses: frozenset[int] = frozenset()
+        self.interrupted_at = 0
         #: the last sign of a worker that runs no task, when it was looked for, and for how long it has
         #: been missed, nanoseconds
         self.beat = 0
@@ -80,6 +86,9 @@ class Slot:
         if self.pidfd >= 0:
             os.close(self.pidfd)
         self.pid, self.pidfd, self.ended_at, self.spawning = 0, -1, None, False
+        self.soft_timeout_for = self.dumped_for = self.killed_for = self.cancelled = (0, 0)
+        self.stack = ()
+        self.cancelled_uses, self.killed_uses, self.interrupted_at = {}, frozenset(), 0
 
 
 class WorkerExit:
@@ -100,6 +109,10 @@ class WorkerExit:
         self.seen: PageSnapshot = slot.page.snapshot()
         #: read before the page is reused
         self.left = slot.page.read(self.seen) or ([], [])
+        #: what ran at once, and what was to
+        self.cells = tuple(slot.page.cells.left())
+        self.cancelled_uses = frozenset(slot.cancelled_uses)
+        self.killed_uses = slot.killed_uses
         #: the message that was acknowledged before it began, and its workflow header; -1 = none
         self.acknowledged = slot.page.acknowledged(self.seen)
         #: crashes that the code of the running task allows, None = see its message
@@ -128,7 +141,13 @@ class WorkerExit:
 
         A worker that was stopped may have been interrupted in the middle of a lease.
         """
-        return self.cause in {"recycled", "memory"} and self.seen.settled == self.seen.count
+        settled = self.seen.settled == self.seen.count and not self.cells
+        return self.cause in {"recycled", "memory"} and settled
+
+    @property
+    def running(self) -> int:
+        """How many tasks it ran."""
+        return (self.seen.running >= 0) + sum(one.cell.state == CellState.RUNNING for one in self.cells)
 
     @property
     def death(self) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 from qcore.journal.rates import Rates
 from qcore.journal.records import WorkerState
 from qcore.journal.running import Running
-from qcore.journal.tallies import TalliesSum
 from qcore.messages.head import read_head
 from qcore.status import ClusterStatus, Counts, WorkerStatus
-from qcore.supervision.memory import Memory
+from qcore_cells.cells import CellState
+from qcore_counts.tallies import TalliesSum
+from qcore_process.memory import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ class StatusReport:
     def worker_gone(self, gone: WorkerExit) -> None:
         """Add the finished tasks of a worker that has ended."""
         self._finished += gone.seen.total
-        self._started += gone.seen.total + (gone.seen.running >= 0)
+        self._started += gone.seen.total + gone.running
 
     @property
     def pids(self) -> Sequence[int]:
@@ -69,7 +70,7 @@ class StatusReport:
         rates = self._rates.now(finished)
         config, reporters = self._config, self._reporters
         counts = [slot.page.metrics.reports() for slot in self._pool.slots]
-        return self.memory.attach(
+        found: ClusterStatus = self.memory.attach(
             ClusterStatus(
                 id=self._id,
                 name=config.name,
@@ -94,6 +95,7 @@ class StatusReport:
                 counts=self._counts(workers, maintenance, firing),
             )
         )
+        return found
 
     def _counts(
         self, workers: Sequence[WorkerStatus], maintenance: Maintenance, firing: Firing | None
@@ -101,7 +103,7 @@ class StatusReport:
         pages = [slot.page for slot in self._pool.slots]
         if self._tallies is None:
             self._tallies = TalliesSum([*(page.tallies for page in pages), maintenance.tallies])
-        began = self._started + sum(one.done + bool(one.running_for) for one in workers)
+        began = self._started + sum(one.done + one.running for one in workers)
         # A worker that has just ended a task may be seen before it says so.
         self._most_started = max(self._most_started, began)
         run_times, wait_times = self._rates.since_start()
@@ -126,12 +128,22 @@ class StatusReport:
             running = max(0.0, (time.monotonic_ns() - seen.started) / 1e9)
             held = self._running[slot.number].message(seen, LONG)
             progress = slot.page.metrics.progress(seen.seq, seen.begun)
+        count = int(slot.pid != 0 and seen.running >= 0)
+        cells = (
+            [one for one in slot.page.cells.in_use() if one.state == CellState.RUNNING] if slot.pid else []
+        )
+        if cells:
+            oldest, count = min(cells, key=lambda one: one.started), len(cells)
+            running = max(0.0, (time.monotonic_ns() - oldest.started) / 1e9)
+            held = slot.page.cells.message(oldest) if running > LONG else None
+            progress = slot.page.cells.progress(oldest.at)
         return WorkerStatus(
             slot=slot.number,
             pid=slot.pid,
             state=state,
             task=read_head(held.head).name if held else "",
             running_for=running,
+            running=count,
             done=seen.total,
             task_id=held.id.hex() if held else "",
             progress=progress,

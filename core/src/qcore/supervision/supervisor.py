@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import QueueMissing, StartFailed
 from qcore.hookspecs import ClusterEvent
-from qcore.journal.pages import Journal
+from qcore.journal.memory import Journal
 from qcore.journal.records import WorkerState
 from qcore.sanitize import line
 from qcore.scheduling import start_firing
@@ -187,12 +187,9 @@ class Supervisor:
         for slot in self._pool.alive():
             seen = slot.page.snapshot()
             self._busy = self._busy or seen.state == WorkerState.BUSY
-            if seen.running >= 0:
-                busy = True
-                self._long = self._long or now - seen.started > LONG * 1e9
-                self._watchdog.check(slot, seen, now)
-            else:
-                self._watchdog.check_idle(slot, seen, now)
+            ran = self._watchdog.look(slot, seen, now)
+            busy = busy or ran is not None
+            self._long = self._long or (ran or 0) > LONG * 1e9
         if self._state == "starting":
             self._check_ready()
         self._handle(self._pool.check())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.app import App
 from qcore.config import Config
 from qcore.errors import BackendError, ModuleFailed, QcoreError
-from qcore.journal.pages import Journal
+from qcore.journal.memory import Journal
 from qcore.plugins import Plugins
 from qcore.runtime import Runtime
 from qcore.scheduling import scheduler_of
@@ -32,6 +32,7 @@ from qcore.supervision.protocol import (
     wake_with_parent,
 )
 from qcore.user_modules import import_user_module
+from qcore.workers.sharing import task_runner
 from qcore.workers.worker import Worker
 from qcore_logs import setup
 from qcore_names.resolve import Script, ScriptFinder
@@ -127,6 +128,9 @@ def _warm_up(config: Config, plugins: Plugins) -> None:
     """Import what every worker needs, by connecting once; that memory is then shared."""
     runtime = Runtime(config, plugins)
     runtime.make_reporters().preload()
+    runner = task_runner(runtime)
+    if runner is not None and (config.threads > 1 or "asyncio" in sys.modules):
+        runner.preload()
     try:
         runtime.make_broker(create=False).close()
         runtime.make_store(create=False).close()

@@ -19,7 +19,7 @@ from qcore_process.forked import Forked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qcore.journal.pages import Journal
+    from qcore.journal.memory import Journal
 
 _log = logging.getLogger("qcore.pool")
 

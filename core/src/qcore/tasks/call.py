@@ -191,6 +191,17 @@ def refuse_second_run(options: Options, remedy: str) -> None:
     raise ValueError(msg)
 
 
+def check_alone(alone: object, options: Options) -> None:
+    """Refuse what is not a truth value, and a permit that is held while the task waits for others."""
+    boolean("alone", alone)
+    if alone and options.concurrency is not None:
+        msg = (
+            f"alone=True excludes concurrency={options.concurrency}, whose permit it would hold while it "
+            "waits for its neighbours; leave one of the two out"
+        )
+        raise ValueError(msg)
+
+
 def hook_name(hook: Callable[..., Any] | str | None) -> str | None:
     """Return the dotted name of a callback.
 

@@ -9,10 +9,10 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qcore.compared import KIND_SUCCESS
-from qcore.errors import DecodeError, SkipTask, TaskCancelled, TaskTimeout
+from qcore.errors import DecodeError, TaskCancelled, TaskTimeout
 from qcore.hookspecs import ExecuteEvent
 from qcore.model import Kind, Outcome
-from qcore.tasks.outcomes import InvalidArguments, failure, interruption, without_arguments
+from qcore.tasks.outcomes import InvalidArguments, interruption, raised, without_arguments
 from qcore_process.forks import FORKS
 from qcore_reports.tracebacks import format_traceback
 
@@ -117,7 +117,7 @@ class Executor:
         context = copy_context()  # what a task or a hook sets in it is not set for the next task
         try:
             if task is not None:
-                _call_hooks(pre, context, ExecuteEvent(task=task))
+                call_hooks(pre, context, ExecuteEvent(task=task))
             # Disarmed inside the outer `try`: an alarm at the last instruction is caught below.
             try:
                 self._armed = deadline or _NEVER
@@ -130,7 +130,7 @@ class Executor:
             outcome = Outcome(KIND_SUCCESS, value, started=started, finished=time.time())
         except BaseException as exc:
             if FORKS.count != self._forks:
-                _leave(exc)
+                leave(exc)
             if isinstance(exc, self._let_out):
                 raise
             self._restore()
@@ -141,7 +141,7 @@ class Executor:
             os._exit(0)  # The task forked, and this is the child, not the worker.
         if task is not None and post:
             self._restore()
-            _call_hooks(post, context, ExecuteEvent(task=task, outcome=outcome))
+            call_hooks(post, context, ExecuteEvent(task=task, outcome=outcome))
         self.running = None
         return outcome
 
@@ -289,9 +289,7 @@ class Executor:
 
     def _raised(self, exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
         if self._stopped is None:
-            if isinstance(exc, SkipTask):
-                return Outcome(Kind.SKIPPED, error=f"SkipTask: {exc}", started=started, finished=time.time())
-            return failure(exc, plan, started)
+            return raised(exc, plan, started)
         # However the task handled the interruption.
         self._end_children(started)
         text = interruption(self._stopped, plan.timeout / _NANO)
@@ -303,12 +301,13 @@ class Executor:
 _NO_KWARGS: Final[dict[str, Any]] = {}
 
 
-def _call_hooks(hooks: Sequence[Callable[..., None]], context: Context, event: ExecuteEvent) -> None:
+def call_hooks(hooks: Sequence[Callable[..., None]], context: Context, event: ExecuteEvent) -> None:
+    """Call hooks in the context of a task."""
     for hook in hooks:
         context.run(hook, event)
 
 
-def _leave(exc: BaseException) -> None:
+def leave(exc: BaseException) -> None:
     """End a child that the task forked and that raised, with the exit status it would have had."""
     code = exc.code if isinstance(exc, SystemExit) else 1
     os._exit(code if isinstance(code, int) else int(code is not None))

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from qcore.errors import BackendError
-from qcore.tasks.limit_backoff import ConcurrencyBackoff
 from qcore.wording import counted
+from qcore_process.limit_backoff import ConcurrencyBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.connection_pool import ConnectionPool
     from qcore.coordination import CoordinationStore
     from qcore.messages.head import Head
+    from qcore_process.connection_pool import ConnectionPool
 
 _log = logging.getLogger("qcore.limits")
 

@@ -45,3 +45,4 @@ class Declared(TaskOptions, total=False):
 
     name: str | None
     schedule: When | Sequence[When] | None
+    alone: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from qcore.errors import DecodeError, RunLater
+from qcore.errors import DecodeError, RunLater, SkipTask
 from qcore.model import Kind, Outcome
 from qcore.wording import counted
 from qcore_reports.tracebacks import format_error, format_traceback
@@ -39,6 +39,13 @@ def interruption(kind: Kind, timeout: float) -> str:
     if kind is Kind.CANCELLED:
         return "TaskCancelled: the task was cancelled while it ran"
     return f"TaskTimeout: the task ran longer than its timeout of {counted(timeout, 'second')}"
+
+
+def raised(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:
+    """Return the outcome of a task that raised, or was skipped by a hook, without being interrupted."""
+    if isinstance(exc, SkipTask):
+        return Outcome(Kind.SKIPPED, error=f"SkipTask: {exc}", started=started, finished=time.time())
+    return failure(exc, plan, started)
 
 
 def failure(exc: BaseException, plan: TaskPlan, started: float) -> Outcome:

@@ -41,6 +41,7 @@ class TaskPlan:
 
     __slots__ = (
         "_allowed",
+        "alone",
         "call",
         "convert",
         "fault",
@@ -80,11 +81,13 @@ class TaskPlan:
         #: converts decoded arguments to the annotated types; None = nothing to convert
         self.convert: Callable[..., tuple[Sequence[Any], Mapping[str, Any]]] | None = None
         self.is_async = False
+        #: nothing runs beside it in its worker
+        self.alone = False
         #: it is acknowledged before it begins
         self.once = False
         #: crashes that its declaration allows, where its message does not say; None = see `rules`
         self.max_crashes: int | None = None
-        #: it has a limit, is acknowledged before it begins or has `max_crashes`, which few tasks do
+        #: it has a limit, is acknowledged before it begins, has `max_crashes` or is asynchronous
         self.special = self.limit is not None
         #: names of exceptions after which the task is retried; None = every exception
         self.on: frozenset[str] | None = None if head.on is None else frozenset(head.on)
@@ -127,9 +130,11 @@ class TaskPlan:
             self.max_crashes = getattr(found, "__qcore_max_crashes__", None)
             if self.max_crashes is not None:
                 self.rules = attrs.evolve(self.rules, max_crashes=self.max_crashes)
-        self.special = self.limit is not None or self.once or self.max_crashes is not None
         # An object with an asynchronous __call__ is called as a coroutine function is.
         self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
+        self.alone = bool(getattr(found, "__qcore_alone__", False))
+        has_rules = self.limit is not None or self.once or self.max_crashes is not None
+        self.special = has_rules or self.is_async
         self.convert = convert_arguments(function)
         self.call = function
 

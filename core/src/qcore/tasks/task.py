@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from qcore.errors import TaskNameError
-from qcore.tasks.call import DEFAULT, Call, Options, merge_options, with_options
+from qcore.tasks.call import DEFAULT, Call, Options, check_alone, merge_options, with_options
 from qcore_names.identity import refuse_methods, refuse_stand_ins, spelled
 from qcore_names.resolve import imported, name_of
 from qcore_names.signatures import known_check
@@ -235,8 +235,17 @@ class Sender(Generic[_P, _R_co]):
 class Task(Sender[_P, _R_co]):
     """A function that is declared as a task; calling it runs it in this process."""
 
-    def __init__(self, app: Producer, function: Callable[_P, _R_co], name: str, options: Options) -> None:
+    def __init__(
+        self,
+        app: Producer,
+        function: Callable[_P, _R_co],
+        name: str,
+        options: Options,
+        *,
+        alone: bool = False,
+    ) -> None:
         refuse_methods(function)
+        check_alone(alone, options)
         #: of a class, but without need of an object
         self._is_static = isinstance(function, staticmethod)
         function = function.__func__ if isinstance(function, staticmethod) else function
@@ -246,6 +255,8 @@ class Task(Sender[_P, _R_co]):
         self.__qcore_retry__ = options.retry
         #: whether it may run only once, read by workers; None = see the configuration
         self.__qcore_once__ = options.at_most_once
+        #: whether nothing may run beside it, read by workers
+        self.__qcore_alone__ = alone
         #: how many crashes it may have, read by workers; None = see the configuration
         self.__qcore_max_crashes__ = options.max_crashes
 

@@ -14,7 +14,6 @@ from qcore.flows.continuation import ContinuationBuilder
 from qcore.flows.emulation import counts_in_results
 from qcore.hookspecs import RejectedEvent
 from qcore.journal.records import FinishedMessage
-from qcore.journal.tallies import SLOW
 from qcore.messages.saving import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement
 from qcore.sanitize import line
@@ -28,6 +27,7 @@ from qcore.workers.leased import LeasedMessage
 from qcore.workers.rejections import Rejections
 from qcore.workers.reports import RunReports
 from qcore.workers.screening import Screening
+from qcore_counts.tallies import SLOW
 from qcore_logs.tasks import TaskLog
 from qcore_reports.log_limit import LogLimit
 
@@ -99,6 +99,17 @@ class Batch:
             BackendUnavailable: the result store does not answer; nothing is done, call it again.
 
         """
+        messages = self.take(self.verify(deliveries))
+        self.events.measure_wait(self._page, messages)
+        return messages
+
+    def verify(self, deliveries: Sequence[Delivery]) -> list[LeasedMessage]:
+        """Return the leased messages that may run; have those settled that must not.
+
+        Raises:
+            BackendUnavailable: the result store does not answer; nothing is done, call it again.
+
+        """
         messages = []
         malformed: list[tuple[Delivery, EnvelopeError]] = []
         needs_check = self._counts_in_results and bool(deliveries)
@@ -123,6 +134,10 @@ class Batch:
             messages = self._screening.runnable(messages, deliveries, self._unrun, ended)
         for delivery, fault in malformed:
             self._reject(delivery, fault)
+        return messages
+
+    def take(self, messages: list[LeasedMessage]) -> Sequence[LeasedMessage]:
+        """Record verified messages in the journal; return those that had room, the others are released."""
         while not self._page.write_batch(leased.journal_records(messages), time.monotonic_ns()):
             half = len(messages) // 2
             self.release(messages[half:])
@@ -130,7 +145,6 @@ class Batch:
         self._messages = messages
         self._leased = time.time()
         self._settled = self.ended = 0
-        self.events.measure_wait(self._page, messages)
         return messages
 
     def _reject(self, delivery: Delivery, exc: EnvelopeError) -> None:
@@ -253,26 +267,11 @@ class Batch:
 
         """
         if self.ends.retrying:
-            try:
-                forget_failures(self._store, self.ends.retrying, before=self._leased)
-            except BackendRejected as exc:
-                _log.warning("earlier failures of requeued tasks stay stored: %s", exc)
-            self.ends.retrying = []
+            self._forget_failures()
         # What the supervisor settled for this worker during a long task is not settled again.
         self._page.commands.await_flush(self._page.seq)
         flushed = max(0, self._page.flushed() - self._settled)
-        finished = self._finished[flushed:]
-        acks = [Settlement(m.receipt, id=m.opened.id) for m in finished if isinstance(m, LeasedMessage)]
-        completions = [*(completions_of(finished) if len(acks) < len(finished) else ()), *self._unrun]
-        self.refused = frozenset()
-        try:
-            deliveries = self._committer.commit(completions, limit, acks)
-        except BackendUnavailable:
-            self._reopen()
-            raise
-        except BackendRejected:
-            deliveries = ()
-            self._commit_each([*completions, *map(Completion, acks)])
+        deliveries = self._write(self._finished[flushed:], limit)
         if self.events.wanted:
             self.events.emit([*self._unrun, *completions_of(self._finished)])
         done = self._messages[self._settled : self.ended]
@@ -281,6 +280,27 @@ class Batch:
         self.events.count_successes(done)
         self._finished, self._unrun = [], []
         return deliveries
+
+    def _forget_failures(self) -> None:
+        try:
+            forget_failures(self._store, self.ends.retrying, before=self._leased)
+        except BackendRejected as exc:
+            _log.warning("earlier failures of requeued tasks stay stored: %s", exc)
+        self.ends.retrying = []
+
+    def _write(self, finished: Sequence[Completion | LeasedMessage], limit: int) -> Sequence[Delivery]:
+        """Write what has finished and what did not run, and lease up to `limit` more."""
+        acks = [Settlement(m.receipt, id=m.opened.id) for m in finished if isinstance(m, LeasedMessage)]
+        completions = [*(completions_of(finished) if len(acks) < len(finished) else ()), *self._unrun]
+        self.refused = frozenset()
+        try:
+            return self._committer.commit(completions, limit, acks)
+        except BackendUnavailable:
+            self._reopen()
+            raise
+        except BackendRejected:
+            self._commit_each([*completions, *map(Completion, acks)])
+            return ()
 
     def _commit_each(self, completions: Sequence[Completion]) -> None:
         try:

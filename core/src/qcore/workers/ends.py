@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
 
 from qcore.compared import ACTION_ACK, KIND_SUCCESS, STATE_SUCCESS
 from qcore.flows.commit import expiring_success
 from qcore.flows.completion import Completion
 from qcore.flows.continuation import wants_value
-from qcore.journal.tallies import SLOW
-from qcore.model import Kind, Settlement, State
+from qcore.model import Action, Kind, Settlement, State
 from qcore.scheduling import scheduler_if_any
 from qcore.settle import fail_for_good, redeliver
 from qcore.workers import leased
 from qcore.workers.lease_check import LeaseDeadline
+from qcore_cells.suspects import join
+from qcore_counts.tallies import SLOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +27,23 @@ if TYPE_CHECKING:
     from qcore.journal.pages import Page
     from qcore.model import Outcome, StoredResult
     from qcore.runtime import Runtime
+    from qcore.status import Progress
     from qcore.tasks.execute import Raised
     from qcore.workers.events import SettledEvents
     from qcore.workers.leased import LeasedMessage
     from qcore.workers.reports import RunReports
 
 _log = logging.getLogger("qcore.worker")
+
+
+class RunJournal(Protocol):
+    """What the journal says of the run that has ended."""
+
+    def last_progress(self) -> Progress | None:
+        """Return what it has reported."""
+
+    def lease_times(self) -> tuple[int, int]:
+        """Return when it was leased and its lease last extended, monotonic nanoseconds, 0 = not yet."""
 
 
 class Ends:
@@ -46,7 +60,8 @@ class Ends:
     ) -> None:
         self._runtime = runtime
         self._results = runtime.results
-        self._page = page
+        #: what the journal says of the run that has ended
+        self.journal: RunJournal = page
         self._continuation = continuation
         self._events = events
         self._reports = reports
@@ -78,7 +93,7 @@ class Ends:
             if failed is None:
                 return done, None
             state = failed
-        progress, attempts = self._page.last_progress(), message.failures + 1
+        progress, attempts = self.journal.last_progress(), message.failures + 1
         result = leased.seal_result(self._results, message, state, outcome, value, attempts, progress)
         if state is not STATE_SUCCESS or plan.save:
             done.result = result
@@ -114,6 +129,9 @@ class Ends:
             decision = fail_for_good(message.failures, message.crashes)
         else:
             decision = leased.judge(message, outcome)
+        if message.suspected and decision.action is Action.RETRY:
+            # Lest the deliveries that its suspicions took count as if it had never ended.
+            decision = attrs.evolve(decision, crashes=join(message.crashes, message.suspected))
         self._reports.failed(message, outcome, decision, raised)
         if decision.state is State.RETRYING and message.deliveries == 1:
             self.retrying.append(message.opened.id)
@@ -135,7 +153,7 @@ class Ends:
 
     def lease_expired(self) -> bool:
         """Return whether another worker may have the batch's messages by now."""
-        return self._lease.expired(self._page.snapshot().leased, self._page.commands.renewed)
+        return self._lease.expired(*self.journal.lease_times())
 
     def _quarantined(self, message: LeasedMessage, outcome: Outcome) -> Outcome:
         """Disable the schedule whose function this worker cannot find; return how the run has ended."""

@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 from qcore.hookspecs import SettledEvent
-from qcore.journal.tallies import SLOW
 from qcore.messages.head import read_head
 from qcore.model import Action, Kind, State
 from qcore.sanitize import line
+from qcore_counts.tallies import SLOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from qcore.flows.completion import Completion
     from qcore.journal.pages import Page
     from qcore.journal.records import FinishedMessage, HeldMessage, PageSnapshot
-    from qcore.journal.tallies import Tallies
     from qcore.model import Outcome
     from qcore.settle import Decision
     from qcore.workers.leased import LeasedMessage
+    from qcore_counts.tallies import Tallies
     from qcore_logs.tasks import TaskLog
     from qcore_reports.log_limit import LogLimit
 
@@ -110,6 +110,15 @@ class SettledEvents:
                 plan.successes, plan.seconds = 0, 0.0
                 plan.slow.clear()
 
+    def count_each_wait(
+        self, messages: Sequence[LeasedMessage], waits: Mapping[tuple[str, float], int]
+    ) -> None:
+        """Count successes of which each has waited for its own time: so many by name and seconds."""
+        self.waited = 0.0
+        self.count_successes(messages)
+        for (name, waited), count in waits.items():
+            self._tallies.add_waits(name, waited, count)
+
     def count_recovered(
         self,
         held: Sequence[HeldMessage],
@@ -128,6 +137,11 @@ class SettledEvents:
                 succeeded = ended.result.state is State.SUCCESS
             if succeeded:
                 self._tallies.add(read_head(held[index].head).name, Kind.SUCCESS)
+
+    def count_successes_of(self, messages: Iterable[HeldMessage]) -> None:
+        """Count tasks that have succeeded, one by one."""
+        for one in messages:
+            self._tallies.add(read_head(one.head).name, Kind.SUCCESS)
 
     def emit(self, completions: Iterable[Completion]) -> None:
         """Call the hooks for messages whose settlements are durable."""

@@ -8,7 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from qcore.worker_hooks import HOOKS
+from qcore_process.worker_hooks import HOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,11 +15,11 @@ from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import Kind, Outcome, State
 from qcore.settle import decide, redelivery_limit_reason
 from qcore.wording import counted, typed
+from qcore_cells.suspects import split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from qcore.connection_pool import ConnectionPool
     from qcore.coordination import CoordinationStore
     from qcore.errors import BackendRejected
     from qcore.interfaces import ResultStore
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from qcore.settle import Decision
     from qcore.status import Progress
     from qcore.tasks.plan import TaskPlan
+    from qcore_process.connection_pool import ConnectionPool
 
 
 _log = logging.getLogger("qcore.worker")
@@ -47,6 +48,7 @@ class LeasedMessage:
         "opened",
         "plan",
         "receipt",
+        "suspected",
         "tail",
         "upstream_args",
     )
@@ -58,6 +60,8 @@ class LeasedMessage:
         self.deliveries = delivery.deliveries
         self.failures = delivery.failures
         self.crashes = delivery.crashes
+        #: how often its worker died while it ran beside others
+        self.suspected = 0
         #: it was acknowledged before it began
         self.acknowledged = False
         self.tail: WorkflowHeader | None = None
@@ -68,6 +72,15 @@ class LeasedMessage:
             self.has_follow_ups = True
         #: returns the values that are passed before its arguments; None = there are none
         self.upstream_args: Callable[[], Sequence[Any]] | None = None
+
+    def tell_suspicions(self) -> None:
+        """Tell its crashes from its suspicions, which a broker keeps as one number."""
+        self.crashes, self.suspected = split(self.crashes)
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether nothing may run beside it in its worker; its plan has its function."""
+        return bool(self.suspected or self.crashes or self.plan.alone or self.plan.once)
 
     @property
     def may_be_cancelled(self) -> bool:
@@ -130,7 +143,10 @@ def skip_reason(
         # The task's declaration may allow more.
         one.plan.find()
     why = redelivery_limit_reason(
-        one.plan.rules, deliveries=one.deliveries, failures=one.failures, crashes=one.crashes
+        one.plan.rules,
+        deliveries=one.deliveries - one.suspected,
+        failures=one.failures,
+        crashes=one.crashes,
     )
     return (Kind.CRASH, why) if why else (None, "")
 

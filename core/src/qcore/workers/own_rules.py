@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from qcore.journal.pages import Page
     from qcore.model import Outcome
     from qcore.runtime import Runtime
-    from qcore.tasks.limits import Limit
     from qcore.workers.at_most_once import BeginOnce
     from qcore.workers.leased import LeasedMessage
     from qcore.workers.waiting import Failures
@@ -41,7 +40,7 @@ class OwnRules:
         if plan.max_crashes is not None:
             self._page.limit_crashes(index, plan.max_crashes)
         if plan.limit is not None:
-            outcome, wait = self._acquire(message.opened.id, plan.limit)
+            outcome, wait = self.acquire(message)
         if plan.once and outcome is None and not wait:
             outcome, deadline = self._once.start(index, message)
         return outcome, deadline, wait
@@ -52,14 +51,22 @@ class OwnRules:
         if limit is not None:
             # The task ends before its permit is released, or the supervisor would extend the permit.
             self._page.end(index + 1, total)
-            self._limiter.release(message.opened.id, limit)
+            self.release(message)
 
-    def _acquire(self, id: bytes, limit: Limit) -> tuple[Outcome | None, float]:
+    def release(self, message: LeasedMessage) -> None:
+        """Release the permit of a task, if it has one."""
+        if message.plan.limit is not None:
+            self._limiter.release(message.opened.id, message.plan.limit)
+
+    def acquire(self, message: LeasedMessage) -> tuple[Outcome | None, float]:
         """Return how a task under a limit ends that cannot begin, and the seconds it has to wait."""
+        id_, limit = message.opened.id, message.plan.limit
+        if limit is None:
+            return None, 0.0
         backoff = self._failures.backoff()
         while True:
             try:
-                return None, self._limiter.acquire(id, limit)
+                return None, self._limiter.acquire(id_, limit)
             except BackendRejected as exc:
                 return rejected_outcome(exc), 0.0
             except BackendUnavailable as exc:

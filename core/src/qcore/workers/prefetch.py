@@ -32,6 +32,11 @@ class Prefetch:
         self._recycle = options.recycle
         self._wanted = 1
 
+    def limit(self, wanted: int, done: int) -> int:
+        """Return how many of so many messages a worker may lease that has finished `done` tasks."""
+        left = self._recycle - done if self._recycle else self._cap
+        return max(0, min(wanted, self._cap, left))
+
     def reset(self) -> None:
         """Begin again with one message, because the queue is empty."""
         self._wanted = 1

@@ -15,6 +15,7 @@ from qcore.messages.envelope import is_other_version
 from qcore.model import Action, Kind
 from qcore.settle import ACKNOWLEDGE, decide
 from qcore.wording import counted
+from qcore_cells.suspects import split
 
 if TYPE_CHECKING:
     from qcore.config import Config
@@ -55,7 +56,7 @@ class Rejections:
             self._rules,
             deliveries=delivery.deliveries,
             failures=delivery.failures,
-            crashes=delivery.crashes,
+            crashes=split(delivery.crashes)[0],
             reason=reason,
         )
         size = counted(len(delivery.body), "byte")

@@ -110,6 +110,8 @@ class Screening:
         stored = previous_results(known, self._store, self._results)
         if self._counts_in_results:
             restore_counters(known, stored, self._results)
+        for one in known:
+            one.tell_suspicions()
         members = upstream_results(messages, self._coordination)
         keys = {one.opened.id: cancel_key(one.opened.id) for one in known if one.may_be_cancelled}
         with self._coordination.connection() as store:

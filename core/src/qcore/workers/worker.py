@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-from qcore.errors import BackendError, BackendUnavailable, Interrupted
+from qcore.errors import BackendError
 from qcore.guarding import guarded
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.progress import PAGE
@@ -17,23 +17,24 @@ from qcore.runtime import Runtime
 from qcore.tasks.current import RUNNER
 from qcore.tasks.execute import Executor
 from qcore.tasks.plan import Planner
-from qcore.tasks.run_hooks import RunHooks
 from qcore.tasks.transaction import CURRENT
-from qcore.worker_hooks import HOOKS
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
+from qcore.workers.executors import make_executor
 from qcore.workers.farewell import say_farewell
 from qcore.workers.own_rules import OwnRules
+from qcore.workers.patience import Patience, Stop
 from qcore.workers.prefetch import TARGET, Prefetch
 from qcore.workers.replacement import process, replacement_due
-from qcore.workers.waiting import Failures
+from qcore.workers.sharing import OneByOne, Parts, Sharing, task_runner
 from qcore_logs import setup
 from qcore_process.children import end_children
 from qcore_process.handlers import SignalHandlers
 from qcore_process.surroundings import Surroundings
+from qcore_process.worker_hooks import HOOKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from qcore.config import Config
     from qcore.journal.pages import Page
@@ -41,18 +42,11 @@ if TYPE_CHECKING:
     from qcore.plugins import Plugins
     from qcore.tasks.plan import TaskPlan
     from qcore.workers.leased import LeasedMessage
-    from qcore_process.backoff import Backoff
 
 _log = logging.getLogger("qcore.worker")
 
 #: Seconds of one wait at an empty queue; it only bounds how late rare events are noticed.
 _WAIT: Final = 5.0
-
-_T = TypeVar("_T")
-
-
-class _Stop(Interrupted):
-    """Interrupts the wait at an empty queue."""
 
 
 class Worker:
@@ -63,13 +57,14 @@ class Worker:
         self._plugins = plugins
         self._page = page
         self._slot = slot
-        self._stopping = False
+        self.stopping = False
         self._waiting = False
+        #: messages of the batch that are to run at once with others
+        self._shared: Sequence[LeasedMessage] = ()
         self._reason = ExitReason.NOT
-        self._total = 0
-        self._failures = Failures(
-            slot, lambda: self._stopping, page.commands.mark_beat, page.metrics.count_error
-        )
+        self.total = 0
+        self._patience = Patience(slot, page, lambda: self.stopping)
+        self._failures = self._patience.failures
         self._surroundings = Surroundings()
 
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
@@ -80,7 +75,7 @@ class Worker:
             process().cpu_affinity(list(cpus))
         try:
             self._assemble(owner)
-        except _Stop:
+        except Stop:
             self._page.set_state(WorkerState.LEAVING, ExitReason.STOPPED)
             return 0
         self._handlers.reset_in_forks()
@@ -95,11 +90,12 @@ class Worker:
         self._page.set_state(WorkerState.IDLE)
         try:
             self._work()
-        except _Stop:
+        except Stop:
             self._reason = ExitReason.STOPPED
         self._page.set_state(WorkerState.LEAVING, self._reason or ExitReason.STOPPED)
         for hook in self._runtime.all_hooks("qcore_worker_stop"):
             hook(event)
+        self._sharing.close()
         self._reporters.flush()
         self._executor.close()
         self._batch.rejections.flush()
@@ -111,21 +107,21 @@ class Worker:
         config = self._config
         runtime = self._runtime = Runtime(config, self._plugins, owner=owner, guard=guarded)
         self._reporters = runtime.reporters
-        self._executor = Executor(
-            runtime.serializers,
-            RunHooks.of(runtime),
-            keep_raised=bool(self._reporters),
+        self._executor = make_executor(
+            Executor,
+            runtime,
+            self._surroundings,
             cancelled=lambda: self._page.commands.cancelled(*self._page.position()),
-            restore=self._surroundings.restore_streams,
             end_children=end_children if config.daemonize_workers else lambda _: None,
         )
-        self._handlers.set_alarm(self._executor.alarm)
+        self._handlers.set_alarm(self._on_alarm)
         # However long the backends take to start.
-        self._broker = self._connected(lambda: runtime.make_broker(create=False))
-        self._store = self._connected(lambda: runtime.make_store(create=False))
+        connected = self._patience.connected
+        self._broker = connected(lambda: runtime.make_broker(create=False))
+        self._store = connected(lambda: runtime.make_store(create=False))
         # A worker is one thread: its coordination store may share the connection of its results.
         runtime.coordination_stores.give(
-            self._connected(lambda: runtime.make_coordination_store(beside=self._store, create=False))
+            connected(lambda: runtime.make_coordination_store(beside=self._store, create=False))
         )
         capabilities = self._broker.capabilities
         rules = runtime.rules(redelivers=capabilities.redelivers, extend=capabilities.extend)
@@ -137,40 +133,44 @@ class Worker:
             once=config.at_most_once,
         )
         self._prefetch = Prefetch(config, capabilities.max_batch)
-        self._batch = Batch(runtime, self._broker, self._store, self._planner, self._page)
+        runner = task_runner(runtime)
+        kind = runner.batch if runner else Batch
+        self._batch = kind(runtime, self._broker, self._store, self._planner, self._page)
         self._batch.ends.take_raised = self._executor.take_raised
-        once = BeginOnce(runtime, self._store, self._page, self._batch, self._until_answered)
-        self._own_rules = OwnRules(runtime, self._page, once, self._failures, lambda: self._stopping)
-
-    def _connected(self, make: Callable[[], _T]) -> _T:
-        """Return a connection once the backend gives one."""
-        backoff = self._failures.backoff()
-        while True:
-            try:
-                return make()
-            except BackendError as exc:
-                self._wait_out(exc, backoff)
+        once = BeginOnce(runtime, self._store, self._page, self._batch, self._patience.until_answered)
+        self._own_rules = OwnRules(runtime, self._page, once, self._failures, lambda: self.stopping)
+        self._sharing: Sharing = OneByOne()
+        if runner:
+            parts = (runtime, self._page, self._batch, self._own_rules, self._prefetch, self._patience)
+            self._sharing = runner.share(self, Parts(*parts, self._surroundings))
 
     def _work(self) -> None:
         deliveries: Sequence[Delivery] = ()
         while True:
             if not deliveries:
-                if self._stopping:
+                if self.stopping:
                     return
                 deliveries = self._lease()
                 continue
-            entries = self._accept(deliveries)
+            entries = self._batch.take(self._patience.screened(self._batch, deliveries, self._config.retry))
             began = time.monotonic_ns()
-            self._run(entries, began)
-            self._prefetch.adapt(deliveries, time.monotonic_ns() - began)
+            self._batch.events.measure_wait(self._page, entries)
+            if self._sharing.always:
+                self._shared = entries
+            else:
+                self._run(entries, began)
+            if self._shared:
+                self._run_shared()
+            else:
+                self._prefetch.adapt(deliveries, time.monotonic_ns() - began)
             self._handlers.restore()
             self._surroundings.after_batch()
-            self._reason = replacement_due(self._config, self._total)
+            self._reason = replacement_due(self._config, self.total)
             if self._reason is not ExitReason.NOT:
                 self._settle(0)
                 return
             deliveries = self._settle(
-                0 if self._stopping or self._page.commands.paused else self._prefetch.next(self._total)
+                0 if self.stopping or self._page.commands.paused else self._prefetch.next(self.total)
             )
 
     def _run(self, entries: Sequence[LeasedMessage], now: int) -> None:
@@ -180,9 +180,9 @@ class Worker:
         monotonic_ns = time.monotonic_ns
         began = now
         #: tasks whose time is counted; deferred ones are not
-        counted = self._total
+        counted = self.total
         for index, entry in enumerate(entries):
-            if self._stopping:
+            if self.stopping:
                 break
             plan = entry.plan
             if plan.call is None:
@@ -190,7 +190,7 @@ class Worker:
                 # The import is not part of the task's time, because the next worker would repeat it.
                 if not page.begin(index, now, 0):
                     break
-                self._find(plan)
+                self.find(plan)
                 now = time.monotonic_ns()
             deadline = now + plan.timeout if plan.timeout and not plan.once else 0
             if not page.begin(index, now, deadline):
@@ -199,35 +199,48 @@ class Worker:
             outcome = None
             # Most tasks have no rules of their own.
             if special := plan.special:
+                if plan.is_async and self._sharing.wanted and not entry.runs_alone:
+                    self._shared = entries[index:]
+                    break
                 outcome, deadline, wait = self._own_rules.begin(index, entry, deadline)
                 if wait:
                     if not batch.defer(index, entry, wait):
                         break
-                    page.end(index + 1, self._total)
+                    page.end(index + 1, self.total)
                     continue
             if outcome is None:
                 outcome = run(entry.opened, plan, entry.failures + 1, deadline, entry.upstream_args)
-            self._total += 1
+            self.total += 1
             recorded = batch.finish(index, entry, outcome)
             if special:
-                self._own_rules.end(index, entry, self._total)
+                self._own_rules.end(index, entry, self.total)
             after_task()
             now = monotonic_ns()
             if not recorded or now - began > TARGET:
                 # The last task alone may have taken most of the time.
                 page.metrics.ran(1, now - started)
-                if others := self._total - counted - 1:
+                if others := self.total - counted - 1:
                     page.metrics.ran(others, (started - began) // others)
-                counted = self._total
-                page.end(index + 1, self._total)
+                counted = self.total
+                page.end(index + 1, self.total)
                 self._settle(0)
                 began = now = time.monotonic_ns()
-        if ran := self._total - counted:
+        if ran := self.total - counted:
             page.metrics.ran(ran, (now - began) // ran)
-        page.end(batch.ended, self._total)
-        batch.release_unstarted()
+        page.end(batch.ended, self.total)
+        if not self._shared:
+            batch.release_unstarted()
 
-    def _find(self, plan: TaskPlan) -> None:
+    def _run_shared(self) -> None:
+        """Run tasks at once, and those between them that run alone."""
+        while self._shared:
+            # What has ended before them in their batch.
+            self._settle(0)
+            shared, self._shared = self._shared, ()
+            self._run(self._sharing.work(shared), time.monotonic_ns())
+        self._prefetch.reset()
+
+    def find(self, plan: TaskPlan) -> None:
         """Find a task's function, which may import a module of the program's."""
         self._surroundings.after_batch()
         plan.find()
@@ -246,7 +259,7 @@ class Worker:
                 self._batch.rejections.flush(due=True)
                 # This is set before `_stopping` is read, so a signal in between interrupts the wait.
                 self._waiting = True
-                if self._stopping:
+                if self.stopping:
                     return ()
                 self._page.commands.await_resume()
                 self._page.commands.mark_beat()
@@ -254,7 +267,7 @@ class Worker:
             except BackendError as exc:
                 # One that rejects the call may be mended meanwhile, and a new worker would meet the same.
                 self._waiting = False
-                self._wait_out(exc, backoff)
+                self._failures.wait_out(exc, backoff)
                 continue
             finally:
                 self._waiting = False
@@ -266,44 +279,18 @@ class Worker:
                 self._page.set_state(WorkerState.BUSY)
                 return deliveries
 
-    def _accept(self, deliveries: Sequence[Delivery]) -> Sequence[LeasedMessage]:
-        """Record leased messages in the journal, once the result store has said which have ended before."""
-        began, backoff = time.monotonic(), None
-        while True:
-            try:
-                return self._batch.accept(deliveries)
-            except BackendUnavailable as exc:
-                self._wait_out(exc, backoff := backoff or self._failures.backoff())
-                if self._stopping or time.monotonic() > began + self._config.retry:
-                    # They are not in the journal, so their leases were not renewed and may have expired.
-                    self._batch.release(deliveries)
-                    return self._batch.accept(())
-
     def _settle(self, limit: int) -> Sequence[Delivery]:
         """Make what has finished durable and lease the next batch, however long that takes."""
-        return self._until_answered(self._batch.settle, limit)
+        return self._patience.until_answered(self._batch.settle, limit)
 
-    def _until_answered(self, call: Callable[..., _T], *args: Any) -> _T:
-        """Make a call until a backend answers it; a stop ends the worker instead."""
-        backoff = None
-        while True:
-            self._page.commands.mark_beat()
-            try:
-                return call(*args)
-            except BackendUnavailable as exc:
-                self._wait_out(exc, backoff := backoff or self._failures.backoff())
-                if self._stopping:
-                    # What is not settled is in the journal, and the supervisor settles it.
-                    raise _Stop from exc
-
-    def _wait_out(self, exc: BackendError, backoff: Backoff) -> None:
-        """Wait before the next try; a stop ends the wait, and a worker without a connection."""
-        self._failures.wait_out(exc, backoff)
-        if self._stopping and not hasattr(self, "_batch"):
-            raise _Stop
+    def _on_alarm(self, *_: object) -> None:
+        self._executor.alarm()
+        self._sharing.interrupt()
 
     def _on_stop(self, *_: object) -> None:
-        self._stopping = True
+        self.stopping = True
+        if hasattr(self, "_sharing"):
+            self._sharing.wake()
         if self._waiting:
             self._waiting = False
-            raise _Stop
+            raise Stop

@@ -6,12 +6,13 @@ import math
 import struct
 from typing import TYPE_CHECKING, Final
 
-from qcore.journal.commands import TAG
 from qcore.status import Durations, Percentiles, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: A word that belongs to one batch is tagged with the batch's number: number * TAG + position.
+TAG: Final = 1 << 20
 #: Offsets in a page, between the words and the leased messages. None of this is cleared for the
 #: next worker: progress is tagged with its task, and the counts of a slot only ever grow.
 _PROGRESS: Final = 320

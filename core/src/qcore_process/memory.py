@@ -6,14 +6,13 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from qcore.status import ClusterStatus
 
 #: Seconds between two measurements, because for each the kernel counts every page of every process.
 _EVERY: Final = 10.0
@@ -48,7 +47,7 @@ class Memory:
             self._usage = {pid: usage_of(pid) for pid in {*pids, os.getpid()} if pid}
             self._machine = machine()
 
-    def attach(self, status: ClusterStatus) -> ClusterStatus:
+    def attach(self, status: Any) -> Any:  # noqa: ANN401 - a `qcore.status.ClusterStatus`
         """Return a status with the last measurement."""
         usage = self._usage
         none = Usage()

@@ -13,14 +13,20 @@ from qcore.errors import BackendUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qcore.coordination import CoordinationStore
-    from qcore.interfaces import Broker, ResultStore, ScheduleStore
-
 #: Seconds a thread waits for a connection while all are in use.
 _TIMEOUT: Final = 30.0
 
 _C_co = TypeVar("_C_co", covariant=True)
-_T = TypeVar("_T", bound="Broker | ResultStore | ScheduleStore | CoordinationStore")
+
+
+class Closes(Protocol):
+    """A connection."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+_T = TypeVar("_T", bound=Closes)
 
 
 class Connect(Protocol[_C_co]):

@@ -92,13 +92,20 @@ class Tallies:
             words[row + times] += count - len(slow)
             for each in slow:
                 words[row + times + place(each)] += 1
-        if 0 < waited * count < _LONGEST:
-            self._grow(row + _WAITED_NANOSECONDS, waited * count)
-            words[row + _WAIT_TIMES + place(waited)] += count
+        self._add_waits(row, waited, count)
         if action is Action.RETRY:
             words[row + _RETRIES] += count
         elif action is Action.DEAD_LETTER:
             words[row + _DEAD_LETTERS] += count
+
+    def add_waits(self, name: str, waited: float, count: int) -> None:
+        """Count how long runs had waited that are counted already; 0 = not known."""
+        self._add_waits(self._row(name), waited, count)
+
+    def _add_waits(self, row: int, waited: float, count: int) -> None:
+        if 0 < waited * count < _LONGEST:
+            self._grow(row + _WAITED_NANOSECONDS, waited * count)
+            self._words[row + _WAIT_TIMES + place(waited)] += count
 
     def _grow(self, at: int, seconds: float) -> None:
         self._words[at] = min(self._words[at] + int(seconds * 1e9), _MOST)

@@ -1,0 +1,1 @@
+"""Runs several tasks at once in a worker: a plugin."""

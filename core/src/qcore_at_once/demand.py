@@ -1,0 +1,57 @@
+"""How many messages a worker leases while tasks run in it."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+#: Cells beyond those of the running tasks, for messages that begin as soon as one of them ends.
+AHEAD: Final = 128
+#: Seconds of work that may wait in this worker, so that no place stays empty during a round trip.
+_BUFFER: Final = 0.005
+#: Seconds until this worker leases again after it has released what could not begin.
+_REST: Final = 0.25
+#: How much the newest run counts in an average.
+_WEIGHT: Final = 0.1
+#: The least average of a run that is reckoned with, seconds.
+_LEAST: Final = 1e-5
+
+
+class Demand:
+    """Learns how long tasks take, and which part of them is asynchronous."""
+
+    def __init__(self, *, many_threads: bool) -> None:
+        self._average = 1.0
+        self._async_part = 0.0 if many_threads else 1.0
+        #: monotonic seconds until nothing is leased
+        self._rest_until = 0.0
+
+    def saw(self, *, is_async: bool) -> None:
+        """Take in that a message was leased."""
+        self._async_part += (is_async - self._async_part) * _WEIGHT
+
+    def ran(self, nanoseconds: int) -> None:
+        """Take in that a task has run."""
+        self._average += (nanoseconds / 1e9 - self._average) * _WEIGHT
+
+    def rest(self) -> None:
+        """Lease nothing for a moment: what was released is for another worker."""
+        self._rest_until = time.monotonic() + _REST
+
+    def wanted(self, coroutines: int, threads: int, running: int, held: int) -> int:
+        """Return how many messages to lease.
+
+        Args:
+            coroutines: places for coroutines that are free.
+            threads: places for plain functions that are free.
+            running: tasks that run.
+            held: messages that wait for a place.
+
+        """
+        if time.monotonic() < self._rest_until:
+            return 0
+        part = self._async_part
+        room = coroutines * part + threads * (1 - part)
+        ahead = (room + running) * _BUFFER / max(self._average, _LEAST)
+        found = round(room) + min(int(ahead), AHEAD) - held
+        return 1 if found <= 0 < room and not held else max(0, found)

@@ -1,0 +1,222 @@
+"""The event loop and the threads that run tasks at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from qcore.model import Kind, Outcome
+from qcore.sanitize import line
+from qcore_at_once.cell_runs import CellRun, NoTransaction, outcome_of
+from qcore_at_once.threaded import TaskThread, ThreadExecutor, ThreadRun
+from qcore_loop.blocked import BlockWatch
+from qcore_loop.loop_thread import LoopThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qcore.config import Config
+    from qcore_at_once.awaited import AwaitedRun, Awaiter
+
+_log = logging.getLogger("qcore.worker")
+
+
+class Coroutines:
+    """Runs asynchronous tasks on one event loop."""
+
+    def __init__(self, config: Config, awaiter: Awaiter, ended: Callable[[CellRun], None]) -> None:
+        self._queue = config.name
+        self._awaiter = awaiter
+        self._ended = ended
+        self._transaction = NoTransaction()
+        #: how many more may begin
+        self.room = config.coroutines
+        self._prepared: list[AwaitedRun] = []
+        self._running: dict[AwaitedRun, CellRun] = {}
+        self.loop = LoopThread(_new_loop)
+        self._watch = BlockWatch(self.loop, self._tell)
+
+    def prepare(self, one: CellRun) -> Outcome | None:
+        """Have a task begin with the next `start`; return how it ended if it cannot be called."""
+        message = one.message
+        run = self._awaiter.begin(
+            message.opened,
+            message.plan,
+            message.failures + 1,
+            one.deadline,
+            upstream_args=message.upstream_args,
+            queue=self._queue,
+            enter=lambda: one.enter(self._transaction),
+            ended=lambda: self._ended(one),
+        )
+        if isinstance(run, Outcome):
+            one.raised = self._awaiter.take_raised()
+            return run
+        one.run = run
+        self._running[run] = one
+        self._prepared.append(run)
+        self.room -= 1
+        return None
+
+    def start(self) -> None:
+        """Have what is prepared begin."""
+        if self._prepared:
+            self.loop.start([run.loop_run for run in self._prepared])
+            self._prepared = []
+            self._watch.watch(wanted=True)
+
+    def end(self, one: CellRun, run: AwaitedRun) -> Outcome:
+        """Return how a task ended."""
+        self.room += 1
+        del self._running[run]
+        if not self._running:
+            self._watch.watch(wanted=False)
+        outcome = self._awaiter.end(run)
+        one.raised = self._awaiter.take_raised()
+        return outcome
+
+    def interrupt(self, run: AwaitedRun, kind: Kind) -> bool:
+        """Cancel a coroutine; called by a signal handler."""
+        run.stopped = kind
+        self.loop.cancel(run.loop_run)
+        return True
+
+    def close(self) -> None:
+        """End the loop."""
+        self._watch.close()
+        self.loop.close()
+
+    def _tell(self, seconds: float, stack: str) -> None:
+        current = asyncio.current_task(self.loop.loop)
+        who = next((one for run, one in list(self._running.items()) if run.loop_run.task is current), None)
+        what = f"task {who.message.opened.id.hex()} ({line(who.message.plan.name)})" if who else "a subtask"
+        _log.warning(
+            "%s has blocked the event loop of its worker for %.1f s, and with it all asynchronous tasks "
+            "there; await what takes long, or call it by asyncio.to_thread:\n%s",
+            what,
+            seconds,
+            stack.rstrip(),
+        )
+
+
+class Threads:
+    """Runs plain functions, each in a thread."""
+
+    def __init__(
+        self, config: Config, make: Callable[[], ThreadExecutor], ended: Callable[[CellRun], None]
+    ) -> None:
+        self._queue = config.name
+        self._make = make
+        self._ended = ended
+        self._transaction = NoTransaction()
+        #: how many more may begin
+        self.room = config.threads
+        self._all: list[TaskThread] = []
+        self._idle: list[TaskThread] = []
+
+    def start(self, one: CellRun) -> None:
+        """Have a task begin."""
+        self.room -= 1
+        message = one.message
+        attempt = message.failures + 1
+        run = ThreadRun(
+            (message.opened, message.plan, attempt, one.deadline, message.upstream_args),
+            lambda: one.enter(self._transaction),
+            lambda: self._ended(one),
+        )
+        one.run = run
+        thread = self._idle.pop() if self._idle else self._new()
+        thread.start(run)
+
+    def end(self, one: CellRun, run: ThreadRun) -> Outcome:
+        """Return how a task ended."""
+        self.room += 1
+        self._idle.append(run.thread)
+        one.raised = run.raised
+        return outcome_of(run)
+
+    def interrupt(self, run: ThreadRun, kind: Kind) -> bool:
+        """Raise an exception in a task; called by a signal handler."""
+        return run.thread.executor.interrupt(kind)
+
+    def close(self) -> None:
+        """End the threads that are idle."""
+        for thread in self._all:
+            thread.close()
+        for thread in self._idle:
+            thread.join()
+
+    def _new(self) -> TaskThread:
+        thread = TaskThread(len(self._all), self._make(), self._queue)
+        self._all.append(thread)
+        return thread
+
+
+class Runners:
+    """Both, as far as they are needed."""
+
+    def __init__(
+        self,
+        config: Config,
+        make_awaiter: Callable[[], Awaiter],
+        make_executor: Callable[[], ThreadExecutor],
+        ended: Callable[[CellRun], None],
+    ) -> None:
+        self._make: Callable[[], Coroutines] = lambda: Coroutines(config, make_awaiter(), ended)
+        self._most = config.coroutines
+        self._coroutines: Coroutines | None = None
+        self._threads = Threads(config, make_executor, ended)
+
+    @property
+    def room_for_coroutines(self) -> int:
+        """How many more coroutines may begin."""
+        return self._most if self._coroutines is None else self._coroutines.room
+
+    @property
+    def room_for_threads(self) -> int:
+        """How many more plain functions may begin."""
+        return self._threads.room
+
+    def begin(self, one: CellRun) -> Outcome | None:
+        """Have a task begin, a coroutine with `start_coroutines`; return how it ended if it cannot."""
+        if not one.message.plan.is_async:
+            self._threads.start(one)
+            return None
+        if self._coroutines is None:
+            self._coroutines = self._make()
+        return self._coroutines.prepare(one)
+
+    def start_coroutines(self) -> None:
+        """Have those begin that were prepared."""
+        if self._coroutines is not None:
+            self._coroutines.start()
+
+    def end(self, one: CellRun) -> Outcome:
+        """Return how a task ended."""
+        run, one.run = one.run, None
+        if isinstance(run, ThreadRun):
+            return self._threads.end(one, run)
+        if run is None or self._coroutines is None:
+            msg = f"the task in cell {one.cell} has ended twice"
+            raise RuntimeError(msg)
+        return self._coroutines.end(one, run)
+
+    def interrupt(self, one: CellRun, kind: Kind) -> bool:
+        """Interrupt a task; return False if it cannot be interrupted now; called by a signal handler."""
+        run = one.run
+        if isinstance(run, ThreadRun):
+            return self._threads.interrupt(run, kind)
+        if run is None or self._coroutines is None:
+            return False
+        return self._coroutines.interrupt(run, kind)
+
+    def close(self) -> None:
+        """End all threads."""
+        if self._coroutines is not None:
+            self._coroutines.close()
+        self._threads.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()

@@ -1,0 +1,1 @@
+"""Shared memory with a cell for each thing that is held."""

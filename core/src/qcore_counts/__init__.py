@@ -1,0 +1,1 @@
+"""What a worker counts of its work, in memory that it shares."""

@@ -1,0 +1,1 @@
+"""Event loops beside threads, and threads that can be interrupted."""

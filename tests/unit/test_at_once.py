@@ -1,0 +1,152 @@
+"""Tasks that run at once have the hooks and the context that one task alone has."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from qcore.interfaces import ErrorReporter
+from qcore.messages.envelope import Opened
+from qcore.messages.head import Head, encode_head
+from qcore.model import Kind, Outcome
+from qcore.settle import Rules
+from qcore.tasks.plan import Planner, TaskPlan
+from qcore.tasks.run_hooks import RunHooks
+from qcore_at_once.awaited import Awaiter
+from qcore_at_once.threaded import TaskThread, ThreadExecutor, ThreadRun
+from qcore_loop.loop_thread import LoopThread
+from qcore_values.msgpack_serializer import MsgpackSerializer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PACK: Final = MsgpackSerializer()
+#: seconds that a run may take
+LONG: Final = 20.0
+SET: ContextVar[str] = ContextVar("at_once_set", default="")
+
+pytestmark = pytest.mark.portable
+
+
+async def tell() -> str:
+    """Return what is set, after others have gone on."""
+    await asyncio.sleep(0)
+    return SET.get()
+
+
+def tell_plainly() -> str:
+    """Return what is set."""
+    return SET.get()
+
+
+class Choosing(ErrorReporter):
+    """A reporter that wants some runs only."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def wants_run(self, headers: Mapping[str, str]) -> bool:
+        """Say what the message says."""
+        return "wanted" in headers
+
+    def qcore_pre_execute(self, event: Any) -> None:
+        """Set something for the task."""
+        SET.set(event.task.headers["wanted"])
+
+    def qcore_post_execute(self, event: Any) -> None:
+        """Keep how it ended, and what was set."""
+        self.seen.append((SET.get(), event.outcome.value))
+
+    def report(self, report: Any) -> None:
+        """Do nothing."""
+
+    def flush(self, seconds: float) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def reporter() -> Choosing:
+    """Return a reporter."""
+    return Choosing()
+
+
+@pytest.fixture
+def hooks(reporter: Choosing) -> RunHooks:
+    """Return the hooks of a worker that has it."""
+    runtime: Any = SimpleNamespace(hooks=lambda _: (), reporters=[reporter])
+    return RunHooks.of(runtime)
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    """Yield a loop."""
+    loop = LoopThread()
+    yield loop
+    loop.close()
+
+
+def plan_of(function: Any, headers: dict[str, str]) -> TaskPlan:
+    """Return the plan of a message with these headers."""
+    planner = Planner(Rules(), timeout=None, save=True, allowed=None)
+    plan = planner.plan(encode_head(Head(f"{__name__}.{function.__name__}", headers=headers)))
+    # the test's file is not a module that can be imported by name
+    plan.call, plan.is_async = function, asyncio.iscoroutinefunction(function)
+    return plan
+
+
+def opened() -> Opened:
+    """Return a verified message without arguments."""
+    return Opened(bytes(16), b"", b"", PACK.code, False, 0)
+
+
+@pytest.mark.parametrize("headers", [{"wanted": "yes"}, {}, {"other": "yes"}])
+def test_a_reporter_is_asked_before_each_coroutine(
+    reporter: Choosing, hooks: RunHooks, loop: LoopThread, headers: dict[str, str]
+) -> None:
+    """Both hooks are called, in the context of the task, or none."""
+    awaiter, over = Awaiter({PACK.code: PACK}, hooks), threading.Event()
+    run = awaiter.begin(
+        opened(),
+        plan_of(tell, headers),
+        1,
+        0,
+        upstream_args=None,
+        queue="q",
+        enter=lambda: None,
+        ended=over.set,
+    )
+    assert not isinstance(run, Outcome)
+    loop.start([run.loop_run])
+    assert over.wait(LONG)
+
+    wanted = headers.get("wanted", "")
+    assert (Kind.SUCCESS, wanted) == ((outcome := awaiter.end(run)).kind, outcome.value)
+    assert reporter.seen == ([("yes", "yes")] if wanted else [])
+    assert SET.get() == ""
+
+
+def test_a_thread_has_what_was_set_at_the_start_of_its_worker(reporter: Choosing, hooks: RunHooks) -> None:
+    """A hook may have set it for all tasks; what one sets for a task is not set for the next."""
+    before = SET.set("all")
+    try:
+        thread = TaskThread(0, ThreadExecutor({PACK.code: PACK}, hooks), "q")
+        values = []
+        for headers in ({}, {"wanted": "yes"}, {}):
+            over = threading.Event()
+            run = ThreadRun((opened(), plan_of(tell_plainly, headers), 1, 0), lambda: None, over.set)
+            thread.start(run)
+            assert over.wait(LONG)
+            assert run.outcome is not None
+            values.append(run.outcome.value)
+        thread.close()
+        thread.join()
+    finally:
+        SET.reset(before)
+
+    assert values == ["all", "yes", "all"]
+    assert reporter.seen == [("yes", "yes")]
