@@ -14,3 +14,11 @@ def cron_of(expression: str) -> str:
     if len(fields) != _WITH_SECONDS:
         return expression
     return " ".join([fields[-1], *fields[:-1]])
+
+
+def cron_for_django_q(expression: str) -> str:
+    """Return an expression of qcore as Django-Q writes it."""
+    fields = expression.split()
+    if len(fields) != _WITH_SECONDS:
+        return expression
+    return " ".join([*fields[1:], fields[0]])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from django.contrib import admin
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.timesince import timesince, timeuntil
 
@@ -19,7 +18,7 @@ from qcore.status import ClusterStatus
 from qcore_django.admin.results import bar, brief, shown
 from qcore_django.admin.stored import StoredAdmin, by_queue, short
 from qcore_django.models import places
-from qcore_django.models.fields import is_id
+from qcore_django.models.fields import is_id, moment
 from qcore_django.shared import app
 
 if TYPE_CHECKING:
@@ -137,8 +136,7 @@ class OrmQAdmin(MessageAdmin):
                 "running for {} s on {} {}", since, f"{cluster.host}:{worker.pid}",
                 "" if worker.progress is None else bar(worker.progress),
             )  # fmt: skip
-        now = timezone.now() if timezone.is_aware(message.lock) else timezone.localtime().replace(tzinfo=None)
-        if message.lock <= now:
+        if message.lock <= moment(time.time()):
             return "ready" if message.token is None else "lease expired"
         return "leased by a worker" if message.token is not None else f"delayed, {timeuntil(message.lock)}"
 
@@ -147,7 +145,7 @@ class OrmQAdmin(MessageAdmin):
         """Have delayed messages delivered now."""
 
         def act(some: Sequence[Any]) -> tuple[int, str]:
-            now = timezone.now()
+            now = moment(time.time())
             rows = self.model.objects.filter(pk__in=[one.pk for one in some], token=None, lock__gt=now)
             count = rows.update(lock=now)
             return count, "" if count == len(some) else "Tasks that are not delayed stay as they are."

@@ -52,6 +52,22 @@ class ScheduleForm(forms.ModelForm):
             "kwargs": forms.Textarea(attrs={"rows": 2, "cols": 60}),
         }
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.native is not None:
+            # the values that the form was shown with, sent back beside those in it
+            for field in self.fields.values():
+                field.show_hidden_initial = True
+
+    def clean(self) -> Any:
+        """Leave alone what was not edited here: it may have fired, or been changed, in the meantime."""
+        cleaned: Any = super().clean()
+        for name in cleaned if self.instance.native is not None else ():
+            shown_with = self[name].html_initial_name
+            if name not in self.changed_data and any(key.startswith(shown_with) for key in self.data):
+                cleaned[name] = getattr(self.instance, name)
+        return cleaned
+
     def clean_func(self) -> str:
         """Refuse a function that is not there."""
         return self._importable("func")

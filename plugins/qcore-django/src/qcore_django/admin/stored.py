@@ -63,9 +63,11 @@ def guarded(view: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def _savepoint() -> Iterator[None]:
-    """Keep an error of the database from breaking the transaction of the request."""
-    alias = next((one.alias for one in connections.all(initialized_only=True) if one.in_atomic_block), None)
-    with contextlib.nullcontext() if alias is None else atomic(using=alias):
+    """Keep an error of a database from breaking the transactions of the request."""
+    with contextlib.ExitStack() as stack:
+        for one in connections.all(initialized_only=True):
+            if one.in_atomic_block:
+                stack.enter_context(atomic(using=one.alias))
         yield
 
 

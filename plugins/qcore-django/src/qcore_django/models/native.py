@@ -12,6 +12,7 @@ from qcore.tasks.call import with_options
 from qcore.tasks.task import bind
 from qcore_calendar import rules
 from qcore_calendar.when import When, anchor
+from qcore_django.cron import cron_for_django_q, cron_of
 from qcore_django.models import places
 from qcore_django.models.fields import moment
 from qcore_django.models.literals import write_args, write_kwargs
@@ -77,7 +78,7 @@ def _rule_of(text: str) -> dict[str, Any]:
     except ScheduleError:
         return found
     if rule.cron:
-        return {**found, "schedule_type": "C", "cron": text}
+        return {**found, "schedule_type": "C", "cron": cron_for_django_q(text)}
     if text in _LETTERS:
         return {**found, "schedule_type": _LETTERS[text]}
     if rule.seconds % 60:
@@ -95,10 +96,13 @@ def rule_changes(given: Mapping[str, Any]) -> dict[str, Any]:
     letter = given["schedule_type"]
     kind = TYPES.get(letter, letter)
     if kind == "every":
-        return {"every": timedelta(seconds=given["seconds"] or 1)}
+        try:
+            return {"every": timedelta(seconds=given["seconds"] or 1)}
+        except OverflowError as exc:
+            raise ScheduleError(f"a slot every {given['seconds']} seconds is beyond the calendar") from exc
     if kind == "cron":
         # what Django-Q takes for a cron expression without one is an error
-        return {"cron": given["cron"] or ""}
+        return {"cron": cron_of(given["cron"] or "")}
     return {"type": kind, **({"minutes": given["minutes"] or 1} if kind == "minutes" else {})}
 
 

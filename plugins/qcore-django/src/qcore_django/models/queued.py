@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from qcore.messages.envelope import Opened
     from qcore.messages.head import Head
 
-#: dead letters that are read of a broker which has no table
-NEWEST: Final = 1000
+#: dead letters that are read of a broker which has no table, the oldest ones: brokers list these first
+OLDEST: Final = 1000
 #: options of a task that its message has
 _OPTIONS: Final = (
     "hook", "timeout", "save", "ack_failure", "max_attempts", "result_ttl", "schedule", "concurrency", "rate",
@@ -214,7 +214,7 @@ class DeadLetter(Message):
             try:
                 with places.runtime_of(queue).brokers.connection() as broker:
                     if broker.capabilities.dead_letters:
-                        found += [cls._of(one, queue) for one in broker.dead_letters(NEWEST)]
+                        found += [cls._of(one, queue) for one in broker.dead_letters(OLDEST)]
             except QueueMissing:
                 continue
         return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
+from django.db.transaction import atomic
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -16,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from qcore.errors import QcoreError, QueueMissing
 from qcore_calendar import rules
 from qcore_django.hooks import hook_for
-from qcore_django.models import native
+from qcore_django.models import native, places
 from qcore_django.models.computed import StoredManager
 from qcore_django.models.conditions import wanted
 from qcore_django.models.fields import moment, seconds_of
@@ -237,20 +239,33 @@ class Schedule(ScheduleFields):
         if changed & RULE:
             changes |= native.rule_changes(given)
         options: dict[str, Any] = {}
-        if changed & {"args", "kwargs"}:
+        # Each alone: the other may have values that are no literals.
+        if "args" in changed:
+            changes["args"] = read_args(given["args"])
+        if "kwargs" in changed:
             kwargs = read_kwargs(given["kwargs"])
             options = dict(kwargs.pop("q_options", None) or {})
-            changes |= {"args": read_args(given["args"]), "kwargs": kwargs}
+            changes["kwargs"] = kwargs
         if "name" in changed and self.name and self.group == self.id:
             options.setdefault("group", self.name)
         return changes | ({"q_options": options} if options else {})
 
     def _rename(self, name: str) -> None:
-        with stored_schedules(app.runtime) as store:
-            before = store.get(self.id)
-            if before is not None:
-                _add_to(store, attrs.evolve(before, name=name))
-                store.remove(self.id)
+        """Store it under another name, where it rests until the old one is gone: no slot fires twice."""
+        alias = places.results_alias() or places.queue_alias()
+        with (
+            nullcontext() if alias is None else atomic(using=alias),
+            stored_schedules(app.runtime) as store,
+        ):
+            while (before := store.get(self.id)) is not None:
+                after = attrs.evolve(before, name=name)
+                resting = attrs.evolve(after, repeats=0, kept=before.repeats) if before.repeats else after
+                _add_to(store, resting)
+                if store.advance(before, None):
+                    store.advance(resting, after)
+                    break
+                # It has fired, or was changed, in the meantime.
+                store.remove(name)
 
     # -- its tasks ------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from qcore.errors import ScheduleError
 from qcore_calendar import rules
+from qcore_django.cron import cron_of
 from qcore_django.models.computed import StoredModel
 
 #: what a schedule is saved with
@@ -30,7 +31,7 @@ def validate_cron(value: str) -> None:
 
     """
     try:
-        found = rules.parse(value)
+        found = rules.parse(cron_of(value))
     except ScheduleError as exc:
         raise ValidationError(str(exc)) from exc
     if not found.cron:
