@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib.util
 import io
-import json
-import os
 import shutil
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import beside
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
@@ -41,21 +37,13 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Return a database that django-q2 has filled, and what it says of it."""
-    if importlib.util.find_spec("django_q") is None:
-        if os.environ.get("CI"):
-            pytest.fail("django-q2 is not installed, and CI moves its database")
-        pytest.skip("django-q2 is not installed; the extra `test` of this package has it")
+    beside.need()
     path = tmp_path_factory.mktemp("old") / "old.db"
-    done = subprocess.run(
-        [sys.executable, str(HERE / "old_site.py"), str(path)],
-        capture_output=True, text=True, check=False, timeout=120,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    printed = beside.said("orm/old_site.py", path, PYTHONPATH=str(HERE.parent))
     entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
     with added(entry) as alias:
         create_tables(alias)
-    return path, json.loads(done.stdout)
+    return path, printed
 
 
 @attrs.frozen

@@ -13,12 +13,12 @@ from qcore.tasks.task import bind
 from qcore_calendar import rules
 from qcore_calendar.when import When, anchor
 from qcore_django.cron import cron_for_django_q, cron_of
+from qcore_django.literals import write_args, write_kwargs
 from qcore_django.models import places
 from qcore_django.models.fields import moment
-from qcore_django.models.literals import write_args, write_kwargs
 from qcore_django.queue_names import queue_name
 from qcore_django.shared import app
-from qcore_django.tasks.options import options_of
+from qcore_django.tasks.options import SCHEDULE_TYPES, options_of
 from qcore_schedules.build import check_broker, draft
 from qcore_schedules.messages import read_arguments, read_body, slot_id
 
@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from qcore.model import Schedule
     from qcore_calendar.rules import Rule
 
-#: Django-Q's letters for types of schedules; `S`, a number of seconds, is ours
-TYPES: Final = {
-    "O": "once", "I": "minutes", "H": "hourly", "D": "daily", "W": "weekly", "BW": "biweekly", "M": "monthly",
-    "BM": "bimonthly", "Q": "quarterly", "Y": "yearly", "C": "cron", "S": "every",
-}  # fmt: skip
+#: letters for types of schedules; `S`, a number of seconds, is ours
+TYPES: Final = {**SCHEDULE_TYPES, "S": "every"}
 _LETTERS: Final = {name: letter for letter, name in TYPES.items()}
 #: how the name of a callback begins that is given what Django-Q gave it
 _CALLED: Final = "qcore_django.hooks.called."

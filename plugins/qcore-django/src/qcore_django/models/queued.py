@@ -43,6 +43,12 @@ class Message(StoredModel):
     class Meta:
         abstract = True
 
+    @classmethod
+    def scoped(cls, found: QuerySet[Any]) -> QuerySet[Any]:
+        """Return those of the site's queues."""
+        alias = places.queue_alias()
+        return found if alias is None else found.using(alias).filter(places.of_queues(cls.SEALED[0]))
+
     def save_base(self, *args: Any, **kwargs: Any) -> None:
         """Refuse to write.
 
@@ -153,12 +159,6 @@ class OrmQ(Message):
         return self.name() or self.task_id()
 
     @classmethod
-    def scoped(cls, found: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the messages of the site's queues."""
-        alias = places.queue_alias()
-        return found if alias is None else found.using(alias).filter(places.of_queues("key"))
-
-    @classmethod
     def stored(cls, query: Any) -> Sequence[Any] | None:  # noqa: ANN401 - a part of Django's QuerySet
         """Return nothing where another broker has the messages."""
         del query
@@ -196,12 +196,6 @@ class DeadLetter(Message):
 
     def __str__(self) -> str:
         return self.name() or self.task_id() or str(self.id)
-
-    @classmethod
-    def scoped(cls, found: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the dead letters of the site's queues."""
-        alias = places.queue_alias()
-        return found if alias is None else found.using(alias).filter(places.of_queues("cluster"))
 
     @classmethod
     def stored(cls, query: Any) -> Sequence[Any] | None:  # noqa: ANN401 - a part of Django's QuerySet

@@ -22,8 +22,7 @@ from qcore_django.models import native, places
 from qcore_django.models.computed import StoredManager
 from qcore_django.models.conditions import wanted
 from qcore_django.models.fields import moment, seconds_of
-from qcore_django.models.literals import read_args, read_kwargs
-from qcore_django.models.schedule_fields import FIELDS, RULE, ScheduleFields
+from qcore_django.models.schedule_fields import FIELDS, RULE, ScheduleFields, read_args, read_kwargs
 from qcore_django.models.task import Task
 from qcore_django.queue_names import queue_name
 from qcore_django.shared import app

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from qcore.errors import ScheduleError
 from qcore_calendar import rules
 from qcore_django.cron import cron_of
+from qcore_django.literals import args_of, kwargs_of
 from qcore_django.models.computed import StoredModel
 
 #: what a schedule is saved with
@@ -47,6 +48,37 @@ def validate_kwarg(value: str) -> None:
     """
     if not value.isidentifier():
         raise ValidationError(f"{value!r} is not a name that an argument can have")
+
+
+def read_args(text: object) -> tuple[Any, ...]:
+    """Return positional arguments, written as a text or not.
+
+    Raises:
+        ValidationError: they are not literals.
+
+    """
+    if not isinstance(text, str):
+        return () if text is None else tuple(text) if isinstance(text, tuple | list) else (text,)
+    try:
+        return args_of(text)
+    except ValueError as exc:
+        raise ValidationError(f"{text[:80]!r} is not a list of literals such as 1, 2, 'John': {exc}") from exc
+
+
+def read_kwargs(text: object) -> dict[str, Any]:
+    """Return keyword arguments, written as a text or not.
+
+    Raises:
+        ValidationError: they are not literals.
+
+    """
+    if not isinstance(text, str):
+        return dict(text or {})  # type: ignore[call-overload]  # a mapping, or nothing
+    try:
+        return kwargs_of(text)
+    except ValueError as exc:
+        said = f"{text[:80]!r} is not a list of keywords such as x=1, name='John': {exc}"
+        raise ValidationError(said) from exc
 
 
 class ScheduleFields(StoredModel):

@@ -14,7 +14,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from qcore.begun import read_result
-from qcore.errors import EnvelopeError, NotSupported, QueueMissing
+from qcore.errors import NotSupported, QueueMissing
 from qcore.model import State, StoredResult
 from qcore_django.models import places
 from qcore_django.models.computed import StoredManager, StoredModel
@@ -294,11 +294,3 @@ def _read(queue: str, ids: Sequence[Any] | None, groups: Sequence[Any] | None) -
         if groups is not None:
             return [one for group in groups if group is not None for one in store.group(str(group))]
         return [one for state in (State.SUCCESS, State.FAILED) for one in store.recent(state, NEWEST)]
-
-
-def readable(task: Task, name: str) -> Any:  # noqa: ANN401 - a value of a task
-    """Return a sealed part of a result, or why it cannot be read."""
-    try:
-        return getattr(task, name)
-    except EnvelopeError as exc:
-        return f"({exc})"

@@ -16,8 +16,8 @@ from qcore.flows.builder import FlowBuilder
 from qcore.model import Outgoing
 from qcore.tasks.arguments import dump_arguments
 from qcore.tasks.task import bind
+from qcore_django.models.fields import seconds_of
 from qcore_django.moving import pickled
-from qcore_django.moving.moments import seconds
 from qcore_django.moving.report import Report
 from qcore_django.moving.tables import OldMessage, OldTask, Table, title_of
 from qcore_django.shared import app
@@ -134,7 +134,7 @@ def _made(runtime: Runtime, task: dict[str, Any]) -> Outgoing:
         )
     given = {key: task[key] for key in _OPTIONS & task.keys()} | {"task_name": task.get("name")}
     call = bind(task["func"], tuple(task["args"]), task["kwargs"], options_of(given))
-    created = int(1000 * seconds(task["started"])) if task.get("started") else 0
+    created = int(1000 * seconds_of(task["started"])) if task.get("started") else 0
     id_ = created.to_bytes(6, "big") + hashlib.sha256(str(task["id"]).encode()).digest()[:10]
     if task.get("chain"):
         above = {key: value for key, value in task.items() if key in ALL_LINKS}

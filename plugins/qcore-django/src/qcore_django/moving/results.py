@@ -11,8 +11,8 @@ from qcore.messages.saving import save_each
 from qcore.model import Kind, Outcome, State
 from qcore.tasks.arguments import write_arguments
 from qcore.tasks.task import id_of
+from qcore_django.models.fields import seconds_of
 from qcore_django.moving import pickled
-from qcore_django.moving.moments import seconds
 from qcore_django.moving.report import Report
 from qcore_django.moving.tables import OldTask, Table, title_of
 from qcore_django.shared import app
@@ -76,7 +76,7 @@ def _stored(row: Row, report: Report) -> StoredResult:
     outcome = _outcome(row, report)
     outcome, value = results.dump(outcome)
     state = State.SUCCESS if outcome.kind is Kind.SUCCESS else State.FAILED
-    created = int(1000 * seconds(row["started"]))
+    created = int(1000 * seconds_of(row["started"]))
     return results.seal(
         key,
         Head(row["func"], row["name"], row["group"]),
@@ -91,7 +91,7 @@ def _stored(row: Row, report: Report) -> StoredResult:
 
 
 def _outcome(row: Row, report: Report) -> Outcome:
-    started, finished = seconds(row["started"]), seconds(row["stopped"])
+    started, finished = seconds_of(row["started"]), seconds_of(row["stopped"])
     found = pickled.column(row["result"])
     if row["success"]:
         value = _storable(found, f"the result of task {title_of(row)}", report)

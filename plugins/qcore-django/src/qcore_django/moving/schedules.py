@@ -8,8 +8,8 @@ from qcore.errors import QcoreError
 from qcore.tasks.task import bind
 from qcore_calendar.when import When
 from qcore_django.cron import cron_of
+from qcore_django.literals import args_of, kwargs_of, literal
 from qcore_django.models import native
-from qcore_django.moving import literals
 from qcore_django.moving.report import Report
 from qcore_django.moving.tables import OldSchedule, Table, title_of
 from qcore_django.shared import app
@@ -71,15 +71,40 @@ def _name_of(row: Row, seen: set[str]) -> str:
 
 
 def _made(row: Row, name: str, report: Report) -> Schedule:
-    args, found = literals.positional(row["args"]), literals.named(row["kwargs"])
-    if found is None:
+    options, kwargs = lifted(_named(row, report))
+    made = bind(row["func"], _positional(row), kwargs, _options(row, options))
+    return draft(app.runtime, made, _when(row, name))
+
+
+def _positional(row: Row) -> tuple[Any, ...]:
+    try:
+        return args_of(row["args"] or "")
+    except ValueError as exc:
+        raise ValueError(f"its arguments {row['args']!r:.200} are not Python literals") from exc
+
+
+def _named(row: Row, report: Report) -> dict[str, Any]:
+    text = row["kwargs"] or ""
+    try:
+        return kwargs_of(text)
+    except ValueError as exc:
+        if _is_literal(text):
+            # Django-Q could not fire the schedule.
+            said = f"its keyword arguments {text!r:.200} are neither a dict nor like a=1, b=2"
+            raise ValueError(said) from exc
         report.notes.append(
-            f"schedule {title_of(row)}: its keyword arguments {row['kwargs']!r:.200} are not Python literals;"
+            f"schedule {title_of(row)}: its keyword arguments {text!r:.200} are not Python literals;"
             " Django-Q called it without, and so does qcore"
         )
-    options, kwargs = lifted(found or {})
-    made = bind(row["func"], args, kwargs, _options(row, options))
-    return draft(app.runtime, made, _when(row, name))
+        return {}
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        literal(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _options(row: Row, options: dict[str, Any]) -> Options:

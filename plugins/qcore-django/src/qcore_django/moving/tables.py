@@ -29,6 +29,9 @@ class _Old(models.Model):
         """No table of its own."""
 
         abstract = True
+        apps = _APPS
+        app_label = "django_q"
+        managed = False
 
     def __str__(self) -> str:
         return str(self.pk)
@@ -51,12 +54,9 @@ class OldSchedule(_Old):
     cluster = models.TextField()
     intended_date_kwarg = models.TextField()
 
-    class Meta:
+    class Meta(_Old.Meta):
         """Where it is."""
 
-        apps = _APPS
-        app_label = "django_q"
-        managed = False
         db_table = "django_q_schedule"
 
 
@@ -75,12 +75,9 @@ class OldTask(_Old):
     success = models.BooleanField()
     attempt_count = models.IntegerField()
 
-    class Meta:
+    class Meta(_Old.Meta):
         """Where it is."""
 
-        apps = _APPS
-        app_label = "django_q"
-        managed = False
         db_table = "django_q_task"
 
 
@@ -91,12 +88,9 @@ class OldMessage(_Old):
     payload = models.TextField()
     lock = models.DateTimeField()
 
-    class Meta:
+    class Meta(_Old.Meta):
         """Where it is."""
 
-        apps = _APPS
-        app_label = "django_q"
-        managed = False
         db_table = "django_q_ormq"
 
 
