@@ -96,7 +96,7 @@ def rule_changes(given: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return {"every": timedelta(seconds=given["seconds"] or 1)}
         except OverflowError as exc:
-            raise ScheduleError(f"a slot every {given['seconds']} seconds is beyond the calendar") from exc
+            raise ScheduleError(f"seconds={given['seconds']} is beyond the calendar; give less") from exc
     if kind == "cron":
         # what Django-Q takes for a cron expression without one is an error
         return {"cron": cron_of(given["cron"] or "")}

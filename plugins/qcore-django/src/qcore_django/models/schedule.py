@@ -238,7 +238,7 @@ class Schedule(ScheduleFields):
         if changed & RULE:
             changes |= native.rule_changes(given)
         options: dict[str, Any] = {}
-        # Each alone: the other may have values that are no literals.
+        # Each alone: the other may have values that cannot be written as literals.
         if "args" in changed:
             changes["args"] = read_args(given["args"])
         if "kwargs" in changed:
