@@ -322,7 +322,7 @@ def test_a_variable_of_the_shell_does_not_say_where_to(old: Old, monkeypatch: py
     monkeypatch.delenv("Q_CLUSTER_NAME")
     app.reread()
     assert app.queue.size().ready == 2
-    assert app.schedules.get("by Daily").queue == ""
+    assert app.schedules.get("by Daily").cluster == ""
 
 
 def test_a_key_that_was_rotated_still_reads_the_queue(old: Old) -> None:
