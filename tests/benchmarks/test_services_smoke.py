@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.lacking import lacking
+
 NEEDED = ("qcore_sqs", "qcore_ironmq", "qcore_disque", "moto", "flask", "flask_cors")
 
 
@@ -18,7 +20,7 @@ NEEDED = ("qcore_sqs", "qcore_ironmq", "qcore_disque", "moto", "flask", "flask_c
 def test_a_quick_run_on_services_counts_requests() -> None:
     """Few requests a task are what is asserted: they are the same on any machine."""
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        pytest.skip("needs the plugins of the services with their extra `test`")
+        lacking("needs the plugins of the services with their extra `test`")
     root = Path(__file__).resolve().parents[2]
 
     ran = subprocess.run(

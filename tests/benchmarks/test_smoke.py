@@ -18,7 +18,7 @@ RUN = Path(__file__).with_name("run.py")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("alone", [True, pytest.param(False, marks=pytest.mark.further)])
 def test_a_quick_run_fills_every_row(alone: bool) -> None:
-    """`--quick --json` measures each row of every system, loses no task and runs none twice."""
+    """`--quick --json` fills each row, of qcore or of all; no task is lost or runs twice."""
     peers = () if alone else contest.PEERS
     for peer in peers:
         try:
