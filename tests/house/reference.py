@@ -56,7 +56,7 @@ FACE: Final = (
     ("Result", "model.py"),
     ("State", "model.py"),
     ("Cluster", "cluster.py"),
-    ("Schedule", "model.py"),
+    ("Schedule", "../qcore_calendar/schedule.py"),
     ("ClusterStatus", "status.py"),
     ("Counts", "status.py"),
     ("TaskCounts", "status.py"),

@@ -24,7 +24,6 @@ FILE_LINES: Final = 320
 #: files that may be longer, and why
 LONG_FILES: Final = {
     "core/src/qcore/interfaces.py": "the interfaces in one file; most of it is their obligations",
-    "core/src/qcore/model.py": "the records in one file; most of it is what their fields mean",
 }
 #: a function longer than a screen speaks of more than one thing
 FUNCTION_LINES: Final = 60

@@ -15,8 +15,9 @@ import pytest
 from qcore import Config
 from qcore.interfaces import Settings
 from qcore.messages.sealer import Sealer
-from qcore.model import Outgoing, Schedule
+from qcore.model import Outgoing
 from qcore_calendar import rules
+from qcore_calendar.schedule import Schedule
 from qcore_calendar.slots import CatchUp, due_slots
 from qcore_schedules.messages import slot_id
 from qcore_schedules.sealed import SealedSchedules

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from qcore.flows.app_api import Chain, Group
     from qcore.flows.handles import CallbackJob, ChainJob, GroupJob
     from qcore.journal.progress import progress
-    from qcore.model import QueueSize, Result, Schedule, State
+    from qcore.model import QueueSize, Result, State
     from qcore.settle import Retry
     from qcore.status import ClusterStatus, Progress, TaskStatus
     from qcore.tasks.call import Call, Options
     from qcore.tasks.current import CurrentTask, current
     from qcore.tasks.task import Job, Task
     from qcore.tasks.transaction import transaction
+    from qcore_calendar.schedule import Schedule
     from qcore_calendar.when import When, cron, every
 else:
     # Plugins and the packages beside this one import modules of `qcore`, and a program that only
@@ -54,7 +55,7 @@ else:
         progress=".journal.progress",
         QueueSize=".model",
         Result=".model",
-        Schedule=".model",
+        Schedule="qcore_calendar.schedule",
         State=".model",
         Retry=".settle",
         ClusterStatus=".status",

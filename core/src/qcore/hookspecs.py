@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ErrorReporter, ResultStore, ScheduleStore, Serializer, Settings
-    from qcore.model import Outcome, Schedule, TaskInfo
+    from qcore.model import Outcome, TaskInfo
     from qcore.status import ClusterStatus
+    from qcore_calendar.schedule import Schedule
 
 hookspec = pluggy.HookspecMarker("qcore")
 #: marks a function of a plugin's module as an implementation of a hook

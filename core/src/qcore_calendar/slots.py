@@ -13,8 +13,8 @@ from qcore_calendar.rules import slots as following
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from qcore.model import Schedule
     from qcore_calendar.rules import Rule
+    from qcore_calendar.schedule import Schedule
 
 #: Most missed slots of a wall clock that are counted for a log line.
 _COUNTED: Final = 1000

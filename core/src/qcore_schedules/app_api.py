@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from zoneinfo import ZoneInfo
 
-    from qcore.model import Schedule
     from qcore.tasks.call import Call, Options
     from qcore.tasks.task import Producer, Sender
+    from qcore_calendar.schedule import Schedule
     from qcore_calendar.when import Overlap
     from qcore_schedules.sealed import SealedSchedules
 

@@ -11,12 +11,12 @@ import msgspec
 from qcore.destination import destination
 from qcore.errors import NotSupported, ScheduleError
 from qcore.messages.head import encode_head, read_head, route_of
-from qcore.model import Schedule
 from qcore.tasks.arguments import dump_arguments
 from qcore.tasks.call import DEFAULT, Call, with_options
 from qcore.tasks.producer import check_routes
 from qcore.wording import typed
 from qcore_calendar import rules
+from qcore_calendar.schedule import Schedule
 from qcore_calendar.slots import skip_missed
 from qcore_calendar.when import When, anchor, check_jitter, check_name, given
 from qcore_schedules import messages

@@ -11,10 +11,10 @@ import attrs
 import msgspec
 
 from qcore.errors import BadSignature, ConfigError, MalformedMessage, ScheduleError, UnknownKey
-from qcore.model import Schedule  # noqa: TC001 - read at run time, when what is found is decoded
 from qcore.runtime import Runtime
 from qcore.tasks.task import Task
 from qcore_calendar import rules
+from qcore_calendar.schedule import Schedule  # noqa: TC001 - read at run time, when what is found is decoded
 from qcore_calendar.slots import skip_missed
 from qcore_schedules.build import draft
 from qcore_schedules.swap import swap

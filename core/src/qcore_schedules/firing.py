@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore
-    from qcore.model import Outgoing, Schedule
+    from qcore.model import Outgoing
     from qcore.runtime import Runtime
+    from qcore_calendar.schedule import Schedule
     from qcore_schedules.sealed import SealedSchedules
 
 _log = logging.getLogger("qcore.scheduler")

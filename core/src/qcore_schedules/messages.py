@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Serializer
     from qcore.messages.head import Head
-    from qcore.model import Schedule
     from qcore.runtime import Runtime
     from qcore.tasks.call import Call
+    from qcore_calendar.schedule import Schedule
 
 _SLOT: Final = struct.Struct(">d")
 

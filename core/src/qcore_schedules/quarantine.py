@@ -18,9 +18,10 @@ from qcore_schedules.swap import swap
 
 if TYPE_CHECKING:
     from qcore.messages.envelope import Opened
-    from qcore.model import Outcome, Schedule
+    from qcore.model import Outcome
     from qcore.runtime import Runtime
     from qcore.tasks.plan import TaskPlan
+    from qcore_calendar.schedule import Schedule
     from qcore_reports.reporters import Reporters
     from qcore_schedules.sealed import SealedSchedules
 

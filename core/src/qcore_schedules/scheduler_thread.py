@@ -31,8 +31,9 @@ from qcore_schedules.quarantine import report_schedule
 from qcore_schedules.sealed import sealed
 
 if TYPE_CHECKING:
-    from qcore.model import Schedule, StoredSchedule
+    from qcore.model import StoredSchedule
     from qcore.runtime import Runtime
+    from qcore_calendar.schedule import Schedule
     from qcore_schedules.sealed import SealedSchedules
 
 _log = logging.getLogger("qcore.scheduler")

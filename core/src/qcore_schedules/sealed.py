@@ -11,7 +11,8 @@ import msgspec
 from qcore.errors import BadSignature, EnvelopeError, MalformedMessage, UnknownKey
 from qcore.interfaces import ScheduleStore
 from qcore.messages.signing import KEY_ID_SIZE
-from qcore.model import Schedule, StoredSchedule
+from qcore.model import StoredSchedule
+from qcore_calendar.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

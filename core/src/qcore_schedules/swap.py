@@ -9,7 +9,7 @@ from qcore.errors import BackendUnavailable, EnvelopeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qcore.model import Schedule
+    from qcore_calendar.schedule import Schedule
     from qcore_schedules.sealed import SealedSchedules
 
 #: How often a change is made again because somebody else changed the schedule meanwhile.

@@ -14,8 +14,9 @@ from rich.terminal_theme import MONOKAI
 
 from qcore.cli.dead_letter import DeadLetterView
 from qcore.cli.overview import QueueOverview
-from qcore.model import QueueSize, Result, Schedule, State
+from qcore.model import QueueSize, Result, State
 from qcore.status import ClusterStatus, Percentiles, Progress, WorkerStatus
+from qcore_calendar.schedule import Schedule
 from qcore_monitor.glyphs import UNICODE
 from qcore_monitor.layout import frame
 from qcore_monitor.snapshot import Snapshot

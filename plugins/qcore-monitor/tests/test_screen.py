@@ -12,8 +12,9 @@ from rich.console import Console
 from qcore.cli.dead_letter import DeadLetterView
 from qcore.cli.overview import QueueOverview
 from qcore.cli.text import width
-from qcore.model import QueueSize, Result, Schedule, State
+from qcore.model import QueueSize, Result, State
 from qcore.status import ClusterStatus, Percentiles, Progress, WorkerStatus
+from qcore_calendar.schedule import Schedule
 from qcore_monitor.glyphs import ASCII, UNICODE
 from qcore_monitor.grid import Cell, Column, grid
 from qcore_monitor.layout import evened, frame, share

@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from qcore.errors import ConfigError, ReportLost
 from qcore.hookspecs import ClusterEvent, EnqueueEvent, ExecuteEvent, WorkerEvent
 from qcore.interfaces import ErrorReport
-from qcore.model import Kind, Outcome, Schedule, TaskInfo
+from qcore.model import Kind, Outcome, TaskInfo
 from qcore.status import TIME_BOUNDS, ClusterStatus, Counts, TaskCounts
+from qcore_calendar.schedule import Schedule
 from qcore_otel import OtelReporter, plugin
 
 from .conftest import KEY, Collector, attributes

@@ -14,7 +14,8 @@ import sentry_sdk
 from qcore.errors import ConfigError, ReportLost
 from qcore.hookspecs import EnqueueEvent, ExecuteEvent
 from qcore.interfaces import ErrorReport
-from qcore.model import Kind, Outcome, Schedule, TaskInfo
+from qcore.model import Kind, Outcome, TaskInfo
+from qcore_calendar.schedule import Schedule
 from qcore_sentry import SentryReporter, plugin
 from qcore_sentry.monitors import monitor_config, slug
 

@@ -20,7 +20,7 @@ from qcore_names.resolve import name_of
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session
-    from qcore.model import Schedule
+    from qcore_calendar.schedule import Schedule
 
 _NAME: Final = click.argument("name", metavar="NAME")
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qcore.cli.dead_letter import DeadLetterView
-    from qcore.model import Schedule
     from qcore.status import ClusterStatus, WorkerStatus
+    from qcore_calendar.schedule import Schedule
     from qcore_monitor.glyphs import Glyphs
     from qcore_monitor.snapshot import Snapshot
     from qcore_monitor.view import View

@@ -12,7 +12,7 @@ from qcore_monitor.snapshot import state_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qcore.model import Schedule
+    from qcore_calendar.schedule import Schedule
     from qcore_monitor.snapshot import Snapshot
 
 

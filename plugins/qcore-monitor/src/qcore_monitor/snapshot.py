@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from qcore.app import App
     from qcore.cli.dead_letter import DeadLetterView
-    from qcore.model import Schedule, StoredResult
+    from qcore.model import StoredResult
+    from qcore_calendar.schedule import Schedule
 
 #: Failures, and dead letters, asked for at once.
 LISTED: Final = 20

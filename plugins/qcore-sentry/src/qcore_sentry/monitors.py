@@ -12,7 +12,8 @@ from sentry_sdk.crons import MonitorStatus, capture_checkin
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qcore.model import Schedule, TaskInfo
+    from qcore.model import TaskInfo
+    from qcore_calendar.schedule import Schedule
 
 #: the header that tells a worker how often its schedule fires
 HEADER: Final = "sentry-monitor"

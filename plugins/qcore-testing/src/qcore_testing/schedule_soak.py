@@ -26,7 +26,8 @@ from qcore_testing.processes import Child
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qcore.model import Schedule, StoredSchedule
+    from qcore.model import StoredSchedule
+    from qcore_calendar.schedule import Schedule
     from qcore_schedules.sealed import SealedSchedules
 
 #: four days before the clocks of Amsterdam are put forward, in 2030

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
-    from qcore.model import Schedule
     from qcore_calendar.rules import Rule
+    from qcore_calendar.schedule import Schedule
 
 #: letters for types of schedules; `S`, a number of seconds, is ours
 TYPES: Final = {**SCHEDULE_TYPES, "S": "every"}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from qcore.model import Schedule as Native
+    from qcore_calendar.schedule import Schedule as Native
     from qcore_schedules.sealed import SealedSchedules
 
 

@@ -19,8 +19,8 @@ from qcore_schedules.sealed import stored_schedules
 from qcore_schedules.swap import swap
 
 if TYPE_CHECKING:
-    from qcore.model import Schedule
     from qcore.tasks.call import Options
+    from qcore_calendar.schedule import Schedule
     from qcore_django.moving.tables import Row
 
 #: what is written into the column of the last task of a row that is moved, which Django-Q writes itself
