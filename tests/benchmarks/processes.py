@@ -10,15 +10,23 @@ def tree(root: int) -> list[int]:
     found = [root]
     for pid in found:
         for task in Path(f"/proc/{pid}/task").glob("*"):
-            found += [int(child) for child in (task / "children").read_text().split()]
+            found += [int(child) for child in _read(task / "children").split()]
     return found
+
+
+def _read(file: Path) -> str:
+    """Return what a file says of a process or thread, nothing if that has ended meanwhile."""
+    try:
+        return file.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def pss_bytes(root: int) -> int:
     """Return the memory of a tree; what several processes share counts once (PSS)."""
     total = 0
     for pid in tree(root):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines():
             if line.startswith("Pss:"):
                 total += int(line.split()[1]) * 1024
     return total
@@ -27,4 +35,4 @@ def pss_bytes(root: int) -> int:
 def cpu_seconds(root: int) -> float:
     """Return the processor time a tree has used, to the nanosecond."""
     threads = [thread for pid in tree(root) for thread in Path(f"/proc/{pid}/task").glob("*")]
-    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+    return sum(int(figure) for thread in threads for figure in _read(thread / "schedstat").split()[:1]) / 1e9
