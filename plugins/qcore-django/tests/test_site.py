@@ -14,6 +14,7 @@ from django.test import override_settings
 from qcore.errors import ConfigError, ScheduleError, UnknownKey
 from qcore_django import app
 from qcore_django.apps import QcoreDjangoConfig
+from qcore_django.management.commands.qcluster import waiting
 from qcore_django.models import places
 from qcore_django.queue_names import queue_name
 from qcore_django.settings import WITHOUT_EFFECT
@@ -373,3 +374,17 @@ def test_messages_say_what_is_typed_on_a_site() -> None:
         app.schedules.get("absent")
 
     assert str(caught.value) == "no schedule 'absent'; manage.py qcore schedule list shows those there are"
+
+
+def test_a_run_that_ends_with_the_queue_waits_for_nothing_that_is_paused() -> None:
+    """`qcluster --run-once` counts neither paused queues nor those that its clusters do not run."""
+    settings = {"name": "once", "memory": {}, "queues": ["mail", "default"]}
+    with override_settings(Q_CLUSTER=settings):
+        send = app.task(pow)
+        assert waiting() == 0
+        app.enqueue_many([send.using(queue=queue).bind(2, 3) for queue in ("mail", "other", "default")])
+        assert waiting() == 2
+        app.queue.pause("mail")
+        assert waiting() == 1
+        app.queue.pause()
+        assert waiting() == 0

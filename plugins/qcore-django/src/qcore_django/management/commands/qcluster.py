@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore import Cluster
 from qcore.cli import pid1, run
+from qcore.cli.overview import paused
 from qcore_django import settings
 from qcore_django.shared import app
 from qcore_django.site_command import SiteCommand, explained
@@ -57,6 +58,13 @@ def _run_once() -> None:
         # Between a lease and its report a worker seems idle, so one look is not enough.
         while idle < 2 and cluster.pid is not None:
             time.sleep(_LOOK)
-            waiting = app.queue.size().ready
             busy = any(one.state == "busy" for one in cluster.status().workers)
-            idle = 0 if waiting or busy else idle + 1
+            idle = 0 if busy or waiting() else idle + 1
+
+
+def waiting() -> int:
+    """Return how many messages are ready for this cluster: none that is paused or of others' queues."""
+    if not app.queue.size().ready or paused(app, ()):
+        return 0
+    own = app.config.queues
+    return sum(one.ready for one in app.queue.list() if not one.paused and (own is None or one.name in own))
