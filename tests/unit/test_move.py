@@ -290,6 +290,7 @@ def test_a_move_says_what_it_leaves_in_paused_queues(move: Callable[..., tuple[i
     assert "2 tasks left in the paused queue 'mail', from which nothing is leased; resume it there " in err
     assert "(qcore queue resume mail), then move again" in err
     assert (json_code, json.loads(json_out)["left"]["paused"]) == (Exit.FAILED, {"mail": 2})
+    assert json.loads(json_out)["name"] == "cli"
     assert (resumed_code, "2 tasks moved from" in resumed_out) == (Exit.OK, True)
 
 

@@ -32,7 +32,7 @@ _LEASE = 300.0
 @click.command("move")
 @click.option("--from", "source", metavar="URL|FILE", required=True, help="Broker to take from.")
 @click.option("--to", "target", metavar="URL|FILE", required=True, help="Broker to put on.")
-@click.option("--name", metavar="QUEUE", help="Queue, if not the configured one.")
+@click.option("--name", metavar="NAME", help="`name` of the queue, if not the configured one.")
 @json_option
 @click.pass_obj
 def command(session: Session, source: str, target: str, name: str | None, as_json: bool) -> int:
@@ -121,7 +121,7 @@ def _move(name: str, source: Broker, target: Broker, *, as_json: bool) -> int:
     left, paused = source.size(), _paused(source)
     if as_json:
         kept = {"leased": left.leased, "delayed": left.delayed, "dead_letters": left.dead_letters}
-        say_json({"queue": name, "moved": moved, "refused": mover.refused, "left": kept | {"paused": paused}})
+        say_json({"name": name, "moved": moved, "refused": mover.refused, "left": kept | {"paused": paused}})
     else:
         say(f"{counted(moved, 'task')} moved from {source.info()} to {target.info()}")
         _say_left(left)
