@@ -137,3 +137,8 @@ def alone_in_the_main_thread(path: str) -> bool:
     """Tell whether it runs in the main thread, where signals can be handled."""
     note(path)
     return threading.current_thread() is threading.main_thread()
+
+
+async def which_loop() -> str:
+    """Tell what it runs on."""
+    return type(asyncio.get_running_loop()).__module__

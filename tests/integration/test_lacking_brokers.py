@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qcore.cluster import check_backends
 from qcore.errors import PartlyEnqueued
 from qcore.model import State
-from tests.integration import tasks
+from tests.integration import many_tasks, tasks
 from tests.integration.land import final, finals, lines, until
 
 if TYPE_CHECKING:
@@ -77,3 +78,29 @@ def test_a_call_that_is_accepted_in_part_may_be_repeated_for_the_rest(land: Land
     assert [job.duplicate for job in again] == [True, True, True, False, False]
     assert [job.id for job in again[:3]] == [job.id for job in jobs if job is not None]
     assert app.queue.size().ready == 5
+
+
+@pytest.mark.parametrize("name", ["NoCounters", "NoDelays"])
+def test_a_suspect_is_told_from_a_crash_by_its_result(land: Land, name: str) -> None:
+    """Where the broker counts nothing, who kills a worker full of others is still charged alone."""
+    settings = broker(name) | {"max_crashes": 1, "coroutines": 10, "timeout": 60, "retry": 20.0}
+    app = land.app(**settings)
+    good = [app.task(many_tasks.record).bind(str(land.file()), number, 0.05) for number in range(8)]
+    jobs = app.enqueue_many([*good, app.task(many_tasks.poison).bind(str(land.file("bad")))])
+    land.cluster(**settings)
+
+    *others, victim = finals(jobs)
+
+    assert (State.FAILED, 1) == (victim.state, victim.crashes)
+    assert [(State.SUCCESS, 0)] * 8 == [(one.state, one.crashes) for one in others]
+
+
+def test_what_a_death_may_lose_is_said_at_the_start(land: Land, caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that keeps nothing of what it hands out loses all that one worker runs."""
+    told = "a worker that dies loses up to 7 tasks that it runs"
+
+    check_backends(land.app(**broker("NoReceipts"), coroutines=7).config)
+    check_backends(land.app(**broker("NoReceipts"), coroutines=1).config)
+    check_backends(land.app(coroutines=7).config)
+
+    assert [told in line for line in caplog.messages] == [True]

@@ -403,3 +403,16 @@ def test_what_blocks_a_loop_is_told(land: Land, gate: Path, capfd: pytest.Captur
     assert f"task {job.id}" in seen
     gate.touch()
     assert final(job).value is None
+
+
+def test_coroutines_run_on_uvloop_where_that_is_wanted(land: Land) -> None:
+    """They are cancelled, have subtasks and threads there as on the loop of asyncio."""
+    pytest.importorskip("uvloop")
+    app, _ = land.both(**ONE | {"event_loop": "uvloop", "max_attempts": 1})
+    (late,) = waiting(land, app, 1, many_tasks.wait_and_clean, timeout=0.2)
+
+    assert final(app.task(many_tasks.which_loop).enqueue()).value.startswith("uvloop")
+    assert final(app.task(many_tasks.uses_libraries).enqueue()).value == [3, 5, 7]
+    assert final(app.task(many_tasks.asks_subtasks).enqueue(str(land.file()))).value == "False"
+    assert "TaskTimeout" in str(final(late).error)
+    assert {"cancelled 0", "ended"} <= set(lines(land.file()))

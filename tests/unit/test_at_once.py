@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from qcore.config import Config
+from qcore.errors import ConfigError
 from qcore.interfaces import ErrorReporter
 from qcore.messages.envelope import Opened
 from qcore.messages.head import Head, encode_head
@@ -18,6 +20,7 @@ from qcore.settle import Rules
 from qcore.tasks.plan import Planner, TaskPlan
 from qcore.tasks.run_hooks import RunHooks
 from qcore_at_once.awaited import Awaiter
+from qcore_at_once.sharing import AtOnce
 from qcore_at_once.threaded import TaskThread, ThreadExecutor, ThreadRun
 from qcore_loop.loop_thread import LoopThread
 from qcore_values.msgpack_serializer import MsgpackSerializer
@@ -150,3 +153,16 @@ def test_a_thread_has_what_was_set_at_the_start_of_its_worker(reporter: Choosing
 
     assert values == ["all", "yes", "all"]
     assert reporter.seen == [("yes", "yes")]
+
+
+def test_a_loop_that_is_not_installed_is_told_before_workers_are_forked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The message says what to install; a worker would die of it again and again."""
+    config = Config.from_dict(
+        {"event_loop": "uvloop", "sqlite": {"path": ":memory:"}, "secret_key": "k" * 40}
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+
+    with pytest.raises(ConfigError, match=r"event_loop: 'uvloop' is not installed; .*\[uvloop\]"):
+        AtOnce().preload(config)

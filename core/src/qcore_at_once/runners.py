@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ class Coroutines:
         self.room = config.coroutines
         self._prepared: list[AwaitedRun] = []
         self._running: dict[AwaitedRun, CellRun] = {}
-        self.loop = LoopThread(_new_loop)
+        self.loop = LoopThread(new_loop_of(config.event_loop))
         self._watch = BlockWatch(self.loop, self._tell)
 
     def prepare(self, one: CellRun) -> Outcome | None:
@@ -218,5 +219,7 @@ class Runners:
         self._threads.close()
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
+def new_loop_of(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes a loop of `asyncio` or of `uvloop`."""
+    make: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(name).new_event_loop
+    return make

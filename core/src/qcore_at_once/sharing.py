@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qcore.errors import Interrupted
+from qcore.errors import ConfigError, Interrupted
 from qcore.journal.records import ExitReason
 from qcore.workers.executors import make_executor
 from qcore.workers.replacement import replacement_due
@@ -30,10 +31,22 @@ class AtOnce:
     #: the kind of batch that its messages need
     batch = SharedBatch
 
-    def preload(self) -> None:
-        """Import what it needs to run messages; asyncio takes 4 MB that most workers do not need."""
-        importlib.import_module("qcore_at_once.awaited")
-        importlib.import_module("qcore_at_once.side_by_side")
+    def preload(self, config: Config) -> None:
+        """Import what workers will need; asyncio takes 4 MB that most of them do not need.
+
+        Raises:
+            ConfigError: the event loop that the configuration names is not installed.
+
+        """
+        if config.event_loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
+            msg = (
+                "event_loop: 'uvloop' is not installed; in a clone of qcore, pip install ./core[uvloop], "
+                "or leave event_loop out"
+            )
+            raise ConfigError([msg])
+        if config.threads > 1 or "asyncio" in sys.modules:
+            importlib.import_module("qcore_at_once.awaited")
+            importlib.import_module("qcore_at_once.side_by_side")
 
     def share(self, host: Host, parts: Parts) -> Sharing:
         """Return what runs messages at once in a worker."""

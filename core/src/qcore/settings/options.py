@@ -62,6 +62,11 @@ class Options:
     coroutines: int = _set(
         integer(1, "1 runs them one after the other", most=MOST_COROUTINES, unit="tasks"), default=10
     )
+    #: what such tasks run on: the loop of `asyncio`, or that of `uvloop`
+    event_loop: str = _set(
+        choice(("asyncio", "uvloop"), "uvloop comes with the extra qcore[uvloop]", none="asyncio"),
+        default="asyncio",
+    )
     #: what a task has started ends with it: when it is interrupted, or its worker ends
     daemonize_workers: bool = _set(flag(), default=True)
     #: tasks a worker runs before it is replaced; 0 = never

@@ -72,8 +72,12 @@ class Watchdog:
         """Check a worker; return for how many nanoseconds its oldest task runs, None if it is idle."""
         if cells := slot.page.cells.in_use():
             running = [one for one in cells if one.state == CellState.RUNNING]
+            if not running:
+                # It settles what has ended, or leases: a backend may hold it up for ever.
+                self.check_idle(slot, seen, now)
+                return 0
             self.check_cells(slot, running, now)
-            return max((now - one.started for one in running), default=0)
+            return max(now - one.started for one in running)
         if seen.running >= 0:
             self.check(slot, seen, now)
             return now - seen.started

@@ -129,8 +129,8 @@ def _warm_up(config: Config, plugins: Plugins) -> None:
     runtime = Runtime(config, plugins)
     runtime.make_reporters().preload()
     runner = task_runner(runtime)
-    if runner is not None and (config.threads > 1 or "asyncio" in sys.modules):
-        runner.preload()
+    if runner is not None:
+        runner.preload(config)
     try:
         runtime.make_broker(create=False).close()
         runtime.make_store(create=False).close()

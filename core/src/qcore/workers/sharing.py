@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcore.config import Config
     from qcore.journal.pages import Page
     from qcore.runtime import Runtime
     from qcore.tasks.plan import TaskPlan
@@ -73,8 +74,13 @@ class RunsAtOnce(Protocol):
     def batch(self) -> type[Batch]:
         """The kind of batch that its messages need."""
 
-    def preload(self) -> None:
-        """Import what it needs to run messages, before workers are forked that will need it."""
+    def preload(self, config: Config) -> None:
+        """Import what workers will need, before they are forked.
+
+        Raises:
+            ConfigError: they cannot run messages as the configuration says.
+
+        """
 
     def share(self, host: Host, parts: Parts) -> Sharing:
         """Return what runs messages at once in a worker."""
