@@ -45,11 +45,12 @@ class OwnerGoesBehind(_Behind):
 
 
 class ExpiryGoesBehind(_Behind):
-    """Puts what was leased behind all others, unless it is released."""
+    """Puts what has been leased behind all others, unless it was released."""
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """Give it another place as soon as it is leased."""
-        leased = super().lease(limit, wait)
-        for one in leased:
-            self.put_behind(self._queue._leased[one.receipt])
-        return leased
+        """Give it another place when the next are leased."""
+        waiting = self._queue._waiting
+        for message in waiting.remove(lambda one: one.deliveries > 0):
+            self.put_behind(message)
+            waiting.add(message)
+        return super().lease(limit, wait)

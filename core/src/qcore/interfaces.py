@@ -201,8 +201,9 @@ class Broker(ABC):
         Where the capabilities say that there are queues:
 
         - Messages of a higher priority are leased first; those of one priority in their order.
-        - A message that is released, or whose lease ends by itself, is leased before those of its queue
-          and priority that were accepted later and have not been leased.
+        - A message that is released is leased before those of its queue and priority that were
+          accepted later and have not been leased; one whose lease ends by itself, before those that
+          were accepted after that.
         - With `Settings.queues`, a message is only leased from the queues that its `next()` names,
           asked once a lease, and from an earlier one before any of a later one.
         - Without, all queues are leased from, by priority, and those of one priority in turn, so that

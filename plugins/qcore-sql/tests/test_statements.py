@@ -14,7 +14,17 @@ import pytest
 from qcore.errors import BackendError, BackendRejected
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement
-from qcore_sql import SqlBroker, SqlCoordination, SqlResults, SqlSchedules, SqlSettings, messages, notify
+from qcore_sql import (
+    SqlBroker,
+    SqlCoordination,
+    SqlResults,
+    SqlSchedules,
+    SqlSettings,
+    claims,
+    messages,
+    notify,
+    streams,
+)
 from qcore_sql.address import find
 from qcore_sql.compiled import Texts
 from qcore_sql.session import Session
@@ -28,7 +38,6 @@ FILL = """INSERT INTO qcore_message (queue, due, token, body)
     SELECT 'q', %s + number, %s, 'body' FROM generate_series(1, 100000) AS new (number)"""
 #: statements of a worker, their parameters and the index that each reads
 INDEXED = {
-    "NEXT": ({"queue": "q"}, "qcore_message_due"),
     "ACK": ({"old_token": 7, "seqs": [1, 2, 3]}, "qcore_message_pkey"),
     "HELD": ({"old_token": 7, "old_seq": 1}, "qcore_message_pkey"),
     "EXTEND": ({"old_token": 7, "seqs": [1, 2], "seconds": 60.0}, "qcore_message_pkey"),
@@ -67,7 +76,7 @@ def test_statements_run_on_a_connection_of_another_library(
         assert broker.lease(1, 0.0) == ()
         other.commit()
 
-        (leased,) = messages.claim(session, "q", 1, 10, 60.0)
+        (leased,) = claims.Claims("q", 1, 60.0).take(session, 10)
         other.rollback()
 
     assert leased.body == b"kept"
@@ -84,7 +93,7 @@ def test_an_open_transaction_holds_up_nobody(
         other.execute("BEGIN")
         session = Session(other.cursor(), texts)
         messages.put(session, "q", [Outgoing(bytes(16), b"not yet")])
-        (held,) = messages.claim(session, "q", 1, 1, 60.0)
+        (held,) = claims.Claims("q", 1, 60.0).take(session, 1)
 
         found = broker.lease(10, 0.0)
         broker.settle([Settlement(one.receipt) for one in found])
@@ -104,7 +113,7 @@ def test_a_lease_reads_as_many_rows_as_it_takes(
     look.execute(FILL, (0.0, None) if others == "ready" else (4e9, 7))
     look.execute("ANALYZE qcore_message")
     texts = Texts(find(settings).dialect)
-    text, constants, *_ = texts.of(messages.CLAIM)
+    text, constants, *_ = texts.of(claims.CLAIM)
     values = {**constants, "queue": "q", "limit": 10, "new_token": 1, "seconds": 60.0}
 
     rows = look.execute("EXPLAIN (ANALYZE) " + text, values).fetchall()
@@ -117,6 +126,7 @@ def test_a_lease_reads_as_many_rows_as_it_takes(
     assert "Rows Removed" not in plan, plan
 
 
+@pytest.mark.parametrize("server", ["postgresql18"], indirect=True)
 @pytest.mark.parametrize("others", ["ready", "leased"])
 def test_the_page_shows_the_plan_of_a_lease(
     broker: SqlBroker, settings: Settings, server: Any, namespace: str, others: str
@@ -126,7 +136,7 @@ def test_the_page_shows_the_plan_of_a_lease(
     with server.connect(namespace) as look:
         look.execute(FILL, (0.0, None) if others == "ready" else (4e9, 7))
         look.execute("ANALYZE qcore_message")
-        text, constants, *_ = Texts(find(settings).dialect).of(messages.CLAIM)
+        text, constants, *_ = Texts(find(settings).dialect).of(claims.CLAIM)
         values = {**constants, "queue": "q", "limit": 10, "new_token": 1, "seconds": 60.0}
         plan = [row[0] for row in look.execute(f"EXPLAIN (COSTS OFF) {text}", values)]
 
@@ -152,6 +162,26 @@ def test_no_statement_of_a_worker_reads_the_whole_queue(
             assert not [one for one in nodes if one["Node Type"] in {"Seq Scan", "Sort"}], (name, plan)
 
 
+def test_what_a_lease_asks_beside_messages_reads_ends_of_an_index(
+    broker: SqlBroker, settings: Settings, server: Any, namespace: str
+) -> None:
+    """How long the queue is does not matter for the streams there are, and the time of the next message."""
+    broker.ping()
+    texts = Texts(find(settings).dialect)
+    with server.connect(namespace) as look:
+        look.execute(FILL, (0.0, None))
+        look.execute("ANALYZE qcore_message")
+        for statement in (claims.NEXT, streams.ALL):
+            text, constants, *_ = texts.of(statement)
+            ((plan,),) = look.execute(
+                f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", {**constants, "queue": "q"}
+            ).fetchall()
+
+            read = [one for one in _nodes(plan[0]["Plan"]) if one.get("Relation Name") == "qcore_message"]
+            assert {one.get("Index Name") for one in read} == {"qcore_message_due"}, plan
+            assert all(one["Actual Rows"] <= 1 for one in read), plan
+
+
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for part in plan.get("Plans", ()):
@@ -165,7 +195,7 @@ def test_a_lease_of_mariadb_reads_an_index(mariadb: Any, others: str) -> None:
     settings = Settings(name="q", sections={"sql": mariadb.url(f"plan_{others}")})
     with contextlib.closing(SqlBroker(settings)) as broker:
         broker.ping()
-    text, constants, *_ = Texts(find(settings).dialect).of(messages.CHOOSE)
+    text, constants, *_ = Texts(find(settings).dialect).of(claims.CHOOSE)
     due, token = (0.0, None) if others == "ready" else (4e9, 7)
     with mariadb.connect(f"plan_{others}") as look, look.cursor() as cursor:
         cursor.execute(
@@ -175,18 +205,45 @@ def test_a_lease_of_mariadb_reads_an_index(mariadb: Any, others: str) -> None:
         )
         cursor.execute("ANALYZE " + text, {**constants, "queue": "q", "limit": 10})
         names = [column[0] for column in cursor.description]
-        (plan,) = (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
+        plan, *beside = (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
 
     assert plan["key"] == "qcore_message_due", plan
     assert "filesort" not in plan["Extra"], plan
     assert float(plan["r_rows"] or 0) <= 10, plan
+    assert all(float(one["r_rows"] or 0) <= 1 for one in beside), beside
+
+
+def test_streams_of_mariadb_are_found_by_steps(mariadb: Any) -> None:
+    """Of each stream one entry of the index is read, however many messages it has."""
+    mariadb.create("plan_of_streams")
+    settings = Settings(name="q", sections={"sql": mariadb.url("plan_of_streams")})
+    with contextlib.closing(SqlBroker(settings)) as broker:
+        broker.ping()
+    texts = Texts(find(settings).dialect)
+    text, constants, *_ = texts.of(streams.STEP)
+    with mariadb.connect("plan_of_streams") as look, look.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO qcore_message (queue, task_queue, priority, due, body)
+            SELECT 'q', IF(seq % 2, '', 'mail'), CAST(seq % 3 AS SIGNED) - 1, seq, 'body'
+            FROM seq_1_to_20000"""
+        )
+        found = streams.all_streams(Session(cursor, texts), "q")
+        values = {**constants, "queue": "q", "task_queue": "", "priority": 1}
+        cursor.execute(f"ANALYZE {text}", values)
+        names = [column[0] for column in cursor.description]
+        plan = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    expected = {(queue, priority) for queue in ("", "mail") for priority in (-1, 0, 1)}
+    assert sorted(one.stream for one in found) == sorted(expected)
+    assert all(one.wait < 0 and not one.paused for one in found)
+    assert all(float(one["r_rows"] or 0) <= 1 and "filesort" not in one["Extra"] for one in plan), plan
 
 
 @pytest.mark.parametrize("others", ["ready", "leased"])
 def test_a_lease_of_sqlite_reads_an_index(sqlite: Any, others: str) -> None:
     """Nothing is sorted, and only the ready messages of the queue are looked at."""
     settings = Settings(name="q", sections={"sql": sqlite.url("plan")})
-    text, constants, *_ = Texts(find(settings).dialect).of(messages.CHOOSE)
+    text, constants, *_ = Texts(find(settings).dialect).of(claims.CHOOSE)
     with contextlib.closing(SqlBroker(settings)) as broker:
         broker.ping()
     with contextlib.closing(sqlite3.connect(find(settings).keywords["database"])) as look:
@@ -199,7 +256,9 @@ def test_a_lease_of_sqlite_reads_an_index(sqlite: Any, others: str) -> None:
         values = {**constants, "queue": "q", "limit": 10}
         plan = [row[3] for row in look.execute("EXPLAIN QUERY PLAN " + text, values)]
 
-    assert plan == ["SEARCH qcore_message USING INDEX qcore_message_due (queue=? AND priority=? AND due<?)"]
+    searched, *beside = plan
+    assert searched.endswith("INDEX qcore_message_due (queue=? AND task_queue=? AND priority=? AND due<?)")
+    assert not [one for one in beside if one.startswith("SCAN") or "TEMP B-TREE" in one], plan
 
 
 #: rows that anybody who reaches the database may write

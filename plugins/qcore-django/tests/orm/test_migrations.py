@@ -22,16 +22,11 @@ def migrate(alias: str, version: int) -> None:
     connections[alias].close()
 
 
-def test_tables_of_an_older_version_are_migrated(alias: str, look: Callable[..., list[Any]]) -> None:
-    """A migration that was done is not done again: new tables have the newest version at once."""
+def test_a_migration_that_was_done_is_not_done_again(alias: str, look: Callable[..., list[Any]]) -> None:
+    """New tables have the newest version at once; `test_tables` tries how old ones get it."""
     for _ in range(2):
         migrate(alias, VERSION)
         assert look("SELECT version FROM qcore_schema") == [(VERSION,)]
-
-    look("UPDATE qcore_schema SET version = %s", VERSION - 1)
-    migrate(alias, VERSION)
-
-    assert look("SELECT version FROM qcore_schema") == [(VERSION,)]
 
 
 def test_there_is_a_migration_for_each_version(capsys: Any) -> None:

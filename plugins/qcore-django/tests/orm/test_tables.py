@@ -127,13 +127,26 @@ def test_each_version_of_the_tables_has_a_migration() -> None:
     assert found == list(range(2, VERSION + 1))
 
 
+#: makes tables of version 1 of today's
+UNDO = (
+    "DROP TABLE qcore_task_queue",
+    "DROP INDEX qcore_message_due{}",
+    "ALTER TABLE qcore_message DROP COLUMN task_queue",
+    "ALTER TABLE qcore_dead_letter DROP COLUMN task_queue",
+    "CREATE INDEX qcore_message_due ON qcore_message (queue, priority, due, seq)",
+    "UPDATE qcore_schema SET version = 1",
+)
+
+
 def test_tables_of_an_older_version_are_migrated(empty: str, look_at: Callable[..., Any]) -> None:
     """A site that was migrated before finds its messages again."""
     create_tables(empty)
     broker = broker_of(empty)
     broker.enqueue([MESSAGE])
     broker.close()
-    look_at("UPDATE qcore_schema SET version = 1")
+    of_table = " ON qcore_message" if connections[empty].vendor == "mysql" else ""
+    for statement in UNDO:
+        look_at(statement.format(of_table))
     broker = broker_of(empty)
     with pytest.raises(BackendRejected, match=rf"have version 1, .*needs {VERSION}; run python manage"):
         broker.size()

@@ -29,8 +29,11 @@ LISTED: Final = (
 )
 #: locked, so that of two that requeue one letter at once only the first does
 REQUEUE: Final = insert(MESSAGE).from_select(
-    ["queue", "priority", "due", "body"],
-    select(_D.queue, _D.priority, now(), _D.body).where(_MINE).order_by(_D.seq).with_for_update(),
+    ["queue", "task_queue", "priority", "due", "body"],
+    select(_D.queue, _D.task_queue, _D.priority, now(), _D.body)
+    .where(_MINE)
+    .order_by(_D.seq)
+    .with_for_update(),
 )
 DELETE: Final = delete(DEAD_LETTER).where(_MINE)
 REPLACE: Final = (

@@ -25,24 +25,21 @@ class now(FunctionElement[float]):  # noqa: N801 - it reads as a function of SQL
     inherit_cache = True
     name = "now"
 
+    @staticmethod
+    def text(dialect: str) -> str:
+        """Return how a dialect writes it, for statements that are texts."""
+        if dialect in MARIADB:
+            # neither part depends on the time zone of the connection, and both are of the statement's start
+            return "(UNIX_TIMESTAMP() + MICROSECOND(NOW(6)) / 1e6)"
+        if dialect == "sqlite":
+            return "((julianday('now') - 2440587.5) * 86400.0)"
+        return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)"
 
-@compiles(now, "postgresql")
+
+@compiles(now)
 def _now(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    del element, compiler, kw
-    return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)"
-
-
-@compiles(now, *MARIADB)
-def _now_of_mariadb(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    del element, compiler, kw
-    # neither part depends on the time zone of the connection, and both are of the statement's start
-    return "(UNIX_TIMESTAMP() + MICROSECOND(NOW(6)) / 1e6)"
-
-
-@compiles(now, "sqlite")
-def _now_of_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    del element, compiler, kw
-    return "((julianday('now') - 2440587.5) * 86400.0)"
+    del kw
+    return element.text(compiler.dialect.name)
 
 
 class one_of(ColumnElement[bool]):  # noqa: N801 - it reads as an operator of SQL

@@ -1,4 +1,4 @@
-"""Decides which statements lease, settle and count messages."""
+"""Decides which statements enqueue, settle and count messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     Double,
-    Integer,
     and_,
     bindparam,
     case,
@@ -22,11 +21,11 @@ from sqlalchemy import (
     update,
 )
 
-from qcore.model import Action, Delivery, QueueSize, Settlement
-from qcore_plugin_support import count_of, epoch_seconds
+from qcore.model import Action, QueueSize, Settlement
 from qcore_sql.compiled import Insert, Varied, clean
 from qcore_sql.expressions import JSON, MARIADB, now, one_of, value
 from qcore_sql.schema import DEAD_LETTER, MESSAGE
+from qcore_sql.streams import NO_PRIORITY, NO_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,27 +33,34 @@ if TYPE_CHECKING:
     from qcore.model import Outgoing
     from qcore_sql.session import Session
 
-#: the priority of messages, as long as there is one
-PRIORITY: Final = 0
 #: the lease's token and the row
 RECEIPT: Final = struct.Struct(">qq")
 
 #: largest counter
-_MOST: Final = 2**31 - 1
+MOST: Final = 2**31 - 1
 
 _M = MESSAGE.c
 _QUEUE = _M.queue == value("queue", _M.queue)
 _DELAY: Any = bindparam("delay", type_=Double())
 _SECONDS: Any = bindparam("seconds", type_=Double())
 _FAILURES, _CRASHES = value("failures", _M.failures), value("crashes", _M.crashes)
-_LEASED = _M.token.is_not(None) & (_M.due > now())
+LEASED = _M.token.is_not(None) & (_M.due > now())
 
-_FIXED: Final = {"queue": value("queue", _M.queue), "priority": literal(PRIORITY, Integer()), "due": now()}
-ENQUEUE: Final = Insert(MESSAGE, fixed=_FIXED, varying=["body"])
-ENQUEUE_LATER: Final = Insert(
+ENQUEUE: Final = Insert(
     MESSAGE,
-    fixed={key: _FIXED[key] for key in ("queue", "priority")},
-    varying=["due", "body"],
+    fixed={
+        "queue": value("queue", _M.queue),
+        "task_queue": NO_QUEUE,
+        "priority": NO_PRIORITY,
+        "due": now(),
+    },
+    varying=["body"],
+)
+#: with a delay, a queue or a priority
+ENQUEUE_ODD: Final = Insert(
+    MESSAGE,
+    fixed={"queue": value("queue", _M.queue)},
+    varying=["task_queue", "priority", "due", "body"],
     # parameters are seconds from now
     change={"due": lambda seconds: now() + seconds},
 )
@@ -79,48 +85,20 @@ def _delete(condition: Any, of_mariadb: str = "") -> Varied:  # noqa: ANN401 - a
     return Varied(make)
 
 
-def _by_number(statement: Any) -> Any:  # noqa: ANN401 - an UPDATE
+def by_number(statement: Any) -> Any:  # noqa: ANN401 - an UPDATE
     """Have MariaDB change rows by their numbers: by another index it would wait for what is not committed."""
     return statement.with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
 
 
-# a row that is not ours may have any number
-_ONE_MORE = case((_M.deliveries < _MOST, _M.deliveries + 1), else_=_MOST)
 _ONE_LESS = case((_M.deliveries > 0, _M.deliveries - 1), else_=0)
-_READY = (
-    select(_M.seq, _M.due, _M.token)
-    .where(_QUEUE, _M.priority == PRIORITY, _M.due <= now())
-    .order_by(_M.due, _M.seq)
-    .limit(bindparam("limit", type_=Integer()))
-    .with_for_update(skip_locked=True)
-)
-FIRST: Final = (
-    select(_M.body).where(_QUEUE, _M.priority == PRIORITY, _M.due <= now()).order_by(_M.due, _M.seq).limit(1)
-)
-_FOUND = _READY.cte("found")
-_LEASE: Final = {"token": value("new_token", _M.token), "due": now() + _SECONDS, "deliveries": _ONE_MORE}
-#: A row that still has a token belongs to a lease that has expired. The rows are chosen in a query of its
-#: own that is executed once, whatever the plan.
-CLAIM: Final = (
-    update(MESSAGE)
-    .where(_M.seq == _FOUND.c.seq)
-    .values(_LEASE)
-    .returning(_FOUND.c.due, _M.seq, _FOUND.c.token, _M.body, _M.deliveries, _M.failures, _M.crashes)
-)
-#: the same where a change returns no rows, with the index that a server with old statistics may not choose
-CHOOSE: Final = _READY.add_columns(_M.body, _M.deliveries, _M.failures, _M.crashes).with_hint(
-    MESSAGE, "FORCE INDEX (qcore_message_due)", "mysql"
-)
-MARK: Final = _by_number(update(MESSAGE).where(one_of(_M.seq, "seqs"))).values(_LEASE)
-#: seconds until the first message can be leased
-NEXT: Final = select(_M.due - now()).where(_QUEUE, _M.priority == PRIORITY).order_by(_M.due, _M.seq).limit(1)
-
 _MINE = (_M.token == value("old_token", _M.token)) & one_of(_M.seq, "seqs")
 ACK: Final = _delete(_MINE, " WHERE qcore_message.token = :old_token")
-RELEASE: Final = _by_number(update(MESSAGE).where(_MINE)).values(
-    token=None, due=now() + _DELAY, deliveries=_ONE_LESS
+#: what comes back as it was is in front of what has waited since, by `seq` in its order
+_IN_FRONT: Any = literal(0.0, Double())
+RELEASE: Final = by_number(update(MESSAGE).where(_MINE)).values(
+    token=None, due=case((_DELAY > 0, now() + _DELAY), else_=_IN_FRONT), deliveries=_ONE_LESS
 )
-EXTEND: Final = _by_number(update(MESSAGE).where(_MINE)).values(due=now() + _SECONDS)
+EXTEND: Final = by_number(update(MESSAGE).where(_MINE)).values(due=now() + _SECONDS)
 _ONE = (_M.seq == value("old_seq", _M.seq)) & (_M.token == value("old_token", _M.token))
 RETRY: Final = (
     update(MESSAGE).where(_ONE).values(token=None, due=now() + _DELAY, failures=_FAILURES, crashes=_CRASHES)
@@ -129,22 +107,31 @@ DELETE_ONE: Final = delete(MESSAGE).where(_ONE)
 HELD: Final = select(_M.seq).where(_ONE)
 _D = DEAD_LETTER.c
 SET_ASIDE: Final = insert(DEAD_LETTER).from_select(
-    ["queue", "priority", "died", "failures", "crashes", "reason", "body"],
-    select(_M.queue, _M.priority, now(), _FAILURES, _CRASHES, value("reason", _D.reason), _M.body)
+    ["queue", "task_queue", "priority", "died", "failures", "crashes", "reason", "body"],
+    select(
+        _M.queue,
+        _M.task_queue,
+        _M.priority,
+        now(),
+        _FAILURES,
+        _CRASHES,
+        value("reason", _D.reason),
+        _M.body,
+    )
     .where(_ONE)
     .with_for_update(),
 )
 #: a lease that has ended is delivered by itself, so only the others are looked for
 _OWNED = and_(
     _QUEUE,
-    _LEASED,
+    LEASED,
     _M.token.between(bindparam("first", type_=_M.token.type), bindparam("last", type_=_M.token.type)),
 )
-_UNDELIVERED: Final = {"token": None, "due": now(), "deliveries": _ONE_LESS}
+_UNDELIVERED: Final = {"token": None, "due": _IN_FRONT, "deliveries": _ONE_LESS}
 RELEASE_OWNER: Final = update(MESSAGE).where(_OWNED).values(_UNDELIVERED)
 #: the same in two statements, because MariaDB would wait for the end of transactions that have enqueued
 FIND_OWNED: Final = select(_M.seq).where(_OWNED).with_for_update(skip_locked=True)
-RELEASE_OWNED: Final = _by_number(update(MESSAGE).where(one_of(_M.seq, "seqs"))).values(_UNDELIVERED)
+RELEASE_OWNED: Final = by_number(update(MESSAGE).where(one_of(_M.seq, "seqs"))).values(_UNDELIVERED)
 
 DELETE: Final = _delete(one_of(_M.seq, "seqs"))
 CLEAR: Final = delete(MESSAGE).where(_QUEUE)
@@ -156,7 +143,7 @@ def _count(*conditions: Any) -> Any:  # noqa: ANN401 - a query
 
 SIZE: Final = select(
     _count(_M.due <= now()),
-    _count(_LEASED),
+    _count(LEASED),
     _count(_M.token.is_(None), _M.due > now()),
     select(func.count())
     .select_from(DEAD_LETTER)
@@ -172,24 +159,22 @@ def size(session: Session, queue: str) -> QueueSize:
     return QueueSize(*found)
 
 
-def first(session: Session, queue: str) -> bytes | None:
-    """Return the body of the message that has been due for longest."""
-    found = session.one(FIRST, queue=queue)
-    return bytes(found[0]) if found else None
+def is_plain(message: Outgoing) -> bool:
+    """Return whether a message has neither a delay nor a queue nor a priority."""
+    return message.delay <= 0 and not message.queue and not message.priority
 
 
 def put(session: Session, queue: str, messages: Sequence[Outgoing]) -> bool:
     """Accept messages as part of a transaction; return whether any can be leased at once."""
-    ready = [(message.body,) for message in messages if message.delay <= 0]
-    session.insert(ENQUEUE, ready, queue=queue)
-    later = [(message.delay, message.body) for message in messages if message.delay > 0]
-    session.insert(ENQUEUE_LATER, later, queue=queue)
-    return bool(ready)
-
-
-def new_token(owner: int) -> int:
-    """Return a number that is unique to a lease: the owner's 31 bits and 32 random ones."""
-    return owner << 32 | int.from_bytes(os.urandom(4), "big")
+    plain = [(message.body,) for message in messages if is_plain(message)]
+    session.insert(ENQUEUE, plain, queue=queue)
+    odd = [
+        (message.queue, message.priority, max(0.0, message.delay), message.body)
+        for message in messages
+        if not is_plain(message)
+    ]
+    session.insert(ENQUEUE_ODD, odd, queue=queue)
+    return any(message.delay <= 0 for message in messages)
 
 
 def owner_number(owner: bytes) -> int:
@@ -204,37 +189,6 @@ def release_owner(session: Session, queue: str, owner: int) -> int:
         return session.run(RELEASE_OWNER, queue=queue, **tokens)
     seqs = [seq for (seq,) in session.rows(FIND_OWNED, queue=queue, **tokens)]
     return session.run(RELEASE_OWNED, seqs=seqs) if seqs else 0
-
-
-def claim(session: Session, queue: str, owner: int, limit: int, seconds: float) -> list[Delivery]:
-    """Lease messages in one statement."""
-    token = new_token(owner)
-    if session.is_postgresql:
-        rows = session.rows(CLAIM, queue=queue, limit=limit, new_token=token, seconds=seconds)
-        # a change returns its rows in any order
-        chosen = sorted(((due, seq, *rest) for due, seq, *rest in rows), key=lambda row: row[:2])
-    else:
-        chosen = [
-            (due, seq, old, body, count_of(deliveries) + 1, failures, crashes)
-            for seq, due, old, body, deliveries, failures, crashes in session.rows(
-                CHOOSE, queue=queue, limit=limit
-            )
-        ]
-        seqs = [row[1] for row in chosen]
-        if seqs:
-            session.run(MARK, seqs=seqs, new_token=token, seconds=seconds)
-    pack = RECEIPT.pack
-    return [
-        Delivery(
-            body,
-            pack(token, seq),
-            max(1, count_of(deliveries)),
-            count_of(failures),
-            count_of(crashes),
-            0.0 if old is None else epoch_seconds(due),
-        )
-        for due, seq, old, body, deliveries, failures, crashes in chosen
-    ]
 
 
 def extend(session: Session, receipts: Sequence[bytes], seconds: float) -> None:

@@ -36,8 +36,8 @@ def notify(session: Session, queue: str) -> None:
 
 
 def put_and_notify(session: Session, queue: str, new: Sequence[Outgoing]) -> None:
-    """Accept messages as part of a transaction, in one statement of PostgreSQL if none is delayed."""
-    if not session.is_postgresql or any(message.delay > 0 for message in new):
+    """Accept messages as part of a transaction, in one statement of PostgreSQL if all are plain."""
+    if not session.is_postgresql or not all(map(messages.is_plain, new)):
         if messages.put(session, queue, new):
             notify(session, queue)
         return

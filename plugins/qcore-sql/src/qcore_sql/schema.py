@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Dialect
 
 #: increased whenever the tables change; `migrations` has a step for each
-VERSION: Final = 2
+VERSION: Final = 3
 #: characters of a queue's name, of a task's name or label, and of a key of the coordination store
 _QUEUE, _NAME, _KEY = String(80), String(512), String(KEY)
+_TASK_QUEUE: Final = String(64)
 #: bytes of a message or result
 _BODY = LargeBinary().with_variant(mysql.LONGBLOB(), *MARIADB)
 #: rows that `number` of a lock is spread over, in MariaDB
@@ -69,6 +70,11 @@ def _queue() -> Column[str]:
     return Column("queue", _QUEUE, primary_key=True)
 
 
+def _task_queue(**key: Any) -> Column[str]:
+    """Return the queue that a task names; empty = the default one."""
+    return Column("task_queue", _TASK_QUEUE, nullable=False, **key or {"server_default": ""})
+
+
 #: A message that is ready, delayed or leased. `due` is when it may be leased: the time at which it was
 #: enqueued, the end of its delay, or the end of its lease if it has a token.
 MESSAGE: Final = Table(
@@ -83,8 +89,9 @@ MESSAGE: Final = Table(
     _number("failures", default=0),
     _number("crashes", default=0),
     Column("body", _BODY, nullable=False),
-    # a lease reads it from its first entry and stops at its limit
-    Index("qcore_message_due", "queue", "priority", "due", "seq"),
+    _task_queue(),
+    # a lease reads it from the first entry of a task's queue and a priority, and stops at its limit
+    Index("qcore_message_due", "queue", "task_queue", "priority", "due", "seq"),
     sqlite_autoincrement=True,
     # Each message leaves two dead rows. They are removed by their number, not by their share of the table,
     # and always from the indexes too, from whose beginning a lease reads.
@@ -106,8 +113,19 @@ DEAD_LETTER: Final = Table(
     _number("crashes"),
     Column("reason", Text, nullable=False),
     Column("body", _BODY, nullable=False),
+    _task_queue(),
     Index("qcore_dead_letter_queue", "queue", "seq"),
     sqlite_autoincrement=True,
+)
+#: Queues of tasks that have ever been named, the default one too once it has had a priority. A worker that
+#: finds a row here looks for queues and priorities. No row is deleted, because producers remember that it
+#: is there.
+TASK_QUEUE: Final = Table(
+    "qcore_task_queue",
+    METADATA,
+    _queue(),
+    _task_queue(primary_key=True),
+    Column("paused", Boolean, nullable=False),
 )
 #: ids of acknowledged messages, those of one time together; `high` is the highest of them
 ENDED: Final = Table(
@@ -260,10 +278,10 @@ def _whole(table: Table, dialect: Dialect) -> str:
     text = _text(CreateTable(table, if_not_exists=True), dialect).removesuffix("\n)")
     for index in _indexes(table):
         text += f",\n  KEY {index.name} ({', '.join(one.name for one in index.columns)})"
-    return f"{text}\n){_options(dialect)}"
+    return f"{text}\n){options(dialect)}"
 
 
-def _options(dialect: Dialect) -> str:
+def options(dialect: Dialect) -> str:
     """Return what makes texts differ by each letter and blank, which the default does not."""
     collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
     return f" ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE {collation}"

@@ -85,7 +85,7 @@ def last(session: Session, queue: str) -> int:
     return (found[0] or 0) if found else 0
 
 
-def purge(session: Session, queue: str, last: int, limit: int) -> int:
+def purge(session: Session, queue: str, *, last: int, limit: int) -> int:
     """Remove some ready and delayed messages of those up to `last`; return how many."""
     seqs = [seq for (seq,) in session.rows(UNLEASED, queue=queue, last=last, limit=limit)]
     return session.run(DELETE, seqs=seqs) if seqs else 0

@@ -101,10 +101,10 @@ def _make(connection: Connection, address: Address, texts: Texts) -> None:
         if not backend.lacks_right(exc):
             raise
         what = "create tables" if found is None else f"migrate the tables of version {found[0]}"
-        grant = ", and grant select, insert, update and delete on the tables to the user" if not found else ""
         raise BackendRejected(
-            f"the user may not {what} in {backend.name} at {address.title}; let their owner run this"
-            f" SQL{grant}:\n\n" + "".join(f"{statement};\n" for statement in statements)
+            f"the user may not {what} in {backend.name} at {address.title}; let their owner run this SQL,"
+            " and grant select, insert, update and delete on the tables to the user:\n\n"
+            + "".join(f"{statement};\n" for statement in statements)
         ) from exc
 
 

@@ -42,11 +42,7 @@ class CreateTables(Operation):
             return
         if not schema_editor.collect_sql and SCHEMA.name in connection.introspection.table_names():
             return
-        dialect: Any = dialect_of(connection.vendor)
-        if dialect.name in MARIADB:
-            # the collations differ
-            dialect.is_mariadb = connection.mysql_is_mariadb
-        for statement in statements(dialect, secrets.token_hex(16)):
+        for statement in statements(_dialect(connection), secrets.token_hex(16)):
             schema_editor.execute(statement, params=None)
 
     def database_backwards(
@@ -107,7 +103,7 @@ class MigrateTables(CreateTables):
                 if cursor.fetchone()[0] >= self.version:
                     # the tables were created by the qcore-sql of today
                     return
-        for statement in upgrades(dialect_of(connection.vendor), self.version - 1, self.version):
+        for statement in upgrades(_dialect(connection), self.version - 1, self.version):
             schema_editor.execute(statement, params=None)
 
     def database_backwards(
@@ -128,3 +124,11 @@ class MigrateTables(CreateTables):
     def migration_name_fragment(self) -> str:
         """What a generated name of a migration says."""
         return f"tables_{self.version}"
+
+
+def _dialect(connection: Any) -> Any:  # noqa: ANN401 - a connection of Django's, a dialect of SQLAlchemy
+    dialect: Any = dialect_of(connection.vendor)
+    if dialect.name in MARIADB:
+        # the collations differ
+        dialect.is_mariadb = connection.mysql_is_mariadb
+    return dialect
