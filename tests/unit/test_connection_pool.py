@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qcore import App, Config
-from qcore.errors import BackendUnavailable, UnknownKey
+from qcore.errors import BackendUnavailable, QueueMissing, UnknownKey
 from qcore.model import State, StoredResult
 from qcore.testing import inline
 from qcore_process.connection_pool import ConnectionPool
@@ -68,6 +68,29 @@ def test_one_that_is_given_back_wakes_who_waits() -> None:
         pool.give(held)
 
         assert other.result(60) is held
+
+
+def test_who_may_make_a_queue_is_given_no_connection_that_may_not() -> None:
+    """One that found no queue is closed, and leaves its place to another."""
+    connections: list[Any] = []
+
+    class Connection:
+        is_closed = False
+
+        def __init__(self, *, create: bool = False) -> None:
+            self.may_create = create
+            connections.append(self)
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    pool: ConnectionPool[Any] = ConnectionPool(Connection, 1)
+    with pytest.raises(QueueMissing), pool.connection():
+        raise QueueMissing
+
+    with pool.connection(create=True) as found:
+        assert found.may_create
+    assert [one.is_closed for one in connections] == [True, False]
 
 
 def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

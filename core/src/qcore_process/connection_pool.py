@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from qcore.errors import BackendUnavailable
+from qcore.errors import BackendUnavailable, QueueMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,10 +113,13 @@ class ConnectionPool(Generic[_T]):
         try:
             return self._make(create=create)
         except BaseException:
-            with self._returned:
-                self._made -= 1
-                self._returned.notify()
+            self._forget_one()
             raise
+
+    def _forget_one(self) -> None:
+        with self._returned:
+            self._made -= 1
+            self._returned.notify()
 
     @contextmanager
     def connection(self, *, create: bool = False) -> Iterator[_T]:
@@ -124,8 +127,15 @@ class ConnectionPool(Generic[_T]):
         connection = self.take(create=create)
         try:
             yield connection
-        finally:
+        except QueueMissing:
+            # It was made for who may not make the queue, and the next who takes one may.
+            connection.close()
+            self._forget_one()
+            raise
+        except BaseException:
             self.give(connection)
+            raise
+        self.give(connection)
 
     def close(self) -> None:
         """Close what is not lent out."""
