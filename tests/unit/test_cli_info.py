@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,13 +16,15 @@ import attrs
 import msgspec
 import pytest
 
-from qcore import App, ClusterStatus
+from qcore import App, ClusterStatus, Config
 from qcore.cli import Exit
+from qcore.cli.info import lines_of
+from qcore.cli.overview import OutboxInfo, look
 from qcore.messages.head import Head
 from qcore.messages.sealer import STATUS
-from qcore.model import Kind, Outcome, State
+from qcore.model import Kind, Outcome, Outgoing, State
 from qcore.status import Percentiles, Progress, WorkerStatus
-from tests.unit.command_line import Ended, configured, typed
+from tests.unit.command_line import KEY, Ended, configured, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,3 +243,29 @@ def test_a_broker_that_keeps_no_status_is_not_said_to_have_no_cluster(
         ended = run(verb)
         assert "keeps no status of clusters" in ended.out + ended.err, verb
         assert "start one" not in ended.out + ended.err
+
+
+def test_since_when_the_oldest_message_waits_in_the_outbox_is_said(tmp_path: Path) -> None:
+    """As a text and as JSON; an outbox that nobody has used has none."""
+    path = str(tmp_path / "outbox.db")
+    values = {"name": "told", "secret_key": KEY, "memory": {}, "outbox": "sqlite", "sqlite": {"path": path}}
+    with closing(App(Config.from_dict(values))) as app:
+        assert look(app).outbox == OutboxInfo(store="sqlite", waiting=0, oldest=None, refused=0)
+        begun = time.time()
+        job = app.enqueue("math.sqrt", 4)
+        with app.runtime.brokers.connection() as broker:
+            (leased,) = broker.lease(1, 0.0)
+        with app.runtime.outboxes.connection(create=True) as outbox:
+            outbox.enqueue([Outgoing(bytes.fromhex(job.id), leased.body)])
+
+        found = look(app)
+
+    assert found.outbox is not None
+    assert found.outbox.oldest is not None
+    # of a message milliseconds are known
+    assert 0.0 <= found.outbox.oldest <= time.time() - begun + 0.001
+    assert found.record()["outbox"] == {
+        "store": "sqlite", "waiting": 1, "oldest": found.outbox.oldest, "refused": 0,
+    }  # fmt: skip
+    (line,) = [one for one in lines_of(found) if one.startswith("outbox")]
+    assert re.fullmatch(r"outbox +sqlite: 1 task to be moved to the broker, the oldest for .+", line)

@@ -18,7 +18,7 @@ from qcore.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qcore.cli.overview import QueueOverview
+    from qcore.cli.overview import OutboxInfo, QueueOverview
     from qcore.cli.session import Session
     from qcore.status import ClusterStatus, WorkerStatus
     from qcore_queues.view import QueueInfo
@@ -103,6 +103,8 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
     yield "messages", ", ".join(sizes)
     if len(found.queues) > 1 or any(one.paused for one in found.queues):
         yield "queues", ", ".join(map(_queue, found.queues))
+    if found.outbox is not None:
+        yield "outbox", outbox_text(found.outbox)
     yield "results", ", ".join(results)
     if found.interrupted:
         text = "compare with what they act on, and enqueue them again where it is not done"
@@ -116,6 +118,13 @@ def _rows(found: QueueOverview) -> Iterator[tuple[str, str]]:
 def _queue(one: QueueInfo) -> str:
     oldest = "" if one.oldest is None else f", oldest {span(one.oldest)}"
     return f"{one.name} {one.ready:,} ready{oldest}{' (paused)' if one.paused else ''}"
+
+
+def outbox_text(one: OutboxInfo) -> str:
+    """Return how many messages an outbox has, and since when the oldest waits."""
+    oldest = "" if one.oldest is None else f", the oldest for {span(one.oldest)}"
+    refused = f", {one.refused:,} refused by the broker" if one.refused else ""
+    return f"{one.store}: {counted(one.waiting, 'task')} to be moved to the broker{oldest}{refused}"
 
 
 def _size(count: int | None, state: str) -> str:

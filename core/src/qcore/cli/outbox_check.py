@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from qcore.cli.check_result import CheckResult, Verdict
+from qcore.cli.info import outbox_text
+from qcore.cli.overview import outbox_info
 from qcore.wording import counted
 
 if TYPE_CHECKING:
@@ -14,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def outbox(session: Session) -> Iterator[str | CheckResult]:
-    """Count what waits in the outbox, where there is one."""
-    name = session.config.outbox
-    if name is None:
+    """Count what waits in the outbox, where there is one, and say for how long."""
+    if session.config.outbox is None:
         return
     with session.runtime.outboxes.connection() as found:
         size = found.size()
     if size.dead_letters:
         text = f"{counted(size.dead_letters, 'task')} refused by the broker; the log of the clusters says why"
         yield CheckResult(Verdict.FAIL, "outbox", text)
-    waiting = size.ready + (size.leased or 0)
-    text = f"{name}: {counted(waiting, 'task')} to be moved to the broker"
-    yield CheckResult(Verdict.WARN if waiting else Verdict.OK, "outbox", text)
+    info = outbox_info(session.runtime)
+    if info is not None:
+        verdict = Verdict.WARN if info.waiting else Verdict.OK
+        yield CheckResult(verdict, "outbox", outbox_text(attrs.evolve(info, refused=0)))

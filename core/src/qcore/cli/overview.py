@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from qcore.begun import BEGUN, read_result
-from qcore.errors import EnvelopeError, NotSupported
+from qcore.errors import EnvelopeError, NotSupported, QueueMissing
 from qcore.messages.sealer import STATUS
 from qcore.model import QueueSize, State
 from qcore.status import ClusterStatus, WorkerStatus
@@ -29,6 +29,20 @@ if TYPE_CHECKING:
 EXAMINED: Final = 100
 
 _decode = msgspec.json.Decoder(ClusterStatus).decode
+
+
+@attrs.frozen(kw_only=True)
+class OutboxInfo:
+    """What the outbox has that is not moved to the broker yet."""
+
+    #: where it is
+    store: str
+    #: messages that are to be moved
+    waiting: int
+    #: seconds since the oldest of them that nobody moves at this moment was enqueued; None = there is none
+    oldest: float | None
+    #: messages that the broker has refused
+    refused: int
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +68,8 @@ class QueueOverview:
     interrupted: int = 0
     #: the queues that have messages or are paused
     queues: tuple[QueueInfo, ...] = ()
+    #: None = there is no outbox
+    outbox: OutboxInfo | None = None
 
     @property
     def takeable(self) -> int:
@@ -96,6 +112,7 @@ class QueueOverview:
             "queue": msgspec.to_builtins(self.queue),
             "paused": self.paused,
             "queues": [attrs.asdict(one) for one in self.queues],
+            "outbox": None if self.outbox is None else attrs.asdict(self.outbox),
             "results": {state.name.lower(): self.results.get(state, 0) for state in reversed(State)},
             "interrupted": self.interrupted,
             "failures_examined": min(EXAMINED, self.results.get(State.FAILED, 0)),
@@ -122,7 +139,26 @@ def look(app: App) -> QueueOverview:
             paused=paused(app, clusters),
             interrupted=_interrupted(runtime, store),
             queues=tuple(queue_infos(runtime, broker)),
+            outbox=outbox_info(runtime),
         )
+
+
+def outbox_info(runtime: Runtime) -> OutboxInfo | None:
+    """Look into the outbox; return None if there is none."""
+    store = runtime.config.outbox
+    if store is None:
+        return None
+    try:
+        with runtime.outboxes.connection() as outbox:
+            size, queues = outbox.size(), queue_infos(runtime, outbox)
+    except QueueMissing:
+        # it is made by the first message
+        return OutboxInfo(store=store, waiting=0, oldest=None, refused=0)
+    ages = [one.oldest for one in queues if one.oldest is not None]
+    waiting = size.ready + (size.leased or 0)
+    return OutboxInfo(
+        store=store, waiting=waiting, oldest=max(ages, default=None), refused=size.dead_letters or 0
+    )
 
 
 def _interrupted(runtime: Runtime, store: ResultStore) -> int:
