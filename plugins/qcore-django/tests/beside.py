@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from once import made_once
 
 HERE = Path(__file__).parent
 
@@ -37,4 +38,11 @@ def said(script: str, *arguments: object, **env: str) -> Any:
 def both(script: str, names: tuple[str, str], factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return what a program says of Django-Q, and what it says of this package."""
     need()
-    return [said(script, name, factory.mktemp("site")) for name in names]
+
+    def ask(folder: Path) -> None:
+        for name in names:
+            (folder / name).mkdir()
+            (folder / f"{name}.json").write_text(json.dumps(said(script, name, folder / name)))
+
+    folder = made_once(factory, script.removesuffix(".py"), ask)
+    return [json.loads((folder / f"{name}.json").read_text()) for name in names]

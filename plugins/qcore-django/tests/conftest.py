@@ -19,6 +19,7 @@ from django.conf import settings
 from qcore.wording import typed
 
 from . import site_files
+from .once import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +79,25 @@ def own_time_zone() -> Iterator[None]:
     time.tzset()
 
 
+#: what manage.py does, for several commands
+EACH = """
+import contextlib, io, json, os
+from django.core.management import execute_from_command_line
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+found = []
+for one in commands:
+    said, code = io.StringIO(), 0
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            execute_from_command_line(["manage.py", *one])
+        except SystemExit as exc:
+            code = int(exc.code or 0)
+    found.append((code, said.getvalue()))
+print(json.dumps(found))
+"""
+
+
 class Site:
     """A site made by `startproject`, and the processes of it that a test starts."""
 
@@ -103,6 +123,15 @@ class Site:
         )
         assert code is None or done.returncode == code, done.stdout
         return done.stdout
+
+    def manage_each(self, *commands: str, **env: str) -> list[tuple[int, str]]:
+        """Run several commands of manage.py in one process; return the exit code and the output of each."""
+        text = f"commands = {[one.split() for one in commands]!r}\n{EACH}"
+        done = subprocess.run(
+            [sys.executable, "-c", text], cwd=self.folder, env=self.env | env, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+        return [(code, said) for code, said in json.loads(done.stdout)]
 
     def ask(self, program: str) -> Any:
         """Run a program in the site and return what it says is `answer`."""
@@ -139,7 +168,11 @@ class Site:
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a site with an app, a model and its table, once for all tests."""
-    folder = tmp_path_factory.mktemp("site")
+    return made_once(tmp_path_factory, "django-site", start_site)
+
+
+def start_site(folder: Path) -> None:
+    """Start a project in a folder, with an app."""
     start = [sys.executable, "-m", "django", "startproject", "mysite", str(folder)]
     subprocess.run(start, check=True, timeout=60)
     for name, text in site_files.FILES.items():
@@ -149,7 +182,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "mysite" / "settings.py").open("a") as file:
         file.write(site_files.SETTINGS)
     Site(folder).manage("migrate", "shop", "-v", "0")
-    return folder
 
 
 @pytest.fixture

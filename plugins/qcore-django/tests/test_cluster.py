@@ -71,11 +71,11 @@ def test_what_hinders_a_cluster_is_said(site: Site) -> None:
     with (site.folder / "mysite" / "settings.py").open("a") as file:
         file.write("import os\nQ_CLUSTER['workers'] = os.environ.get('WORKERS', 1)\n")
 
-    wrong = site.manage("qcluster", code=78, WORKERS="many")
+    (code, wrong), (failed, told) = site.manage_each("qcluster", "qcore doctor", WORKERS="many")
 
+    assert (code, failed) == (78, 1)
     assert "workers: got 'many'" in wrong
     assert "Traceback" not in wrong
-    told = site.manage("qcore", "doctor", code=1, WORKERS="many")
     assert "ok    plugins" in told
     assert "fail  configuration" in told
     (site.folder / "shop" / "tasks.py").write_text("import os\n1 / 0\n")
@@ -87,16 +87,21 @@ def test_what_hinders_a_cluster_is_said(site: Site) -> None:
 
 def test_the_commands_show_the_queue(site: Site) -> None:
     """They are those of qcore, with its exit codes."""
-    site.manage("qcore", "enqueue", "shop.tasks.nightly")
-    assert "clusters of queue 'site': none" in site.manage("qinfo", "--ids", code=1)
-    shown = site.manage("qinfo", "--config")
+    (sent, _), (none, ids), (_, shown), (_, info), (_, watched), (_, doctor), (unknown, fly), (_, index) = (
+        site.manage_each(
+            "qcore enqueue shop.tasks.nightly", "qinfo --ids", "qinfo --config", "qcore info",
+            "qmonitor --run-once", "qcore doctor", "qcore fly", "qcore",
+        )
+    )  # fmt: skip
+
+    assert (sent, none, unknown) == (0, 1, 2)
+    assert "clusters of queue 'site': none" in ids
     assert "1 ready" in shown
     assert "save_limit = 250" in shown
     assert "django-insecure" not in shown
-    assert site.manage("qcore", "info").splitlines()[:3] == shown.splitlines()[:3]
-    watched = site.manage("qmonitor", "--run-once")
+    assert info.splitlines()[:3] == shown.splitlines()[:3]
     assert watched.splitlines()[:3] == shown.splitlines()[:3]
-    assert "holds the key" not in site.manage("qcore", "doctor")
-    assert "no command 'fly'" in site.manage("qcore", "fly", code=2)
-    assert "dead-letters" in site.manage("qcore")
+    assert "holds the key" not in doctor
+    assert "no command 'fly'" in fly
+    assert "dead-letters" in index
     assert "clusters  none; start one with: manage.py qcluster\n" in shown

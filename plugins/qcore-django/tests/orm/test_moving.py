@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import override_settings
 from django.utils import timezone
+from once import made_once
 
 from qcore.messages.head import read_head
 from qcore.messages.workflow import read_workflow
@@ -38,12 +40,18 @@ HERE = Path(__file__).parent
 def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Return a database that django-q2 has filled, and what it says of it."""
     beside.need()
-    path = tmp_path_factory.mktemp("old") / "old.db"
+    folder = made_once(tmp_path_factory, "django-q-data", fill)
+    return folder / "old.db", json.loads((folder / "said.json").read_text())
+
+
+def fill(folder: Path) -> None:
+    """Have django-q2 fill a database."""
+    path = folder / "old.db"
     printed = beside.said("orm/old_site.py", path, PYTHONPATH=str(HERE.parent))
+    (folder / "said.json").write_text(json.dumps(printed))
     entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
     with added(entry) as alias:
         create_tables(alias)
-    return path, printed
 
 
 @attrs.frozen
