@@ -124,6 +124,21 @@ def test_a_queue_that_no_cluster_runs_is_told(app: App, run: Callable[..., Ended
     assert examine(session, 0.0) == []
 
 
+def test_a_run_names_its_queues_on_the_command_line(
+    run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One, several in their order, or weights, as the environment variable has them."""
+    served: list[object] = []
+    monkeypatch.setattr("qcore.cli.run.serve", lambda config, *_: served.append(config.queues))
+
+    for text in ("mail", "mail, default", '{"mail": 3, "default": 1}'):
+        assert run("run", "--queues", text).code == Exit.OK
+    refused = run("run", "--queues", "mail,a b")
+
+    assert served == [("mail",), ("mail", "default"), {"mail": 3, "default": 1}]
+    assert (refused.code, "'a b' is not one" in refused.err) == (Exit.USAGE, True)
+
+
 def test_a_broker_with_one_queue_says_so() -> None:
     """It lists that one, and refuses what is asked of others."""
     app = App(Config.from_dict({"broker_class": "tests.unit.test_routes.OneQueue", "secret_key": "k" * 40}))

@@ -29,6 +29,7 @@ from qcore.supervision.importer import ImportFailed, import_apart
 from qcore.supervision.supervisor import Supervisor
 from qcore.user_modules import import_user_module
 from qcore_logs import setup
+from qcore_settings.rules import EnvText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,9 @@ _log = logging.getLogger("qcore.cluster")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that run tasks.")
 @click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Plain functions at once in each.")
 @click.option("--coroutines", type=click.IntRange(1, MOST_COROUTINES), help="Async tasks at once in each.")
-@click.option("--queues", metavar="QUEUE,...", help="Queues whose tasks it runs, the first one first.")
+@click.option(
+    "--queues", type=EnvText, metavar="QUEUE,...", help="Queues whose tasks it runs, the first one first."
+)
 @click.option("--label", help="Name of the cluster in logs and monitors.")
 @click.option("--log-level", help="Lowest level that is logged.")
 @click.option("--log-format", help="text, or json: one object a line.")
