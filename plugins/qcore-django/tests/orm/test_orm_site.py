@@ -184,7 +184,9 @@ class Committed(TransactionTestCase):
 """
 
 
-@pytest.mark.parametrize("server", ["sqlite", "postgresql18"], indirect=True)
+@pytest.mark.parametrize(
+    "server", [pytest.param("sqlite", marks=pytest.mark.further), "postgresql18"], indirect=True
+)
 def test_the_tests_of_a_site_use_its_test_database(orm_site: Any) -> None:
     """What a TestCase has enqueued is gone after it, and the database can be dropped in the end."""
     (orm_site.folder / "shop" / "tests.py").write_text(TESTS)
