@@ -20,6 +20,7 @@ from qcore.settle import Rules
 from qcore.tasks.plan import Planner, TaskPlan
 from qcore.tasks.run_hooks import RunHooks
 from qcore_at_once.awaited import Awaiter
+from qcore_at_once.demand import Demand
 from qcore_at_once.sharing import AtOnce
 from qcore_at_once.threaded import TaskThread, ThreadExecutor, ThreadRun
 from qcore_loop.loop_thread import LoopThread
@@ -166,3 +167,27 @@ def test_a_loop_that_is_not_installed_is_told_before_workers_are_forked(
 
     with pytest.raises(ConfigError, match=r"event_loop: 'uvloop' is not installed; .*\[uvloop\]"):
         AtOnce().preload(config)
+
+
+def test_what_was_leased_too_early_keeps_no_place_empty() -> None:
+    """Where all places were taken as it was released, each that is free later is filled at once."""
+    demand = Demand(many_threads=False)
+    for _ in range(200):
+        demand.saw(is_async=True)
+        demand.ran(100_000_000)
+    assert demand.wanted(100, 1, 0, 0) > 100
+
+    demand.released(0, 1)
+
+    assert demand.wanted(100, 1, 0, 0) == 100
+
+
+def test_what_is_for_another_worker_is_not_leased_again_at_once() -> None:
+    """It was released while there was room for tasks of the other kind."""
+    demand = Demand(many_threads=False)
+    for _ in range(200):
+        demand.saw(is_async=True)
+
+    demand.released(50, 0)
+
+    assert demand.wanted(50, 0, 1, 0) == 0

@@ -9,7 +9,7 @@ from typing import Final
 AHEAD: Final = 128
 #: Seconds of work that may wait in this worker, so that no place stays empty during a round trip.
 _BUFFER: Final = 0.005
-#: Seconds until this worker leases again after it has released what could not begin.
+#: Seconds for which this worker leases less after it has released what could not begin.
 _REST: Final = 0.25
 #: How much the newest run counts in an average.
 _WEIGHT: Final = 0.1
@@ -23,8 +23,8 @@ class Demand:
     def __init__(self, *, many_threads: bool) -> None:
         self._average = 1.0
         self._async_part = 0.0 if many_threads else 1.0
-        #: monotonic seconds until nothing is leased
-        self._rest_until = 0.0
+        #: monotonic seconds until nothing is leased, and until no more is leased than can begin
+        self._rest_until = self._exact_until = 0.0
 
     def saw(self, *, is_async: bool) -> None:
         """Take in that a message was leased."""
@@ -34,9 +34,16 @@ class Demand:
         """Take in that a task has run."""
         self._average += (nanoseconds / 1e9 - self._average) * _WEIGHT
 
-    def rest(self) -> None:
-        """Lease nothing for a moment: what was released is for another worker."""
-        self._rest_until = time.monotonic() + _REST
+    def released(self, coroutines: int, threads: int) -> None:
+        """Take in that messages were released which could not begin, while so many places were free.
+
+        For a moment this worker leases no more than can begin. It leases nothing if it had places, for
+        tasks of the other kind: it would get the same messages again, and they are for another worker.
+        """
+        until = time.monotonic() + _REST
+        if round(self._room(coroutines, threads)):
+            self._rest_until = until
+        self._exact_until = until
 
     def wanted(self, coroutines: int, threads: int, running: int, held: int) -> int:
         """Return how many messages to lease.
@@ -48,10 +55,14 @@ class Demand:
             held: messages that wait for a place.
 
         """
-        if time.monotonic() < self._rest_until:
+        now = time.monotonic()
+        if now < self._rest_until:
             return 0
-        part = self._async_part
-        room = coroutines * part + threads * (1 - part)
-        ahead = (room + running) * _BUFFER / max(self._average, _LEAST)
+        room = self._room(coroutines, threads)
+        ahead = (room + running) * _BUFFER / max(self._average, _LEAST) if now >= self._exact_until else 0.0
         found = round(room) + min(int(ahead), AHEAD) - held
         return 1 if found <= 0 < room and not held else max(0, found)
+
+    def _room(self, coroutines: int, threads: int) -> float:
+        """Return how many messages may begin, as far as is known what they are."""
+        return coroutines * self._async_part + threads * (1 - self._async_part)

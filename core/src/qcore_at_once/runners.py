@@ -179,6 +179,11 @@ class Runners:
         """How many more plain functions may begin."""
         return self._threads.room
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many more coroutines and plain functions may begin."""
+        return self.room_for_coroutines, self.room_for_threads
+
     def begin(self, one: CellRun) -> Outcome | None:
         """Have a task begin, a coroutine with `start_coroutines`; return how it ended if it cannot."""
         if not one.message.plan.is_async:

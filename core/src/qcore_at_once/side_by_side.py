@@ -97,8 +97,9 @@ class SideBySide:
                     left = [*self._alone, *self._held]
                     self._batch.events.waited = left[0].waited if left else 0.0
                     return [one.message for one in left]
-            self._take_news()
             self._release_waiting()
+            self._take_news()
+            self._begin_held()  # so that they run while this thread settles
             if self._can_lease() or self._ledger.is_due or not (self._runs or self._ledger.is_empty):
                 self._settle()
             self._send_scout()
@@ -194,7 +195,7 @@ class SideBySide:
         now = time.monotonic_ns()
         if self._held and now - self._held[0].held_at > _LONG and self._batch.redelivers:
             self._release_all()
-            self._demand.rest()
+            self._demand.released(*self._runners.room)
 
     def _release_all(self) -> None:
         released = [*self._held, *(self._alone if self._home.stopping else ())]
@@ -279,8 +280,8 @@ class SideBySide:
         if not self._runs and self._held:
             # They go on without cells.
             return 0
-        runners, running, held = self._runners, len(self._runs), len(self._held)
-        wanted = self._demand.wanted(runners.room_for_coroutines, runners.room_for_threads, running, held)
+        running, held = len(self._runs), len(self._held)
+        wanted = self._demand.wanted(*self._runners.room, running, held)
         return self._home.limit(min(wanted, len(self._free)), running + held)
 
     def _settle(self, limit: int | None = None) -> None:
