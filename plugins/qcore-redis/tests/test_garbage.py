@@ -7,6 +7,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from qcore import App, Cluster, Config, State
 from qcore.coordination import BarrierMember
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, StoredResult, StoredSchedule
+from qcore_queues.order import QueueOrder
 from qcore_redis import RedisBroker, RedisResults, RedisSchedules, RedisSettings
 from qcore_redis.coordination import make_coordination
 from qcore_testing.store_writer import check_a_writer_without_a_key_changes_nothing
@@ -62,13 +64,20 @@ def garbage_of_a_queue(client: Any, prefix: bytes) -> None:
         client.zadd(prefix + b"xz", {junk: 7})
         client.hset(prefix + b"x", b"9" + junk, junk)
         client.rpush(prefix + b"l:" + junk, junk, b"\1", b"")
+        client.lpush(prefix + b"q", b"\x08\x6a\x04mail" + junk, b"\x08\xff\x04mail" + junk)
+        client.rpush(prefix + b"q:5:mail", junk)
+        client.zadd(prefix + b"qs", {junk: 1, b"5:mail": -5, b"3:" + junk: -3})
+        client.zadd(prefix + b"qs:mail", {junk: 1})
+        client.hset(prefix + b"qp", b"no queue" + junk, junk)
         client.zadd(prefix + b"l", {junk: 1, b"string" + junk: float("-inf")})
         client.set(prefix + b"l:string" + junk, b"no list")
         client.hset(prefix + b"t", junk, b"no number")
     client.set(prefix + b"n", b"no number")
     client.set(prefix + b"k", b"no number")
-    for name in (b"y", b"f", b"w"):
-        client.hset(prefix + name, b"of", b"another kind")
+    for name in (b"y", b"f", b"w", b"qw", b"qh", b"q:7:mail"):
+        # in one step, because workers write some of them
+        with client.pipeline() as pipe:
+            pipe.delete(prefix + name).hset(prefix + name, b"of", b"another kind").execute()
 
 
 def test_good_messages_run_beside_garbage(own: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +117,7 @@ _HEADS: Final = [
     *(b"", b"\0", b"\1", b"\2", b"\3", b"\4", b"1", b"2", b"3", b"1", b"99", b"-1", b"inf", b"9" * 30, ID),
     b"\1" + bytes(20),
     b"\3" + bytes(20),
+    *(b"5:mail", b"0:", b"-7:mail", b"mail", b"\x08\x6a\x04mail", b"\x08\x65\0\0", b"\x08\x6a\x04mail\2"),
     *(struct.pack(">d", number) for number in (time.time() + 3600, float("nan"), float("inf"))),
     struct.pack(">dd", 1.0, 0.0) + ID,
     *(
@@ -124,10 +134,24 @@ scores = st.one_of(
 )
 #: all that is under a fixed name and examples of what is not, by the kind that belongs there
 _OWN: Final = {
-    "list": [b"q", b"s", b"l:token"],
-    "zset": [b"l", b"d", b"xz", b"f", b"y", b"e", b"cz", b"g:group", b"p:limit", b"po:limit", b"vh:rate"],
-    "hash": [b"t", b"x", b"r", b"c", b"ch", b"u", b"z:flow"],
-    "string": [b"n", b"k", b"w", b"b:body", b"v:rate", b"m:mark"],
+    "list": [b"q", b"s", b"l:token", b"q:5:mail", b"qw"],
+    "zset": [
+        b"qs",
+        b"qs:mail",
+        b"l",
+        b"d",
+        b"xz",
+        b"f",
+        b"y",
+        b"e",
+        b"cz",
+        b"g:group",
+        b"p:limit",
+        b"po:limit",
+        b"vh:rate",
+    ],
+    "hash": [b"qp", b"t", b"x", b"r", b"c", b"ch", b"u", b"z:flow"],
+    "string": [b"qh", b"n", b"k", b"w", b"b:body", b"v:rate", b"m:mark"],
     "set": [b"w:" + ID],
 }
 _FILLINGS: Final = {
@@ -165,7 +189,7 @@ def fill(client: Any, key: bytes, kind: str, values: list[Any]) -> None:
 
 
 def everything(
-    broker: RedisBroker, store: RedisResults, schedules: RedisSchedules
+    broker: RedisBroker, store: RedisResults, schedules: RedisSchedules, ordered: RedisBroker
 ) -> list[Callable[[], object]]:
     """Return all that reads what lies there."""
     notes = make_coordination(Settings(name="q", beside=store))
@@ -210,6 +234,19 @@ def everything(
         lambda: notes.join_barrier([BarrierMember("flow", 0, b"came")], 60.0),
         lambda: notes.barrier_members("flow"),
         lambda: notes.delete_barriers(["flow"]),
+        broker.queues,
+        broker.peek,
+        broker.key_ids,
+        lambda: broker.find_messages([ID]),
+        lambda: [one.delay for one in broker.waiting(5) or ()],
+        lambda: broker.waiting(5, "mail"),
+        lambda: broker.pause_queue("mail", paused=True),
+        lambda: broker.is_queue_paused("mail"),
+        lambda: broker.move_queue("mail", ""),
+        lambda: broker.move_queue("", "mail"),
+        lambda: broker.purge_queue("mail"),
+        lambda: broker.enqueue([Outgoing(os.urandom(16), b"routed", 0.0, "mail", 5)]),
+        lambda: ordered.settle([Settlement(one.receipt, Action.RELEASE) for one in ordered.lease(5, 0.0)]),
     ]
 
 
@@ -226,7 +263,7 @@ def outcome(broker: RedisBroker) -> None:
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(lying, min_size=1, max_size=10), st.permutations(range(36)))
+@given(st.lists(lying, min_size=1, max_size=10), st.permutations(range(49)))
 def test_nothing_that_lies_there_is_an_error(
     any_server: Any, there: list[tuple[bytes, str, list[Any]]], order: list[int]
 ) -> None:
@@ -241,12 +278,15 @@ def test_nothing_that_lies_there_is_an_error(
         name="q", sections={"redis": RedisSettings(unix_socket_path=any_server.path, db=7)}, owner=b"owner"
     )
     broker, store, schedules = RedisBroker(made), RedisResults(made), RedisSchedules(made)
-    steps = everything(broker, store, schedules)
+    ordered = RedisBroker(attrs.evolve(made, queues=QueueOrder(["mail", "default"])))
+    steps = everything(broker, store, schedules, ordered)
     assert len(steps) == len(order)
     for number in order:
         steps[number]()
+    # what anybody has paused is paused
+    broker.pause_queue("", paused=False)
     outcome(broker)
-    for one in (broker, store, schedules):
+    for one in (broker, store, schedules, ordered):
         one.close()
 
 

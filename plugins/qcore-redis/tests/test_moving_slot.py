@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PREFIX: Final = b"{qcore:q}:"
 SLOT: Final = binascii.crc_hqx(b"qcore:q", 0) % 16384
 #: files that are parts of scripts and none of their own
-PARTS: Final = {"prelude", "put", "leases", "results", "schedules", "ended"}
+PARTS: Final = {"prelude", "put", "leases", "results", "schedules", "ended", "streams", "looking"}
 SCRIPTS: Final = sorted(
     {path.stem for path in (Path(qcore_redis.__file__).parent / "lua").glob("*.lua")} - PARTS
 )
@@ -103,6 +103,9 @@ def populate(nodes: Any) -> Held:
     (schedule,) = schedules.claim_due(time.time(), 1, 600.0)
     broker.publish_status("one", b"status", 600.0)
     assert broker.remove_messages([]) == []
+    routed = [Outgoing(os.urandom(16), body, 0.0, "mail", 5) for body in (b"routed", LARGE)]
+    broker.enqueue([*routed, Outgoing(os.urandom(16), b"late", 600.0, "mail", 5)])
+    broker.pause_queue("paused", paused=True)
     client = nodes.clients[0]
     client.set(PREFIX + b"k", 3, ex=600)
     client.pexpire(PREFIX + b"a:waiter", 600_000)
@@ -119,7 +122,8 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
     token, ids = state.receipts[0][:-2], [one.id for one in state.results]
     fresh = [codec.token(b"owner", b"process!", number) for number in (1, 2)]
     saved, told = records.words([result(one, "group") for one in State] + state.results)
-    put = list(codec.words([message(b"now"), message(b"later", 60.0), message(LARGE)]))
+    routed = Outgoing(os.urandom(16), b"routed", 0.0, "other", -5)
+    put = list(codec.words([message(b"now"), message(b"later", 60.0), message(LARGE), routed]))
     settled = [
         Settlement(state.receipts[1], Action.ACK, id=os.urandom(16)),
         Settlement(state.receipts[2], Action.RETRY, delay=5.0, failures=1),
@@ -141,8 +145,8 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
         "counts": (("counts",), [time.time()]),
         "enqueue": (("put", "enqueue"), put),
         "exchange": (
-            ("put", "leases", "results", "ended", "exchange"),
-            [5, fresh[0], 60_000, 1, 0, saved, 3, count, 1, *told, *put, *leases, *remembered],
+            ("put", "leases", "results", "ended", "streams", "exchange"),
+            [5, fresh[0], 60_000, 1, 0, saved, 4, count, 1, "*", *told, *put, *leases, *remembered],
         ),
         "extend": (("extend",), [90_000, token]),
         "find": (("find",), [10_000, bytes(16), os.urandom(16)]),
@@ -166,7 +170,12 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
         "schedule_claim": (("schedules", "schedule_claim"), [repr(time.time() + 999), 5, time.time() + 2000]),
         "schedule_fire": (("put", "schedules", "schedule_fire"), [name, b"later", name, value, 1, *put]),
         "schedule_remove": (("schedules", "schedule_remove"), [name]),
-        "peek": (("peek",), []),
+        "peek": (("looking", "peek"), []),
+        "queues": (("looking", "queues"), []),
+        "queue_delays": (("queue_delays",), [0, 10]),
+        "waiting": (("looking", "waiting"), [10, "*"]),
+        "pause": (("pause",), ["mail", 1]),
+        "move_queue": (("leases", "move_queue"), ["mail", "=other", -1, 10]),
         "size": (("size",), []),
         "statuses": (("statuses",), []),
         "clear_group": (("results", "clear_group"), ["group", 10]),
@@ -181,7 +190,9 @@ def test_each_script_is_tried(nodes: Any, populated: Held) -> None:
     kinds = {key[len(PREFIX) :].split(b":")[0] for key in populated.keys}
 
     assert SCRIPTS == sorted(calls(populated))
-    assert kinds == set(b"q l t d b n x xz r s f y e g w a p po v vh z m c cz ch u k o on oh".split())
+    assert kinds == set(
+        b"q l t d b n x xz r s f y e g w a p po v vh z m c cz ch u k o on oh qs qp qw qh".split()
+    )
 
 
 @pytest.fixture(scope="module")

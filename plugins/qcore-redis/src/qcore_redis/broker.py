@@ -8,34 +8,35 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError
-from qcore.interfaces import Broker, Capabilities
-from qcore.model import Delivery, QueueSize
-from qcore_redis import codec, dead_letters, key_ids, leased, records, removal
+from qcore.interfaces import Capabilities
+from qcore_redis import codec, leased, records, routes
 from qcore_redis.client import SHORTEST, Client
-from qcore_redis.description import description
 from qcore_redis.ended import Ended
 from qcore_redis.error_mapping import ClusterChanging, WrongType
 from qcore_redis.results import RedisResults
 from qcore_redis.scripts import script
 from qcore_redis.settlements import words as settlement_words
+from qcore_redis.upkeep import BULK, Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from qcore.interfaces import ResultStore, Settings
-    from qcore.model import DeadLetter, Outgoing, Settlement, StoredResult
+    from qcore.model import Delivery, Outgoing, Settlement, StoredResult
 
 _log = logging.getLogger("qcore_redis.broker")
 
-#: messages in one call at most: what Lua can unpack, with room to spare
-BULK: Final = 1000
 #: seconds between looks for what is due or ended, while there is other work
 SWEEP: Final = 0.1
 #: seconds of one wait in the server; bounds how late the end of another's lease is noticed
 LONGEST: Final = 5.0
+#: what the script of one queue returns where there are other ones
+_OTHERS: Final = -1
+#: seconds from then on in which it is not asked again
+_SEVERAL: Final = 1.0
 
 
-class RedisBroker(Broker):
+class RedisBroker(Upkeep):
     """A queue in Redis or Valkey, for any number of machines."""
 
     def __init__(self, settings: Settings) -> None:
@@ -45,6 +46,12 @@ class RedisBroker(Broker):
         self._lasts = max(1, round(settings.retry * 1000))
         self._longest = min(LONGEST, max(1.0, settings.retry / 4))
         self._owner = settings.owner
+        #: None = all queues
+        self._order = settings.queues
+        #: monotonic seconds; until then it is known that there are several queues, or priorities
+        self._several_until = 0.0
+        #: where the script told to wait: not at the default queue
+        self._apart = False
         self._process = os.urandom(8)
         self._number = 0
         self._sweep_at = 0.0
@@ -66,11 +73,14 @@ class RedisBroker(Broker):
             cluster_status=True,
             remove_messages=True,
             remembers_ended=True,
+            queues=True,
             transaction_domain=backend,
         )
         # all that a script defines costs, at each run
         self._commit_script = script("leases", "results", "ended", "exchange")
         self._commit_then = script("put", "leases", "results", "ended", "exchange")
+        self._commit_several = script("leases", "results", "ended", "streams", "exchange")
+        self._commit_several_then = script("put", "leases", "results", "ended", "streams", "exchange")
 
     # -- putting in -------------------------------------------------------------------------
 
@@ -78,7 +88,7 @@ class RedisBroker(Broker):
         """Accept messages: one command, whatever their number."""
         bodies = []
         for message in messages:
-            if message.delay > 0 or len(message.body) > codec.LARGE:
+            if message.delay > 0 or len(message.body) > codec.LARGE or message.queue or message.priority:
                 self._enqueue_odd(messages)
                 return
             bodies.append(b"\0" + message.body)
@@ -98,9 +108,10 @@ class RedisBroker(Broker):
         if limit <= 0:
             return ()
         deadline = time.monotonic() + wait
+        order = self._next_order()
         while True:
             left = max(0.0, deadline - time.monotonic())
-            found = self._turn((), (), limit, min(left, self._link.longest(self._longest)))
+            found = self._turn((), (), limit, min(left, self._link.longest(self._longest)), order=order)
             if isinstance(found, int):
                 found = self._wait(found) if found > 0 and left > 0 else []
             if found:
@@ -134,10 +145,11 @@ class RedisBroker(Broker):
             results = ()
         if not (results or then or settlements or limit):
             return ()
-        found = self._turn(results, settlements, limit, 0.0, then)
+        order = self._next_order() if limit else routes.ALL
+        found = self._turn(results, settlements, limit, 0.0, then, order=order)
         while isinstance(found, list) and not found and limit:
             # only a nudge was there
-            found = self._turn((), (), limit, 0.0)
+            found = self._turn((), (), limit, 0.0, order=order)
         return () if isinstance(found, int) else found
 
     def _turn(
@@ -147,6 +159,8 @@ class RedisBroker(Broker):
         limit: int,
         wait: float,
         then: Sequence[Outgoing] = (),
+        *,
+        order: bytes = routes.ALL,
     ) -> list[Delivery] | int:
         """Run the one script; return what was taken or the milliseconds to wait."""
         self._give_up_unknown()
@@ -163,17 +177,37 @@ class RedisBroker(Broker):
         asks = int(self._ended is not None)
         if token:
             self._unknown_outcome.append(token)
+        several = limit > 0 and (self._order is not None or now < self._several_until)
+        queues = (order,) if several else ()
         if then:
-            words = (*head, saved, len(then), count, asks, *packed, *codec.words(then), *leases, *ended)
-            reply = self._link.run(self._commit_then, *words, unknown_outcome=codec.UNKNOWN_OUTCOME)
+            run = self._commit_several_then if several else self._commit_then
+            words = (
+                *head,
+                saved,
+                len(then),
+                count,
+                asks,
+                *queues,
+                *packed,
+                *codec.words(then),
+                *leases,
+                *ended,
+            )
+            reply = self._link.run(run, *words, unknown_outcome=codec.UNKNOWN_OUTCOME)
         else:
-            words = (*head, saved, 0, count, asks, *packed, *leases, *ended)
-            reply = self._link.run(self._commit_script, *words)
-        if isinstance(reply, int):
-            if token and reply <= 0:
+            run = self._commit_several if several else self._commit_script
+            words = (*head, saved, 0, count, asks, *queues, *packed, *leases, *ended)
+            reply = self._link.run(run, *words)
+        if isinstance(reply, (int, bytes)):
+            self._apart = isinstance(reply, bytes)
+            milliseconds = int(reply)
+            if token and milliseconds <= 0:
                 self._unknown_outcome.pop()
                 self._waited = waited
-            return reply
+            if milliseconds == _OTHERS:
+                self._several_until, self._sweep_at = now + _SEVERAL, 0.0
+                return self._turn((), (), limit, wait, order=order)
+            return milliseconds
         if self._ended is not None:
             self._ended.taken(reply)
         found = leased.deliveries(self._link, self._queue[:-1], token, reply)
@@ -186,7 +220,12 @@ class RedisBroker(Broker):
         seconds = max(milliseconds / 1000, SHORTEST)
         words = (b"BLMOVE", self._queue, self._lease_key(token), b"LEFT", b"RIGHT", seconds)
         try:
-            item = self._link.block(*words, seconds=seconds)
+            if self._apart:
+                # what comes there is only a call
+                self._link.block(b"BLPOP", self._queue + b"w", seconds, seconds=seconds)
+                item = None
+            else:
+                item = self._link.block(*words, seconds=seconds)
         except ClusterChanging as exc:
             # all who wait at a node are sent away when the queue has left it
             _log.debug("nothing came: %s", exc)
@@ -210,6 +249,9 @@ class RedisBroker(Broker):
     def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
         """Return the ids of messages that have ended; most batches need no call."""
         return () if self._ended is None else self._ended.find(self._link, self._queue[:-1], ids)
+
+    def _next_order(self) -> bytes:
+        return routes.ALL if self._order is None else routes.order(self._order.next())
 
     def _token(self) -> bytes:
         if self._waited:
@@ -239,58 +281,6 @@ class RedisBroker(Broker):
         """Release every lease of a dead process."""
         return int(self._link.run(script("release_leases"), codec.owner_prefix(owner))) if owner else 0
 
-    # -- looking ----------------------------------------------------------------------------
-
-    def size(self) -> QueueSize:
-        """Count the messages; what is ready is not counted one by one."""
-        ready, held, delayed, dead_letters = self._link.run(script("size"))
-        return QueueSize(ready=ready, leased=held, delayed=delayed, dead_letters=dead_letters)
-
-    def peek(self) -> bytes | None:
-        """Read the first item of the queue."""
-        return self._link.run(script("peek")) or None
-
-    def purge(self) -> int:
-        """Remove what is ready or delayed, some thousands at a time."""
-        count, seen = 0, True
-        while seen:
-            removed, seen = self._link.run(script("leases", "purge"), BULK)
-            count += removed
-        return count
-
-    def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
-        """List dead letters in the order they were dead-lettered."""
-        return dead_letters.listed(self._link, self._queue[:-1], limit, after)
-
-    def key_ids(self) -> Mapping[bytes, int]:
-        """Count messages by the key that signed them, some hundreds in one step."""
-        return key_ids.counted(self._link)
-
-    def replace_dead_letter(self, id: str, body: bytes) -> bool:
-        """Give a dead letter another body."""
-        return bool(self._link.run(script("replace_dead_letter"), id, body))
-
-    def requeue(self, ids: Sequence[str]) -> int:
-        """Make dead letters ready again."""
-        return dead_letters.end(self._link, "requeue", ids)
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove dead letters for good."""
-        return dead_letters.end(self._link, "delete", ids)
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        self._link.call(b"PING")
-
-    def server_time(self) -> float:
-        """Ask the server for its time."""
-        seconds, microseconds = self._link.call(b"TIME")
-        return int(seconds) + int(microseconds) / 1e6
-
-    def info(self) -> str:
-        """Say which server of which version, and where; who may not ask that learns where."""
-        return description(self._link)
-
     def close(self) -> None:
         """Let go of the connection, and of the lease it waited with."""
         token, self._waited = self._waited, b""
@@ -302,19 +292,3 @@ class RedisBroker(Broker):
         except BackendError as exc:
             _log.debug("leases end by themselves, they are not given back: %s", exc)
         self._link.close()
-
-    def remove_messages(self, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Remove messages; the queue is read whole, some hundreds of messages in one step."""
-        return removal.remove_messages(self._link, ids)
-
-    def find_messages(self, ids: Sequence[bytes]) -> Sequence[bytes] | None:
-        """Find messages in any state; nothing is known of a queue that is too long to be read."""
-        return removal.find_messages(self._link, ids)
-
-    def publish_status(self, cluster: str, body: bytes, ttl: float) -> None:
-        """Keep a status, and drop those that are expired."""
-        self._link.run(script("publish"), cluster, round(ttl * 1000), body)
-
-    def statuses(self) -> Sequence[bytes]:
-        """Return the statuses that are not expired."""
-        return list(self._link.run(script("statuses")))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.model import Delivery
 from qcore_plugin_support import count_of
+from qcore_redis import routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +51,9 @@ def owner_prefix(owner: bytes) -> bytes:
 def words(messages: Sequence[Outgoing]) -> Iterator[bytes | int]:
     """Yield the arguments of `put.lua` for each message."""
     for message in messages:
-        yield max(0, round(message.delay * 1000))
+        delay = max(0, round(message.delay * 1000))
+        routed = message.queue or message.priority
+        yield routes.route(message) + b"%d" % delay if routed else delay
         yield os.urandom(BODY_ID) if len(message.body) > LARGE else b""
         yield message.body
 
@@ -72,6 +75,11 @@ def deliveries(token: bytes, items: list[bytes], empty: list[int]) -> list[Deliv
 
 
 def _returned(token: bytes, index: int, item: bytes, flags: int) -> Delivery:
+    if flags == routes.ROUTED and (size := routes.size(item)):
+        item = item[size:]
+        flags = item[0] if item else 0
+        if not flags:
+            return Delivery(item[1:], token + _index(index))
     if flags not in _FLAGS or (flags & COUNTED and len(item) < _HEADER):
         # not put there by us: whoever leases it judges
         return Delivery(item, token + _index(index))

@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from qcore.model import DeadLetter
+from qcore_redis import routes
 from qcore_redis.codec import APART
 from qcore_redis.scripts import script
 
@@ -47,7 +48,9 @@ def _letter(link: Client, prefix: bytes, id_: str, text: bytes) -> DeadLetter:
     start = _LETTER.size + length
     if len(text) <= start:
         return DeadLetter(id_, text, _NONE, 0.0, 0, 0)
-    reason, flags, body = text[_LETTER.size : start], text[start], text[start + 1 :]
+    reason, item = text[_LETTER.size : start], text[start:]
+    item = item[routes.size(item) :] or b"\0"
+    flags, body = item[0], item[1:]
     if not 0 <= at < _FAR_OFF:
         at = 0.0
     if flags & APART:

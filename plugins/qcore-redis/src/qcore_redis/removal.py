@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from qcore_redis import routes
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ _IDS: Final = 5000
 _MAX_SEARCHED: Final = 10_000
 #: messages seen in one step, fewer if they are large: the workers want the server meanwhile
 _SEEN: Final = 1000
+#: what the script returns at the end if there are other queues or priorities
+_STREAMS: Final = -2
 #: said where the answer was lost
 _UNKNOWN_OUTCOME: Final = "some of the messages may have been removed all the same"
 
@@ -28,7 +31,7 @@ def find_messages(link: Client, ids: Sequence[bytes]) -> list[bytes] | None:
     return found
 
 
-def remove_messages(link: Client, ids: Sequence[bytes]) -> list[bytes]:
+def remove_messages(link: Client, prefix: bytes, ids: Sequence[bytes]) -> list[bytes]:
     """Remove what is delayed or ready of these ids; return the bodies."""
     bodies: list[bytes] = []
     # a message that is too short for an id bears an empty one
@@ -36,12 +39,19 @@ def remove_messages(link: Client, ids: Sequence[bytes]) -> list[bytes]:
     for start in range(0, len(known), _IDS):
         wanted = known[start : start + _IDS]
         # What is due meanwhile moves to the front of the ready ones, which is seen last.
-        for where in ("d", "q"):
-            seen = taken = 0
-            while seen >= 0:
-                arguments = (where, seen, taken, _SEEN, *wanted)
-                seen, taken, *found = link.run(
-                    script("leases", "remove"), *arguments, unknown_outcome=_UNKNOWN_OUTCOME
-                )
-                bodies += found
+        _remove(link, b"d", wanted, bodies)
+        if _remove(link, b"q", wanted, bodies):
+            for stream in routes.streams(link, prefix):
+                _remove(link, stream, wanted, bodies)
     return bodies
+
+
+def _remove(link: Client, where: bytes, wanted: Sequence[bytes], bodies: list[bytes]) -> bool:
+    """Remove messages of one place; return whether there are other queues or priorities."""
+    seen = taken = 0
+    while seen >= 0:
+        seen, taken, *found = link.run(
+            script("leases", "remove"), where, seen, taken, _SEEN, *wanted, unknown_outcome=_UNKNOWN_OUTCOME
+        )
+        bodies += found
+    return seen == _STREAMS

@@ -7,6 +7,7 @@ for i = 2, #ARGV do wanted[ARGV[i]] = true end
 
 -- Look at one item, of which the first bytes may be something else.
 local function look(item, start)
+  if byte(item, start) == 8 then start = start + #part(sub(item, start)) end
   local flags = byte(item, start)
   if not flags or flags > 3 then return end
   local rest = start + (flags % 2 == 1 and 21 or 1)
@@ -34,6 +35,9 @@ for _, token in ipairs(call('ZRANGE', L, 0, -1)) do
   if not read('LRANGE', LEASE .. token, 1) then return false end
 end
 if not read('LRANGE', Q, 1) or not read('ZRANGE', D, 9) then return false end
+for _, stream in ipairs(call('ZRANGE', P .. 'qs', 0, -1)) do
+  if not read('LRANGE', P .. 'q:' .. stream, 1) then return false end
+end
 local letters = call('ZRANGE', P .. 'xz', 0, most)
 if seen + #letters > most then return false end
 for _, name in ipairs(letters) do

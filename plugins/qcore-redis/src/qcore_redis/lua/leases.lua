@@ -1,6 +1,14 @@
 -- What ends by itself, what is taken, what is settled.
 
 local HOUR = 3600000
+-- from which queues is taken, see `streams`; nil = from the default one, at its priority
+local order, hand_on
+
+local function forget_stream(stream)
+  indexed = {}
+  call('ZREM', P .. 'qs', stream)
+  call('ZREM', P .. 'qs:' .. string.match(stream, '[^:]*$'), stream)
+end
 
 local function sweep()
   local due = call('ZRANGEBYSCORE', D, '-inf', now, 'LIMIT', 0, 500)
@@ -58,16 +66,26 @@ local function take_out(key, index)
 end
 
 local function apply(item, action, delay, failures, crashes, reason, heads)
-  local flags, deliveries, f, c, rest = read(item)
-  if action == '4' then return dead_letter(flags, rest, failures, crashes, reason) end
+  local route, inner = part(item)
+  local flags, deliveries, f, c, rest = read(inner)
+  if action == '4' then return dead_letter(flags, rest, failures, crashes, reason, route) end
   if action == '2' then
-    item = item_of(flags, deliveries + 1, failures, crashes, 0, rest)
+    item = route .. item_of(flags, deliveries + 1, failures, crashes, 0, rest)
   end
   if delay > 0 then
     put_later(item, now + delay)
-    wake_later(now + delay)
+    wake_later(now + delay, route)
   else
     heads[#heads + 1] = item
+  end
+end
+
+-- Remove the body of an item that is gone, where it lies apart.
+local function drop_body(item)
+  local _, inner = part(item)
+  if byte(inner) == 2 or byte(inner) == 3 then
+    local _, _, _, _, id = read(inner)
+    raw('UNLINK', P .. 'b:' .. id)
   end
 end
 
@@ -90,10 +108,7 @@ local function settle(at, heads)
     local item = take_out(key, byte(acks, i) * 256 + byte(acks, i + 1))
     if item then
       settled = settled + 1
-      if byte(item) == 2 or byte(item) == 3 then
-        local _, _, _, _, id = read(item)
-        raw('UNLINK', P .. 'b:' .. id)
-      end
+      if byte(item) ~= 0 then drop_body(item) end
     end
   end
   for i = at + 4, after - 1, 6 do

@@ -1,7 +1,7 @@
--- Returns the body of the message that is leased next, nothing if there is none.
-local first = call('LINDEX', Q, 0)
-if not is_message(first) then first = call('LINDEX', Q, 1) end
-if not is_message(first) then return false end
-local flags, _, _, _, rest = read(first)
-if flags >= 2 then return call('GET', P .. 'b:' .. rest) end
-return rest
+-- Returns the body of the message that was enqueued first of those in front, nothing if there is none.
+local _, oldest, body = front(Q)
+for _, stream in ipairs(call('ZRANGE', P .. 'qs', 0, -1)) do
+  local _, id, found = front(P .. 'q:' .. stream)
+  if id and (not oldest or id < oldest) then oldest, body = id, found end
+end
+return body or false

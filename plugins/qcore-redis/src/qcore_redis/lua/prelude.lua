@@ -12,6 +12,16 @@
 -- An item begins with a byte of flags: 1 = counters follow (it came back), 2 = the id of its body
 -- follows and not the body, 4 = it is no message, only a call to look at `d` again.
 --
+-- The list q has the messages of the default queue and priority. Those of others are each behind its route:
+-- 8, the priority + 101, the length of the queue's name, the name. A stream is what has one route.
+--
+-- q:<priority>:<queue>  LIST  items of a stream that are ready, the next one first
+-- qs  ZSET  <priority>:<queue> of each stream that may have items -> -priority
+-- qs:<queue>  ZSET  the same of one queue
+-- qp  HASH  queues that are paused; the default one has an empty name
+-- qw  LIST  calls to those that wait and do not lease from q
+-- qh  how often such a call is handed on, at most
+--
 -- Whoever can write to the server can put anything anywhere. A key that holds something of another kind is
 -- renamed to aside:<key>:<time>, a dead letter names it, and the script goes on as if it had been empty.
 local raw, try, byte, sub, char = redis.call, redis.pcall, string.byte, string.sub, string.char
@@ -42,9 +52,9 @@ local function call(command, key, ...)
   return reply
 end
 
-local function dead_letter(flags, rest, failures, crashes, reason)
+local function dead_letter(flags, rest, failures, crashes, reason, route)
   local id = call('INCR', P .. 'n')
-  local letter = struct.pack('>dI4I4I4', now / 1000, failures, crashes, #reason) .. reason .. char(flags) .. rest
+  local letter = struct.pack('>dI4I4I4', now / 1000, failures, crashes, #reason) .. reason .. (route or '') .. char(flags) .. rest
   call('HSET', P .. 'x', id, letter)
   call('ZADD', P .. 'xz', id, id)
 end
@@ -76,9 +86,47 @@ local function is_message(item)
   return item and item ~= '' and item ~= '\4'
 end
 
+-- Part an item from its route, which is empty for the default queue and priority.
+local function part(item)
+  if byte(item) ~= 8 then return '', item end
+  local priority, length = byte(item, 2, 3)
+  -- what has no such route was not put here by us, and is a body like any other
+  if not length or priority < 1 or priority > 201 or #item < 3 + length then return '', item end
+  local route = sub(item, 1, 3 + length)
+  if string.find(route, '[^%w_.-]', 4) then return '', item end
+  return route, sub(item, 4 + length)
+end
+
+-- Call one that waits for the default queue and one that does not; each hands it on if it is not for it.
+local function alert()
+  if call('LLEN', Q) == 0 then call('RPUSH', Q, char(4)) end
+  if call('LLEN', P .. 'qw') == 0 then call('RPUSH', P .. 'qw', char(4)) end
+  raw('PEXPIRE', P .. 'qw', 60000)
+  raw('SET', P .. 'qh', call('ZCARD', L) + 1, 'PX', 60000)
+end
+
+-- The list of a route, which is in the index from now on.
+local indexed = {}
+local function list_of(route)
+  local priority, queue = byte(route, 2) - 101, sub(route, 4)
+  local stream = priority .. ':' .. queue
+  call('ZADD', P .. 'qs', 0 - priority, stream)
+  call('ZADD', P .. 'qs:' .. queue, 0 - priority, stream)
+  if not next(indexed) then alert() end
+  indexed[route] = P .. 'q:' .. stream
+  return indexed[route]
+end
+
+-- Put an item before or behind the others of its stream.
+local function add(command, item)
+  local route = part(item)
+  if route == '' then return call(command, Q, item) end
+  return call(command, indexed[route] or list_of(route), item)
+end
+
 -- Put items before all others, the first of them first.
 local function to_head(items)
-  for i = #items, 1, -1 do call('LPUSH', Q, items[i]) end
+  for i = #items, 1, -1 do add('LPUSH', items[i]) end
 end
 
 local function put_later(item, due)
@@ -86,7 +134,8 @@ local function put_later(item, due)
 end
 
 -- Wake one that waits, so that it sees what is due sooner than all it knew of.
-local function wake_later(due)
+local function wake_later(due, route)
+  if route and route ~= '' then return alert() end
   if call('LLEN', Q) == 0 then
     local first = call('ZRANGE', D, 0, 0, 'WITHSCORES')
     if first[2] and tonumber(first[2]) >= due then call('RPUSH', Q, char(4)) end
@@ -100,8 +149,9 @@ local function release_lease(token, ended)
   for _, item in ipairs(call('LRANGE', LEASE .. token, 0, -1)) do
     if is_message(item) then
       if ended then
-        local flags, deliveries, failures, crashes, rest = read(item)
-        item = item_of(flags, deliveries + 1, failures, crashes, ended / 1000, rest)
+        local route, inner = part(item)
+        local flags, deliveries, failures, crashes, rest = read(inner)
+        item = route .. item_of(flags, deliveries + 1, failures, crashes, ended / 1000, rest)
       end
       left[#left + 1] = item
     end

@@ -3,6 +3,15 @@ sweep()
 local limit = tonumber(ARGV[1])
 local items = call('LPOP', Q, limit) or {}
 if #items == 0 then
+  local stream = call('ZRANGE', P .. 'qs', 0, 0)[1]
+  if stream then
+    items = call('LPOP', P .. 'q:' .. stream, limit) or {}
+    if #items == 0 then forget_stream(stream) end
+    -- there may be others
+    items[#items + 1] = char(4)
+  end
+end
+if #items == 0 then
   items = call('ZRANGE', D, 0, limit - 1)
   if #items > 0 then call('ZREM', D, unpack(items)) end
   for i, member in ipairs(items) do items[i] = sub(member, 9) end
@@ -11,10 +20,7 @@ local count = 0
 for _, item in ipairs(items) do
   if is_message(item) then
     count = count + 1
-    if byte(item) >= 2 then
-      local _, _, _, _, id = read(item)
-      raw('UNLINK', P .. 'b:' .. id)
-    end
+    drop_body(item)
   end
 end
 return {count, #items}

@@ -1,5 +1,5 @@
--- Accept messages. ARGV from one index to another, for each its delay in milliseconds, the id of its body
--- if that lies apart, and its body.
+-- Accept messages. ARGV from one index to another, for each its delay in milliseconds, behind its route if it
+-- has one, the id of its body if that lies apart, and its body.
 local function put(from, to)
   local soonest = math.huge
   for i = from, to, 3 do
@@ -9,9 +9,20 @@ local function put(from, to)
       call('SET', P .. 'b:' .. id, body)
       item = char(2) .. id
     end
+    local route
+    if not delay then
+      route, delay = part(ARGV[i])
+      item, delay = route .. item, tonumber(delay)
+    end
     if delay > 0 then
       put_later(item, now + delay)
-      soonest = math.min(soonest, now + delay)
+      if route then
+        alert()
+      else
+        soonest = math.min(soonest, now + delay)
+      end
+    elseif route then
+      add('RPUSH', item)
     else
       call('RPUSH', Q, item)
     end

@@ -1,13 +1,13 @@
--- Takes messages out of `d` or `q`, from the last to the first: what is leased goes from the front, and
+-- Takes messages out of `d`, `q` or a stream, from the last to the first: what is leased goes from the front, and
 -- what is added behind is seen twice at worst.
 -- k  how many all who do so have taken out: by so many may others have moved that are not seen yet
 --
--- ARGV: `d` or `q`, how many were seen, `k` by then, how many to see, then ids.
--- Returns how many are seen by now (below zero: all) and `k`, then bodies.
+-- ARGV: `d`, `q` or `q:` and a stream, how many were seen, `k` by then, how many to see, then ids.
+-- Returns how many are seen by now (-1: all; -2: all, and there are streams) and `k`, then bodies.
 local ID, MINUTES = 26, 600000
 -- messages read at once, and bytes after which this step ends
 local PIECE, BYTES = 50, 524288
-local delayed, most = ARGV[1] == 'd', tonumber(ARGV[4])
+local delayed, most, list = ARGV[1] == 'd', tonumber(ARGV[4]), P .. ARGV[1]
 local taken = tonumber(call('GET', P .. 'k') or 0) or 0
 local moved = taken - ARGV[3]
 -- below zero: `k` has expired meanwhile, begin anew
@@ -19,6 +19,7 @@ local found, bytes, gone = {0, taken}, 0, 0
 -- Remove a message that is wanted and return its body; nil if it is not.
 local function remove_item(member, index)
   local start = delayed and 9 or 1
+  if byte(member, start) == 8 then start = start + #part(sub(member, start)) end
   local flags = byte(member, start)
   if not flags or flags > 3 then return nil end
   -- the body, or the id of one that lies apart
@@ -28,7 +29,7 @@ local function remove_item(member, index)
   if not wanted[id] then return nil end
   local body = far and (call('GET', far) or '') or sub(member, rest)
   if far then raw('UNLINK', far) end
-  if delayed then call('ZREM', D, member) else call('LSET', Q, index, '') end
+  if delayed then call('ZREM', D, member) else call('LSET', list, index, '') end
   return body
 end
 
@@ -40,7 +41,7 @@ while not done and most > 0 and bytes < BYTES do
   if delayed then
     members = call('ZREVRANGE', D, from, from + PIECE - 1)
   else
-    members = call('LRANGE', Q, -from - PIECE, -from - 1)
+    members = call('LRANGE', list, -from - PIECE, -from - 1)
   end
   done = #members < PIECE
   for i = 1, #members do
@@ -59,11 +60,12 @@ while not done and most > 0 and bytes < BYTES do
   end
 end
 if gone > 0 then
-  if not delayed then call('LREM', Q, -gone, '') end
+  if not delayed then call('LREM', list, -gone, '') end
   call('INCRBY', P .. 'k', gone)
   raw('PEXPIRE', P .. 'k', MINUTES)
 end
 -- more leases have ended than were given back: that is to the front, which is seen next
 if done and not delayed and call('ZCOUNT', L, '-inf', now) > 0 then done = false end
-found[1] = done and -1 or seen
+found[1] = seen
+if done then found[1] = raw('EXISTS', P .. 'qs') == 1 and -2 or -1 end
 return found

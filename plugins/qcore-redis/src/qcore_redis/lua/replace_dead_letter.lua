@@ -2,6 +2,7 @@
 local stored = call('HGET', P .. 'x', ARGV[1])
 if not stored or #stored <= 20 then return 0 end
 local at = 21 + struct.unpack('>I4', stored, 17)
+at = at + #part(sub(stored, at))
 local flags = byte(stored, at)
 if not flags then return 0 end
 if flags >= 2 then

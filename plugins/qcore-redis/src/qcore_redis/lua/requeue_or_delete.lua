@@ -14,9 +14,10 @@ for i = 2, #ARGV do
     -- one that is no dead letter of ours is a body, and whoever leases it judges
     if item == '' then item = char(0) .. letter end
     if ARGV[1] == 'requeue' then
-      call('RPUSH', Q, item)
-    elseif byte(item) == 2 then
-      raw('UNLINK', P .. 'b:' .. sub(item, 2))
+      add('RPUSH', item)
+    else
+      local _, inner = part(item)
+      if byte(inner) == 2 then raw('UNLINK', P .. 'b:' .. sub(inner, 2)) end
     end
   end
 end

@@ -1,6 +1,8 @@
 local ready, leased = call('LLEN', Q), 0
-local first = call('LINDEX', Q, 0)
-if first and not is_message(first) then ready = ready - 1 end
+local calls = 0
+while call('LINDEX', Q, calls) == char(4) do calls = calls + 1 end
+ready = ready - calls
+for _, stream in ipairs(call('ZRANGE', P .. 'qs', 0, -1)) do ready = ready + call('LLEN', P .. 'q:' .. stream) end
 local leases = call('ZRANGE', L, 0, -1, 'WITHSCORES')
 for i = 1, #leases, 2 do
   local count = call('LLEN', LEASE .. leases[i])
