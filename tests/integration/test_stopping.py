@@ -151,7 +151,7 @@ def test_worker_that_is_just_being_born_stops_too(land: Land) -> None:
         app.enqueue_many([app.task(tasks.slow_once).bind(str(stopped), 0.7)] * 300)
         until(partial(finished, cluster, 10 + 3 * number))
         stopped.touch()
-        cluster.stop(timeout=15)
+        cluster.stop(timeout=100)
         # the last task of a worker, and the first of the one in its place
         assert len(lines(stopped)) <= 2 * 4
         stopped.unlink()

@@ -128,7 +128,7 @@ def test_workers_tell_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         while time.monotonic() < end and len(_lines(notes)) < 7:
             time.sleep(0.02)
     finally:
-        cluster.stop(timeout=5)
+        cluster.stop(timeout=100)
 
     told = _lines(notes)
     assert told[0][:2] == ["post_spawn", "told-worker-0"]

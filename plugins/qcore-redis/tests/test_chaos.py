@@ -149,7 +149,7 @@ class Scene:
     def judge(self) -> None:
         """See that each accepted task ran and has one result, and that nothing else is left."""
         self.drained()
-        self.cluster.stop(timeout=5)
+        self.cluster.stop(timeout=100)
         runs = self.runs()
         with self.server.client() as client:
             results, successes = client.hlen("{qcore:land}:r"), client.llen("{qcore:land}:s")

@@ -167,7 +167,7 @@ def test_nothing_of_a_flow_is_left(
     chains, groups = begin(app, tmp_path / "witness")
     assert all(flow.result(wait=TIMEOUT) for flow in (*chains, *groups))
     until(lambda: app.queue.size() == EMPTY)
-    cluster.stop(timeout=5)
+    cluster.stop(timeout=100)
 
     with lasting.client() as client:
         keys = {key.decode().partition("}:")[2]: client.ttl(key) for key in client.keys("*")}
