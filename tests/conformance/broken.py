@@ -621,9 +621,10 @@ class RemoveIsTwoSteps(SqliteBroker):
 
         def take(connection: sqlite3.Connection) -> list[bytes]:
             rows = [(one.row,) for one in counts.find(connection, ids)]
-            return [
-                connection.execute("select body from queue where seq = ?", row).fetchone()[0] for row in rows
+            found = [
+                connection.execute("select body from queue where seq = ?", row).fetchone() for row in rows
             ]
+            return [one[0] for one in found if one is not None]
 
         bodies = self._database.read(take)
         threading.Event().wait(0.01)

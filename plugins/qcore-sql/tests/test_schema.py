@@ -13,7 +13,7 @@ from qcore.errors import BackendRejected, QueueMissing
 from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, State, StoredResult, StoredSchedule
 from qcore_sql import SqlBroker, SqlCoordination, SqlResults, SqlSchedules, SqlSettings
-from qcore_sql.schema import VERSION
+from qcore_sql.schema import METADATA, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,9 +60,7 @@ def test_the_command_creates_the_tables(url: str, look: Callable[..., list[Any]]
     printed = run("--print")
     assert look("SELECT to_regclass('qcore_message')") == [(None,)]
     look(printed)
-    look("DROP TABLE qcore_schema, qcore_message, qcore_dead_letter, qcore_ended, qcore_status, qcore_result")
-    look("DROP TABLE qcore_schedule, qcore_flag, qcore_permit, qcore_rate, qcore_rate_slot")
-    look("DROP TABLE qcore_barrier, qcore_barrier_member")
+    look(f"DROP TABLE {', '.join(METADATA.tables)}")
 
     assert run() == run()
     assert look("SELECT count(*) FROM qcore_message") == [(0,)]
