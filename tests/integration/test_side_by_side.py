@@ -61,6 +61,19 @@ def test_a_worker_runs_as_many_coroutines_at_once_as_it_may(land: Land, gate: Pa
     assert [pid] == worker_pids(cluster)
 
 
+def test_others_begin_at_once_beside_the_first(land: Land, gate: Path) -> None:
+    """What waits when the cluster starts is leased before anything of the first task is waited for."""
+    app = land.app()
+    calls = [app.task(many_tasks.wait_for).bind(str(gate), str(land.file()), one) for one in range(MANY)]
+    jobs = app.enqueue_many(calls)
+
+    land.cluster(**ONE | {"preload": [*ONE["preload"], "tests.integration.long_waits"]})
+    until(lambda: len(lines(land.file())) == MANY, "all to run at once")
+    gate.touch()
+
+    assert list(range(MANY)) == [one.value for one in finals(jobs)]
+
+
 def test_a_free_place_is_taken_while_others_are_still_busy(land: Land, gate: Path) -> None:
     """Results come, and tasks begin, whatever runs on beside them."""
     app, _ = land.both(**ONE | {"coroutines": 2})

@@ -8,7 +8,7 @@ from typing import Final
 #: Cells beyond those of the running tasks, for messages that begin as soon as one of them ends.
 AHEAD: Final = 128
 #: Seconds of work that may wait in this worker, so that no place stays empty during a round trip.
-_BUFFER: Final = 0.005
+_BUFFER: Final = 0.015
 #: Seconds for which this worker leases less after it has released what could not begin.
 _REST: Final = 0.25
 #: How much the newest run counts in an average.

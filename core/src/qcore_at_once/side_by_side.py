@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 #: Nanoseconds after which a message that cannot begin is released, for another worker may be idle.
 _LONG: Final = 20_000_000
+#: Seconds for which ends are taken in before others begin in their places. Tasks that ended together would
+#: begin together again, and then all places are empty while this worker sees to what has ended.
+_TURN: Final = 0.002
 #: Most seconds of one wait while tasks run.
 _WAIT: Final = 0.5
 
@@ -241,17 +244,20 @@ class SideBySide:
         self._rules.release(one.message)
 
     def _take_news(self) -> None:
-        """Take in what has ended or was found, after waiting for the first of it."""
+        """Take in what has ended or was found, after waiting for the first of it unless others may begin."""
         timeout = _WAIT
-        if not self._ledger.is_empty:
+        if self._can_lease():
+            timeout = 0.0
+        elif not self._ledger.is_empty:
             timeout = max(0.0, self._ledger.left)
         elif self._held:
             timeout = _LONG / 1e9
         try:
             news = self._news.get(timeout=timeout)
-            while True:
-                self._take(news)
-                news = self._news.get_nowait()
+            until = time.monotonic() + _TURN
+            self._take(news)
+            while time.monotonic() < until:
+                self._take(self._news.get_nowait())
         except queue.Empty:
             return
 
