@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
 #: Nanoseconds after which a message that cannot begin is released, for another worker may be idle.
 _LONG: Final = 20_000_000
-#: Seconds for which ends are taken in before others begin in their places. Tasks that ended together would
-#: begin together again, and then all places are empty while this worker sees to what has ended.
+#: Seconds for which ends are taken in before others begin, so that what ends together does not begin so.
 _TURN: Final = 0.002
 #: Most seconds of one wait while tasks run.
 _WAIT: Final = 0.5
@@ -118,8 +117,7 @@ class SideBySide:
         """Interrupt what is cancelled or late: called by a handler of SIGALRM."""
         now = time.monotonic_ns()
         for one in list(self._runs.values()):
-            kind = one.why_to_stop(now)
-            if kind is not None and self._runners.interrupt(one, kind):
+            if (kind := one.why_to_stop(now)) is not None and self._runners.interrupt(one, kind):
                 one.stopped = kind
 
     def wake(self) -> None:
@@ -245,13 +243,8 @@ class SideBySide:
 
     def _take_news(self) -> None:
         """Take in what has ended or was found, after waiting for the first of it unless others may begin."""
-        timeout = _WAIT
-        if self._can_lease():
-            timeout = 0.0
-        elif not self._ledger.is_empty:
-            timeout = max(0.0, self._ledger.left)
-        elif self._held:
-            timeout = _LONG / 1e9
+        longest = 0.0 if self._can_lease() else _LONG / 1e9 if self._held else _WAIT
+        timeout = longest if self._ledger.is_empty else max(0.0, self._ledger.left)
         try:
             news = self._news.get(timeout=timeout)
             until = time.monotonic() + _TURN
