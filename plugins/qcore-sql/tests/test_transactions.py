@@ -17,7 +17,7 @@ from qcore import App, Config
 from qcore.errors import BackendRejected, NotSupported, ScheduleError
 from qcore.interfaces import Settings
 from qcore.model import Outgoing
-from qcore_sql import SqlBroker
+from qcore_sql import SqlBroker, SqlSettings
 from qcore_testing import TransactionContract
 
 if TYPE_CHECKING:
@@ -289,4 +289,17 @@ def test_sqlite_takes_it_back_too(sqlite: Any, kind: str) -> None:
 
     assert [one.body for one in broker.lease(10, 0.0)] == [b"commit"]
     broker.close()
+    engine.dispose()
+
+
+def test_a_queue_is_named_beside_what_the_caller_has_written(sqlite: Any) -> None:
+    """SQLite has one writer, and that is the caller: nothing is written by another connection."""
+    settings = Settings(name="q", sections={"sql": SqlSettings(url=sqlite.url("named"), timeout=0.1)})
+    engine = engine_of(sqlite.url("named"))
+    with contextlib.closing(SqlBroker(settings)) as broker:
+        broker.ping()
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE qcore_schema SET version = version")
+            broker.enqueue_on(connection, [Outgoing(bytes(16), b"mail", 0.0, "mail", 3)])
+        assert [one.body for one in broker.lease(1, 0.0)] == [b"mail"]
     engine.dispose()

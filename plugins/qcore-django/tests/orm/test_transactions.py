@@ -123,6 +123,19 @@ def test_what_is_enqueued_in_atomic_is_gone_with_its_rollback(app: App, alias: s
 
 
 @pytest.mark.usefixtures("thread")
+def test_a_queue_that_a_rollback_takes_back_is_named_again(app: App, alias: str) -> None:
+    """A worker that is busy with the default queue looks for others once one has been named."""
+    task = app.task(name="math.sqrt", queue="mail")(lambda number: number)
+    with contextlib.suppress(Undo), atomic(using=alias):
+        task.enqueue(1)
+        raise Undo
+    task.enqueue(2)
+
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT task_queue FROM qcore_task_queue")
+        assert list(cursor.fetchall()) == [("mail",)]
+
+
 def test_outside_of_atomic_each_call_commits_by_itself(app: App) -> None:
     """What is enqueued is seen by others at once."""
     task = app.task(name="math.sqrt")(lambda number: number)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.errors import BackendUnavailable
 from qcore.interfaces import Capabilities
-from qcore_sql import messages, queues
+from qcore_sql import messages
 from qcore_sql.claims import Claims
 from qcore_sql.database import Database
 from qcore_sql.ended import Ended
@@ -48,8 +48,6 @@ class SqlBroker(SqlOperations):
         self._claims = Claims(
             self._queue, messages.owner_number(settings.owner), settings.retry, settings.queues
         )
-        #: queues of tasks that workers know of
-        self._registered: set[str] = set()
         #: None = nothing is remembered
         self._ended = Ended.where_wanted(settings)
         self._task_transaction = TaskTransaction(self._database, self._ended)
@@ -81,14 +79,11 @@ class SqlBroker(SqlOperations):
         """Accept all messages in one transaction; a single statement if all are plain."""
         if not messages:
             return
-        self._register(messages)
         once = self._database.brief if all(map(is_plain, messages)) else self._database.write
         once(put_and_notify, self._queue, messages)
 
     def enqueue_on(self, connection: Any, messages: Sequence[Outgoing]) -> None:  # noqa: ANN401 - of any library
         """Accept messages as part of the transaction of a connection of SQLAlchemy or of the driver."""
-        # not on that connection: others would wait for the end of its transaction
-        self._register(messages)
         with self._database.joined(connection) as session:
             if messages:
                 put_and_notify(session, self._queue, messages)
@@ -144,8 +139,6 @@ class SqlBroker(SqlOperations):
             results = ()
         if not (results or settlements or then):
             return self.lease(limit, 0.0) if limit else ()
-        if then:
-            self._register(then)
         return self._database.write(self._commit_and_lease, results, then, settlements, limit)
 
     def begin_transaction(self, receipt: bytes) -> Connection:
@@ -183,13 +176,6 @@ class SqlBroker(SqlOperations):
         self._ignore()
         self._task_transaction.close()
         self._database.close()
-
-    def _register(self, messages: Sequence[Outgoing]) -> None:
-        """Have workers look for queues and priorities, before the first message that has one."""
-        names = {one.queue for one in messages if one.queue or one.priority} - self._registered
-        if names:
-            self._database.write(queues.register, self._queue, names)
-            self._registered |= names
 
     # -- transactions -----------------------------------------------------------------------
 

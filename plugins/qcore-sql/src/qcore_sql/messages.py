@@ -25,7 +25,7 @@ from qcore.model import Action, QueueSize, Settlement
 from qcore_sql.compiled import Insert, Varied, clean
 from qcore_sql.expressions import JSON, MARIADB, now, one_of, value
 from qcore_sql.schema import DEAD_LETTER, MESSAGE
-from qcore_sql.streams import NO_PRIORITY, NO_QUEUE
+from qcore_sql.streams import NO_PRIORITY, NO_QUEUE, register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,6 +174,7 @@ def put(session: Session, queue: str, messages: Sequence[Outgoing]) -> bool:
         if not is_plain(message)
     ]
     session.insert(ENQUEUE_ODD, odd, queue=queue)
+    register(session, queue, {one.queue for one in messages if one.queue or one.priority})
     return any(message.delay <= 0 for message in messages)
 
 

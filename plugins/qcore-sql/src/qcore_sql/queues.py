@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Integer, bindparam, case, false, func, or_, select, update
+from sqlalchemy import Integer, bindparam, case, func, or_, select, update
 
 from qcore.interfaces import QueueState, Waiting
 from qcore.model import ID_AT, QueueSize
-from qcore_sql.compiled import Varied, insert_into
-from qcore_sql.expressions import MARIADB, now, one_of, value
+from qcore_sql.expressions import now, one_of, value
 from qcore_sql.messages import DELETE, LEASED, by_number
 from qcore_sql.schema import MESSAGE, TASK_QUEUE
-from qcore_sql.streams import OF_STREAM, all_streams, by_priority, paused
+from qcore_sql.streams import OF_STREAM, all_streams, by_priority, paused, register
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from qcore_sql.session import Session
     from qcore_sql.streams import Found
@@ -65,30 +64,11 @@ UNLEASED: Final = (
 MOVE: Final = by_number(update(MESSAGE).where(one_of(_M.seq, "seqs"))).values(
     task_queue=value("target", _M.task_queue)
 )
-_NAMED: Final = {
-    "queue": value("queue", _T.queue),
-    "task_queue": value("task_queue", _T.task_queue),
-    "paused": false(),
-}
-
-
-def _register(dialect: str) -> Any:  # noqa: ANN401 - an executable statement
-    made = insert_into(TASK_QUEUE, dialect).values(_NAMED)
-    return made.prefix_with("IGNORE") if dialect in MARIADB else made.on_conflict_do_nothing()
-
-
-REGISTER: Final = Varied(_register)
 PAUSE: Final = (
     update(TASK_QUEUE)
     .where(_T.queue == value("queue", _T.queue), _T.task_queue == value("task_queue", _T.task_queue))
     .values(paused=value("now_paused", _T.paused))
 )
-
-
-def register(session: Session, queue: str, names: Iterable[str]) -> None:
-    """Have workers look for queues of these names, and for priorities."""
-    for name in sorted(names):
-        session.run(REGISTER, queue=queue, task_queue=name)
 
 
 def listed(session: Session, queue: str) -> list[QueueState]:
@@ -125,6 +105,7 @@ def purge(session: Session, queue: str, task_queue: str, *, last: int, limit: in
 
 def move(session: Session, queue: str, source: str, target: str, *, last: int, limit: int) -> int:
     """Put some ready and delayed messages of those up to `last` into another queue; return how many."""
+    register(session, queue, [target])
     seqs = _unleased(session, queue, source, last, limit)
     return session.run(MOVE, seqs=seqs, target=target) if seqs else 0
 

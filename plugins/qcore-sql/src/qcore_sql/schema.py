@@ -118,8 +118,7 @@ DEAD_LETTER: Final = Table(
     sqlite_autoincrement=True,
 )
 #: Queues of tasks that have ever been named, the default one too once it has had a priority. A worker that
-#: finds a row here looks for queues and priorities. No row is deleted, because producers remember that it
-#: is there.
+#: finds a row here looks for queues and priorities. No row is deleted: a producer may just have read it.
 TASK_QUEUE: Final = Table(
     "qcore_task_queue",
     METADATA,

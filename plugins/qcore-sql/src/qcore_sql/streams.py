@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import Integer, String, and_, exists, func, literal, not_, or_, select, text
+from sqlalchemy import Integer, String, and_, exists, false, func, literal, not_, or_, select, text
 
-from qcore_sql.compiled import Varied
+from qcore_sql.compiled import Varied, insert_into
 from qcore_sql.expressions import MARIADB, now, value
 from qcore_sql.schema import MESSAGE, TASK_QUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from qcore_sql.session import Session
 
@@ -109,6 +109,34 @@ STEP: Final = (
 )
 #: before the first
 _LOWEST: Final = -(2**31) - 1
+
+
+_ROW: Final = {
+    "queue": value("queue", _T.queue),
+    "task_queue": value("task_queue", _T.task_queue),
+    "paused": false(),
+}
+
+
+def _register(dialect: str) -> Any:  # noqa: ANN401 - an executable statement
+    made = insert_into(TASK_QUEUE, dialect).values(_ROW)
+    return made.prefix_with("IGNORE") if dialect in MARIADB else made.on_conflict_do_nothing()
+
+
+REGISTER: Final = Varied(_register)
+_NAMED: Final = select(_T.task_queue).where(_T.queue == value("queue", _T.queue))
+
+
+def register(session: Session, queue: str, names: Collection[str]) -> None:
+    """Have workers look for queues of these names, and for priorities, from the end of the transaction on.
+
+    Nobody remembers that it was done, because a transaction may be rolled back. It is read first: an
+    INSERT that does nothing would lock the row in MariaDB until a transaction of the program ends.
+    """
+    if names:
+        known = {name for (name,) in session.rows(_NAMED, queue=queue)}
+        for name in sorted(set(names) - known):
+            session.run(REGISTER, queue=queue, task_queue=name)
 
 
 class Found(NamedTuple):
