@@ -29,7 +29,7 @@ class Contract:
     #: seconds of the shortest lease or delay the backend can tell from none
     time_unit: ClassVar[float] = 0.25
     #: seconds anything may take that should happen at once; for a loaded machine
-    timeout: ClassVar[float] = 20.0
+    timeout: ClassVar[float] = 60.0
     #: seconds a clock of the backend may be off
     tolerance: ClassVar[float] = 0.05
 

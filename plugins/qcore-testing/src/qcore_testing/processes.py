@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import gc
 import os
 import select
 import signal
@@ -10,7 +12,7 @@ import time
 import traceback
 import warnings
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,10 +32,14 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+#: seconds a process that said nothing has to write where it is: for the first line, for each further block
+_STACK_WAIT: Final = (5.0, 0.2)
+
+
 class Child:
     """A forked process; it ends when its function ends or at the latest with the `with` block."""
 
-    def __init__(self, work: Callable[[Callable[[str], None]], None], *, timeout: float = 20.0) -> None:
+    def __init__(self, work: Callable[[Callable[[str], None]], None], *, timeout: float = 60.0) -> None:
         self._timeout = timeout
         self._rest = b""
         self._status: int | None = None
@@ -55,17 +61,31 @@ class Child:
         os.close(self._read)
 
     def line(self) -> str | None:
-        """Return the next line it sent, or None when it has ended and sent no more."""
+        """Return the next line it sent, or None when it has ended and sent no more.
+
+        Raises:
+            TimeoutError: it sent none in time; the message has the stacks of its threads.
+
+        """
         end = time.monotonic() + self._timeout
         while b"\n" not in self._rest:
             if not select.select([self._read], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise TimeoutError(f"the process said nothing for {self._timeout:.0f} seconds")
+                said = f"the process said nothing for {self._timeout:.0f} seconds"
+                raise TimeoutError(f"{said}; {self._stacks()}")
             block = os.read(self._read, 65536)
             if not block:
                 return None
             self._rest += block
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode()
+
+    def _stacks(self) -> str:
+        """Return what each thread of it is doing."""
+        os.kill(self.pid, signal.SIGUSR2)
+        text, wait = self._rest, _STACK_WAIT[0]
+        while select.select([self._read], [], [], wait)[0] and (block := os.read(self._read, 65536)):
+            text, wait = text + block, _STACK_WAIT[1]
+        return f"it was here:\n{text.decode()}" if text else "it does not tell where it is"
 
     def lines(self) -> list[str]:
         """Return what it sends until it ends."""
@@ -91,6 +111,10 @@ class Child:
 def _run(work: Callable[[Callable[[str], None]], None], write: int) -> None:
     """Do the work and leave without the test runner's own farewell."""
     status = 1
+    # what the test runner left to the collector is its own: finalizers may wait for threads that are not here
+    gc.freeze()
+    # asked for by `Child._stacks`; it needs no lock of the interpreter
+    faulthandler.register(signal.SIGUSR2, file=write, all_threads=True)
     try:
         work(lambda text: _send(write, text))
         status = 0
