@@ -35,6 +35,7 @@ def of_itself(context: Any, *, key: int) -> dict[str, Any]:
         "args": result.args,
         "kwargs": result.kwargs,
         "task": result.task.name,
+        "queue": [result.task.queue_name, result.task.priority, result.backend],
         "key": key,
     }
 
@@ -57,3 +58,16 @@ def hold(path: str) -> None:
     end = time.monotonic() + 100
     while not Path(path).exists() and time.monotonic() < end:
         time.sleep(0.02)
+
+
+@task(queue_name="reports", priority=7)
+def report() -> str:
+    """Return a text."""
+    return "done"
+
+
+@task
+def note(path: str, text: str) -> None:
+    """Write down that it ran."""
+    with Path(path).open("a") as file:
+        file.write(text)

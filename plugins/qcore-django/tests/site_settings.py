@@ -48,7 +48,13 @@ TASKS = {
         "BACKEND": "qcore_django.backend.QcoreBackend",
         "QUEUES": ["default", "reports"],
         "OPTIONS": {"ack_failure": True},
-    }
+    },
+    "apart": {
+        "BACKEND": "qcore_django.backend.QcoreBackend",
+        # any queue
+        "QUEUES": [],
+        "OPTIONS": {"cluster": "apart"},
+    },
 }
 # what a test's workers are to read
 Q_CLUSTER = json.loads(os.environ.get("SITE_Q_CLUSTER", "{}"))

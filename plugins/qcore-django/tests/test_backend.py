@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,11 +14,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from django.utils import timezone
 
 from qcore import Cluster, Config
-from qcore_django import app
+from qcore_django import app, checks
 from qcore_testing.backends import queue_settings
 
 if TYPE_CHECKING:
@@ -73,14 +75,15 @@ def ended(result: Any) -> Any:
 
 
 def test_what_it_supports_is_true() -> None:
-    """All but priorities."""
+    """All that there is, on a broker with priorities."""
     backend = tasks.add.get_backend()
 
     assert isinstance(backend, QcoreBackend)
     assert (backend.supports_defer, backend.supports_async_task, backend.supports_get_result) == (True,) * 3
-    assert not backend.supports_priority
-    with pytest.raises(InvalidTask):
-        tasks.add.using(priority=5)
+    assert backend.supports_priority
+    for priority in (101, -101, 1.5):
+        with pytest.raises(InvalidTask, match="between -100 and 100"):
+            tasks.add.using(priority=priority)
     with pytest.raises(InvalidTask, match="not valid for backend"):
         tasks.add.using(queue_name="absent")
     with pytest.raises(TypeError):
@@ -185,25 +188,136 @@ def test_a_coroutine_and_a_context(start: Callable[..., Any]) -> None:
         "args": [],
         "kwargs": {"key": 5},
         "task": "of_itself",
+        "queue": ["default", 0, "default"],
         "key": 5,
     }
 
 
-def test_a_task_may_be_deferred_and_be_for_another_queue(start: Callable[..., Any]) -> None:
-    """It does not begin before its time; another queue is another of qcore's."""
+def test_a_task_may_be_deferred(start: Callable[..., Any]) -> None:
+    """It does not begin before its time, which its result has too when it has ended."""
     when = timezone.now() + timedelta(seconds=1.5)
     deferred = tasks.add.using(run_after=when).enqueue(1, 2)
-    other = tasks.add.using(queue_name="reports").enqueue(3, 4)
 
     assert deferred.task.run_after == when
     assert tasks.add.get_result(deferred.id).task.run_after == when
     start()
     assert ended(deferred).return_value == 3
     assert deferred.started_at >= when - timedelta(milliseconds=50)
-    assert tasks.add.get_result(other.id).task.queue_name == "reports"
-    assert other.status == STATUS.READY
-    start("reports")
-    assert ended(other).return_value == 7
+    assert tasks.add.get_result(deferred.id).task.run_after == when
+
+
+def test_higher_priorities_begin_first(start: Callable[..., Any], tmp_path: Path) -> None:
+    """Of the tasks that may begin, in whichever order they were enqueued; a whole number is one."""
+    path = tmp_path / "order"
+    for priority in (-5, 0, 5, 7.0):
+        last = tasks.note.using(priority=-priority).enqueue(str(path), f"{-priority:g} ")
+    tasks.note.using(priority=100, run_after=timezone.now() + timedelta(days=1)).enqueue(str(path), "late ")
+
+    start(bulk=1)
+
+    assert ended(last).task.priority == -7
+    assert path.read_text() == "5 0 -5 -7 "
+
+
+def test_a_queue_is_one_of_the_cluster(start: Callable[..., Any]) -> None:
+    """A cluster that has it in its `queues` runs its tasks; results have queue and priority again."""
+    other = tasks.report.enqueue()
+    both = asyncio.run(tasks.add.using(queue_name="reports", priority=-3).aenqueue(3, 4))
+    own = tasks.of_itself.using(queue_name="reports", priority=9).enqueue(key=1)
+    left = tasks.add.enqueue(1, 2)
+
+    def known() -> list[Any]:
+        found = [tasks.add.get_backend().get_result(one.id) for one in (other, both, own, left)]
+        return [(one.task.queue_name, one.task.priority, one.backend) for one in found]
+
+    said = [("reports", 7, "default"), ("reports", -3, "default"), ("reports", 9, "default")]
+    assert known() == [*said, ("default", 0, "default")]
+    assert [(one.name, one.ready) for one in app.queue.list()] == [("default", 1), ("reports", 3)]
+    start(queues=["reports"])
+    assert (ended(other).return_value, ended(both).return_value) == ("done", 7)
+    assert ended(own).return_value["queue"] == ["reports", 9, "default"]
+    assert known() == [*said, ("default", 0, "default")]
+    assert tasks.add.get_result(left.id).status == STATUS.READY
+
+
+def test_a_backend_may_be_for_another_cluster(start: Callable[..., Any]) -> None:
+    """`cluster` in its OPTIONS names it; its results are found there, and by no other backend."""
+    result = tasks.of_itself.using(backend="apart", queue_name="any", priority=2).enqueue(key=1)
+
+    assert app.for_cluster("apart").queue.size().ready == 1
+    start("apart")
+    assert ended(result).return_value["queue"] == ["any", 2, "apart"]
+    assert tasks.of_itself.using(backend="apart").get_result(result.id).task.queue_name == "any"
+    with pytest.raises(exceptions.TaskResultDoesNotExist):
+        tasks.of_itself.get_result(result.id)
+
+
+@pytest.fixture
+def one_queue(own_state: Path) -> Iterator[None]:
+    """Have a broker that has neither queues nor priorities."""
+    table = {
+        "name": "tasks",
+        "broker_class": "site_brokers.OneQueue",
+        "sqlite": {"path": own_state / "one.db"},
+    }
+    with override_settings(Q_CLUSTER=table):
+        yield
+        app.close()
+
+
+def test_a_broker_with_one_queue_refuses_others(one_queue: None) -> None:
+    """When a task is enqueued, because it may be declared before a broker answers; nothing is kept of it."""
+    backend = tasks.add.get_backend()
+
+    assert not backend.supports_priority
+    with pytest.raises(
+        InvalidTask, match=r"^queue='reports': the broker .* has neither queues nor priorities"
+    ):
+        tasks.report.enqueue()
+    with pytest.raises(InvalidTask, match=r"^priority=5: the broker .* has neither queues nor priorities"):
+        asyncio.run(tasks.add.using(priority=5).aenqueue(1, 2))
+    assert tasks.add.enqueue(1, 2).status == STATUS.READY
+    assert app.queue.size().ready == 1
+
+
+def test_queues_that_the_broker_has_not_are_found_before(one_queue: None) -> None:
+    """By `manage.py check --deploy`, which asks the broker."""
+    # a check makes no queue, and asks one that is there
+    tasks.add.enqueue(1, 2)
+
+    (found,) = [one for one in checks.check_deployment() if one.id == "qcore_django.E004"]
+    assert found.msg == (
+        "TASKS['default'] has the queue reports in QUEUES, and the broker 'site_brokers.OneQueue' has "
+        "one queue"
+    )
+    with override_settings(TASKS={"default": {"BACKEND": "qcore_django.backend.QcoreBackend"}}):
+        assert "qcore_django.E004" not in [one.id for one in checks.check_deployment()]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"queue": "mail"}, "OPTIONS has 'queue'; leave it out, a task says it by queue_name="),
+        ({"delay": 5}, "OPTIONS has 'delay'; leave it out, a task says it by run_after="),
+        ({"timeout": "long"}, "OPTIONS: timeout must be a number of seconds"),
+        ({"timeouts": 5}, "OPTIONS: no task option 'timeouts'; known are "),
+    ],
+)
+def test_wrong_options_are_one_error(options: dict[str, Any], said: str) -> None:
+    """Of the settings, with the name of the backend."""
+    with pytest.raises(ImproperlyConfigured, match=f"^{re.escape(f'TASKS[{chr(39)}mine{chr(39)}]: {said}')}"):
+        QcoreBackend("mine", {"OPTIONS": options})
+
+
+def test_a_name_that_no_queue_can_have_is_refused() -> None:
+    """Where a task is declared, and by `manage.py check`."""
+    backend = QcoreBackend("mine", {"QUEUES": ["default", "my queue"]})
+
+    (found,) = backend.check()
+    assert found.id == "qcore_django.E003"
+    assert "QUEUES: the name of a queue must be 1 to 64 letters, digits or _ . -, got 'my queue'" in found.msg
+    with pytest.raises(InvalidTask, match=r"queue_name must be 1 to 64 letters, .* got 'my queue'"):
+        tasks.add.using(backend="apart", queue_name="my queue")
 
 
 def test_the_asynchronous_methods_do_the_same(start: Callable[..., Any]) -> None:
@@ -222,9 +336,11 @@ def test_the_asynchronous_methods_do_the_same(start: Callable[..., Any]) -> None
 def test_a_task_that_runs_here_has_ended() -> None:
     """With `sync` its result is there when it is returned; what it raises reaches the caller."""
     with override_settings(Q_CLUSTER={"name": "tasks", "sync": True}):
-        result = tasks.of_itself.enqueue(key=1)
+        result = tasks.of_itself.using(priority=4).enqueue(key=1)
 
         assert (result.status, result.return_value["attempt"]) == (STATUS.SUCCESSFUL, 1)
+        assert (result.task.priority, result.return_value["queue"]) == (4, ["default", 4, "default"])
+        assert tasks.of_itself.get_result(result.id).task.priority == 4
         with pytest.raises(ValueError, match="no luck"):
             tasks.fail.enqueue("no luck")
         with captured() as caught:

@@ -8,93 +8,149 @@ import fnmatch
 import os
 import socket
 import traceback
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from qcore import current
 from qcore.errors import NotSupported, QueueMissing, TaskNotAllowed
-from qcore.model import State
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.task import bind
 from qcore_django.names import Prefix
 from qcore_django.shared import app
-from qcore_django.task_flags import PREFIX, TaskFlag, failed_runs, note_failure, read_flag, write_flag
-
-try:
-    from django.tasks import base, exceptions, signals
-    from django.tasks.backends.base import BaseTaskBackend
-    from django.utils.json import normalize_json
-
-    InvalidTask = exceptions.InvalidTask
-except ImportError:
-    try:
-        from django_tasks import base, exceptions, signals
-        from django_tasks.backends.base import BaseTaskBackend
-        from django_tasks.utils import normalize_json
-    except ImportError as exc:
-        msg = (
-            "qcore_django.backend needs django.tasks, which Django has from version 6.0 on; with an older "
-            "Django install the package django-tasks, which offers the same"
-        )
-        raise ImportError(msg) from exc
-    InvalidTask = exceptions.InvalidTaskError
+from qcore_django.task_flags import (
+    PREFIX,
+    TaskFlag,
+    Using,
+    note_failure,
+    read_flags,
+    write_flags,
+)
+from qcore_django.task_library import (
+    BaseTaskBackend,
+    InvalidTask,
+    base,
+    exceptions,
+    normalize_json,
+    signals,
+    task_backends,
+)
+from qcore_django.task_results import as_enqueued, found_result, task_error, task_result
+from qcore_queues.names import check_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from qcore import App, Result
     from qcore.tasks.current import CurrentTask
 
-#: the queue of Django's tasks that is the queue of the site
-_OWN: Final = "default"
+#: options of qcore's that a task of Django's says otherwise -> how
+_OTHERWISE: Final = {"delay": "run_after", "priority": "priority", "queue": "queue_name"}
+#: whether a task is declared: its module may be imported before a broker answers
+_DECLARING: Final[ContextVar[bool]] = ContextVar("qcore_django.declaring", default=False)
 
 
 class QcoreBackend(BaseTaskBackend):
     """Enqueues Django's tasks with qcore; a task fails, runs again and is limited as any of the site's.
 
-    `OPTIONS` are options of qcore's tasks, such as `{"timeout": 30, "ack_failure": True}`.
+    `OPTIONS` are options of qcore's tasks, such as `{"timeout": 30, "ack_failure": True}`; with
+    `cluster` all tasks of this backend are for other clusters than those of the site.
+
+    Raises:
+        ImproperlyConfigured: there is no such option, or its value is wrong.
+
     """
 
     supports_defer = True
     supports_async_task = True
     supports_get_result = True
-    supports_priority = False
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
-        self._options = with_options(DEFAULT, self.options)
+        for name in sorted(_OTHERWISE.keys() & self.options):
+            instead = f"a task says it by {_OTHERWISE[name]}="
+            msg = f"TASKS[{alias!r}]: OPTIONS has {name!r}; leave it out, {instead}"
+            raise ImproperlyConfigured(msg)
+        try:
+            options = with_options(DEFAULT, self.options)
+        except (TypeError, ValueError) as exc:
+            raise ImproperlyConfigured(f"TASKS[{alias!r}]: OPTIONS: {exc}") from exc
+        self._cluster = options.cluster or ""
+        self._options = with_options(options, {"cluster": None})
+
+    @property
+    def supports_priority(self) -> bool:
+        """Whether the broker has priorities, and queues; it is asked.
+
+        Raises:
+            BackendError: it does not answer.
+
+        """
+        if _DECLARING.get():
+            return True  # or refused when it is enqueued
+        with self._app.runtime.brokers.connection(create=True) as broker:
+            return broker.capabilities.queues
+
+    def validate_task(self, task: Any) -> None:
+        """Check what a task says, and ask no server: whether the broker has queues, `enqueue` finds.
+
+        Raises:
+            InvalidTask: it does not fit to this backend.
+
+        """
+        token = _DECLARING.set(True)
+        try:
+            super().validate_task(task)
+        finally:
+            _DECLARING.reset(token)
+        try:
+            check_queue("queue_name", task.queue_name)
+        except (TypeError, ValueError) as exc:
+            raise InvalidTask(str(exc)) from exc
+
+    def check(self, **_: Any) -> Iterator[CheckMessage]:
+        """Find queues that cannot be called so."""
+        for name in sorted(self.queues, key=str):
+            try:
+                check_queue("the name of a queue", name)
+            except (TypeError, ValueError) as exc:
+                yield Error(f"TASKS[{self.alias!r}]: QUEUES: {exc}", id="qcore_django.E003")
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Enqueue a task and return its `TaskResult`.
 
         Raises:
-            InvalidTask: it does not fit to this backend, or the broker cannot delay it.
+            InvalidTask: it does not fit to this backend, or the broker cannot delay it, or has neither
+                queues nor priorities.
 
         """
         self.validate_task(task)
-        now = timezone.now()
         flag = TaskFlag(
             path=task.module_path,
-            queue=task.queue_name,
-            run_after=_text(task.run_after),
             # normalized, so what JSON cannot hold is refused here
             args=normalize_json(list(args)),
             kwargs=normalize_json(dict(kwargs)),
-            enqueued=now.timestamp(),
+            enqueued=timezone.now().timestamp(),
         )
-        options = with_options(self._options, {"delay": _delay(task.run_after)})
-        there = self._app(task.queue_name)
+        using = Using(task.queue_name, int(task.priority), _text(task.run_after))
+        route = {"delay": _delay(task.run_after), "queue": using.queue, "priority": using.priority}
+        options = with_options(self._options, route)
         try:
+            there = self._app
             job = there.send([bind(f"{PREFIX}{task.module_path}", tuple(flag.args), flag.kwargs, options)])[0]
         except NotSupported as exc:
             raise InvalidTask(str(exc)) from exc
-        result = self._find(job.id, task.queue_name) if there.config.sync else None
-        if result is None:
-            write_flag(there, job.id, flag)
-            result = self._result(task, job.id, flag, status=base.TaskResultStatus.READY)
+        ended = _stored(there, job.id) if there.config.sync else None
+        write_flags(there, job.id, using, flag if ended is None else None)
+        if ended is None:
+            result = task_result(task, job.id, flag, status=base.TaskResultStatus.READY)
+        else:
+            result = found_result(there, task, job.id, flag, ended)
         signals.task_enqueued.send_robust(type(self), task_result=result)
         return result
 
@@ -105,97 +161,48 @@ class QcoreBackend(BaseTaskBackend):
             TaskResultDoesNotExist: this backend has no such task.
 
         """
-        for queue in sorted(self.queues or {_OWN}):
-            if (found := self._find(str(result_id), queue)) is not None:
-                return found
-        raise exceptions.TaskResultDoesNotExist(result_id)
+        if (found := self._find(str(result_id))) is None:
+            raise exceptions.TaskResultDoesNotExist(result_id)
+        return found
 
-    def _app(self, queue: str) -> App:
-        return app if queue == _OWN else app.for_cluster(queue)
+    @property
+    def _app(self) -> App:
+        return app.for_cluster(self._cluster) if self._cluster else app
 
-    def _find(self, id: str, queue: str) -> Any:
-        there = self._app(queue)
+    def _find(self, id: str) -> Any:
+        there = self._app
         try:
-            stored = there.results.fetch(id)
-        except (ValueError, QueueMissing):
-            return None  # a text that is not an id, or nothing was enqueued there
-        flag = read_flag(there, id)
+            stored = _stored(there, id)
+        except ValueError:
+            return None  # a text that is not an id
         if stored is not None and not stored.name.startswith(PREFIX):
             return None
+        flag, using = read_flags(there, id)
         if flag is None:
             if stored is None:
                 return None
-            flag = _flag_of(there, stored, queue)
-        task = import_string(flag.path)
-        changes = {"queue_name": flag.queue, "backend": self.alias}
-        if flag.run_after:
-            changes["run_after"] = datetime.fromisoformat(flag.run_after)
-        return self._state(there, task.using(**changes), id, flag, stored)
-
-    def _state(self, there: App, task: Any, id: str, flag: TaskFlag, stored: Result | None) -> Any:
-        states = base.TaskResultStatus
-        errors = [_error(path, text) for path, text in failed_runs(there, id)]
-        if stored is not None and stored.state.final:
-            success = stored.state is State.SUCCESS
-            if not success and not errors:
-                # Its worker died, or it was cancelled: nothing was raised.
-                errors = [_error("qcore.errors.TaskFailed", stored.traceback or stored.error)]
-            result = self._result(
-                task, id, flag, stored=stored, errors=errors,
-                status=states.SUCCESSFUL if success else states.FAILED,
-            )  # fmt: skip
-            object.__setattr__(result, "_return_value", stored.value)
-            return result
-        status = there.status(id)
-        state = states.RUNNING if status.state in {"running", "begun"} else states.READY
-        result = self._result(task, id, flag, stored=stored, status=state, errors=errors)
-        if state is states.RUNNING:
-            object.__setattr__(result, "started_at", _moment(status.since))
-            object.__setattr__(result, "last_attempted_at", _moment(status.since))
-            result.worker_ids.append(status.worker)
-        return result
-
-    def _result(
-        self,
-        task: Any,
-        id: str,
-        flag: TaskFlag,
-        *,
-        status: Any,
-        stored: Result | None = None,
-        errors: Sequence[Any] = (),
-    ) -> Any:
-        runs = 0 if stored is None else stored.attempts + stored.crashes
-        ended = None if stored is None or not stored.state.final else _moment(stored.finished)
-        begun = None if stored is None or not runs else _moment(stored.started)
-        return base.TaskResult(
-            task=task,
-            id=id,
-            status=status,
-            enqueued_at=_moment(flag.enqueued),
-            started_at=begun,
-            finished_at=ended,
-            last_attempted_at=begun,
-            args=list(flag.args),
-            kwargs=dict(flag.kwargs),
+            flag = _flag_of(there, stored)
+        task = as_enqueued(
+            import_string(flag.path),
+            queue_name=using.queue,
+            priority=using.priority,
+            run_after=datetime.fromisoformat(using.run_after) if using.run_after else None,
             backend=self.alias,
-            errors=list(errors),
-            worker_ids=[] if stored is None else [stored.worker] * runs,
         )
+        return found_result(there, task, id, flag, stored)
+
+    def has(self, me: CurrentTask) -> bool:
+        """Return whether this backend may have enqueued a task that runs."""
+        return me.cluster == self._app.config.name and (not self.queues or me.queue in self.queues)
 
     def running(self, task: Any, me: CurrentTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Return the `TaskResult` of a task that runs in this process."""
-        now = timezone.now().timestamp()
-        flag = TaskFlag(
-            path=task.module_path,
-            queue=task.queue_name,
-            args=list(args),
-            kwargs=dict(kwargs),
-            enqueued=me.enqueued,
-        )
-        result = self._result(task, me.id, flag, status=base.TaskResultStatus.RUNNING)
+        now = timezone.now()
+        flag = TaskFlag(path=task.module_path, args=list(args), kwargs=dict(kwargs), enqueued=me.enqueued)
+        its = as_enqueued(task, queue_name=me.queue, priority=me.priority, backend=self.alias)
+        result = task_result(its, me.id, flag, status=base.TaskResultStatus.RUNNING)
         for name in ("started_at", "last_attempted_at"):
-            object.__setattr__(result, name, _moment(now))
+            object.__setattr__(result, name, now)
         result.worker_ids.extend([f"{socket.gethostname()}:{os.getpid()}"] * me.attempt)
         return result
 
@@ -210,11 +217,11 @@ class Runs(Prefix):
             msg = f"the task {self._name!r} does not match tasks_allowed ({', '.join(allowed)})"
             raise TaskNotAllowed(msg)
         task = import_string(self._name)
-        backend = task.get_backend()
         me = current()
         if me is None:
             msg = f"{self._name}: it runs as a task of qcore only; call its function instead"
             raise NotSupported(msg)
+        backend = _backend_of(task, me)
         result = backend.running(task, me, args, kwargs)
         signals.task_started.send_robust(type(backend), task_result=result)
         try:
@@ -224,7 +231,7 @@ class Runs(Prefix):
             path = f"{type(exc).__module__}.{type(exc).__qualname__}"
             text = "".join(traceback.format_exception(exc))
             note_failure(app, me, path, text)
-            result.errors.append(_error(path, text))
+            result.errors.append(task_error(path, text))
             _end(backend, result, base.TaskResultStatus.FAILED)
             raise
         object.__setattr__(result, "_return_value", value)
@@ -236,17 +243,32 @@ class Runs(Prefix):
 runs = Runs(__name__, "runs")
 
 
+def _backend_of(task: Any, me: CurrentTask) -> QcoreBackend:
+    """Return what may have enqueued a task: the backend that it declares, or another of ours."""
+    declared = task.get_backend()
+    if isinstance(declared, QcoreBackend) and declared.has(me):
+        return declared
+    ours = [one for one in (declared, *task_backends.all()) if isinstance(one, QcoreBackend)]
+    if not ours:
+        msg = f"{task.module_path} was enqueued by a QcoreBackend, and TASKS has none any more; add it again"
+        raise NotSupported(msg)
+    return next((one for one in ours if one.has(me)), ours[0])
+
+
 def _end(backend: QcoreBackend, result: Any, status: Any) -> None:
     object.__setattr__(result, "status", status)
     object.__setattr__(result, "finished_at", timezone.now())
     signals.task_finished.send_robust(type(backend), task_result=result)
 
 
-def _error(path: str, text: str) -> Any:
-    return base.TaskError(exception_class_path=path, traceback=text)
+def _stored(there: App, id: str) -> Result | None:
+    try:
+        return there.results.fetch(id)
+    except QueueMissing:
+        return None  # nothing was enqueued there
 
 
-def _flag_of(there: App, stored: Result, queue: str) -> TaskFlag:
+def _flag_of(there: App, stored: Result) -> TaskFlag:
     """Return what is known of a task from its result alone."""
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = {}
@@ -255,7 +277,7 @@ def _flag_of(there: App, stored: Result, queue: str) -> TaskFlag:
         found: Any = there.runtime.results.value(serializer, data) or ()
         args, kwargs = found if named else (found, {})
     path = stored.name.removeprefix(PREFIX)
-    return TaskFlag(path=path, queue=queue, args=list(args), kwargs=dict(kwargs), enqueued=stored.enqueued)
+    return TaskFlag(path=path, args=list(args), kwargs=dict(kwargs), enqueued=stored.enqueued)
 
 
 def _delay(run_after: datetime | None) -> float:
@@ -267,7 +289,3 @@ def _delay(run_after: datetime | None) -> float:
 
 def _text(moment: datetime | None) -> str:
     return "" if moment is None else moment.isoformat()
-
-
-def _moment(seconds: float) -> datetime | None:
-    return datetime.fromtimestamp(seconds, UTC) if seconds else None

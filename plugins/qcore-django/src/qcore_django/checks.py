@@ -10,7 +10,9 @@ from django.core.checks import Error, Warning, register  # noqa: A004 - Django's
 from qcore.errors import BackendError, ConfigError, PluginError, QueueMissing
 from qcore.plugins import Plugins
 from qcore.runtime import Runtime
+from qcore.wording import listed
 from qcore_django import settings
+from qcore_queues.names import DEFAULT_QUEUE
 from qcore_settings import keyfile
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 #: the tag of these checks: `manage.py check --tag qcore`
 TAG: Final = "qcore"
+#: the backend of Django's tasks, in the settings
+_BACKEND: Final = "qcore_django.backend.QcoreBackend"
 
 
 def register_checks() -> None:
@@ -55,6 +59,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
     """Look at what a queue needs of its broker and its keys in production.
 
     E002: the broker does not answer, or it and the settings do not fit, such as timeout and retry.
+    E004: TASKS has several queues, and the broker has one.
     W002: no broker is named.
     W003: a key of the site is too weak to sign what workers run.
     """
@@ -64,7 +69,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
     except (ConfigError, PluginError):
         # `check_settings` says why.
         return []
-    found = [Error(one, id="qcore_django.E002") for one in _broker_problems(config, plugins)]
+    found = list(_broker_problems(config, plugins))
     if config.broker not in config.raw and not config.broker_class:
         queue = config.queue_file(config.name)
         text = "Q_CLUSTER names no broker, so that the queue is in a file of this user on this machine"
@@ -75,7 +80,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
     return found
 
 
-def _broker_problems(config: Config, plugins: Plugins) -> Iterator[str]:
+def _broker_problems(config: Config, plugins: Plugins) -> Iterator[CheckMessage]:
     runtime = Runtime(config, plugins)
     try:
         # It is not made here: a check leaves everything as it is.
@@ -83,10 +88,10 @@ def _broker_problems(config: Config, plugins: Plugins) -> Iterator[str]:
     except QueueMissing:
         return
     except ConfigError as exc:
-        yield from exc.problems
+        yield from map(_unfit, exc.problems)
         return
     except BackendError as exc:
-        yield f"the broker {config.broker!r} cannot be used: {exc}"
+        yield _unfit(f"the broker {config.broker!r} cannot be used: {exc}")
         return
     try:
         broker.ping()
@@ -94,11 +99,30 @@ def _broker_problems(config: Config, plugins: Plugins) -> Iterator[str]:
         if look is not None:
             look(config.settings())
     except BackendError as exc:
-        yield f"the broker {config.broker!r} does not answer: {exc}"
+        yield _unfit(f"the broker {config.broker!r} does not answer: {exc}")
     except Exception as exc:  # noqa: BLE001 - how a plugin's check says that it fails
-        yield f"the broker {config.broker!r}: {exc}"
+        yield _unfit(f"the broker {config.broker!r}: {exc}")
     finally:
         broker.close()
+    if not broker.capabilities.queues:
+        yield from _queues_of_tasks(config.broker)
+
+
+def _unfit(text: str) -> Error:
+    return Error(text, id="qcore_django.E002")
+
+
+def _queues_of_tasks(broker: str) -> Iterator[Error]:
+    """Yield an error for each backend of Django's tasks with queues that a broker with one has not."""
+    for alias, params in getattr(site, "TASKS", {}).items():
+        others = sorted(map(str, {*params.get("QUEUES", ())} - {DEFAULT_QUEUE}))
+        if params.get("BACKEND") == _BACKEND and others:
+            text = (
+                f"TASKS[{alias!r}] has the queue {listed(others)} in QUEUES, and the broker {broker!r} has "
+                "one queue"
+            )
+            hint = 'Leave it out, and make a backend for each kind of task, with "cluster" in its OPTIONS.'
+            yield Error(text, hint=hint, id="qcore_django.E004")
 
 
 def _weak_keys() -> Iterator[str]:

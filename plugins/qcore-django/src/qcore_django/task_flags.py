@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qcore.errors import EnvelopeError
+from qcore_queues.names import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qcore import App
     from qcore.hookspecs import SettledEvent
+    from qcore.messages.sealer import Sealer
     from qcore.tasks.current import CurrentTask
 
 #: how the names of these tasks begin
 PREFIX: Final = "qcore_django.backend.runs."
-#: Seconds for which it is kept that a task waits, and which errors it has raised: 30 days.
+#: Seconds for which it is kept that a task waits, what was chosen for it, and what its runs raised: 30 days.
 _KEPT: Final = 30 * 86400.0
 
 
@@ -24,37 +28,55 @@ class TaskFlag(msgspec.Struct, array_like=True, frozen=True):
 
     #: dotted name
     path: str
-    #: Django's name of the queue
-    queue: str
-    #: ISO 8601; empty = at once
-    run_after: str = ""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     #: epoch seconds
     enqueued: float = 0.0
 
 
-def write_flag(app: App, id: str, flag: TaskFlag) -> None:
-    """Keep that a task was enqueued."""
-    _write(app, f"django:{id}", msgspec.json.encode(flag))
+class Using(msgspec.Struct, array_like=True, frozen=True):
+    """What `Task.using` has chosen for one task."""
+
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    #: ISO 8601; empty = at once
+    run_after: str = ""
 
 
-def read_flag(app: App, id: str) -> TaskFlag | None:
-    """Return what was enqueued by an id, None if nothing was or it has ended."""
-    found = _read(app, f"django:{id}")
-    return None if found is None else msgspec.json.decode(found, type=TaskFlag)
+#: what most tasks have, so that it is not kept
+PLAIN: Final = Using()
+
+
+def write_flags(app: App, id: str, using: Using, flag: TaskFlag | None) -> None:
+    """Keep that a task was enqueued, unless it has ended, and what was chosen for it."""
+    made: dict[str, bytes] = {}
+    if using != PLAIN:
+        made[f"django-using:{id}"] = msgspec.json.encode(using)
+    if flag is not None:
+        made[f"django:{id}"] = msgspec.json.encode(flag)
+    if made:
+        _write(app, made)
+
+
+def read_flags(app: App, id: str) -> tuple[TaskFlag | None, Using]:
+    """Return what was enqueued by an id, None if nothing was or it has ended, and what was chosen for it."""
+    flag, using = _read(app, f"django:{id}", f"django-using:{id}")
+    return (
+        None if flag is None else msgspec.json.decode(flag, type=TaskFlag),
+        PLAIN if using is None else msgspec.json.decode(using, type=Using),
+    )
 
 
 def note_failure(app: App, me: CurrentTask, path: str, text: str) -> None:
     """Keep what a run has raised, after what the runs before raised."""
     there = app.for_cluster(me.cluster)
     before = failed_runs(there, me.id)
-    _write(there, f"django-errors:{me.id}", msgspec.json.encode([*before, (path, text)]))
+    _write(there, {f"django-errors:{me.id}": msgspec.json.encode([*before, (path, text)])})
 
 
 def failed_runs(app: App, id: str) -> list[tuple[str, str]]:
     """Return what each run has raised: dotted name and traceback."""
-    found = _read(app, f"django-errors:{id}")
+    (found,) = _read(app, f"django-errors:{id}")
     return [] if found is None else msgspec.json.decode(found, type=list[tuple[str, str]])
 
 
@@ -65,20 +87,26 @@ def forget(app: App, event: SettledEvent, queue: str) -> None:
             store.set_flag(f"django:{event.task_id}", b"", 1.0)
 
 
-def _write(app: App, key: str, data: bytes) -> None:
+def _write(app: App, made: Mapping[str, bytes]) -> None:
     runtime = app.runtime
     with runtime.coordination_stores.connection(create=True) as store:
-        store.set_flag(key, runtime.control_sealer.seal(key.encode(), data), _KEPT)
+        for key, data in made.items():
+            store.set_flag(key, runtime.control_sealer.seal(key.encode(), data), _KEPT)
 
 
-def _read(app: App, key: str) -> bytes | None:
+def _read(app: App, *keys: str) -> list[bytes | None]:
     runtime = app.runtime
     with runtime.coordination_stores.connection(create=True) as store:
-        found = store.get_flags([key])[0]
-    if found is None:
-        return None
+        found = store.get_flags(keys)
+    return [
+        None if one is None else _opened(runtime.control_sealer, key, one)
+        for key, one in zip(keys, found, strict=True)
+    ]
+
+
+def _opened(sealer: Sealer, key: str, data: bytes) -> bytes | None:
     try:
-        return runtime.control_sealer.open(key.encode(), found)
+        return sealer.open(key.encode(), data)
     except EnvelopeError:
         # Not written by this site, so it says nothing of its tasks.
         return None
