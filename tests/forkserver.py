@@ -25,7 +25,21 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _LONGEST: Final = 1 << 20
 #: file descriptors from here on are in nobody's way
 _HIGH: Final = 500
-_PRELOADED: Final = "qcore.cluster", "qcore.workers.worker"
+#: what each cluster imports, some of it once it is asked for
+_PRELOADED: Final = (
+    "qcore.cluster",
+    "qcore.workers.worker",
+    "qcore_at_once.runners",
+    "qcore_at_once.scout",
+    "qcore_at_once.sharing",
+    "qcore_at_once.side_by_side",
+    "qcore_schedules.build",
+    "qcore_schedules.role",
+    "qcore_schedules.scheduler_thread",
+    "qcore_settings.structure",
+    "encodings.ascii",
+    "pickle",
+)
 #: the processes of this session that fork supervisors
 SERVERS: Final[set[int]] = set()
 
@@ -79,6 +93,8 @@ class ForkServer:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._line: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        # that of a cluster which a test starts: what is installed there is looked for once
+        self._path = [os.getcwd() if part == "" else part for part in sys.path]
 
     @staticmethod
     def works_here() -> bool:
@@ -90,7 +106,8 @@ class ForkServer:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
         text = (
             f"import sys; sys.path.append({str(ROOT)!r}); from tests.forkserver import next_program; "
-            f"exec(next_program({theirs.fileno()}, {os.getpid()}), {{'__name__': '__main__'}})"
+            f"program = next_program({theirs.fileno()}, {os.getpid()}, {self._path!r}); "
+            "exec(program, {'__name__': '__main__'})"
         )
         self._process = subprocess.Popen(
             [sys.executable, "-c", text],
@@ -127,16 +144,9 @@ class ForkServer:
             SERVERS.discard(self._process.pid)
 
 
-def next_program(line_fd: int, tests: int) -> str:
+def next_program(line_fd: int, tests: int, path: list[str]) -> str:
     """Fork a process for each request; return in it what it is to run, and here when all is done."""
-    for name in _PRELOADED:
-        importlib.import_module(name)
-    from qcore.config import Config
-    from qcore.plugins import Plugins
-    from qcore.runtime import Runtime
-
-    plugins = Plugins.discover()
-    Runtime(Config.from_dict({"name": "preload"}, plugins), plugins)
+    _preload(path)
     # a supervisor knows nothing of the tests
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
@@ -162,6 +172,21 @@ def next_program(line_fd: int, tests: int) -> str:
         os.waitpid(between, 0)
         line.send(os.read(told, 100))
         os.close(told)
+
+
+def _preload(path: list[str]) -> None:
+    """Do once what each supervisor would: import, and look for plugins on the path of the tests."""
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    from qcore.config import Config
+    from qcore.plugins import Plugins
+    from qcore.runtime import Runtime
+
+    own = sys.path[:]
+    sys.path[:] = path
+    plugins = Plugins.discover()
+    Runtime(Config.from_dict({"name": "preload"}, plugins), plugins)
+    sys.path[:] = own
 
 
 def _fork_again(tell: int) -> None:
