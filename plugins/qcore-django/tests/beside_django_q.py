@@ -36,6 +36,12 @@ def main(module: str, folder: str) -> None:
         SECRET_KEY="a key for both of them, 0123456789-0123456789",
         USE_TZ=True,
         TIME_ZONE="UTC",
+        CACHES={
+            "default": {
+                "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+                "LOCATION": f"{folder}/cache",
+            }
+        },
         Q_CLUSTER={"name": "both", "timeout": 20, "retry": 30, "log_level": "CRITICAL", **queue},
     )
     warnings.simplefilter("ignore")
@@ -232,17 +238,47 @@ def cached(tasks: Any, folder: Path) -> Any:
     """What is kept for some time, with and without a broker."""
     broker = None
     task_id = tasks.async_task("math.floor", 1.5, sync=True, cached=60, group="cached")
-    return [
+    second = tasks.async_task("math.floor", 2.5, sync=True, cached=True, group="cached")
+    named = tasks.fetch_cached(
+        tasks.async_task("site_tasks.echo", 1, sync=True, cached=60, task_name="n", key=2)
+    )
+    said = [
         tasks.result_cached(task_id, 0, broker),
         _read(tasks.fetch_cached(task_id, broker=broker))["result"],
+        [named.name, named.func, list(named.args), named.kwargs, named.result, named.success],
         tasks.result(task_id, cached=True),
+        # the database has neither
+        [
+            tasks.result(task_id),
+            tasks.fetch(second),
+            tasks.result_group("cached"),
+            tasks.count_group("cached"),
+        ],
         tasks.result_group_cached("cached", broker=broker),
+        tasks.result_group("cached", True, 100, 2, cached=True),
         tasks.result_group("cached", cached=True),
         [one.result for one in tasks.fetch_group_cached("cached", broker=broker)],
+        [one.result for one in tasks.fetch_group("cached", cached=True)],
         tasks.count_group_cached("cached", broker=broker),
+        tasks.count_group("cached", cached=True),
+        tasks.count_group("cached", failures=True, cached=True),
         bool(tasks.delete_cached("no-such-task", broker=broker)),
-        tasks.delete_group_cached("cached", broker=broker) in (None, 1),
+        tasks.delete_group_cached("cached", broker=broker) in (None, 2),
         tasks.result_cached(task_id),
+    ]
+    kept = tasks.async_task("math.floor", 3.5, sync=True, cached=60)
+    chain = tasks.Chain([("math.floor", (4.5,)), ("math.floor", (5.5,))], cached=60, sync=True)
+    chain.run()
+    several = tasks.Iter("math.floor", [6.5, 7.5], cached=60, sync=True)
+    several.run()
+    alone = tasks.AsyncTask("math.floor", 8.5, sync=True, cached=60)
+    alone.run()
+    return [
+        *said,
+        [bool(tasks.delete_cached(kept)), tasks.result_cached(kept)],
+        [sorted(chain.result(wait=100)), chain.current(), tasks.result_group(chain.group)],
+        [sorted(several.result(wait=100)), tasks.result(several.id)],
+        [alone.result(wait=100), tasks.result(alone.id)],
     ]
 
 

@@ -57,4 +57,7 @@ TASKS = {
     },
 }
 # what a test's workers are to read
+CACHES = json.loads(
+    os.environ.get("SITE_CACHES", '{"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}')
+)
 Q_CLUSTER = json.loads(os.environ.get("SITE_Q_CLUSTER", "{}"))

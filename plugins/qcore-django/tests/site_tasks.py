@@ -73,3 +73,10 @@ def group_once(name: str) -> None:
 
     with transaction.atomic():
         group(name)
+
+
+def enqueue_another() -> str:
+    """Enqueue a task from a task."""
+    from qcore_django.tasks import async_task
+
+    return async_task(add, 1, 2, sync=True)

@@ -69,7 +69,7 @@ def test_a_task_is_found_by_a_uuid() -> None:
 
 
 def test_the_cached_functions_take_a_broker() -> None:
-    """They read the one store there is; deleting a group there deletes its results."""
+    """Where each process has a cache of its own they read the store; deleting a group deletes its results."""
     task_id = async_task(site_tasks.add, 1, 2, sync=True, group="g")
 
     assert result_cached(task_id, 0, object()) == 3

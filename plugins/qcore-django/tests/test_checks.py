@@ -65,6 +65,24 @@ def test_a_wrong_setting_is_found(
     assert [one[0] for one in found(deploy=True, Q_CLUSTER=table) if one[0] == number] == [number]
 
 
+def test_a_cache_of_each_process_is_warned_of(tmp_path: Path) -> None:
+    """Where the settings have results go there."""
+    files = {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": str(tmp_path)}
+    for table in ({"cache": "default"}, {"cached": 60}):
+        ((id_, message),) = found(Q_CLUSTER=table)
+
+        assert id_ == "W005"
+        assert message.startswith(
+            "the cache 'default' is one that each process has for itself (django.core.cache."
+        )
+        assert found(Q_CLUSTER=table, CACHES={"default": files}) == []
+    ((id_, message),) = found(Q_CLUSTER={"cache": "absent"})
+    assert (id_, message) == (
+        "E001",
+        "cache: got 'absent'; there is no cache of this name; CACHES has default",
+    )
+
+
 def test_a_broker_that_does_not_answer_is_an_error_in_production() -> None:
     """It is asked with --deploy only."""
     # nothing listens on this port

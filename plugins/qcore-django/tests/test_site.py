@@ -17,7 +17,6 @@ from qcore_django.apps import QcoreDjangoConfig
 from qcore_django.management.commands.qcluster import waiting
 from qcore_django.models import places
 from qcore_django.queue_names import queue_name
-from qcore_django.settings import WITHOUT_EFFECT
 from qcore_django.tasks import async_task, fetch, schedule
 
 if TYPE_CHECKING:
@@ -227,10 +226,9 @@ def test_an_unknown_key_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_key_of_django_q_that_decides_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """With what decides it; `has_replica` asks for what is so anyway."""
     with caplog.at_level(logging.WARNING, "qcore.config"):
-        config_of(Q_CLUSTER={"testing": True, "cache": "default", "has_replica": True})
+        config_of(Q_CLUSTER={"testing": True, "has_replica": True})
 
     assert [record.getMessage() for record in caplog.records] == [
-        f"Q_CLUSTER['cache'] has no effect: {WITHOUT_EFFECT['cache']}",
         "Q_CLUSTER['testing'] has no effect: tests of a site use `qcore_django.testing`",
     ]
 
@@ -244,6 +242,8 @@ def test_a_key_of_django_q_that_decides_nothing_is_warned_of(caplog: pytest.LogC
         ({"preload": 5}, "preload: got 5"),
         ({"redis": {}, "sqlite": {}}, "redis: there are 2 brokers"),
         ({"django_redis": "absent"}, "django_redis: got 'absent'; there is no cache of this name"),
+        ({"cache": "absent"}, "cache: got 'absent'; there is no cache of this name; CACHES has default"),
+        ({"cache": 5}, "cache: got 5; there is no cache of this name"),
         ({"django_redis": "default"}, "the LOCATION of this cache is not a URL of a Redis"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Makes the `redis` section of the cache that `django_redis` names."""
+"""Finds caches of the site, and makes the `redis` section of one."""
 
 from __future__ import annotations
 
@@ -47,11 +47,7 @@ def redis_of(alias: object) -> dict[str, Any] | str:
         ConfigError: there is no such cache, or it is not in a Redis.
 
     """
-    caches = settings.CACHES
-    if not isinstance(alias, str) or alias not in caches:
-        hint = wording.did_you_mean(str(alias), caches) or f"; CACHES has {wording.listed(caches)}"
-        raise ConfigError([f"django_redis: got {alias!r}; there is no cache of this name{hint}"])
-    cache = caches[alias]
+    cache = _named("django_redis", alias)
     location = _first(cache.get("LOCATION"))
     if not location or "://" not in location:
         remedy = "name a cache of django-redis or of Django's own back end for Redis, or set redis instead"
@@ -66,6 +62,26 @@ def redis_of(alias: object) -> dict[str, Any] | str:
     for key in _said_by(location) & found.keys():
         del found[key]
     return {**found, "url": location}
+
+
+def check_cache(table: Mapping[str, Any]) -> None:
+    """See that there is the cache that the key `cache` names.
+
+    Raises:
+        ConfigError: there is none.
+
+    """
+    if (alias := table.get("cache")) is not None:
+        _named("cache", alias)
+
+
+def _named(key: str, alias: object) -> Mapping[str, Any]:
+    caches = settings.CACHES
+    if not isinstance(alias, str) or alias not in caches:
+        hint = wording.did_you_mean(str(alias), caches) or f"; CACHES has {wording.listed(caches)}"
+        raise ConfigError([f"{key}: got {alias!r}; there is no cache of this name{hint}"])
+    found: Mapping[str, Any] = caches[alias]
+    return found
 
 
 def _first(location: object) -> str:

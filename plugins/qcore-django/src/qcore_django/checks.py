@@ -12,11 +12,12 @@ from qcore.plugins import Plugins
 from qcore.runtime import Runtime
 from qcore.wording import listed
 from qcore_django import settings
+from qcore_django.cached_results import shared_cache
 from qcore_queues.names import DEFAULT_QUEUE
 from qcore_settings import keyfile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from django.core.checks import CheckMessage
 
@@ -40,6 +41,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     E001: a setting is wrong; a broker's package is missing, or there are two brokers.
     W001: a key is not a setting.
     W004: a key of Django-Q's decides nothing here.
+    W005: results are to be in a cache that each process has for itself.
     """
     plugins = Plugins.discover()
     try:
@@ -52,7 +54,20 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     return [
         *(Warning(one, id="qcore_django.W001") for one in settings.unknown(table, plugins)),
         *(Warning(one, id="qcore_django.W004") for one in settings.idle(table)),
+        *_caches_of_processes(table),
     ]
+
+
+def _caches_of_processes(table: Mapping[str, Any]) -> Iterator[Warning]:
+    if not (table.get("cached") or table.get("cache")) or shared_cache() is not None:
+        return
+    alias = settings.cache_alias()
+    text = (
+        f"the cache {alias!r} is one that each process has for itself ({site.CACHES[alias]['BACKEND']}), so "
+        "results with `cached` are stored with the queue"
+    )
+    hint = 'Name one that all processes share, such as that of a Redis, in "cache" of Q_CLUSTER.'
+    yield Warning(text, hint=hint, id="qcore_django.W005")
 
 
 def check_deployment(**_: Any) -> list[CheckMessage]:

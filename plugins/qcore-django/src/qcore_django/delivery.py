@@ -12,11 +12,13 @@ from django.db import transaction
 
 from qcore.delivery import BrokerDelivery, Delivery, GivenBroker
 from qcore.inline import run_inline
+from qcore_django.plugin import CACHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qcore import App, Job
+    from qcore.hookspecs import EnqueueEvent
     from qcore.interfaces import Broker
     from qcore.runtime import Runtime
     from qcore.status import TaskStatus
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 #: alias of the database whose commit is waited for; empty = none
 _AT_COMMIT: Final[ContextVar[str]] = ContextVar("qcore_django.at_commit", default="")
+#: seconds for which the cache keeps the results of what is enqueued, 0 = for ever, and the name of the tasks
+#: for which it is so, empty = for each; None = the store keeps them
+_IN_CACHE: Final[ContextVar[tuple[float, str] | None]] = ContextVar("qcore_django.in_cache", default=None)
 
 
 @contextmanager
@@ -37,6 +42,23 @@ def at_commit(database: str) -> Iterator[None]:
         _AT_COMMIT.reset(token)
 
 
+@contextmanager
+def in_cache(seconds: float | None, only: str = "") -> Iterator[None]:
+    """Have the cache keep the results of what is sealed in this block, None = the store."""
+    token = _IN_CACHE.set(None if seconds is None else (seconds, only))
+    try:
+        yield
+    finally:
+        _IN_CACHE.reset(token)
+
+
+def mark(event: EnqueueEvent) -> None:
+    """Say in a message that the cache keeps its result."""
+    asked = _IN_CACHE.get()
+    if asked is not None and asked[1] in {"", event.task.name}:
+        event.headers[CACHED] = f"{asked[0]:g}"
+
+
 class AtCommit(Delivery):
     """Has messages delivered when a transaction is committed, if that is asked for."""
 
@@ -47,7 +69,9 @@ class AtCommit(Delivery):
         """Deliver messages now, or have them delivered at the commit."""
         database = _AT_COMMIT.get()
         if not database:
-            self._delivery.deliver(runtime, sealed)
+            # What a task enqueues that runs here is another matter.
+            with in_cache(None):
+                self._delivery.deliver(runtime, sealed)
             return
         keyed = next((one.call.name for one in sealed if one.unique), None)
         if keyed is not None:
@@ -62,7 +86,8 @@ class AtCommit(Delivery):
             flow = partial(self._delivery.deliver_flow, runtime, sealed, delays=delays)
             transaction.on_commit(flow, using=database)
         else:
-            self._delivery.deliver_flow(runtime, sealed, delays=delays)
+            with in_cache(None):
+                self._delivery.deliver_flow(runtime, sealed, delays=delays)
 
 
 class SiteDelivery(BrokerDelivery):

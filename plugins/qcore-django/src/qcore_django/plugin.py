@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _BOUNDARY: Final = "qcore_django.boundary"
 _SIGNALS: Final = "qcore_django.signals"
 _TASK_FLAGS: Final = "qcore_django.task_flags"
+_DELIVERY: Final = "qcore_django.delivery"
+#: header of a task whose result the cache of the site keeps; for how many seconds, 0 = for ever
+CACHED: Final = "django-q-cached"
 #: the queue of this process, if it is a worker
 _WORKER: Final[dict[str, str]] = {}
 
@@ -77,6 +80,8 @@ def qcore_pre_enqueue(event: EnqueueEvent) -> None:
     """Send the signal of a task that is enqueued."""
     if sending := _sending():
         sending.enqueuing(event)
+    if delivery := sys.modules.get(_DELIVERY):
+        delivery.mark(event)
 
 
 @hookimpl
@@ -90,7 +95,11 @@ def qcore_pre_execute(event: ExecuteEvent) -> None:
 
 @hookimpl
 def qcore_post_execute(event: ExecuteEvent) -> None:
-    """Send the signals of a task that ran; leave connections, language and zone as it found them."""
+    """Keep what is cached, send signals, and leave connections, language and zone as the task found them."""
+    if CACHED in event.task.headers:
+        from qcore_django import cached_results
+
+        cached_results.keep(event)
     if sending := _sending():
         sending.executed(event)
     if boundary := _boundary():

@@ -18,7 +18,7 @@ from qcore import Config, installed, wording
 from qcore.errors import ConfigError
 from qcore.plugins import Plugins
 from qcore.settings import options
-from qcore_django.caches import redis_of
+from qcore_django.caches import check_cache, redis_of
 from qcore_django.queue_names import queue_name
 from qcore_settings import keyfile
 
@@ -41,12 +41,13 @@ CHECKED: Final = ("qcore_django.hooks.called.*", "qcore_django.backend.runs.*")
 #: keys that Django-Q reads and that decide nothing here -> what is true instead; empty = what the key
 #: asks for: no read ever goes to a replica
 WITHOUT_EFFECT: Final = {
-    "cache": "results, those with `cached` too, and the status of clusters are kept with the queue",
     "has_replica": "",
     "testing": "tests of a site use `qcore_django.testing`",
 }
 #: keys that are read here, and not by `Config`
-_OURS: Final = frozenset({"ALT_CLUSTERS", "cluster_name", "django_redis", *WITHOUT_EFFECT})
+_OURS: Final = frozenset({"ALT_CLUSTERS", "cache", "cluster_name", "django_redis", *WITHOUT_EFFECT})
+#: the cache that has results with `cached`, on a site that names none
+_CACHE: Final = "default"
 
 
 def load(plugins: Plugins | None = None) -> Config:
@@ -76,6 +77,7 @@ def read(plugins: Plugins) -> Config:
     alias = table.get("django_redis")
     if alias is not None and "redis" not in own:
         own["redis"] = redis_of(alias)
+    check_cache(table)
     made = {"preload": _preload(own.get("preload"))}
     if isinstance(allowed := own.get("tasks_allowed"), list | tuple):
         made["tasks_allowed"] = [*allowed, *CHECKED]
@@ -175,6 +177,12 @@ def led_astray(table: Mapping[str, Any]) -> list[str]:
         f" {table['name']!r}{wording.did_you_mean(name, names)}"
     )
     return [said]
+
+
+def cache_alias() -> str:
+    """Return the name of the cache that has results with `cached`."""
+    found = getattr(settings, "Q_CLUSTER", None)
+    return str(found.get("cache") or _CACHE) if isinstance(found, Mapping) else _CACHE
 
 
 def label() -> str:

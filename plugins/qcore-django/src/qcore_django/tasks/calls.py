@@ -1,14 +1,12 @@
 """What the functions of Django-Q become."""
 
-# ruff: noqa: FBT001, FBT002 - signatures are Django-Q's, positional booleans and all
+# ruff: noqa: FBT001 - signatures are Django-Q's, positional booleans and all
 
 from __future__ import annotations
 
 import hashlib
 import os
-import time
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from qcore.flows.app_api import group_of, start_chain
 from qcore.messages.workflow import COLLECTED
@@ -16,17 +14,14 @@ from qcore.tasks.call import with_options
 from qcore.tasks.task import Sender, bind
 from qcore_django.cron import cron_of
 from qcore_django.queue_names import queue_name
-from qcore_django.results import TaskResult
 from qcore_django.shared import app
-from qcore_django.tasks.options import ALL_LINKS, SCHEDULE_TYPES, Given, lifted, link_of, options_of
+from qcore_django.tasks.options import SCHEDULE_TYPES, Given, lifted, link_of, options_of
 from qcore_names.resolve import name_of
 from qcore_values.data import as_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
-
-    from django.db.models import QuerySet
 
     from qcore.flows.handles import ChainJob
     from qcore_django.models import Schedule
@@ -62,7 +57,7 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     with given.delivering():
         if not chain:
             return given.producer(app).send([call])[0].id
-        above = {key: value for key, value in options.items() if key in ALL_LINKS}
+        above = {key: value for key, value in options.items() if key in given.of_links}
         links = [link_of(step, above) for step in chain]
         return start_chain(given.producer(app), [call, *links], pipe_result=False).jobs[0].id
 
@@ -77,12 +72,12 @@ def async_iter(func: Callable[..., Any] | str, args_iter: Iterable[Any], **kwarg
     part = with_options(
         options_of({key: options[key] for key in options if key not in _WHOLE}), {"save": False}
     )
-    whole = with_options(options_of(options), {"save": True})
+    whole = options_of({**options, "save": given.cached is None})
     calls = [
         bind(func, item if isinstance(item, tuple) else (item,), kwargs, part, checked=False)
         for item in args_iter
     ]
-    with given.delivering():
+    with given.delivering(only=COLLECTED):
         return group_of(given.producer(app), calls).then(bind(COLLECTED, (), {}, whole)).id
 
 
@@ -168,145 +163,7 @@ def _name_for(
     return f"{function[:_SHOWN]} {digest[:12]}"
 
 
-# -- reading results --------------------------------------------------------------------------
-
-
-def result(task_id: str | UUID, wait: float = 0, cached: object = None) -> Any:  # noqa: ANN401 - whatever the task returned
-    """Return what a task returned, its error as text if it failed, None if it has not ended."""
-    found = fetch(task_id, wait, cached)
-    return None if found is None else found.result
-
-
-def result_cached(task_id: str | UUID, wait: float = 0, broker: object = None) -> Any:  # noqa: ANN401 - as above
-    """Return what `result` does: one store has the results that expire and those that stay."""
-    return result(task_id, wait, broker)
-
-
-def fetch(task_id: str | UUID, wait: float = 0, cached: object = None) -> TaskResult | None:
-    """Return the result of a task with everything known of its run, None if it has not ended."""
-    del cached
-    key = _id(task_id)
-    for seconds in _waits(wait) if key else ():
-        found = app.results.fetch(key, seconds)
-        if found is not None and found.state.final:
-            return TaskResult(found)
-    return None
-
-
-def fetch_cached(task_id: str | UUID, wait: float = 0, broker: object = None) -> TaskResult | None:
-    """Return what `fetch` does."""
-    return fetch(task_id, wait, broker)
-
-
-def result_group(
-    group_id: object,
-    failures: bool = False,
-    wait: float = 0,
-    count: int | None = None,
-    cached: object = None,
-) -> list[Any] | None:
-    """Return what the tasks of a result group returned, None if there are no results.
-
-    With `count` it waits until so many have ended, failed or not, or `wait` is over.
-    """
-    found = fetch_group_cached(group_id, failures, wait, count, cached)
-    return None if found is None else [one.result for one in found]
-
-
-def result_group_cached(
-    group_id: object,
-    failures: bool = False,
-    wait: float = 0,
-    count: int | None = None,
-    broker: object = None,
-) -> list[Any] | None:
-    """Return what `result_group` does."""
-    return result_group(group_id, failures, wait, count, broker)
-
-
-def fetch_group(
-    group_id: object,
-    failures: bool = True,
-    wait: float = 0,
-    count: int | None = None,
-    cached: object = None,
-) -> QuerySet[Any] | list[TaskResult] | None:
-    """Return the results of a result group, None if there are none; see `result_group`.
-
-    They are a QuerySet of the model `Task` in the order they finished, with `cached` a list.
-    """
-    found = fetch_group_cached(group_id, failures, wait, count, cached)
-    if found is None or cached:
-        return found
-    from qcore_django.models import Task  # noqa: PLC0415 - the apps of the site are loaded when it is called
-
-    return Task.get_task_group(str(group_id), failures).order_by("stopped", "id")
-
-
-def fetch_group_cached(
-    group_id: object,
-    failures: bool = True,
-    wait: float = 0,
-    count: int | None = None,
-    broker: object = None,
-) -> list[TaskResult] | None:
-    """Return what `fetch_group` does, as a list."""
-    del broker
-    group, end = str(group_id), time.monotonic() + wait / 1000
-    for seconds in _waits(wait):
-        found = app.results.fetch_group(group, failures=bool(count) or failures, wait=seconds, count=count)
-        if wait >= 0 or len(found) >= (count or 1):
-            break
-    chosen = [TaskResult(one) for one in found if failures or one.success]
-    if not chosen and count and time.monotonic() < end:
-        return fetch_group_cached(group_id, failures, (end - time.monotonic()) * 1000)
-    return chosen or None
-
-
-def count_group(group_id: object, failures: bool = False, cached: object = None) -> int:
-    """Return how many tasks of a result group have ended, or with `failures` how many failed."""
-    del cached
-    return app.results.count_group(str(group_id), failures=failures)
-
-
-def count_group_cached(group_id: object, failures: bool = False, broker: object = None) -> int:
-    """Return what `count_group` does."""
-    return count_group(group_id, failures, broker)
-
-
-def delete_group(group_id: object, tasks: bool = False, cached: object = None) -> int:
-    """Dissolve a result group, or with `tasks` delete its results; return how many there were."""
-    return app.results.delete_group(str(group_id), tasks=tasks or bool(cached))
-
-
-def delete_group_cached(group_id: object, broker: object = None) -> int:
-    """Delete the results of a result group; return how many there were."""
-    del broker
-    return delete_group(group_id, tasks=True)
-
-
-def delete_cached(task_id: str | UUID, broker: object = None) -> bool:
-    """Delete a result; return whether there was one."""
-    del broker
-    key = _id(task_id)
-    return bool(key) and app.results.delete(key)
-
-
 def queue_size(broker: object = None) -> int:
     """Return how many tasks are ready to run."""
     size = getattr(broker, "size", None)
     return int((app.queue.size() if size is None else size()).ready)
-
-
-def _id(task_id: object) -> str:
-    """Return the id of a task, empty if no task can have it."""
-    text = task_id.hex if isinstance(task_id, UUID) else str(task_id)
-    is_one = len(text) == _ID and not set(text.lower()) - set("0123456789abcdef")
-    return text if is_one else ""
-
-
-def _waits(milliseconds: float) -> Iterable[float]:
-    """Yield the seconds to wait, again and again if they are below zero."""
-    yield max(0.0, milliseconds / 1000)
-    while milliseconds < 0:
-        yield _LONG

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qcore_django.tasks import calls
+from qcore_django.tasks import calls, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,19 +33,23 @@ class AsyncTask:
 
     def result(self, wait: float = 0) -> Any:  # noqa: ANN401 - whatever the task returned
         """Return what it returned; None if it was not run or has not ended."""
-        return calls.result(self.id, wait) if self.started else None
+        return reading.result(self.id, wait, self.cached) if self.started else None
 
     def fetch(self, wait: float = 0) -> TaskResult | None:
         """Return its whole result; None if it was not run or has not ended."""
-        return calls.fetch(self.id, wait) if self.started else None
+        return reading.fetch(self.id, wait, self.cached) if self.started else None
 
     def result_group(self, failures: bool = False, wait: float = 0, count: int | None = None) -> Any:  # noqa: ANN401 - as above
         """Return what the tasks of its result group returned."""
-        return calls.result_group(self.group, failures, wait, count) if self.started and self.group else None
+        if not self.started or not self.group:
+            return None
+        return reading.result_group(self.group, failures, wait, count, self.cached)
 
     def fetch_group(self, failures: bool = True, wait: float = 0, count: int | None = None) -> Any:  # noqa: ANN401 - as above
         """Return the whole results of its result group."""
-        return calls.fetch_group(self.group, failures, wait, count) if self.started and self.group else None
+        if not self.started or not self.group:
+            return None
+        return reading.fetch_group(self.group, failures, wait, count, self.cached)
 
     def _option(self, key: str) -> Any:  # noqa: ANN401 - an option of any type
         return self.kwargs.get("q_options", self.kwargs).get(key)
@@ -104,7 +108,7 @@ class AsyncTask:
 
     @property
     def cached(self) -> Any:  # noqa: ANN401 - an option
-        """How long its result is kept, seconds."""
+        """For how many seconds the cache keeps its result, True = for ever."""
         return self._option("cached")
 
     @cached.setter
@@ -157,11 +161,11 @@ class Iter:
 
     def result(self, wait: float = 0) -> Any:  # noqa: ANN401 - whatever the tasks returned
         """Return the list of what they returned; None if not all have ended."""
-        return calls.result(self.id, wait) if self.started else None
+        return reading.result(self.id, wait, self.cached) if self.started else None
 
     def fetch(self, wait: float = 0) -> TaskResult | None:
         """Return the result that holds the list."""
-        return calls.fetch(self.id, wait) if self.started else None
+        return reading.fetch(self.id, wait, self.cached) if self.started else None
 
     def length(self) -> int:
         """Return how many calls there are."""
@@ -195,7 +199,7 @@ class Chain:
         """
         self.chain.append((func, args, kwargs))
         if self.started:
-            calls.delete_group(self.group)
+            reading.delete_group(self.group, cached=self.cached)
             self.started = False
         return self.length()
 
@@ -216,12 +220,12 @@ class Chain:
         if not self.started or self._job is None:
             return None
         # A link that fails ends the chain, and the last link then has a result that says so.
-        calls.fetch(self._job.id, wait)
-        return calls.fetch_group(self.group, failures=failures)
+        reading.fetch(self._job.id, wait, self.cached)
+        return reading.fetch_group(self.group, failures=failures, cached=self.cached)
 
     def current(self) -> int | None:
         """Return how many calls have ended, None before it is run."""
-        return calls.count_group(self.group) if self.started else None
+        return reading.count_group(self.group, cached=self.cached) if self.started else None
 
     def length(self) -> int:
         """Return how many calls there are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -9,13 +10,14 @@ import attrs
 from qcore.errors import NotSupported
 from qcore.tasks.django_q import DJANGO_Q_OPTIONS, options_from_django_q
 from qcore.tasks.task import bind
-from qcore_django.delivery import Through, at_commit
+from qcore_django.cached_results import seconds_of
+from qcore_django.delivery import Through, at_commit, in_cache
 from qcore_django.hooks import hook_for
 from qcore_django.queue_names import queue_name
+from qcore_django.shared import app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from qcore import App
     from qcore.interfaces import Broker
@@ -29,6 +31,8 @@ SCHEDULE_TYPES: Final = {
 }  # fmt: skip
 #: options of the first link of `chain=` that are the others' too
 ALL_LINKS: Final = frozenset({"group", "cached", "sync"})
+#: the same where the cache keeps the results, so that the store does not
+CACHED_LINKS: Final = ALL_LINKS | {"save"}
 #: what is taken out of keyword arguments
 _LIFTED: Final = DJANGO_Q_OPTIONS | {"on_commit"}
 
@@ -40,24 +44,44 @@ class Given:
     broker: Broker | None
     #: the alias of the database whose commit is waited for; empty = none
     database: str
+    #: seconds for which the cache keeps its result, 0 = for ever; None = the store keeps it
+    cached: float | None = None
 
     @classmethod
     def taken(cls, options: dict[str, Any]) -> Given:
-        """Take `broker` and `on_commit` out of options; a task that runs now needs no broker."""
+        """Take `broker` and `on_commit` out of options; a task that runs now needs no broker.
+
+        What the cache keeps the store does not.
+        """
         broker, commit = options.pop("broker", None), options.pop("on_commit", None)
         if broker is not None and commit:
             msg = "on_commit= enqueues by the broker of the site, not by broker=; leave one of them out"
             raise NotSupported(msg)
         database = "default" if commit is True else str(commit or "")
-        return cls(broker=None if options.get("sync") else broker, database=database)
+        if options.get("cached") is None and (always := app.config.cached):
+            options["cached"] = always
+        cached = seconds_of(options.get("cached"))
+        if cached is not None:
+            options["save"] = False
+        return cls(broker=None if options.get("sync") else broker, database=database, cached=cached)
 
     def producer(self, app: App) -> Producer:
         """Return what enqueues."""
         return app if self.broker is None else Through(app, self.broker)
 
-    def delivering(self) -> AbstractContextManager[None]:
-        """Have what is enqueued in this block wait for the commit, if it was asked for."""
-        return at_commit(self.database)
+    @property
+    def of_links(self) -> frozenset[str]:
+        """Return the options of the first link of `chain=` that are the others' too."""
+        return ALL_LINKS if self.cached is None else CACHED_LINKS
+
+    @contextmanager
+    def delivering(self, only: str = "") -> Iterator[None]:
+        """Have what is enqueued in this block wait for the commit and be cached, if that was asked for.
+
+        With `only` the results of the tasks of that name are cached.
+        """
+        with at_commit(self.database), in_cache(self.cached, only):
+            yield
 
 
 def lifted(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
