@@ -13,7 +13,7 @@ from qcore.builtin import plugin as builtin
 from qcore.errors import NotSupported, PayloadTooLarge, TaskNameError
 from qcore.flows.builder import chain_ids, member_id, new_flow
 from qcore.flows.continuation import KEPT, ContinuationBuilder, UpstreamFailed, upstream_args
-from qcore.hookspecs import EnqueueEvent, hookimpl
+from qcore.hookspecs import EnqueueEvent, ExecuteEvent, hookimpl
 from qcore.messages.head import Head, encode_head, read_head
 from qcore.messages.workflow import GroupMember, GroupResults, Link, WorkflowHeader, derived_id, read_workflow
 from qcore.model import Kind, Outcome, Result
@@ -276,6 +276,26 @@ def test_hooks_before_enqueueing_may_change_the_task(tmp_path: Path) -> None:
     assert ([4], 10) == ([alone.result()], chain.result())
     assert [4, 6, 10] == sorted(app.results.get_group("changed"))
     app.close()
+
+
+def test_hooks_see_queue_and_priority(tmp_path: Path) -> None:
+    """Of a task that names none, the default ones; the destination has a queue that is named."""
+    seen = []
+
+    def see(event: EnqueueEvent | ExecuteEvent) -> None:
+        seen.append((event.task.queue, event.task.priority, event.task.destination("shop")))
+
+    spy = SimpleNamespace(qcore_pre_enqueue=hookimpl(see), qcore_pre_execute=hookimpl(see))
+    plugins = Plugins.of({"builtin": builtin, "sqlite": sqlite, "spy": spy})
+    app = App(Config.from_dict(table(tmp_path), plugins=plugins), plugins=plugins)
+
+    with captured(app) as queue:
+        app.task(double).using(queue="mail", priority=7).enqueue(1)
+        app.task(double).enqueue(1)
+        queue.run()
+    app.close()
+
+    assert [("mail", 7, "shop/mail"), ("default", 0, "shop")] * 2 == seen
 
 
 # -- what the worker believes -------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Tracker(ErrorReporter):
 def reporters(tracker: ErrorReporter, **settings: Any) -> Reporters:
     """Return a reporter with settings that every reporter has."""
     policy, _ = Policy.read("tracker", settings)
-    made = Reporters([("tracker", tracker, policy)], queue="shop", cluster="blue", secrets=["hunter2-key"])
+    made = Reporters([("tracker", tracker, policy)], cluster="shop", label="blue", secrets=["hunter2-key"])
     made.start()
     return made
 
@@ -83,7 +83,7 @@ def test_a_report_says_where_it_comes_from_and_hides_secrets() -> None:
     told.flush()
 
     (report,) = tracker.told
-    assert (report.queue, report.cluster) == ("shop", "blue")
+    assert (report.cluster, report.label) == ("shop", "blue")
     assert report.worker.endswith(f":{os.getpid()}")
     assert (report.summary, report.text) == ("ValueError: ***", "a *** b")
     assert (report.task.args, report.task.kwargs) == ((), {})

@@ -656,10 +656,10 @@ class ErrorReport:
     action: str = ""
     #: file, line and function where a task hung that had to be killed, the outermost frame first
     stack: tuple[tuple[str, int, str], ...] = ()
-    #: name of the queue
-    queue: str = ""
-    #: label of the cluster
+    #: `name` of the configuration: the clusters that run the task
     cluster: str = ""
+    #: `label` of the configuration
+    label: str = ""
     #: `host:pid` of the worker, or of the supervisor
     worker: str = ""
 
@@ -689,9 +689,9 @@ class ErrorReporter(ABC):
     send_arguments: bool = False
     #: set before `start`: the keys and passwords of the configuration
     secrets: Sequence[str] = ()
-    #: set before `start`: name of the queue, and label of the cluster
-    queue: str = ""
+    #: set before `start`: `name` and `label` of the configuration
     cluster: str = ""
+    label: str = ""
 
     def preload(self) -> None:
         """Import what `start` needs; called in the process that workers are forked from. Start no thread."""

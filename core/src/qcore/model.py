@@ -11,6 +11,7 @@ import attrs
 import msgspec
 
 from qcore.status import Progress  # noqa: TC001 - read at run time by attrs
+from qcore_queues.names import DEFAULT_QUEUE
 
 # Records made once a message are msgspec structs, an eighth of the cost of a frozen attrs class.
 #: Where a body has its message's id, and the id of the key that signed it; unverified.
@@ -215,6 +216,14 @@ class TaskInfo:
     attempt: int = 0
     #: name of the schedule that enqueued it
     schedule: str | None = None
+    #: name of its queue, `default` if the task names none; empty if this is not about a task
+    queue: str = ""
+    #: -100 to 100, higher first
+    priority: int = 0
+
+    def destination(self, cluster: str) -> str:
+        """Return where it is sent, in one word for tracers: `shop`, or `shop/mail` for a named queue."""
+        return cluster if self.queue in {"", DEFAULT_QUEUE} else f"{cluster}/{self.queue}"
 
 
 @attrs.frozen(kw_only=True)

@@ -301,7 +301,7 @@ class Runtime:
             return Reporters(())
         config = self.config
         secrets = {*self.secrets, *secrets_of(config.as_dict())}
-        return Reporters(made, queue=config.name, cluster=config.label, secrets=secrets)
+        return Reporters(made, cluster=config.name, label=config.label, secrets=secrets)
 
     def close(self) -> None:
         """Close idle connections."""

@@ -34,7 +34,12 @@ class LogReporter(ErrorReporter):
         task = report.task
         what = "task failed" if report.action else f"trouble kind={report.kind}"
         level = logging.WARNING if report.runs_again else logging.ERROR
-        about = {"task_id": task.id, "task_name": task.name, "attempt": task.attempt, "cluster": report.queue}
+        about = {
+            "task_id": task.id,
+            "task_name": task.name,
+            "attempt": task.attempt,
+            "cluster": report.cluster,
+        }
         write(
             self._log,
             level,

@@ -41,12 +41,12 @@ class Reporters:
         self,
         reporters: Iterable[tuple[str, ErrorReporter, Policy]],
         *,
-        queue: str = "",
         cluster: str = "",
+        label: str = "",
         secrets: Collection[str] = (),
     ) -> None:
-        self._queue = queue
         self._cluster = cluster
+        self._label = label
         self._secrets = sorted(secrets)
         self._lock = threading.Lock()
         #: held while they begin to work in the process of this number
@@ -60,7 +60,7 @@ class Reporters:
         self._all: list[tuple[ErrorReporter, Policy, Outbox]] = []
         for name, reporter, policy in reporters:
             reporter.send_arguments, reporter.secrets = policy.send_arguments, self._secrets
-            reporter.queue, reporter.cluster = queue, cluster
+            reporter.cluster, reporter.label = cluster, label
             self._all.append((reporter, policy, Outbox(name, reporter.flush, self._count)))
 
     def start(self) -> None:
@@ -115,8 +115,8 @@ class Reporters:
             report,
             summary=without(report.summary, self._secrets),
             text=without(report.text, self._secrets),
-            queue=self._queue,
             cluster=self._cluster,
+            label=self._label,
             worker=report.worker or f"{socket.gethostname()}:{os.getpid()}",
         )
         bare = attrs.evolve(report, task=attrs.evolve(report.task, args=(), kwargs={}))

@@ -18,6 +18,7 @@ from qcore.messages.workflow import WorkflowHeader, encode_tail
 from qcore.model import Outgoing, TaskInfo
 from qcore.tasks.arguments import dump_arguments, write_arguments
 from qcore_calendar import rules
+from qcore_queues.names import DEFAULT_QUEUE
 from qcore_values.foreign import as_written
 
 if TYPE_CHECKING:
@@ -245,4 +246,6 @@ def _task(id: bytes, head: Head, args: Sequence[Any], kwargs: dict[str, Any], no
         timeout=head.timeout or None,
         enqueued=now / 1000,
         schedule=head.schedule,
+        queue=head.queue or DEFAULT_QUEUE,
+        priority=head.priority or 0,
     )

@@ -13,6 +13,7 @@ from qcore.interfaces import ErrorReport
 from qcore.messages.workflow import read_workflow
 from qcore.model import Action, TaskInfo
 from qcore.settle import decide
+from qcore_queues.names import DEFAULT_QUEUE
 from qcore_schedules.sealed import stored_schedules
 from qcore_schedules.swap import swap
 
@@ -58,7 +59,13 @@ def quarantine_schedule(
         disabled = False
     if disabled:
         _log.error("schedule %r is disabled until it is resumed: %s", head.schedule, outcome.error)
-        task = TaskInfo(id=opened.id.hex(), name=head.name, group=head.group)
+        task = TaskInfo(
+            id=opened.id.hex(),
+            name=head.name,
+            group=head.group,
+            queue=head.queue or DEFAULT_QUEUE,
+            priority=head.priority or 0,
+        )
         report_schedule(runtime.reporters, task, head.schedule, outcome.error)
     return msgspec.structs.replace(outcome, retryable=False)
 

@@ -150,7 +150,7 @@ def started(collector: Collector) -> Callable[..., OtelReporter]:
 
     def start(**settings: Any) -> OtelReporter:
         reporter = OtelReporter(**settings)
-        reporter.secrets, reporter.queue = [KEY], "shop"
+        reporter.secrets, reporter.cluster = [KEY], "shop"
         reporter.preload()
         reporter.start()
         return reporter

@@ -57,7 +57,7 @@ def test_a_scrape_shows_queue_tasks_and_workers(
         return page if found == ends else None
 
     page = until(counted, "every end to be counted")
-    labels = {"queue": "shop", "cluster": "blue", "host": socket.gethostname()}
+    labels = {"cluster": "shop", "label": "blue", "host": socket.gethostname()}
     assert page.value("qcore_tasks_started_total", **labels) == 23
     assert page.value("qcore_task_retries_total", task="counted_tasks.fail") == 1
     assert page.value("qcore_task_dead_letters_total", **labels) == 2
@@ -65,8 +65,8 @@ def test_a_scrape_shows_queue_tasks_and_workers(
     assert page.value("qcore_run_seconds_count", **labels) == 22
     assert page.value("qcore_run_seconds_bucket", le="+Inf") == 22
     assert page.value("qcore_wait_seconds_count") >= 20
-    assert page.value("qcore_queue_messages", queue="shop", state="delayed") == 1
-    assert page.value("qcore_queue_messages", state="dead_letters") == 2
+    assert page.value("qcore_queue_messages", cluster="shop", queue="default", state="delayed") == 1
+    assert page.value("qcore_dead_letters") == 2
     assert page.value("qcore_queue_up") == 1
     assert page.value("qcore_schedules_overdue") == 0
     assert page.value("qcore_workers") == 2

@@ -24,7 +24,7 @@ from qcore.model import QueueSize
 from qcore.status import Counts, Durations, TaskCounts, WorkerStatus
 from qcore_prometheus import ClusterCollector, PrometheusSettings
 from qcore_prometheus.families import BOUNDS
-from qcore_prometheus.queue_figures import BackgroundReader, QueueFigures
+from qcore_prometheus.queue_figures import BackgroundReader, OneQueue, QueueFigures
 
 from .conftest import KEY, Page
 from .picture import draw
@@ -69,8 +69,11 @@ STATUS_OF_BLUE: Final = ClusterStatus(
 OLDEST: Final = time.time() - 60
 FIGURES: Final = QueueFigures(
     up=True,
-    size=QueueSize(ready=1, leased=2, delayed=3, dead_letters=4),
-    oldest=OLDEST,
+    queues=[
+        OneQueue(name="default", size=QueueSize(ready=1, leased=2, delayed=3)),
+        OneQueue(name="mail", size=QueueSize(ready=5), paused=True, oldest=OLDEST),
+    ],
+    dead_letters=4,
     knows_age=True,
     overdue=1,
 )
@@ -87,12 +90,12 @@ def exposed(*clusters: ClusterStatus, figures: QueueFigures = FIGURES) -> Page:
 
 
 def test_a_cluster_is_exposed_with_all_it_counts() -> None:
-    """By queue, cluster and host."""
+    """By the name of its queues, its label and the host."""
     before = time.time()
     page = exposed(STATUS_OF_BLUE)
     after = time.time()
 
-    labels = {"queue": "shop", "cluster": "blue", "host": "a"}
+    labels = {"cluster": "shop", "label": "blue", "host": "a"}
     assert page.value("qcore_task_runs_total", task="shop.pay", outcome="timeout", **labels) == 1
     assert page.value("qcore_task_runs_total", task="shop.pay", outcome="failure") == 0
     assert page.value("qcore_task_seconds_total", task="shop.pay") == 2.5
@@ -102,8 +105,21 @@ def test_a_cluster_is_exposed_with_all_it_counts() -> None:
     assert page.value("qcore_memory_bytes", process="workers") == 5
     assert page.value("qcore_backend_errors_total", **labels) == 3
     assert page.value("qcore_schedules_fired_late_total") == 1
-    age = page.value("qcore_queue_oldest_seconds", queue="shop")
+    age = page.value("qcore_queue_oldest_seconds", cluster="shop", queue="mail")
     assert before - OLDEST <= age <= after - OLDEST
+
+
+def test_each_queue_is_exposed() -> None:
+    """Its messages by state, the age of the oldest, whether it is paused; dead letters of all together."""
+    page = exposed()
+
+    assert page.value("qcore_queue_messages", cluster="shop", queue="default", state="delayed") == 3
+    assert page.value("qcore_queue_messages", cluster="shop", queue="mail", state="ready") == 5
+    assert page.value("qcore_queue_messages", queue="mail", state="leased") == -1
+    assert page.value("qcore_queue_oldest_seconds", queue="default") == 0
+    assert page.value("qcore_queue_paused", queue="mail") == 1
+    assert page.value("qcore_queue_paused", queue="default") == 0
+    assert page.value("qcore_dead_letters", cluster="shop") == 4
 
 
 def test_durations_become_a_histogram() -> None:
@@ -146,12 +162,13 @@ def test_two_clusters_with_the_same_labels_are_added_up() -> None:
 
 def test_what_the_broker_cannot_tell_is_left_out() -> None:
     """A zero would be taken for a fact."""
-    figures = QueueFigures(up=True, size=QueueSize(ready=1), overdue=0)
+    figures = QueueFigures(up=True, queues=[OneQueue(name="default", size=QueueSize(ready=1))], overdue=0)
     page = exposed(figures=figures)
 
     assert page.value("qcore_queue_messages", state="ready") == 1
     assert page.value("qcore_queue_messages", state="leased") == -1
     assert "qcore_queue_oldest_seconds" not in page.text
+    assert "qcore_dead_letters" not in page.text
 
 
 def test_odd_names_break_no_page() -> None:
@@ -242,7 +259,7 @@ def test_the_command_prints_what_clusters_elsewhere_publish(
     page = Page(printed(capsys))
 
     assert page.value("qcore_task_runs_total", task="shop.pay", outcome="success") == 3
-    assert page.value("qcore_run_seconds_sum", cluster="blue") == 9.0
+    assert page.value("qcore_run_seconds_sum", label="blue") == 9.0
     assert page.value("qcore_queue_messages", state="ready") == 1
     assert page.value("qcore_queue_oldest_seconds") >= 0
     assert KEY not in page.text
@@ -320,7 +337,7 @@ def test_each_query_asks_for_what_there_is(query: str) -> None:
     page = exposed(STATUS_OF_BLUE)
     samples = [sample for family in page.families.values() for sample in family.samples]
     # Grafana replaces these before it asks.
-    parsed = promql_parser.parse(query.replace("$__rate_interval", "5m").replace("$queue", ".*"))
+    parsed = promql_parser.parse(query.replace("$__rate_interval", "5m").replace("$cluster", ".*"))
     asked: list[Any] = []
     grouped: set[str] = set()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .conftest import Rollbar
 
-TASK = TaskInfo(id="ab" * 16, name="shop.pay", args=("canary-argument",), attempt=2)
+TASK = TaskInfo(id="ab" * 16, name="shop.pay", args=("canary-argument",), attempt=2, queue="mail")
 KEY = "canary-of-the-key-0123456789-0123456789"
 
 
@@ -33,7 +33,7 @@ def failed(error: BaseException | None = None, **fields: Any) -> ErrorReport:
         except BaseException as caught:
             error = caught
     given = {"task": TASK, "kind": "failure", "summary": "ValueError: no", "text": "Traceback"}
-    more = {"action": "retry", "error": error, "queue": "shop", "cluster": "blue"}
+    more = {"action": "retry", "error": error, "cluster": "shop", "label": "blue"}
     return ErrorReport(**(given | more | fields))  # type: ignore[arg-type]  # its fields
 
 
@@ -55,7 +55,8 @@ def test_a_failure_is_an_item_with_its_task(
     assert first["body"]["trace"]["exception"] == {"class": "ValueError", "message": "first"}
     assert first["body"]["trace"]["frames"][-1]["method"] == "failed"
     custom = first["custom"]
-    assert (custom["task"], custom["id"], custom["queue"]) == ("shop.pay", TASK.id, "shop")
+    assert (custom["task"], custom["id"]) == ("shop.pay", TASK.id)
+    assert (custom["cluster"], custom["label"], custom["queue"]) == ("shop", "blue", "mail")
     assert (custom["attempt"], custom["runs_again"], custom["action"]) == (2, True, "retry")
     assert service.posted[0].headers["X-Rollbar-Access-Token"] == "32we33a92a5224jiww8982"
 

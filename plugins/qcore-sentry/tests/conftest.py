@@ -108,7 +108,7 @@ def started(sentry: Sentry) -> Callable[..., SentryReporter]:
 
     def start(*, send_arguments: bool = False, **settings: Any) -> SentryReporter:
         reporter = SentryReporter(**({"dsn": sentry.dsn, "auto_enabling_integrations": False} | settings))
-        reporter.send_arguments, reporter.secrets, reporter.queue = send_arguments, [KEY], "shop"
+        reporter.send_arguments, reporter.secrets, reporter.cluster = send_arguments, [KEY], "shop"
         reporter.start()
         return reporter
 

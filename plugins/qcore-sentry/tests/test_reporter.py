@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from .conftest import Sentry
 
-TASK = TaskInfo(id="ab" * 16, name="shop.pay", args=("canary-argument",), attempt=2, enqueued=time.time())
+TASK = TaskInfo(
+    id="ab" * 16, name="shop.pay", args=("canary-argument",), attempt=2, queue="mail", enqueued=time.time()
+)
 KEY = "canary-of-the-key-0123456789-0123456789"
 
 
@@ -44,7 +46,7 @@ def failed(error: BaseException | None = None, **fields: Any) -> ErrorReport:
         "text": "Traceback",
         "action": "retry",
     }
-    return ErrorReport(**{**given, "error": error, "queue": "shop", "cluster": "blue", **fields})  # type: ignore[arg-type]  # its fields
+    return ErrorReport(**{**given, "error": error, "cluster": "shop", "label": "blue", **fields})  # type: ignore[arg-type]  # its fields
 
 
 def test_a_failure_is_an_event_with_its_task(started: Callable[..., SentryReporter], sentry: Sentry) -> None:
@@ -61,7 +63,8 @@ def test_a_failure_is_an_event_with_its_task(started: Callable[..., SentryReport
     assert first["transaction"] == "shop.pay"
     assert first["exception"]["values"][0]["value"] == "first"
     assert first["exception"]["values"][0]["mechanism"] == {"type": "qcore", "handled": False}
-    assert first["tags"]["qcore.queue"] == "shop"
+    tags = first["tags"]
+    assert (tags["qcore.cluster"], tags["qcore.label"], tags["qcore.queue"]) == ("shop", "blue", "mail")
     assert first["tags"]["qcore.action"] == "retry"
     assert first["contexts"]["qcore"]["id"] == TASK.id
     assert first["contexts"]["qcore"]["runs_again"] is True
@@ -138,7 +141,8 @@ def test_a_trace_goes_on_in_the_worker(started: Callable[..., SentryReporter], s
     event = EnqueueEvent(task=TASK, headers={}, cluster="shop")
     with sentry_sdk.start_transaction(op="http.server", name="checkout"):
         plugin.qcore_pre_enqueue(event)
-    task = TaskInfo(id=TASK.id, name="shop.pay", attempt=2, enqueued=time.time() - 5, headers=event.headers)
+    sent = {"queue": TASK.queue, "enqueued": time.time() - 5, "headers": event.headers}
+    task = TaskInfo(id=TASK.id, name="shop.pay", attempt=2, **sent)
 
     run(reporter, task, lambda: sentry_sdk.start_span(op="db", name="select").finish(), Kind.FAILURE)
     reporter.flush(30)
@@ -149,7 +153,7 @@ def test_a_trace_goes_on_in_the_worker(started: Callable[..., SentryReporter], s
     assert (publish["op"], process["op"], query["op"]) == ("queue.publish", "queue.process", "db")
     for span in (publish, process):
         assert span["data"]["messaging.message.id"] == TASK.id
-        assert span["data"]["messaging.destination.name"] == "shop"
+        assert span["data"]["messaging.destination.name"] == "shop/mail"
     assert process["data"]["messaging.message.retry.count"] == 1
     assert process["data"]["messaging.message.receive.latency"] >= 5000
     trace = consumer["contexts"]["trace"]

@@ -18,6 +18,7 @@ from qcore.model import TaskInfo
 from qcore.settle import DEFAULT_MAX_DELAY, Retry, Rules, exception_name
 from qcore.tasks.limits import limit_of
 from qcore_names.resolve import resolve
+from qcore_queues.names import DEFAULT_QUEUE
 from qcore_reports.tracebacks import format_error
 from qcore_values.annotations import convert_arguments, declared_result
 
@@ -165,6 +166,8 @@ class TaskPlan:
             enqueued=message.created / 1000,
             attempt=attempt,
             schedule=head.schedule,
+            queue=head.queue or DEFAULT_QUEUE,
+            priority=head.priority or 0,
         )
 
     def declared(self, value: object) -> object:

@@ -15,6 +15,7 @@ from qcore.tasks.arguments import dump_arguments, dump_declared
 from qcore.tasks.call import IN_CONFIGURATION, Call, Sealed, Unset, refuse_second_run, with_options
 from qcore.tasks.unique import check_limits, claim, key_of, release_keys
 from qcore_names.strict import check_strictly
+from qcore_queues.names import DEFAULT_QUEUE
 from qcore_queues.refusal import refuse_routes
 
 if TYPE_CHECKING:
@@ -197,6 +198,8 @@ def _hooked(  # noqa: PLR0917 - what an event is made of
         label=call.options.label,
         timeout=None if isinstance(timeout, Unset) else timeout,
         enqueued=now / 1000,
+        queue=call.options.queue or DEFAULT_QUEUE,
+        priority=call.options.priority or 0,
     )
     event = EnqueueEvent(task=task, headers={}, cluster=cluster, after=after)
     try:

@@ -33,13 +33,13 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def describe(task: TaskInfo, queue: str, operation: str) -> dict[str, str | int]:
+def describe(task: TaskInfo, cluster: str, operation: str) -> dict[str, str | int]:
     """Return the attributes of a span about a task."""
     found: dict[str, str | int] = {
         SYSTEM: "qcore",
         OPERATION: operation,
         OPERATION_TYPE: operation,
-        DESTINATION: queue,
+        DESTINATION: task.destination(cluster),
         MESSAGE_ID: task.id,
         TASK: encodable(task.name),
     }

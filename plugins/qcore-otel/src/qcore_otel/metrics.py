@@ -64,8 +64,8 @@ class ClusterMetrics:
     send series of its own under the same name.
     """
 
-    def __init__(self, queue: str) -> None:
-        self._labels: Mapping[str, str] = {SYSTEM: "qcore", OPERATION: "process", DESTINATION: queue}
+    def __init__(self, cluster: str) -> None:
+        self._labels: Mapping[str, str] = {SYSTEM: "qcore", OPERATION: "process", DESTINATION: cluster}
         self._began = time.time_ns()
         self._tasks: Mapping[str, TaskCounts] = {}
         readers = [

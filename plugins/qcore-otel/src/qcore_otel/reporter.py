@@ -151,7 +151,7 @@ class OtelReporter(ErrorReporter):
     def qcore_cluster_start(self, event: ClusterEvent) -> None:
         """Begin to export what the workers count; only a supervisor does."""
         if self._wants_metrics and not sdk.is_disabled():
-            self._metrics = ClusterMetrics(self.queue)
+            self._metrics = ClusterMetrics(self.cluster)
             self._providers.append(self._metrics.provider)
             self._metrics.show(event.status)
 
@@ -210,7 +210,7 @@ class OtelReporter(ErrorReporter):
             links = [Link(producer)] if producer.is_valid else []
             if (before := headers.get(LINKS)) is not None:
                 links += map(Link, read_links(before))
-        attributes = describe(task, self.queue, "process") if task.name else {SYSTEM: "qcore"}
+        attributes = describe(task, self.cluster, "process") if task.name else {SYSTEM: "qcore"}
         if task.schedule:
             attributes["qcore.schedule"] = encodable(task.schedule)
         name = f"process {attributes[TASK]}" if task.name else what

@@ -7,7 +7,6 @@ from collections import Counter
 from itertools import accumulate, zip_longest
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from qcore_prometheus.queue_figures import QueueFigures
 
 #: labels of everything that belongs to a cluster
-_CLUSTER: Final = ("queue", "cluster", "host")
+_CLUSTER: Final = ("cluster", "label", "host")
 #: Ends of the places of a histogram, seconds: powers of two from a millisecond to an hour. Each is the
 #: end of a place of the journal, so nothing has to be split.
 BOUNDS: Final = TIME_BOUNDS
@@ -53,24 +52,28 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[ClusterStatus], float]], ...]] = 
         "Seconds since these figures of the cluster were taken.",
         lambda one: max(0.0, time.time() - one.published),
     ),
-    ("qcore_cluster_paused", "Whether the queue is paused, as the cluster sees it.", lambda one: one.paused),
+    (
+        "qcore_cluster_paused",
+        "Whether all its queues are paused, as the cluster sees it.",
+        lambda one: one.paused,
+    ),
     ("qcore_cluster_troubles", "Current problems of the cluster.", lambda one: len(one.troubles)),
 )
 
 
 class ClusterCollector(Collector):
-    """Turns the status of clusters and the figures of their queue into metrics."""
+    """Turns the status of clusters and the figures of their queues into metrics."""
 
     def __init__(
-        self, queue: str, clusters: Callable[[], Sequence[ClusterStatus]], figures: Callable[[], QueueFigures]
+        self, name: str, clusters: Callable[[], Sequence[ClusterStatus]], figures: Callable[[], QueueFigures]
     ) -> None:
-        self._queue = queue
+        self._name = name
         self._clusters = clusters
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        yield from _queue(self._queue, self._figures())
+        yield from _queues(self._name, self._figures())
         clusters = self._clusters()
         # Two clusters may have the same labels, and a name and its labels stand in a page once.
         by_labels: dict[tuple[str, ...], list[ClusterStatus]] = {}
@@ -92,34 +95,45 @@ class ClusterCollector(Collector):
         )
 
 
-def _queue(name: str, figures: QueueFigures) -> Iterator[Metric]:
-    up = GaugeMetricFamily("qcore_queue_up", "Whether the backends of the queue answer.", labels=["queue"])
-    up.add_metric([name], figures.up)
-    yield up
-    if figures.size is not None:
-        sizes = GaugeMetricFamily(
-            "qcore_queue_messages", "Messages by state, where the broker knows.", labels=["queue", "state"]
-        )
-        for state, count in msgspec.structs.asdict(figures.size).items():
+def _queues(cluster: str, figures: QueueFigures) -> Iterator[Metric]:
+    up = GaugeMetricFamily("qcore_queue_up", "Whether the backends of the queues answer.", labels=["cluster"])
+    up.add_metric([cluster], figures.up)
+    sizes = GaugeMetricFamily(
+        "qcore_queue_messages",
+        "Messages by queue and state, where the broker knows.",
+        labels=["cluster", "queue", "state"],
+    )
+    age = GaugeMetricFamily(
+        "qcore_queue_oldest_seconds",
+        "Seconds since the oldest ready message was enqueued; 0 if none is ready.",
+        labels=["cluster", "queue"],
+    )
+    paused = GaugeMetricFamily(
+        "qcore_queue_paused", "Whether the queue is paused.", labels=["cluster", "queue"]
+    )
+    for one in figures.queues:
+        counts = {"ready": one.size.ready, "leased": one.size.leased, "delayed": one.size.delayed}
+        for state, count in counts.items():
             if count is not None:
-                sizes.add_metric([name, state], count)
-        yield sizes
-    if figures.knows_age:
-        age = GaugeMetricFamily(
-            "qcore_queue_oldest_seconds",
-            "Seconds since the oldest ready message was enqueued; 0 if none is ready.",
-            labels=["queue"],
-        )
-        age.add_metric([name], 0.0 if figures.oldest is None else max(0.0, time.time() - figures.oldest))
-        yield age
+                sizes.add_metric([cluster, one.name, state], count)
+        if figures.knows_age:
+            seconds = 0.0 if one.oldest is None else max(0.0, time.time() - one.oldest)
+            age.add_metric([cluster, one.name], seconds)
+        paused.add_metric([cluster, one.name], one.paused)
+    dead = GaugeMetricFamily(
+        "qcore_dead_letters", "Dead letters, where the broker knows.", labels=["cluster"]
+    )
+    if figures.dead_letters is not None:
+        dead.add_metric([cluster], figures.dead_letters)
+    overdue = GaugeMetricFamily(
+        "qcore_schedules_overdue",
+        "Schedules that should have fired more than ten seconds ago.",
+        labels=["cluster"],
+    )
     if figures.overdue is not None:
-        overdue = GaugeMetricFamily(
-            "qcore_schedules_overdue",
-            "Schedules that should have fired more than ten seconds ago.",
-            labels=["queue"],
-        )
-        overdue.add_metric([name], figures.overdue)
-        yield overdue
+        overdue.add_metric([cluster], figures.overdue)
+    # what is not known has no sample: a zero would be taken for a fact
+    yield from (family for family in (up, sizes, age, paused, dead, overdue) if family.samples)
 
 
 def _simple(by_labels: Mapping[tuple[str, ...], Sequence[ClusterStatus]]) -> Iterator[Metric]:

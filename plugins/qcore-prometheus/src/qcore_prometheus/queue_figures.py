@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from qcore.errors import BackendError, EnvelopeError, QcoreError, QueueMissing
+from qcore.interfaces import QueueState
 from qcore.messages.head import read_head
+from qcore_queues.names import named
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qcore.app import App
     from qcore.model import QueueSize
     from qcore.runtime import Runtime
@@ -29,22 +33,34 @@ _SCHEDULES: Final = 15.0
 
 
 @attrs.frozen(kw_only=True)
+class OneQueue:
+    """One of the queues of a name."""
+
+    name: str
+    #: messages by state, where the broker knows
+    size: QueueSize
+    paused: bool = False
+    #: epoch seconds when the oldest ready message was enqueued; None = there is none, or it is not known
+    oldest: float | None = None
+
+
+@attrs.frozen(kw_only=True)
 class QueueFigures:
-    """A queue as it was a moment ago."""
+    """The queues of a name as they were a moment ago."""
 
     #: the backends have answered
     up: bool = False
-    size: QueueSize | None = None
-    #: epoch seconds when the oldest ready message was enqueued; None = there is none, or it is not known
-    oldest: float | None = None
-    #: whether its age is known
+    queues: Sequence[OneQueue] = ()
+    #: of all queues together; None = the broker does not know
+    dead_letters: int | None = None
+    #: whether the age of messages is known
     knows_age: bool = False
     #: schedules that should have fired and have not
     overdue: int | None = None
 
 
 class QueueReader:
-    """Reads the figures of one queue for one thread at a time."""
+    """Reads the figures of the queues of a name for one thread at a time."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -61,14 +77,19 @@ class QueueReader:
         """
         runtime = self._app.runtime
         with runtime.brokers.connection() as broker:
-            size, body = broker.size(), broker.peek()
-        self._knows_age = self._knows_age or body is not None
+            size = broker.size()
+            one_queue = not broker.capabilities.queues
+            states = [QueueState("", size, oldest=broker.peek())] if one_queue else broker.queues()
+        self._knows_age = self._knows_age or any(one.oldest is not None for one in states)
         if time.monotonic() - self._counted_at >= _SCHEDULES:
             self._overdue = _overdue(runtime)
             self._counted_at = time.monotonic()
-        oldest = None if body is None else _enqueued(runtime, body)
         return QueueFigures(
-            up=True, size=size, oldest=oldest, knows_age=self._knows_age, overdue=self._overdue
+            up=True,
+            queues=[_figures(runtime, one) for one in states],
+            dead_letters=size.dead_letters,
+            knows_age=self._knows_age,
+            overdue=self._overdue,
         )
 
     def close(self) -> None:
@@ -115,7 +136,7 @@ class BackgroundReader:
             except Exception as exc:  # noqa: BLE001 - logged; the next scrape asks again
                 text = f"{type(exc).__name__}: {exc}"
             if text and text != self._trouble:
-                _log.warning("the figures of the queue cannot be read, the others are served: %s", text)
+                _log.warning("the figures of the queues cannot be read, the others are served: %s", text)
             self._trouble = text
             with self._answered:
                 self._last = found
@@ -123,6 +144,11 @@ class BackgroundReader:
                 self._answered.notify_all()
         with suppress(BackendError):  # the process ends
             self._reader.close()
+
+
+def _figures(runtime: Runtime, one: QueueState) -> OneQueue:
+    oldest = None if one.oldest is None else _enqueued(runtime, one.oldest)
+    return OneQueue(name=named(one.name), size=one.size, paused=one.paused, oldest=oldest)
 
 
 def _enqueued(runtime: Runtime, body: bytes) -> float | None:

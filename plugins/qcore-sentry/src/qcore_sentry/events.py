@@ -36,8 +36,9 @@ def make_event(
         for name, text in {
             "qcore.task": task.name,
             "qcore.schedule": task.schedule,
-            "qcore.queue": report.queue,
+            "qcore.queue": task.queue,
             "qcore.cluster": report.cluster,
+            "qcore.label": report.label,
             "qcore.kind": report.kind,
             "qcore.action": report.action,
         }.items()

@@ -34,7 +34,7 @@ def publish(event: EnqueueEvent) -> None:
     with sentry_sdk.start_span(op=OP.QUEUE_PUBLISH, name=task.name, origin="auto.queue.qcore") as span:
         span.set_data(SPANDATA.MESSAGING_SYSTEM, "qcore")
         span.set_data(SPANDATA.MESSAGING_MESSAGE_ID, task.id)
-        span.set_data(SPANDATA.MESSAGING_DESTINATION_NAME, event.cluster)
+        span.set_data(SPANDATA.MESSAGING_DESTINATION_NAME, task.destination(event.cluster))
         if trace := sentry_sdk.get_traceparent():
             event.headers[TRACE] = trace
         if baggage := sentry_sdk.get_baggage():

@@ -87,7 +87,7 @@ class SentryReporter(ErrorReporter):
         isolate()
         client = sentry_sdk.get_client()
         if self._check_ins or has_tracing_enabled(client.options):
-            RUN.set(Run(event.task, self.queue, check_ins=self._check_ins))
+            RUN.set(Run(event.task, self.cluster, check_ins=self._check_ins))
 
     def _finish(self, event: ExecuteEvent) -> None:
         """Finish the transaction."""

@@ -37,7 +37,7 @@ def isolate() -> None:
 class Run:
     """The transaction and the check-in of one run."""
 
-    def __init__(self, task: TaskInfo, queue: str, *, check_ins: bool) -> None:
+    def __init__(self, task: TaskInfo, cluster: str, *, check_ins: bool) -> None:
         self._task = task
         self._checks_in = check_ins and task.schedule is not None
         self._began = time.monotonic()
@@ -45,11 +45,11 @@ class Run:
         #: kept for the report, which comes after the run
         self.span: Any = None
         if has_tracing_enabled(sentry_sdk.get_client().options):
-            self._begin_transaction(queue)
+            self._begin_transaction(task.destination(cluster))
         if self._checks_in:
             monitors.check_in(task, monitors.IN_PROGRESS)
 
-    def _begin_transaction(self, queue: str) -> None:
+    def _begin_transaction(self, destination: str) -> None:
         task = self._task
         headers = {name: task.headers[name] for name in (TRACE, BAGGAGE) if name in task.headers}
         transaction = sentry_sdk.continue_trace(
@@ -67,7 +67,7 @@ class Run:
         )
         inner.set_data(SPANDATA.MESSAGING_SYSTEM, "qcore")
         inner.set_data(SPANDATA.MESSAGING_MESSAGE_ID, task.id)
-        inner.set_data(SPANDATA.MESSAGING_DESTINATION_NAME, queue)
+        inner.set_data(SPANDATA.MESSAGING_DESTINATION_NAME, destination)
         inner.set_data(SPANDATA.MESSAGING_MESSAGE_RETRY_COUNT, max(0, task.attempt - 1))
         waited = max(0.0, (time.time() - task.enqueued) * 1000)
         inner.set_data(SPANDATA.MESSAGING_MESSAGE_RECEIVE_LATENCY, waited)
