@@ -143,9 +143,11 @@ def _running(runtime: Runtime, bodies: Iterable[bytes], task_id: str) -> Iterato
 def _flag(runtime: Runtime, ids: Iterable[bytes], seconds: float) -> None:
     """Flag tasks as cancelled for so many seconds; 0 removes the flags."""
     flags = ControlFlags(runtime.control_sealer)
+    keys = [cancel_key(one) for one in ids]
     with runtime.coordination_stores.connection() as store:
-        for key in map(cancel_key, ids):
-            store.set_flag(key, flags.sign(key) if seconds else b"", seconds)
+        for start in range(0, len(keys), _BULK):
+            some = keys[start : start + _BULK]
+            store.set_flags({key: flags.sign(key) if seconds else b"" for key in some}, seconds)
 
 
 def _remove(runtime: Runtime, broker: Broker, store: ResultStore, ids: Sequence[bytes]) -> set[bytes]:

@@ -44,6 +44,14 @@ class CoordinationStore(ABC):
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Keep a value for `ttl` seconds in the place of an earlier one; b"" removes it."""
 
+    def set_flags(self, flags: Mapping[str, bytes], ttl: float) -> None:
+        """Keep values by key, as `set_flag` does each.
+
+        The default makes a call for each.
+        """
+        for key, value in flags.items():
+            self.set_flag(key, value, ttl)
+
     @abstractmethod
     def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return values in the order of `keys`, None where there is none."""

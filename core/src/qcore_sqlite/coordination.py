@@ -89,6 +89,11 @@ class SqliteCoordination(CoordinationStore):
         else:
             self._database.insert(_CLEAR_FLAG, (key,))
 
+    def set_flags(self, flags: Mapping[str, bytes], ttl: float) -> None:
+        """Store values for `ttl` seconds in one transaction; b"" deletes one."""
+        if flags:
+            self._database.write(_set_flags, flags, ttl)
+
     def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return values in the order of `keys`."""
         return self._database.read(_get_flags, keys)
@@ -150,6 +155,12 @@ def _select(
 
 def _run(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
     connection.executemany(statement, rows)
+
+
+def _set_flags(connection: sqlite3.Connection, flags: Mapping[str, bytes], ttl: float) -> None:
+    until = time.time() + ttl
+    _run(connection, _SET_FLAG, [(key, until, value) for key, value in flags.items() if value])
+    _run(connection, _CLEAR_FLAG, [(key,) for key, value in flags.items() if not value])
 
 
 def _get_flags(connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:

@@ -93,6 +93,12 @@ class SqlCoordination(CoordinationStore):
         """Store a value for `ttl` seconds; b"" deletes it."""
         self._database.single(_set_flag, self._queue, short_key(key), value, ttl)
 
+    def set_flags(self, flags: Mapping[str, bytes], ttl: float) -> None:
+        """Store values for `ttl` seconds in one transaction; b"" deletes one."""
+        if flags:
+            items = {short_key(key): value for key, value in flags.items()}
+            self._database.write(_set_flags, self._queue, items, ttl)
+
     def get_flags(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return values in the order of `keys`."""
         return self._database.read(_get_flags, self._queue, [short_key(key) for key in keys]) if keys else []
@@ -155,6 +161,14 @@ def _set_flag(session: Session, queue: str, item: str, value: bytes, ttl: float)
         session.run(SET_FLAG, queue=queue, item=item, value=value, ttl=ttl)
     else:
         session.run(CLEAR_FLAG, queue=queue, item=item)
+
+
+def _set_flags(session: Session, queue: str, items: Mapping[str, bytes], ttl: float) -> None:
+    # rows are locked in one order by all processes
+    rows = [{"queue": queue, "item": item, "value": items[item], "ttl": ttl} for item in sorted(items)]
+    session.run_each(SET_FLAG, [row for row in rows if row["value"]])
+    gone = [{"queue": queue, "item": row["item"]} for row in rows if not row["value"]]
+    session.run_each(CLEAR_FLAG, gone)
 
 
 def _get_flags(session: Session, queue: str, items: Sequence[str]) -> list[bytes | None]:

@@ -22,6 +22,7 @@ class CoordinationOutageRules(StoreOutageRules):
         key = os.urandom(4).hex()
         return {
             "set_flag": lambda: store.set_flag(key, b"value", 60.0),
+            "set_flags": lambda: store.set_flags({key: b"value", "other": b""}, 60.0),
             "get_flags": lambda: store.get_flags([key]),
             "acquire": lambda: store.acquire(key, b"holder", 1, 60.0),
             "release": lambda: store.release([(key, b"holder")]),

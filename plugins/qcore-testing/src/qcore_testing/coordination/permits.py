@@ -24,7 +24,7 @@ KEY = "limit:\N{SNOWMAN}'; --:" + "k" * 386
 
 
 class PermitRules(CoordinationTests):
-    """One test for each obligation of `set_flag`, `get_flags`, `acquire` and `release`."""
+    """One test for each obligation of `set_flag`, `set_flags`, `get_flags`, `acquire` and `release`."""
 
     def test_notes_survive_whoever_made_them(self, new: MakeCoordination) -> None:
         """When a call returns, what it changed survives the death of the calling process."""
@@ -74,6 +74,17 @@ class PermitRules(CoordinationTests):
         store.set_flag("never there", b"", 600.0)
 
         assert [bytes(range(256)), None, None] == list(other.get_flags([KEY, "removed", "never there"]))
+
+    def test_several_marks_are_kept_at_once(self, new: MakeCoordination) -> None:
+        """Keep values by key, as `set_flag` does each."""
+        store, other = new(), new()
+        store.set_flag("old", b"old", 600.0)
+        store.set_flags({}, 600.0)
+        store.set_flags({"old": b"", "first": b"1", KEY: bytes(range(256)), "never there": b""}, 600.0)
+        store.set_flags({"first": b"2"}, 600.0)
+
+        keys = ["old", "first", KEY, "never there"]
+        assert list(other.get_flags(keys)) == [None, b"2", bytes(range(256)), None]
 
     @pytest.mark.parametrize("name", BESIDE)
     def test_two_queues_share_no_state(self, new: MakeCoordination, name: str) -> None:
