@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.forkserver import Forked, ForkServer
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
 
 def pytest_configure() -> None:
@@ -32,6 +33,31 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long (the marker `early`): at the end all processes would wait for it."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    early = [item for item in items if item.get_closest_marker("early")]
+    others = [item for item in items if not item.get_closest_marker("early")]
+    items[:] = in_shares(early, others, processes)
+
+
+def in_shares(early: Sequence[Any], others: Sequence[Any], processes: int) -> list[Any]:
+    """Return what each process is given, one share after the other, each with some of `early` first.
+
+    The shares are those of xdist's `worksteal`, which gives the first part of all tests to the first process.
+    """
+    found: list[Any] = []
+    left = list(others)
+    for number in range(processes):
+        mine = early[number::processes]
+        size = (len(early) + len(others) - len(found)) // (processes - number)
+        count = max(size - len(mine), 0)
+        found += [*mine, *left[:count]]
+        del left[:count]
+    return found + left
 
 
 @pytest.fixture(scope="session", autouse=True)

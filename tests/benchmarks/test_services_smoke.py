@@ -15,6 +15,7 @@ from tests.benchmarks.lacking import lacking
 NEEDED = ("qcore_sqs", "qcore_ironmq", "qcore_disque", "moto", "flask", "flask_cors")
 
 
+@pytest.mark.early
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_quick_run_on_services_counts_requests() -> None:

@@ -14,6 +14,7 @@ from tests.benchmarks import contest, environments
 RUN = Path(__file__).with_name("run.py")
 
 
+@pytest.mark.early
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("alone", [True, pytest.param(False, marks=pytest.mark.further)])

@@ -51,6 +51,7 @@ def compare(before: list[tuple[int, int, int, int]], after: list[tuple[int, int,
         assert now[3] - memory < 2 * MIB
 
 
+@pytest.mark.early
 @pytest.mark.parametrize("restarts", [300, pytest.param(3000, marks=pytest.mark.long)])
 def test_recycled_workers_leave_nothing_behind(land: Land, restarts: int) -> None:
     """Files, threads, children and memory are those of the beginning."""

@@ -95,6 +95,7 @@ def test_killing_busy_workers_charges_only_what_ran(land: Land) -> None:
     assert sum(one.crashes for one in results) <= kills
 
 
+@pytest.mark.early
 def test_killing_the_zygote_loses_nothing_and_the_pool_comes_back(land: Land) -> None:
     """Its workers die with it; the supervisor starts another, even one killed as it comes up."""
     app, cluster = land.both(retry=LONG_LEASE, save_limit=0, max_crashes=0)

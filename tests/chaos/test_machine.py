@@ -384,6 +384,7 @@ def test_a_late_death_does_not_undo_the_verdict_of_whoever_took_over() -> None:
         machine.teardown()
 
 
+@pytest.mark.early
 class TestMachine(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes the class
     """A hundred and fifty lives of a queue."""
 

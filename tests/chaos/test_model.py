@@ -9,6 +9,7 @@ from tests.chaos.machine import MUTANTS, Budget, Model
 pytestmark = pytest.mark.chaos
 
 
+@pytest.mark.early
 @pytest.mark.parametrize(
     "budget",
     [Budget(deaths=2, expiries=1), pytest.param(Budget(deaths=3, expiries=2), marks=pytest.mark.long)],

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.chaos
 GOOD = 199
 
 
+@pytest.mark.early
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.further)])
 def test_poison_among_two_hundred_coroutines_is_charged_alone(land: Land, rounds: int) -> None:
     """It is charged for each run that it is alone in, and the others for none."""

@@ -96,6 +96,7 @@ def test_fork_beside_many_threads_does_not_hang(land: Land) -> None:
     assert set(found) == {2}
 
 
+@pytest.mark.early
 def test_fork_while_other_threads_connect_does_not_hang(land: Land) -> None:
     """A child forked while another thread opens a database can open one too."""
     app = land.app()

@@ -149,6 +149,7 @@ def test_each_slot_of_weeks_fires_once(tmp_path: Path, seed: int) -> None:
     assert set(found) == expected
 
 
+@pytest.mark.early
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.chaos)])
 def test_each_slot_of_weeks_runs_once_though_processes_are_killed(

@@ -32,6 +32,7 @@ def seconds(path: Path) -> list[float]:
     return [datetime.fromisoformat(line).timestamp() for line in lines(path)]
 
 
+@pytest.mark.early
 def test_each_slot_fires_once_though_a_supervisor_is_killed(land: Land) -> None:
     """Two clusters on one queue; one loses its supervisor between two slots."""
     app, first = land.both(retry=3)
@@ -101,6 +102,7 @@ def fault(app: App, name: str) -> str:
     return next(one.fault for one in app.schedules.list() if one.name == name)
 
 
+@pytest.mark.early
 def test_a_schedule_of_an_unknown_function_rests_once_a_worker_knows(land: Land) -> None:
     """Its slots fail for good, the others are run, and once it is mended it goes on."""
     app, _ = land.both(retry=2, max_attempts=2)
@@ -146,6 +148,7 @@ def test_a_module_that_cannot_be_imported_for_once_breaks_no_schedule(
     assert fault(app, "tick") == ""
 
 
+@pytest.mark.early
 def test_a_slow_schedule_does_not_overlap_itself(land: Land) -> None:
     """With `skip` slots pass while one runs, with `queue` one waits; never do two run.
 

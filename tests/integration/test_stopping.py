@@ -124,6 +124,7 @@ def test_third_signal_waits_for_nothing(land: Land) -> None:
     assert cluster.wait(timeout=100)
 
 
+@pytest.mark.early
 def test_stop_of_a_cluster_with_a_full_queue_leaves_nothing_leased(land: Land) -> None:
     """However busy it is when it is stopped, everything it held is ready or done."""
     app = land.app(save_limit=0)
@@ -140,6 +141,7 @@ def test_stop_of_a_cluster_with_a_full_queue_leaves_nothing_leased(land: Land) -
     assert all(result.attempts == 1 for result in finals(jobs))
 
 
+@pytest.mark.early
 def test_worker_that_is_just_being_born_stops_too(land: Land) -> None:
     """A worker on its way when its cluster stops finishes one task at most."""
     app = land.app(save_limit=-1)

@@ -147,6 +147,7 @@ def test_a_killed_worker_s_task_runs_again_at_once(both: tuple[App, Cluster], tm
     assert len(path.read_text().splitlines()) == 2
 
 
+@pytest.mark.early
 def test_killed_workers_lose_nothing(both: tuple[App, Cluster], tmp_path: Path) -> None:
     """Each kill loses at most the run that it interrupted."""
     app, cluster = both
@@ -224,6 +225,7 @@ def test_a_slot_fires_once_for_two_clusters(
     assert len(path.read_text().splitlines()) == 6
 
 
+@pytest.mark.early
 def test_tasks_run_while_primaries_change(three: Any, config: Callable[..., Config], tmp_path: Path) -> None:
     """A primary steps down, then one is killed: no accepted task is lost, and no worker is restarted."""
     path, made = tmp_path / "witness", config(three)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.early
 @pytest.mark.timeout(400)
 @pytest.mark.chaos
 def test_each_slot_of_weeks_runs_once_though_processes_are_killed(tmp_path: Path, own: Any) -> None:

@@ -37,6 +37,7 @@ def server(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.early
 def test_a_server_that_restarts_and_a_worker_that_dies_lose_nothing(server: Any, url: str) -> None:
     """Each accepted task has its result, whatever is killed meanwhile."""
     config = Config.from_dict(

@@ -108,6 +108,7 @@ def test_a_signal_amid_a_call_costs_no_connection(sqlite: Any, *, waits: bool) -
     assert times > 30
 
 
+@pytest.mark.early
 @pytest.mark.chaos
 def test_a_cluster_holds_as_many_connections_as_the_page_says(server: Any, url: str, namespace: str) -> None:
     """Two for each worker, and at most `pool_size` for the supervisor."""

@@ -315,6 +315,7 @@ def test_hostile_rows_stop_nobody(
         part.close()
 
 
+@pytest.mark.early
 @pytest.mark.chaos
 def test_tasks_run_beside_garbage(url: str, look: Callable[..., list[Any]]) -> None:
     """A cluster runs good tasks beside bytes that nobody signed."""

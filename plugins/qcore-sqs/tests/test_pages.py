@@ -16,6 +16,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-sqs.md"
 FENCE = re.compile(r"(?:<!-- file: (\S+) -->\n+)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.early
 @pytest.mark.skipif(not PAGE.exists(), reason="the plugin is tested without the project's documents")
 def test_the_how_to_runs_as_written(sqs: Any, tmp_path: Path) -> None:
     """The page's files are saved and its commands run, with the test's server as SQS."""

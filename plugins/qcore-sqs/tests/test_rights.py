@@ -79,6 +79,7 @@ def test_without_one_action_something_is_denied(
         use()
 
 
+@pytest.mark.early
 def test_what_an_operator_looks_at_needs_no_more_rights_than_work(
     sqs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
