@@ -35,6 +35,7 @@ def ended(job: Job[Any]) -> Result:
 # -- waiting ----------------------------------------------------------------------------------
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("delay", [0.0, 3600.0])
 def test_a_waiting_task_is_taken_out_of_the_queue(land: Land, delay: float) -> None:
     """Whether it is ready or delayed, it has failed before `cancel` returns."""
@@ -52,6 +53,7 @@ def test_a_waiting_task_is_taken_out_of_the_queue(land: Land, delay: float) -> N
     assert not lines(land.file())
 
 
+@pytest.mark.portable
 def test_a_task_that_waits_for_another_attempt_is_cancelled(land: Land) -> None:
     """The attempts it has had stand in its result."""
     app, _ = land.both(retry=60, timeout=30)
@@ -64,6 +66,7 @@ def test_a_task_that_waits_for_another_attempt_is_cancelled(land: Land) -> None:
     assert (ended(job).attempts, app.queue.size()) == (1, EMPTY)
 
 
+@pytest.mark.portable
 def test_a_task_that_has_ended_is_not_cancelled(land: Land) -> None:
     """Its result stays."""
     app, _ = land.both(ack_failures=True)
@@ -75,6 +78,7 @@ def test_a_task_that_has_ended_is_not_cancelled(land: Land) -> None:
     assert ["success", "failure"] == [final(job).kind for job in jobs]
 
 
+@pytest.mark.portable
 def test_an_unknown_id_is_not_cancelled(land: Land) -> None:
     """SQLite knows that no message bears it; text that is not an id is refused."""
     app = land.app()
@@ -189,6 +193,7 @@ def test_a_worker_killed_while_it_ends_a_task_does_not_bring_it_back(land: Land)
     assert len([line for line in lines(land.file()) if line != "swallowed"]) == 1
 
 
+@pytest.mark.portable
 def test_a_task_cancelled_before_its_cluster_died_is_ended_by_the_next(land: Land) -> None:
     """The control flag survives clusters."""
     app, cluster = land.both(workers=1, retry=2, timeout=None)
@@ -205,6 +210,7 @@ def test_a_task_cancelled_before_its_cluster_died_is_ended_by_the_next(land: Lan
     ended(job)
 
 
+@pytest.mark.portable
 def test_a_run_too_short_to_be_ended_is_the_last(land: Land) -> None:
     """Cancelled while a worker held it, it failed at once; it is not tried again."""
     app = land.app(retry=0.5, timeout=0.4)
@@ -223,6 +229,7 @@ def test_a_run_too_short_to_be_ended_is_the_last(land: Land) -> None:
     assert not lines(land.file())
 
 
+@pytest.mark.portable
 def test_a_mark_that_is_not_ours_ends_nothing(land: Land) -> None:
     """Who can write to the store, but has no key, calls nothing off and pauses nothing."""
     app, cluster = land.both(workers=1)
@@ -245,6 +252,7 @@ def test_a_mark_that_is_not_ours_ends_nothing(land: Land) -> None:
 # -- how far it is ----------------------------------------------------------------------------
 
 
+@pytest.mark.portable
 def test_each_state_is_told(land: Land) -> None:
     """From nothing known to the end."""
     app = land.app(retry=60, timeout=30)
@@ -272,6 +280,7 @@ def test_each_state_is_told(land: Land) -> None:
     until(lambda: last.status().state == "failed")
 
 
+@pytest.mark.portable
 def test_progress_is_seen_from_another_process(land: Land) -> None:
     """By the handle, in the cluster's status, and by whoever reads what is published."""
     app, cluster = land.both(workers=2)
@@ -292,6 +301,7 @@ def test_progress_is_seen_from_another_process(land: Land) -> None:
     until(lambda: all(one.progress is None and not one.task for one in cluster.status().workers))
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize(
     ("then", "options", "state"),
     [
@@ -319,6 +329,7 @@ def test_a_task_that_ended_shows_how_far_it_came(
     assert result.progress == job.status().progress == Progress(done=3.0, total=4.0, note="page 3")
 
 
+@pytest.mark.portable
 def test_a_task_that_succeeded_shows_all_of_it(land: Land) -> None:
     """A bar comes to its end; the result has what was reported last, and the next task has none."""
     app, _ = land.both(workers=1)
@@ -332,6 +343,7 @@ def test_a_task_that_succeeded_shows_all_of_it(land: Land) -> None:
     assert Progress(done=1.0, total=1.0) == after.status().progress
 
 
+@pytest.mark.portable
 def test_a_task_that_runs_for_long_is_published_each_second(land: Land) -> None:
     """However seldom the cluster publishes otherwise."""
     app, _ = land.both(workers=1, guard_cycle=50)
@@ -373,6 +385,7 @@ def test_a_cluster_tells_how_fast_it_is(land: Land) -> None:
     assert 0 < seen.memory_available < seen.memory_total
 
 
+@pytest.mark.portable
 def test_a_cluster_counts_how_its_tasks_end(land: Land) -> None:
     """By name and end, in its workers and, for those that die, in its supervisor."""
     app, cluster = land.both(workers=2, max_attempts=2, max_crashes=1, retry=2, timeout=1, recycle=3)
@@ -413,6 +426,7 @@ def starts(land: Land) -> list[float]:
     return [float(line.split()[0]) for line in lines(land.file())]
 
 
+@pytest.mark.portable
 def test_nothing_begins_while_the_queue_is_paused(land: Land) -> None:
     """Four workers under load take nothing, lose nothing, and go on when they may."""
     app, cluster = land.both(workers=4, save_limit=0)
@@ -441,6 +455,7 @@ def test_nothing_begins_while_the_queue_is_paused(land: Land) -> None:
     assert min(at for at in began if at > resumed_at) < resumed_at + SEEN
 
 
+@pytest.mark.portable
 def test_a_message_that_comes_to_a_waiting_worker_after_the_pause_goes_back(land: Land) -> None:
     """It was waiting at the empty queue when that was paused; no lease is counted."""
     app, cluster = land.both(workers=2)
@@ -460,6 +475,7 @@ def test_a_message_that_comes_to_a_waiting_worker_after_the_pause_goes_back(land
     assert final(job).attempts == 1
 
 
+@pytest.mark.portable
 def test_a_pause_outlives_the_cluster(land: Land) -> None:
     """A cluster that starts takes nothing before it has looked."""
     app = land.app()
@@ -476,6 +492,7 @@ def test_a_pause_outlives_the_cluster(land: Land) -> None:
     finals(jobs)
 
 
+@pytest.mark.portable
 def test_a_paused_cluster_stops_at_once(land: Land) -> None:
     """Workers that wait for the queue to be resumed obey a stop."""
     app, cluster = land.both(workers=2, shutdown_timeout=60)
@@ -491,6 +508,7 @@ def test_a_paused_cluster_stops_at_once(land: Land) -> None:
 # -- what belongs together --------------------------------------------------------------------
 
 
+@pytest.mark.portable
 def test_a_chain_is_cancelled_by_its_handle(land: Land) -> None:
     """The link that runs is ended, those behind it never begin, and the handle says so."""
     app, _ = land.both()
@@ -515,6 +533,7 @@ def test_a_chain_is_cancelled_by_its_handle(land: Land) -> None:
     assert chain.status().state in {"failed", "cancelled"}
 
 
+@pytest.mark.portable
 def test_a_group_is_cancelled_with_what_waits_for_it(land: Land) -> None:
     """Those that wait and those that run; the callback is not called."""
     app, _ = land.both(workers=2)

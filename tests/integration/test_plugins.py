@@ -216,6 +216,7 @@ def test_error_reporters_are_told_of_every_failure_and_cannot_hurt(land: Land, d
     assert "flush" in titles(diary)
 
 
+@pytest.mark.portable
 def test_broker_class_is_used_and_told_how_often_to_look(land: Land, diary: Path) -> None:
     """`broker_class` replaces the plugin's broker, and `poll` is how long it waits between looks."""
     app, _ = land.both(workers=1, broker_class="stranger_plugin.Polling", poll=0.3)
@@ -228,6 +229,7 @@ def test_broker_class_is_used_and_told_how_often_to_look(land: Land, diary: Path
     assert all(after - before >= 0.3 for before, after in itertools.pairwise(looks))
 
 
+@pytest.mark.portable
 def test_worker_goes_on_when_its_broker_refuses_a_settlement(land: Land, diary: Path) -> None:
     """What is not settled comes back when its lease ends; the worker is there to take it."""
     app, _ = land.both(workers=1, broker_class="stranger_plugin.Refusing", timeout=1, retry=2)
@@ -241,6 +243,7 @@ def test_worker_goes_on_when_its_broker_refuses_a_settlement(land: Land, diary: 
     assert "worker stop" not in titles(diary)
 
 
+@pytest.mark.portable
 def test_cluster_that_waits_for_its_broker_can_be_stopped(
     land: Land, diary: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,6 +267,7 @@ def test_cluster_that_waits_for_its_broker_can_be_stopped(
     assert "could not continue" not in log()
 
 
+@pytest.mark.portable
 def test_cluster_starts_while_its_broker_does_not_answer(land: Land, diary: Path) -> None:
     """Whoever starts it hears why the broker says nothing of itself; workers wait for it."""
     app, cluster = land.both(workers=1, broker_class="stranger_plugin.Late")
@@ -294,6 +298,7 @@ def test_plugin_whose_dependency_is_missing_does_not_stop_the_rest(land: Land, d
     assert "a_module_that_is_not_installed" in (broken.broken or "")
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize(("level", "told"), [("DEBUG", True), ("INFO", True), ("ERROR", False)])
 def test_log_level_is_the_least_that_is_logged(land: Land, level: str, told: bool) -> None:
     """Supervisor and workers write at `log_level` and above to standard error."""

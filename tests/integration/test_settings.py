@@ -41,6 +41,7 @@ def test_first_example_of_the_specification_runs_as_it_stands(land: Land) -> Non
     assert (status.name, status.label, len(status.workers)) == ("myproject", "Django Q", 8)
 
 
+@pytest.mark.portable
 def test_name_keeps_queues_apart(land: Land) -> None:
     """Two names are two queues, even in one database: neither runs the other's tasks."""
     ours = land.app(name="ours", sqlite={"path": str(land.file("ours.db"))})
@@ -86,6 +87,7 @@ def test_worker_is_recycled_after_exactly_that_many_tasks(land: Land) -> None:
     assert status.finished == 20
 
 
+@pytest.mark.portable
 def test_worker_is_recycled_in_the_middle_of_a_flood_too(land: Land) -> None:
     """Batches do not let a worker run more than `recycle` tasks."""
     app, _ = land.both(workers=2, recycle=30, save_limit=0)
@@ -97,6 +99,7 @@ def test_worker_is_recycled_in_the_middle_of_a_flood_too(land: Land) -> None:
     assert len(ran) == 300
 
 
+@pytest.mark.portable
 def test_recycle_0_keeps_a_worker_for_ever(land: Land) -> None:
     """With `recycle` 0 one process runs all of 600 tasks."""
     app, _ = land.both(workers=1, recycle=0, save_limit=0)
@@ -106,6 +109,7 @@ def test_recycle_0_keeps_a_worker_for_ever(land: Land) -> None:
     assert len({result.value for result in finals(app.enqueue_many([call] * 600))}) == 1
 
 
+@pytest.mark.portable
 def test_compressed_messages_are_smaller_and_read_by_everybody(land: Land) -> None:
     """`compress` shrinks large messages on the broker; either setting reads both."""
     text = "all work and no play " * 2000
@@ -124,6 +128,7 @@ def test_compressed_messages_are_smaller_and_read_by_everybody(land: Land) -> No
         cluster.stop()
 
 
+@pytest.mark.portable
 def test_small_messages_are_not_compressed(land: Land) -> None:
     """Below 2 KiB `compress` changes nothing."""
     bodies = []
@@ -135,6 +140,7 @@ def test_small_messages_are_not_compressed(land: Land) -> None:
     assert bodies[0] == bodies[1]
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize(("limit", "kept"), [(250, 250), (0, 300), (-1, 0)])
 def test_save_limit_bounds_successes(land: Land, limit: int, kept: int) -> None:
     """`save_limit` keeps so many successes, 0 all of them, -1 none."""
@@ -148,6 +154,7 @@ def test_save_limit_bounds_successes(land: Land, limit: int, kept: int) -> None:
         assert store.counts().get(State.SUCCESS, 0) == kept
 
 
+@pytest.mark.portable
 def test_lowered_save_limit_shrinks_what_is_kept_and_spares_failures(land: Land) -> None:
     """A lower `save_limit` forgets the oldest successes at once, failures never."""
     app, cluster = land.both(workers=1, save_limit=0, ack_failures=True)
@@ -168,6 +175,7 @@ def test_lowered_save_limit_shrinks_what_is_kept_and_spares_failures(land: Land)
     cluster.stop()
 
 
+@pytest.mark.portable
 def test_task_that_asks_for_it_is_saved_or_not(land: Land) -> None:
     """A task's own `save` beats `save_limit`; a failure is kept whatever is said."""
     app, cluster = land.both(save_limit=-1, ack_failures=True)
@@ -182,6 +190,7 @@ def test_task_that_asks_for_it_is_saved_or_not(land: Land) -> None:
     assert dropped.fetch() is None
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("key", ["queue_limit", "bulk"])
 def test_no_more_messages_are_held_than_allowed(land: Land, key: str) -> None:
     """`queue_limit` bounds what a cluster holds, `bulk` what one call asks for, in a flood too."""
@@ -197,6 +206,7 @@ def test_no_more_messages_are_held_than_allowed(land: Land, key: str) -> None:
     assert 0 < most <= 4
 
 
+@pytest.mark.portable
 def test_label_and_name_are_shown_in_the_status(land: Land) -> None:
     """People see a cluster under its label, in the handle and in what it publishes."""
     app, cluster = land.both(label="the night shift")
@@ -227,6 +237,7 @@ def test_worker_that_grows_beyond_max_rss_is_replaced(land: Land) -> None:
     assert dict(cluster.status().reincarnations) == {"memory": 1}
 
 
+@pytest.mark.portable
 def test_sync_runs_in_this_process_without_a_broker(land: Land) -> None:
     """With `sync` a task is done when it is enqueued, in the process that does so."""
     app = land.app(sync=True)
@@ -243,6 +254,7 @@ def test_sync_runs_in_this_process_without_a_broker(land: Land) -> None:
     assert psutil.Process().children(recursive=True) == before
 
 
+@pytest.mark.portable
 def test_sync_of_one_call_leaves_the_others_to_the_workers(land: Land) -> None:
     """`sync=True` on one call runs that one here."""
     app, _ = land.both()
@@ -266,6 +278,7 @@ def test_preloaded_module_is_imported_once_for_all_workers(land: Land) -> None:
     assert imported_by == ran != parent
 
 
+@pytest.mark.portable
 def test_cached_results_are_forgotten_after_their_time(land: Land) -> None:
     """With `cached` so many seconds a result can be had so long and no longer."""
     for kept in (0.5, 5.0, 40.0):
@@ -283,6 +296,7 @@ def test_cached_results_are_forgotten_after_their_time(land: Land) -> None:
     assert final(failed).error == "RuntimeError: no"
 
 
+@pytest.mark.portable
 def test_status_of_a_busy_cluster_is_renewed_every_guard_cycle(land: Land) -> None:
     """What a busy cluster publishes is no older than `guard_cycle`."""
     app, cluster = land.both(guard_cycle=0.1)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from qcore import App
     from tests.integration.land import Land
 
+pytestmark = pytest.mark.portable
+
 #: a key that is not ours
 STRANGE = "a key of somebody else, which no process of ours knows"
 
