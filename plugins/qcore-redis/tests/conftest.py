@@ -187,10 +187,7 @@ class Nodes:
         self.tell(0, "CLUSTER", "ADDSLOTS", *range(1, 16384))
         self.tell(0, "CLUSTER", "MEET", "127.0.0.1", self.ports[1])
         self.tell(1, "CONFIG", "SET", "cluster-require-full-coverage", "no")
-        end = time.monotonic() + 100
-        while not all(self._knows(node) for node in (0, 1)):
-            assert time.monotonic() < end, "the nodes do not find each other"
-            time.sleep(0.02)
+        self._until(lambda: all(self._knows(node) for node in (0, 1)), "the nodes find each other")
 
     @property
     def url(self) -> str:
@@ -232,10 +229,25 @@ class Nodes:
             self.clients[node].flushall()
             self.tell(node, "CLUSTER", "SETSLOT", slot, "STABLE")
         if self._is_with_the_second(slot):
+            # a claim that the first has not heard of would be newer than its own
+            self._until(lambda: self._epoch(0) == self._epoch(1), "the first knows the claim of the second")
             # without this the second's claim is the newer one
             self.tell(0, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[1])
             for node in (0, 1):
                 self.tell(node, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[0])
+
+    @staticmethod
+    def _until(condition: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + 100
+        while not condition():
+            assert time.monotonic() < end, f"still waiting until {what}"
+            time.sleep(0.02)
+
+    def _epoch(self, node: int) -> str:
+        """Return the epoch of the second's claims, as far as a node knows."""
+        told = _text(self.tell(node, "CLUSTER", "NODES")).splitlines()
+        (epoch,) = (one.split()[6] for one in told if one.startswith(self.ids[1]))
+        return epoch
 
     def _is_with_the_second(self, slot: int) -> bool:
         found: Any = self.clients[1].connection_pool.get_connection()
