@@ -30,23 +30,6 @@ KINDS = (
     pytest.param("redis6.2", marks=pytest.mark.further),
 )
 
-#: what a crash leaves does not depend on rights: `test_contract.py` asks it, `test_rights.py` repeats it
-CRASHES = {
-    "test_a_slot_fires_once_whoever_dies",
-    "test_every_settlement_is_whole_or_not_at_all",
-    "test_many_die_and_nothing_is_lost",
-    "test_what_follows_is_there_before_its_cause_is_gone",
-    "test_what_is_gone_has_a_result",
-}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the repetitions of tests that kill processes."""
-    for item in items:
-        if item.path.name == "test_rights.py" and getattr(item, "originalname", "") in CRASHES:
-            item.add_marker(pytest.mark.further)
-
 
 def binary(kind: str) -> str | None:
     """Return the program of a kind of server, None if it is not installed."""

@@ -1,7 +1,8 @@
-"""Broker, results and schedules keep to qcore's interfaces, on every server."""
+"""Broker and stores keep to qcore's interfaces on every server, with the least rights."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,9 @@ from qcore_testing import (
     ScheduleStoreContract,
 )
 
+from .conftest import KINDS
+from .least_rights import allow, allow_also
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore
     from qcore_testing.contract import Outage
 
+    from .conftest import Server
 
 #: what the keys of the queue begin with
 P: Final = b"{qcore:kit}:"
@@ -35,33 +40,57 @@ P: Final = b"{qcore:kit}:"
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def any_server(
+    request: pytest.FixtureRequest, start: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+) -> Server:
+    """Return a server, of each kind in turn, that knows its users when it is started again."""
+    users = tmp_path_factory.mktemp("redis") / "users.acl"
+    users.touch()
+    return start(request.param, "--aclfile", str(users))
+
+
 class _Fresh:
-    """A connection to a server that is empty at the start of each test."""
+    """A server that is empty at the start of each test, and lets us do no more than the page names."""
 
     @pytest.fixture
-    def settings(self, any_server: Any, request: pytest.FixtureRequest) -> Callable[..., Settings]:
+    def settings(self, any_server: Server, request: pytest.FixtureRequest) -> Callable[..., Settings]:
         """Return a maker of settings of one queue."""
         with any_server.client() as client:
             client.flushall()
         # nobody need wait for a frozen server as long as users do
         timeout = 2.0 if "freeze_server" in request.fixturenames else None
-        sections = {"redis": RedisSettings(unix_socket_path=any_server.path, socket_timeout=timeout)}
-        return lambda name="kit", **fields: Settings(name=name, sections=sections, **fields)
+        login = allow(any_server, "kit")
+        section = RedisSettings(unix_socket_path=any_server.path, socket_timeout=timeout, **login)
+
+        def made(name: str = "kit", **fields: Any) -> Settings:
+            if name != "kit":
+                allow_also(any_server, name)
+            return Settings(name=name, sections={"redis": section}, **fields)
+
+        return made
 
     @pytest.fixture
-    def client(self, any_server: Any) -> Iterator[redis.Redis]:
+    def client(self, any_server: Server) -> Iterator[redis.Redis]:
         """Yield a client that writes past the plugin."""
         with any_server.client() as client:
             yield client
 
     @pytest.fixture
-    def restart_server(self, any_server: Any) -> Outage:
+    def restart_server(self, any_server: Server) -> Outage:
         """Return what kills the server for a while."""
-        found: Outage = any_server.away
-        return found
+
+        @contextlib.contextmanager
+        def away() -> Iterator[None]:
+            with any_server.client() as client:
+                client.acl_save()
+            with any_server.away():
+                yield
+
+        return away
 
     @pytest.fixture
-    def freeze_server(self, any_server: Any) -> Outage:
+    def freeze_server(self, any_server: Server) -> Outage:
         """Return what stops the server for a while."""
         found: Outage = any_server.frozen
         return found
