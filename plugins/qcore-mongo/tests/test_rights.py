@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +14,7 @@ from qcore.interfaces import Settings
 from qcore_mongo import MongoSettings
 from qcore_mongo.checks import check
 from qcore_mongo.indexes import Kind
+from tests.unit.command_line import typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,24 +80,26 @@ def test_the_page_names_the_five_collections(locked: Any, table: dict[str, Any],
 
 
 def test_what_an_operator_looks_at_needs_no_more_rights_than_work(
-    table: dict[str, Any], database: str, tmp_path: Path
+    table: dict[str, Any],
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With the role by which tasks run, `info`, `health` and `doctor` work as well."""
     written = "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
     file = tmp_path / "qcore.toml"
     file.write_text(f'name = "mail"\nsecret_key = "{SECRET}"\nmongo_db = "{database}"\n[mongo]\n{written}\n')
     file.chmod(0o600)
+    monkeypatch.chdir(tmp_path)
     config = Config.from_dict(config_of(table, database, workers=1))
     with closing(App(config)) as app, Cluster(config):
         assert app.enqueue("operator.add", 2, 3).result(wait=100) == 5
         printed = {}
         for command in (["info", "--json"], ["health"], ["doctor"]):
-            ran = subprocess.run(
-                [sys.executable, "-m", "qcore", *command],
-                capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False,
-            )  # fmt: skip
-            assert ran.returncode == 0, (command, ran.stdout, ran.stderr)
-            printed[command[0]] = ran.stdout
+            ran = typed(capsys, *command)
+            assert ran.code == 0, (command, ran)
+            printed[command[0]] = ran.out
 
     assert "MongoDB" in printed["info"]
     assert "change streams wake idle workers" in printed["doctor"]

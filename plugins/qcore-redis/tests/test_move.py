@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import App, Cluster, Config
+from tests.unit.command_line import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +40,15 @@ for _ in Mover(*brokers).run():
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_a_queue_is_moved_and_runs(shared: Any, tmp_path: Path, back: bool) -> None:
+def test_a_queue_is_moved_and_runs(
+    shared: Any,
+    tmp_path: Path,
+    back: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Killed half-way three times, each task is there once in the end, signed as it was, and runs."""
+    monkeypatch.chdir(tmp_path)
     name = f"moved{os.urandom(4).hex()}"
     common = {"name": name, "secret_key": "a key of the tests of moving", "workers": 2, "save_limit": 0}
     file = {**common, "sqlite": {"path": str(tmp_path / "q.db")}}
@@ -55,14 +63,9 @@ def test_a_queue_is_moved_and_runs(shared: Any, tmp_path: Path, back: bool) -> N
     while here.queue.size().ready or here.queue.size().leased:
         urls = (f"sqlite:{tmp_path}/q.db", f"unix://{shared.path}")
         from_, to = urls[::-1] if back else urls
-        ran = subprocess.run(
-            [sys.executable, "-m", "qcore", "move", "--from", from_, "--to", to, "--name", name, "--json"],
-            check=True,
-            capture_output=True,
-            timeout=60,
-            cwd=tmp_path,
-        )
-        assert json.loads(ran.stdout)["refused"] == 0
+        ran = typed(capsys, "move", "--from", from_, "--to", to, "--name", name, "--json")
+        assert ran.code == 0, ran
+        assert json.loads(ran.out)["refused"] == 0
 
     assert there.queue.size().ready == 900
     with Cluster(there.config):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +13,7 @@ import qcore_sqs
 from qcore import App, Cluster, Config
 from qcore.errors import BackendRejected
 from qcore.model import Action, Outgoing, Settlement
+from tests.unit.command_line import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +80,7 @@ def test_without_one_action_something_is_denied(
 
 @pytest.mark.early
 def test_what_an_operator_looks_at_needs_no_more_rights_than_work(
-    sqs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the policy by which tasks run, `info`, `health` and `doctor` work as well."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id-of-these-tests")
@@ -91,12 +90,10 @@ def test_what_an_operator_looks_at_needs_no_more_rights_than_work(
     written = "\n".join(f'{key} = "{value}"' for key, value in table.items())
     file.write_text(f'name = "rights"\nsecret_key = "{SECRET}"\n[sqs]\n{written}\n')
     file.chmod(0o600)
+    monkeypatch.chdir(tmp_path)
     config = Config.from_dict({"name": "rights", "secret_key": SECRET, "workers": 1, "sqs": table})
     with closing(App(config)) as app, Cluster(config):
         assert app.enqueue("operator.add", 2, 3).result(wait=60) == 5
         for command in (["info", "--json"], ["health"], ["doctor"]):
-            ran = subprocess.run(
-                [sys.executable, "-m", "qcore", *command],
-                capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False,
-            )  # fmt: skip
-            assert ran.returncode == 0, (command, ran.stdout, ran.stderr)
+            ran = typed(capsys, *command)
+            assert ran.code == 0, (command, ran)
