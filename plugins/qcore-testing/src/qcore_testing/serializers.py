@@ -41,7 +41,7 @@ VALUES = st.recursive(
 EVERYWHERE = settings(
     deadline=None,
     database=None,
-    max_examples=200,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 
