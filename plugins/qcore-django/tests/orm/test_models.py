@@ -105,6 +105,12 @@ def test_a_result_is_read_and_not_written() -> None:
         task.save()
     with pytest.raises(NotSupported, match="is not written by hand"):
         Task.objects.create(id="f" * 32)
+    with pytest.raises(
+        NotSupported, match="a Task is the signed result of a task, and is not written by hand"
+    ):
+        Task.objects.filter(id=sent).update(name="another")
+    with pytest.raises(NotSupported, match="is not written by hand"):
+        Task.objects.bulk_update([task], ["name"])
     task.body = b"\0" * 80
     with pytest.raises(EnvelopeError):
         _ = task.result
@@ -182,4 +188,6 @@ def test_messages_are_shown_as_django_q_showed_them() -> None:
     assert not OrmQ.objects.exists()
     with pytest.raises(NotSupported, match="a DeadLetter is a signed message"):
         letter.save()
+    with pytest.raises(NotSupported, match="a OrmQ is a signed message"):
+        OrmQ.objects.update(deliveries=0)
     assert DeadLetter.objects.filter(pk=letter.pk).delete()[0] == 1

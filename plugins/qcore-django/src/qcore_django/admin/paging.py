@@ -24,6 +24,10 @@ class BoundedPaginator(Paginator):
         """Return how many rows there are, at most `MOST`."""
         return min(self._found, MOST)
 
+    def page(self, number: Any) -> Any:  # noqa: ANN401 - as Django has it
+        """Return a page; of nothing none is read, as a search through all rows takes its time."""
+        return super().page(number) if self.count else self._get_page([], 1, self)
+
     @property
     def is_capped(self) -> bool:
         """Return whether there are more."""

@@ -20,6 +20,7 @@ from qcore_django.admin.stored import StoredAdmin, by_queue, short
 from qcore_django.models import places
 from qcore_django.models.fields import is_id, moment
 from qcore_django.shared import app
+from qcore_queues.names import named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,14 +91,17 @@ class OrmQAdmin(MessageAdmin):
     """The queue of the key `orm`."""
 
     queue_column = "key"
-    list_display: ClassVar = ["title", "group_name", "function", "state", "locked", "deliveries"]
+    list_display: ClassVar = [
+        "title", "group_name", "function", "queue_name", "priority", "state", "locked", "deliveries",
+    ]  # fmt: skip
     list_display_links: ClassVar = ["title"]
-    sortable_by: ClassVar = ["locked"]
-    ordering: ClassVar = ["lock", "id"]
+    # in the order of the index: a table of a million rows is not sorted for a page
+    sortable_by: ClassVar = ()
+    ordering: ClassVar = ["queue", "priority", "lock", "id"]
     actions: ClassVar[Sequence[str]] = ["run_now", "cancel", "delete_selected"]
     fields: ClassVar = [
-        "key", "state", "lock", "task_key", "title", "group_name", "function", "positional", "named",
-        "options", "deliveries", "failures", "crashes",
+        "key", "queue_name", "priority", "state", "lock", "task_key", "title", "group_name", "function",
+        "positional", "named", "options", "deliveries", "failures", "crashes",
     ]  # fmt: skip
 
     def has_module_permission(self, request: Any) -> bool:
@@ -121,7 +125,12 @@ class OrmQAdmin(MessageAdmin):
         self.prepare([] if found is None else [found])
         return found
 
-    @admin.display(description="locked until", ordering="lock")
+    @admin.display(description="queue")
+    def queue_name(self, message: OrmQ) -> str:
+        """Return the queue of the cluster that it is in."""
+        return named(message.queue)
+
+    @admin.display(description="locked until")
     def locked(self, message: OrmQ) -> str:
         """Return when it can be leased."""
         return short(message.lock)
@@ -174,6 +183,7 @@ class DeadLetterAdmin(MessageAdmin):
     """Messages that are not delivered any more."""
 
     queue_column = "cluster"
+    more_text = "newer than those that can be shown here: requeue or delete these, and the others follow."
     list_display: ClassVar = [
         "title", "group_name", "function", "dead_for", "failures", "crashes", "why",
     ]  # fmt: skip

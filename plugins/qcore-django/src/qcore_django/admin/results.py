@@ -63,6 +63,7 @@ class TaskAdmin(StoredAdmin):
     """The results of tasks."""
 
     queue_column = "cluster"
+    more_text = "older than those that can be shown here; each is found by its id."
     list_display: ClassVar = ["title", "group_link", "func", "started_at", "stopped_at", "duration"]
     sortable_by: ClassVar = ["stopped_at"]
     list_filter: ClassVar = [("stopped", admin.DateFieldListFilter)]

@@ -154,8 +154,19 @@ class StoredAdmin(admin.ModelAdmin):
 
     @guarded
     def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
-        """Show a page of the list."""
+        """Show a page of the list, and say what it cannot show."""
+        if request.method == "GET" and (more := self._left_out()):
+            self.message_user(request, f"{more} {self.more_text}", messages.INFO)
         return super().changelist_view(request, extra_context)
+
+    #: where those are that a list cannot show, because its store is not a table
+    more_text: ClassVar[str] = ""
+
+    def _left_out(self) -> str:
+        """Return how many objects no page leads to, by their queue; empty if there are none."""
+        left = self.model.left_out() if self.more_text else {}
+        said = [f"{self._named(count)} of {queue}" for queue, count in left.items()]
+        return f"{', '.join(said)} {'is' if [*left.values()] == [1] else 'are'}" if said else ""
 
     @guarded
     def changeform_view(

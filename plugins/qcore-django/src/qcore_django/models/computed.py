@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.db import NotSupportedError, models
 from django.db.models.query import (
@@ -14,10 +14,11 @@ from django.db.models.query import (
     ValuesListIterable,
 )
 
+from qcore.errors import NotSupported
 from qcore_django.models.conditions import matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 M = TypeVar("M", bound=models.Model)
 
@@ -37,9 +38,51 @@ class StoredModel(models.Model):
         return None
 
     @classmethod
+    def check_update(cls, names: Iterable[str]) -> None:
+        """Refuse fields that a QuerySet must not write."""
+
+    @classmethod
     def scoped(cls, found: models.QuerySet[Any]) -> models.QuerySet[Any]:
         """Return a QuerySet of what there is of this site."""
         return found
+
+
+class SignedModel(StoredModel):
+    """A model whose objects are signed: they are read and deleted, and not written by hand."""
+
+    #: what an object is, and what to do in place of writing one
+    SIGNED: ClassVar[str] = ""
+    #: fields that are not signed, and that a QuerySet may change
+    UNSIGNED: ClassVar[frozenset[str]] = frozenset()
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def check_update(cls, names: Iterable[str]) -> None:
+        """Refuse to write fields that are signed.
+
+        Raises:
+            NotSupported: there is one among them.
+
+        """
+        if not cls.UNSIGNED.issuperset(names):
+            raise cls._refusal()
+
+    def save_base(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse to write.
+
+        Raises:
+            NotSupported: always.
+
+        """
+        del args, kwargs
+        raise self._refusal()
+
+    @classmethod
+    def _refusal(cls) -> NotSupported:
+        what, instead = cls.SIGNED.split("; ")
+        return NotSupported(f"a {cls.__name__} is {what}, and is not written by hand; {instead}")
 
 
 class ComputedQuerySet(models.QuerySet[M]):
@@ -109,7 +152,14 @@ class ComputedQuerySet(models.QuerySet[M]):
     delete.queryset_only = True  # type: ignore[attr-defined]  # as above
 
     def update(self, **kwargs: Any) -> int:
-        """Change all of them; return how many."""
+        """Change all of them; return how many.
+
+        Raises:
+            NotSupported: a field is signed.
+
+        """
+        model: Any = self.model
+        model.check_update(kwargs)
         found = self._computed()
         if found is None:
             return super().update(**kwargs)

@@ -9,12 +9,12 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from qcore.cli.dead_letter import read_arguments
-from qcore.errors import DecodeError, EnvelopeError, NotSupported, QueueMissing
+from qcore.errors import DecodeError, EnvelopeError, QueueMissing
 from qcore.messages.envelope import task_id
 from qcore.messages.head import read_head
 from qcore.model import DeadLetter as Letter
 from qcore_django.models import places
-from qcore_django.models.computed import StoredManager, StoredModel
+from qcore_django.models.computed import SignedModel, StoredManager
 from qcore_django.models.fields import LetterId, Moment, moment, seconds_of
 from qcore_django.words import words_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qcore.messages.envelope import Opened
     from qcore.messages.head import Head
 
-#: dead letters that are read of a broker which has no table, the oldest ones: brokers list these first
+#: dead letters of each queue that are read of a broker which has no table: brokers list the oldest first
 OLDEST: Final = 1000
 #: options of a task that its message has
 _OPTIONS: Final = (
@@ -34,9 +34,10 @@ _OPTIONS: Final = (
 )  # fmt: skip
 
 
-class Message(StoredModel):
+class Message(SignedModel):
     """A message; its arguments are decoded when they are asked for."""
 
+    SIGNED = "a signed message; enqueue a task instead"
     #: the fields with the name of the queue and with the body
     SEALED: ClassVar[tuple[str, str]] = ("cluster", "body")
 
@@ -48,18 +49,6 @@ class Message(StoredModel):
         """Return those of the site's queues."""
         alias = places.queue_alias()
         return found if alias is None else found.using(alias).filter(places.of_queues(cls.SEALED[0]))
-
-    def save_base(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse to write.
-
-        Raises:
-            NotSupported: always.
-
-        """
-        del args, kwargs
-        raise NotSupported(
-            f"a {type(self).__name__} is a signed message, and is not written by hand; enqueue a task instead"
-        )
 
     def _sealed(self) -> tuple[str, bytes]:
         """Return the name of the queue and the body."""
@@ -135,9 +124,13 @@ class OrmQ(Message):
     """A message in the queue of the key `orm`; there are none with another broker."""
 
     SEALED = ("key", "payload")
+    #: when it may be leased is the broker's
+    UNSIGNED = frozenset({"lock"})
 
     id = models.BigIntegerField(primary_key=True, db_column="seq", editable=False)
     key = models.CharField(max_length=80, editable=False, db_column="queue", verbose_name=_("cluster"))
+    queue = models.CharField(max_length=64, editable=False, db_column="task_queue", verbose_name=_("queue"))
+    priority = models.IntegerField(editable=False, verbose_name=_("priority"))
     lock = Moment(editable=False, db_column="due", verbose_name=_("locked until"))
     token = models.BigIntegerField(null=True, editable=False)
     deliveries = models.IntegerField(editable=False, verbose_name=_("deliveries"))
@@ -212,6 +205,19 @@ class DeadLetter(Message):
             except QueueMissing:
                 continue
         return found
+
+    @classmethod
+    def left_out(cls) -> dict[str, int]:
+        """Return how many dead letters of which queues are not read, because another broker has more."""
+        found = {}
+        for queue in places.queues() if places.queue_alias() is None else ():
+            try:
+                with places.runtime_of(queue).brokers.connection() as broker:
+                    count = (broker.size().dead_letters or 0) if broker.capabilities.dead_letters else 0
+            except QueueMissing:
+                continue
+            found[queue] = count - OLDEST
+        return {queue: count for queue, count in found.items() if count > 0}
 
     @classmethod
     def _of(cls, one: Letter, queue: str) -> DeadLetter:

@@ -14,10 +14,10 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from qcore.begun import read_result
-from qcore.errors import NotSupported, QueueMissing
+from qcore.errors import QueueMissing
 from qcore.model import State, StoredResult
 from qcore_django.models import places
-from qcore_django.models.computed import StoredManager, StoredModel
+from qcore_django.models.computed import SignedModel, StoredManager
 from qcore_django.models.conditions import wanted
 from qcore_django.models.fields import EnqueuedAt, Moment, Succeeded, TaskId, is_id, moment, seconds_of
 from qcore_django.results import TaskResult
@@ -41,8 +41,12 @@ _SEARCHED: Final = 10_000
 _HYPHENS: Final = 3
 
 
-class Task(StoredModel):
-    """The result of a task that has ended, in the words of Django-Q; it is read, not written."""
+class Task(SignedModel):
+    """The result of a task that has ended, in the words of Django-Q."""
+
+    SIGNED = "the signed result of a task; Task.delete_group takes results out of their group"
+    #: by which group a result is found
+    UNSIGNED = frozenset({"group"})
 
     id = TaskId(primary_key=True, editable=False, verbose_name=_("task id"))
     name = models.CharField(
@@ -111,6 +115,19 @@ class Task(StoredModel):
         return found
 
     @classmethod
+    def left_out(cls) -> dict[str, int]:
+        """Return how many results of which queues are not read, because another store has more."""
+        found = {}
+        for queue in places.queues() if places.results_alias() is None else ():
+            try:
+                with places.runtime_of(queue).stores.connection() as store:
+                    counts = store.counts()
+            except QueueMissing:
+                continue
+            found[queue] = sum(max(0, counts.get(state, 0) - NEWEST) for state in cls.STATES)
+        return {queue: count for queue, count in found.items() if count > 0}
+
+    @classmethod
     def _of(cls, one: StoredResult, queue: str) -> Any:  # noqa: ANN401 - an object of this model
         made = cls(
             id=one.id.hex(), name=one.label or words_of(one.id.hex()), func=one.name, group=one.group,
@@ -140,19 +157,6 @@ class Task(StoredModel):
             # The index begins with the queue.
             from_queryset = Task.objects.filter(cluster=self.cluster)
         super().refresh_from_db(using, fields, from_queryset)
-
-    def save_base(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse to write.
-
-        Raises:
-            NotSupported: always.
-
-        """
-        del args, kwargs
-        raise NotSupported(
-            "a Task is the signed result of a task, and is not written by hand; Task.delete_group takes "
-            "results out of their group"
-        )
 
     def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
         """Delete it; return how many there were, and of which model."""
