@@ -37,6 +37,9 @@ _PRELOADED: Final = (
     "qcore_schedules.role",
     "qcore_schedules.scheduler_thread",
     "qcore_settings.structure",
+    "cattrs",
+    "cattrs.cols",
+    "cattrs.gen",
     "encodings.ascii",
     "pickle",
 )
