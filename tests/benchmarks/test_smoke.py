@@ -17,18 +17,23 @@ RUN = Path(__file__).with_name("run.py")
 @pytest.mark.early
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("alone", [True, pytest.param(False, marks=pytest.mark.further)])
-def test_a_quick_run_fills_every_row(alone: bool) -> None:
-    """`--quick --json` fills each row, of qcore or of all; no task is lost or runs twice."""
-    peers = () if alone else contest.PEERS
+@pytest.mark.parametrize("only", ["tuned", "no results, d", pytest.param("", marks=pytest.mark.further)])
+def test_a_quick_run_fills_its_rows(only: str) -> None:
+    """`--quick --json` fills each row, of qcore or of all; no task is lost or runs twice.
+
+    Each measurement is taken with the tuned settings, and the others once; all of them, and of the peers
+    too, with the repetitions.
+    """
+    peers = () if only else contest.PEERS
     for peer in peers:
         try:
             environments.interpreter(peer, environments.default_cache())
         except subprocess.CalledProcessError:
             pytest.skip(f"{peer.name} cannot be installed here: no package index within reach")
+    wanted = [row for row in contest.ROWS if only in row.label]
 
     ran = subprocess.run(
-        [sys.executable, str(RUN), "--quick", "--json", *(["--alone"] if alone else [])],
+        [sys.executable, str(RUN), "--quick", "--json", *(["--alone", "--only", only] if only else [])],
         capture_output=True,
         text=True,
         check=False,
@@ -36,10 +41,20 @@ def test_a_quick_run_fills_every_row(alone: bool) -> None:
 
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
-    assert [row.label for row in contest.ROWS] == [row["label"] for row in told["rows"]]
+    assert [row.label for row in wanted] == [row["label"] for row in told["rows"]]
     names = {contest.OURS.name, *(peer.name for peer in peers)}
     assert all(names == row["medians"].keys() for row in told["rows"])
     assert all(figure >= 0 for row in told["rows"] for figure in row["medians"].values())
+
+
+def test_the_default_rows_take_each_measurement_and_each_style() -> None:
+    """What is left to the repetitions combines the same measurements and settings in further ways."""
+    every = {row.ours for row in contest.ROWS}
+    taken = {row.ours for row in contest.ROWS if "tuned" in row.label or "no results, d" in row.label}
+
+    assert {cell.measure for cell in every} == {cell.measure for cell in taken}
+    assert {cell.style for cell in every} == {cell.style for cell in taken}
+    assert {cell.results for cell in every} == {cell.results for cell in taken}
 
 
 def test_a_wrong_row_is_named_with_those_there_are() -> None:

@@ -52,7 +52,7 @@ def compare(before: list[tuple[int, int, int, int]], after: list[tuple[int, int,
 
 
 @pytest.mark.early
-@pytest.mark.parametrize("restarts", [300, pytest.param(3000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("restarts", [150, pytest.param(3000, marks=pytest.mark.long)])
 def test_recycled_workers_leave_nothing_behind(land: Land, restarts: int) -> None:
     """Files, threads, children and memory are those of the beginning."""
     app, cluster = land.both(recycle=1, save_limit=-1)
@@ -64,12 +64,12 @@ def test_recycled_workers_leave_nothing_behind(land: Land, restarts: int) -> Non
         witness.drained(within=100 + restarts / 5)
         return at_rest(cluster)
 
-    before = restart(range(100))
-    after = restart(range(100, 100 + restarts))
+    before = restart(range(70))
+    after = restart(range(70, 70 + restarts))
 
     compare(before, after)
-    assert dict.fromkeys(range(100 + restarts), 1) == witness.runs()
-    assert cluster.status().reincarnations["recycled"] >= 100 + restarts - 2
+    assert dict.fromkeys(range(70 + restarts), 1) == witness.runs()
+    assert cluster.status().reincarnations["recycled"] >= 70 + restarts - 2
 
 
 @pytest.mark.parametrize("kills", [25, pytest.param(300, marks=pytest.mark.long)])

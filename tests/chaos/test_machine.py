@@ -386,10 +386,10 @@ def test_a_late_death_does_not_undo_the_verdict_of_whoever_took_over() -> None:
 
 @pytest.mark.early
 class TestMachine(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes the class
-    """A hundred and fifty lives of a queue."""
+    """A hundred lives of a queue."""
 
     settings = hypothesis_settings(
-        max_examples=150,
+        max_examples=100,
         stateful_step_count=40,
         deadline=None,
         # looking for the shortest failure would take longer than a test may; the long variant does

@@ -111,7 +111,7 @@ def test_fork_while_other_threads_connect_does_not_hang(land: Land) -> None:
     for thread in threads:
         thread.start()
     try:
-        for _ in range(60):
+        for _ in range(30):
             with Child(lambda tell: tell(str(app.queue.size().ready)), timeout=45) as child:
                 assert child.line() == "0"
     finally:

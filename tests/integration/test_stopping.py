@@ -128,9 +128,9 @@ def test_third_signal_waits_for_nothing(land: Land) -> None:
 def test_stop_of_a_cluster_with_a_full_queue_leaves_nothing_leased(land: Land) -> None:
     """However busy it is when it is stopped, everything it held is ready or done."""
     app = land.app(save_limit=0)
-    jobs = app.enqueue_many([app.task(tasks.nap).bind(0.0005)] * 3000)
+    jobs = app.enqueue_many([app.task(tasks.nap).bind(0.0005)] * 2000)
 
-    for _ in range(4):
+    for _ in range(3):
         cluster = land.cluster(save_limit=0)
         before = app.queue.size().ready
         until(partial(shrunk, app, before - 100))
