@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -28,12 +29,15 @@ ZONES: Final = {
 def transitions(where: ZoneInfo) -> list[float]:
     """Return every change of the offset from 1970 to 2037, to the second."""
     found = []
-    step = 43200
+    week = 604_800
     end = int(datetime(2038, 1, 1, tzinfo=UTC).timestamp())
-    for low in range(0, end, step):
-        old = offset(low, where)
-        if offset(low + step, where) != old:
-            found.append(float(next(t for t in range(low, low + step + 1, 900) if offset(t, where) != old)))
+    old = offset(0, where)
+    for low in range(0, end, week):
+        if offset(low + week, where) != old:
+            quarters = range(low, low + week + 1, 900)
+            number = bisect.bisect_left(quarters, True, key=lambda t, old=old: offset(t, where) != old)  # type: ignore[misc]  # bound now
+            found.append(float(quarters[number]))
+            old = offset(low + week, where)
     return found
 
 
