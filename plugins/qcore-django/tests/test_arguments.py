@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 
 from qcore import State
 from qcore.errors import EncodeError
-from qcore_django import app
+from qcore_django import app, arguments
 from qcore_django.arguments import MOST
 
 if TYPE_CHECKING:
@@ -103,6 +103,22 @@ def test_an_object_that_is_gone_is_a_failure_of_its_task() -> None:
         f"User.DoesNotExist: auth.User {key} is not in the database 'default': "
         "it was deleted, or the transaction that makes it is not committed"
     )
+
+
+@pytest.mark.parametrize("label", ["auth.Gone", "gone.Order"])
+def test_a_model_that_is_gone_is_a_failure_of_its_task(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    """It was removed while the task waited, alone or with its app; objects and QuerySets name it alike."""
+    user = User.objects.create(username="ann")
+    monkeypatch.setattr(arguments, "_label", lambda _: label)
+
+    for given in (user, User.objects.all()):
+        found = run(describe, given)
+
+        assert (found.state, found.kind) == (State.FAILED, "failure")
+        assert found.error == (
+            f"LookupError: {label}, an argument of this task, is a model that no installed app has any more; "
+            "restore it, and enqueue the task again"
+        )
 
 
 def test_a_query_set_arrives_as_one_of_its_objects_now() -> None:

@@ -19,6 +19,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from qcore import Cluster, Config
+from qcore.testing import inline
 from qcore_django import app, checks
 from qcore_testing.backends import queue_settings
 
@@ -355,6 +356,20 @@ def test_an_unknown_id_has_no_result() -> None:
     for id in ("f" * 32, "no-id", job.id):
         with pytest.raises(exceptions.TaskResultDoesNotExist):
             tasks.add.get_result(id)
+
+
+def test_a_task_that_is_gone_is_a_failure() -> None:
+    """It was removed while it waited: its result names it, and nothing hides that it is not there."""
+    with inline(app):
+        gone = app.enqueue("qcore_django.backend.runs.site_django_tasks.gone", 1)
+        lost = app.enqueue("qcore_django.backend.runs.no_such_module.gone", 1)
+
+    for job, why in ((gone, 'Module "site_django_tasks" does not define a "gone"'), (lost, "no_such_module")):
+        found = job.fetch()
+        assert found is not None
+        assert (found.state.name, why in found.error) == ("FAILED", True)
+        with pytest.raises(exceptions.TaskResultDoesNotExist, match=why):
+            tasks.add.get_backend().get_result(job.id)
 
 
 def test_without_django_tasks_it_says_what_to_do() -> None:

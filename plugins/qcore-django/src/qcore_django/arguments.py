@@ -45,10 +45,11 @@ def _read_instance(found: list[Any]) -> models.Model:
 
     Raises:
         DoesNotExist: of its model; it is not there.
+        LookupError: the model is not there.
 
     """
     label, key, database = found
-    model = apps.get_model(label)
+    model = _model(label)
     # An old connection would be closed only when the task begins, and this is before.
     BOUNDARY.before_task()
     try:
@@ -87,12 +88,26 @@ def _write_queryset(query: models.QuerySet) -> list[Any]:
 def _read_queryset(found: list[Any]) -> models.QuerySet:
     """Return a QuerySet of those objects that are still there; it asks the database when it is used."""
     label, keys, database, order = found
-    model = apps.get_model(label)
+    model = _model(label)
     BOUNDARY.before_task()
     # The methods are those of the model's own QuerySet, and its default filter is not applied.
     kind = type(model._default_manager.all())  # noqa: SLF001 - Django documents it
     query: models.QuerySet = kind(model=model, using=database).filter(pk__in=keys)
     return query if order is None else query.order_by(*order)
+
+
+def _model(label: str) -> Any:  # noqa: ANN401 - a class of the site's
+    """Return the model of an argument.
+
+    Raises:
+        LookupError: no installed app has it.
+
+    """
+    try:
+        return apps.get_model(label)
+    except LookupError as exc:
+        msg = f"{label}, an argument of this task, is a model that no installed app has any more; restore it"
+        raise LookupError(f"{msg}, and enqueue the task again") from exc
 
 
 def _label(model: type[models.Model]) -> str:

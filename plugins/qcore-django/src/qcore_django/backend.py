@@ -158,7 +158,7 @@ class QcoreBackend(BaseTaskBackend):
         """Return the `TaskResult` of an id.
 
         Raises:
-            TaskResultDoesNotExist: this backend has no such task.
+            TaskResultDoesNotExist: this backend has no such task, or the task cannot be imported here.
 
         """
         if (found := self._find(str(result_id))) is None:
@@ -182,8 +182,13 @@ class QcoreBackend(BaseTaskBackend):
             if stored is None:
                 return None
             flag = _flag_of(there, stored)
+        try:
+            declared = import_string(flag.path)
+        except ImportError as exc:
+            msg = f"{id}: its task {flag.path!r} cannot be imported any more: {exc}"
+            raise exceptions.TaskResultDoesNotExist(msg) from exc
         task = as_enqueued(
-            import_string(flag.path),
+            declared,
             queue_name=using.queue,
             priority=using.priority,
             run_after=datetime.fromisoformat(using.run_after) if using.run_after else None,

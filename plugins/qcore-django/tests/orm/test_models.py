@@ -167,6 +167,19 @@ def test_a_schedule_shows_the_task_of_its_last_slot() -> None:
     assert {one.group() for one in OrmQ.objects.all()} == {"due"}
 
 
+def test_a_message_that_another_key_has_signed_waits_for_that_key(alias: str) -> None:
+    """It is shown with the reason, and is not lost."""
+    with override_settings(Q_CLUSTER={"name": "shop", "orm": alias}):
+        sent = async_task("math.floor", 1.5)
+
+        with override_settings(SECRET_KEY="n" * 30 + "another-0123456789"):
+            (found,) = OrmQ.objects.all()
+            assert (found.task_id(), found.func()) == (sent, None)
+            assert "is not in secret_key" in found.fault
+            assert "SECRET_KEY of the Django settings" in found.fault
+        assert OrmQ.objects.get().func() == "math.floor"
+
+
 def test_messages_are_shown_as_django_q_showed_them() -> None:
     """OrmQ is the queue, DeadLetter what is not delivered any more."""
     with override_settings(Q_CLUSTER={"name": "shop", "orm": app.config.raw["orm"]}):

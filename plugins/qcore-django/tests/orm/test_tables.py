@@ -23,6 +23,7 @@ from qcore_django.orm.address import find
 from qcore_django.orm.checks import check
 from qcore_django.orm.creation import MigrateTables
 from qcore_django.orm.stores import OrmBroker
+from qcore_django.tasks import async_task, result, schedule
 from qcore_sql import SqlBroker
 from qcore_sql.schema import METADATA, VERSION
 
@@ -86,6 +87,20 @@ def test_a_cluster_without_tables_does_not_begin(empty: str) -> None:
         pytest.raises(QueueMissing, match=f"run python manage.py migrate --database {empty}$"),
     ):
         check_backends(app.config)
+
+
+@pytest.mark.parametrize("server", ["sqlite"], indirect=True)
+def test_a_producer_without_tables_is_told(empty: str) -> None:
+    """With the command that makes them, whatever it asks for; so are the models."""
+    with override_settings(Q_CLUSTER={"name": "q", "orm": empty}):
+        for ask in (
+            lambda: async_task("math.floor", 1.5),
+            lambda: result("f" * 32),
+            lambda: schedule("math.floor", 1.5, name="never"),
+        ):
+            with pytest.raises(BackendError, match=f"python manage.py migrate --database {empty}"):
+                ask()
+        app.close()
 
 
 @pytest.mark.parametrize("server", ["sqlite", "postgresql18"], indirect=True)
