@@ -64,7 +64,7 @@ ROOMS: Final = {
     "supervision": (
         {"control"},
         {"supervisor"},
-        {"deadlines", "status_report"},
+        {"deadlines", "reload", "status_report"},
         {"maintenance", "importer"},
         {"orphans"},
         {"recovery", "relay", "renewal", "control_poll", "pool", "unsigned"},

@@ -25,6 +25,7 @@ LIBRARIES = (
     "qcore_plugin_support",
     "qcore_process",
     "qcore_queues",
+    "qcore_reload",
     "qcore_reports",
     "qcore_settings",
     "qcore_values",

@@ -66,6 +66,29 @@ def test_a_cluster_works_on_the_queue_that_it_is_named_for(site: Site) -> None:
     assert "reports" in site.manage("qinfo", Q_CLUSTER_NAME="reports")
 
 
+#: asks until the workers have the changed module
+CHANGED = """
+deadline = time.monotonic() + 60
+while (answer := nightly.enqueue().result(wait=60)) == "night" and time.monotonic() < deadline:
+    time.sleep(0.1)
+"""
+
+
+def test_workers_follow_the_modules_of_the_site(site: Site) -> None:
+    """`qcluster --reload` imports the site anew, and its workers with it."""
+    tasks = site.folder / "shop" / "tasks.py"
+    with site.running("--reload"):
+        assert site.ask("answer = nightly.enqueue().result(wait=60)") == "night"
+
+        tasks.write_text(tasks.read_text().replace('"night"', '"later"'))
+
+        assert site.ask(CHANGED) == "later"
+    log = (site.folder / "cluster.log").read_text()
+    assert "shop/tasks.py changed; your modules are imported anew" in log
+    wrong = site.manage("qcluster", "--reload", "--run-once", code=1)
+    assert "--run-once ends with the queue" in wrong
+
+
 def test_what_hinders_a_cluster_is_said(site: Site) -> None:
     """The exit codes are those of qcore, on which unit files rely."""
     with (site.folder / "mysite" / "settings.py").open("a") as file:

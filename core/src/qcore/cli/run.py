@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ from qcore.supervision.importer import ImportFailed, import_apart
 from qcore.supervision.supervisor import Supervisor
 from qcore.user_modules import import_user_module
 from qcore_logs import setup
+from qcore_reload.watcher import Watcher, forget, named
 from qcore_settings.rules import EnvText
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ _log = logging.getLogger("qcore.cluster")
 @click.option("--log-format", help="text, or json: one object a line.")
 @click.option("--log-tasks", is_flag=True, default=None, help="Log a line for each task that is done.")
 @click.option("--shutdown-timeout", type=click.FloatRange(min=0), help="Seconds tasks get at the end.")
+@click.option("--reload", is_flag=True, help="Replace the workers when your modules change.")
 @click.pass_obj
 def command(
     session: Session,
@@ -63,6 +67,8 @@ def command(
     target: str | None,
     config_file: str | None,
     switched: tuple[str, ...],
+    *,
+    reload: bool,
     **overrides: Any,
 ) -> int:
     """Run a cluster for the App named by MODULE:APP, such as shop:app, until it is stopped.
@@ -77,20 +83,30 @@ def command(
             config_file or session.config_file, (*(f"no:{one}" for one in session.blocked), *switched)
         )
     _tell_children(session)
-    config, modules, zygote = _chosen(session, target)
+    plugins = session.plugins  # they complete the path
+    # Before the import, so that no change is missed.
+    watcher = Watcher(sys.path) if reload else None
+    zygote = None
     try:
+        config, modules, zygote = _chosen(session, target)
         config = _overridden(
             config, {key: value for key, value in overrides.items() if value is not None}, session.plugins
         )
-        serve(config, session.plugins, modules, zygote)
+        serve(config, plugins, modules, zygote, watcher)
     finally:
+        if watcher is not None:
+            watcher.close()
         if zygote is not None:
             zygote.close()
     return Exit.OK
 
 
 def serve(
-    config: Config, plugins: Plugins, modules: Sequence[str] = (), zygote: ZygoteLink | None = None
+    config: Config,
+    plugins: Plugins,
+    modules: Sequence[str] = (),
+    zygote: ZygoteLink | None = None,
+    watcher: Watcher | None = None,
 ) -> None:
     """Run a cluster in this process until it is stopped.
 
@@ -99,6 +115,7 @@ def serve(
         plugins: those installed.
         modules: imported in workers before they are forked, after `preload`.
         zygote: a process that has imported them.
+        watcher: tells which files change, for workers to be replaced.
 
     Raises:
         QcoreError: it did not start; the message says why.
@@ -118,7 +135,25 @@ def serve(
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         # The terminal was closed; with nohup it stays ignored.
         signal.signal(signal.SIGHUP, lambda *_: supervisor.stop())
-    supervisor.run()
+    supervisor.run(on_ready=partial(_reload_on, watcher, supervisor))
+
+
+def _reload_on(watcher: Watcher | None, supervisor: Supervisor) -> None:
+    """Have a supervisor replace the workers when files have changed, if they are watched."""
+    if watcher is None:
+        return
+
+    def changed() -> None:
+        files = watcher.changed()
+        if files is None:
+            supervisor.unwatch(watcher.fileno())
+            _log.error("files are not watched any more, because the process that does it has ended")
+        elif files:
+            _log.info("%s changed; your modules are imported anew", named(files))
+            supervisor.reload(lambda: forget(files))
+
+    _log.info("files are watched below %s", wording.listed(watcher.folders))
+    supervisor.watch(watcher.fileno(), changed)
 
 
 def _tell_children(session: Session) -> None:

@@ -56,8 +56,9 @@ class Pool:
         #: what workers have started ends with them
         self._end_children = bool(boot.config.get("daemonize_workers", True))
         self._journal = journal
-        #: the zygote in service
+        #: the zygote in service, and those before it whose workers still run
         self.zygote = first
+        self.retired: list[ZygoteLink] = []
         cpus = affinity(_usable_cpus() if cpu_affinity else (), boot.slots, cpu_affinity)
         self.slots = [Slot(number, journal.page(number), cpus[number]) for number in range(boot.slots)]
         #: workers replaced, by cause
@@ -75,16 +76,16 @@ class Pool:
 
     # -- the zygote -----------------------------------------------------------------------------
 
-    def receive(self) -> list[WorkerExit]:
-        """Handle one notice; return the workers that have ended.
+    def receive(self, zygote: ZygoteLink) -> list[WorkerExit]:
+        """Handle one notice of a zygote; return the workers that have ended.
 
         Raises:
             StartFailed: a module to preload raised; the text is its traceback.
 
         """
-        notice, pidfd = self.zygote.receive()
+        notice, pidfd = zygote.receive()
         if notice is None:
-            return self._zygote_gone()
+            return self._zygote_gone(zygote)
         if notice.what == "failed":
             msg = f"the modules to preload could not be imported:\n{notice.text}"
             raise StartFailed(msg)
@@ -96,7 +97,7 @@ class Pool:
         slot.spawning = False
         if notice.what == "up":
             slot.pid, slot.pidfd = notice.pid, pidfd
-            if self.stopping:
+            if self.stopping or zygote is not self.zygote:
                 self.signal(slot, signal.SIGTERM)
             return []
         if notice.text:
@@ -126,25 +127,50 @@ class Pool:
                 if slot.spawning:
                     slot.started = now
         self.zygote.log_delay()
-        owed = self._owed(now, _ANSWER_TIMEOUT_STOPPING if self.stopping else _ANSWER_TIMEOUT)
-        return self.replace_zygote(owed) if owed else []
+        seconds = _ANSWER_TIMEOUT_STOPPING if self.stopping else _ANSWER_TIMEOUT
+        gone = []
+        for zygote in (self.zygote, *self.retired):
+            if owed := self._owed(now, seconds, zygote):
+                gone += self.replace_zygote(owed, zygote)
+        return gone
 
-    def replace_zygote(self, why: str) -> list[WorkerExit]:
-        """Kill a zygote that hangs; return the workers that end with it."""
-        end = "it is killed" if self.stopping else "it is killed and a new one is started"
-        _log.error(
-            "the process that forks workers (pid %d) does not answer: %s; %s", self.zygote.pid, why, end
-        )
+    def start_zygote(self) -> ZygoteLink:
+        """Start a further process that imports the user's modules, to fork workers."""
+        self._boot.parent = os.getpid()
+        return ZygoteLink.start(self._boot, self._journal)
+
+    def hand_over(self, zygote: ZygoteLink) -> None:
+        """Have new workers forked by another zygote; those that there are finish what they run."""
+        self.retired.append(self.zygote)
+        self.zygote = zygote
         for slot in self.alive():
-            if slot.ended_at is None:
+            self.signal(slot, signal.SIGTERM)
+
+    def release_retired(self) -> None:
+        """End the zygotes before the one in service whose workers have ended."""
+        for zygote in [one for one in self.retired if not self._of(one)]:
+            self.retired.remove(zygote)
+            zygote.close()
+
+    def _of(self, zygote: ZygoteLink) -> list[Slot]:
+        """Return the slots whose workers a zygote has forked, or is to fork."""
+        return [one for one in self.slots if one.forked_by == zygote.pid and (one.pid or one.spawning)]
+
+    def replace_zygote(self, why: str, zygote: ZygoteLink) -> list[WorkerExit]:
+        """Kill a zygote that hangs; return the workers that end with it."""
+        is_needed = zygote is self.zygote and not self.stopping
+        end = "it is killed and a new one is started" if is_needed else "it is killed"
+        _log.error("the process that forks workers (pid %d) does not answer: %s; %s", zygote.pid, why, end)
+        for slot in self._of(zygote):
+            if slot.pid and slot.ended_at is None:
                 # Its task is not to blame.
                 slot.killed = slot.killed or "stop"
-        self.zygote.kill()
-        return self._zygote_gone(hung=True)
+        zygote.kill()
+        return self._zygote_gone(zygote, hung=True)
 
-    def _owed(self, now: float, seconds: float) -> str:
-        """Return what the zygote should have done `seconds` seconds ago, empty if nothing."""
-        for slot in self.slots:
+    def _owed(self, now: float, seconds: float, zygote: ZygoteLink) -> str:
+        """Return what a zygote should have done `seconds` seconds ago, empty if nothing."""
+        for slot in self._of(zygote):
             if slot.spawning and now - slot.started > seconds:
                 return f"it was to fork worker {slot.number} {now - slot.started:.0f} s ago"
             if not slot.has_ended():
@@ -154,11 +180,12 @@ class Pool:
                 return f"worker {slot.number} (pid {slot.pid}) ended {now - slot.ended_at:.0f} s ago"
         return ""
 
-    def _zygote_gone(self, *, hung: bool = False) -> list[WorkerExit]:
-        """Handle the death of the zygote, with which the kernel has killed its workers."""
-        zygote = self.zygote
+    def _zygote_gone(self, zygote: ZygoteLink, *, hung: bool = False) -> list[WorkerExit]:
+        """Handle the death of a zygote, with which the kernel has killed its workers."""
         status = zygote.wait()
         zygote.channel.close()
+        if zygote is not self.zygote:
+            return self._gone_with(zygote)
         if zygote.served or (zygote.ready and not hung):
             self._failed_zygotes = 0
         else:
@@ -170,28 +197,26 @@ class Pool:
         ):
             msg = f"the process that forks workers ended with status {status} before it was ready"
             raise StartFailed(msg)
-        self._kill_workers()
         if not hung and not self.stopping:
             _log.error("the process that forks workers died with status %s; a new one is started", status)
-        gone = [
-            self._worker_gone(slot, Notice("down", slot.number, slot.pid, -signal.SIGKILL))
-            for slot in self.slots
-            if slot.pid or slot.spawning
-        ]
+        gone = self._gone_with(zygote)
         if not self.stopping:
-            self._boot.parent = os.getpid()
-            self.zygote = ZygoteLink.start(self._boot, self._journal)
+            self.zygote = self.start_zygote()
         return gone
 
-    def _kill_workers(self) -> None:
-        """Kill what the kernel has not killed, and wait until it has ended."""
-        alive = self.alive()
+    def _gone_with(self, zygote: ZygoteLink) -> list[WorkerExit]:
+        """Return the workers that end with a zygote: kill what the kernel has not killed, and wait for it."""
+        alive = [slot for slot in self._of(zygote) if slot.pid]
         for slot in alive:
             slot.send(signal.SIGKILL)
         await_end([slot.pidfd for slot in alive if slot.pidfd >= 0], _DEATH_TIMEOUT)
         if self._end_children:
             for slot in alive:
                 kill_group(slot.pid)
+        return [
+            self._worker_gone(slot, Notice("down", slot.number, slot.pid, -signal.SIGKILL))
+            for slot in self._of(zygote)
+        ]
 
     # -- workers --------------------------------------------------------------------------------
 
@@ -206,6 +231,7 @@ class Pool:
                 slot.start_at = None
                 # Brokers tell owners apart by the first bytes.
                 slot.owner = os.urandom(8) + self._cluster
+                slot.forked_by = self.zygote.pid
                 slot.started = now
                 slot.killed = ""
                 slot.spawning = True
@@ -239,7 +265,7 @@ class Pool:
         if starting:
             which = ", ".join(map(str, starting))
             found.append(f"not ready {_START_TIMEOUT:g} seconds after their start: workers {which}")
-        if owed := self._owed(now, _SLOW_ANSWER):
+        if owed := self._owed(now, _SLOW_ANSWER, self.zygote):
             found.append(f"the process that forks workers (pid {self.zygote.pid}) does not answer: {owed}")
         return "; ".join(filter(None, found))
 
@@ -248,7 +274,8 @@ class Pool:
         if slot.pid:
             slot.killed = slot.killed or why
             if not slot.send(number):
-                self.zygote.order(Order(slot.number, number))
+                forked_by = [one for one in self.retired if one.pid == slot.forked_by]
+                (*forked_by, self.zygote)[0].order(Order(slot.number, number))
 
     def alive(self) -> list[Slot]:
         """Return the slots with a worker."""
@@ -259,8 +286,9 @@ class Pool:
         return not any(slot.pid or slot.spawning for slot in self.slots)
 
     def close(self) -> None:
-        """End the zygote, and with it whatever workers are left."""
-        self.zygote.close()
+        """End the zygotes, and with them whatever workers are left."""
+        for zygote in (self.zygote, *self.retired):
+            zygote.close()
 
     def _worker_gone(self, slot: Slot, notice: Notice) -> WorkerExit:
         gone = WorkerExit(slot, notice)

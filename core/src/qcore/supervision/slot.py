@@ -34,6 +34,8 @@ class Slot:
         #: said so
         self.ended_at: float | None = None
         self.owner = b""
+        #: process id of the zygote that was asked for the worker
+        self.forked_by = 0
         #: when the zygote was asked for the worker, monotonic seconds
         self.started = 0.0
         #: monotonic seconds at which a new worker is started; None = not at all

@@ -15,12 +15,11 @@ from qcore.journal.memory import Journal
 from qcore.journal.records import WorkerState
 from qcore.sanitize import line
 from qcore.scheduling import start_firing
-from qcore.supervision import zygote
 from qcore.supervision.deadlines import Watchdog
 from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.pool import Pool
+from qcore.supervision.reload import Reload, first_zygote
 from qcore.supervision.status_report import LONG, StatusReport, publish_every
-from qcore.supervision.zygote_link import ZygoteLink, can_fork
 from qcore.wording import counted
 from qcore_process import stop_guard, stop_signals
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from qcore.status import ClusterStatus
     from qcore.supervision.protocol import Boot
     from qcore.supervision.slot import WorkerExit
+    from qcore.supervision.zygote_link import ZygoteLink
 
 _log = logging.getLogger("qcore.cluster")
 
@@ -73,6 +73,7 @@ class Supervisor:
         #: whether a worker is busy, and whether one has been running the same task for long
         self._busy = self._long = False
         self._pool: Pool
+        self._reload: Reload
         self._report: StatusReport
         self._maintenance: Maintenance
         self._watchdog: Watchdog
@@ -91,9 +92,10 @@ class Supervisor:
         self._on_ready = on_ready
         journal = Journal.create(self._boot.slots)
         # Until the pool exists there is nothing to stop, and a signal ends this process like any other.
-        self._pool = Pool(self._boot, journal, self._config.cpu_affinity, self._first_zygote(journal))
-        self._channel = self._pool.zygote.channel
-        self._selector.register(self._channel, selectors.EVENT_READ, self._receive)
+        self._boot.parent = os.getpid()
+        first = first_zygote(self._first, self._boot, journal, self._runtime, self._selector)
+        self._pool = Pool(self._boot, journal, self._config.cpu_affinity, first)
+        self._reload = Reload(self._pool, self._selector, self._handle, self._follow_schedules)
         self._report = StatusReport(self._runtime, self._pool)
         self._maintenance = Maintenance(self._runtime, self._pool.slots, self._report.memory)
         self._watchdog = Watchdog(self._pool, self._maintenance)
@@ -108,24 +110,6 @@ class Supervisor:
         journal.close()
         if self._lost:
             raise QueueMissing(self._lost)
-
-    def _first_zygote(self, journal: Journal) -> ZygoteLink:
-        self._boot.parent = os.getpid()
-        if self._first is not None:
-            self._first.hand_over(self._boot, journal)
-            return self._first
-        # Only one thread has run yet, so this process can fork. Later there are threads, and no fork.
-        if can_fork():
-            return ZygoteLink.fork(self._boot.parent, lambda channel: self._become_zygote(channel, journal))
-        return ZygoteLink.start(self._boot, journal)
-
-    def _become_zygote(self, channel: socket.socket, journal: Journal) -> None:
-        """Run as the forked zygote, without the files that only the supervisor uses."""
-        for key in list(self._selector.get_map().values()):
-            os.close(key.fd)
-        self._selector.close()
-        runtime = self._runtime
-        zygote.serve(channel, journal, self._boot, runtime.config, runtime.plugins)
 
     def stop(self, timeout: float | None = None) -> None:
         """Stop; running tasks may finish within `timeout` seconds, of several calls the shortest."""
@@ -151,6 +135,11 @@ class Supervisor:
             slot.start_at = None
         for slot in self._pool.alive():
             self._pool.signal(slot, signal.SIGTERM)
+
+    def reload(self, before: Callable[[], None]) -> None:
+        """Import the user's modules anew and replace the workers; `before` is called just before."""
+        if self._state == "running":
+            self._reload.begin(before)
 
     def watch(self, fd: socket.socket | int, then: Callable[[], None]) -> None:
         """Call `then` whenever `fd` can be read."""
@@ -193,6 +182,7 @@ class Supervisor:
         if self._state == "starting":
             self._check_ready()
         self._handle(self._pool.check())
+        self._reload.check()
         self._kill_if_due()
         self._publish_if_due()
         if self._state != "stopping" and (lost := self._maintenance.lost):
@@ -253,18 +243,19 @@ class Supervisor:
                 self._pool.signal(slot, signal.SIGKILL, "stop")
         if self._leave_at is not None and now >= self._leave_at and not self._pool.is_empty():
             self._leave_at = None
-            self._handle(self._pool.replace_zygote("workers that were killed have not ended"))
-
-    def _receive(self) -> None:
-        self._handle(self._pool.receive())
+            for one in (self._pool.zygote, *self._pool.retired):
+                self._handle(self._pool.replace_zygote("workers that were killed have not ended", one))
 
     def _handle(self, gone: Sequence[WorkerExit]) -> None:
-        if self._pool.zygote.channel is not self._channel:
-            self._selector.unregister(self._channel)
-            self._channel = self._pool.zygote.channel
-            self._selector.register(self._channel, selectors.EVENT_READ, self._receive)
+        self._reload.listen()
         for one in gone:
             self._worker_gone(one)
+
+    def _follow_schedules(self, before: bytes, now: bytes) -> None:
+        """Fire what modules declare that were imported anew."""
+        if self._firing is not None and before != now:
+            self._firing.close(_CLOSE_TIMEOUT)
+            self._firing = start_firing(self._runtime, now)
 
     def _worker_gone(self, gone: WorkerExit) -> None:
         slot = self._pool.slots[gone.slot]
@@ -299,6 +290,7 @@ class Supervisor:
         """Publish the end, and close all threads."""
         code = 0 if self._state == "stopping" else 1
         stop_guard.arm(_STOP_TIMEOUT)
+        self._reload.cancel()
         self._pool.close()
         self._state = "stopped"
         status = self.status()

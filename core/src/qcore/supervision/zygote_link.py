@@ -146,11 +146,11 @@ class ZygoteLink:
             return f"the cluster still imports your module {self._importing!r} after {seconds:.0f} s"
         return f"the process that forks workers (pid {self.pid}) has not started in {seconds:.0f} s"
 
-    def log_delay(self) -> None:
-        """Log what its start waits for, now and then."""
+    def log_delay(self, meanwhile: str = "no task runs until it ends") -> None:
+        """Log what its start waits for, now and then, and what happens meanwhile."""
         if self.delay and time.monotonic() >= self._logged_at:
             self._logged_at = time.monotonic() + _AGAIN
-            _log.warning("%s; no task runs until it ends", self.delay)
+            _log.warning("%s; %s", self.delay, meanwhile)
 
     def forgive(self) -> None:
         """Count the time of its start anew: this process stood still, and perhaps that one too."""

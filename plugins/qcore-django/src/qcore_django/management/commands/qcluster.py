@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
+
+from django.core.management.base import CommandError
 
 from qcore import Cluster
 from qcore.cli import pid1, run
@@ -12,6 +15,7 @@ from qcore.cli.overview import paused
 from qcore_django import settings
 from qcore_django.shared import app
 from qcore_django.site_command import SiteCommand, explained
+from qcore_reload.watcher import Watcher
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -31,12 +35,15 @@ class Command(SiteCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Offer the options that unit files of Django-Q use."""
         parser.add_argument("--run-once", action="store_true", help="Stop when the queue is empty.")
+        parser.add_argument("--reload", action="store_true", help="Replace the workers when modules change.")
         parser.add_argument("-n", "--name", help="Work as this cluster of ALT_CLUSTERS, on its queue.")
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Run it."""
         if os.getpid() == 1:
             pid1.stand_by()
+        if options["run_once"] and options["reload"]:
+            raise CommandError("--run-once ends with the queue, and --reload waits for changes: choose one")
         if options["name"]:
             # The workers have it from the environment, too: what a task enqueues goes to its own queue.
             os.environ[settings.CLUSTER] = options["name"]
@@ -47,6 +54,9 @@ class Command(SiteCommand):
             self.check()
             if options["run_once"]:
                 _run_once()
+            elif options["reload"]:
+                with Watcher(sys.path) as watcher:
+                    run.serve(config, app.runtime.plugins, watcher=watcher)
             else:
                 run.serve(config, app.runtime.plugins)
 

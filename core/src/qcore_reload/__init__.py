@@ -1,0 +1,1 @@
+"""Which files of a program have changed, for `qcore run --reload`."""
