@@ -54,9 +54,7 @@ GROUND: Final = {
     "qcore.errors",
     "qcore.interfaces",
     "qcore.model",
-    "qcore.sanitize",
     "qcore.status",
-    "qcore.wording",
 }
 #: what the scheduler may import of the engine it stands on
 FLOORS: Final = GROUND | {
@@ -75,14 +73,11 @@ FLOORS: Final = GROUND | {
 #: a package that needs more of qcore than the interfaces -> what, and why
 MORE: Final = {
     # commands share how they parse, look, and print
-    "qcore_monitor": {"qcore.app", "qcore.cli", "qcore.messages", "qcore.sanitize", "qcore.status"},
+    "qcore_monitor": {"qcore.app", "qcore.cli", "qcore.messages", "qcore.status"},
     # metrics are made of what a cluster counts
     "qcore_otel": {"qcore.status"},
     # its command prints what commands read, and its endpoint asks the queue as a program does
     "qcore_prometheus": {"qcore.app", "qcore.cli", "qcore.messages", "qcore.runtime", "qcore.status"},
-    # errors name the command that makes a queue as it is typed here
-    "qcore_sqlite": {"qcore.wording"},
-    "qcore_sql": {"qcore.wording"},
     # a site has its App, its commands and its clusters from it
     "qcore_django": {"qcore"},
     # it runs whole clusters
@@ -146,7 +141,7 @@ def test_plugins_come_through_the_interfaces_only() -> None:
 
 
 def test_libraries_know_nothing_of_the_engine() -> None:
-    """A library imports interfaces, records, errors and wording of qcore, and nothing above them."""
+    """A library imports interfaces, records and errors of qcore, and nothing above them."""
     trespassers = [
         f"{module.place}:{line} imports {target}"
         for module in library_modules()

@@ -32,7 +32,7 @@ def test_messages_name_commands_as_they_are_typed() -> None:
         for line, text in commands(module.tree)
     ]
 
-    assert not literal, "\n".join(["write it with qcore.wording.typed:", *literal])
+    assert not literal, "\n".join(["write it with qcore_text.wording.typed:", *literal])
 
 
 def commands(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -46,7 +46,7 @@ LAYERS: Final = (
     {"user_modules"},
     {"backend_clock"},
     {"interfaces", "settle"},
-    {"coordination", "wording"},
+    {"coordination"},
     # ground
     {"compared"},
     {"model"},
@@ -54,7 +54,6 @@ LAYERS: Final = (
         "status",
         "validators",
         "errors",
-        "sanitize",
         "lazy",
     },
 )

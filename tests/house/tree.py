@@ -28,6 +28,7 @@ LIBRARIES = (
     "qcore_reload",
     "qcore_reports",
     "qcore_settings",
+    "qcore_text",
     "qcore_values",
 )
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.cli.text import plain, seconds, shown
-from qcore.sanitize import clean, line
+from qcore_text.sanitize import clean, line
 
 pytestmark = pytest.mark.portable
 

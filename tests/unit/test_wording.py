@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.wording import Typed
+from qcore_text.wording import Typed
 
 
 def test_a_command_is_typed_behind_its_program() -> None:

@@ -11,7 +11,7 @@ from qcore.control_api import enqueued, status
 from qcore.messages.control import PAUSED, ControlFlags
 from qcore.model import State
 from qcore.tasks.task import id_of
-from qcore.wording import counted, typed
+from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
     from qcore.interfaces import Broker

@@ -34,9 +34,9 @@ from qcore.supervision.protocol import Boot
 from qcore.supervision.supervisor import Supervisor
 from qcore.supervision.zygote import adopt, preload_of
 from qcore.tasks.task import Task
-from qcore.wording import counted
 from qcore_logs import setup
 from qcore_names.resolve import IMPORTING_MAIN, Script, main_script
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from qcore import wording
 from qcore.errors import ConfigError
 from qcore.interfaces import Settings
 from qcore.plugins import Plugins
@@ -20,6 +19,7 @@ from qcore_settings.rules import UNSET, InvalidValue, is_none, problem_with
 from qcore_settings.shapes import text_fields
 from qcore_settings.sources import Layers
 from qcore_settings.structure import InvalidSection
+from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from qcore.coordination import CoordinationStore
 from qcore.errors import INTERRUPTS, BackendRejected, BackendUnavailable, PluginFailed
 from qcore.interfaces import Broker, ResultStore, ScheduleStore
 from qcore.user_modules import source_line_of
-from qcore.wording import reason
+from qcore_text.wording import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from qcore import hookspecs, wording
+from qcore import hookspecs
 from qcore.errors import PluginError
+from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

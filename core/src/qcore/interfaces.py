@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import msgspec
 
-from qcore import wording
 from qcore.errors import NotSupported
 from qcore.model import QueueSize  # noqa: TC001 - read at run time by msgspec
+from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

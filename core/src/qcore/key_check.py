@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError, ConfigError
 from qcore.messages.signing import KEY_ID_SIZE, KeyRing
-from qcore.wording import counted, typed
+from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore

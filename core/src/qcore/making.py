@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qcore.errors import PluginBroken, PluginError, QcoreError
 from qcore.interfaces import Broker
 from qcore.user_modules import import_user_module, source_line_of
-from qcore.wording import reason
+from qcore_text.wording import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import pluggy
 
-from qcore import hookspecs, installed, wording
+from qcore import hookspecs, installed
 from qcore.errors import INTERRUPTS, PluginBroken, PluginError, PluginNotFound, SkipTask
 from qcore.interfaces import Settings
 from qcore_reports import django_q
+from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

@@ -11,8 +11,8 @@ from qcore.errors import QcoreError, QueueMissing
 from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
 from qcore.messages.head import read_head
 from qcore.scheduling import scheduler_if_any
-from qcore.wording import counted
 from qcore_queues.view import broker_name, queue_infos, waiting_tasks
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from qcore.interfaces import ResultStore

@@ -15,12 +15,12 @@ from qcore.messages.results import Results
 from qcore.messages.sealer import Sealer
 from qcore.plugins import BoundHook, Plugins
 from qcore.settle import MAX_DELIVERIES, Rules
-from qcore.wording import secrets_of
 from qcore_process.connection_pool import ConnectionPool
 from qcore_queues.order import order_of
 from qcore_queues.refusal import refusing_routes
 from qcore_reports.policy import Policy
 from qcore_reports.reporters import Reporters
+from qcore_text.wording import secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,7 @@ import attrs
 from qcore.errors import RunLater
 from qcore.model import Action, Kind, Settlement, State
 from qcore.validators import boolean, integer, refuse, seconds
-from qcore.wording import counted
+from qcore_text.wording import counted
 
 #: The longest a task waits for another run, seconds, unless its own policy says otherwise.
 DEFAULT_MAX_DELAY = 3600.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendUnavailable, ConfigError, ModuleFailed, PluginError, ResultNotReady
-from qcore.wording import reason
+from qcore_text.wording import reason
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType

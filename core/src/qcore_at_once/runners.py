@@ -8,11 +8,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from qcore.model import Kind, Outcome
-from qcore.sanitize import line
 from qcore_at_once.cell_runs import CellRun, NoTransaction, outcome_of
 from qcore_at_once.threaded import TaskThread, ThreadExecutor, ThreadRun
 from qcore_loop.blocked import BlockWatch
 from qcore_loop.loop_thread import LoopThread
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_ar
 import attrs
 
 from qcore.errors import ScheduleError
-from qcore.wording import counted
 from qcore_calendar import rules, wall_clock
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

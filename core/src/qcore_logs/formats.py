@@ -8,8 +8,8 @@ import textwrap
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from qcore.sanitize import clean
 from qcore_logs.records import FIELDS
+from qcore_text.sanitize import clean
 
 #: what each record has; anything else comes from `extra` of whoever logs
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", *FIELDS}

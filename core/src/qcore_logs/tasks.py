@@ -6,10 +6,10 @@ import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 from qcore.model import Action, Kind
-from qcore.sanitize import line
 from qcore_logs.records import write
 from qcore_logs.setup import TASK_LOG
 from qcore_logs.source_line import source_line
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from qcore.model import Outcome, Settlement

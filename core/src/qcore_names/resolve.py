@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from qcore import wording
 from qcore.errors import ImportedMainReached, TaskNameError, TaskNotAllowed, TaskNotFound
 from qcore_names.identity import refuse_methods, spelled
+from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,8 +7,8 @@ import logging
 import sys
 from typing import Final
 
-from qcore import wording
 from qcore_names.resolve import imported, main_script
+from qcore_text import wording
 
 _log = logging.getLogger("qcore.producer")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import PluginError
 from qcore.interfaces import ErrorReporter
-from qcore.wording import reason
+from qcore_text.wording import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,8 +10,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from qcore.wording import counted, reason
 from qcore_reports.log_limit import LogLimit
+from qcore_text.wording import counted, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import attrs
 
 from qcore.errors import ConfigError
-from qcore.wording import fault, listed, shown
+from qcore_text.wording import fault, listed, shown
 
 if TYPE_CHECKING:
     from qcore.interfaces import ErrorReport

@@ -17,9 +17,9 @@ import attrs
 from qcore.errors import INTERRUPTS
 from qcore.interfaces import ErrorReport
 from qcore.model import TaskInfo
-from qcore.wording import reason, without
 from qcore_reports.frames import release_locals
 from qcore_reports.outbox import Outbox
+from qcore_text.wording import reason, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

@@ -13,7 +13,6 @@ from qcore.errors import EnvelopeError, ScheduleError
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import options_from_django_q
 from qcore.tasks.task import Job, bind
-from qcore.wording import typed
 from qcore_calendar import rules
 from qcore_calendar.when import When, check_count
 from qcore_schedules import messages
@@ -28,6 +27,7 @@ from qcore_schedules.build import (
 )
 from qcore_schedules.sealed import stored_schedules
 from qcore_schedules.swap import swap
+from qcore_text.wording import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -14,12 +14,12 @@ from qcore.messages.head import encode_head, read_head, route_of
 from qcore.tasks.arguments import dump_arguments
 from qcore.tasks.call import DEFAULT, Call, with_options
 from qcore.tasks.producer import check_routes
-from qcore.wording import typed
 from qcore_calendar import rules
 from qcore_calendar.schedule import Schedule
 from qcore_calendar.slots import skip_missed
 from qcore_calendar.when import When, anchor, check_jitter, check_name, given
 from qcore_schedules import messages
+from qcore_text.wording import typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

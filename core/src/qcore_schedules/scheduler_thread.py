@@ -23,12 +23,12 @@ from qcore.errors import (
     UnknownKey,
 )
 from qcore.model import TaskInfo
-from qcore.wording import counted
 from qcore_schedules.declared import reconcile
 from qcore_schedules.firing import Firing
 from qcore_schedules.messages import slot_id
 from qcore_schedules.quarantine import report_schedule
 from qcore_schedules.sealed import sealed
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from qcore.model import StoredSchedule

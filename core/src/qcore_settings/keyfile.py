@@ -10,9 +10,9 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from qcore.wording import counted, typed
 from qcore_settings.anchor import absolute
 from qcore_settings.rules import EnvText, InvalidValue, Rule, is_none, parsed
+from qcore_text.wording import counted, typed
 
 _log = logging.getLogger("qcore.config")
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from qcore import wording
 from qcore_settings.rules import InvalidValue, Rule, numeric, parsed, texts
+from qcore_text import wording
 
 _MOST: Final = 1_000_000
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from qcore import wording
+from qcore_text import wording
 
 
 class _Unset:

@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from qcore import wording
 from qcore_settings.rules import UNSET, EnvText, InvalidValue, NotATable, is_none, problem_with
+from qcore_text import wording
 
 PREFIX = "QCORE_"
 #: variables of qcore that are not settings

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from qcore import wording
 from qcore_settings import shapes
 from qcore_settings.rules import (
     EnvText,
@@ -24,6 +23,7 @@ from qcore_settings.rules import (
     problem_with,
     unquoted,
 )
+from qcore_text import wording
 
 if TYPE_CHECKING:
     from cattrs import Converter

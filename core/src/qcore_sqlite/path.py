@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendRejected, QueueMissing
-from qcore.wording import typed
+from qcore_text.wording import typed
 
 if TYPE_CHECKING:
     from qcore.interfaces import Settings

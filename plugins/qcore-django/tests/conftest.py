@@ -16,7 +16,7 @@ import django
 import pytest
 from django.conf import settings
 
-from qcore.wording import typed
+from qcore_text.wording import typed
 
 from . import site_files
 from .once import made_once

@@ -10,7 +10,7 @@ from qcore.absence import explain
 from qcore.cli.exit_codes import Exit
 from qcore.cli.ids import as_task_id
 from qcore.cli.text import json_option, say, say_json
-from qcore.wording import typed
+from qcore_text.wording import typed
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -6,11 +6,11 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from qcore import wording
 from qcore.cli import system_checks
 from qcore.cli.check_result import CheckResult, Verdict
 from qcore.cli.outbox_check import outbox
 from qcore.errors import QcoreError, QueueMissing
+from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

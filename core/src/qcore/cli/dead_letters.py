@@ -17,8 +17,8 @@ from qcore.cli.text import columns, cut, json_option, max_width, plain, say, say
 from qcore.errors import QcoreError
 from qcore.messages.envelope import task_id
 from qcore.messages.saving import forget_failures
-from qcore.sanitize import line
-from qcore.wording import counted, typed
+from qcore_text.sanitize import line
+from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,8 +17,8 @@ from qcore.cli.progress import progress
 from qcore.cli.text import fit, json_option, say, say_json
 from qcore.config import Config
 from qcore.plugins import Plugins
-from qcore.sanitize import line
-from qcore.wording import counted
+from qcore_text.sanitize import line
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ import attrs
 from qcore.app import App
 from qcore.cluster import Cluster
 from qcore.tasks.call import Call, Options
-from qcore.wording import counted
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from qcore.cli.check_result import Verdict
 from qcore.cli.checks import examine
 from qcore.cli.exit_codes import Exit
 from qcore.cli.text import json_option, say, say_json
-from qcore.sanitize import clean
+from qcore_text.sanitize import clean
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

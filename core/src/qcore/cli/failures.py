@@ -9,11 +9,11 @@ from typing import Final
 
 import click
 
-from qcore import wording
 from qcore.cli.exit_codes import Exit, exit_of
 from qcore.cli.text import say
 from qcore.errors import BackendUnavailable, ModuleFailed, QcoreError
-from qcore.sanitize import clean
+from qcore_text import wording
+from qcore_text.sanitize import clean
 
 #: set to anything but nothing or 0: errors come with their traceback
 DEBUG: Final = "QCORE_DEBUG"

@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.sanitize import line
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

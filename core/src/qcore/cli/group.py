@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qcore import installed, wording
+from qcore import installed
 from qcore.cli.exit_codes import Exit
 from qcore.cli.failures import explain
 from qcore.cli.session import Session
 from qcore.cli.text import say
 from qcore.errors import PluginError
-from qcore.wording import typed
+from qcore_text import wording
+from qcore_text.wording import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

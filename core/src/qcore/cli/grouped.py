@@ -12,8 +12,8 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import span
 from qcore.cli.purge import sure
 from qcore.cli.text import json_option, plain, say, say_json, shown, table
-from qcore.sanitize import line
-from qcore.wording import counted
+from qcore_text.sanitize import line
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

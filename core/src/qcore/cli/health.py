@@ -14,8 +14,8 @@ from qcore.cli.formatting import busy
 from qcore.cli.overview import look, unserved, unserved_text
 from qcore.cli.text import json_option, say, say_json
 from qcore.errors import BackendUnavailable, Interrupted
-from qcore.sanitize import line
-from qcore.wording import counted, typed
+from qcore_text.sanitize import line
+from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

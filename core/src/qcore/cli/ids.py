@@ -10,7 +10,7 @@ import click
 from qcore.cli.overview import statuses
 from qcore.errors import QcoreError
 from qcore.messages.envelope import task_id as task_id_in
-from qcore.sanitize import clean
+from qcore_text.sanitize import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,8 +12,8 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import busy, causes, progress_line, rate, short, span, spread
 from qcore.cli.overview import look
 from qcore.cli.text import columns, cut, json_option, max_width, say, say_json, seconds
-from qcore.sanitize import clean, line
-from qcore.wording import counted
+from qcore_text.sanitize import clean, line
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

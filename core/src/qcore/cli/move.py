@@ -15,10 +15,10 @@ from qcore.cli.progress import progress
 from qcore.cli.text import json_option, say, say_json
 from qcore.config import Config
 from qcore.errors import QcoreError
-from qcore.wording import counted, typed
 from qcore_queues.names import named
 from qcore_settings import keyfile
 from qcore_settings.rules import InvalidValue
+from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

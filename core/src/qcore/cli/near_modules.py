@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qcore.wording import did_you_mean
+from qcore_text.wording import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

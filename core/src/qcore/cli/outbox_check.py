@@ -9,7 +9,7 @@ import attrs
 from qcore.cli.check_result import CheckResult, Verdict
 from qcore.cli.info import outbox_text
 from qcore.cli.overview import outbox_info
-from qcore.wording import counted
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

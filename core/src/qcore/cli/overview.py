@@ -14,8 +14,8 @@ from qcore.errors import EnvelopeError, NotSupported, QueueMissing
 from qcore.messages.sealer import STATUS
 from qcore.model import QueueSize, State
 from qcore.status import ClusterStatus, WorkerStatus
-from qcore.wording import counted, typed
 from qcore_queues.view import queue_infos
+from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

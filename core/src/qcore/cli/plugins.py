@@ -8,7 +8,7 @@ import click
 
 from qcore.cli.exit_codes import Exit
 from qcore.cli.text import json_option, say, say_json
-from qcore.sanitize import line
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -10,8 +10,8 @@ import click
 
 from qcore.cli.exit_codes import Exit
 from qcore.cli.text import json_option, say, say_json
-from qcore.sanitize import line
-from qcore.wording import counted
+from qcore_text.sanitize import line
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -13,8 +13,8 @@ from qcore.cli.pause import print_state
 from qcore.cli.purge import sure
 from qcore.cli.text import json_option, plain, say, say_json, shown, table
 from qcore.errors import QcoreError
-from qcore.sanitize import line
-from qcore.wording import counted, typed
+from qcore_text.sanitize import line
+from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

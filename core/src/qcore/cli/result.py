@@ -12,8 +12,8 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.ids import as_task_id
 from qcore.cli.text import plain, say, say_json, shown
 from qcore.model import State
-from qcore.sanitize import clean, line
-from qcore.wording import counted
+from qcore_text.sanitize import clean, line
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from qcore.absence import Absence

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qcore import wording
 from qcore.app import App
 from qcore.cli import pid1
 from qcore.cli.exit_codes import Exit
@@ -25,7 +24,6 @@ from qcore.config import Config
 from qcore.errors import ConfigError
 from qcore.guarding import guarded
 from qcore.runtime import Runtime
-from qcore.sanitize import line
 from qcore.settings.options import MOST_COROUTINES, MOST_THREADS
 from qcore.supervision.importer import ImportFailed, import_apart
 from qcore.supervision.supervisor import Supervisor
@@ -33,6 +31,8 @@ from qcore.user_modules import import_user_module
 from qcore_logs import setup
 from qcore_reload.watcher import Watcher, forget, named
 from qcore_settings.rules import EnvText
+from qcore_text import wording
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

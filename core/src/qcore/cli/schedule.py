@@ -13,10 +13,10 @@ from qcore.cli.purge import sure
 from qcore.cli.text import json_option, say, say_json, table
 from qcore.cli.timing import as_list, read_object, schedule_words, timing, when
 from qcore.errors import QcoreError, ScheduleError, TaskNameError
-from qcore.sanitize import line
-from qcore.wording import typed
 from qcore_calendar import rules
 from qcore_names.resolve import name_of
+from qcore_text.sanitize import line
+from qcore_text.wording import typed
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -12,7 +12,7 @@ from qcore.cli.exit_codes import Exit
 from qcore.cli.formatting import progress_line, when
 from qcore.cli.ids import as_task_id
 from qcore.cli.text import json_option, say, say_json, seconds
-from qcore.sanitize import line
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from qcore.cli.session import Session

@@ -19,11 +19,11 @@ from qcore.journal.memory import Journal
 from qcore.messages.head import Head
 from qcore.model import Kind, Outcome, State
 from qcore.supervision.unsigned import is_unsigned
-from qcore.wording import counted, typed
 from qcore_calendar.slots import passed_over
 from qcore_process.cpus import available
 from qcore_queues.view import queue_infos
 from qcore_settings import keyfile
+from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

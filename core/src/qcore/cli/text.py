@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qcore.sanitize import JOINERS, clean, line
-from qcore.wording import counted as counted  # noqa: PLC0414 - commands of plugins use it
-from qcore.wording import typed as typed  # noqa: PLC0414 - as above
+from qcore_text.sanitize import JOINERS, clean, line
+from qcore_text.wording import counted as counted  # noqa: PLC0414 - commands of plugins use it
+from qcore_text.wording import typed as typed  # noqa: PLC0414 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

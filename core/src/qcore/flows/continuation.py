@@ -21,7 +21,7 @@ from qcore.messages.workflow import (
     encode_tail,
 )
 from qcore.model import Kind, Outcome, Outgoing, State, StoredResult
-from qcore.wording import counted
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qcore.errors import ResultNotReady, TaskFailed
 from qcore.model import Kind, State
 from qcore.tasks.task import Job
-from qcore.wording import counted
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

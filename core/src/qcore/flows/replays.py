@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from qcore.compared import ACTION_ACK
 from qcore.errors import BackendError
-from qcore.wording import counted
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import EnvelopeError
 from qcore.journal.progress import PAGE
 from qcore.messages.head import read_head
-from qcore.sanitize import line
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from qcore.journal.progress import ReportsProgress

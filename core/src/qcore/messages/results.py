@@ -21,8 +21,8 @@ from qcore.errors import (
 from qcore.messages.sealer import Sealer
 from qcore.model import Kind, Outcome, Result, State, StoredResult
 from qcore.status import Progress  # noqa: TC001 - read at run time by msgspec
-from qcore.wording import reason
 from qcore_cells.suspects import split
+from qcore_text.wording import reason
 from qcore_values.foreign import Unresolved, as_written
 
 if TYPE_CHECKING:

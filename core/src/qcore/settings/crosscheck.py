@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from qcore import installed, wording
+from qcore import installed
 from qcore.errors import ConfigError, PluginError
 from qcore_reports.policy import Policy
+from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

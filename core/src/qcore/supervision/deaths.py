@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qcore.model import Action, Kind, Outcome, State
 from qcore.tasks.outcomes import interruption
-from qcore.wording import counted
 from qcore_cells.cells import CellState
 from qcore_reports.frames import format_stack
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,10 +24,10 @@ from qcore.settle import ACKNOWLEDGE, RELEASE, decide, fail_for_good, redeliver
 from qcore.supervision.dead_ends import DeadEnds
 from qcore.supervision.deaths import death_in_cell, death_of_running, succeeded
 from qcore.tasks.limits import limit_of, release
-from qcore.wording import counted
 from qcore.workers.lease_check import LeaseDeadline
 from qcore_cells.cells import CellState
 from qcore_cells.suspects import join
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

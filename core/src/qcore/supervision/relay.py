@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import BackendError, BackendRejected, BackendUnavailable, NotSupported, PayloadTooLarge
 from qcore.messages.envelope import route_of_body
 from qcore.model import ID_AT, Action, Outgoing, Settlement
-from qcore.wording import counted
 from qcore_process import stop_guard
 from qcore_process.backoff import Backoff
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,15 +13,15 @@ from qcore.errors import QueueMissing, StartFailed
 from qcore.hookspecs import ClusterEvent
 from qcore.journal.memory import Journal
 from qcore.journal.records import WorkerState
-from qcore.sanitize import line
 from qcore.scheduling import start_firing
 from qcore.supervision.deadlines import Watchdog
 from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.pool import Pool
 from qcore.supervision.reload import Reload, first_zygote
 from qcore.supervision.status_report import LONG, StatusReport, publish_every
-from qcore.wording import counted
 from qcore_process import stop_guard, stop_signals
+from qcore_text.sanitize import line
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     import socket

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BadSignature, MalformedMessage
 from qcore.messages.envelope import is_other_version
-from qcore.wording import counted
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from qcore.errors import BackendError
-from qcore.wording import counted
 from qcore_process.limit_backoff import ConcurrencyBackoff
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

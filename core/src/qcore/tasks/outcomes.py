@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from qcore.errors import DecodeError, RunLater, SkipTask
 from qcore.model import Kind, Outcome
-from qcore.wording import counted
 from qcore_reports.tracebacks import format_error, format_traceback
+from qcore_text.wording import counted
 from qcore_values.foreign import Unresolved
 
 if TYPE_CHECKING:

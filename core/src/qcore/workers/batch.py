@@ -16,10 +16,8 @@ from qcore.hookspecs import RejectedEvent
 from qcore.journal.records import FinishedMessage
 from qcore.messages.saving import forget_failures
 from qcore.model import Action, Delivery, Kind, Outcome, Settlement
-from qcore.sanitize import line
 from qcore.settle import RELEASE, redeliver, release_after
 from qcore.tasks.transaction import TaskTransaction
-from qcore.wording import reason
 from qcore.workers import leased
 from qcore.workers.ends import Ends
 from qcore.workers.events import SettledEvents
@@ -30,6 +28,8 @@ from qcore.workers.screening import Screening
 from qcore_counts.tallies import SLOW
 from qcore_logs.tasks import TaskLog
 from qcore_reports.log_limit import LogLimit
+from qcore_text.sanitize import line
+from qcore_text.wording import reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

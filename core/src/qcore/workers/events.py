@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from qcore.hookspecs import SettledEvent
 from qcore.messages.head import read_head
 from qcore.model import Action, Kind, State
-from qcore.sanitize import line
 from qcore_counts.tallies import SLOW
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -14,8 +14,8 @@ from qcore.journal.records import HeldMessage
 from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import Kind, Outcome, State
 from qcore.settle import decide, redelivery_limit_reason
-from qcore.wording import counted, typed
 from qcore_cells.suspects import split
+from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

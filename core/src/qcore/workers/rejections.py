@@ -14,8 +14,8 @@ from qcore.flows.emulation import is_lost
 from qcore.messages.envelope import is_other_version
 from qcore.model import Action, Kind
 from qcore.settle import ACKNOWLEDGE, decide
-from qcore.wording import counted
 from qcore_cells.suspects import split
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from qcore.config import Config

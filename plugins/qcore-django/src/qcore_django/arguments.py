@@ -12,8 +12,8 @@ from django.utils.functional import LazyObject, Promise, empty
 from django.utils.safestring import SafeString, mark_safe
 
 from qcore.errors import EncodeError
-from qcore.wording import counted
 from qcore_django.boundary import BOUNDARY
+from qcore_text.wording import counted
 from qcore_values.foreign import Foreign, register
 
 #: most objects of a QuerySet, whose keys travel

@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from django.conf import settings
 
-from qcore import wording
 from qcore.errors import ConfigError
+from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

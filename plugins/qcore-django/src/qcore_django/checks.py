@@ -10,11 +10,11 @@ from django.core.checks import Error, Warning, register  # noqa: A004 - Django's
 from qcore.errors import BackendError, ConfigError, PluginError, QueueMissing
 from qcore.plugins import Plugins
 from qcore.runtime import Runtime
-from qcore.wording import listed
 from qcore_django import settings
 from qcore_django.cached_results import shared_cache
 from qcore_queues.names import DEFAULT_QUEUE
 from qcore_settings import keyfile
+from qcore_text.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -14,13 +14,14 @@ import attrs
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
-from qcore import Config, installed, wording
+from qcore import Config, installed
 from qcore.errors import ConfigError
 from qcore.plugins import Plugins
 from qcore.settings import options
 from qcore_django.caches import check_cache, redis_of
 from qcore_django.queue_names import queue_name
 from qcore_settings import keyfile
+from qcore_text import wording
 
 _log = logging.getLogger("qcore.config")
 

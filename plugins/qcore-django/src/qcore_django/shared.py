@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from django.core.signals import setting_changed
 
 from qcore import App
-from qcore.wording import typed
 from qcore_django import settings
 from qcore_django.delivery import AtCommit, SiteDelivery
 from qcore_django.queue_names import queue_name
+from qcore_text.wording import typed
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -12,10 +12,10 @@ import click
 from qcore.cli.exit_codes import Exit
 from qcore.cli.text import max_width, say, say_json
 from qcore.errors import BackendUnavailable, QueueMissing
-from qcore.sanitize import line
 from qcore_monitor.glyphs import glyphs_for
 from qcore_monitor.plain import lines
 from qcore_monitor.snapshot import Watcher
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from qcore.app import App

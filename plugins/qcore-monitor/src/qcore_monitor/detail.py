@@ -9,9 +9,9 @@ from rich.text import Text
 from qcore.cli import formatting
 from qcore.cli.text import counted, cut, typed, width
 from qcore.model import Result
-from qcore.sanitize import clean
 from qcore_monitor.snapshot import state_of
 from qcore_monitor.view import Mode, Panel
+from qcore_text.sanitize import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

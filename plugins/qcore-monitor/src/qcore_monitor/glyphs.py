@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 import attrs
 
 from qcore.cli.text import cut, cut_within
-from qcore.sanitize import line
+from qcore_text.sanitize import line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from qcore.errors import BackendRejected, NotSupported
-from qcore.wording import typed
+from qcore_text.wording import typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

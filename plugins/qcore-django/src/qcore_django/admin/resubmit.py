@@ -9,12 +9,12 @@ from django.db.transaction import atomic
 
 from qcore.errors import DecodeError, EnvelopeError, QcoreError
 from qcore.tasks.task import bind
-from qcore.wording import counted
 from qcore_django.admin.stored import by_queue
 from qcore_django.models import places
 from qcore_django.shared import app
 from qcore_django.tasks.options import options_of
 from qcore_names.resolve import imported, resolve
+from qcore_text.wording import counted
 from qcore_values.foreign import as_written
 
 if TYPE_CHECKING:

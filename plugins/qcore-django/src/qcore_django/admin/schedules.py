@@ -17,12 +17,12 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 
 from qcore.errors import QcoreError
-from qcore.wording import counted
 from qcore_django.admin.stored import StoredAdmin, short
 from qcore_django.models import Schedule, Task, native
 from qcore_django.models.schedule import link_to
 from qcore_django.shared import app
 from qcore_names.resolve import resolve
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,12 +19,12 @@ from django.utils.html import format_html
 from django.utils.text import capfirst
 
 from qcore.errors import QcoreError
-from qcore.wording import counted
 from qcore_django.admin.filters import FILTERS
 from qcore_django.admin.paging import BoundedPaginator, StoredChangeList
 from qcore_django.models import places
 from qcore_django.models.conditions import wanted
 from qcore_django.shared import app
+from qcore_text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

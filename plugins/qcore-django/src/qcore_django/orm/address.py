@@ -15,11 +15,11 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from qcore.errors import BackendRejected
-from qcore.wording import did_you_mean, listed
 from qcore_django.orm.backends import KINDS
 from qcore_sql.address import Address
 from qcore_sql.compiled import Texts
 from qcore_sql.settings import SqlSettings
+from qcore_text.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
