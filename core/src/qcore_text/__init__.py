@@ -1,1 +1,1 @@
-"""Texts that people read: what messages show, hide and suggest, and what a terminal may be sent."""
+"""Texts for people: what messages show, hide and suggest."""
