@@ -235,7 +235,15 @@ def test_no_exception_is_kept_for_nothing() -> None:
     assert all(len(one.reason.split()) > 2 for one in ALLOWED)
 
 
+#: with an extra of it a folder is in quotes, for shells
+FOLDER: Final = re.compile(r"(\./[\w/-]+)|'(\./[\w/-]+)\[[a-z]+\]'")
 INSTALL: Final = re.compile(r"pip install (?!-)(?P<what>[^`\n]+)")
+
+
+def is_folder(word: str) -> bool:
+    """Return whether a word of `pip install` is a folder of this repository that can be installed."""
+    found = FOLDER.fullmatch(word)
+    return found is not None and (ROOT / (found[1] or found[2]) / "pyproject.toml").exists()
 
 
 def test_install_lines_name_folders_of_this_repository() -> None:
@@ -246,7 +254,7 @@ def test_install_lines_name_folders_of_this_repository() -> None:
         for path in prose()
         for match in INSTALL.finditer(path.read_text(encoding="utf-8"))
         for word in match["what"].partition("&&")[0].rstrip(",; ").split()
-        if word not in known and not (word.startswith("./") and (ROOT / word / "pyproject.toml").exists())
+        if word not in known and not is_folder(word)
     ]
 
     assert not strange
