@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore_reload.changes import QUIET, grouped
+from qcore_reload.changes import QUIET, changed_since, file_time, grouped
 from qcore_reload.folders import is_installed, watched
 from qcore_reload.watcher import Watcher, forget, named
 from tests.integration.land import until
@@ -87,6 +87,15 @@ def test_a_line_names_three_files_at_most() -> None:
 
     assert named(files[:1]) == "a.py"
     assert named(files) == "a.py, b.py, c.py and 2 more"
+
+
+def test_what_changes_at_once_is_not_missed(tmp_path: Path) -> None:
+    """The clock of files is some milliseconds late, and so is the time that they are compared with."""
+    for number in range(200):
+        since = file_time()
+        file = tmp_path / f"shop{number}.py"
+        file.touch()
+        assert str(file) in changed_since(since, [str(tmp_path)], ())
 
 
 def test_real_files_are_watched(tmp_path: Path) -> None:

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 #: files, and one file several times.
 QUIET: Final = 0.25
 _STDOUT: Final = 1
+#: CLOCK_REALTIME_COARSE of Linux, which the times of files are taken from
+_COARSE: Final = 5
 
 
-def main(parent: int, since: float, folders: list[str]) -> None:
-    """Print what has changed since `since`, epoch seconds, until the process `parent` ends."""
+def file_time() -> int:
+    """Return the time that a file would get now, epoch nanoseconds: up to some milliseconds late."""
+    return time.clock_gettime_ns(_COARSE)
+
+
+def main(parent: int, since: int, folders: list[str]) -> None:
+    """Print what has changed since `since`, see `file_time`, until the process `parent` ends."""
     from watchfiles import Change, PythonFilter, watch  # noqa: PLC0415 - an extra
 
     chosen = PythonFilter()
@@ -48,8 +55,8 @@ def main(parent: int, since: float, folders: list[str]) -> None:
             os.write(_STDOUT, json.dumps(files).encode() + b"\n")
 
 
-def changed_since(since: float, folders: Iterable[str], ignored: Container[str]) -> Iterator[str]:
-    """Yield the Python files that were changed, or renamed to their name, after `since`, epoch seconds."""
+def changed_since(since: int, folders: Iterable[str], ignored: Container[str]) -> Iterator[str]:
+    """Yield the Python files that were changed, or renamed to their name, from a `file_time` on."""
     for start in folders:
         for folder, inner, names in os.walk(start):
             inner[:] = [
@@ -59,7 +66,7 @@ def changed_since(since: float, folders: Iterable[str], ignored: Container[str])
                 if name.endswith(".py"):
                     # A link may lead nowhere.
                     with suppress(OSError):
-                        if Path(folder, name).stat().st_ctime > since:
+                        if Path(folder, name).stat().st_ctime_ns >= since:
                             yield f"{folder}{os.sep}{name}"
 
 

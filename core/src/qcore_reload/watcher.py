@@ -8,11 +8,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from qcore.errors import ConfigError
+from qcore_reload.changes import file_time
 from qcore_reload.folders import watched
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Watcher:
             raise ConfigError([f"--reload: there is nothing to watch, because {what}"])
         source = str(Path(__file__).resolve().parents[1])
         program = f"import sys; sys.path.append({source!r}); from qcore_reload.changes import main"
-        call = f"main({os.getpid()}, {time.time()}, sys.argv[1:])"
+        call = f"main({os.getpid()}, {file_time()}, sys.argv[1:])"
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a program written here
             [sys.executable, "-c", f"{program}; {call}", *self.folders],
             stdin=subprocess.DEVNULL,
