@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore
     from qcore.interfaces import Broker, ResultStore, ScheduleStore
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.fixture
 def settings() -> Callable[..., Settings]:

@@ -34,6 +34,7 @@ atexit.register(note, "atexit")
 """
 
 
+@pytest.mark.portable
 def test_it_runs_the_tasks_of_a_module_in_the_working_directory(service: Service) -> None:
     """`qcore run shop:app` finds shop.py, and SIGTERM ends it with 0."""
     process = service.start("run", "shop:app", "--config", "served.toml")
@@ -57,6 +58,7 @@ def test_it_is_the_supervisor_itself(service: Service) -> None:
     assert len(workers) == 2
 
 
+@pytest.mark.portable
 def test_a_configuration_alone_is_enough(service: Service) -> None:
     """Without MODULE:APP tasks are found by their dotted names."""
     service.start("run", "--config", "served.toml")
@@ -65,6 +67,7 @@ def test_a_configuration_alone_is_enough(service: Service) -> None:
     assert final(service.app.enqueue("math.copysign", 2, -2)).value == -2
 
 
+@pytest.mark.portable
 def test_what_a_task_enqueues_goes_to_the_same_queue(service: Service) -> None:
     """An `App()` in a worker reads the file that `--config` named."""
     service.start("run", "shop:app", "--config", "served.toml")
@@ -74,6 +77,7 @@ def test_what_a_task_enqueues_goes_to_the_same_queue(service: Service) -> None:
     assert service.app.results.get(other, wait=100) == 23
 
 
+@pytest.mark.portable
 def test_options_are_laid_over_the_configuration(service: Service) -> None:
     """--workers and --label say it for this cluster alone; info shows it."""
     service.start("run", "shop:app", "--config", "served.toml", "--workers", "3", "--label", "third")
@@ -199,6 +203,7 @@ def test_the_first_process_of_a_container_passes_signals_on(
     assert not alive(first.pid)
 
 
+@pytest.mark.portable
 def test_module_of_the_command_line_has_its_hooks_called(service: Service) -> None:
     """What it declares for workers, and what it registers with atexit, runs in each of them."""
     with (service.folder / "shop.py").open("a") as file:

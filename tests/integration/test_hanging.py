@@ -167,6 +167,7 @@ def test_a_module_that_hangs_at_import_does_not_hold_up_the_stop(
     ended(process, pids)
 
 
+@pytest.mark.portable
 def test_an_import_that_takes_long_is_named(service: Service) -> None:
     """Whoever waits for the cluster learns what it waits for."""
     (service.folder / "stuck").touch()
@@ -344,6 +345,7 @@ def test_a_worker_that_does_not_end_is_named_and_killed(land: Land, how: str, ca
 # -- plugins ------------------------------------------------------------------------------------
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize(
     ("where", "named"),
     [("start", "qcore_cluster_start"), ("stop", "qcore_cluster_stop"), ("publish", "publish_status")],
@@ -374,6 +376,7 @@ def test_a_plugin_that_hangs_is_named_and_does_not_hold_up_the_stop(
     assert named in hanging.log()
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize(
     ("where", "named"),
     [("extend", "leases are still being renewed"), ("claim_due", "schedules are still being fired")],

@@ -154,7 +154,7 @@ def test_folder_run_as_a_program_works_or_says_what_to_do(land: Land) -> None:
     assert done.stdout == "42 6\n" or "worker process could not import" in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("allowed", [None, ["*.double", "*.plain"]])
+@pytest.mark.parametrize("allowed", [None, pytest.param(["*.double", "*.plain"], marks=pytest.mark.portable)])
 @pytest.mark.parametrize(
     ("file", "command"), [("script.py", ()), ("pkg/mod.py", ("-m", "pkg.mod")), ("cluster.py", ())]
 )

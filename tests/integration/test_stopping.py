@@ -55,6 +55,7 @@ def test_stop_lets_running_tasks_finish_and_gives_back_the_rest(land: Land, by: 
     assert all(result.attempts == 1 and result.crashes == 0 for result in finals(waiting))
 
 
+@pytest.mark.portable
 def test_task_that_outlasts_the_shutdown_timeout_is_released_uncharged(land: Land) -> None:
     """Beyond `shutdown_timeout` a task is interrupted: no failure, no crash, ready at once."""
     app, cluster = land.both(workers=2, shutdown_timeout=0.3, max_crashes=1, max_attempts=1)
@@ -124,6 +125,7 @@ def test_third_signal_waits_for_nothing(land: Land) -> None:
     assert cluster.wait(timeout=100)
 
 
+@pytest.mark.portable
 @pytest.mark.early
 def test_stop_of_a_cluster_with_a_full_queue_leaves_nothing_leased(land: Land) -> None:
     """However busy it is when it is stopped, everything it held is ready or done."""
@@ -141,6 +143,7 @@ def test_stop_of_a_cluster_with_a_full_queue_leaves_nothing_leased(land: Land) -
     assert all(result.attempts == 1 for result in finals(jobs))
 
 
+@pytest.mark.portable
 @pytest.mark.early
 def test_worker_that_is_just_being_born_stops_too(land: Land) -> None:
     """A worker on its way when its cluster stops finishes one task at most."""
@@ -178,6 +181,7 @@ def test_idle_cluster_stops_at_once_and_twice_is_harmless(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.portable
 def test_cluster_can_be_started_again_and_as_a_context(land: Land) -> None:
     """One handle serves for several lives."""
     app = land.app()
@@ -189,6 +193,7 @@ def test_cluster_can_be_started_again_and_as_a_context(land: Land) -> None:
         assert cluster.pid is None
 
 
+@pytest.mark.portable
 def test_a_context_may_be_started_on_the_way(land: Land) -> None:
     """`with Cluster(config).start() as cluster` starts once and stops at the end."""
     app = land.app()

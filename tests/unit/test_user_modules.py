@@ -82,6 +82,7 @@ def test_a_mistake_in_what_the_module_imports_is_told_where_it_is(
     assert traceback.index("wrong.py") < traceback.index("deeper.py")
 
 
+@pytest.mark.portable
 def test_a_result_waited_for_at_import_is_named_as_the_cause(
     run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_mistake_in_a_preloaded_module_is_told_as_the_users(
     assert "zygote.py" not in done.stderr
 
 
+@pytest.mark.portable
 def test_a_mistake_in_a_module_that_a_preloaded_one_looks_for_is_told_as_that_ones(
     run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -127,6 +129,7 @@ def test_a_mistake_in_a_module_that_a_preloaded_one_looks_for_is_told_as_that_on
     assert "'frame' cannot be imported" not in done.stderr
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize(
     ("target", "meant"),
     [
@@ -149,6 +152,7 @@ def test_a_path_is_answered_with_the_name_of_the_module(
     assert meant in done.stderr
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("verb", [("enqueue", "math.sqrt", "2"), ("schedule", "list"), ("info",)])
 def test_a_broker_class_that_fails_is_told_as_the_users(
     run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, verb: tuple[str, ...]
@@ -165,6 +169,7 @@ def test_a_broker_class_that_fails_is_told_as_the_users(
         assert f"at {tmp_path / 'queues.py'}, line 3" in done.stderr
 
 
+@pytest.mark.portable
 def test_a_broker_class_that_cannot_be_made_is_told_by_name(
     run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -181,6 +186,7 @@ def test_a_broker_class_that_cannot_be_made_is_told_by_name(
     assert f"at {tmp_path / 'queues.py'}, line 6" in done.stderr
 
 
+@pytest.mark.portable
 def test_a_plugin_whose_factory_fails_is_told_by_name(
     run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
