@@ -184,7 +184,9 @@ def _preload(path: list[str]) -> None:
     from qcore.config import Config
     from qcore.plugins import Plugins
     from qcore.runtime import Runtime
+    from tests.discovery import discover_once
 
+    discover_once()
     own = sys.path[:]
     sys.path[:] = path
     plugins = Plugins.discover()

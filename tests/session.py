@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import qcore.cluster
+from tests.discovery import discover_once
 from tests.forkserver import Forked, ForkServer
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Do not ignore Ctrl-C, as a shell has what it runs in the background do: whatever is started would."""
+    """Discover plugins once, and do not ignore Ctrl-C.
+
+    A shell has what it runs in the background ignore it: whatever is started would.
+    """
+    discover_once()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -161,7 +161,7 @@ def test_each_slot_of_weeks_runs_once_though_processes_are_killed(
 
     with ScheduleSoak(config, tmp_path, seed) as weeks:
         weeks.plan()
-        weeks.pass_by(3)
+        weeks.pass_by(2)
         found = weeks.work_off(120.0)
 
     assert found.killed > 10
