@@ -30,7 +30,7 @@ class Diary(ErrorReporter):
     def qcore_pre_execute(self, event): self.note(ran=event.task.name)
     def report(self, report):
         told = {{name: getattr(report, name) for name in
-            ("kind", "summary", "text", "action", "stack", "queue", "cluster", "worker")}}
+            ("kind", "summary", "text", "action", "stack", "cluster", "label", "worker")}}
         task = report.task
         self.note(**told, name=task.name, attempt=task.attempt, id=task.id, error=repr(report.error))
     def note(self, **fields):
@@ -79,7 +79,7 @@ def test_a_cluster_reports_failures_with_what_follows_them(land: Land, diary: Pa
     first, second = until(lambda: (found := told(diary, id=job.id)) and len(found) == 2 and found)
     assert (first["action"], first["attempt"]) == ("retry", 1)
     assert (second["action"], second["attempt"]) == ("dead_letter", 2)
-    assert (first["kind"], first["queue"], first["cluster"]) == ("failure", "land", "blue")
+    assert (first["kind"], first["cluster"], first["label"]) == ("failure", "land", "blue")
     assert first["error"].startswith("RuntimeError(")
     assert "in fail" in first["text"]
     assert first["worker"].endswith(f":{final(job).worker.split(':')[1]}")
