@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     #: a fixture `restart_server` or `freeze_server`
     Outage = Callable[[], AbstractContextManager[object]]
 
+#: seconds between two questions of which the answer changes by itself
+_PAUSE: Final = 0.01
+
 
 class Contract:
     """Tests of an interface; an implementor inherits them and overrides the fixture `make`.
@@ -84,6 +87,12 @@ class Contract:
         end = time.monotonic() + self.timeout
         while (left := end - time.monotonic()) > 0:
             yield left
+
+    def tries(self) -> Iterator[float]:
+        """Yield them with a pause after each: who asks without one takes the processor from the server."""
+        for left in self.deadline():
+            yield left
+            self.let_pass(_PAUSE)
 
     def let_pass(self, seconds: float) -> None:
         """Let time pass in which something must not happen, or another process may begin to wait."""

@@ -155,7 +155,7 @@ class ScheduleStoreContract(JunkScheduleRules, StoreOutageRules):
         new().add(schedule("nightly"))
         new().claim_due(time.time(), 10, self.time_unit)
 
-        assert any(names(new().claim_due(time.time(), 10, 60.0)) == ["nightly"] for _ in self.deadline())
+        assert any(names(new().claim_due(time.time(), 10, 60.0)) == ["nightly"] for _ in self.tries())
 
     def test_one_of_many_claims_a_slot(self, new: MakeScheduleStore) -> None:
         """A claimed schedule is claimed by nobody else for `hold` seconds."""

@@ -129,7 +129,7 @@ class RemoveRules(BrokerTests):
         (sent,) = self.send(broker, 1)
         expired = self.one(broker)
 
-        assert any(list(new().remove_messages([sent[ID_AT]])) == [sent] for _ in self.deadline())
+        assert any(list(new().remove_messages([sent[ID_AT]])) == [sent] for _ in self.tries())
 
         self.settle(broker, expired, Action.RELEASE)
         self.nothing(broker)

@@ -37,7 +37,7 @@ class CoordinationTests(Contract):
                 store = new()
                 send("ready")
                 while list(store.get_flags(["start"])) == [None]:
-                    self.let_pass(0.001)
+                    self.let_pass(0.005)
                 for line in work(store, number):
                     send(line)
 

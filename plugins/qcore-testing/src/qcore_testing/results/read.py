@@ -41,7 +41,7 @@ class ReadRules(Contract):
         new().save([old, soon, lasting])
 
         assert any(
-            [None, None, lasting] == list(new().get([old.id, soon.id, lasting.id])) for _ in self.deadline()
+            [None, None, lasting] == list(new().get([old.id, soon.id, lasting.id])) for _ in self.tries()
         )
         assert [lasting] == list(new().group("g"))
         assert [lasting] == list(new().recent())
